@@ -1,0 +1,4 @@
+"""Values and rules: no sockets, no clock, no randomness, no event loop.
+
+Every other floor imports from here; this floor imports only itself.
+"""

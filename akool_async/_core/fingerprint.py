@@ -1,0 +1,61 @@
+"""The name of an entry that was given none: a hash of what the vendor is asked to make.
+
+A URL that is signed anew on each run names the same video, so what signs it is left out. What does
+not change the result (where to call back, the caller's own key) is left out too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import attrs
+
+from akool_async._core.requests import Request, TranslationRequest
+
+_SIGNING_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-")
+_SIGNING_NAMES: Final = frozenset(
+    "awsaccesskeyid googleaccessid ossaccesskeyid signature expires key-pair-id policy "
+    "sig se st sp sv sr spr skoid sktid skt ske sks skv token hdnts hdnea __token__".split()
+)
+
+
+def _signs(name: str) -> bool:
+    folded = name.lower()
+    return folded in _SIGNING_NAMES or folded.startswith(_SIGNING_PREFIXES)
+
+
+def plain_url(url: str) -> str:
+    """Give `url` with host in lower case and without what signs it, user or fragment."""
+    parts = urlsplit(url)
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _signs(pair[0])]
+    host = parts.netloc.rpartition("@")[2].lower()
+    return urlunsplit((parts.scheme, host, parts.path or "/", urlencode(query), ""))
+
+
+def _options(request: Request, target: str) -> dict[str, Any]:
+    told = attrs.asdict(request, filter=attrs.filters.exclude("key", "webhook_url", "targets"))
+    for name in ("url", "video_url", "audio_url", "caption_url"):
+        if told.get(name):
+            told[name] = plain_url(told[name])
+    if isinstance(request, TranslationRequest):
+        told["voices_map"] = request.voices_map.get(target, "")
+    return {"kind": type(request).__name__, "target": target, **told}
+
+
+def fingerprint(request: Request, target: str) -> str:
+    """Give 32 hexadecimal digits that are the same for the same work on the same video.
+
+    Args:
+        request: what is asked for.
+        target: one of its languages.
+    """
+    text = json.dumps(_options(request, target), sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def key_of(request: Request, target: str) -> str:
+    """Give the name of an entry: the caller's key, or the fingerprint."""
+    return request.key or fingerprint(request, target)

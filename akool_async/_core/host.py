@@ -1,0 +1,54 @@
+"""Which host the credentials may go to: one origin, https only but for loopback."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+from urllib.parse import urlsplit
+
+from akool_async._core.errors import InvalidRequest
+from akool_async._core.text import without_query
+
+PRODUCTION: Final = "https://openapi.akool.com"
+"""Source: the vendor's API pages."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine by name or by address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def origin_of(host: str) -> str:
+    """Give the origin of `host`, such as "https://openapi.akool.com", without a slash at the end.
+
+    Args:
+        host: a URL, or a bare host name, for which https is taken.
+
+    Raises:
+        InvalidRequest: not a host, with a path, query or user in it, or plain http to another machine.
+    """
+    url = host.strip() if "://" in host else f"https://{host.strip()}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidRequest(f"The API host {without_query(url)!r} is not a URL.") from error
+    name = parts.hostname
+    if not name or parts.scheme not in {"http", "https"} or any(map(str.isspace, url)):
+        raise InvalidRequest(f"The API host {without_query(url)!r} must look like {PRODUCTION}.")
+    if parts.username is not None or parts.path.rstrip("/") or parts.query or parts.fragment:
+        raise InvalidRequest(
+            f"The API host {without_query(url)!r} must be an origin only, like {PRODUCTION}."
+        )
+    if parts.scheme == "http" and not is_loopback(name):
+        raise InvalidRequest(
+            f"The API host {without_query(url)!r} is plain http.",
+            advice="Use https: plain http shows the credentials to the network, and is for this machine only.",
+        )
+    shown = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{shown}" if port is None else f"{parts.scheme}://{shown}:{port}"

@@ -1,0 +1,171 @@
+"""What a series of polls says about a job: each answer or error in, a new observation out.
+
+Decides when a job has ended for us. A poll that fails is a poll missed and never a job failed; a
+status that is not known keeps waiting; what was seen never goes back.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import attrs
+
+from akool_async._core.errors import AkoolError, JobGone
+from akool_async._core.models import Snapshot, Status
+from akool_async._core.schedule import PollFacts, PollSchedule
+
+URL_GRACE: Final = 15 * 60.0
+"""Seconds for which a completed job without a URL is asked again."""
+
+YOUNG: Final = 60.0
+"""Seconds after its creation in which an unknown job may only not be known yet."""
+
+GONE_POLLS: Final = 3
+GONE_SPAN: Final = 10 * 60.0
+"""A job is taken for gone when it was unknown this often, over at least this many seconds."""
+
+STALLED_AFTER: Final = 30 * 60.0
+"""Seconds without any change after which a job counts as stalled."""
+
+STALLED_POLL: Final = 120.0
+"""Seconds between polls of a stalled job, at least."""
+
+MOST_MISSED: Final = 4
+"""Missed polls that stretch the wait further; each adds the wait once more."""
+
+
+class Verdict(enum.Enum):
+    """Whether a job has ended, as far as its polls say."""
+
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    NO_RESULT = "completed without a result"
+    GONE = "unknown to the vendor"
+
+
+@attrs.frozen(kw_only=True)
+class Observation:
+    """What is known about one waiting job.
+
+    Attributes:
+        job_id: the job.
+        began: when waiting for it began, in seconds of the clock that all moments here are of.
+        created: when the job was made; the same as `began` where that is not known.
+        snapshot: the last answer that moved it on.
+        polls: polls that brought an answer.
+        missed: polls in a row that did not.
+        last_error: what the last poll said, if it was missed.
+        changed: when status or progress last changed.
+        verdict: whether it has ended.
+    """
+
+    job_id: str
+    began: float
+    created: float
+    snapshot: Snapshot | None = None
+    polls: int = 0
+    missed: int = 0
+    last_error: AkoolError | None = None
+    changed: float = 0.0
+    verdict: Verdict = Verdict.WAITING
+    urlless_since: float | None = None
+    gone_since: float | None = None
+    gone_polls: int = 0
+
+    @classmethod
+    def begin(cls, job_id: str, now: float, *, age: float = 0.0) -> Observation:
+        """Begin to observe a job that was made `age` seconds ago."""
+        return cls(job_id=job_id, began=now, created=now - max(age, 0.0), changed=now)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more polls are needed."""
+        return self.verdict is not Verdict.WAITING
+
+    def stalled(self, now: float) -> bool:
+        """Whether nothing has changed for so long that somebody should know."""
+        return not self.ended and now - self.changed >= STALLED_AFTER
+
+    def facts(self, now: float) -> PollFacts:
+        """Give what the poll schedule wants to know."""
+        return PollFacts(
+            polls=self.polls,
+            elapsed=now - self.created,
+            progress=None if self.snapshot is None else self.snapshot.progress,
+            stalled=now - self.changed,
+        )
+
+    def next_poll(self, schedule: PollSchedule, now: float, spread: float) -> float:
+        """Give the seconds until this job is asked about again.
+
+        Args:
+            schedule: the rule for a job that goes on as it should.
+            now: the present moment.
+            spread: a random number from 0 up to 1, from which jitter is made.
+        """
+        wait = schedule.next_poll(self.facts(now), spread)
+        if self.gone_polls:
+            return max(wait, GONE_SPAN / (GONE_POLLS - 1))
+        if self.urlless_since is not None:
+            return min(max(wait, URL_GRACE / 60), URL_GRACE / 15)
+        if self.stalled(now):
+            return max(wait, STALLED_POLL)
+        return wait * (1 + min(self.missed, MOST_MISSED))
+
+    def answered(self, snapshot: Snapshot, now: float) -> Observation:
+        """Take in the answer of a poll."""
+        if self.ended:
+            return self
+        seen = _never_back(self.snapshot, snapshot)
+        moved = self.snapshot is None or _place(seen) != _place(self.snapshot)
+        verdict, urlless_since = self._judged(seen, now)
+        return attrs.evolve(
+            self,
+            verdict=verdict,
+            urlless_since=urlless_since,
+            snapshot=seen,
+            polls=self.polls + 1,
+            missed=0,
+            last_error=None,
+            changed=now if moved else self.changed,
+            gone_since=None,
+            gone_polls=0,
+        )
+
+    def _judged(self, seen: Snapshot, now: float) -> tuple[Verdict, float | None]:
+        if seen.status is Status.FAILED:
+            return Verdict.FAILED, None
+        if seen.status is not Status.COMPLETED:
+            return Verdict.WAITING, None
+        if seen.url:
+            return Verdict.COMPLETED, None
+        since = now if self.urlless_since is None else self.urlless_since
+        return (Verdict.NO_RESULT if now - since >= URL_GRACE else Verdict.WAITING), since
+
+    def errored(self, error: AkoolError, now: float) -> Observation:
+        """Take in the error of a poll."""
+        if self.ended:
+            return self
+        missed = attrs.evolve(self, missed=self.missed + 1, last_error=error)
+        if not isinstance(error, JobGone) or now - self.created < YOUNG:
+            return missed
+        since = now if self.gone_since is None else self.gone_since
+        polls = self.gone_polls + 1
+        over = polls >= GONE_POLLS and now - since >= GONE_SPAN
+        verdict = Verdict.GONE if over else Verdict.WAITING
+        return attrs.evolve(missed, gone_since=since, gone_polls=polls, verdict=verdict)
+
+
+def _place(snapshot: Snapshot) -> tuple[Status, int | None]:
+    return snapshot.status, snapshot.progress
+
+
+def _never_back(before: Snapshot | None, now: Snapshot) -> Snapshot:
+    """Keep the furthest status and the highest progress; take everything else from now."""
+    if before is None:
+        return now
+    status = before.status if before.status.terminal else max(before.status, now.status)
+    known = [value for value in (before.progress, now.progress) if value is not None]
+    return attrs.evolve(now, status=status, progress=max(known, default=None), url=now.url or before.url)

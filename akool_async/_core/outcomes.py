@@ -1,0 +1,102 @@
+"""How an entry ended for the caller: one frozen value per (request, language)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import attrs
+
+from akool_async._core.models import Job, Snapshot
+from akool_async._core.requests import Request
+
+
+@attrs.frozen(kw_only=True)
+class _Ended:
+    """What every outcome carries.
+
+    Attributes:
+        key: the caller's name of the entry, or its fingerprint.
+        request: what was asked for.
+        target: the language; "" for lip-sync.
+        job: the job at the vendor, if one is known.
+        reason: in words, why it ended so; "" when it is completed.
+        submitted_at: when the POST went out, aware.
+        ended_at: when this outcome was known, aware.
+        credits: credits used, or locked as far as known; None when unknown.
+    """
+
+    key: str
+    request: Request
+    target: str
+    job: Job | None = None
+    reason: str = ""
+    submitted_at: datetime | None = None
+    ended_at: datetime | None = None
+    credits: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Saved:
+    """Files of one result that were brought home.
+
+    Attributes:
+        video: the translated video.
+        original_srt: subtitles in the source language, if the vendor made them.
+        translated_srt: subtitles in the target language, if the vendor made them.
+    """
+
+    video: Path
+    original_srt: Path | None = None
+    translated_srt: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files, the video first."""
+        rest = (self.original_srt, self.translated_srt)
+        return (self.video, *(path for path in rest if path is not None))
+
+
+@attrs.frozen(kw_only=True)
+class Completed(_Ended):
+    """The result is there.
+
+    Attributes:
+        snapshot: the answer that said so, with the result's URLs.
+    """
+
+    snapshot: Snapshot
+
+
+@attrs.frozen(kw_only=True)
+class Failed(_Ended):
+    """The job was made and ended without a result."""
+
+    snapshot: Snapshot | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Rejected(_Ended):
+    """The vendor refused to make the job; nothing was charged."""
+
+    code: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class InDoubt(_Ended):
+    """The POST was sent, or may have been, and its answer is unknown: it is not sent again by itself."""
+
+
+@attrs.frozen(kw_only=True)
+class Expired(_Ended):
+    """The job was completed, but its result died before it was brought home."""
+
+
+@attrs.frozen(kw_only=True)
+class NotSubmitted(_Ended):
+    """Nothing was sent for this entry, and nothing was charged."""
+
+
+Outcome: TypeAlias = Completed | Failed | Rejected | InDoubt | Expired | NotSubmitted
+"""One of the six ways in which an entry ends."""

@@ -1,0 +1,56 @@
+"""Texts from outside, made safe to show: no control characters, no secrets, no signed queries.
+
+Whatever the vendor or a URL contributes to a log, an error or a repr passes here first.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+LONGEST = 300
+"""Characters of a remote text that are shown."""
+
+_HIDDEN = "[redacted]"
+_SHORTEST_SECRET = 4
+
+
+def clean(remote: object, *, secrets: Iterable[str] = ()) -> str:
+    """Give `remote` as one short printable line.
+
+    Control, format and surrogate characters go, white space is folded, each of `secrets` is
+    replaced, and what is longer than 300 characters is cut.
+    """
+    text = "" if remote is None else str(remote)
+    printable = "".join(" " if char.isspace() else char for char in text if _shows(char))
+    folded = hide(" ".join(printable.split()), secrets)
+    return folded if len(folded) <= LONGEST else folded[: LONGEST - 1] + "…"
+
+
+def _shows(char: str) -> bool:
+    return char.isspace() or unicodedata.category(char)[0] != "C"
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Replace each secret in `text`; secrets shorter than 4 characters are taken for placeholders."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, _HIDDEN)
+    return text
+
+
+def without_query(url: str) -> str:
+    """Give `url` without user, query and fragment: what may be logged of a signed URL."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "[not a URL]"
+    hidden = "?…" if parts.query else ""
+    return f"{parts.scheme}://{host}{parts.path}{hidden}" if parts.scheme else f"{parts.path}{hidden}"
+
+
+def url_repr(url: object) -> str:
+    """Give the repr of a URL field, without what signs it."""
+    return repr(without_query(url)) if isinstance(url, str) else repr(url)

@@ -1,0 +1,287 @@
+"""Calls to the API host: repeated, slowed down, renewed or left in doubt as the policy table says.
+
+Knows paths and envelopes, not what they are about: that is the client's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+import anyio
+import attrs
+import httpx
+from anyio.abc import TaskGroup
+
+from akool_async._core.clock import Clock
+from akool_async._core.credentials import ApiKey, Credentials
+from akool_async._core.errors import AkoolError, InvalidRequest, SubmissionInDoubt
+from akool_async._core.failures import POLICY, Action
+from akool_async._core.schedule import RetryBudget, RetryPolicy
+from akool_async._core.wire import TOKEN_PATH, Envelope, read_token, token_payload
+from akool_async._transport.detached import Detached
+from akool_async._transport.exchange import Answer, ExchangeFailed, exchange, retry_after
+from akool_async._transport.gate import Gate
+from akool_async._transport.identity import Identity, KeyIdentity, Lease, TokenIdentity
+from akool_async._transport.judge import CallFailed, failed_exchange, judge
+from akool_async._transport.routes import Routes
+
+_SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
+_NOBODY: Final = Lease(("accept", "application/json"))
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How long single exchanges may take, in seconds.
+
+    Attributes:
+        connect: to connect.
+        call: for a whole exchange that may be repeated.
+        create: for the whole paid POST; generous, because giving up on it makes a doubt.
+    """
+
+    connect: float = 10.0
+    call: float = 30.0
+    create: float = 180.0
+
+    def __attrs_post_init__(self) -> None:
+        """Check the ranges."""
+        for name, value in attrs.asdict(self).items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+                raise InvalidRequest(
+                    f"The time-out for {name!r} must be a positive number of seconds, not {value!r}."
+                )
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One call of the API.
+
+    Attributes:
+        method: of HTTP.
+        path: below the host.
+        query: names and values.
+        payload: the JSON body.
+        paid: whether it makes a job that costs money.
+        orphaned: of a paid call: gets the envelope or the error if the caller was cancelled meanwhile.
+    """
+
+    path: str
+    method: str = "GET"
+    query: Mapping[str, str | int] = MappingProxyType({})
+    payload: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
+    paid: bool = False
+    orphaned: Callable[[Envelope | Exception], None] | None = None
+
+
+@attrs.define
+class _Tries:
+    """What one call has been through so far."""
+
+    began: float
+    attempts: int = 1
+    renewed: bool = False
+
+
+class Api:
+    """The API host, seen through one set of credentials.
+
+    Args:
+        origin: scheme and host, such as "https://openapi.akool.com".
+        credentials: who is asking.
+        routes: the HTTP clients.
+        clock: time and chance.
+        retry: when failed calls are repeated.
+        limits: how long exchanges may take.
+    """
+
+    def __init__(
+        self,
+        *,
+        origin: str,
+        credentials: Credentials,
+        routes: Routes,
+        clock: Clock,
+        tasks: TaskGroup,
+        retry: RetryPolicy,
+        limits: Limits,
+        user_agent: str,
+    ) -> None:
+        self._origin = origin
+        self._routes = routes
+        self._clock = clock
+        self._tasks = tasks
+        self._retry = retry
+        self._limits = limits
+        self._user_agent = user_agent
+        self._budget = RetryBudget()
+        self._gate = Gate(retry, clock)
+        self._places = anyio.Semaphore(routes.most, fast_acquire=True)
+        self._identity = self._identify(credentials)
+
+    def _identify(self, credentials: Credentials) -> Identity:
+        if isinstance(credentials, ApiKey):
+            return KeyIdentity(credentials)
+        call = Call(method="POST", path=TOKEN_PATH, payload=token_payload(credentials))
+
+        async def fetch() -> str:
+            return read_token(await self._perform(call, None))
+
+        return TokenIdentity(fetch, credentials.secrets, self._clock)
+
+    async def __aenter__(self) -> Self:
+        """Open the HTTP clients."""
+        await self._routes.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the HTTP clients that were built here."""
+        await self._routes.__aexit__(kind, error, trace)
+
+    async def make(self, call: Call) -> Envelope:
+        """Make a call.
+
+        One that may be repeated is repeated as the retry policy allows. A paid one is sent once, and
+        again only if it surely made no job; a cancelled caller does not cancel it once it is sent.
+
+        Raises:
+            SubmissionInDoubt: a paid call was sent, or may have been, and the answer is not known.
+            AkoolError: it failed, was refused or was never sent.
+        """
+        return await self._perform(call, self._identity)
+
+    async def _perform(self, call: Call, identity: Identity | None) -> Envelope:
+        tries = _Tries(self._clock.monotonic())
+        while True:
+            await self._gate.passed()
+            lease = _NOBODY if identity is None else await identity.lease()
+            sent = self._clock.monotonic()
+            try:
+                envelope = await self._try(call, lease)
+            except CallFailed as failed:
+                await self._go_on(call, failed, tries, identity, lease, sent)
+                continue
+            self._budget.give()
+            self._gate.succeeded(sent=sent)
+            if identity is not None:
+                identity.accepted(lease)
+            return envelope
+
+    async def _go_on(
+        self,
+        call: Call,
+        failed: CallFailed,
+        tries: _Tries,
+        identity: Identity | None,
+        lease: Lease,
+        sent: float,
+    ) -> None:
+        """Return when the call should be sent again; raise when it should not."""
+        elapsed = self._clock.monotonic() - tries.began
+        match self._action(call, failed):
+            case Action.WAIT if self._gate.throttled(
+                sent=sent, elapsed=elapsed, retry_after=failed.retry_after
+            ):
+                return
+            case Action.RENEW if identity is not None and not tries.renewed and await identity.refused(lease):
+                tries.renewed = True
+                return
+            case Action.REPEAT:
+                wait = self._retry.retry_in(tries.attempts, elapsed, failed.retry_after)
+                if wait is not None and self._budget.take():
+                    tries.attempts += 1
+                    await self._clock.sleep(wait)
+                    return
+            case Action.DOUBT:
+                raise _doubt(failed) from failed.error
+        raise failed.error from failed.__cause__
+
+    def _action(self, call: Call, failed: CallFailed) -> Action:
+        if not call.paid:
+            return POLICY[failed.failure][0]
+        return Action.DOUBT if failed.job_ids else POLICY[failed.failure][1]
+
+    async def _try(self, call: Call, lease: Lease) -> Envelope:
+        try:
+            answer = await self._send(call, lease)
+        except ExchangeFailed as failed:
+            raise failed_exchange(failed) from failed
+        return self._judged(call, answer)
+
+    def _judged(self, call: Call, answer: Answer) -> Envelope:
+        wanted = retry_after(answer.headers, self._clock.now().timestamp())
+        return judge(answer, secrets=self._identity.secrets, retry_after=wanted, paid=call.paid)
+
+    async def _send(self, call: Call, lease: Lease) -> Answer:
+        if call.paid:
+            return await self._send_paid(call, lease)
+        request = self._request(self._routes.repeatable, call, lease, self._limits.call)
+        if self._routes.fragile:
+            work = Detached(lambda: self._placed(request), shield=False)
+            return await work.run_in(self._tasks)
+        return await self._placed(request)
+
+    async def _send_paid(self, call: Call, lease: Lease) -> Answer:
+        client, deadline = self._routes.paid, self._limits.create
+        request = self._request(client, call, lease, deadline)
+
+        def orphaned(result: Answer | Exception) -> None:
+            if call.orphaned is not None:
+                call.orphaned(self._orphan(call, result))
+
+        work = Detached(lambda: exchange(client, request, deadline=deadline), shield=True, orphaned=orphaned)
+        return await work.run_in(self._tasks)
+
+    def _orphan(self, call: Call, result: Answer | Exception) -> Envelope | Exception:
+        """Give what the caller would have got, had it waited."""
+        try:
+            if isinstance(result, Answer):
+                return self._judged(call, result)
+            if not isinstance(result, ExchangeFailed):
+                return result
+            failed = failed_exchange(result)
+        except CallFailed as error:
+            failed = error
+        return _doubt(failed) if self._action(call, failed) is Action.DOUBT else failed.error
+
+    async def _placed(self, request: httpx.Request) -> Answer:
+        async with self._places:
+            return await exchange(self._routes.repeatable, request, deadline=self._limits.call)
+
+    def _request(self, client: httpx.AsyncClient, call: Call, lease: Lease, seconds: float) -> httpx.Request:
+        headers = httpx.Headers(client.headers)
+        for name in _SECRET_HEADERS:
+            headers.pop(name, None)
+        headers.update(
+            {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": self._user_agent}
+        )
+        name, value = lease.header
+        headers[name] = value
+        content = None
+        if call.payload is not None:
+            content = json.dumps(call.payload, ensure_ascii=False).encode()
+            headers["content-type"] = "application/json"
+        query = f"?{urlencode(call.query)}" if call.query else ""
+        timeout = httpx.Timeout(seconds, connect=min(self._limits.connect, seconds))
+        return httpx.Request(
+            call.method,
+            f"{self._origin}{call.path}{query}",
+            headers=headers,
+            content=content,
+            extensions={"timeout": timeout.as_dict()},
+        )
+
+
+def _doubt(failed: CallFailed) -> AkoolError:
+    return SubmissionInDoubt(
+        f"A paid call was sent and its answer is not known. {failed.error.what}",
+        job_ids=failed.job_ids,
+        code=failed.error.code,
+        http_status=failed.error.http_status,
+        vendor_message=failed.error.vendor_message,
+    )

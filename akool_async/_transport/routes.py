@@ -1,0 +1,104 @@
+"""Which httpx client a call goes out by: the fast pool, a plain pool, or a connection of its own."""
+
+from __future__ import annotations
+
+import ssl
+from types import TracebackType
+from typing import Final, Literal, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import anyio
+import attrs
+import httpx
+
+from akool_async._core.host import is_loopback
+
+TransportName = Literal["auto", "plain"]
+
+MOST_PLAIN: Final = 16
+"""Exchanges at once through httpx's own pool, which slows down badly with more than some 20."""
+
+MOST_FAST: Final = 32
+"""Exchanges at once, and connections kept, through the fast pool."""
+
+
+@attrs.frozen
+class Routes:
+    """Two httpx clients and how many exchanges may be under way on the first.
+
+    Attributes:
+        repeatable: for calls that may be sent again.
+        paid: for the paid POST.
+        most: exchanges at once on `repeatable`.
+        fragile: a request of `repeatable` that is cancelled while it connects would block a place
+            in its pool for good, so it must not be.
+        owned: whether both are closed here.
+    """
+
+    repeatable: httpx.AsyncClient
+    paid: httpx.AsyncClient
+    most: int
+    fragile: bool
+    owned: bool
+
+    async def __aenter__(self) -> Self:
+        """Nothing is opened before it is used."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what was built here; a client that was handed in stays open."""
+        if self.owned:
+            with anyio.CancelScope(shield=True):
+                await self.repeatable.aclose()
+                await self.paid.aclose()
+
+
+def injected(client: httpx.AsyncClient) -> Routes:
+    """Send everything by the caller's own client."""
+    return Routes(repeatable=client, paid=client, most=MOST_PLAIN, fragile=True, owned=False)
+
+
+def built(origin: str, transport: TransportName) -> Routes:
+    """Build the clients for `origin`: fast where it can be, plain where it has to be."""
+    host = urlsplit(origin).hostname or ""
+    local = is_loopback(host)
+    context = _context(origin, trust_env=not local)
+    paid = _plain(context, trust_env=not local, keep=0, most=None)
+    if transport == "plain" or under_trio() or _proxied(origin, host, local=local):
+        plain = _plain(context, trust_env=not local, keep=MOST_PLAIN, most=MOST_PLAIN)
+        return Routes(repeatable=plain, paid=paid, most=MOST_PLAIN, fragile=True, owned=True)
+    return Routes(repeatable=_fast(context), paid=paid, most=MOST_FAST, fragile=False, owned=True)
+
+
+def _fast(context: ssl.SSLContext) -> httpx.AsyncClient:
+    from akool_async._transport.fast import FastTransport
+
+    return httpx.AsyncClient(transport=FastTransport(context=context, connections=MOST_FAST))
+
+
+def _plain(context: ssl.SSLContext, *, trust_env: bool, keep: int, most: int | None) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=most, max_keepalive_connections=keep)
+    return httpx.AsyncClient(verify=context, limits=limits, trust_env=trust_env)
+
+
+def _context(origin: str, *, trust_env: bool) -> ssl.SSLContext:
+    """One TLS context for all clients: loading the certificates is what makes building slow."""
+    if origin.startswith("https:"):
+        return httpx.create_ssl_context(trust_env=trust_env)
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _proxied(origin: str, host: str, *, local: bool) -> bool:
+    if local:
+        return False
+    proxies = getproxies()
+    scheme = urlsplit(origin).scheme
+    return bool(proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host)
+
+
+def under_trio() -> bool:
+    """Whether the running event loop is trio's."""
+    return anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio"

@@ -1,0 +1,240 @@
+"""One scheduler that asks about every waiting job of a client: a heap of moments and a few pollers.
+
+Knows when to ask and when a job has ended; how a poll is made is handed in. A job costs an entry in
+the heap and a small record, not a task with a timer.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+
+from akool_async._core.clock import Clock
+from akool_async._core.errors import AccountError, AkoolError, CallerError, JobGone
+from akool_async._core.models import Snapshot
+from akool_async._core.observation import Observation
+from akool_async._core.schedule import PollSchedule
+from akool_async._notifier import Notifier
+
+logger = logging.getLogger("akool_async")
+
+HINT_GAP: Final = 1.0
+"""Seconds between polls of one job that hints can cause, so that a flood of hints is one poll."""
+
+Poll = Callable[[str], Awaitable[Snapshot]]
+
+
+Listener = Callable[["Watch"], None]
+
+
+@attrs.define(eq=False)
+class Watch:
+    """One job that is waited for, by one or several.
+
+    Attributes:
+        observation: what its polls have said so far.
+        schedule: when to ask.
+        error: what stopped the polling for good, such as bad credentials.
+    """
+
+    observation: Observation
+    schedule: PollSchedule
+    _waiting: Waiting
+    listeners: tuple[Listener, ...] = ()
+    error: AkoolError | None = None
+    due: float = 0.0
+    polled: float = float("-inf")
+    polling: bool = False
+    hint_kept: bool = False
+    stall_told: bool = False
+    dropped: bool = False
+
+    @property
+    def job_id(self) -> str:
+        """The job."""
+        return self.observation.job_id
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return self.observation.ended or self.error is not None
+
+    def hinted(self) -> None:
+        """Ask sooner, as the notifier wants it."""
+        self._waiting.sooner(self)
+
+
+class Waiting:
+    """The scheduler.
+
+    Args:
+        poll: asks the vendor about a job once, retries included.
+        clock: time and chance.
+        tasks: the group that its tasks run in.
+        pollers: polls under way at once, at most.
+    """
+
+    def __init__(self, poll: Poll, *, clock: Clock, tasks: TaskGroup, pollers: int) -> None:
+        self._poll = poll
+        self._clock = clock
+        self._tasks = tasks
+        self._pollers = pollers
+        self._notifier: Notifier[Watch] = Notifier()
+        self._heap: list[tuple[float, int, Watch]] = []
+        self._ready: deque[Watch] = deque()
+        self._order = itertools.count()
+        self._at_work = 0
+        self._sleeping: anyio.CancelScope | None = None
+        self._sleeps_until = float("inf")
+        self._running = False
+
+    def __len__(self) -> int:
+        """Jobs that are waited for."""
+        return len(self._notifier)
+
+    def add(
+        self, job_id: str, schedule: PollSchedule, listener: Listener, *, age: float | None = None
+    ) -> Watch:
+        """Begin to wait for a job; several may wait for one, and share its polls.
+
+        Args:
+            job_id: the job.
+            schedule: when to ask; the first to wait for a job decides.
+            listener: called after every poll, the last time when the job has ended.
+            age: seconds since the job was made; None asks at once.
+        """
+        watch = self._notifier.waiter(job_id)
+        if watch is not None:
+            watch.listeners += (listener,)
+            return watch
+        now = self._clock.monotonic()
+        watch = Watch(Observation.begin(job_id, now, age=age or 0.0), schedule, self, (listener,))
+        first = 0.0 if age is None else watch.observation.next_poll(schedule, now, self._clock.random())
+        self._notifier.listen(job_id, watch)
+        self._plan(watch, now + first)
+        return watch
+
+    def leave(self, watch: Watch, listener: Listener) -> None:
+        """Stop waiting; a job that nobody waits for is asked about no more and goes on at the vendor."""
+        watch.listeners = tuple(other for other in watch.listeners if other is not listener)
+        if not watch.listeners and not watch.dropped:
+            self._drop(watch)
+
+    def _drop(self, watch: Watch) -> None:
+        watch.dropped = True
+        self._notifier.forget(watch.job_id)
+
+    def hint(self, job_id: str) -> bool:
+        """Ask about a job soon; False when nobody waits for it."""
+        return self._notifier.hint(job_id)
+
+    def sooner(self, watch: Watch) -> None:
+        """Plan the next poll of a job for now, or for a little after the one that is under way."""
+        if watch.polling:
+            watch.hint_kept = True
+            return
+        soon = max(self._clock.monotonic(), watch.polled + HINT_GAP)
+        if soon < watch.due:
+            self._plan(watch, soon)
+
+    def _plan(self, watch: Watch, due: float) -> None:
+        """Put a job into the heap; an entry that was there for a later moment becomes void."""
+        watch.due = due
+        heapq.heappush(self._heap, (due, next(self._order), watch))
+        if not self._running:
+            self._running = True
+            self._tasks.start_soon(self._run)
+        elif self._sleeping is not None and due < self._sleeps_until:
+            self._sleeping.cancel()
+
+    async def _run(self) -> None:
+        """Hand out what is due, sleep until the next moment, end when nothing waits."""
+        while self._heap:
+            self._collect()
+            self._hand_out()
+            if not self._heap:
+                break
+            with anyio.CancelScope() as self._sleeping:
+                self._sleeps_until = self._heap[0][0]
+                await self._clock.sleep(self._sleeps_until - self._clock.monotonic())
+            self._sleeping = None
+        self._running = False
+
+    def _collect(self) -> None:
+        now = self._clock.monotonic()
+        while self._heap and self._heap[0][0] <= now:
+            due, _, watch = heapq.heappop(self._heap)
+            if watch.dropped or watch.polling or due != watch.due:
+                continue
+            watch.polling = True
+            self._ready.append(watch)
+
+    def _hand_out(self) -> None:
+        for _ in range(min(self._pollers - self._at_work, len(self._ready))):
+            self._at_work += 1
+            self._tasks.start_soon(self._work)
+
+    async def _work(self) -> None:
+        """Be one poller: poll what is ready until nothing is."""
+        try:
+            while self._ready:
+                await self._ask(self._ready.popleft())
+        finally:
+            self._at_work -= 1
+
+    async def _ask(self, watch: Watch) -> None:
+        if watch.dropped:
+            return
+        error: AkoolError | None = None
+        try:
+            snapshot = await self._poll(watch.job_id)
+        except AkoolError as missed:
+            error = missed
+        now = self._clock.monotonic()
+        watch.polled, watch.polling = now, False
+        if error is None:
+            watch.observation = watch.observation.answered(snapshot, now)
+        elif _hopeless(error):
+            watch.error = error
+        else:
+            watch.observation = watch.observation.errored(error, now)
+        self._after(watch, now)
+
+    def _after(self, watch: Watch, now: float) -> None:
+        if watch.dropped:
+            return
+        if watch.ended:
+            self._drop(watch)
+        else:
+            self._tell_stall(watch, now)
+            self._plan(watch, self._next(watch, now))
+        for listener in watch.listeners:
+            listener(watch)
+
+    def _next(self, watch: Watch, now: float) -> float:
+        if watch.hint_kept:
+            watch.hint_kept = False
+            return now + HINT_GAP
+        return now + watch.observation.next_poll(watch.schedule, now, self._clock.random())
+
+    def _tell_stall(self, watch: Watch, now: float) -> None:
+        stalled = watch.observation.stalled(now)
+        if stalled and not watch.stall_told:
+            minutes = (now - watch.observation.changed) / 60
+            logger.warning(
+                "Job %s has not moved for %.0f min; it is still waited for.", watch.job_id, minutes
+            )
+        watch.stall_told = stalled
+
+
+def _hopeless(error: AkoolError) -> bool:
+    """Whether asking again can't help: the credentials or the account, or a call that is wrong."""
+    return isinstance(error, AccountError | CallerError) and not isinstance(error, JobGone)
