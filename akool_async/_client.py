@@ -41,7 +41,8 @@ from akool_async._core.observation import Observation, Verdict
 from akool_async._core.outcomes import Completed, Saved
 from akool_async._core.requests import LipSyncRequest, Request
 from akool_async._core.schedule import GrowingSchedule, PollSchedule, RetryPolicy
-from akool_async._download import Downloads, stem_of
+from akool_async._core.text import clean
+from akool_async._download import Downloads, is_safe_name, stem_of
 from akool_async._transport import Api, Call, Limits
 from akool_async._transport.routes import TransportName, built, injected
 from akool_async._waiting import Waiting, Watch
@@ -431,14 +432,20 @@ class AkoolClient:
     # Files.
 
     async def download(
-        self, done: Completed | Snapshot, *, into: str | os.PathLike[str], overwrite: bool = False
+        self,
+        done: Completed | Snapshot,
+        *,
+        into: str | os.PathLike[str],
+        name: str | None = None,
+        overwrite: bool = False,
     ) -> Saved:
         """Bring a result and its subtitles home.
 
         Args:
-            done: a completed job. Of a `Completed`, files are called after the video and the language;
-                of a `Snapshot`, after the job.
+            done: a completed job.
             into: the folder; it is made if it is missing.
+            name: of the files, without ending. Default: the video and the language of a `Completed`,
+                the id of a `Snapshot`'s job.
             overwrite: whether files of the same names are replaced.
 
         Raises:
@@ -450,15 +457,15 @@ class AkoolClient:
             raise InvalidRequest(
                 f"Job {snapshot.job_id} has no result to download (status {snapshot.status.name})."
             )
-        folder = Path(into)
-        await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
+        stem = Path(into) / _stem(done, name)
+        await anyio.Path(stem.parent).mkdir(parents=True, exist_ok=True)
         try:
-            return await self._save(snapshot, folder / _stem(done), overwrite=overwrite)
+            return await self._save(snapshot, stem, overwrite=overwrite)
         except DownloadFailed as error:
             if error.http_status not in (403, 404):
                 raise
         fresh = await self.status(snapshot.job_id)
-        return await self._save(fresh, folder / _stem(done), overwrite=overwrite)
+        return await self._save(fresh, stem, overwrite=overwrite)
 
     async def _save(self, snapshot: Snapshot, stem: Path, *, overwrite: bool) -> Saved:
         side = snapshot.audio_splits
@@ -556,7 +563,11 @@ def _job_failed(seen: Observation) -> JobFailed:
     )
 
 
-def _stem(done: Completed | Snapshot) -> str:
+def _stem(done: Completed | Snapshot, name: str | None) -> str:
+    if name is not None:
+        if not is_safe_name(name):
+            raise InvalidRequest(f"name must be a plain file name, not {clean(repr(name))}.")
+        return name
     if isinstance(done, Snapshot):
         return done.job_id
     request = done.request

@@ -32,6 +32,11 @@ def stem_of(url: str) -> str:
     return _UNSAFE.sub("-", name).strip("-.")[:_LONGEST_STEM] or "video"
 
 
+def is_safe_name(name: str) -> bool:
+    """Whether `name` is one plain part of a path, without anything that leads elsewhere."""
+    return 0 < len(name.encode()) <= 200 and name.isprintable() and not name.startswith(".") and not set("/\\:*?\"<>|") & set(name)
+
+
 class Downloads:
     """Fetches files from hosts that are not the API's."""
 

@@ -48,7 +48,7 @@ def origin_of(host: str) -> str:
     if parts.scheme == "http" and not is_loopback(name):
         raise InvalidRequest(
             f"The API host {without_query(url)!r} is plain http.",
-            advice="Use https: plain http shows the credentials to the network, and is for this machine only.",
+            advice="Use https: plain http shows the credentials to the network, and is for this machine.",
         )
     shown = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{shown}" if port is None else f"{parts.scheme}://{shown}:{port}"

@@ -1,0 +1,85 @@
+"""The project's chores: `nox -s lint types tests build demo`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "types", "tests", "build", "demo"]
+nox.options.error_on_missing_interpreters = False
+nox.options.default_venv_backend = "venv"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+EVERY_PYTHON = ["3.11", "3.12", "3.13"]
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def install(session: nox.Session, *groups: str, extras: str = "all") -> None:
+    """Install the wheel, not the source tree, and the named groups of tools."""
+    tools = nox.project.dependency_groups(PYPROJECT, *groups) if groups else []
+    session.install(f".[{extras}]", *tools)
+
+
+@nox.session(python=HERE)
+def lint(session: nox.Session) -> None:
+    """Style and formatting."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=HERE)
+def types(session: nox.Session) -> None:
+    """mypy over everything, pyright over the public face."""
+    install(session, "test", "lint")
+    session.run("mypy")
+    session.chdir(session.create_tmp())  # so that the installed package is judged, as users see it
+    session.run("pyright", "--verifytypes", "akool_async", "--ignoreexternal")
+
+
+@nox.session(python=EVERY_PYTHON)
+def tests(session: nox.Session) -> None:
+    """The whole test-suite against the installed wheel, with coverage on the first Python."""
+    install(session, "test")
+    run_tests(session, *session.posargs)
+
+
+def run_tests(session: nox.Session, *arguments: str) -> None:
+    """Run pytest from a folder in which the source tree can't be imported by accident."""
+    root = Path(__file__).parent
+    folder = Path(session.create_tmp()) / "suite"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("tests", "README.md", "pyproject.toml", "examples", "docs"):
+        if (root / name).exists():
+            (folder / name).symlink_to(root / name)
+    session.chdir(folder)
+    session.run("coverage", "run", "-m", "pytest", "-p", "no:cacheprovider", *arguments)
+    if not arguments:
+        session.run("coverage", "report", "--fail-under=95")
+
+
+@nox.session(python=HERE)
+def build(session: nox.Session) -> None:
+    """A wheel that installs by itself, and an sdist."""
+    session.install("build", "twine")
+    out = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(out, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(out))
+    built = [str(path) for path in out.iterdir()]
+    session.run("twine", "check", "--strict", *built)
+    session.install("--force-reinstall", *[path for path in built if path.endswith(".whl")])
+    session.run("python", "-c", "import akool_async; print(akool_async.AkoolClient)")
+
+
+@nox.session(python=HERE)
+def demo(session: nox.Session) -> None:
+    """The README's main job."""
+    install(session, extras="demo")
+    out = Path(session.create_tmp()) / "results"
+    shutil.rmtree(out, ignore_errors=True)
+    session.run("akool-async", "demo", "--out", str(out))
