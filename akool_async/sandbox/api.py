@@ -1,0 +1,193 @@
+"""The API's origin as an ASGI application: routes, gate, faults, then the endpoint.
+
+Nearly everything is answered with HTTP 200 and an envelope, as the vendor does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import anyio
+import attrs
+from starlette.types import Receive, Scope, Send
+
+from akool_async.sandbox import lookups, orders
+from akool_async.sandbox.call import Call, Reply
+from akool_async.sandbox.dates import http_date
+from akool_async.sandbox.distortion import DISTORTIONS, JSON, encode, pick
+from akool_async.sandbox.exchange import Answer, Exchange
+from akool_async.sandbox.faults import Do, Fault
+from akool_async.sandbox.params import json_object, split_languages
+from akool_async.sandbox.plan import Subject
+from akool_async.sandbox.records import CreateRecord, CredentialKind
+from akool_async.sandbox.refusal import Refused
+from akool_async.sandbox.shapes import refusal
+from akool_async.sandbox.world import World
+
+__all__ = ["Api"]
+
+
+@attrs.frozen
+class _Route:
+    name: str
+    method: str
+    endpoint: Callable[[Call], Awaitable[Reply]]
+    paid: bool = False
+    open: bool = False
+
+
+_ROUTES: Final[Mapping[str, _Route]] = {
+    "/api/open/v3/getToken": _Route("token", "POST", lookups.token, open=True),
+    "/api/open/v3/content/video/createbytranslate": _Route("create", "POST", orders.create, paid=True),
+    "/api/open/v3/content/video/lipsync": _Route("lipsync", "POST", orders.lipsync, paid=True),
+    "/api/open/v3/content/video/infobymodelid": _Route("status", "GET", lookups.status),
+    "/api/open/v3/language/list": _Route("languages", "GET", lookups.languages),
+    "/api/open/v4/voice/videoTranslation": _Route("voices", "GET", lookups.voices),
+    "/api/open/v3/faceswap/quota/info": _Route("credit", "GET", lookups.credit),
+}
+
+
+@attrs.define
+class _Visit:
+    """One request on its way through the API."""
+
+    route: _Route
+    exchange: Exchange
+    now: float
+    query: Mapping[str, str]
+    fields: dict[str, Any] | None
+    number: int = 0
+    faults: tuple[Fault, ...] = ()
+    credential: CredentialKind = "none"
+    code: int | None = None
+    job_ids: tuple[str, ...] = ()
+
+
+class Api:
+    """The vendor's API.
+
+    Args:
+        world: The sandbox's parts.
+        cdn: The origin on which results lie, such as "http://127.0.0.1:8001".
+    """
+
+    def __init__(self, world: World, *, cdn: str) -> None:
+        self._world = world
+        self._cdn = cdn
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        now = self._world.engine.advance()
+        exchange = Exchange(scope, receive, send, date=http_date(int(now)))
+        route = _ROUTES.get(scope["path"])
+        if route is None or route.method != scope["method"]:
+            await exchange.answer(Answer(404, JSON, encode({"code": 404, "msg": "Not Found", "data": None})))
+            return
+        visit = await self._arrive(route, exchange, now)
+        if visit is not None:
+            await self._serve(visit)
+
+    async def _arrive(self, route: _Route, exchange: Exchange, now: float) -> _Visit | None:
+        """Take a request down; None when the client left before its end."""
+        query = dict(parse_qsl(exchange.scope["query_string"].decode("latin-1")))
+        fields = None
+        if route.method == "POST":
+            body = await exchange.body()
+            if body is None:
+                return None
+            fields = json_object(body)
+        visit = _Visit(route, exchange, now, query, fields)
+        self._world.ledger.note_request(route.name)
+        if route.name == "status":
+            self._world.ledger.note_poll(query.get("video_model_id", ""), now)
+        if route.paid:
+            visit.number = self._world.ledger.next_create()
+        if len(self._world.faults):
+            visit.faults = self._world.faults.strike(self._subject(visit))
+        return visit
+
+    def _subject(self, visit: _Visit) -> Subject:
+        name = visit.route.name
+        if name == "create":
+            return Subject(on=name, languages=split_languages((visit.fields or {}).get("language")))
+        job = self._world.engine.job(visit.query.get("video_model_id", "")) if name == "status" else None
+        if job is None:
+            return Subject(on=name)
+        return Subject(
+            on=name, jobs=((job.ordinal, job.id),), languages=(job.order.language,), status=job.status
+        )
+
+    async def _serve(self, visit: _Visit) -> None:
+        if not visit.faults:
+            await visit.exchange.answer(Answer(200, JSON, encode(await self._act(visit))))
+            return
+        await self._prepare(visit)
+        spoiler = pick(visit.faults, elsewhere=f"{self._cdn}/elsewhere")
+        if spoiler is None:
+            await visit.exchange.answer(Answer(200, JSON, encode(await self._act(visit))))
+            return
+        harmless = not visit.route.paid and visit.route.name != "token"
+        acts = spoiler.acts or (harmless and spoiler.do in {Do.HUGE, Do.WRONG_TYPE, Do.TRUNCATED, Do.SHORT})
+        envelope = await self._act(visit) if acts else None
+        if not acts:
+            self._note(visit)
+        await DISTORTIONS[spoiler.do](visit.exchange, spoiler, envelope)
+
+    async def _prepare(self, visit: _Visit) -> None:
+        for fault in visit.faults:
+            if fault.do is Do.DELAY:
+                await anyio.sleep(fault.seconds)
+            elif fault.do is Do.TOKEN_EXPIRED:
+                self._world.tokens.void()
+        visit.now = self._world.engine.advance()
+
+    async def _act(self, visit: _Visit) -> dict[str, Any]:
+        """Let the request have its effect, write it down and return the answer's envelope."""
+        try:
+            self._admit(visit)
+            call = Call(
+                world=self._world,
+                now=visit.now,
+                query=visit.query,
+                fields=visit.fields,
+                faults=visit.faults,
+                cdn=self._cdn,
+            )
+            reply = await visit.route.endpoint(call)
+        except Refused as refused:
+            reply = Reply(refusal(refused.code))
+        visit.code, visit.job_ids = reply.envelope["code"], reply.job_ids
+        self._note(visit)
+        return reply.envelope
+
+    def _admit(self, visit: _Visit) -> None:
+        world = self._world
+        if not visit.route.open:
+            visit.credential, code = world.gate.credential(visit.exchange.headers, visit.now)
+            if code != 1000:
+                raise Refused(code, "the credential is missing or wrong")
+        if not world.gate.admits(visit.now):
+            raise Refused(1005, "requests come too often")
+
+    def _note(self, visit: _Visit) -> None:
+        if not visit.route.paid:
+            return
+        if visit.code is None:
+            visit.credential, _ = self._world.gate.credential(visit.exchange.headers, visit.now)
+        self._world.ledger.note(
+            CreateRecord(
+                number=visit.number,
+                at=visit.now,
+                endpoint=visit.route.name,
+                payload=visit.fields,
+                credential=visit.credential,
+                connection=visit.exchange.line.number,
+                request_on_connection=visit.exchange.line.requests,
+                acted=bool(visit.job_ids),
+                job_ids=visit.job_ids,
+                code=visit.code,
+                faults=tuple(fault.do.value for fault in visit.faults),
+            )
+        )

@@ -1,0 +1,203 @@
+"""One thing that shall go wrong: where, when, what and with which details.
+
+Values only. Which fault strikes which request is decided in `plan`, what it does to an answer in
+`distortion`, `endpoints`, `cdn` and `courier`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+from attrs import validators
+
+__all__ = ["API_ENDPOINTS", "Do", "Fault"]
+
+API_ENDPOINTS: Final = ("token", "create", "lipsync", "status", "languages", "voices", "credit")
+
+
+class Do(enum.StrEnum):
+    """What goes wrong. Unless said otherwise a kind suits every API endpoint and the CDN."""
+
+    RESET_BEFORE = "reset_before"
+    """The connection is reset; the request had no effect."""
+    RESET_AFTER = "reset_after"
+    """The request had its effect; the connection is reset instead of an answer."""
+    DELAY = "delay"
+    """The request is taken up `seconds` of real time late. Webhooks: sandbox seconds."""
+    HANG = "hang"
+    """Never an answer; the client has to leave. `acted` says whether the request had its effect."""
+    HTTP = "http"
+    """The HTTP `status` with an HTML page, or `body`, and `retry_after` if given."""
+    HTML = "html"
+    """HTTP 200 with an HTML page."""
+    EMPTY = "empty"
+    """HTTP 200 with no body."""
+    TRUNCATED = "truncated"
+    """Valid HTTP, but the content ends at the fraction `keep` of what it should be."""
+    SHORT = "short"
+    """The connection is closed at the fraction `keep` of the announced Content-Length."""
+    GARBAGE = "garbage"
+    """Bytes that are not HTTP, then the connection is closed."""
+    HUGE = "huge"
+    """An envelope of `size` bytes (5 MiB by default). API only."""
+    WRONG_TYPE = "wrong_type"
+    """`data` is `value` (a string by default) instead of an object. API only."""
+    REDIRECT = "redirect"
+    """The HTTP `status` (302 by default) to `location`, by default /elsewhere on the CDN."""
+    CODE = "code"
+    """An envelope with the business `code`. API only."""
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the name of a fault
+    """Every token issued so far is void, from this very request on. API only."""
+
+    REFUSE_LANGUAGE = "refuse_language"
+    """`language` is refused with `code`, the others of the request are not. Create only."""
+    OMIT_LANGUAGE = "omit_language"
+    """`language` is missing in the answer; `acted` (the default) says whether its job was made. Create only."""
+    EXTRA_LANGUAGE = "extra_language"
+    """A job for `language` (by default one not asked for) is made besides. Create only."""
+    NO_ALL_RESULTS = "no_all_results"
+    """The list of results is left out, as older servers do. Create only."""
+
+    UNKNOWN_STATUS = "unknown_status"
+    """`video_status` is `value` (7 by default). "1" to "4" strike only jobs that have that status. Status only."""
+    DONE_WITHOUT_URL = "done_without_url"
+    """A completed job shows no result. Status only."""
+    STUCK = "stuck"
+    """The progress shown is always `value` (5 by default) until the job ends. Status only."""
+    VANISH = "vanish"
+    """The job does not exist: code 1008. Status only."""
+    URL_FORBIDDEN = "url_forbidden"
+    """The result URLs shown answer 403; once one did, the next status shows working ones. Without `nth`
+    and `limit` this happens once per job. Status only."""
+
+    RESET_MID = "reset_mid"
+    """The connection is reset at the fraction `keep` of the body. CDN only."""
+    WRONG_LENGTH = "wrong_length"
+    """The announced Content-Length is `size` bytes (100 by default) too large. CDN only."""
+    NO_LENGTH = "no_length"
+    """Chunked, without a Content-Length. CDN only."""
+    CHANGED_ETAG = "changed_etag"
+    """The file was replaced: other bytes under another ETag, from this request on. CDN only."""
+    DRIP = "drip"
+    """The body comes `size` bytes (16 by default) every `seconds` of real time. CDN only."""
+
+    LOSE = "lose"
+    """A webhook is never sent. Webhook only."""
+    DUPLICATE = "duplicate"
+    """A webhook is sent twice. Webhook only."""
+    REORDER = "reorder"
+    """A webhook is held back until the next one of the same job was sent. Webhook only."""
+
+
+_CREATE_ONLY: Final = frozenset({Do.REFUSE_LANGUAGE, Do.OMIT_LANGUAGE, Do.EXTRA_LANGUAGE, Do.NO_ALL_RESULTS})
+_STATUS_ONLY: Final = frozenset(
+    {Do.UNKNOWN_STATUS, Do.DONE_WITHOUT_URL, Do.STUCK, Do.VANISH, Do.URL_FORBIDDEN},
+)
+_CDN_ONLY: Final = frozenset({Do.RESET_MID, Do.WRONG_LENGTH, Do.NO_LENGTH, Do.CHANGED_ETAG, Do.DRIP})
+_WEBHOOK: Final = frozenset({Do.LOSE, Do.DUPLICATE, Do.REORDER, Do.DELAY})
+_API_ONLY: Final = frozenset({Do.HUGE, Do.WRONG_TYPE, Do.CODE, Do.TOKEN_EXPIRED})
+_WIRE: Final = frozenset(Do) - _CREATE_ONLY - _STATUS_ONLY - _CDN_ONLY - (_WEBHOOK - {Do.DELAY}) - _API_ONLY
+
+SUITED: Final[Mapping[str, frozenset[Do]]] = {
+    **dict.fromkeys((*API_ENDPOINTS, "*"), _WIRE | _API_ONLY),
+    "create": _WIRE | _API_ONLY | _CREATE_ONLY,
+    "status": _WIRE | _API_ONLY | _STATUS_ONLY,
+    "cdn": _WIRE | _CDN_ONLY,
+    "webhook": _WEBHOOK,
+}
+"""What can go wrong where."""
+
+_ACTS_UNLESS_TOLD: Final = frozenset({Do.RESET_AFTER, Do.TRUNCATED, Do.SHORT, Do.WRONG_TYPE, Do.OMIT_LANGUAGE})
+
+
+def _as_numbers(value: object) -> tuple[int, ...] | range | None:
+    if value is None or isinstance(value, range):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
+    if isinstance(value, list | tuple) and all(isinstance(item, int) for item in value):
+        return tuple(value)
+    raise TypeError(f"nth counts requests from 1: a number, a tuple or a range, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One thing that shall go wrong.
+
+    Args:
+        on: "token", "create", "lipsync", "status", "languages", "voices", "credit", "cdn", "webhook", or
+            "*" for every API endpoint.
+        do: What goes wrong, a `Do` or its value.
+        nth: Which requests it strikes, counted from 1 over those that came since the fault was added
+            and pass its other filters: a number, several, a range, or None for every one.
+        job: Only requests about this job: its id, or its ordinal (1 for the first job ever made).
+        language: Only requests about this language. For the kinds that name a language: that one.
+        probability: The share of the requests picked by the rest that it strikes; seeded.
+        limit: How often it strikes at most; None for no end.
+        acted: Whether the request has its effect; None for the usual of the kind: yes for reset_after,
+            truncated, short, wrong_type and omit_language, no for the others.
+        seconds: For delay and drip.
+        status: For http and redirect.
+        retry_after: For http: the header's text, or seconds.
+        body: For http: the page instead of the usual one.
+        keep: For truncated, short and reset_mid: the fraction of the content that is sent.
+        location: For redirect.
+        code: For code and refuse_language.
+        size: For huge, wrong_length and drip, in bytes.
+        value: For wrong_type, unknown_status and stuck.
+    """
+
+    on: str = attrs.field(validator=validators.in_(tuple(SUITED)))
+    do: Do = attrs.field(converter=Do)
+    nth: tuple[int, ...] | range | None = attrs.field(default=None, converter=_as_numbers)
+    job: str | int | None = None
+    language: str | None = None
+    probability: float = attrs.field(default=1.0, validator=(validators.ge(0), validators.le(1)))
+    limit: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(1)))
+    acted: bool | None = None
+    seconds: float = attrs.field(default=0.01, validator=validators.ge(0))
+    status: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(200)))
+    retry_after: str | float | None = None
+    body: str | None = None
+    keep: float = attrs.field(default=0.5, validator=(validators.ge(0), validators.lt(1)))
+    location: str | None = None
+    code: int = 1003
+    size: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(1)))
+    value: Any = attrs.field(default=attrs.NOTHING)
+
+    @do.validator
+    def _check_do(self, _: object, do: Do) -> None:
+        if do not in SUITED[self.on]:
+            raise ValueError(f"{do.value} can't happen on {self.on!r}")
+
+    @value.default
+    def _usual_value(self) -> object:
+        return {Do.UNKNOWN_STATUS: 7, Do.STUCK: 5}.get(self.do, "not an object")
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a fault that names no language but needs one."""
+        if self.do is Do.OMIT_LANGUAGE and self.language is None:
+            raise ValueError("omit_language has to name the language")
+
+    @property
+    def acts(self) -> bool:
+        """Whether the request has its effect although the answer is spoiled."""
+        return self.do in _ACTS_UNLESS_TOLD if self.acted is None else self.acted
+
+    @property
+    def filter_language(self) -> str | None:
+        """The language a request must be about, None for any."""
+        return None if self.do is Do.EXTRA_LANGUAGE else self.language
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Fault:
+        """Build one from a JSON object with the same names.
+
+        Raises:
+            TypeError: A name that no fault has, or a missing one.
+            ValueError: A value that is out of range.
+        """
+        return cls(**fields)

@@ -1,0 +1,308 @@
+"""The sandbox: the vendor's API and CDN, imitated on loopback or inside the process.
+
+Puts the parts together and opens the doors. How the vendor behaves is in the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import attrs
+import httpx
+
+from akool_async.sandbox.api import Api
+from akool_async.sandbox.cdn import Cdn
+from akool_async.sandbox.clocks import Clock, ScaledClock
+from akool_async.sandbox.courier import Courier
+from akool_async.sandbox.engine import Engine
+from akool_async.sandbox.faults import Fault
+from akool_async.sandbox.gate import Gate
+from akool_async.sandbox.inprocess import API_ORIGIN, CDN_ORIGIN, InProcessTransport
+from akool_async.sandbox.languages import LANGUAGES, Language
+from akool_async.sandbox.leaks import LeakWatch
+from akool_async.sandbox.ledger import Ledger
+from akool_async.sandbox.links import Signer
+from akool_async.sandbox.plan import FaultPlan
+from akool_async.sandbox.progress import ShapeName
+from akool_async.sandbox.serving import Origin, ServerThread, listen
+from akool_async.sandbox.settings import Flavour, Settings
+from akool_async.sandbox.shelf import Shelf
+from akool_async.sandbox.studio import PaperStudio, Studio
+from akool_async.sandbox.tokens import TokenDesk
+from akool_async.sandbox.voices import Voice, invent_voices
+from akool_async.sandbox.world import World
+
+if TYPE_CHECKING:
+    from akool_async._client import AkoolClient
+    from akool_async.sandbox.media import MediaLimits
+
+__all__ = ["Sandbox", "SandboxServer"]
+
+
+@attrs.frozen(kw_only=True)
+class SandboxServer:
+    """Where a served sandbox can be reached."""
+
+    base_url: str
+    """The API, such as "http://127.0.0.1:8000"."""
+    cdn_url: str
+    """The results' origin."""
+
+
+class Sandbox:
+    """The vendor with one account, imitated truthfully and made to fail on demand.
+
+    Args:
+        api_key: The right value of x-api-key.
+        client_id: The right clientId for a token, and the name that webhooks are sealed with.
+        client_secret: The right clientSecret, and the key of the webhooks' cipher: 16, 24 or 32 bytes.
+            As with the vendor it is the API key; a key of another length is filled up with "-" to
+            seal webhooks, and a token is given for the plain key too.
+        credits: What can be spent at the start.
+        credits_per_second: The tariff. A job costs round(seconds x this), at least 1, twice that with
+            lip-sync; the vendor's own is not published. Credits are locked when a job is made,
+            deducted when it completes, released when it fails.
+        max_jobs: How many jobs are at work at once; the others wait with status 1.
+        rate: Requests per sandbox second that the API takes, with a burst of one second's worth; those
+            above get code 1005. None for no limit.
+        seed: Makes durations, failures, ids, tokens, links and voices the same in another run.
+        median_seconds: Median of the jobs' lognormal durations, in sandbox seconds.
+        sigma: Spread of the durations' logarithm; 0 makes them all the same.
+        failure_rate: The share of jobs that end with status 4, from 0 to 1.
+        time_scale: Sandbox seconds per real second. Has no meaning with a clock of one's own.
+        flavour: "current", or "legacy" for the shapes of older servers.
+        progress: How jobs show their progress: "linear", "stall", "coarse", "front", "liar" or "none".
+        media: Whether videos are really fetched, checked and translated into playable files (needs
+            PyAV), or any URL will do and results only look right from outside.
+        limits: What videos are taken when `media` is on; the vendor's documented limits by default.
+        video_seconds: The length of every video when `media` is off.
+        result_bytes: The size of a video result when `media` is off.
+        token_seconds: How long a token lives, in sandbox seconds.
+        result_days: How long results are kept after a job ended, in sandbox days.
+        reject_duplicates: Whether a video, language and lip-sync that is at work is refused with 1202.
+        languages: The languages offered.
+        voices: The voices offered; some for each language by default.
+        webhook_attempts: How often one webhook is sent at most.
+        webhook_wait: Sandbox seconds before it is sent again; twice as long each time.
+        faults: What goes wrong from the start on.
+        control: Whether GET /_sandbox/ledger and POST and DELETE /_sandbox/faults are answered on the
+            CDN's origin, for tests with the sandbox in another process.
+        clock: Tells the sandbox's time, such as a `FakeClock`.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str = "sandbox-key",
+        client_id: str = "sandbox-client-id",
+        client_secret: str | None = None,
+        credits: float = 100_000.0,
+        credits_per_second: float = 0.25,
+        max_jobs: int = 10,
+        rate: float | None = None,
+        seed: int = 0,
+        median_seconds: float = 120.0,
+        sigma: float = 0.6,
+        failure_rate: float = 0.0,
+        time_scale: float = 1.0,
+        flavour: Flavour = "current",
+        progress: ShapeName = "stall",
+        media: bool = True,
+        limits: MediaLimits | None = None,
+        video_seconds: float = 16.0,
+        result_bytes: int = 4096,
+        token_seconds: float = 400 * 86_400.0,
+        result_days: float = 7.0,
+        reject_duplicates: bool = False,
+        languages: Sequence[Language] = LANGUAGES,
+        voices: Sequence[Voice] | None = None,
+        webhook_attempts: int = 6,
+        webhook_wait: float = 2.0,
+        faults: Iterable[Fault] = (),
+        control: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        settings = Settings(
+            api_key=api_key,
+            client_id=client_id,
+            client_secret=attrs.NOTHING if client_secret is None else client_secret,  # type: ignore[arg-type]
+            credits=credits,
+            credits_per_second=credits_per_second,
+            max_jobs=max_jobs,
+            rate=rate,
+            seed=seed,
+            median_seconds=median_seconds,
+            sigma=sigma,
+            failure_rate=failure_rate,
+            flavour=flavour,
+            progress=progress,
+            media=media,
+            limits=limits,
+            video_seconds=video_seconds,
+            result_bytes=result_bytes,
+            token_seconds=token_seconds,
+            result_days=result_days,
+            reject_duplicates=reject_duplicates,
+            webhook_attempts=webhook_attempts,
+            webhook_wait=webhook_wait,
+            control=control,
+        )
+        offered = invent_voices(languages, seed=seed) if voices is None else tuple(voices)
+        time = ScaledClock(time_scale) if clock is None else clock
+        self._world = _build(settings, time, tuple(languages), offered, faults)
+        self._shelf = Shelf(self._world.engine, self._world.studio, self._world.signer, days=result_days)
+
+    @property
+    def settings(self) -> Settings:
+        """What was chosen."""
+        return self._world.settings
+
+    @property
+    def clock(self) -> Clock:
+        """Tells the sandbox's time."""
+        return self._world.clock
+
+    @property
+    def engine(self) -> Engine:
+        """The jobs and credits themselves."""
+        return self._world.engine
+
+    @property
+    def faults(self) -> FaultPlan:
+        """What goes wrong; may be changed at any moment from any thread."""
+        return self._world.faults
+
+    @property
+    def ledger(self) -> Ledger:
+        """The truth about everything that happened."""
+        return self._world.ledger
+
+    def void_tokens(self) -> None:
+        """Make all tokens issued so far invalid: calls with them get 1101."""
+        self._world.tokens.void()
+
+    @asynccontextmanager
+    async def serve(self, host: str = "127.0.0.1", port: int = 0, cdn_port: int = 0) -> AsyncIterator[SandboxServer]:
+        """Serve on real sockets until the block is left; on asyncio and on trio.
+
+        Args:
+            host: The address to listen at; a loopback one, as there is no TLS.
+            port: The API's port, 0 for a free one.
+            cdn_port: The results' port, 0 for a free one.
+
+        Raises:
+            OSError: An address can't be listened at.
+        """
+        cdn = Origin(Cdn(self._world, self._shelf, self._watch()), listen(host, cdn_port))
+        try:
+            api = Origin(Api(self._world, cdn=cdn.url), listen(host, port))
+        except OSError:
+            cdn.socket.close()
+            raise
+        thread = ServerThread((api, cdn), (Courier(self._world, cdn=cdn.url).run,))
+        server = SandboxServer(base_url=api.url, cdn_url=cdn.url)
+        await thread.start()
+        try:
+            yield server
+        finally:
+            await thread.stop()
+
+    def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8700,
+        cdn_port: int = 0,
+        *,
+        ready: Callable[[SandboxServer], object] | None = None,
+    ) -> None:
+        """Serve until Ctrl-C, for a command line.
+
+        Args:
+            host: The address to listen at.
+            port: The API's port, 0 for a free one.
+            cdn_port: The results' port, 0 for a free one.
+            ready: Called with the addresses once requests are answered.
+        """
+        try:
+            anyio.run(partial(self._run, host, port, cdn_port, ready))
+        except KeyboardInterrupt:
+            return
+
+    async def _run(
+        self, host: str, port: int, cdn_port: int, ready: Callable[[SandboxServer], object] | None
+    ) -> None:
+        async with self.serve(host, port, cdn_port) as server:
+            if ready is not None:
+                ready(server)
+            await anyio.sleep_forever()
+
+    def http_transport(self) -> httpx.AsyncBaseTransport:
+        """Return a transport for httpx that reaches API and CDN inside the process.
+
+        Webhooks are not sent: they need `serve`.
+        """
+        return InProcessTransport(
+            {
+                API_ORIGIN: Api(self._world, cdn=CDN_ORIGIN),
+                CDN_ORIGIN: Cdn(self._world, self._shelf, self._watch()),
+            }
+        )
+
+    def client(self, **options: Any) -> AkoolClient:
+        """Return a client of this sandbox inside the process.
+
+        Args:
+            **options: Passed on to `AkoolClient`; they win over the sandbox's own.
+        """
+        from akool_async._client import AkoolClient
+
+        usual: dict[str, Any] = {"host": API_ORIGIN}
+        if not {"api_key", "client_id", "client_secret"} & options.keys():
+            usual["api_key"] = self.settings.api_key
+        if "http_client" not in options:
+            usual["http_client"] = httpx.AsyncClient(transport=self.http_transport(), trust_env=False)
+        return AkoolClient(**{**usual, **options})
+
+    def _watch(self) -> LeakWatch:
+        return LeakWatch(self._world.settings, self._world.tokens)
+
+    def __repr__(self) -> str:
+        """Show how much is going on."""
+        engine = self._world.engine
+        return f"<Sandbox {self.settings.flavour}, {len(engine.jobs)} jobs, {len(self.faults)} faults>"
+
+
+def _build(
+    settings: Settings,
+    clock: Clock,
+    languages: tuple[Language, ...],
+    voices: tuple[Voice, ...],
+    faults: Iterable[Fault],
+) -> World:
+    engine = Engine(settings, clock)
+    tokens = TokenDesk(seed=settings.seed, lifetime=settings.token_seconds)
+    return World(
+        settings=settings,
+        clock=clock,
+        engine=engine,
+        tokens=tokens,
+        gate=Gate(settings, tokens),
+        ledger=Ledger(engine, tokens),
+        faults=FaultPlan(faults, seed=settings.seed),
+        signer=Signer(settings.seed),
+        studio=_studio(settings),
+        languages=languages,
+        voices=voices,
+    )
+
+
+def _studio(settings: Settings) -> Studio:
+    if not settings.media:
+        return PaperStudio(settings)
+    from akool_async.sandbox.film import FilmStudio
+
+    return FilmStudio(settings)

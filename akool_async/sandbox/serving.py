@@ -1,0 +1,176 @@
+"""The sandbox on real sockets: two origins served by uvicorn in a thread with an event loop of its own.
+
+Works the same whatever event loop the caller runs, or none. Nothing here knows the vendor.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+from typing import Any, Final, TypeAlias
+
+import anyio
+import attrs
+import uvicorn
+from anyio import from_thread, lowlevel, to_thread
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from akool_async.sandbox.line import LINE, SocketLine
+
+__all__ = ["Origin", "ServerThread", "listen"]
+
+Worker: TypeAlias = Callable[[], Awaitable[None]]
+_PATIENCE: Final = 2.0
+_KEEP_ALIVE: Final = 3600
+_START: Final = 30.0
+
+
+class _Config(uvicorn.Config):
+    """Settings of one origin, with the counter of its connections."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(
+            app,
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+        )
+        self.connections = count(1)
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 that puts a handle of the connection into each request's scope."""
+
+    def __init__(
+        self, config: _Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None
+    ) -> None:
+        line = SocketLine(self, next(config.connections))
+        super().__init__(config, server_state, {**app_state, LINE: line}, _loop)
+
+
+class _Server(uvicorn.Server):
+    """A server that is told to stop instead of looking ten times a second, and stops at once."""
+
+    def __init__(self, config: _Config) -> None:
+        super().__init__(config)
+        self.stop = anyio.Event()
+
+    async def main_loop(self) -> None:
+        """Serve until told to stop."""
+        await self.stop.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close everything and break what is still under way."""
+        for server in self.servers:
+            server.close()
+        for one in sockets or ():
+            one.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        with anyio.move_on_after(_PATIENCE):
+            while self.server_state.tasks or self.server_state.connections:
+                await anyio.sleep(0.001)
+        for task in list(self.server_state.tasks):
+            task.cancel()
+
+
+@attrs.frozen
+class Origin:
+    """An application and the listening socket at which it is served."""
+
+    app: ASGIApp
+    socket: socket.socket
+
+    @property
+    def url(self) -> str:
+        """The origin's address, such as "http://127.0.0.1:8000"."""
+        return url_of(self.socket)
+
+
+def url_of(listening: socket.socket) -> str:
+    """Return the address of a listening socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one.
+
+    Raises:
+        OSError: The address is taken or not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2048)
+
+
+class ServerThread:
+    """A daemon thread that serves some origins and runs some workers beside them.
+
+    Args:
+        origins: What to serve.
+        workers: Coroutine functions that run until the thread stops.
+    """
+
+    def __init__(self, origins: Sequence[Origin], workers: Sequence[Worker] = ()) -> None:
+        self._origins = origins
+        self._workers = workers
+        self._running = threading.Event()
+        self._token: lowlevel.EventLoopToken | None = None
+        self._servers: list[_Server] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
+
+    async def start(self) -> None:
+        """Start serving; returns when requests are answered."""
+        self._thread.start()
+        await to_thread.run_sync(self._running.wait, _START)
+        if self._error is not None:
+            raise RuntimeError("the sandbox could not be started") from self._error
+
+    async def stop(self) -> None:
+        """Stop serving; returns when the thread has ended."""
+        if self._token is not None and self._thread.is_alive():
+            from_thread.run_sync(self._halt, token=self._token)
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(self._thread.join)
+        if self._error is not None:
+            raise RuntimeError("the sandbox broke down") from self._error
+
+    def _halt(self) -> None:
+        for server in self._servers:
+            server.stop.set()
+
+    def _run(self) -> None:
+        try:
+            anyio.run(self._main)
+        except BaseException as error:  # noqa: BLE001 - handed over to whoever waits for the thread
+            self._error = error
+        finally:
+            self._running.set()
+
+    async def _main(self) -> None:
+        self._token = lowlevel.current_token()
+        async with anyio.create_task_group() as workers:
+            for worker in self._workers:
+                workers.start_soon(worker)
+            async with anyio.create_task_group() as servers:
+                for origin in self._origins:
+                    server = _Server(_Config(origin.app))
+                    self._servers.append(server)
+                    servers.start_soon(server.serve, [origin.socket])
+                while not all(server.started for server in self._servers):
+                    await anyio.sleep(0)
+                self._running.set()
+            workers.cancel_scope.cancel()

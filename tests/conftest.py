@@ -1,0 +1,19 @@
+"""What all tests share: the backends, and the canary that must never be printed."""
+
+from __future__ import annotations
+
+import pytest
+
+CANARY = "canary-4f9c1b7e2a"
+"""A key that stands for every secret; the whole suite's output is searched for it."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def no_credentials_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AKOOL_API_KEY", "AKOOL_CLIENT_ID", "AKOOL_CLIENT_SECRET", "AKOOL_API_HOST"):
+        monkeypatch.delenv(name, raising=False)
