@@ -90,10 +90,11 @@ def choose(
         return ApiKey(api_key)
     if client_id is not None or client_secret is not None:
         return _pair(client_id, client_secret)
-    if environment.get(KEY_VARIABLE):
-        return ApiKey(environment[KEY_VARIABLE].strip())
-    if environment.get(ID_VARIABLE) or environment.get(SECRET_VARIABLE):
-        return _pair(environment.get(ID_VARIABLE), environment.get(SECRET_VARIABLE))
+    known = {name: environment.get(name, "").strip() for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE)}
+    if known[KEY_VARIABLE]:
+        return ApiKey(known[KEY_VARIABLE])
+    if known[ID_VARIABLE] or known[SECRET_VARIABLE]:
+        return _pair(known[ID_VARIABLE], known[SECRET_VARIABLE])
     raise InvalidRequest(
         "No credentials.",
         advice=f"Set {KEY_VARIABLE}, or pass api_key=..., or client_id=... and client_secret=....",
@@ -104,4 +105,4 @@ def _pair(client_id: str | None, client_secret: str | None) -> ClientPair:
     if not client_id or not client_secret:
         missing = "client_secret" if client_id else "client_id"
         raise InvalidRequest(f"{missing} is missing: a client id and secret go together.")
-    return ClientPair(client_id.strip(), client_secret.strip())
+    return ClientPair(client_id, client_secret)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -18,21 +19,30 @@ from akool_async._core.requests import Request, TranslationRequest
 _SIGNING_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-")
 _SIGNING_NAMES: Final = frozenset(
     "awsaccesskeyid googleaccessid ossaccesskeyid signature expires key-pair-id policy "
-    "sig se st sp sv sr spr skoid sktid skt ske sks skv token hdnts hdnea __token__".split()
+    "token hdnts hdnea __token__".split()
 )
+_AZURE_SIGNATURE: Final = "sig"
+_AZURE_NAMES: Final = frozenset("se st sp sv sr spr sip skoid sktid skt ske sks skv".split())
+"""Too short to be taken for signing where no signature of Azure stands beside them."""
 
 
-def _signs(name: str) -> bool:
-    folded = name.lower()
-    return folded in _SIGNING_NAMES or folded.startswith(_SIGNING_PREFIXES)
+def _signing(names: Iterable[str]) -> frozenset[str]:
+    """Give those names, in lower case, that sign a query."""
+    folded = {name.lower() for name in names}
+    signing = {name for name in folded if name in _SIGNING_NAMES or name.startswith(_SIGNING_PREFIXES)}
+    if _AZURE_SIGNATURE in folded:
+        signing |= folded & {_AZURE_SIGNATURE, *_AZURE_NAMES}
+    return frozenset(signing)
 
 
 def plain_url(url: str) -> str:
     """Give `url` with host in lower case and without what signs it, user or fragment."""
     parts = urlsplit(url)
-    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _signs(pair[0])]
+    pairs = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
+    signing = _signing(name for name, _ in pairs)
+    query = urlencode([pair for pair in pairs if pair[0].lower() not in signing], errors="surrogateescape")
     host = parts.netloc.rpartition("@")[2].lower()
-    return urlunsplit((parts.scheme, host, parts.path or "/", urlencode(query), ""))
+    return urlunsplit((parts.scheme, host, parts.path or "/", query, ""))
 
 
 def _options(request: Request, target: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from akool_async._core.text import without_query
 
 PRODUCTION: Final = "https://openapi.akool.com"
 """Source: the vendor's API pages."""
+
+_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 
 
 def is_loopback(host: str) -> bool:
@@ -21,6 +24,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_name(name: str, *, bracketed: bool) -> bool:
+    """Whether `name` can be a host as it is sent: ASCII; other letters are written as "xn--..."."""
+    if bracketed:
+        return ":" in name and "%" not in name
+    return _NAME.fullmatch(name) is not None
 
 
 def origin_of(host: str) -> str:
@@ -37,17 +47,17 @@ def origin_of(host: str) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise InvalidRequest(f"The API host {without_query(url)!r} is not a URL.") from error
-    name = parts.hostname
-    if not name or parts.scheme not in {"http", "https"} or any(map(str.isspace, url)):
-        raise InvalidRequest(f"The API host {without_query(url)!r} must look like {PRODUCTION}.")
+        raise InvalidRequest(f"The API host {_shown(url)} is not a URL.") from error
+    name = parts.hostname or ""
+    if parts.scheme not in {"http", "https"} or not _is_name(name, bracketed="[" in parts.netloc) or port == 0:
+        raise InvalidRequest(f"The API host {_shown(url)} must look like {PRODUCTION}.")
     if parts.username is not None or parts.path.rstrip("/") or parts.query or parts.fragment:
         raise InvalidRequest(
-            f"The API host {without_query(url)!r} must be an origin only, like {PRODUCTION}."
+            f"The API host {_shown(url)} must be an origin only, like {PRODUCTION}."
         )
     if parts.scheme == "http" and not is_loopback(name):
         raise InvalidRequest(
-            f"The API host {without_query(url)!r} is plain http.",
+            f"The API host {_shown(url)} is plain http.",
             advice="Use https: plain http shows the credentials to the network, and is for this machine.",
         )
     shown = f"[{name}]" if ":" in name else name

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import attrs
@@ -17,6 +17,8 @@ from akool_async._core.text import url_repr
 
 RESULT_LIFETIME: Final = timedelta(days=7)
 """How long a result can be downloaded. Source: the vendor's pages, "resources are valid for 7 days"."""
+
+_LATEST: Final = datetime.max.replace(tzinfo=UTC) - RESULT_LIFETIME
 
 
 def _raw() -> Any:
@@ -113,7 +115,9 @@ class Snapshot:
     @property
     def expires_at(self) -> datetime | None:
         """The last moment at which the result is surely there: 7 days after the job was made."""
-        return None if self.created_at is None else self.created_at + RESULT_LIFETIME
+        if self.created_at is None or self.created_at > _LATEST:
+            return None
+        return self.created_at + RESULT_LIFETIME
 
 
 @attrs.frozen(kw_only=True)

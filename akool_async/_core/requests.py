@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -81,7 +81,10 @@ def _check_language(name: str, value: object) -> None:
 
 
 def _shown(value: object) -> str:
-    return clean(repr(value))
+    try:
+        return clean(repr(value))
+    except (ValueError, RecursionError):  # a number of too many digits, lists within lists
+        return f"a {type(value).__name__} that can't be shown"
 
 
 def _as_targets(value: object) -> tuple[str, ...]:
@@ -97,12 +100,13 @@ def _check_targets(_: object, __: object, targets: tuple[str, ...]) -> None:
         raise InvalidRequest("targets is empty: name at least one language, such as targets='ja'.")
     for target in targets:
         _check_language("targets", target)
-        if target == DETECT:
+        if target.upper() == DETECT:
             raise InvalidRequest(f"{DETECT!r} can be a source language, not a target.")
-    folded = [target.lower() for target in targets]
+    folded = [target.lower().replace("_", "-") for target in targets]
     doubled = sorted({target for target in folded if folded.count(target) > 1})
     if doubled:
-        raise InvalidRequest(f"targets names {', '.join(doubled)} more than once; each job would be paid.")
+        shown = clean(", ".join(doubled))
+        raise InvalidRequest(f"targets names {shown} more than once; each job would be paid.")
 
 
 def _check_source(_: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -134,7 +138,7 @@ def _check_speakers(_: object, attribute: attrs.Attribute[int], value: int) -> N
 
 
 def _check_style(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
-    if value is not None and value not in STYLES:
+    if value is not None and not (isinstance(value, str) and value in STYLES):
         raise InvalidRequest(
             f"{attribute.name} must be one of {', '.join(sorted(STYLES))}, not {_shown(value)}."
         )
@@ -149,33 +153,56 @@ def _check_key(_: object, attribute: attrs.Attribute[str | None], value: str | N
         )
 
 
+def _is_text(value: object) -> bool:
+    """Whether `value` is text that can be sent: half of a surrogate pair can't."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
+
+
 def _is_word(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return _is_text(value) and bool(str(value).strip())
 
 
 def _as_words(value: object) -> tuple[str, ...]:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise InvalidRequest(f"no_translate_words must be a list of words, not {_shown(value)}.")
     words = tuple(value)
-    if not all(map(_is_word, words)):
-        raise InvalidRequest("no_translate_words must hold words only, none of them empty.")
+    for word in words:
+        if not _is_word(word):
+            raise InvalidRequest(
+                f"no_translate_words must hold words only, none of them empty, not {_shown(word)}."
+            )
     return words
 
 
-def _as_text_map(name: str, *, empty_values: bool) -> Callable[[Any], dict[str, str]]:
-    def convert(value: Any) -> dict[str, str]:
+class _Fixed(dict[str, str]):
+    """A dictionary that does not change once it is checked, and can be compared, copied and pickled."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[_Fixed], tuple[dict[str, str]]]:
+        return type(self), (dict(self),)
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("A request does not change; use attrs.evolve to make another one.")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+
+
+def _as_text_map(name: str, *, empty_values: bool) -> Callable[[Any], _Fixed]:
+    def convert(value: Any) -> _Fixed:
         if not isinstance(value, Mapping):
             raise InvalidRequest(f"{name} must map text to text, not be {_shown(value)}.")
         for left, right in value.items():
-            if not _is_word(left) or not isinstance(right, str) or not (right.strip() or empty_values):
+            if not (_is_word(left) and _is_text(right) and (right.strip() or empty_values)):
                 raise InvalidRequest(f"{name} holds {_shown(left)}: {_shown(right)}; both must be text.")
-        return dict(value)
+        return _Fixed(value)
 
     return convert
 
 
 def _text_map(name: str, *, empty_values: bool = False) -> Any:
-    return attrs.field(factory=dict, converter=_as_text_map(name, empty_values=empty_values), hash=False)
+    return attrs.field(factory=_Fixed, converter=_as_text_map(name, empty_values=empty_values), hash=False)
 
 
 def _flag() -> Any:
@@ -231,7 +258,8 @@ class TranslationRequest:
         """Check what concerns two fields at once."""
         strangers = sorted(set(self.voices_map) - set(self.targets))
         if strangers:
-            raise InvalidRequest(f"voices_map names {', '.join(strangers)}, which is not among the targets.")
+            shown = clean(", ".join(strangers))
+            raise InvalidRequest(f"voices_map names {shown}, which is not among the targets.")
 
 
 @attrs.frozen(kw_only=True)

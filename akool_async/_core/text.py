@@ -5,6 +5,7 @@ Whatever the vendor or a URL contributes to a log, an error or a repr passes her
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 LONGEST = 300
 """Characters of a remote text that are shown."""
 
+_MOST_READ = 65_536
 _HIDDEN = "[redacted]"
 _SHORTEST_SECRET = 4
 
@@ -20,9 +22,10 @@ def clean(remote: object, *, secrets: Iterable[str] = ()) -> str:
     """Give `remote` as one short printable line.
 
     Control, format and surrogate characters go, white space is folded, each of `secrets` is
-    replaced, and what is longer than 300 characters is cut.
+    replaced, also where such characters or white space split it, and what is longer than 300
+    characters is cut.
     """
-    text = "" if remote is None else str(remote)
+    text = "" if remote is None else str(remote)[:_MOST_READ]
     printable = "".join(" " if char.isspace() else char for char in text if _shows(char))
     folded = hide(" ".join(printable.split()), secrets)
     return folded if len(folded) <= LONGEST else folded[: LONGEST - 1] + "…"
@@ -33,10 +36,13 @@ def _shows(char: str) -> bool:
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """Replace each secret in `text`; secrets shorter than 4 characters are taken for placeholders."""
-    for secret in sorted(secrets, key=len, reverse=True):
+    """Replace each secret in `text`; secrets shorter than 4 characters are taken for placeholders.
+
+    White space inside a secret may differ: a line that was folded may have broken it.
+    """
+    for secret in sorted(("".join(secret.split()) for secret in secrets), key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, _HIDDEN)
+            text = re.sub(r"\s*".join(map(re.escape, secret)), _HIDDEN, text)
     return text
 
 
@@ -48,7 +54,8 @@ def without_query(url: str) -> str:
     except ValueError:
         return "[not a URL]"
     hidden = "?…" if parts.query else ""
-    return f"{parts.scheme}://{host}{parts.path}{hidden}" if parts.scheme else f"{parts.path}{hidden}"
+    path = parts.path if parts.netloc else parts.path.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{path}{hidden}" if parts.scheme else f"{path}{hidden}"
 
 
 def url_repr(url: object) -> str:

@@ -6,10 +6,11 @@ Reading never fails with anything but `ProtocolError`, and never loses a job id 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -49,6 +50,8 @@ _ID: Final = re.compile(r"[0-9A-Za-z_-]{8,128}")
 _ID_IN_TEXT: Final = re.compile(rb'"_id"\s*:\s*"([0-9A-Za-z_-]{8,128})"')
 _MOST_IDS: Final = 1000
 _LONGEST_NUMBER: Final = 40
+_DEEPEST: Final = 64
+"""Levels of nesting that are read; far more than the vendor sends, far less than Python can't walk."""
 
 
 # What single values mean, however they are written.
@@ -92,9 +95,9 @@ def read_bool(value: object) -> bool:
 
 
 def read_texts(value: object) -> tuple[str, ...]:
-    """Give a list of texts that may come as one text; what is empty is left out."""
+    """Give a list of texts, cleaned, that may come as one text; what is empty is left out."""
     items = value if isinstance(value, list) else [value]
-    return tuple(text for text in map(read_text, items) if text)
+    return tuple(text for text in map(_shown, items) if text)
 
 
 def read_moment(value: object) -> datetime | None:
@@ -129,8 +132,8 @@ def _read_raw_status(value: object) -> str:
 
 
 def _read_url(value: object) -> str:
-    text = read_text(value).strip()
-    return text if text.startswith(("http://", "https://")) else ""
+    text = "".join(filter(str.isprintable, read_text(value))).strip()
+    return text if text.lower().startswith(("http://", "https://")) else ""
 
 
 def _shown(value: object) -> str:
@@ -166,12 +169,12 @@ def _register(model: type[attrs.AttrsInstance], **fields: Any) -> None:
 _register(
     Job,
     id=_from("_id", read_text),
-    target=_from("language", read_text),
-    source_language=_from("source_language", read_text),
+    target=_from("language", _shown),
+    source_language=_from("source_language", _shown),
     status=_from("video_status", _read_status),
     created_at=_from("create_time", read_moment),
-    video_id=_from("video_id", read_text),
-    task_id=_from("task_id", read_text),
+    video_id=_from("video_id", _shown),
+    task_id=_from("task_id", _shown),
     seconds_locked=_from("video_lock_duration", read_float),
     credits_locked=_from("deduction_lock_duration", read_float),
 )
@@ -193,7 +196,7 @@ _register(
     url=_from("video", _read_url),
     progress=_from("progress", _read_progress),
     created_at=_from("create_time", read_moment),
-    video_id=_from("video_id", read_text),
+    video_id=_from("video_id", _shown),
     credits_used=_from("deduction_duration", read_float),
     error_code=_from("error_code", read_int),
     error_reason=_from("error_reason", _shown),
@@ -201,18 +204,18 @@ _register(
 )
 _register(
     Language,
-    code=_from("lang_code", read_text),
+    code=_from("lang_code", _shown),
     name=_from("lang_name", _shown),
     icon_url=_from("url", _read_url),
     needs_voice=_from("need_voice_id", read_bool),
 )
 _register(
     Voice,
-    voice_id=_from("voice_id", read_text),
+    voice_id=_from("voice_id", _shown),
     name=_from("name", _shown),
     gender=_from("gender", _shown),
     language=_from("language", _shown),
-    language_code=_from("language_code", read_text),
+    language_code=_from("language_code", _shown),
     preview_url=_from("preview", _read_url),
     thumbnail_url=_from("thumbnailUrl", _read_url),
     flag_url=_from("flag_url", _read_url),
@@ -226,8 +229,8 @@ _register(
 )
 
 
-def _structure(raw: Mapping[str, Any], model: type[T]) -> T:
-    return _converter.structure({**raw, _WHOLE: raw}, model)
+def _structure(raw: Mapping[str, Any], model: type[T], **known: str) -> T:
+    return _converter.structure({**raw, **known, _WHOLE: raw}, model)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -272,6 +275,8 @@ def read_envelope(body: bytes) -> Envelope:
         raise _unreadable(what, body) from error
     if not isinstance(whole, dict):
         raise _unreadable("JSON that is not an object", body)
+    if _deeper_than(_DEEPEST, whole):
+        raise _unreadable("JSON that is nested too deeply", body)
     code = read_int(whole.get("code"))
     if code is None:
         raise _unreadable("an object without a code", body)
@@ -282,9 +287,36 @@ def _unreadable(what: str, body: bytes) -> ProtocolError:
     return ProtocolError(f"The vendor answered with {what}.", job_ids=ids_in(body))
 
 
+def _deeper_than(levels: int, value: object) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        layer = [inner for item in layer for inner in _inside(item) if isinstance(inner, dict | list)]
+        if not layer:
+            return False
+    return True
+
+
+def _inside(item: object) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+
+
+def _with_ids(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give the outermost objects that have a well-formed id, in their order."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        job_id = read_id(_mapping(item).get("_id"))
+        if job_id is None:
+            stack.extend(reversed([*_inside(item)]))
+        else:
+            yield job_id, _mapping(item)
+
+
 def ids_in(body: bytes) -> tuple[str, ...]:
     """Give the well-formed job ids that can be read in a body, whole or torn, each once."""
-    found = (match.group(1).decode() for match in _ID_IN_TEXT.finditer(body))
+    found = [match.group(1).decode() for match in _ID_IN_TEXT.finditer(body)]
+    with contextlib.suppress(ValueError, RecursionError):  # what is whole may hold numbers, escapes or UTF-16
+        found += (job_id for job_id, _ in _with_ids(json.loads(body)))
     return tuple(dict.fromkeys(found))[:_MOST_IDS]
 
 
@@ -321,7 +353,7 @@ def read_snapshot(envelope: Envelope, job_id: str) -> Snapshot:
             f"The vendor answered about job {clean(answered)} when asked about job {job_id}.",
             job_ids=tuple(filter(None, [read_id(answered)])),
         )
-    snapshot = _structure({"_id": job_id, **{k: v for k, v in data.items() if k != "_id"}}, Snapshot)
+    snapshot = _structure(data, Snapshot, _id=job_id)
     raw_status = _read_raw_status(data.get("video_status"))
     return attrs.evolve(snapshot, raw_status=raw_status)
 
@@ -336,7 +368,7 @@ def _list_of(envelope: Envelope, name: str) -> list[Any]:
 
 def _models(items: list[Any], model: type[T], needed: str) -> Iterator[T]:
     for item in items:
-        if isinstance(item, dict) and read_text(item.get(needed)):
+        if isinstance(item, dict) and _shown(item.get(needed)):
             yield _structure(item, model)
 
 
@@ -384,36 +416,50 @@ def read_submission(envelope: Envelope, request: Request) -> Submission:
 
     Raises:
         AkoolError: the vendor refused the whole request: no job was made.
-        ProtocolError: the answer says success and holds no job.
+        ProtocolError: the answer does not say what became of the request; `job_ids` holds the ids
+            that stand somewhere in it all the same.
     """
     results = envelope.whole.get("all_results")
     parts = [_part(item) for item in results] if isinstance(results, list) else []
     jobs = _jobs((*parts, envelope), request)
-    if not jobs and not envelope.ok:
-        raise error_of(envelope.code, envelope.message)
-    if not jobs and not parts:
-        raise ProtocolError("The vendor says success but names no job.")
-    return _sort(jobs, parts, request)
+    refusals = [part for part in parts if _refuses(part)]
+    if not jobs:
+        strays = tuple(dict.fromkeys(job_id for job_id, _ in _with_ids(envelope.whole)))
+        if strays:
+            raise ProtocolError("The vendor names a job in an unknown place.", job_ids=strays)
+        if not envelope.ok and len(refusals) == len(parts):
+            raise error_of(envelope.code, envelope.message)
+        if not parts:
+            raise ProtocolError("The vendor says success but names no job.")
+    return _sort(jobs, parts, envelope, request)
 
 
 def _part(item: object) -> Envelope:
     whole = _mapping(item)
-    inner = whole.get("data", whole if "_id" in whole else None)
+    inner = whole.get("data") or (whole if "_id" in whole else None)
     return Envelope(
         code=read_int(whole.get("code")), message=_shown(whole.get("msg")), data=inner, whole=whole
     )
 
 
-def _jobs(parts: tuple[Envelope, ...], request: Request) -> list[Job]:
+def _refuses(part: Envelope) -> bool:
+    """Whether a part says that no job was made; one that holds an id does not."""
+    return part.code not in (None, SUCCESS) and not any(_with_ids(part.whole))
+
+
+def _jobs(parts: Iterable[Envelope], request: Request) -> dict[str, Job]:
     jobs: dict[str, Job] = {}
     for part in parts:
         for raw in part.data if isinstance(part.data, list) else [part.data]:
             job_id = read_id(_mapping(raw).get("_id"))
-            if job_id is None or job_id in jobs:
-                continue
-            job = _structure({**raw, "_id": job_id}, Job)
-            jobs[job_id] = attrs.evolve(job, target=_target(job.target, request))
-    return list(jobs.values())
+            if job_id is not None and job_id not in jobs:
+                jobs[job_id] = _job(job_id, raw, request, language=_shown(part.whole.get("language")))
+    return jobs
+
+
+def _job(job_id: str, raw: Mapping[str, Any], request: Request, language: str = "") -> Job:
+    job = _structure(raw, Job, _id=job_id)
+    return attrs.evolve(job, target=_target(job.target or language, request))
 
 
 def _folded(language: str) -> str:
@@ -429,13 +475,12 @@ def _target(answered: str, request: Request) -> str:
     return answered
 
 
-def _refusals(parts: list[Envelope]) -> tuple[dict[str, AkoolError], list[AkoolError]]:
+def _named(refusals: list[Envelope]) -> tuple[dict[str, AkoolError], list[AkoolError]]:
+    """Sort refusals into those that name a language and those that don't."""
     named: dict[str, AkoolError] = {}
     nameless: list[AkoolError] = []
-    for part in parts:
-        if part.code in (None, SUCCESS) or read_id(_mapping(part.data).get("_id")):
-            continue
-        language = read_text(_mapping(part.data).get("language")) or read_text(part.whole.get("language"))
+    for part in refusals:
+        language = _shown(_mapping(part.data).get("language")) or _shown(part.whole.get("language"))
         error = error_of(part.code, part.message)
         if language:
             named[_folded(language)] = error
@@ -444,38 +489,58 @@ def _refusals(parts: list[Envelope]) -> tuple[dict[str, AkoolError], list[AkoolE
     return named, nameless
 
 
-def _sort(jobs: list[Job], parts: list[Envelope], request: Request) -> Submission:
+def _sort(jobs: dict[str, Job], parts: list[Envelope], envelope: Envelope, request: Request) -> Submission:
     if len(jobs) == len(request.targets) == 1:
-        jobs = [attrs.evolve(jobs[0], target=request.targets[0])]
+        jobs = {job_id: attrs.evolve(job, target=request.targets[0]) for job_id, job in jobs.items()}
     accepted: dict[str, Job] = {}
-    for job in jobs:
+    for job in jobs.values():
         if job.target in request.targets:
             accepted.setdefault(job.target, job)
     left = [target for target in request.targets if target not in accepted]
-    refused = _match_refusals(left, *_refusals(parts))
-    named = {refusal.target for refusal in refused}
+    extra = [job for job in jobs.values() if accepted.get(job.target) is not job]
+    refused = _refused(left, parts, alone=len(request.targets) == 1, strangers=bool(extra))
+    missing = tuple(target for target in left if target not in {refusal.target for refusal in refused})
+    if missing:
+        extra += _strays(envelope, jobs, request)
     return Submission(
         accepted=tuple(accepted[target] for target in request.targets if target in accepted),
         refused=refused,
-        missing=tuple(target for target in left if target not in named),
-        extra=tuple(job for job in jobs if accepted.get(job.target) is not job),
+        missing=missing,
+        extra=tuple(extra),
     )
 
 
-def _match_refusals(
-    left: list[str], named: dict[str, AkoolError], nameless: list[AkoolError]
+def _strays(envelope: Envelope, jobs: Mapping[str, Job], request: Request) -> Iterable[Job]:
+    """Ids in places where jobs are not expected: they may be of a language that is missing."""
+    found = {job_id: raw for job_id, raw in _with_ids(envelope.whole) if job_id not in jobs}
+    return (_job(job_id, raw, request) for job_id, raw in found.items())
+
+
+def _refused(
+    left: list[str], parts: list[Envelope], *, alone: bool, strangers: bool
 ) -> tuple[Refusal, ...]:
-    """Match by name; refusals without a name only when they must be all that is left."""
+    """Match by name; refusals without a name only when they must be all that is left.
+
+    Args:
+        left: languages for which there is no job.
+        parts: the answers for single languages.
+        alone: whether the request has one language only, so that its name does not matter.
+        strangers: whether there are jobs that could be of a language that is left.
+    """
+    refusals = [part for part in parts if _refuses(part)]
+    named, nameless = _named(refusals)
+    if alone and not strangers and refusals and len(refusals) == len(parts):
+        named, nameless = {}, [_either([*named.values(), *nameless])]
     unnamed = [target for target in left if _folded(target) not in named]
     found = {target: named[_folded(target)] for target in left if _folded(target) in named}
-    if nameless and len(nameless) == len(unnamed):
-        alike = len({error.code for error in nameless}) == 1
-        reason = nameless[0] if alike else _either(nameless)
-        found.update(dict.fromkeys(unnamed, reason))
+    if nameless and not strangers and len(nameless) == len(unnamed):
+        found.update(dict.fromkeys(unnamed, _either(nameless)))
     return tuple(Refusal(target=target, error=found[target]) for target in left if target in found)
 
 
-def _either(errors: list[AkoolError]) -> VendorError:
+def _either(errors: list[AkoolError]) -> AkoolError:
+    if len({error.code for error in errors}) == 1:
+        return errors[0]
     codes = ", ".join(str(error.code) for error in errors)
     return VendorError(
         f"The vendor refused several languages with the codes {codes}, without saying which got which.",

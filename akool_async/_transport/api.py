@@ -234,7 +234,9 @@ class Api:
             if call.orphaned is not None:
                 call.orphaned(self._orphan(call, result))
 
-        work = Detached(lambda: exchange(client, request, deadline=deadline), shield=True, orphaned=orphaned)
+        work = Detached(
+            lambda: exchange(client, request, deadline=deadline, honest=False), shield=True, orphaned=orphaned
+        )
         return await work.run_in(self._tasks)
 
     def _orphan(self, call: Call, result: Answer | Exception) -> Envelope | Exception:
@@ -251,7 +253,9 @@ class Api:
 
     async def _placed(self, request: httpx.Request) -> Answer:
         async with self._places:
-            return await exchange(self._routes.repeatable, request, deadline=self._limits.call)
+            return await exchange(
+                self._routes.repeatable, request, deadline=self._limits.call, honest=self._routes.owned
+            )
 
     def _request(self, client: httpx.AsyncClient, call: Call, lease: Lease, seconds: float) -> httpx.Request:
         headers = httpx.Headers(client.headers)
@@ -267,7 +271,8 @@ class Api:
             content = json.dumps(call.payload, ensure_ascii=False).encode()
             headers["content-type"] = "application/json"
         query = f"?{urlencode(call.query)}" if call.query else ""
-        timeout = httpx.Timeout(seconds, connect=min(self._limits.connect, seconds))
+        connect = min(self._limits.connect, seconds * 0.9)
+        timeout = httpx.Timeout(seconds, connect=connect, pool=connect)
         return httpx.Request(
             call.method,
             f"{self._origin}{call.path}{query}",

@@ -80,25 +80,48 @@ class Trail:
 
 
 class _Body:
+    """Takes in a body up to the largest size, and hangs up on more."""
+
     def __init__(self) -> None:
         self.bytes = bytearray()
+
+    @property
+    def too_large(self) -> bool:
+        return len(self.bytes) > LARGEST
 
     async def read(self, response: httpx.Response) -> None:
         async for chunk in response.aiter_bytes():
             self.bytes += chunk[: LARGEST + 1 - len(self.bytes)]
-            if len(self.bytes) > LARGEST:
-                raise ExchangeFailed(
-                    Failure.UNREADABLE, f"an answer of more than {LARGEST // 2**20} MiB", bytes(self.bytes)
-                )
+            if self.too_large and not await _hung_up(response):
+                break
+
+    def refused(self) -> ExchangeFailed:
+        size = f"an answer of more than {LARGEST // 2**20} MiB"
+        return ExchangeFailed(Failure.UNREADABLE, size, bytes(self.bytes))
 
 
-async def exchange(client: httpx.AsyncClient, request: httpx.Request, *, deadline: float) -> Answer:
+async def _hung_up(response: httpx.Response) -> bool:
+    """Close the connection under a body, so that reading it ends with an error from inside.
+
+    Leaving the loop instead would leave generators behind, which trio complains about.
+    """
+    stream = response.extensions.get("network_stream")
+    if stream is None:
+        return False
+    await stream.aclose()
+    return True
+
+
+async def exchange(
+    client: httpx.AsyncClient, request: httpx.Request, *, deadline: float, honest: bool
+) -> Answer:
     """Send `request` and read the whole answer.
 
     Args:
         client: sends it; without authentication, cookies or redirects of its own.
         request: carries its headers and time-outs.
         deadline: seconds for all of it.
+        honest: whether the name of an error says truly that nothing was sent; else that needs proof.
 
     Raises:
         ExchangeFailed: no whole answer came.
@@ -108,11 +131,14 @@ async def exchange(client: httpx.AsyncClient, request: httpx.Request, *, deadlin
     body = _Body()
     with anyio.move_on_after(deadline):
         try:
-            return await _exchange(client, request, body)
-        except ExchangeFailed:
-            raise
+            answer = await _exchange(client, request, body)
         except Exception as error:  # whatever a transport raises, it has to be said whether the request left
-            raise _failed(error, trail, bytes(body.bytes)) from error
+            if body.too_large:
+                raise body.refused() from error
+            raise _failed(error, trail, bytes(body.bytes), honest=honest) from error
+        if body.too_large:
+            raise body.refused()
+        return answer
     late = f"no whole answer within {deadline:g} s"
     failure = Failure.UNREACHABLE if trail.proves_unsent(None) else Failure.LOST
     raise ExchangeFailed(failure, late, bytes(body.bytes))
@@ -128,16 +154,19 @@ async def _exchange(client: httpx.AsyncClient, request: httpx.Request, body: _Bo
     return Answer(http_status=response.status_code, body=bytes(body.bytes), headers=response.headers)
 
 
-def _failed(error: Exception, trail: Trail, partial: bytes) -> ExchangeFailed:
+def _failed(error: Exception, trail: Trail, partial: bytes, *, honest: bool) -> ExchangeFailed:
     reason = _reason(error)
     if isinstance(error, httpx.DecodingError):
         return ExchangeFailed(Failure.UNREADABLE, reason, partial)
     if _about_certificate(error):
         return ExchangeFailed(Failure.CERTIFICATE, reason)
-    if trail.proves_unsent(error):
+    if trail.proves_unsent(error) or (honest and isinstance(error, _UNSENT)):
         return ExchangeFailed(Failure.UNREACHABLE, reason)
     return ExchangeFailed(Failure.LOST, reason, partial)
 
+
+_UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+"""Errors that should mean that nothing was sent; not every transport keeps to it."""
 
 _WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (httpx.ConnectTimeout, "the connection took too long"),
@@ -159,9 +188,11 @@ def _reason(error: Exception) -> str:
 
 
 def _about_certificate(error: BaseException | None) -> bool:
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
     return False
 

@@ -1,7 +1,8 @@
 """The fast way to the API host for calls that may be repeated: httpx over aiohttp's connections.
 
 Only asyncio has it. It says wrongly whether a request left the machine, so the paid POST never takes
-it; here its errors are at least sorted into those of httpx.
+it; here its errors are at least sorted into those of httpx. aiohttp sends a request that may be repeated
+once more by itself when its connection was reset: that mends connections that died while idle.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ def _named_rightly() -> Iterator[None]:
         yield
     except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
         cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__
-        raise _renamed(error, cause) from error
+        renamed = _renamed(error, cause)
+        if renamed is error:
+            raise
+        raise renamed from error
 
 
 def _renamed(error: Exception, cause: BaseException | None) -> httpx.TransportError:

@@ -15,7 +15,7 @@ from akool_async._core.clock import Clock
 from akool_async._core.credentials import ApiKey
 
 FRESH: Final = 60.0
-"""Seconds in which a token that never worked is not replaced again: the account is the trouble."""
+"""Seconds in which a replaced token that never worked is not replaced again: the account is the trouble."""
 
 
 @attrs.frozen
@@ -101,10 +101,15 @@ class TokenIdentity:
         """Fetch a new token, unless another call has done so since `lease` was given."""
         async with self._lock:
             if lease.generation == self._generation:
-                if not self._worked and self._clock.monotonic() - self._fetched < FRESH:
+                if self._hopeless():
                     return False
                 await self._renew()
         return True
+
+    def _hopeless(self) -> bool:
+        """Whether a token that replaced a refused one was refused just now as well."""
+        replaced = self._generation > 1 and not self._worked
+        return replaced and self._clock.monotonic() - self._fetched < FRESH
 
     async def _renew(self) -> None:
         self._token = await self._fetch()

@@ -33,7 +33,8 @@ class Routes:
         most: exchanges at once on `repeatable`.
         fragile: a request of `repeatable` that is cancelled while it connects would block a place
             in its pool for good, so it must not be.
-        owned: whether both are closed here.
+        owned: whether both were built here: then they are closed here, and errors of `repeatable` are
+            known to say truly whether a request left.
     """
 
     repeatable: httpx.AsyncClient

@@ -45,6 +45,7 @@ class Account:
     """
 
     def __init__(self, paid_in: float) -> None:
+        """Open the account."""
         self._paid_in = paid_in
         self._available = paid_in
         self._locked = 0.0
@@ -54,7 +55,9 @@ class Account:
     @property
     def credits(self) -> Credits:
         """The account now."""
-        return Credits(paid_in=self._paid_in, available=self._available, locked=self._locked, spent=self._spent)
+        return Credits(
+            paid_in=self._paid_in, available=self._available, locked=self._locked, spent=self._spent
+        )
 
     @property
     def available(self) -> float:

@@ -74,6 +74,7 @@ class Api:
     """
 
     def __init__(self, world: World, *, cdn: str) -> None:
+        """Take the parts over."""
         self._world = world
         self._cdn = cdn
 

@@ -96,6 +96,7 @@ class Cdn:
     """
 
     def __init__(self, world: World, shelf: Shelf, watch: LeakWatch) -> None:
+        """Take the parts over."""
         self._world = world
         self._shelf = shelf
         self._watch = watch
@@ -124,7 +125,9 @@ class Cdn:
             return self._world.faults.strike(Subject(on="cdn"))
         job = place.job
         return self._world.faults.strike(
-            Subject(on="cdn", jobs=((job.ordinal, job.id),), languages=(job.order.language,), status=job.status)
+            Subject(
+                on="cdn", jobs=((job.ordinal, job.id),), languages=(job.order.language,), status=job.status
+            )
         )
 
     async def _serve(self, visit: _Visit) -> None:

@@ -29,6 +29,7 @@ class ScaledClock:
     """
 
     def __init__(self, scale: float = 1.0, start: float | None = None) -> None:
+        """Start the clock."""
         if not scale > 0:
             raise ValueError(f"the scale of a clock is above 0, not {scale!r}")
         self.scale = scale
@@ -48,6 +49,7 @@ class FakeClock:
     """A clock that stands still until `advance` is called; safe to move from any thread."""
 
     def __init__(self, start: float = 1_760_000_000.0) -> None:
+        """Set the clock."""
         self._now = start
         self._lock = threading.Lock()
 

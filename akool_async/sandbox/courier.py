@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import random
-import ssl
+from contextlib import AsyncExitStack
 from itertools import count
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ import httpx
 from anyio.abc import TaskGroup
 
 from akool_async.sandbox.clocks import real_wait
-from akool_async.sandbox.engine import Change
 from akool_async.sandbox.faults import Do
 from akool_async.sandbox.jobs import COMPLETED, FAILED, FAILURE_CODE, FAILURE_REASON, Job
 from akool_async.sandbox.plan import Subject
@@ -28,6 +27,7 @@ __all__ = ["Courier"]
 
 _SHORTEST: Final = 0.001
 _LONGEST: Final = 0.01
+_IDLE: Final = 0.025
 _PATIENCE: Final = 10.0
 
 
@@ -49,23 +49,29 @@ class Courier:
     """
 
     def __init__(self, world: World, *, cdn: str) -> None:
+        """Take the parts over."""
         self._world = world
         self._cdn = cdn
         self._order = count()
         self._due: list[tuple[float, int, _Letter]] = []
         self._held: dict[str, list[_Letter]] = {}
-        self._nonces = random.Random(f"{world.settings.seed}:nonces")
+        self._nonces = random.Random(f"{world.settings.seed}:nonces")  # noqa: S311 - repeatable
 
     async def run(self) -> None:
         """Send what is due, for ever."""
-        # No TLS settings from the environment: receivers are local, and building them takes long.
-        async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE, verify=_tls()) as client:
-            async with anyio.create_task_group() as tasks:
-                while True:
-                    for change in self._world.engine.take_changes():
-                        self._post(_Letter(change.job, change.status), change.at)
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            client: httpx.AsyncClient | None = None
+            while True:
+                for change in self._world.engine.take_changes():
+                    self._post(_Letter(change.job, change.status), change.at)
+                if self._due and client is None:
+                    # Not earlier: it takes long to build, and few sandboxes ever send anything.
+                    client = httpx.AsyncClient(trust_env=False, timeout=_PATIENCE)
+                    await stack.enter_async_context(client)
+                if client is not None:
                     self._send_due(tasks, client)
-                    await anyio.sleep(self._pause())
+                await anyio.sleep(self._pause())
 
     def _pause(self) -> float:
         events = [self._due[0][0]] if self._due else []
@@ -73,7 +79,7 @@ class Courier:
         if following is not None:
             events.append(following)
         if not events:
-            return _LONGEST
+            return _LONGEST if self._world.engine.watched else _IDLE
         return real_wait(self._world.clock, min(events), least=_SHORTEST, most=_LONGEST)
 
     def _post(self, letter: _Letter, at: float) -> None:
@@ -111,7 +117,7 @@ class Courier:
     async def _deliver(self, client: httpx.AsyncClient, letter: _Letter) -> None:
         try:
             answer = await client.post(letter.job.order.webhook_url, json=self._sealed(letter))
-        except httpx.HTTPError:
+        except (httpx.HTTPError, httpx.InvalidURL):
             # No answer is the receiver's choice, as good as a refusing one.
             answered = None
         else:
@@ -159,8 +165,3 @@ class Courier:
                 lost=lost,
             )
         )
-
-
-def _tls() -> ssl.SSLContext:
-    """Return settings that trust nobody yet and are built in no time."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

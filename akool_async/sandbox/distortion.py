@@ -34,7 +34,7 @@ def encode(content: object) -> bytes:
 
 def page(title: str) -> bytes:
     """Return a HTML page such as a gateway shows."""
-    return f"<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>".encode()
+    return f"<!DOCTYPE html><html><title>{title}</title><body><h1>{title}</h1></body></html>".encode()
 
 
 def _whole(answer: Envelope) -> bytes:

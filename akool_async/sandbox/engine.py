@@ -41,6 +41,7 @@ class Engine:
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
+        """Begin without jobs."""
         self._settings = settings
         self._clock = clock
         self._lock = threading.RLock()
@@ -160,15 +161,15 @@ class Engine:
         return job
 
     def _start(self, job: Job, at: float) -> None:
-        job.status = PROCESSING
         job.started = at
+        job.status = PROCESSING
         heapq.heappush(self._ends, (at + job.fate.span, job.ordinal))
         self._tell(job, at)
 
     def _end(self, job: Job, at: float) -> None:
         order = job.order
-        job.status = FAILED if job.fate.fails else COMPLETED
         job.ended = at
+        job.status = FAILED if job.fate.fails else COMPLETED
         settle = self._account.release if job.fate.fails else self._account.deduct
         settle(job.id, order.credits, at)
         twin = (order.url, order.language, order.lipsync)

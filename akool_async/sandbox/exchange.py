@@ -42,6 +42,7 @@ class Exchange:
     __slots__ = ("_receive", "_send", "date", "line", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, date: bytes) -> None:
+        """Count the request on its line."""
         self.scope = scope
         self._receive = receive
         self._send = send

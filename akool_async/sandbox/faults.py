@@ -55,14 +55,15 @@ class Do(enum.StrEnum):
     REFUSE_LANGUAGE = "refuse_language"
     """`language` is refused with `code`, the others of the request are not. Create only."""
     OMIT_LANGUAGE = "omit_language"
-    """`language` is missing in the answer; `acted` (the default) says whether its job was made. Create only."""
+    """`language` is missing in the answer; its job was made unless `acted` is False. Create only."""
     EXTRA_LANGUAGE = "extra_language"
     """A job for `language` (by default one not asked for) is made besides. Create only."""
     NO_ALL_RESULTS = "no_all_results"
     """The list of results is left out, as older servers do. Create only."""
 
     UNKNOWN_STATUS = "unknown_status"
-    """`video_status` is `value` (7 by default). "1" to "4" strike only jobs that have that status. Status only."""
+    """`video_status` is `value` (7 by default). "1" to "4" strike only jobs that have that status.
+    Status only."""
     DONE_WITHOUT_URL = "done_without_url"
     """A completed job shows no result. Status only."""
     STUCK = "stuck"
@@ -89,7 +90,7 @@ class Do(enum.StrEnum):
     DUPLICATE = "duplicate"
     """A webhook is sent twice. Webhook only."""
     REORDER = "reorder"
-    """A webhook is held back until the next one of the same job was sent. Webhook only."""
+    """A webhook is sent after the next one of the same job; the last one of a job never is. Webhook only."""
 
 
 _CREATE_ONLY: Final = frozenset({Do.REFUSE_LANGUAGE, Do.OMIT_LANGUAGE, Do.EXTRA_LANGUAGE, Do.NO_ALL_RESULTS})
@@ -110,7 +111,9 @@ SUITED: Final[Mapping[str, frozenset[Do]]] = {
 }
 """What can go wrong where."""
 
-_ACTS_UNLESS_TOLD: Final = frozenset({Do.RESET_AFTER, Do.TRUNCATED, Do.SHORT, Do.WRONG_TYPE, Do.OMIT_LANGUAGE})
+_ACTS_UNLESS_TOLD: Final = frozenset(
+    {Do.RESET_AFTER, Do.TRUNCATED, Do.SHORT, Do.WRONG_TYPE, Do.OMIT_LANGUAGE}
+)
 
 
 def _as_numbers(value: object) -> tuple[int, ...] | range | None:

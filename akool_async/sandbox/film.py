@@ -71,6 +71,7 @@ class FilmStudio:
     threaded = True
 
     def __init__(self, settings: Settings) -> None:
+        """Begin with nothing remembered."""
         self._limits = settings.limits or MediaLimits()
         self._seed = settings.seed
         self._footage: _Memory[_Footage] = _Memory(_KEPT)

@@ -34,6 +34,7 @@ class Gate:
     """
 
     def __init__(self, settings: Settings, tokens: TokenDesk) -> None:
+        """Begin with a full bucket."""
         self._settings = settings
         self._tokens = tokens
         self._lock = threading.Lock()
@@ -64,7 +65,9 @@ class Gate:
     def knows(self, client_id: str, client_secret: str) -> bool:
         """Tell whether a token may be issued; the vendor's secret and key are the same value."""
         secrets = (self._settings.client_secret, self._settings.api_key)
-        return _same(client_id, self._settings.client_id) and any(_same(client_secret, one) for one in secrets)
+        return _same(client_id, self._settings.client_id) and any(
+            _same(client_secret, one) for one in secrets
+        )
 
     def admits(self, now: float) -> bool:
         """Take one request out of the bucket; False when it is empty. Counts sandbox seconds."""

@@ -16,7 +16,8 @@ class IdMill:
     """Makes identifiers, each one once."""
 
     def __init__(self, seed: int) -> None:
-        draw = random.Random(f"{seed}:ids")
+        """Draw the machine and the first count."""
+        draw = random.Random(f"{seed}:ids")  # noqa: S311 - repeatable
         self._machine = draw.randbytes(5).hex()
         self._counter = count(draw.randrange(1 << 22))
 

@@ -115,6 +115,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
+        """Take the applications over."""
         self._apps = apps
         self._connections = 0
 
@@ -140,10 +141,15 @@ class InProcessTransport(httpx.AsyncBaseTransport):
             raise line.error or httpx.RemoteProtocolError("no answer", request=request)
         parts = [] if request.method == "HEAD" else conversation.parts
         return httpx.Response(
-            conversation.status, headers=conversation.headers, stream=_Content(parts, line.error), request=request
+            conversation.status,
+            headers=conversation.headers,
+            stream=_Content(parts, line.error),
+            request=request,
         )
 
-    async def _hold(self, app: ASGIApp, request: httpx.Request, conversation: _Conversation, line: _Line) -> None:
+    async def _hold(
+        self, app: ASGIApp, request: httpx.Request, conversation: _Conversation, line: _Line
+    ) -> None:
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
         conversation.timeout = timeouts.get("read")
         conversation.postpone()

@@ -61,7 +61,7 @@ class Fate:
 
 def fate_of(ordinal: int, settings: Settings) -> Fate:
     """Draw the fate of the n-th job: the same for the same seed, whatever happened before."""
-    draw = random.Random(f"{settings.seed}:job:{ordinal}")
+    draw = random.Random(f"{settings.seed}:job:{ordinal}")  # noqa: S311 - repeatable
     whole = max(_SHORTEST, settings.median_seconds * 2.718281828459045 ** (settings.sigma * draw.gauss(0, 1)))
     fails = draw.random() < settings.failure_rate
     share = 0.05 + 0.9 * draw.random() if fails else 1.0

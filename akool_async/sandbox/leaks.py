@@ -25,6 +25,7 @@ class LeakWatch:
     """
 
     def __init__(self, settings: Settings, tokens: TokenDesk) -> None:
+        """Take the parts over."""
         self._settings = settings
         self._tokens = tokens
 

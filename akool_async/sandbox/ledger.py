@@ -32,6 +32,7 @@ class Ledger:
     """
 
     def __init__(self, engine: Engine, tokens: TokenDesk) -> None:
+        """Begin with empty pages."""
         self._engine = engine
         self._tokens = tokens
         self._lock = threading.Lock()

@@ -50,6 +50,7 @@ class SocketLine:
     """
 
     def __init__(self, protocol: H11Protocol, number: int) -> None:
+        """Begin without requests."""
         self._protocol = protocol
         self.number = number
         self.requests = 0

@@ -35,6 +35,7 @@ class Signer:
     """
 
     def __init__(self, seed: int) -> None:
+        """Derive the secret."""
         self._secret = f"{seed}:links".encode()
 
     def url(self, origin: str, job: Job, artifact: str) -> str:

@@ -17,13 +17,14 @@ from akool_async.sandbox.shapes import envelope, job_status, language_list, voic
 __all__ = ["credit", "languages", "status", "token", "voices"]
 
 _LARGEST_PAGE: Final = 100
+_MOST: Final = 1_000_000
 
 
 async def token(call: Call) -> Reply:
     """Issue a token for the client's id and secret."""
     fields = call.fields or {}
     client_id, client_secret = fields.get("clientId"), fields.get("clientSecret")
-    if not isinstance(client_id, str) or not isinstance(client_secret, str) or not client_id or not client_secret:
+    if not (isinstance(client_id, str) and isinstance(client_secret, str) and client_id and client_secret):
         raise Refused(1003, "clientId or clientSecret is missing")
     if not call.world.gate.knows(client_id, client_secret):
         # Unconfirmed: which code the vendor answers to a wrong secret.
@@ -80,14 +81,16 @@ async def languages(call: Call) -> Reply:
 
 async def voices(call: Call) -> Reply:
     """List one page of the voices, of all languages or of one."""
-    page = read_count(call.query.get("page"), "page", least=1, most=1_000_000, usual=1)
-    size = read_count(call.query.get("size"), "size", least=1, most=1_000_000, usual=_LARGEST_PAGE)
+    page = read_count(call.query.get("page"), "page", most=_MOST, least=1, usual=1)
+    size = read_count(call.query.get("size"), "size", most=_MOST, least=1, usual=_LARGEST_PAGE)
     size = min(size, _LARGEST_PAGE)
     wanted = call.query.get("language_code", "")
     found = [voice for voice in call.world.voices if wanted in ("", voice.language_code)]
     shown = found[(page - 1) * size : page * size]
     return Reply(
-        envelope({"page": page, "size": size, "count": len(found), "result": [voice_entry(one) for one in shown]})
+        envelope(
+            {"page": page, "size": size, "count": len(found), "result": [voice_entry(one) for one in shown]}
+        )
     )
 
 

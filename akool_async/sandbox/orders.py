@@ -55,7 +55,11 @@ def _results(call: Call, brief: Brief, seconds: float) -> Iterator[_Result]:
         elif omitted.get(language, True):
             yield attrs.evolve(_ordered(call, brief, language, seconds), shown=language not in omitted)
     for fault in call.struck_by(Do.EXTRA_LANGUAGE):
-        spare = (one.code for one in call.world.languages if one.code not in brief.languages and not one.needs_voice)
+        spare = (
+            one.code
+            for one in call.world.languages
+            if one.code not in brief.languages and not one.needs_voice
+        )
         yield _ordered(call, brief, fault.language or next(spare, "xx"), seconds, asked_for=False)
 
 
@@ -97,7 +101,8 @@ def _answer(call: Call, results: list[_Result]) -> dict[str, Any]:
     settings = call.world.settings
     shown = [result for result in results if result.shown]
     entries = [
-        envelope(created_job(result.job, settings)) if result.job else refusal(result.code) for result in shown
+        envelope(created_job(result.job, settings)) if result.job else refusal(result.code)
+        for result in shown
     ]
     accepted = [entry for entry in entries if entry["code"] == 1000]
     # Unconfirmed: what stands at the top when the last of several languages is refused.

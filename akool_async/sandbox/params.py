@@ -14,7 +14,15 @@ import attrs
 
 from akool_async.sandbox.refusal import Refused
 
-__all__ = ["Brief", "LipSyncBrief", "json_object", "read_count", "read_create", "read_lipsync", "split_languages"]
+__all__ = [
+    "Brief",
+    "LipSyncBrief",
+    "json_object",
+    "read_count",
+    "read_create",
+    "read_lipsync",
+    "split_languages",
+]
 
 _STYLES: Final = frozenset(
     "affectionate angry calm cheerful depressed disgruntled embarrassed empathetic excited fearful "
@@ -89,8 +97,8 @@ def read_create(fields: Mapping[str, Any], *, source_required: bool) -> Brief:
         source_language=source or "DEFAULT",
         lipsync=_flag(fields, "lipsync"),
         webhook_url=_url(fields, "webhookUrl", required=False),
-        speaker_num=read_count(fields.get("speaker_num"), "speaker_num", least=0, most=_MOST_SPEAKERS, usual=0),
-        caption_type=read_count(fields.get("caption_type"), "caption_type", least=0, most=_CAPTION_TYPES, usual=0),
+        speaker_num=read_count(fields.get("speaker_num"), "speaker_num", most=_MOST_SPEAKERS),
+        caption_type=read_count(fields.get("caption_type"), "caption_type", most=_CAPTION_TYPES),
         caption_url=_url(fields, "caption_url", required=False),
         voices=_voices(fields),
         options="",
@@ -130,7 +138,7 @@ def read_lipsync(fields: Mapping[str, Any]) -> LipSyncBrief:
     )
 
 
-def read_count(value: object, name: str, *, least: int, most: int, usual: int) -> int:
+def read_count(value: object, name: str, *, most: int, least: int = 0, usual: int = 0) -> int:
     """Return a whole number given as number or text, `usual` when there is none.
 
     Raises:

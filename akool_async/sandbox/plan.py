@@ -45,8 +45,9 @@ class FaultPlan:
     """
 
     def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
+        """Put the first faults in force."""
         self._lock = threading.Lock()
-        self._draw = random.Random(f"{seed}:faults")
+        self._draw = random.Random(f"{seed}:faults")  # noqa: S311 - repeatable
         self._entries: tuple[_Entry, ...] = ()
         self._struck: list[Fault] = []
         self.add(*faults)

@@ -32,7 +32,9 @@ class Span:
         return f"bytes {self.first}-{self.last}/{length}".encode()
 
 
-def span_of(wanted: str | None, condition: str | None, *, length: int, etag: str, modified: str) -> Span | None:
+def span_of(
+    wanted: str | None, condition: str | None, *, length: int, etag: str, modified: str
+) -> Span | None:
     """Return the span to send, None for the whole file.
 
     Args:

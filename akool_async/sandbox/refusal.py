@@ -8,7 +8,7 @@ from __future__ import annotations
 __all__ = ["Refused"]
 
 
-class Refused(Exception):  # noqa: N818 - a verdict, not a fault of the program
+class Refused(Exception):
     """The vendor says no.
 
     Args:
@@ -17,6 +17,7 @@ class Refused(Exception):  # noqa: N818 - a verdict, not a fault of the program
     """
 
     def __init__(self, code: int, reason: str) -> None:
+        """Say why, and with which code."""
         super().__init__(f"{reason} (code {code})")
         self.code = code
         self.reason = reason

@@ -100,7 +100,7 @@ class Sandbox:
         api_key: str = "sandbox-key",
         client_id: str = "sandbox-client-id",
         client_secret: str | None = None,
-        credits: float = 100_000.0,
+        credits: float = 100_000.0,  # noqa: A002 - the vendor's word
         credits_per_second: float = 0.25,
         max_jobs: int = 10,
         rate: float | None = None,
@@ -126,6 +126,7 @@ class Sandbox:
         control: bool = False,
         clock: Clock | None = None,
     ) -> None:
+        """Check the choices and put the parts together."""
         settings = Settings(
             api_key=api_key,
             client_id=client_id,
@@ -186,7 +187,9 @@ class Sandbox:
         self._world.tokens.void()
 
     @asynccontextmanager
-    async def serve(self, host: str = "127.0.0.1", port: int = 0, cdn_port: int = 0) -> AsyncIterator[SandboxServer]:
+    async def serve(
+        self, host: str = "127.0.0.1", port: int = 0, cdn_port: int = 0
+    ) -> AsyncIterator[SandboxServer]:
         """Serve on real sockets until the block is left; on asyncio and on trio.
 
         Args:
@@ -205,8 +208,8 @@ class Sandbox:
             raise
         thread = ServerThread((api, cdn), (Courier(self._world, cdn=cdn.url).run,))
         server = SandboxServer(base_url=api.url, cdn_url=cdn.url)
-        await thread.start()
         try:
+            await thread.start()
             yield server
         finally:
             await thread.stop()

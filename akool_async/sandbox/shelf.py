@@ -26,7 +26,7 @@ _ARTIFACT_OF: Final[Mapping[str, str]] = {name: artifact for artifact, name in A
 _DAY: Final = 86_400.0
 
 
-class Withheld(Exception):  # noqa: N818 - an answer, not a fault of the program
+class Withheld(Exception):
     """The file is not given out.
 
     Args:
@@ -34,6 +34,7 @@ class Withheld(Exception):  # noqa: N818 - an answer, not a fault of the program
     """
 
     def __init__(self, status: int) -> None:
+        """Remember the HTTP status."""
         super().__init__(f"HTTP {status}")
         self.status = status
 
@@ -67,6 +68,7 @@ class Shelf:
     """
 
     def __init__(self, engine: Engine, studio: Studio, signer: Signer, *, days: float) -> None:
+        """Take the parts over."""
         self._engine = engine
         self._studio = studio
         self._signer = signer

@@ -26,6 +26,7 @@ class TokenDesk:
     """
 
     def __init__(self, *, seed: int, lifetime: float) -> None:
+        """Begin without tokens."""
         self._seed = seed
         self._lifetime = lifetime
         self._lock = threading.Lock()

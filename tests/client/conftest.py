@@ -106,3 +106,13 @@ async def _house(way: Way, **settings: Any) -> AsyncIterator[House]:
 
 def video(number: int = 1, **options: Any) -> TranslationRequest:
     return TranslationRequest(**{"url": f"https://example.com/{number}.mp4", "targets": "ja"} | options)
+
+
+@asynccontextmanager
+async def stray(way: Way, host: str, **options: Any) -> AsyncIterator[AkoolClient]:
+    """Open a client of a host that is no sandbox."""
+    told = {"api_key": KEY, "host": host, "retry": QUICK} | way.options() | options
+    async with AsyncExitStack() as stack:
+        if "http_client" in told:
+            await stack.enter_async_context(told["http_client"])
+        yield await stack.enter_async_context(AkoolClient(**told))

@@ -1,0 +1,359 @@
+"""The rule that costs most when broken: one create POST, never two, unless it surely made no job."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import trustme
+
+from akool_async import (
+    AccountClosed,
+    AkoolClient,
+    AkoolError,
+    BadCredentials,
+    CertificateRejected,
+    ConnectFailed,
+    DuplicateRefused,
+    MediaRefused,
+    OutOfCredits,
+    RequestRefused,
+    RetryPolicy,
+    ServerTrouble,
+    SubmissionInDoubt,
+    Throttled,
+    UnexpectedRedirect,
+    VendorError,
+)
+from akool_async.sandbox import Fault
+from tests.client.conftest import KEY, QUICK, Open, Way, stray, video
+
+pytestmark = pytest.mark.anyio
+
+LOST_ANSWERS: list[dict[str, Any]] = [
+    {"do": "reset_before"},
+    {"do": "reset_after"},
+    {"do": "hang", "acted": True},
+    {"do": "hang", "acted": False},
+    *({"do": "http", "status": status, "acted": acted} for status in (500, 502, 503, 504) for acted in (True, False)),
+    {"do": "html", "acted": True},
+    {"do": "empty", "acted": True},
+    {"do": "truncated", "keep": 0.02},
+    {"do": "short", "keep": 0.02},
+    {"do": "garbage", "acted": True},
+    {"do": "huge", "acted": False},
+    {"do": "wrong_type"},
+]
+
+
+def _named(fault: dict[str, Any]) -> str:
+    return "-".join(str(value) for value in fault.values())
+
+
+@pytest.mark.parametrize("fault", LOST_ANSWERS, ids=_named)
+async def test_is_in_doubt_and_not_repeated_when_the_answer_is_lost(house: Open, fault: dict[str, Any]) -> None:
+    async with house(faults=[Fault(on="create", **fault)]) as home:
+        client = await home.client(create_timeout=0.3 if fault["do"] == "hang" else 30.0)
+        with pytest.raises(SubmissionInDoubt) as caught:
+            await client.submit(video())
+
+        ledger = home.sandbox.ledger
+        assert ledger.requests["create"] == 1
+        assert len(ledger.jobs) <= 1
+        assert set(caught.value.job_ids) <= {job.id for job in ledger.jobs}
+    assert caught.value.targets == ("ja",)
+    assert "may have been made" in str(caught.value)
+
+
+@pytest.mark.parametrize("do", ["truncated", "short"])
+async def test_keeps_an_id_that_can_be_read_in_a_torn_answer_and_confirms_it(house: Open, do: str) -> None:
+    async with house(faults=[Fault(on="create", do=do, keep=0.9)]) as home:
+        submission = await (await home.client()).submit(video())
+
+        (job,) = home.sandbox.ledger.jobs
+        assert submission.job_ids == (job.id,)
+        assert submission.accepted[0].target == "ja"
+        assert home.sandbox.ledger.requests["create"] == 1
+        assert len(home.sandbox.ledger.polls(job.id)) == 1
+
+
+async def test_ids_of_several_languages_in_a_torn_answer_are_named_in_the_doubt(house: Open) -> None:
+    async with house(faults=[Fault(on="create", do="truncated", keep=0.95)]) as home:
+        with pytest.raises(SubmissionInDoubt) as caught:
+            await (await home.client()).submit(video(targets="ja,fr"))
+
+        assert set(caught.value.job_ids) == {job.id for job in home.sandbox.ledger.jobs}
+    assert caught.value.targets == ("ja", "fr")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"do": "http", "status": 429},
+        {"do": "http", "status": 429, "retry_after": 0},
+        {"do": "http", "status": 429, "retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"},
+        {"do": "code", "code": 1005},
+    ],
+    ids=_named,
+)
+async def test_is_repeated_when_it_was_refused_as_too_frequent(house: Open, fault: dict[str, Any]) -> None:
+    often = QUICK.attempts + 3
+    async with house(faults=[Fault(on="create", nth=range(1, often + 1), **fault)]) as home:
+        submission = await (await home.client()).submit(video())
+
+        assert len(submission.accepted) == 1
+        assert home.sandbox.ledger.requests["create"] == often + 1
+        assert len(home.sandbox.ledger.jobs) == 1
+
+
+async def test_gives_up_when_the_vendor_throttles_without_end(house: Open) -> None:
+    impatient = RetryPolicy(throttle_first=0.01, longest=0.02, throttle_deadline=0.1)
+    async with house(faults=[Fault(on="create", do="code", code=1005)]) as home:
+        with pytest.raises(Throttled, match="nothing was charged"):
+            await (await home.client(retry=impatient)).submit(video())
+
+        assert home.sandbox.ledger.jobs == ()
+
+
+@pytest.mark.parametrize(
+    "fault", [{"do": "http", "status": 429, "acted": True, "body": '{"code":1005,"data":{"_id":"0123456789abcdef01234567"}}'}]
+)
+async def test_a_refusal_that_names_a_job_is_a_doubt(house: Open, fault: dict[str, Any]) -> None:
+    async with house(faults=[Fault(on="create", **fault)]) as home:
+        with pytest.raises(SubmissionInDoubt) as caught:
+            await (await home.client()).submit(video())
+
+        assert home.sandbox.ledger.requests["create"] == 1
+    assert caught.value.job_ids == ("0123456789abcdef01234567",)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"do": "code", "code": 1101}, {"do": "code", "code": 1102}, {"do": "http", "status": 401}, {"do": "http", "status": 403}],
+    ids=_named,
+)
+async def test_is_repeated_once_with_a_new_token(house: Open, fault: dict[str, Any]) -> None:
+    async with house(client_id="someone", client_secret=KEY, faults=[Fault(on="create", nth=1, **fault)]) as home:
+        client = await home.client(client_id="someone", client_secret=KEY)
+        submission = await client.submit(video())
+
+        assert len(submission.accepted) == 1
+        assert home.sandbox.ledger.requests["create"] == 2
+        assert home.sandbox.ledger.token_calls == 2
+        assert len(home.sandbox.ledger.jobs) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_an_error_and_not_followed(house: Open, status: int) -> None:
+    async with house(faults=[Fault(on="create", do="redirect", status=status)]) as home:
+        with pytest.raises(UnexpectedRedirect):
+            await (await home.client()).submit(video())
+
+        assert home.sandbox.ledger.requests["create"] == 1
+        assert home.sandbox.ledger.leaks == ()
+
+
+REFUSALS = [
+    *((code, RequestRefused) for code in (1003, 1010, 1011)),
+    *((code, MediaRefused) for code in (1013, 1203, 1204, 1207, 1208, 1209, 1210)),
+    *((code, DuplicateRefused) for code in (1202, 1222)),
+    *((code, OutOfCredits) for code in (1006, 1103, 1104)),
+    *((code, AccountClosed) for code in (1004, 1009, 1109, 1200, 1213, 1221)),
+    *((code, ServerTrouble) for code in (1015, 1017, 1110, 1112, 1201, 1205, 1211)),
+    *((code, BadCredentials) for code in (1101, 1102)),
+    *((code, VendorError) for code in (9999, 0, -1)),
+]
+
+
+@pytest.mark.parametrize(("code", "error"), REFUSALS)
+async def test_a_refusal_is_an_error_and_not_repeated(fast_house: Open, code: int, error: type[AkoolError]) -> None:
+    async with fast_house(faults=[Fault(on="create", do="code", code=code)]) as home:
+        with pytest.raises(error) as caught:
+            await (await home.client()).submit(video())
+
+        assert home.sandbox.ledger.requests["create"] == 1
+    assert type(caught.value) is error
+    assert caught.value.code == code
+    assert caught.value.vendor_message
+
+
+async def test_one_refused_language_does_not_lose_the_others(house: Open) -> None:
+    async with house(faults=[Fault(on="create", do="refuse_language", language="fr", code=1202)]) as home:
+        submission = await (await home.client()).submit(video(targets="ja,fr,hi"))
+
+        assert set(submission.job_ids) == {job.id for job in home.sandbox.ledger.jobs}
+    assert [job.target for job in submission.accepted] == ["ja", "hi"]
+    assert [(refusal.target, type(refusal.error)) for refusal in submission.refused] == [("fr", DuplicateRefused)]
+
+
+async def test_a_language_that_the_answer_leaves_out_is_in_doubt(house: Open) -> None:
+    async with house(faults=[Fault(on="create", do="omit_language", language="fr")]) as home:
+        submission = await (await home.client()).submit(video(targets="ja,fr,hi"))
+
+    assert [job.target for job in submission.accepted] == ["ja", "hi"]
+    assert submission.missing == ("fr",)
+
+
+async def test_a_job_that_was_not_asked_for_is_kept(house: Open) -> None:
+    async with house(faults=[Fault(on="create", do="extra_language")]) as home:
+        submission = await (await home.client()).submit(video(targets="ja,fr"))
+
+        assert set(submission.job_ids) == {job.id for job in home.sandbox.ledger.jobs}
+    assert len(submission.accepted) == 2
+    assert len(submission.extra) == 1
+
+
+async def test_without_a_list_of_results_only_the_named_job_is_sure(house: Open) -> None:
+    async with house(faults=[Fault(on="create", do="no_all_results")]) as home:
+        submission = await (await home.client()).submit(video(targets="ja,fr"))
+
+    assert [job.target for job in submission.accepted] == ["fr"]
+    assert submission.missing == ("ja",)
+
+
+async def test_goes_out_on_a_connection_of_its_own(way: Way, house: Open) -> None:
+    if way.name.startswith("injected"):
+        pytest.skip("a caller's own client pools as it likes")
+    async with house() as home:
+        client = await home.client()
+        for number in range(3):
+            await client.credit()
+            await client.submit(video(number))
+
+        creates = home.sandbox.ledger.creates
+    assert [create.request_on_connection for create in creates] == [1, 1, 1]
+    assert len({create.connection for create in creates}) == 3
+
+
+def _closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+async def test_a_refused_connection_is_tried_again_and_nothing_was_sent(way: Way) -> None:
+    if way.name == "injected-fast":
+        pytest.skip("that transport can't prove it, see the next test")
+    async with stray(way, f"http://127.0.0.1:{_closed_port()}") as client:
+        with pytest.raises(ConnectFailed, match="Nothing was sent"):
+            await client.submit(video())
+
+
+async def test_what_a_transport_can_not_prove_unsent_counts_as_sent() -> None:
+    from httpx_aiohttp import AiohttpTransport
+
+    async with (
+        httpx.AsyncClient(transport=AiohttpTransport()) as http,
+        AkoolClient(api_key=KEY, host=f"http://127.0.0.1:{_closed_port()}", http_client=http) as client,
+    ):
+        with pytest.raises(SubmissionInDoubt):
+            await client.submit(video())
+
+
+async def test_a_name_that_does_not_resolve_is_provably_unsent() -> None:
+    async with AkoolClient(api_key=KEY, host="https://no-such-host.invalid", retry=QUICK) as client:
+        with pytest.raises(ConnectFailed):
+            await client.submit(video())
+
+
+async def test_is_sent_once_the_connection_can_be_made(way: Way, house: Open) -> None:
+    if way.name == "injected-fast":
+        pytest.skip("that transport can't prove a refused connection")
+    port = _closed_port()
+    async with house() as home:
+        patient = RetryPolicy(first=0.02, longest=0.05, attempts=200)
+        client = await home.client(host=f"http://127.0.0.1:{port}", retry=patient)
+        forwarder = threading.Timer(0.05, _forward, (port, home.server.base_url))
+        forwarder.start()
+        submission = await client.submit(video())
+
+        assert len(submission.accepted) == 1
+        assert home.sandbox.ledger.requests["create"] == 1
+    forwarder.join()
+
+
+def _forward(port: int, base_url: str) -> None:
+    """Pass one connection on to the sandbox."""
+    with socket.create_server(("127.0.0.1", port)) as server:
+        client, _ = server.accept()
+    host, _, upstream_port = base_url.rpartition("/")[2].partition(":")
+    with client, socket.create_connection((host, int(upstream_port))) as upstream:
+        answers = threading.Thread(target=_pump, args=(upstream, client))
+        answers.start()
+        _pump(client, upstream)
+        answers.join()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    while chunk := source.recv(65536):
+        sink.sendall(chunk)
+    sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("transport", ["auto", "plain"])
+async def test_a_bad_certificate_is_an_error_at_once(transport: str) -> None:
+    with _tls_server() as (port, connections):
+        async with AkoolClient(api_key=KEY, host=f"https://localhost:{port}", transport=transport) as client:
+            with pytest.raises(CertificateRejected):
+                await client.submit(video())
+            with pytest.raises(CertificateRejected):
+                await client.credit()
+
+        assert len(connections) == 2
+
+
+class _tls_server:
+    """A server with a certificate that nobody trusts."""
+
+    def __enter__(self) -> tuple[int, list[object]]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("localhost").configure_cert(context)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._connections: list[object] = []
+        self._thread = threading.Thread(target=self._serve, args=(context,), daemon=True)
+        self._thread.start()
+        return self._socket.getsockname()[1], self._connections
+
+    def _serve(self, context: ssl.SSLContext) -> None:
+        while True:
+            try:
+                client, address = self._socket.accept()
+            except OSError:
+                return
+            self._connections.append(address)
+            try:
+                context.wrap_socket(client, server_side=True).close()
+            except (ssl.SSLError, OSError):
+                client.close()
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join()
+
+
+async def test_a_full_pool_is_provably_unsent(fast_house: Open) -> None:
+    limits = httpx.Limits(max_connections=1)
+    async with fast_house(faults=[Fault(on="status", do="hang")]) as home:
+        http = httpx.AsyncClient(limits=limits)
+        client = await home.client(http_client=http, create_timeout=5.0, connect_timeout=0.05, timeout=0.5)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_ignore, client.status, "0" * 24)
+            await anyio.sleep(0.03)
+            with pytest.raises(ConnectFailed):
+                await client.submit(video())
+            tasks.cancel_scope.cancel()
+
+        assert home.sandbox.ledger.creates == ()
+
+
+async def _ignore(call: Any, *arguments: Any) -> None:
+    try:
+        await call(*arguments)
+    except AkoolError:
+        pass
