@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from akool_async._core.errors import InvalidRequest
-from akool_async._core.text import without_query
+from akool_async._core.text import clean, url_repr
 
 PRODUCTION: Final = "https://openapi.akool.com"
 """Source: the vendor's API pages."""
@@ -33,6 +33,10 @@ def _is_name(name: str, *, bracketed: bool) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def _shown(url: str) -> str:
+    return clean(url_repr(url))
+
+
 def origin_of(host: str) -> str:
     """Give the origin of `host`, such as "https://openapi.akool.com", without a slash at the end.
 
@@ -49,12 +53,12 @@ def origin_of(host: str) -> str:
     except ValueError as error:
         raise InvalidRequest(f"The API host {_shown(url)} is not a URL.") from error
     name = parts.hostname or ""
-    if parts.scheme not in {"http", "https"} or not _is_name(name, bracketed="[" in parts.netloc) or port == 0:
+    printable = url.isprintable() and " " not in url
+    usable = printable and port != 0 and _is_name(name, bracketed="[" in parts.netloc)
+    if parts.scheme not in {"http", "https"} or not usable:
         raise InvalidRequest(f"The API host {_shown(url)} must look like {PRODUCTION}.")
     if parts.username is not None or parts.path.rstrip("/") or parts.query or parts.fragment:
-        raise InvalidRequest(
-            f"The API host {_shown(url)} must be an origin only, like {PRODUCTION}."
-        )
+        raise InvalidRequest(f"The API host {_shown(url)} must be an origin only, like {PRODUCTION}.")
     if parts.scheme == "http" and not is_loopback(name):
         raise InvalidRequest(
             f"The API host {_shown(url)} is plain http.",

@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from akool_async._core.errors import AkoolError, JobGone
-from akool_async._core.models import Snapshot, Status
+from akool_async._core.models import AudioSplits, Snapshot, Status
 from akool_async._core.schedule import PollFacts, PollSchedule
 
 URL_GRACE: Final = 15 * 60.0
@@ -107,7 +107,7 @@ class Observation:
         """
         wait = schedule.next_poll(self.facts(now), spread)
         if self.gone_polls:
-            return max(wait, GONE_SPAN / (GONE_POLLS - 1))
+            return max(wait, GONE_SPAN / (GONE_POLLS - 1) + 1)  # a second more, so that three are enough
         if self.urlless_since is not None:
             return min(max(wait, URL_GRACE / 60), URL_GRACE / 15)
         if self.stalled(now):
@@ -163,9 +163,16 @@ def _place(snapshot: Snapshot) -> tuple[Status, int | None]:
 
 
 def _never_back(before: Snapshot | None, now: Snapshot) -> Snapshot:
-    """Keep the furthest status and the highest progress; take everything else from now."""
+    """Keep the furthest status, the highest progress and what now leaves out; take the rest from now."""
     if before is None:
         return now
     status = before.status if before.status.terminal else max(before.status, now.status)
     known = [value for value in (before.progress, now.progress) if value is not None]
-    return attrs.evolve(now, status=status, progress=max(known, default=None), url=now.url or before.url)
+    return attrs.evolve(
+        now,
+        status=status,
+        progress=max(known, default=None),
+        url=now.url or before.url,
+        created_at=now.created_at or before.created_at,
+        audio_splits=before.audio_splits if now.audio_splits == AudioSplits() else now.audio_splits,
+    )

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from akool_async._core.errors import InvalidRequest
-from akool_async._core.text import clean, url_repr
+from akool_async._core.text import clean, shown, url_repr
 
 STYLES: Final = frozenset(
     "affectionate angry calm cheerful depressed disgruntled embarrassed empathetic excited fearful "
@@ -50,8 +50,8 @@ def _is_url(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise InvalidRequest(f"{name} must be a URL as text, not {type(value).__name__}.")
     if not _well_formed(value):
-        shown = clean(url_repr(value))
-        raise InvalidRequest(f"{name} must be an absolute http:// or https:// URL, not {shown}.")
+        told = clean(url_repr(value))
+        raise InvalidRequest(f"{name} must be an absolute http:// or https:// URL, not {told}.")
 
 
 def _well_formed(value: str) -> bool:
@@ -76,22 +76,15 @@ def _check_optional_url(_: object, attribute: attrs.Attribute[str | None], value
 def _check_language(name: str, value: object) -> None:
     if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
         raise InvalidRequest(
-            f"{name} must be a language code such as 'ja' or 'zh-CN-shandong', not {_shown(value)}."
+            f"{name} must be a language code such as 'ja' or 'zh-CN-shandong', not {shown(value)}."
         )
-
-
-def _shown(value: object) -> str:
-    try:
-        return clean(repr(value))
-    except (ValueError, RecursionError):  # a number of too many digits, lists within lists
-        return f"a {type(value).__name__} that can't be shown"
 
 
 def _as_targets(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split(",")
     elif not isinstance(value, Iterable) or isinstance(value, Mapping | bytes):
-        raise InvalidRequest(f"targets must be a language code or several, not {_shown(value)}.")
+        raise InvalidRequest(f"targets must be a language code or several, not {shown(value)}.")
     return tuple(item.strip() if isinstance(item, str) else item for item in value)
 
 
@@ -105,8 +98,8 @@ def _check_targets(_: object, __: object, targets: tuple[str, ...]) -> None:
     folded = [target.lower().replace("_", "-") for target in targets]
     doubled = sorted({target for target in folded if folded.count(target) > 1})
     if doubled:
-        shown = clean(", ".join(doubled))
-        raise InvalidRequest(f"targets names {shown} more than once; each job would be paid.")
+        told = clean(", ".join(doubled))
+        raise InvalidRequest(f"targets names {told} more than once; each job would be paid.")
 
 
 def _check_source(_: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -122,25 +115,25 @@ def _as_caption_type(value: object) -> CaptionType:
             return CaptionType(value)
     except (KeyError, ValueError):
         pass  # said below, with what is allowed
-    raise InvalidRequest(f"caption_type must be one of {allowed}, not {_shown(value)}.")
+    raise InvalidRequest(f"caption_type must be one of {allowed}, not {shown(value)}.")
 
 
 def _check_bool(_: object, attribute: attrs.Attribute[bool], value: bool) -> None:
     if not isinstance(value, bool):
-        raise InvalidRequest(f"{attribute.name} must be True or False, not {_shown(value)}.")
+        raise InvalidRequest(f"{attribute.name} must be True or False, not {shown(value)}.")
 
 
 def _check_speakers(_: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_SPEAKERS:
         raise InvalidRequest(
-            f"{attribute.name} must be a whole number from 0 (detect) to {MOST_SPEAKERS}, not {_shown(value)}."
+            f"{attribute.name} must be a whole number from 0 (detect) to {MOST_SPEAKERS}, not {shown(value)}."
         )
 
 
 def _check_style(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
     if value is not None and not (isinstance(value, str) and value in STYLES):
         raise InvalidRequest(
-            f"{attribute.name} must be one of {', '.join(sorted(STYLES))}, not {_shown(value)}."
+            f"{attribute.name} must be one of {', '.join(sorted(STYLES))}, not {shown(value)}."
         )
 
 
@@ -149,7 +142,7 @@ def _check_key(_: object, attribute: attrs.Attribute[str | None], value: str | N
         return
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_KEY or not value.isprintable():
         raise InvalidRequest(
-            f"{attribute.name} must be 1 to {_LONGEST_KEY} printable characters, not {_shown(value)}."
+            f"{attribute.name} must be 1 to {_LONGEST_KEY} printable characters, not {shown(value)}."
         )
 
 
@@ -164,12 +157,12 @@ def _is_word(value: object) -> bool:
 
 def _as_words(value: object) -> tuple[str, ...]:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise InvalidRequest(f"no_translate_words must be a list of words, not {_shown(value)}.")
+        raise InvalidRequest(f"no_translate_words must be a list of words, not {shown(value)}.")
     words = tuple(value)
     for word in words:
         if not _is_word(word):
             raise InvalidRequest(
-                f"no_translate_words must hold words only, none of them empty, not {_shown(word)}."
+                f"no_translate_words must hold words only, none of them empty, not {shown(word)}."
             )
     return words
 
@@ -182,20 +175,20 @@ class _Fixed(dict[str, str]):
     def __reduce__(self) -> tuple[type[_Fixed], tuple[dict[str, str]]]:
         return type(self), (dict(self),)
 
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
+    def _refuse(self: Any, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("A request does not change; use attrs.evolve to make another one.")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
 
 def _as_text_map(name: str, *, empty_values: bool) -> Callable[[Any], _Fixed]:
     def convert(value: Any) -> _Fixed:
         if not isinstance(value, Mapping):
-            raise InvalidRequest(f"{name} must map text to text, not be {_shown(value)}.")
+            raise InvalidRequest(f"{name} must map text to text, not be {shown(value)}.")
         for left, right in value.items():
             if not (_is_word(left) and _is_text(right) and (right.strip() or empty_values)):
-                raise InvalidRequest(f"{name} holds {_shown(left)}: {_shown(right)}; both must be text.")
+                raise InvalidRequest(f"{name} holds {shown(left)}: {shown(right)}; both must be text.")
         return _Fixed(value)
 
     return convert
@@ -258,8 +251,8 @@ class TranslationRequest:
         """Check what concerns two fields at once."""
         strangers = sorted(set(self.voices_map) - set(self.targets))
         if strangers:
-            shown = clean(", ".join(strangers))
-            raise InvalidRequest(f"voices_map names {shown}, which is not among the targets.")
+            told = clean(", ".join(strangers))
+            raise InvalidRequest(f"voices_map names {told}, which is not among the targets.")
 
 
 @attrs.frozen(kw_only=True)

@@ -6,16 +6,18 @@ retries. Its decorators are not used: they sleep and measure in ways that do not
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 import backoff
 
 from akool_async._core.errors import InvalidRequest
+from akool_async._core.text import shown
 
 MOST_RETRY_AFTER: Final = 300.0
 """Seconds: a longer Retry-After is cut to this."""
@@ -28,21 +30,43 @@ _HORIZON: Final = 64
 def _steps(first: float, factor: float, longest: float) -> tuple[float, ...]:
     growing = backoff.expo(base=factor, factor=first, max_value=longest)
     next(growing)  # backoff's generators start with an empty step
-    return tuple(itertools.islice(growing, _HORIZON))
+    steps: list[float] = []
+    with contextlib.suppress(OverflowError):  # a step too large for a number is longer than the longest
+        steps.extend(itertools.islice(growing, _HORIZON))
+    return (*steps, *itertools.repeat(longest, _HORIZON - len(steps)))
 
 
 def _step(number: int, first: float, factor: float, longest: float) -> float:
     return _steps(first, factor, longest)[min(max(number, 0), _HORIZON - 1)]
 
 
-def _positive(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-        raise InvalidRequest(f"{attribute.name} must be a positive number, not {value!r}.")
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number too large for a float
+        return False
 
 
-def _at_least_one(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not (isinstance(value, int | float) and math.isfinite(value) and value >= 1):
-        raise InvalidRequest(f"{attribute.name} must be 1 or more, not {value!r}.")
+_Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def _must(be: str, holds: Callable[[Any], bool]) -> _Check:
+    """Make the validator of a number's range."""
+
+    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not (_is_number(value) and holds(value)):
+            raise InvalidRequest(f"{attribute.name} must be {be}, not {shown(value)}.")
+
+    return check
+
+
+_positive: Final = _must("a positive number", lambda value: value > 0)
+_at_least_one: Final = _must("a number of 1 or more", lambda value: value >= 1)
+_whole: Final = _must("a whole number of 1 or more", lambda value: isinstance(value, int) and value >= 1)
+_share: Final = _must("above 0 and at most 1", lambda value: 0 < value <= 1)
+_part: Final = _must("0 or more and below 1", lambda value: 0 <= value < 1)
 
 
 def _seconds(default: float) -> float:
@@ -64,7 +88,7 @@ class RetryPolicy:
         jitter: gives the wait to take from the wait that was computed.
     """
 
-    attempts: int = attrs.field(default=5, validator=attrs.validators.ge(1))
+    attempts: int = attrs.field(default=5, validator=_whole)
     first: float = _seconds(0.5)
     factor: float = attrs.field(default=2.0, validator=_at_least_one)
     longest: float = _seconds(30.0)
@@ -104,7 +128,7 @@ class RetryPolicy:
 
 
 def _asked(retry_after: float | None) -> float:
-    return 0.0 if retry_after is None else min(max(retry_after, 0.0), MOST_RETRY_AFTER)
+    return 0.0 if retry_after is None else min(max(0.0, retry_after), MOST_RETRY_AFTER)
 
 
 @attrs.define
@@ -173,14 +197,14 @@ class PollSchedule(Protocol):
 class GrowingSchedule:
     """Polls that come less often the longer a job runs, and oftener near its end.
 
-    The wait grows from `first` by `factor` up to `longest`. Once the vendor reports progress, a part
-    of the time that seems to be left is taken if that is longer; progress that stands still is not
-    believed for longer than it stands.
+    The wait grows from `first` by `factor` up to half of `longest`. Once the vendor reports progress,
+    a part of the time that seems to be left is taken instead, up to `longest`; progress that stands
+    still is not believed for longer than a quarter of the job's age.
 
     Args:
-        first: seconds before the first poll, and the shortest wait.
+        first: seconds before the first poll, and the shortest wait, before jitter.
         factor: by how much each wait is longer than the one before, at least 1.
-        longest: seconds that no wait exceeds.
+        longest: seconds that no wait exceeds, before jitter; at least `first`.
         eagerness: share of the time that seems to be left before asking again, up to 1.
         jitter: how far a wait is moved at random, as a share of it; narrow, so that no poll comes at once.
     """
@@ -188,12 +212,19 @@ class GrowingSchedule:
     first: float = _seconds(2.0)
     factor: float = attrs.field(default=1.5, validator=_at_least_one)
     longest: float = _seconds(20.0)
-    eagerness: float = attrs.field(default=0.8, validator=[_positive, attrs.validators.le(1.0)])
-    jitter: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
+    eagerness: float = attrs.field(default=0.8, validator=_share)
+    jitter: float = attrs.field(default=0.1, validator=_part)
+
+    def __attrs_post_init__(self) -> None:
+        """Check what concerns two fields at once."""
+        if self.longest < self.first:
+            raise InvalidRequest(
+                f"longest must not be shorter than first, which is {self.first:g} s, not {self.longest:g}."
+            )
 
     def next_poll(self, facts: PollFacts, spread: float) -> float:
         """Give seconds until the next poll; see `PollSchedule`."""
-        wait = _step(facts.polls, self.first, self.factor, self.longest / 2)
+        wait = _step(facts.polls, self.first, self.factor, max(self.first, self.longest / 2))
         left = _time_left(facts)
         if left is not None:
             wait = max(self.first, min(left * self.eagerness, self.longest))
@@ -217,7 +248,7 @@ class FixedSchedule:
     """
 
     interval: float = _seconds(5.0)
-    jitter: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
+    jitter: float = attrs.field(default=0.1, validator=_part)
 
     def next_poll(self, facts: PollFacts, spread: float) -> float:
         """Give seconds until the next poll; see `PollSchedule`."""

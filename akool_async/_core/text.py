@@ -31,6 +31,14 @@ def clean(remote: object, *, secrets: Iterable[str] = ()) -> str:
     return folded if len(folded) <= LONGEST else folded[: LONGEST - 1] + "…"
 
 
+def shown(value: object) -> str:
+    """Give the repr of a refused value as one short printable line."""
+    try:
+        return clean(repr(value))
+    except (ValueError, RecursionError):  # a number of too many digits, lists within lists
+        return f"a {type(value).__name__} that can't be shown"
+
+
 def _shows(char: str) -> bool:
     return char.isspace() or unicodedata.category(char)[0] != "C"
 

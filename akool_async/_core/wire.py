@@ -516,9 +516,7 @@ def _strays(envelope: Envelope, jobs: Mapping[str, Job], request: Request) -> It
     return (_job(job_id, raw, request) for job_id, raw in found.items())
 
 
-def _refused(
-    left: list[str], parts: list[Envelope], *, alone: bool, strangers: bool
-) -> tuple[Refusal, ...]:
+def _refused(left: list[str], parts: list[Envelope], *, alone: bool, strangers: bool) -> tuple[Refusal, ...]:
     """Match by name; refusals without a name only when they must be all that is left.
 
     Args:

@@ -221,10 +221,19 @@ class Api:
         if call.paid:
             return await self._send_paid(call, lease)
         request = self._request(self._routes.repeatable, call, lease, self._limits.call)
+        await self._places.acquire()
         if self._routes.fragile:
-            work = Detached(lambda: self._placed(request), shield=False)
+            work = Detached(lambda: self._exchange(request), shield=False)
             return await work.run_in(self._tasks)
-        return await self._placed(request)
+        return await self._exchange(request)
+
+    async def _exchange(self, request: httpx.Request) -> Answer:
+        """Send what may be repeated, and give back the place that was taken for it."""
+        client, deadline = self._routes.repeatable, self._limits.call
+        try:
+            return await exchange(client, request, deadline=deadline, honest=self._routes.owned)
+        finally:
+            self._places.release()
 
     async def _send_paid(self, call: Call, lease: Lease) -> Answer:
         client, deadline = self._routes.paid, self._limits.create
@@ -250,12 +259,6 @@ class Api:
         except CallFailed as error:
             failed = error
         return _doubt(failed) if self._action(call, failed) is Action.DOUBT else failed.error
-
-    async def _placed(self, request: httpx.Request) -> Answer:
-        async with self._places:
-            return await exchange(
-                self._routes.repeatable, request, deadline=self._limits.call, honest=self._routes.owned
-            )
 
     def _request(self, client: httpx.AsyncClient, call: Call, lease: Lease, seconds: float) -> httpx.Request:
         headers = httpx.Headers(client.headers)

@@ -1,0 +1,125 @@
+"""No credential at another host, in any repr, log, exception, pickle or traceback."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+import traceback
+
+import anyio
+import httpx
+import pytest
+
+from akool_async import AkoolClient, AkoolError
+from akool_async.sandbox import Fault
+from tests.client.conftest import KEY, Open, video
+from tests.conftest import CANARY
+
+pytestmark = pytest.mark.anyio
+
+PAIR = {"client_id": "someone", "client_secret": KEY}
+
+
+@pytest.fixture
+def everything_logged():
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield stream
+    root.removeHandler(handler)
+    root.setLevel(before)
+
+
+def test_the_key_of_these_tests_is_the_canary() -> None:
+    assert KEY == CANARY
+
+
+FAULTS = [
+    {"do": "http", "status": 500, "body": f"your key {CANARY} broke"},
+    {"do": "html"},
+    {"do": "reset_after"},
+    {"do": "redirect", "status": 307},
+    {"do": "http", "status": 403, "body": f'{{"code":1101,"msg":"bad key {CANARY}"}}'},
+    {"do": "http", "status": 400, "body": f'{{"code":1003,"msg":"bad {CANARY[:7]}\\u0000{CANARY[7:]}"}}'},
+    {"do": "code", "code": 1101},
+]
+
+
+@pytest.mark.parametrize("with_pair", [False, True])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault['do']}-{fault.get('status', '')}")
+async def test_nothing_that_can_be_seen_shows_a_secret(
+    house: Open, everything_logged: io.StringIO, fault: dict[str, object], with_pair: bool
+) -> None:
+    shown: list[str] = []
+    settings = PAIR if with_pair else {}
+    async with house(**settings, faults=[Fault(on="*", **fault, nth=range(2, 100))]) as home:
+        client = await home.client(**settings)
+        shown.append(repr(client))
+        for call in (client.credit, client.languages, lambda: client.submit(video())):
+            try:
+                await call()
+            except AkoolError as error:
+                shown += [repr(error), str(error), repr(error.__dict__), *_chain(error)]
+                shown.append(pickle.dumps(error).decode("latin-1"))
+        shown += [repr(value) for value in vars(client).values()]
+
+        assert home.sandbox.ledger.leaks == ()
+    shown.append(everything_logged.getvalue())
+    assert CANARY not in "\n".join(shown)
+
+
+def _chain(error: BaseException) -> list[str]:
+    texts = traceback.TracebackException.from_exception(error, capture_locals=False)
+    return list(texts.format(chain=True))
+
+
+async def test_downloads_and_redirects_carry_no_credential(house: Open, tmp_path) -> None:
+    async with house(**PAIR) as home:
+        for options in ({}, PAIR):
+            client = await home.client(**options)
+            done = await client.translate(video(), give_up_after=30)
+            await client.download(done, into=tmp_path, overwrite=True)
+            home.sandbox.faults.add(Fault(on="credit", do="redirect", status=307, nth=1))
+            with pytest.raises(AkoolError):
+                await client.credit()
+
+        assert len(home.sandbox.ledger.served) > 0
+        assert home.sandbox.ledger.leaks == ()
+
+
+async def test_a_clients_own_secret_headers_are_not_sent(house: Open) -> None:
+    seen: list[httpx.Request] = []
+
+    async def keep(request: httpx.Request) -> None:
+        seen.append(request)
+
+    async with house() as home:
+        http = httpx.AsyncClient(
+            headers={"authorization": "Bearer other", "cookie": "a=b", "x-trace": "1"}, event_hooks={"request": [keep]}
+        )
+        client = await home.client(http_client=http)
+        assert await client.credit() > 0
+
+    (request,) = seen
+    assert "authorization" not in request.headers
+    assert "cookie" not in request.headers
+    assert request.headers["x-trace"] == "1"
+    assert request.headers["x-api-key"] == KEY
+
+
+def test_a_client_can_not_be_pickled_with_its_secret() -> None:
+    with pytest.raises(TypeError):
+        pickle.dumps(AkoolClient(api_key=KEY))
+
+
+async def test_a_redirect_target_hears_nothing(house: Open) -> None:
+    async with house(faults=[Fault(on="*", do="redirect", status=302)]) as home:
+        client = await home.client()
+        with anyio.fail_after(5), pytest.raises(AkoolError):
+            await client.languages()
+
+        assert home.sandbox.ledger.served == ()

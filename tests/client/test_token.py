@@ -1,0 +1,99 @@
+"""One fetch of a token, however many tasks need it."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from akool_async import BadCredentials
+from akool_async.sandbox import Fault
+from tests.client.conftest import KEY, Open, video
+
+pytestmark = pytest.mark.anyio
+
+PAIR = {"client_id": "someone", "client_secret": KEY}
+
+
+async def test_200_tasks_share_the_first_token_and_the_next(house: Open) -> None:
+    async with house(**PAIR) as home:
+        client = await home.client(**PAIR)
+        await _all_ask(client)
+        assert home.sandbox.ledger.token_calls == 1
+
+        home.sandbox.void_tokens()
+        await _all_ask(client)
+        assert home.sandbox.ledger.token_calls == 2
+
+
+async def _all_ask(client) -> None:
+    answers: list[float] = []
+
+    async def ask() -> None:
+        answers.append(await client.credit())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(200):
+            tasks.start_soon(ask)
+
+    assert len(answers) == 200
+
+
+async def test_200_waiting_jobs_survive_an_expired_token_with_one_fetch(fast_house: Open) -> None:
+    async with fast_house(**PAIR, max_jobs=500, time_scale=60.0) as home:
+        client = await home.client(**PAIR)
+        jobs = [(await client.submit(video(number))).accepted[0] for number in range(200)]
+        async with anyio.create_task_group() as tasks:
+            for job in jobs:
+                tasks.start_soon(client.wait, job.id)
+            await anyio.sleep(0.02)
+            home.sandbox.void_tokens()
+
+        assert home.sandbox.ledger.token_calls == 2
+
+
+@pytest.mark.parametrize("status", [None, 401, 403])
+async def test_wrong_credentials_are_an_error_after_one_new_token(house: Open, status: int | None) -> None:
+    refusal = {"do": "code", "code": 1101} if status is None else {"do": "http", "status": status}
+    async with house(**PAIR, faults=[Fault(on="credit", **refusal)]) as home:
+        client = await home.client(**PAIR)
+        with pytest.raises(BadCredentials):
+            await client.credit()
+
+        assert home.sandbox.ledger.token_calls == 2
+        assert home.sandbox.ledger.requests["credit"] == 2
+
+        with pytest.raises(BadCredentials):
+            await client.credit()
+        assert home.sandbox.ledger.token_calls == 2
+
+
+async def test_a_wrong_secret_is_an_error_at_once(house: Open) -> None:
+    async with house(**PAIR) as home:
+        client = await home.client(client_id="someone", client_secret="not-the-secret")
+        with pytest.raises(BadCredentials):
+            await client.submit(video())
+
+        assert home.sandbox.ledger.token_calls == 1
+        assert home.sandbox.ledger.requests.get("create", 0) == 0
+
+
+async def test_a_wrong_key_is_an_error_at_once(house: Open) -> None:
+    async with house() as home:
+        with pytest.raises(BadCredentials):
+            await (await home.client(api_key="not-the-key")).submit(video())
+
+        assert home.sandbox.ledger.jobs == ()
+
+
+@pytest.mark.parametrize("fault", [{"do": "reset_before"}, {"do": "http", "status": 503}, {"do": "html"}, {"do": "code", "code": 1005}])
+async def test_fetching_a_token_is_repeated(house: Open, fault: dict[str, object]) -> None:
+    async with house(**PAIR, faults=[Fault(on="token", nth=(1, 2), **fault)]) as home:
+        assert await (await home.client(**PAIR)).credit() > 0
+
+
+async def test_only_one_header_says_who_is_asking(house: Open) -> None:
+    async with house(**PAIR) as home:
+        await (await home.client(**PAIR)).submit(video(1))
+        await (await home.client()).submit(video(2))
+
+        assert [create.credential for create in home.sandbox.ledger.creates] == ["token", "key"]

@@ -1,0 +1,182 @@
+"""Waiting for jobs: a missed poll fails no job, what ends a job ends it once, and asking is cheap."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from akool_async import (
+    BadCredentials,
+    FixedSchedule,
+    InvalidRequest,
+    JobFailed,
+    Status,
+)
+from akool_async import _waiting
+from akool_async._core import observation
+from akool_async.sandbox import Fault
+from tests.client.conftest import Open, video
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"do": "http", "status": 503},
+        {"do": "reset_after"},
+        {"do": "empty"},
+        {"do": "wrong_type"},
+        {"do": "code", "code": 1015},
+        {"do": "code", "code": 4711},
+        {"do": "vanish"},
+        {"do": "unknown_status", "value": 7},
+        {"do": "unknown_status", "value": None},
+    ],
+    ids=lambda fault: "-".join(map(str, fault.values())),
+)
+async def test_polls_that_fail_are_polls_missed(house: Open, fault: dict[str, object]) -> None:
+    async with house(faults=[Fault(on="status", nth=range(1, 12), **fault)]) as home:
+        done = await (await home.client()).translate(video(), give_up_after=30)
+
+    assert done.snapshot.status is Status.COMPLETED
+
+
+async def test_a_status_written_as_text_is_that_status(house: Open) -> None:
+    async with house(faults=[Fault(on="status", do="unknown_status", value="3")]) as home:
+        done = await (await home.client()).translate(video(), give_up_after=30)
+
+    assert done.snapshot.status is Status.COMPLETED
+    assert done.snapshot.raw["video_status"] == "3"
+
+
+async def test_a_completed_job_without_a_url_is_asked_on(house: Open, monkeypatch) -> None:
+    monkeypatch.setattr(observation, "URL_GRACE", 1.0)
+    async with house(faults=[Fault(on="status", do="done_without_url", nth=range(1, 20))]) as home:
+        client = await home.client()
+        done = await client.translate(video(), give_up_after=30)
+        assert done.snapshot.url
+
+        home.sandbox.faults.add(Fault(on="status", do="done_without_url"))
+        with pytest.raises(JobFailed, match="no URL"):
+            await client.translate(video(2), give_up_after=30)
+
+
+async def test_a_job_that_stays_unknown_is_gone_after_several_polls(house: Open, monkeypatch) -> None:
+    monkeypatch.setattr(observation, "YOUNG", 0.0)
+    monkeypatch.setattr(observation, "GONE_SPAN", 0.1)
+    async with house() as home:
+        client = await home.client()
+        with pytest.raises(JobFailed, match="no longer knows"):
+            await client.wait("0" * 24, give_up_after=30)
+
+        assert home.sandbox.ledger.polled["0" * 24] >= 3
+
+
+async def test_bad_credentials_end_the_waiting(house: Open) -> None:
+    async with house(time_scale=1.0) as home:
+        client = await home.client()
+        job = (await client.submit(video())).accepted[0]
+        home.sandbox.faults.add(Fault(on="status", do="code", code=1101))
+        with pytest.raises(BadCredentials):
+            await client.wait(job.id, give_up_after=30)
+
+
+async def test_many_who_wait_for_one_job_share_its_polls(house: Open) -> None:
+    async with house(time_scale=500.0) as home:
+        client = await home.client()
+        job = (await client.submit(video())).accepted[0]
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(client.wait, job.id)
+
+        assert len(home.sandbox.ledger.polls(job.id)) < 60
+
+
+async def test_a_job_that_nobody_waits_for_is_not_asked_about(house: Open) -> None:
+    async with house(time_scale=1.0) as home:
+        client = await home.client()
+        job = (await client.submit(video())).accepted[0]
+        with anyio.move_on_after(0.05):
+            await client.wait(job.id)
+        await anyio.sleep(0.02)
+        polls = len(home.sandbox.ledger.polls(job.id))
+        await anyio.sleep(0.04)
+
+        assert len(home.sandbox.ledger.polls(job.id)) == polls
+
+
+async def _polls_after_hints(home, hints: int) -> int:
+    client = await home.client(schedule=FixedSchedule(interval=3600.0))
+    job = (await client.submit(video())).accepted[0]
+    assert client.hint(job.id) is False
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.wait, job.id)
+        with anyio.fail_after(5):
+            while not home.sandbox.ledger.polls(job.id):
+                await anyio.sleep(0.005)
+        await anyio.sleep(0.03)
+        for _ in range(hints):
+            client.hint(job.id)
+        await anyio.sleep(0.05)
+        tasks.cancel_scope.cancel()
+    return len(home.sandbox.ledger.polls(job.id)) - 1
+
+
+async def test_a_hint_makes_the_next_poll_come_at_once(house: Open, monkeypatch) -> None:
+    monkeypatch.setattr(_waiting, "HINT_GAP", 0.0)
+    async with house(time_scale=1.0) as home:
+        assert await _polls_after_hints(home, 1) == 1
+
+
+async def test_a_flood_of_hints_is_one_poll(house: Open, monkeypatch) -> None:
+    monkeypatch.setattr(_waiting, "HINT_GAP", 0.02)
+    async with house(time_scale=1.0) as home:
+        assert await _polls_after_hints(home, 10_000) == 1
+
+
+async def test_thousands_of_jobs_wait_with_few_polls_under_way(fast_house: Open) -> None:
+    async with fast_house(max_jobs=5000, time_scale=200.0) as home:
+        client = await home.client(schedule=FixedSchedule(interval=0.5))
+        jobs = []
+        for number in range(20):
+            targets = [language.code for language in (await client.languages()) if not language.needs_voice][:25]
+            submission = await client.submit(video(number, targets=targets))
+            jobs += submission.accepted
+        done: list[Status] = []
+
+        async def wait(job_id: str) -> None:
+            done.append((await client.wait(job_id, give_up_after=50)).status)
+
+        async with anyio.create_task_group() as tasks:
+            for job in jobs:
+                tasks.start_soon(wait, job.id)
+
+    assert done == [Status.COMPLETED] * len(jobs)
+
+
+@pytest.mark.parametrize("job_id", ["", "a/b", "x?y=1", "é", "a" * 200, None])
+async def test_what_is_no_job_id_is_not_asked_about(house: Open, job_id) -> None:
+    async with house() as home:
+        client = await home.client()
+        for call in (client.status, client.wait):
+            with pytest.raises(InvalidRequest):
+                await call(job_id)
+        with pytest.raises(InvalidRequest):
+            async for _ in client.watch(job_id):
+                pass
+
+        assert home.sandbox.ledger.requests == {}
+
+
+async def test_leaving_a_watch_early_is_fine(house: Open) -> None:
+    async with house() as home:
+        client = await home.client()
+        job = (await client.submit(video())).accepted[0]
+        snapshots = client.watch(job.id)
+        async for _ in snapshots:
+            break
+        await snapshots.aclose()
+
+        assert (await client.wait(job.id, give_up_after=30)).status is Status.COMPLETED

@@ -1,0 +1,1 @@
+"""Tests of the sandbox: over real sockets, with a fake clock, against what is documented."""

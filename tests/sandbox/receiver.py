@@ -1,0 +1,73 @@
+"""A small receiver of webhooks on a real socket, which answers as it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import anyio
+
+from akool_async._core.sealed import Hint, unseal
+
+
+class Receiver:
+    """Remembers every body and answers with the next of some statuses, then with 200."""
+
+    def __init__(self, statuses: Sequence[int] = ()) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self._statuses = list(statuses)
+        self.url = ""
+
+    def take(self, body: bytes) -> int:
+        status = self._statuses.pop(0) if self._statuses else 200
+        self.bodies.append(json.loads(body))
+        return status
+
+    def hints(self, client_id: str, client_secret: str, now: float) -> list[Hint]:
+        """Open every envelope."""
+        return [
+            unseal(
+                body,
+                client_id=client_id,
+                client_secret=client_secret,
+                now_ms=int(now * 1000),
+                window_seconds=10**9,
+            )
+            for body in self.bodies
+        ]
+
+    async def count(self, expected: int) -> None:
+        """Wait until so many have come."""
+        with anyio.fail_after(5):
+            while len(self.bodies) < expected:
+                await anyio.sleep(0.002)
+
+
+@contextmanager
+def receiving(statuses: Sequence[int] = ()) -> Iterator[Receiver]:
+    """Run a receiver in a thread."""
+    receiver = Receiver(statuses)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            status = receiver.take(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        receiver.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield receiver
+        finally:
+            server.shutdown()
+            thread.join()

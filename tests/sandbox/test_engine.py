@@ -1,0 +1,208 @@
+"""The engine alone, under a fake clock: the cap, the queue, exact moments, and every credit accounted for."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from akool_async.sandbox.clocks import FakeClock
+from akool_async.sandbox.engine import Engine
+from akool_async.sandbox.jobs import COMPLETED, FAILED, PROCESSING, QUEUEING, Order
+from akool_async.sandbox.refusal import Refused
+from akool_async.sandbox.settings import Settings
+
+
+def engine_of(**choices: Any) -> tuple[Engine, FakeClock]:
+    clock = FakeClock(1000.0)
+    return Engine(Settings(media=False, **choices), clock), clock
+
+
+def order(language: str = "fr", credits: float = 4.0, url: str = "https://x.example/a.mp4") -> Order:
+    return Order(url=url, language=language, seconds=16.0, credits=credits)
+
+
+def test_only_as_many_jobs_as_allowed_are_at_work_at_once() -> None:
+    engine, _ = engine_of(max_jobs=2)
+
+    statuses = [engine.submit(order()).status for _ in range(5)]
+
+    assert statuses == [PROCESSING, PROCESSING, QUEUEING, QUEUEING, QUEUEING]
+
+
+def test_a_queued_job_starts_at_the_moment_another_ends_although_nobody_looked() -> None:
+    engine, clock = engine_of(max_jobs=1, sigma=0.0, median_seconds=10.0)
+    first, second, third = (engine.submit(order()) for _ in range(3))
+
+    clock.advance(25)
+    engine.advance()
+
+    assert (first.started, first.ended) == (1000.0, 1010.0)
+    assert (second.started, second.ended) == (1010.0, 1020.0)
+    assert (third.started, third.ended, third.status) == (1020.0, None, PROCESSING)
+
+
+def test_one_late_look_and_many_early_ones_see_the_same_history() -> None:
+    seldom, clock_1 = engine_of(max_jobs=3)
+    often, clock_2 = engine_of(max_jobs=3)
+    for engine in (seldom, often):
+        for _ in range(30):
+            engine.submit(order())
+
+    clock_1.advance(2000)
+    for _ in range(2000):
+        clock_2.advance(1)
+        often.advance()
+
+    assert [(job.started, job.ended) for job in seldom.jobs] == [
+        (job.started, job.ended) for job in often.jobs
+    ]
+
+
+def test_credits_are_locked_then_deducted() -> None:
+    engine, clock = engine_of(credits=10)
+    engine.submit(order(credits=4))
+    locked = engine.credits
+    clock.advance(100_000)
+    spent = engine.credits
+
+    assert (locked.available, locked.locked, locked.spent) == (6, 4, 0)
+    assert (spent.available, spent.locked, spent.spent) == (6, 0, 4)
+
+
+def test_a_failed_job_gives_its_credits_back() -> None:
+    engine, clock = engine_of(credits=10, failure_rate=1.0)
+    job = engine.submit(order(credits=4))
+    clock.advance(100_000)
+
+    assert engine.credits.available == 10
+    assert job.status == FAILED
+    assert [movement.kind for movement in engine.movements] == ["locked", "released"]
+
+
+@pytest.mark.parametrize(("credits", "code"), [(3.0, 1104), (0.0, 1006)])
+def test_without_enough_credits_no_job_is_made(credits: float, code: int) -> None:
+    engine, _ = engine_of(credits=credits)
+
+    with pytest.raises(Refused) as refused:
+        engine.submit(order(credits=4))
+
+    assert refused.value.code == code
+    assert engine.jobs == ()
+
+
+def test_a_twin_at_work_is_refused_if_so_chosen_and_taken_after_its_end() -> None:
+    engine, clock = engine_of(reject_duplicates=True)
+    engine.submit(order())
+    with pytest.raises(Refused) as refused:
+        engine.submit(order())
+    clock.advance(100_000)
+    engine.submit(order())
+
+    assert refused.value.code == 1202
+    assert len(engine.jobs) == 2
+
+
+def test_the_same_seed_gives_the_same_jobs_and_another_seed_others() -> None:
+    one, two, other = (engine_of(seed=seed, failure_rate=0.3)[0] for seed in (7, 7, 8))
+    for engine in (one, two, other):
+        for _ in range(20):
+            engine.submit(order())
+
+    assert [(job.id, job.fate) for job in one.jobs] == [(job.id, job.fate) for job in two.jobs]
+    assert {job.fate for job in one.jobs}.isdisjoint({job.fate for job in other.jobs})
+    assert not {job.id for job in one.jobs} & {job.id for job in other.jobs}
+
+
+def test_ids_look_like_object_ids_and_are_unique() -> None:
+    engine, _ = engine_of()
+    ids = [engine.submit(order()).id for _ in range(500)]
+
+    assert len(set(ids)) == 500
+    assert all(len(one) == 24 and set(one) <= set("0123456789abcdef") for one in ids)
+
+
+def test_durations_have_the_median_and_the_spread_that_were_chosen() -> None:
+    engine, _ = engine_of(max_jobs=2000, median_seconds=60.0, sigma=0.5)
+    spans = sorted(engine.submit(order()).fate.span for _ in range(2000))
+
+    assert spans[1000] == pytest.approx(60, rel=0.08)
+    assert spans[1682] / spans[1000] == pytest.approx(1.65, rel=0.12)
+
+
+def test_about_as_many_jobs_fail_as_was_chosen() -> None:
+    engine, clock = engine_of(failure_rate=0.25, max_jobs=2000)
+    for _ in range(2000):
+        engine.submit(order())
+    clock.advance(1_000_000)
+
+    failed = sum(job.status == FAILED for job in engine.jobs)
+    assert failed == pytest.approx(500, abs=70)
+    assert all(job.status == COMPLETED for job in engine.jobs if not job.fate.fails)
+
+
+def test_a_clock_that_goes_back_takes_nothing_back() -> None:
+    now = [1000.0]
+    engine = Engine(Settings(media=False, median_seconds=10, sigma=0), lambda: now[0])
+    job = engine.submit(order())
+    now[0] = 1020.0
+    engine.advance()
+    now[0] = 500.0
+
+    assert engine.advance() == 1020.0
+    assert job.status == COMPLETED
+
+
+def test_thousands_of_jobs_take_a_second_or_so() -> None:
+    engine, clock = engine_of(max_jobs=10)
+    begin = time.process_time()
+    for _ in range(5000):
+        engine.submit(order())
+        clock.advance(20)
+    clock.advance(10_000_000)
+    engine.advance()
+
+    assert all(job.status == COMPLETED for job in engine.jobs)
+    assert time.process_time() - begin < 5
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), st.floats(0.5, 40).map(lambda value: round(value, 1))),
+        st.tuples(st.just("advance"), st.floats(0, 300)),
+        st.tuples(st.just("pay"), st.integers(0, 50).map(float)),
+    ),
+    max_size=60,
+)
+
+
+@given(steps=STEPS, cap=st.integers(1, 4), failure_rate=st.sampled_from([0.0, 0.4, 1.0]), seed=st.integers(0, 9))
+def test_no_credit_is_ever_lost_or_invented_and_the_cap_holds(
+    steps: list[tuple[str, float]], cap: int, failure_rate: float, seed: int
+) -> None:
+    engine, clock = engine_of(credits=200, max_jobs=cap, failure_rate=failure_rate, seed=seed)
+    for step, amount in steps:
+        if step == "submit":
+            try:
+                engine.submit(order(credits=amount))
+            except Refused as refused:
+                assert refused.code in (1006, 1104)
+        elif step == "advance":
+            clock.advance(amount)
+        else:
+            engine.pay_in(amount)
+        check_books(engine, cap)
+
+
+def check_books(engine: Engine, cap: int) -> None:
+    jobs, credits = engine.jobs, engine.credits
+    assert credits.available + credits.locked + credits.spent == pytest.approx(credits.paid_in)
+    assert credits.available >= 0
+    assert credits.locked == pytest.approx(sum(job.order.credits for job in jobs if job.at_work), abs=1e-9)
+    assert credits.spent == pytest.approx(sum(job.order.credits for job in jobs if job.status == COMPLETED))
+    working = sum(job.status == PROCESSING for job in jobs)
+    assert working <= cap
+    assert working == cap or not any(job.status == QUEUEING for job in jobs)

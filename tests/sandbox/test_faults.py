@@ -1,0 +1,401 @@
+"""Each way of going wrong, as a client on a real connection sees it, and what really happened meanwhile."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+import pytest
+from anyio import to_thread
+
+from akool_async.sandbox import Fault
+
+from .conftest import CREATE, CREDIT, LANGUAGES, STATUS, TOKEN, URL, Visitor, visiting
+
+pytestmark = pytest.mark.anyio
+
+BODY = {"url": URL, "language": "fr"}
+PAIR = {"clientId": "sandbox-client-id", "clientSecret": "sandbox-key"}
+
+
+def raw_post(base_url: str) -> bytes:
+    """Send a paid POST over a bare socket and return everything that comes back."""
+    parts = urlsplit(base_url)
+    body = json.dumps(BODY).encode()
+    head = f"POST {CREATE} HTTP/1.1\r\nhost: x\r\nx-api-key: sandbox-key\r\ncontent-length: {len(body)}\r\n\r\n"
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=5) as connection:
+        connection.sendall(head.encode() + body)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+        return answer
+
+
+async def answer_to(visitor: Visitor, fault: Fault, method: str = "POST", path: str = CREATE) -> httpx.Response:
+    visitor.sandbox.faults.add(fault)
+    return await visitor.http.request(method, path, json=BODY if method == "POST" else None)
+
+
+@pytest.mark.parametrize(("kind", "jobs"), [("reset_before", 0), ("reset_after", 1)])
+async def test_a_reset_is_a_real_one(kind: str, jobs: int) -> None:
+    async with visiting(faults=[Fault(on="create", do=kind)]) as visitor:
+        with pytest.raises(ConnectionResetError):
+            await to_thread.run_sync(raw_post, visitor.server.base_url)
+        with pytest.raises(httpx.ReadError):
+            await visitor.create()
+
+        assert len(visitor.sandbox.ledger.jobs) == 2 * jobs
+
+
+@pytest.mark.parametrize("path", [TOKEN, CREATE, STATUS, LANGUAGES, CREDIT])
+async def test_every_endpoint_can_be_reset(path: str) -> None:
+    async with visiting(faults=[Fault(on="*", do="reset_before")]) as visitor:
+        with pytest.raises(httpx.ReadError):
+            await visitor.http.request("POST" if path in (TOKEN, CREATE) else "GET", path)
+
+
+async def test_a_reset_connection_is_followed_by_a_sound_one() -> None:
+    async with visiting(faults=[Fault(on="create", do="reset_before", nth=1)]) as visitor:
+        with pytest.raises(httpx.ReadError):
+            await visitor.create()
+        answer = await visitor.create()
+
+        assert answer["code"] == 1000
+        assert [record.connection for record in visitor.sandbox.ledger.creates] == [1, 2]
+
+
+async def test_a_delay_comes_before_the_effect() -> None:
+    async with visiting(faults=[Fault(on="create", do="delay", seconds=0.03)]) as visitor:
+        begin = time.monotonic()
+        answer = await visitor.create()
+
+        assert answer["code"] == 1000
+        assert time.monotonic() - begin >= 0.03
+
+
+@pytest.mark.parametrize(("acted", "jobs"), [(False, 0), (True, 1)])
+async def test_a_hanging_answer_never_comes(acted: bool, jobs: int) -> None:
+    async with visiting(faults=[Fault(on="create", do="hang", acted=acted)]) as visitor:
+        with pytest.raises(httpx.ReadTimeout):
+            await visitor.http.post(CREATE, json=BODY, timeout=0.03)
+
+        assert len(visitor.sandbox.ledger.jobs) == jobs
+        assert visitor.sandbox.ledger.creates[0].acted is bool(jobs)
+
+
+async def test_the_server_stops_although_somebody_hangs() -> None:
+    begin = time.monotonic()
+    async with visiting(faults=[Fault(on="credit", do="hang")]) as visitor, anyio.create_task_group() as tasks:
+
+        async def hang() -> None:
+            with pytest.raises(httpx.HTTPError):
+                await visitor.http.get(CREDIT)
+
+        tasks.start_soon(hang)
+        while not visitor.sandbox.ledger.requests:
+            await anyio.sleep(0.001)
+        visitor.sandbox.faults.clear()
+        tasks.cancel_scope.cancel()
+
+    assert time.monotonic() - begin < 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 401, 403])
+@pytest.mark.parametrize("acted", [False, True])
+async def test_a_http_status_with_a_page(status: int, acted: bool) -> None:
+    async with visiting() as visitor:
+        answer = await answer_to(visitor, Fault(on="create", do="http", status=status, acted=acted, retry_after=7))
+
+        assert answer.status_code == status
+        assert answer.headers["retry-after"] == "7"
+        assert answer.headers["content-type"].startswith("text/html")
+        assert len(visitor.sandbox.ledger.jobs) == int(acted)
+
+
+async def test_the_page_can_be_chosen_and_retry_after_left_out() -> None:
+    async with visiting() as visitor:
+        answer = await answer_to(visitor, Fault(on="create", do="http", body="<p>no</p>"))
+
+    assert (answer.status_code, answer.text) == (500, "<p>no</p>")
+    assert "retry-after" not in answer.headers
+
+
+async def test_a_page_instead_of_json() -> None:
+    async with visiting() as visitor:
+        answer = await answer_to(visitor, Fault(on="create", do="html"))
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert answer.text.startswith("<!DOCTYPE html>")
+
+
+async def test_an_empty_body() -> None:
+    async with visiting() as visitor:
+        answer = await answer_to(visitor, Fault(on="create", do="empty"))
+
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize(("acted", "jobs"), [(None, 1), (False, 0)])
+async def test_truncated_json_in_valid_http(acted: bool | None, jobs: int) -> None:
+    async with visiting() as visitor:
+        answer = await answer_to(visitor, Fault(on="create", do="truncated", acted=acted))
+
+        assert answer.status_code == 200
+        assert int(answer.headers["content-length"]) == len(answer.content)
+        with pytest.raises(ValueError):
+            answer.json()
+        assert len(visitor.sandbox.ledger.jobs) == jobs
+        assert bool(re.search(r'"_id":"[0-9a-f]{24}"', answer.text)) is bool(jobs)
+
+
+async def test_less_than_the_announced_length() -> None:
+    async with visiting(faults=[Fault(on="create", do="short")]) as visitor:
+        raw = await to_thread.run_sync(raw_post, visitor.server.base_url)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await visitor.create()
+
+        head, _, body = raw.partition(b"\r\n\r\n")
+        announced = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]
+        assert 0 < len(body) < announced
+        assert len(visitor.sandbox.ledger.jobs) == 2
+
+
+async def test_noise_instead_of_http() -> None:
+    async with visiting(faults=[Fault(on="create", do="garbage")]) as visitor:
+        raw = await to_thread.run_sync(raw_post, visitor.server.base_url)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await visitor.create()
+
+        assert raw
+        assert not raw.startswith(b"HTTP/")
+        assert visitor.sandbox.ledger.jobs == ()
+
+
+async def test_a_huge_envelope() -> None:
+    async with visiting() as visitor:
+        answer = await answer_to(visitor, Fault(on="create", do="huge", acted=True))
+
+    assert len(answer.content) > 4 * 2**20
+    assert answer.json()["data"]["_id"]
+
+
+@pytest.mark.parametrize("value", ["text", 5, None, [1]])
+async def test_data_of_the_wrong_type(value: object) -> None:
+    async with visiting() as visitor:
+        answer = await answer_to(visitor, Fault(on="create", do="wrong_type", value=value))
+
+        assert (answer.json()["code"], answer.json()["data"]) == (1000, value)
+        assert len(visitor.sandbox.ledger.jobs) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_to_a_place_that_remembers_who_came(status: int) -> None:
+    async with visiting() as visitor:
+        answer = await answer_to(visitor, Fault(on="create", do="redirect", status=status))
+        followed = await visitor.http.post(answer.headers["location"], headers={"authorization": "Bearer x"})
+        leaks = visitor.sandbox.ledger.leaks
+
+        assert answer.status_code == status
+        assert answer.headers["location"] == f"{visitor.server.cdn_url}/elsewhere"
+        assert followed.status_code == 200
+        assert {(leak.path, leak.where, leak.what) for leak in leaks} == {
+            ("/elsewhere", "header x-api-key", "key"),
+            ("/elsewhere", "header authorization", "authorization"),
+        }
+        assert visitor.sandbox.ledger.jobs == ()
+
+
+async def test_the_target_of_a_redirect_can_be_chosen() -> None:
+    async with visiting() as visitor:
+        answer = await answer_to(visitor, Fault(on="create", do="redirect", location="https://example.com/"))
+
+    assert (answer.status_code, answer.headers["location"]) == (302, "https://example.com/")
+
+
+@pytest.mark.parametrize("acted", [False, True])
+async def test_a_business_code(acted: bool) -> None:
+    async with visiting() as visitor:
+        answer = await answer_to(visitor, Fault(on="create", do="code", code=1015, acted=acted))
+
+        assert (answer.json()["code"], answer.json()["data"]) == (1015, None)
+        assert len(visitor.sandbox.ledger.jobs) == int(acted)
+
+
+async def test_an_undocumented_business_code() -> None:
+    async with visiting() as visitor:
+        answer = await answer_to(visitor, Fault(on="create", do="code", code=4711))
+
+    assert answer.json() == {"code": 4711, "msg": "unknown error", "data": None}
+
+
+@pytest.mark.parametrize("kind", ["truncated", "short", "huge", "wrong_type"])
+async def test_reading_endpoints_spoil_their_true_answer(kind: str) -> None:
+    async with visiting(faults=[Fault(on="languages", do=kind)]) as visitor, visitor.http.stream(
+        "GET", LANGUAGES
+    ) as answer:
+        seen = b""
+        try:
+            async for piece in answer.aiter_raw():
+                seen += piece
+        except httpx.RemoteProtocolError:
+            assert kind == "short"
+
+    assert seen.startswith(b'{"code":1000,"msg":"OK","data":')
+
+
+async def test_a_refused_language() -> None:
+    async with visiting() as visitor:
+        visitor.sandbox.faults.add(Fault(on="create", do="refuse_language", language="fr", code=1201))
+        answer = await visitor.create("hi,fr,ja")
+        alone = await visitor.create("fr")
+        spared = await visitor.create("hi")
+
+    assert [entry["code"] for entry in answer["all_results"]] == [1000, 1201, 1000]
+    assert (alone["code"], alone["data"]) == (1201, None)
+    assert spared["code"] == 1000
+
+
+@pytest.mark.parametrize(("acted", "made"), [(None, ["hi", "fr", "ja"]), (False, ["hi", "ja"])])
+async def test_an_omitted_language(acted: bool | None, made: list[str]) -> None:
+    async with visiting() as visitor:
+        visitor.sandbox.faults.add(Fault(on="create", do="omit_language", language="fr", acted=acted))
+        answer = await visitor.create("hi,fr,ja")
+
+        assert [entry["data"]["language"] for entry in answer["all_results"]] == ["hi", "ja"]
+        assert [job.language for job in visitor.sandbox.ledger.jobs] == made
+        assert len(visitor.sandbox.ledger.creates[0].job_ids) == len(made)
+
+
+async def test_the_only_language_omitted() -> None:
+    async with visiting() as visitor:
+        visitor.sandbox.faults.add(Fault(on="create", do="omit_language", language="fr"))
+        answer = await visitor.create("fr")
+
+        assert (answer["code"], answer["data"]) == (1000, None)
+        assert len(visitor.sandbox.ledger.jobs) == 1
+
+
+@pytest.mark.parametrize(("language", "extra"), [(None, "en"), ("ko", "ko")])
+async def test_an_extra_language(language: str | None, extra: str) -> None:
+    async with visiting() as visitor:
+        visitor.sandbox.faults.add(Fault(on="create", do="extra_language", language=language))
+        answer = await visitor.create("hi,fr")
+
+        assert [entry["data"]["language"] for entry in answer["all_results"]] == ["hi", "fr", extra]
+        assert len(visitor.sandbox.ledger.jobs) == 3
+
+
+async def test_no_list_of_results() -> None:
+    async with visiting() as visitor:
+        visitor.sandbox.faults.add(Fault(on="create", do="no_all_results"))
+        answer = await visitor.create("hi,fr")
+
+        assert set(answer) == {"code", "msg", "data"}
+        assert answer["data"]["language"] == "fr"
+        assert len(visitor.sandbox.ledger.jobs) == 2
+
+
+@pytest.mark.parametrize("value", [7, None, "done"])
+async def test_an_unknown_status(value: object) -> None:
+    async with visiting(faults=[Fault(on="status", do="unknown_status", value=value)]) as visitor:
+        job_id = (await visitor.create())["data"]["_id"]
+
+        assert (await visitor.status(job_id))["data"]["video_status"] == value
+
+
+async def test_a_status_as_text() -> None:
+    async with visiting(faults=[Fault(on="status", do="unknown_status", value="3")]) as visitor:
+        job_id = (await visitor.create())["data"]["_id"]
+        before = (await visitor.status(job_id))["data"]["video_status"]
+        visitor.clock.advance(100_000)
+
+        assert before == 2
+        assert (await visitor.status(job_id))["data"]["video_status"] == "3"
+
+
+async def test_completed_without_a_url() -> None:
+    async with visiting(faults=[Fault(on="status", do="done_without_url", nth=(1, 2))]) as visitor:
+        first = await visitor.finished()
+        second, third = [(await visitor.status(first["_id"]))["data"] for _ in range(2)]
+
+    assert (first["video_status"], first["video"], "audio_splits" in first) == (3, "", False)
+    assert second["video"] == ""
+    assert third["video"]
+
+
+async def test_progress_that_never_moves() -> None:
+    async with visiting(faults=[Fault(on="status", do="stuck", value=12)], sigma=0, progress="linear") as visitor:
+        job_id = (await visitor.create())["data"]["_id"]
+        seen = []
+        for _ in range(4):
+            visitor.clock.advance(35)
+            seen.append((await visitor.status(job_id))["data"]["progress"])
+
+    assert seen == [12, 12, 12, 100]
+
+
+async def test_a_job_that_vanishes() -> None:
+    async with visiting(faults=[Fault(on="status", do="vanish", job=2, nth=2)]) as visitor:
+        ids = [(await visitor.create())["data"]["_id"] for _ in range(2)]
+        codes = [[(await visitor.status(one))["code"] for _ in range(3)] for one in ids]
+
+    assert codes == [[1000, 1000, 1000], [1000, 1008, 1000]]
+
+
+async def test_a_forbidden_url_is_healed_by_a_fresh_status() -> None:
+    async with visiting(faults=[Fault(on="status", do="url_forbidden")]) as visitor:
+        job = await visitor.finished()
+        same = (await visitor.status(job["_id"]))["data"]
+        statuses = [(await visitor.http.get(job["video"])).status_code for _ in range(2)]
+        splits = (await visitor.http.get(job["audio_splits"]["original_srt_url"])).status_code
+        fresh = (await visitor.status(job["_id"]))["data"]
+        healed = (await visitor.http.get(fresh["video"])).status_code
+        old = (await visitor.http.get(job["video"])).status_code
+
+    assert same["video"] == job["video"]
+    assert (statuses, splits) == ([403, 403], 403)
+    assert fresh["video"] != job["video"]
+    assert (healed, old) == (200, 403)
+
+
+async def test_faults_can_be_combined() -> None:
+    faults = [
+        Fault(on="create", do="delay", seconds=0.001),
+        Fault(on="create", do="omit_language", language="fr"),
+        Fault(on="create", do="http", status=502, acted=True, nth=2),
+    ]
+    async with visiting(faults=faults) as visitor:
+        first = await visitor.create("hi,fr,ja")
+        second = await visitor.http.post(CREATE, json={"url": URL, "language": "hi,fr,ja"})
+        creates = visitor.sandbox.ledger.creates
+
+    assert len(first["all_results"]) == 2
+    assert second.status_code == 502
+    assert [record.faults for record in creates] == [("delay", "omit_language"), ("delay", "omit_language", "http")]
+    assert [len(record.job_ids) for record in creates] == [3, 3]
+
+
+async def test_a_token_can_be_issued_and_its_answer_lost() -> None:
+    async with visiting(faults=[Fault(on="token", do="reset_after", nth=1)]) as visitor:
+        with pytest.raises(httpx.ReadError):
+            await visitor.http.post(TOKEN, json=PAIR)
+        answer: dict[str, Any] = await visitor.post(TOKEN, PAIR)
+
+        assert answer["code"] == 1000
+        assert (visitor.sandbox.ledger.tokens_issued, visitor.sandbox.ledger.token_calls) == (2, 2)
+
+
+async def test_faults_come_and_go_while_the_server_runs() -> None:
+    async with visiting() as visitor:
+        before = (await visitor.get(CREDIT))["code"]
+        visitor.sandbox.faults.add(Fault(on="credit", do="code", code=1015))
+        during = (await visitor.get(CREDIT))["code"]
+        visitor.sandbox.faults.clear()
+
+        assert (before, during, (await visitor.get(CREDIT))["code"]) == (1000, 1015, 1000)
