@@ -259,3 +259,63 @@ class DownloadFailed(AkoolError):
 
     money = "The job is done and paid; its result stays at the vendor for 7 days after it was made."
     advice = "Download it again before it expires."
+
+
+class JournalError(AkoolError):
+    """The journal could not do what was asked of it."""
+
+
+class JournalLocked(JournalError):
+    """Another run is writing this journal.
+
+    Attributes:
+        pid: the process that holds it, if it could be read.
+        host: the machine that the process runs on, or "".
+        since: when it began, in ISO 8601, or "".
+    """
+
+    money = "Two runs on one journal could pay twice, so nothing was opened and nothing was sent."
+    advice = "Wait until the other run has ended, or give this one a journal of its own."
+
+    def __init__(
+        self, what: str, *, pid: int | None = None, host: str = "", since: str = "", **facts: Unpack[Facts]
+    ) -> None:
+        super().__init__(what, **facts)
+        self.pid = pid
+        self.host = host
+        self.since = since
+
+
+class JournalBroken(JournalError):
+    """The file is no journal, or is damaged."""
+
+    money = "It was left as it is, and nothing was sent: it may name jobs that are paid."
+    advice = "Put a copy of the journal in its place, or name another file; delete it only if it names no paid job."
+
+
+class JournalTooNew(JournalError):
+    """The journal was written by a newer version of this package."""
+
+    money = "It was left as it is, and nothing was sent."
+    advice = "Install the version that wrote it, or a newer one."
+
+
+class JournalUnwritable(JournalError):
+    """The journal's file or folder can't be written: read-only, full, or not there."""
+
+    money = "This was not recorded: submit nothing more, for what is not recorded could be paid twice."
+    advice = "Make room or correct the permissions, then run the same again."
+
+
+class JournalRefused(JournalError):
+    """A step that the entry's state does not allow; other entries are not touched by it."""
+
+    money = "Nothing of it was recorded."
+    advice = "Read the entry again and decide anew; do not send what was not recorded."
+
+
+class JournalClosed(JournalError):
+    """The journal is used outside its `async with`, or for writing when it was opened for reading."""
+
+    money = "Nothing of it was recorded."
+    advice = "Use it inside: async with open_journal(path) as journal: ..."

@@ -107,7 +107,7 @@ class Observation:
         """
         wait = schedule.next_poll(self.facts(now), spread)
         if self.gone_polls:
-            return max(wait, GONE_SPAN / (GONE_POLLS - 1) + 1)  # a second more, so that three are enough
+            return max(wait, 1.01 * GONE_SPAN / (GONE_POLLS - 1))  # a little more, so that three are enough
         if self.urlless_since is not None:
             return min(max(wait, URL_GRACE / 60), URL_GRACE / 15)
         if self.stalled(now):

@@ -143,9 +143,9 @@ def _check(saved: Saved) -> tuple[str, bool]:
     """Open the video, decode from it, and look for subtitles in it and beside it."""
     tracks = probe(saved.video.read_bytes())
     beside = sum(path.stat().st_size > 0 for path in saved.files[1:])
-    found = f"{tracks.seconds:.1f} s, {tracks.video} video, {tracks.audio} audio, {tracks.subtitles} subtitles"
-    good = tracks.video > 0 and tracks.audio > 0 and tracks.subtitles > 0 and beside == 2
-    return f"{found}, {beside} SRT files", good
+    kinds = {"video": tracks.video, "audio": tracks.audio, "subtitles": tracks.subtitles, "2 SRT": beside == 2}
+    found = [name for name, there in kinds.items() if there]
+    return f"{tracks.seconds:.1f} s: {', '.join(found)}", len(found) == len(kinds)
 
 
 _Show = Callable[[str], Callable[[int, str], None]]
@@ -186,9 +186,9 @@ def _lines(talk: Console, name: str) -> Callable[[int, str], None]:
 
 def _table(rows: list[Row], out: Path) -> Table:
     table = Table(title=f"Results in {out}/", title_justify="left")
-    for column in ("file", "language", "size", "what is in it"):
+    for column in ("file", "size", "what is in it"):
         table.add_column(column, overflow="fold")
     for row in rows:
         size = "-" if row.saved is None else f"{row.saved.video.stat().st_size / 1024:.0f} KiB"
-        table.add_row(f"{row.name}.mp4", row.target, size, row.verdict, style=None if row.good else "red")
+        table.add_row(f"{row.name}.mp4", size, row.verdict, style=None if row.good else "red")
     return table

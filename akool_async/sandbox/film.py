@@ -15,7 +15,7 @@ import httpx
 
 from akool_async.sandbox.captions import Caption, format_srt, parse, pseudo_localise, transcript
 from akool_async.sandbox.jobs import Job, Order
-from akool_async.sandbox.media import MediaFacts, MediaLimits, MediaRefused, Rendered, inspect, render
+from akool_async.sandbox.media import MediaFacts, MediaLimits, Rendered, inspect, render
 from akool_async.sandbox.refusal import Refused
 from akool_async.sandbox.settings import Settings
 
@@ -113,10 +113,7 @@ class FilmStudio:
 
     def _fetched(self, url: str) -> _Footage:
         data = _fetch(url, self._limits.max_bytes, too_large=1207, unreachable=1208)
-        try:
-            return _Footage(data, inspect(data, self._limits))
-        except MediaRefused as refused:
-            raise Refused(refused.code, refused.reason) from refused
+        return _Footage(data, inspect(data, self._limits))
 
     def _captions(self, url: str) -> tuple[Caption, ...]:
         return self._subtitles.get(url, lambda: _parsed(url))

@@ -79,8 +79,8 @@ def _languages(streams: Iterable[Any]) -> tuple[str, ...]:
 
 def _span(packet: Packet[Any]) -> Caption:
     moment, step = packet.dts if packet.pts is None else packet.pts, tick(packet)
-    start = max((moment or 0) * step, 0.0)
-    return Caption(start, start + max(packet.duration or 0, 0) * step, "")
+    start = max(moment or 0, 0)
+    return Caption(round(start * step, 6), round((start + max(packet.duration or 0, 0)) * step, 6), "")
 
 
 def _text(packet: Packet[Any]) -> str:

@@ -112,7 +112,14 @@ async def test_without_credits_a_job_is_refused(credits: float, code: int) -> No
 
 @pytest.mark.parametrize(
     "fields",
-    [{"language": ""}, {"language": "tlh"}, {"url": ""}, {"url": 5}, {"source_language": "tlh"}, {"speaker_num": "x"}],
+    [
+        {"language": ""},
+        {"language": "tlh"},
+        {"url": ""},
+        {"url": 5},
+        {"source_language": "tlh"},
+        {"speaker_num": "x"},
+    ],
 )
 async def test_bad_parameters_are_refused(fields: dict[str, Any]) -> None:
     async with visiting() as visitor:
@@ -196,7 +203,10 @@ async def test_languages_are_listed() -> None:
     assert len(languages) >= 30
     codes = [entry["lang_code"] for entry in languages]
     assert len(set(codes)) == len(codes)
-    assert [entry["lang_code"] for entry in languages if entry.get("need_voice_id")] == ["af-ZA", "zh-CN-shandong"]
+    assert [entry["lang_code"] for entry in languages if entry.get("need_voice_id")] == [
+        "af-ZA",
+        "zh-CN-shandong",
+    ]
     assert set(languages[0]) == {"lang_code", "lang_name", "url"}
 
 
@@ -273,7 +283,9 @@ async def test_older_servers_answer_in_their_own_shapes() -> None:
 
     assert set(created) == {"code", "msg", "data"}
     assert created["data"]["language"] == "fr"
-    assert {"type", "from", "faceswap_quality", "storage_loc", "external_video", "__v"} <= set(created["data"])
+    assert {"type", "from", "faceswap_quality", "storage_loc", "external_video", "__v"} <= set(
+        created["data"]
+    )
     check_shape(working, LEGACY)
     assert set(done) == set(LEGACY) | {"deduction_duration", "lipsync_video_url"}
     assert done["video"]

@@ -32,7 +32,9 @@ async def files(visitor: Visitor) -> dict[str, str]:
 
 async def fetch(url: str, method: str = "GET", **headers: str) -> httpx.Response:
     async with plain_client() as http:
-        return await http.request(method, url, headers={name.replace("_", "-"): one for name, one in headers.items()})
+        return await http.request(
+            method, url, headers={name.replace("_", "-"): one for name, one in headers.items()}
+        )
 
 
 async def test_all_four_artifacts_are_there() -> None:
@@ -72,7 +74,8 @@ async def test_a_file_larger_than_a_chunk_comes_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "first", "end"), [("bytes=100-199", 100, 200), ("bytes=4000-", 4000, 4096), ("bytes=-6", 4090, 4096)]
+    ("wanted", "first", "end"),
+    [("bytes=100-199", 100, 200), ("bytes=4000-", 4000, 4096), ("bytes=-6", 4090, 4096)],
 )
 async def test_a_part_of_a_file(wanted: str, first: int, end: int) -> None:
     async with visiting() as visitor:
@@ -174,7 +177,12 @@ async def spoiled(fault: Fault, **headers: str) -> tuple[httpx.Response, bytes, 
 async def test_a_truncated_file_in_valid_http() -> None:
     answer, body, error = await spoiled(Fault(on="cdn", do="truncated"))
 
-    assert (answer.status_code, answer.headers["content-length"], len(body), error) == (200, "2048", 2048, None)
+    assert (answer.status_code, answer.headers["content-length"], len(body), error) == (
+        200,
+        "2048",
+        2048,
+        None,
+    )
 
 
 async def test_a_truncated_part_of_a_file() -> None:
@@ -192,7 +200,9 @@ async def test_a_truncated_part_of_a_file() -> None:
         ("wrong_length", "4196", 4096, httpx.RemoteProtocolError),
     ],
 )
-async def test_a_transfer_that_ends_too_early(kind: str, announced: str, sent: int, error: type[Exception]) -> None:
+async def test_a_transfer_that_ends_too_early(
+    kind: str, announced: str, sent: int, error: type[Exception]
+) -> None:
     answer, body, ended = await spoiled(Fault(on="cdn", do=kind))
 
     assert (answer.status_code, answer.headers["content-length"], len(body)) == (200, announced, sent)
@@ -220,7 +230,9 @@ async def test_a_page_instead_of_a_file() -> None:
     assert body.startswith(b"<!DOCTYPE html>")
 
 
-@pytest.mark.parametrize(("kind", "error"), [("reset_before", httpx.ReadError), ("garbage", httpx.RemoteProtocolError)])
+@pytest.mark.parametrize(
+    ("kind", "error"), [("reset_before", httpx.ReadError), ("garbage", httpx.RemoteProtocolError)]
+)
 async def test_no_answer_at_all(kind: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         await spoiled(Fault(on="cdn", do=kind))

@@ -179,7 +179,9 @@ STEPS = st.lists(
 )
 
 
-@given(steps=STEPS, cap=st.integers(1, 4), failure_rate=st.sampled_from([0.0, 0.4, 1.0]), seed=st.integers(0, 9))
+@given(
+    steps=STEPS, cap=st.integers(1, 4), failure_rate=st.sampled_from([0.0, 0.4, 1.0]), seed=st.integers(0, 9)
+)
 def test_no_credit_is_ever_lost_or_invented_and_the_cap_holds(
     steps: list[tuple[str, float]], cap: int, failure_rate: float, seed: int
 ) -> None:

@@ -28,7 +28,9 @@ def raw_post(base_url: str) -> bytes:
     """Send a paid POST over a bare socket and return everything that comes back."""
     parts = urlsplit(base_url)
     body = json.dumps(BODY).encode()
-    head = f"POST {CREATE} HTTP/1.1\r\nhost: x\r\nx-api-key: sandbox-key\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST {CREATE} HTTP/1.1\r\nhost: x\r\nx-api-key: sandbox-key\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=5) as connection:
         connection.sendall(head.encode() + body)
         answer = b""
@@ -37,7 +39,9 @@ def raw_post(base_url: str) -> bytes:
         return answer
 
 
-async def answer_to(visitor: Visitor, fault: Fault, method: str = "POST", path: str = CREATE) -> httpx.Response:
+async def answer_to(
+    visitor: Visitor, fault: Fault, method: str = "POST", path: str = CREATE
+) -> httpx.Response:
     visitor.sandbox.faults.add(fault)
     return await visitor.http.request(method, path, json=BODY if method == "POST" else None)
 
@@ -91,7 +95,10 @@ async def test_a_hanging_answer_never_comes(acted: bool, jobs: int) -> None:
 
 async def test_the_server_stops_although_somebody_hangs() -> None:
     begin = time.monotonic()
-    async with visiting(faults=[Fault(on="credit", do="hang")]) as visitor, anyio.create_task_group() as tasks:
+    async with (
+        visiting(faults=[Fault(on="credit", do="hang")]) as visitor,
+        anyio.create_task_group() as tasks,
+    ):
 
         async def hang() -> None:
             with pytest.raises(httpx.HTTPError):
@@ -110,7 +117,9 @@ async def test_the_server_stops_although_somebody_hangs() -> None:
 @pytest.mark.parametrize("acted", [False, True])
 async def test_a_http_status_with_a_page(status: int, acted: bool) -> None:
     async with visiting() as visitor:
-        answer = await answer_to(visitor, Fault(on="create", do="http", status=status, acted=acted, retry_after=7))
+        answer = await answer_to(
+            visitor, Fault(on="create", do="http", status=status, acted=acted, retry_after=7)
+        )
 
         assert answer.status_code == status
         assert answer.headers["retry-after"] == "7"
@@ -236,9 +245,10 @@ async def test_an_undocumented_business_code() -> None:
 
 @pytest.mark.parametrize("kind", ["truncated", "short", "huge", "wrong_type"])
 async def test_reading_endpoints_spoil_their_true_answer(kind: str) -> None:
-    async with visiting(faults=[Fault(on="languages", do=kind)]) as visitor, visitor.http.stream(
-        "GET", LANGUAGES
-    ) as answer:
+    async with (
+        visiting(faults=[Fault(on="languages", do=kind)]) as visitor,
+        visitor.http.stream("GET", LANGUAGES) as answer,
+    ):
         seen = b""
         try:
             async for piece in answer.aiter_raw():
@@ -330,7 +340,9 @@ async def test_completed_without_a_url() -> None:
 
 
 async def test_progress_that_never_moves() -> None:
-    async with visiting(faults=[Fault(on="status", do="stuck", value=12)], sigma=0, progress="linear") as visitor:
+    async with visiting(
+        faults=[Fault(on="status", do="stuck", value=12)], sigma=0, progress="linear"
+    ) as visitor:
         job_id = (await visitor.create())["data"]["_id"]
         seen = []
         for _ in range(4):
@@ -377,7 +389,10 @@ async def test_faults_can_be_combined() -> None:
 
     assert len(first["all_results"]) == 2
     assert second.status_code == 502
-    assert [record.faults for record in creates] == [("delay", "omit_language"), ("delay", "omit_language", "http")]
+    assert [record.faults for record in creates] == [
+        ("delay", "omit_language"),
+        ("delay", "omit_language", "http"),
+    ]
     assert [len(record.job_ids) for record in creates] == [3, 3]
 
 

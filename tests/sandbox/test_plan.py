@@ -80,7 +80,12 @@ def test_faults_of_finished_jobs_wait_for_the_finish() -> None:
 
 
 def test_forbidden_urls_happen_once_per_job_unless_told_otherwise() -> None:
-    assert struck(Fault(on="status", do="url_forbidden"), DONE, DONE, OTHER, OTHER) == [True, False, True, False]
+    assert struck(Fault(on="status", do="url_forbidden"), DONE, DONE, OTHER, OTHER) == [
+        True,
+        False,
+        True,
+        False,
+    ]
     assert struck(Fault(on="status", do="url_forbidden", limit=3), DONE, DONE, OTHER) == [True, True, True]
 
 

@@ -28,7 +28,9 @@ def test_a_range_is_cut_to_the_file(wanted: str, first: int, last: int) -> None:
     assert span(wanted) == Span(first, last)
 
 
-@pytest.mark.parametrize("wanted", [None, "", "bytes=-", "bytes=5-2", "bytes=0-1,3-4", "lines=1-2", "bytes=a-b"])
+@pytest.mark.parametrize(
+    "wanted", [None, "", "bytes=-", "bytes=5-2", "bytes=0-1,3-4", "lines=1-2", "bytes=a-b"]
+)
 def test_what_is_no_single_range_means_the_whole_file(wanted: str | None) -> None:
     assert span(wanted) is None
 

@@ -130,7 +130,9 @@ print("stopped")
 """
 
 
-def call(url: str, method: str = "GET", path: str = "/", body: object = None) -> tuple[int, dict[str, object]]:
+def call(
+    url: str, method: str = "GET", path: str = "/", body: object = None
+) -> tuple[int, dict[str, object]]:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
     try:
         connection.request(method, path, body=json.dumps(body), headers=KEY)
@@ -145,7 +147,9 @@ def test_a_process_of_its_own_is_steered_from_outside_and_stopped_by_ctrl_c() ->
         assert process.stdout is not None
         try:
             api, cdn = process.stdout.readline().split()
-            added = call(cdn, "POST", "/_sandbox/faults", {"on": "create", "do": "code", "code": 1015, "nth": 2})
+            added = call(
+                cdn, "POST", "/_sandbox/faults", {"on": "create", "do": "code", "code": 1015, "nth": 2}
+            )
             codes = [call(api, "POST", CREATE, BODY)[1]["code"] for _ in range(2)]
             refused = call(cdn, "POST", "/_sandbox/faults", {"faults": [{"on": "create", "do": "nonsense"}]})
             cleared = call(cdn, "DELETE", "/_sandbox/faults")
@@ -168,7 +172,9 @@ def test_a_process_of_its_own_is_steered_from_outside_and_stopped_by_ctrl_c() ->
 async def test_without_control_nothing_can_be_steered() -> None:
     async with visiting() as visitor, plain_client(visitor.server.cdn_url) as http_client:
         assert (await http_client.get("/_sandbox/ledger")).status_code == 404
-        assert (await http_client.post("/_sandbox/faults", json={"on": "*", "do": "empty"})).status_code == 404
+        assert (
+            await http_client.post("/_sandbox/faults", json={"on": "*", "do": "empty"})
+        ).status_code == 404
         assert len(visitor.sandbox.faults) == 0
 
 
@@ -185,7 +191,9 @@ async def test_a_fake_clock_can_be_moved_from_outside() -> None:
 @pytest.mark.anyio
 async def test_inside_the_process_it_answers_the_same() -> None:
     sandbox = Sandbox(media=False, clock=FakeClock())
-    async with httpx.AsyncClient(transport=sandbox.http_transport(), base_url="http://127.0.0.1:1") as http_client:
+    async with httpx.AsyncClient(
+        transport=sandbox.http_transport(), base_url="http://127.0.0.1:1"
+    ) as http_client:
         http_client.headers.update(KEY)
         job = (await http_client.post(CREATE, json=BODY)).json()["data"]
         sandbox.clock.advance(100_000)  # type: ignore[attr-defined]
@@ -212,9 +220,13 @@ async def test_inside_the_process_it_answers_the_same() -> None:
         ("hang", httpx.ReadTimeout),
     ],
 )
-async def test_inside_the_process_faults_become_the_errors_of_httpx(kind: str, error: type[Exception]) -> None:
+async def test_inside_the_process_faults_become_the_errors_of_httpx(
+    kind: str, error: type[Exception]
+) -> None:
     sandbox = Sandbox(media=False, faults=[Fault(on="create", do=kind)])
-    async with httpx.AsyncClient(transport=sandbox.http_transport(), base_url="http://127.0.0.1:1") as http_client:
+    async with httpx.AsyncClient(
+        transport=sandbox.http_transport(), base_url="http://127.0.0.1:1"
+    ) as http_client:
         with pytest.raises(error):
             await http_client.post(CREATE, json=BODY, headers=KEY, timeout=0.03)
 

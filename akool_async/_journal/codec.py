@@ -1,0 +1,183 @@
+"""Values to what the file holds, and back. Whatever signs a URL ends here and is never written.
+
+Reading fails with `Unreadable` alone, whatever somebody may have done to the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import attrs
+
+from akool_async._core.errors import AkoolError
+from akool_async._core.fingerprint import plain_url
+from akool_async._core.models import AudioSplits, Snapshot, Status
+from akool_async._core.requests import LipSyncRequest, Request, TranslationRequest
+from akool_async._core.text import without_query
+
+KINDS: Final[Mapping[str, type[TranslationRequest | LipSyncRequest]]] = {
+    "translation": TranslationRequest,
+    "lipsync": LipSyncRequest,
+}
+_URLS: Final = frozenset({"url", "video_url", "audio_url", "caption_url", "webhook_url"})
+_URL_IN_TEXT: Final = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
+_LARGEST: Final = 2**63
+
+
+class Unreadable(ValueError):
+    """A stored value is not what the journal writes."""
+
+
+# Single values.
+
+
+def write_moment(moment: datetime | None) -> str | None:
+    """Give ISO 8601 in UTC, always with microseconds, so that texts sort as moments do."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def read_moment(text: str | None) -> datetime | None:
+    """Give the aware moment that was written."""
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
+
+
+def write_text(text: str) -> str:
+    """Give text that can be encoded, with every URL in it cut before its query."""
+    shown = _URL_IN_TEXT.sub(lambda found: without_query(found[0]), text)
+    return shown.encode("utf-8", "replace").decode()
+
+
+def write_int(number: int | None) -> int | None:
+    """Give a number that SQLite can hold; no real code is larger."""
+    return number if number is not None and -_LARGEST <= number < _LARGEST else None
+
+
+def write_float(number: float | None) -> float | None:
+    """Give a finite number."""
+    return number if number is not None and math.isfinite(number) else None
+
+
+def write_texts(texts: tuple[str, ...]) -> str:
+    """Give a list as JSON, in ASCII: paths may hold what can't be encoded."""
+    return json.dumps(texts, separators=(",", ":")) if texts else "[]"
+
+
+def read_texts(text: str) -> tuple[str, ...]:
+    """Give the list that was written."""
+    return () if text == "[]" else tuple(map(str, json.loads(text)))
+
+
+# Requests.
+
+
+def _names(query: str) -> set[str]:
+    return {name for name, _ in parse_qsl(query, keep_blank_values=True, errors="surrogateescape")}
+
+
+def stored_url(url: str) -> str:
+    """Give `url` without what signs it, user or fragment; the rest stays letter for letter."""
+    parts = urlsplit(url)
+    if not parts.query and not parts.fragment and "@" not in parts.netloc:
+        return url
+    kept = _names(urlsplit(plain_url(url)).query)
+    query = "&".join(pair for pair in parts.query.split("&") if _names(pair) <= kept)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+
+def _is_stripped(url: str) -> bool:
+    parts = urlsplit(url)
+    return "@" in parts.netloc or _names(parts.query) != _names(urlsplit(stored_url(url)).query)
+
+
+def is_stripped(request: Request) -> bool:
+    """Whether a URL of the request loses its signature or its user when it is written."""
+    urls = (getattr(request, name, None) for name in _URLS)
+    return any(_is_stripped(url) for url in urls if url)
+
+
+def _told(request: Request) -> dict[str, Any]:
+    """Give the fields that differ from their default."""
+    told: dict[str, Any] = {}
+    for field in attrs.fields(type(request)):
+        value = getattr(request, field.name)
+        if field.name in _URLS and value is not None:
+            told[field.name] = stored_url(value)
+        elif value != field.default and not (isinstance(value, Mapping) and not value):
+            told[field.name] = dict(value) if isinstance(value, Mapping) else value
+    return told
+
+
+def write_request(request: Request) -> str:
+    """Give the request as JSON, without what signs its URLs."""
+    kind = "translation" if isinstance(request, TranslationRequest) else "lipsync"
+    return json.dumps({"kind": kind, **_told(request)}, separators=(",", ":"))
+
+
+def read_request(text: str) -> Request:
+    """Give the request that was written.
+
+    Raises:
+        Unreadable: it is none.
+    """
+    try:
+        told = json.loads(text)
+        return KINDS[told.pop("kind")](**told)
+    except (AkoolError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Unreadable("the request can't be read") from error
+
+
+# Snapshots.
+
+
+def _bare_url(url: str) -> str:
+    """Give `url` without user, query and fragment, or "" when it is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _bare_splits(splits: AudioSplits) -> dict[str, str]:
+    return {name: _bare_url(url) for name, url in attrs.asdict(splits).items() if url}
+
+
+def write_snapshot(snapshot: Snapshot) -> str:
+    """Give the snapshot as JSON, its URLs without their queries, without the raw answer."""
+    told = {
+        "job_id": snapshot.job_id,
+        "status": int(snapshot.status),
+        "raw_status": write_text(snapshot.raw_status),
+        "url": _bare_url(snapshot.url),
+        "progress": snapshot.progress,
+        "created_at": write_moment(snapshot.created_at),
+        "video_id": snapshot.video_id,
+        "credits_used": write_float(snapshot.credits_used),
+        "error_code": snapshot.error_code,
+        "error_reason": write_text(snapshot.error_reason),
+        "audio_splits": _bare_splits(snapshot.audio_splits) or None,
+    }
+    return json.dumps({name: value for name, value in told.items() if value not in (None, "")})
+
+
+def read_snapshot(text: str) -> Snapshot:
+    """Give the snapshot that was written.
+
+    Raises:
+        Unreadable: it is none.
+    """
+    try:
+        told = json.loads(text)
+        told["status"] = Status(told["status"])
+        told["created_at"] = read_moment(told.get("created_at"))
+        told["audio_splits"] = AudioSplits(**told.get("audio_splits", {}))
+        return Snapshot(**told)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Unreadable("the snapshot can't be read") from error
