@@ -34,7 +34,12 @@ def stem_of(url: str) -> str:
 
 def is_safe_name(name: str) -> bool:
     """Whether `name` is one plain part of a path, without anything that leads elsewhere."""
-    return 0 < len(name.encode()) <= 200 and name.isprintable() and not name.startswith(".") and not set("/\\:*?\"<>|") & set(name)
+    return (
+        0 < len(name.encode()) <= 200
+        and name.isprintable()
+        and not name.startswith(".")
+        and not set('/\\:*?"<>|') & set(name)
+    )
 
 
 class Downloads:

@@ -35,8 +35,8 @@ class AkoolError(Exception):
         http_status: the HTTP status of the answer, if there was one.
     """
 
-    money = ""
-    advice = ""
+    money: str = ""
+    advice: str = ""
 
     def __init__(
         self,
@@ -244,10 +244,10 @@ class WaitTimeout(AkoolError, TimeoutError):
     money = "The job goes on at the vendor and is billed."
 
     def __init__(self, what: str, *, job_id: str = "", **facts: Unpack[Facts]) -> None:
+        if job_id:
+            facts.setdefault("advice", f"Wait for it again with client.wait({job_id!r}).")
         super().__init__(what, **facts)
         self.job_id = job_id
-        if not self.advice and job_id:
-            self.advice = f"Wait for it again with client.wait({job_id!r})."
 
 
 class DownloadFailed(AkoolError):
@@ -290,7 +290,7 @@ class JournalBroken(JournalError):
     """The file is no journal, or is damaged."""
 
     money = "It was left as it is, and nothing was sent: it may name jobs that are paid."
-    advice = "Put a copy of the journal in its place, or name another file; delete it only if it names no paid job."
+    advice = "Put a copy in its place, or name another file; delete it only if it names no paid job."
 
 
 class JournalTooNew(JournalError):

@@ -64,6 +64,20 @@ class UnsealError(AkoolError):
         self.reason: UnsealReason = reason
 
 
+def _usable_id(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
+    if not value or not _encodable(value):
+        raise ValueError("client_id must not be empty: webhook bodies are sealed with it.")
+
+
+def _usable_secret(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
+    length = len(value.encode()) if _encodable(value) else 0
+    if length not in _KEY_BYTES:
+        raise ValueError(
+            f"client_secret must have 16, 24 or 32 bytes to be an AES key, this one has {length}. "
+            "Check AKOOL_CLIENT_SECRET."
+        )
+
+
 @attrs.frozen(kw_only=True)
 class SealingKey:
     """The pair of credentials that seals and opens webhook bodies, checked when it is made.
@@ -77,22 +91,8 @@ class SealingKey:
         ValueError: the id is empty or the secret has another length. The message never shows the secret.
     """
 
-    client_id: str = attrs.field()
-    client_secret: str = attrs.field(repr=False)
-
-    @client_id.validator
-    def _check_id(self, _attribute: attrs.Attribute[str], value: str) -> None:
-        if not value or not _encodable(value):
-            raise ValueError("client_id must not be empty: webhook bodies are sealed with it.")
-
-    @client_secret.validator
-    def _check_secret(self, _attribute: attrs.Attribute[str], value: str) -> None:
-        length = len(value.encode()) if _encodable(value) else 0
-        if length not in _KEY_BYTES:
-            raise ValueError(
-                f"client_secret must have 16, 24 or 32 bytes to be an AES key, this one has {length}. "
-                "Check AKOOL_CLIENT_SECRET."
-            )
+    client_id: str = attrs.field(validator=_usable_id)
+    client_secret: str = attrs.field(validator=_usable_secret, repr=False)
 
     @property
     def iv(self) -> bytes:

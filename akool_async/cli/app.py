@@ -25,7 +25,7 @@ INTERRUPTED: Final = 130
 talk: Final = Console(stderr=True, highlight=False)
 """For people; stdout is for data."""
 
-app = App(
+app: Final[App] = App(
     name="akool-async",
     help="Translate videos with the Akool API, one or a whole catalog.",
     help_on_error=False,

@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl
 
 import anyio
 import attrs
-from starlette.types import Receive, Scope, Send
 
 from akool_async.sandbox import lookups, orders
+from akool_async.sandbox.asgi import Receive, Scope, Send
 from akool_async.sandbox.call import Call, Reply
 from akool_async.sandbox.dates import http_date
 from akool_async.sandbox.distortion import DISTORTIONS, JSON, encode, pick

@@ -16,7 +16,7 @@ import attrs
 
 from akool_async.sandbox.pseudo import pseudo_localise
 
-__all__ = ["Caption", "format_srt", "parse", "pseudo_localise", "transcript"]
+__all__ = ["Caption", "format_srt", "parse", "pseudo_localise", "transcript", "without_overrides"]
 
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _MOMENT: Final = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,6}))?"
@@ -82,6 +82,13 @@ def format_srt(captions: Iterable[Caption]) -> str:
         f"{index}\n{_srt_moment(caption.start)} --> {_srt_moment(caption.end)}\n{_srt_text(caption.text)}\n"
         for index, caption in enumerate(captions, start=1)
     )
+
+
+def without_overrides(text: str) -> str:
+    """Give the words of an ASS text: line ends as line feeds, no formatting, no drawings."""
+    bare = _ASS_OVERRIDE.sub("", _ASS_DRAWING.sub("", text))
+    broken = bare.replace(r"\N", "\n").replace(r"\n", " ").replace(r"\h", " ")
+    return "\n".join(line.strip() for line in broken.split("\n")).strip("\n")
 
 
 def transcript(seconds: float, seed: int) -> tuple[Caption, ...]:
@@ -212,10 +219,4 @@ def _dialogue(number: int, fields: Sequence[str], rest: str) -> Caption:
     start, end = (_ASS_MOMENT.fullmatch(event[name].strip()) for name in ("start", "end"))
     if start is None or end is None:
         raise _nonsense(number, "expected times like 0:00:01.00")
-    return _caption(number, start.groups() + end.groups(), _ass_text(event["text"]))
-
-
-def _ass_text(text: str) -> str:
-    bare = _ASS_OVERRIDE.sub("", _ASS_DRAWING.sub("", text))
-    broken = bare.replace(r"\N", "\n").replace(r"\n", " ").replace(r"\h", " ")
-    return "\n".join(line.strip() for line in broken.split("\n")).strip("\n")
+    return _caption(number, start.groups() + end.groups(), without_overrides(event["text"]))

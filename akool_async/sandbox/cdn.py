@@ -11,8 +11,8 @@ from urllib.parse import parse_qs
 
 import anyio
 import attrs
-from starlette.types import Receive, Scope, Send
 
+from akool_async.sandbox.asgi import Receive, Scope, Send
 from akool_async.sandbox.control import CONTROL, control
 from akool_async.sandbox.dates import http_date
 from akool_async.sandbox.distortion import DISTORTIONS, HTML, page, pick, short
@@ -109,11 +109,11 @@ class Cdn:
         if body is None:
             return
         path = scope["path"]
-        for where, what in self._watch.findings(scope, body):
-            self._world.ledger.note(LeakRecord(at=now, path=path, where=where, what=what))
         if self._world.settings.control and path.startswith(CONTROL):
             await control(self._world, exchange, body)
             return
+        for where, what in self._watch.findings(scope, body):
+            self._world.ledger.note(LeakRecord(at=now, path=path, where=where, what=what))
         place = self._shelf.place(path)
         visit = _Visit(exchange, now, place, self._struck(path, place))
         await self._serve(visit)

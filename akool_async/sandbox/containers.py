@@ -15,6 +15,7 @@ import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
@@ -34,7 +35,7 @@ __all__ = [
     "tick",
 ]
 
-BROKEN: Final = (av.FFmpegError, ValueError)
+BROKEN: Final = (FFmpegError, ValueError)
 """What PyAV raises about bytes that are not what they seem."""
 
 # Playlists are left out: they would make FFmpeg open files and addresses of their choice.
@@ -115,7 +116,7 @@ def decoded(packet: Packet[Any]) -> Sequence[VideoFrame | AudioFrame]:
     """Decode; a packet that can't be gives no frames, as a player would skip it."""
     try:
         frames: Sequence[VideoFrame | AudioFrame] = packet.decode()
-    except av.FFmpegError:
+    except FFmpegError:
         return ()
     return frames
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Final
 
 import attrs
-from starlette.types import Receive, Scope, Send
 
+from akool_async.sandbox.asgi import Receive, Scope, Send
 from akool_async.sandbox.line import LINE, Line
 
 __all__ = ["Answer", "Exchange", "Headers"]

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import anyio
 import httpx
-from starlette.types import ASGIApp
 
+from akool_async.sandbox.asgi import Application
 from akool_async.sandbox.line import LINE
 
 __all__ = ["API_ORIGIN", "CDN_ORIGIN", "InProcessTransport"]
@@ -114,7 +114,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         apps: The application behind each origin.
     """
 
-    def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, apps: Mapping[str, Application]) -> None:
         """Take the applications over."""
         self._apps = apps
         self._connections = 0
@@ -148,7 +148,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         )
 
     async def _hold(
-        self, app: ASGIApp, request: httpx.Request, conversation: _Conversation, line: _Line
+        self, app: Application, request: httpx.Request, conversation: _Conversation, line: _Line
     ) -> None:
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
         conversation.timeout = timeouts.get("read")

@@ -7,6 +7,7 @@ rate is often missing and sometimes wrong.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 import attrs
@@ -36,6 +37,10 @@ _RATE_OF_GRACE: Final = 1.01
 """Containers that count in milliseconds can't express 30 frames a second exactly."""
 
 
+def _names(codecs: Iterable[str]) -> frozenset[str]:
+    return frozenset(codecs)
+
+
 @attrs.frozen(kw_only=True)
 class MediaLimits:
     """What videos are taken; the defaults are the vendor's documented ones.
@@ -51,7 +56,7 @@ class MediaLimits:
     max_seconds: float = attrs.field(default=60.0, validator=validators.gt(0))
     max_bytes: int = attrs.field(default=300 * 2**20, validator=validators.ge(1))
     max_fps: float = attrs.field(default=30.0, validator=validators.gt(0))
-    codecs: frozenset[str] = attrs.field(default=_CODECS, converter=frozenset)
+    codecs: frozenset[str] = attrs.field(default=_CODECS, converter=_names)
 
 
 @attrs.frozen(kw_only=True)
@@ -127,8 +132,8 @@ class _Span:
         if moment is None or not step:
             return
         self.first = min(self.first, moment * step)
-        self.last = max(self.last, moment * step)
-        self.end = max(self.end, (moment + max(packet.duration or 0, 0)) * step)
+        if moment * step >= self.last:  # durations of earlier ones follow the order of decoding
+            self.last, self.end = moment * step, (moment + max(packet.duration or 0, 0)) * step
 
     @property
     def rate(self) -> float:

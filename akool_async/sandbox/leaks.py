@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import unquote_plus
 
-from starlette.types import Scope
-
+from akool_async.sandbox.asgi import Scope
 from akool_async.sandbox.settings import Settings
 from akool_async.sandbox.tokens import TokenDesk
 
@@ -49,4 +48,4 @@ class LeakWatch:
             return "key"
         if self._settings.client_secret in text:
             return "secret"
-        return "token" if any(token in text for token in self._tokens.issued) else None
+        return "token" if any(token in text for token in self._tokens.granted) else None

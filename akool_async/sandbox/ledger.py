@@ -86,7 +86,7 @@ class Ledger:
     @property
     def tokens_issued(self) -> int:
         """How many tokens were issued."""
-        return len(self._tokens.issued)
+        return len(self._tokens.granted)
 
     @property
     def token_calls(self) -> int:

@@ -21,7 +21,7 @@ _MOST: Final = 1_000_000
 
 
 async def token(call: Call) -> Reply:
-    """Issue a token for the client's id and secret."""
+    """Grant a token for the client's id and secret."""
     fields = call.fields or {}
     client_id, client_secret = fields.get("clientId"), fields.get("clientSecret")
     if not (isinstance(client_id, str) and isinstance(client_secret, str) and client_id and client_secret):
@@ -29,7 +29,7 @@ async def token(call: Call) -> Reply:
     if not call.world.gate.knows(client_id, client_secret):
         # Unconfirmed: which code the vendor answers to a wrong secret.
         raise Refused(1101, "clientId or clientSecret is wrong")
-    return Reply({"code": 1000, "token": call.world.tokens.issue(call.now)})
+    return Reply({"code": 1000, "token": call.world.tokens.grant(call.now)})
 
 
 async def status(call: Call) -> Reply:

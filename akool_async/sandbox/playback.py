@@ -10,8 +10,9 @@ from typing import Any
 
 import attrs
 from av.packet import Packet
+from av.subtitles.subtitle import AssSubtitle
 
-from akool_async.sandbox.captions import Caption
+from akool_async.sandbox.captions import Caption, without_overrides
 from akool_async.sandbox.containers import MediaRefused, codec_name, decoded, ends_stream, opened, tick
 
 __all__ = ["Tracks", "probe"]
@@ -88,4 +89,5 @@ def _text(packet: Packet[Any]) -> str:
     if codec_name(packet.stream) == "mov_text":
         raw = bytes(packet)
         return raw[2 : 2 + int.from_bytes(raw[:2], "big")].decode("utf-8")
-    return "\n".join(rect.text.decode("utf-8") for rect in packet.decode() if hasattr(rect, "text"))
+    events = (rect.ass.decode("utf-8") for rect in packet.decode() if isinstance(rect, AssSubtitle))
+    return "\n".join(without_overrides(event.split(",", 8)[-1]) for event in events)

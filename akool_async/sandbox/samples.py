@@ -80,7 +80,7 @@ def sample_video(
     with av.open(buffer, "w", format=target.format, container_options={"fflags": "+bitexact"}) as out:
         film = _film(out, codec, fps, width, height)
         track = _track(out, target.audio) if audio else None
-        frames = max(1, round(seconds * fps))
+        frames = math.ceil(round(seconds * fps, 6)) or 1
         voice = _voice(round(seconds * _RATE), seed)
         for number, frame in enumerate(_pictures(frames, width, height, seed)):
             frame.pts, frame.time_base = number, Fraction(1, fps)

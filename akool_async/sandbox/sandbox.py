@@ -28,7 +28,6 @@ from akool_async.sandbox.ledger import Ledger
 from akool_async.sandbox.links import Signer
 from akool_async.sandbox.plan import FaultPlan
 from akool_async.sandbox.progress import ShapeName
-from akool_async.sandbox.serving import Origin, ServerThread, listen
 from akool_async.sandbox.settings import Flavour, Settings
 from akool_async.sandbox.shelf import Shelf
 from akool_async.sandbox.studio import PaperStudio, Studio
@@ -199,7 +198,10 @@ class Sandbox:
 
         Raises:
             OSError: An address can't be listened at.
+            ModuleNotFoundError: The extra `akool-async[sandbox]` is not installed.
         """
+        from akool_async.sandbox.serving import Origin, ServerThread, listen
+
         cdn = Origin(Cdn(self._world, self._shelf, self._watch()), listen(host, cdn_port))
         try:
             api = Origin(Api(self._world, cdn=cdn.url), listen(host, port))

@@ -14,13 +14,20 @@ from typing import Any, Final, TypeAlias
 
 import anyio
 import attrs
-import uvicorn
-from anyio import from_thread, lowlevel, to_thread
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
+from anyio import to_thread
+from anyio.from_thread import BlockingPortal
 
+from akool_async.sandbox.asgi import Application
 from akool_async.sandbox.line import LINE, SocketLine
+
+try:
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+    from uvicorn.server import ServerState
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "Serving the sandbox on sockets needs uvicorn: pip install 'akool-async[sandbox]'.", name=missing.name
+    ) from missing
 
 __all__ = ["Origin", "ServerThread", "listen"]
 
@@ -34,7 +41,7 @@ _BACKLOG: Final = 2048
 class _Config(uvicorn.Config):
     """Settings of one origin, with the counter of its connections."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: Application) -> None:
         super().__init__(
             app,
             http=_Protocol,
@@ -93,7 +100,7 @@ class _Server(uvicorn.Server):
 class Origin:
     """An application and the listening socket at which it is served."""
 
-    app: ASGIApp
+    app: Application
     socket: socket.socket
 
     @property
@@ -141,7 +148,7 @@ class ServerThread:
         self._origins = origins
         self._workers = workers
         self._running = threading.Event()
-        self._token: lowlevel.EventLoopToken | None = None
+        self._portal: BlockingPortal | None = None
         self._servers: list[_Server] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
@@ -156,8 +163,8 @@ class ServerThread:
 
     async def stop(self) -> None:
         """Stop serving; returns when the thread has ended."""
-        if self._token is not None and self._thread.is_alive():
-            from_thread.run_sync(self._halt, token=self._token)
+        if self._portal is not None and self._thread.is_alive():
+            self._portal.start_task_soon(self._halt)
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(self._thread.join)
         for origin in self._origins:
@@ -178,14 +185,12 @@ class ServerThread:
             self._running.set()
 
     async def _main(self) -> None:
-        self._token = lowlevel.current_token()
-        async with anyio.create_task_group() as workers:
+        self._servers = [_Server(_Config(origin.app)) for origin in self._origins]
+        async with BlockingPortal() as self._portal, anyio.create_task_group() as workers:
             for worker in self._workers:
                 workers.start_soon(worker)
             async with anyio.create_task_group() as servers:
-                for origin in self._origins:
-                    server = _Server(_Config(origin.app))
-                    self._servers.append(server)
+                for server, origin in zip(self._servers, self._origins, strict=True):
                     servers.start_soon(server.serve, [origin.socket])
                 # uvicorn tells nobody when it has started.
                 while not all(server.started for server in self._servers):  # noqa: ASYNC110

@@ -1,4 +1,4 @@
-"""The tokens of the older way in: issued for the client's id and secret, valid for a while.
+"""The tokens of the older way in: granted for the client's id and secret, valid for a while.
 
 They look like JSON Web Tokens and are opaque all the same. Thread-safe; times are the sandbox's.
 """
@@ -18,7 +18,7 @@ def _part(data: bytes) -> str:
 
 
 class TokenDesk:
-    """Issues tokens and knows which are valid.
+    """Grants tokens and knows which are valid.
 
     Args:
         seed: Makes the tokens the same again in another run.
@@ -32,7 +32,7 @@ class TokenDesk:
         self._lock = threading.Lock()
         self._expiry: dict[str, float] = {}
 
-    def issue(self, now: float) -> str:
+    def grant(self, now: float) -> str:
         """Return a new token, valid from `now` on."""
         with self._lock:
             number = len(self._expiry) + 1
@@ -43,16 +43,16 @@ class TokenDesk:
             return token
 
     def valid(self, token: str, now: float) -> bool:
-        """Tell whether the token was issued here, is not void and has not expired."""
+        """Tell whether the token was granted here, is not void and has not expired."""
         return self._expiry.get(token, now) > now
 
     def void(self) -> None:
-        """Make all tokens issued so far invalid."""
+        """Make all tokens granted so far invalid."""
         with self._lock:
             self._expiry = dict.fromkeys(self._expiry, float("-inf"))
 
     @property
-    def issued(self) -> tuple[str, ...]:
-        """All tokens ever issued, the void ones too."""
+    def granted(self) -> tuple[str, ...]:
+        """All tokens ever granted, the void ones too."""
         with self._lock:
             return tuple(self._expiry)

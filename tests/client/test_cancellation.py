@@ -97,7 +97,9 @@ async def test_cancelled_while_waiting_the_job_is_told_and_goes_on(house: Open, 
 SECONDS = float(os.environ.get("AKOOL_TEST_CANCEL_SECONDS", "1"))
 
 
-async def test_the_client_still_answers_after_random_cancellation_under_contention(way: Way, house: Open) -> None:
+async def test_the_client_still_answers_after_random_cancellation_under_contention(
+    way: Way, house: Open
+) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -40,7 +41,11 @@ LOST_ANSWERS: list[dict[str, Any]] = [
     {"do": "reset_after"},
     {"do": "hang", "acted": True},
     {"do": "hang", "acted": False},
-    *({"do": "http", "status": status, "acted": acted} for status in (500, 502, 503, 504) for acted in (True, False)),
+    *(
+        {"do": "http", "status": status, "acted": acted}
+        for status in (500, 502, 503, 504)
+        for acted in (True, False)
+    ),
     {"do": "html", "acted": True},
     {"do": "empty", "acted": True},
     {"do": "truncated", "keep": 0.02},
@@ -56,7 +61,9 @@ def _named(fault: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("fault", LOST_ANSWERS, ids=_named)
-async def test_is_in_doubt_and_not_repeated_when_the_answer_is_lost(house: Open, fault: dict[str, Any]) -> None:
+async def test_is_in_doubt_and_not_repeated_when_the_answer_is_lost(
+    house: Open, fault: dict[str, Any]
+) -> None:
     async with house(faults=[Fault(on="create", **fault)]) as home:
         client = await home.client(create_timeout=0.3 if fault["do"] == "hang" else 30.0)
         with pytest.raises(SubmissionInDoubt) as caught:
@@ -121,7 +128,15 @@ async def test_gives_up_when_the_vendor_throttles_without_end(house: Open) -> No
 
 
 @pytest.mark.parametrize(
-    "fault", [{"do": "http", "status": 429, "acted": True, "body": '{"code":1005,"data":{"_id":"0123456789abcdef01234567"}}'}]
+    "fault",
+    [
+        {
+            "do": "http",
+            "status": 429,
+            "acted": True,
+            "body": '{"code":1005,"data":{"_id":"0123456789abcdef01234567"}}',
+        }
+    ],
 )
 async def test_a_refusal_that_names_a_job_is_a_doubt(house: Open, fault: dict[str, Any]) -> None:
     async with house(faults=[Fault(on="create", **fault)]) as home:
@@ -134,11 +149,18 @@ async def test_a_refusal_that_names_a_job_is_a_doubt(house: Open, fault: dict[st
 
 @pytest.mark.parametrize(
     "fault",
-    [{"do": "code", "code": 1101}, {"do": "code", "code": 1102}, {"do": "http", "status": 401}, {"do": "http", "status": 403}],
+    [
+        {"do": "code", "code": 1101},
+        {"do": "code", "code": 1102},
+        {"do": "http", "status": 401},
+        {"do": "http", "status": 403},
+    ],
     ids=_named,
 )
 async def test_is_repeated_once_with_a_new_token(house: Open, fault: dict[str, Any]) -> None:
-    async with house(client_id="someone", client_secret=KEY, faults=[Fault(on="create", nth=1, **fault)]) as home:
+    async with house(
+        client_id="someone", client_secret=KEY, faults=[Fault(on="create", nth=1, **fault)]
+    ) as home:
         client = await home.client(client_id="someone", client_secret=KEY)
         submission = await client.submit(video())
 
@@ -171,7 +193,9 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("code", "error"), REFUSALS)
-async def test_a_refusal_is_an_error_and_not_repeated(fast_house: Open, code: int, error: type[AkoolError]) -> None:
+async def test_a_refusal_is_an_error_and_not_repeated(
+    fast_house: Open, code: int, error: type[AkoolError]
+) -> None:
     async with fast_house(faults=[Fault(on="create", do="code", code=code)]) as home:
         with pytest.raises(error) as caught:
             await (await home.client()).submit(video())
@@ -188,7 +212,9 @@ async def test_one_refused_language_does_not_lose_the_others(house: Open) -> Non
 
         assert set(submission.job_ids) == {job.id for job in home.sandbox.ledger.jobs}
     assert [job.target for job in submission.accepted] == ["ja", "hi"]
-    assert [(refusal.target, type(refusal.error)) for refusal in submission.refused] == [("fr", DuplicateRefused)]
+    assert [(refusal.target, type(refusal.error)) for refusal in submission.refused] == [
+        ("fr", DuplicateRefused)
+    ]
 
 
 async def test_a_language_that_the_answer_leaves_out_is_in_doubt(house: Open) -> None:
@@ -297,7 +323,7 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 @pytest.mark.parametrize("transport", ["auto", "plain"])
 async def test_a_bad_certificate_is_an_error_at_once(transport: str) -> None:
-    with _tls_server() as (port, connections):
+    with _UntrustedServer() as (port, connections):
         async with AkoolClient(api_key=KEY, host=f"https://localhost:{port}", transport=transport) as client:
             with pytest.raises(CertificateRejected):
                 await client.submit(video())
@@ -307,7 +333,7 @@ async def test_a_bad_certificate_is_an_error_at_once(transport: str) -> None:
         assert len(connections) == 2
 
 
-class _tls_server:
+class _UntrustedServer:
     """A server with a certificate that nobody trusts."""
 
     def __enter__(self) -> tuple[int, list[object]]:
@@ -353,7 +379,5 @@ async def test_a_full_pool_is_provably_unsent(fast_house: Open) -> None:
 
 
 async def _ignore(call: Any, *arguments: Any) -> None:
-    try:
+    with contextlib.suppress(AkoolError):
         await call(*arguments)
-    except AkoolError:
-        pass

@@ -44,7 +44,9 @@ PASSING: list[tuple[dict[str, Any], type[AkoolError]]] = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "error"), PASSING, ids=lambda value: _named(value) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    ("fault", "error"), PASSING, ids=lambda value: _named(value) if isinstance(value, dict) else ""
+)
 async def test_repeats_what_may_pass_and_then_tells_it(
     house: Open, fault: dict[str, Any], error: type[AkoolError]
 ) -> None:
@@ -101,7 +103,9 @@ async def test_retry_after_is_waited_for(fast_house: Open) -> None:
     ],
     ids=lambda value: _named(value) if isinstance(value, dict) else "",
 )
-async def test_does_not_repeat_what_will_not_pass(house: Open, fault: dict[str, Any], error: type[AkoolError]) -> None:
+async def test_does_not_repeat_what_will_not_pass(
+    house: Open, fault: dict[str, Any], error: type[AkoolError]
+) -> None:
     async with house(faults=[Fault(on="credit", **fault)]) as home:
         with pytest.raises(error) as caught:
             await (await home.client()).credit()

@@ -99,7 +99,8 @@ async def test_a_clients_own_secret_headers_are_not_sent(house: Open) -> None:
 
     async with house() as home:
         http = httpx.AsyncClient(
-            headers={"authorization": "Bearer other", "cookie": "a=b", "x-trace": "1"}, event_hooks={"request": [keep]}
+            headers={"authorization": "Bearer other", "cookie": "a=b", "x-trace": "1"},
+            event_hooks={"request": [keep]},
         )
         client = await home.client(http_client=http)
         assert await client.credit() > 0

@@ -85,7 +85,10 @@ async def test_a_wrong_key_is_an_error_at_once(house: Open) -> None:
         assert home.sandbox.ledger.jobs == ()
 
 
-@pytest.mark.parametrize("fault", [{"do": "reset_before"}, {"do": "http", "status": 503}, {"do": "html"}, {"do": "code", "code": 1005}])
+@pytest.mark.parametrize(
+    "fault",
+    [{"do": "reset_before"}, {"do": "http", "status": 503}, {"do": "html"}, {"do": "code", "code": 1005}],
+)
 async def test_fetching_a_token_is_repeated(house: Open, fault: dict[str, object]) -> None:
     async with house(**PAIR, faults=[Fault(on="token", nth=(1, 2), **fault)]) as home:
         assert await (await home.client(**PAIR)).credit() > 0

@@ -11,8 +11,8 @@ from akool_async import (
     InvalidRequest,
     JobFailed,
     Status,
+    _waiting,
 )
-from akool_async import _waiting
 from akool_async._core import observation
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video
@@ -141,7 +141,9 @@ async def test_thousands_of_jobs_wait_with_few_polls_under_way(fast_house: Open)
         client = await home.client(schedule=FixedSchedule(interval=0.5))
         jobs = []
         for number in range(20):
-            targets = [language.code for language in (await client.languages()) if not language.needs_voice][:25]
+            targets = [language.code for language in (await client.languages()) if not language.needs_voice][
+                :25
+            ]
             submission = await client.submit(video(number, targets=targets))
             jobs += submission.accepted
         done: list[Status] = []

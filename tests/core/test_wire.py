@@ -163,7 +163,9 @@ def test_a_moment_is_read_from_milliseconds_and_is_aware(value: object) -> None:
     assert read_moment(value) == MADE_AT
 
 
-@pytest.mark.parametrize("value", [None, "", 0, -5, "yesterday", 1e18, 1e300, float("nan"), True, [CREATED_MS]])
+@pytest.mark.parametrize(
+    "value", [None, "", 0, -5, "yesterday", 1e18, 1e300, float("nan"), True, [CREATED_MS]]
+)
 def test_a_moment_that_makes_no_sense_is_no_moment(value: object) -> None:
     assert read_moment(value) is None
 
@@ -288,7 +290,9 @@ def test_ids_that_are_numbers_are_found() -> None:
     assert ids_in(b'{"data":{"_id":123456789}}') == ("123456789",)
 
 
-@pytest.mark.parametrize("content", [b"", b'{"_id":"short"}', b'{"_id":null}', b'{"_id":"7a10c0ffee000', b"\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"_id":"short"}', b'{"_id":null}', b'{"_id":"7a10c0ffee000', b"\x00"]
+)
 def test_no_id_is_made_up(content: bytes) -> None:
     assert ids_in(content) == ()
 
@@ -405,7 +409,17 @@ def test_a_raw_status_is_short_and_printable() -> None:
 
 @pytest.mark.parametrize(
     ("raw", "expected"),
-    [(0, 0), ("55", 55), (55.9, 55), (150, 100), (-4, 0), (1e300, 100), (None, None), ("", None), ("half", None)],
+    [
+        (0, 0),
+        ("55", 55),
+        (55.9, 55),
+        (150, 100),
+        (-4, 0),
+        (1e300, 100),
+        (None, None),
+        ("", None),
+        ("half", None),
+    ],
 )
 def test_progress_is_a_percentage_or_nothing(raw: object, expected: int | None) -> None:
     assert seen(status(progress=raw)).progress == expected
@@ -433,7 +447,9 @@ def test_a_result_url_is_http_and_printable_or_nothing(raw: object, expected: st
     assert seen(completed(video=raw)).url == expected
 
 
-@pytest.mark.parametrize("splits", [None, "", [], "https://files.test/en.srt", {}, {"original_srt_url": None}])
+@pytest.mark.parametrize(
+    "splits", [None, "", [], "https://files.test/en.srt", {}, {"original_srt_url": None}]
+)
 def test_side_files_may_be_missing_in_any_way(splits: object) -> None:
     assert seen(completed(audio_splits=splits)).audio_splits == AudioSplits()
 
@@ -461,7 +477,8 @@ def test_numbers_may_come_as_text_in_a_snapshot() -> None:
 
 
 def test_new_fields_stay_reachable_and_the_raw_answer_is_as_it_came() -> None:
-    data = completed(brand_new={"deep": [1, None]}, **{"": "no name", "raw": 1, "job_id": "x", "status": 4})
+    strange = {"": "no name", "raw": 1, "job_id": "x", "status": 4}
+    data = {**completed(brand_new={"deep": [1, None]}), **strange}
 
     snapshot = seen(data)
 
@@ -545,7 +562,9 @@ def test_an_older_server_does_not_say_that_a_voice_is_needed() -> None:
 def test_entries_without_a_code_are_left_out() -> None:
     items = [None, "ja", {}, language(""), language("\x00"), [language()], language("hi", lang_name=None)]
 
-    assert read_languages(envelope(items)) == (Language(code="hi", icon_url="https://files.test/flag.png", needs_voice=True),)
+    assert read_languages(envelope(items)) == (
+        Language(code="hi", icon_url="https://files.test/flag.png", needs_voice=True),
+    )
 
 
 @pytest.mark.parametrize("data", [None, {}, "", {"lang_list": None}, {"lang_list": {"ja": 1}}, {"list": []}])
@@ -690,7 +709,9 @@ def test_a_lip_sync_sends_the_documented_fields() -> None:
 
 
 @pytest.mark.parametrize("request_", [REQUEST, EVERYTHING, LIP_SYNC])
-def test_dead_fields_and_the_callers_key_are_never_sent(request_: TranslationRequest | LipSyncRequest) -> None:
+def test_dead_fields_and_the_callers_key_are_never_sent(
+    request_: TranslationRequest | LipSyncRequest,
+) -> None:
     sent = json.dumps(create_payload(request_))
 
     assert not any(name in sent for name in ("merge_interval", "face_enhance", "mine", '"key"'))

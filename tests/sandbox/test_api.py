@@ -104,9 +104,9 @@ async def test_credits_may_suffice_for_some_languages_only() -> None:
     assert left["data"] == {"credit": 2.0}
 
 
-@pytest.mark.parametrize(("credits", "code"), [(0, 1006), (3, 1104)])
-async def test_without_credits_a_job_is_refused(credits: float, code: int) -> None:
-    async with visiting(credits=credits) as visitor:
+@pytest.mark.parametrize(("balance", "code"), [(0, 1006), (3, 1104)])
+async def test_without_credits_a_job_is_refused(balance: float, code: int) -> None:
+    async with visiting(credits=balance) as visitor:
         check_refused(await visitor.create(), code)
 
 

@@ -1,4 +1,4 @@
-"""The results' origin: whole files, parts of files, links that open and links that don't, spoiled transfers."""
+"""The results' origin: whole files and parts of them, links that open or don't, spoiled transfers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_all_four_artifacts_are_there() -> None:
     assert {answer.status_code for answer in answers.values()} == {200}
     for name in ("video", "no_caption_video_url"):
         assert answers[name].headers["content-type"] == "video/mp4"
-        assert list(boxes(answers[name].content))[0] == b"ftyp"
+        assert next(boxes(answers[name].content)) == b"ftyp"
     for name in ("original_srt_url", "translated_srt_url"):
         assert answers[name].text.startswith("1\n00:00:00,000 --> ")
     assert len({answer.content for answer in answers.values()}) == 4

@@ -14,9 +14,20 @@ import httpx
 import pytest
 from anyio import to_thread
 
-from akool_async.sandbox import Fault
+from akool_async.sandbox import Fault, Sandbox
 
-from .conftest import CREATE, CREDIT, LANGUAGES, STATUS, TOKEN, URL, Visitor, visiting
+from .conftest import (
+    CREATE,
+    CREDIT,
+    KEY,
+    LANGUAGES,
+    STATUS,
+    TOKEN,
+    URL,
+    Visitor,
+    plain_client,
+    visiting,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -87,30 +98,34 @@ async def test_a_delay_comes_before_the_effect() -> None:
 async def test_a_hanging_answer_never_comes(acted: bool, jobs: int) -> None:
     async with visiting(faults=[Fault(on="create", do="hang", acted=acted)]) as visitor:
         with pytest.raises(httpx.ReadTimeout):
-            await visitor.http.post(CREATE, json=BODY, timeout=0.03)
+            await visitor.http.post(CREATE, json=BODY, timeout=httpx.Timeout(5, read=0.05))
+        with anyio.fail_after(5):
+            while not visitor.sandbox.ledger.creates:
+                await anyio.sleep(0.001)
 
         assert len(visitor.sandbox.ledger.jobs) == jobs
         assert visitor.sandbox.ledger.creates[0].acted is bool(jobs)
 
 
 async def test_the_server_stops_although_somebody_hangs() -> None:
-    begin = time.monotonic()
-    async with (
-        visiting(faults=[Fault(on="credit", do="hang")]) as visitor,
-        anyio.create_task_group() as tasks,
-    ):
+    sandbox = Sandbox(media=False, faults=[Fault(on="credit", do="hang")])
+    errors: list[httpx.HTTPError] = []
+    async with plain_client(headers=KEY) as http, anyio.create_task_group() as tasks:
 
-        async def hang() -> None:
-            with pytest.raises(httpx.HTTPError):
-                await visitor.http.get(CREDIT)
+        async def hang(url: str) -> None:
+            try:
+                await http.get(url)
+            except httpx.HTTPError as error:
+                errors.append(error)
 
-        tasks.start_soon(hang)
-        while not visitor.sandbox.ledger.requests:
-            await anyio.sleep(0.001)
-        visitor.sandbox.faults.clear()
-        tasks.cancel_scope.cancel()
+        async with sandbox.serve() as server:
+            tasks.start_soon(hang, server.base_url + CREDIT)
+            while not sandbox.ledger.requests:
+                await anyio.sleep(0.001)
+            begin = time.monotonic()
 
     assert time.monotonic() - begin < 1
+    assert isinstance(errors[0], httpx.ReadError | httpx.RemoteProtocolError)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 401, 403])

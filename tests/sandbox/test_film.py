@@ -54,7 +54,7 @@ def shelf() -> Iterator[Shelf]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *args: Any) -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -92,7 +92,7 @@ async def test_results_play_and_carry_captions_in_the_target_language(shelf: She
     assert original == parse(SRT)
     assert [(one.start, one.end) for one in translated] == [(0.0, 0.9)]
     assert translated[0].text != original[0].text
-    assert video.captions == tuple(one.text for one in translated)
+    assert [one.text for one in video.captions] == [one.text for one in translated]
 
 
 @pytest.mark.parametrize(("caption_type", "tracks"), [(0, 0), (1, 1)])
@@ -104,7 +104,7 @@ async def test_captions_are_shown_only_when_asked_for(shelf: Shelf, caption_type
         video = probe(await fetched(done["video"]))
 
     assert video.subtitles == tracks
-    assert tracks == 0 or video.captions == ("Hello from the hill.",)
+    assert [one.text for one in video.captions] == ["Hello from the hill."] * tracks
 
 
 async def test_without_captions_some_are_invented(shelf: Shelf) -> None:

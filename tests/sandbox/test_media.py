@@ -19,6 +19,7 @@ from typing import Any
 import attrs
 import av
 import pytest
+from av.stream import Disposition
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -76,7 +77,7 @@ def remuxed(data: bytes, container: str, keep: Sequence[str] = ("video", "audio"
     """Copy the streams of some kinds into another container."""
     buffer = io.BytesIO()
     with (
-        av.open(io.BytesIO(data)) as source,
+        av.open(io.BytesIO(data), "r") as source,
         av.open(buffer, "w", format=container, container_options=options) as out,
     ):
         streams = [each for each in source.streams if each.type in keep]
@@ -141,8 +142,7 @@ def test_length_and_rate_are_what_was_filmed(seconds: float, fps: int, container
 
     facts = inspect(data, ANY)
 
-    frames = max(1, round(seconds * fps))
-    assert facts.seconds == pytest.approx(max(seconds, frames / fps), abs=0.08)
+    assert facts.seconds == pytest.approx(max(seconds, math.ceil(seconds * fps) / fps), abs=0.08)
     assert facts.fps == pytest.approx(fps, rel=0.02)
 
 
@@ -158,7 +158,7 @@ def test_a_varying_frame_rate_is_averaged(container: str) -> None:
 
 def test_a_length_that_the_container_does_not_know_is_counted() -> None:
     streamed = remuxed(small("h264", "mp4", 2.0), "matroska", live="1")
-    with av.open(io.BytesIO(streamed)) as container:
+    with av.open(io.BytesIO(streamed), "r") as container:
         assert container.duration is None
 
     assert inspect(streamed, LIMITS).seconds == pytest.approx(2.0, abs=0.1)
@@ -188,10 +188,10 @@ def test_1203_a_film_without_sound(container: str) -> None:
 
 def test_1203_a_sound_track_with_nothing_in_it() -> None:
     buffer = io.BytesIO()
-    with av.open(io.BytesIO(small())) as source, av.open(buffer, "w", format="mp4") as out:
+    with av.open(io.BytesIO(small()), "r") as source, av.open(buffer, "w", format="mp4") as out:
         film, _ = (out.add_stream_from_template(each, opaque=True) for each in source.streams)
-        for packet in source.demux(source.streams.video[0]):
-            if packet.size:
+        for packet in source.demux():
+            if packet.size and packet.stream.type == "video":
                 packet.stream = film
                 out.mux(packet)
 
@@ -242,9 +242,9 @@ def test_1208_sound_without_pictures() -> None:
 
 def test_1208_a_cover_image_is_no_film() -> None:
     buffer = io.BytesIO()
-    with av.open(io.BytesIO(small("mjpeg", "mov"))) as source, av.open(buffer, "w", format="mp4") as out:
+    with av.open(io.BytesIO(small("mjpeg", "mov")), "r") as source, av.open(buffer, "w", format="mp4") as out:
         cover, song = (out.add_stream_from_template(each, opaque=True) for each in source.streams)
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = Disposition.attached_pic
         first = True
         for packet in source.demux():
             if not packet.size or (packet.stream.type == "video" and not first):
@@ -393,9 +393,9 @@ def test_no_picture_and_no_sound_is_lost(codec: str, container: str) -> None:
 
 def _counted(data: bytes) -> tuple[int, float]:
     """Decode everything: how many pictures, and how many seconds of sound."""
-    with av.open(io.BytesIO(data)) as film:
+    with av.open(io.BytesIO(data), "r") as film:
         pictures = sum(1 for _ in film.decode(video=0))
-    with av.open(io.BytesIO(data)) as film:
+    with av.open(io.BytesIO(data), "r") as film:
         return pictures, sum(frame.samples / frame.sample_rate for frame in film.decode(audio=0))
 
 
@@ -405,7 +405,7 @@ def test_pictures_keep_their_moments_when_they_are_encoded_anew() -> None:
 
     result = render(data, (), language="fr", caption_type=0).video
 
-    with av.open(io.BytesIO(result)) as film:
+    with av.open(io.BytesIO(result), "r") as film:
         shown = [float(frame.time or 0) for frame in film.decode(video=0)]
     assert shown == pytest.approx(moments, abs=0.001)
 
@@ -529,11 +529,11 @@ def test_what_does_not_play_is_not_proven() -> None:
 
 def test_captions_in_other_containers_are_read_too() -> None:
     buffer = io.BytesIO()
-    with av.open(io.BytesIO(small())) as source, av.open(buffer, "w", format="matroska") as out:
+    with av.open(io.BytesIO(small()), "r") as source, av.open(buffer, "w", format="matroska") as out:
         copies = {each.index: out.add_stream_from_template(each, opaque=True) for each in source.streams}
         track = out.add_mux_stream("subrip", time_base=Fraction(1, 1000))
         track.metadata["language"] = "fra"
-        text: Any = av.Packet("Bonjour à tous".encode())
+        text: Any = av.Packet("Bonjour\nà <i>tous</i>".encode())
         text.stream, text.time_base, text.pts, text.dts, text.duration = (
             track,
             Fraction(1, 1000),
@@ -549,7 +549,7 @@ def test_captions_in_other_containers_are_read_too() -> None:
 
     tracks = probe(buffer.getvalue())
 
-    assert tracks.captions == (Caption(0.2, 0.7, "Bonjour à tous"),)
+    assert tracks.captions == (Caption(0.2, 0.7, "Bonjour\nà tous"),)
     assert tracks.languages == ("fra",)
 
 
@@ -561,9 +561,9 @@ def test_the_same_arguments_give_the_same_film_and_another_seed_another_one() ->
 
 
 def test_a_sample_can_be_seen_and_heard() -> None:
-    with av.open(io.BytesIO(sample_video(1, seed=7, container="mov"))) as film:
+    with av.open(io.BytesIO(sample_video(1, seed=7, container="mov")), "r") as film:
         pictures = [bytes(frame.planes[0]) for frame in film.decode(video=0)]
-    with av.open(io.BytesIO(sample_video(1, seed=7, container="mov"))) as film:
+    with av.open(io.BytesIO(sample_video(1, seed=7, container="mov")), "r") as film:
         heard = array("f", b"".join(bytes(frame.planes[0]) for frame in film.decode(audio=0)))
 
     assert len(set(pictures)) == len(pictures) == 24

@@ -130,6 +130,28 @@ print("stopped")
 """
 
 
+BARE = """
+import sys
+for name in ("av", "uvicorn", "starlette", "cryptography"):
+    sys.modules[name] = None
+import anyio, httpx
+from akool_async.sandbox import Sandbox
+sandbox = Sandbox(media=False)
+httpx.AsyncClient(transport=sandbox.http_transport())
+try:
+    anyio.run(sandbox.serve().__aenter__)
+except ModuleNotFoundError as error:
+    print(error)
+"""
+
+
+def test_inside_the_process_no_extra_is_needed_and_serving_says_which_is() -> None:
+    done = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, check=True)
+
+    assert done.stderr == ""
+    assert "akool-async[sandbox]" in done.stdout
+
+
 def call(
     url: str, method: str = "GET", path: str = "/", body: object = None
 ) -> tuple[int, dict[str, object]]:
@@ -164,6 +186,7 @@ def test_a_process_of_its_own_is_steered_from_outside_and_stopped_by_ctrl_c() ->
     assert refused[0] == 400
     assert cleared == (200, {"faults": 0})
     assert ledger[1]["credits"] == {"paid_in": 100000.0, "available": 99996.0, "locked": 4.0, "spent": 0.0}
+    assert ledger[1]["leaks"] == []
     assert unknown[0] == 404
     assert (rest.strip(), process.returncode) == ("stopped", 0)
 

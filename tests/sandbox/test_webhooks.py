@@ -1,4 +1,4 @@
-"""Webhooks to a receiver on a real socket: sealed content, repeats until HTTP 200, and what can befall them."""
+"""Webhooks to a receiver on a real socket: sealed, repeated until HTTP 200, and what can befall them."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ async def test_a_webhook_can_be_lost() -> None:
         await receiver.count(1)
 
         assert said(visitor, receiver) == [3]
-        assert [one.lost for one in visitor.sandbox.ledger.webhooks][0]
+        assert visitor.sandbox.ledger.webhooks[0].lost
 
 
 async def test_a_webhook_can_come_twice() -> None:
