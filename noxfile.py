@@ -43,7 +43,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=EVERY_PYTHON)
 def tests(session: nox.Session) -> None:
-    """The whole test-suite against the installed wheel, with coverage on the first Python."""
+    """The whole test-suite against the installed wheel, with coverage."""
     install(session, "test")
     run_tests(session, *session.posargs)
 
@@ -58,9 +58,8 @@ def run_tests(session: nox.Session, *arguments: str) -> None:
         if (root / name).exists():
             (folder / name).symlink_to(root / name)
     session.chdir(folder)
-    session.run("coverage", "run", "-m", "pytest", "-p", "no:cacheprovider", *arguments)
-    if not arguments:
-        session.run("coverage", "report", "--fail-under=95")
+    whole = ["-n", "2", "--cov", "--cov-report=term", "--cov-fail-under=95"]
+    session.run("pytest", "-p", "no:cacheprovider", *(arguments or whole))
 
 
 @nox.session(python=HERE)

@@ -458,7 +458,6 @@ class AkoolClient:
                 f"Job {snapshot.job_id} has no result to download (status {snapshot.status.name})."
             )
         stem = Path(into) / _stem(done, name)
-        await anyio.Path(stem.parent).mkdir(parents=True, exist_ok=True)
         try:
             return await self._save(snapshot, stem, overwrite=overwrite)
         except DownloadFailed as error:

@@ -81,6 +81,7 @@ class Downloads:
             )
         part = target.with_name(f"{target.name}.part")
         try:
+            await anyio.Path(target.parent).mkdir(parents=True, exist_ok=True)
             await self._stream(url, part)
             await anyio.to_thread.run_sync(_publish, part, target)
         except httpx.HTTPError as error:

@@ -36,7 +36,7 @@ def shown(value: object) -> str:
     try:
         return clean(repr(value))
     except (ValueError, RecursionError):  # a number of too many digits, lists within lists
-        return f"a {type(value).__name__} that can't be shown"
+        return f"a value of type {type(value).__name__} that can't be shown"
 
 
 def _shows(char: str) -> bool:

@@ -69,8 +69,15 @@ def write_texts(texts: tuple[str, ...]) -> str:
 
 
 def read_texts(text: str) -> tuple[str, ...]:
-    """Give the list that was written."""
-    return () if text == "[]" else tuple(map(str, json.loads(text)))
+    """Give the list that was written.
+
+    Raises:
+        Unreadable: it is none.
+    """
+    try:
+        return () if text == "[]" else tuple(map(str, json.loads(text)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Unreadable("a list can't be read") from error
 
 
 # Requests.

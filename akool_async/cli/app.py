@@ -30,6 +30,7 @@ app: Final[App] = App(
     help="Translate videos with the Akool API, one or a whole catalog.",
     help_on_error=False,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 
@@ -43,7 +44,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         talk.print("Interrupted.")
         return INTERRUPTED
     except AkoolError as error:
-        talk.print(f"akool-async: {error}", markup=False)
+        talk.print(f"akool-async: {error}", markup=False, soft_wrap=True)
         return _code_of(error)
     return code if isinstance(code, int) else OK
 

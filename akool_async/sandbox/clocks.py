@@ -18,6 +18,7 @@ class Clock(Protocol):
 
     def __call__(self) -> float:
         """Return the sandbox's time now."""
+        ...
 
 
 class ScaledClock:

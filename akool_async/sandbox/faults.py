@@ -171,17 +171,14 @@ class Fault:
     size: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(1)))
     value: Any = attrs.field(default=attrs.NOTHING)
 
-    @do.validator
-    def _check_do(self, _: object, do: Do) -> None:
-        if do not in SUITED[self.on]:
-            raise ValueError(f"{do.value} can't happen on {self.on!r}")
-
     @value.default
     def _usual_value(self) -> object:
         return {Do.UNKNOWN_STATUS: 7, Do.STUCK: 5}.get(self.do, "not an object")
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a fault that names no language but needs one."""
+        """Refuse what can't happen there, and what names no language but needs one."""
+        if self.do not in SUITED[self.on]:
+            raise ValueError(f"{self.do.value} can't happen on {self.on!r}")
         if self.do is Do.OMIT_LANGUAGE and self.language is None:
             raise ValueError("omit_language has to name the language")
 

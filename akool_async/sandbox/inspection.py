@@ -147,7 +147,7 @@ def _counted(container: InputContainer, film: VideoStream, track: AudioStream | 
     for packet in container.demux([film] if track is None else [film, track]):
         is_film = packet.stream.index == film.index
         seen = seen or (is_film and bool(decoded(packet)))
-        if not ends_stream(packet) and not packet.is_discard:
+        if not ends_stream(packet):
             (shown if is_film else heard).add(packet)
     if not seen or not shown.packets:
         raise MediaRefused(1208, "there is no frame that can be decoded")

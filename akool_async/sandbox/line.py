@@ -30,6 +30,7 @@ class Line(Protocol):
     @property
     def broken(self) -> bool:
         """Whether nothing can be sent over it any more."""
+        ...
 
     def reset(self) -> None:
         """Break the connection at once; the other side sees a reset."""

@@ -30,9 +30,11 @@ class Studio(Protocol):
         Raises:
             Refused: The video or its captions can't be used.
         """
+        ...
 
     def artifact(self, job: Job, artifact: str) -> bytes:
         """Return the content of a completed job's artifact: the same bytes every time."""
+        ...
 
 
 class PaperStudio:

@@ -52,17 +52,13 @@ def add_text_track(out: OutputContainer, language: str) -> SubtitleStream:
 
 
 def text_packets(captions: Iterable[Caption], track: SubtitleStream, seconds: float) -> Iterator[Packet[Any]]:
-    """Give the packets of a text track, with empty ones where nothing is shown, up to the end of the film.
+    """Give the packets of a text track; captions beyond the end of the film are cut off.
 
-    Captions beyond the end are cut off. FFmpeg's encoder is not asked: it takes one text at a time and no
-    gaps, while a packet is just the length of a text and the text.
+    FFmpeg's encoder is not asked: it wants ASS, while a packet is just the length of a text and the text.
+    Its muxer fills the gaps in between with empty ones.
     """
-    at = 0
     for start, end, text in one_after_another(captions, round(seconds * 1000)):
-        if start > at:
-            yield _packet(track, at, start, "")
         yield _packet(track, start, end, text)
-        at = end
 
 
 def one_after_another(captions: Iterable[Caption], limit: int) -> Iterator[tuple[int, int, str]]:

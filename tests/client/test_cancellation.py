@@ -87,8 +87,11 @@ async def test_cancelled_while_the_gate_is_closed_nothing_is_sent(house: Open) -
 async def test_cancelled_while_waiting_the_job_is_told_and_goes_on(house: Open, caplog) -> None:
     async with house(time_scale=1.0) as home:
         client = await home.client()
-        with caplog.at_level(logging.WARNING, "akool_async"), anyio.move_on_after(0.1):
-            await client.translate(video())
+        with caplog.at_level(logging.WARNING, "akool_async"):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.translate, video())
+                await _eventually(lambda: home.sandbox.ledger.polled)
+                tasks.cancel_scope.cancel()
 
         (job,) = home.sandbox.ledger.jobs
     assert job.id in caplog.text

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akool_async._core.sealed import Hint, SealingKey, UnsealError, seal, unseal
@@ -166,6 +166,7 @@ texts = st.text(st.characters(codec="utf-8"), max_size=40)
 job_ids = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128)
 
 
+@settings(deadline=None)
 @given(
     size=st.sampled_from((16, 24, 32)),
     block=st.sampled_from((16, 24, 32)),
@@ -209,6 +210,7 @@ def test_whatever_is_sealed_comes_back(
     assert (nonce, NOW_MS) == (hint.nonce, hint.sent_at_ms)
 
 
+@settings(deadline=None)
 @given(length=st.integers(0, 200), block=st.sampled_from((16, 24, 32)))
 def test_every_block_fits_the_cipher_and_the_longest_tail_a_receiver_takes(length: int, block: int) -> None:
     payload = {"_id": JOB_ID, "x": "a" * length}
@@ -223,11 +225,13 @@ def test_every_block_fits_the_cipher_and_the_longest_tail_a_receiver_takes(lengt
     assert 1 <= total - plain <= 32
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_do_anything_but_be_refused(body: bytes) -> None:
     assert refusal(body) == "malformed"
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -400,6 +404,7 @@ def test_a_sealed_text_of_torn_blocks_is_unreadable() -> None:
     assert refusal(signed(base64.b64encode(b"x" * 17).decode())) == "unreadable"
 
 
+@settings(deadline=None)
 @given(position=st.integers(0, 95), flip=st.integers(1, 255))
 def test_altered_ciphertext_gives_another_digest_or_nothing(position: int, flip: int) -> None:
     body = sealed_body({"_id": JOB_ID, "status": 3, "note": "z" * 30})

@@ -142,7 +142,7 @@ def changed(draw: st.DrawFn) -> dict[str, Any]:
             holder = holder[key]
         how = draw(st.sampled_from(["replace", "remove", "wrap", "text", "shuffle"]))
         if how == "replace":
-            holder[path[-1]] = draw(anything)
+            holder[path[-1]] = copy.deepcopy(draw(anything))  # what is drawn is shared, and changed below
         elif how == "remove":
             del holder[path[-1]]
         elif how == "wrap":

@@ -7,7 +7,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akool_async.sandbox.captions import Caption, format_srt, parse, pseudo_localise, transcript
@@ -117,6 +117,7 @@ def test_ass_drawings_are_not_text() -> None:
         ("WEBVTT\n\n00:01 --> 00:02\nhi", 1),
         (SRT + "\nstray words\n", 10),
         ("1\n00:00:61,000 --> 00:00:62,000\nhi", 2),
+        ("1\n00:61:00,000 --> 00:62:00,000\nhi", 2),
         ("1\n00:00:03,000 --> 00:00:02,000\nhi", 2),
         ("1\n00:00:03,000 -> 00:00:04,000\nhi", 2),
         ("7", 1),
@@ -133,6 +134,7 @@ def test_nonsense_names_its_line(text: str, line: int) -> None:
         parse(text)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_gives_captions_or_a_line_number(text: str) -> None:
     try:
@@ -150,6 +152,7 @@ texts = st.lists(cue_lines, max_size=3).map("\n".join)
 moments = st.integers(0, 360_000_000)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(moments, moments, texts), max_size=8))
 def test_what_is_written_as_srt_is_read_again(cues: list[tuple[int, int, str]]) -> None:
     captions = tuple(
@@ -216,6 +219,7 @@ def test_german_becomes_longer() -> None:
     assert len(pseudo_localise(SAMPLE, "de")) >= 1.3 * len(SAMPLE)
 
 
+@settings(deadline=None)
 @given(st.text(), st.sampled_from(("fr", "de", "ja", "ru", "ar", "hi", "zh", "ko", "th")))
 def test_digits_stay_and_the_same_text_looks_the_same(text: str, language: str) -> None:
     shown = pseudo_localise(text, language)
@@ -225,6 +229,7 @@ def test_digits_stay_and_the_same_text_looks_the_same(text: str, language: str) 
     assert shown != text or not re.search("[A-Za-z]", text)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 600), st.integers())
 def test_a_transcript_covers_the_whole_video(seconds: float, seed: int) -> None:
     captions = transcript(seconds, seed)

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akool_async.sandbox.clocks import FakeClock
@@ -179,6 +179,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(
     steps=STEPS, cap=st.integers(1, 4), failure_rate=st.sampled_from([0.0, 0.4, 1.0]), seed=st.integers(0, 9)
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akool_async.sandbox.progress import SHAPES, ShapeName, shown, shown_while_queued
@@ -12,6 +12,7 @@ QUIRK = st.floats(0, 1)
 TELLING = [name for name in SHAPES if name != "none"]
 
 
+@settings(deadline=None)
 @given(shape=st.sampled_from(TELLING), quirk=QUIRK, one=st.floats(0, 1), other=st.floats(0, 1))
 def test_progress_stays_in_range_and_never_goes_back(
     shape: ShapeName, quirk: float, one: float, other: float
@@ -26,6 +27,7 @@ def test_progress_stays_in_range_and_never_goes_back(
     assert 0 <= early <= late < 100
 
 
+@settings(deadline=None)
 @given(quirk=QUIRK)
 def test_a_stalling_job_counts_in_fives_and_sticks_at_95(quirk: float) -> None:
     seen = [shown("stall", step / 200, quirk) for step in range(201)]

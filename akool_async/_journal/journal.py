@@ -1,0 +1,316 @@
+"""The durable list of paid work, as everyone else sees it.
+
+Reads are answered at once, writes are awaited until they are durable. How they get there is the
+writer's affair, what they may do the steps'.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+from anyio.to_thread import run_sync
+
+from akool_async._core.errors import InvalidRequest, JournalClosed
+from akool_async._core.lifecycle import State
+from akool_async._core.requests import Request
+from akool_async._core.text import shown
+from akool_async._core.wire import read_id
+from akool_async._journal import codec, exported
+from akool_async._journal.change import Change
+from akool_async._journal.entry import Entry
+from akool_async._journal.intent import Intend
+from akool_async._journal.reader import Reader
+from akool_async._journal.record import Record
+from akool_async._journal.resolve import Resolve
+from akool_async._journal.store import Store
+from akool_async._journal.tally import Tally
+from akool_async._journal.writer import Grouped, Inline, Writer
+
+IN_MEMORY: Final = ":memory:"
+
+_AT_RISK: Final = frozenset({State.SUBMITTED, State.COMPLETED})
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_journal(
+    path: str | os.PathLike[str], *, read_only: bool = False, now: Callable[[], datetime] = _utc_now
+) -> Journal:
+    """Give the journal in the file `path`, to be used in `async with`; it is made if it is not there.
+
+    One run writes a journal at a time; a second one stops with `JournalLocked`. What a run that died
+    was sending is put in doubt when the journal is opened again. The file is made with mode 0600; it
+    holds no credentials, and of URLs not what signs them. Beside it stand `<path>.lock` and, while it
+    is open, `<path>-wal` and `<path>-shm`.
+
+    Args:
+        path: the file, whose folder has to be there and to be on a disk of this machine; ":memory:"
+            keeps nothing and uses neither threads nor files.
+        read_only: open it for reading, also while a run is writing it; what writes is refused then.
+        now: the wall clock, aware; for tests and simulations.
+
+    Raises:
+        JournalLocked: on entering, another run is writing it.
+        JournalBroken: on entering, the file is no journal or is damaged; it was not touched.
+        JournalTooNew: on entering, a newer version wrote it; it was not touched.
+        JournalUnwritable: on entering, the file or its folder can't be written.
+        JournalError: on entering, it can't be read.
+    """
+    return Journal(path, read_only=read_only, now=now)
+
+
+@attrs.frozen
+class _Open:
+    """What is there only while the journal is open."""
+
+    store: Store
+    reader: Reader
+    tally: Tally
+    writer: Writer | None
+    stack: AsyncExitStack
+
+
+class Journal:
+    """The durable list of entries. Made by `open_journal`; used in `async with`, once or again."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, read_only: bool = False, now: Callable[[], datetime] = _utc_now
+    ) -> None:
+        told = os.fspath(path)
+        self._path = None if told == IN_MEMORY else Path(os.path.realpath(told))
+        self._read_only = read_only
+        self._now = now
+        self._state: _Open | None = None
+
+    def __repr__(self) -> str:
+        how = "closed" if self._state is None else "read-only" if self._read_only else "open"
+        return f"<Journal {str(self._path or IN_MEMORY)!r} {how}>"
+
+    # Opening and closing.
+
+    async def __aenter__(self) -> Self:
+        """Open it; see `open_journal` for the errors."""
+        if self._state is not None:
+            raise RuntimeError("This journal is open already.")
+        async with AsyncExitStack() as stack:
+            store = Store(self._path, read_only=self._read_only)
+            stack.callback(store.close)  # also where a cancelled caller does not wait for the thread
+            tally = await self._opened_store(store)
+            writer = await self._writer(store, tally, stack)
+            self._state = _Open(store, store.reader, tally, writer, stack.pop_all())
+        return self
+
+    async def _opened_store(self, store: Store) -> Tally:
+        if self._path is None:
+            return store.open(self._now())
+        return await run_sync(store.open, self._now())
+
+    async def _writer(self, store: Store, tally: Tally, stack: AsyncExitStack) -> Writer | None:
+        if self._read_only:
+            return None
+        if self._path is None:
+            return Inline(store, tally)
+        writer, tasks = Grouped(store, tally), anyio.create_task_group()
+        await tasks.__aenter__()
+        tasks.start_soon(writer.run, name="journal writer")
+        stack.push_async_callback(_finish, writer, tasks)
+        return writer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write what was handed in, then close the file and give the lock back.
+
+        What was raised in the block goes on as it is, not inside a group.
+        """
+        state, self._state = self._opened, None
+        await state.stack.aclose()
+
+    @property
+    def _opened(self) -> _Open:
+        if self._state is None:
+            raise JournalClosed("The journal is not open.")
+        return self._state
+
+    @property
+    def _open_writer(self) -> Writer:
+        writer = self._opened.writer
+        if writer is None:
+            raise JournalClosed(
+                "The journal was opened for reading.", advice="Open it without read_only=True to write."
+            )
+        return writer
+
+    @property
+    def path(self) -> Path | None:
+        """The file, links followed; None for a journal in memory."""
+        return self._path
+
+    @property
+    def recovered(self) -> int:
+        """Entries that were put in doubt on opening: a run died while it was sending them."""
+        return self._opened.store.recovered
+
+    # Writing.
+
+    async def intend(self, *requests: Request, token: str = "") -> None:
+        """Commit the intent to send POSTs: one entry per language, SUBMITTING, paid once more.
+
+        To be awaited before each paid POST, for all languages of the POST at once: all of them are
+        written or none. When it returns, the intent is durable. If the caller is cancelled instead, the
+        POST must not be sent, and the intent is not made or is taken back.
+
+        Args:
+            requests: what is about to be sent, targets as in the POST.
+            token: the unguessable part of the POST's webhook URL, or "".
+
+        Raises:
+            JournalRefused: an entry is in a state from which no POST may be sent, among them SUBMITTING
+                itself; or two of them have one name.
+            JournalUnwritable: it could not be written: send nothing.
+        """
+        writer = self._open_writer
+        step = Intend(requests, token, self._now())
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        await writer.write(step, step.undo)
+
+    async def record(self, *changes: Change) -> None:
+        """Commit changes, all of them or none; when it returns they are durable.
+
+        A caller that is cancelled meanwhile does not take them back: what was handed in is written.
+
+        Raises:
+            JournalRefused: a change is not allowed after the entry's state, would lose a job's id, or is
+                about an entry that is not there.
+            JournalUnwritable: they could not be written: submit nothing more.
+        """
+        await self._open_writer.write(Record(changes, self._now()))
+
+    async def resolve(
+        self, key: str, target: str | None = None, *, job_id: str | None = None, not_made: bool = False
+    ) -> None:
+        """Clear up a doubt: the job was made and has this id, or it was not made.
+
+        Args:
+            key: the entry.
+            target: its language; may be left out where only one is in doubt.
+            job_id: the job's id: the entry becomes SUBMITTED.
+            not_made: no job was made: the entry becomes PLANNED and may be sent again.
+
+        Raises:
+            InvalidRequest: not exactly one of `job_id` and `not_made` is given, or the id is none.
+            JournalRefused: the entry is not in doubt, several are, or the job belongs to another entry.
+            JournalUnwritable: it could not be written.
+        """
+        if (job_id is None) is not not_made:
+            raise InvalidRequest("Give either job_id=... or not_made=True.")
+        if job_id is not None and read_id(job_id) is None:
+            raise InvalidRequest(f"job_id must be an id as the vendor gives it, not {shown(job_id)}.")
+        await self._open_writer.write(Resolve(key, target, job_id, self._now()))
+
+    # Reading.
+
+    def get(self, key: str, target: str = "") -> Entry | None:
+        """Give an entry, at once; sees everything whose `record` has returned.
+
+        Raises:
+            JournalBroken: the entry can't be read.
+        """
+        return self._opened.reader.get(key, target)
+
+    def find_job(self, job_id: str) -> Entry | None:
+        """Give the entry of a job, at once."""
+        return self._opened.reader.by_job(job_id)
+
+    def find_token(self, token: str) -> Entry | None:
+        """Give an entry of the POST with this webhook token, at once: the first that has no job yet.
+
+        A POST for several languages has several; see `with_token`.
+        """
+        found = self._opened.reader.by_token(token)
+        return found[0] if found else None
+
+    def with_token(self, token: str) -> tuple[Entry, ...]:
+        """Give all entries of the POST with this webhook token, at once, those without a job first."""
+        return tuple(self._opened.reader.by_token(token))
+
+    async def entries(self, *, states: Iterable[State] | None = None) -> AsyncIterator[Entry]:
+        """Give entries in the order in which they were entered, each once, as it is when it is given.
+
+        The journal may be written meanwhile, also by the loop's own body. What enters one of the
+        states behind the reader is not seen any more.
+
+        Args:
+            states: only entries in these; None gives all.
+        """
+        wanted = None if states is None else frozenset(states)
+        after, page = 0, [0]
+        while page:
+            page = self._opened.reader.page(after, wanted)
+            await checkpoint()
+            for after in page:  # noqa: B020 - the last one is where the next page begins
+                entry = self._opened.reader.by_id(after)
+                if entry is not None and (wanted is None or entry.state in wanted):
+                    yield entry
+
+    async def expiring(self, within: timedelta, now: datetime | None = None) -> AsyncIterator[Entry]:
+        """Give entries whose result is still at the vendor and dies soon, the soonest first.
+
+        Args:
+            within: those that die in this time, those that should be dead already included.
+            now: counted from here, aware; default is the journal's clock.
+        """
+        until = codec.write_moment((now or self._now()) + within) or ""
+        after, page = ("", 0), [("", 0)]
+        while page:
+            page = self._opened.reader.expiring(until, after)
+            await checkpoint()
+            for after in page:  # noqa: B020 - the last one is where the next page begins
+                entry = self._opened.reader.by_id(after[1])
+                if entry is not None and entry.state in _AT_RISK:
+                    yield entry
+
+    async def export(self) -> AsyncIterator[str]:
+        """Give every entry as one line of JSON, without tokens and without queries of webhook URLs."""
+        async for entry in self.entries():
+            yield exported.line(entry)
+
+    def counts(self) -> Mapping[State, int]:
+        """Count the entries in each state, zeros included, at once.
+
+        Opened for reading, the whole file is read for it.
+        """
+        return self._tally().counts
+
+    def credits(self) -> tuple[float, float]:
+        """Give credits (locked, used), at once.
+
+        Used is every deduction that was recorded; locked is what was locked for jobs whose deduction is
+        not known, unless they failed. Opened for reading, the whole file is read for it.
+        """
+        return self._tally().credits
+
+    def _tally(self) -> Tally:
+        opened = self._opened
+        return opened.reader.tally() if self._read_only else opened.tally
+
+
+async def _finish(writer: Grouped, tasks: TaskGroup) -> None:
+    writer.close()
+    try:
+        with anyio.CancelScope(shield=True):
+            await writer.ended.wait()
+    finally:
+        await tasks.__aexit__(None, None, None)

@@ -1,0 +1,130 @@
+"""One writer per journal: a lock on a file beside it, which the system frees when the process dies.
+
+The lock file stays: to delete it would let two runs lock two different files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from akool_async._core.errors import JournalLocked, JournalUnwritable
+from akool_async._core.text import clean
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _take(descriptor: int) -> None:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    def _free(descriptor: int) -> None:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _take(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _free(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+_FAR: Final = 1 << 30
+"""Windows locks bytes, and locked bytes can't be read: one far behind the holder's name is taken."""
+_LONGEST: Final = 1000
+
+
+class Lock:
+    """The right to write one journal.
+
+    Args:
+        journal: the journal's path; the lock stands beside it, with ".lock" added to its name.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._path = journal.with_name(f"{journal.name}.lock")
+        self._descriptor: int | None = None
+
+    def take(self, now: datetime) -> None:
+        """Take the lock, or fail at once; never waits.
+
+        Raises:
+            JournalLocked: another run holds it; names that run.
+            JournalUnwritable: the lock file can't be made or locked here.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        except OSError as error:
+            raise JournalUnwritable(
+                f"The journal's lock {self._path} can't be made: {error.strerror}."
+            ) from error
+        try:
+            _take(descriptor)
+        except OSError as error:
+            try:
+                raise self._refusal(descriptor, error) from error
+            finally:
+                os.close(descriptor)
+        self._descriptor = descriptor
+        self._sign(descriptor, now)
+
+    def _sign(self, descriptor: int, now: datetime) -> None:
+        """Say who holds it. Where not even this can be written, the journal could not be either."""
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": now.isoformat(timespec="seconds"),
+        }
+        try:
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, json.dumps(holder).encode())
+        except OSError as error:
+            self.free()
+            raise JournalUnwritable(
+                f"The journal's lock {self._path} can't be written: {error.strerror}."
+            ) from error
+
+    def _refusal(self, descriptor: int, error: OSError) -> JournalLocked | JournalUnwritable:
+        if not isinstance(error, BlockingIOError | PermissionError):
+            return JournalUnwritable(f"The journal's lock {self._path} can't be locked: {error.strerror}.")
+        holder = _holder(descriptor)
+        pid = holder.get("pid")
+        host, since = clean(holder.get("host")), clean(holder.get("since"))
+        who = f"by process {pid} on {host} since {since}" if pid else "by a run that has only just begun"
+        return JournalLocked(
+            f"The journal {self._journal} is being written {who}.",
+            pid=pid if isinstance(pid, int) else None,
+            host=host,
+            since=since,
+        )
+
+    def free(self) -> None:
+        """Give the lock back; once more does nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        try:
+            os.ftruncate(descriptor, 0)
+            _free(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _holder(descriptor: int) -> dict[str, Any]:
+    """Read who holds it; what somebody else put into the file says nothing."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        told = json.loads(os.read(descriptor, _LONGEST))
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}

@@ -1,0 +1,137 @@
+"""What the journal says: entries out of one connection that sees every commit.
+
+Never writes. A row that the journal can't have written is said to be broken, not guessed at.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from akool_async._core.errors import JournalBroken
+from akool_async._core.lifecycle import State
+from akool_async._core.text import clean
+from akool_async._journal import codec
+from akool_async._journal.entry import Entry
+from akool_async._journal.tally import Move, Standing, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE: Final = 256
+"""Numbers of entries that are read at once; the entries themselves are read one by one."""
+
+COLUMNS: Final = tuple(attrs.fields_dict(Entry))
+_ALL: Final = f"SELECT {', '.join(COLUMNS)} FROM entry"  # noqa: S608 - our names
+_BY_NAME: Final = f"{_ALL} WHERE key = ? AND target = ?"
+_BY_ID: Final = f"{_ALL} WHERE id = ?"
+_BY_JOB: Final = f"{_ALL} WHERE job_id = ? AND job_id <> '' ORDER BY id DESC LIMIT 1"
+_BY_TOKEN: Final = f"{_ALL} WHERE token = ? AND token <> '' ORDER BY job_id <> '', id"
+_EXPIRING: Final = """
+    SELECT expires_at, id FROM entry
+    WHERE state IN ('submitted', 'completed') AND expires_at <= ? AND (expires_at, id) > (?, ?)
+    ORDER BY expires_at, id LIMIT ?
+"""
+_TALLY: Final = """
+    SELECT state, credits_locked, credits_used, credits_before, count(*) FROM entry GROUP BY 1, 2, 3, 4
+"""
+
+
+def _decode(row: tuple[Any, ...]) -> Entry:
+    told = dict(zip(COLUMNS, row, strict=True))
+    for name in ("created_at", "submitted_at", "ended_at", "expires_at", "updated_at"):
+        told[name] = codec.read_moment(told[name])
+    told["state"] = State(told["state"])
+    told["request"] = codec.read_request(told["request"])
+    told["stripped"] = bool(told["stripped"])
+    told["files"] = codec.read_texts(told["files"])
+    told["doubt_ids"] = codec.read_texts(told["doubt_ids"])
+    if told["snapshot"] is not None:
+        told["snapshot"] = codec.read_snapshot(told["snapshot"])
+    return Entry(**told)
+
+
+def _ids(page: list[tuple[Any, ...]]) -> list[int]:
+    return [row[-1] for row in page]
+
+
+class Reader:
+    """Reads one journal.
+
+    Args:
+        connection: a connection that nobody writes on, or the only one.
+        name: the journal's path, for errors.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalBroken(f"The journal {self._name} can't be read: {error}.") from error
+
+    def _rows(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
+        with self._guarded():
+            return self._connection.execute(statement, values).fetchall()
+
+    def _entries(self, statement: str, *values: str | int) -> list[Entry]:
+        return [self._entry(row) for row in self._rows(statement, *values)]
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        try:
+            return _decode(row)
+        except (ValueError, TypeError, RecursionError) as error:
+            name = clean(row[0])
+            raise JournalBroken(f"Entry {name} of the journal {self._name} can't be read.") from error
+
+    def _one(self, statement: str, *values: str | int) -> Entry | None:
+        found = self._entries(statement, *values)
+        return found[0] if found else None
+
+    def get(self, key: str, target: str) -> Entry | None:
+        """Give the entry of this name."""
+        return self._one(_BY_NAME, key, target)
+
+    def by_id(self, number: int) -> Entry | None:
+        """Give the entry of this number."""
+        return self._one(_BY_ID, number)
+
+    def by_job(self, job_id: str) -> Entry | None:
+        """Give the entry of this job."""
+        return self._one(_BY_JOB, job_id)
+
+    def by_token(self, token: str) -> list[Entry]:
+        """Give the entries of the POST with this token, those without a job first."""
+        return self._entries(_BY_TOKEN, token)
+
+    def page(self, after: int, states: Collection[State] | None) -> list[int]:
+        """Give the next numbers, in the order in which the entries were entered."""
+        if states is None:
+            return _ids(self._rows("SELECT id FROM entry WHERE id > ? ORDER BY id LIMIT ?", after, PAGE))
+        parts = ["SELECT * FROM (SELECT id FROM entry WHERE state = ? AND id > ? ORDER BY id LIMIT ?)"]
+        statement = f"{' UNION ALL '.join(parts * len(states))} ORDER BY 1 LIMIT ?"
+        values = [value for state in states for value in (state.value, after, PAGE)]
+        return _ids(self._rows(statement, *values, PAGE)) if states else []
+
+    def expiring(self, until: str, after: tuple[str, int]) -> list[tuple[str, int]]:
+        """Give the next (moment, number) of results that die until then, soonest first."""
+        return [(moment, number) for moment, number in self._rows(_EXPIRING, until, *after, PAGE)]
+
+    def tally(self) -> Tally:
+        """Count all entries; takes as long as reading them."""
+        tally = Tally()
+        try:
+            for state, locked, used, before, times in self._rows(_TALLY):
+                standing = Standing(State(state), locked, used, before)
+                tally.take([Move(None, standing)] * times)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise JournalBroken(f"The journal {self._name} holds what it never wrote.") from error
+        return tally

@@ -1,0 +1,114 @@
+"""The command line: what people see, and the exit codes that scripts rely on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from akool_async import AkoolClient, BadCredentials, ConnectFailed, TranslationRequest
+from akool_async.cli import app
+from akool_async.sandbox.media import probe
+
+
+def test_the_demo_brings_six_playable_results_home(tmp_path: Path, capsys) -> None:
+    code = app.run(["demo", "--out", str(tmp_path / "out"), "--minutes", "1"])
+
+    videos = sorted(path.name for path in (tmp_path / "out").glob("*.mp4"))
+    assert code == 0
+    assert len(videos) == 6
+    assert len(list((tmp_path / "out").glob("*.srt"))) == 12
+    for path in (tmp_path / "out").glob("*.mp4"):
+        tracks = probe(path.read_bytes())
+        assert (tracks.video, tracks.audio, tracks.subtitles) == (1, 1, 1)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert all(name in shown.err for name in videos)
+
+
+def test_the_demo_fails_loudly_when_results_can_not_be_written(tmp_path: Path, capsys) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+
+    assert app.run(["demo", "--out", str(tmp_path / "out"), "--minutes", "1"]) == 1
+    assert "missing or broken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["demo", "--minutes", "0"], ["demo", "--what"], ["sandbox", "--port", "70000"], ["sandbox", "--seed", "x"]],
+)
+def test_wrong_usage_is_told_on_stderr_and_exits_with_2(arguments: list[str], capsys) -> None:
+    assert app.run(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err
+
+
+def test_help_names_the_commands(capsys) -> None:
+    assert app.run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "demo" in shown
+    assert "sandbox" in shown
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"), [(KeyboardInterrupt(), 130), (BadCredentials("No."), 3), (ConnectFailed("No [route]."), 1)]
+)
+def test_errors_become_exit_codes(raised: BaseException, code: int, monkeypatch, capsys) -> None:
+    def fails(*_: object, **__: object) -> int:
+        raise raised
+
+    monkeypatch.setattr("akool_async.cli.sandbox.run_sandbox", fails)
+
+    assert app.run(["sandbox"]) == code
+    assert str(raised) in capsys.readouterr().err
+
+
+@contextmanager
+def _served(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = [sys.executable, "-m", "akool_async", "sandbox", "--port", "0", *options]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as server:
+        assert server.stdout is not None
+        for line in server.stdout:
+            found = re.search(r"http://127\.0\.0\.1:\d+", line)
+            if found:
+                break
+        try:
+            yield server, found.group()
+        finally:
+            server.kill()
+
+
+def test_the_sandbox_serves_other_processes_until_interrupted() -> None:
+    with _served("--no-media", "--time-scale", "5000", "--api-key", "another-key") as (server, url):
+
+        async def translate() -> str:
+            async with AkoolClient(api_key="another-key", host=url) as client:
+                request = TranslationRequest(url="https://example.com/a.mp4", targets="ja")
+                return (await client.translate(request, give_up_after=20)).snapshot.status.name
+
+        assert anyio.run(translate) == "COMPLETED"
+
+        server.send_signal(signal.SIGINT)
+        assert server.wait(10) == 0
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    """Without cyclopts the command says what to install, and shows no traceback."""
+    (tmp_path / "cyclopts.py").write_text("raise ModuleNotFoundError('gone', name='cyclopts')")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "akool_async"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    assert ended.returncode == 1
+    assert "akool-async[cli]" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,179 @@
+"""One tree of errors: each says what happened, what it means for money and what to do, wherever it goes."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import pickle
+from datetime import UTC, datetime
+
+import pytest
+
+from akool_async._core import errors
+from akool_async._core.errors import (
+    AkoolError,
+    InvalidRequest,
+    JobFailed,
+    ProtocolError,
+    SubmissionInDoubt,
+    WaitTimeout,
+)
+from akool_async._core.models import Snapshot, Status
+
+ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)]
+FACTS = {"money": "Money.", "advice": "Advice.", "code": 1234, "vendor_message": "words", "http_status": 418}
+SNAPSHOT = Snapshot(
+    job_id="7a10c0ffee",
+    status=Status.FAILED,
+    created_at=datetime(2026, 1, 2, tzinfo=UTC),
+    raw={"video_status": 4, "new": [1]},
+)
+
+TREE = {
+    "AkoolError": "Exception",
+    "CallerError": "AkoolError",
+    "InvalidRequest": "CallerError",
+    "RequestRefused": "CallerError",
+    "MediaRefused": "RequestRefused",
+    "DuplicateRefused": "RequestRefused",
+    "JobGone": "CallerError",
+    "AccountError": "AkoolError",
+    "BadCredentials": "AccountError",
+    "OutOfCredits": "AccountError",
+    "AccountClosed": "AccountError",
+    "VendorError": "AkoolError",
+    "ServerTrouble": "VendorError",
+    "Throttled": "VendorError",
+    "ProtocolError": "VendorError",
+    "NetworkError": "AkoolError",
+    "ConnectFailed": "NetworkError",
+    "CertificateRejected": "NetworkError",
+    "ConnectionLost": "NetworkError",
+    "UnexpectedRedirect": "NetworkError",
+    "SubmissionInDoubt": "AkoolError",
+    "JobFailed": "AkoolError",
+    "WaitTimeout": "AkoolError",
+    "DownloadFailed": "AkoolError",
+}
+
+
+def test_the_errors_are_one_tree() -> None:
+    assert TREE.items() <= {kind.__name__: kind.__bases__[0].__name__ for kind in ALL}.items()
+    assert all(issubclass(kind, AkoolError) for kind in ALL)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_error_can_be_made_of_a_message_alone(kind: type[AkoolError]) -> None:
+    error = kind("It broke.")
+
+    assert error.what == "It broke."
+    assert (error.code, error.vendor_message, error.http_status) == (None, "", None)
+    assert error.args == ("It broke.",)
+    assert str(error).startswith("It broke.")
+    assert repr(error) == f"{kind.__name__}('It broke.')"
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_the_text_has_three_parts(kind: type[AkoolError]) -> None:
+    assert str(kind("It broke.", **FACTS)) == "It broke. Money. Advice."
+    assert str(kind("It broke.", money="", advice="")) == "It broke."
+    assert str(kind("It broke.", money="", advice="Advice.")) == "It broke. Advice."
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_what_a_class_says_is_whole_sentences(kind: type[AkoolError]) -> None:
+    for text in (kind.money, kind.advice):
+        assert text == "" or (text[0].isupper() and text.endswith("."))
+        assert text.isprintable()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_part_of_one_error_is_not_said_by_the_next(kind: type[AkoolError]) -> None:
+    before = (kind.money, kind.advice)
+    kind("It broke.", **FACTS)
+
+    assert (kind.money, kind.advice) == before
+
+
+def ripe(kind: type[AkoolError]) -> AkoolError:
+    """An error with everything that it can carry."""
+    more: dict[type[AkoolError], dict[str, object]] = {
+        ProtocolError: {"job_ids": ("a", "b")},
+        SubmissionInDoubt: {"job_ids": ("a", "b"), "targets": ("ja", "fr")},
+        JobFailed: {"job_id": "7a10c0ffee", "snapshot": SNAPSHOT, "error_code": 501999},
+        WaitTimeout: {"job_id": "7a10c0ffee"},
+    }
+    return kind("It broke.", **FACTS, **more.get(kind, {}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_an_error_survives_pickling_with_all_that_it_carries(kind: type[AkoolError], protocol: int) -> None:
+    error = ripe(kind)
+    error.add_note("in the second shard")
+
+    again = pickle.loads(pickle.dumps(error, protocol))
+
+    assert type(again) is kind
+    assert str(again) == str(error)
+    assert again.args == error.args
+    assert vars(again) == vars(error)
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_an_error_can_be_copied(kind: type[AkoolError], copied: object) -> None:
+    error = ripe(kind)
+
+    again = copied(error)  # type: ignore[operator]
+
+    assert (type(again), vars(again)) == (kind, vars(error))
+
+
+def test_an_error_carries_the_whole_answer_to_another_process() -> None:
+    again = pickle.loads(pickle.dumps(ripe(JobFailed)))
+
+    assert again.snapshot == SNAPSHOT
+    assert again.snapshot.raw == SNAPSHOT.raw
+    assert (again.job_id, again.error_code) == ("7a10c0ffee", 501999)
+
+
+def test_a_refused_value_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="nothing was spent"):
+        raise InvalidRequest("targets is empty.")
+
+
+def test_lost_patience_is_a_timeout_that_names_the_job_and_says_that_it_is_billed() -> None:
+    with pytest.raises(TimeoutError) as caught:
+        raise WaitTimeout("Job 7a10c0ffee was not done within 5 s.", job_id="7a10c0ffee")
+
+    assert caught.value.job_id == "7a10c0ffee"
+    assert str(caught.value) == (
+        "Job 7a10c0ffee was not done within 5 s. The job goes on at the vendor and is billed. "
+        "Wait for it again with client.wait('7a10c0ffee')."
+    )
+
+
+def test_lost_patience_keeps_the_advice_that_it_is_given() -> None:
+    assert WaitTimeout("Late.", job_id="7a10c0ffee", advice="Wait on.").advice == "Wait on."
+    assert WaitTimeout("Late.").advice == ""
+
+
+def test_a_doubt_says_that_it_may_have_cost_money_and_is_not_to_be_repeated() -> None:
+    text = str(SubmissionInDoubt("The answer was lost."))
+
+    assert "may have been made" in text
+    assert "Do not send it again" in text
+
+
+def test_no_type_of_an_http_library_stands_in_an_error() -> None:
+    tree = ast.parse(inspect.getsource(errors))
+    imported = {
+        name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+    }
+
+    assert imported == {"__future__", "typing", "akool_async._core.models"}

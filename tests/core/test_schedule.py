@@ -1,0 +1,367 @@
+"""Waits: within their bounds whatever the facts and the dice say, and refused where they can't be kept."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+import random
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from akool_async._core.errors import InvalidRequest
+from akool_async._core.schedule import (
+    MOST_RETRY_AFTER,
+    FixedSchedule,
+    GrowingSchedule,
+    PollFacts,
+    RetryBudget,
+    RetryPolicy,
+)
+
+quick = settings(max_examples=100, deadline=None, database=None)
+positive = st.floats(1e-3, 1e6)
+spreads = st.floats(0, 1, exclude_max=True)
+SURE = RetryPolicy(jitter=lambda wait: wait)
+"""The policy without chance: it always takes the longest wait."""
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    seed = random.SystemRandom().randrange(2**32)
+    print("seed", seed)  # noqa: T201 - shown when the test fails
+    return random.Random(seed)
+
+
+def policy(dice: random.Random, **changed: Any) -> RetryPolicy:
+    return RetryPolicy(**{"jitter": lambda wait: dice.uniform(0, wait), **changed})
+
+
+# Retries.
+
+
+def test_waits_double_up_to_the_longest() -> None:
+    patient = attrs.evolve(SURE, attempts=20, longest=30.0)
+
+    assert [patient.retry_in(n, 0.0) for n in range(1, 9)] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+def test_every_wait_is_between_nothing_and_its_step(dice: random.Random) -> None:
+    for _ in range(2000):
+        attempt = dice.randrange(1, 30)
+        wait = policy(dice, attempts=50).retry_in(attempt, 0.0)
+
+        assert wait is not None
+        assert 0 <= wait <= min(0.5 * 2 ** (attempt - 1), 30.0)
+
+
+def test_the_jitter_of_the_package_is_full() -> None:
+    waits = [RetryPolicy(attempts=9).retry_in(5, 0.0) for _ in range(400)]
+
+    assert all(wait is not None and 0 <= wait <= 8.0 for wait in waits)
+    assert min(waits) < 1.0  # type: ignore[type-var, operator] - missed once in 1e23 runs
+    assert max(waits) > 7.0  # type: ignore[type-var, operator]
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+def test_there_are_no_more_attempts_than_allowed(attempts: int) -> None:
+    told = [attrs.evolve(SURE, attempts=attempts).retry_in(n, 0.0) is not None for n in range(1, 10)]
+
+    assert told == [n < attempts for n in range(1, 10)]
+
+
+def test_a_wait_that_ends_after_the_deadline_is_not_begun() -> None:
+    assert SURE.retry_in(1, 119.5) == 0.5
+    assert SURE.retry_in(1, 119.6) is None
+    assert SURE.retry_in(1, 1e9) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "wait"),
+    [(None, 0.5), (0.0, 0.5), (-5.0, 0.5), (7.0, 7.0), (299.0, 299.0), (300.0, 300.0), (301.0, 300.0), (1e9, 300.0)],
+)
+def test_the_server_may_ask_for_longer_waits_but_not_for_ever(asked: float | None, wait: float) -> None:
+    patient = attrs.evolve(SURE, deadline=1000.0)
+
+    assert patient.retry_in(1, 0.0, asked) == wait
+    assert patient.throttled_for(1, 0.0, asked) == max(wait, 1.0)
+
+
+@pytest.mark.parametrize("asked", [math.nan, math.inf, -math.inf])
+def test_nonsense_from_the_server_is_no_endless_wait(asked: float) -> None:
+    patient = attrs.evolve(SURE, deadline=1000.0)
+
+    for wait in (patient.retry_in(1, 0.0, asked), patient.throttled_for(1, 0.0, asked)):
+        assert wait is not None
+        assert 0 <= wait <= MOST_RETRY_AFTER
+
+
+def test_what_the_server_asks_for_is_within_the_deadline_too() -> None:
+    assert SURE.retry_in(1, 0.0, 200.0) is None
+
+
+@pytest.mark.parametrize("odd", [math.nan, -5.0, math.inf])
+def test_a_strange_jitter_makes_no_strange_wait(odd: float) -> None:
+    wait = RetryPolicy(jitter=lambda _: odd).retry_in(1, 0.0)
+
+    assert wait is None or wait >= 0
+
+
+def test_a_throttled_call_waits_at_least_half_of_its_step(dice: random.Random) -> None:
+    for _ in range(2000):
+        times = dice.randrange(1, 40)
+        wait = policy(dice).throttled_for(times, 0.0)
+        step = min(2.0 ** (times - 1), 30.0)
+
+        assert wait is not None
+        assert step / 2 <= wait <= step
+
+
+def test_a_throttled_call_goes_on_until_its_own_deadline_and_counts_no_attempts() -> None:
+    assert SURE.throttled_for(1000, 870.0) == 30.0
+    assert SURE.throttled_for(1000, 871.0) is None
+    assert SURE.throttled_for(1, 899.5) is None
+
+
+@quick
+@given(
+    st.builds(
+        RetryPolicy,
+        attempts=st.integers(1, 10**9),
+        first=positive,
+        factor=st.floats(1, 1e300),
+        longest=positive,
+        deadline=positive,
+        throttle_first=positive,
+        throttle_deadline=positive,
+    ),
+    st.integers(-5, 10**12),
+    st.floats(0, 1e7),
+    st.none() | st.floats(),
+)
+def test_any_policy_gives_a_wait_within_its_deadline_or_none(
+    retry: RetryPolicy, attempt: int, elapsed: float, asked: float | None
+) -> None:
+    for wait, deadline in (
+        (retry.retry_in(attempt, elapsed, asked), retry.deadline),
+        (retry.throttled_for(attempt, elapsed, asked), retry.throttle_deadline),
+    ):
+        assert wait is None or 0 <= wait <= max(retry.longest, MOST_RETRY_AFTER)
+        assert wait is None or elapsed + wait <= deadline
+
+
+@pytest.mark.parametrize(("first", "factor", "longest"), [(1e-300, 1e200, 1e300), (1e-9, 1e308, 1e308), (1.0, 1e10, 1e308)])
+def test_steps_too_large_for_a_number_are_the_longest(first: float, factor: float, longest: float) -> None:
+    steep = attrs.evolve(SURE, first=first, factor=factor, longest=longest, deadline=1.7e308, attempts=99)
+
+    assert steep.retry_in(90, 0.0) == longest
+
+
+# The budget.
+
+
+def test_a_budget_is_used_up_by_retries_and_filled_again_by_successes() -> None:
+    budget = RetryBudget(capacity=3.0, refill=0.5)
+
+    assert [budget.take() for _ in range(5)] == [True, True, True, False, False]
+    budget.give()
+    assert not budget.take()
+    budget.give()
+    assert budget.take()
+    assert not budget.take()
+
+
+def test_a_budget_never_holds_more_than_its_capacity() -> None:
+    budget = RetryBudget(capacity=2.0, refill=5.0)
+
+    budget.give()
+
+    assert budget.tokens == 2.0
+
+
+def test_a_refused_retry_costs_nothing() -> None:
+    budget = RetryBudget(capacity=1.0)
+    for _ in range(100):
+        budget.take()
+
+    assert budget.tokens == 0.0
+
+
+def test_an_outage_is_not_multiplied(dice: random.Random) -> None:
+    """With half of all calls failing, retries settle at the share that successes give back."""
+    budget = RetryBudget()
+    retries = sum(budget.take() if dice.random() < 0.5 else bool(budget.give()) for _ in range(10_000))
+
+    assert retries <= 50 + 0.2 * 10_000 * 0.55
+
+
+# Polls.
+
+
+def test_polls_come_less_often_the_longer_a_job_runs() -> None:
+    waits = [GrowingSchedule().next_poll(PollFacts(polls=n), 0.5) for n in range(8)]
+
+    assert waits == [2.0, 3.0, 4.5, 6.75, 10.0, 10.0, 10.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("progress", "elapsed", "wait"),
+    [
+        (50, 20.0, 16.0),  # 20 s left, of which 0.8
+        (10, 60.0, 20.0),  # minutes left: the longest
+        (99, 100.0, 2.0),  # about to end: the first
+        (90, 90.0, 8.0),
+    ],
+)
+def test_progress_tells_when_to_ask_next(progress: int, elapsed: float, wait: float) -> None:
+    facts = PollFacts(polls=50, elapsed=elapsed, progress=progress)
+
+    assert GrowingSchedule().next_poll(facts, 0.5) == pytest.approx(wait)
+
+
+@pytest.mark.parametrize("progress", [None, 0, 100, -1, 101])
+def test_progress_that_tells_nothing_is_not_used(progress: int | None) -> None:
+    facts = PollFacts(polls=0, elapsed=20.0, progress=progress)
+
+    assert GrowingSchedule().next_poll(facts, 0.5) == 2.0
+
+
+def test_progress_that_stands_still_is_not_believed() -> None:
+    moving = PollFacts(polls=0, elapsed=100.0, progress=50, stalled=25.0)
+    standing = attrs.evolve(moving, stalled=25.1)
+
+    assert GrowingSchedule().next_poll(moving, 0.5) == 20.0
+    assert GrowingSchedule().next_poll(standing, 0.5) == 2.0
+
+
+@quick
+@given(positive, positive, st.floats(1, 1e300), st.floats(0.01, 1), st.floats(0, 0.99), spreads, st.data())
+def test_no_facts_lead_out_of_the_bounds(
+    one: float, other: float, factor: float, eagerness: float, jitter: float, spread: float, data: st.DataObject
+) -> None:
+    first, longest = sorted((one, other))
+    schedule = GrowingSchedule(first=first, longest=longest, factor=factor, eagerness=eagerness, jitter=jitter)
+    facts = PollFacts(
+        polls=data.draw(st.integers()),
+        elapsed=data.draw(st.floats()),
+        progress=data.draw(st.none() | st.integers()),
+        stalled=data.draw(st.floats()),
+    )
+
+    wait = schedule.next_poll(facts, spread)
+
+    assert first * (1 - jitter) * (1 - 1e-9) <= wait <= longest * (1 + jitter) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("elapsed", [-1e9, -1.0, 0.0, 1e-9, 1e300, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("stalled", [-1e9, 0.0, 1e300, math.inf, math.nan])
+@pytest.mark.parametrize("progress", [None, -5, 0, 1, 99, 100, 10**30])
+@pytest.mark.parametrize("polls", [-1, 0, 10**30])
+def test_nonsense_is_survived(elapsed: float, stalled: float, progress: int | None, polls: int) -> None:
+    facts = PollFacts(polls=polls, elapsed=elapsed, progress=progress, stalled=stalled)
+
+    assert 1.8 <= GrowingSchedule().next_poll(facts, 0.0) <= GrowingSchedule().next_poll(facts, 0.999) <= 22.0
+
+
+@pytest.mark.parametrize(("first", "longest"), [(15.0, 20.0), (20.0, 20.0), (0.1, 0.15)])
+def test_no_wait_is_shorter_than_the_first_although_the_longest_is_near(first: float, longest: float) -> None:
+    schedule = GrowingSchedule(first=first, longest=longest, jitter=0.0)
+
+    assert all(first <= schedule.next_poll(PollFacts(polls=n), 0.5) <= longest for n in range(10))
+
+
+@pytest.mark.parametrize("schedule", [GrowingSchedule(), FixedSchedule(interval=2.0)])
+def test_jitter_is_narrow_and_in_the_middle_for_one_half(schedule: GrowingSchedule | FixedSchedule) -> None:
+    waits = [schedule.next_poll(PollFacts(), spread) for spread in (0.0, 0.25, 0.5, 0.75, 0.999999)]
+
+    assert waits == pytest.approx([1.8, 1.9, 2.0, 2.1, 2.2], rel=1e-5)
+
+
+def test_without_jitter_chance_does_not_matter() -> None:
+    assert len({GrowingSchedule(jitter=0.0).next_poll(PollFacts(), n / 10) for n in range(10)}) == 1
+
+
+@quick
+@given(positive, st.floats(0, 0.99), spreads)
+def test_a_fixed_schedule_stays_within_its_jitter(interval: float, jitter: float, spread: float) -> None:
+    wait = FixedSchedule(interval=interval, jitter=jitter).next_poll(PollFacts(polls=10**9), spread)
+
+    assert interval * (1 - jitter) <= wait <= interval * (1 + jitter)
+
+
+# Parameters.
+
+NO_NUMBER = (math.nan, math.inf, -math.inf, "1", None, [], True, pytest.param(10**400, id="huge"))
+RANGES: list[tuple[Callable[..., Any], str, tuple[Any, ...]]] = [
+    *((RetryPolicy, name, (0, -1.0)) for name in ("first", "longest", "deadline", "throttle_first", "throttle_deadline")),
+    (RetryPolicy, "attempts", (0, -1, 1.5, 2.0)),
+    (RetryPolicy, "factor", (0.99, 0, -2)),
+    (RetryBudget, "capacity", (0, -1)),
+    (RetryBudget, "refill", (0, -1)),
+    (GrowingSchedule, "first", (0, -1)),
+    (GrowingSchedule, "longest", (0, -1, 1.9)),
+    (GrowingSchedule, "factor", (0.5,)),
+    (GrowingSchedule, "eagerness", (0, -0.1, 1.01)),
+    (GrowingSchedule, "jitter", (-0.1, 1, 1.5)),
+    (FixedSchedule, "interval", (0, -1)),
+    (FixedSchedule, "jitter", (-0.1, 1.0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value"),
+    [(make, name, value) for make, name, wrong in RANGES for value in wrong],
+)
+def test_a_parameter_out_of_its_range_is_refused_by_name(make: Callable[..., Any], name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest, match=rf"^{name} must .* not {value}") as caught:
+        make(**{name: value})
+
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("value", NO_NUMBER)
+@pytest.mark.parametrize(("make", "name"), [(make, name) for make, name, _ in RANGES])
+def test_a_parameter_that_is_no_number_is_refused_by_name(make: Callable[..., Any], name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{name} must ") as caught:
+        make(**{name: value})
+
+    assert len(str(caught.value)) < 600
+
+
+def test_a_first_wait_above_the_longest_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="longest must not be shorter than first, which is 30 s, not 20"):
+        GrowingSchedule(first=30)
+
+
+def test_whole_numbers_will_do() -> None:
+    assert RetryPolicy(first=1, factor=1, longest=1).retry_in(1, 0) is not None
+    assert GrowingSchedule(first=1, factor=1, longest=1, eagerness=1, jitter=0).next_poll(PollFacts(), 0.5) == 1
+
+
+@pytest.mark.parametrize("value", [RetryPolicy(), GrowingSchedule(), FixedSchedule(), PollFacts(), RetryBudget()])
+def test_schedules_and_policies_can_be_pickled(value: object) -> None:
+    assert pickle.loads(pickle.dumps(value)) == value
+
+
+@pytest.mark.parametrize("value", [RetryPolicy(), GrowingSchedule(), FixedSchedule(), PollFacts()])
+def test_schedules_and_policies_do_not_change(value: Any) -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        setattr(value, attrs.fields(type(value))[0].name, 1)
+
+
+def test_a_job_of_ten_minutes_costs_few_polls() -> None:
+    """What the schedule is for: the server is asked seldom, and the end is seen soon."""
+    schedule, total, now, polls = GrowingSchedule(), 600.0, 0.0, 0
+    for polls in itertools.count(1):  # noqa: B007
+        progress = int(100 * now / total)
+        now += schedule.next_poll(PollFacts(polls=polls - 1, elapsed=now, progress=progress), 0.5)
+        if now >= total:
+            break
+
+    assert polls < 45
+    assert now - total < 20.0
