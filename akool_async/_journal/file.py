@@ -48,7 +48,8 @@ def translated(path: str | os.PathLike[str], error: Exception, doing: str) -> Jo
     words = getattr(error, "strerror", None) or str(error)
     if doing == "read":
         return JournalError(
-            f"The journal {path} could not be read: {words}.", advice="Check its permissions and its folder's."
+            f"The journal {path} could not be read: {words}.",
+            advice="Check its permissions and its folder's.",
         )
     return JournalUnwritable(f"The journal {path} could not be {doing}: {words}.")
 

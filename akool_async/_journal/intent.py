@@ -64,7 +64,9 @@ class Intend:
         for wanted in self._wanted:
             name = (wanted.key, wanted.target)
             if name in seen:
-                raise JournalRefused(f"Entry {named(*name)} is intended twice at once; each POST would be paid.")
+                raise JournalRefused(
+                    f"Entry {named(*name)} is intended twice at once; each POST would be paid."
+                )
             seen.add(name)
 
     def __call__(self, table: Table) -> None:

@@ -260,7 +260,7 @@ class Journal:
         while page:
             page = self._opened.reader.page(after, wanted)
             await checkpoint()
-            for after in page:  # noqa: B020 - the last one is where the next page begins
+            for after in page:
                 entry = self._opened.reader.by_id(after)
                 if entry is not None and (wanted is None or entry.state in wanted):
                     yield entry
@@ -277,7 +277,7 @@ class Journal:
         while page:
             page = self._opened.reader.expiring(until, after)
             await checkpoint()
-            for after in page:  # noqa: B020 - the last one is where the next page begins
+            for after in page:
                 entry = self._opened.reader.by_id(after[1])
                 if entry is not None and entry.state in _AT_RISK:
                     yield entry

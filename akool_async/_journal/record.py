@@ -1,4 +1,7 @@
-"""Changes of entries. Which state may follow which stands in the lifecycle's table, what else loses money here."""
+"""Changes of entries.
+
+Which state may follow which stands in the lifecycle's table; what else would lose money stands here.
+"""
 
 from __future__ import annotations
 

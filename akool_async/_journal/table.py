@@ -61,7 +61,7 @@ def _after(values: Values, before: Standing) -> Standing:
         return None if value is None else float(value)
 
     return Standing(
-        State(values["state"]) if "state" in values else before.state,
+        State(str(values["state"])) if "state" in values else before.state,
         number("credits_locked", before.locked),
         number("credits_used", before.used),
         number("credits_before", before.used_before) or 0.0,

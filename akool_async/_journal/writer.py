@@ -79,7 +79,7 @@ def _raise(ticket: Ticket) -> None:
     if ticket.error is not None:
         raise ticket.error
     if not ticket.done:
-        raise JournalUnwritable("The journal was torn down while this was being written; it may be written or not.")
+        raise JournalUnwritable("The journal was torn down before it could say whether this was written.")
 
 
 class _Group:
@@ -160,4 +160,3 @@ class Grouped:
         """Take nothing new, write what is there, then end."""
         self._closing = True
         self._wanted.set()
-
