@@ -1,5 +1,6 @@
 """An asyncio client and batch runner for the Akool video translation API."""
 
+from akool_async._batch import Batch, Statistics, open_batch
 from akool_async._client import AkoolClient
 from akool_async._core.errors import (
     AccountClosed,
@@ -15,6 +16,13 @@ from akool_async._core.errors import (
     InvalidRequest,
     JobFailed,
     JobGone,
+    JournalBroken,
+    JournalClosed,
+    JournalError,
+    JournalLocked,
+    JournalRefused,
+    JournalTooNew,
+    JournalUnwritable,
     MediaRefused,
     NetworkError,
     OutOfCredits,
@@ -27,6 +35,7 @@ from akool_async._core.errors import (
     VendorError,
     WaitTimeout,
 )
+from akool_async._core.lifecycle import State
 from akool_async._core.models import (
     AudioSplits,
     Job,
@@ -49,6 +58,7 @@ from akool_async._core.outcomes import (
 )
 from akool_async._core.requests import CaptionType, LipSyncRequest, Request, TranslationRequest
 from akool_async._core.schedule import FixedSchedule, GrowingSchedule, PollFacts, PollSchedule, RetryPolicy
+from akool_async._journal import Entry, Journal, open_journal
 
 __all__ = [
     "AccountClosed",
@@ -57,6 +67,7 @@ __all__ = [
     "AkoolError",
     "AudioSplits",
     "BadCredentials",
+    "Batch",
     "CallerError",
     "CaptionType",
     "CertificateRejected",
@@ -65,6 +76,7 @@ __all__ = [
     "ConnectionLost",
     "DownloadFailed",
     "DuplicateRefused",
+    "Entry",
     "Expired",
     "Failed",
     "FixedSchedule",
@@ -74,6 +86,14 @@ __all__ = [
     "Job",
     "JobFailed",
     "JobGone",
+    "Journal",
+    "JournalBroken",
+    "JournalClosed",
+    "JournalError",
+    "JournalLocked",
+    "JournalRefused",
+    "JournalTooNew",
+    "JournalUnwritable",
     "Language",
     "LipSyncRequest",
     "MediaRefused",
@@ -92,6 +112,8 @@ __all__ = [
     "Saved",
     "ServerTrouble",
     "Snapshot",
+    "State",
+    "Statistics",
     "Status",
     "Submission",
     "SubmissionInDoubt",
@@ -101,4 +123,6 @@ __all__ = [
     "VendorError",
     "Voice",
     "WaitTimeout",
+    "open_batch",
+    "open_journal",
 ]

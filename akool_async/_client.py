@@ -45,7 +45,7 @@ from akool_async._core.text import clean
 from akool_async._download import Downloads, is_safe_name, stem_of
 from akool_async._transport import Api, Call, Limits
 from akool_async._transport.routes import TransportName, built, injected
-from akool_async._waiting import Waiting, Watch
+from akool_async._waiting import Listener, Waiting, Watch
 
 if TYPE_CHECKING:
     import httpx
@@ -244,11 +244,15 @@ class AkoolClient:
             SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
             AkoolError: it was refused as a whole or never sent: nothing was charged.
         """
+        return await self._submit(request, patient=True)
+
+    async def _submit(self, request: Request, *, patient: bool) -> Submission:
         call = Call(
             method="POST",
             path=wire.create_path(request),
             payload=wire.create_payload(request),
             paid=True,
+            patient=patient,
             orphaned=_log_orphan(request),
         )
         try:
@@ -418,6 +422,24 @@ class AkoolClient:
             ended_at=self._clock.now(),
             credits=job.credits_locked if snapshot.credits_used is None else snapshot.credits_used,
         )
+
+    # For the batch, which keeps its own order of steps.
+
+    async def _ready(self) -> None:
+        """Wait until a paid POST may go out; see `Api.ready`."""
+        await self._opened.api.ready()
+
+    async def _submit_now(self, request: Request) -> Submission:
+        """Submit without waiting or trying again; what `submit` would wait for is raised at once."""
+        return await self._submit(request, patient=False)
+
+    def _follow(
+        self, job_id: str, listener: Listener, *, schedule: PollSchedule | None, age: float | None
+    ) -> Callable[[], None]:
+        """Tell `listener` of every poll of a job; give what ends that."""
+        waiting = self._opened.waiting
+        watch = waiting.add(job_id, schedule or self._schedule, listener, age=age)
+        return lambda: waiting.leave(watch, listener)
 
     def hint(self, job_id: str) -> bool:
         """Ask about a job soon, because something may have happened to it.

@@ -25,6 +25,7 @@ class _Ended:
         submitted_at: when the POST went out, aware.
         ended_at: when this outcome was known, aware.
         credits: credits used, or locked as far as known; None when unknown.
+        resumed: whether an earlier run had come to this end already.
     """
 
     key: str
@@ -35,6 +36,7 @@ class _Ended:
     submitted_at: datetime | None = None
     ended_at: datetime | None = None
     credits: float | None = None
+    resumed: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -64,9 +66,12 @@ class Completed(_Ended):
 
     Attributes:
         snapshot: the answer that said so, with the result's URLs.
+        saved: the files that were brought home; None where none were wanted, or where they could not be
+            had: then `reason` says why, and the next run tries again.
     """
 
     snapshot: Snapshot
+    saved: Saved | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 LONGEST = 300
 """Characters of a remote text that are shown."""
 
-_MOST_READ = 65_536
+_MOST_READ = 16_384
 _HIDDEN = "[redacted]"
 _SHORTEST_SECRET = 4
 
@@ -26,8 +26,9 @@ def clean(remote: object, *, secrets: Iterable[str] = ()) -> str:
     characters is cut.
     """
     text = "" if remote is None else str(remote)[:_MOST_READ]
-    printable = "".join(" " if char.isspace() else char for char in text if _shows(char))
-    folded = hide(" ".join(printable.split()), secrets)
+    if not text.isprintable():
+        text = "".join(" " if char.isspace() else char for char in text if _shows(char))
+    folded = hide(" ".join(text.split()), secrets)
     return folded if len(folded) <= LONGEST else folded[: LONGEST - 1] + "…"
 
 

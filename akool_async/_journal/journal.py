@@ -17,7 +17,7 @@ from typing import Final, Self
 import anyio
 import attrs
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
 from akool_async._core.errors import InvalidRequest, JournalClosed
@@ -34,6 +34,7 @@ from akool_async._journal.record import Record
 from akool_async._journal.resolve import Resolve
 from akool_async._journal.store import Store
 from akool_async._journal.tally import Tally
+from akool_async._journal.walk import Walk
 from akool_async._journal.writer import Grouped, Inline, Writer
 
 IN_MEMORY: Final = ":memory:"
@@ -183,7 +184,7 @@ class Journal:
         """
         writer = self._open_writer
         step = Intend(requests, token, self._now())
-        await anyio.lowlevel.checkpoint_if_cancelled()
+        await checkpoint_if_cancelled()
         await writer.write(step, step.undo)
 
     async def record(self, *changes: Change) -> None:
@@ -246,26 +247,24 @@ class Journal:
         """Give all entries of the POST with this webhook token, at once, those without a job first."""
         return tuple(self._opened.reader.by_token(token))
 
-    async def entries(self, *, states: Iterable[State] | None = None) -> AsyncIterator[Entry]:
+    def entries(self, *, states: Iterable[State] | None = None) -> AsyncIterator[Entry]:
         """Give entries in the order in which they were entered, each once, as it is when it is given.
 
-        The journal may be written meanwhile, also by the loop's own body. What enters one of the
-        states behind the reader is not seen any more.
+        The journal may be written meanwhile, also by the loop's own body, and the loop may be left at any
+        time. What enters one of the states behind the reader is not seen any more.
 
         Args:
             states: only entries in these; None gives all.
         """
         wanted = None if states is None else frozenset(states)
-        after, page = 0, [0]
-        while page:
-            page = self._opened.reader.page(after, wanted)
-            await checkpoint()
-            for after in page:
-                entry = self._opened.reader.by_id(after)
-                if entry is not None and (wanted is None or entry.state in wanted):
-                    yield entry
 
-    async def expiring(self, within: timedelta, now: datetime | None = None) -> AsyncIterator[Entry]:
+        def read(number: int) -> Entry | None:
+            entry = self._opened.reader.by_id(number)
+            return entry if entry is not None and (wanted is None or entry.state in wanted) else None
+
+        return Walk(0, lambda after: self._opened.reader.page(after, wanted), read)
+
+    def expiring(self, within: timedelta, now: datetime | None = None) -> AsyncIterator[Entry]:
         """Give entries whose result is still at the vendor and dies soon, the soonest first.
 
         Args:
@@ -273,19 +272,21 @@ class Journal:
             now: counted from here, aware; default is the journal's clock.
         """
         until = codec.write_moment((now or self._now()) + within) or ""
-        after, page = ("", 0), [("", 0)]
-        while page:
-            page = self._opened.reader.expiring(until, after)
-            await checkpoint()
-            for after in page:
-                entry = self._opened.reader.by_id(after[1])
-                if entry is not None and entry.state in _AT_RISK:
-                    yield entry
 
-    async def export(self) -> AsyncIterator[str]:
+        def read(place: tuple[str, int]) -> Entry | None:
+            entry = self._opened.reader.by_id(place[1])
+            return entry if entry is not None and entry.state in _AT_RISK else None
+
+        return Walk(("", 0), lambda after: self._opened.reader.expiring(until, after), read)
+
+    def export(self) -> AsyncIterator[str]:
         """Give every entry as one line of JSON, without tokens and without queries of webhook URLs."""
-        async for entry in self.entries():
-            yield exported.line(entry)
+
+        def read(number: int) -> str | None:
+            entry = self._opened.reader.by_id(number)
+            return None if entry is None else exported.line(entry)
+
+        return Walk(0, lambda after: self._opened.reader.page(after, None), read)
 
     def counts(self) -> Mapping[State, int]:
         """Count the entries in each state, zeros included, at once.

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
@@ -18,9 +17,6 @@ from akool_async._core.text import clean
 from akool_async._journal import codec
 from akool_async._journal.entry import Entry
 from akool_async._journal.tally import Move, Standing, Tally
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PAGE: Final = 256
 """Numbers of entries that are read at once; the entries themselves are read one by one."""
@@ -32,7 +28,7 @@ _BY_ID: Final = f"{_ALL} WHERE id = ?"
 _BY_JOB: Final = f"{_ALL} WHERE job_id = ? AND job_id <> '' ORDER BY id DESC LIMIT 1"
 _BY_TOKEN: Final = f"{_ALL} WHERE token = ? AND token <> '' ORDER BY job_id <> '', id"
 _EXPIRING: Final = """
-    SELECT expires_at, id FROM entry
+    SELECT expires_at, id FROM entry INDEXED BY entry_expiry
     WHERE state IN ('submitted', 'completed') AND expires_at <= ? AND (expires_at, id) > (?, ?)
     ORDER BY expires_at, id LIMIT ?
 """
@@ -71,16 +67,11 @@ class Reader:
         self._connection = connection
         self._name = name
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _rows(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
         try:
-            yield
+            return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise JournalBroken(f"The journal {self._name} can't be read: {error}.") from error
-
-    def _rows(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
-        with self._guarded():
-            return self._connection.execute(statement, values).fetchall()
 
     def _entries(self, statement: str, *values: str | int) -> list[Entry]:
         return [self._entry(row) for row in self._rows(statement, *values)]

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import attrs
 
@@ -21,6 +23,10 @@ from akool_async._journal.reader import Reader
 from akool_async._journal.step import Step
 from akool_async._journal.table import Table
 from akool_async._journal.tally import Move, Tally
+
+BREATH: Final = 8
+"""Steps after which the writer's thread gives way: one that calls SQLite again and again keeps the
+interpreter's lock for milliseconds, and the loop stands still meanwhile."""
 
 
 @attrs.define(eq=False)
@@ -140,8 +146,10 @@ class Store:
             try:
                 table = self.table
                 table.connection.execute("BEGIN IMMEDIATE")
-                for ticket in tickets:
+                for number, ticket in enumerate(tickets):
                     _do(ticket, table)
+                    if number % BREATH == BREATH - 1:
+                        time.sleep(0)
                 table.connection.execute("COMMIT")
             except Exception as error:  # noqa: BLE001 - handed to every caller
                 self._fail(tickets, error)

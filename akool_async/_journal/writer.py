@@ -19,6 +19,9 @@ from akool_async._journal.store import Store, Ticket
 from akool_async._journal.table import Table
 from akool_async._journal.tally import Tally
 
+WOKEN_AT_ONCE: Final = 16
+"""Callers that are woken in one turn of the loop, so that a large group does not hold up everyone else."""
+
 
 class Writer(Protocol):
     """Takes steps to the store."""
@@ -83,11 +86,29 @@ def _raise(ticket: Ticket) -> None:
 
 
 class _Group:
-    """Steps that are committed together."""
+    """Steps that are committed together, and who waits for them."""
 
     def __init__(self) -> None:
         self.tickets: list[Ticket] = []
-        self.settled = anyio.Event()
+        self._settled: list[anyio.Event] = []
+
+    def add(self, ticket: Ticket) -> anyio.Event:
+        """Put in a step; give what tells its caller that it is settled."""
+        if len(self.tickets) >= WOKEN_AT_ONCE * len(self._settled):
+            self._settled.append(anyio.Event())
+        self.tickets.append(ticket)
+        return self._settled[-1]
+
+    async def wake(self) -> None:
+        """Wake the callers, a few per turn of the loop."""
+        for event in self._settled:
+            event.set()
+            await checkpoint()
+
+    def wake_all(self) -> None:
+        """Wake the callers that are not awake yet."""
+        for event in self._settled:
+            event.set()
 
 
 class Grouped:
@@ -110,18 +131,18 @@ class Grouped:
         if self._closing:
             raise JournalClosed("The journal is being closed.")
         group, ticket = self._group, Ticket(step)
-        self._hand_in(ticket)
+        settled = self._hand_in(ticket)
         try:
-            await group.settled.wait()
+            await settled.wait()
         except BaseException:
             if undo is not None:
                 self._take_back(group, ticket, undo)
             raise
         _raise(ticket)
 
-    def _hand_in(self, ticket: Ticket) -> None:
-        self._group.tickets.append(ticket)
+    def _hand_in(self, ticket: Ticket) -> anyio.Event:
         self._wanted.set()
+        return self._group.add(ticket)
 
     def _take_back(self, group: _Group, ticket: Ticket, undo: Undo) -> None:
         """Withdraw what is not being written yet; what is, is undone by the next group."""
@@ -145,16 +166,17 @@ class Grouped:
         finally:
             self._closing = True
             self.ended.set()
-            self._group.settled.set()
+            self._group.wake_all()
 
     async def _commit(self) -> None:
         group, self._group = self._group, _Group()
         try:
             await run_sync(self._store.commit, group.tickets, limiter=self._limiter)
-        finally:
             for ticket in group.tickets:
                 self._tally.take(ticket.moves)
-            group.settled.set()
+            await group.wake()
+        finally:
+            group.wake_all()
 
     def close(self) -> None:
         """Take nothing new, write what is there, then end."""

@@ -66,6 +66,8 @@ class Call:
         query: names and values.
         payload: the JSON body.
         paid: whether it makes a job that costs money.
+        patient: whether it waits when the vendor says "too often" and tries again when no connection
+            could be made; if not, the caller is told at once.
         orphaned: of a paid call: gets the envelope or the error if the caller was cancelled meanwhile.
     """
 
@@ -74,6 +76,7 @@ class Call:
     query: Mapping[str, str | int] = MappingProxyType({})
     payload: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
     paid: bool = False
+    patient: bool = True
     orphaned: Callable[[Envelope | Exception], None] | None = None
 
 
@@ -155,10 +158,20 @@ class Api:
         """
         return await self._perform(call, self._identity)
 
+    async def ready(self) -> None:
+        """Wait until a call can go out: the gate is open, and there is a token.
+
+        Raises:
+            AkoolError: no token could be had.
+        """
+        await self._gate.passed()
+        await self._identity.lease()
+
     async def _perform(self, call: Call, identity: Identity | None) -> Envelope:
         tries = _Tries(self._clock.monotonic())
         while True:
-            await self._gate.passed()
+            if call.patient:
+                await self._gate.passed()
             lease = _NOBODY if identity is None else await identity.lease()
             sent = self._clock.monotonic()
             try:
@@ -184,14 +197,12 @@ class Api:
         """Return when the call should be sent again; raise when it should not."""
         elapsed = self._clock.monotonic() - tries.began
         match self._action(call, failed):
-            case Action.WAIT if self._gate.throttled(
-                sent=sent, elapsed=elapsed, retry_after=failed.retry_after
-            ):
+            case Action.WAIT if self._throttled(call, failed, sent, elapsed):
                 return
             case Action.RENEW if identity is not None and not tries.renewed and await identity.refused(lease):
                 tries.renewed = True
                 return
-            case Action.REPEAT:
+            case Action.REPEAT if call.patient:
                 wait = self._retry.retry_in(tries.attempts, elapsed, failed.retry_after)
                 if wait is not None and self._budget.take():
                     tries.attempts += 1
@@ -200,6 +211,11 @@ class Api:
             case Action.DOUBT:
                 raise _doubt(failed) from failed.error
         raise failed.error from failed.__cause__
+
+    def _throttled(self, call: Call, failed: CallFailed, sent: float, elapsed: float) -> bool:
+        """Close the gate for all calls; give whether this one waits for it to open."""
+        waits = self._gate.throttled(sent=sent, elapsed=elapsed, retry_after=failed.retry_after)
+        return waits and call.patient
 
     def _action(self, call: Call, failed: CallFailed) -> Action:
         if not call.paid:

@@ -10,7 +10,5 @@ def main() -> None:
     try:
         from akool_async.cli.app import run
     except ModuleNotFoundError as error:
-        sys.exit(
-            f"akool-async: {error.name} is missing. Install it with: pip install 'akool-async[cli]'"
-        )
+        sys.exit(f"akool-async: {error.name} is missing. Install it with: pip install 'akool-async[cli]'")
     sys.exit(run())

@@ -43,7 +43,13 @@ def test_the_demo_fails_loudly_when_results_can_not_be_written(tmp_path: Path, c
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nonsense"], ["demo", "--minutes", "0"], ["demo", "--what"], ["sandbox", "--port", "70000"], ["sandbox", "--seed", "x"]],
+    [
+        ["nonsense"],
+        ["demo", "--minutes", "0"],
+        ["demo", "--what"],
+        ["sandbox", "--port", "70000"],
+        ["sandbox", "--seed", "x"],
+    ],
 )
 def test_wrong_usage_is_told_on_stderr_and_exits_with_2(arguments: list[str], capsys) -> None:
     assert app.run(arguments) == 2
@@ -60,7 +66,8 @@ def test_help_names_the_commands(capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raised", "code"), [(KeyboardInterrupt(), 130), (BadCredentials("No."), 3), (ConnectFailed("No [route]."), 1)]
+    ("raised", "code"),
+    [(KeyboardInterrupt(), 130), (BadCredentials("No."), 3), (ConnectFailed("No [route]."), 1)],
 )
 def test_errors_become_exit_codes(raised: BaseException, code: int, monkeypatch, capsys) -> None:
     def fails(*_: object, **__: object) -> int:
@@ -76,7 +83,9 @@ def test_errors_become_exit_codes(raised: BaseException, code: int, monkeypatch,
 def _served(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [sys.executable, "-m", "akool_async", "sandbox", "--port", "0", *options]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as server:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as server:
         assert server.stdout is not None
         for line in server.stdout:
             found = re.search(r"http://127\.0\.0\.1:\d+", line)
@@ -105,7 +114,9 @@ def test_the_sandbox_serves_other_processes_until_interrupted() -> None:
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     """Without cyclopts the command says what to install, and shows no traceback."""
     (tmp_path / "cyclopts.py").write_text("raise ModuleNotFoundError('gone', name='cyclopts')")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    }
     command = [sys.executable, "-m", "akool_async"]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 

@@ -61,7 +61,9 @@ def test_white_space_around_a_variable_is_taken_away() -> None:
     assert chosen({ID_VARIABLE: " i\n", SECRET_VARIABLE: "\ts "}) == ClientPair("i", "s")
 
 
-@pytest.mark.parametrize("environment", [{}, dict.fromkeys(ENVIRONMENT, ""), dict.fromkeys(ENVIRONMENT, "  ")])
+@pytest.mark.parametrize(
+    "environment", [{}, dict.fromkeys(ENVIRONMENT, ""), dict.fromkeys(ENVIRONMENT, "  ")]
+)
 def test_without_any_credentials_it_is_said_where_they_can_come_from(environment: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest, match="No credentials") as caught:
         chosen(environment)
@@ -71,7 +73,13 @@ def test_without_any_credentials_it_is_said_where_they_can_come_from(environment
 
 
 @pytest.mark.parametrize(
-    "given", [{"client_id": "i"}, {"client_secret": SECRET}, {"client_id": "i", "client_secret": SECRET}, {"client_id": ""}]
+    "given",
+    [
+        {"client_id": "i"},
+        {"client_secret": SECRET},
+        {"client_id": "i", "client_secret": SECRET},
+        {"client_id": ""},
+    ],
 )
 def test_two_kinds_of_credentials_at_once_are_refused(given: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest, match="not both"):
@@ -98,7 +106,10 @@ def test_half_a_pair_is_refused_and_never_filled_up_from_the_environment(
 
 @pytest.mark.parametrize(
     ("environment", "missing"),
-    [({ID_VARIABLE: "i"}, "client_secret is missing"), ({SECRET_VARIABLE: SECRET, ID_VARIABLE: " "}, "client_id is")],
+    [
+        ({ID_VARIABLE: "i"}, "client_secret is missing"),
+        ({SECRET_VARIABLE: SECRET, ID_VARIABLE: " "}, "client_id is"),
+    ],
 )
 def test_half_a_pair_in_the_environment_is_refused(environment: dict[str, str], missing: str) -> None:
     with pytest.raises(InvalidRequest, match=missing):
@@ -120,7 +131,19 @@ MAKERS: dict[str, Callable[[Any], Credentials]] = {
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize(
     "value",
-    ["", None, 7, b"canary-bytes", "canary\n", "canary\r\nx-evil: 1", "canary\x00", "canäry", " canary", "canary ", ["canary"]],
+    [
+        "",
+        None,
+        7,
+        b"canary-bytes",
+        "canary\n",
+        "canary\r\nx-evil: 1",
+        "canary\x00",
+        "canäry",
+        " canary",
+        "canary ",
+        ["canary"],
+    ],
 )
 def test_what_can_not_be_a_header_is_refused_and_not_shown(name: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -140,8 +163,12 @@ CANARIES = (ApiKey(KEY), ClientPair("id-1", SECRET))
 
 
 @pytest.mark.parametrize("credentials", CANARIES)
-@pytest.mark.parametrize("show", [repr, str, format, "{0!s} {0!r} {0}".format, lambda c: f"{[c]} {({'a': c})}"])
-def test_no_text_of_credentials_shows_the_secret(credentials: Credentials, show: Callable[[object], str]) -> None:
+@pytest.mark.parametrize(
+    "show", [repr, str, format, "{0!s} {0!r} {0}".format, lambda c: f"{[c]} { ({'a': c}) }"]
+)
+def test_no_text_of_credentials_shows_the_secret(
+    credentials: Credentials, show: Callable[[object], str]
+) -> None:
     assert "canary" not in show(credentials)
     assert type(credentials).__name__ in show(credentials)
 
@@ -168,13 +195,11 @@ def test_credentials_can_not_be_pickled(credentials: Credentials, protocol: int)
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
 @pytest.mark.parametrize("credentials", CANARIES)
-def test_credentials_can_be_copied_or_say_why_not(credentials: Credentials, copied: Callable[[Any], Any]) -> None:
-    try:
-        again = copied(credentials)
-    except TypeError as error:
-        assert "Build it again" in str(error)
-    else:
-        assert again == credentials
+def test_credentials_refuse_to_be_copied_and_say_what_to_do(
+    credentials: Credentials, copied: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(TypeError, match="Build it again"):
+        copied(credentials)
 
 
 @pytest.mark.parametrize("credentials", CANARIES)

@@ -48,7 +48,9 @@ def test_every_failure_has_a_row() -> None:
 
 
 def test_create_is_repeated_only_where_nothing_can_have_been_made() -> None:
-    again = {failure for failure, (_, paid) in POLICY.items() if paid in (Action.REPEAT, Action.WAIT, Action.RENEW)}
+    again = {
+        failure for failure, (_, paid) in POLICY.items() if paid in (Action.REPEAT, Action.WAIT, Action.RENEW)
+    }
 
     assert again == {Failure.UNREACHABLE, Failure.THROTTLED, Failure.UNAUTHORIZED}
 
@@ -100,7 +102,9 @@ SERVER = (1017, 1110, 1112)
 ROWS = [(code, failure, error) for error, (failure, codes) in CODES.items() for code in codes]
 
 
-@pytest.mark.parametrize(("code", "failure", "error"), [*ROWS, *((c, Failure.REFUSED, ServerTrouble) for c in SERVER)])
+@pytest.mark.parametrize(
+    ("code", "failure", "error"), [*ROWS, *((c, Failure.REFUSED, ServerTrouble) for c in SERVER)]
+)
 def test_each_documented_code_is_its_failure_and_its_error(
     code: int, failure: Failure, error: type[AkoolError]
 ) -> None:

@@ -102,7 +102,9 @@ def test_a_plain_url_keeps_what_names_the_video(url: str, plain: str) -> None:
     assert plain_url(url) == plain
 
 
-@pytest.mark.parametrize("other", ["http://media.test/talk.mp4", "https://media.test/talk2.mp4", "https://m.test/talk.mp4"])
+@pytest.mark.parametrize(
+    "other", ["http://media.test/talk.mp4", "https://media.test/talk2.mp4", "https://m.test/talk.mp4"]
+)
 def test_another_place_is_another_video(other: str) -> None:
     assert of(url=other) != of()
 

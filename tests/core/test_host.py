@@ -61,7 +61,7 @@ def test_a_host_is_an_origin(host: str, origin: str) -> None:
         "https://%6fpenapi.akool.com",
         "https://openapi..akool.com",
         "https://.akool.com",
-        "https://openapi.аkool.com",  # a Cyrillic letter  # noqa: RUF003
+        "https://openapi.аkool.com",  # a Cyrillic letter
         "https://例え.test",
         "https://openapi。akool.com",
         "https://openapi.akool.com\u200b",
@@ -136,7 +136,9 @@ def test_plain_http_to_another_machine_is_refused(host: str) -> None:
     assert "Use https" in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["http://１２７.0.0.1", "http://127。0。0。1", "http://ⓛocalhost", "http://localhoﬆ"])
+@pytest.mark.parametrize(
+    "host", ["http://１２７.0.0.1", "http://127。0。0。1", "http://ⓛocalhost", "http://localhoﬆ"]
+)
 def test_letters_that_only_look_like_this_machine_are_refused(host: str) -> None:
     with pytest.raises(InvalidRequest):
         origin_of(host)
@@ -149,7 +151,18 @@ def test_this_machine_is_known(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["", "localhost.test", "localhostx", "2130706433", "0x7f.1", "127.1", "0.0.0.0", "::", "8.8.8.8", "127.0.0.1.nip.io"],
+    [
+        "",
+        "localhost.test",
+        "localhostx",
+        "2130706433",
+        "0x7f.1",
+        "127.1",
+        "0.0.0.0",
+        "::",
+        "8.8.8.8",
+        "127.0.0.1.nip.io",
+    ],
 )
 def test_other_machines_are_not_this_one(host: str) -> None:
     assert not is_loopback(host)

@@ -71,7 +71,8 @@ def test_the_raw_answer_is_reachable_and_not_a_part_of_the_value(make: Any) -> N
 
 
 @pytest.mark.parametrize(
-    "value", [Job(id="j"), Snapshot(job_id="j"), Language(code="ja"), Voice(voice_id="v"), VoicePage(), Submission()]
+    "value",
+    [Job(id="j"), Snapshot(job_id="j"), Language(code="ja"), Voice(voice_id="v"), VoicePage(), Submission()],
 )
 def test_no_value_changes(value: Any) -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):

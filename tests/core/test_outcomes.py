@@ -78,4 +78,8 @@ def test_saved_files_are_listed_with_the_video_first() -> None:
 
     assert Saved(video=video).files == (video,)
     assert Saved(video=video, translated_srt=japanese).files == (video, japanese)
-    assert Saved(video=video, translated_srt=japanese, original_srt=english).files == (video, english, japanese)
+    assert Saved(video=video, translated_srt=japanese, original_srt=english).files == (
+        video,
+        english,
+        japanese,
+    )

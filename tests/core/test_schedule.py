@@ -24,7 +24,7 @@ from akool_async._core.schedule import (
     RetryPolicy,
 )
 
-quick = settings(max_examples=100, deadline=None, database=None)
+quick = settings(max_examples=50, deadline=None, database=None)
 positive = st.floats(1e-3, 1e6)
 spreads = st.floats(0, 1, exclude_max=True)
 SURE = RetryPolicy(jitter=lambda wait: wait)
@@ -34,7 +34,7 @@ SURE = RetryPolicy(jitter=lambda wait: wait)
 @pytest.fixture
 def dice() -> random.Random:
     seed = random.SystemRandom().randrange(2**32)
-    print("seed", seed)  # noqa: T201 - shown when the test fails
+    print("seed", seed)
     return random.Random(seed)
 
 
@@ -61,11 +61,10 @@ def test_every_wait_is_between_nothing_and_its_step(dice: random.Random) -> None
 
 
 def test_the_jitter_of_the_package_is_full() -> None:
-    waits = [RetryPolicy(attempts=9).retry_in(5, 0.0) for _ in range(400)]
+    waits = [RetryPolicy(attempts=9).retry_in(5, 0.0) or 0.0 for _ in range(400)]
 
-    assert all(wait is not None and 0 <= wait <= 8.0 for wait in waits)
-    assert min(waits) < 1.0  # type: ignore[type-var, operator] - missed once in 1e23 runs
-    assert max(waits) > 7.0  # type: ignore[type-var, operator]
+    assert all(0 <= wait <= 8.0 for wait in waits)
+    assert min(waits) < 1.0 < 7.0 < max(waits)  # missed once in 1e23 runs
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 5])
@@ -83,7 +82,16 @@ def test_a_wait_that_ends_after_the_deadline_is_not_begun() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "wait"),
-    [(None, 0.5), (0.0, 0.5), (-5.0, 0.5), (7.0, 7.0), (299.0, 299.0), (300.0, 300.0), (301.0, 300.0), (1e9, 300.0)],
+    [
+        (None, 0.5),
+        (0.0, 0.5),
+        (-5.0, 0.5),
+        (7.0, 7.0),
+        (299.0, 299.0),
+        (300.0, 300.0),
+        (301.0, 300.0),
+        (1e9, 300.0),
+    ],
 )
 def test_the_server_may_ask_for_longer_waits_but_not_for_ever(asked: float | None, wait: float) -> None:
     patient = attrs.evolve(SURE, deadline=1000.0)
@@ -155,7 +163,9 @@ def test_any_policy_gives_a_wait_within_its_deadline_or_none(
         assert wait is None or elapsed + wait <= deadline
 
 
-@pytest.mark.parametrize(("first", "factor", "longest"), [(1e-300, 1e200, 1e300), (1e-9, 1e308, 1e308), (1.0, 1e10, 1e308)])
+@pytest.mark.parametrize(
+    ("first", "factor", "longest"), [(1e-300, 1e200, 1e300), (1e-9, 1e308, 1e308), (1.0, 1e10, 1e308)]
+)
 def test_steps_too_large_for_a_number_are_the_longest(first: float, factor: float, longest: float) -> None:
     steep = attrs.evolve(SURE, first=first, factor=factor, longest=longest, deadline=1.7e308, attempts=99)
 
@@ -242,10 +252,18 @@ def test_progress_that_stands_still_is_not_believed() -> None:
 @quick
 @given(positive, positive, st.floats(1, 1e300), st.floats(0.01, 1), st.floats(0, 0.99), spreads, st.data())
 def test_no_facts_lead_out_of_the_bounds(
-    one: float, other: float, factor: float, eagerness: float, jitter: float, spread: float, data: st.DataObject
+    one: float,
+    other: float,
+    factor: float,
+    eagerness: float,
+    jitter: float,
+    spread: float,
+    data: st.DataObject,
 ) -> None:
     first, longest = sorted((one, other))
-    schedule = GrowingSchedule(first=first, longest=longest, factor=factor, eagerness=eagerness, jitter=jitter)
+    schedule = GrowingSchedule(
+        first=first, longest=longest, factor=factor, eagerness=eagerness, jitter=jitter
+    )
     facts = PollFacts(
         polls=data.draw(st.integers()),
         elapsed=data.draw(st.floats()),
@@ -264,7 +282,12 @@ def test_nonsense_is_survived() -> None:
     for elapsed, stalled, progress, polls in itertools.product(moments, moments, percents, (-1, 0, 10**30)):
         facts = PollFacts(polls=polls, elapsed=elapsed, progress=progress, stalled=stalled)
 
-        assert 1.8 <= GrowingSchedule().next_poll(facts, 0.0) <= GrowingSchedule().next_poll(facts, 0.999) <= 22.0
+        assert (
+            1.8
+            <= GrowingSchedule().next_poll(facts, 0.0)
+            <= GrowingSchedule().next_poll(facts, 0.999)
+            <= 22.0
+        )
 
 
 @pytest.mark.parametrize(("first", "longest"), [(15.0, 20.0), (20.0, 20.0), (0.1, 0.15)])
@@ -295,9 +318,10 @@ def test_a_fixed_schedule_stays_within_its_jitter(interval: float, jitter: float
 
 # Parameters.
 
-NO_NUMBER = (math.nan, math.inf, -math.inf, "1", None, [], True, pytest.param(10**400, id="huge"))
+NO_NUMBER = (math.nan, math.inf, -math.inf, "1", None, [], True, 10**400)
 RANGES: list[tuple[Callable[..., Any], str, tuple[Any, ...]]] = [
-    *((RetryPolicy, name, (0, -1.0)) for name in ("first", "longest", "deadline", "throttle_first", "throttle_deadline")),
+    *((RetryPolicy, name, (0, -1.0)) for name in ("first", "longest", "deadline")),
+    *((RetryPolicy, name, (0, -1.0)) for name in ("throttle_first", "throttle_deadline")),
     (RetryPolicy, "attempts", (0, -1, 1.5, 2.0)),
     (RetryPolicy, "factor", (0.99, 0, -2)),
     (RetryBudget, "capacity", (0, -1)),
@@ -316,20 +340,22 @@ RANGES: list[tuple[Callable[..., Any], str, tuple[Any, ...]]] = [
     ("make", "name", "value"),
     [(make, name, value) for make, name, wrong in RANGES for value in wrong],
 )
-def test_a_parameter_out_of_its_range_is_refused_by_name(make: Callable[..., Any], name: str, value: Any) -> None:
+def test_a_parameter_out_of_its_range_is_refused_by_name(
+    make: Callable[..., Any], name: str, value: Any
+) -> None:
     with pytest.raises(InvalidRequest, match=rf"^{name} must .* not {value}") as caught:
         make(**{name: value})
 
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("value", NO_NUMBER)
 @pytest.mark.parametrize(("make", "name"), [(make, name) for make, name, _ in RANGES])
-def test_a_parameter_that_is_no_number_is_refused_by_name(make: Callable[..., Any], name: str, value: Any) -> None:
-    with pytest.raises(InvalidRequest, match=f"^{name} must ") as caught:
-        make(**{name: value})
+def test_a_parameter_that_is_no_number_is_refused_by_name(make: Callable[..., Any], name: str) -> None:
+    for value in NO_NUMBER:
+        with pytest.raises(InvalidRequest, match=f"^{name} must ") as caught:
+            make(**{name: value})
 
-    assert len(str(caught.value)) < 600
+        assert len(str(caught.value)) < 600
 
 
 def test_a_first_wait_above_the_longest_is_refused() -> None:
@@ -339,10 +365,14 @@ def test_a_first_wait_above_the_longest_is_refused() -> None:
 
 def test_whole_numbers_will_do() -> None:
     assert RetryPolicy(first=1, factor=1, longest=1).retry_in(1, 0) is not None
-    assert GrowingSchedule(first=1, factor=1, longest=1, eagerness=1, jitter=0).next_poll(PollFacts(), 0.5) == 1
+    assert (
+        GrowingSchedule(first=1, factor=1, longest=1, eagerness=1, jitter=0).next_poll(PollFacts(), 0.5) == 1
+    )
 
 
-@pytest.mark.parametrize("value", [RetryPolicy(), GrowingSchedule(), FixedSchedule(), PollFacts(), RetryBudget()])
+@pytest.mark.parametrize(
+    "value", [RetryPolicy(), GrowingSchedule(), FixedSchedule(), PollFacts(), RetryBudget()]
+)
 def test_schedules_and_policies_can_be_pickled(value: object) -> None:
     assert pickle.loads(pickle.dumps(value)) == value
 
@@ -356,7 +386,7 @@ def test_schedules_and_policies_do_not_change(value: Any) -> None:
 def test_a_job_of_ten_minutes_costs_few_polls() -> None:
     """What the schedule is for: the server is asked seldom, and the end is seen soon."""
     schedule, total, now, polls = GrowingSchedule(), 600.0, 0.0, 0
-    for polls in itertools.count(1):  # noqa: B007
+    for polls in itertools.count(1):
         progress = int(100 * now / total)
         now += schedule.next_poll(PollFacts(polls=polls - 1, elapsed=now, progress=progress), 0.5)
         if now >= total:

@@ -74,7 +74,11 @@ def test_a_secret_is_hidden_although_it_is_split(between: str) -> None:
 
 
 @quick
-@given(st.text(max_size=30), st.text(max_size=30), st.lists(st.characters(categories=["C", "Z"]), min_size=18, max_size=18))
+@given(
+    st.text(max_size=30),
+    st.text(max_size=30),
+    st.lists(st.characters(categories=["C", "Z"]), min_size=18, max_size=18),
+)
 def test_no_split_and_no_neighbours_show_a_secret(before: str, after: str, between: list[str]) -> None:
     split = "".join(char + gap for char, gap in zip(SECRET, [*between, ""], strict=True))
 
@@ -99,7 +103,9 @@ def test_the_longest_of_secrets_goes_first() -> None:
 
 
 def test_every_occurrence_of_every_secret_is_hidden() -> None:
-    assert hide("s3cret-1 x s3cret-2 s3cret-1", {"s3cret-1", "s3cret-2"}) == "[redacted] x [redacted] [redacted]"
+    assert (
+        hide("s3cret-1 x s3cret-2 s3cret-1", {"s3cret-1", "s3cret-2"}) == "[redacted] x [redacted] [redacted]"
+    )
 
 
 @pytest.mark.parametrize("secret", ["", "a", "abc", " ", "a b c", "    "])
@@ -143,7 +149,9 @@ def test_any_text_can_be_shown_as_a_url(text: str) -> None:
     assert "=canary" not in without_query(f"https://media.test/{text.replace('?', '')}?sig=canary")
 
 
-@pytest.mark.parametrize(("value", "expected"), [(None, "None"), (7, "7"), ("https://m.test/?a", "'https://m.test/?…'")])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(None, "None"), (7, "7"), ("https://m.test/?a", "'https://m.test/?…'")]
+)
 def test_the_repr_of_a_url_field(value: object, expected: str) -> None:
     assert url_repr(value) == expected
 

@@ -1,0 +1,80 @@
+"""Many requests at once: bounded, streamed, resumable, never paid twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+
+from akool_async._batch.batch import Batch, OnInDoubt, check_count
+from akool_async._batch.source import Requests
+from akool_async._batch.statistics import Statistics
+from akool_async._client import AkoolClient
+from akool_async._core.errors import InvalidRequest
+from akool_async._core.schedule import PollSchedule
+from akool_async._journal import Journal
+
+__all__ = ["Batch", "Statistics", "open_batch"]
+
+
+def open_batch(
+    client: AkoolClient,
+    requests: Requests,
+    *,
+    max_in_flight: int = 8,
+    backlog: int | None = None,
+    journal: Journal | None = None,
+    download_to: str | os.PathLike[str] | None = None,
+    on_in_doubt: OnInDoubt = "hold",
+    retry_failed: bool = False,
+    schedule: PollSchedule | None = None,
+    max_credits: float | None = None,
+    posts: int = 8,
+    downloads: int = 4,
+    drain_on: Iterable[signal.Signals] = (),
+) -> Batch:
+    """Give a batch, to be used in `async with` and iterated over with `async for`, once.
+
+    Outcomes come in the order in which they end, one for each (request, language). Leaving the block
+    early is fine: a POST under way is finished and recorded, jobs at the vendor go on, and the same
+    code run again with the same journal brings them home.
+
+    Args:
+        client: an open client.
+        requests: an iterable or async iterable, finite or endless; pulled lazily.
+        max_in_flight: jobs at the vendor at once. A request for more languages is cut into several POSTs.
+        backlog: entries pulled whose outcome is not taken yet, at least `max_in_flight`; default is twice
+            that. A slow consumer stops new submissions when it is reached.
+        journal: an open journal; without one nothing can be resumed.
+        download_to: a folder for results; None leaves them at the vendor, where they die after 7 days.
+        on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
+        retry_failed: submit again what an earlier run saw failed, rejected or expired.
+        schedule: when jobs are asked about; default is the client's.
+        max_credits: credits that the journal's entries may cost together; locks and doubts count in full.
+        posts: paid POSTs under way at once.
+        downloads: results brought home at once.
+        drain_on: signals that stop submissions and bring home what is in flight; the second one leaves.
+
+    Raises:
+        InvalidRequest: a value is out of its range; nothing was sent.
+    """
+    check_count("max_in_flight", max_in_flight, 1)
+    if on_in_doubt not in ("hold", "resubmit"):
+        raise InvalidRequest(f"on_in_doubt must be 'hold' or 'resubmit', not {on_in_doubt!r}.")
+    if max_credits is not None and not max_credits > 0:
+        raise InvalidRequest(f"max_credits must be a positive number, not {max_credits!r}.")
+    return Batch(
+        client,
+        requests,
+        max_in_flight=max_in_flight,
+        backlog=check_count("backlog", 2 * max_in_flight if backlog is None else backlog, max_in_flight),
+        journal=journal,
+        download_to=None if download_to is None else os.fspath(download_to),
+        on_in_doubt=on_in_doubt,
+        retry_failed=retry_failed,
+        schedule=schedule,
+        max_credits=max_credits,
+        posts=check_count("posts", posts, 1),
+        downloads=check_count("downloads", downloads, 1),
+        drain_on=drain_on,
+    )

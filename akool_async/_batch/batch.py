@@ -1,0 +1,379 @@
+"""The hall: requests come in lazily, outcomes go out as they end; who may do what when is decided here.
+
+Order of steps for one entry: admitted (resume rules), submitted, followed, finished, handed out.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Literal, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from akool_async._batch.budget import Budget
+from akool_async._batch.finishing import Finisher
+from akool_async._batch.flight import Flight, told_again
+from akool_async._batch.seen import Seen
+from akool_async._batch.slots import Slots
+from akool_async._batch.source import Requests, Source, cut, only
+from akool_async._batch.statistics import Statistics
+from akool_async._batch.submitting import Submitter
+from akool_async._client import AkoolClient
+from akool_async._core.errors import AkoolError, InvalidRequest
+from akool_async._core.fingerprint import fingerprint
+from akool_async._core.lifecycle import RESUME, OnResume, State
+from akool_async._core.models import Job
+from akool_async._core.outcomes import Outcome
+from akool_async._core.requests import Request
+from akool_async._core.schedule import PollSchedule
+from akool_async._journal import Entry, Journal, open_journal
+from akool_async._waiting import Watch
+
+logger = logging.getLogger("akool_async")
+
+OnInDoubt = Literal["hold", "resubmit"]
+
+
+class Batch:
+    """Many requests on their way; made by `open_batch`, which describes it."""
+
+    def __init__(
+        self,
+        client: AkoolClient,
+        requests: Requests,
+        *,
+        max_in_flight: int,
+        backlog: int,
+        journal: Journal | None,
+        download_to: str | None,
+        on_in_doubt: OnInDoubt,
+        retry_failed: bool,
+        schedule: PollSchedule | None,
+        max_credits: float | None,
+        posts: int,
+        downloads: int,
+        drain_on: Iterable[signal.Signals],
+    ) -> None:
+        self._client = client
+        self._clock = client._clock
+        self._source = Source(requests)
+        self._own_journal = journal is None
+        self._journal = open_journal(":memory:") if journal is None else journal
+        self._on_in_doubt = on_in_doubt
+        self._retry_failed = retry_failed
+        self._schedule = schedule
+        self._in_flight = Slots(max_in_flight)
+        self._backlog = Slots(backlog)
+        self._posts = Slots(posts)
+        self._seen = Seen()
+        self._budget = Budget(max_credits, lambda: sum(self._journal.credits()))
+        self._submitter = Submitter(client, self._journal, self._budget, self)
+        self._finisher = Finisher(client, self._journal, download_to, self)
+        self._downloads = downloads
+        self._drain_on = tuple(drain_on)
+        self._out, self._outcomes = anyio.create_memory_object_stream[Outcome](math.inf)
+        self._ended_in, self._ended = anyio.create_memory_object_stream[tuple[Flight, Watch]](math.inf)
+        self._flying: dict[str, Callable[[], None]] = {}
+        self._counts: Counter[str] = Counter()
+        self._pending = 0
+        self._exhausted = False
+        self._stopped = ""
+        self._failure: BaseException | None = None
+        self._tasks: TaskGroup | None = None
+        self._began = 0.0
+
+    async def __aenter__(self) -> Self:
+        """Begin to submit."""
+        if self._tasks is not None:
+            raise RuntimeError("This batch was opened already; make another one.")
+        async with AsyncExitStack() as stack:
+            if self._own_journal:
+                await stack.enter_async_context(self._journal)
+            self._began = self._clock.monotonic()
+            self._tasks = anyio.create_task_group()
+            await self._tasks.__aenter__()
+            self._stack = stack.pop_all()
+        if self._drain_on:
+            self._tasks.start_soon(self._listen)
+        for _ in range(self._downloads):
+            self._tasks.start_soon(self._finish_ended)
+        self._tasks.start_soon(self._feed)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop: a POST under way is finished and recorded, jobs at the vendor go on without us."""
+        assert self._tasks is not None  # noqa: S101 - it was entered
+        async with self._stack:
+            try:
+                for leave in self._flying.values():
+                    leave()
+                self._tasks.cancel_scope.cancel()
+                await self._tasks.__aexit__(None, None, None)
+            finally:
+                for stream in (self._out, self._outcomes, self._ended_in, self._ended):
+                    stream.close()
+                self._say_what_is_left()
+
+    def _say_what_is_left(self) -> None:
+        if not self._flying:
+            return
+        count = len(self._flying)
+        if self._own_journal:
+            ids = ", ".join(self._flying)
+            logger.warning("%d jobs go on at the vendor and are billed: %s.", count, ids)
+        else:
+            logger.info("%d jobs go on at the vendor; run the same again to bring them home.", count)
+
+    def __aiter__(self) -> Self:
+        """Iterate over outcomes, in the order in which they end."""
+        return self
+
+    async def __anext__(self) -> Outcome:
+        """Give the next outcome.
+
+        Raises:
+            AkoolError: after the last outcome, if something stopped the batch: the account, the journal.
+            Exception: after the last outcome, what the source of requests raised.
+        """
+        try:
+            outcome = await self._outcomes.receive()
+        except anyio.EndOfStream:
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure from None
+            raise StopAsyncIteration from None
+        self._backlog.give(1)
+        return outcome
+
+    def drain(self, reason: str = "The batch was told to stop.") -> None:
+        """Submit nothing more and bring home what is in flight; what is left comes out as not submitted."""
+        self._stopped = self._stopped or reason
+        self._exhausted = True
+        self._end_if_done()
+
+    def stop(self, reason: str, failure: BaseException | None = None) -> None:
+        """Submit nothing more; the rest of the source comes out as not submitted."""
+        self._stopped = self._stopped or reason
+        self._failure = self._failure or failure
+
+    @property
+    def stopped(self) -> str:
+        """Why nothing more is submitted; "" while it is."""
+        return self._stopped
+
+    async def _listen(self) -> None:
+        with anyio.open_signal_receiver(*self._drain_on) as signals:
+            async for number in signals:
+                if self._stopped:
+                    break
+                logger.warning("Stopping: jobs at work are brought home. Once more to leave at once.")
+                self.drain(f"Interrupted by {number.name}.")
+        signal.raise_signal(number)
+
+    # From the source to the vendor.
+
+    async def _feed(self) -> None:
+        """Pull requests one at a time, as long as there is room, and send each on its way."""
+        if self._budget.most is not None:
+            await self._learn_costs()
+        while not self._exhausted:
+            request = await self._pull()
+            if request is None:
+                break
+            for targets in cut(request.targets, self._in_flight.total):
+                await self._admit(only(request, targets))
+        self._exhausted = True
+        self._end_if_done()
+
+    async def _learn_costs(self) -> None:
+        async for entry in self._journal.entries():
+            cost = entry.credits_locked if entry.credits_used is None else entry.credits_used
+            self._budget.learn(cost=cost, in_doubt=entry.state is State.IN_DOUBT)
+
+    async def _pull(self) -> Request | None:
+        await self._backlog.take(1)  # room for one has to be there before one is pulled
+        self._backlog.give(1)
+        try:
+            return await self._source.pull()
+        except Exception as error:  # noqa: BLE001 - the caller's own; it is raised when all is home
+            self.stop(f"The source of requests failed: {type(error).__name__}.", error)
+            return None
+
+    async def _admit(self, request: Request) -> None:
+        await self._backlog.take(len(request.targets))
+        self._pending += len(request.targets)
+        self._counts["pulled"] += len(request.targets)
+        fresh = []
+        for target in request.targets:
+            flight = Flight(request=request, target=target)
+            if await self._is_fresh(flight):
+                fresh.append(target)
+        if fresh:
+            await self._send_off(only(request, tuple(fresh)))
+
+    async def _send_off(self, request: Request) -> None:
+        jobs = len(request.targets)
+        if not self._stopped:
+            await self._in_flight.take(jobs)
+            await self._posts.take(1)
+            self._group.start_soon(self._submit, request)
+            return
+        for target in request.targets:
+            self.end(Flight(request=request, target=target).not_submitted(self._stopped, self._clock.now()))
+
+    async def _submit(self, request: Request) -> None:
+        try:
+            await self._submitter.submit(request)
+        finally:
+            self._posts.give(1)
+
+    def lost(self, entries: int, error: AkoolError) -> None:
+        """Go on without entries whose outcome can't be told, and raise `error` when all else is home."""
+        self.stop(error.what, error)
+        self._pending -= entries
+        self._end_if_done()
+
+    @property
+    def _group(self) -> TaskGroup:
+        assert self._tasks is not None  # noqa: S101 - it was entered
+        return self._tasks
+
+    # What an earlier run knows.
+
+    async def _is_fresh(self, flight: Flight) -> bool:
+        """Whether an entry is to be submitted; if not, send it on its way by what the journal says."""
+        now = self._clock.now()
+        if not self._seen.add(flight.key, flight.target):
+            self.end(flight.not_submitted("It stands in this batch twice; each would be paid.", now))
+            return False
+        entry = self._journal.get(flight.key, flight.target)
+        if entry is None:
+            return True
+        if (
+            entry.fingerprint != fingerprint(flight.request, flight.target)
+            and entry.state is not State.PLANNED
+        ):
+            self.end(flight.not_submitted("Its key names other work in the journal; use another key.", now))
+            return False
+        return await self._resume(flight, entry)
+
+    async def _resume(self, flight: Flight, entry: Entry) -> bool:
+        match RESUME[entry.state]:
+            case OnResume.SUBMIT:
+                return True
+            case OnResume.POLL | OnResume.FETCH:
+                await self._in_flight.take(1)
+                self.follow(*self._known(flight, entry))
+                return False
+            case OnResume.HOLD if self._on_in_doubt == "resubmit":
+                self._counts["repaid"] += 1
+                return True
+            case OnResume.TELL if self._retry_failed and entry.state in (State.FAILED, State.EXPIRED):
+                return True
+        self.end(told_again(entry, flight.request))
+        return False
+
+    def _known(self, flight: Flight, entry: Entry) -> tuple[Flight, float | None]:
+        """Give the flight of a job that an earlier run submitted, and the job's age in seconds."""
+        job = Job(
+            id=entry.job_id,
+            target=entry.target,
+            created_at=entry.created_at,
+            credits_locked=entry.credits_locked,
+        )
+        known = Flight(request=flight.request, target=flight.target, job=job, submitted_at=entry.submitted_at)
+        since = entry.created_at or entry.submitted_at
+        if entry.state is State.COMPLETED or since is None:
+            return known, None
+        return known, max((self._clock.now() - since).total_seconds(), 0.0)
+
+    # From the vendor to the caller.
+
+    def follow(self, flight: Flight, age: float | None) -> None:
+        """Wait for a job that holds a place in flight; `age` seconds after it was made, None to ask at once."""
+        assert flight.job is not None  # noqa: S101 - it was submitted
+        job_id = flight.job.id
+
+        def changed(watch: Watch) -> None:
+            if watch.ended:
+                self._in_flight.give(1)
+                self._ended_in.send_nowait((flight, watch))
+
+        self._flying[job_id] = self._client._follow(job_id, changed, schedule=self._schedule, age=age)
+
+    async def _finish_ended(self) -> None:
+        async for flight, watch in self._ended:
+            try:
+                await self._finisher.finish(flight, watch)
+            except AkoolError as error:
+                self.lost(1, error)
+
+    def give_place(self, places: int) -> None:
+        """Free places in flight of entries that were not submitted after all."""
+        self._in_flight.give(places)
+
+    def end(self, outcome: Outcome) -> None:
+        """Hand out how an entry ended."""
+        if outcome.job is not None:
+            self._flying.pop(outcome.job.id, None)
+        self._counts[type(outcome).__name__] += 1
+        self._counts["resumed"] += outcome.resumed
+        self._pending -= 1
+        self._out.send_nowait(outcome)
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self._exhausted and not self._pending:
+            self._out.close()
+            self._ended_in.close()
+
+    def statistics(self) -> Statistics:
+        """Give numbers about the batch, as it is now."""
+        counts = self._counts
+        ended = sum(counts[name] for name in _COUNTED)
+        seconds = max(self._clock.monotonic() - self._began, 1e-9)
+        here = ended - counts["resumed"]
+        rate = here / seconds
+        locked, used = self._journal.credits()
+        return Statistics(
+            pulled=counts["pulled"],
+            waiting=max(self._backlog.taken - self._in_flight.taken, 0),
+            in_flight=self._in_flight.taken,
+            **{field: counts[name] for name, field in _COUNTED.items()},
+            resumed=counts["resumed"],
+            repaid=counts["repaid"],
+            credits_locked=locked,
+            credits_used=used,
+            seconds=seconds,
+            rate=rate,
+            seconds_left=self._pending / rate if here else None,
+            basis=f"{here} entries that ended in {seconds:.0f} s of this run"
+            if here
+            else "nothing has ended yet",
+        )
+
+
+_COUNTED = {
+    "Completed": "completed",
+    "Failed": "failed",
+    "Rejected": "rejected",
+    "InDoubt": "in_doubt",
+    "Expired": "expired",
+    "NotSubmitted": "not_submitted",
+}
+
+
+def check_count(name: str, value: int, least: int) -> int:
+    """Give `value` if it is a whole number of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidRequest(f"{name} must be a whole number of at least {least}, not {value!r}.")
+    return value

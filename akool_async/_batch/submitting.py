@@ -1,0 +1,196 @@
+"""One paid POST of a batch: intent, POST, ids, each committed before the next step is taken."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import attrs
+
+from akool_async._batch.budget import Budget
+from akool_async._batch.fate import Fate, fate_of
+from akool_async._batch.flight import Flight
+from akool_async._batch.source import only
+from akool_async._client import AkoolClient
+from akool_async._core.errors import AkoolError, JournalError, SubmissionInDoubt, Throttled
+from akool_async._core.lifecycle import State
+from akool_async._core.models import Submission
+from akool_async._core.outcomes import Outcome
+from akool_async._core.pace import Pace
+from akool_async._core.requests import Request
+from akool_async._journal import Change, Journal
+
+if TYPE_CHECKING:
+    from akool_async._batch.batch import Batch
+
+logger = logging.getLogger("akool_async")
+
+_MOST_TRIES: Final = 1_000_000
+"""An outage makes a batch wait, for as long as the policy waits for a throttled call; it burns no entries."""
+
+
+@attrs.define
+class _Try:
+    """One POST and what came of it.
+
+    Attributes:
+        part: what is sent.
+        costs: credits locked for each job that was made.
+        doubts: languages that are in doubt.
+        left: languages that are to be sent again.
+        throttled: whether that is because the vendor said "too often".
+    """
+
+    part: Request
+    costs: list[float] = attrs.field(factory=list)
+    doubts: int = 0
+    left: list[str] = attrs.field(factory=list)
+    throttled: bool = False
+
+
+class Submitter:
+    """Submits for a batch, at a pace that all its submissions share."""
+
+    def __init__(self, client: AkoolClient, journal: Journal, budget: Budget, batch: Batch) -> None:
+        self._client = client
+        self._clock = client._clock
+        self._patience = attrs.evolve(
+            client._retry, attempts=_MOST_TRIES, deadline=client._retry.throttle_deadline
+        )
+        self._journal = journal
+        self._budget = budget
+        self._batch = batch
+        self._pace = Pace()
+
+    async def submit(self, request: Request) -> None:
+        """See the languages of one request submitted or ended; each holds a place in flight."""
+        began, tries = self._clock.monotonic(), 0
+        part = request
+        while True:
+            if not self._batch.stopped and not await self._budget.reserve(len(part.targets)):
+                self._batch.stop(f"max_credits ({self._budget.most:g}) would be exceeded.")
+            if self._batch.stopped:
+                return self._not_submitted(part, self._batch.stopped)
+            attempt = await self._attempt(part)
+            if not attempt.left:
+                return None
+            part = only(part, tuple(attempt.left))
+            tries += not attempt.throttled
+            wait = (
+                0.0 if attempt.throttled else self._patience.retry_in(tries, self._clock.monotonic() - began)
+            )
+            if wait is None:
+                return self._not_submitted(part, "The vendor could not be reached for too long.")
+            await self._clock.sleep(wait)
+
+    async def _attempt(self, part: Request) -> _Try:
+        attempt = _Try(part)
+        try:
+            await self._clock.sleep(self._pace.turn(self._clock.monotonic()))
+            await self._send(attempt)
+        except JournalError as error:
+            self._batch.give_place(len(part.targets))
+            self._batch.lost(len(part.targets), error)
+        finally:
+            self._budget.settle(len(part.targets), costs=attempt.costs, doubts=attempt.doubts)
+        return attempt
+
+    async def _send(self, attempt: _Try) -> None:
+        """Commit the intent, send, commit what came of it.
+
+        From the intent on it is not torn by cancellation; each of these steps has a deadline of its own.
+
+        Raises:
+            JournalError: what has to be durable can't be written.
+        """
+        part = attempt.part
+        try:
+            await self._client._ready()
+        except AkoolError as error:
+            self._after_error(attempt, part.targets, error)
+            return
+        with anyio.CancelScope(shield=True):
+            await self._journal.intend(part)
+            try:
+                submission = await self._client._submit_now(part)
+            except AkoolError as error:
+                await self._journal.record(*self._changes(part, error))
+                self._after_error(attempt, part.targets, error)
+            else:
+                await self._take_in(attempt, submission)
+
+    def _changes(self, part: Request, error: AkoolError) -> list[Change]:
+        ids = error.job_ids if isinstance(error, SubmissionInDoubt) else None
+        return [self._change(part, target, error, ids) for target in part.targets]
+
+    def _change(
+        self, part: Request, target: str, error: AkoolError, ids: tuple[str, ...] | None = None
+    ) -> Change:
+        flight = Flight(request=part, target=target)
+        state = fate_of(error).state
+        ended_at = self._clock.now() if state is State.FAILED else None
+        doubted = ids if state is State.IN_DOUBT else None
+        return flight.change(state, reason=str(error), code=error.code, doubt_ids=doubted, ended_at=ended_at)
+
+    async def _take_in(self, attempt: _Try, submission: Submission) -> None:
+        part, now = attempt.part, self._clock.now()
+        extra = tuple(job.id for job in submission.extra)
+        flights = [
+            Flight(request=part, target=job.target, job=job, submitted_at=now) for job in submission.accepted
+        ]
+        errors = {refusal.target: refusal.error for refusal in submission.refused}
+        errors |= {target: _missing(target) for target in submission.missing}
+        changes = [self._submitted(flight) for flight in flights]
+        changes += [self._change(part, target, error, extra) for target, error in errors.items()]
+        await self._journal.record(*changes)
+        if extra:
+            ids = ", ".join(extra)
+            logger.warning("The vendor made jobs that were not asked for; they may be billed: %s.", ids)
+        attempt.costs = [job.credits_locked or 0.0 for job in submission.accepted]
+        self._pace.succeeded()
+        for flight in flights:
+            self._batch.follow(flight, 0.0)
+        for target, error in errors.items():
+            self._after_error(attempt, (target,), error)
+
+    def _submitted(self, flight: Flight) -> Change:
+        job = flight.job
+        assert job is not None  # noqa: S101 - it was accepted
+        return flight.change(
+            State.SUBMITTED, job_id=job.id, credits_locked=job.credits_locked, created_at=job.created_at
+        )
+
+    def _after_error(self, attempt: _Try, targets: tuple[str, ...], error: AkoolError) -> None:
+        """End what has ended by an error, and note what is to be sent again."""
+        fate = fate_of(error)
+        if fate is Fate.AGAIN:
+            attempt.left += targets
+            if isinstance(error, Throttled):
+                attempt.throttled = True
+                self._pace.throttled()
+            return
+        if fate in (Fate.NO_CREDITS, Fate.STOP):
+            self._batch.stop(str(error), error if fate is Fate.STOP else None)
+        if fate is Fate.DOUBT:
+            attempt.doubts += len(targets)
+        for target in targets:
+            self._batch.give_place(1)
+            self._batch.end(self._ended(Flight(request=attempt.part, target=target), fate, error))
+
+    def _ended(self, flight: Flight, fate: Fate, error: AkoolError) -> Outcome:
+        now = self._clock.now()
+        if fate is Fate.DOUBT:
+            return flight.in_doubt(str(error), now)
+        if fate is Fate.REFUSED:
+            return flight.rejected(str(error), error.code, now)
+        return flight.not_submitted(str(error), now)
+
+    def _not_submitted(self, part: Request, reason: str) -> None:
+        for target in part.targets:
+            self._batch.give_place(1)
+            self._batch.end(Flight(request=part, target=target).not_submitted(reason, self._clock.now()))
+
+
+def _missing(target: str) -> SubmissionInDoubt:
+    return SubmissionInDoubt(f"The answer to a paid call does not mention {target!r}.", targets=(target,))

@@ -1,0 +1,382 @@
+"""A batch: bounded, streamed, resumable; what ends it early, and what it may never do."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from akool_async import (
+    AkoolClient,
+    BadCredentials,
+    Completed,
+    Failed,
+    InDoubt,
+    InvalidRequest,
+    LipSyncRequest,
+    NotSubmitted,
+    Outcome,
+    Rejected,
+    State,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+)
+from akool_async.sandbox import Fault
+from tests.client.conftest import Open, video
+
+pytestmark = pytest.mark.anyio
+
+
+def videos(count: int, **options: Any) -> list[TranslationRequest]:
+    return [video(number, **options) for number in range(count)]
+
+
+async def run(client: AkoolClient, requests: Any, **options: Any) -> list[Outcome]:
+    with anyio.fail_after(40):
+        async with open_batch(client, requests, **options) as batch:
+            return [outcome async for outcome in batch]
+
+
+async def test_streams_every_outcome_of_a_catalog(house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client = await home.client()
+        outcomes = await run(
+            client,
+            videos(12, targets="ja,fr"),
+            max_in_flight=5,
+            journal=journal,
+            download_to=tmp_path / "out",
+        )
+
+        assert len(home.sandbox.ledger.jobs) == 24
+        assert home.sandbox.ledger.paid_twice() == ()
+        assert journal.counts()[State.DELIVERED] == 24
+    assert len(outcomes) == 24
+    assert all(isinstance(outcome, Completed) and outcome.saved.video.exists() for outcome in outcomes)
+    assert len({outcome.saved.video for outcome in outcomes}) == 24
+
+
+async def test_keeps_the_bound_of_jobs_in_flight(house: Open) -> None:
+    most = 0
+    async with house(max_jobs=100) as home:
+        client = await home.client()
+        async with open_batch(client, videos(20, targets="ja,fr,hi"), max_in_flight=4) as batch:
+            async for _ in batch:
+                most = max(most, batch.statistics().in_flight)
+
+        assert len(home.sandbox.ledger.jobs) == 60
+        assert all(len(create.job_ids) <= 4 for create in home.sandbox.ledger.creates)
+        assert _most_at_once(home.sandbox.ledger.jobs) <= 4
+    assert most <= 4
+
+
+def _most_at_once(jobs: Any) -> int:
+    edges = sorted([(job.created, 1) for job in jobs] + [(job.ended, -1) for job in jobs])
+    return max(itertools.accumulate(step for _, step in edges))
+
+
+async def test_takes_async_sources_and_lip_syncs(house: Open) -> None:
+    async def source() -> AsyncIterator[LipSyncRequest]:
+        for number in range(3):
+            await anyio.lowlevel.checkpoint()
+            yield LipSyncRequest(
+                video_url=f"https://example.com/{number}.mp4", audio_url="https://example.com/a.wav"
+            )
+
+    async with house() as home:
+        outcomes = await run(await home.client(), source())
+
+    assert [outcome.target for outcome in outcomes] == ["", "", ""]
+
+
+async def test_pulls_lazily_from_an_endless_source_and_stops_early(house: Open) -> None:
+    pulled = itertools.count()
+
+    def source() -> Iterator[TranslationRequest]:
+        while True:
+            yield video(next(pulled))
+
+    async with house(max_jobs=50) as home:
+        client = await home.client()
+        async with open_batch(client, source(), max_in_flight=5) as batch:
+            taken = 0
+            async for _ in batch:
+                taken += 1
+                if taken == 20:
+                    break
+
+        assert len(home.sandbox.ledger.jobs) <= 20 + 2 * 5 + 1
+    assert next(pulled) <= 20 + 2 * 5 + 10
+
+
+async def test_a_slow_consumer_stops_new_submissions(house: Open) -> None:
+    async with house() as home:
+        client = await home.client()
+        async with open_batch(client, videos(100), max_in_flight=3, backlog=6) as batch:
+            await anyio.sleep(0.5)
+
+            assert len(home.sandbox.ledger.jobs) == 6
+            assert batch.statistics().pulled == 6
+
+
+async def test_a_second_run_pays_for_nothing_and_tells_the_same(house: Open, tmp_path: Path) -> None:
+    async with house() as home:
+        client = await home.client()
+        for resumed in (False, True):
+            async with open_journal(tmp_path / "j.sqlite3") as journal:
+                outcomes = await run(client, videos(5), journal=journal, download_to=tmp_path)
+            assert [outcome.resumed for outcome in outcomes] == [resumed] * 5
+            assert all(
+                isinstance(outcome, Completed) and outcome.saved.video.exists() for outcome in outcomes
+            )
+
+        assert len(home.sandbox.ledger.creates) == 5
+
+
+async def test_what_a_stopped_run_left_is_brought_home_by_the_next(house: Open, tmp_path: Path) -> None:
+    async with house(time_scale=300.0) as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            async with open_batch(client, videos(8), max_in_flight=4, journal=journal) as batch:
+                while journal.counts()[State.SUBMITTED] < 2:
+                    await anyio.sleep(0.01)
+            assert batch.statistics().completed < 8
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            outcomes = await run(client, videos(8), journal=journal, download_to=tmp_path / "out")
+
+        assert len(outcomes) == 8
+        assert len(home.sandbox.ledger.jobs) == 8
+        assert home.sandbox.ledger.paid_twice() == ()
+    assert all(isinstance(outcome, Completed) for outcome in outcomes)
+
+
+async def test_a_lost_answer_is_in_doubt_and_stays_so_until_told(house: Open, tmp_path: Path) -> None:
+    async with house(faults=[Fault(on="create", do="reset_after", nth=2)]) as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            first = await run(client, videos(4), journal=journal, posts=1)
+            again = await run(client, videos(4), journal=journal)
+            doubts = [outcome for outcome in first if isinstance(outcome, InDoubt)]
+            assert len(doubts) == 1
+            assert [outcome.key for outcome in again if isinstance(outcome, InDoubt)] == [doubts[0].key]
+            assert len(home.sandbox.ledger.creates) == 4
+
+            await run(client, videos(4), journal=journal, on_in_doubt="resubmit")
+            assert len(home.sandbox.ledger.creates) == 5
+            entry = journal.get(doubts[0].key, "ja")
+
+    assert entry.state is State.DELIVERED
+    assert entry.paid == 2
+
+
+async def test_a_doubt_that_is_resolved_with_an_id_is_brought_home(house: Open, tmp_path: Path) -> None:
+    async with house(faults=[Fault(on="create", do="reset_after", nth=1)]) as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            (doubt,) = await run(client, videos(1), journal=journal)
+            await journal.resolve(doubt.key, job_id=home.sandbox.ledger.jobs[0].id)
+            (done,) = await run(client, videos(1), journal=journal)
+
+        assert len(home.sandbox.ledger.creates) == 1
+    assert isinstance(done, Completed)
+
+
+async def test_refused_failed_and_good_entries_do_not_disturb_each_other(house: Open) -> None:
+    faults = [Fault(on="create", do="refuse_language", language="fr", code=1203)]
+    async with house(failure_rate=0.3, faults=faults) as home:
+        outcomes = await run(await home.client(), videos(20, targets="ja,fr"), max_in_flight=6)
+
+    kinds = {type(outcome) for outcome in outcomes}
+    assert len(outcomes) == 40
+    assert kinds == {Completed, Failed, Rejected}
+    assert all(isinstance(outcome, Rejected) == (outcome.target == "fr") for outcome in outcomes)
+
+
+async def test_failed_entries_are_paid_again_only_when_asked(house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client = await home.client()
+        home.sandbox.faults.add(Fault(on="create", do="code", code=1203, nth=1))
+        first = await run(client, videos(1), journal=journal)
+        again = await run(client, videos(1), journal=journal)
+        retried = await run(client, videos(1), journal=journal, retry_failed=True)
+
+    assert [type(outcome) for outcome in (*first, *again, *retried)] == [Rejected, Rejected, Completed]
+    assert again[0].resumed
+
+
+async def test_duplicates_are_found_before_they_are_paid(house: Open) -> None:
+    async with house() as home:
+        outcomes = await run(await home.client(), [*videos(3), *videos(3)])
+
+        assert len(home.sandbox.ledger.jobs) == 3
+    refused = [outcome for outcome in outcomes if isinstance(outcome, NotSubmitted)]
+    assert len(refused) == 3
+    assert "twice" in refused[0].reason
+
+
+async def test_a_key_that_names_other_work_is_not_submitted(house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client = await home.client()
+        await run(client, [video(1, key="mine")], journal=journal)
+        (outcome,) = await run(client, [video(2, key="mine")], journal=journal)
+
+        assert len(home.sandbox.ledger.jobs) == 1
+    assert isinstance(outcome, NotSubmitted)
+    assert "other work" in outcome.reason
+
+
+async def test_out_of_credits_stops_submissions_and_brings_home_what_runs(house: Open) -> None:
+    async with house(credits=10.0, video_seconds=16.0) as home:
+        outcomes = await run(await home.client(), videos(8), max_in_flight=2)
+
+    assert len(outcomes) == 8
+    assert sum(isinstance(outcome, Completed) for outcome in outcomes) == 2
+    assert sum(isinstance(outcome, NotSubmitted) for outcome in outcomes) == 6
+
+
+async def test_max_credits_is_kept_at_worst(house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house(video_seconds=16.0) as home:
+        client = await home.client()
+        outcomes = await run(client, videos(10), max_credits=14.0, journal=journal)
+        assert sum(isinstance(outcome, Completed) for outcome in outcomes) == 3
+        assert journal.credits()[1] <= 14.0
+
+        await run(client, videos(10), max_credits=14.0, journal=journal)
+        assert len(home.sandbox.ledger.jobs) == 3
+
+
+@pytest.mark.parametrize("code", [1200, 1101])
+async def test_a_closed_account_stops_the_batch_and_is_raised_at_the_end(house: Open, code: int) -> None:
+    async with house(faults=[Fault(on="create", do="code", code=code, nth=range(4, 100))]) as home:
+        client = await home.client()
+        outcomes: list[Outcome] = []
+        async with open_batch(client, videos(9), max_in_flight=3, posts=1) as batch:
+            with pytest.raises(Exception, match=str(code)) as caught:
+                async for outcome in batch:
+                    outcomes.append(outcome)
+
+    assert len(outcomes) == 9
+    assert sum(isinstance(outcome, Completed) for outcome in outcomes) == 3
+    assert caught.value.code == code
+
+
+async def test_throttling_costs_time_and_no_entry(house: Open) -> None:
+    async with house(faults=[Fault(on="create", do="code", code=1005, nth=(2, 3, 5))]) as home:
+        outcomes = await run(await home.client(), videos(6), max_in_flight=3)
+
+        assert len(home.sandbox.ledger.jobs) == 6
+    assert all(isinstance(outcome, Completed) for outcome in outcomes)
+
+
+async def test_a_source_that_fails_is_raised_after_what_runs_is_home(house: Open) -> None:
+    def source() -> Iterator[TranslationRequest]:
+        yield from videos(3)
+        raise OSError("the catalog is gone")
+
+    async with house() as home:
+        outcomes: list[Outcome] = []
+        async with open_batch(await home.client(), source()) as batch:
+            with pytest.raises(OSError, match="catalog is gone"):
+                async for outcome in batch:
+                    outcomes.append(outcome)
+
+    assert len(outcomes) == 3
+
+
+async def test_a_consumer_that_fails_gets_its_own_error_bare(house: Open) -> None:
+    async with house() as home:
+        client = await home.client()
+        with pytest.raises(KeyError, match="mine"):
+            async with open_batch(client, videos(5)) as batch:
+                async for _ in batch:
+                    raise KeyError("mine")
+        assert await client.credit() > 0
+
+
+async def test_draining_brings_home_what_is_in_flight(house: Open) -> None:
+    async with house() as home:
+        async with open_batch(await home.client(), videos(50), max_in_flight=3) as batch:
+            outcomes = []
+            async for outcome in batch:
+                outcomes.append(outcome)
+                batch.drain("enough")
+
+        jobs = len(home.sandbox.ledger.jobs)
+    assert jobs == sum(isinstance(outcome, Completed) for outcome in outcomes)
+    assert jobs < 10
+    assert len(outcomes) <= 7
+
+
+async def test_results_that_can_not_be_saved_are_kept_for_the_next_run(house: Open, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("no folder")
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client = await home.client()
+        outcomes = await run(client, videos(3), journal=journal, download_to=tmp_path / "out")
+        assert journal.counts()[State.COMPLETED] == 3
+        (tmp_path / "out").unlink()
+        again = await run(client, videos(3), journal=journal, download_to=tmp_path / "out")
+
+        assert len(home.sandbox.ledger.jobs) == 3
+    assert all(outcome.saved is None and "written" in outcome.reason for outcome in outcomes)
+    assert all(outcome.saved.video.exists() for outcome in again)
+
+
+async def test_bad_credentials_while_waiting_are_raised_and_the_journal_keeps_the_jobs(
+    house: Open, tmp_path: Path
+) -> None:
+    async with house(faults=[Fault(on="status", do="code", code=1101)]) as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            with pytest.raises(BadCredentials):
+                await run(client, videos(2), journal=journal)
+            assert journal.counts()[State.SUBMITTED] == 2
+            home.sandbox.faults.clear()
+            outcomes = await run(client, videos(2), journal=journal)
+
+        assert len(home.sandbox.ledger.jobs) == 2
+    assert all(isinstance(outcome, Completed) for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_in_flight": 0},
+        {"max_in_flight": True},
+        {"backlog": 3},
+        {"posts": 0},
+        {"on_in_doubt": "x"},
+        {"max_credits": -1},
+    ],
+)
+async def test_bad_options_are_refused_before_anything_is_sent(
+    fast_house: Open, options: dict[str, Any]
+) -> None:
+    async with fast_house() as home:
+        with pytest.raises(InvalidRequest):
+            open_batch(await home.client(), videos(2), **options)
+
+
+async def test_what_is_no_request_is_raised(fast_house: Open) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        with pytest.raises(InvalidRequest, match="takes requests"):
+            await run(client, ["https://example.com/a.mp4"])
+        with pytest.raises(InvalidRequest, match="iterable"):
+            open_batch(client, 5)
+
+
+async def test_statistics_tell_where_a_batch_is(fast_house: Open) -> None:
+    async with fast_house() as home, open_batch(await home.client(), videos(4)) as batch:
+        before = batch.statistics()
+        outcomes = [outcome async for outcome in batch]
+        after = batch.statistics()
+
+    assert before.seconds_left is None
+    assert (after.pulled, after.completed, after.in_flight, after.waiting) == (4, len(outcomes), 0, 0)
+    assert after.credits_used == sum(outcome.credits for outcome in outcomes)
+    assert after.seconds_left == 0

@@ -1,0 +1,83 @@
+"""How fast paid POSTs may follow each other: freely until somebody complains, then by turns."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from akool_async._core.pace import FREE, SLOWEST, STEP, Pace
+
+
+def test_as_long_as_nobody_complains_nobody_waits() -> None:
+    pace = Pace()
+
+    assert [pace.turn(0.0) for _ in range(100)] == [0.0] * 100
+
+
+def test_a_complaint_halves_the_rate_that_was_tried() -> None:
+    pace = Pace()
+    for now in range(100):
+        pace.turn(now / 4)
+
+    pace.throttled()
+
+    assert pace.rate is not None
+    assert 1.9 < pace.rate < 2.1
+
+
+def test_after_a_complaint_turns_are_evenly_apart() -> None:
+    pace = Pace(rate=2.0)
+
+    assert [pace.turn(10.0) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
+    assert pace.turn(100.0) == 0.0
+
+
+def test_complaints_never_bring_the_rate_to_a_stop() -> None:
+    pace = Pace(rate=1.0)
+    for _ in range(100):
+        pace.throttled()
+
+    assert pace.rate == SLOWEST
+
+
+def test_each_success_raises_the_rate_a_little() -> None:
+    pace = Pace(rate=1.0)
+
+    pace.succeeded()
+
+    assert pace.rate == 1.0 + STEP
+
+
+def test_a_success_without_a_limit_sets_none() -> None:
+    pace = Pace()
+
+    pace.succeeded()
+
+    assert pace.rate is None
+
+
+def test_a_high_rate_is_no_limit_any_more() -> None:
+    pace = Pace(rate=FREE)
+
+    pace.succeeded()
+
+    assert pace.rate is None
+    assert [pace.turn(0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(st.lists(st.sampled_from(["turn", "throttled", "succeeded", "later"]), max_size=60), st.floats(0, 1e6))
+def test_no_order_of_events_makes_an_endless_or_negative_wait(events: list[str], now: float) -> None:
+    pace, turns = Pace(), 0
+    for event in events:
+        if event == "turn":
+            wait = pace.turn(now)
+            turns += 1
+            assert 0 <= wait <= turns / SLOWEST
+        elif event == "later":
+            now += 7.0
+        else:
+            getattr(pace, event)()
+        assert pace.rate is None or (SLOWEST <= pace.rate <= FREE and math.isfinite(pace.rate))

@@ -1,0 +1,575 @@
+"""What both journals promise: the one in a file and the one in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import attrs
+import pytest
+
+from akool_async._core.errors import InvalidRequest, JournalClosed, JournalError, JournalRefused
+from akool_async._core.fingerprint import fingerprint
+from akool_async._core.lifecycle import NEXT, State
+from akool_async._core.models import AudioSplits, Snapshot, Status
+from akool_async._core.requests import LipSyncRequest
+from akool_async._journal import Change, Entry, Journal, open_journal
+from tests.journal.conftest import START, StillClock, bring_to, step, video
+
+pytestmark = pytest.mark.anyio
+
+Opened = Callable[[], Journal]
+
+
+async def test_an_intent_enters_every_language_of_a_post(opened: Opened) -> None:
+    request = video("talk", ("ja", "fr"))
+    async with opened() as journal:
+        await journal.intend(request, token="t0ken")
+
+        for target in ("ja", "fr"):
+            assert journal.get("talk", target) == Entry(
+                key="talk",
+                target=target,
+                fingerprint=fingerprint(request, target),
+                state=State.SUBMITTING,
+                request=request,
+                token="t0ken",
+                paid=1,
+                submitted_at=START,
+                updated_at=START,
+            )
+
+
+async def test_an_entry_without_a_key_is_named_by_its_fingerprint(opened: Opened) -> None:
+    request = video(None)
+    async with opened() as journal:
+        await journal.intend(request)
+
+        entry = journal.get(fingerprint(request, "ja"), "ja")
+    assert entry is not None
+    assert entry.request == request
+
+
+async def test_a_lip_sync_has_an_empty_target(opened: Opened) -> None:
+    request = LipSyncRequest(video_url="https://e.com/v.mp4", audio_url="https://e.com/a.mp3", key="lips")
+    async with opened() as journal:
+        await journal.intend(request)
+        await journal.record(Change(key="lips", state=State.SUBMITTED, job_id="job-1"))
+
+        entry = journal.get("lips")
+    assert entry is not None
+    assert (entry.target, entry.job_id, entry.request) == ("", "job-1", request)
+
+
+async def test_every_field_of_a_change_is_kept(opened: Opened, clock: StillClock) -> None:
+    snapshot = Snapshot(
+        job_id="job-1",
+        status=Status.COMPLETED,
+        raw_status="3",
+        url="https://cdn.example.com/r.mp4",
+        progress=100,
+        created_at=START,
+        video_id="v",
+        credits_used=3.5,
+        error_reason="none",
+        audio_splits=AudioSplits(original_srt_url="https://cdn.example.com/o.srt"),
+    )
+    later = START + timedelta(minutes=5, microseconds=7)
+    async with opened() as journal:
+        await journal.intend(video())
+        clock.move(minutes=1)
+        await journal.record(step(State.SUBMITTED, job_id="job-1", credits_locked=4.0, created_at=START))
+        await journal.record(
+            step(
+                State.COMPLETED,
+                snapshot=snapshot,
+                ended_at=later.astimezone(timezone(timedelta(hours=9))),
+                reason="done",
+                code=1000,
+                doubt_ids=["other-id"],
+            )
+        )
+        await journal.record(step(State.DELIVERED, files=[Path("out/a.mp4"), "out/b\udcff.srt"]))
+
+        entry = journal.get("talk", "ja")
+    assert entry is not None
+    assert entry == attrs.evolve(
+        entry,
+        state=State.DELIVERED,
+        job_id="job-1",
+        paid=1,
+        credits_locked=4.0,
+        credits_used=3.5,
+        reason="",  # said of an earlier state
+        code=None,
+        created_at=START,
+        submitted_at=START,
+        ended_at=later,
+        expires_at=START + timedelta(days=7),
+        files=("out/a.mp4", "out/b\udcff.srt"),
+        snapshot=snapshot,
+        doubt_ids=("other-id",),
+        updated_at=START + timedelta(minutes=1),
+    )
+    assert entry.ended_at is not None
+    assert entry.ended_at.utcoffset() == timedelta(0)
+
+
+async def test_a_field_that_is_not_given_stays_while_the_state_stays(opened: Opened) -> None:
+    async with opened() as journal:
+        await bring_to(journal, State.IN_DOUBT)
+        await journal.record(step(State.IN_DOUBT, reason="no answer", code=7, doubt_ids=("abcdefgh",)))
+        await journal.record(step(State.IN_DOUBT))
+
+        entry = journal.get("talk", "ja")
+    assert entry is not None
+    assert (entry.reason, entry.code, entry.doubt_ids) == ("no answer", 7, ("abcdefgh",))
+
+
+async def test_planning_enters_what_was_not_submitted(opened: Opened) -> None:
+    async with opened() as journal:
+        await journal.record(step(State.PLANNED, request=video(), reason="out of credits"))
+
+        entry = journal.get("talk", "ja")
+    assert entry is not None
+    assert (entry.state, entry.paid, entry.reason) == (State.PLANNED, 0, "out of credits")
+
+
+async def test_a_planned_entry_takes_a_new_request_and_no_other_does(opened: Opened) -> None:
+    other = video(lipsync=True)
+    async with opened() as journal:
+        await bring_to(journal, State.PLANNED)
+        await journal.record(step(State.PLANNED, request=other))
+        entry = journal.get("talk", "ja")
+        assert entry is not None
+        assert entry.request == other
+        assert entry.fingerprint == fingerprint(other, "ja")
+
+        await journal.intend(other)
+        with pytest.raises(JournalRefused, match="names other work"):
+            await journal.record(step(State.IN_DOUBT, request=video()))
+
+
+@pytest.mark.parametrize("before", State)
+async def test_an_intent_is_refused_where_no_post_may_be_sent(opened: Opened, before: State) -> None:
+    async with opened() as journal:
+        await bring_to(journal, before)
+        seen = journal.get("talk", "ja")
+        assert seen is not None
+
+        if State.SUBMITTING in NEXT[before]:
+            await journal.intend(video())
+            again = journal.get("talk", "ja")
+            assert again is not None
+            assert (again.state, again.paid) == (State.SUBMITTING, seen.paid + 1)
+        else:
+            with pytest.raises(JournalRefused, match=f"is {before}"):
+                await journal.intend(video())
+            assert journal.get("talk", "ja") == seen
+
+
+async def test_an_intent_is_all_or_nothing(opened: Opened) -> None:
+    async with opened() as journal:
+        await bring_to(journal, State.SUBMITTED, target="fr")
+        with pytest.raises(JournalRefused, match=r"talk \(fr\)"):
+            await journal.intend(video("first"), video("talk", ("ja", "fr", "de")))
+
+        assert journal.get("first", "ja") is None
+        assert journal.get("talk", "ja") is None
+        assert journal.get("talk", "de") is None
+        assert journal.counts()[State.SUBMITTING] == 0
+
+
+async def test_one_name_twice_in_an_intent_is_refused(opened: Opened) -> None:
+    async with opened() as journal:
+        with pytest.raises(JournalRefused, match="twice"):
+            await journal.intend(video(), video(lipsync=True))
+
+        assert journal.get("talk", "ja") is None
+
+
+async def test_a_doubt_over_other_work_is_not_overwritten(opened: Opened) -> None:
+    async with opened() as journal:
+        await bring_to(journal, State.IN_DOUBT)
+
+        with pytest.raises(JournalRefused, match="in doubt over other work"):
+            await journal.intend(video(lipsync=True))
+
+
+async def test_a_retry_starts_afresh_but_keeps_ids_in_doubt_and_what_was_spent(opened: Opened) -> None:
+    async with opened() as journal:
+        await bring_to(journal, State.COMPLETED)
+        told = {"credits_used": 2.5, "doubt_ids": ["abcdefgh"], "files": ["x"], "reason": "dead", "code": 9}
+        await journal.record(step(State.EXPIRED, created_at=START, ended_at=START, **told))
+        await journal.intend(video())
+
+        entry = journal.get("talk", "ja")
+        assert entry is not None
+        assert entry == attrs.evolve(
+            entry, paid=2, job_id="", credits_used=None, credits_before=2.5, doubt_ids=("abcdefgh",), files=()
+        )
+        assert (entry.created_at, entry.ended_at, entry.expires_at) == (None, None, None)
+        assert (entry.reason, entry.code) == ("", None)
+        assert journal.credits() == (0.0, 2.5)
+
+
+@pytest.mark.parametrize("before", [State.SUBMITTING, State.IN_DOUBT])
+async def test_a_post_that_surely_made_no_job_is_not_counted(opened: Opened, before: State) -> None:
+    async with opened() as journal:
+        await bring_to(journal, before)
+        await journal.record(step(State.PLANNED, reason="too often"))
+
+        entry = journal.get("talk", "ja")
+    assert entry is not None
+    assert (entry.paid, entry.submitted_at, entry.reason) == (0, None, "too often")
+
+
+REFUSED = {
+    "unknown": (None, step(State.SUBMITTED), "not in the journal"),
+    "no request": (None, step(State.PLANNED), "no request was given"),
+    "new but sent": (None, step(State.SUBMITTED, request=video()), "planned or intended first"),
+    "sent without intent": (State.PLANNED, step(State.SUBMITTING), "intend"),
+    "sent again without intent": (State.IN_DOUBT, step(State.SUBMITTING), "intend"),
+    "no job id": (State.SUBMITTING, step(State.SUBMITTED, job_id=""), "without the vendor's job id"),
+    "another job": (State.SUBMITTED, step(State.SUBMITTED, job_id="job-2"), "can't be given job job-2"),
+    "another job at the end": (State.SUBMITTED, step(State.FAILED, job_id="job-2"), "can't be given"),
+    "planned with a job": (State.SUBMITTING, step(State.PLANNED, job_id="job-2"), "a job was made"),
+    "backwards": (State.DELIVERED, step(State.SUBMITTED), "may not follow"),
+}
+
+
+@pytest.mark.parametrize(("before", "change", "words"), REFUSED.values(), ids=REFUSED.keys())
+async def test_what_would_lose_money_is_refused(
+    opened: Opened, before: State | None, change: Change, words: str
+) -> None:
+    async with opened() as journal:
+        if before is not None:
+            await bring_to(journal, before)
+        seen, counted = journal.get("talk", "ja"), journal.counts()
+
+        with pytest.raises(JournalRefused, match=words):
+            await journal.record(change)
+        assert journal.get("talk", "ja") == seen
+        assert journal.counts() == counted
+
+
+async def test_changes_of_one_call_are_all_or_nothing(opened: Opened) -> None:
+    async with opened() as journal:
+        await bring_to(journal, State.SUBMITTING)
+        with pytest.raises(JournalRefused):
+            await journal.record(step(State.SUBMITTED), step(State.COMPLETED), step(State.PLANNED))
+
+        entry = journal.get("talk", "ja")
+        assert entry is not None
+        assert (entry.state, entry.job_id) == (State.SUBMITTING, "")
+
+        await journal.record(step(State.SUBMITTED), step(State.COMPLETED), step(State.DELIVERED))
+        assert journal.counts()[State.DELIVERED] == 1
+
+
+async def test_a_moment_without_a_zone_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="aware"):
+        step(State.FAILED, ended_at=datetime(2026, 1, 1))
+
+
+# Doubts.
+
+
+async def test_a_doubt_is_resolved_with_an_id(opened: Opened) -> None:
+    async with opened() as journal:
+        await bring_to(journal, State.IN_DOUBT)
+        await journal.record(step(State.IN_DOUBT, doubt_ids=("found-id", "other-id")))
+        await journal.resolve("talk", job_id="found-id")
+
+        entry = journal.get("talk", "ja")
+    assert entry is not None
+    assert (entry.state, entry.job_id, entry.paid) == (State.SUBMITTED, "found-id", 1)
+    assert entry.doubt_ids == ("other-id",)
+
+
+async def test_a_doubt_is_resolved_as_not_made(opened: Opened) -> None:
+    async with opened() as journal:
+        await bring_to(journal, State.IN_DOUBT)
+        await journal.resolve("talk", "ja", not_made=True)
+
+        entry = journal.get("talk", "ja")
+        assert entry is not None
+        assert (entry.state, entry.paid, entry.doubt_ids) == (State.PLANNED, 0, ())
+        await journal.intend(video())
+
+
+async def test_a_doubt_over_several_languages_needs_its_target(opened: Opened) -> None:
+    async with opened() as journal:
+        for target in ("ja", "fr"):
+            await bring_to(journal, State.IN_DOUBT, target=target)
+
+        with pytest.raises(JournalRefused, match="fr, ja"):
+            await journal.resolve("talk", not_made=True)
+        await journal.resolve("talk", "fr", not_made=True)
+        await journal.resolve("talk", not_made=True)
+        assert journal.counts()[State.PLANNED] == 2
+
+
+async def test_what_is_not_in_doubt_is_not_resolved(opened: Opened) -> None:
+    async with opened() as journal:
+        await bring_to(journal, State.SUBMITTING)
+        for key in ("talk", "unknown"):
+            with pytest.raises(JournalRefused, match="not in doubt"):
+                await journal.resolve(key, "ja", not_made=True)
+
+
+async def test_a_job_of_another_entry_does_not_resolve_a_doubt(opened: Opened) -> None:
+    async with opened() as journal:
+        await bring_to(journal, State.SUBMITTED, key="other")
+        await bring_to(journal, State.IN_DOUBT)
+
+        with pytest.raises(JournalRefused, match=r"belongs to entry other \(ja\)"):
+            await journal.resolve("talk", job_id="job-other-ja")
+
+
+@pytest.mark.parametrize("told", [{}, {"job_id": "abcdefgh", "not_made": True}, {"job_id": "no id!"}])
+async def test_a_resolution_has_to_be_clear(opened: Opened, told: dict[str, object]) -> None:
+    async with opened() as journal:
+        await bring_to(journal, State.IN_DOUBT)
+
+        with pytest.raises(InvalidRequest):
+            await journal.resolve("talk", **told)  # type: ignore[arg-type]
+
+
+# Reading.
+
+
+async def test_an_entry_is_found_by_its_job_and_its_token(opened: Opened) -> None:
+    async with opened() as journal:
+        await journal.intend(video("talk", ("ja", "fr")), token="t0ken")
+        await journal.intend(video("plain"))
+        await journal.record(step(State.SUBMITTED))
+
+        found = journal.find_job("job-talk-ja")
+        assert found is not None
+        assert found.target == "ja"
+        waiting = journal.find_token("t0ken")
+        assert waiting is not None
+        assert waiting.target == "fr"  # ja has its job already
+        assert {entry.target for entry in journal.with_token("t0ken")} == {"ja", "fr"}
+        assert journal.find_job("") is None
+        assert journal.find_token("") is None
+        assert journal.with_token("unknown") == ()
+
+
+async def test_entries_come_in_the_order_in_which_they_were_entered(opened: Opened) -> None:
+    keys = [f"talk-{(number * 37) % 600:03}" for number in range(600)]
+    async with opened() as journal:
+        await journal.intend(*map(video, keys))
+        await journal.record(*(step(State.IN_DOUBT, key) for key in keys[::2]))
+        await journal.record(*(step(State.SUBMITTED, key) for key in keys[1:5:2]))
+
+        assert [entry.key async for entry in journal.entries()] == keys
+        wanted = [State.IN_DOUBT, State.SUBMITTED, State.EXPIRED]
+        seen = [entry.key async for entry in journal.entries(states=wanted)]
+        assert seen == sorted({*keys[::2], *keys[1:5:2]}, key=keys.index)
+        assert [entry async for entry in journal.entries(states=[])] == []
+
+
+async def test_entries_are_given_as_they_are_by_then(opened: Opened) -> None:
+    keys = [f"talk-{number:03}" for number in range(400)]
+    async with opened() as journal:
+        await journal.intend(*map(video, keys))
+        seen = []
+        async for entry in journal.entries(states={State.SUBMITTING}):
+            seen.append(entry.key)
+            if entry.key == keys[0]:
+                await journal.record(*(step(State.FAILED, key) for key in keys[1::2]))
+
+    assert seen == [keys[0], *keys[2::2]]
+
+
+async def test_leaving_a_loop_over_entries_early_is_fine(opened: Opened) -> None:
+    async with opened() as journal:
+        await journal.intend(video("a"), video("b"))
+        async for _ in journal.entries():
+            break
+        await journal.record(step(State.FAILED, "a"))
+
+        assert journal.counts()[State.FAILED] == 1
+
+
+async def test_what_dies_soonest_comes_first(opened: Opened, clock: StillClock) -> None:
+    async with opened() as journal:
+        for key, days in {"late": 3.0, "soon": -6.9, "dead": -8.0, "mid": -6.0, "done": -6.95}.items():
+            await journal.intend(video(key))
+            created = START + timedelta(days=days)
+            await journal.record(step(State.SUBMITTED, key, created_at=created))
+        await journal.record(step(State.COMPLETED, "mid"))
+        await journal.record(step(State.COMPLETED, "done"), step(State.DELIVERED, "done"))
+
+        soon = [entry.key async for entry in journal.expiring(timedelta(days=2))]
+        assert soon == ["dead", "soon", "mid"]
+        sooner = [entry.key async for entry in journal.expiring(timedelta(hours=1), START)]
+        assert sooner == ["dead"]
+        clock.move(days=1)
+        assert len([entry async for entry in journal.expiring(timedelta(hours=3))]) == 3
+
+
+async def test_many_results_that_die_at_once_are_all_given(opened: Opened) -> None:
+    keys = [f"talk-{number:03}" for number in range(600)]
+    async with opened() as journal:
+        await journal.intend(*map(video, keys))
+        await journal.record(*(step(State.SUBMITTED, key, created_at=START) for key in keys))
+
+        assert [entry.key async for entry in journal.expiring(timedelta(days=8))] == keys
+
+
+async def test_states_and_credits_are_counted(opened: Opened) -> None:
+    async with opened() as journal:
+        for key in ("a", "b", "c", "d"):
+            await journal.intend(video(key))
+            await journal.record(step(State.SUBMITTED, key, credits_locked=0.1))
+        await journal.record(step(State.COMPLETED, "a", credits_used=0.2))
+        await journal.record(step(State.FAILED, "b"))
+        await journal.record(step(State.COMPLETED, "c"))
+
+        counts = {state: number for state, number in journal.counts().items() if number}
+        assert counts == {State.COMPLETED: 2, State.FAILED: 1, State.SUBMITTED: 1}
+        assert set(journal.counts()) == set(State)
+        assert journal.credits() == (0.2, 0.2)
+
+
+async def test_an_export_has_one_line_of_json_for_each_entry(opened: Opened) -> None:
+    async with opened() as journal:
+        await journal.intend(video("a", webhook_url="https://me.example.com/hook?key=abc"), token="t0ken")
+        await bring_to(journal, State.DELIVERED, "b")
+
+        lines = [json.loads(line) async for line in journal.export()]
+    assert [(line["key"], line["state"], line["paid"]) for line in lines] == [
+        ("a", "submitting", 1),
+        ("b", "delivered", 1),
+    ]
+    assert lines[0]["submitted_at"] == "2026-03-01T12:00:00.000000+00:00"
+    assert "t0ken" not in json.dumps(lines)
+    assert "abc" not in json.dumps(lines)
+
+
+# Being open and being closed.
+
+
+async def test_a_journal_that_is_not_open_refuses(opened: Opened) -> None:
+    journal = opened()
+    with pytest.raises(JournalClosed):
+        journal.get("talk", "ja")
+    with pytest.raises(JournalClosed):
+        await journal.record(step(State.FAILED))
+    async with journal:
+        await journal.intend(video())
+        with pytest.raises(RuntimeError, match="open already"):
+            await journal.__aenter__()
+    with pytest.raises(JournalClosed):
+        journal.counts()
+
+
+async def test_an_error_in_the_block_comes_out_as_it_is(opened: Opened) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with opened() as journal:
+            await journal.intend(video())
+            raise KeyError("mine")
+
+
+async def test_a_journal_says_where_it_is_and_whether_it_is_open(opened: Opened, place: str) -> None:
+    journal = opened()
+    assert repr(journal) == f"<Journal {place!r} closed>"
+    async with journal:
+        assert repr(journal) == f"<Journal {place!r} open>"
+        assert str(journal.path or ":memory:") == place
+
+
+async def test_errors_of_the_journal_say_what_it_means(opened: Opened) -> None:
+    async with opened() as journal:
+        with pytest.raises(JournalError) as caught:
+            await journal.record(step(State.FAILED))
+
+    assert caught.value.money
+    assert caught.value.advice
+
+
+# Only in a file.
+
+
+async def test_a_journal_is_there_again_after_it_was_closed(path: Path) -> None:
+    async with open_journal(path) as journal:
+        await bring_to(journal, State.COMPLETED)
+        seen, cost = journal.get("talk", "ja"), journal.credits()
+    async with open_journal(str(path)) as journal:
+        assert journal.get("talk", "ja") == seen
+        assert journal.credits() == cost
+        assert journal.counts()[State.COMPLETED] == 1
+        assert journal.recovered == 0
+
+
+async def test_an_intent_that_a_dead_run_left_is_in_doubt(path: Path) -> None:
+    async with open_journal(path) as journal:
+        await journal.intend(video("talk", ("ja", "fr")), video("other"))
+        await journal.record(step(State.SUBMITTED, "other"))
+    async with open_journal(path) as journal:
+        assert journal.recovered == 2
+        for target in ("ja", "fr"):
+            entry = journal.get("talk", target)
+            assert entry is not None
+            assert (entry.state, entry.paid) == (State.IN_DOUBT, 1)
+            assert "ended before the vendor's answer" in entry.reason
+        assert journal.counts()[State.IN_DOUBT] == 2
+
+
+async def test_a_reader_sees_what_a_run_writes_and_writes_nothing(path: Path) -> None:
+    async with open_journal(path) as journal:
+        await journal.intend(video())
+        async with open_journal(path, read_only=True) as reader:
+            assert [entry.key async for entry in reader.entries()] == ["talk"]
+            await journal.record(step(State.SUBMITTED, credits_locked=2.0))
+
+            assert reader.get("talk", "ja") == journal.get("talk", "ja")
+            assert reader.counts() == journal.counts()
+            assert reader.credits() == (2.0, 0.0)
+            assert len([line async for line in reader.export()]) == 1
+            for write in (
+                reader.intend(video("new")),
+                reader.record(),
+                reader.resolve("talk", not_made=True),
+            ):
+                with pytest.raises(JournalClosed, match="for reading"):
+                    await write
+        await journal.record(step(State.COMPLETED))
+    async with open_journal(path, read_only=True) as reader:
+        assert reader.counts()[State.COMPLETED] == 1
+
+
+async def test_a_reader_does_not_put_intents_in_doubt(path: Path) -> None:
+    async with open_journal(path) as journal:
+        await journal.intend(video())
+    async with open_journal(path, read_only=True) as reader:
+        entry = reader.get("talk", "ja")
+
+    assert entry is not None
+    assert entry.state is State.SUBMITTING
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id FROM entry WHERE key = ? AND target = ''",
+        "SELECT id FROM entry WHERE job_id = ? AND job_id <> ''",
+        "SELECT id FROM entry WHERE token = ? AND token <> ''",
+        "SELECT id FROM entry WHERE state = ? AND id > 3 ORDER BY id",
+        "SELECT id FROM entry INDEXED BY entry_expiry WHERE state IN ('submitted', 'completed') AND expires_at <= ?"
+        " AND (expires_at, id) > ('', 0) ORDER BY expires_at, id",
+    ],
+)
+async def test_lookups_use_an_index(query: str) -> None:
+    async with open_journal(":memory:") as journal:
+        connection = journal._opened.reader._connection
+        plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", ("x",)))
+
+    assert "INDEX" in plan
+    assert "SCAN" not in plan
+    assert "TEMP B-TREE" not in plan
