@@ -14,6 +14,8 @@ nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "venv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+LONG = {"AKOOL_TEST_KILLS": "60", "AKOOL_TEST_SEEDS": "2000"}
+"""How long the random tests go on, on one Python; on the others they are short."""
 EVERY_PYTHON = ["3.11", "3.12", "3.13"]
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -60,7 +62,7 @@ def run_tests(session: nox.Session, *arguments: str) -> None:
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     session.chdir(folder)
     whole = ["-n", "2", "--cov", "--cov-report=term", "--cov-fail-under=95"]
-    session.run("pytest", "-p", "no:cacheprovider", *(arguments or whole))
+    session.run("pytest", "-p", "no:cacheprovider", *(arguments or whole), env=LONG if session.python == HERE else {})
 
 
 @nox.session(python=HERE)

@@ -299,7 +299,7 @@ class Batch:
     # From the vendor to the caller.
 
     def follow(self, flight: Flight, age: float | None) -> None:
-        """Wait for a job that holds a place in flight; `age` seconds after it was made, None to ask at once."""
+        """Wait for a job that holds a place in flight, made `age` seconds ago; None asks at once."""
         assert flight.job is not None  # noqa: S101 - it was submitted
         job_id = flight.job.id
 

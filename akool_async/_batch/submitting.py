@@ -143,6 +143,8 @@ class Submitter:
         errors |= {target: _missing(target) for target in submission.missing}
         changes = [self._submitted(flight) for flight in flights]
         changes += [self._change(part, target, error, extra) for target, error in errors.items()]
+        if extra and not submission.missing:
+            changes[0] = attrs.evolve(changes[0], doubt_ids=extra)
         await self._journal.record(*changes)
         if extra:
             ids = ", ".join(extra)

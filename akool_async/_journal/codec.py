@@ -95,7 +95,8 @@ def stored_url(url: str) -> str:
     kept = _names(urlsplit(plain_url(url)).query)
     query = "&".join(pair for pair in parts.query.split("&") if _names(pair) <= kept)
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, query, ""))
+    plain = (parts.scheme, host, parts.path, query, "")
+    return url if plain == tuple(parts) else urlunsplit(plain)
 
 
 def _is_stripped(url: str) -> bool:

@@ -32,8 +32,9 @@ class Walk(AsyncIterator[T], Generic[P, T]):
     async def __anext__(self) -> T:
         """Give the next one."""
         while True:
-            for self._place in self._ahead:
-                found = self._read(self._place)
+            for place in self._ahead:
+                self._place = place
+                found = self._read(place)
                 if found is not None:
                     return found
             await checkpoint()

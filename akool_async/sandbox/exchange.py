@@ -43,10 +43,10 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, date: bytes) -> None:
         """Count the request on its line."""
-        self.scope = scope
+        self.scope: Scope = scope
         self._receive = receive
         self._send = send
-        self.date = date
+        self.date: bytes = date
         self.line: Line = scope["state"][LINE]
         self.line.requests += 1
 

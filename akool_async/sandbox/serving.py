@@ -24,10 +24,10 @@ try:
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
     from uvicorn.server import ServerState
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "Serving the sandbox on sockets needs uvicorn: pip install 'akool-async[sandbox]'.", name=missing.name
-    ) from missing
+        "Serving the sandbox on sockets needs uvicorn: pip install 'akool-async[sandbox]'.", name=_missing.name
+    ) from _missing
 
 __all__ = ["Origin", "ServerThread", "listen"]
 

@@ -1,6 +1,6 @@
 """SIGKILL at random moments, then the same again: nothing paid twice, nothing paid and lost, all delivered.
 
-AKOOL_TEST_KILLS sets how many kills there are; 60 by default.
+AKOOL_TEST_KILLS sets how many kills there are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.batch.catalog import KEY
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1800)]
 
-KILLS = int(os.environ.get("AKOOL_TEST_KILLS", "60"))
+KILLS = int(os.environ.get("AKOOL_TEST_KILLS", "10"))
 
 
 def _run(url: str, folder: Path, count: int, after: float | None, environment: dict[str, str]) -> int:

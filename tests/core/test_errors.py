@@ -76,7 +76,10 @@ def test_every_error_can_be_made_of_a_message_alone(kind: type[AkoolError]) -> N
 
 @pytest.mark.parametrize("kind", ALL)
 def test_the_text_has_three_parts_of_whole_sentences(kind: type[AkoolError]) -> None:
-    assert str(kind("It broke.", **FACTS)) == "It broke. Money. Advice."
+    error = kind("It broke.", **FACTS)
+
+    assert (error.code, error.vendor_message, error.http_status) == (1234, "words", 418)
+    assert str(error) == "It broke. Money. Advice."
     assert str(kind("It broke.", money="", advice="")) == "It broke."
     assert str(kind("It broke.", money="", advice="Advice.")) == "It broke. Advice."
     for text in (kind.money, kind.advice):

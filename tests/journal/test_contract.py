@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from akool_async._core.fingerprint import fingerprint
 from akool_async._core.lifecycle import NEXT, State
 from akool_async._core.models import AudioSplits, Snapshot, Status
 from akool_async._core.requests import LipSyncRequest
-from akool_async._journal import Change, Entry, Journal, open_journal
+from akool_async._journal import Change, Entry, Journal, open_journal, reader
 from tests.journal.conftest import START, StillClock, bring_to, step, video
 
 pytestmark = pytest.mark.anyio
@@ -524,51 +524,50 @@ async def test_an_intent_that_a_dead_run_left_is_in_doubt(path: Path) -> None:
 async def test_a_reader_sees_what_a_run_writes_and_writes_nothing(path: Path) -> None:
     async with open_journal(path) as journal:
         await journal.intend(video())
-        async with open_journal(path, read_only=True) as reader:
-            assert [entry.key async for entry in reader.entries()] == ["talk"]
+        async with open_journal(path, read_only=True) as seen:
+            assert [entry.key async for entry in seen.entries()] == ["talk"]
             await journal.record(step(State.SUBMITTED, credits_locked=2.0))
 
-            assert reader.get("talk", "ja") == journal.get("talk", "ja")
-            assert reader.counts() == journal.counts()
-            assert reader.credits() == (2.0, 0.0)
-            assert len([line async for line in reader.export()]) == 1
+            assert seen.get("talk", "ja") == journal.get("talk", "ja")
+            assert seen.counts() == journal.counts()
+            assert seen.credits() == (2.0, 0.0)
+            assert len([line async for line in seen.export()]) == 1
             for write in (
-                reader.intend(video("new")),
-                reader.record(),
-                reader.resolve("talk", not_made=True),
+                seen.intend(video("new")),
+                seen.record(),
+                seen.resolve("talk", not_made=True),
             ):
                 with pytest.raises(JournalClosed, match="for reading"):
                     await write
         await journal.record(step(State.COMPLETED))
-    async with open_journal(path, read_only=True) as reader:
-        assert reader.counts()[State.COMPLETED] == 1
+    async with open_journal(path, read_only=True) as seen:
+        assert seen.counts()[State.COMPLETED] == 1
 
 
 async def test_a_reader_does_not_put_intents_in_doubt(path: Path) -> None:
     async with open_journal(path) as journal:
         await journal.intend(video())
-    async with open_journal(path, read_only=True) as reader:
-        entry = reader.get("talk", "ja")
+    async with open_journal(path, read_only=True) as seen:
+        entry = seen.get("talk", "ja")
 
     assert entry is not None
     assert entry.state is State.SUBMITTING
 
 
 @pytest.mark.parametrize(
-    "query",
+    ("query", "values"),
     [
-        "SELECT id FROM entry WHERE key = ? AND target = ''",
-        "SELECT id FROM entry WHERE job_id = ? AND job_id <> ''",
-        "SELECT id FROM entry WHERE token = ? AND token <> ''",
-        "SELECT id FROM entry WHERE state = ? AND id > 3 ORDER BY id",
-        "SELECT id FROM entry INDEXED BY entry_expiry WHERE state IN ('submitted', 'completed') AND expires_at <= ?"
-        " AND (expires_at, id) > ('', 0) ORDER BY expires_at, id",
+        (reader._BY_NAME, "ab"),
+        (reader._BY_JOB, "a"),
+        (reader._BY_TOKEN.partition("ORDER")[0], "a"),
+        (reader._EXPIRING, ["z", "a", 0, 9]),
+        ("SELECT id FROM entry WHERE state = ? AND id > ? ORDER BY id LIMIT ?", ["a", 0, 9]),
     ],
 )
-async def test_lookups_use_an_index(query: str) -> None:
+async def test_lookups_use_an_index(query: str, values: Sequence[str | int]) -> None:
     async with open_journal(":memory:") as journal:
         connection = journal._opened.reader._connection
-        plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", ("x",)))
+        plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", values))
 
     assert "INDEX" in plan
     assert "SCAN" not in plan
