@@ -62,7 +62,9 @@ def run_tests(session: nox.Session, *arguments: str) -> None:
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     session.chdir(folder)
     whole = ["-n", "2", "--cov", "--cov-report=term", "--cov-fail-under=95"]
-    session.run("pytest", "-p", "no:cacheprovider", *(arguments or whole), env=LONG if session.python == HERE else {})
+    session.run(
+        "pytest", "-p", "no:cacheprovider", *(arguments or whole), env=LONG if session.python == HERE else {}
+    )
 
 
 @nox.session(python=HERE)

@@ -256,11 +256,10 @@ class AkoolClient:
             orphaned=_log_orphan(request),
         )
         try:
-            envelope = await self._opened.api.make(call)
+            return _read_paid(await self._opened.api.make(call), request)
         except SubmissionInDoubt as doubt:
             doubt.targets = request.targets
             return await self._confirmed(doubt, request)
-        return _read_paid(envelope, request)
 
     async def _confirmed(self, doubt: SubmissionInDoubt, request: Request) -> Submission:
         """Resolve the doubt if one id could be read for one target and the vendor knows it."""

@@ -11,7 +11,7 @@ import unicodedata
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import anyio
 import httpx
@@ -72,7 +72,7 @@ class Downloads:
             InvalidRequest: the URL is plain http to another machine, or the file is there already.
             DownloadFailed: the file did not come whole; nothing stands under its name.
         """
-        parts = urlsplit(url)
+        parts = _parts(url)
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise InvalidRequest(f"The result's URL {without_query(url)} is not https.")
         if not overwrite and await anyio.Path(target).exists():
@@ -84,7 +84,7 @@ class Downloads:
             await anyio.Path(target.parent).mkdir(parents=True, exist_ok=True)
             await self._stream(url, part)
             await anyio.to_thread.run_sync(_publish, part, target)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = f"{type(error).__name__} while fetching {without_query(url)}"
             raise DownloadFailed(f"The result could not be downloaded: {reason}.") from error
         except OSError as error:
@@ -103,6 +103,13 @@ class Downloads:
                     await file.write(chunk)
             if size == 0:
                 raise DownloadFailed("The file host sent an empty file.")
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise DownloadFailed("The vendor gave a result URL that is none.") from error
 
 
 def _publish(part: Path, target: Path) -> None:

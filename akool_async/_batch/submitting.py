@@ -40,6 +40,7 @@ class _Try:
         doubts: languages that are in doubt.
         left: languages that are to be sent again.
         throttled: whether that is because the vendor said "too often".
+        sent: when it was sent.
     """
 
     part: Request
@@ -47,6 +48,7 @@ class _Try:
     doubts: int = 0
     left: list[str] = attrs.field(factory=list)
     throttled: bool = False
+    sent: float = 0.0
 
 
 class Submitter:
@@ -111,6 +113,7 @@ class Submitter:
             self._after_error(attempt, part.targets, error)
             return
         with anyio.CancelScope(shield=True):
+            attempt.sent = self._clock.monotonic()
             await self._journal.intend(part)
             try:
                 submission = await self._client._submit_now(part)
@@ -170,7 +173,7 @@ class Submitter:
             attempt.left += targets
             if isinstance(error, Throttled):
                 attempt.throttled = True
-                self._pace.throttled()
+                self._pace.throttled(sent=attempt.sent, now=self._clock.monotonic())
             return
         if fate in (Fate.NO_CREDITS, Fate.STOP):
             self._batch.stop(str(error), error if fate is Fate.STOP else None)

@@ -31,6 +31,7 @@ class Pace:
     _next: float = float("-inf")
     _last: float = float("-inf")
     _gap: float = 1.0
+    _halved: float = float("-inf")
 
     def turn(self, now: float) -> float:
         """Take the next turn; give the seconds to wait for it."""
@@ -42,8 +43,16 @@ class Pace:
         self._last = at
         return at - now
 
-    def throttled(self) -> None:
-        """Take in that the vendor said "too often": half the rate that was tried."""
+    def throttled(self, *, sent: float = float("inf"), now: float = float("-inf")) -> None:
+        """Take in that the vendor said "too often": half the rate that was tried.
+
+        Args:
+            sent: when the POST was sent; what was sent before the last halving says nothing new.
+            now: the present moment.
+        """
+        if sent < self._halved:
+            return
+        self._halved = now
         tried = 1 / self._gap if self.rate is None else self.rate
         self.rate = max(min(tried, FREE) / 2, SLOWEST)
 

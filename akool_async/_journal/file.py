@@ -20,7 +20,10 @@ from akool_async._journal.reader import COLUMNS
 BUSY: Final = 5.0
 """Seconds to wait for a program that holds the file for a moment, such as a shell of SQLite."""
 
+_NOTHING: Final = "Nothing was opened and nothing was sent."
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_UNREADABLE: Final = _DAMAGED | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_FORMAT}
+"""While a file is only looked at, an error of the statement is an error of the file."""
 
 
 def _connect(path: Path, query: str, *, busy: float = BUSY) -> sqlite3.Connection:
@@ -43,7 +46,7 @@ def in_memory() -> sqlite3.Connection:
 def translated(path: str | os.PathLike[str], error: Exception, doing: str) -> JournalError:
     """Give the error that a user can act upon."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _DAMAGED:
+    if code in (_UNREADABLE if doing == "read" else _DAMAGED):
         return JournalBroken(f"The journal {path} is damaged or is none: {error}.")
     words = getattr(error, "strerror", None) or str(error)
     if doing == "read":
@@ -85,11 +88,11 @@ def _check_folder(path: Path) -> None:
     if not path.parent.is_dir():
         raise JournalUnwritable(
             f"The folder {path.parent} for the journal is not there.",
-            money="Nothing was opened and nothing was sent.",
+            money=_NOTHING,
             advice="Make the folder, or name another place.",
         )
-    log = _beside(path, "-wal")
-    if log.exists() and log.stat().st_size:
+    if not _is_alone(path):
+        log = _beside(path, "-wal")
         raise JournalBroken(
             f"The journal {path} is gone, but {log.name} is still there and may hold its last entries.",
             advice="Put the journal back beside it; delete it only if no paid job is in it.",
@@ -102,9 +105,13 @@ def _beside(path: Path, suffix: str) -> Path:
 
 def _untouched(path: Path) -> sqlite3.Connection:
     """Look into a file without a trace where that is possible: where no log is waiting beside it."""
+    return _connect(path, "mode=ro&immutable=1" if _is_alone(path) else "mode=ro")
+
+
+def _is_alone(path: Path) -> bool:
+    """Whether all of the journal is in its file and nothing in a log."""
     log = _beside(path, "-wal")
-    alone = not log.exists() or not log.stat().st_size
-    return _connect(path, "mode=ro&immutable=1" if alone else "mode=ro")
+    return not log.exists() or not log.stat().st_size
 
 
 def _check_marks(connection: sqlite3.Connection, path: Path) -> None:
@@ -118,6 +125,9 @@ def _check_marks(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    if _is_alone(path) and path.stat().st_size % page:
+        raise JournalBroken(f"The journal {path} was cut: its last page is not whole.")
     (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if said != "ok":
         raise JournalBroken(f"The journal {path} is damaged: {said}.")
@@ -158,8 +168,10 @@ def _inspect(path: Path, *, whole: bool) -> None:
                 _check_whole(connection, path)
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise translated(path, error, "read") from error
+    except UnicodeDecodeError as error:
+        raise JournalBroken(f"The journal {path} is damaged: it holds text that is none.") from error
 
 
 # Making and opening.
@@ -244,7 +256,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         JournalError: there is none, it is no journal, or it can't be read.
     """
     if not check_place(path):
-        raise JournalError(f"There is no journal {path}.", advice="Check the path.")
+        raise JournalError(f"There is no journal {path}.", money=_NOTHING, advice="Check the path.")
+    _inspect(path, whole=False)
     try:
         try:
             return _checked(_connect(path, "mode=ro"), path)

@@ -98,12 +98,12 @@ class Lock:
         if not isinstance(error, BlockingIOError | PermissionError):
             return JournalUnwritable(f"The journal's lock {self._path} can't be locked: {error.strerror}.")
         holder = _holder(descriptor)
-        pid = holder.get("pid")
+        pid = holder.get("pid") if isinstance(holder.get("pid"), int) else None
         host, since = clean(holder.get("host")), clean(holder.get("since"))
         who = f"by process {pid} on {host} since {since}" if pid else "by a run that has only just begun"
         return JournalLocked(
             f"The journal {self._journal} is being written {who}.",
-            pid=pid if isinstance(pid, int) else None,
+            pid=pid,
             host=host,
             since=since,
         )

@@ -70,7 +70,7 @@ class Reader:
     def _rows(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise JournalBroken(f"The journal {self._name} can't be read: {error}.") from error
 
     def _entries(self, statement: str, *values: str | int) -> list[Entry]:

@@ -68,12 +68,13 @@ def demo(
 ) -> int:
     """Translate three short videos into two languages each, against a sandbox on this machine.
 
-    Needs no account and no network, and takes under a minute.
+    Needs no account and no network, and takes under a minute. Ctrl-C brings home what is at work; run
+    it again to go on.
 
     Parameters
     ----------
     out
-        Folder for the results; files of the same names are replaced.
+        Folder for the results and the journal of what was done.
     minutes
         How long a typical job takes by the sandbox's clock, which runs faster than ours.
     """

@@ -1,6 +1,7 @@
 """The demo: three real videos, two languages each, through real HTTP on this machine, checked.
 
-Everything that it does to the vendor goes through the public client; only the vendor is imitated.
+Everything that it does to the vendor goes through the public client and batch; only the vendor is
+imitated. Interrupted, it brings home what is at work; started again, it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -8,25 +9,28 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import signal
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import anyio
 import attrs
-from anyio.abc import TaskGroup
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from akool_async._batch import Batch, open_batch
 from akool_async._client import AkoolClient
-from akool_async._core.errors import AkoolError
-from akool_async._core.models import Job
-from akool_async._core.outcomes import Saved
+from akool_async._core.errors import JournalError
+from akool_async._core.lifecycle import State
+from akool_async._core.outcomes import Completed, NotSubmitted, Outcome, Saved
 from akool_async._core.requests import CaptionType, TranslationRequest
 from akool_async._core.schedule import FixedSchedule
+from akool_async._journal import Entry, open_journal
 from akool_async.sandbox import Sandbox
 from akool_async.sandbox.media import probe, sample_video
 
@@ -34,6 +38,8 @@ TITLES: Final = ("first light", "short talk", "long goodbye")
 TARGETS: Final = ("ja", "fr")
 KEY: Final = "sandbox-key-of-the-demo"
 POLL: Final = FixedSchedule(interval=0.3)
+JOURNAL: Final = "jobs.sqlite3"
+INTERRUPTED: Final = 130
 
 
 @attrs.frozen
@@ -41,42 +47,83 @@ class Row:
     """One result in the table at the end.
 
     Attributes:
-        name: of the files, without ending.
-        target: the language.
+        name: of the file.
         saved: the files, if they came home.
         verdict: what was found in them.
         good: whether everything that was asked for is there.
     """
 
     name: str
-    target: str
     saved: Saved | None
     verdict: str
     good: bool
 
 
 def run_demo(out: Path, *, minutes: float, talk: Console) -> int:
-    """Run the demo; give 0 if every file is there and plays, else 1."""
+    """Run the demo; give 0 if every file is there and plays, 130 if it was interrupted, else 1."""
     talk.print(f"Three videos into {' and '.join(TARGETS)}, against a sandbox on this machine.")
-    with tempfile.TemporaryDirectory() as folder, _video_host(Path(folder)) as videos:
-        rows = anyio.run(functools.partial(_translate_all, videos, out, minutes=minutes, talk=talk))
-    talk.print(_table(rows, out))
-    bad = sum(not row.good for row in rows)
-    if bad or len(rows) != len(TITLES) * len(TARGETS):
-        talk.print(f"[red]{bad} of {len(rows)} results are missing or broken.[/]")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        talk.print(f"The folder {out} can't be made: {error.strerror}.", markup=False)
         return 1
-    talk.print(f"All {len(rows)} results are in {out}/ and play.")
-    return 0
+    port = _port_of_earlier_run(anyio.run(_entries, out / JOURNAL))
+    if port is None:
+        _start_over(out / JOURNAL)
+    with tempfile.TemporaryDirectory() as folder, _video_host(Path(folder), port or 0) as videos:
+        outcomes = anyio.run(functools.partial(_translate_all, videos, out, minutes=minutes, talk=talk))
+    return _told([_row(outcome) for outcome in outcomes], out, talk)
+
+
+def _told(rows: list[Row], out: Path, talk: Console) -> int:
+    talk.print(_table(sorted(rows, key=lambda row: row.name), out))
+    wanted = len(TITLES) * len(TARGETS)
+    good = sum(row.good for row in rows)
+    if good == wanted == len(rows):
+        talk.print(f"All {wanted} results are in {out}/ and play.", markup=False, soft_wrap=True)
+        return 0
+    if any(row.verdict.startswith("Interrupted") for row in rows) or len(rows) < wanted:
+        talk.print(f"Interrupted with {good} of {wanted} results home. Run the same again to go on.")
+        return INTERRUPTED
+    talk.print(f"[red]{wanted - good} of {wanted} results are missing or broken.[/]")
+    return 1
+
+
+async def _entries(path: Path) -> list[Entry]:
+    """Give what an earlier run wrote down; nothing if there was none, or it can't be read."""
+    try:
+        async with open_journal(path, read_only=True) as journal:
+            return [entry async for entry in journal.entries()]
+    except JournalError:
+        return []
+
+
+def _port_of_earlier_run(entries: list[Entry]) -> int | None:
+    """Give the port at which an earlier run that can be gone on with had its videos, else None.
+
+    Its sandbox is gone with what was at work in it: then there is nothing to go on with.
+    """
+    over = {State.DELIVERED, State.PLANNED}
+    there = all(Path(file).exists() for entry in entries for file in entry.files)
+    if not entries or not there or not {entry.state for entry in entries} <= over:
+        return None
+    request = entries[0].request
+    return urlsplit(request.url).port if isinstance(request, TranslationRequest) else None
+
+
+def _start_over(path: Path) -> None:
+    for ending in ("", "-wal", "-shm", ".lock"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _video_host(folder: Path) -> Iterator[list[str]]:
-    """Make the videos and serve them on a free loopback port; give their URLs."""
+def _video_host(folder: Path, port: int) -> Iterator[list[str]]:
+    """Make the videos and serve them on loopback, at `port` or a free one for 0; give their URLs."""
     for number, title in enumerate(TITLES):
         name = title.replace(" ", "-")
         (folder / f"{name}.mp4").write_bytes(sample_video(seconds=3.0 + number, seed=number))
     handler = functools.partial(_Quiet, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     thread = threading.Thread(target=server.serve_forever, name="videos", daemon=True)
     thread.start()
     try:
@@ -93,50 +140,82 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing about requests."""
 
 
-async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: Console) -> list[Row]:
+async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: Console) -> list[Outcome]:
     sandbox = Sandbox(
         api_key=KEY, max_jobs=4, median_seconds=minutes * 60, sigma=0.4, time_scale=minutes * 60 / 4
     )
-    rows: list[Row] = []
+    requests = [
+        TranslationRequest(url=url, targets=TARGETS, caption_type=CaptionType.TRANSLATED, key=_title(url))
+        for url in videos
+    ]
+    outcomes: list[Outcome] = []
     async with (
         sandbox.serve() as server,
         AkoolClient(api_key=KEY, host=server.base_url, schedule=POLL) as client,
-        _shown(talk) as show,
-        anyio.create_task_group() as tasks,
+        open_journal(out / JOURNAL) as journal,
+        open_batch(
+            client,
+            requests,
+            max_in_flight=4,
+            journal=journal,
+            download_to=out,
+            drain_on=(signal.SIGINT, signal.SIGTERM),
+        ) as batch,
+        _shown(batch, talk),
     ):
-        for url in videos:
-            tasks.start_soon(_translate, client, url, out, show, tasks, rows)
-    return sorted(rows, key=lambda row: (row.name, row.target))
+        async for outcome in batch:
+            outcomes.append(outcome)
+            talk.print(f"{outcome.key}.{outcome.target}: {_state(outcome)}", markup=False)
+    return outcomes
 
 
-async def _translate(
-    client: AkoolClient, url: str, out: Path, show: _Show, tasks: TaskGroup, rows: list[Row]
-) -> None:
-    request = TranslationRequest(url=url, targets=TARGETS, caption_type=CaptionType.TRANSLATED)
-    stem = url.rpartition("/")[2].removesuffix(".mp4")
-    submission = await client.submit(request)
-    for job in submission.accepted:
-        tasks.start_soon(_bring_home, client, job, f"{stem}.{job.target}", out, show, rows)
-    for refusal in submission.refused:
-        rows.append(Row(f"{stem}.{refusal.target}", refusal.target, None, str(refusal.error), good=False))
+def _title(url: str) -> str:
+    return url.rpartition("/")[2].removesuffix(".mp4")
 
 
-async def _bring_home(
-    client: AkoolClient, job: Job, name: str, out: Path, show: _Show, rows: list[Row]
-) -> None:
-    update = show(name)
-    try:
-        async for seen in client.watch(job.id):
-            update(seen.progress or 0, seen.status.name.lower())
-        saved = await client.download(await client.status(job.id), into=out, name=name, overwrite=True)
-        update(100, "checking")
-        verdict, good = await anyio.to_thread.run_sync(_check, saved)
-        update(100, "home" if good else "broken")
-    except AkoolError as error:
-        update(0, "failed")
-        rows.append(Row(name, job.target, None, str(error), good=False))
-    else:
-        rows.append(Row(name, job.target, saved, verdict, good))
+def _state(outcome: Outcome) -> str:
+    if not isinstance(outcome, Completed):
+        return outcome.reason
+    return "home from an earlier run, not paid again" if outcome.resumed else "home"
+
+
+@contextlib.asynccontextmanager
+async def _shown(batch: Batch, talk: Console) -> AsyncIterator[None]:
+    """Show a bar on a terminal; elsewhere the lines about each outcome are enough."""
+    if not talk.is_terminal:
+        yield
+        return
+    columns = (
+        TextColumn("{task.fields[at_work]} at work"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=talk) as progress:
+        bar = progress.add_task("", total=len(TITLES) * len(TARGETS), at_work=0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_refresh, batch, progress, bar)
+            yield
+            tasks.cancel_scope.cancel()
+
+
+async def _refresh(batch: Batch, progress: Progress, bar: TaskID) -> None:
+    while True:
+        seen = batch.statistics()
+        done = seen.completed + seen.failed + seen.rejected
+        progress.update(bar, completed=done, at_work=seen.in_flight)
+        await anyio.sleep(0.1)
+
+
+def _row(outcome: Outcome) -> Row:
+    name = f"{outcome.key}.{outcome.target}.mp4"
+    if not isinstance(outcome, Completed) or outcome.saved is None:
+        reason = outcome.reason
+        return Row(
+            name, None, reason if isinstance(outcome, NotSubmitted) else f"no result: {reason}", good=False
+        )
+    verdict, good = _check(outcome.saved)
+    return Row(name, outcome.saved, verdict, good)
 
 
 def _check(saved: Saved) -> tuple[str, bool]:
@@ -153,47 +232,11 @@ def _check(saved: Saved) -> tuple[str, bool]:
     return f"{tracks.seconds:.1f} s: {', '.join(found)}", len(found) == len(kinds)
 
 
-_Show = Callable[[str], Callable[[int, str], None]]
-
-
-@contextlib.asynccontextmanager
-async def _shown(talk: Console) -> AsyncIterator[_Show]:
-    """Give a function that shows one more job: as a bar on a terminal, else as a line for each change."""
-    if not talk.is_terminal:
-        yield functools.partial(_lines, talk)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=talk) as progress:
-        yield functools.partial(_bar, progress)
-
-
-def _bar(progress: Progress, name: str) -> Callable[[int, str], None]:
-    bar: TaskID = progress.add_task(name, total=100, state="queueing")
-    return lambda percent, state: progress.update(bar, completed=percent, state=state)
-
-
-def _lines(talk: Console, name: str) -> Callable[[int, str], None]:
-    said: list[str] = []
-
-    def say(percent: int, state: str) -> None:
-        if said[-1:] != [state]:
-            said.append(state)
-            talk.print(f"{name}: {state} ({percent}%)")
-
-    return say
-
-
 def _table(rows: list[Row], out: Path) -> Table:
     table = Table(title=f"Results in {out}/", title_justify="left")
     for column in ("file", "size", "what is in it"):
         table.add_column(column, overflow="fold")
     for row in rows:
         size = "-" if row.saved is None else f"{row.saved.video.stat().st_size / 1024:.0f} KiB"
-        table.add_row(f"{row.name}.mp4", size, row.verdict, style=None if row.good else "red")
+        table.add_row(row.name, size, row.verdict, style=None if row.good else "red")
     return table

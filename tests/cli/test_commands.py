@@ -38,7 +38,40 @@ def test_the_demo_fails_loudly_when_results_can_not_be_written(tmp_path: Path, c
     (tmp_path / "out").write_text("a file where the folder should be")
 
     assert app.run(["demo", "--out", str(tmp_path / "out"), "--minutes", "1"]) == 1
-    assert "missing or broken" in capsys.readouterr().err
+    assert "can't be made" in capsys.readouterr().err
+
+
+def test_the_demo_is_interrupted_gone_on_with_and_then_pays_for_nothing_more(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "akool_async", "demo", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stderr is not None
+        for line in demo.stderr:
+            if "home" in line:
+                break
+        demo.send_signal(signal.SIGINT)
+        rest = demo.stderr.read()
+        assert demo.wait(40) == 130
+    assert "Run the same again" in rest
+
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    once_more = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert again.returncode == 0
+    assert "not paid again" in again.stderr
+    assert once_more.returncode == 0
+    assert once_more.stderr.count("not paid again") == 6
+
+
+def test_the_demo_starts_over_when_its_sandbox_died_with_jobs_at_work(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "akool_async", "demo", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stderr is not None
+        for line in demo.stderr:
+            if "home" in line:
+                break
+        demo.kill()
+
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,16 @@ def test_complaints_never_bring_the_rate_to_a_stop() -> None:
     assert pace.rate == SLOWEST
 
 
+def test_complaints_about_one_burst_halve_the_rate_once() -> None:
+    pace = Pace(rate=8.0)
+    for sent in (1.0, 1.1, 1.2):
+        pace.throttled(sent=sent, now=sent + 0.5)
+
+    assert pace.rate == 4.0
+    pace.throttled(sent=2.0, now=2.5)
+    assert pace.rate == 2.0
+
+
 def test_each_success_raises_the_rate_a_little() -> None:
     pace = Pace(rate=1.0)
 
