@@ -45,8 +45,9 @@ def in_memory() -> sqlite3.Connection:
 
 def translated(path: str | os.PathLike[str], error: Exception, doing: str) -> JournalError:
     """Give the error that a user can act upon."""
+    undecoded = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (_UNREADABLE if doing == "read" else _DAMAGED):
+    if undecoded or code in (_UNREADABLE if doing == "read" else _DAMAGED):
         return JournalBroken(f"The journal {path} is damaged or is none: {error}.")
     words = getattr(error, "strerror", None) or str(error)
     if doing == "read":
@@ -166,6 +167,8 @@ def _inspect(path: Path, *, whole: bool) -> None:
             _check_marks(connection, path)
             if whole:
                 _check_whole(connection, path)
+                if schema.version(connection) == len(schema.MIGRATIONS):
+                    _check_columns(connection, path)
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:

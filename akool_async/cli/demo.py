@@ -196,15 +196,20 @@ async def _shown(batch: Batch, talk: Console) -> AsyncIterator[None]:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_refresh, batch, progress, bar)
             yield
+            _update(batch, progress, bar)
             tasks.cancel_scope.cancel()
 
 
 async def _refresh(batch: Batch, progress: Progress, bar: TaskID) -> None:
     while True:
-        seen = batch.statistics()
-        done = seen.completed + seen.failed + seen.rejected
-        progress.update(bar, completed=done, at_work=seen.in_flight)
+        _update(batch, progress, bar)
         await anyio.sleep(0.1)
+
+
+def _update(batch: Batch, progress: Progress, bar: TaskID) -> None:
+    seen = batch.statistics()
+    done = seen.completed + seen.failed + seen.rejected
+    progress.update(bar, completed=done, at_work=seen.in_flight)
 
 
 def _row(outcome: Outcome) -> Row:

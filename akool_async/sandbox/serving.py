@@ -26,7 +26,8 @@ try:
     from uvicorn.server import ServerState
 except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "Serving the sandbox on sockets needs uvicorn: pip install 'akool-async[sandbox]'.", name=_missing.name
+        "Serving the sandbox on sockets needs uvicorn: pip install 'akool-async[sandbox]'.",
+        name=_missing.name,
     ) from _missing
 
 __all__ = ["Origin", "ServerThread", "listen"]

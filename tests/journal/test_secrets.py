@@ -1,0 +1,96 @@
+"""No secret reaches a byte of the files, a repr, an export or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from akool_async._core.errors import JournalError
+from akool_async._core.lifecycle import State
+from akool_async._core.models import AudioSplits, Snapshot
+from akool_async._core.requests import LipSyncRequest, Request, TranslationRequest
+from akool_async._journal import Journal, open_journal
+from tests.conftest import CANARY
+from tests.journal.conftest import step
+
+pytestmark = pytest.mark.anyio
+
+SIGNED = (
+    f"https://user:{CANARY}@bucket.s3.example.com/talk.mp4"
+    f"?X-Amz-Signature={CANARY}&versionId=3&X-Amz-Credential={CANARY}#token={CANARY}"
+)
+REQUESTS: tuple[Request, ...] = (
+    TranslationRequest(url=SIGNED, targets=("ja", "fr"), caption_url=SIGNED, webhook_url=SIGNED, key="talk"),
+    LipSyncRequest(video_url=SIGNED, audio_url=SIGNED, webhook_url=SIGNED, key="lips"),
+)
+
+
+async def use(journal: Journal) -> list[str]:
+    """Write everything that a secret can come in with; give what is shown of it."""
+    shown: list[str] = []
+    await journal.intend(*REQUESTS)
+    snapshot = Snapshot(
+        job_id="job-1",
+        url=SIGNED,
+        error_reason=f"can't fetch {SIGNED}",
+        audio_splits=AudioSplits(original_srt_url=SIGNED, translated_srt_url=SIGNED),
+        raw={"video": SIGNED},
+    )
+    await journal.record(step(State.SUBMITTED), step(State.COMPLETED, snapshot=snapshot))
+    await journal.record(step(State.IN_DOUBT, target="fr", reason=f"no answer about {SIGNED}"))
+    for change in (step(State.PLANNED, request=REQUESTS[0]), step(State.PLANNED, "new", reason=SIGNED)):
+        with pytest.raises(JournalError) as caught:
+            await journal.record(change)
+        shown += [str(caught.value), repr(caught.value)]
+    shown += [repr(entry) async for entry in journal.entries()]
+    shown += [line async for line in journal.export()]
+    return [*shown, repr(journal)]
+
+
+async def test_no_byte_of_the_files_holds_a_secret(path: Path) -> None:
+    async with open_journal(path) as journal:
+        await use(journal)
+        texts = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    texts["closed"] = path.read_bytes()
+
+    assert set(texts) == {
+        "jobs.sqlite3",
+        "jobs.sqlite3-shm",
+        "jobs.sqlite3-wal",
+        "jobs.sqlite3.lock",
+        "closed",
+    }
+    assert b"versionId=3" in texts["closed"]
+    for name, text in texts.items():
+        assert CANARY.encode() not in text, name
+
+
+async def test_nothing_that_is_shown_holds_a_secret(opened: Callable[[], Journal]) -> None:
+    async with opened() as journal:
+        shown = await use(journal)
+
+    assert len(shown) == 4 + 3 + 3 + 1
+    assert CANARY not in "\n".join(shown)
+
+
+async def test_a_token_is_found_but_not_shown(opened: Callable[[], Journal]) -> None:
+    async with opened() as journal:
+        await journal.intend(REQUESTS[1], token=CANARY)
+        entry = journal.find_token(CANARY)
+        lines = [line async for line in journal.export()]
+
+    assert entry is not None
+    assert entry.token == CANARY
+    assert CANARY not in repr(entry)
+    assert CANARY not in "".join(lines)
+
+
+async def test_a_request_that_lost_its_signature_says_so(opened: Callable[[], Journal]) -> None:
+    async with opened() as journal:
+        plain = TranslationRequest(url="https://e.com/talk.mp4?v=1", targets="de", key="plain")
+        await journal.intend(*REQUESTS, plain)
+
+        stripped = {entry.key: entry.stripped async for entry in journal.entries()}
+    assert stripped == {"talk": True, "lips": True, "plain": False}
