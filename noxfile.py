@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -13,11 +14,18 @@ nox.options.sessions = ["lint", "types", "tests", "build", "demo"]
 nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "venv"
 
+# Pythons that pyenv keeps beside the one in use are found too.
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+os.environ["PATH"] = os.pathsep.join(
+    [*map(str, sorted(PYENV.glob("3.1[1-9].*/bin"))), *os.environ["PATH"].split(os.pathsep)]
+)
+
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 LONG = {"AKOOL_TEST_KILLS": "60", "AKOOL_TEST_SEEDS": "2000"}
-"""How long the random tests go on, on one Python; on the others they are short."""
-EVERY_PYTHON = ["3.11", "3.12", "3.13"]
+SHORT = {"AKOOL_TEST_WAYS": "fast trio"}
+"""On one Python the random tests go on for long and clients are built in every way; not so on the others."""
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+EVERY_PYTHON = sorted({"3.11", "3.12", "3.13", HERE})
 
 
 def install(session: nox.Session, *groups: str, extras: str = "all") -> None:

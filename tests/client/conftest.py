@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -50,8 +51,11 @@ WAYS = (
     Way("injected-fast", options=_injected_fast),
 )
 
+TRIED = os.environ.get("AKOOL_TEST_WAYS", " ".join(map(str, WAYS))).split()
+"""The ways that are tested; all of them if not told otherwise."""
 
-@pytest.fixture(params=WAYS, ids=str)
+
+@pytest.fixture(params=[way for way in WAYS if str(way) in TRIED], ids=str)
 def way(request: pytest.FixtureRequest) -> Way:
     return request.param
 
