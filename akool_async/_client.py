@@ -29,7 +29,6 @@ from akool_async._core.errors import (
     AkoolError,
     DownloadFailed,
     InvalidRequest,
-    JobFailed,
     ProtocolError,
     SubmissionInDoubt,
     WaitTimeout,
@@ -380,7 +379,7 @@ class AkoolClient:
         if watch.error is not None:
             raise watch.error
         if watch.observation.verdict in (Verdict.GONE, Verdict.NO_RESULT):
-            raise _job_failed(watch.observation)
+            raise watch.observation.failure()
 
     async def translate(self, request: Request, *, give_up_after: float | None = None) -> Completed:
         """Submit one request for one language, or a lip-sync, and wait for its result.
@@ -552,35 +551,7 @@ def _log_orphan(request: Request) -> Callable[[Any], None]:
 def _result(seen: Observation) -> Snapshot:
     if seen.verdict is Verdict.COMPLETED and seen.snapshot is not None:
         return seen.snapshot
-    raise _job_failed(seen)
-
-
-_WHY: Final = {
-    Verdict.GONE: "The vendor no longer knows job {id}.",
-    Verdict.NO_RESULT: "Job {id} is completed, but the vendor gave no URL for its result.",
-}
-
-
-def _job_failed(seen: Observation) -> JobFailed:
-    snapshot = seen.snapshot
-    if seen.verdict is Verdict.FAILED and snapshot is not None:
-        number = "" if snapshot.error_code is None else f" (error {snapshot.error_code})"
-        said = f' The vendor says: "{snapshot.error_reason}"' if snapshot.error_reason else ""
-        return JobFailed(
-            f"Job {seen.job_id} failed{number}.{said}",
-            money="Whether its credits come back is the vendor's decision; look at the balance.",
-            advice="Submit it again if you want to pay for another try.",
-            job_id=seen.job_id,
-            snapshot=snapshot,
-            error_code=snapshot.error_code,
-        )
-    return JobFailed(
-        _WHY.get(seen.verdict, "Job {id} ended without a result.").format(id=seen.job_id),
-        money="It may have been billed.",
-        advice="Ask the vendor about it, with the id.",
-        job_id=seen.job_id,
-        snapshot=snapshot,
-    )
+    raise seen.failure()
 
 
 def _stem(done: Completed | Snapshot, name: str | None) -> str:

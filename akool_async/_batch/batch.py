@@ -114,11 +114,11 @@ class Batch:
         assert self._tasks is not None  # noqa: S101 - it was entered
         async with self._stack:
             try:
-                for leave in self._flying.values():
-                    leave()
                 self._tasks.cancel_scope.cancel()
                 await self._tasks.__aexit__(None, None, None)
             finally:
+                for leave in self._flying.values():  # those of a POST that was just finished, too
+                    leave()
                 for stream in (self._out, self._outcomes, self._ended_in, self._ended):
                     stream.close()
                 self._say_what_is_left()

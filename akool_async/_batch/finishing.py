@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from akool_async._batch.flight import Flight
 from akool_async._batch.naming import name_of
-from akool_async._client import AkoolClient, _job_failed
+from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, DownloadFailed, JobGone
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
@@ -48,7 +48,7 @@ class Finisher:
             await self._failed(flight, seen)
 
     async def _failed(self, flight: Flight, seen: Observation) -> None:
-        error = _job_failed(seen)
+        error = seen.failure()
         now = self._clock.now()
         await self._journal.record(
             flight.change(

@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from akool_async._core.errors import AkoolError, JobGone
+from akool_async._core.errors import AkoolError, JobFailed, JobGone
 from akool_async._core.models import AudioSplits, Snapshot, Status
 from akool_async._core.schedule import PollFacts, PollSchedule
 
@@ -87,6 +87,19 @@ class Observation:
     def stalled(self, now: float) -> bool:
         """Whether nothing has changed for so long that somebody should know."""
         return not self.ended and now - self.changed >= STALLED_AFTER
+
+    def failure(self) -> JobFailed:
+        """Give the error that says why a job that has ended has no result."""
+        snapshot = self.snapshot
+        if self.verdict is Verdict.FAILED and snapshot is not None:
+            return _failed(self.job_id, snapshot)
+        return JobFailed(
+            _WHY.get(self.verdict, "Job {id} ended without a result.").format(id=self.job_id),
+            money="It may have been billed.",
+            advice="Ask the vendor about it, with the id.",
+            job_id=self.job_id,
+            snapshot=snapshot,
+        )
 
     def facts(self, now: float) -> PollFacts:
         """Give what the poll schedule wants to know."""
@@ -175,4 +188,23 @@ def _never_back(before: Snapshot | None, now: Snapshot) -> Snapshot:
         url=now.url or before.url,
         created_at=now.created_at or before.created_at,
         audio_splits=before.audio_splits if now.audio_splits == AudioSplits() else now.audio_splits,
+    )
+
+
+_WHY: Final = {
+    Verdict.GONE: "The vendor no longer knows job {id}.",
+    Verdict.NO_RESULT: "Job {id} is completed, but the vendor gave no URL for its result.",
+}
+
+
+def _failed(job_id: str, snapshot: Snapshot) -> JobFailed:
+    number = "" if snapshot.error_code is None else f" (error {snapshot.error_code})"
+    said = f' The vendor says: "{snapshot.error_reason}"' if snapshot.error_reason else ""
+    return JobFailed(
+        f"Job {job_id} failed{number}.{said}",
+        money="Whether its credits come back is the vendor's decision; look at the balance.",
+        advice="Submit it again if you want to pay for another try.",
+        job_id=job_id,
+        snapshot=snapshot,
+        error_code=snapshot.error_code,
     )

@@ -6,6 +6,7 @@ journal that is there but SQLite itself.
 
 from __future__ import annotations
 
+import glob
 import os
 import sqlite3
 import stat
@@ -182,6 +183,8 @@ def _inspect(path: Path, *, whole: bool) -> None:
 
 def _make(path: Path) -> None:
     """Make an empty journal under another name and give it its name when it is whole."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new*"):
+        left.unlink()  # of a run that was killed here; the lock says that nobody is at it now
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     os.close(descriptor)
     draft = Path(name)

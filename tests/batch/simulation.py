@@ -155,7 +155,13 @@ async def check(
     asked = {(request.url, target) for request in wanted for target in request.targets}
     known = {entry.job_id for entry in entries.values() if entry.job_id}
     torn = {job_id for entry in entries.values() for job_id in entry.doubt_ids}
-    made = [job for job in sandbox.ledger.jobs if (job.url, job.language) in asked]
+    wished = {
+        job_id: create.payload["language"].split(",")
+        for create in sandbox.ledger.creates
+        if create.payload is not None
+        for job_id in create.job_ids
+    }
+    made = [job for job in sandbox.ledger.jobs if job.language in wished.get(job.id, ())]
 
     twice = [group for group in sandbox.ledger.paid_twice() if (group[0].url, group[0].language) in asked]
     assert not twice, f"an entry was paid twice: {twice}"

@@ -147,9 +147,14 @@ async def look(path: Path) -> str:
     return "harmless"
 
 
-async def test_damage_inside_is_found_on_opening(path: Path) -> None:
+@pytest.mark.parametrize("part", ["entry", "entry_job", "entry_expiry", "sqlite_autoindex_entry_1"])
+async def test_damage_inside_is_found_on_opening(path: Path, part: str) -> None:
+    """Also in an index that nothing reads on opening."""
     whole = bytearray(await fill(path))
-    whole[4096 * 3 : 4096 * 4] = bytes(4096)
+    connection = sqlite3.connect(path)
+    ((root,),) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (part,))
+    connection.close()
+    whole[4096 * (root - 1) : 4096 * root] = bytes(4096)
     path.write_bytes(whole)
 
     await refused(path, JournalBroken)

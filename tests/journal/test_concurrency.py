@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -295,18 +296,28 @@ async def test_a_natively_cancelled_opening_leaves_no_lock_behind(path: Path) ->
         assert journal.recovered == 0
 
 
-async def test_closing_writes_what_was_handed_in(path: Path) -> None:
-    async def late(journal: Journal, key: str) -> None:
-        await journal.record(step(State.SUBMITTED, key))
-
+async def test_closing_writes_what_was_handed_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One commit is under way when the journal is closed, and the rest is waiting for the next."""
     keys = [str(number) for number in range(30)]
     async with anyio.create_task_group() as tasks, open_journal(path) as journal:
         await journal.intend(*map(video, keys))
-        for key in keys:
-            tasks.start_soon(late, journal, key)
-        await anyio.lowlevel.checkpoint()
+        store = journal._opened.store
+        commit, started = store.commit, []
+
+        def slow_commit(tickets: object) -> None:
+            started.append(True)
+            time.sleep(0.02)
+            commit(tickets)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(store, "commit", slow_commit)
+        tasks.start_soon(journal.record, step(State.SUBMITTED, keys[0]))
+        while not started:
+            await anyio.sleep(0.001)
+        for key in keys[1:]:
+            tasks.start_soon(journal.record, step(State.SUBMITTED, key))
         await anyio.lowlevel.checkpoint()
     async with open_journal(path) as journal:
+        assert len(started) == 2
         assert journal.counts()[State.SUBMITTED] == 30
 
 

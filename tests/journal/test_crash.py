@@ -127,3 +127,4 @@ async def test_a_kill_while_a_journal_is_made_leaves_none_or_a_whole_one(
         while zygote.process.stdout.readline() != "dead\n":
             pass
         check(await standing(fresh), {})
+        assert not list(path.parent.glob(".*"))

@@ -55,13 +55,7 @@ async def test_no_byte_of_the_files_holds_a_secret(path: Path) -> None:
         texts = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     texts["closed"] = path.read_bytes()
 
-    assert set(texts) == {
-        "jobs.sqlite3",
-        "jobs.sqlite3-shm",
-        "jobs.sqlite3-wal",
-        "jobs.sqlite3.lock",
-        "closed",
-    }
+    assert {"jobs.sqlite3", "jobs.sqlite3-wal", "jobs.sqlite3.lock"} < set(texts)
     assert b"versionId=3" in texts["closed"]
     for name, text in texts.items():
         assert CANARY.encode() not in text, name

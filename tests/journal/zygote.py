@@ -30,9 +30,8 @@ async def work(journal: Journal, writer: str) -> None:
     while True:
         key = f"{writer}-{number}"
         number += 1
-        await journal.intend(
-            TranslationRequest(url=f"https://e.com/{key}.mp4", targets=TARGETS, key=key), token=key
-        )
+        request = TranslationRequest(url=f"https://e.com/{key}.mp4", targets=TARGETS, key=key)
+        await journal.intend(request, token=key)
         say(key, 0)
         for which, state in enumerate(STEPS[1:], 1):
             ids = {target: f"job-{key}-{target}" if which == 1 else None for target in TARGETS}
