@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 
 CANARY = "canary-4f9c1b7e2a"
@@ -17,3 +19,14 @@ def anyio_backend() -> str:
 def no_credentials_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AKOOL_API_KEY", "AKOOL_CLIENT_ID", "AKOOL_CLIENT_SECRET", "AKOOL_API_HOST"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that printed or logged the canary."""
+    report = yield
+    shown = [name for name, text in report.sections if CANARY in text]
+    if report.passed and shown:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} shows a secret in: {', '.join(shown)}"
+    return report
