@@ -194,6 +194,44 @@ async def check(
         assert {entry.state for entry in entries.values()} <= ended, "all was told, and something still runs"
 
 
+def cut(steps: int) -> None:
+    """Run a small catalog that is cancelled after so many turns of the event loop, then run it again.
+
+    Raises:
+        AssertionError: a rule was broken.
+    """
+    trio.run(_cut, steps, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def _cut(steps: int) -> None:
+    clock = VirtualClock(steps)
+    sandbox = Sandbox(api_key=KEY, media=False, clock=lambda: EPOCH.timestamp() + trio.current_time())
+    wanted = [
+        TranslationRequest(url=f"https://example.com/{number}.mp4", targets="ja,fr") for number in range(3)
+    ]
+    http = httpx.AsyncClient(transport=sandbox.http_transport(), trust_env=False)
+    first: list[Outcome] = []
+
+    async def run(client: AkoolClient, journal: Journal) -> None:
+        async with open_batch(client, wanted, max_in_flight=3, journal=journal) as batch:
+            async for outcome in batch:
+                first.append(outcome)
+
+    async with (
+        http,
+        open_journal(":memory:", now=clock.now) as journal,
+        AkoolClient(api_key=KEY, host="http://127.0.0.1:1", http_client=http, clock=clock) as client,
+    ):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run, client, journal)
+            for _ in range(steps):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        again = await _run(client, wanted, journal, random.Random(steps), None)
+        await check(sandbox, journal, wanted, [first, again])
+        assert len(again) == len(sandbox.ledger.jobs) == 6
+
+
 def main(first: int, count: int) -> int:
     """Run seeds; give 1 if one of them broke a rule."""
     for seed in range(first, first + count):

@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-from tests.batch.simulation import simulate
+from tests.batch.simulation import cut, simulate
 
 SEEDS = int(os.environ.get("AKOOL_TEST_SEEDS", "100"))
 GROUPS = 8
@@ -27,3 +27,9 @@ def test_no_walk_breaks_a_rule(group: int) -> None:
         except BaseException:
             print(f"python -m tests.batch.simulation {seed} 1")
             raise
+
+
+@pytest.mark.parametrize("first", range(0, 160, 20))
+def test_a_batch_cancelled_at_any_step_loses_nothing_and_pays_nothing_twice(first: int) -> None:
+    for steps in range(first, first + 20):
+        cut(steps)
