@@ -10,7 +10,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.10.9"
-nox.options.sessions = ["lint", "types", "tests", "build", "demo"]
+nox.options.sessions = ["lint", "types", "tests", "walks", "build", "demo"]
 nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "venv"
 
@@ -21,8 +21,8 @@ os.environ["PATH"] = os.pathsep.join(
 )
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-LONG = {"AKOOL_TEST_KILLS": "60", "AKOOL_TEST_SEEDS": "2000"}
-SHORT = {"AKOOL_TEST_WAYS": "fast trio"}
+LONG = {"AKOOL_TEST_KILLS": "60"}
+SHORT = {"AKOOL_TEST_WAYS": "fast trio", "AKOOL_TEST_KILLS": "5", "AKOOL_TEST_SEEDS": "40"}
 """On one Python the random tests go on for long and clients are built in every way; not so on the others."""
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 EVERY_PYTHON = sorted({"3.11", "3.12", "3.13", HERE})
@@ -58,8 +58,19 @@ def tests(session: nox.Session) -> None:
     run_tests(session, *session.posargs)
 
 
-def run_tests(session: nox.Session, *arguments: str) -> None:
-    """Run pytest from a folder in which the source tree can't be imported by accident."""
+@nox.session(python=HERE)
+def walks(session: nox.Session) -> None:
+    """Random walks of a batch in virtual time: `nox -s walks -- FIRST COUNT`; without coverage, which is slow."""
+    install(session, "test")
+    go_to_suite(session)
+    first = str(int.from_bytes(os.urandom(4), "big"))
+    session.run(
+        "python", "-W", "ignore", "-m", "tests.batch.simulation", *(session.posargs or [first, "2000"])
+    )
+
+
+def go_to_suite(session: nox.Session) -> None:
+    """Go to a folder in which the source tree can't be imported by accident."""
     root = Path(__file__).parent
     folder = Path(session.create_tmp()) / "suite"
     shutil.rmtree(folder, ignore_errors=True)
@@ -69,6 +80,11 @@ def run_tests(session: nox.Session, *arguments: str) -> None:
     for name in ("tests", ".ci"):
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     session.chdir(folder)
+
+
+def run_tests(session: nox.Session, *arguments: str) -> None:
+    """Run pytest in the suite's folder, with coverage unless arguments say otherwise."""
+    go_to_suite(session)
     whole = ["-n", "2", "--cov", "--cov-report=term", "--cov-fail-under=95"]
     session.run(
         "pytest", "-p", "no:cacheprovider", *(arguments or whole), env=LONG if session.python == HERE else {}
