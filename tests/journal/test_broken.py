@@ -142,7 +142,7 @@ async def look(path: Path) -> str:
                 await journal.record()
             except JournalBroken:
                 return "unreadable entry"
-    except (JournalBroken, JournalTooNew):
+    except JournalError:
         return "refused"
     return "harmless"
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-import time
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import pytest
 
-from akool_async._core.errors import JournalClosed, JournalRefused
+from akool_async._core.errors import JournalClosed, JournalRefused, JournalUnwritable
 from akool_async._core.lifecycle import State
 from akool_async._journal import Journal, open_journal
+from akool_async._journal.writer import Grouped
 from tests.journal.conftest import step, video
 
 pytestmark = pytest.mark.anyio
@@ -299,26 +301,29 @@ async def test_a_natively_cancelled_opening_leaves_no_lock_behind(path: Path) ->
 async def test_closing_writes_what_was_handed_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One commit is under way when the journal is closed, and the rest is waiting for the next."""
     keys = [str(number) for number in range(30)]
+    started, closing = [], threading.Event()
     async with anyio.create_task_group() as tasks, open_journal(path) as journal:
         await journal.intend(*map(video, keys))
-        store = journal._opened.store
-        commit, started = store.commit, []
+        writer, store = journal._opened.writer, journal._opened.store
+        assert isinstance(writer, Grouped)
+        commit, close = store.commit, writer.close
 
-        def slow_commit(tickets: object) -> None:
+        def commit_while_closing(tickets: object) -> None:
             started.append(True)
-            time.sleep(0.02)
+            assert closing.wait(10)
             commit(tickets)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(store, "commit", slow_commit)
+        monkeypatch.setattr(store, "commit", commit_while_closing)
+        monkeypatch.setattr(writer, "close", lambda: (close(), closing.set()))
         tasks.start_soon(journal.record, step(State.SUBMITTED, keys[0]))
         while not started:
             await anyio.sleep(0.001)
         for key in keys[1:]:
             tasks.start_soon(journal.record, step(State.SUBMITTED, key))
-        for _ in range(5):
+        while len(writer._group.tickets) < len(keys) - 1:
             await anyio.lowlevel.checkpoint()
     async with open_journal(path) as journal:
-        assert len(started) >= 2
+        assert len(started) == 2
         assert journal.counts()[State.SUBMITTED] == 30
 
 
@@ -335,6 +340,47 @@ async def test_a_journal_in_a_cancelled_scope_still_takes_what_is_shielded(path:
     async with open_journal(path) as journal:
         assert journal.recovered == 0
         assert journal.counts()[State.SUBMITTED] == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("in_commit", [True, False])
+async def test_a_writer_that_the_end_of_the_loop_cancels_says_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch, in_commit: bool
+) -> None:
+    """As `asyncio.run` does with what is left; callers are told, the file is closed and the lock is free."""
+    import asyncio
+
+    told: list[str] = []
+    go_on = threading.Event()
+
+    async def late(journal: Journal) -> None:
+        try:
+            await journal.record(step(State.SUBMITTED))
+        except JournalUnwritable as error:
+            told.append(str(error))
+
+    async def run() -> None:
+        async with open_journal(path) as journal:
+            await journal.intend(video())
+            store = journal._opened.store
+            commit = store.commit
+            monkeypatch.setattr(store, "commit", lambda tickets: (go_on.wait(10), commit(tickets)))
+            writer = next(task for task in asyncio.all_tasks() if task.get_name() == "journal writer")
+            waiting = asyncio.ensure_future(late(journal))
+            for _ in range(10 if in_commit else 1):
+                await asyncio.sleep(0)
+            writer.cancel()
+            threading.Timer(0.01, go_on.set).start()
+            await asyncio.wait([waiting])
+            with pytest.raises(JournalClosed):
+                await journal.record()
+
+    with suppress(asyncio.CancelledError):
+        await asyncio.ensure_future(run())
+    assert len(told) == 1
+    assert "torn down" in told[0]
+    async with open_journal(path) as journal:
+        assert journal.counts()[State.SUBMITTED] + journal.counts()[State.IN_DOUBT] == 1
 
 
 async def test_nothing_is_taken_after_closing(path: Path) -> None:

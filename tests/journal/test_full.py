@@ -39,7 +39,7 @@ async def test_what_does_not_fit_is_not_written_and_everyone_is_told(path: Path)
 
     async def work(journal: Journal, number: int) -> None:
         try:
-            await journal.intend(video(f"talk-{number}", ("ja", "fr"), no_translate_words=["x" * 500]))
+            await journal.intend(video(f"talk-{number}", ("ja", "fr"), no_translate_words=["x" * 9000]))
             told.append("done")
         except JournalUnwritable as error:
             told.append(str(error))
@@ -151,3 +151,35 @@ async def test_a_journal_held_by_a_shell_of_sqlite_says_so(
         await journal.record(step(State.SUBMITTED))
 
         assert journal.counts()[State.SUBMITTED] == 1
+
+
+async def test_a_lock_that_can_not_be_made_is_an_error(path: Path) -> None:
+    path.with_name("jobs.sqlite3.lock").mkdir()
+    with pytest.raises(JournalUnwritable, match=r"lock .* can't be made"):
+        async with open_journal(path):
+            pass
+
+    assert not path.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that even root can't write")
+async def test_a_folder_that_can_not_be_written_is_an_error() -> None:
+    with pytest.raises(JournalUnwritable) as caught:
+        async with open_journal("/proc/jobs.sqlite3"):
+            pass
+
+    assert "/proc/jobs.sqlite3" in str(caught.value)
+    assert "permissions" in caught.value.advice
+
+
+async def test_a_journal_in_a_folder_that_can_not_be_written_can_be_read(path: Path) -> None:
+    """Where SQLite can't make the files beside it that it wants even for reading."""
+    async with open_journal(path) as journal:
+        await bring_to(journal, State.SUBMITTED)
+    path.with_name("jobs.sqlite3-shm").mkdir()
+
+    async with open_journal(path, read_only=True) as journal:
+        assert [entry.state async for entry in journal.entries()] == [State.SUBMITTED]
+    with pytest.raises(JournalUnwritable, match="could not be"):
+        async with open_journal(path):
+            pass
