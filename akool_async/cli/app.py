@@ -1,29 +1,33 @@
-"""The commands and their options; what they do stands in a file each.
-
-Exit codes: 0 all is home, 1 something failed, 2 usage, 3 credentials or account, 130 interrupted.
-"""
+"""The commands by name, and how one is run: to an exit code, never to a traceback for what was expected."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-from cyclopts import App, CycloptsError, Parameter
-from cyclopts.validators import Number
-from rich.console import Console
+from cyclopts import App, CycloptsError
 
-from akool_async._core.errors import AccountError, AkoolError, InvalidRequest
+from akool_async._core.errors import AkoolError
+from akool_async.cli import exits
+from akool_async.cli.talk import complain, say, talk
 
-OK: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
-ACCOUNT: Final = 3
-INTERRUPTED: Final = 130
+COMMANDS: Final = {
+    "Try it without an account": ("demo", "sandbox"),
+}
+"""The commands by their heading in the help.
 
-talk: Final = Console(stderr=True, highlight=False)
-"""For people; stdout is for data."""
+Each stands in `commands/<name>.py` ("-" is "_" there) as a function of its name, and is imported when it
+is run or listed.
+"""
+
+EXTRAS: Final = {
+    "av": "sandbox",
+    "uvicorn": "sandbox",
+    "cryptography": "webhook",
+}
+"""Which extra brings a module that a command may miss; the others come with `cli`."""
 
 app: Final[App] = App(
     name="akool-async",
@@ -32,112 +36,48 @@ app: Final[App] = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
+for _heading, _names in COMMANDS.items():
+    for _name in _names:
+        _module = _name.replace("-", "_")
+        app.command(f"akool_async.cli.commands.{_module}:{_module}", name=_name, group=_heading)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, error_console=talk)
+        if not given or given[0].startswith("-"):
+            _import_all()  # their first lines stand in the list of commands
+        code = app(given, exit_on_error=False, error_console=talk)
+        sys.stdout.flush()
     except CycloptsError:
-        return USAGE  # said on stderr already
+        return exits.USAGE  # said on stderr already
     except KeyboardInterrupt:
-        talk.print("Interrupted.")
-        return INTERRUPTED
+        say("Interrupted.")
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        return _nobody_reads()
     except AkoolError as error:
-        talk.print(f"akool-async: {error}", markup=False, soft_wrap=True)
-        return _code_of(error)
-    return code if isinstance(code, int) else OK
-
-
-def _code_of(error: AkoolError) -> int:
-    if isinstance(error, InvalidRequest):
-        return USAGE
-    return ACCOUNT if isinstance(error, AccountError) else FAILED
-
-
-def _needs(extra: str, error: ModuleNotFoundError) -> int:
-    talk.print(f"akool-async: {error.name} is missing. Install it with: pip install 'akool-async\\[{extra}]'")
-    return USAGE
-
-
-@app.command
-def demo(
-    *,
-    out: Path = Path("demo-results"),
-    minutes: Annotated[float, Parameter(validator=Number(gt=0, lte=60))] = 3.0,
-) -> int:
-    """Translate three short videos into two languages each, against a sandbox on this machine.
-
-    Needs no account and no network, and takes under a minute. Ctrl-C brings home what is at work; run
-    it again to go on.
-
-    Parameters
-    ----------
-    out
-        Folder for the results and the journal of what was done.
-    minutes
-        How long a typical job takes by the sandbox's clock, which runs faster than ours.
-    """
-    try:
-        from akool_async.cli.demo import run_demo
+        complain(error)
+        return exits.code_of(error)
     except ModuleNotFoundError as error:
-        return _needs("demo", error)
-    return run_demo(out, minutes=minutes, talk=talk)
+        return _missing(error)
+    return code if isinstance(code, int) else exits.OK
 
 
-@app.command
-def sandbox(
-    *,
-    host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8321,
-    cdn_port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
-    api_key: str = "sandbox-key",
-    credit: Annotated[float, Parameter(validator=Number(gte=0))] = 100_000.0,
-    max_jobs: Annotated[int, Parameter(validator=Number(gte=1))] = 10,
-    time_scale: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
-    media: bool = True,
-    legacy: bool = False,
-    seed: int = 0,
-) -> int:
-    """Imitate the vendor's API on this machine until Ctrl-C, for clients in any language.
+def _import_all() -> None:
+    for names in COMMANDS.values():
+        for name in names:
+            app[name]
 
-    Parameters
-    ----------
-    host
-        Address to listen on.
-    port
-        Port of the API; 0 takes a free one.
-    cdn_port
-        Port of the host for results; 0 takes a free one.
-    api_key
-        The key that is accepted; the client secret is the same.
-    credit
-        Balance of the account at the start.
-    max_jobs
-        Jobs at work at once; more wait.
-    time_scale
-        Sandbox seconds in one real second.
-    media
-        Fetch the videos and make results that play; without it any URL will do.
-    legacy
-        Answer as older servers do.
-    seed
-        Makes durations and failures repeatable.
-    """
-    try:
-        from akool_async.cli.sandbox import run_sandbox
-    except ModuleNotFoundError as error:
-        return _needs("sandbox", error)
-    return run_sandbox(
-        host=host,
-        port=port,
-        cdn_port=cdn_port,
-        talk=talk,
-        api_key=api_key,
-        credits=credit,
-        max_jobs=max_jobs,
-        time_scale=time_scale,
-        media=media,
-        flavour="legacy" if legacy else "current",
-        seed=seed,
-    )
+
+def _nobody_reads() -> int:
+    """End quietly when what stdout leads to was closed, as by `| head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exits.OK
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    top = (error.name or "").partition(".")[0]
+    complain(f"{error.name} is missing. Install it with: pip install 'akool-async[{EXTRAS.get(top, 'cli')}]'")
+    return exits.USAGE

@@ -1,0 +1,34 @@
+"""What is said to people, on stderr: stdout is for data.
+
+Texts from outside (the vendor's words, file names, a catalog's cells) are shown as they are but for
+control characters; they are never taken for markup.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+from rich.console import Console
+
+talk: Final = Console(stderr=True, highlight=False)
+"""For people. Colours go with NO_COLOR, the width with the terminal or COLUMNS."""
+
+
+def plain(text: object) -> str:
+    """Give a text from outside without what a terminal would obey: control and format characters."""
+    return "".join(" " if char.isspace() else char for char in str(text) if _shows(char))
+
+
+def _shows(char: str) -> bool:
+    return char.isspace() or unicodedata.category(char)[0] != "C"
+
+
+def say(text: str, *, style: str = "") -> None:
+    """Say one line, which a terminal may wrap; brackets in it mean nothing."""
+    talk.print(plain(text), markup=False, soft_wrap=True, style=style)
+
+
+def complain(text: object) -> None:
+    """Say what went wrong, with the program's name before it."""
+    say(f"akool-async: {text}")
