@@ -22,7 +22,7 @@ from akool_async._batch.finishing import Finisher
 from akool_async._batch.flight import Flight, told_again
 from akool_async._batch.seen import Seen
 from akool_async._batch.slots import Slots
-from akool_async._batch.source import Requests, Source, cut, only
+from akool_async._batch.source import Requests, Source, cut
 from akool_async._batch.statistics import Statistics
 from akool_async._batch.submitting import Submitter
 from akool_async._client import AkoolClient
@@ -31,7 +31,7 @@ from akool_async._core.fingerprint import fingerprint
 from akool_async._core.lifecycle import RESUME, OnResume, State
 from akool_async._core.models import Job
 from akool_async._core.outcomes import Outcome
-from akool_async._core.requests import Request
+from akool_async._core.requests import Request, only
 from akool_async._core.schedule import PollSchedule
 from akool_async._journal import Entry, Journal, open_journal
 from akool_async._waiting import Watch

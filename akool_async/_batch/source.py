@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TypeAlias
 
-import attrs
-
 from akool_async._core.errors import InvalidRequest
 from akool_async._core.requests import LipSyncRequest, Request, TranslationRequest
 
@@ -48,14 +46,6 @@ class Source:
     async def _pull_async(self) -> Request:
         assert self._async is not None  # noqa: S101 - one of the two is there
         return await anext(self._async)
-
-
-def only(request: Request, targets: tuple[str, ...]) -> Request:
-    """Give the request for some of its languages."""
-    if isinstance(request, LipSyncRequest) or targets == request.targets:
-        return request
-    voices = {target: voice for target, voice in request.voices_map.items() if target in targets}
-    return attrs.evolve(request, targets=targets, voices_map=voices)
 
 
 def cut(targets: tuple[str, ...], most: int) -> Iterator[tuple[str, ...]]:

@@ -11,14 +11,13 @@ import attrs
 from akool_async._batch.budget import Budget
 from akool_async._batch.fate import Fate, fate_of
 from akool_async._batch.flight import Flight
-from akool_async._batch.source import only
 from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, JournalError, SubmissionInDoubt, Throttled
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Submission
 from akool_async._core.outcomes import Outcome
 from akool_async._core.pace import Pace
-from akool_async._core.requests import Request
+from akool_async._core.requests import Request, only
 from akool_async._journal import Change, Journal
 
 if TYPE_CHECKING:

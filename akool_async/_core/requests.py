@@ -284,3 +284,11 @@ class LipSyncRequest:
 
 Request: TypeAlias = TranslationRequest | LipSyncRequest
 """Either kind of paid request."""
+
+
+def only(request: Request, targets: tuple[str, ...]) -> Request:
+    """Give the request for some of its languages."""
+    if isinstance(request, LipSyncRequest) or targets == request.targets:
+        return request
+    voices = {target: voice for target, voice in request.voices_map.items() if target in targets}
+    return attrs.evolve(request, targets=targets, voices_map=voices)

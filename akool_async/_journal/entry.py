@@ -6,9 +6,10 @@ from datetime import datetime
 
 import attrs
 
+from akool_async._core.fingerprint import key_of
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
-from akool_async._core.requests import Request
+from akool_async._core.requests import Request, only
 
 
 @attrs.frozen(kw_only=True)
@@ -63,3 +64,9 @@ class Entry:
     snapshot: Snapshot | None = None
     doubt_ids: tuple[str, ...] = ()
     updated_at: datetime
+
+    @property
+    def own_request(self) -> Request:
+        """The request for this entry's language alone: what a batch takes to go on with the entry."""
+        request = only(self.request, (self.target,))
+        return request if key_of(request, self.target) == self.key else attrs.evolve(request, key=self.key)

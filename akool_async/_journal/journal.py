@@ -22,6 +22,7 @@ from anyio.to_thread import run_sync
 
 from akool_async._core.errors import InvalidRequest, JournalClosed
 from akool_async._core.lifecycle import State
+from akool_async._core.models import Snapshot
 from akool_async._core.requests import Request
 from akool_async._core.text import shown
 from akool_async._core.wire import read_id
@@ -40,6 +41,9 @@ from akool_async._journal.writer import Grouped, Inline, Writer
 IN_MEMORY: Final = ":memory:"
 
 _AT_RISK: Final = frozenset({State.SUBMITTED, State.COMPLETED})
+_SENT: Final = _AT_RISK | {State.DELIVERED}
+"""What is gone on with by the job's id, whatever became of the request's URL."""
+AT_WORK: Final = _AT_RISK | {State.PLANNED}
 
 
 def _utc_now() -> datetime:
@@ -200,7 +204,13 @@ class Journal:
         await self._open_writer.write(Record(changes, self._now()))
 
     async def resolve(
-        self, key: str, target: str | None = None, *, job_id: str | None = None, not_made: bool = False
+        self,
+        key: str,
+        target: str | None = None,
+        *,
+        job_id: str | None = None,
+        snapshot: Snapshot | None = None,
+        not_made: bool = False,
     ) -> None:
         """Clear up a doubt: the job was made and has this id, or it was not made.
 
@@ -208,10 +218,12 @@ class Journal:
             key: the entry.
             target: its language; may be left out where only one is in doubt.
             job_id: the job's id: the entry becomes SUBMITTED.
+            snapshot: what `client.status(job_id)` answered, which tells when the result dies.
             not_made: no job was made: the entry becomes PLANNED and may be sent again.
 
         Raises:
-            InvalidRequest: not exactly one of `job_id` and `not_made` is given, or the id is none.
+            InvalidRequest: not exactly one of `job_id` and `not_made` is given, the id is none, or the
+                snapshot is another job's.
             JournalRefused: the entry is not in doubt, several are, or the job belongs to another entry.
             JournalUnwritable: it could not be written.
         """
@@ -219,7 +231,9 @@ class Journal:
             raise InvalidRequest("Give either job_id=... or not_made=True.")
         if job_id is not None and read_id(job_id) is None:
             raise InvalidRequest(f"job_id must be an id as the vendor gives it, not {shown(job_id)}.")
-        await self._open_writer.write(Resolve(key, target, job_id, self._now()))
+        if snapshot is not None and snapshot.job_id != job_id:
+            raise InvalidRequest(f"The snapshot is of job {snapshot.job_id}, not of {shown(job_id)}.")
+        await self._open_writer.write(Resolve(key, target, job_id, self._now(), snapshot))
 
     # Reading.
 
@@ -261,6 +275,26 @@ class Journal:
         def read(number: int) -> Entry | None:
             entry = self._opened.reader.by_id(number)
             return entry if entry is not None and (wanted is None or entry.state in wanted) else None
+
+        return Walk(0, lambda after: self._opened.reader.page(after, wanted), read)
+
+    def requests(self, *, states: Iterable[State] = AT_WORK) -> AsyncIterator[Request]:
+        """Give the requests of entries, one for each language, for a batch that goes on without the catalog.
+
+        Entries that would have to be sent, but whose URL lost its signature when it was written
+        (`Entry.stripped`), are left out: only the catalog has their URL.
+
+        Args:
+            states: entries in these; default is what is planned, at the vendor, or done and not home. With
+                FAILED and EXPIRED the batch has to be opened with `retry_failed=True` to send them again.
+        """
+        wanted = frozenset(states)
+
+        def read(number: int) -> Request | None:
+            entry = self._opened.reader.by_id(number)
+            if entry is None or entry.state not in wanted or (entry.stripped and entry.state not in _SENT):
+                return None
+            return entry.own_request
 
         return Walk(0, lambda after: self._opened.reader.page(after, wanted), read)
 

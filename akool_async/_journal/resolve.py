@@ -8,6 +8,7 @@ import attrs
 
 from akool_async._core.errors import JournalBroken, JournalRefused
 from akool_async._core.lifecycle import State
+from akool_async._core.models import Snapshot
 from akool_async._core.text import clean
 from akool_async._journal import codec
 from akool_async._journal.change import Change
@@ -24,6 +25,7 @@ class Resolve:
     target: str | None
     job_id: str | None
     now: datetime
+    snapshot: Snapshot | None = None
 
     several = True
 
@@ -40,7 +42,12 @@ class Resolve:
             self._refuse_taken(table, self.job_id)
             left = tuple(other for other in ids if other != self.job_id)
             change = Change(
-                key=self.key, target=target, state=State.SUBMITTED, job_id=self.job_id, doubt_ids=left
+                key=self.key,
+                target=target,
+                state=State.SUBMITTED,
+                job_id=self.job_id,
+                doubt_ids=left,
+                snapshot=self.snapshot,
             )
         Record((change,), self.now)(table)
 

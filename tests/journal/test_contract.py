@@ -289,6 +289,19 @@ async def test_a_doubt_is_resolved_with_an_id(opened: Opened) -> None:
     assert entry.doubt_ids == ("other-id",)
 
 
+async def test_a_resolved_doubt_knows_when_its_result_dies(opened: Opened) -> None:
+    snapshot = Snapshot(job_id="found-id", created_at=START)
+    async with opened() as journal:
+        await bring_to(journal, State.IN_DOUBT)
+        with pytest.raises(InvalidRequest, match="of job found-id"):
+            await journal.resolve("talk", job_id="other-id", snapshot=snapshot)
+        await journal.resolve("talk", job_id="found-id", snapshot=snapshot)
+
+        dying = [entry async for entry in journal.expiring(timedelta(days=7))]
+
+    assert [(entry.job_id, entry.created_at) for entry in dying] == [("found-id", START)]
+
+
 async def test_a_doubt_is_resolved_as_not_made(opened: Opened) -> None:
     async with opened() as journal:
         await bring_to(journal, State.IN_DOUBT)

@@ -1,0 +1,107 @@
+"""A batch over the journal's own entries: what it goes on with, and what it may not send from there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from akool_async import (
+    AkoolClient,
+    Completed,
+    Journal,
+    LipSyncRequest,
+    State,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+)
+from akool_async._journal import Change
+from tests.batch.test_batch import run
+from tests.client.conftest import Open, video
+
+pytestmark = pytest.mark.anyio
+
+SIGNED = "https://example.com/signed.mp4?X-Amz-Signature=abc"
+
+
+async def _leave_at_work(client: AkoolClient, journal: Journal, requests: list[TranslationRequest]) -> None:
+    """Submit, and leave before anything is done."""
+    async with open_batch(client, requests, journal=journal) as batch:
+        while batch.statistics().in_flight < len(requests) or journal.counts()[State.SUBMITTING]:
+            await client.credit()
+
+
+async def test_what_is_at_work_comes_home_without_the_catalog(house: Open, tmp_path: Path) -> None:
+    requests = [video(1, targets="ja,fr"), video(2, key="two"), TranslationRequest(url=SIGNED, targets="ja")]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client = await home.client()
+        await _leave_at_work(client, journal, requests)
+        names = [(entry.key, entry.target) async for entry in journal.entries()]
+
+        outcomes = await run(client, journal.requests(), journal=journal, download_to=tmp_path / "out")
+
+        assert journal.counts()[State.DELIVERED] == 4
+        assert len(home.sandbox.ledger.creates) == 3
+    assert all(isinstance(outcome, Completed) for outcome in outcomes)
+    assert sorted((outcome.key, outcome.target) for outcome in outcomes) == sorted(names)
+
+
+async def test_files_have_the_names_that_the_catalog_would_give(fast_house: Open, tmp_path: Path) -> None:
+    requests = [video(1, targets="ja,fr"), video(2, key="Two 2")]
+    homes = (tmp_path / "without", tmp_path / "with")
+    for out in homes:
+        async with open_journal(f"{out}.sqlite3") as journal, fast_house() as home:
+            client = await home.client()
+            await _leave_at_work(client, journal, requests)
+            source = journal.requests() if out == homes[0] else requests
+            await run(client, source, journal=journal, download_to=out)
+
+    without, told = (sorted(path.name for path in out.glob("*.mp4")) for out in homes)
+    assert without == told
+    assert len(told) == 3
+
+
+async def test_planned_entries_are_sent_unless_their_url_lost_its_signature(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        for request in (video(1, key="whole"), TranslationRequest(url=SIGNED, targets="ja", key="signed")):
+            await journal.record(Change(key=request.key, target="ja", state=State.PLANNED, request=request))
+
+        outcomes = await run(await home.client(), journal.requests(), journal=journal)
+
+        assert [outcome.key for outcome in outcomes] == ["whole"]
+        assert journal.get("signed", "ja").state is State.PLANNED
+
+
+async def test_failed_entries_are_sent_again_when_asked_for(fast_house: Open, tmp_path: Path) -> None:
+    requests = [
+        video(1, key="a"),
+        LipSyncRequest(video_url="https://example.com/v.mp4", audio_url="https://example.com/a.wav"),
+        TranslationRequest(url=SIGNED, targets="ja"),
+    ]
+    async with open_journal(tmp_path / "j.sqlite3") as journal:
+        async with fast_house(failure_rate=1.0) as home:
+            await run(await home.client(), requests, journal=journal)
+        assert journal.counts()[State.FAILED] == 3
+
+        async with fast_house() as home:
+            source = journal.requests(states={State.FAILED})
+            outcomes = await run(await home.client(), source, journal=journal, retry_failed=True)
+            assert len(home.sandbox.ledger.creates) == 2
+
+        assert [type(outcome) for outcome in outcomes] == [Completed, Completed]
+        assert [entry.stripped async for entry in journal.entries(states={State.FAILED})] == [True]
+
+
+async def test_an_entry_keeps_its_key_when_the_default_names_change(tmp_path: Path) -> None:
+    """A journal may hold keys that this version would not give; they must not become new work."""
+    async with open_journal(":memory:") as journal:
+        await journal.record(Change(key="x", target="ja", state=State.PLANNED, request=video(1, key="x")))
+        entry = journal.get("x", "ja")
+        older = attrs.evolve(entry, request=video(1), key="0" * 32)
+
+    assert entry.own_request == video(1, key="x")
+    assert older.own_request.key == "0" * 32
