@@ -83,7 +83,9 @@ class Batch:
         self._flying: dict[str, Callable[[], None]] = {}
         self._counts: Counter[str] = Counter()
         self._pending = 0
+        self._draining = False
         self._exhausted = False
+        self._pulling: anyio.CancelScope | None = None
         self._stopped = ""
         self._failure: BaseException | None = None
         self._tasks: TaskGroup | None = None
@@ -157,8 +159,9 @@ class Batch:
     def drain(self, reason: str = "The batch was told to stop.") -> None:
         """Submit nothing more and bring home what is in flight; what is left comes out as not submitted."""
         self._stopped = self._stopped or reason
-        self._exhausted = True
-        self._end_if_done()
+        self._draining = True
+        if self._pulling is not None:
+            self._pulling.cancel()
 
     def stop(self, reason: str, failure: BaseException | None = None) -> None:
         """Submit nothing more; the rest of the source comes out as not submitted."""
@@ -185,7 +188,7 @@ class Batch:
         """Pull requests one at a time, as long as there is room, and send each on its way."""
         if self._budget.most is not None:
             await self._learn_costs()
-        while not self._exhausted:
+        while not self._draining:
             request = await self._pull()
             if request is None:
                 break
@@ -203,10 +206,13 @@ class Batch:
         await self._backlog.take(1)  # room for one has to be there before one is pulled
         self._backlog.give(1)
         try:
-            return await self._source.pull()
+            with anyio.CancelScope() as self._pulling:  # draining does not wait for the source
+                return await self._source.pull()
         except Exception as error:  # noqa: BLE001 - the caller's own; it is raised when all is home
             self.stop(f"The source of requests failed: {type(error).__name__}.", error)
-            return None
+        finally:
+            self._pulling = None
+        return None
 
     async def _admit(self, request: Request) -> None:
         await self._backlog.take(len(request.targets))

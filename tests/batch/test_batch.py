@@ -312,6 +312,55 @@ async def test_draining_brings_home_what_is_in_flight(house: Open) -> None:
     assert len(outcomes) <= 7
 
 
+async def test_draining_does_not_wait_for_a_source_that_has_nothing_to_give(fast_house: Open) -> None:
+    async def source() -> AsyncIterator[TranslationRequest]:
+        yield video(1)
+        await anyio.sleep_forever()
+
+    async with fast_house() as home:
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, source()) as batch:
+                outcomes = []
+                async for outcome in batch:
+                    outcomes.append(outcome)
+                    batch.drain("enough")
+
+    assert [type(outcome) for outcome in outcomes] == [Completed]
+
+
+async def test_what_a_source_gives_after_draining_comes_out_as_not_submitted(fast_house: Open) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+
+        async def source() -> AsyncIterator[TranslationRequest]:
+            yield video(1)
+            batch.drain("enough")
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            yield video(2)
+
+        with anyio.fail_after(20):
+            async with open_batch(client, source(), max_in_flight=1) as batch:
+                outcomes = [outcome async for outcome in batch]
+
+        assert len(home.sandbox.ledger.jobs) <= 1
+    assert {type(outcome) for outcome in outcomes} <= {Completed, NotSubmitted}
+
+
+async def test_draining_between_two_posts_of_one_request_ends_all_its_languages(fast_house: Open) -> None:
+    async with fast_house() as home:
+        request = video(1, targets="ja,fr,hi,de,it,es")
+        async with open_batch(await home.client(), [request], max_in_flight=2) as batch:
+            outcomes = []
+            async for outcome in batch:
+                outcomes.append(outcome)
+                batch.drain("enough")
+
+        made = len(home.sandbox.ledger.jobs)
+    assert sorted(outcome.target for outcome in outcomes) == sorted(request.targets)
+    assert sum(isinstance(outcome, Completed) for outcome in outcomes) == made < 6
+
+
 async def test_results_that_can_not_be_saved_are_kept_for_the_next_run(house: Open, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("no folder")
     async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
