@@ -39,6 +39,10 @@ def open_batch(
     early is fine: a POST under way is finished and recorded, jobs at the vendor go on, and the same
     code run again with the same journal brings them home.
 
+    With `download_to`, what the journal has at the vendor is taken up before anything is submitted, for
+    its results die after 7 days: it comes home also where `requests` come to it late or never. Its
+    outcome is given when they do.
+
     Args:
         client: an open client.
         requests: an iterable or async iterable, finite or endless; pulled lazily.

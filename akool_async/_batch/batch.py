@@ -18,6 +18,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from akool_async._batch.budget import Budget
+from akool_async._batch.early import Early
 from akool_async._batch.finishing import Finisher
 from akool_async._batch.flight import Flight, told_again
 from akool_async._batch.seen import Seen
@@ -73,6 +74,8 @@ class Batch:
         self._backlog = Slots(backlog)
         self._posts = Slots(posts)
         self._seen = Seen()
+        self._early = Early()
+        self._bring_home = download_to is not None
         self._budget = Budget(max_credits, lambda: sum(self._journal.credits()))
         self._submitter = Submitter(client, self._journal, self._budget, self)
         self._finisher = Finisher(client, self._journal, download_to, self)
@@ -188,6 +191,8 @@ class Batch:
         """Pull requests one at a time, as long as there is room, and send each on its way."""
         if self._budget.most is not None:
             await self._learn_costs()
+        if self._bring_home:
+            await self._take_up()
         while not self._draining:
             request = await self._pull()
             if request is None:
@@ -196,6 +201,13 @@ class Batch:
                 await self._admit(only(request, targets))
         self._exhausted = True
         self._end_if_done()
+
+    async def _take_up(self) -> None:
+        """Follow what an earlier run left at the vendor; its results die while the source comes to it."""
+        async for entry in self._journal.entries(states=(State.SUBMITTED, State.COMPLETED)):
+            await self._in_flight.take(1)
+            self._early.take_up(entry.job_id)
+            self.follow(*self._known(Flight(request=entry.own_request, target=entry.target), entry))
 
     async def _learn_costs(self) -> None:
         async for entry in self._journal.entries():
@@ -270,6 +282,11 @@ class Batch:
         ):
             self.end(flight.not_submitted("Its key names other work in the journal; use another key.", now))
             return False
+        if entry.job_id in self._early:
+            outcome = self._early.ask(entry.job_id, flight.request)
+            if outcome is not None:
+                self.end(outcome)
+            return False
         return await self._resume(flight, entry)
 
     async def _resume(self, flight: Flight, entry: Entry) -> bool:
@@ -321,26 +338,28 @@ class Batch:
             try:
                 await self._finisher.finish(flight, watch)
             except AkoolError as error:
-                self.lost(1, error)
+                self.lost(0 if watch.job_id in self._early else 1, error)
 
     def give_place(self, places: int) -> None:
         """Free places in flight of entries that were not submitted after all."""
         self._in_flight.give(places)
 
     def end(self, outcome: Outcome) -> None:
-        """Hand out how an entry ended."""
+        """Hand out how an entry ended, once it was asked for."""
         if outcome.job is not None:
             self._flying.pop(outcome.job.id, None)
-        self._counts[type(outcome).__name__] += 1
-        self._counts["resumed"] += outcome.resumed
+        asked = self._early.end(outcome)
+        if asked is None:
+            return
+        self._counts[type(asked).__name__] += 1
+        self._counts["resumed"] += asked.resumed
         self._pending -= 1
-        self._out.send_nowait(outcome)
+        self._out.send_nowait(asked)
         self._end_if_done()
 
     def _end_if_done(self) -> None:
         if self._exhausted and not self._pending:
             self._out.close()
-            self._ended_in.close()
 
     def statistics(self) -> Statistics:
         """Give numbers about the batch, as it is now."""

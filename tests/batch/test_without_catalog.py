@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 SIGNED = "https://example.com/signed.mp4?X-Amz-Signature=abc"
 
 
-async def _leave_at_work(client: AkoolClient, journal: Journal, requests: list[TranslationRequest]) -> None:
+async def leave_at_work(client: AkoolClient, journal: Journal, requests: list[TranslationRequest]) -> None:
     """Submit, and leave before anything is done."""
     async with open_batch(client, requests, journal=journal) as batch:
         while batch.statistics().in_flight < len(requests) or journal.counts()[State.SUBMITTING]:
@@ -37,7 +37,7 @@ async def test_what_is_at_work_comes_home_without_the_catalog(house: Open, tmp_p
     requests = [video(1, targets="ja,fr"), video(2, key="two"), TranslationRequest(url=SIGNED, targets="ja")]
     async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
         client = await home.client()
-        await _leave_at_work(client, journal, requests)
+        await leave_at_work(client, journal, requests)
         names = [(entry.key, entry.target) async for entry in journal.entries()]
 
         outcomes = await run(client, journal.requests(), journal=journal, download_to=tmp_path / "out")
@@ -54,7 +54,7 @@ async def test_files_have_the_names_that_the_catalog_would_give(fast_house: Open
     for out in homes:
         async with open_journal(f"{out}.sqlite3") as journal, fast_house() as home:
             client = await home.client()
-            await _leave_at_work(client, journal, requests)
+            await leave_at_work(client, journal, requests)
             source = journal.requests() if out == homes[0] else requests
             await run(client, source, journal=journal, download_to=out)
 
