@@ -1,6 +1,6 @@
 """An asyncio client and batch runner for the Akool video translation API."""
 
-from akool_async._batch import Batch, Statistics, open_batch
+from akool_async._batch import AtWork, Batch, Stage, Statistics, open_batch
 from akool_async._client import AkoolClient
 from akool_async._core.errors import (
     AccountClosed,
@@ -35,6 +35,7 @@ from akool_async._core.errors import (
     VendorError,
     WaitTimeout,
 )
+from akool_async._core.fingerprint import fingerprint, key_of
 from akool_async._core.lifecycle import State
 from akool_async._core.models import (
     AudioSplits,
@@ -65,6 +66,7 @@ __all__ = [
     "AccountError",
     "AkoolClient",
     "AkoolError",
+    "AtWork",
     "AudioSplits",
     "BadCredentials",
     "Batch",
@@ -112,6 +114,7 @@ __all__ = [
     "Saved",
     "ServerTrouble",
     "Snapshot",
+    "Stage",
     "State",
     "Statistics",
     "Status",
@@ -123,6 +126,8 @@ __all__ = [
     "VendorError",
     "Voice",
     "WaitTimeout",
+    "fingerprint",
+    "key_of",
     "open_batch",
     "open_journal",
 ]

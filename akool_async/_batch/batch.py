@@ -17,6 +17,7 @@ from typing import Literal, Self
 import anyio
 from anyio.abc import TaskGroup
 
+from akool_async._batch.at_work import AtWork, Board
 from akool_async._batch.budget import Budget
 from akool_async._batch.early import Early
 from akool_async._batch.finishing import Finisher
@@ -76,6 +77,7 @@ class Batch:
         self._seen = Seen()
         self._early = Early()
         self._bring_home = download_to is not None
+        self._board = Board()
         self._budget = Budget(max_credits, lambda: sum(self._journal.credits()))
         self._submitter = Submitter(client, self._journal, self._budget, self)
         self._finisher = Finisher(client, self._journal, download_to, self)
@@ -249,9 +251,11 @@ class Batch:
             self.end(Flight(request=request, target=target).not_submitted(self._stopped, self._clock.now()))
 
     async def _submit(self, request: Request) -> None:
+        self._board.submitting(request, self._clock.monotonic())
         try:
             await self._submitter.submit(request)
         finally:
+            self._board.submitted(request)
             self._posts.give(1)
 
     def lost(self, entries: int, error: AkoolError) -> None:
@@ -325,8 +329,10 @@ class Batch:
         """Wait for a job that holds a place in flight, made `age` seconds ago; None asks at once."""
         assert flight.job is not None  # noqa: S101 - it was submitted
         job_id = flight.job.id
+        self._board.waits(flight.key, flight.target, job_id, self._clock.monotonic() - (age or 0.0))
 
         def changed(watch: Watch) -> None:
+            self._board.polled(flight.key, flight.target, watch.observation)
             if watch.ended:
                 self._in_flight.give(1)
                 self._ended_in.send_nowait((flight, watch))
@@ -338,6 +344,7 @@ class Batch:
             try:
                 await self._finisher.finish(flight, watch)
             except AkoolError as error:
+                self._board.ended(flight.key, flight.target)
                 self.lost(0 if watch.job_id in self._early else 1, error)
 
     def give_place(self, places: int) -> None:
@@ -348,6 +355,7 @@ class Batch:
         """Hand out how an entry ended, once it was asked for."""
         if outcome.job is not None:
             self._flying.pop(outcome.job.id, None)
+            self._board.ended(outcome.key, outcome.target)
         asked = self._early.end(outcome)
         if asked is None:
             return
@@ -360,6 +368,10 @@ class Batch:
     def _end_if_done(self) -> None:
         if self._exhausted and not self._pending:
             self._out.close()
+
+    def at_work(self) -> tuple[AtWork, ...]:
+        """Give the entries that are at work and how far each is, in the order in which their turn came."""
+        return self._board.read(self._clock.monotonic())
 
     def statistics(self) -> Statistics:
         """Give numbers about the batch, as it is now."""
