@@ -22,6 +22,7 @@ from akool_async._batch.budget import Budget
 from akool_async._batch.early import Early
 from akool_async._batch.finishing import Finisher
 from akool_async._batch.flight import Flight, told_again
+from akool_async._batch.outbox import Outbox
 from akool_async._batch.seen import Seen
 from akool_async._batch.slots import Slots
 from akool_async._batch.source import Requests, Source, cut
@@ -83,7 +84,7 @@ class Batch:
         self._finisher = Finisher(client, self._journal, download_to, self)
         self._downloads = downloads
         self._drain_on = tuple(drain_on)
-        self._out, self._outcomes = anyio.create_memory_object_stream[Outcome](math.inf)
+        self._outbox = Outbox()
         self._ended_in, self._ended = anyio.create_memory_object_stream[tuple[Flight, Watch]](math.inf)
         self._flying: dict[str, Callable[[], None]] = {}
         self._counts: Counter[str] = Counter()
@@ -126,8 +127,9 @@ class Batch:
             finally:
                 for leave in self._flying.values():  # those of a POST that was just finished, too
                     leave()
-                for stream in (self._out, self._outcomes, self._ended_in, self._ended):
-                    stream.close()
+                self._outbox.close()
+                self._ended_in.close()
+                self._ended.close()
                 self._say_what_is_left()
 
     def _say_what_is_left(self) -> None:
@@ -151,15 +153,14 @@ class Batch:
             AkoolError: after the last outcome, if something stopped the batch: the account, the journal.
             Exception: after the last outcome, what the source of requests raised.
         """
-        try:
-            outcome = await self._outcomes.receive()
-        except anyio.EndOfStream:
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure from None
-            raise StopAsyncIteration from None
-        self._backlog.give(1)
-        return outcome
+        outcome = await self._outbox.take()
+        if outcome is not None:
+            self._backlog.give(1)
+            return outcome
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        raise StopAsyncIteration
 
     def drain(self, reason: str = "The batch was told to stop.") -> None:
         """Submit nothing more and bring home what is in flight; what is left comes out as not submitted."""
@@ -362,12 +363,12 @@ class Batch:
         self._counts[type(asked).__name__] += 1
         self._counts["resumed"] += asked.resumed
         self._pending -= 1
-        self._out.send_nowait(asked)
+        self._outbox.put(asked)
         self._end_if_done()
 
     def _end_if_done(self) -> None:
         if self._exhausted and not self._pending:
-            self._out.close()
+            self._outbox.close()
 
     def at_work(self) -> tuple[AtWork, ...]:
         """Give the entries that are at work and how far each is, in the order in which their turn came."""
