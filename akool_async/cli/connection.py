@@ -10,7 +10,7 @@ import getpass
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import attrs
 from cyclopts import Parameter
@@ -59,6 +59,10 @@ class Connection:
             )
         say(f"{KEY_VARIABLE} is not set.")
         return getpass.getpass("API key (it is not shown): ").strip()
+
+
+USUAL: Final = Connection()
+"""What holds without options."""
 
 
 def _read(path: Path) -> str:
