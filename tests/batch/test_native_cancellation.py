@@ -1,0 +1,78 @@
+"""A batch under cancellation by the event loop itself, as `asyncio.wait_for` and `Task.cancel` do it.
+
+AKOOL_TEST_CANCELS sets how many runs are cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from akool_async import (
+    AkoolClient,
+    FixedSchedule,
+    Journal,
+    Outcome,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+)
+from akool_async.sandbox import Fault, Sandbox
+from tests.batch.simulation import check
+from tests.client.conftest import KEY
+
+CANCELS = int(os.environ.get("AKOOL_TEST_CANCELS", "10"))
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("anyio_backend", ["asyncio"]),
+    pytest.mark.timeout(600),
+]
+
+
+async def _run(
+    client: AkoolClient, wanted: list[TranslationRequest], journal: Journal, out: Path, taken: list[Outcome]
+) -> None:
+    """Take outcomes with a time-out around each, as applications do."""
+    async with open_batch(client, wanted, max_in_flight=4, journal=journal, download_to=out) as batch:
+        while True:
+            try:
+                taken.append(await asyncio.wait_for(anext(batch), 0.003))
+            except TimeoutError:
+                continue
+            except StopAsyncIteration:
+                return
+
+
+async def test_cancelled_runs_lose_nothing_and_the_last_one_brings_all_home(tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    sandbox = Sandbox(api_key=KEY, media=False, time_scale=2000.0, max_jobs=4, seed=seed)
+    sandbox.faults.add(Fault(on="create", do="delay", seconds=0.01, probability=0.5))
+    wanted = [
+        TranslationRequest(url=f"https://example.com/{number}.mp4", targets="ja,fr")
+        for number in range(4 * CANCELS)
+    ]
+    runs: list[list[Outcome]] = []
+    async with (
+        sandbox.serve() as server,
+        open_journal(tmp_path / "jobs.sqlite3") as journal,
+        AkoolClient(api_key=KEY, host=server.base_url, schedule=FixedSchedule(interval=0.05)) as client,
+    ):
+        for number in range(CANCELS + 1):
+            runs.append([])
+            work = asyncio.ensure_future(_run(client, wanted, journal, tmp_path / "out", runs[-1]))
+            if number < CANCELS:
+                await asyncio.wait([work], timeout=chance.random() * 0.3)
+                work.cancel()
+            await asyncio.wait([work])
+            assert work.cancelled() or work.exception() is None
+        await check(sandbox, journal, wanted, runs)
+
+    assert len(runs[-1]) == 2 * len(wanted) == len(sandbox.ledger.jobs)
+    print(f"{CANCELS} runs cancelled, {len(sandbox.ledger.jobs)} jobs")
