@@ -1,4 +1,4 @@
-"""The project's chores: `nox -s lint types tests build demo`."""
+"""The project's chores: `nox -s lint types tests build demo`; `nox -s bench` measures."""
 
 from __future__ import annotations
 
@@ -111,3 +111,10 @@ def demo(session: nox.Session) -> None:
     out = Path(session.create_tmp()) / "results"
     shutil.rmtree(out, ignore_errors=True)
     session.run("akool-async", "demo", "--out", str(out))
+
+
+@nox.session(python=HERE)
+def bench(session: nox.Session) -> None:
+    """Measure everything into benchmarks/results; `-- --check` compares with it, `-- poll` runs one."""
+    install(session, "bench", extras="webhook,sandbox")
+    session.run("python", "benchmarks/everything.py", *session.posargs)
