@@ -23,6 +23,7 @@ from anyio.abc import TaskGroup
 
 from akool_async._clock import RealClock
 from akool_async._core import wire
+from akool_async._core.callback import Callback
 from akool_async._core.clock import Clock
 from akool_async._core.credentials import HOST_VARIABLE, Credentials, choose
 from akool_async._core.errors import (
@@ -448,6 +449,11 @@ class AkoolClient:
             Whether anybody waits for this job.
         """
         return self._opened.waiting.hint(job_id)
+
+    def called_back(self, callback: Callback) -> None:
+        """Take in a webhook, as `receiver.attach(client)` wants it: ask about the job unless it goes on."""
+        if self._state is not None and not callback.at_work:
+            self.hint(callback.job_id)
 
     # Files.
 

@@ -1,0 +1,271 @@
+"""The receiver of webhooks: takes bodies, answers at once, looks at them afterwards, hands hints on.
+
+The answer is given before a body is looked at, so nothing can be learned from it. How HTTP brings
+bodies here stands in `door`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from random import SystemRandom
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+from anyio.from_thread import BlockingPortal
+from anyio.lowlevel import checkpoint
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from akool_async._core.callback import Callback, Listener
+from akool_async._core.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
+from akool_async._core.errors import InvalidRequest
+from akool_async._core.sealed import Hint, SealingKey, UnsealError, unseal
+from akool_async.webhook.door import Door
+from akool_async.webhook.memory import Memory
+from akool_async.webhook.statistics import ReceiverStatistics
+
+logger = logging.getLogger("akool_async")
+
+TAKEN: Final = 200
+TURNED_AWAY: Final = 503
+"""The only two statuses: which of them depends on the length of the line alone."""
+
+_LONGEST_PAUSE: Final = 0.01
+"""Seconds, at most, between an answer and the look at its body. They are chosen at random, so that
+how long the look took can't be read off the answers to others either."""
+
+_TOKEN: Final = re.compile(r"[0-9a-f]{32}")
+_COUNTED: Final[Mapping[str, str]] = {"signature": "wrong_signature"}
+
+_random: Final = SystemRandom()
+
+
+class WebhookReceiver:
+    """Receives the vendor's webhooks: an ASGI application to mount, or `take` for other frameworks.
+
+    It is opened with `async with`, for as long as it is to hand anything on; meanwhile it may be called
+    from any task and, with `take`, from any thread. Served by itself, it opens with the server.
+
+    Every POST gets the same answer, 200 without a body, before anything in it is looked at; only when
+    `line` bodies are waiting, or the receiver is not open, it is 503. What comes out is a hint: it
+    makes a client ask about a job sooner, and names the job of a lost answer to a batch, which asks
+    the API before it believes it.
+
+    Args:
+        client_id: the account's client id; default is AKOOL_CLIENT_ID.
+        client_secret: its secret, 16, 24 or 32 bytes, which is the same value as the API key; default is
+            AKOOL_CLIENT_SECRET or else AKOOL_API_KEY.
+        window: seconds that a webhook's timestamp may lie before or after this machine's clock. The
+            default allows for a clock that is somewhat off and a few repeats by the vendor.
+        line: bodies that wait to be looked at, at most.
+        largest: bytes of a body that is looked at; the vendor's have one or two thousand.
+        remembered: contents that are remembered to recognise replays.
+        now: the wall clock, seconds since the epoch; for tests.
+
+    Raises:
+        InvalidRequest: credentials are missing, or a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        window: float = 300.0,
+        line: int = 1000,
+        largest: int = 16_384,
+        remembered: int = 10_000,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Check the credentials; nothing is opened yet."""
+        self._key = _key(client_id, client_secret)
+        for name, value in {
+            "window": window,
+            "line": line,
+            "largest": largest,
+            "remembered": remembered,
+        }.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**53:
+                raise InvalidRequest(f"{name} must be a positive number, not {value!r}.")
+        self._window = window
+        self._length = line
+        self._largest = largest
+        self._now = now
+        self._memory = Memory(remembered)
+        self._listeners: list[Listener] = []
+        self._counts: Counter[str] = Counter()
+        self._line: MemoryObjectSendStream[tuple[bytes, str]] | None = None
+        self._portal: BlockingPortal | None = None
+        self._thread = 0
+        self._stack = AsyncExitStack()
+        self._door = Door(self._held, self.take, largest=largest)
+
+    def __repr__(self) -> str:
+        """Show whom it receives for and whether it is open."""
+        return f"<WebhookReceiver {self._key.client_id!r} {'closed' if self._line is None else 'open'}>"
+
+    # Opening and closing.
+
+    async def __aenter__(self) -> Self:
+        """Open it: from now on bodies are looked at."""
+        if self._line is not None:
+            raise RuntimeError("This receiver is open already.")
+        async with AsyncExitStack() as stack:
+            self._portal = await stack.enter_async_context(BlockingPortal())
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            self._line, waiting = anyio.create_memory_object_stream[tuple[bytes, str]](self._length)
+            tasks.start_soon(self._look, waiting, name="webhooks")
+            self._thread = threading.get_ident()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it: what is in line is still looked at, nothing new is taken."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+        await self._stack.aclose()
+
+    def _held(self) -> AbstractAsyncContextManager[Any]:
+        """Give what keeps it open: itself, unless somebody opened it already."""
+        return self if self._line is None else nullcontext()
+
+    # Whom it tells.
+
+    def attach(self, listener: Listener) -> Callable[[], None]:
+        """Tell a listener, such as a client, of each callback from now on.
+
+        A batch is attached with `open_batch(..., webhook=receiver)`.
+
+        Returns:
+            What ends that when it is called.
+        """
+        self._listeners.append(listener)
+
+        def detach() -> None:
+            self._listeners = [other for other in self._listeners if other is not listener]
+
+        return detach
+
+    def find(self, token: str) -> tuple[Callback, ...]:
+        """Give the callbacks that came with a token so far, as far as they are remembered."""
+        return self._memory.find(token)
+
+    def statistics(self) -> ReceiverStatistics:
+        """Give numbers about what came, as of now."""
+        waiting = 0 if self._line is None else self._line.statistics().current_buffer_used
+        return ReceiverStatistics(waiting=waiting, **self._counts)
+
+    # What comes in.
+
+    async def __call__(
+        self,
+        scope: Any,
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """Be an ASGI application."""
+        await self._door(scope, receive, send)
+
+    def take(self, body: bytes, path: str = "") -> int:
+        """Put a body in line; for frameworks that are not ASGI, from any thread.
+
+        Args:
+            body: what was POSTed, as it came.
+            path: the URL's path, whose last part may be a batch's token.
+
+        Returns:
+            The HTTP status to answer with, and with no body: 200, or 503 when the line is full.
+        """
+        portal, here = self._portal, threading.get_ident() == self._thread
+        if self._line is None or portal is None:
+            return self._turn_away()
+        return self._take(body, path) if here else portal.call(self._take, body, path)
+
+    def _take(self, body: bytes, path: str) -> int:
+        if self._line is None:
+            return self._turn_away()
+        try:
+            self._line.send_nowait((body, path))
+        except anyio.WouldBlock:
+            return self._turn_away()
+        self._counts["taken"] += 1
+        return TAKEN
+
+    def _turn_away(self) -> int:
+        self._counts["turned_away"] += 1
+        return TURNED_AWAY
+
+    async def _look(self, waiting: MemoryObjectReceiveStream[tuple[bytes, str]]) -> None:
+        """Look at what is in line, a little after it was answered."""
+        async with waiting:
+            async for body, path in waiting:
+                if not waiting.statistics().current_buffer_used:
+                    await anyio.sleep(_random.uniform(0, _LONGEST_PAUSE))
+                self._judge(body, path)
+                await checkpoint()
+
+    def _judge(self, body: bytes, path: str) -> None:
+        try:
+            hint = self._opened(body)
+        except UnsealError as error:
+            self._refused(_COUNTED.get(error.reason, error.reason), error)
+            return
+        callback = Callback(job_id=hint.job_id, token=_token(path), status=hint.status)
+        if not self._memory.is_news(hint.content_digest, callback):
+            self._counts["repeated"] += 1
+            return
+        self._counts["told"] += 1
+        for listener in self._listeners:
+            try:
+                listener.called_back(callback)
+            except Exception:
+                logger.exception("A listener failed over a webhook; the others were told.")
+
+    def _opened(self, body: bytes) -> Hint:
+        if len(body) > self._largest:
+            raise UnsealError("malformed")
+        return unseal(
+            body,
+            client_id=self._key.client_id,
+            client_secret=self._key.client_secret,
+            now_ms=int(self._now() * 1000),
+            window_seconds=self._window,
+        )
+
+    def _refused(self, reason: str, error: UnsealError) -> None:
+        """Count it, and say so the 1st, the 10th, the 100th time: a flood must not fill the log."""
+        self._counts[reason] += 1
+        times = str(self._counts[reason])
+        if times.strip("0") == "1":
+            logger.warning("%s So far: %s.", error, times)
+
+
+def _key(client_id: str | None, client_secret: str | None) -> SealingKey:
+    told = os.environ
+    name = told.get(ID_VARIABLE, "") if client_id is None else client_id
+    secret = client_secret
+    if secret is None:
+        secret = told.get(SECRET_VARIABLE) or told.get(KEY_VARIABLE) or ""
+    if not name or not secret:
+        missing = "client id" if not name else "client secret"
+        raise InvalidRequest(
+            f"Webhooks can't be opened without the {missing}.",
+            advice=f"Set {ID_VARIABLE} and {SECRET_VARIABLE} (the API key is the same value as the secret).",
+        )
+    return SealingKey(client_id=name, client_secret=secret)
+
+
+def _token(path: str) -> str:
+    """Give the last part of a path if it can be a token, else ""."""
+    last = path.rstrip("/").rpartition("/")[2]
+    return last if _TOKEN.fullmatch(last) else ""
