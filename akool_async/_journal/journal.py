@@ -30,7 +30,7 @@ from akool_async._journal import codec, exported
 from akool_async._journal.change import Change
 from akool_async._journal.entry import Entry
 from akool_async._journal.intent import Intend
-from akool_async._journal.reader import Reader
+from akool_async._journal.reader import PAGE, Reader
 from akool_async._journal.record import Record
 from akool_async._journal.resolve import Resolve
 from akool_async._journal.store import Store
@@ -285,18 +285,20 @@ class Journal:
         (`Entry.stripped`), are left out: only the catalog has their URL.
 
         Args:
-            states: entries in these; default is what is planned, at the vendor, or done and not home. With
-                FAILED and EXPIRED the batch has to be opened with `retry_failed=True` to send them again.
+            states: entries that are in these when this is called; default is what is planned, at the
+                vendor, or done and not home. With FAILED and EXPIRED the batch has to be opened with
+                `retry_failed=True` to send them again.
         """
-        wanted = frozenset(states)
+        reader = self._opened.reader
+        chosen = reader.ids(frozenset(states))
 
-        def read(number: int) -> Request | None:
-            entry = self._opened.reader.by_id(number)
-            if entry is None or entry.state not in wanted or (entry.stripped and entry.state not in _SENT):
+        def read(place: int) -> Request | None:
+            entry = self._opened.reader.by_id(chosen[place])
+            if entry is None or (entry.stripped and entry.state not in _SENT):
                 return None
             return entry.own_request
 
-        return Walk(0, lambda after: self._opened.reader.page(after, wanted), read)
+        return Walk(-1, lambda after: range(after + 1, min(after + 1 + PAGE, len(chosen))), read)
 
     def expiring(self, within: timedelta, now: datetime | None = None) -> AsyncIterator[Entry]:
         """Give entries whose result is still at the vendor and dies soon, the soonest first.

@@ -6,6 +6,7 @@ Never writes. A row that the journal can't have written is said to be broken, no
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -111,6 +112,12 @@ class Reader:
         statement = f"{' UNION ALL '.join(parts * len(states))} ORDER BY 1 LIMIT ?"
         values = [value for state in states for value in (state.value, after, PAGE)]
         return _ids(self._rows(statement, *values, PAGE)) if states else []
+
+    def ids(self, states: Collection[State]) -> array[int]:
+        """Give the numbers of all entries in these states: 8 bytes each."""
+        marks = ", ".join("?" * len(states))
+        statement = f"SELECT id FROM entry WHERE state IN ({marks}) ORDER BY id"  # noqa: S608 - our marks
+        return array("q", _ids(self._rows(statement, *(state.value for state in states))))
 
     def expiring(self, until: str, after: tuple[str, int]) -> list[tuple[str, int]]:
         """Give the next (moment, number) of results that die until then, soonest first."""

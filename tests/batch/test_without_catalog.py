@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import attrs
 import pytest
 
 from akool_async import (
     AkoolClient,
     Completed,
+    FixedSchedule,
     Journal,
     LipSyncRequest,
     State,
@@ -27,10 +29,13 @@ SIGNED = "https://example.com/signed.mp4?X-Amz-Signature=abc"
 
 
 async def leave_at_work(client: AkoolClient, journal: Journal, requests: list[TranslationRequest]) -> None:
-    """Submit, and leave before anything is done."""
-    async with open_batch(client, requests, journal=journal) as batch:
-        while batch.statistics().in_flight < len(requests) or journal.counts()[State.SUBMITTING]:
-            await client.credit()
+    """Submit, and leave before anything is known to be done."""
+    jobs = sum(len(request.targets) for request in requests)
+    never = FixedSchedule(interval=3600.0)
+    async with open_batch(client, requests, journal=journal, max_in_flight=12, schedule=never):
+        with anyio.fail_after(20):
+            while journal.counts()[State.SUBMITTED] < jobs:
+                await anyio.sleep(0.005)
 
 
 async def test_what_is_at_work_comes_home_without_the_catalog(house: Open, tmp_path: Path) -> None:
@@ -46,6 +51,22 @@ async def test_what_is_at_work_comes_home_without_the_catalog(house: Open, tmp_p
         assert len(home.sandbox.ledger.creates) == 3
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
     assert sorted((outcome.key, outcome.target) for outcome in outcomes) == sorted(names)
+
+
+async def test_every_entry_is_told_of_however_soon_it_is_home(fast_house: Open, tmp_path: Path) -> None:
+    """A batch takes up what is at the vendor before it pulls: what is home by then was still asked for."""
+    requests = [video(number) for number in range(12)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await leave_at_work(client, journal, requests)
+
+        source = journal.requests()
+        outcomes = await run(
+            client, source, journal=journal, download_to=tmp_path / "out", max_in_flight=1, backlog=1
+        )
+
+    assert len({outcome.key for outcome in outcomes}) == 12
+    assert all(isinstance(outcome, Completed) and outcome.saved for outcome in outcomes)
 
 
 async def test_files_have_the_names_that_the_catalog_would_give(fast_house: Open, tmp_path: Path) -> None:
