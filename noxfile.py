@@ -77,7 +77,7 @@ def go_to_suite(session: nox.Session) -> None:
     folder.mkdir(parents=True)
     for name in ("README.md", "pyproject.toml"):
         shutil.copy(root / name, folder / name)
-    for name in ("tests", ".ci"):
+    for name in ("tests", "docs", ".ci"):
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     session.chdir(folder)
 

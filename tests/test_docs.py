@@ -1,0 +1,74 @@
+"""The tables in the documentation are those that the code goes by.
+
+`python -m tests.test_docs` writes them anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from akool_async._core.codes import CODES
+from akool_async._core.failures import POLICY, error_of
+from akool_async._core.lifecycle import NEXT, RESUME, State
+
+ROOT = Path(__file__).resolve().parents[1]
+FAILURES = ROOT / "docs" / "failures.md"
+
+pytestmark = pytest.mark.skipif(not FAILURES.exists(), reason="only where the documentation is")
+
+
+def _table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
+    names = [name.strip() for name in head.split("|")]
+    lines = [names, ["---"] * len(names), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def calls() -> str:
+    """What a failed call leads to."""
+    rows = ((failure.value, free.value, paid.value) for failure, (free, paid) in POLICY.items())
+    return _table("what happens | a call that may be repeated | the paid POST", rows)
+
+
+def codes() -> str:
+    """The vendor's codes."""
+    rows = (
+        (str(code), row.meaning, f"`{type(error_of(code)).__name__}`")
+        for code, row in CODES.items()
+        if code != 1000
+    )
+    return _table("code | meaning | error", rows)
+
+
+def states() -> str:
+    """The states of an entry."""
+    rows = (
+        (state.name, ", ".join(after.name for after in State if after in NEXT[state]) or "-", resume.value)
+        for state, resume in RESUME.items()
+    )
+    return _table("state | may be followed by | what the next run does", rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {"calls": calls, "codes": codes, "states": states}
+
+
+def _place(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_says_what_the_code_does(name: str) -> None:
+    found = _place(name).search(FAILURES.read_text(encoding="utf-8"))
+
+    assert found is not None
+    assert found[0] == TABLES[name]()
+
+
+if __name__ == "__main__":
+    text = FAILURES.read_text(encoding="utf-8")
+    for told, table in TABLES.items():
+        text = _place(told).sub(lambda _, table=table: table(), text, count=1)
+    FAILURES.write_text(text, encoding="utf-8")
