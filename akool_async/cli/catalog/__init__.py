@@ -1,0 +1,16 @@
+"""Catalogs: what a person wants translated, in a file of CSV, TSV, JSON Lines or YAML."""
+
+from akool_async.cli.catalog.catalog import Catalog, Duplicate, Item, OnDuplicate, read_catalog
+from akool_async.cli.catalog.place import CatalogWrong, Mistake, Place, told
+
+__all__ = [
+    "Catalog",
+    "CatalogWrong",
+    "Duplicate",
+    "Item",
+    "Mistake",
+    "OnDuplicate",
+    "Place",
+    "read_catalog",
+    "told",
+]

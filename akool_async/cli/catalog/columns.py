@@ -1,0 +1,153 @@
+"""The columns of a catalog: their names, which option each one is, and how a cell is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, Final
+
+import attrs
+
+from akool_async._core.text import shown
+
+IGNORED: Final = "#"
+"""A column whose name begins so is not read."""
+
+YES: Final = frozenset("yes y true t on 1 x ✓".split())
+NO: Final = frozenset("no n false f off 0 -".split())
+
+Read = Callable[[Any], Any]
+"""Gives what an option takes from what a cell holds, or raises `CellWrong`."""
+
+
+class CellWrong(Exception):
+    """A cell can't be read; says what it has to be."""
+
+
+def text(value: Any) -> str:
+    """Read text; a number is taken as it is written."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise CellWrong(f"has to be text, not {shown(value)}.")
+    return str(value).strip()
+
+
+def flag(value: Any) -> bool:
+    """Read yes or no."""
+    if isinstance(value, bool):
+        return value
+    said = str(value).strip().lower()
+    if said in YES or said in NO:
+        return said in YES
+    raise CellWrong(f"has to be yes or no, not {shown(value)}.")
+
+
+def number(value: Any) -> int:
+    """Read a whole number, also as a spreadsheet writes it ("2.0")."""
+    found = re.fullmatch(r"(\d{1,9})(?:\.0*)?", text(value))
+    if found is None:
+        raise CellWrong(f"has to be a whole number, not {shown(value)}.")
+    return int(found.group(1))
+
+
+def caption(value: Any) -> Any:
+    """Read a kind of captions, by name or number."""
+    said = text(value).lower()
+    return int(said) if said.isdecimal() else said
+
+
+def codes(value: Any) -> tuple[str, ...]:
+    """Read language codes, with commas, semicolons or blanks between them."""
+    if isinstance(value, list):
+        return tuple(text(item) for item in value)
+    return tuple(re.split(r"[\s,;|]+", text(value).strip(" ,;|\n")))
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """Read words, with semicolons or line breaks between them, or commas where there are none of these."""
+    if isinstance(value, list):
+        return tuple(text(item) for item in value)
+    said = text(value)
+    parts = re.split(r"[;\n]" if re.search(r"[;\n]", said) else ",", said)
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def voices(value: Any) -> dict[str, str]:
+    """Read voices such as "ja=6889b755; fr=6889b799"."""
+    return pairs(value, like="ja=VOICE_ID; fr=VOICE_ID")
+
+
+def pairs(value: Any, *, like: str = "word=word; word=word") -> dict[str, str]:
+    """Read pairs such as "Paris=Paree; Akool=A cool"."""
+    if isinstance(value, Mapping):
+        return {text(left): text("" if right is None else right) for left, right in value.items()}
+    found: dict[str, str] = {}
+    for part in re.split(r"[;\n]", text(value)):
+        left, equals, right = part.partition("=")
+        if not part.strip():
+            continue
+        if not equals or not left.strip():
+            raise CellWrong(f'has to hold pairs such as "{like}", not {shown(part.strip())}.')
+        if left.strip() in found:
+            raise CellWrong(f"names {shown(left.strip())} twice.")
+        found[left.strip()] = right.strip()
+    return found
+
+
+@attrs.frozen
+class Column:
+    """One column.
+
+    Attributes:
+        option: the option of `TranslationRequest`, or "name" and "glossary", which are the catalog's own.
+        read: reads a cell.
+        aliases: other names for it.
+    """
+
+    option: str
+    read: Read
+    aliases: tuple[str, ...] = ()
+
+
+COLUMNS: Final = (
+    Column("url", text, ("video", "video_url", "link")),
+    Column("targets", codes, ("languages", "language", "target", "to")),
+    Column("key", text, ("id",)),
+    Column("name", text, ("file", "file_name")),
+    Column("source_language", text, ("source", "from")),
+    Column("lipsync", flag, ("lip_sync",)),
+    Column("caption_type", caption, ("caption", "captions")),
+    Column("caption_url", text, ("captions_url", "srt_url")),
+    Column("voices_map", voices, ("voices", "voice")),
+    Column("style", text),
+    Column("speaker_num", number, ("speakers",)),
+    Column("remove_bgm", flag, ("remove_music",)),
+    Column("dynamic_duration", flag),
+    Column("no_translate_words", words, ("keep_words",)),
+    Column("fixed_words", pairs, ("translations",)),
+    Column("pronounced_words", pairs, ("pronunciations",)),
+    Column("webhook_url", text, ("webhook",)),
+)
+
+_BY_NAME: Final = {name: column for column in COLUMNS for name in (column.option, *column.aliases)}
+
+
+def column_of(name: str) -> Column | None:
+    """Give the column that a header names; letter case, blanks and "-" for "_" do not matter."""
+    return _BY_NAME.get(_folded(name))
+
+
+def is_column(name: str) -> bool:
+    """Whether a header names a column."""
+    return column_of(name) is not None
+
+
+def meant(name: str, known: Iterable[str] | None = None) -> str:
+    """Give " Did you mean ...?" for a name that is not known, or ""."""
+    names = [*_BY_NAME] if known is None else [*known]
+    near = get_close_matches(_folded(name), names, n=1, cutoff=0.7)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())

@@ -1,0 +1,136 @@
+"""Glossaries: words that stay as they are, get a certain translation, or are said in a certain way.
+
+A glossary is a table of the same formats as a catalog, with the columns `word`, `translation`,
+`pronunciation` and `languages`. A word with neither of the two stays as it is; one without a language
+holds for all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from akool_async.cli.catalog import columns
+from akool_async.cli.catalog.formats import read_table
+from akool_async.cli.catalog.place import Mistake, Place
+from akool_async.cli.catalog.table import Row
+
+_COLUMNS: Final[Mapping[str, tuple[str, columns.Read]]] = {
+    "word": ("word", columns.text),
+    "term": ("word", columns.text),
+    "translation": ("translation", columns.text),
+    "fixed": ("translation", columns.text),
+    "pronunciation": ("pronunciation", columns.text),
+    "pronounced": ("pronunciation", columns.text),
+    "keep": ("keep", columns.flag),
+    "languages": ("languages", columns.codes),
+    "language": ("languages", columns.codes),
+}
+_FOR_ONE: Final = re.compile(r"([A-Za-z0-9]{2,8}(?:[-_][A-Za-z0-9]{1,20})*)=(.+)")
+
+
+@attrs.frozen
+class Words:
+    """What a glossary says for one language; equal where two languages are told the same."""
+
+    no_translate_words: tuple[str, ...] = ()
+    fixed_words: Mapping[str, str] = attrs.field(factory=dict)
+    pronounced_words: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class _Said:
+    """What is said about a word: a kind ("keep", "translation", "pronunciation"), the words, and where."""
+
+    kind: str
+    word: str
+    value: str
+    place: Place
+
+
+class Glossary:
+    """All glossaries together.
+
+    Attributes:
+        mistakes: what is wrong with them.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a word."""
+        self.mistakes: list[Mistake] = []
+        self._said: dict[str, list[_Said]] = {}
+
+    def read(self, named: str) -> None:
+        """Take in a file, named as "FILE" or, for one language, as "ja=FILE".
+
+        Raises:
+            CatalogWrong: it can't be read.
+        """
+        one = _FOR_ONE.fullmatch(named)
+        languages: tuple[str, ...] = ("",)
+        if one is not None and not Path(named).exists():
+            languages, named = (one.group(1),), one.group(2)
+        table = read_table(Path(named), _COLUMNS.__contains__)
+        self.mistakes += table.mistakes
+        named_so = {name: cell.place for row in table.rows for name, cell in row.cells.items()}
+        for name, place in (named_so | table.header).items():
+            if name and not _known(name):
+                text = f"There is no such column in a glossary.{columns.meant(name, _COLUMNS)}"
+                self.mistakes.append(Mistake(place, text))
+        for row in table.rows:
+            self._take(row, languages)
+
+    def _take(self, row: Row, languages: tuple[str, ...]) -> None:
+        found, places = self._values(row)
+        if "word" not in found:
+            self.mistakes.append(Mistake(attrs.evolve(row.place, field="word"), "The word is missing."))
+            return
+        kinds: list[str] = [kind for kind in ("translation", "pronunciation") if kind in found]
+        if found.get("keep") or not kinds:
+            kinds.append("keep")
+        for language in found.get("languages", languages):
+            for kind in kinds:
+                place = places.get(kind, places["word"])
+                self._say(language.lower(), _Said(kind, found["word"], str(found.get(kind, "")), place))
+
+    def _values(self, row: Row) -> tuple[dict[str, Any], dict[str, Place]]:
+        found: dict[str, Any] = {}
+        places: dict[str, Place] = {}
+        for name, cell in row.cells.items():
+            if not _known(name) or name.startswith(columns.IGNORED) or cell.empty:
+                continue
+            field, read = _COLUMNS[_plain(name)]
+            try:
+                found[field], places[field] = read(cell.value), cell.place
+            except columns.CellWrong as error:
+                self.mistakes.append(Mistake(cell.place, f"It {error}"))
+        return found, places
+
+    def _say(self, language: str, said: _Said) -> None:
+        for other in self._said.setdefault(language, []):
+            if (other.kind, other.word) == (said.kind, said.word) and other.value != said.value:
+                text = f"{said.word!r} is {other.value!r} in {other.place}; which one?"
+                self.mistakes.append(Mistake(said.place, text))
+        self._said[language].append(said)
+
+    def words(self, language: str) -> Words:
+        """Give what holds for a language; what is said for it alone wins."""
+        said = [*self._said.get("", ()), *self._said.get(language.lower(), ())]
+
+        def pairs(kind: str) -> dict[str, str]:
+            return {one.word: one.value for one in said if one.kind == kind}
+
+        kept = dict.fromkeys(one.word for one in said if one.kind == "keep")
+        return Words(tuple(kept), pairs("translation"), pairs("pronunciation"))
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
+
+
+def _known(name: str) -> bool:
+    return _plain(name) in _COLUMNS or name.startswith(columns.IGNORED)
