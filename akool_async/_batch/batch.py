@@ -30,7 +30,7 @@ from akool_async._batch.statistics import Statistics
 from akool_async._batch.submitting import Submitter
 from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, InvalidRequest
-from akool_async._core.fingerprint import fingerprint
+from akool_async._core.fingerprint import fingerprint, work_of
 from akool_async._core.lifecycle import RESUME, OnResume, State
 from akool_async._core.models import Job
 from akool_async._core.outcomes import Outcome
@@ -76,6 +76,7 @@ class Batch:
         self._backlog = Slots(backlog)
         self._posts = Slots(posts)
         self._seen = Seen()
+        self._works = Seen()
         self._early = Early()
         self._bring_home = download_to is not None
         self._board = Board()
@@ -277,6 +278,10 @@ class Batch:
         now = self._clock.now()
         if not self._seen.add(flight.key, flight.target):
             self.end(flight.not_submitted("It stands in this batch twice; each would be paid.", now))
+            return False
+        if not self._works.add(work_of(flight.request, flight.target), flight.target):
+            reason = "The same work stands in this batch under another key; each would be paid."
+            self.end(flight.not_submitted(reason, now))
             return False
         entry = self._journal.get(flight.key, flight.target)
         if entry is None:

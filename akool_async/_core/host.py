@@ -17,8 +17,8 @@ _NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine by name or by address."""
-    if host == "localhost" or host.endswith(".localhost"):
+    """Whether `host` is this machine by its name or by an address; other names may lead anywhere."""
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

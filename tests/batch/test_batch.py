@@ -219,6 +219,24 @@ async def test_duplicates_are_found_before_they_are_paid(house: Open) -> None:
     assert "twice" in refused[0].reason
 
 
+async def test_the_same_work_under_two_keys_is_paid_once(fast_house: Open) -> None:
+    wanted = [
+        video(1, targets="ja,fr", key="a"),
+        video(1, targets="fr,hi", key="b"),
+        video(1),
+        TranslationRequest(url="https://example.com/get?token=1", targets="ja", key="c"),
+        TranslationRequest(url="https://example.com/get?token=2", targets="ja", key="d"),
+    ]
+    async with fast_house() as home:
+        outcomes = await run(await home.client(), wanted)
+
+        made = sorted((job.url, job.language) for job in home.sandbox.ledger.jobs)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, NotSubmitted)]
+    assert len(made) == len(set(made)) == 5
+    assert [(outcome.request.key, outcome.target) for outcome in refused] == [("b", "fr"), (None, "ja")]
+    assert all("another key" in outcome.reason for outcome in refused)
+
+
 async def test_a_key_that_names_other_work_is_not_submitted(house: Open, tmp_path: Path) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
         client = await home.client()

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from akool_async._core.fingerprint import fingerprint, key_of, plain_url
+from akool_async._core.fingerprint import fingerprint, key_of, plain_url, work_of
 from akool_async._core.requests import CaptionType, LipSyncRequest, TranslationRequest
 
 URL = "https://media.test/talk.mp4"
@@ -194,3 +194,12 @@ def test_a_key_of_the_caller_goes_before_the_fingerprint() -> None:
 
     assert key_of(named, "ja") == "mine"
     assert key_of(attrs.evolve(named, key=None), "ja") == of(targets="ja")
+
+
+def test_the_work_is_the_same_for_the_same_url_only() -> None:
+    signed = TranslationRequest(url=f"{URL}?token=1", targets="ja", key="a")
+    again = attrs.evolve(signed, key="b", webhook_url="https://hooks.test/in")
+
+    assert work_of(signed, "ja") == work_of(again, "ja")
+    assert work_of(signed, "ja") != work_of(attrs.evolve(signed, url=f"{URL}?token=2"), "ja")
+    assert work_of(signed, "ja") != work_of(attrs.evolve(signed, lipsync=True), "ja")
