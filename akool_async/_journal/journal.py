@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
-from akool_async._core.errors import InvalidRequest, JournalClosed
+from akool_async._core.errors import InvalidRequest, JournalClosed, JournalLocked
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
 from akool_async._core.requests import Request
@@ -30,6 +30,7 @@ from akool_async._journal import codec, exported
 from akool_async._journal.change import Change
 from akool_async._journal.entry import Entry
 from akool_async._journal.intent import Intend
+from akool_async._journal.lock import Lock
 from akool_async._journal.reader import PAGE, Reader
 from akool_async._journal.record import Record
 from akool_async._journal.resolve import Resolve
@@ -167,6 +168,11 @@ class Journal:
     def recovered(self) -> int:
         """Entries that were put in doubt on opening: a run died while it was sending them."""
         return self._opened.store.recovered
+
+    @property
+    def held(self) -> JournalLocked | None:
+        """Who else is writing it now, as the error that a second run stops with; None where nobody is."""
+        return None if self._path is None or not self._read_only else Lock(self._path).held()
 
     # Writing.
 

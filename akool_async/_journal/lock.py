@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +41,9 @@ else:
 _FAR: Final = 1 << 30
 """Windows locks bytes, and locked bytes can't be read: one far behind the holder's name is taken."""
 _LONGEST: Final = 1000
+_LOOKS: Final = 4
+_BETWEEN: Final = 0.005
+"""Seconds, so many times: somebody who only looks holds the lock for a moment."""
 
 
 class Lock:
@@ -55,7 +59,7 @@ class Lock:
         self._descriptor: int | None = None
 
     def take(self, now: datetime) -> None:
-        """Take the lock, or fail at once; never waits.
+        """Take the lock, or fail within 20 ms.
 
         Raises:
             JournalLocked: another run holds it; names that run.
@@ -68,7 +72,7 @@ class Lock:
                 f"The journal's lock {self._path} can't be made: {error.strerror}."
             ) from error
         try:
-            _take(descriptor)
+            _take_soon(descriptor)
         except OSError as error:
             try:
                 raise self._refusal(descriptor, error) from error
@@ -76,6 +80,23 @@ class Lock:
                 os.close(descriptor)
         self._descriptor = descriptor
         self._sign(descriptor, now)
+
+    def held(self) -> JournalLocked | None:
+        """Say who else holds it, as the error that `take` would raise; None where nobody does."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        except OSError:
+            return None  # nobody could lock it here, or nobody ever did
+        try:
+            _take(descriptor)
+        except OSError as error:
+            refusal = self._refusal(descriptor, error)
+            return refusal if isinstance(refusal, JournalLocked) else None
+        else:
+            _free(descriptor)
+            return None
+        finally:
+            os.close(descriptor)
 
     def _sign(self, descriptor: int, now: datetime) -> None:
         """Say who holds it. Where not even this can be written, the journal could not be either."""
@@ -118,6 +139,15 @@ class Lock:
             _free(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _take_soon(descriptor: int) -> None:
+    for _ in range(_LOOKS):
+        try:
+            return _take(descriptor)
+        except (BlockingIOError, PermissionError):
+            time.sleep(_BETWEEN)
+    return _take(descriptor)
 
 
 def _holder(descriptor: int) -> dict[str, Any]:

@@ -109,6 +109,26 @@ def write_lines(lines: Iterable[str]) -> None:
         sys.stdout.write(f"{line}\n")
 
 
+def write_text(lines: Iterable[str]) -> None:
+    """Write lines for people; a terminal gets them wrapped between words, but for commands.
+
+    Args:
+        lines: each with its own indentation; four spaces stand before a command, which stays in one piece.
+    """
+    if not sys.stdout.isatty():
+        write_lines(lines)
+        return
+    console = Console(markup=False, highlight=False)
+    for line in lines:
+        text = line.lstrip(" ")
+        indent = len(line) - len(text)
+        if indent >= _COMMAND:
+            console.print(Text(line), soft_wrap=True)
+        else:
+            console.print(Padding(Text(text), (0, 0, 0, indent)))
+
+
+_COMMAND: Final = 4
 _HIDDEN: Final = frozenset({"raw"})
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
+import anyio
 import attrs
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from akool_async import Entry, State, TranslationRequest, open_journal
+from akool_async._journal import Change
 from akool_async.cli import app
 from akool_async.sandbox import Sandbox, SandboxServer
+from tests.journal.conftest import WAY_TO, bring_to, step
 
 KEY = "canary-7d1e0c55b2"
 
@@ -76,3 +81,65 @@ def free_port() -> int:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return int(unused.getsockname()[1])
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@attrs.frozen
+class Book:
+    """A journal in a folder, written and read by tests."""
+
+    out: Path
+
+    @property
+    def path(self) -> Path:
+        return self.out / "jobs.sqlite3"
+
+    def enter(self, *entries: tuple[str, State], target: str = "ja", **told: object) -> None:
+        """Walk entries, each a key and a state, to their states; the last change takes what is told."""
+        self.out.mkdir(exist_ok=True)
+
+        async def write() -> None:
+            async with open_journal(self.path) as journal:
+                for key, state in entries:
+                    await bring_to(journal, state, key, target)
+                    if told:
+                        change = Change(key=key, target=target, state=state, **told)  # type: ignore[arg-type]
+                        await journal.record(change)
+
+        anyio.run(write)
+
+    def enter_signed(self, key: str, state: State = State.PLANNED) -> None:
+        """Enter a request whose URL is signed, so that the journal does not have all of it."""
+        self.out.mkdir(exist_ok=True)
+        url = "https://example.com/signed.mp4?X-Amz-Signature=abc"
+        request = TranslationRequest(url=url, targets="ja", key=key)
+
+        async def write() -> None:
+            async with open_journal(self.path) as journal:
+                await journal.record(Change(key=key, target="ja", state=State.PLANNED, request=request))
+                for after in WAY_TO[state]:
+                    if after is State.SUBMITTING:
+                        await journal.intend(request)
+                    else:
+                        await journal.record(step(after, key))
+
+        anyio.run(write)
+
+    def read(self) -> dict[tuple[str, str], Entry]:
+        async def read() -> dict[tuple[str, str], Entry]:
+            async with open_journal(self.path, read_only=True) as journal:
+                return {(entry.key, entry.target): entry async for entry in journal.entries()}
+
+        return anyio.run(read)
+
+    def states(self) -> dict[str, str]:
+        return {key: entry.state.value for (key, _), entry in self.read().items()}
+
+
+@pytest.fixture
+def book(out: Path) -> Book:
+    return Book(out)

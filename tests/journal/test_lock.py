@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 
 from akool_async._core.errors import JournalLocked
 from akool_async._core.lifecycle import State
 from akool_async._journal import open_journal
+from akool_async._journal.lock import Lock
 from tests.journal.conftest import StillClock, video
 
 pytestmark = pytest.mark.anyio
@@ -96,6 +98,43 @@ async def test_a_second_opening_in_one_process_stops_too(path: Path, clock: Stil
         assert caught.value.since == "2026-03-01T12:00:00+00:00"
     async with open_journal(path):
         pass
+
+
+async def test_a_reader_is_told_who_writes_and_takes_nothing_away(path: Path) -> None:
+    async with open_journal(path):
+        pass
+    async with open_journal(path, read_only=True) as journal:
+        assert journal.held is None
+        with another_run(path) as first:
+            held = journal.held
+        first.wait()
+
+        assert held is not None
+        assert held.pid == first.pid
+        assert str(first.pid) in held.what
+        assert journal.held is None
+    async with open_journal(path) as journal:
+        assert journal.held is None
+
+
+async def test_somebody_who_only_looks_does_not_stop_a_run(path: Path) -> None:
+    async with open_journal(path):
+        pass
+    looks = anyio.Event()
+
+    def look() -> None:
+        for _ in range(3000):
+            Lock(path).held()
+
+    async def keep_looking() -> None:
+        await anyio.to_thread.run_sync(look)
+        looks.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keep_looking)
+        while not looks.is_set():
+            async with open_journal(path):
+                pass
 
 
 async def test_a_link_to_a_journal_is_the_same_journal(path: Path) -> None:

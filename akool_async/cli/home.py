@@ -1,0 +1,42 @@
+"""Where results come home: a folder, and the journal that stands in it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Final
+
+import attrs
+from cyclopts import Parameter
+
+JOURNAL: Final = "jobs.sqlite3"
+_OUT: Final = Path("results")
+
+
+@Parameter(name="*", group="Files")
+@attrs.frozen(kw_only=True)
+class Home:
+    """Options of every command that knows of paid jobs.
+
+    Attributes:
+        out: Folder for the results; it is made if it is missing.
+        journal: The list of paid jobs; default is jobs.sqlite3 in that folder.
+    """
+
+    out: Path = _OUT
+    journal: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The journal's file."""
+        return self.out / JOURNAL if self.journal is None else self.journal
+
+    def command(self, *words: str) -> str:
+        """Give the command with these words for the same folder and journal, to be typed into a shell."""
+        options = [] if self.out == _OUT else ["--out", str(self.out)]
+        options += [] if self.journal is None else ["--journal", str(self.journal)]
+        return shlex.join(["akool-async", *words, *options])
+
+
+IN_RESULTS: Final = Home()
+"""What holds without options."""
