@@ -1,6 +1,6 @@
 """An asyncio client and batch runner for the Akool video translation API."""
 
-from akool_async._batch import AtWork, Batch, Stage, Statistics, open_batch
+from akool_async._batch import AtWork, Batch, Stage, Statistics, StopCause, open_batch
 from akool_async._client import AkoolClient
 from akool_async._core.errors import (
     AccountClosed,
@@ -118,6 +118,7 @@ __all__ = [
     "State",
     "Statistics",
     "Status",
+    "StopCause",
     "Submission",
     "SubmissionInDoubt",
     "Throttled",

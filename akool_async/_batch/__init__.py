@@ -10,12 +10,13 @@ from akool_async._batch.at_work import AtWork, Stage
 from akool_async._batch.batch import Batch, OnInDoubt, check_count
 from akool_async._batch.source import Requests
 from akool_async._batch.statistics import Statistics
+from akool_async._batch.stopping import StopCause
 from akool_async._client import AkoolClient
 from akool_async._core.errors import InvalidRequest
 from akool_async._core.schedule import PollSchedule
 from akool_async._journal import Journal
 
-__all__ = ["AtWork", "Batch", "Stage", "Statistics", "open_batch"]
+__all__ = ["AtWork", "Batch", "Stage", "Statistics", "StopCause", "open_batch"]
 
 
 def open_batch(

@@ -27,6 +27,7 @@ from akool_async._batch.seen import Seen
 from akool_async._batch.slots import Slots
 from akool_async._batch.source import Requests, Source, cut
 from akool_async._batch.statistics import Statistics
+from akool_async._batch.stopping import StopCause
 from akool_async._batch.submitting import Submitter
 from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, InvalidRequest
@@ -94,6 +95,7 @@ class Batch:
         self._exhausted = False
         self._pulling: anyio.CancelScope | None = None
         self._stopped = ""
+        self._stop_cause: StopCause | None = None
         self._failure: BaseException | None = None
         self._tasks: TaskGroup | None = None
         self._began = 0.0
@@ -163,22 +165,39 @@ class Batch:
             raise failure
         raise StopAsyncIteration
 
-    def drain(self, reason: str = "The batch was told to stop.") -> None:
+    def drain(
+        self, reason: str = "The batch was told to stop.", *, cause: StopCause = StopCause.TOLD
+    ) -> None:
         """Submit nothing more and bring home what is in flight; what is left comes out as not submitted."""
-        self._stopped = self._stopped or reason
+        self._stop(reason, cause)
         self._draining = True
         if self._pulling is not None:
             self._pulling.cancel()
 
-    def stop(self, reason: str, failure: BaseException | None = None) -> None:
+    def stop(
+        self,
+        reason: str,
+        failure: BaseException | None = None,
+        *,
+        cause: StopCause = StopCause.FAILURE,
+    ) -> None:
         """Submit nothing more; the rest of the source comes out as not submitted."""
-        self._stopped = self._stopped or reason
+        self._stop(reason, cause)
         self._failure = self._failure or failure
+
+    def _stop(self, reason: str, cause: StopCause) -> None:
+        self._stopped = self._stopped or reason
+        self._stop_cause = self._stop_cause or cause
 
     @property
     def stopped(self) -> str:
         """Why nothing more is submitted; "" while it is."""
         return self._stopped
+
+    @property
+    def stop_cause(self) -> StopCause | None:
+        """What made it stop to submit; None while it submits."""
+        return self._stop_cause
 
     async def _listen(self) -> None:
         with anyio.open_signal_receiver(*self._drain_on) as signals:
@@ -186,7 +205,7 @@ class Batch:
                 if self._stopped:
                     break
                 logger.warning("Stopping: jobs at work are brought home. Once more to leave at once.")
-                self.drain(f"Interrupted by {number.name}.")
+                self.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
         signal.raise_signal(number)
 
     # From the source to the vendor.

@@ -11,6 +11,7 @@ import attrs
 from akool_async._batch.budget import Budget
 from akool_async._batch.fate import Fate, fate_of
 from akool_async._batch.flight import Flight
+from akool_async._batch.stopping import StopCause
 from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, JournalError, SubmissionInDoubt, Throttled
 from akool_async._core.lifecycle import State
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("akool_async")
 
+_CAUSES: Final = {Fate.NO_CREDITS: StopCause.CREDITS, Fate.STOP: StopCause.FAILURE}
 _MOST_TRIES: Final = 1_000_000
 """An outage makes a batch wait, for as long as the policy waits for a throttled call; it burns no entries."""
 
@@ -70,7 +72,8 @@ class Submitter:
         part = request
         while True:
             if not self._batch.stopped and not await self._budget.reserve(len(part.targets)):
-                self._batch.stop(f"max_credits ({self._budget.most:g}) would be exceeded.")
+                told = f"max_credits ({self._budget.most:g}) would be exceeded."
+                self._batch.stop(told, cause=StopCause.BUDGET)
             if self._batch.stopped:
                 return self._not_submitted(part, self._batch.stopped)
             attempt = await self._attempt(part)
@@ -175,7 +178,7 @@ class Submitter:
                 self._pace.throttled(sent=attempt.sent, now=self._clock.monotonic())
             return
         if fate in (Fate.NO_CREDITS, Fate.STOP):
-            self._batch.stop(str(error), error if fate is Fate.STOP else None)
+            self._batch.stop(str(error), error if fate is Fate.STOP else None, cause=_CAUSES[fate])
         if fate is Fate.DOUBT:
             attempt.doubts += len(targets)
         for target in targets:

@@ -22,6 +22,7 @@ from akool_async import (
     Outcome,
     Rejected,
     State,
+    StopCause,
     TranslationRequest,
     open_batch,
     open_journal,
@@ -316,6 +317,27 @@ async def test_a_consumer_that_fails_gets_its_own_error_bare(house: Open) -> Non
         assert await client.credit() > 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "options", "cause"),
+    [
+        ({"credits": 10}, {}, StopCause.CREDITS),
+        ({}, {"max_credits": 10.0}, StopCause.BUDGET),
+        ({}, {}, None),
+    ],
+)
+async def test_what_made_a_batch_stop_is_told(
+    fast_house: Open, settings: dict[str, Any], options: dict[str, Any], cause: StopCause | None
+) -> None:
+    async with fast_house(**settings) as home:
+        client = await home.client()
+        async with open_batch(client, videos(6), **options) as batch:
+            outcomes = [outcome async for outcome in batch]
+
+        assert batch.stop_cause is cause
+        assert bool(batch.stopped) is (cause is not None)
+    assert any(isinstance(outcome, NotSubmitted) for outcome in outcomes) is (cause is not None)
+
+
 async def test_draining_brings_home_what_is_in_flight(house: Open) -> None:
     async with house() as home:
         async with open_batch(await home.client(), videos(50), max_in_flight=3) as batch:
@@ -323,6 +345,8 @@ async def test_draining_brings_home_what_is_in_flight(house: Open) -> None:
             async for outcome in batch:
                 outcomes.append(outcome)
                 batch.drain("enough")
+
+        assert batch.stop_cause is StopCause.TOLD
 
         jobs = len(home.sandbox.ledger.jobs)
     assert jobs == sum(isinstance(outcome, Completed) for outcome in outcomes)
@@ -343,6 +367,8 @@ async def test_draining_does_not_wait_for_a_source_that_has_nothing_to_give(fast
                 async for outcome in batch:
                     outcomes.append(outcome)
                     batch.drain("enough")
+
+        assert batch.stop_cause is StopCause.TOLD
 
     assert [type(outcome) for outcome in outcomes] == [Completed]
 
@@ -373,6 +399,8 @@ async def test_draining_between_two_posts_of_one_request_ends_all_its_languages(
             async for outcome in batch:
                 outcomes.append(outcome)
                 batch.drain("enough")
+
+        assert batch.stop_cause is StopCause.TOLD
 
         made = len(home.sandbox.ledger.jobs)
     assert sorted(outcome.target for outcome in outcomes) == sorted(request.targets)
