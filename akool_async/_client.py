@@ -23,6 +23,7 @@ from anyio.abc import TaskGroup
 
 from akool_async._clock import RealClock
 from akool_async._core import wire
+from akool_async._core.artifacts import urls_of
 from akool_async._core.callback import Callback
 from akool_async._core.clock import Clock
 from akool_async._core.credentials import HOST_VARIABLE, Credentials, choose
@@ -37,12 +38,15 @@ from akool_async._core.errors import (
 from akool_async._core.fingerprint import key_of
 from akool_async._core.host import PRODUCTION, origin_of
 from akool_async._core.models import Job, Language, Snapshot, Submission, Voice, VoicePage
+from akool_async._core.names import NameTemplate, is_safe
 from akool_async._core.observation import Observation, Verdict
 from akool_async._core.outcomes import Completed, Saved
-from akool_async._core.requests import LipSyncRequest, Request
+from akool_async._core.provenance import provenance
+from akool_async._core.requests import Request
 from akool_async._core.schedule import GrowingSchedule, PollSchedule, RetryPolicy
 from akool_async._core.text import clean
-from akool_async._download import Downloads, is_safe_name, stem_of
+from akool_async._download import AWAY, Delivery, Downloads, Parcel
+from akool_async._download import Limits as FileLimits
 from akool_async._transport import Api, Call, Limits
 from akool_async._transport.routes import TransportName, built, injected
 from akool_async._waiting import Listener, Waiting, Watch
@@ -55,6 +59,7 @@ logger = logging.getLogger("akool_async")
 _JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _PAGE: Final = 100
 _MOST_PAGES: Final = 10_000
+_NAMES: Final = NameTemplate("{stem}.{language}")
 
 
 @attrs.frozen(kw_only=True)
@@ -124,6 +129,8 @@ class AkoolClient:
         self._retry = retry or RetryPolicy()
         self._schedule = schedule or GrowingSchedule()
         self._clock = clock or RealClock()
+        self._file_limits: FileLimits | None = None
+        self._file_transport: httpx.AsyncBaseTransport | None = None
         self._state: _Open | None = None
 
     def __repr__(self) -> str:
@@ -143,7 +150,6 @@ class AkoolClient:
             built(self._origin, self._transport) if self._http_client is None else injected(self._http_client)
         )
         async with AsyncExitStack() as stack:
-            downloads = await stack.enter_async_context(Downloads())
             await stack.enter_async_context(routes)
             tasks = anyio.create_task_group()
             api = Api(
@@ -159,7 +165,7 @@ class AkoolClient:
             waiting = Waiting(self._poll, clock=self._clock, tasks=tasks, pollers=routes.most)
             await tasks.__aenter__()
             self._state = _Open(
-                api=api, waiting=waiting, downloads=downloads, tasks=tasks, stack=stack.pop_all()
+                api=api, waiting=waiting, downloads=self._downloads(), tasks=tasks, stack=stack.pop_all()
             )
         return self
 
@@ -174,6 +180,16 @@ class AkoolClient:
         async with state.stack:
             state.tasks.cancel_scope.cancel()
             await state.tasks.__aexit__(None, None, None)
+
+    def _downloads(self) -> Downloads:
+        return Downloads(
+            origin=self._origin,
+            clock=self._clock,
+            retry=self._retry,
+            user_agent=_user_agent(),
+            limits=self._file_limits,
+            transport=self._file_transport,
+        )
 
     @property
     def _opened(self) -> _Open:
@@ -464,8 +480,13 @@ class AkoolClient:
         into: str | os.PathLike[str],
         name: str | None = None,
         overwrite: bool = False,
+        captionless: bool = False,
     ) -> Saved:
-        """Bring a result and its subtitles home.
+        """Bring a result and its subtitles home, with a side file (JSON) that says where they come from.
+
+        What breaks is gone on with where it broke, also by the next call and the next process. A file
+        gets its name when all of it is there. A caller that is cancelled leaves whole files, and parts
+        (".part") that are gone on with.
 
         Args:
             done: a completed job.
@@ -473,38 +494,48 @@ class AkoolClient:
             name: of the files, without ending. Default: the video and the language of a `Completed`,
                 the id of a `Snapshot`'s job.
             overwrite: whether files of the same names are replaced.
+            captionless: bring home the video without burnt-in captions too, where the vendor made one.
 
         Raises:
             InvalidRequest: there is no result yet, or a file is there already.
+            DiskFailed: the folder can't be written: full, read-only or not a folder.
             DownloadFailed: a file did not come whole; nothing stands under its name.
         """
+        stem = Path(into) / _stem(done, name)
+        return await self._bring_home(done, stem, overwrite=overwrite, captionless=captionless)
+
+    async def _bring_home(
+        self,
+        done: Completed | Snapshot,
+        stem: Path,
+        *,
+        overwrite: bool = False,
+        captionless: bool = False,
+        known: bool = False,
+    ) -> Saved:
+        """Download; a URL that does not open is asked for once more."""
         snapshot = done if isinstance(done, Snapshot) else done.snapshot
         if not snapshot.url:
             raise InvalidRequest(
                 f"Job {snapshot.job_id} has no result to download (status {snapshot.status.name})."
             )
-        stem = Path(into) / _stem(done, name)
+        parcel = Parcel(
+            owner=snapshot.job_id,
+            urls=urls_of(snapshot, captionless=captionless),
+            stem=stem,
+            about=provenance(done, saved_at=self._clock.now(), program=_user_agent()),
+            overwrite=overwrite,
+            known=known,
+        )
+        downloads = self._opened.downloads
         try:
-            return await self._save(snapshot, stem, overwrite=overwrite)
+            return await Delivery(downloads, parcel).run()
         except DownloadFailed as error:
-            if error.http_status not in (403, 404):
+            if error.http_status not in AWAY:
                 raise
         fresh = await self.status(snapshot.job_id)
-        return await self._save(fresh, stem, overwrite=overwrite)
-
-    async def _save(self, snapshot: Snapshot, stem: Path, *, overwrite: bool) -> Saved:
-        side = snapshot.audio_splits
-        saved: dict[str, Path] = {}
-        wanted = {
-            "video": (snapshot.url, ".mp4"),
-            "translated_srt": (side.translated_srt_url, ".srt"),
-            "original_srt": (side.original_srt_url, ".original.srt"),
-        }
-        for name, (url, ending) in wanted.items():
-            if url:
-                target = stem.with_name(stem.name + ending)
-                saved[name] = await self._opened.downloads.fetch(url, target, overwrite=overwrite)
-        return Saved(**saved)
+        urls = urls_of(fresh, captionless=captionless) or parcel.urls
+        return await Delivery(downloads, attrs.evolve(parcel, urls=urls, fresh=True)).run()
 
 
 def _user_agent() -> str:
@@ -562,11 +593,7 @@ def _result(seen: Observation) -> Snapshot:
 
 def _stem(done: Completed | Snapshot, name: str | None) -> str:
     if name is not None:
-        if not is_safe_name(name):
+        if not is_safe(name):
             raise InvalidRequest(f"name must be a plain file name, not {clean(repr(name))}.")
         return name
-    if isinstance(done, Snapshot):
-        return done.job_id
-    request = done.request
-    url = request.video_url if isinstance(request, LipSyncRequest) else request.url
-    return f"{stem_of(url)}.{done.target or 'lipsync'}"
+    return done.job_id if isinstance(done, Snapshot) else _NAMES.name(done.request, done.target)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from akool_async._batch.flight import Flight
 from akool_async._batch.naming import name_of
 from akool_async._client import AkoolClient
-from akool_async._core.errors import AkoolError, DownloadFailed, JobGone
+from akool_async._core.errors import AkoolError, DiskFailed, DownloadFailed, JobGone
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
 from akool_async._core.observation import Observation, Verdict
@@ -83,7 +83,7 @@ class Finisher:
                     snapshot, into=self._download_to, name=name, overwrite=True
                 )
             except DownloadFailed as error:
-                if isinstance(error.__cause__, OSError):
+                if isinstance(error, DiskFailed):
                     self._disk_trouble = error
                 if number == _TRIES or error.http_status in _AWAY:
                     raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -114,18 +113,9 @@ def told_again(entry: Entry, request: Request) -> Outcome:
     }
     if entry.state is State.DELIVERED:
         snapshot = entry.snapshot or Snapshot(job_id=entry.job_id)
-        return Completed(**facts, snapshot=snapshot, saved=_saved(entry.files))
+        return Completed(**facts, snapshot=snapshot, saved=Saved.of(entry.files))
     if entry.state is State.FAILED and not entry.job_id:
         return Rejected(**facts, code=entry.code)
     if entry.state is State.FAILED:
         return Failed(**facts, snapshot=entry.snapshot)
     return Expired(**facts) if entry.state is State.EXPIRED else InDoubt(**facts)
-
-
-def _saved(files: tuple[str, ...]) -> Saved | None:
-    if not files:
-        return None
-    paths = [Path(file) for file in files]
-    original = next((path for path in paths[1:] if path.name.endswith(".original.srt")), None)
-    translated = next((path for path in paths[1:] if path != original), None)
-    return Saved(video=paths[0], original_srt=original, translated_srt=translated)

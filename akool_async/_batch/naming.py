@@ -6,8 +6,8 @@ import re
 from typing import Final
 
 from akool_async._core.fingerprint import fingerprint
-from akool_async._core.requests import LipSyncRequest, Request
-from akool_async._download import stem_of
+from akool_async._core.names import safe, stem_of
+from akool_async._core.requests import Request
 
 _PLAIN: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 
@@ -21,6 +21,5 @@ def name_of(request: Request, target: str) -> str:
     language = target or "lipsync"
     if request.key is not None and _PLAIN.fullmatch(request.key):
         return f"{request.key}.{language}"
-    url = request.video_url if isinstance(request, LipSyncRequest) else request.url
-    stem = stem_of(url if request.key is None else request.key)[:60]
+    stem = (stem_of(request) if request.key is None else safe(request.key))[:60]
     return f"{stem}-{fingerprint(request, target)[:12]}.{language}"

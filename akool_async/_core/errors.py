@@ -261,6 +261,12 @@ class DownloadFailed(AkoolError):
     advice = "Download it again before it expires."
 
 
+class DiskFailed(DownloadFailed):
+    """A result could not be written here: the disk is full, read-only or not there."""
+
+    advice = "Make room or correct the permissions, then run the same again: it goes on where it was."
+
+
 class JournalError(AkoolError):
     """The journal could not do what was asked of it."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
+from akool_async._core.artifacts import ENDINGS, SIDE_FILE
 from akool_async._core.models import Job, Snapshot
 from akool_async._core.requests import Request
 
@@ -47,17 +49,39 @@ class Saved:
         video: the translated video.
         original_srt: subtitles in the source language, if the vendor made them.
         translated_srt: subtitles in the target language, if the vendor made them.
+        captionless: the video without burnt-in captions, if it was asked for and the vendor made it.
+        side_file: JSON that says where the others come from: job, request, credits, sizes and hashes.
+        missing: files that the vendor names but does not have, and why, in words.
     """
 
     video: Path
     original_srt: Path | None = None
     translated_srt: Path | None = None
+    captionless: Path | None = None
+    side_file: Path | None = None
+    missing: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files, the video first."""
-        rest = (self.original_srt, self.translated_srt)
+        rest = (self.original_srt, self.translated_srt, self.captionless, self.side_file)
         return (self.video, *(path for path in rest if path is not None))
+
+    @classmethod
+    def of(cls, files: Sequence[str]) -> Saved | None:
+        """Give what `files` gave these; None for no files."""
+        if not files:
+            return None
+        told: dict[str, Any] = {_field(file): Path(file) for file in files[1:]}
+        told.pop("", None)
+        return cls(**{**told, "video": Path(files[0])})
+
+
+def _field(name: str) -> str:
+    """Give the field that a file of this name stands in."""
+    endings = {**ENDINGS, "side_file": SIDE_FILE}
+    fitting: list[str] = [field for field, ending in endings.items() if name.endswith(ending)]
+    return max(fitting, key=lambda field: len(endings[field]), default="")
 
 
 @attrs.frozen(kw_only=True)

@@ -226,12 +226,12 @@ def _row(outcome: Outcome) -> Row:
 def _check(saved: Saved) -> tuple[str, bool]:
     """Open the video, decode from it, and look for subtitles in it and beside it."""
     tracks = probe(saved.video.read_bytes())
-    beside = sum(path.stat().st_size > 0 for path in saved.files[1:])
+    beside = [path for path in (saved.original_srt, saved.translated_srt) if path is not None]
     kinds = {
         "video": tracks.video,
         "audio": tracks.audio,
         "subtitles": tracks.subtitles,
-        "2 SRT": beside == 2,
+        "2 SRT": len(beside) == 2,
     }
     found = [name for name, there in kinds.items() if there]
     return f"{tracks.seconds:.1f} s: {', '.join(found)}", len(found) == len(kinds)

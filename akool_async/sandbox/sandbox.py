@@ -270,7 +270,9 @@ class Sandbox:
             usual["api_key"] = self.settings.api_key
         if "http_client" not in options:
             usual["http_client"] = httpx.AsyncClient(transport=self.http_transport(), trust_env=False)
-        return AkoolClient(**{**usual, **options})
+        client = AkoolClient(**{**usual, **options})
+        client._file_transport = self.http_transport()
+        return client
 
     def _watch(self) -> LeakWatch:
         return LeakWatch(self._world.settings, self._world.tokens)

@@ -58,7 +58,7 @@ class PaperStudio:
         """Return bytes that depend on the job and the artifact alone."""
         if artifact.endswith("_srt"):
             return _captions(job, artifact).encode()
-        head = box(b"ftyp", _BRANDS) + box(b"free", job.id.encode())
+        head = box(b"ftyp", _BRANDS) + box(b"moov", box(b"free", job.id.encode()))
         size = max(0, self._settings.result_bytes - len(head) - 8)
         draw = random.Random(f"{job.id}:{artifact}")  # noqa: S311 - repeatable
         return head + box(b"mdat", draw.randbytes(size))

@@ -186,6 +186,7 @@ async def test_downloads_the_video_and_both_subtitle_files(house: Open, tmp_path
 
     assert saved.video == tmp_path / "out" / "1.ja.mp4"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "1.ja.json",
         "1.ja.mp4",
         "1.ja.original.srt",
         "1.ja.srt",

@@ -70,7 +70,7 @@ async def test_a_file_larger_than_a_chunk_comes_whole() -> None:
         answer = await fetch((await files(visitor))["video"])
 
     assert len(answer.content) == 1_000_000
-    assert list(boxes(answer.content)) == [b"ftyp", b"free", b"mdat"]
+    assert list(boxes(answer.content)) == [b"ftyp", b"moov", b"mdat"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,263 @@
+"""One file brought home: asked for, gone on with where it broke, looked at, and only then given its name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import anyio
+import attrs
+import httpx
+
+from akool_async._core.clock import Clock
+from akool_async._core.errors import DownloadFailed
+from akool_async._core.schedule import RetryPolicy
+from akool_async._core.text import without_query
+from akool_async._download import disk, inspection
+from akool_async._download.head import AtEnd, Begin, ContentRefused, GoOn, Head, Unusable, read_head
+from akool_async._download.inspection import Digest, Kind
+from akool_async._download.limits import KIB, Limits
+from akool_async._download.line import Line, about_certificate, hang_up
+from akool_async._download.part import Part
+from akool_async._download.verdict import Verdict
+from akool_async._download.watchdog import Watchdog
+
+_BLOCK: Final = 256 * KIB
+"""Bytes that are gathered before a thread writes them."""
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """One file to be brought home.
+
+    Attributes:
+        url: where it is; may be signed.
+        target: the name that it gets.
+        kind: what it should be.
+        owner: the job that it belongs to.
+        replace: whether what stands under its name is replaced.
+    """
+
+    url: str = attrs.field(repr=False)
+    target: Path
+    kind: Kind
+    owner: str
+    replace: bool = False
+
+
+class Fetch:
+    """One file on its way.
+
+    Args:
+        wanted: the file.
+        line: the way there.
+        clock: time and chance.
+        retry: how often a try that brought nothing is repeated; one that did is gone on with.
+        limits: bounds.
+    """
+
+    def __init__(self, wanted: Wanted, line: Line, clock: Clock, retry: RetryPolicy, limits: Limits) -> None:
+        self._wanted = wanted
+        self._line = line
+        self._clock = clock
+        self._retry = retry
+        self._limits = limits
+        self._part = Part(wanted.target, wanted.owner, without_query(wanted.url))
+        self._measured = False
+        self._at_end = False
+        self._asked = False
+        self._begun = 0
+
+    async def run(self) -> Digest:
+        """Bring it home. A caller that is cancelled leaves a part that can be gone on with.
+
+        Raises:
+            NameTaken: something else stands under its name.
+            DownloadFailed: it did not come whole; nothing of it stands under its name.
+        """
+        try:
+            await self._disk(self._part.open)
+            await self._come_whole()
+            found = await self._disk(partial(inspection.digest, self._part.path))
+            with anyio.CancelScope(shield=True):
+                await self._disk(partial(self._part.publish, found, replace=self._wanted.replace))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._disk(self._part.leave)
+            raise
+        return found
+
+    async def _disk(self, work: Callable[[], T]) -> T:
+        return await disk.on_disk(self._wanted.target, work)
+
+    async def _come_whole(self) -> None:
+        """Return when all of it is here."""
+        fruitless = 0
+        for _ in range(self._limits.tries):
+            before = self._part.size
+            try:
+                await self._try()
+                if await self._is_whole():
+                    return
+            except Unusable as error:
+                failed = error
+            else:
+                continue
+            if failed.start_over:
+                await self._disk(partial(self._part.begin, "", None))
+            fruitless = 0 if self._part.size > before else fruitless + 1
+            await self._wait(max(fruitless, self._begun - 1), failed)
+        raise DownloadFailed(f"The result did not come whole over {self._limits.tries} connections.")
+
+    async def _wait(self, failures: int, failed: Unusable) -> None:
+        wait = self._retry.retry_in(failures, 0.0, failed.retry_after) if failures else self._pause()
+        if wait is None:
+            kind = ContentRefused if failed.wrong else DownloadFailed
+            what = f"{self._wanted.target.name} could not be downloaded: {failed.reason}."
+            raise kind(what, http_status=failed.http_status) from failed
+        await self._clock.sleep(wait)
+
+    def _pause(self) -> float:
+        """Seconds before a line that brought something is taken up again."""
+        return self._retry.retry_in(0, 0.0) or 0.0
+
+    # One connection.
+
+    async def _try(self) -> None:
+        """Ask for what is missing, and take in what comes.
+
+        Raises:
+            Unusable: not all of what is missing came.
+        """
+        have, etag = self._part.size, self._part.about.etag
+        if have and not etag:
+            have = 0
+        asked = {"range": f"bytes={have}-", "if-range": etag} if have else {}
+        try:
+            async with self._line.get(self._wanted.url, asked) as response:
+                head = read_head(
+                    response.status_code,
+                    response.headers,
+                    have=have,
+                    etag=etag,
+                    length=self._awaited,
+                )
+                await self._take_in(response, head)
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            if about_certificate(error):
+                raise DownloadFailed("The file host's TLS certificate was not accepted.") from error
+            raise Unusable(f"the connection broke ({type(error).__name__})") from error
+
+    @property
+    def _awaited(self) -> int | None:
+        """Bytes of the whole file, unless so many are here: then whoever told that was wrong."""
+        length = self._part.about.length
+        return length if length is not None and length > self._part.size else None
+
+    async def _take_in(self, response: httpx.Response, head: Head) -> None:
+        match head:
+            case AtEnd():
+                self._at_end = self._measured = True
+                return
+            case Begin(length=length, etag=etag):
+                await self._check_size(length)
+                self._begun += 1
+                await self._disk(partial(self._part.begin, etag, length))
+                until, exact = length, length
+            case GoOn(until=until, length=exact):
+                await self._check_size(exact)
+        self._at_end = False
+        await self._read(response, self._most if until is None else until)
+        if self._part.size < (exact or until or 0):
+            raise Unusable("only a part of the file came")
+        self._measured = exact is not None
+
+    @property
+    def _most(self) -> int:
+        return self._limits.largest if self._wanted.kind is Kind.VIDEO else self._limits.largest_text
+
+    async def _check_size(self, length: int | None) -> None:
+        """Look whether a file of this length may come and has room.
+
+        Raises:
+            DownloadFailed: it is larger than any result.
+            DiskFailed: it has no room.
+        """
+        if length is not None and length > self._most:
+            raise self._too_large()
+        rest = max((length or 0) - self._part.size, 0)
+        await self._disk(partial(disk.check_room, self._wanted.target.parent, rest, self._limits.spare))
+
+    def _too_large(self) -> DownloadFailed:
+        return DownloadFailed(f"The file is larger than {self._most:,} bytes; it was not taken in.")
+
+    async def _read(self, response: httpx.Response, until: int) -> None:
+        """Add the body to the part, up to `until`; whatever ends it, what came is kept."""
+        dog = Watchdog(self._limits.least, self._limits.window, anyio.current_time())
+        chunks = response.aiter_raw()
+        held = bytearray()
+        try:
+            while (chunk := await _next(chunks, dog)) is not None:
+                self._check_end(self._part.size + len(held) + len(chunk), until)
+                held += chunk
+                if len(held) >= _BLOCK:
+                    block, held = held, bytearray()
+                    await self._disk(partial(self._put, block))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await hang_up(response, chunks)
+            raise
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._disk(partial(self._put, held))
+
+    def _check_end(self, end: int, until: int) -> None:
+        if end > self._most:
+            raise self._too_large()
+        if end > until:
+            raise Unusable("more came than the file host had announced", start_over=True)
+
+    def _put(self, block: bytearray) -> None:
+        self._part.write(block)
+        if self._part.size - self._part.about.synced >= self._limits.sync_every:
+            self._part.sync()
+
+    # What came.
+
+    async def _is_whole(self) -> bool:
+        """Whether what came is the whole file; False asks for the byte after it.
+
+        Raises:
+            Unusable: it is not.
+        """
+        kind, etag = self._wanted.kind, self._part.about.etag
+        verdict = await self._disk(partial(inspection.judge, self._part.path, kind, measured=self._measured))
+        if verdict in (Verdict.PAGE, Verdict.BROKEN):
+            wrong = verdict is Verdict.BROKEN
+            raise Unusable(f"what the file host sent is not the {kind.value}", start_over=True, wrong=wrong)
+        if verdict is Verdict.SHORT:
+            over = self._at_end or not etag
+            raise Unusable(f"what the file host sent lacks the end of the {kind.value}", start_over=over)
+        if verdict is Verdict.WHOLE or self._at_end or self._asked or not etag:
+            return True
+        self._asked = True
+        return False
+
+
+async def _next(chunks: AsyncIterator[bytes], dog: Watchdog) -> bytes | None:
+    """Give the next piece of a body, None at its end.
+
+    Raises:
+        Unusable: the line is too slow.
+    """
+    with anyio.CancelScope(deadline=dog.deadline) as patience:
+        chunk = await anext(chunks, None)
+    if patience.cancelled_caught:
+        raise Unusable(f"less than {dog.least:,} bytes came in {dog.window:g} s")
+    if chunk is not None:
+        dog.fed(len(chunk), anyio.current_time())
+    return chunk

@@ -1,0 +1,58 @@
+"""Downloads from hosts of our own, on both event loops."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import attrs
+import pytest
+
+from akool_async import RetryPolicy
+from akool_async._clock import RealClock
+from akool_async._download import Downloads, Limits
+from akool_async._download.fetch import Wanted
+from akool_async._download.inspection import Digest, Kind
+
+QUICK = RetryPolicy(attempts=4, first=0.001, longest=0.002)
+LIMITS = Limits(window=5.0, connect=5.0)
+LOOPBACK = "http://127.0.0.1:1"
+
+SRT = b"1\n00:00:00,000 --> 00:00:02,000\nhello\n\n2\n00:00:02,000 --> 00:00:04,000\nbye\n"
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def film(size: int = 20_000) -> bytes:
+    """A file that is an MP4 by its boxes, with its index at the end."""
+    pattern = bytes(number * 7 % 251 for number in range(1009))
+    content = (pattern * (size // len(pattern) + 1))[:size]
+    return box(b"ftyp", b"isom\0\0\2\0isom") + box(b"mdat", content) + box(b"moov", b"index")
+
+
+def downloads(api: str = LOOPBACK, **limits: object) -> Downloads:
+    return Downloads(
+        origin=api,
+        clock=RealClock(),
+        retry=QUICK,
+        user_agent="test",
+        limits=attrs.evolve(LIMITS, **limits),
+    )
+
+
+async def fetch(room: Downloads, url: str, target: Path, **told: object) -> Digest:
+    """Fetch one file over a line of its own."""
+    wanted = Wanted(**{"url": url, "target": target, "kind": Kind.VIDEO, "owner": "job-1"} | told)
+    async with room.line() as line:
+        return await room.fetch(wanted, line)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

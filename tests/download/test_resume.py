@@ -1,0 +1,377 @@
+"""A download that breaks goes on where it broke, if the file is still the same; it is whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import anyio
+import pytest
+
+from akool_async import DownloadFailed
+from akool_async._download.inspection import Kind
+from tests.download.conftest import SRT, box, downloads, fetch, film, names
+from tests.download.host import Asked, Reply, hosting, part
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("how", ["cut", "reset", "stalled"])
+async def test_goes_on_where_the_line_broke(tmp_path: Path, how: str) -> None:
+    content = film()
+
+    def answer(asked: Asked) -> Reply:
+        if asked.first >= 15_000:
+            return part(content, asked)
+        return part(content, asked, keep=6000, reset=how == "reset", hang=how == "stalled")
+
+    async with hosting(answer) as host:
+        window = 0.2 if how == "stalled" else 5.0
+        found = await fetch(downloads(window=window), f"{host.url}/a.mp4?token=x", tmp_path / "a.mp4")
+
+    ranges = [asked.headers.get("range") for asked in host.asked]
+    assert ranges[0] is None
+    assert all(one and one.startswith("bytes=") for one in ranges[1:])
+    assert all(asked.headers.get("if-range") == '"one"' for asked in host.asked[1:])
+    assert (tmp_path / "a.mp4").read_bytes() == content
+    assert found.sha256 == hashlib.sha256(content).hexdigest()
+    assert all(asked.headers["accept-encoding"] == "identity" for asked in host.asked)
+    if how == "cut":
+        assert ranges == [None, "bytes=6000-", "bytes=12000-", "bytes=18000-"]
+
+
+async def test_another_process_goes_on_too(tmp_path: Path) -> None:
+    content = film()
+    whole = False
+
+    def answer(asked: Asked) -> Reply:
+        return part(content, asked) if whole else Reply(status=403)
+
+    async with hosting(lambda asked: part(content, asked, keep=9000, hang=True)) as host:
+        with anyio.move_on_after(0.3):
+            await fetch(downloads(), f"{host.url}/a.mp4?token=1", tmp_path / "a.mp4")
+        assert names(tmp_path) == ["a.mp4.part", "a.mp4.part.about"]
+        assert "token" not in (tmp_path / "a.mp4.part.about").read_text()
+        host.asked.clear()
+        host.answer = answer
+
+        with pytest.raises(DownloadFailed):
+            await fetch(downloads(), f"{host.url}/a.mp4?token=2", tmp_path / "a.mp4")
+        assert (tmp_path / "a.mp4.part").stat().st_size == 9000
+        whole = True
+        await fetch(downloads(), f"{host.url}/a.mp4?token=3", tmp_path / "a.mp4")
+
+    assert [asked.headers.get("range") for asked in host.asked] == ["bytes=9000-"] * 2
+    assert (tmp_path / "a.mp4").read_bytes() == content
+
+
+async def test_what_is_not_surely_on_disk_is_not_gone_on_with(tmp_path: Path) -> None:
+    content = film()
+    (tmp_path / "a.mp4.part").write_bytes(content[:5000] + b"\0" * 4000)
+    about = '{"owner": "job-1", "source": "%s", "etag": "\\"one\\"", "length": %d, "synced": 5000}'
+    async with hosting(lambda asked: part(content, asked)) as host:
+        (tmp_path / "a.mp4.part.about").write_text(about % (f"{host.url}/a.mp4", len(content)))
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert [asked.headers.get("range") for asked in host.asked] == ["bytes=5000-"]
+    assert (tmp_path / "a.mp4").read_bytes() == content
+
+
+@pytest.mark.parametrize("told", ["owner", "source", "etag", "torn", "none"])
+async def test_a_part_of_something_else_is_thrown_away(tmp_path: Path, told: str) -> None:
+    content = film()
+    async with hosting(lambda asked: part(content, asked)) as host:
+        about = {"owner": "job-1", "source": f"{host.url}/a.mp4", "etag": '"one"', "synced": 5000}
+        about[told] = {"etag": 'W/"one"'}.get(told, "another")
+        (tmp_path / "a.mp4.part").write_bytes(b"x" * 5000)
+        text = "{" if told == "torn" else str(about).replace("'", '"').replace('""one""', '"\\"one\\""')
+        if told != "none":
+            (tmp_path / "a.mp4.part.about").write_text(text)
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert [asked.headers.get("range") for asked in host.asked] == [None]
+    assert (tmp_path / "a.mp4").read_bytes() == content
+
+
+async def test_begins_anew_when_the_file_changed(tmp_path: Path) -> None:
+    old, new = film(), film(30_000)
+
+    def answer(asked: Asked) -> Reply:
+        if len(host.asked) == 1:
+            return part(old, asked, keep=7000)
+        return part(new, asked, etag='"two"')
+
+    async with hosting(answer) as host:
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert (tmp_path / "a.mp4").read_bytes() == new
+
+
+LIES = {
+    "other first byte": {"content-range": "bytes 6999-20035/20036", "etag": '"one"'},
+    "other length": {"content-range": "bytes 7000-20035/20037", "etag": '"one"'},
+    "other tag": {"content-range": "bytes 7000-20035/20036", "etag": '"two"'},
+    "weak tag": {"content-range": "bytes 7000-20035/20036", "etag": 'W/"one"'},
+    "no tag": {"content-range": "bytes 7000-20035/20036"},
+    "no range": {"etag": '"one"'},
+    "end behind the length": {"content-range": "bytes 7000-20036/20036", "etag": '"one"'},
+    "nonsense": {"content-range": "bytes */20036", "etag": '"one"'},
+    "several": {"content-type": "multipart/byteranges; boundary=x", "etag": '"one"'},
+    "shorter than said": {
+        "content-range": "bytes 7000-20035/20036",
+        "etag": '"one"',
+        "content-length": "13035",
+    },
+    "compressed": {
+        "content-range": "bytes 7000-20035/20036",
+        "etag": '"one"',
+        "content-encoding": "gzip",
+    },
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_a_part_that_does_not_fit_is_never_added(tmp_path: Path, lie: str) -> None:
+    content = film()
+
+    def answer(asked: Asked) -> Reply:
+        if len(host.asked) == 1:
+            return part(content, asked, keep=7000)
+        if len(host.asked) == 2:
+            return Reply(status=206, headers=LIES[lie], body=b"x" * (len(content) - 7000))
+        return part(content, asked)
+
+    async with hosting(answer) as host:
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert host.asked[1].first == 7000
+    assert (tmp_path / "a.mp4").read_bytes() == content
+
+
+async def test_a_host_that_sends_smaller_parts_than_asked_for_is_taken_at_its_word(tmp_path: Path) -> None:
+    content = film()
+
+    def answer(asked: Asked) -> Reply:
+        if not asked.first:
+            return part(content, asked, keep=1000)
+        first, end = asked.first, min(asked.first + 5000, len(content))
+        span = f"bytes {first}-{end - 1}/{len(content)}"
+        return Reply(status=206, headers={"etag": '"one"', "content-range": span}, body=content[first:end])
+
+    async with hosting(answer) as host:
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert (tmp_path / "a.mp4").read_bytes() == content
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"one"'])
+async def test_without_a_strong_tag_it_begins_anew_a_few_times(tmp_path: Path, etag: str) -> None:
+    content = film()
+
+    def answer(asked: Asked) -> Reply:
+        keep = 9000 if len(host.asked) < 3 else None
+        return Reply(headers={"etag": etag}, body=content, keep=keep)
+
+    async with hosting(answer) as host:
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert [asked.headers.get("range") for asked in host.asked] == [None] * 3
+    assert (tmp_path / "a.mp4").read_bytes() == content
+
+
+# What came is not what should have come.
+
+BAD = {
+    "a page": Reply(headers={"content-type": "text/html; charset=utf-8"}, body=b"<html>Be right back</html>"),
+    "a page that says it is a video": Reply(body=b"<!DOCTYPE html><html>sorry</html>"),
+    "an error in XML": Reply(body=b"\n<?xml version='1.0'?><Error/>"),
+    "an error in JSON": Reply(body=b'{"code": 1}'),
+    "nothing": Reply(body=b""),
+    "half a video": Reply(body=film()[:9000]),
+    "half a video with a tag": Reply(headers={"etag": '"one"'}, body=film()[:9000]),
+    "a video without its index": Reply(body=film()[:-13]),
+    "half a video without a length": Reply(body=film()[:9000], chunked=True),
+    "something without a length": Reply(body=b"RIFF of what nobody knows", chunked=True),
+    "boxes of no length": Reply(body=box(b"ftyp", b"isom") + b"\0\0\0\5abcd" * 9),
+    "a compressed one": Reply(headers={"content-encoding": "gzip"}, body=film()),
+    "HTTP 503": Reply(status=503, body=film()),
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+async def test_what_is_no_whole_video_gets_no_name(tmp_path: Path, how: str) -> None:
+    async with hosting(lambda _: BAD[how]) as host:
+        with pytest.raises(DownloadFailed, match=r"a\.mp4 could not be downloaded"):
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert "a.mp4" not in names(tmp_path)
+    assert 4 <= len(host.asked) <= 9
+
+
+GOOD = {
+    "without a length": Reply(body=film(), chunked=True),
+    "closed at the end": Reply(headers={"content-length": ""}, body=film()),
+    "the last box goes on to the end": Reply(body=film()[:-13] + box(b"moov", b"") + b"\0\0\0\0mdatabc"),
+    "a box with a wide length": Reply(
+        body=box(b"ftyp", b"isom") + b"\0\0\0\1moov\0\0\0\0\0\0\0\x13abc" + box(b"mdat", b"x")
+    ),
+    "in pieces": Reply(body=film()[:-13] + box(b"moof", b"") + box(b"mdat", b"xyz")),
+    "another container": Reply(body=b"\x1a\x45\xdf\xa3 webm"),
+}
+
+
+@pytest.mark.parametrize("how", GOOD)
+async def test_whole_videos_of_all_sorts_are_taken(tmp_path: Path, how: str) -> None:
+    async with hosting(lambda _: GOOD[how]) as host:
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert (tmp_path / "a.mp4").read_bytes() == GOOD[how].body
+    assert len(host.asked) == 1
+
+
+async def test_a_cut_that_looks_like_an_end_is_found_by_asking_for_more(tmp_path: Path) -> None:
+    content = film()
+
+    def answer(asked: Asked) -> Reply:
+        whole = part(content, asked)
+        return whole if asked.first else Reply(headers={"etag": '"one"'}, body=content[:12_000])
+
+    async with hosting(answer) as host:
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert [asked.first for asked in host.asked] == [0, 12_000]
+    assert (tmp_path / "a.mp4").read_bytes() == content
+
+
+# Subtitles.
+
+
+@pytest.mark.parametrize(
+    "body",
+    [SRT, b"\xef\xbb\xbf" + SRT, SRT.replace(b"\n", b"\r\n"), SRT.decode().encode("utf-16"), SRT + b"\n\n"],
+)
+async def test_subtitles_are_taken(tmp_path: Path, body: bytes) -> None:
+    async with hosting(lambda _: Reply(body=body)) as host:
+        await fetch(downloads(), f"{host.url}/a.srt", tmp_path / "a.srt", kind=Kind.SUBTITLES)
+
+    assert (tmp_path / "a.srt").read_bytes() == body
+
+
+@pytest.mark.parametrize("body", [b"", b"\n", b"no times here\n", film(), b"<html>", SRT[:20], SRT[:60]])
+async def test_what_is_no_subtitle_file_gets_no_name(tmp_path: Path, body: bytes) -> None:
+    async with hosting(lambda _: Reply(body=body)) as host:
+        with pytest.raises(DownloadFailed):
+            await fetch(downloads(), f"{host.url}/a.srt", tmp_path / "a.srt", kind=Kind.SUBTITLES)
+
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("end", [SRT[:-1], SRT[:-4], "1\n0:00:01.0 --> 0:00:02.5\nあ".encode()[:-1]])
+async def test_subtitles_that_end_without_a_line_break_are_asked_for_one_byte_more(
+    tmp_path: Path, end: bytes
+) -> None:
+    async with hosting(lambda asked: part(end, asked)) as host:
+        await fetch(downloads(), f"{host.url}/a.srt", tmp_path / "a.srt", kind=Kind.SUBTITLES)
+
+    assert [asked.first for asked in host.asked] == [0, len(end)]
+    assert (tmp_path / "a.srt").read_bytes() == end
+
+
+async def test_subtitles_cut_in_the_text_are_found_by_that(tmp_path: Path) -> None:
+    def answer(asked: Asked) -> Reply:
+        return part(SRT, asked) if asked.first else Reply(headers={"etag": '"one"'}, body=SRT[:-3])
+
+    async with hosting(answer) as host:
+        await fetch(downloads(), f"{host.url}/a.srt", tmp_path / "a.srt", kind=Kind.SUBTITLES)
+
+    assert (tmp_path / "a.srt").read_bytes() == SRT
+
+
+async def test_a_host_that_knows_no_ranges_is_believed_the_second_time(tmp_path: Path) -> None:
+    async with hosting(lambda _: Reply(headers={"etag": '"one"'}, body=SRT[:-1])) as host:
+        await fetch(downloads(), f"{host.url}/a.srt", tmp_path / "a.srt", kind=Kind.SUBTITLES)
+
+    assert len(host.asked) == 2
+    assert (tmp_path / "a.srt").read_bytes() == SRT[:-1]
+
+
+# Bounds.
+
+
+async def test_a_slow_line_is_dropped_and_taken_up_again(tmp_path: Path) -> None:
+    content = film()
+    async with hosting(lambda asked: part(content, asked, keep=5000, hang=True)) as host:
+        await fetch(downloads(window=0.1, least=5001), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert [asked.first for asked in host.asked] == [0, 5000, 10_000, 15_000, 20_000]
+    assert (tmp_path / "a.mp4").read_bytes() == content
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_a_file_larger_than_any_result_is_not_taken_in(tmp_path: Path, chunked: bool) -> None:
+    async with hosting(lambda _: Reply(body=film(), chunked=chunked)) as host:
+        with pytest.raises(DownloadFailed, match="larger than 10,000 bytes"):
+            await fetch(downloads(largest=10_000), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert len(host.asked) == 1
+    assert names(tmp_path) == []
+
+
+async def test_a_host_that_never_gets_further_is_given_up(tmp_path: Path) -> None:
+    content = film()
+    async with hosting(lambda asked: part(content, asked, keep=None if asked.first else 100)) as host:
+        host.answer = lambda asked: Reply(status=503) if asked.first else part(content, asked, keep=100)
+        with pytest.raises(DownloadFailed, match="HTTP 503"):
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert len(host.asked) == 5
+
+
+async def test_what_stands_there_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("mine")
+    async with hosting(lambda asked: part(film(), asked)) as host:
+        with pytest.raises(ValueError, match="there already"):
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+        assert (tmp_path / "a.mp4").read_text() == "mine"
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4", replace=True)
+
+    assert (tmp_path / "a.mp4").read_bytes() == film()
+
+
+async def test_two_at_once_do_not_write_one_part(tmp_path: Path) -> None:
+    content = film()
+    async with (
+        hosting(lambda asked: part(content, asked, keep=5000, hang=True)) as host,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(fetch, downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+        with anyio.fail_after(5):
+            while not host.asked:
+                await anyio.sleep(0.01)
+        with pytest.raises(DownloadFailed, match="being downloaded already"):
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_link_that_somebody_laid_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "a.mp4.part").symlink_to(tmp_path / "victim")
+    async with hosting(lambda asked: part(film(), asked)) as host:
+        with pytest.raises(DownloadFailed):
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
+async def test_a_second_name_of_a_whole_file_is_not_written_into(tmp_path: Path) -> None:
+    """What a crash between the two halves of a rename leaves."""
+    (tmp_path / "a.mp4").write_bytes(film())
+    (tmp_path / "a.mp4.part").hardlink_to(tmp_path / "a.mp4")
+    async with hosting(lambda asked: part(film(30_000), asked, keep=3000)) as host:
+        host.answer = lambda asked: (
+            part(film(30_000), asked, keep=3000) if not asked.first else Reply(status=500)
+        )
+        with pytest.raises(DownloadFailed):
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4", replace=True)
+
+    assert (tmp_path / "a.mp4").read_bytes() == film()
