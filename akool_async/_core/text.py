@@ -25,7 +25,9 @@ def clean(remote: object, *, secrets: Iterable[str] = ()) -> str:
     replaced, also where such characters or white space split it, and what is longer than 300
     characters is cut.
     """
-    text = "" if remote is None else str(remote)[:_MOST_READ]
+    if remote is None or remote == "":
+        return ""
+    text = str(remote)[:_MOST_READ]
     if not text.isprintable():
         text = "".join(" " if char.isspace() else char for char in text if _shows(char))
     folded = hide(" ".join(text.split()), secrets)

@@ -120,6 +120,7 @@ class Api:
         self._retry = retry
         self._limits = limits
         self._user_agent = user_agent
+        self._prepared: dict[httpx.AsyncClient, httpx.Headers] = {}
         self._budget = RetryBudget()
         self._gate = Gate(retry, clock)
         self._places = anyio.Semaphore(routes.most, fast_acquire=True)
@@ -230,8 +231,11 @@ class Api:
         return self._judged(call, answer)
 
     def _judged(self, call: Call, answer: Answer) -> Envelope:
-        wanted = retry_after(answer.headers, self._clock.now().timestamp())
-        return judge(answer, secrets=self._identity.secrets, retry_after=wanted, paid=call.paid)
+        try:
+            return judge(answer, secrets=self._identity.secrets, paid=call.paid)
+        except CallFailed as failed:
+            failed.retry_after = retry_after(answer.headers, self._clock.now().timestamp())
+            raise
 
     async def _send(self, call: Call, lease: Lease) -> Answer:
         if call.paid:
@@ -277,12 +281,7 @@ class Api:
         return _doubt(failed) if self._action(call, failed) is Action.DOUBT else failed.error
 
     def _request(self, client: httpx.AsyncClient, call: Call, lease: Lease, seconds: float) -> httpx.Request:
-        headers = httpx.Headers(client.headers)
-        for name in _SECRET_HEADERS:
-            headers.pop(name, None)
-        headers.update(
-            {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": self._user_agent}
-        )
+        headers = self._headers(client)
         name, value = lease.header
         headers[name] = value
         content = None
@@ -290,15 +289,31 @@ class Api:
             content = json.dumps(call.payload, ensure_ascii=False).encode()
             headers["content-type"] = "application/json"
         query = f"?{urlencode(call.query)}" if call.query else ""
-        connect = min(self._limits.connect, seconds * 0.9)
-        timeout = httpx.Timeout(seconds, connect=connect, pool=connect)
         return httpx.Request(
             call.method,
             f"{self._origin}{call.path}{query}",
             headers=headers,
             content=content,
-            extensions={"timeout": timeout.as_dict()},
+            extensions={"timeout": self._timeouts(seconds)},
         )
+
+    def _timeouts(self, seconds: float) -> dict[str, float | None]:
+        connect = min(self._limits.connect, seconds * 0.9)
+        return {"connect": connect, "read": seconds, "write": seconds, "pool": connect}
+
+    def _headers(self, client: httpx.AsyncClient) -> httpx.Headers:
+        """Give the client's headers without secrets, and ours; those of a client of our own never change."""
+        if client in self._prepared:
+            return self._prepared[client].copy()
+        headers = httpx.Headers(client.headers)
+        for name in _SECRET_HEADERS:
+            headers.pop(name, None)
+        headers.update(
+            {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": self._user_agent}
+        )
+        if self._routes.owned:
+            self._prepared[client] = headers.copy()
+        return headers
 
 
 def _doubt(failed: CallFailed) -> AkoolError:

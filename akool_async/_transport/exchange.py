@@ -149,8 +149,9 @@ async def _exchange(client: httpx.AsyncClient, request: httpx.Request, body: _Bo
     try:
         await body.read(response)
     finally:
-        with anyio.CancelScope(shield=True):
-            await response.aclose()
+        if not response.is_closed:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
     return Answer(http_status=response.status_code, body=bytes(body.bytes), headers=response.headers)
 
 

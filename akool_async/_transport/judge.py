@@ -32,22 +32,15 @@ class CallFailed(Exception):
         retry_after: seconds that the server asked for.
     """
 
-    def __init__(
-        self,
-        failure: Failure,
-        error: AkoolError,
-        *,
-        job_ids: tuple[str, ...] = (),
-        retry_after: float | None = None,
-    ) -> None:
+    def __init__(self, failure: Failure, error: AkoolError, *, job_ids: tuple[str, ...] = ()) -> None:
         super().__init__(str(error))
         self.failure = failure
         self.error = error
         self.job_ids = job_ids
-        self.retry_after = retry_after
+        self.retry_after: float | None = None
 
 
-def judge(answer: Answer, *, secrets: Iterable[str], retry_after: float | None, paid: bool) -> Envelope:
+def judge(answer: Answer, *, secrets: Iterable[str], paid: bool) -> Envelope:
     """Give the envelope of an answer that says success.
 
     A paid answer that names a job is given back whatever its code: it is not a refusal.
@@ -55,22 +48,24 @@ def judge(answer: Answer, *, secrets: Iterable[str], retry_after: float | None, 
     Raises:
         CallFailed: anything else.
     """
-    ids = ids_in(answer.body)
     failure = failure_of_status(answer.http_status)
     if failure is not None:
         error = _error_of_status(failure, answer, secrets)
-        raise CallFailed(failure, error, job_ids=ids, retry_after=retry_after)
+        raise CallFailed(failure, error, job_ids=ids_in(answer.body))
     try:
         envelope = read_envelope(answer.body)
     except ProtocolError as error:
         error.http_status = answer.http_status
-        raise CallFailed(Failure.UNREADABLE, error, job_ids=ids) from error
-    if envelope.ok or (paid and ids):
+        raise CallFailed(Failure.UNREADABLE, error, job_ids=ids_in(answer.body)) from error
+    if envelope.ok:
+        return envelope
+    ids = ids_in(answer.body)
+    if paid and ids:
         return envelope
     failure = failure_of_code(envelope.code)
     message = clean(envelope.message, secrets=secrets)
     told = error_of(envelope.code, message, http_status=answer.http_status)
-    raise CallFailed(failure, told, job_ids=ids, retry_after=retry_after)
+    raise CallFailed(failure, told, job_ids=ids)
 
 
 def _error_of_status(failure: Failure, answer: Answer, secrets: Iterable[str]) -> AkoolError:

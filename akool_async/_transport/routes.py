@@ -75,9 +75,9 @@ def built(origin: str, transport: TransportName) -> Routes:
 
 
 def _fast(context: ssl.SSLContext) -> httpx.AsyncClient:
-    from akool_async._transport.fast import FastTransport
+    from akool_async._transport.fast import FastClient
 
-    return httpx.AsyncClient(transport=FastTransport(context=context, connections=MOST_FAST))
+    return FastClient(context=context, connections=MOST_FAST)
 
 
 def _plain(context: ssl.SSLContext, *, trust_env: bool, keep: int, most: int | None) -> httpx.AsyncClient:

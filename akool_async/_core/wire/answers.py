@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-import attrs
-
 from akool_async._core.errors import ProtocolError
 from akool_async._core.models import (
     Language,
@@ -22,7 +20,6 @@ from akool_async._core.wire.scalars import (
     read_float,
     read_id,
     read_int,
-    read_raw_status,
     read_text,
     read_words,
 )
@@ -47,9 +44,7 @@ def read_snapshot(envelope: Envelope, job_id: str) -> Snapshot:
             f"The vendor answered about job {clean(answered)} when asked about job {job_id}.",
             job_ids=tuple(filter(None, [read_id(answered)])),
         )
-    snapshot = structure(data, Snapshot, _id=job_id)
-    raw_status = read_raw_status(data.get("video_status"))
-    return attrs.evolve(snapshot, raw_status=raw_status)
+    return structure(data, Snapshot, _id=job_id)
 
 
 def _list_of(envelope: Envelope, name: str) -> list[Any]:

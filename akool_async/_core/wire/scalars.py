@@ -41,6 +41,8 @@ def read_float(value: object) -> float | None:
 
 def read_text(value: object) -> str:
     """Give text that can be encoded; numbers become text, everything else ""."""
+    if type(value) is str and value.isascii():
+        return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     if isinstance(value, int) and value.bit_length() > 1024:
