@@ -14,7 +14,7 @@ from akool_async.cli import exits
 from akool_async.cli.talk import complain, say, talk
 
 COMMANDS: Final = {
-    "Go on": ("status",),
+    "Go on": ("status", "resolve"),
     "Ask the vendor": ("languages", "voices", "credit"),
     "Try it without an account": ("demo", "sandbox"),
 }

@@ -110,15 +110,20 @@ def write_lines(lines: Iterable[str]) -> None:
 
 
 def write_text(lines: Iterable[str]) -> None:
-    """Write lines for people; a terminal gets them wrapped between words, but for commands.
+    """Write lines for people to stdout, as `wrap` does on a terminal."""
+    if sys.stdout.isatty():
+        wrap(lines, Console(markup=False, highlight=False))
+    else:
+        write_lines(lines)
+
+
+def wrap(lines: Iterable[str], console: Console) -> None:
+    """Print lines wrapped between words, but for commands.
 
     Args:
         lines: each with its own indentation; four spaces stand before a command, which stays in one piece.
+        console: where they go.
     """
-    if not sys.stdout.isatty():
-        write_lines(lines)
-        return
-    console = Console(markup=False, highlight=False)
     for line in lines:
         text = line.lstrip(" ")
         indent = len(line) - len(text)

@@ -12,6 +12,7 @@ import sys
 import termios
 from collections.abc import Iterable
 from contextlib import closing
+from select import select
 
 import attrs
 
@@ -54,6 +55,7 @@ def on_terminal(*arguments: object, columns: int = 100, answers: Iterable[tuple[
 def _talk(terminal: int, answers: list[tuple[str, str]]) -> str:
     shown, seen = b"", 0
     while True:
+        assert select([terminal], [], [], 20)[0], f"it shows nothing more: {shown.decode()}"
         try:
             part = os.read(terminal, 65536)
         except OSError:  # Linux says so when the other end is closed

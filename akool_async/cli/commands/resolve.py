@@ -1,0 +1,195 @@
+"""`akool-async resolve`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import anyio
+import attrs
+from cyclopts import Parameter
+
+from akool_async._core.errors import AkoolError, InvalidRequest, JobGone
+from akool_async._core.lifecycle import State
+from akool_async._core.models import Snapshot
+from akool_async._journal import Entry, open_journal
+from akool_async.cli import exits
+from akool_async.cli.asking import agreed, ask, can_ask
+from akool_async.cli.connection import USUAL, Connection
+from akool_async.cli.doubts import commands_of, described, explained, facts_of, fits, name_of
+from akool_async.cli.home import IN_RESULTS, Home
+from akool_async.cli.listing import wrap, write_json, write_text
+from akool_async.cli.talk import complain, say, talk
+
+_MAYBE_SENT = frozenset({State.IN_DOUBT, State.SUBMITTING})
+
+
+def resolve(
+    key: str | None = None,
+    /,
+    *,
+    target: str | None = None,
+    job_id: str | None = None,
+    not_made: Annotated[bool, Parameter(negative="")] = False,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    home: Home = IN_RESULTS,
+    connection: Connection = USUAL,
+) -> int:
+    """Clear up paid calls whose answer is unknown: the job was made, or it was not.
+
+    Each is explained: what was sent when, what it means for money, how to find out. On a terminal it is
+    asked about each; elsewhere they are listed, and the exit code is 6 while there are any.
+
+    Parameters
+    ----------
+    key
+        The entry's key; all that are in doubt when left out.
+    target
+        Its language, where several are in doubt.
+    job_id
+        The job was made and has this id. The vendor is asked whether it knows it.
+    not_made
+        No job was made: the entry may be sent again, which then costs credits.
+    yes
+        Take a job that was made at another time than the call was sent.
+    as_json
+        Only list what is in doubt, as one JSON array.
+    """
+    doubts = _chosen(anyio.run(_doubts, home), key, target)
+    if job_id is not None and not_made:
+        raise InvalidRequest("Give either --job-id or --not-made, not both.")
+    if job_id is not None or not_made:
+        table = _Table(home, connection, yes=yes)
+        entry = _only(doubts, home)
+        return exits.OK if table.resolve(entry, job_id) else exits.FAILED
+    if as_json or not can_ask():
+        return _listed(doubts, home, as_json=as_json)
+    return _Table(home, connection, yes=yes).walk(doubts)
+
+
+async def _doubts(home: Home) -> list[Entry]:
+    """Read them; what is being sent counts when nobody is there who sends it."""
+    async with open_journal(home.path, read_only=True) as journal:
+        states = {State.IN_DOUBT} if journal.held else _MAYBE_SENT
+        return [entry async for entry in journal.entries(states=states)]
+
+
+def _chosen(doubts: Sequence[Entry], key: str | None, target: str | None) -> list[Entry]:
+    found = [entry for entry in doubts if target in (None, entry.target)]
+    if key is not None:
+        found = [entry for entry in found if entry.key == key]
+        if not found:
+            named = f"{key} {target or ''}".strip()
+            raise InvalidRequest(f"No entry {named!r} is in doubt.", money="Nothing was changed.")
+    return found
+
+
+def _only(doubts: list[Entry], home: Home) -> Entry:
+    if len(doubts) != 1:
+        names = ", ".join(map(name_of, doubts[:5])) or "none"
+        raise InvalidRequest(
+            f"That is about one entry, but {len(doubts)} are in doubt: {names}.",
+            money="Nothing was changed.",
+            advice=f"Name its key and --target; `{home.command('resolve')}` explains each.",
+        )
+    return doubts[0]
+
+
+def _listed(doubts: list[Entry], home: Home, *, as_json: bool) -> int:
+    if as_json:
+        write_json([facts_of(entry) for entry in doubts])
+        return exits.IN_DOUBT if doubts else exits.OK
+    now = datetime.now(UTC)
+    for entry in doubts:
+        write_text([*explained(entry, now), "  then:", *commands_of(entry, home), ""])
+    if not doubts:
+        say("Nothing is in doubt.")
+    return exits.IN_DOUBT if doubts else exits.OK
+
+
+@attrs.frozen
+class _Table:
+    """Where doubts are cleared up, one after the other."""
+
+    home: Home
+    connection: Connection
+    yes: bool
+
+    def walk(self, doubts: list[Entry]) -> int:
+        """Explain each and ask; give 6 if some are left."""
+        left = 0
+        for number, entry in enumerate(doubts, 1):
+            say(f"{number} of {len(doubts)}", style="bold")
+            wrap(explained(entry, datetime.now(UTC)), talk)
+            self._ask_about_known(entry)
+            left += not self._asked(entry)
+            say("")
+        if not doubts:
+            say("Nothing is in doubt.")
+        return exits.IN_DOUBT if left else exits.OK
+
+    def _ask_about_known(self, entry: Entry) -> None:
+        """Say what the vendor knows of ids that could be read, if it can be asked."""
+        try:
+            for known in entry.doubt_ids:
+                self._ask_vendor(known, entry)
+        except AkoolError as error:
+            complain(error)
+
+    def _asked(self, entry: Entry) -> bool:
+        """Ask until there is an answer; False when it stays in doubt."""
+        say("What became of it? Type the job's id, or `no` if none was made; Enter leaves it in doubt.")
+        while True:
+            said = ask(">")
+            if not said:
+                return False
+            try:
+                if self.resolve(entry, None if said.lower() in ("n", "no") else said):
+                    return True
+            except AkoolError as error:
+                complain(error)
+
+    def _ask_vendor(self, job_id: str, entry: Entry) -> Snapshot | None:
+        """Ask for a job, and say what the vendor knows of it."""
+        try:
+            snapshot = anyio.run(self._status, job_id)
+        except JobGone:
+            say(f"The vendor knows no job {job_id}.")
+            return None
+        say(described(snapshot, entry))
+        return snapshot
+
+    async def _status(self, job_id: str) -> Snapshot:
+        async with self.connection.client() as client:
+            return await client.status(job_id)
+
+    def resolve(self, entry: Entry, job_id: str | None) -> bool:
+        """Write down that the job was made and has this id, or None: that it was not made.
+
+        Returns:
+            Whether it was written down.
+        """
+        snapshot = None
+        if job_id is not None:
+            snapshot = self._ask_vendor(job_id, entry)
+            if snapshot is None:
+                return False
+            if not fits(snapshot, entry) and not agreed(
+                "That is not when this was sent. Is it the job?", yes=self.yes
+            ):
+                return False
+        anyio.run(self._record, entry, snapshot)
+        if snapshot is None:
+            say(f"{name_of(entry)}: not made. The next run sends it, which costs credits.")
+        else:
+            say(f"{name_of(entry)}: made. `{self.home.command('resume')}` brings it home.")
+        return True
+
+    async def _record(self, entry: Entry, snapshot: Snapshot | None) -> None:
+        async with open_journal(self.home.path) as journal:
+            if snapshot is None:
+                await journal.resolve(entry.key, entry.target, not_made=True)
+            else:
+                await journal.resolve(entry.key, entry.target, job_id=snapshot.job_id, snapshot=snapshot)

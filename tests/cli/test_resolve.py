@@ -1,0 +1,193 @@
+"""Doubts are explained, never guessed at: an id is confirmed by the vendor before it is believed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+
+from akool_async import AkoolClient, State, TranslationRequest
+from akool_async.sandbox import Sandbox
+from tests.cli.conftest import KEY, Book, Command
+from tests.cli.terminal import on_terminal
+from tests.journal.test_lock import another_run
+
+
+@pytest.fixture
+def vendor(serve: Callable[..., Sandbox]) -> Sandbox:
+    """A sandbox whose clock is ours: what was made when is compared."""
+    return serve(time_scale=1.0)
+
+
+def _job() -> str:
+    """Make a job at the vendor that no journal knows of."""
+
+    async def submit() -> str:
+        async with AkoolClient(api_key=KEY) as client:
+            request = TranslationRequest(url="https://example.com/a.mp4", targets="ja")
+            return (await client.submit(request)).accepted[0].id
+
+    return anyio.run(submit)
+
+
+@pytest.fixture
+def two(book: Book) -> Book:
+    book.enter(("first", State.IN_DOUBT), ("second", State.IN_DOUBT), ("home", State.DELIVERED))
+    return book
+
+
+def test_doubts_are_listed_with_what_can_be_done(akool: Command, two: Book) -> None:
+    two.enter(
+        ("third", State.IN_DOUBT),
+        reason="The answer was \x1b[31mcut.",
+        doubt_ids=("65f0aa12bb34cc56dd78ee90",),
+    )
+    told = akool("resolve", "--out", two.out)
+    listed = akool("resolve", "--json", "--out", two.out)
+
+    assert told.code == listed.code == 6
+    assert "65f0aa12bb34cc56dd78ee90" in told.out
+    assert f"akool-async resolve first --target ja --not-made --out {two.out}" in told.out
+    assert "\x1b" not in told.out
+    found = json.loads(listed.out)
+    assert [one["key"] for one in found] == ["first", "second", "third"]
+    assert found[2]["doubt_ids"] == ["65f0aa12bb34cc56dd78ee90"]
+    assert datetime.fromisoformat(found[0]["submitted_at"]) <= datetime.now(UTC)
+
+
+def test_nothing_in_doubt_is_said(akool: Command, book: Book) -> None:
+    book.enter(("home", State.DELIVERED))
+
+    assert akool("resolve", "--out", book.out).code == 0
+    assert akool("resolve", "--json", "--out", book.out).out == "[]\n"
+
+
+def test_an_id_is_confirmed_before_it_is_believed(akool: Command, two: Book, vendor: Sandbox) -> None:
+    unknown = akool("resolve", "first", "--job-id", "0" * 24, "--out", two.out)
+    assert two.states()["first"] == "in_doubt"
+    job_id = _job()
+    told = akool("resolve", "first", "--job-id", job_id, "--out", two.out)
+    taken = akool("resolve", "second", "--job-id", job_id, "--out", two.out)
+
+    assert (unknown.code, told.code, taken.code) == (1, 0, 1)
+    assert "knows no job" in unknown.err
+    assert "belongs to entry first" in taken.err
+    entry = two.read()["first", "ja"]
+    assert (entry.state, entry.job_id, entry.paid) == (State.SUBMITTED, job_id, 1)
+    assert entry.expires_at is not None
+    assert two.states()["second"] == "in_doubt"
+    assert len(vendor.ledger.creates) == 1
+
+
+def test_a_job_of_another_time_is_taken_only_if_it_is_said_so(
+    akool: Command, two: Book, vendor: Sandbox
+) -> None:
+    two.enter(("first", State.IN_DOUBT), submitted_at=datetime.now(UTC) - timedelta(hours=5))
+    job_id = _job()
+    told = akool("resolve", "first", "--job-id", job_id, "--out", two.out)
+    assert two.states()["first"] == "in_doubt"
+    agreed = akool("resolve", "first", "--job-id", job_id, "--yes", "--out", two.out)
+
+    assert (told.code, agreed.code) == (2, 0)
+    assert "after the call was sent" in told.err
+    assert "--yes" in told.err
+    assert two.states()["first"] == "submitted"
+
+
+def test_not_made_may_be_sent_again(akool: Command, two: Book) -> None:
+    told = akool("resolve", "first", "--target", "ja", "--not-made", "--out", two.out)
+
+    assert told.code == 0
+    assert "costs credits" in told.err
+    assert two.read()["first", "ja"].paid == 0
+    assert two.states() == {"first": "planned", "second": "in_doubt", "home": "delivered"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--not-made"], "2 are in doubt"),
+        (["fir", "--not-made"], "'fir'"),
+        (["home", "--not-made"], "'home'"),
+        (["first", "--target", "fr", "--not-made"], "'first fr'"),
+        (["first", "--not-made", "--job-id", "abcdefgh"], "not both"),
+        (["first", "--job-id", "no id"], "is not a job id"),
+    ],
+)
+def test_what_is_not_clear_changes_nothing(
+    arguments: list[str], word: str, akool: Command, two: Book, vendor: Sandbox
+) -> None:
+    told = akool("resolve", *arguments, "--out", two.out)
+
+    assert told.code == 2
+    assert word in told.err
+    assert two.states() == {"first": "in_doubt", "second": "in_doubt", "home": "delivered"}
+
+
+def test_an_intent_that_a_dead_run_left_is_a_doubt_too(akool: Command, book: Book) -> None:
+    book.enter(("a", State.DELIVERED))
+    with another_run(book.path) as run:
+        alive = akool("resolve", "--json", "--out", book.out)
+        refused = akool("resolve", "talk", "--not-made", "--out", book.out)
+        run.kill()
+        run.wait()
+    dead = akool("resolve", "--json", "--out", book.out)
+    told = akool("resolve", "talk", "--not-made", "--out", book.out)
+
+    assert (alive.out, alive.code) == ("[]\n", 0)
+    assert refused.code == 2
+    assert [one["key"] for one in json.loads(dead.out)] == ["talk"]
+    assert told.code == 0
+
+
+def test_a_locked_journal_is_not_written(akool: Command, two: Book) -> None:
+    with another_run(two.path) as run:
+        told = akool("resolve", "first", "--not-made", "--out", two.out)
+
+    assert told.code == 1
+    assert str(run.pid) in told.err
+    assert two.states()["first"] == "in_doubt"
+
+
+def test_on_a_terminal_it_is_asked_about_each(two: Book, vendor: Sandbox) -> None:
+    job_id = _job()
+    two.enter(("second", State.IN_DOUBT), doubt_ids=(job_id,))
+    told = on_terminal(
+        "resolve",
+        "--out",
+        two.out,
+        answers=[(">", "nonsense-id"), ("knows no job nonsense-id", "no"), (f"Job {job_id} is", job_id)],
+    )
+
+    assert told.code == 0, told.text
+    assert two.states() == {"first": "planned", "second": "submitted", "home": "delivered"}
+    assert two.read()["second", "ja"].job_id == job_id
+
+
+def test_what_is_left_in_doubt_is_told_by_the_exit_code(two: Book) -> None:
+    told = on_terminal(
+        "resolve",
+        "--out",
+        two.out,
+        columns=40,
+        answers=[
+            (">", "no"),
+            ("doubt.", ""),
+        ],
+    )
+
+    assert told.code == 6
+    assert two.states()["second"] == "in_doubt"
+
+
+def test_nobody_is_asked_for_a_key_where_none_is_needed(two: Book) -> None:
+    assert not [name for name in os.environ if re.match("AKOOL", name)]
+    told = on_terminal("resolve", "first", "--out", two.out, answers=[(">", "no")])
+
+    assert told.code == 0
+    assert "API key" not in told.text
