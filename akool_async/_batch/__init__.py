@@ -8,10 +8,12 @@ from collections.abc import Iterable
 
 from akool_async._batch.at_work import AtWork, Stage
 from akool_async._batch.batch import Batch, OnInDoubt, check_count
+from akool_async._batch.callbacks import Webhook
 from akool_async._batch.source import Requests
 from akool_async._batch.statistics import Statistics
 from akool_async._batch.stopping import StopCause
 from akool_async._client import AkoolClient
+from akool_async._core.callback import CallbackSource
 from akool_async._core.errors import InvalidRequest
 from akool_async._core.schedule import PollSchedule
 from akool_async._journal import Journal
@@ -34,6 +36,9 @@ def open_batch(
     posts: int = 8,
     downloads: int = 4,
     drain_on: Iterable[signal.Signals] = (),
+    webhook_url: str | None = None,
+    webhook: CallbackSource | None = None,
+    webhook_grace: float = 120.0,
 ) -> Batch:
     """Give a batch, to be used in `async with` and iterated over with `async for`, once.
 
@@ -60,6 +65,14 @@ def open_batch(
         posts: paid POSTs under way at once.
         downloads: results brought home at once.
         drain_on: signals that stop submissions and bring home what is in flight; the second one leaves.
+        webhook_url: where the vendor shall call back, such as "https://me.example/akool". Each POST gets
+            an unguessable token as the last part of its path, so that a callback names the job of a POST
+            whose answer was lost; so each POST is for one language. Requests with a URL of their own
+            keep it, and get no token.
+        webhook: where callbacks come from: a `WebhookReceiver`, or an inbox that one writes. They make
+            the batch ask sooner, and clear up doubts.
+        webhook_grace: seconds for which an entry in doubt is held back because its callback may come,
+            before it comes out as `InDoubt`; 0 or more.
 
     Raises:
         InvalidRequest: a value is out of its range; nothing was sent.
@@ -83,4 +96,5 @@ def open_batch(
         posts=check_count("posts", posts, 1),
         downloads=check_count("downloads", downloads, 1),
         drain_on=drain_on,
+        webhook=Webhook(url=webhook_url, source=webhook, grace=webhook_grace),
     )

@@ -15,10 +15,12 @@ from types import TracebackType
 from typing import Literal, Self
 
 import anyio
+import attrs
 from anyio.abc import TaskGroup
 
 from akool_async._batch.at_work import AtWork, Board
 from akool_async._batch.budget import Budget
+from akool_async._batch.callbacks import Callbacks, Webhook
 from akool_async._batch.early import Early
 from akool_async._batch.finishing import Finisher
 from akool_async._batch.flight import Flight, told_again
@@ -33,7 +35,7 @@ from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, InvalidRequest
 from akool_async._core.fingerprint import fingerprint, work_of
 from akool_async._core.lifecycle import RESUME, OnResume, State
-from akool_async._core.models import Job
+from akool_async._core.models import Job, Snapshot
 from akool_async._core.outcomes import Outcome
 from akool_async._core.requests import Request, only
 from akool_async._core.schedule import PollSchedule
@@ -64,6 +66,7 @@ class Batch:
         posts: int,
         downloads: int,
         drain_on: Iterable[signal.Signals],
+        webhook: Webhook,
     ) -> None:
         self._client = client
         self._clock = client._clock
@@ -82,7 +85,8 @@ class Batch:
         self._bring_home = download_to is not None
         self._board = Board()
         self._budget = Budget(max_credits, lambda: sum(self._journal.credits()))
-        self._submitter = Submitter(client, self._journal, self._budget, self)
+        self._callbacks = Callbacks(client, self._journal, webhook, self)
+        self._submitter = Submitter(client, self._journal, self._budget, self._callbacks, self)
         self._finisher = Finisher(client, self._journal, download_to, self)
         self._downloads = downloads
         self._drain_on = tuple(drain_on)
@@ -214,13 +218,15 @@ class Batch:
         """Pull requests one at a time, as long as there is room, and send each on its way."""
         if self._budget.most is not None:
             await self._learn_costs()
+        self._stack.callback(await self._callbacks.open(self._group))
         if self._bring_home:
             await self._take_up()
         while not self._draining:
             request = await self._pull()
             if request is None:
                 break
-            for targets in cut(request.targets, self._in_flight.total):
+            most = 1 if self._callbacks.names(request) else self._in_flight.total
+            for targets in cut(request.targets, most):
                 await self._admit(only(request, targets))
         self._exhausted = True
         self._end_if_done()
@@ -326,6 +332,10 @@ class Batch:
                 await self._in_flight.take(1)
                 self.follow(*self._known(flight, entry))
                 return False
+            case OnResume.HOLD if self._callbacks.expected(entry):
+                await self._in_flight.take(1)
+                self._callbacks.hold_again(flight, entry, again=self._again(flight))
+                return False
             case OnResume.HOLD if self._on_in_doubt == "resubmit":
                 self._counts["repaid"] += 1
                 return True
@@ -333,6 +343,17 @@ class Batch:
                 return True
         self.end(told_again(entry, flight.request))
         return False
+
+    def _again(self, flight: Flight) -> Callable[[], None] | None:
+        """Give what pays for an entry in doubt once more, where that is wanted."""
+        if self._on_in_doubt != "resubmit":
+            return None
+
+        def again() -> None:
+            self._counts["repaid"] += 1
+            self._group.start_soon(self._send_off, only(flight.request, (flight.target,)))
+
+        return again
 
     def _known(self, flight: Flight, entry: Entry) -> tuple[Flight, float | None]:
         """Give the flight of a job that an earlier run submitted, and the job's age in seconds."""
@@ -364,6 +385,14 @@ class Batch:
 
         self._flying[job_id] = self._client._follow(job_id, changed, schedule=self._schedule, age=age)
 
+    def resolved(self, flight: Flight | None, seen: Snapshot) -> None:
+        """Follow the job of an entry that was in doubt, if this run awaits it: then it holds a place."""
+        self._counts["cleared_up"] += 1
+        if flight is not None:
+            self._budget.clear_up(seen.job_id)
+            job = Job(id=seen.job_id, target=flight.target, status=seen.status, created_at=seen.created_at)
+            self.follow(attrs.evolve(flight, job=job), None)
+
     async def _finish_ended(self) -> None:
         async for flight, watch in self._ended:
             try:
@@ -379,6 +408,7 @@ class Batch:
     def end(self, outcome: Outcome) -> None:
         """Hand out how an entry ended, once it was asked for."""
         if outcome.job is not None:
+            self._budget.ended(outcome.job.id)
             self._flying.pop(outcome.job.id, None)
             self._board.ended(outcome.key, outcome.target)
         asked = self._early.end(outcome)
@@ -411,6 +441,7 @@ class Batch:
             waiting=max(self._backlog.taken - self._in_flight.taken, 0),
             in_flight=self._in_flight.taken,
             **{field: counts[name] for name, field in _COUNTED.items()},
+            cleared_up=counts["cleared_up"],
             resumed=counts["resumed"],
             repaid=counts["repaid"],
             credits_locked=locked,

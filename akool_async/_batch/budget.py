@@ -25,6 +25,7 @@ class Budget:
         self._doubts = 0
         self._reserved = 0
         self._settled = anyio.Event()
+        self._cleared_up: set[str] = set()
 
     async def reserve(self, jobs: int) -> bool:
         """Set credits aside for jobs that are about to be submitted; False when there are not enough.
@@ -57,3 +58,13 @@ class Budget:
         if cost is not None:
             self._dearest = max(cost, self._dearest or 0.0)
         self._doubts += in_doubt
+
+    def clear_up(self, job_id: str) -> None:
+        """Take in that a doubt was about this job; it is counted as a doubt until its cost is known."""
+        self._cleared_up.add(job_id)
+
+    def ended(self, job_id: str) -> None:
+        """Take in that a job has ended, and that the journal knows its cost."""
+        if job_id in self._cleared_up:
+            self._cleared_up.remove(job_id)
+            self._doubts -= 1

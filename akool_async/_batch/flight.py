@@ -45,6 +45,11 @@ class Flight:
         """The entry's name."""
         return key_of(self.request, self.target)
 
+    @property
+    def job_id(self) -> str:
+        """The id of its job, or ""."""
+        return "" if self.job is None else self.job.id
+
     def change(self, state: State, **told: Any) -> Change:
         """Give the journal's change to a state."""
         return Change(key=self.key, target=self.target, state=state, **told)

@@ -14,6 +14,7 @@ class Statistics:
         waiting: entries that are pulled and not submitted yet, or done and not handed out yet.
         in_flight: jobs at the vendor.
         completed: entries that ended so; likewise the five others.
+        cleared_up: doubts for which a callback named the job, and the API confirmed it.
         resumed: of all these, how many an earlier run had ended.
         repaid: entries in doubt for which a POST was sent once more, knowingly.
         credits_locked: credits locked for jobs whose cost is not known yet.
@@ -33,6 +34,7 @@ class Statistics:
     in_doubt: int = 0
     expired: int = 0
     not_submitted: int = 0
+    cleared_up: int = 0
     resumed: int = 0
     repaid: int = 0
     credits_locked: float = 0.0

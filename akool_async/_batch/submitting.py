@@ -9,6 +9,7 @@ import anyio
 import attrs
 
 from akool_async._batch.budget import Budget
+from akool_async._batch.callbacks import Callbacks
 from akool_async._batch.fate import Fate, fate_of
 from akool_async._batch.flight import Flight
 from akool_async._batch.stopping import StopCause
@@ -42,6 +43,7 @@ class _Try:
         left: languages that are to be sent again.
         throttled: whether that is because the vendor said "too often".
         sent: when it was sent.
+        token: the unguessable part of its webhook URL, or "".
     """
 
     part: Request
@@ -50,12 +52,15 @@ class _Try:
     left: list[str] = attrs.field(factory=list)
     throttled: bool = False
     sent: float = 0.0
+    token: str = ""
 
 
 class Submitter:
     """Submits for a batch, at a pace that all its submissions share."""
 
-    def __init__(self, client: AkoolClient, journal: Journal, budget: Budget, batch: Batch) -> None:
+    def __init__(
+        self, client: AkoolClient, journal: Journal, budget: Budget, callbacks: Callbacks, batch: Batch
+    ) -> None:
         self._client = client
         self._clock = client._clock
         self._patience = attrs.evolve(
@@ -63,6 +68,7 @@ class Submitter:
         )
         self._journal = journal
         self._budget = budget
+        self._callbacks = callbacks
         self._batch = batch
         self._pace = Pace()
 
@@ -116,14 +122,15 @@ class Submitter:
             return
         with anyio.CancelScope(shield=True):
             attempt.sent = self._clock.monotonic()
-            await self._journal.intend(part)
-            try:
-                submission = await self._client._submit_now(part)
-            except AkoolError as error:
-                await self._journal.record(*self._changes(part, error))
-                self._after_error(attempt, part.targets, error)
-            else:
-                await self._take_in(attempt, submission)
+            with self._callbacks.sent(part) as (attempt.token, addressed):
+                await self._journal.intend(part, token=attempt.token)
+                try:
+                    submission = await self._client._submit_now(addressed)
+                except AkoolError as error:
+                    await self._journal.record(*self._changes(part, error))
+                    self._after_error(attempt, part.targets, error)
+                else:
+                    await self._take_in(attempt, submission)
 
     def _changes(self, part: Request, error: AkoolError) -> list[Change]:
         ids = error.job_ids if isinstance(error, SubmissionInDoubt) else None
@@ -157,7 +164,8 @@ class Submitter:
         attempt.costs = [job.credits_locked or 0.0 for job in submission.accepted]
         self._pace.succeeded()
         for flight in flights:
-            self._batch.follow(flight, 0.0)
+            over = self._callbacks.ended_early(attempt.token, flight.job_id)
+            self._batch.follow(flight, None if over else 0.0)
         for target, error in errors.items():
             self._after_error(attempt, (target,), error)
 
@@ -182,8 +190,11 @@ class Submitter:
         if fate is Fate.DOUBT:
             attempt.doubts += len(targets)
         for target in targets:
+            flight = Flight(request=attempt.part, target=target)
+            if fate is Fate.DOUBT and self._callbacks.hold(attempt.token, flight, str(error)):
+                continue
             self._batch.give_place(1)
-            self._batch.end(self._ended(Flight(request=attempt.part, target=target), fate, error))
+            self._batch.end(self._ended(flight, fate, error))
 
     def _ended(self, flight: Flight, fate: Fate, error: AkoolError) -> Outcome:
         now = self._clock.now()

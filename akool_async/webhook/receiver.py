@@ -9,19 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from queue import SimpleQueue
 from random import SystemRandom
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import anyio
-from anyio.from_thread import BlockingPortal
 from anyio.lowlevel import checkpoint
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.to_thread import run_sync
 
 from akool_async._core.callback import Callback, Listener
 from akool_async._core.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
@@ -45,6 +44,9 @@ _TOKEN: Final = re.compile(r"[0-9a-f]{32}")
 _COUNTED: Final[Mapping[str, str]] = {"signature": "wrong_signature"}
 
 _random: Final = SystemRandom()
+
+_Line: TypeAlias = "SimpleQueue[tuple[bytes, str] | None]"
+"""Bodies with the paths that they came to; None ends it."""
 
 
 class WebhookReceiver:
@@ -101,9 +103,7 @@ class WebhookReceiver:
         self._memory = Memory(remembered)
         self._listeners: list[Listener] = []
         self._counts: Counter[str] = Counter()
-        self._line: MemoryObjectSendStream[tuple[bytes, str]] | None = None
-        self._portal: BlockingPortal | None = None
-        self._thread = 0
+        self._line: _Line | None = None
         self._stack = AsyncExitStack()
         self._door = Door(self._held, self.take, largest=largest)
 
@@ -118,11 +118,9 @@ class WebhookReceiver:
         if self._line is not None:
             raise RuntimeError("This receiver is open already.")
         async with AsyncExitStack() as stack:
-            self._portal = await stack.enter_async_context(BlockingPortal())
             tasks = await stack.enter_async_context(anyio.create_task_group())
-            self._line, waiting = anyio.create_memory_object_stream[tuple[bytes, str]](self._length)
-            tasks.start_soon(self._look, waiting, name="webhooks")
-            self._thread = threading.get_ident()
+            self._line = SimpleQueue()
+            tasks.start_soon(self._look, self._line, name="webhooks")
             self._stack = stack.pop_all()
         return self
 
@@ -131,7 +129,7 @@ class WebhookReceiver:
     ) -> None:
         """Close it: what is in line is still looked at, nothing new is taken."""
         if self._line is not None:
-            self._line.close()
+            self._line.put(None)
             self._line = None
         await self._stack.aclose()
 
@@ -162,7 +160,7 @@ class WebhookReceiver:
 
     def statistics(self) -> ReceiverStatistics:
         """Give numbers about what came, as of now."""
-        waiting = 0 if self._line is None else self._line.statistics().current_buffer_used
+        waiting = 0 if self._line is None else self._line.qsize()
         return ReceiverStatistics(waiting=waiting, **self._counts)
 
     # What comes in.
@@ -186,33 +184,31 @@ class WebhookReceiver:
         Returns:
             The HTTP status to answer with, and with no body: 200, or 503 when the line is full.
         """
-        portal, here = self._portal, threading.get_ident() == self._thread
-        if self._line is None or portal is None:
-            return self._turn_away()
-        return self._take(body, path) if here else portal.call(self._take, body, path)
-
-    def _take(self, body: bytes, path: str) -> int:
-        if self._line is None:
-            return self._turn_away()
-        try:
-            self._line.send_nowait((body, path))
-        except anyio.WouldBlock:
-            return self._turn_away()
+        line = self._line
+        if line is None or line.qsize() >= self._length:
+            self._counts["turned_away"] += 1
+            return TURNED_AWAY
+        line.put((body, path))
         self._counts["taken"] += 1
         return TAKEN
 
-    def _turn_away(self) -> int:
-        self._counts["turned_away"] += 1
-        return TURNED_AWAY
-
-    async def _look(self, waiting: MemoryObjectReceiveStream[tuple[bytes, str]]) -> None:
-        """Look at what is in line, a little after it was answered."""
-        async with waiting:
-            async for body, path in waiting:
-                if not waiting.statistics().current_buffer_used:
-                    await anyio.sleep(_random.uniform(0, _LONGEST_PAUSE))
-                self._judge(body, path)
-                await checkpoint()
+    async def _look(self, line: _Line) -> None:
+        """Look at what is in line, a little after it was answered; the line is waited for in a thread."""
+        limiter = anyio.CapacityLimiter(1)
+        try:
+            while True:
+                item = await run_sync(line.get, abandon_on_cancel=True, limiter=limiter)
+                await anyio.sleep(_random.uniform(0, _LONGEST_PAUSE))
+                while item is not None:
+                    self._judge(*item)
+                    await checkpoint()
+                    if line.empty():
+                        break
+                    item = line.get()
+                else:
+                    return
+        finally:
+            line.put(None)  # so that a thread that still waits goes home
 
     def _judge(self, body: bytes, path: str) -> None:
         try:

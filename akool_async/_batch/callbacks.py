@@ -1,0 +1,192 @@
+"""What webhooks do for a batch: a token in each POST's URL, and ears for what comes back with it.
+
+A callback may come before the POST's own answer, late, twice, in any order, or never; each is only a
+reason to ask the API.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+
+from akool_async._batch.doubts import Doubts
+from akool_async._batch.flight import Flight, told_again
+from akool_async._client import AkoolClient
+from akool_async._core.callback import Callback, CallbackSource
+from akool_async._core.errors import InvalidRequest, JournalError
+from akool_async._core.lifecycle import State
+from akool_async._core.requests import Request
+from akool_async._core.text import clean
+from akool_async._journal import Entry, Journal
+
+if TYPE_CHECKING:
+    from akool_async._batch.batch import Batch
+
+EXPECTED: Final = 3600.0
+"""Seconds after its intent in which a run waits for the callback of an entry that it finds in doubt."""
+
+_TOKEN_BYTES: Final = 16
+
+
+@attrs.frozen(kw_only=True)
+class Webhook:
+    """What a batch was told about webhooks.
+
+    Attributes:
+        url: where the vendor shall call back, without a token; None leaves it to the requests.
+        source: where callbacks come from; None where nobody listens in this run.
+        grace: seconds for which an outcome in doubt is held back, because its callback may still come.
+    """
+
+    url: str | None = None
+    source: CallbackSource | None = None
+    grace: float = 120.0
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what can't be called or waited for."""
+        parts = urlsplit(self.url or "https://unused")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidRequest(f"webhook_url must be an http or https URL, not {clean(self.url)}.")
+        if isinstance(self.grace, bool) or not isinstance(self.grace, int | float) or not self.grace >= 0:
+            raise InvalidRequest(f"webhook_grace must be seconds, 0 or more, not {self.grace!r}.")
+
+    def with_token(self, token: str) -> str:
+        """Give the URL with a token as the last part of its path."""
+        parts = urlsplit(self.url or "")
+        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
+
+
+class Callbacks:
+    """Sends tokens out for a batch and takes in what comes back."""
+
+    def __init__(self, client: AkoolClient, journal: Journal, webhook: Webhook, batch: Batch) -> None:
+        self._client = client
+        self._clock = client._clock
+        self._journal = journal
+        self._webhook = webhook
+        self._batch = batch
+        self._doubts = Doubts(client, journal, batch, self._answered)
+        self._early: dict[str, list[Callback]] = {}
+        self._under_way: set[anyio.Event] = set()
+
+    # What goes out.
+
+    def names(self, request: Request) -> bool:
+        """Whether this request's POST gets a token: then it has to be for one language alone.
+
+        A callback names a job and no language, so that a token of several would leave open which is which.
+        """
+        return self._webhook.url is not None and request.webhook_url is None
+
+    @contextmanager
+    def sent(self, request: Request) -> Iterator[tuple[str, Request]]:
+        """Give the token of a POST, and the request as it is to be sent, while it is under way.
+
+        The request with the token is for the POST alone; what is recorded and handed out lacks it.
+        """
+        token, addressed, answered = "", request, anyio.Event()
+        if self.names(request):
+            token = secrets.token_hex(_TOKEN_BYTES)
+            addressed = attrs.evolve(request, webhook_url=self._webhook.with_token(token))
+            self._early[token] = []
+        self._under_way.add(answered)
+        try:
+            yield token, addressed
+        finally:
+            self._early.pop(token, None)
+            self._under_way.remove(answered)
+            answered.set()
+
+    async def _answered(self) -> None:
+        """Wait until the POSTs that are under way now have said which jobs are theirs."""
+        for answered in tuple(self._under_way):
+            await answered.wait()
+
+    def ended_early(self, token: str, job_id: str) -> bool:
+        """Whether it was said already that the job of a POST under way does not go on."""
+        return any(one.job_id == job_id and not one.at_work for one in self._early.get(token, ()))
+
+    # What comes back.
+
+    async def open(self, tasks: TaskGroup) -> Callable[[], None]:
+        """Listen from now on, and take in what came for earlier runs; give what ends the listening."""
+        self._doubts.open(tasks)
+        source = self._webhook.source
+        if source is None:
+            return lambda: None
+        detach = source.attach(self)
+        async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
+            for callback in source.find(entry.token) if entry.token else ():
+                self._doubts.name(entry.token, callback.job_id)
+        return detach
+
+    def called_back(self, callback: Callback) -> None:
+        """Take in a callback: it may name the job of a doubt, and makes the client ask sooner."""
+        try:
+            if callback.token:
+                self._named(callback)
+        except JournalError as error:
+            self._batch.stop(error.what, error)
+        self._client.called_back(callback)
+
+    def _named(self, callback: Callback) -> None:
+        token = callback.token
+        if token in self._early and token not in self._doubts:
+            self._early[token].append(callback)
+            return
+        entry = self._journal.find_token(token)
+        if entry is not None and entry.state is State.IN_DOUBT:
+            self._doubts.name(token, callback.job_id)
+
+    # Doubts.
+
+    def hold(self, token: str, flight: Flight, reason: str) -> bool:
+        """Keep back the outcome of a POST that has just come into doubt; False if nothing can clear it up."""
+        if not token or self._webhook.source is None:
+            return False
+
+        def unresolved() -> None:
+            self._batch.give_place(1)
+            self._batch.end(flight.in_doubt(reason, self._clock.now()))
+
+        self._doubts.hold(token, flight, seconds=self._webhook.grace, unresolved=unresolved)
+        for callback in self._early.get(token, ()):
+            self._doubts.name(token, callback.job_id)
+        return True
+
+    def expected(self, entry: Entry) -> bool:
+        """Whether the callback of an entry that an earlier run left in doubt may still come, or is here."""
+        if not entry.token or self._webhook.source is None:
+            return False
+        return entry.token in self._doubts or self._age(entry) < EXPECTED
+
+    def hold_again(self, flight: Flight, entry: Entry, *, again: Callable[[], None] | None) -> None:
+        """Keep back the outcome of such an entry, which holds a place in flight.
+
+        Args:
+            flight: the entry, as it was asked for now.
+            entry: what the journal says.
+            again: sends it once more, where that is wanted.
+        """
+
+        def unresolved() -> None:
+            self._batch.give_place(1)
+            if again is not None:
+                again()
+            else:
+                self._batch.end(told_again(entry, flight.request))
+
+        seconds = self._webhook.grace if self._age(entry) < EXPECTED else 0.0
+        held = attrs.evolve(flight, submitted_at=entry.submitted_at)
+        self._doubts.hold(entry.token, held, seconds=seconds, unresolved=unresolved)
+
+    def _age(self, entry: Entry) -> float:
+        sent = entry.submitted_at
+        return EXPECTED if sent is None else (self._clock.now() - sent).total_seconds()

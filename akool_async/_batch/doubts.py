@@ -1,0 +1,214 @@
+"""Doubts that a callback may clear up: held for a while, confirmed by asking the API, never just believed.
+
+A callback names a job for the entry whose token it came to. The entry is given that job only if the
+account has it, it was made after the entry's intent, and no other entry owns it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+
+from akool_async._batch.flight import Flight
+from akool_async._client import AkoolClient
+from akool_async._core.errors import AccountError, AkoolError, JournalError, JournalRefused
+from akool_async._core.lifecycle import State
+from akool_async._core.models import Snapshot
+from akool_async._journal import Change, Entry, Journal
+
+if TYPE_CHECKING:
+    from akool_async._batch.batch import Batch
+
+logger = logging.getLogger("akool_async")
+
+SKEW: Final = timedelta(minutes=2)
+"""How far the vendor's clock may be behind ours: a job made longer than this before the intent is not its."""
+
+LATEST: Final = timedelta(days=1)
+"""A job that was made this long after the intent is not its either."""
+
+_MOST_NAMED: Final = 8
+"""Jobs that are asked about for one doubt: an honest vendor names one."""
+
+_TRIES: Final = 8
+"""Times that an unknown job is asked about: right after its creation the vendor may not know it yet."""
+
+
+@attrs.define(eq=False)
+class _Doubt:
+    """One entry in doubt.
+
+    Attributes:
+        token: what its callbacks come with.
+        flight: the entry, once this run has come to it.
+        until: how long its outcome is held back.
+        unresolved: what is done when nothing has cleared it up by then.
+        named: the jobs that callbacks named, in order.
+        tried: how many of them were asked about.
+    """
+
+    token: str
+    flight: Flight | None = None
+    until: float = 0.0
+    unresolved: Callable[[], None] | None = None
+    named: list[str] = attrs.field(factory=list)
+    tried: int = 0
+    news: anyio.Event = attrs.field(factory=anyio.Event)
+
+    def name(self, job_id: str) -> None:
+        if job_id not in self.named and len(self.named) < _MOST_NAMED:
+            self.named.append(job_id)
+            self.news.set()
+
+    async def next_named(self, now: float) -> str | None:
+        """Give the next job to ask about; None when the time is over."""
+        with anyio.move_on_after(max(self.until - now, 0.0)):
+            while self.tried == len(self.named):
+                self.news = anyio.Event()
+                await self.news.wait()
+        if self.tried == len(self.named):
+            return None
+        self.tried += 1
+        return self.named[self.tried - 1]
+
+
+class Doubts:
+    """The doubts of a batch that have a token.
+
+    Args:
+        client: asks.
+        journal: knows whose job is whose.
+        batch: takes the jobs of resolved entries.
+        answers: waits until the POSTs that are under way have said which jobs are theirs.
+    """
+
+    def __init__(
+        self, client: AkoolClient, journal: Journal, batch: Batch, answers: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._client = client
+        self._clock = client._clock
+        self._journal = journal
+        self._batch = batch
+        self._answers = answers
+        self._doubts: dict[str, _Doubt] = {}
+        self._owners: dict[str, str] = {}
+        self._tasks: TaskGroup | None = None
+
+    def __contains__(self, token: str) -> bool:
+        """Whether something is being done about this doubt."""
+        return token in self._doubts
+
+    def open(self, tasks: TaskGroup) -> None:
+        """Run in this group from now on."""
+        self._tasks = tasks
+
+    def name(self, token: str, job_id: str) -> None:
+        """Take in that a callback names a job for an entry in doubt."""
+        if self._owners.setdefault(job_id, token) != token:
+            self._owners[job_id] = ""  # two entries claim it: it is given to neither
+        self._doubt(token).name(job_id)
+
+    def hold(self, token: str, flight: Flight, *, seconds: float, unresolved: Callable[[], None]) -> None:
+        """Keep back the outcome of an entry in doubt, which holds a place in flight.
+
+        Args:
+            token: what its callbacks come with.
+            flight: the entry.
+            seconds: for which its callback is awaited; jobs that were named by then are asked about.
+            unresolved: what is done then, if nothing has cleared it up.
+        """
+        doubt = self._doubt(token)
+        doubt.flight, doubt.unresolved = flight, unresolved
+        doubt.until = self._clock.monotonic() + seconds
+
+    def _doubt(self, token: str) -> _Doubt:
+        doubt = self._doubts.get(token)
+        if doubt is None:
+            assert self._tasks is not None  # noqa: S101 - the batch is open
+            doubt = self._doubts[token] = _Doubt(token)
+            self._tasks.start_soon(self._clear_up, doubt)
+        return doubt
+
+    async def _clear_up(self, doubt: _Doubt) -> None:
+        """Ask about each job that is named, until one is the entry's or the time is over."""
+        found: Snapshot | None = None
+        try:
+            while found is None:
+                job_id = await doubt.next_named(self._clock.monotonic())
+                if job_id is None:
+                    break
+                found = await self._confirmed(doubt.token, job_id)
+        except JournalError as error:
+            self._batch.give_place(doubt.flight is not None)
+            self._batch.lost(doubt.flight is not None, error)
+            return
+        finally:
+            del self._doubts[doubt.token]
+        if found is not None:
+            self._batch.resolved(doubt.flight, found)
+        elif doubt.unresolved is not None:
+            doubt.unresolved()
+
+    async def _confirmed(self, token: str, job_id: str) -> Snapshot | None:
+        """Give the entry of a token this job, if it is its; give what the API says of it then.
+
+        Raises:
+            JournalError: the journal can't be read or written.
+        """
+        seen = await self._asked(job_id)
+        await self._answers()
+        entries = self._journal.with_token(token)
+        if len(entries) != 1 or entries[0].state is not State.IN_DOUBT:
+            return None
+        objection = self._objection(entries[0], job_id, seen)
+        if seen is not None and not objection:
+            try:
+                await self._journal.resolve(entries[0].key, entries[0].target, job_id=job_id)
+            except JournalRefused as error:
+                objection = error.what
+            else:
+                await self._note(entries[0], seen)
+                return seen
+        logger.warning("A callback names job %s for %s: %s", job_id, entries[0].key, objection)
+        return None
+
+    async def _note(self, entry: Entry, seen: Snapshot) -> None:
+        await self._journal.record(
+            Change(key=entry.key, target=entry.target, state=State.SUBMITTED, snapshot=seen)
+        )
+        logger.info("A callback cleared up the doubt about %s: its job is %s.", entry.key, seen.job_id)
+
+    async def _asked(self, job_id: str) -> Snapshot | None:
+        """Give what the API says of a job; None if it can't be had or the account has no such job."""
+        patience = attrs.evolve(self._client._retry, attempts=_TRIES)
+        began, tries = self._clock.monotonic(), 0
+        while True:
+            tries += 1
+            try:
+                return await self._client.status(job_id)
+            except AccountError:
+                return None
+            except AkoolError:
+                wait = patience.retry_in(tries, self._clock.monotonic() - began)
+            if wait is None:
+                return None
+            await self._clock.sleep(wait)
+
+    def _objection(self, entry: Entry, job_id: str, seen: Snapshot | None) -> str:
+        """Say why this job is not the entry's, or ""."""
+        if seen is None:
+            return "the API did not confirm that the account has it."
+        if self._owners.get(job_id) == "":
+            return "it was named for another entry, too."
+        if self._journal.find_job(job_id) is not None:
+            return "it belongs to another entry."
+        sent, made = entry.submitted_at, seen.created_at
+        if sent is None or made is None or not sent - SKEW <= made <= sent + LATEST:
+            return "it was not made when the entry was sent."
+        return ""

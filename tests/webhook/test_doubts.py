@@ -1,0 +1,356 @@
+"""Doubts and callbacks: a lost answer's job is found by its token, is confirmed, and is nobody else's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+from akool_async import (
+    AkoolClient,
+    Completed,
+    FixedSchedule,
+    InDoubt,
+    InvalidRequest,
+    Journal,
+    Outcome,
+    State,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+)
+from akool_async._core.callback import Callback
+from akool_async.sandbox import Fault, Sandbox
+from akool_async.webhook import WebhookReceiver
+from tests.client.conftest import QUICK
+
+from .conftest import SECRET, TOKEN, receiver, served
+
+pytestmark = pytest.mark.anyio
+
+LOST = {"on": "create", "do": "reset_after"}
+
+
+def video(number: int = 1, **options: Any) -> TranslationRequest:
+    return TranslationRequest(**{"url": f"https://example.com/{number}.mp4", "targets": "ja"} | options)
+
+
+@attrs.frozen
+class House:
+    """A sandbox that calls back, a receiver that it reaches, a client and a journal."""
+
+    sandbox: Sandbox
+    receiver: WebhookReceiver
+    url: str
+    client: AkoolClient
+    journal: Journal
+
+    async def run(self, *requests: TranslationRequest, **options: Any) -> list[Outcome]:
+        told = {"journal": self.journal, "webhook": self.receiver, "webhook_url": self.url} | options
+        with anyio.fail_after(40):
+            async with open_batch(self.client, requests, **told) as batch:
+                return [outcome async for outcome in batch]
+
+
+@asynccontextmanager
+async def house(
+    *faults: dict[str, Any], journal: Path | str = ":memory:", **options: Any
+) -> AsyncIterator[House]:
+    sandbox = Sandbox(**{"api_key": SECRET, "media": False, "time_scale": 200.0, "sigma": 0.1} | options)
+    for fault in faults:
+        sandbox.faults.add(Fault(**fault))
+    async with (
+        receiver() as door,
+        sandbox.serve() as server,
+        AkoolClient(
+            api_key=SECRET, host=server.base_url, retry=QUICK, schedule=FixedSchedule(interval=0.05)
+        ) as client,
+        open_journal(journal) as opened,
+    ):
+        with served(door) as origin:
+            yield House(sandbox, door, f"{origin}/akool", client, opened)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+async def test_the_job_of_a_lost_answer_is_brought_home_in_the_same_run(tmp_path: Path) -> None:
+    async with house({**LOST, "nth": (1, 3)}) as home:
+        outcomes = await home.run(*map(video, range(4)), posts=1, download_to=tmp_path)
+
+        assert home.sandbox.ledger.paid_twice() == ()
+        assert len(home.sandbox.ledger.jobs) == 4
+        assert {outcome.job.id for outcome in outcomes} == {job.id for job in home.sandbox.ledger.jobs}
+        assert home.journal.counts()[State.DELIVERED] == 4
+    assert all(isinstance(outcome, Completed) and outcome.saved for outcome in outcomes)
+
+
+async def test_each_language_has_a_token_of_its_own_that_stays_secret(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with house({**LOST, "nth": 2}) as home:
+        outcomes = await home.run(video(targets="ja,fr,hi"))
+        sent = [create.payload["webhookUrl"] for create in home.sandbox.ledger.creates]
+        tokens = {url.removeprefix(f"{home.url}/") for url in sent}
+        exported = [line async for line in home.journal.export()]
+        entries = [entry async for entry in home.journal.entries()]
+
+    assert len(tokens) == 3
+    assert all(len(bytes.fromhex(token)) == 16 for token in tokens)
+    assert {entry.token for entry in entries} == tokens
+    said = [record.getMessage() for record in caplog.records if record.name == "akool_async"]
+    shown = str((said, outcomes, exported, entries))
+    assert said
+    assert not any(token in shown for token in tokens)
+    assert all(outcome.request.webhook_url is None for outcome in outcomes)
+
+
+async def test_a_request_with_a_url_of_its_own_keeps_it() -> None:
+    async with house() as home:
+        await home.run(video(targets="ja,fr", webhook_url=f"{home.url}/mine"))
+        (create,) = home.sandbox.ledger.creates
+
+    assert create.payload["webhookUrl"] == f"{home.url}/mine"
+
+
+async def test_a_callback_that_does_not_come_leaves_the_doubt() -> None:
+    async with house(LOST, {"on": "webhook", "do": "lose"}) as home:
+        (outcome,) = await home.run(video(), webhook_grace=0.05)
+
+        assert len(home.sandbox.ledger.jobs) == 1
+    assert isinstance(outcome, InDoubt)
+
+
+async def test_a_late_callback_clears_the_doubt_for_the_next_run() -> None:
+    async with house({**LOST, "limit": 1}) as home:
+        async with open_batch(
+            home.client,
+            [video(1)],
+            journal=home.journal,
+            webhook=home.receiver,
+            webhook_url=home.url,
+            webhook_grace=0.0,
+        ) as batch:
+            outcomes = [outcome async for outcome in batch]
+            with anyio.fail_after(20):
+                while not home.journal.counts()[State.SUBMITTED]:
+                    await anyio.sleep(0.01)
+            assert batch.statistics().cleared_up == 1
+        again = await home.run(video(1))
+
+        assert len(home.sandbox.ledger.creates) == 1
+    assert [type(outcome) for outcome in (*outcomes, *again)] == [InDoubt, Completed]
+
+
+async def test_callbacks_that_come_twice_and_out_of_order_change_nothing() -> None:
+    faults = [
+        {**LOST, "probability": 0.5},
+        {"on": "webhook", "do": "duplicate"},
+        {"on": "webhook", "do": "reorder", "probability": 0.5},
+        {"on": "webhook", "do": "delay", "seconds": 20, "probability": 0.5},
+    ]
+    async with house(*faults, seed=5) as home:
+        outcomes = await home.run(*map(video, range(12)), max_in_flight=6)
+
+        assert home.sandbox.ledger.paid_twice() == ()
+        assert len(home.sandbox.ledger.jobs) == 12
+    assert len({outcome.job.id for outcome in outcomes if isinstance(outcome, Completed)}) == 12
+
+
+async def test_a_callback_may_come_before_the_answer() -> None:
+    # The job is over before its POST is answered, and the answer is then lost.
+    async with house({**LOST, "nth": 1}, median_seconds=0.5) as home:
+        seen: list[str] = []
+
+        class Slow(Journal):
+            async def record(self, *changes: Any) -> None:
+                for change in changes:
+                    if change.state is State.IN_DOUBT:
+                        seen.append(change.key)
+                        with anyio.fail_after(10):
+                            while home.receiver.statistics().told < 2:
+                                await anyio.sleep(0.005)
+                await super().record(*changes)
+
+        async with Slow(":memory:") as journal:
+            (outcome,) = await home.run(video(), journal=journal)
+
+    assert seen
+    assert isinstance(outcome, Completed)
+
+
+async def test_a_job_said_to_be_over_before_its_answer_is_asked_about_at_once() -> None:
+    async with house({"on": "create", "do": "delay", "seconds": 0.0}, median_seconds=0.5) as home:
+
+        class Slow(Journal):
+            async def record(self, *changes: Any) -> None:
+                if any(change.state is State.SUBMITTED for change in changes):
+                    with anyio.fail_after(10):
+                        while home.receiver.statistics().told < 2:
+                            await anyio.sleep(0.005)
+                await super().record(*changes)
+
+        async with Slow(":memory:") as journal:
+            (outcome,) = await home.run(video(), journal=journal, schedule=FixedSchedule(interval=3600))
+
+        assert len(home.sandbox.ledger.polls(outcome.job.id)) == 1
+    assert isinstance(outcome, Completed)
+
+
+async def _in_doubt(home: House, *requests: TranslationRequest) -> None:
+    """Leave requests in doubt, and nobody told of it."""
+    home.sandbox.faults.add(Fault(on="webhook", do="lose"))
+    home.sandbox.faults.add(Fault(**LOST, limit=len(requests)))
+    outcomes = await home.run(*requests, webhook_grace=0.0, posts=1)
+    assert all(isinstance(outcome, InDoubt) for outcome in outcomes)
+    home.sandbox.faults.clear()
+
+
+async def _tokens(home: House) -> list[str]:
+    return [entry.token async for entry in home.journal.entries(states=(State.IN_DOUBT,))]
+
+
+async def _run_telling(home: House, *callbacks: Callback, requests: Any, **options: Any) -> list[Outcome]:
+    """Run once more, and tell the batch of callbacks as soon as it listens."""
+
+    class Teller:
+        def attach(self, listener: Any) -> Any:
+            for callback in callbacks:
+                listener.called_back(callback)
+            return lambda: None
+
+        def find(self, token: str) -> tuple[Callback, ...]:
+            return ()
+
+    return await home.run(*requests, webhook=Teller(), **{"webhook_grace": 0.3} | options)
+
+
+async def test_a_doubt_of_an_earlier_run_is_cleared_up() -> None:
+    async with house() as home:
+        await _in_doubt(home, video(1))
+        (token,), (job,) = await _tokens(home), home.sandbox.ledger.jobs
+        (outcome,) = await _run_telling(home, Callback(job_id=job.id, token=token), requests=[video(1)])
+
+        assert len(home.sandbox.ledger.creates) == 1
+    assert isinstance(outcome, Completed)
+    assert outcome.job.id == job.id
+
+
+async def test_a_right_token_with_a_job_that_is_not_ours_clears_up_nothing() -> None:
+    async with house() as home:
+        await _in_doubt(home, video(1))
+        (token,) = await _tokens(home)
+        forged = [Callback(job_id=f"{number:024x}", token=token, status=3) for number in range(20)]
+        (outcome,) = await _run_telling(home, *forged, requests=[video(1)])
+
+        asked = {job_id: times for job_id, times in home.sandbox.ledger.polled.items() if times}
+        assert len(asked) == 8
+    assert isinstance(outcome, InDoubt)
+
+
+async def test_a_right_token_with_the_job_of_another_entry_clears_up_nothing() -> None:
+    async with house() as home:
+        (done,) = await home.run(video(2))
+        await _in_doubt(home, video(1))
+        (token,) = await _tokens(home)
+        (outcome,) = await _run_telling(home, Callback(job_id=done.job.id, token=token), requests=[video(1)])
+
+        assert home.journal.find_job(done.job.id).key == done.key
+    assert isinstance(outcome, InDoubt)
+
+
+async def test_a_job_that_two_entries_claim_is_given_to_neither() -> None:
+    async with house() as home:
+        await _in_doubt(home, video(1), video(2))
+        tokens, jobs = await _tokens(home), home.sandbox.ledger.jobs
+        told = [Callback(job_id=jobs[0].id, token=token) for token in tokens]
+        outcomes = await _run_telling(home, *told, requests=[video(1), video(2)])
+
+    assert all(isinstance(outcome, InDoubt) for outcome in outcomes)
+
+
+async def test_a_job_made_before_the_entry_was_sent_is_not_its() -> None:
+    async with house(time_scale=1.0) as home:
+        await _in_doubt(home, video(1))
+        (token,), (job,) = await _tokens(home), home.sandbox.ledger.jobs
+        entry = home.journal.find_token(token)
+        for moved, cleared in ((timedelta(minutes=3), False), (timedelta(minutes=1), True)):
+            sent = entry.submitted_at + moved
+            home.journal._opened.store._writing.execute(
+                "UPDATE entry SET submitted_at = ?", (sent.isoformat(timespec="microseconds"),)
+            )
+            with anyio.move_on_after(0.5):
+                await _run_telling(home, Callback(job_id=job.id, token=token), requests=[video(1)])
+            assert bool(home.journal.counts()[State.SUBMITTED]) is cleared
+
+
+async def test_a_job_whose_own_post_is_still_under_way_is_left_to_it() -> None:
+    async with house() as home:
+        await _in_doubt(home, video(1))
+        (token,) = await _tokens(home)
+
+        class Slow(Journal):
+            """Before the second POST's answer is recorded, its job is claimed for the first entry."""
+
+        tell: list[Any] = []
+
+        class Teller:
+            def attach(self, listener: Any) -> Any:
+                tell.append(listener)
+                return lambda: None
+
+            def find(self, token: str) -> tuple[Callback, ...]:
+                return ()
+
+        record = home.journal.record
+
+        async def slow(*changes: Any) -> None:
+            if any(change.state is State.SUBMITTED and change.job_id for change in changes):
+                job = home.sandbox.ledger.jobs[-1]
+                tell[0].called_back(Callback(job_id=job.id, token=token))
+                with anyio.fail_after(10):
+                    while not home.sandbox.ledger.polls(job.id):
+                        await anyio.sleep(0.005)
+            await record(*changes)
+
+        home.journal.record = slow
+        outcomes = await home.run(video(1), video(2), webhook=Teller(), webhook_grace=1.0)
+        kinds = {outcome.request.url[-5]: type(outcome) for outcome in outcomes}
+
+    assert kinds == {"1": InDoubt, "2": Completed}
+
+
+async def test_paying_again_waits_for_the_callback_first() -> None:
+    async with house() as home:
+        await _in_doubt(home, video(1), video(2))
+        tokens, jobs = await _tokens(home), home.sandbox.ledger.jobs
+        told = Callback(job_id=jobs[0].id, token=tokens[0])
+        outcomes = await _run_telling(home, told, requests=[video(1), video(2)], on_in_doubt="resubmit")
+
+        assert len(home.sandbox.ledger.creates) == 3
+    assert all(isinstance(outcome, Completed) for outcome in outcomes)
+
+
+async def test_what_can_not_be_called_is_refused() -> None:
+    async with house() as home:
+        for options in ({"webhook_url": "ftp://x"}, {"webhook_url": "x"}, {"webhook_grace": -1}):
+            with pytest.raises(InvalidRequest):
+                open_batch(home.client, [], **options)
+
+
+async def test_unknown_tokens_cost_nothing() -> None:
+    async with house() as home:
+        told = [Callback(job_id=f"{number:024x}", token=TOKEN) for number in range(50)]
+        await _run_telling(home, *told, requests=[video(1)])
+
+        assert len(home.sandbox.ledger.polled) == 1
