@@ -15,7 +15,7 @@ from akool_async.cli.talk import complain, say, talk
 
 COMMANDS: Final = {
     "Go on": ("status", "resolve"),
-    "Ask the vendor": ("languages", "voices", "credit"),
+    "Ask the vendor": ("languages", "voices", "credit", "doctor"),
     "Try it without an account": ("demo", "sandbox"),
 }
 """The commands by their heading in the help.
