@@ -37,6 +37,7 @@ from akool_async._core.errors import (
     WaitTimeout,
 )
 from akool_async._core.fingerprint import fingerprint, key_of
+from akool_async._core.learned import LearnedSchedule
 from akool_async._core.lifecycle import State
 from akool_async._core.models import (
     AudioSplits,
@@ -59,7 +60,15 @@ from akool_async._core.outcomes import (
     Saved,
 )
 from akool_async._core.requests import CaptionType, LipSyncRequest, Request, TranslationRequest
-from akool_async._core.schedule import FixedSchedule, GrowingSchedule, PollFacts, PollSchedule, RetryPolicy
+from akool_async._core.schedule import (
+    FixedSchedule,
+    GrowingSchedule,
+    LearningSchedule,
+    PollFacts,
+    PollSchedule,
+    RetryPolicy,
+    Sighting,
+)
 from akool_async._journal import Entry, Journal, open_journal
 
 __all__ = [
@@ -99,6 +108,8 @@ __all__ = [
     "JournalTooNew",
     "JournalUnwritable",
     "Language",
+    "LearnedSchedule",
+    "LearningSchedule",
     "LipSyncRequest",
     "MediaRefused",
     "NetworkError",
@@ -115,6 +126,7 @@ __all__ = [
     "RetryPolicy",
     "Saved",
     "ServerTrouble",
+    "Sighting",
     "Snapshot",
     "Stage",
     "State",

@@ -37,13 +37,14 @@ from akool_async._core.errors import (
 )
 from akool_async._core.fingerprint import key_of
 from akool_async._core.host import PRODUCTION, origin_of
+from akool_async._core.learned import LearnedSchedule
 from akool_async._core.models import Job, Language, Snapshot, Submission, Voice, VoicePage
 from akool_async._core.names import NameTemplate, is_safe
 from akool_async._core.observation import Observation, Verdict
 from akool_async._core.outcomes import Completed, Saved
 from akool_async._core.provenance import provenance
 from akool_async._core.requests import Request
-from akool_async._core.schedule import GrowingSchedule, PollSchedule, RetryPolicy
+from akool_async._core.schedule import PollSchedule, RetryPolicy
 from akool_async._core.text import clean
 from akool_async._download import AWAY, Delivery, Downloads, Parcel
 from akool_async._download import Limits as FileLimits
@@ -94,7 +95,7 @@ class AkoolClient:
         connect_timeout: seconds for making a connection.
         create_timeout: seconds for the paid POST; giving up on it makes a doubt, so be generous.
         retry: when failed calls are repeated.
-        schedule: when waiting jobs are asked about.
+        schedule: when waiting jobs are asked about; default is a `LearnedSchedule` of its own.
         clock: time and chance; for tests.
 
     Raises:
@@ -127,7 +128,7 @@ class AkoolClient:
         self._transport: TransportName = transport
         self._limits = Limits(connect=connect_timeout, call=timeout, create=create_timeout)
         self._retry = retry or RetryPolicy()
-        self._schedule = schedule or GrowingSchedule()
+        self._schedule = schedule or LearnedSchedule()
         self._clock = clock or RealClock()
         self._file_limits: FileLimits | None = None
         self._file_transport: httpx.AsyncBaseTransport | None = None

@@ -21,13 +21,16 @@ from akool_async._core.clock import Clock
 from akool_async._core.errors import AccountError, AkoolError, CallerError, JobGone
 from akool_async._core.models import Snapshot
 from akool_async._core.observation import Observation
-from akool_async._core.schedule import PollSchedule
+from akool_async._core.schedule import LearningSchedule, PollSchedule
 from akool_async._notifier import Notifier
 
 logger = logging.getLogger("akool_async")
 
 HINT_GAP: Final = 1.0
 """Seconds between polls of one job that hints can cause, so that a flood of hints is one poll."""
+
+RETURN_GAP: Final = 0.02
+"""Seconds between the first polls of jobs that an earlier run submitted, so that thousands are no burst."""
 
 Poll = Callable[[str], Awaitable[Snapshot]]
 
@@ -53,6 +56,7 @@ class Watch:
     due: float = 0.0
     polled: float = float("-inf")
     polling: bool = False
+    hinted_poll: bool = False
     hint_kept: bool = False
     stall_told: bool = False
     dropped: bool = False
@@ -88,7 +92,9 @@ class Waiting:
         self._tasks = tasks
         self._pollers = pollers
         self._notifier: Notifier[Watch] = Notifier()
-        self._heap: list[tuple[float, int, Watch]] = []
+        self._heap: list[tuple[float, int, Watch | None]] = []
+        self._returned: list[tuple[float, int, Watch]] = []
+        self._next_return = float("-inf")
         self._ready: deque[Watch] = deque()
         self._order = itertools.count()
         self._at_work = 0
@@ -109,18 +115,33 @@ class Waiting:
             job_id: the job.
             schedule: when to ask; the first to wait for a job decides.
             listener: called after every poll, the last time when the job has ended.
-            age: seconds since the job was made; None asks at once.
+            age: seconds since the job was made. 0 is for one made just now; an older one is asked about
+                as soon as its turn comes, the oldest first; None, for unknown, asks at once.
         """
         watch = self._notifier.waiter(job_id)
         if watch is not None:
             watch.listeners += (listener,)
             return watch
         now = self._clock.monotonic()
-        watch = Watch(Observation.begin(job_id, now, age=age or 0.0), schedule, self, (listener,))
-        first = 0.0 if age is None else watch.observation.next_poll(schedule, now, self._clock.random())
+        watch = Watch(Observation.begin(job_id, now, age=age), schedule, self, (listener,))
         self._notifier.listen(job_id, watch)
-        self._plan(watch, now + first)
+        if age is None:
+            self._plan(watch, now)
+        elif age > 0:
+            self._return(watch, age, now)
+        else:
+            self._plan(watch, now + watch.observation.next_poll(schedule, now, self._clock.random()))
         return watch
+
+    def _return(self, watch: Watch, age: float, now: float) -> None:
+        """Plan the first poll of a job of an earlier run: one turn for each, and the oldest takes the next.
+
+        The oldest is the likeliest to be done, and the first whose result expires.
+        """
+        self._next_return = max(now, self._next_return + RETURN_GAP)
+        watch.due = self._next_return
+        heapq.heappush(self._returned, (-age, next(self._order), watch))
+        self._push(watch.due, None)
 
     def leave(self, watch: Watch, listener: Listener) -> None:
         """Stop waiting; a job that nobody waits for is asked about no more and goes on at the vendor."""
@@ -143,11 +164,15 @@ class Waiting:
             return
         soon = max(self._clock.monotonic(), watch.polled + HINT_GAP)
         if soon < watch.due:
+            watch.hinted_poll = True
             self._plan(watch, soon)
 
     def _plan(self, watch: Watch, due: float) -> None:
         """Put a job into the heap; an entry that was there for a later moment becomes void."""
         watch.due = due
+        self._push(due, watch)
+
+    def _push(self, due: float, watch: Watch | None) -> None:
         heapq.heappush(self._heap, (due, next(self._order), watch))
         if not self._running:
             self._running = True
@@ -171,11 +196,20 @@ class Waiting:
     def _collect(self) -> None:
         now = self._clock.monotonic()
         while self._heap and self._heap[0][0] <= now:
-            due, _, watch = heapq.heappop(self._heap)
-            if watch.dropped or watch.polling or due != watch.due:
+            due, _, planned = heapq.heappop(self._heap)
+            watch = self._oldest_returned() if planned is None else planned
+            if watch is None or watch.dropped or watch.polling or (planned and due != watch.due):
                 continue
             watch.polling = True
             self._ready.append(watch)
+
+    def _oldest_returned(self) -> Watch | None:
+        """Take the oldest job of an earlier run that was not asked about yet."""
+        while self._returned:
+            _, _, watch = heapq.heappop(self._returned)
+            if not (watch.dropped or watch.polling) and watch.polled == float("-inf"):
+                return watch
+        return None
 
     def _hand_out(self) -> None:
         for _ in range(min(self._pollers - self._at_work, len(self._ready))):
@@ -201,12 +235,23 @@ class Waiting:
         now = self._clock.monotonic()
         watch.polled, watch.polling = now, False
         if error is None:
-            watch.observation = watch.observation.answered(snapshot, now)
+            self._answered(watch, snapshot, now)
         elif _hopeless(error):
             watch.error = error
         else:
             watch.observation = watch.observation.errored(error, now)
+        watch.hinted_poll = False
         self._after(watch, now)
+
+    def _answered(self, watch: Watch, snapshot: Snapshot, now: float) -> None:
+        before = watch.observation
+        if not before.aged and snapshot.created_at is not None:
+            before = before.born((self._clock.now() - snapshot.created_at).total_seconds(), now)
+        watch.observation = before.answered(snapshot, now)
+        if isinstance(watch.schedule, LearningSchedule):
+            seen = watch.observation.sighting(before, now, hinted=watch.hinted_poll)
+            if seen is not None:
+                watch.schedule.learn(seen)
 
     def _after(self, watch: Watch, now: float) -> None:
         if watch.dropped:
@@ -221,7 +266,7 @@ class Waiting:
 
     def _next(self, watch: Watch, now: float) -> float:
         if watch.hint_kept:
-            watch.hint_kept = False
+            watch.hint_kept, watch.hinted_poll = False, True
             return now + HINT_GAP
         return now + watch.observation.next_poll(watch.schedule, now, self._clock.random())
 

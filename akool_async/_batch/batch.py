@@ -365,9 +365,9 @@ class Batch:
         )
         known = Flight(request=flight.request, target=flight.target, job=job, submitted_at=entry.submitted_at)
         since = entry.created_at or entry.submitted_at
-        if entry.state is State.COMPLETED or since is None:
+        if since is None:
             return known, None
-        return known, max((self._clock.now() - since).total_seconds(), 0.0)
+        return known, max((self._clock.now() - since).total_seconds(), 1.0)  # 0 would say: made just now
 
     # From the vendor to the caller.
 

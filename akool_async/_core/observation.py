@@ -13,7 +13,8 @@ import attrs
 
 from akool_async._core.errors import AkoolError, JobFailed, JobGone
 from akool_async._core.models import AudioSplits, Snapshot, Status
-from akool_async._core.schedule import PollFacts, PollSchedule
+from akool_async._core.schedule import PollFacts, PollSchedule, Sighting
+from akool_async._core.trail import NEW, UNKNOWN, longer
 
 URL_GRACE: Final = 15 * 60.0
 """Seconds for which a completed job without a URL is asked again."""
@@ -59,6 +60,8 @@ class Observation:
         last_error: what the last poll said, if it was missed.
         changed: when status or progress last changed.
         verdict: whether it has ended.
+        aged: whether `created` is known.
+        trail: what its polls said of its progress, see `trail`; kept only while its age is known.
     """
 
     job_id: str
@@ -73,11 +76,24 @@ class Observation:
     urlless_since: float | None = None
     gone_since: float | None = None
     gone_polls: int = 0
+    aged: bool = True
+    trail: bytes = UNKNOWN
 
     @classmethod
-    def begin(cls, job_id: str, now: float, *, age: float = 0.0) -> Observation:
-        """Begin to observe a job that was made `age` seconds ago."""
-        return cls(job_id=job_id, began=now, created=now - max(age, 0.0), changed=now)
+    def begin(cls, job_id: str, now: float, *, age: float | None = 0.0) -> Observation:
+        """Begin to observe a job that was made `age` seconds ago: 0 for just now, None for unknown."""
+        return cls(
+            job_id=job_id,
+            began=now,
+            created=now - max(age or 0.0, 0.0),
+            changed=now,
+            aged=age is not None,
+            trail=NEW if age == 0 else UNKNOWN,
+        )
+
+    def born(self, age: float, now: float) -> Observation:
+        """Take in the age of a job of which it was not known."""
+        return attrs.evolve(self, created=now - max(age, 0.0), aged=True)
 
     @property
     def ended(self) -> bool:
@@ -145,6 +161,27 @@ class Observation:
             changed=now if moved else self.changed,
             gone_since=None,
             gone_polls=0,
+            trail=self._longer(seen, now),
+        )
+
+    def _longer(self, seen: Snapshot, now: float) -> bytes:
+        if seen.status.terminal or not self.aged:
+            return self.trail
+        return longer(self.trail, now - self.created, seen.progress)
+
+    def sighting(self, before: Observation, now: float, *, hinted: bool) -> Sighting | None:
+        """Give what the answer of just now teaches about jobs like this; None once the end was told.
+
+        Args:
+            before: the observation before that answer.
+            now: the present moment.
+            hinted: whether a hint made the poll come when it did.
+        """
+        ended_before = before.snapshot is not None and before.snapshot.status.terminal
+        if self.snapshot is None or ended_before:
+            return None
+        return Sighting(
+            elapsed=now - self.created, status=self.snapshot.status, trail=before.trail, hinted=hinted
         )
 
     def _judged(self, seen: Snapshot, now: float) -> tuple[Verdict, float | None]:

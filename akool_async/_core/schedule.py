@@ -11,12 +11,13 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import attrs
 import backoff
 
 from akool_async._core.errors import InvalidRequest
+from akool_async._core.models import Status
 from akool_async._core.text import shown
 
 MOST_RETRY_AFTER: Final = 300.0
@@ -40,7 +41,8 @@ def _step(number: int, first: float, factor: float, longest: float) -> float:
     return _steps(first, factor, longest)[min(max(number, 0), _HORIZON - 1)]
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -56,7 +58,7 @@ def _must(be: str, holds: Callable[[Any], bool]) -> _Check:
     """Make the validator of a number's range."""
 
     def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not (_is_number(value) and holds(value)):
+        if not (is_number(value) and holds(value)):
             raise InvalidRequest(f"{attribute.name} must be {be}, not {shown(value)}.")
 
     return check
@@ -190,6 +192,32 @@ class PollSchedule(Protocol):
             facts: what is known about the job.
             spread: a random number from 0 up to 1, from which jitter is made.
         """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Sighting:
+    """One poll that was answered, as a schedule learns from it.
+
+    Attributes:
+        elapsed: the job's age in seconds, or seconds since waiting began where that is not known.
+        status: what was answered; after a terminal one there is no further sighting.
+        trail: what the polls before said, which `akool_async._core.trail` reads.
+        hinted: whether somebody said that now would be worth a poll, so that an end is no later.
+    """
+
+    elapsed: float
+    status: Status
+    trail: bytes = b""
+    hinted: bool = False
+
+
+@runtime_checkable
+class LearningSchedule(PollSchedule, Protocol):
+    """A poll schedule that is told what came of the polls."""
+
+    def learn(self, seen: Sighting) -> None:
+        """Take in a poll that was answered, before the next one is planned."""
         ...
 
 

@@ -1,0 +1,67 @@
+"""What a reported percentage is worth, learned from jobs that have ended.
+
+Servers report progress honestly, in leaps, stuck or as a lie. So it is not believed but counted: what
+did jobs report when that much of their time was still ahead?
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import Final
+
+AHEAD: Final = (0.0, *(0.01 * 1.45**number for number in range(20)))
+"""Edges of time ahead, as a share of the time gone; the last cell has no end."""
+
+_FINE: Final = 95
+_BUCKETS: Final = _FINE // 5 + 6
+"""Percentages that are counted together: fives, and from 95 on each of its own."""
+
+_DOUBT: Final = 2.0
+"""Reports of every kind that each cell is thought to have had before it had any, together."""
+
+_BLUR: Final = ((-1, 0.25), (0, 0.5), (1, 0.25))
+_MEMORY: Final = 4000.0
+"""Reports in one cell after which all count half."""
+
+
+def bucket_of(progress: int | None) -> int | None:
+    """Give the number under which a percentage is counted; None if it is none."""
+    if progress is None or not 0 <= progress <= 100:
+        return None
+    return int(progress) // 5 if progress < _FINE else int(progress) - _FINE + _FINE // 5
+
+
+class Percentages:
+    """A table: of jobs with so much time ahead, the share that reported a percentage."""
+
+    def __init__(self) -> None:
+        cells = len(AHEAD)
+        self._counts = [[0.0] * cells for _ in range(_BUCKETS)]
+        self._totals = [0.0] * cells
+        self._weights = [1 / _DOUBT] * cells
+
+    def likelihoods(self, bucket: int) -> list[float]:
+        """Give for each cell of `AHEAD` the share of jobs there that reported such a percentage."""
+        doubt = _DOUBT / _BUCKETS
+        return [
+            (count + doubt) * weight
+            for count, weight in zip(self._counts[bucket], self._weights, strict=True)
+        ]
+
+    def learn(self, points: Iterable[tuple[float, int]], total: float) -> None:
+        """Take in what a job that took `total` seconds reported at which age."""
+        for elapsed, progress in points:
+            bucket = bucket_of(progress)
+            if bucket is not None and 0 < elapsed < total:
+                self._take(bucket, bisect_right(AHEAD, total / elapsed - 1) - 1)
+        if max(self._totals) > _MEMORY:
+            self._counts = [[count / 2 for count in row] for row in self._counts]
+            self._totals = [count / 2 for count in self._totals]
+        self._weights = [1 / (count + _DOUBT) for count in self._totals]
+
+    def _take(self, bucket: int, cell: int) -> None:
+        for step, weight in _BLUR:
+            near = min(max(cell + step, 0), len(AHEAD) - 1)
+            self._counts[bucket][near] += weight
+            self._totals[near] += weight

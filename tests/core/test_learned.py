@@ -1,0 +1,315 @@
+"""The learning schedule: within its bounds whatever it was taught, and never worse than asking every 5 s."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import pickle
+import random
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from akool_async._core.durations import Durations, at, place
+from akool_async._core.errors import InvalidRequest
+from akool_async._core.learned import JITTER, LONGEST, SHORTEST, LearnedSchedule
+from akool_async._core.models import Status
+from akool_async._core.schedule import (
+    FixedSchedule,
+    GrowingSchedule,
+    LearningSchedule,
+    PollFacts,
+    Sighting,
+)
+from akool_async._core.trail import NEW, UNKNOWN, last_alive, longer, points
+from akool_async.sandbox.progress import ShapeName
+from tests.core.polling import poll_all
+
+quick = settings(max_examples=50, deadline=None, database=None)
+SHAPES = get_args(ShapeName)
+odd = st.floats() | st.sampled_from([math.nan, math.inf, -math.inf, -1.0, 0.0, 1e-300, 1e300])
+trails = st.lists(st.tuples(st.floats(), st.none() | st.integers())).map(
+    lambda told: functools.reduce(lambda trail, point: longer(trail, *point), told, NEW)
+)
+
+
+def trail_of(*told: tuple[float, int | None]) -> bytes:
+    trail = NEW
+    for elapsed, progress in told:
+        trail = longer(trail, elapsed, progress)
+    return trail
+
+
+def job(
+    schedule: LearnedSchedule, total: float, *, every: float = 5.0, status: Status = Status.COMPLETED
+) -> None:
+    """Teach a job that was polled at even intervals, with honest progress."""
+    trail = NEW
+    for number in itertools.count(1):
+        elapsed = number * every
+        if elapsed >= total:
+            break
+        schedule.learn(Sighting(elapsed=elapsed, status=Status.PROCESSING, trail=trail))
+        trail = longer(trail, elapsed, int(100 * elapsed / total))
+    schedule.learn(Sighting(elapsed=elapsed, status=status, trail=trail))
+
+
+def wait(schedule: LearnedSchedule, elapsed: float = 0.0, progress: int | None = None) -> float:
+    return schedule.next_poll(PollFacts(elapsed=elapsed, progress=progress), 0.5)
+
+
+# Bounds.
+
+
+@quick
+@given(
+    st.lists(
+        st.builds(Sighting, elapsed=odd, status=st.sampled_from(Status), trail=trails, hinted=st.booleans())
+    ),
+    st.floats(1e-3, 1e6),
+    st.builds(PollFacts, polls=st.integers(), elapsed=odd, progress=st.none() | st.integers(), stalled=odd),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_nothing_that_is_taught_or_told_leads_out_of_the_bounds(
+    taught: list[Sighting], lag: float, facts: PollFacts, spread: float
+) -> None:
+    schedule = LearnedSchedule(lag)
+    for seen in taught:
+        schedule.learn(seen)
+
+    found = schedule.next_poll(facts, spread)
+
+    assert SHORTEST * (1 - JITTER) <= found <= LONGEST * (1 + JITTER)
+    assert schedule.next_poll(facts, spread) == found
+
+
+@pytest.mark.parametrize("taught", [0, 60])
+def test_nonsense_is_survived(taught: int) -> None:
+    schedule = LearnedSchedule()
+    for number in range(taught):
+        job(schedule, 50.0 + number)
+    moments = (-math.inf, -1e9, -1.0, 0.0, 1e-9, 0.5, 50.0, 1e6, 1e300, math.inf, math.nan)
+    percents = (None, -5, 0, 1, 99, 100, 101, 10**30, math.nan, math.inf)
+    for elapsed, progress in itertools.product(moments, percents):
+        facts = PollFacts(elapsed=elapsed, progress=progress)  # type: ignore[arg-type]
+
+        assert 0.45 <= schedule.next_poll(facts, 0.0) <= schedule.next_poll(facts, 0.999) <= 66.0
+
+
+def test_a_job_at_100_percent_for_hours_is_asked_about_seldom() -> None:
+    schedule = LearnedSchedule()
+    for _ in range(30):
+        job(schedule, 100.0)
+    trail, asked = trail_of((100.0, 100)), []
+    for minute in range(2, 600):
+        schedule.learn(Sighting(elapsed=60.0 * minute, status=Status.PROCESSING, trail=trail))
+        trail = longer(trail, 60.0 * minute, 100)
+        asked.append(wait(schedule, 60.0 * minute, 100))
+
+    assert asked[-1] > 30.0
+
+
+def test_many_jobs_of_one_length_make_no_number_run_out() -> None:
+    schedule = LearnedSchedule()
+    for _ in range(3000):
+        job(schedule, 100.0, every=25.0)
+
+    waits = [
+        wait(schedule, elapsed, progress) for elapsed in range(0, 5000, 7) for progress in (None, 50, 100)
+    ]
+
+    assert all(SHORTEST <= one <= LONGEST for one in waits)
+    assert wait(schedule, 0.0) > 30.0
+
+
+# What it is for.
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_never_worse_than_asking_every_five_seconds(shape: ShapeName) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print("seed", seed)
+    even = poll_all(FixedSchedule(interval=5.0), shape, seed)
+
+    found = poll_all(LearnedSchedule(), shape, seed)
+
+    assert found.polls <= even.polls
+    assert found.lag <= even.lag * 1.1
+    assert found.late <= even.late * 1.3
+
+
+def test_honest_progress_saves_most_polls_and_sees_ends_sooner() -> None:
+    even = poll_all(FixedSchedule(interval=5.0), "linear", 1)
+
+    found = poll_all(LearnedSchedule(), "linear", 1)
+
+    assert found.polls <= 0.35 * even.polls
+    assert found.lag <= 0.5 * even.lag
+
+
+@pytest.mark.parametrize("shape", ["stall", "none"])
+def test_the_lag_that_is_wanted_is_what_comes_out_at_most(shape: ShapeName) -> None:
+    found = {lag: poll_all(LearnedSchedule(lag), shape, 1) for lag in (1.25, 2.5, 5.0)}
+
+    assert all(polled.lag <= 1.1 * lag for lag, polled in found.items())
+    assert found[1.25].polls > found[2.5].polls > found[5.0].polls
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_failed_jobs_are_seen_in_time_too(shape: ShapeName) -> None:
+    found = poll_all(LearnedSchedule(), shape, 1, failing=0.2)
+
+    assert found.lag <= 2.5 * 1.1
+
+
+@pytest.mark.parametrize(("first", "then"), [(600.0, 20.0), (20.0, 600.0)])
+def test_jobs_of_another_kind_are_noticed(first: float, then: float) -> None:
+    schedule = LearnedSchedule()
+    poll_all(schedule, "stall", 1, median=first)
+    poll_all(schedule, "stall", 2, jobs=500, median=then)
+    even = poll_all(FixedSchedule(interval=5.0), "stall", 3, median=then)
+
+    found = poll_all(schedule, "stall", 3, median=then)
+
+    assert found.polls <= even.polls
+    assert found.lag <= even.lag * 1.1
+
+
+# What is learned from what.
+
+
+def test_jobs_that_still_run_are_not_forgotten() -> None:
+    """A tenth of the jobs has ended, the others run on: those that end first are not all that there are."""
+    ended, all_of_them = Durations(), Durations()
+    for law in (ended, all_of_them):
+        for _ in range(10):
+            law.alive(0.0, 58.0)
+            law.ended(58.0, 62.0)
+    for _ in range(90):
+        all_of_them.alive(0.0, 300.0)
+
+    assert at(ended.survivals, place(300.0)) < 0.2
+    assert at(all_of_them.survivals, place(300.0)) > 0.8
+
+
+@pytest.mark.parametrize("total", [3.0, 60.0, 5000.0])
+def test_jobs_are_thought_to_take_about_as_long_as_those_before(total: float) -> None:
+    law = Durations()
+    for _ in range(300):
+        law.alive(0.0, total * 0.99)
+        assert total * 0.99 <= law.ended(total * 0.99, total * 1.01) <= total * 1.01
+
+    assert at(law.survivals, place(total / 2)) > 0.9
+    assert at(law.survivals, place(total * 2)) < 0.1
+
+
+def test_an_end_that_was_seen_late_is_shared_out() -> None:
+    schedule, sharp = LearnedSchedule(), LearnedSchedule()
+    for _ in range(50):
+        schedule.learn(Sighting(elapsed=100.0, status=Status.COMPLETED, trail=trail_of((40.0, None))))
+        sharp.learn(Sighting(elapsed=100.0, status=Status.COMPLETED, trail=trail_of((99.0, None))))
+
+    assert wait(schedule, 60.0) < wait(sharp, 60.0)
+
+
+def test_a_hint_tells_when_the_job_ended() -> None:
+    hinted, found = LearnedSchedule(), LearnedSchedule()
+    for _ in range(50):
+        trail = trail_of((40.0, None))
+        hinted.learn(Sighting(elapsed=100.0, status=Status.COMPLETED, trail=trail, hinted=True))
+        found.learn(Sighting(elapsed=100.0, status=Status.COMPLETED, trail=trail))
+
+    assert wait(hinted, 50.0) > 2 * wait(found, 50.0)
+
+
+def test_a_resumed_job_that_had_ended_already_teaches_nothing() -> None:
+    schedule = LearnedSchedule()
+    before = [wait(schedule, age) for age in range(0, 9000, 50)]
+    for _ in range(100):
+        schedule.learn(Sighting(elapsed=8000.0, status=Status.COMPLETED, trail=UNKNOWN))
+        schedule.learn(Sighting(elapsed=8000.0, status=Status.PROCESSING, trail=UNKNOWN))
+
+    assert [wait(schedule, age) for age in range(0, 9000, 50)] == before
+
+
+def test_a_failed_job_teaches_how_long_jobs_take_but_not_what_percentages_mean() -> None:
+    failed, done = LearnedSchedule(), LearnedSchedule()
+    for _ in range(50):
+        job(failed, 100.0, status=Status.FAILED)
+        job(done, 100.0)
+
+    assert wait(failed, 20.0) == pytest.approx(wait(done, 20.0), rel=0.01)
+    assert wait(failed, 50.0, 90) > wait(done, 50.0, 50) * 0.1
+    assert wait(done, 80.0, 50) > 1.5 * wait(failed, 80.0, 50)
+
+
+@pytest.mark.parametrize("elapsed", [-5.0, 39.0, math.nan, math.inf, 1e9])
+def test_a_clock_that_goes_back_or_nowhere_teaches_nothing(elapsed: float) -> None:
+    schedule = LearnedSchedule()
+    before = wait(schedule, 30.0)
+    for status in Status:
+        schedule.learn(Sighting(elapsed=elapsed, status=status, trail=trail_of((40.0, 10))))
+
+    assert wait(schedule, 30.0) == before
+
+
+# Chance, parameters, trails.
+
+
+def test_the_same_lessons_give_the_same_waits() -> None:
+    one, other = LearnedSchedule(), LearnedSchedule()
+
+    assert poll_all(one, "stall", 5, jobs=60) == poll_all(other, "stall", 5, jobs=60)
+    assert wait(one, 33.0, 40) == wait(other, 33.0, 40)
+
+
+def test_jitter_is_narrow() -> None:
+    facts = PollFacts(elapsed=50.0, progress=40)
+    waits = [LearnedSchedule().next_poll(facts, spread) for spread in (0.0, 0.5, 0.999999)]
+
+    assert waits == pytest.approx([0.9 * waits[1], waits[1], 1.1 * waits[1]], rel=1e-5)
+
+
+@pytest.mark.parametrize("lag", [0, -1.0, math.nan, math.inf, "1", None, True])
+def test_a_lag_that_is_no_positive_number_is_refused(lag: Any) -> None:
+    with pytest.raises(InvalidRequest, match="lag must be a positive number"):
+        LearnedSchedule(lag)
+
+
+def test_what_was_learned_can_be_pickled() -> None:
+    schedule = LearnedSchedule(lag=1.5)
+    for _ in range(20):
+        job(schedule, 80.0)
+
+    again = pickle.loads(pickle.dumps(schedule))
+
+    assert repr(again) == "LearnedSchedule(lag=1.5)"
+    assert wait(again, 40.0, 50) == wait(schedule, 40.0, 50)
+
+
+def test_only_the_learning_schedule_is_told_what_came_of_polls() -> None:
+    assert isinstance(LearnedSchedule(), LearningSchedule)
+    assert not isinstance(GrowingSchedule(), LearningSchedule)
+    assert not isinstance(FixedSchedule(), LearningSchedule)
+
+
+def test_a_trail_keeps_the_last_point_and_stays_small() -> None:
+    trail = NEW
+    for number in range(1000):
+        trail = longer(trail, float(number), number % 120)
+
+        assert last_alive(trail) == number
+        assert len(trail) <= 5 * 24
+
+    kept = list(points(trail))
+    assert kept == sorted(kept, key=lambda point: point[0])
+    assert len(kept) >= 12
+    assert all(percent == elapsed % 120 or percent == -1 for elapsed, percent in kept)
+
+
+def test_nobody_knows_when_a_job_without_a_trail_was_at_work() -> None:
+    assert last_alive(UNKNOWN) is None
+    assert last_alive(NEW) == 0.0
