@@ -6,7 +6,7 @@ Pure: what a name resolves to is asked elsewhere.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -17,10 +17,19 @@ _METADATA: Final = frozenset({ip_address("168.63.129.16")})
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
 """IPv4 seen through a translator, as networks without IPv4 show the whole internet. Source: RFC 6052."""
 
-_NO_HOSTS: Final = (IPv6Network("2001::/23"), IPv6Network("fec0::/10"))
-"""IPv6 of tunnels and protocols, and site-local addresses."""
+_NO_HOSTS: Final = tuple(
+    ip_network(text)
+    for text in (
+        "192.0.0.0/24 192.88.99.0/24 64:ff9b:1::/48 100::/64 2001::/23 2001:db8::/32 3fff::/20 5f00::/16 "
+        "2002::/16 fec0::/10"
+    ).split()
+)
+"""Networks for protocols, tunnels, examples and sites; not every Python counts all of them as not global.
+Source: the special-purpose address registries of IANA."""
 
 _NUMBERS: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*\.?", re.IGNORECASE)
+
+_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.IGNORECASE)
 
 
 def is_public(address: Address) -> bool:
@@ -30,12 +39,7 @@ def is_public(address: Address) -> bool:
         return is_public(inner)
     if address in _METADATA or not address.is_global or address.is_multicast or address.is_reserved:
         return False
-    if isinstance(address, IPv6Address):
-        carried = address.sixtofour
-        return not any(address in network for network in _NO_HOSTS) and (
-            carried is None or is_public(carried)
-        )
-    return True
+    return not any(address in network for network in _NO_HOSTS)
 
 
 def _inside(address: Address) -> IPv4Address | None:
@@ -45,6 +49,11 @@ def _inside(address: Address) -> IPv4Address | None:
     if address in _TRANSLATED:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped
+
+
+def is_host(host: str) -> bool:
+    """Whether `host` is an address or can be a name as it is sent: ASCII, without anything strange."""
+    return literal(host) is not None or _NAME.fullmatch(host) is not None
 
 
 def literal(host: str) -> Address | None:

@@ -19,7 +19,7 @@ import httpx
 from akool_async._core.errors import DownloadFailed
 from akool_async._core.host import is_loopback
 from akool_async._core.text import clean, without_query
-from akool_async._download.addresses import is_disguised, is_local
+from akool_async._download.addresses import is_disguised, is_host, is_local
 from akool_async._download.doors import Doors
 from akool_async._download.limits import Limits
 
@@ -108,6 +108,8 @@ class Line:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, ValueError) as error:
             raise DownloadFailed(f"The result's URL {told} is none.") from error
+        if not is_host(parsed.raw_host.decode("ascii")) or not 0 < (parsed.port or 443) < 65_536:
+            raise DownloadFailed(f"The result's URL {told} is none.")
         if parsed.userinfo:
             raise DownloadFailed(f"The result's URL {told} carries a user name; it was not asked.")
         local = is_loopback(parsed.host)
