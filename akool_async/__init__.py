@@ -1,6 +1,8 @@
 """An asyncio client and batch runner for the Akool video translation API."""
 
-from akool_async._batch import AtWork, Batch, Stage, Statistics, StopCause, open_batch
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from akool_async._client import AkoolClient
 from akool_async._core.errors import (
     AccountClosed,
@@ -69,7 +71,10 @@ from akool_async._core.schedule import (
     RetryPolicy,
     Sighting,
 )
-from akool_async._journal import Entry, Journal, open_journal
+
+if TYPE_CHECKING:
+    from akool_async._batch import AtWork, Batch, Stage, Statistics, StopCause, open_batch
+    from akool_async._journal import Entry, Journal, open_journal
 
 __all__ = [
     "AccountClosed",
@@ -146,3 +151,21 @@ __all__ = [
     "open_batch",
     "open_journal",
 ]
+
+
+def _later(name: str) -> Any:
+    """Import the journal and the batch when they are first asked for: a plain client needs neither."""
+    for part in ("_journal", "_batch") if name in __all__ else ():
+        module = importlib.import_module(f"{__name__}.{part}")
+        if name in module.__all__:
+            return globals().setdefault(name, getattr(module, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Give all names, also those that are imported later."""
+    return sorted({*globals(), *__all__})
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _later  # unseen by type checkers, for which a name that is not there stays an error

@@ -12,7 +12,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -540,6 +539,8 @@ class AkoolClient:
 
 
 def _user_agent() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # late: it takes as long as all of attrs
+
     try:
         return f"akool-async/{version('akool-async')}"
     except PackageNotFoundError:
