@@ -304,18 +304,23 @@ class Batch:
         if not self._seen.add(flight.key, flight.target):
             self.end(flight.not_submitted("It stands in this batch twice; each would be paid.", now))
             return False
-        if not self._works.add(work_of(flight.request, flight.target), flight.target):
+        doubled = not self._works.add(work_of(flight.request, flight.target), flight.target)
+        entry = self._journal.get(flight.key, flight.target)
+        if entry is not None and not await self._may_be_sent(flight, entry):
+            return False
+        if doubled:
             reason = "The same work stands in this batch under another key; each would be paid."
             self.end(flight.not_submitted(reason, now))
-            return False
-        entry = self._journal.get(flight.key, flight.target)
-        if entry is None:
-            return True
+        return not doubled
+
+    async def _may_be_sent(self, flight: Flight, entry: Entry) -> bool:
+        """Whether the journal lets an entry be submitted; if not, send it on its way."""
         if (
             entry.fingerprint != fingerprint(flight.request, flight.target)
             and entry.state is not State.PLANNED
         ):
-            self.end(flight.not_submitted("Its key names other work in the journal; use another key.", now))
+            reason = "Its key names other work in the journal; use another key."
+            self.end(flight.not_submitted(reason, self._clock.now()))
             return False
         if entry.job_id in self._early:
             outcome = self._early.ask(entry.job_id, flight.request)

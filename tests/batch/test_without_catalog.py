@@ -28,9 +28,11 @@ pytestmark = pytest.mark.anyio
 SIGNED = "https://example.com/signed.mp4?X-Amz-Signature=abc"
 
 
-async def leave_at_work(client: AkoolClient, journal: Journal, requests: list[TranslationRequest]) -> None:
+async def leave_at_work(
+    client: AkoolClient, journal: Journal, requests: list[TranslationRequest], *, jobs: int = 0
+) -> None:
     """Submit, and leave before anything is known to be done."""
-    jobs = sum(len(request.targets) for request in requests)
+    jobs = jobs or sum(len(request.targets) for request in requests)
     never = FixedSchedule(interval=3600.0)
     async with open_batch(client, requests, journal=journal, max_in_flight=12, schedule=never):
         with anyio.fail_after(20):
@@ -82,6 +84,23 @@ async def test_files_have_the_names_that_the_catalog_would_give(fast_house: Open
     without, told = (sorted(path.name for path in out.glob("*.mp4")) for out in homes)
     assert without == told
     assert len(told) == 3
+
+
+async def test_jobs_of_the_same_work_under_two_keys_both_come_home(fast_house: Open, tmp_path: Path) -> None:
+    """They are paid, however that came about: only a third would be refused."""
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        for key in ("a", "b"):
+            await leave_at_work(client, journal, [video(1, key=key)], jobs=1 if key == "a" else 2)
+        third = video(1, key="c")
+        source = [request async for request in journal.requests()] + [third]
+        outcomes = await run(client, source, journal=journal)
+
+        assert len(home.sandbox.ledger.creates) == 2
+    assert sorted((outcome.key, type(outcome)) for outcome in outcomes if outcome.key != "c") == [
+        ("a", Completed),
+        ("b", Completed),
+    ]
 
 
 async def test_planned_entries_are_sent_unless_their_url_lost_its_signature(
