@@ -25,7 +25,7 @@ FLOORS: Final = {
     for floor, names in enumerate(
         (
             "_core",
-            "_clock _transport _download _journal _notifier",
+            "_clock _transport _download _journal _notifier _inbox",
             "_waiting",
             "_client",
             "_batch",

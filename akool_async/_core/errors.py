@@ -320,6 +320,13 @@ class JournalRefused(JournalError):
     advice = "Read the entry again and decide anew; do not send what was not recorded."
 
 
+class InboxUnusable(AkoolError):
+    """The file that receivers write callbacks into can't be used."""
+
+    money = "Callbacks are not recorded meanwhile; doubts stay doubts, and nothing is paid twice."
+    advice = "Make room, correct the permissions, or name another file."
+
+
 class JournalClosed(JournalError):
     """The journal is used outside its `async with`, or for writing when it was opened for reading."""
 

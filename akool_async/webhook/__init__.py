@@ -2,6 +2,7 @@
 
 from akool_async._core.callback import Callback, CallbackSource, Listener
 from akool_async._core.sealed import Hint, UnsealError, seal, unseal
+from akool_async._inbox import Inbox, open_inbox
 from akool_async.webhook.receiver import WebhookReceiver
 from akool_async.webhook.statistics import ReceiverStatistics
 
@@ -9,10 +10,12 @@ __all__ = [
     "Callback",
     "CallbackSource",
     "Hint",
+    "Inbox",
     "Listener",
     "ReceiverStatistics",
     "UnsealError",
     "WebhookReceiver",
+    "open_inbox",
     "seal",
     "unseal",
 ]

@@ -24,8 +24,9 @@ from anyio.to_thread import run_sync
 
 from akool_async._core.callback import Callback, Listener
 from akool_async._core.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
-from akool_async._core.errors import InvalidRequest
+from akool_async._core.errors import AkoolError, InboxUnusable, InvalidRequest
 from akool_async._core.sealed import Hint, SealingKey, UnsealError, unseal
+from akool_async._inbox import InboxFile
 from akool_async.webhook.door import Door
 from akool_async.webhook.memory import Memory
 from akool_async.webhook.statistics import ReceiverStatistics
@@ -39,6 +40,9 @@ TURNED_AWAY: Final = 503
 _LONGEST_PAUSE: Final = 0.01
 """Seconds, at most, between an answer and the look at its body. They are chosen at random, so that
 how long the look took can't be read off the answers to others either."""
+
+_WRITTEN_AT_ONCE: Final = 100
+"""Callbacks in one transaction, so that a flood is on disk before it is over."""
 
 _TOKEN: Final = re.compile(r"[0-9a-f]{32}")
 _COUNTED: Final[Mapping[str, str]] = {"signature": "wrong_signature"}
@@ -64,6 +68,8 @@ class WebhookReceiver:
         client_id: the account's client id; default is AKOOL_CLIENT_ID.
         client_secret: its secret, 16, 24 or 32 bytes, which is the same value as the API key; default is
             AKOOL_CLIENT_SECRET or else AKOOL_API_KEY.
+        inbox: a file into which callbacks are written for a batch in another process, which reads it with
+            `open_inbox`; it is made if it is not there. Several receivers may write one.
         window: seconds that a webhook's timestamp may lie before or after this machine's clock. The
             default allows for a clock that is somewhat off and a few repeats by the vendor.
         line: bodies that wait to be looked at, at most.
@@ -80,6 +86,7 @@ class WebhookReceiver:
         *,
         client_id: str | None = None,
         client_secret: str | None = None,
+        inbox: str | os.PathLike[str] | None = None,
         window: float = 300.0,
         line: int = 1000,
         largest: int = 16_384,
@@ -100,6 +107,9 @@ class WebhookReceiver:
         self._length = line
         self._largest = largest
         self._now = now
+        self._inbox_path = inbox
+        self._inbox: InboxFile | None = None
+        self._unwritten: list[Callback] = []
         self._memory = Memory(remembered)
         self._listeners: list[Listener] = []
         self._counts: Counter[str] = Counter()
@@ -114,10 +124,17 @@ class WebhookReceiver:
     # Opening and closing.
 
     async def __aenter__(self) -> Self:
-        """Open it: from now on bodies are looked at."""
+        """Open it: from now on bodies are looked at.
+
+        Raises:
+            InboxUnusable: the inbox can't be opened.
+        """
         if self._line is not None:
             raise RuntimeError("This receiver is open already.")
         async with AsyncExitStack() as stack:
+            if self._inbox_path is not None:
+                self._inbox = await run_sync(InboxFile, self._inbox_path)
+                stack.callback(self._inbox.close)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             self._line = SimpleQueue()
             tasks.start_soon(self._look, self._line, name="webhooks")
@@ -197,15 +214,17 @@ class WebhookReceiver:
         limiter = anyio.CapacityLimiter(1)
         try:
             while True:
+                await self._write()
                 item = await run_sync(line.get, abandon_on_cancel=True, limiter=limiter)
                 await anyio.sleep(_random.uniform(0, _LONGEST_PAUSE))
                 while item is not None:
                     self._judge(*item)
                     await checkpoint()
-                    if line.empty():
+                    if line.empty() or len(self._unwritten) >= _WRITTEN_AT_ONCE:
                         break
                     item = line.get()
                 else:
+                    await self._write()
                     return
         finally:
             line.put(None)  # so that a thread that still waits goes home
@@ -214,18 +233,32 @@ class WebhookReceiver:
         try:
             hint = self._opened(body)
         except UnsealError as error:
-            self._refused(_COUNTED.get(error.reason, error.reason), error)
+            self._complain(_COUNTED.get(error.reason, error.reason), error)
             return
         callback = Callback(job_id=hint.job_id, token=_token(path), status=hint.status)
         if not self._memory.is_news(hint.content_digest, callback):
             self._counts["repeated"] += 1
             return
         self._counts["told"] += 1
+        if self._inbox is not None:
+            self._unwritten.append(callback)
         for listener in self._listeners:
             try:
                 listener.called_back(callback)
             except Exception:
                 logger.exception("A listener failed over a webhook; the others were told.")
+
+    async def _write(self) -> None:
+        """Write what came to the inbox; what can't be written is tried again with what comes next."""
+        if self._inbox is None or not self._unwritten:
+            return
+        try:
+            await run_sync(self._inbox.write, tuple(self._unwritten))
+        except InboxUnusable as error:
+            del self._unwritten[: -self._length]
+            self._complain("unwritten", error)
+        else:
+            self._unwritten.clear()
 
     def _opened(self, body: bytes) -> Hint:
         if len(body) > self._largest:
@@ -238,7 +271,7 @@ class WebhookReceiver:
             window_seconds=self._window,
         )
 
-    def _refused(self, reason: str, error: UnsealError) -> None:
+    def _complain(self, reason: str, error: AkoolError) -> None:
         """Count it, and say so the 1st, the 10th, the 100th time: a flood must not fill the log."""
         self._counts[reason] += 1
         times = str(self._counts[reason])

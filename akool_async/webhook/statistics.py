@@ -19,7 +19,7 @@ class ReceiverStatistics:
         stale: bodies from outside the freshness window.
         unreadable: bodies whose content could not be opened.
         turned_away: bodies answered with 503, because the line was full or the receiver not open.
-        unwritten: callbacks that could not be written to the inbox.
+        unwritten: times that callbacks could not be written to the inbox; they are tried again.
     """
 
     taken: int = 0

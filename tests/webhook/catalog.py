@@ -1,0 +1,55 @@
+"""A catalog in a process of its own, to be killed: `python -m tests.webhook.catalog FOLDER URL COUNT`.
+
+The vendor shall call URL. Host and key come from the environment; results are noted in given.txt.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import anyio
+
+from akool_async import (
+    AkoolClient,
+    FixedSchedule,
+    RetryPolicy,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+)
+from akool_async.webhook import open_inbox
+
+
+def requests(count: int) -> list[TranslationRequest]:
+    return [
+        TranslationRequest(url=f"https://example.com/{number}.mp4", targets="ja,fr", key=f"video-{number}")
+        for number in range(count)
+    ]
+
+
+async def main(folder: Path, url: str, count: int) -> None:
+    retry, schedule = RetryPolicy(first=0.01, longest=0.05), FixedSchedule(interval=0.1)
+    async with (
+        AkoolClient(retry=retry, schedule=schedule) as client,
+        open_journal(folder / "jobs.sqlite3") as journal,
+        open_inbox(folder / "inbox.sqlite3") as inbox,
+        open_batch(
+            client,
+            requests(count),
+            max_in_flight=10,
+            journal=journal,
+            download_to=folder / "out",
+            webhook_url=url,
+            webhook=inbox,
+            webhook_grace=20.0,
+        ) as batch,
+    ):
+        async for outcome in batch:
+            if not outcome.resumed:
+                with (folder / "given.txt").open("a") as given:
+                    given.write(f"{outcome.key} {outcome.target} {type(outcome).__name__}\n")
+
+
+if __name__ == "__main__":
+    anyio.run(main, Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

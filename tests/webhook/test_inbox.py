@@ -1,0 +1,185 @@
+"""The inbox: what one process writes another reads, in order, each once, whatever happens to either."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from akool_async import InboxUnusable
+from akool_async._core.callback import Callback
+from akool_async._inbox import InboxFile, file
+from akool_async.webhook import open_inbox
+
+from .conftest import JOB, TOKEN, Ear, body, looked_at, receiver
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def told(number: int = 1, status: int | None = 3) -> Callback:
+    return Callback(job_id=f"{number:024x}", token=f"{number:032x}", status=status)
+
+
+async def heard(ear: Ear, count: int) -> None:
+    with anyio.fail_after(10):
+        while len(ear.heard) < count:
+            await anyio.sleep(0.005)
+
+
+async def test_what_a_receiver_writes_is_read_by_another(tmp_path: Path) -> None:
+    ear = Ear()
+    async with receiver(inbox=tmp_path / "inbox") as door, open_inbox(tmp_path / "inbox") as inbox:
+        detach = inbox.attach(ear)
+        for number in range(250):
+            door.take(body(f"{number:024}", 2), f"/{number:032x}")
+        await looked_at(door)
+        await heard(ear, 250)
+        detach()
+        door.take(body(status=3), f"/{TOKEN}")
+        await looked_at(door)
+
+    assert [callback.token for callback in ear.heard] == [f"{number:032x}" for number in range(250)]
+    assert ear.heard[7] == Callback(job_id=f"{7:024}", token=f"{7:032x}", status=2)
+
+
+async def test_what_came_while_nobody_read_is_found(tmp_path: Path) -> None:
+    ear = Ear()
+    async with receiver(inbox=tmp_path / "inbox") as door:
+        for status in (2, 3):
+            door.take(body(status=status), f"/{TOKEN}")
+    async with open_inbox(tmp_path / "inbox") as inbox:
+        inbox.attach(ear)
+
+        assert inbox.find(TOKEN) == tuple(
+            Callback(job_id=JOB, token=TOKEN, status=status) for status in (2, 3)
+        )
+        assert inbox.find("f" * 32) == ()
+    assert inbox.find(TOKEN) == ()
+    assert ear.heard == []
+
+
+def test_each_callback_is_kept_once(tmp_path: Path) -> None:
+    with closing(InboxFile(tmp_path / "inbox")) as inbox:
+        for _ in range(3):
+            inbox.write([told(), told(status=2), told(status=None)])
+
+        assert [callback for _, callback in inbox.after(0)] == [told(), told(status=2), told(status=None)]
+
+
+def test_only_the_owner_can_read_it_and_no_secret_is_in_it(tmp_path: Path) -> None:
+    with closing(InboxFile(tmp_path / "inbox")) as inbox:
+        inbox.write([told()])
+        modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    columns = {row[1] for row in sqlite3.connect(tmp_path / "inbox").execute("PRAGMA table_info(callback)")}
+
+    assert modes == {0o600}
+    assert columns == {"id", "token", "job_id", "status", "came_at"}
+
+
+def test_old_ones_and_too_many_are_deleted_and_numbers_never_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "MOST", 5)
+    with closing(InboxFile(tmp_path / "inbox")) as inbox:
+        inbox.write(map(told, range(9)))
+        inbox._tidy()
+        assert [number for number, _ in inbox.after(0)] == [5, 6, 7, 8, 9]
+        past = (datetime.now(UTC) - file.KEPT - timedelta(seconds=5)).isoformat(timespec="seconds")
+        inbox._connection.execute("UPDATE callback SET came_at = ?", (past,))
+    with closing(InboxFile(tmp_path / "inbox")) as inbox:
+        assert inbox.last() == 0
+        inbox.write([told()])
+        assert inbox.after(9)[0][0] == 10
+
+
+def test_what_is_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"a text, and long enough to be no header of anything else" * 20)
+    with closing(sqlite3.connect(tmp_path / "other")) as other:
+        other.execute("CREATE TABLE mine (x)")
+    with closing(InboxFile(tmp_path / "newer")) as newer:
+        newer._connection.execute("PRAGMA user_version = 2")
+    for name in ("text", "other", "newer", "missing/inbox"):
+        before = (tmp_path / name).read_bytes() if (tmp_path / name).exists() else b""
+        with pytest.raises(InboxUnusable):
+            InboxFile(tmp_path / name)
+        assert ((tmp_path / name).read_bytes() if before else b"") == before
+
+
+def test_processes_make_and_write_one_file_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from akool_async._inbox import InboxFile\n"
+        "from akool_async._core.callback import Callback\n"
+        "inbox = InboxFile(sys.argv[1])\n"
+        "for n in range(20): inbox.write([Callback(job_id=f'{sys.argv[2]}-{n}', token='t', status=2)])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "inbox")]
+    runs = [subprocess.Popen([*command, str(number)]) for number in range(3)]
+
+    assert [run.wait(60) for run in runs] == [0, 0, 0]
+    with closing(InboxFile(tmp_path / "inbox")) as inbox:
+        assert len(inbox.find("t")) == 60
+
+
+async def test_trouble_while_reading_is_told_once_and_waited_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ear, broken = Ear(), [True]
+    after = InboxFile.after
+
+    def sometimes(self: InboxFile, number: int):
+        if broken:
+            raise InboxUnusable("The inbox could not be read: disk I/O error.")
+        return after(self, number)
+
+    monkeypatch.setattr("akool_async._inbox.inbox.GLANCE", 0.005)
+    monkeypatch.setattr(InboxFile, "after", sometimes)
+    async with open_inbox(tmp_path / "inbox") as inbox:
+        inbox.attach(ear)
+        with closing(InboxFile(tmp_path / "inbox")) as other:
+            other.write([told()])
+        await anyio.sleep(0.05)
+        broken.clear()
+        await heard(ear, 1)
+
+    assert caplog.text.count("disk I/O error") == 1
+
+
+async def test_what_can_not_be_written_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = [True]
+    write = InboxFile.write
+
+    def sometimes(self: InboxFile, callbacks):
+        if full:
+            raise InboxUnusable("The inbox could not be written: disk full.")
+        write(self, callbacks)
+
+    monkeypatch.setattr(InboxFile, "write", sometimes)
+    async with receiver(inbox=tmp_path / "inbox") as door:
+        door.take(body(status=2), f"/{TOKEN}")
+        with anyio.fail_after(5):
+            while not door.statistics().unwritten:
+                await anyio.sleep(0.005)
+        full.clear()
+        door.take(body(status=3), f"/{TOKEN}")
+    async with open_inbox(tmp_path / "inbox") as inbox:
+        assert [callback.status for callback in inbox.find(TOKEN)] == [2, 3]
+    assert "disk full" in caplog.text
+
+
+async def test_an_inbox_that_can_not_be_used_stops_the_receiver_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InboxUnusable, match="missing"):
+        async with receiver(inbox=tmp_path / "missing" / "inbox"):
+            pass

@@ -1,0 +1,133 @@
+"""Three programs: the vendor, a web application that receives its webhooks, and a batch that is killed.
+
+Half of the POSTs' answers are lost. Every doubt is cleared up by its callback, and nothing is paid twice.
+AKOOL_TEST_KILLS says how often the batch is killed, AKOOL_TEST_WEBHOOK_KILLS how often at most.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.to_thread import run_sync
+
+from akool_async import State, open_journal
+from akool_async.sandbox import Fault, Sandbox
+from akool_async.sandbox.jobs import Order
+from akool_async.webhook import open_inbox
+
+from .conftest import CLIENT_ID, SECRET
+
+pytestmark = pytest.mark.anyio
+
+MOST_KILLS = int(os.environ.get("AKOOL_TEST_WEBHOOK_KILLS", "8"))
+KILLS = min(int(os.environ.get("AKOOL_TEST_KILLS", "3")), MOST_KILLS)
+COUNT = 4 + 2 * KILLS
+UNKIND = [
+    {"on": "create", "do": "reset_after", "probability": 0.5},
+    {"on": "webhook", "do": "duplicate", "probability": 0.3},
+    {"on": "webhook", "do": "reorder", "probability": 0.3},
+    {"on": "webhook", "do": "delay", "seconds": 60, "probability": 0.3},
+]
+
+
+def _surroundings(url: str = "") -> dict[str, str]:
+    return {**os.environ, "AKOOL_CLIENT_ID": CLIENT_ID, "AKOOL_API_KEY": SECRET, "AKOOL_API_HOST": url}
+
+
+@contextmanager
+def web_application(folder: Path) -> Iterator[str]:
+    """Run the receiver's process; give where the vendor shall call."""
+    command = [sys.executable, "-m", "tests.webhook.door", str(folder / "inbox.sqlite3")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_surroundings()) as process:
+        try:
+            assert process.stdout is not None
+            yield f"{process.stdout.readline().strip()}/akool"
+        finally:
+            process.terminate()
+
+
+def _catalog(folder: Path, vendor: str, url: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.webhook.catalog", str(folder), url, str(COUNT)]
+    return subprocess.Popen(command, env=_surroundings(vendor))
+
+
+def _run(folder: Path, vendor: str, url: str, seconds: float) -> int:
+    """Run the catalog to its end, or kill it after so many seconds."""
+    with _catalog(folder, vendor, url) as process:
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            return process.wait()
+
+
+@pytest.mark.timeout(60 + 15 * KILLS)
+async def test_every_doubt_is_cleared_up_also_after_kills(tmp_path: Path) -> None:
+    seed = int(os.environ.get("AKOOL_TEST_SEED", random.randrange(10**6)))
+    print(f"seed {seed}: set AKOOL_TEST_SEED to repeat")
+    chance = random.Random(seed)
+    sandbox = Sandbox(
+        api_key=SECRET, client_id=CLIENT_ID, media=False, time_scale=60.0, max_jobs=40, seed=seed
+    )
+    for fault in UNKIND:
+        sandbox.faults.add(Fault(**fault))
+    with web_application(tmp_path) as url:
+        async with sandbox.serve() as server:
+            for _ in range(KILLS):
+                await run_sync(_run, tmp_path, server.base_url, url, chance.uniform(0.8, 2.5))
+            code = await run_sync(_run, tmp_path, server.base_url, url, 60 + 5 * KILLS)
+    async with open_journal(tmp_path / "jobs.sqlite3", read_only=True) as journal:
+        entries = [entry async for entry in journal.entries()]
+
+    assert code == 0
+    assert sandbox.ledger.paid_twice() == ()
+    lost = sum("reset_after" in create.faults for create in sandbox.ledger.creates)
+    made = {job.id: (job.url, job.language) for job in sandbox.ledger.jobs}
+    assert lost > 0
+    assert {entry.job_id for entry in entries if entry.job_id} == set(made)
+    assert all(made[entry.job_id] == (entry.request.url, entry.target) for entry in entries if entry.job_id)
+    # What was killed before it was sent has no job, and no callback can say so: it stays in doubt.
+    assert {entry.state for entry in entries if entry.job_id} == {State.DELIVERED}
+    unsent = [entry for entry in entries if not entry.job_id]
+    assert {entry.state for entry in unsent} <= {State.IN_DOUBT}
+    assert len(unsent) <= KILLS * 8
+    print(f"{KILLS} kills, {len(made)} jobs, {lost} answers lost, {len(unsent)} killed before they were sent")
+
+
+@pytest.mark.timeout(90)
+async def test_a_callback_that_came_while_no_batch_ran_clears_up_the_next_runs_doubt(tmp_path: Path) -> None:
+    sandbox = Sandbox(api_key=SECRET, client_id=CLIENT_ID, media=False, time_scale=200.0, max_jobs=40, seed=1)
+    sandbox.faults.add(Fault(on="create", do="hang", acted=True))
+    sandbox.faults.add(Fault(on="webhook", do="delay", seconds=200.0))
+    with web_application(tmp_path) as url:
+        async with sandbox.serve() as server, open_inbox(tmp_path / "inbox.sqlite3") as inbox:
+            with _catalog(tmp_path, server.base_url, url) as process, anyio.fail_after(30):
+                while len(sandbox.ledger.jobs) < 8:  # as many POSTs as go out at once; none is answered
+                    await anyio.sleep(0.01)
+                process.kill()
+            tokens = [job.webhook_url.rpartition("/")[2] for job in _orders(sandbox)]
+            assert not any(inbox.find(token) for token in tokens)
+            with anyio.fail_after(30):
+                while not all(inbox.find(token) for token in tokens):
+                    await anyio.sleep(0.01)
+            sandbox.faults.clear()
+            code = await run_sync(_run, tmp_path, server.base_url, url, 60)
+    given = (tmp_path / "given.txt").read_text().split("\n")[:-1]
+
+    assert code == 0
+    assert sandbox.ledger.paid_twice() == ()
+    assert len(given) == len(set(given)) == 2 * COUNT
+    assert all(line.endswith("Completed") for line in given)
+
+
+def _orders(sandbox: Sandbox) -> list[Order]:
+    return [job.order for job in sandbox._world.engine.jobs]
