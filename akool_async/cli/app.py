@@ -14,6 +14,7 @@ from akool_async.cli import exits
 from akool_async.cli.talk import complain, say, talk
 
 COMMANDS: Final = {
+    "Translate a catalog": ("plan",),
     "Go on": ("status", "resolve"),
     "Ask the vendor": ("languages", "voices", "credit", "doctor"),
     "Try it without an account": ("demo", "sandbox"),

@@ -40,6 +40,10 @@ class Item:
     place: Place
     places: Mapping[str, Place]
 
+    def key_for(self, target: str) -> str:
+        """Give the name under which a journal keeps one of its languages."""
+        return key_of(self.request, target)
+
     def where(self, option: str) -> Place:
         """Give where an option stands; the row where it comes from the defaults."""
         return self.places.get(option, self.place)
@@ -200,13 +204,7 @@ class _Reading:
 
     def _take(self, column: Column, cell: Cell, values: dict[str, Any]) -> None:
         try:
-            value = column.read(cell.value)
-            if column.option not in _OWN:
-                _check(column.option, value)
-            values[column.option] = value
-        except InvalidRequest as error:
-            text = error.what.removeprefix(f"{column.option} ")
-            self._mistakes.append(Mistake(cell.place, text))
+            values[column.option] = read_option(column.option, cell.value)
         except columns.CellWrong as error:
             self._mistakes.append(Mistake(cell.place, str(error)))
 
@@ -224,16 +222,24 @@ def _place_for(option: str, row: Row) -> Place:
     return attrs.evolve(row.place, field=option)
 
 
-def _check(option: str, value: Any) -> None:
-    """Let the request itself judge one option.
+def read_option(option: str, given: Any) -> Any:
+    """Read what a cell holds for one option, and let the request itself judge it.
 
     Raises:
-        InvalidRequest: it would not take it.
+        CellWrong: it can't be read, or the request would not take it.
     """
+    column = columns.column_of(option)
+    assert column is not None  # noqa: S101 - the table of columns has all options
+    value = column.read(given)
     sample: dict[str, Any] = dict(_SAMPLE)
     if option == "voices_map":
         sample["targets"] = tuple(value) or "en"
-    TranslationRequest(**sample | {option: value})
+    try:
+        if option not in _OWN:
+            TranslationRequest(**sample | {option: value})
+    except InvalidRequest as error:
+        raise columns.CellWrong(error.what.removeprefix(f"{option} ")) from None
+    return value
 
 
 def _voices(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, str]:
@@ -310,7 +316,7 @@ class _Finder:
             CatalogWrong: the key stood before for other work.
         """
         work = fingerprint(item.request, target)
-        known, place = self._keys.setdefault((key_of(item.request, target), target), (work, item.place))
+        known, place = self._keys.setdefault((item.key_for(target), target), (work, item.place))
         if known != work:
             text = f"This key names other work in {place}; each row needs a key of its own."
             raise CatalogWrong([Mistake(item.where("key"), text)])
