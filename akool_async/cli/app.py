@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,10 +12,12 @@ from cyclopts import App, CycloptsError
 
 from akool_async._core.errors import AkoolError
 from akool_async.cli import exits
-from akool_async.cli.talk import complain, say, talk
+from akool_async.cli.talk import Warnings, complain, say, talk
+
+logger = logging.getLogger("akool_async")
 
 COMMANDS: Final = {
-    "Translate a catalog": ("plan",),
+    "Translate a catalog": ("plan", "run"),
     "Go on": ("status", "resolve"),
     "Ask the vendor": ("languages", "voices", "credit", "doctor"),
     "Try it without an account": ("demo", "sandbox"),
@@ -48,6 +51,8 @@ for _heading, _names in COMMANDS.items():
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
+    warnings = Warnings(logging.WARNING)
+    logger.addHandler(warnings)
     try:
         if not given or given[0].startswith("-"):
             _import_all()  # their first lines stand in the list of commands
@@ -65,6 +70,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return exits.code_of(error)
     except ModuleNotFoundError as error:
         return _missing(error)
+    finally:
+        logger.removeHandler(warnings)
     return code if isinstance(code, int) else exits.OK
 
 

@@ -33,7 +33,12 @@ class Connection:
     """
 
     host: str | None = None
+    _asked: Annotated[str | None, Parameter(parse=False)] = attrs.field(default=None, repr=False)
     key_file: Annotated[Path | None, Parameter(name="--key-file")] = None
+
+    def with_key(self) -> Connection:
+        """Give the same with its key at hand, so that a command with two clients asks for it once."""
+        return attrs.evolve(self, asked=self._api_key())
 
     def client(self, **options: Any) -> AkoolClient:
         """Give a client, not opened yet.
@@ -49,6 +54,8 @@ class Connection:
 
     def _api_key(self) -> str | None:
         """Give the key; None leaves it to the client to take what the environment has."""
+        if self._asked is not None:
+            return self._asked
         if self.key_file is not None:
             return _read(self.key_file)
         if any(os.environ.get(name, "").strip() for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE)):

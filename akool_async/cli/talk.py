@@ -6,12 +6,23 @@ control characters; they are never taken for markup.
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 import unicodedata
 from typing import Final
 
 from rich.console import Console
 
-talk: Final = Console(stderr=True, highlight=False)
+
+class _Talk(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on in silence when nobody listens any more: paid jobs are not left for that."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+talk: Final[Console] = _Talk(stderr=True, highlight=False, emoji=False)
 """For people. Colours go with NO_COLOR, the width with the terminal or COLUMNS."""
 
 
@@ -32,3 +43,22 @@ def say(text: str, *, style: str = "") -> None:
 def complain(text: object) -> None:
     """Say what went wrong, with the program's name before it."""
     say(f"akool-async: {text}")
+
+
+def can_ask() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirmed(question: str) -> bool:
+    """Ask a question of which only "yes" is a yes."""
+    talk.print(f"{plain(question)} [y/N] ", markup=False, soft_wrap=True, end="")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+class Warnings(logging.Handler):
+    """Says what the package warns of as a line among the others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one record."""
+        say(record.getMessage())

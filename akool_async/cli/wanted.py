@@ -24,7 +24,7 @@ class Wanted:
         source: Language of the videos; without it the vendor detects it.
         lipsync: Move the mouths with the new audio.
         caption: Captions in the result: none, original, target, replace or translated.
-        voice: Voice for a language, as ja=VOICE_ID; may be given for several.
+        voice: Voice for a language, as ja=VOICE_ID. May be given several times.
         style: Speaking style, such as calm.
         speakers: Number of speakers; 0 lets the vendor detect it.
         remove_bgm: Drop the background music.
@@ -40,14 +40,14 @@ class Wanted:
     source: Annotated[str | None, Parameter(name="--from")] = None
     lipsync: bool | None = None
     caption: str | None = None
-    voice: tuple[str, ...] = ()
+    voice: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     style: str | None = None
     speakers: int | None = None
     remove_bgm: bool | None = None
     dynamic_duration: bool | None = None
     webhook_url: str | None = None
-    glossary: tuple[str, ...] = ()
-    ignore_columns: tuple[str, ...] = ()
+    glossary: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    ignore_columns: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     duplicates: OnDuplicate = "refuse"
 
     def read(self, path: Path) -> Catalog:

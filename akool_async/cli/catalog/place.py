@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Final
 
 import attrs
@@ -72,15 +71,15 @@ _FEW: Final = 3
 
 def told(mistakes: Iterable[Mistake]) -> Iterator[str]:
     """Give a line for each mistake; one that stands in more than three lines of a column is told once."""
-    for (file, field, text), found in groupby(
-        sorted(mistakes, key=lambda one: (one.place.file, one.text, one.place.field, one.place)),
-        key=lambda one: (one.place.file, one.place.field, one.text),
-    ):
-        same = list(found)
+    groups: dict[tuple[str, str, str], list[Mistake]] = {}
+    for one in sorted(mistakes):
+        groups.setdefault((one.place.file, one.place.field, one.text), []).append(one)
+    for (file, field, text), same in groups.items():
         if len(same) <= _FEW:
             yield from map(str, same)
         else:
-            yield f"{file}:{_ranges(one.place.line for one in same)}: {f'{field}: ' if field else ''}{text}"
+            spot = f"{file}:{_ranges(one.place.line for one in same)}"
+            yield ": ".join(filter(None, (spot, field, text)))
 
 
 def _ranges(lines: Iterable[int]) -> str:

@@ -1,0 +1,174 @@
+"""What stands on the terminal while a run goes on: its jobs, how far all is, what it costs, what to do.
+
+Only looks; a moment and a size in, something to draw out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+import attrs
+from rich.console import ConsoleDimensions, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from akool_async._batch import AtWork, Stage, Statistics
+from akool_async.cli.ending import HOME, Score
+from akool_async.cli.moments import span
+
+STYLES: Final[Mapping[str, str]] = {
+    HOME: "green",
+    "not home": "yellow",
+    "in doubt": "yellow",
+    "not sent": "yellow",
+    "failed": "red",
+    "refused": "red",
+    "expired": "red",
+}
+"""The colour of each way to end."""
+
+_STAGES: Final[Mapping[Stage, str]] = {
+    Stage.SUBMITTING: "being sent",
+    Stage.WAITING: "at the vendor",
+    Stage.QUEUEING: "in the queue",
+    Stage.PROCESSING: "at work",
+    Stage.SAVING: "coming home",
+}
+_WIDEST_LABEL: Final = 40
+_BAR: Final = 24
+_NARROW: Final = 64
+"""Columns below which there is no room for bars."""
+_MOST: Final = 16
+"""Jobs that are shown one by one."""
+
+
+@attrs.frozen(kw_only=True)
+class Moment:
+    """A run at one moment.
+
+    Attributes:
+        score: what has come of its entries.
+        seen: the batch's numbers.
+        at_work: entries at work.
+        stopping: why nothing more is submitted; "" while it is.
+        now: the wall clock, aware.
+        in_all: what this journal's jobs will have cost together, as far as it can be judged.
+    """
+
+    score: Score
+    seen: Statistics
+    at_work: tuple[AtWork, ...]
+    stopping: str = ""
+    now: datetime
+    in_all: float | None = None
+
+    @property
+    def left(self) -> timedelta | None:
+        """How long the rest takes at the rate of this run; None before it has one."""
+        rate, rest = self.seen.rate, self.score.expected - self.score.ended
+        if not rate or not rest:
+            return None
+        return timedelta(seconds=min((len(self.at_work) if self.stopping else rest) / rate, 10_000_000))
+
+
+class Picture:
+    """Draws a run.
+
+    Args:
+        labels: what each key is called.
+        max_credits: the bound on credits, if there is one.
+    """
+
+    def __init__(self, labels: Mapping[str, str], max_credits: float | None) -> None:
+        """Draw nothing yet."""
+        self._labels = labels
+        self._max_credits = max_credits
+
+    def of(self, moment: Moment, size: ConsoleDimensions) -> RenderableType:
+        """Give the picture of a moment for a terminal of this size."""
+        below = list(map(Text, self._below(moment)))
+        room = max(size.height - len(below) - 5, 1)
+        shown = moment.at_work[: min(room, _MOST)]
+        parts: list[RenderableType] = [self._jobs(shown, size.width)] if shown else []
+        if len(moment.at_work) > len(shown):
+            parts.append(Text(f"and {len(moment.at_work) - len(shown)} more", style="dim"))
+        if parts:
+            parts.append(Text())
+        return Group(*parts, self._overall(moment, size.width), *below)
+
+    def _jobs(self, at_work: tuple[AtWork, ...], width: int) -> Table:
+        table = Table.grid(padding=(0, 1))
+        wide = width >= _NARROW
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=min(_WIDEST_LABEL, width // 3))
+        table.add_column(no_wrap=True)
+        if wide:
+            table.add_column(width=_BAR)
+        table.add_column(justify="right", no_wrap=True, width=5)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        if wide:
+            table.add_column(justify="right", no_wrap=True)
+        for one in at_work:
+            table.add_row(*self._row(one, wide=wide))
+        return table
+
+    def _row(self, one: AtWork, *, wide: bool) -> Iterator[RenderableType]:
+        done = 100 if one.stage is Stage.SAVING else one.progress or 0
+        known = one.stage is Stage.SAVING or one.progress is not None
+        yield Text(self._labels.get(one.key, one.key))
+        yield Text(one.target, style="bold")
+        if wide:
+            yield ProgressBar(total=100, completed=done, width=_BAR)
+        yield Text(f"{done} %" if known else "")
+        yield Text("does not move", style="yellow") if one.stalled else Text(_STAGES[one.stage])
+        if wide:
+            yield Text(span(timedelta(seconds=one.seconds)) if one.job_id else "", style="dim")
+
+    def _overall(self, moment: Moment, width: int) -> RenderableType:
+        score = moment.score
+        told = Text()
+        told.append(f"{score.home:,} of {score.expected:,} home", style="bold")
+        for word, number in score.counts.items():
+            if word != HOME:
+                told.append(f", {number:,} ")
+                told.append(word, style=STYLES.get(word, ""))
+        if width < _NARROW:
+            return told
+        table = Table.grid(padding=(0, 1))
+        table.add_row(ProgressBar(total=max(score.expected, 1), completed=score.ended, width=_BAR), told)
+        return table
+
+    def _below(self, moment: Moment) -> Iterator[str]:
+        yield self._speed(moment)
+        yield self._credits(moment)
+        if moment.stopping:
+            yield f"Stopping: {moment.stopping}"
+            yield "What is at work is brought home. Ctrl-C again leaves it at the vendor, where it goes on."
+        else:
+            yield "Ctrl-C submits nothing more and brings home what is at work."
+
+    def _speed(self, moment: Moment) -> str:
+        working = f"{len(moment.at_work)} at work"
+        left = moment.left
+        if left is None:
+            return f"{working}, {span(timedelta(seconds=moment.seen.seconds))} so far"
+        until = (moment.now + left).astimezone()
+        day = "" if left < timedelta(hours=20) else f"{until:%a %d %b} "
+        return f"{working}, {_rate(moment.seen.rate)}, about {span(left)} to go, until {day}{until:%H:%M}"
+
+    def _credits(self, moment: Moment) -> str:
+        seen = moment.seen
+        most = "" if self._max_credits is None else f", at most {self._max_credits:,.6g}"
+        used, locked = f"{seen.credits_used:,.6g} used", f"{seen.credits_locked:,.6g} locked"
+        in_all = "" if moment.in_all is None else f", about {moment.in_all:,.6g} in all"
+        return f"Credits: {used}, {locked}{in_all}{most}"
+
+
+def _rate(rate: float) -> str:
+    """Give how many end in a time that makes sense of the number."""
+    for seconds, unit in ((1.0, "second"), (60.0, "minute"), (3600.0, "hour")):
+        if rate * seconds >= 1:
+            return f"{rate * seconds:.1f} a {unit}"
+    return f"{rate * 86_400:.1f} a day"

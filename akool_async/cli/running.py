@@ -1,0 +1,169 @@
+"""One run of a catalog: the batch, what is told of it meanwhile, and how it ended."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+import anyio
+import attrs
+
+from akool_async._batch import Batch, open_batch
+from akool_async._client import AkoolClient
+from akool_async._core.errors import AkoolError, InvalidRequest
+from akool_async._core.requests import Request
+from akool_async._journal import open_journal
+from akool_async.cli.ending import Ending, Score
+from akool_async.cli.events import Events
+from akool_async.cli.home import Home
+from akool_async.cli.picture import Moment
+from akool_async.cli.progress import Progress
+from akool_async.cli.survey import Due, Rules, Survey
+
+EVENTS: Final = 5.0
+"""Seconds between two events about how far all is."""
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """What a run may do.
+
+    Attributes:
+        home: where results and the journal are.
+        rules: what may be paid again.
+        in_flight: jobs at the vendor at once.
+        max_credits: what the journal's entries may cost together; None for no bound.
+        patience: seconds after which it is left; None waits as long as it takes.
+    """
+
+    home: Home
+    rules: Rules
+    in_flight: int
+    max_credits: float | None
+    patience: float | None
+
+
+class Running:
+    """One run.
+
+    Args:
+        survey: what is to be done.
+        order: how.
+        progress: tells people.
+        events: tells programs.
+    """
+
+    def __init__(self, survey: Survey, order: Order, progress: Progress, events: Events) -> None:
+        """Send nothing yet."""
+        self._survey = survey
+        self._order = order
+        self._progress = progress
+        self._events = events
+        self._score = Score(expected=len(survey.lines))
+        self._batch: Batch | None = None
+        self._failure: AkoolError | None = None
+        self._gave_up = False
+        self._last: Moment | None = None
+
+    async def run(self, client: AkoolClient) -> None:
+        """Bring everything home, as far as that is allowed and goes.
+
+        Raises:
+            InvalidRequest: the folder can't be made.
+            JournalError: the journal can't be opened.
+        """
+        order = self._order
+        await _make_folders(order.home)
+        async with client, open_journal(order.home.path) as journal:
+            self._batch = open_batch(
+                client,
+                _in_order(self._survey),
+                max_in_flight=order.in_flight,
+                journal=journal,
+                download_to=order.home.out,
+                on_in_doubt=order.rules.on_in_doubt,
+                retry_failed=order.rules.retry_failed,
+                max_credits=order.max_credits,
+                drain_on=(signal.SIGINT, signal.SIGTERM),
+            )
+            async with self._batch as batch, anyio.create_task_group() as tasks:
+                tasks.start_soon(self._tell_programs)
+                async with self._progress.watching(self._look):
+                    await self._take_all(batch)
+                tasks.cancel_scope.cancel()
+
+    async def _take_all(self, batch: Batch) -> None:
+        with anyio.move_on_after(self._order.patience) as patience:
+            try:
+                async for outcome in batch:
+                    self._score.take(outcome)
+                    if not (batch.stopped and outcome.reason == batch.stopped):
+                        self._progress.ended(outcome)
+                    self._events.ended(outcome)
+            except AkoolError as error:
+                self._failure = error
+            finally:
+                self._last = self._look()
+        self._gave_up = patience.cancelled_caught
+
+    async def _tell_programs(self) -> None:
+        stopping = ""
+        while True:
+            moment = self._look()
+            if moment.stopping != stopping:
+                stopping = moment.stopping
+                self._events.stopping(stopping)
+            self._events.progress(self._score, moment.seen, moment.at_work)
+            await anyio.sleep(EVENTS)
+
+    def _look(self) -> Moment:
+        assert self._batch is not None  # noqa: S101 - it is open
+        return Moment(
+            score=self._score,
+            seen=self._batch.statistics(),
+            at_work=self._batch.at_work(),
+            stopping=self._batch.stopped,
+            now=datetime.now(UTC),
+            in_all=self._in_all(self._batch),
+        )
+
+    def _in_all(self, batch: Batch) -> float | None:
+        """Judge what all will have cost, by the jobs that this run made so far."""
+        seen, before = batch.statistics(), self._survey.used + self._survey.locked
+        spent = seen.credits_used + seen.credits_locked
+        waited = self._survey.counts[Due.WAIT]
+        made = sum(bool(one.job_id) for one in batch.at_work()) + self._score.made - waited
+        if made <= 0 or batch.stopped:
+            return None
+        return spent + (spent - before) / made * max(self._survey.estimate.jobs - made, 0)
+
+    def ending(self) -> Ending:
+        """Give how it ended, also where it was left by force."""
+        batch, last = self._batch, self._last
+        return Ending(
+            score=self._score,
+            home=self._order.home,
+            cause=None if batch is None else batch.stop_cause,
+            why="" if batch is None else batch.stopped,
+            failure=self._failure,
+            gave_up=self._gave_up,
+            at_work=0 if last is None else len(last.at_work),
+            credits_used=0.0 if last is None else last.seen.credits_used - self._survey.used,
+            seconds=0.0 if last is None else last.seen.seconds,
+        )
+
+
+async def _make_folders(home: Home) -> None:
+    for folder in (home.out, home.path.parent):
+        try:
+            await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidRequest(f"The folder {folder} can't be made: {error.strerror}.") from error
+
+
+def _in_order(survey: Survey) -> Iterable[Request]:
+    """Give the requests, first those with jobs at the vendor: their results may die soon."""
+    waited = {id(line.item) for line in survey.lines if line.due is Due.WAIT}
+    return [item.request for item in sorted(survey.catalog.items, key=lambda item: id(item) not in waited)]

@@ -1,0 +1,280 @@
+"""A catalog in, a folder of results out: what is spent, what is told, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from akool_async import AkoolClient, FixedSchedule, State, open_journal
+from akool_async.cli import events
+from akool_async.cli.connection import Connection
+from akool_async.sandbox import Fault, Sandbox
+from tests.cli.conftest import Command
+from tests.cli.test_catalog import catalog_with_mistakes
+from tests.client.conftest import QUICK
+
+SCHEMA = json.loads((files("akool_async.cli") / events.SCHEMA).read_text(encoding="utf-8"))
+URL = "https://example.com"
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_and_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    usual = Connection.client
+
+    def quick(connection: Connection) -> AkoolClient:
+        return usual(connection, retry=QUICK, schedule=FixedSchedule(interval=0.05))
+
+    monkeypatch.setattr(Connection, "client", quick)
+
+
+def catalog(*rows: str, header: str = "url,languages,key") -> Path:
+    path = Path("videos.csv")
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def three_videos() -> Path:
+    return catalog(f"{URL}/1.mp4,ja fr,first", f"{URL}/2.mp4,ja,second", f"{URL}/3.mp4,ar,東京の夜")
+
+
+def events_of(out: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in out.splitlines()]
+    checker = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+    for event in found:
+        checker.validate(event)
+    return found
+
+
+def requests_of(vendor: Sandbox) -> int:
+    return len(vendor.ledger.requests)
+
+
+def test_a_catalog_comes_home_and_is_not_paid_again(akool: Command, vendor: Sandbox) -> None:
+    path = three_videos()
+
+    first = akool("run", path, "--yes", "--json")
+    again = akool("run", path, "--json")
+
+    assert (first.code, again.code) == (0, 0), first.err + again.err
+    assert len(vendor.ledger.jobs) == 4
+    told = events_of(first.out)
+    assert [told[0]["event"], told[-1]["event"]] == ["planned", "over"]
+    assert told[-1]["outcomes"] == {"home": 4}
+    homes = [event for event in told if event["event"] == "ended"]
+    assert all(Path(file).stat().st_size for event in homes for file in event["files"])
+    assert {(event["key"], event["target"]) for event in homes} == {
+        ("first", "ja"),
+        ("first", "fr"),
+        ("second", "ja"),
+        ("東京の夜", "ar"),
+    }
+    assert all(event["earlier_run"] for event in events_of(again.out) if event["event"] == "ended")
+    assert "All 4 translations are home" in first.err
+    assert "nothing would be submitted" in again.err
+
+
+def test_twelve_mistakes_cost_not_one_request(akool: Command, vendor: Sandbox) -> None:
+    text, expected = catalog_with_mistakes()
+    Path("videos.csv").write_text(text)
+
+    for command in (["plan"], ["run", "--yes"], ["run", "--yes", "--json"]):
+        told = akool(*command, "videos.csv")
+        assert told.code == 2
+        assert told.out == ""
+        assert "12 mistakes" in told.err
+        assert {wanted for wanted in expected if wanted not in told.err} == set()
+    assert requests_of(vendor) == 0
+
+
+def test_nothing_is_spent_where_nobody_can_be_asked(akool: Command, vendor: Sandbox) -> None:
+    told = akool("run", three_videos())
+
+    assert told.code == 2
+    assert "--yes" in told.err
+    assert vendor.ledger.creates == ()
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("command", [["plan"], ["run", "--yes"]])
+def test_what_the_server_does_not_know_is_told_before_anything_is_spent(
+    command: list[str], akool: Command, vendor: Sandbox
+) -> None:
+    path = catalog(
+        f"{URL}/1.mp4,Japanese",
+        f"{URL}/2.mp4,JA",
+        f"{URL}/3.mp4,pt_br",
+        f"{URL}/4.mp4,af-ZA",
+        f"{URL}/5.mp4,xx",
+        f"{URL}/6.mp4,ja-JP",
+        header="url,languages",
+    )
+    told = akool(*command, path)
+
+    assert told.code == 2
+    assert (
+        "videos.csv:2: languages (B2): The server has no language 'Japanese'. Did you mean 'ja'?" in told.err
+    )
+    assert "videos.csv:3: languages (B3): The server has no language 'JA'. Did you mean 'ja'?" in told.err
+    assert "Did you mean 'pt-BR'?" in told.err
+    assert "videos.csv:5: languages (B5): 'af-ZA' needs a voice" in told.err
+    assert "videos.csv:6: languages (B6): The server has no language 'xx'." in told.err
+    assert "videos.csv:7: languages (B7): The server has no language 'ja-JP'. Did you mean 'ja'?" in told.err
+    assert vendor.ledger.creates == ()
+
+
+def test_a_voice_that_is_not_listed_is_a_word_not_a_mistake(akool: Command, vendor: Sandbox) -> None:
+    path = catalog(f"{URL}/1.mp4,ja,ja=my-own-voice", header="url,languages,voices")
+    told = akool("plan", path)
+
+    assert told.code == 0
+    assert "videos.csv:2: The server lists no voice my-own-voice for ja" in told.err
+
+
+def test_a_plan_tells_what_the_journal_has_and_what_it_will_cost(akool: Command, vendor: Sandbox) -> None:
+    assert akool("run", three_videos(), "--yes").code == 0
+    path = catalog(
+        f"{URL}/1.mp4,ja fr hi,first",
+        f"{URL}/2.mp4,ja,second",
+        f"{URL}/9.mp4,ja,ninth",
+        f"{URL}/8.mp4,ja,lips,yes",
+        header="url,languages,key,lipsync",
+    )
+    before = len(vendor.ledger.creates)
+
+    told = akool("plan", path, "--json")
+    words = akool("plan", path)
+
+    plan = json.loads(told.out)
+    assert (plan["due"]["new"], plan["due"]["home"]) == (3, 3)
+    assert plan["new_jobs"] == 3
+    assert plan["estimated_credits"] is None  # nothing with lip-sync was made before
+    assert plan["balance"] == 100_000 - 16
+    by_key = {(job["key"], job["target"]): job for job in plan["jobs"]}
+    assert by_key["first", "hi"]["credits"] == 4
+    assert by_key["first", "ja"]["files"][0] == "results/first.ja.mp4"
+    assert (
+        "at least 8 credits for 3 new jobs (1 by what the same video cost before, 1 by the average"
+        in words.err
+    )
+    assert len(vendor.ledger.creates) == before
+
+
+def test_a_plan_needs_no_server_when_told_so(akool: Command, free_port: int) -> None:
+    told = akool("plan", three_videos(), "--offline", "--host", f"http://127.0.0.1:{free_port}")
+
+    assert told.code == 0
+    assert "was not asked" in told.err
+    assert told.out.splitlines()[0].split("\t")[:3] == ["first", "ja", "new"]
+
+
+def test_a_key_that_names_other_work_in_the_journal_is_a_mistake(akool: Command, vendor: Sandbox) -> None:
+    assert akool("run", three_videos(), "--yes").code == 0
+    told = akool("run", catalog(f"{URL}/another.mp4,ja fr hi,first"), "--yes")
+
+    assert told.code == 2
+    assert "videos.csv:2: key (C2): In the journal this key names other work into 'ja'" in told.err
+    assert len(vendor.ledger.jobs) == 4
+
+
+def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
+    akool: Command, serve: Callable[..., Sandbox]
+) -> None:
+    vendor = serve()
+    vendor.faults.add(Fault(on="create", do="code", code=1203, nth=(1,)))
+    refused = akool("run", catalog(f"{URL}/1.mp4,ja,a", f"{URL}/2.mp4,ja,b"), "--yes", "--in-flight", "1")
+    assert refused.code == 1
+    assert "refused   a ja" in refused.err
+    assert "--retry-failed" in refused.err
+
+    retried = akool("run", "videos.csv", "--yes", "--retry-failed")
+    assert retried.code == 0
+
+    vendor.faults.clear()
+    vendor.faults.add(Fault(on="create", do="reset_after"))
+    doubtful = akool("run", catalog(f"{URL}/3.mp4,ja,c"), "--yes", "--json")
+    assert doubtful.code == 6
+    assert events_of(doubtful.out)[-1]["outcomes"] == {"in doubt": 1}
+    assert "akool-async resolve" in doubtful.err
+
+    vendor.faults.clear()
+    held = akool("run", "videos.csv", "--yes")
+    assert held.code == 6
+    assert len([job for job in vendor.ledger.jobs if job.url.endswith("3.mp4")]) == 1
+    paid_again = akool("run", "videos.csv", "--yes", "--on-in-doubt", "resubmit")
+    assert paid_again.code == 0
+
+
+def test_credits_that_run_out_and_a_bound_on_them_have_an_exit_code(
+    akool: Command, serve: Callable[..., Sandbox]
+) -> None:
+    vendor = serve(credits=6)
+    empty = akool("run", three_videos(), "--yes", "--json")
+    assert empty.code == 5
+    assert events_of(empty.out)[-1]["outcomes"]["home"] == 1
+    assert "not submitted, not charged" in empty.err
+    assert len(vendor.ledger.jobs) == 1
+
+    serve()
+    bounded = akool("run", three_videos(), "--yes", "--max-credits", "9", "--out", "bounded")
+    assert bounded.code == 5
+    assert "max_credits (9) would be exceeded" in bounded.err
+
+
+def test_giving_up_leaves_jobs_at_work_and_says_so(akool: Command, serve: Callable[..., Sandbox]) -> None:
+    serve(time_scale=1e-6)
+    told = akool("run", three_videos(), "--yes", "--give-up-after", "0.5s", "--json")
+
+    assert told.code == 4
+    assert events_of(told.out)[-1]["at_work"] == 4
+    assert "4 at work: they go on at the vendor and are billed" in told.err
+
+
+def test_an_account_that_is_closed_has_an_exit_code(akool: Command, vendor: Sandbox) -> None:
+    vendor.faults.add(Fault(on="create", do="code", code=1200))
+    told = akool("run", three_videos(), "--yes")
+
+    assert told.code == 3
+    assert "0 of 4 translations are home" in told.err
+
+
+def test_two_runs_on_one_journal_do_not_meet(akool: Command, vendor: Sandbox) -> None:
+    import anyio
+
+    path = three_videos()
+    Path("results").mkdir()
+
+    async def hold() -> int:
+        async with open_journal("results/jobs.sqlite3") as journal:
+            assert journal.counts()[State.DELIVERED] == 0
+            told = await anyio.to_thread.run_sync(lambda: akool("run", path, "--yes"))
+            return told.code
+
+    assert anyio.run(hold) == 1
+    assert vendor.ledger.creates == ()
+
+
+def test_control_characters_of_the_vendor_are_not_obeyed(akool: Command, vendor: Sandbox) -> None:
+    body = json.dumps({"code": 1203, "msg": "\x1b[2Jgone\x07", "data": None})
+    vendor.faults.add(Fault(on="create", do="http", status=200, body=body))
+    told = akool("run", catalog(f"{URL}/1.mp4,ja,a"), "--yes")
+
+    assert told.code == 1
+    assert "gone" in told.err
+    assert "\x1b" not in told.err
+    assert "\x07" not in told.err
+
+
+def test_a_folder_that_can_not_be_made_is_told(akool: Command, vendor: Sandbox) -> None:
+    Path("results").write_text("a file")
+    told = akool("run", three_videos(), "--yes")
+
+    assert told.code in (1, 2)
+    assert "results" in told.err
+    assert vendor.ledger.creates == ()
