@@ -11,8 +11,9 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import anyio
 import attrs
@@ -43,6 +44,8 @@ from akool_async._journal import Entry, Journal, open_journal
 from akool_async._waiting import Watch
 
 logger = logging.getLogger("akool_async")
+
+_EVER: Final = timedelta(days=36_500)
 
 OnInDoubt = Literal["hold", "resubmit"]
 
@@ -232,11 +235,17 @@ class Batch:
         self._end_if_done()
 
     async def _take_up(self) -> None:
-        """Follow what an earlier run left at the vendor; its results die while the source comes to it."""
-        async for entry in self._journal.entries(states=(State.SUBMITTED, State.COMPLETED)):
-            await self._in_flight.take(1)
-            self._early.take_up(entry.job_id)
-            self.follow(*self._known(Flight(request=entry.own_request, target=entry.target), entry))
+        """Follow what an earlier run left at the vendor, the soonest to die first."""
+        left = (
+            self._journal.expiring(_EVER, self._clock.now()),
+            self._journal.entries(states=(State.SUBMITTED, State.COMPLETED)),  # of unknown age, too
+        )
+        for entries in left:
+            async for entry in entries:
+                if entry.job_id not in self._early:
+                    await self._in_flight.take(1)
+                    self._early.take_up(entry.job_id)
+                    self.follow(*self._known(Flight(request=entry.own_request, target=entry.target), entry))
 
     async def _learn_costs(self) -> None:
         async for entry in self._journal.entries():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -19,6 +20,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._journal import Change
 from akool_async.sandbox import Fault
 from tests.batch.test_batch import run, videos
 from tests.batch.test_without_catalog import SIGNED, leave_at_work
@@ -43,6 +45,26 @@ async def test_what_is_at_work_is_followed_before_anything_new_is_submitted(
     assert ends[0].ended <= min(job.created for job in ends[1:])
     assert all(isinstance(outcome, Completed) and outcome.saved for outcome in outcomes)
     assert sorted(outcome.request.url for outcome in outcomes) == sorted(request.url for request in wanted)
+
+
+async def test_the_soonest_to_die_is_followed_first(fast_house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        keys = ("young", "old", "oldest", "youngest")
+        await leave_at_work(client, journal, [video(number, key=key) for number, key in enumerate(keys)])
+        made = journal.get("young", "ja").created_at
+        for key, days in (("old", 2), ("oldest", 6)):
+            change = Change(
+                key=key, target="ja", state=State.SUBMITTED, created_at=made - timedelta(days=days)
+            )
+            await journal.record(change)
+
+        outcomes = await run(
+            client, journal.requests(), max_in_flight=1, journal=journal, download_to=tmp_path / "out"
+        )
+
+    ended = sorted(outcomes, key=lambda outcome: outcome.ended_at)
+    assert [outcome.key for outcome in ended] == ["oldest", "old", "young", "youngest"]
 
 
 async def test_what_the_source_never_names_comes_home_and_is_not_handed_out(
