@@ -292,3 +292,8 @@ def only(request: Request, targets: tuple[str, ...]) -> Request:
         return request
     voices = {target: voice for target, voice in request.voices_map.items() if target in targets}
     return attrs.evolve(request, targets=targets, voices_map=voices)
+
+
+def video_of(request: Request) -> str:
+    """Give the video's URL."""
+    return request.video_url if isinstance(request, LipSyncRequest) else request.url

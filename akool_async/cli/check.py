@@ -10,6 +10,7 @@ import attrs
 from akool_async._client import AkoolClient
 from akool_async._core.errors import AccountError, AkoolError
 from akool_async._core.models import Language
+from akool_async._core.requests import LipSyncRequest
 from akool_async.cli.catalog import Item, Mistake
 
 
@@ -48,7 +49,7 @@ async def check(client: AkoolClient, items: Iterable[Item]) -> Checked:
 
 
 def _in_languages(item: Item, languages: Mapping[str, Language]) -> Iterator[Mistake]:
-    if not languages:
+    if not languages or isinstance(item.request, LipSyncRequest):
         return
     for target in item.request.targets:
         if target not in languages:
@@ -85,7 +86,8 @@ class _VoiceCheck:
     async def notes(self, items: Iterable[Item]) -> AsyncIterator[str]:
         told: set[tuple[str, str]] = set()
         for item in items:
-            for target, voice in item.request.voices_map.items():
+            voices = {} if isinstance(item.request, LipSyncRequest) else item.request.voices_map
+            for target, voice in voices.items():
                 if not voice or (target, voice) in told:
                     continue
                 told.add((target, voice))

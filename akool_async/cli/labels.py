@@ -11,7 +11,7 @@ from akool_async.cli.talk import plain
 
 def labels_of(lines: Iterable[Line]) -> Mapping[str, str]:
     """Give what each key is called."""
-    return {line.key: plain(line.item.request.key or _video(line.item.request.url)) for line in lines}
+    return {line.key: plain(line.item.request.key or _video(line.item.url)) for line in lines}
 
 
 def _video(url: str) -> str:

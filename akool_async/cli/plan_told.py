@@ -32,7 +32,7 @@ _MOST_LANGUAGES: Final = 8
 
 def in_words(survey: Survey) -> Iterator[str]:
     """Give the plan as lines for people."""
-    yield f"{survey.catalog.path}: {_size(survey.catalog, survey.lines)}."
+    yield f"{survey.catalog.title or survey.catalog.path}: {_size(survey.catalog, survey.lines)}."
     width = len(str(max(survey.counts.values(), default=0)))
     for due, words in _WORDS.items():
         if survey.counts[due]:
@@ -45,11 +45,18 @@ def in_words(survey: Survey) -> Iterator[str]:
 
 
 def _size(catalog: Catalog, lines: Iterable[Line]) -> str:
-    languages = list(dict.fromkeys(line.target for line in lines))
-    shown = ", ".join(languages[:_MOST_LANGUAGES])
-    more = f" and {len(languages) - _MOST_LANGUAGES} more" if len(languages) > _MOST_LANGUAGES else ""
-    jobs = sum(len(item.request.targets) for item in catalog.items)
-    return f"{counted(catalog.rows, 'row')}, {counted(jobs, 'translation')} into {shown}{more}"
+    targets = [line.target for line in lines]
+    parts = []
+    if not catalog.title:
+        parts.append(counted(catalog.rows, "row"))
+    if any(targets):
+        languages = list(dict.fromkeys(filter(None, targets)))
+        shown = ", ".join(languages[:_MOST_LANGUAGES])
+        more = f" and {len(languages) - _MOST_LANGUAGES} more" if len(languages) > _MOST_LANGUAGES else ""
+        parts.append(f"{counted(len(targets) - targets.count(''), 'translation')} into {shown}{more}")
+    if "" in targets:
+        parts.append(counted(targets.count(""), "lip-sync"))
+    return ", ".join(parts)
 
 
 def counted(number: int, what: str) -> str:
@@ -95,7 +102,7 @@ def rows(survey: Survey) -> Iterator[dict[str, Any]]:
             "files": [] if entry is None else list(entry.files),
             "job_id": "" if entry is None else entry.job_id,
             "reason": "" if entry is None else entry.reason,
-            "url": line.item.request.url,
+            "url": line.item.url,
             "row": str(line.item.place),
         }
 

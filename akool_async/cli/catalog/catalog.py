@@ -10,7 +10,7 @@ import attrs
 
 from akool_async._core.errors import InvalidRequest
 from akool_async._core.fingerprint import fingerprint, key_of
-from akool_async._core.requests import TranslationRequest
+from akool_async._core.requests import Request, TranslationRequest, only, video_of
 from akool_async.cli.catalog import columns
 from akool_async.cli.catalog.columns import Column
 from akool_async.cli.catalog.formats import read_table
@@ -35,10 +35,15 @@ class Item:
         places: where its options stand, by option.
     """
 
-    request: TranslationRequest
+    request: Request
     name: str = ""
     place: Place
-    places: Mapping[str, Place]
+    places: Mapping[str, Place] = attrs.field(factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The video's URL."""
+        return video_of(self.request)
 
     def key_for(self, target: str) -> str:
         """Give the name under which a journal keeps one of its languages."""
@@ -70,12 +75,14 @@ class Catalog:
 
     Attributes:
         path: the file.
+        title: what it is called in words; default is its path and how many rows it has.
         rows: how many rows it has.
         items: what is to be done; a row whose languages have different glossaries makes several.
         duplicates: what was left out.
     """
 
     path: Path
+    title: str = ""
     rows: int
     items: tuple[Item, ...]
     duplicates: tuple[Duplicate, ...] = ()
@@ -295,7 +302,7 @@ def _without_duplicates(
             else:
                 duplicates.append(Duplicate(item.place, first, target))
         if fresh:
-            kept.append(attrs.evolve(item, request=_part(item.request, fresh)))
+            kept.append(attrs.evolve(item, request=only(item.request, tuple(fresh))))
     if on_duplicate == "refuse":
         mistakes += map(_refused, duplicates)
         duplicates = []

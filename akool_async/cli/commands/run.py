@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import anyio
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from akool_async.cli import exits
+from akool_async.cli.carrying_out import carry_out
 from akool_async.cli.catalog import CatalogWrong
 from akool_async.cli.connection import USUAL, Connection
-from akool_async.cli.events import Events
 from akool_async.cli.home import IN_RESULTS, Home
-from akool_async.cli.labels import labels_of
-from akool_async.cli.plan_told import cost, counted, in_words
-from akool_async.cli.planning import planned
-from akool_async.cli.progress import Progress
 from akool_async.cli.refusal import refused
-from akool_async.cli.running import Order, Running
-from akool_async.cli.survey import OnInDoubt, Rules, Survey
-from akool_async.cli.talk import can_ask, complain, confirmed, say, talk
+from akool_async.cli.running import Order
+from akool_async.cli.survey import OnInDoubt, Rules
 from akool_async.cli.wanted import AS_IT_SAYS, Wanted
 
 
@@ -78,51 +69,8 @@ def run(
         max_credits=max_credits,
         patience=None if give_up_after is None else give_up_after.total_seconds(),
     )
-    events = Events(wanted=as_json)
     try:
         read = wanted.read(catalog)  # its mistakes are told before a key is asked for
-        key = connection.with_key()
-        seen = anyio.run(partial(planned, read, home.path, order.rules, key.client()))
     except CatalogWrong as wrong:
         return refused(wrong)
-    if seen.held is not None:
-        raise seen.held
-    for line in in_words(seen):
-        say(line)
-    events.planned(seen)
-    refusal = _allowed(seen, yes=yes)
-    if refusal is not None:
-        return refusal
-    drawn = talk.is_terminal and not talk.is_dumb_terminal and not (as_json and sys.stdout.isatty())
-    progress = Progress(labels_of(seen.lines), drawn=drawn, max_credits=max_credits)
-    return _go(Running(seen, order, progress, events), key, events)
-
-
-def _allowed(seen: Survey, *, yes: bool) -> int | None:
-    """Ask whether to spend; None when it may go on, else the exit code."""
-    if yes or not seen.estimate.jobs:
-        return None
-    jobs = counted(seen.estimate.jobs, "new job")
-    if not can_ask():
-        complain(f"This would submit {jobs}. Add --yes to allow that where nobody can be asked.")
-        return exits.USAGE
-    known = seen.estimate.jobs > seen.estimate.unknown
-    price = f"{cost(seen.estimate).partition(' credits')[0]} credits" if known else "an unknown price"
-    if confirmed(f"Submit {jobs} for {price}?"):
-        return None
-    say("Nothing was submitted and nothing was spent.")
-    return exits.INTERRUPTED
-
-
-def _go(running: Running, connection: Connection, events: Events) -> int:
-    """Run, and tell how it ended, also where it was left by force."""
-    try:
-        anyio.run(running.run, connection.client())
-        left = False
-    except KeyboardInterrupt:
-        left = True
-    ending = running.ending()
-    for line in ending.in_words():
-        say(line)
-    events.over(ending)
-    return exits.INTERRUPTED if left else ending.code
+    return carry_out(read, order, connection, yes=yes, as_json=as_json)
