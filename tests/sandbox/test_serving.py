@@ -122,7 +122,9 @@ def test_impossible_choices_are_refused(choice: dict[str, object]) -> None:
 
 
 SERVE = """
+import signal
 from akool_async.sandbox import Sandbox
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the shell of the tests has it ignored
 Sandbox(media=False, control=True).run(
     port=0, ready=lambda server: print(server.base_url, server.cdn_url, flush=True)
 )

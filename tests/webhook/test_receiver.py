@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -62,18 +62,18 @@ def _wrong_key(length: int) -> bytes:
     return json.dumps(told).encode()
 
 
-HOSTILE = {
-    "empty": (b"", "malformed"),
-    "no json": (b"\xff\xfe", "malformed"),
-    "too large": (body(filler="x" * 20_000), "malformed"),
-    "deep": (b"[" * 10_000, "malformed"),
-    "twice": (body()[:-1] + b', "nonce": "1"}', "malformed"),
-    "padded with spaces": (body().replace(b'": "', b'":  "', 1) + b"\n", None),
-    "another client": (body().replace(b'"signature": "', b'"signature": "0', 1), "wrong_signature"),
-    "old": (body(at=time.time() - 400), "stale"),
-    "early": (body(at=time.time() + 400), "stale"),
-    "another key": (_wrong_key(24), "unreadable"),
-    "no job": (body(job=""), "unreadable"),
+HOSTILE: dict[str, tuple[Callable[[], bytes], str | None]] = {
+    "empty": (lambda: b"", "malformed"),
+    "no json": (lambda: b"\xff\xfe", "malformed"),
+    "too large": (lambda: body(filler="x" * 20_000), "malformed"),
+    "deep": (lambda: b"[" * 10_000, "malformed"),
+    "twice": (lambda: body()[:-1] + b', "nonce": "1"}', "malformed"),
+    "padded with spaces": (lambda: body().replace(b'": "', b'":  "', 1) + b"\n", None),
+    "another client": (lambda: body().replace(b'"signature": "', b'"signature": "0', 1), "wrong_signature"),
+    "old": (lambda: body(at=time.time() - 400), "stale"),
+    "early": (lambda: body(at=time.time() + 400), "stale"),
+    "another key": (lambda: _wrong_key(24), "unreadable"),
+    "no job": (lambda: body(job=""), "unreadable"),
 }
 
 
@@ -81,7 +81,7 @@ HOSTILE = {
 async def test_every_body_gets_the_same_answer(name: str) -> None:
     content, counted = HOSTILE[name]
     async with open_ear() as (door, ear):
-        assert await posted(door, content, cut=1000) == SILENT
+        assert await posted(door, content(), cut=1000) == SILENT
         await looked_at(door)
         seen = door.statistics()
 
