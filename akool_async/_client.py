@@ -444,6 +444,10 @@ class AkoolClient:
         """Wait until a paid POST may go out; see `Api.ready`."""
         await self._opened.api.ready()
 
+    def _server_now(self) -> datetime:
+        """The moment at the vendor, by whose clock results die."""
+        return self._opened.api.server_time.now()
+
     async def _submit_now(self, request: Request) -> Submission:
         """Submit without waiting or trying again; what `submit` would wait for is raised at once."""
         return await self._submit(request, patient=False)

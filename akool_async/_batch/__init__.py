@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from pathlib import Path
 
 from akool_async._batch.at_work import AtWork, Stage
 from akool_async._batch.batch import Batch, OnInDoubt, check_count
 from akool_async._batch.callbacks import Webhook
+from akool_async._batch.naming import Home
 from akool_async._batch.source import Requests
 from akool_async._batch.statistics import Statistics
 from akool_async._batch.stopping import StopCause
 from akool_async._client import AkoolClient
 from akool_async._core.callback import CallbackSource
 from akool_async._core.errors import InvalidRequest
+from akool_async._core.names import NameTemplate
 from akool_async._core.schedule import PollSchedule
 from akool_async._journal import Journal
 
@@ -29,6 +32,8 @@ def open_batch(
     backlog: int | None = None,
     journal: Journal | None = None,
     download_to: str | os.PathLike[str] | None = None,
+    names: str = "{stem}.{language}",
+    captionless: bool = False,
     on_in_doubt: OnInDoubt = "hold",
     retry_failed: bool = False,
     schedule: PollSchedule | None = None,
@@ -58,6 +63,11 @@ def open_batch(
             that. A slow consumer stops new submissions when it is reached.
         journal: an open journal; without one nothing can be resumed.
         download_to: a folder for results; None leaves them at the vendor, where they die after 7 days.
+        names: what the files are called, without ending, made of {stem} (the video's name), {language},
+            {key} and {fingerprint}. Each entry holds its name from before it is paid for. Where names of two
+            entries meet on any system, or something else stands there, the later one gets a part of its
+            fingerprint.
+        captionless: bring home the video without burnt-in captions too, where the vendor made one.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
         retry_failed: submit again what an earlier run saw failed, rejected or expired.
         schedule: when jobs are asked about; default is the client's.
@@ -88,7 +98,11 @@ def open_batch(
         max_in_flight=max_in_flight,
         backlog=check_count("backlog", 2 * max_in_flight if backlog is None else backlog, max_in_flight),
         journal=journal,
-        download_to=None if download_to is None else os.fspath(download_to),
+        home=Home(
+            folder=None if download_to is None else Path(download_to),
+            names=NameTemplate(names),
+            captionless=captionless,
+        ),
         on_in_doubt=on_in_doubt,
         retry_failed=retry_failed,
         schedule=schedule,

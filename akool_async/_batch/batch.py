@@ -6,7 +6,6 @@ Order of steps for one entry: admitted (resume rules), submitted, followed, fini
 from __future__ import annotations
 
 import logging
-import math
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,12 +18,14 @@ import anyio
 import attrs
 from anyio.abc import TaskGroup
 
+from akool_async._batch.arrivals import Arrivals
 from akool_async._batch.at_work import AtWork, Board
 from akool_async._batch.budget import Budget
 from akool_async._batch.callbacks import Callbacks, Webhook
 from akool_async._batch.early import Early
 from akool_async._batch.finishing import Finisher
 from akool_async._batch.flight import Flight, told_again
+from akool_async._batch.naming import Home, Naming
 from akool_async._batch.outbox import Outbox
 from akool_async._batch.seen import Seen
 from akool_async._batch.slots import Slots
@@ -61,7 +62,7 @@ class Batch:
         max_in_flight: int,
         backlog: int,
         journal: Journal | None,
-        download_to: str | None,
+        home: Home,
         on_in_doubt: OnInDoubt,
         retry_failed: bool,
         schedule: PollSchedule | None,
@@ -85,16 +86,17 @@ class Batch:
         self._seen = Seen()
         self._works = Seen()
         self._early = Early()
-        self._bring_home = download_to is not None
+        self._bring_home = home.folder is not None
         self._board = Board()
         self._budget = Budget(max_credits, lambda: sum(self._journal.credits()))
         self._callbacks = Callbacks(client, self._journal, webhook, self)
-        self._submitter = Submitter(client, self._journal, self._budget, self._callbacks, self)
-        self._finisher = Finisher(client, self._journal, download_to, self)
+        naming = Naming(home, self._journal)
+        self._submitter = Submitter(client, self._journal, self._budget, self._callbacks, naming, self)
+        self._finisher = Finisher(client, self._journal, home, naming, self)
         self._downloads = downloads
         self._drain_on = tuple(drain_on)
         self._outbox = Outbox()
-        self._ended_in, self._ended = anyio.create_memory_object_stream[tuple[Flight, Watch]](math.inf)
+        self._arrivals = Arrivals()
         self._flying: dict[str, Callable[[], None]] = {}
         self._counts: Counter[str] = Counter()
         self._pending = 0
@@ -138,8 +140,6 @@ class Batch:
                 for leave in self._flying.values():  # those of a POST that was just finished, too
                     leave()
                 self._outbox.close()
-                self._ended_in.close()
-                self._ended.close()
                 self._say_what_is_left()
 
     def _say_what_is_left(self) -> None:
@@ -395,7 +395,7 @@ class Batch:
             self._board.polled(flight.key, flight.target, watch.observation)
             if watch.ended:
                 self._in_flight.give(1)
-                self._ended_in.send_nowait((flight, watch))
+                self._arrivals.put(flight, watch)
 
         self._flying[job_id] = self._client._follow(job_id, changed, schedule=self._schedule, age=age)
 
@@ -408,7 +408,8 @@ class Batch:
             self.follow(attrs.evolve(flight, job=job), None)
 
     async def _finish_ended(self) -> None:
-        async for flight, watch in self._ended:
+        while True:
+            flight, watch = await self._arrivals.take()
             try:
                 await self._finisher.finish(flight, watch)
             except AkoolError as error:

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from akool_async._batch.flight import Flight
-from akool_async._batch.naming import name_of
+from akool_async._batch.naming import Home, Naming
 from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, DiskFailed, DownloadFailed, JobGone
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
 from akool_async._core.observation import Observation, Verdict
-from akool_async._core.outcomes import Saved
+from akool_async._core.outcomes import Completed, Saved
+from akool_async._download import AWAY, NameTaken
 from akool_async._journal import Journal
 from akool_async._waiting import Watch
 
 if TYPE_CHECKING:
     from akool_async._batch.batch import Batch
 
-_TRIES: Final = 4
-_AWAY: Final = (403, 404, 410)
+logger = logging.getLogger("akool_async")
+
+_NAMES: Final = 5
+"""Names that are tried for one result; all but the first hold a hash of the entry."""
 
 
 class Finisher:
     """Finishes for a batch."""
 
-    def __init__(self, client: AkoolClient, journal: Journal, download_to: str | None, batch: Batch) -> None:
+    def __init__(
+        self, client: AkoolClient, journal: Journal, home: Home, naming: Naming, batch: Batch
+    ) -> None:
         self._client = client
         self._clock = client._clock
         self._journal = journal
-        self._download_to = download_to
+        self._home = home
+        self._naming = naming
         self._batch = batch
-        self._disk_trouble: DownloadFailed | None = None
+        self._disk_trouble: DiskFailed | None = None
 
     async def finish(self, flight: Flight, watch: Watch) -> None:
         """See one job that ended to its outcome.
@@ -60,41 +69,44 @@ class Finisher:
     async def _completed(self, flight: Flight, snapshot: Snapshot) -> None:
         now = self._clock.now()
         await self._journal.record(flight.change(State.COMPLETED, snapshot=snapshot, ended_at=now))
-        saved: Saved | None = None
-        if self._download_to is not None:
+        done = flight.completed(snapshot, None, now)
+        if self._home.folder is not None:
             try:
-                saved = await self._save(flight, snapshot)
+                done = attrs.evolve(done, saved=await self._save(flight, done))
             except (DownloadFailed, JobGone) as error:
                 await self._not_saved(flight, snapshot, error)
                 return
-        files = () if saved is None else saved.files
+        files = () if done.saved is None else done.saved.files
         await self._journal.record(flight.change(State.DELIVERED, files=files))
-        self._batch.end(flight.completed(snapshot, saved, now))
+        self._batch.end(done)
 
-    async def _save(self, flight: Flight, snapshot: Snapshot) -> Saved:
-        """Download, a few times if need be; a full disk is not tried again."""
-        assert self._download_to is not None  # noqa: S101 - asked for
-        name = name_of(flight.request, flight.target)
-        for number in range(1, _TRIES + 1):
+    async def _save(self, flight: Flight, done: Completed) -> Saved:
+        """Download under the entry's name, or under another if that is taken by files of somebody else."""
+        stem = await self._naming.stem(flight)
+        for _ in range(_NAMES):
             if self._disk_trouble is not None:
                 raise self._disk_trouble
             try:
-                return await self._client.download(
-                    snapshot, into=self._download_to, name=name, overwrite=True
+                return await self._client._bring_home(
+                    done, stem, captionless=self._home.captionless, known=True
                 )
-            except DownloadFailed as error:
-                if isinstance(error, DiskFailed):
-                    self._disk_trouble = error
-                if number == _TRIES or error.http_status in _AWAY:
-                    raise
-            await self._clock.sleep(self._client._retry.retry_in(number, 0.0) or 0.0)
-        raise AssertionError("unreachable")
+            except DiskFailed as error:
+                self._stop_downloads(error)
+                raise
+            except NameTaken:
+                stem = await self._naming.stem(flight, another=True)
+        raise DownloadFailed(f"Whatever name the result should get, something appeared there: {stem}.")
+
+    def _stop_downloads(self, error: DiskFailed) -> None:
+        """Bring nothing more home: what can't be written for one result can't be for the next."""
+        if self._disk_trouble is None:
+            self._disk_trouble = error
+            logger.warning("No more results are downloaded; jobs are waited for as before. %s", error)
 
     async def _not_saved(self, flight: Flight, snapshot: Snapshot, error: AkoolError) -> None:
-        now = self._clock.now()
-        over = snapshot.expires_at is not None and now >= snapshot.expires_at
-        away = isinstance(error, JobGone) or error.http_status in _AWAY
-        if over and away:
+        now, dies = self._clock.now(), snapshot.expires_at
+        away = isinstance(error, JobGone) or error.http_status in AWAY
+        if away and dies is not None and self._client._server_now() >= dies:
             reason = "The result died at the vendor before it was brought home."
             await self._journal.record(flight.change(State.EXPIRED, reason=reason, ended_at=now))
             self._batch.end(flight.expired(reason, now))

@@ -1,25 +1,92 @@
-"""What the files of an entry are called: the same in every run, and never the same for two entries."""
+"""What the files of an entry are called: settled before money is spent, and the same in every run.
+
+The template makes names, the journal holds each for one entry, the folder tells which are taken by others.
+"""
 
 from __future__ import annotations
 
-import re
+import os
+from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Final
 
-from akool_async._core.fingerprint import fingerprint
-from akool_async._core.names import safe, stem_of
+import attrs
+from anyio.to_thread import run_sync
+
+from akool_async._batch.flight import Flight
+from akool_async._core.artifacts import ENDINGS, SIDE_FILE
+from akool_async._core.fingerprint import key_of
+from akool_async._core.names import NameTemplate
 from akool_async._core.requests import Request
+from akool_async._journal import Journal
 
-_PLAIN: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+_OFFERED: Final = 5
+"""Names that the journal may choose from: all but the first hold a part of a hash of the entry."""
 
 
-def name_of(request: Request, target: str) -> str:
-    """Give the name of an entry's files, without ending.
+@attrs.frozen(kw_only=True)
+class Home:
+    """Where results go.
 
-    A plain key (lower-case letters, digits, "-" and "_") is the name. Else the key's or the video's
-    name gets a part of the fingerprint, so that two that look alike do not meet.
+    Attributes:
+        folder: None leaves them at the vendor.
+        names: how their names are made.
+        captionless: whether the video without burnt-in captions is brought home too.
     """
-    language = target or "lipsync"
-    if request.key is not None and _PLAIN.fullmatch(request.key):
-        return f"{request.key}.{language}"
-    stem = (stem_of(request) if request.key is None else safe(request.key))[:60]
-    return f"{stem}-{fingerprint(request, target)[:12]}.{language}"
+
+    folder: Path | None
+    names: NameTemplate
+    captionless: bool = False
+
+
+class Naming:
+    """Names for a batch.
+
+    Args:
+        home: where the files go, and how names are made.
+        journal: who holds which name.
+    """
+
+    def __init__(self, home: Home, journal: Journal) -> None:
+        self._template = home.names
+        self._folder = home.folder
+        self._journal = journal
+
+    async def offered(self, request: Request) -> dict[tuple[str, str], tuple[str, ...]]:
+        """Give for each entry of a request the names that it may get, none where nothing is brought home."""
+        if self._folder is None:
+            return {}
+        names = await run_sync(partial(self._free, request, self._folder))
+        return {(key_of(request, target), target): found for target, found in names.items()}
+
+    def _free(self, request: Request, folder: Path) -> dict[str, tuple[str, ...]]:
+        """Look which names are not taken by files that stand there."""
+        found = {}
+        for target in request.targets:
+            free = (name for name in self._template.names(request, target) if not _is_taken(folder, name))
+            found[target] = tuple(islice(free, _OFFERED))
+        return found
+
+    async def stem(self, flight: Flight, *, another: bool = False) -> Path:
+        """Give folder and name of an entry's files; an entry that holds no name is given one.
+
+        Args:
+            flight: the entry.
+            another: whether the name that it holds turned out to be taken by files of somebody else.
+
+        Raises:
+            JournalError: it can't be recorded.
+        """
+        assert self._folder is not None  # noqa: S101 - there is something to bring home
+        entry = self._journal.get(flight.key, flight.target)
+        if entry is None or not entry.name or another:
+            names = await run_sync(partial(self._free, flight.request, self._folder))
+            await self._journal.claim(flight.key, flight.target, names[flight.target], another=another)
+            entry = self._journal.get(flight.key, flight.target)
+        assert entry is not None  # noqa: S101 - it was just written
+        return self._folder / entry.name
+
+
+def _is_taken(folder: Path, name: str) -> bool:
+    return any(os.path.lexists(folder / f"{name}{ending}") for ending in (*ENDINGS.values(), SIDE_FILE))

@@ -12,6 +12,7 @@ from akool_async._batch.budget import Budget
 from akool_async._batch.callbacks import Callbacks
 from akool_async._batch.fate import Fate, fate_of
 from akool_async._batch.flight import Flight
+from akool_async._batch.naming import Naming
 from akool_async._batch.stopping import StopCause
 from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, JournalError, SubmissionInDoubt, Throttled
@@ -59,7 +60,13 @@ class Submitter:
     """Submits for a batch, at a pace that all its submissions share."""
 
     def __init__(
-        self, client: AkoolClient, journal: Journal, budget: Budget, callbacks: Callbacks, batch: Batch
+        self,
+        client: AkoolClient,
+        journal: Journal,
+        budget: Budget,
+        callbacks: Callbacks,
+        naming: Naming,
+        batch: Batch,
     ) -> None:
         self._client = client
         self._clock = client._clock
@@ -69,6 +76,7 @@ class Submitter:
         self._journal = journal
         self._budget = budget
         self._callbacks = callbacks
+        self._naming = naming
         self._batch = batch
         self._pace = Pace()
 
@@ -120,10 +128,11 @@ class Submitter:
         except AkoolError as error:
             self._after_error(attempt, part.targets, error)
             return
+        names = await self._naming.offered(part)
         with anyio.CancelScope(shield=True):
             attempt.sent = self._clock.monotonic()
             with self._callbacks.sent(part) as (attempt.token, addressed):
-                await self._journal.intend(part, token=attempt.token)
+                await self._journal.intend(part, token=attempt.token, names=names)
                 try:
                     submission = await self._client._submit_now(addressed)
                 except AkoolError as error:

@@ -6,6 +6,7 @@ Pure. Who holds which name is the journal's affair, what stands in a folder the 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import string
 import unicodedata
@@ -79,7 +80,7 @@ def is_safe(name: str) -> bool:
         and name.isprintable()
         and not name.startswith(".")
         and not name.endswith((".", " "))
-        and not _FORBIDDEN & set(name)
+        and not _FORBIDDEN & set(unicodedata.normalize("NFKC", name))
         and not _is_device(name)
     )
 
@@ -140,9 +141,13 @@ class NameTemplate:
         return safe(self.text.format_map(told))
 
     def names(self, request: Request, target: str) -> Iterator[str]:
-        """Give names for an entry, the one to be preferred first; the last one is surely nobody else's."""
+        """Give names for an entry, the one to be preferred first, without end.
+
+        All but the first hold a part of a hash of the entry.
+        """
         name, mark = self.name(request, target), fingerprint(request, target)
         yield name
         whole = hashlib.sha256(f"{key_of(request, target)}\n{target}\n{mark}".encode()).hexdigest()
-        for addition in (mark[:_MARK], whole[:_MARK], whole[: 4 * _MARK]):
+        numbered = (f"{whole[:_MARK]}-{number}" for number in itertools.count(2))
+        for addition in itertools.chain((mark[:_MARK], whole[:_MARK], whole[: 4 * _MARK]), numbered):
             yield f"{_cut(name, LONGEST - len(addition) - 1)}-{addition}"

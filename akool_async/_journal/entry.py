@@ -36,6 +36,7 @@ class Entry:
         submitted_at: when the last intent was committed, aware.
         ended_at: when the outcome was known, aware.
         expires_at: when the result dies, aware.
+        name: of its files, without ending; "" while it holds none.
         files: paths of what was brought home, the video first.
         snapshot: the last answer that was recorded, its URLs without their queries, without `raw`.
         doubt_ids: job ids that could be read in an answer but not be told to belong to this entry.
@@ -60,6 +61,7 @@ class Entry:
     submitted_at: datetime | None = None
     ended_at: datetime | None = None
     expires_at: datetime | None = None
+    name: str = ""
     files: tuple[str, ...] = ()
     snapshot: Snapshot | None = None
     doubt_ids: tuple[str, ...] = ()

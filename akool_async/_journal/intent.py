@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -12,6 +14,7 @@ from akool_async._core.fingerprint import fingerprint
 from akool_async._core.lifecycle import NEXT, State
 from akool_async._core.requests import Request
 from akool_async._journal import codec
+from akool_async._journal.claim import claimed
 from akool_async._journal.step import named, wanted_columns
 from akool_async._journal.table import Row, SqlValue, Table, Values
 
@@ -42,6 +45,9 @@ _FRESH: Final[Values] = {
 }
 """What a new POST makes untrue; ids in doubt stay, for they may still be jobs."""
 
+Names: TypeAlias = Mapping[tuple[str, str], Sequence[str]]
+_NONE: Final[Names] = MappingProxyType({})
+
 
 class Intend:
     """The intent to send POSTs: every language of every request, atomic.
@@ -49,6 +55,7 @@ class Intend:
     Args:
         requests: what is about to be sent.
         token: the webhook token of these POSTs, or "".
+        names: for each (key, target) names that its files may get, the one to be preferred first.
         now: when it is recorded.
 
     Attributes:
@@ -57,7 +64,10 @@ class Intend:
 
     several = True
 
-    def __init__(self, requests: tuple[Request, ...], token: str, now: datetime) -> None:
+    def __init__(
+        self, requests: tuple[Request, ...], token: str, now: datetime, names: Names = _NONE
+    ) -> None:
+        self._names = names
         self._wanted = tuple(_wanted(requests, token, now))
         self.images: list[tuple[_Wanted, dict[str, SqlValue] | None, int]] = []
         seen = set()
@@ -73,8 +83,10 @@ class Intend:
         """Write it."""
         for wanted in self._wanted:
             row = table.find(wanted.key, wanted.target)
+            held = {} if row is not None and row.name else claimed(table, self._offered(wanted))
             if row is None:
-                table.enter({"key": wanted.key, "target": wanted.target, "paid": 1, **wanted.values})
+                told: Values = {"key": wanted.key, "target": wanted.target, "paid": 1}
+                table.enter({**told, **wanted.values, **held})
                 self.images.append((wanted, None, 1))
                 continue
             objection = _objection_to_intent(row, wanted)
@@ -82,7 +94,10 @@ class Intend:
                 raise JournalRefused(f"Entry {named(wanted.key, wanted.target)} {objection}.")
             self.images.append((wanted, table.image(row), row.paid + 1))
             again = {"paid": row.paid + 1, "credits_before": row.used_before + (row.used or 0.0)}
-            table.set(row, {**_FRESH, **wanted.values, **again})
+            table.set(row, {**_FRESH, **wanted.values, **again, **held})
+
+    def _offered(self, wanted: _Wanted) -> Sequence[str]:
+        return self._names.get((wanted.key, wanted.target), ())
 
     def undo(self, table: Table) -> None:
         """Put back what was, for a caller that was cancelled before it could send anything."""

@@ -7,11 +7,11 @@ writer's affair, what they may do the steps'.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 import anyio
@@ -28,6 +28,7 @@ from akool_async._core.text import shown
 from akool_async._core.wire import read_id
 from akool_async._journal import codec, exported
 from akool_async._journal.change import Change
+from akool_async._journal.claim import Claim
 from akool_async._journal.entry import Entry
 from akool_async._journal.intent import Intend
 from akool_async._journal.lock import Lock
@@ -176,7 +177,12 @@ class Journal:
 
     # Writing.
 
-    async def intend(self, *requests: Request, token: str = "") -> None:
+    async def intend(
+        self,
+        *requests: Request,
+        token: str = "",
+        names: Mapping[tuple[str, str], Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         """Commit the intent to send POSTs: one entry per language, SUBMITTING, paid once more.
 
         To be awaited before each paid POST, for all languages of the POST at once: all of them are
@@ -186,6 +192,8 @@ class Journal:
         Args:
             requests: what is about to be sent, targets as in the POST.
             token: the unguessable part of the POST's webhook URL, or "".
+            names: for each (key, target) the names that its files may get, the one to be preferred
+                first. The entry holds the first one that meets nobody else's, unless it holds one.
 
         Raises:
             JournalRefused: an entry is in a state from which no POST may be sent, among them SUBMITTING
@@ -193,7 +201,7 @@ class Journal:
             JournalUnwritable: it could not be written: send nothing.
         """
         writer = self._open_writer
-        step = Intend(requests, token, self._now())
+        step = Intend(requests, token, self._now(), names)
         await checkpoint_if_cancelled()
         await writer.write(step, step.undo)
 
@@ -240,6 +248,24 @@ class Journal:
         if snapshot is not None and snapshot.job_id != job_id:
             raise InvalidRequest(f"The snapshot is of job {snapshot.job_id}, not of {shown(job_id)}.")
         await self._open_writer.write(Resolve(key, target, job_id, self._now(), snapshot))
+
+    async def claim(self, key: str, target: str, names: Sequence[str], *, another: bool = False) -> None:
+        """Give an entry a name for its files, if it holds none: the first that meets nobody else's.
+
+        Names meet when on some system files of one could be files of the other, such as "Talk" and
+        "talk", or the subtitles of "talk" and of "talk.original". `Entry.name` tells what it got.
+
+        Args:
+            key: the entry.
+            target: its language; "" for lip-sync.
+            names: the one to be preferred first.
+            another: whether it gives up the name that it holds for one of these.
+
+        Raises:
+            JournalRefused: the entry is not there, or all names belong to others.
+            JournalUnwritable: it could not be written.
+        """
+        await self._open_writer.write(Claim(key, target, tuple(names), another, self._now()))
 
     # Reading.
 

@@ -43,6 +43,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX entry_job ON entry (job_id) WHERE job_id <> ''",
         "CREATE INDEX entry_expiry ON entry (expires_at) WHERE state IN ('submitted', 'completed')",
     ),
+    (
+        "ALTER TABLE entry ADD COLUMN name TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE entry ADD COLUMN name_folded TEXT NOT NULL DEFAULT ''",
+        "CREATE UNIQUE INDEX entry_name ON entry (name_folded) WHERE name_folded <> ''",
+    ),
 )
 """The version of a file is the number of migrations that it has seen."""
 

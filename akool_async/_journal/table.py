@@ -20,7 +20,7 @@ Values: TypeAlias = Mapping[str, SqlValue]
 """Columns to be written."""
 
 _FIND: Final = """
-    SELECT id, state, paid, job_id, fingerprint, credits_locked, credits_used, credits_before
+    SELECT id, state, paid, job_id, fingerprint, credits_locked, credits_used, credits_before, name
     FROM entry WHERE key = ? AND target = ?
 """
 
@@ -36,6 +36,7 @@ class Row(NamedTuple):
     locked: float | None
     used: float | None
     used_before: float
+    name: str
 
     @property
     def standing(self) -> Standing:
@@ -98,6 +99,11 @@ class Table:
             return Row(found[0], State(found[1]), *found[2:])
         except ValueError as error:
             raise JournalBroken(f"Entry {clean(key)} has a state that there is not.") from error
+
+    def holds(self, name_folded: str) -> bool:
+        """Whether an entry holds a name that meets this one."""
+        statement = "SELECT 1 FROM entry WHERE name_folded = ? AND name_folded <> ''"
+        return self.connection.execute(statement, (name_folded,)).fetchone() is not None
 
     def enter(self, values: Values) -> None:
         """Add an entry."""

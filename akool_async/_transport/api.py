@@ -28,6 +28,7 @@ from akool_async._transport.gate import Gate
 from akool_async._transport.identity import Identity, KeyIdentity, Lease, TokenIdentity
 from akool_async._transport.judge import CallFailed, failed_exchange, judge
 from akool_async._transport.routes import Routes
+from akool_async._transport.servertime import ServerTime
 
 _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
 _NOBODY: Final = Lease(("accept", "application/json"))
@@ -99,6 +100,9 @@ class Api:
         clock: time and chance.
         retry: when failed calls are repeated.
         limits: how long exchanges may take.
+
+    Attributes:
+        server_time: what time it is there.
     """
 
     def __init__(
@@ -121,6 +125,7 @@ class Api:
         self._limits = limits
         self._user_agent = user_agent
         self._prepared: dict[httpx.AsyncClient, httpx.Headers] = {}
+        self.server_time = ServerTime(clock)
         self._budget = RetryBudget()
         self._gate = Gate(retry, clock)
         self._places = anyio.Semaphore(routes.most, fast_acquire=True)
@@ -231,6 +236,7 @@ class Api:
         return self._judged(call, answer)
 
     def _judged(self, call: Call, answer: Answer) -> Envelope:
+        self.server_time.hear(answer.headers.get("date", ""))
         try:
             return judge(answer, secrets=self._identity.secrets, paid=call.paid)
         except CallFailed as failed:

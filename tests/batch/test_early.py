@@ -85,7 +85,7 @@ async def test_what_the_source_never_names_comes_home_and_is_not_handed_out(
         assert len(home.sandbox.ledger.jobs) == 2
     assert [outcome.key for outcome in outcomes] == ["new"]
     assert [(outcome.key, outcome.resumed) for outcome in again] == [("old", True)]
-    assert (tmp_path / "out" / "old.ja.mp4").stat().st_size > 0
+    assert (tmp_path / "out" / "1.ja.mp4").stat().st_size > 0
 
 
 async def test_a_batch_does_not_wait_for_what_nobody_asked_for(fast_house: Open, tmp_path: Path) -> None:

@@ -1,0 +1,365 @@
+"""How a batch brings results home: names, side files, what was home already, and when disk or time is out."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from akool_async import (
+    Completed,
+    Expired,
+    InvalidRequest,
+    Outcome,
+    State,
+    TranslationRequest,
+    fingerprint,
+    open_batch,
+    open_journal,
+)
+from akool_async._download import disk
+from akool_async.sandbox import Fault
+from tests.batch.test_batch import run, videos
+from tests.client.conftest import Open, video
+
+pytestmark = pytest.mark.anyio
+
+
+def named(url: str, **options: Any) -> TranslationRequest:
+    return TranslationRequest(**{"url": url, "targets": "ja"} | options)
+
+
+def stems(outcomes: list[Outcome]) -> list[str]:
+    return sorted(outcome.saved.video.name for outcome in outcomes)
+
+
+async def test_results_are_called_after_video_and_language(fast_house: Open, tmp_path: Path) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        outcomes = await run(client, [video(1, targets="ja,fr", key="mine")], download_to=tmp_path)
+        other = await run(client, [video(2, key="a b")], download_to=tmp_path, names="{key}_{language}")
+
+    assert stems(outcomes) == ["1.fr.mp4", "1.ja.mp4"]
+    assert stems(other) == ["a-b_ja.mp4"]
+
+
+async def test_names_that_would_meet_are_told_apart(fast_house: Open, tmp_path: Path) -> None:
+    wanted = [
+        named("https://e.com/a/talk.mp4"),
+        named("https://e.com/b/Talk.mp4"),
+        named("https://e.com/c/talk.mp4", targets="ja"),
+        named("https://e.com/d/talk.ja.original.mp4", key="x"),
+    ]
+    async with fast_house() as home:
+        client = await home.client()
+        outcomes = await run(client, wanted, download_to=tmp_path, posts=1)
+        odd = await run(client, wanted[3:], download_to=tmp_path, names="{stem}")
+
+    marks = [fingerprint(request, "ja")[:8] for request in wanted]
+    by_url = {outcome.request.url: outcome.saved.video.name for outcome in outcomes}
+    assert by_url[wanted[0].url] == "talk.ja.mp4"
+    assert by_url[wanted[1].url] == f"Talk.ja-{marks[1]}.mp4"
+    assert by_url[wanted[2].url] == f"talk.ja-{marks[2]}.mp4"
+    assert odd[0].saved.video.name == f"talk.ja.original-{marks[3]}.mp4"
+    for outcome in outcomes:
+        assert all(path.exists() for path in outcome.saved.files)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".srt", ".original.srt", ".json", ".captionless.mp4"])
+async def test_a_file_that_stands_there_is_never_touched(
+    fast_house: Open, tmp_path: Path, ending: str
+) -> None:
+    (tmp_path / f"1.ja{ending}").write_text("mine")
+    async with fast_house() as home:
+        (outcome,) = await run(await home.client(), [video(1)], download_to=tmp_path)
+
+    assert (tmp_path / f"1.ja{ending}").read_text() == "mine"
+    assert outcome.saved.video.name == f"1.ja-{fingerprint(video(1), 'ja')[:8]}.mp4"
+
+
+async def test_a_file_that_appears_after_the_payment_is_not_touched_either(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        async with open_batch(client, [video(1)], journal=journal, download_to=tmp_path) as batch:
+            with anyio.fail_after(20):
+                while not journal.counts()[State.SUBMITTING] and not journal.counts()[State.SUBMITTED]:
+                    await anyio.lowlevel.checkpoint()
+            (tmp_path / "1.ja.srt").write_text("mine")
+            outcomes = [outcome async for outcome in batch]
+        assert journal.get(outcomes[0].key, "ja").name == outcomes[0].saved.video.stem
+
+    assert (tmp_path / "1.ja.srt").read_text() == "mine"
+    assert outcomes[0].saved.video.name.startswith("1.ja-")
+    assert not (tmp_path / "1.ja.mp4").exists()
+
+
+async def test_a_second_run_uses_the_name_that_the_first_one_settled(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with fast_house(time_scale=1.0) as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            async with open_batch(client, [video(1)], journal=journal, download_to=tmp_path / "out"):
+                with anyio.fail_after(20):
+                    while not journal.counts()[State.SUBMITTED]:
+                        await anyio.sleep(0.01)
+            (entry,) = [entry async for entry in journal.entries()]
+            assert entry.name == "1.ja"
+    async with fast_house() as home:
+        client = await home.client()
+        job = (await client.submit(video(1))).job_ids[0]
+        async with open_journal(tmp_path / "k.sqlite3") as journal:
+            await journal.intend(video(1), names={(entry.key, "ja"): ["settled"]})
+            await journal.record(_submitted(entry.key, job))
+            outcomes = await run(
+                client, [video(1)], journal=journal, download_to=tmp_path / "out", names="{key}"
+            )
+
+    assert stems(outcomes) == ["settled.mp4"]
+
+
+def _submitted(key: str, job: str) -> Any:
+    from akool_async._journal import Change
+
+    return Change(key=key, target="ja", state=State.SUBMITTED, job_id=job)
+
+
+async def test_a_bad_template_is_refused_before_anything_is_sent(fast_house: Open, tmp_path: Path) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        with pytest.raises(InvalidRequest, match="names"):
+            open_batch(client, videos(1), download_to=tmp_path, names="../{stem}")
+
+        assert home.sandbox.ledger.creates == ()
+
+
+# What lies beside a result.
+
+
+@pytest.mark.parametrize("captionless", [False, True])
+async def test_a_side_file_says_where_the_others_come_from(
+    house: Open, tmp_path: Path, captionless: bool
+) -> None:
+    request = named("https://e.com/talk.mp4?X-Amz-Signature=secret&id=5", key="mine", style="calm")
+    async with house() as home:
+        client = await home.client()
+        (outcome,) = await run(client, [request], download_to=tmp_path, captionless=captionless)
+
+        (job,) = home.sandbox.ledger.jobs
+    saved = outcome.saved
+    text = saved.side_file.read_text()
+    told = json.loads(text)
+    assert saved.side_file.name == "talk.ja.json"
+    assert (saved.captionless is not None) == captionless
+    assert {file["name"] for file in told["files"]} == {path.name for path in saved.files[:-1]}
+    for file in told["files"]:
+        content = (tmp_path / file["name"]).read_bytes()
+        assert (file["size"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert (told["job_id"], told["key"], told["target"]) == (job.id, "mine", "ja")
+    assert told["request"]["url"] == "https://e.com/talk.mp4?id=5"
+    assert told["request"]["style"] == "calm"
+    assert told["credits"] == outcome.credits
+    assert told["program"].startswith("akool-async")
+    assert told["missing"] == {}
+    assert "secret" not in text
+    assert "token" not in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in saved.files)
+
+
+async def test_what_is_told_again_names_all_files(fast_house: Open, tmp_path: Path) -> None:
+    async with open_journal(":memory:") as journal, fast_house() as home:
+        client = await home.client()
+        options = {"journal": journal, "download_to": tmp_path, "captionless": True}
+        first = await run(client, videos(1), **options)
+        again = await run(client, videos(1), **options)
+
+    assert again[0].resumed
+    assert again[0].saved == first[0].saved
+    assert len(again[0].saved.files) == 5
+
+
+async def test_subtitles_that_are_gone_do_not_keep_the_video_away(fast_house: Open, tmp_path: Path) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        shelf = home.sandbox._shelf
+        taken = shelf.take
+
+        async def take(place: Any, token: str, now: float) -> Any:
+            from akool_async.sandbox.shelf import Withheld
+
+            if place.artifact == "original_srt":
+                raise Withheld(404)
+            return await taken(place, token, now)
+
+        shelf.take = take
+        (outcome,) = await run(client, videos(1), download_to=tmp_path)
+
+    assert outcome.saved.video.exists()
+    assert outcome.saved.original_srt is None
+    assert list(outcome.saved.missing) == ["original_srt"]
+    assert "404" in json.loads(outcome.saved.side_file.read_text())["missing"]["original_srt"]
+
+
+# What was home already when a run died.
+
+
+@pytest.mark.parametrize("left", ["everything", "no side file", "the video alone", "nothing"])
+async def test_what_is_home_is_not_fetched_again(fast_house: Open, tmp_path: Path, left: str) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            (first,) = await run(client, [video(1)], journal=journal, download_to=tmp_path / "out")
+        _unfinish(tmp_path / "j.sqlite3")
+        saved = first.saved
+        if left != "everything":
+            _leave_like_a_crash(saved, left)
+        before = len(home.sandbox.ledger.served)
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            (outcome,) = await run(client, [video(1)], journal=journal, download_to=tmp_path / "out")
+
+        fetched = [one.artifact for one in home.sandbox.ledger.served[before:]]
+    assert outcome.saved.video == saved.video
+    assert all(path.exists() for path in outcome.saved.files)
+    gone = {"the video alone": 2, "nothing": 3}
+    assert len(fetched) == gone.get(left, 0)
+
+
+def _unfinish(path: Path) -> None:
+    """Take the journal back to where a run that died before its last step leaves it."""
+    import sqlite3
+
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE entry SET state = 'completed', files = '[]'")
+    connection.commit()
+    connection.close()
+
+
+def _leave_like_a_crash(saved: Any, left: str) -> None:
+    told = json.loads(saved.side_file.read_text())
+    saved.side_file.unlink()
+    for file in told["files"]:
+        path = saved.video.with_name(file["name"])
+        if left == "nothing" or (left == "the video alone" and path != saved.video):
+            path.unlink()
+            continue
+        about = {"owner": told["job_id"], "length": file["size"], "sha256": file["sha256"]}
+        path.with_name(f"{path.name}.part.about").write_text(json.dumps(about))
+
+
+async def test_a_result_that_somebody_changed_is_left_alone(fast_house: Open, tmp_path: Path) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            first = await run(client, [video(1)], journal=journal, download_to=tmp_path)
+            _unfinish(tmp_path / "j.sqlite3")
+        first[0].saved.video.write_bytes(b"edited")
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            (outcome,) = await run(client, [video(1)], journal=journal, download_to=tmp_path)
+
+    assert first[0].saved.video.read_bytes() == b"edited"
+    assert outcome.saved.video.name.startswith("1.ja-")
+
+
+# When the disk or the time is out.
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EACCES])
+async def test_trouble_with_the_disk_stops_downloads_and_nothing_else(
+    house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, caplog
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    async with open_journal(":memory:") as journal, house() as home:
+        client = await home.client()
+        with monkeypatch.context() as broken:
+            broken.setattr(disk, "check_room", full)
+            outcomes = await run(client, videos(5), journal=journal, download_to=tmp_path, max_in_flight=2)
+            served = len(home.sandbox.ledger.served)
+        assert journal.counts()[State.COMPLETED] == 5
+        again = await run(client, videos(5), journal=journal, download_to=tmp_path)
+
+        assert len(home.sandbox.ledger.jobs) == 5
+    assert served <= 4
+    assert all(isinstance(outcome, Completed) and outcome.saved is None for outcome in outcomes)
+    assert all(os.strerror(number) in outcome.reason for outcome in outcomes)
+    assert all("run the same again" in outcome.reason for outcome in outcomes)
+    assert caplog.text.count("No more results are downloaded") == 1
+    assert all(outcome.saved.video.exists() for outcome in again)
+
+
+@pytest.mark.parametrize("skew", [timedelta(0), timedelta(days=-30), timedelta(days=30)])
+@pytest.mark.parametrize("kept", [True, False])
+async def test_whether_a_result_has_died_is_told_by_the_servers_clock(
+    fast_house: Open, tmp_path: Path, skew: timedelta, kept: bool
+) -> None:
+    async with fast_house(result_days=30.0 if kept else 0.0, time_scale=1000.0) as home:
+        client = await home.client(clock=_Skewed(skew))
+        if kept:
+            home.sandbox.faults.add(Fault(on="cdn", do="http", status=404))
+        (outcome,) = await run(client, videos(1), download_to=tmp_path)
+        assert isinstance(outcome, Completed)  # it should be there for seven days, by that clock
+        assert "404" in outcome.reason
+
+
+async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) -> None:
+    async with open_journal(":memory:") as journal, fast_house(time_scale=1_000_000.0) as home:
+        client = await home.client()
+        await run(client, videos(1), journal=journal)
+        (entry,) = [entry async for entry in journal.entries()]
+        async with open_journal(":memory:") as other:
+            await other.intend(video(0))
+            await other.record(_submitted(entry.key, entry.job_id))
+            with anyio.fail_after(10):
+                while client._server_now() < entry.expires_at + timedelta(days=1):
+                    await client.credit()
+            (outcome,) = await run(client, videos(1), journal=other, download_to=tmp_path)
+
+    assert isinstance(outcome, Expired)
+    assert datetime.now(UTC) < entry.expires_at
+
+
+class _Skewed:
+    """A wall clock that is wrong."""
+
+    def __init__(self, by: timedelta) -> None:
+        from akool_async._clock import RealClock
+
+        self._real = RealClock()
+        self._by = by
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def now(self) -> datetime:
+        return self._real.now() + self._by
+
+
+async def test_what_dies_soonest_is_fetched_first(fast_house: Open) -> None:
+    from akool_async import Snapshot
+    from akool_async._batch.arrivals import Arrivals
+    from akool_async._batch.flight import Flight
+    from akool_async._core.observation import Observation
+
+    class _Watch:
+        def __init__(self, day: int | None, url: str = "https://e.com/v") -> None:
+            made = None if day is None else datetime(2026, 1, day, tzinfo=UTC)
+            self.observation = Observation.begin("job", 0.0)
+            object.__setattr__(self.observation, "snapshot", Snapshot(job_id="job", url=url, created_at=made))
+
+    arrivals = Arrivals()
+    for number, day in enumerate([5, None, 3, 9, 4]):
+        arrivals.put(Flight(request=video(number), target="ja"), _Watch(day))
+    arrivals.put(Flight(request=video(9), target="ja"), _Watch(7, url=""))
+    order = [(await arrivals.take())[0].request.url for _ in range(6)]
+
+    assert [url[-5] for url in order] == ["9", "2", "4", "0", "3", "1"]
