@@ -33,16 +33,17 @@ class Flight:
         target: the language.
         job: the job, once there is one.
         submitted_at: when the POST went out.
+        key: the entry's name; a hash, so it is made once.
     """
 
     request: Request
     target: str
     job: Job | None = None
     submitted_at: datetime | None = None
+    key: str = attrs.field(init=False, repr=False)
 
-    @property
-    def key(self) -> str:
-        """The entry's name."""
+    @key.default
+    def _named(self) -> str:
         return key_of(self.request, self.target)
 
     @property
