@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
 from akool_async._core.errors import AkoolError
 from akool_async.cli import exits
@@ -35,17 +35,21 @@ EXTRAS: Final = {
 }
 """Which extra brings a module that a command may miss; the others come with `cli`."""
 
+_LAST: Final = 100
+
 app: Final[App] = App(
     name="akool-async",
     help="Translate videos with the Akool API, one or a whole catalog.",
     help_on_error=False,
+    group_commands=Group("Help", sort_key=_LAST),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for _heading, _names in COMMANDS.items():
+for _number, (_heading, _names) in enumerate(COMMANDS.items()):
+    _group = Group(_heading, sort_key=_number)
     for _name in _names:
         _module = _name.replace("-", "_")
-        app.command(f"akool_async.cli.commands.{_module}:{_module}", name=_name, group=_heading)
+        app.command(f"akool_async.cli.commands.{_module}:{_module}", name=_name, group=_group)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -73,14 +73,10 @@ def _allowed(seen: Survey, *, yes: bool) -> int | None:
 
 
 def _go(running: Running, connection: Connection, events: Events) -> int:
-    """Run, and tell how it ended, also where it was left by force."""
-    try:
-        anyio.run(running.run, connection.client())
-        left = False
-    except KeyboardInterrupt:
-        left = True
+    """Run, and tell how it ended."""
+    anyio.run(running.run, connection.client())
     ending = running.ending()
     for line in ending.in_words():
         say(line)
     events.over(ending)
-    return exits.INTERRUPTED if left else ending.code
+    return ending.code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final
 
 import attrs
@@ -21,6 +22,7 @@ from akool_async._core.outcomes import (
 )
 from akool_async.cli import exits
 from akool_async.cli.home import Home
+from akool_async.cli.moments import span
 from akool_async.cli.plan_told import counted
 
 HOME: Final = "home"
@@ -50,7 +52,7 @@ class Score:
         expected: entries of the catalog.
         counts: entries by how they ended.
         earlier: how many of them an earlier run had ended.
-        made: how many of the others had a job.
+        made: how many of the others had a job that has ended.
     """
 
     expected: int
@@ -62,7 +64,7 @@ class Score:
         """Count one more."""
         self.counts[word_for(outcome)] += 1
         self.earlier += outcome.resumed
-        self.made += outcome.job is not None and not outcome.resumed
+        self.made += isinstance(outcome, Completed | Failed | Expired) and not outcome.resumed
 
     @property
     def ended(self) -> int:
@@ -121,11 +123,12 @@ class Ending:
         """Give the ending as lines for people."""
         score = self.score
         all_of_it = counted(score.expected, "translation")
-        spent = f" {self.credits_used:,.6g} credits used in this run." if self.credits_used else ""
+        spent = f"; {self.credits_used:,.6g} credits used in this run" if self.credits_used else ""
+        spent += f" ({span(timedelta(seconds=self.seconds))})."
         if score.home == score.expected:
-            yield f"All {all_of_it} are home in {self.home.out}.{spent}"
+            yield f"All {all_of_it} are home in {self.home.out}{spent}"
             return
-        yield f"{score.home:,} of {all_of_it} are home in {self.home.out}.{spent}"
+        yield f"{score.home:,} of {all_of_it} are home in {self.home.out}{spent}"
         if self.failure is not None:
             yield f"Stopped: {self.failure}"
         elif self.why:
@@ -152,7 +155,8 @@ class Ending:
     def _next(self) -> Iterator[str]:
         counts = self.score.counts
         if counts["in doubt"]:
-            yield f"Doubts are cleared up with: {self.home.command('resolve')}"
+            yield "Doubts are cleared up with:"
+            yield f"    {self.home.command('resolve')}"
         if counts["failed"] or counts["refused"] or counts["expired"]:
             yield "To pay again for what failed: the same with --retry-failed."
         if counts[NOT_HOME] or counts["not sent"] or self.score.ended < self.score.expected:

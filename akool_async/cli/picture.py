@@ -41,6 +41,7 @@ _WIDEST_LABEL: Final = 40
 _BAR: Final = 24
 _NARROW: Final = 64
 """Columns below which there is no room for bars."""
+_EVER: Final = 10_000_000.0
 _MOST: Final = 16
 """Jobs that are shown one by one."""
 
@@ -68,10 +69,13 @@ class Moment:
     @property
     def left(self) -> timedelta | None:
         """How long the rest takes at the rate of this run; None before it has one."""
-        rate, rest = self.seen.rate, self.score.expected - self.score.ended
-        if not rate or not rest:
-            return None
-        return timedelta(seconds=min((len(self.at_work) if self.stopping else rest) / rate, 10_000_000))
+        rest = len(self.at_work) if self.stopping else self.score.expected - self.score.ended
+        return timedelta(seconds=min(rest / self.rate, _EVER)) if rest and self.rate else None
+
+    @property
+    def rate(self) -> float:
+        """Jobs of this run that have ended, per second."""
+        return self.score.made / max(self.seen.seconds, 1e-9)
 
 
 class Picture:
@@ -90,9 +94,9 @@ class Picture:
     def of(self, moment: Moment, size: ConsoleDimensions) -> RenderableType:
         """Give the picture of a moment for a terminal of this size."""
         below = list(map(Text, self._below(moment)))
-        room = max(size.height - len(below) - 5, 1)
+        room = max(size.height - len(below) - 6, 1)
         shown = moment.at_work[: min(room, _MOST)]
-        parts: list[RenderableType] = [self._jobs(shown, size.width)] if shown else []
+        parts: list[RenderableType] = [Text(), self._jobs(shown, size.width)] if shown else []
         if len(moment.at_work) > len(shown):
             parts.append(Text(f"and {len(moment.at_work) - len(shown)} more", style="dim"))
         if parts:
@@ -156,7 +160,7 @@ class Picture:
             return f"{working}, {span(timedelta(seconds=moment.seen.seconds))} so far"
         until = (moment.now + left).astimezone()
         day = "" if left < timedelta(hours=20) else f"{until:%a %d %b} "
-        return f"{working}, {_rate(moment.seen.rate)}, about {span(left)} to go, until {day}{until:%H:%M}"
+        return f"{working}, {_rate(moment.rate)}, about {span(left)} to go, until {day}{until:%H:%M}"
 
     def _credits(self, moment: Moment) -> str:
         seen = moment.seen

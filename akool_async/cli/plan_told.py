@@ -70,7 +70,7 @@ def cost(estimate: Estimate) -> str:
         return "none, nothing would be submitted"
     jobs = counted(estimate.jobs, "new job")
     if estimate.unknown == estimate.jobs:
-        return f"unknown for {jobs}: {estimate.basis}"
+        return f"unknown for {jobs}: {estimate.basis}; --max-credits sets a bound"
     least = "at least " if estimate.unknown else "about "
     return f"{least}{estimate.credits:,.6g} credits for {jobs} ({estimate.basis})"
 

@@ -20,6 +20,7 @@ REDRAWN: Final = 0.2
 """Seconds between two pictures."""
 
 _WIDEST: Final = max(map(len, STYLES))
+_INDENT: Final = 2
 
 SAID: Final = 30.0
 """Seconds between two lines about how far all is, where there is no picture."""
@@ -71,19 +72,19 @@ class Progress:
 
     def ended(self, outcome: Outcome) -> None:
         """Tell how an entry ended, unless an earlier run has told it."""
-        word = word_for(outcome)
-        if outcome.resumed and word == HOME:
+        if outcome.resumed:
             return
+        word = word_for(outcome)
         name = f"{self._labels.get(outcome.key, outcome.key)} {outcome.target}"
+        file = outcome.saved.video if isinstance(outcome, Completed) and outcome.saved else ""
         told = Text(f"{word:<{_WIDEST}}", style=STYLES.get(word, ""))
-        told.append(plain(f"  {name}  {_detail(outcome)}"), style="default")
-        talk.print(told, soft_wrap=True)
-
-
-def _detail(outcome: Outcome) -> str:
-    if isinstance(outcome, Completed) and outcome.saved is not None:
-        return str(outcome.saved.video)
-    return plain(outcome.reason)
+        told.append("  ".join(["", plain(name), *filter(None, [plain(file)])]), style="default")
+        if talk.is_terminal:
+            talk.print(told, soft_wrap=True)
+            if outcome.reason:
+                say(f"{' ' * _INDENT}{outcome.reason}")
+        else:
+            say("  ".join(filter(None, (told.plain, outcome.reason))))
 
 
 def _line(moment: Moment) -> str:

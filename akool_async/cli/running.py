@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 import attrs
 
-from akool_async._batch import Batch, open_batch
+from akool_async._batch import Batch, StopCause, open_batch
 from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, InvalidRequest
 from akool_async._core.requests import Request
@@ -21,6 +21,7 @@ from akool_async.cli.home import Home
 from akool_async.cli.picture import Moment
 from akool_async.cli.progress import Progress
 from akool_async.cli.survey import Due, Rules, Survey
+from akool_async.cli.talk import say
 
 EVENTS: Final = 5.0
 """Seconds between two events about how far all is."""
@@ -65,6 +66,7 @@ class Running:
         self._batch: Batch | None = None
         self._failure: AkoolError | None = None
         self._gave_up = False
+        self._interrupted = False
         self._last: Moment | None = None
 
     async def run(self, client: AkoolClient) -> None:
@@ -86,9 +88,9 @@ class Running:
                 on_in_doubt=order.rules.on_in_doubt,
                 retry_failed=order.rules.retry_failed,
                 max_credits=order.max_credits,
-                drain_on=(signal.SIGINT, signal.SIGTERM),
             )
             async with self._batch as batch, anyio.create_task_group() as tasks:
+                tasks.start_soon(self._listen, batch, tasks.cancel_scope)
                 tasks.start_soon(self._tell_programs)
                 async with self._progress.watching(self._look):
                     await self._take_all(batch)
@@ -107,6 +109,17 @@ class Running:
             finally:
                 self._last = self._look()
         self._gave_up = patience.cancelled_caught
+
+    async def _listen(self, batch: Batch, leave: anyio.CancelScope) -> None:
+        """Stop in order at the first signal, and leave at the second: a POST under way is still finished."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for number in signals:
+                if self._interrupted:
+                    break
+                self._interrupted = True
+                say("Stopping: what is at work is brought home. Once more to leave it at the vendor.")
+                batch.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
+        leave.cancel()
 
     async def _tell_programs(self) -> None:
         stopping = ""

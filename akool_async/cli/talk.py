@@ -13,6 +13,8 @@ import unicodedata
 from typing import Final
 
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 
 class _Talk(Console):
@@ -26,6 +28,10 @@ talk: Final[Console] = _Talk(stderr=True, highlight=False, emoji=False)
 """For people. Colours go with NO_COLOR, the width with the terminal or COLUMNS."""
 
 
+_COMMAND: Final = 4
+"""Spaces before a command."""
+
+
 def plain(text: object) -> str:
     """Give a text from outside without what a terminal would obey: control and format characters."""
     return "".join(" " if char.isspace() else char for char in str(text) if _shows(char))
@@ -36,8 +42,16 @@ def _shows(char: str) -> bool:
 
 
 def say(text: str, *, style: str = "") -> None:
-    """Say one line, which a terminal may wrap; brackets in it mean nothing."""
-    talk.print(plain(text), markup=False, soft_wrap=True, style=style)
+    """Say one line; a terminal gets it wrapped between words, below its own indentation.
+
+    Four spaces stand before a command, which stays in one piece. Brackets mean nothing.
+    """
+    line = plain(text)
+    indent = len(line) - len(line.lstrip(" "))
+    if not talk.is_terminal or indent >= _COMMAND:
+        talk.print(line, markup=False, soft_wrap=True, style=style)
+    else:
+        talk.print(Padding(Text(line.strip(), style=style), (0, 0, 0, indent), expand=False))
 
 
 def complain(text: object) -> None:

@@ -40,14 +40,14 @@ class Wanted:
     source: Annotated[str | None, Parameter(name="--from")] = None
     lipsync: bool | None = None
     caption: str | None = None
-    voice: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    voice: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     style: str | None = None
     speakers: int | None = None
     remove_bgm: bool | None = None
     dynamic_duration: bool | None = None
     webhook_url: str | None = None
-    glossary: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    ignore_columns: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    glossary: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    ignore_columns: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     duplicates: OnDuplicate = "refuse"
 
     def read(self, path: Path) -> Catalog:

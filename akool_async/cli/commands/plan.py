@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import anyio
 from cyclopts import Parameter
@@ -20,6 +21,9 @@ from akool_async.cli.refusal import refused
 from akool_async.cli.survey import OnInDoubt, Rules
 from akool_async.cli.talk import say
 from akool_async.cli.wanted import AS_IT_SAYS, Wanted
+
+_MOST: Final = 40
+"""Entries that a terminal gets."""
 
 
 def plan(
@@ -62,7 +66,12 @@ def plan(
     if as_json:
         write_json(as_data(seen) | {"jobs": list(rows(seen))})
         return exits.OK
-    show(rows(seen), COLUMNS, as_json=False)
+    told = list(rows(seen))
+    shown = told[:_MOST] if sys.stdout.isatty() else told
+    show(shown, COLUMNS, as_json=False)
+    if len(told) > len(shown):
+        say(f"and {len(told) - len(shown)} more; a pipe and --json get them all.")
+    say("")
     for line in in_words(seen):
         say(line)
     return exits.OK

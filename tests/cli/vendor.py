@@ -1,0 +1,61 @@
+"""A sandbox in a process of its own, whose time stands still: `python -m tests.cli.vendor KEY`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+
+from akool_async.sandbox import FakeClock, Sandbox
+
+
+@attrs.frozen
+class Vendor:
+    """The way to steer it."""
+
+    base_url: str
+    cdn_url: str
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass for its jobs."""
+        self._call("POST", "advance", {"seconds": seconds})
+
+    def fault(self, **fields: Any) -> None:
+        """Make something go wrong."""
+        self._call("POST", "faults", fields)
+
+    def ledger(self) -> dict[str, Any]:
+        """What really happened."""
+        return self._call("GET", "ledger", None)
+
+    def _call(self, method: str, path: str, fields: dict[str, Any] | None) -> dict[str, Any]:
+        body = None if fields is None else json.dumps(fields).encode()
+        request = urllib.request.Request(f"{self.cdn_url}/_sandbox/{path}", data=body, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def served(key: str, **settings: Any) -> Iterator[Vendor]:
+    """Run one until the block is left."""
+    command = [sys.executable, "-m", "tests.cli.vendor", key, json.dumps(settings)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield Vendor(*process.stdout.readline().split())
+        finally:
+            process.kill()
+
+
+if __name__ == "__main__":
+    told = {"media": False, "sigma": 0.3, "progress": "linear"} | json.loads(sys.argv[2])
+    Sandbox(api_key=sys.argv[1], control=True, clock=FakeClock(time.time()), **told).run(
+        port=0, ready=lambda server: print(server.base_url, server.cdn_url, flush=True)
+    )
