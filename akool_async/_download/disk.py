@@ -127,11 +127,15 @@ def write_json(target: Path, told: Mapping[str, Any], *, replace: bool) -> None:
     draft = target.with_name(f"{target.name}.part")
     text = json.dumps(told, indent=2, ensure_ascii=False).encode("utf-8", "replace")
     draft.unlink(missing_ok=True)
-    with draft.open("xb") as file:
-        file.write(text + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    publish(draft, target, replace=replace)
+    try:
+        with draft.open("xb") as file:
+            file.write(text + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        publish(draft, target, replace=replace)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any]:

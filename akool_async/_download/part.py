@@ -181,8 +181,12 @@ class Part:
         self.about = attrs.evolve(self.about, **told)
         path = about_of(self.target)
         draft = path.with_name(f"{path.name}.new")
-        draft.write_text(json.dumps(attrs.asdict(self.about)), encoding="utf-8")
-        draft.replace(path)
+        try:
+            draft.write_text(json.dumps(attrs.asdict(self.about)), encoding="utf-8")
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
     def publish(self, found: Digest, *, replace: bool) -> None:
         """Give the whole file its name.

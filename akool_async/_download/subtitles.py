@@ -17,7 +17,7 @@ _LONGEST_LETTER: Final = 4
 
 
 def judge(content: bytes) -> Verdict:
-    """Judge a whole subtitle file."""
+    """Judge a subtitle file; where it ends it never says, for it may end after any line."""
     text = _text(content)
     if text is None:
         return Verdict.BROKEN
@@ -26,9 +26,7 @@ def judge(content: bytes) -> Verdict:
     if not timed or lines[0].lstrip().startswith("<"):
         return Verdict.BROKEN
     last = lines[-1]
-    if "-->" in last:
-        return Verdict.OPEN if _TIMES.fullmatch(last) else Verdict.SHORT
-    return Verdict.WHOLE if text.endswith(("\n", "\r")) else Verdict.OPEN
+    return Verdict.SHORT if "-->" in last and not _TIMES.fullmatch(last) else Verdict.OPEN
 
 
 def _text(content: bytes) -> str | None:

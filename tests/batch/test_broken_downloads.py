@@ -1,0 +1,71 @@
+"""Batches left again and again while results come home over a bad line: whole files, each once, paid once.
+
+AKOOL_TEST_DOWNLOADS sets how many results there are.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import anyio
+import pytest
+
+from akool_async import Completed, Outcome, State, open_batch, open_journal
+from akool_async._core.artifacts import ENDINGS
+from akool_async.sandbox import Fault, Sandbox
+from tests.batch.test_batch import videos
+from tests.client.conftest import Open
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
+
+RESULTS = int(os.environ.get("AKOOL_TEST_DOWNLOADS", "24"))
+TRANSFERS = ("reset_mid", "short", "truncated", "no_length", "wrong_length", "html", "empty", "reset_after")
+
+
+async def test_whatever_moment_a_batch_is_left_at_its_files_are_whole(house: Open, tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    wanted, out = videos(RESULTS // 2, targets="ja,fr"), tmp_path / "out"
+    given: list[Outcome] = []
+    async with house(result_bytes=200_000, result_days=1e6, max_jobs=50) as home:
+        for do in TRANSFERS:
+            home.sandbox.faults.add(Fault(on="cdn", do=do, probability=0.06, keep=chance.random()))
+        client = await home.client()
+        left = 0
+        while len([outcome for outcome in given if outcome.saved]) < RESULTS:
+            async with open_journal(tmp_path / "j.sqlite3") as journal:
+                with anyio.move_on_after(chance.choice([0.1, 0.2, 0.4, 0.8, 3.0])):
+                    async with open_batch(client, wanted, journal=journal, download_to=out) as batch:
+                        async for outcome in batch:
+                            if not outcome.resumed:
+                                given.append(outcome)
+                left += 1
+                assert left < 200
+                check(home.sandbox, out)
+                if journal.counts()[State.DELIVERED] == RESULTS:
+                    break
+        check(home.sandbox, out, parts=False)
+        assert home.sandbox.ledger.paid_twice() == ()
+        assert len(home.sandbox.ledger.jobs) == RESULTS
+
+    assert all(isinstance(outcome, Completed) for outcome in given)
+    delivered = [outcome.job.id for outcome in given if outcome.saved]
+    assert len(delivered) == len(set(delivered))
+
+
+def check(sandbox: Sandbox, out: Path, *, parts: bool = True) -> None:
+    """Every file under a name is what the sandbox made, byte by byte."""
+    made = {
+        sandbox._world.studio.artifact(job, name)
+        for job in sandbox.engine.jobs
+        for name in ENDINGS
+        if name != "captionless"
+    }
+    for path in out.iterdir() if out.exists() else ():
+        if ".part" in path.name:
+            assert parts, f"{path.name} was left behind"
+        elif path.suffix != ".json":
+            assert path.read_bytes() in made, f"{path.name} is not whole"

@@ -1,0 +1,153 @@
+"""A disk that is full or can't be written: nothing half under a name, a clear word, and on it goes later."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from akool_async import AkoolClient, DiskFailed, DownloadFailed, Snapshot, Status
+from akool_async._download.limits import MIB
+from tests.download.conftest import QUICK, downloads, fetch, film, names
+from tests.download.host import Host, hosting, part
+
+pytestmark = pytest.mark.anyio
+
+AS_ROOT = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may mount")
+NOT_AS_ROOT = pytest.mark.skipif(os.name == "nt", reason="permissions mean something else there")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@AS_ROOT
+@pytest.mark.parametrize("looked", [True, False])
+async def test_a_full_disk_is_told_before_or_while_it_fills(small_disk: Path, looked: bool) -> None:
+    content = film(600_000)
+    async with hosting(lambda asked: part(content, asked, chunked=not looked and not asked.first)) as host:
+        with pytest.raises(DiskFailed, match="run the same again") as caught:
+            await fetch(downloads(spare=0), f"{host.url}/a.mp4", small_disk / "a.mp4")
+        assert names(small_disk) in ([], ["a.mp4.part", "a.mp4.part.about"])
+        assert len(host.asked) == 1
+        if looked:
+            assert "600" in str(caught.value)
+            assert names(small_disk) == []
+        subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+        await fetch(downloads(spare=0), f"{host.url}/a.mp4", small_disk / "a.mp4")
+
+    assert (small_disk / "a.mp4").read_bytes() == content
+
+
+@AS_ROOT
+async def test_a_disk_that_fills_while_a_part_is_there_keeps_what_is_sure(small_disk: Path) -> None:
+    content = film(600_000)
+    room = downloads(spare=0, sync_every=64 * 1024)
+    async with hosting(lambda asked: part(content, asked, chunked=not asked.first)) as host:
+        with pytest.raises(DiskFailed):
+            await fetch(room, f"{host.url}/a.mp4", small_disk / "a.mp4")
+        assert content.startswith((small_disk / "a.mp4.part").read_bytes())
+        subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+        await fetch(room, f"{host.url}/a.mp4", small_disk / "a.mp4")
+
+    assert (small_disk / "a.mp4").read_bytes() == content
+
+
+@AS_ROOT
+async def test_a_read_only_disk_is_told(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    async with hosting(lambda asked: part(film(), asked)) as host:
+        with pytest.raises(DiskFailed, match="Read-only file system"):
+            await fetch(downloads(), f"{host.url}/a.mp4", small_disk / "a.mp4")
+
+    assert host.asked == []
+
+
+LIMITED = """
+import resource, sys
+import anyio
+from pathlib import Path
+from akool_async import DownloadFailed
+from tests.download.conftest import downloads, fetch
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+async def main():
+    try:
+        await fetch(downloads(), sys.argv[1], Path(sys.argv[2]))
+    except DownloadFailed as error:
+        print(type(error).__name__, error)
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such bound there")
+async def test_a_file_that_the_system_will_not_let_grow_fails_alone(tmp_path: Path) -> None:
+    async with hosting(lambda asked: part(film(600_000), asked)) as host:
+        command = [sys.executable, "-c", LIMITED, f"{host.url}/a.mp4", str(tmp_path / "a.mp4")]
+        with anyio.fail_after(30):
+            done = await anyio.run_process(command)
+
+    assert done.stdout.decode().startswith("DownloadFailed ")
+    assert "File too large" in done.stdout.decode()
+    assert "a.mp4" not in names(tmp_path)
+
+
+@NOT_AS_ROOT
+async def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir(mode=0o500)
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    async with hosting(lambda asked: part(film(), asked)) as host:
+        with pytest.raises(DiskFailed, match="Permission denied"):
+            await fetch(downloads(), f"{host.url}/a.mp4", folder / "a.mp4")
+
+
+@pytest.mark.parametrize("place", ["a file", "below a file"])
+async def test_what_is_no_folder_is_told(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    folder = tmp_path / "file" if place == "a file" else tmp_path / "file" / "below"
+    async with (
+        hosting(lambda asked: part(film(), asked)) as host,
+        AkoolClient(api_key="key", host=host.url, retry=QUICK) as client,
+    ):
+        with pytest.raises(DiskFailed, match="Not a directory"):
+            await client.download(_seen(host), into=folder)
+
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+async def test_a_file_in_the_way_of_one_name_is_not_the_disks_fault(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4.part").mkdir()
+    async with hosting(lambda asked: part(film(), asked)) as host:
+        with pytest.raises(DownloadFailed) as caught:
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert not isinstance(caught.value, DiskFailed)
+
+
+async def test_room_is_kept_for_others(tmp_path: Path) -> None:
+    async with hosting(lambda asked: part(film(), asked)) as host:
+        with pytest.raises(DiskFailed, match="no space left"):
+            await fetch(downloads(spare=10**9 * MIB), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert names(tmp_path) == []
+
+
+def _seen(host: Host) -> Snapshot:
+    return Snapshot(job_id="job-1", status=Status.COMPLETED, url=f"{host.url}/a.mp4")
