@@ -38,7 +38,7 @@ from akool_async._core.fingerprint import key_of
 from akool_async._core.host import PRODUCTION, origin_of
 from akool_async._core.learned import LearnedSchedule
 from akool_async._core.models import Job, Language, Snapshot, Submission, Voice, VoicePage
-from akool_async._core.names import NameTemplate, is_safe
+from akool_async._core.names import USUAL, is_safe
 from akool_async._core.observation import Observation, Verdict
 from akool_async._core.outcomes import Completed, Saved
 from akool_async._core.provenance import provenance
@@ -59,7 +59,6 @@ logger = logging.getLogger("akool_async")
 _JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _PAGE: Final = 100
 _MOST_PAGES: Final = 10_000
-_NAMES: Final = NameTemplate("{stem}.{language}")
 
 
 @attrs.frozen(kw_only=True)
@@ -602,4 +601,4 @@ def _stem(done: Completed | Snapshot, name: str | None) -> str:
         if not is_safe(name):
             raise InvalidRequest(f"name must be a plain file name, not {clean(repr(name))}.")
         return name
-    return done.job_id if isinstance(done, Snapshot) else _NAMES.name(done.request, done.target)
+    return done.job_id if isinstance(done, Snapshot) else USUAL.name(done.request, done.target)

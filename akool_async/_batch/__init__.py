@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from akool_async._batch.at_work import AtWork, Stage
@@ -17,7 +17,7 @@ from akool_async._batch.stopping import StopCause
 from akool_async._client import AkoolClient
 from akool_async._core.callback import CallbackSource
 from akool_async._core.errors import InvalidRequest
-from akool_async._core.names import NameTemplate
+from akool_async._core.names import USUAL, read_names
 from akool_async._core.schedule import PollSchedule
 from akool_async._journal import Journal
 
@@ -32,7 +32,7 @@ def open_batch(
     backlog: int | None = None,
     journal: Journal | None = None,
     download_to: str | os.PathLike[str] | None = None,
-    names: str = "{stem}.{language}",
+    names: str | Mapping[str, str] = USUAL.text,
     captionless: bool = False,
     on_in_doubt: OnInDoubt = "hold",
     retry_failed: bool = False,
@@ -64,9 +64,9 @@ def open_batch(
         journal: an open journal; without one nothing can be resumed.
         download_to: a folder for results; None leaves them at the vendor, where they die after 7 days.
         names: what the files are called, without ending, made of {stem} (the video's name), {language},
-            {key} and {fingerprint}. Each entry holds its name from before it is paid for. Where names of two
-            entries meet on any system, or something else stands there, the later one gets a part of its
-            fingerprint.
+            {key} and {fingerprint}; or such a template for each key (as `key_of` gives them). Each entry
+            holds its name from before it is paid for. Where names of two entries meet on any system, or
+            something else stands there, the later one gets a part of its fingerprint.
         captionless: bring home the video without burnt-in captions too, where the vendor made one.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
         retry_failed: submit again what an earlier run saw failed, rejected or expired.
@@ -100,7 +100,7 @@ def open_batch(
         journal=journal,
         home=Home(
             folder=None if download_to is None else Path(download_to),
-            names=NameTemplate(names),
+            names=read_names(names),
             captionless=captionless,
         ),
         on_in_doubt=on_in_doubt,

@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync
 from akool_async._batch.flight import Flight
 from akool_async._core.artifacts import ENDINGS, SIDE_FILE
 from akool_async._core.fingerprint import key_of
-from akool_async._core.names import NameTemplate
+from akool_async._core.names import Names
 from akool_async._core.requests import Request
 from akool_async._journal import Journal
 
@@ -36,7 +36,7 @@ class Home:
     """
 
     folder: Path | None
-    names: NameTemplate
+    names: Names
     captionless: bool = False
 
 

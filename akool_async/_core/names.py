@@ -11,7 +11,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -151,3 +151,37 @@ class NameTemplate:
         numbered = (f"{whole[:_MARK]}-{number}" for number in itertools.count(2))
         for addition in itertools.chain((mark[:_MARK], whole[:_MARK], whole[: 4 * _MARK]), numbered):
             yield f"{_cut(name, LONGEST - len(addition) - 1)}-{addition}"
+
+
+USUAL: Final = NameTemplate("{stem}.{language}")
+"""How files are called where nothing else is said."""
+
+
+@attrs.frozen
+class NamesByKey:
+    """How names are made, entry by entry.
+
+    Args:
+        templates: one for each key; other entries get the usual one.
+    """
+
+    templates: Mapping[str, NameTemplate]
+
+    def names(self, request: Request, target: str) -> Iterator[str]:
+        """Give names for an entry, the one to be preferred first, without end."""
+        return self.templates.get(key_of(request, target), USUAL).names(request, target)
+
+
+Names: TypeAlias = NameTemplate | NamesByKey
+
+
+def read_names(told: str | Mapping[str, str]) -> Names:
+    """Give what makes names, from one template or from one for each key.
+
+    Raises:
+        InvalidRequest: one of them is none.
+    """
+    if isinstance(told, Mapping):
+        made = {text: NameTemplate(text) for text in set(told.values())}
+        return NamesByKey({key: made[text] for key, text in told.items()})
+    return NameTemplate(told)

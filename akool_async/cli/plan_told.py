@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from akool_async._core.names import NameTemplate
 from akool_async.cli.catalog import Catalog
 from akool_async.cli.estimate import Estimate
 from akool_async.cli.survey import Due, Line, Survey
@@ -99,12 +100,21 @@ def rows(survey: Survey) -> Iterator[dict[str, Any]]:
             "target": line.target,
             "due": line.due.value,
             "credits": line.cost if entry is None or line.due.paid else entry.credits_used,
-            "files": [] if entry is None else list(entry.files),
+            "files": _files(line),
             "job_id": "" if entry is None else entry.job_id,
             "reason": "" if entry is None else entry.reason,
             "url": line.item.url,
             "row": str(line.item.place),
         }
+
+
+def _files(line: Line) -> list[str]:
+    """Give the files that are home, or else the name that the video would get."""
+    entry = line.entry
+    if entry is not None and entry.files:
+        return list(entry.files)
+    wanted = NameTemplate(line.item.names).name(line.item.request, line.target)
+    return [f"{(entry and entry.name) or wanted}.mp4"]
 
 
 def as_data(survey: Survey) -> dict[str, Any]:

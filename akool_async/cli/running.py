@@ -85,6 +85,7 @@ class Running:
                 max_in_flight=order.in_flight,
                 journal=journal,
                 download_to=order.home.out,
+                names={line.key: line.item.names for line in self._survey.lines},
                 on_in_doubt=order.rules.on_in_doubt,
                 retry_failed=order.rules.retry_failed,
                 max_credits=order.max_credits,

@@ -30,6 +30,8 @@ class Wanted:
         remove_bgm: Drop the background music.
         dynamic_duration: Let results be longer or shorter than the videos.
         webhook_url: Where the vendor calls when a job changes state.
+        names: What files are called, without ending, made of {stem} (the video's name), {language}, {key} and
+            {fingerprint}; default is {key}.{language} where there is a key, else {stem}.{language}.
         glossary: File of words with a translation or a pronunciation, or that stay as they are; for one
             language as ja=FILE. May be given several times.
         ignore_columns: Columns that are not read; those whose name begins with "#" never are.
@@ -46,6 +48,7 @@ class Wanted:
     remove_bgm: bool | None = None
     dynamic_duration: bool | None = None
     webhook_url: str | None = None
+    names: str | None = None
     glossary: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     ignore_columns: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     duplicates: OnDuplicate = "refuse"
@@ -94,6 +97,7 @@ _OPTIONS: Final[Mapping[str, str]] = {
     "remove_bgm": "remove_bgm",
     "dynamic_duration": "dynamic_duration",
     "webhook_url": "webhook_url",
+    "names": "name",
 }
 _NAMES: Final = {"source": "--from"}
 

@@ -21,6 +21,7 @@ from akool_async import (
     State,
     TranslationRequest,
     fingerprint,
+    key_of,
     open_batch,
     open_journal,
 )
@@ -48,6 +49,17 @@ async def test_results_are_called_after_video_and_language(fast_house: Open, tmp
 
     assert stems(outcomes) == ["1.fr.mp4", "1.ja.mp4"]
     assert stems(other) == ["a-b_ja.mp4"]
+
+
+async def test_names_may_be_told_for_each_key(fast_house: Open, tmp_path: Path) -> None:
+    wanted = [video(1, key="one"), video(2, key="two"), video(3)]
+    names = {"one": "Erstes Licht.{language}", key_of(wanted[2], "ja"): "{fingerprint}"}
+    async with fast_house() as home:
+        outcomes = await run(await home.client(), wanted, download_to=tmp_path, names=names)
+
+    assert stems(outcomes) == sorted(
+        ["Erstes-Licht.ja.mp4", "2.ja.mp4", f"{fingerprint(wanted[2], 'ja')}.mp4"]
+    )
 
 
 async def test_names_that_would_meet_are_told_apart(fast_house: Open, tmp_path: Path) -> None:

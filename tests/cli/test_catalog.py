@@ -245,6 +245,26 @@ def test_one_mistake_in_many_rows_is_one_line(write: Any) -> None:
     assert str(caught.value) == "videos.csv:2-51,53: lipsync: has to be yes or no, not 'perhaps'."
 
 
+def test_names_of_files_come_from_the_name_the_option_the_key_or_the_video(write: Any) -> None:
+    rows = f"{URL}/a.mp4,ja,k,Erstes Licht\n{URL}/b.mp4,ja,k2,\n{URL}/c.mp4,ja,,\n"
+    rows += f"{URL}/d.mp4,ja,,{{stem}} {{language}}"
+    path = write(f"url,to,key,name\n{rows}\n")
+
+    assert [item.names for item in read_catalog(path).items] == [
+        "Erstes Licht.{language}",
+        "{key}.{language}",
+        "{stem}.{language}",
+        "{stem} {language}",
+    ]
+    told = read_catalog(path, defaults={"name": "{fingerprint}"})
+    assert [item.names for item in told.items][:2] == ["Erstes Licht.{language}", "{fingerprint}"]
+    bad = mistakes_of(write(f"url,to,name\n{URL}/a.mp4,ja,../x\n{URL}/b.mp4,ja,{{what}}\n"))
+    assert [one.partition(" must")[0].partition(" may")[0] for one in bad] == [
+        "videos.csv:2: name (C2):",
+        "videos.csv:3: name (C3):",
+    ]
+
+
 def test_duplicates_are_left_out_when_asked(write: Any) -> None:
     path = write(f"url,to,key\n{URL}/a.mp4,ja fr,a\n{URL}/a.mp4,fr hi,b\n{URL}/a.mp4,ja,a\n")
 

@@ -80,6 +80,30 @@ def test_a_catalog_comes_home_and_is_not_paid_again(akool: Command, vendor: Sand
     assert "nothing would be submitted" in again.err
 
 
+def test_files_are_named_as_the_catalog_and_the_command_want_it(akool: Command, vendor: Sandbox) -> None:
+    path = catalog(
+        f"{URL}/1.mp4,ja fr,first,Erstes Licht",
+        f"{URL}/2.mp4,ja,second,",
+        f"{URL}/3.mp4,ja,third,Erstes Licht",
+        header="url,languages,key,name",
+    )
+    planned = akool("plan", path, "--names", "{stem}_{language}")
+    told = akool("run", path, "--yes", "--names", "{stem}_{language}")
+
+    videos = sorted(file.name for file in Path("results").glob("*.mp4"))
+    assert told.code == 0
+    assert [name for name in videos if len(name) < 20] == [
+        "2_ja.mp4",
+        "Erstes-Licht.fr.mp4",
+        "Erstes-Licht.ja.mp4",
+    ]
+    assert len(videos) == 4
+    assert {line.split("\t")[4] for line in planned.out.splitlines()} == set(videos[:1]) | {
+        "Erstes-Licht.fr.mp4",
+        "Erstes-Licht.ja.mp4",
+    }
+
+
 def test_twelve_mistakes_cost_not_one_request(akool: Command, vendor: Sandbox) -> None:
     text, expected = catalog_with_mistakes()
     Path("videos.csv").write_text(text)

@@ -6,13 +6,14 @@ import unicodedata
 from itertools import islice
 from pathlib import PurePosixPath, PureWindowsPath
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from akool_async import InvalidRequest, LipSyncRequest, TranslationRequest, fingerprint
 from akool_async._core.artifacts import ENDINGS, SIDE_FILE
-from akool_async._core.names import LONGEST, NameTemplate, folded, is_safe, safe, stem_of
+from akool_async._core.names import LONGEST, NameTemplate, folded, is_safe, read_names, safe, stem_of
 
 USUAL = NameTemplate("{stem}.{language}")
 
@@ -168,6 +169,18 @@ def test_a_template_makes_the_name() -> None:
 def test_a_bad_template_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="names"):
         NameTemplate(text)
+
+
+def test_a_template_may_be_told_for_each_key() -> None:
+    request = TranslationRequest(url="https://e.com/talk.mp4", targets="ja,fr", key="first")
+    other = TranslationRequest(url="https://e.com/walk.mp4", targets="ja")
+    names = read_names({"first": "First light.{language}", fingerprint(other, "ja"): "{stem}!"})
+
+    assert next(names.names(request, "fr")) == "First-light.fr"
+    assert next(names.names(other, "ja")) == "walk"
+    assert next(names.names(attrs.evolve(request, key="second"), "ja")) == "talk.ja"
+    with pytest.raises(InvalidRequest, match="names"):
+        read_names({"first": "{stem}", "second": "../{stem}"})
 
 
 @pytest.mark.parametrize(

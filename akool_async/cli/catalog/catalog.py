@@ -10,6 +10,7 @@ import attrs
 
 from akool_async._core.errors import InvalidRequest
 from akool_async._core.fingerprint import fingerprint, key_of
+from akool_async._core.names import NameTemplate
 from akool_async._core.requests import Request, TranslationRequest, only, video_of
 from akool_async.cli.catalog import columns
 from akool_async.cli.catalog.columns import Column
@@ -21,7 +22,6 @@ from akool_async.cli.catalog.table import Cell, Row, Table
 OnDuplicate = Literal["refuse", "skip"]
 
 _SAMPLE: Final = {"url": "https://example.com/video.mp4", "targets": "en"}
-_OWN: Final = frozenset({"name"})
 
 
 @attrs.frozen(kw_only=True)
@@ -30,13 +30,13 @@ class Item:
 
     Attributes:
         request: for one or several languages.
-        name: of its files, as the catalog wants it; "" where it does not say.
+        names: template of its files' names.
         place: its row.
         places: where its options stand, by option.
     """
 
     request: Request
-    name: str = ""
+    names: str = "{stem}.{language}"
     place: Place
     places: Mapping[str, Place] = attrs.field(factory=dict)
 
@@ -165,11 +165,12 @@ class _Reading:
                 self._mistakes.append(Mistake(_place_for(option, row), text))
         if len(self._mistakes) > before:
             return
-        name = values.pop("name", "")
+        name = values.pop("name", None)
         try:
             values["voices_map"] = _voices(values, own)
             for request in _split(TranslationRequest(**values), self._glossary):
-                yield Item(request=request, name=name, place=row.place, places=places)
+                names = name or ("{stem}.{language}" if request.key is None else "{key}.{language}")
+                yield Item(request=request, names=names, place=row.place, places=places)
         except InvalidRequest as error:
             place = places.get("voices_map", row.place)
             self._mistakes.append(Mistake(place, error.what))
@@ -242,10 +243,11 @@ def read_option(option: str, given: Any) -> Any:
     if option == "voices_map":
         sample["targets"] = tuple(value) or "en"
     try:
-        if option not in _OWN:
-            TranslationRequest(**sample | {option: value})
+        if option == "name":
+            return NameTemplate(value if "{" in value else f"{value}.{{language}}").text
+        TranslationRequest(**sample | {option: value})
     except InvalidRequest as error:
-        raise columns.CellWrong(error.what.removeprefix(f"{option} ")) from None
+        raise columns.CellWrong(error.what.removeprefix(f"{option} ").removeprefix("names ")) from None
     return value
 
 
