@@ -6,6 +6,7 @@ did jobs report when that much of their time was still ahead?
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Final
@@ -17,8 +18,15 @@ _FINE: Final = 95
 _BUCKETS: Final = _FINE // 5 + 6
 """Percentages that are counted together: fives, and from 95 on each of its own."""
 
-_DOUBT: Final = 2.0
-"""Reports of every kind that each cell is thought to have had before it had any, together."""
+_WIDTHS: Final = (*[5] * (_FINE // 5), *[1] * 6)
+_MIDDLES: Final = (*range(2, _FINE, 5), *range(_FINE, 101))
+
+_PRIOR: Final = 2.0
+"""Reports that each cell is thought to have had before it had any."""
+
+_TRUST: Final = 0.8
+_ROUGHLY: Final = 12.0
+"""The share of them that told the truth, give or take so many percent; the others said anything."""
 
 _BLUR: Final = ((-1, 0.25), (0, 0.5), (1, 0.25))
 _MEMORY: Final = 4000.0
@@ -36,18 +44,14 @@ class Percentages:
     """A table: of jobs with so much time ahead, the share that reported a percentage."""
 
     def __init__(self) -> None:
-        cells = len(AHEAD)
-        self._counts = [[0.0] * cells for _ in range(_BUCKETS)]
-        self._totals = [0.0] * cells
-        self._weights = [1 / _DOUBT] * cells
+        cells = [_prior_reports(share) for share in AHEAD]
+        self._counts = [list(row) for row in zip(*cells, strict=True)]
+        self._totals = [_PRIOR] * len(AHEAD)
+        self._weights = [1 / _PRIOR] * len(AHEAD)
 
     def likelihoods(self, bucket: int) -> list[float]:
         """Give for each cell of `AHEAD` the share of jobs there that reported such a percentage."""
-        doubt = _DOUBT / _BUCKETS
-        return [
-            (count + doubt) * weight
-            for count, weight in zip(self._counts[bucket], self._weights, strict=True)
-        ]
+        return [count * weight for count, weight in zip(self._counts[bucket], self._weights, strict=True)]
 
     def learn(self, points: Iterable[tuple[float, int]], total: float) -> None:
         """Take in what a job that took `total` seconds reported at which age."""
@@ -58,10 +62,24 @@ class Percentages:
         if max(self._totals) > _MEMORY:
             self._counts = [[count / 2 for count in row] for row in self._counts]
             self._totals = [count / 2 for count in self._totals]
-        self._weights = [1 / (count + _DOUBT) for count in self._totals]
+        self._weights = [1 / count for count in self._totals]
 
     def _take(self, bucket: int, cell: int) -> None:
         for step, weight in _BLUR:
             near = min(max(cell + step, 0), len(AHEAD) - 1)
             self._counts[bucket][near] += weight
             self._totals[near] += weight
+
+
+def _prior_reports(ahead: float) -> list[float]:
+    """Give the reports that a cell has before there are any, by percentage."""
+    true = 100 / (1 + 1.2 * ahead)
+    honest = [
+        width * math.exp(-(((middle - true) / _ROUGHLY) ** 2) / 2)
+        for width, middle in zip(_WIDTHS, _MIDDLES, strict=True)
+    ]
+    scale = _TRUST / sum(honest)
+    return [
+        _PRIOR * (share * scale + (1 - _TRUST) * width / 101)
+        for share, width in zip(honest, _WIDTHS, strict=True)
+    ]
