@@ -24,8 +24,8 @@ TINY = 0.05
 """Differences below this say nothing, whatever the ratio."""
 
 ORDER = ("poll", "waiting", "policies", "capped", "catalog", "journal", "webhook", "imports", "by_hand")
-PLOTS = ("poll", "waiting")
-APART = ("frame", "vendor", "everything", "__init__")
+PLOTS = ("poll", "waiting", "policies")
+APART = ("frame", "vendor", "virtual", "everything", "__init__")
 
 
 @attrs.frozen
@@ -59,6 +59,7 @@ def question(name: str) -> str:
 
 def measure(chosen: list[str], *, quick: bool) -> list[Ran]:
     """Run benchmarks, with pictures."""
+    RESULTS.mkdir(exist_ok=True)
     ran = []
     for name in chosen:
         print(f"{name}: {question(name)}", flush=True)
@@ -74,7 +75,6 @@ def read() -> dict[str, dict[str, float]]:
 
 def write(ran: list[Ran]) -> None:
     """Write the page of each, and the page and the ratios of all; what was not run stays as it was."""
-    RESULTS.mkdir(exist_ok=True)
     ratios = read() | {each.name: each.ratios for each in ran}
     RATIOS.write_text(json.dumps({name: ratios[name] for name in names() if name in ratios}, indent=2) + "\n")
     for each in ran:

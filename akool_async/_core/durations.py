@@ -132,7 +132,7 @@ class Durations:
 
     def _fit_if_due(self) -> None:
         """Fit again when there is so much more to go by that it may matter."""
-        if self.ends > 1.05 * self._fitted[0] or self._seconds > 1.1 * self._fitted[1]:
+        if self.ends > 1.1 * self._fitted[0] or self._seconds > 1.1 * self._fitted[1]:
             self._fit()
 
     def _fit(self) -> None:

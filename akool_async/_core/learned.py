@@ -18,13 +18,19 @@ SHORTEST: Final = 0.5
 LONGEST: Final = 60.0
 """Seconds between polls, before jitter."""
 
+LONGEST_HINTED: Final = 600.0
+"""The same where hints have told of nearly every end."""
+
 JITTER: Final = 0.1
 
 _STEPS: Final = tuple(durations.places_ahead(share) for share in AHEAD)
 _GAPS: Final = tuple(end - begin for begin, end in pairwise(AHEAD))
 _SURE: Final = 1 - 1e-9
-_HINTED: Final = 2.0
+_HINT_AGE: Final = 2.0
 """Seconds in which a job surely ended whose end a hint told."""
+
+_MOST_HINTED: Final = 0.998
+"""The share of ends that hints are trusted to tell, at most."""
 
 _VAGUE: Final = 0.3
 """A duration that is not known better than to this share of it says nothing about percentages."""
@@ -37,7 +43,8 @@ class LearnedSchedule:
     long to go seldom. How long jobs take is counted from the first job on, those still running
     included. Progress is not believed but counted: what did jobs report that had so much of their
     time ahead? Where progress is honest that saves most polls; where it lies or is missing, the
-    durations alone decide. What is saved goes half into fewer polls and half into seeing ends sooner.
+    durations alone decide. Of what is gained two thirds are fewer polls and one is seeing ends sooner.
+    Where hints tell of most ends, as webhooks do, polls are only for the others and become rare.
 
     The waits come from the theory of inspection: a thing that fails with hazard h(t) is best inspected
     sqrt(h / 2c) times a second, where c is what one inspection costs, in seconds of lag. So the
@@ -57,13 +64,14 @@ class LearnedSchedule:
         InvalidRequest: `lag` is no positive number.
     """
 
-    __slots__ = ("_durations", "_lag", "_percentages", "_seen_lag", "lag")
+    __slots__ = ("_durations", "_hinted", "_percentages", "_seen_lag", "lag")
 
     def __init__(self, lag: float = 2.5) -> None:
         if not is_number(lag) or lag <= 0:
             raise InvalidRequest(f"lag must be a positive number of seconds, not {shown(lag)}.")
         self.lag = float(lag)
         self._seen_lag = self.lag
+        self._hinted = 0.0
         self._durations = Durations()
         self._percentages = Percentages()
 
@@ -76,16 +84,23 @@ class LearnedSchedule:
         age = min(max(facts.elapsed, 0.0), EDGES[-1]) if is_number(facts.elapsed) else 0.0
         bucket = bucket_of(facts.progress)
         wait = self._by_age(age) if bucket is None or age <= 0 else self._by_progress(age, bucket)
-        return min(max(wait, SHORTEST), LONGEST) * (1 + JITTER * (2 * spread - 1))
+        longest = min(LONGEST * self._rarer, LONGEST_HINTED)
+        return min(max(wait, SHORTEST), longest) * (1 + JITTER * (2 * spread - 1))
+
+    @property
+    def _rarer(self) -> float:
+        """How much longer waits are because hints tell of ends: the hazard to look for is what is left."""
+        return 1 / math.sqrt(1 - self._hinted)
 
     def _reach(self) -> float:
         """Give sqrt(2c): how far the integral over the root of the hazard goes between two polls.
 
         With c = 2 (lag / typical)² the mean lag is what was asked for if polls know the age alone. Where
-        they know more and the lag comes out smaller, c is raised so that half of the gain is polls.
+        they know more and the lag comes out smaller, c is raised by the square of the square of that gain:
+        then the lag settles where it is smaller by a third of the gain's logarithm.
         """
-        gain = min(max(self.lag / self._seen_lag, 0.5), 4.0)
-        return 2 * self.lag / self._durations.typical * gain
+        gain = self.lag / self._seen_lag
+        return 2 * self.lag / self._durations.typical * min(max(gain * gain, 0.5), 6.0) * self._rarer
 
     def _by_age(self, age: float) -> float:
         """Wait by the law of durations alone."""
@@ -103,18 +118,22 @@ class LearnedSchedule:
             if step >= reach:
                 return age * (begin + gap * reach / step)
             reach -= step
-        return LONGEST
+        return math.inf
 
     def _masses(self, age: float, bucket: int) -> list[float]:
         """Give for each cell of time ahead how probable it is that the job ends there, unscaled."""
-        survivals, here, left = self._durations.survivals, durations.place(age), []
-        for step in _STEPS:
-            there = here + step
-            span = int(there)
-            before = survivals[span]
-            left.append(before + (survivals[span + 1] - before) * (there - span))
-        cells = zip(left, (*left[1:], 0.0), self._percentages.likelihoods(bucket), strict=True)
-        return [(begin - end) * likelihood for begin, end, likelihood in cells]
+        survivals, here = self._durations.survivals, durations.place(age)
+        places = [here + step for step in _STEPS]
+        left = [
+            (before := survivals[span := int(place)]) + (survivals[span + 1] - before) * (place - span)
+            for place in places
+        ]
+        left.append(0.0)
+        likelihoods = self._percentages.likelihoods(bucket)
+        return [
+            (begin - end) * likelihood
+            for (begin, end), likelihood in zip(pairwise(left), likelihoods, strict=True)
+        ]
 
     def learn(self, seen: Sighting) -> None:
         """Take in what a poll said; see `LearningSchedule`."""
@@ -125,10 +144,14 @@ class LearnedSchedule:
             self._durations.alive(since, seen.elapsed)
             return
         if seen.hinted:
-            since = max(since, seen.elapsed - _HINTED)
+            recent = max(since, seen.elapsed - _HINT_AGE)
+            self._durations.alive(since, recent)
+            since = recent
         else:
-            lag = min((seen.elapsed - since) / 2, 4 * self.lag)
+            lag = min((seen.elapsed - since) / 2 / self._rarer, 4 * self.lag)
             self._seen_lag += (lag - self._seen_lag) / min(self._durations.ends + 20, 100)
+        told = _MOST_HINTED if seen.hinted else 0.0
+        self._hinted += (told - self._hinted) / min(self._durations.ends + 4, 50)
         total = self._durations.ended(since, seen.elapsed, failed=seen.status is Status.FAILED)
         if seen.status is Status.COMPLETED and seen.elapsed - since <= _VAGUE * total:
             self._percentages.learn(trail.points(seen.trail), total)

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Final
 
-AHEAD: Final = (0.0, *(0.01 * 1.45**number for number in range(20)))
+AHEAD: Final = (0.0, *(0.01 * 1.6**number for number in range(16)))
 """Edges of time ahead, as a share of the time gone; the last cell has no end."""
 
 _FINE: Final = 95

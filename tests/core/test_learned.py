@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from akool_async._core.durations import Durations, at, place
 from akool_async._core.errors import InvalidRequest
-from akool_async._core.learned import JITTER, LONGEST, SHORTEST, LearnedSchedule
+from akool_async._core.learned import JITTER, LONGEST, LONGEST_HINTED, SHORTEST, LearnedSchedule
 from akool_async._core.models import Status
 from akool_async._core.schedule import (
     FixedSchedule,
@@ -82,7 +82,8 @@ def test_nothing_that_is_taught_or_told_leads_out_of_the_bounds(
 
     found = schedule.next_poll(facts, spread)
 
-    assert SHORTEST * (1 - JITTER) <= found <= LONGEST * (1 + JITTER)
+    longest = LONGEST_HINTED if any(seen.hinted for seen in taught) else LONGEST
+    assert SHORTEST * (1 - JITTER) <= found <= longest * (1 + JITTER)
     assert schedule.next_poll(facts, spread) == found
 
 
@@ -223,6 +224,19 @@ def test_a_hint_tells_when_the_job_ended() -> None:
         found.learn(Sighting(elapsed=100.0, status=Status.COMPLETED, trail=trail))
 
     assert wait(hinted, 50.0) > 2 * wait(found, 50.0)
+
+
+def test_where_hints_tell_of_ends_polls_become_rare_and_come_back_when_hints_fail() -> None:
+    schedule, waits = LearnedSchedule(), []
+    for hinted in (False, True, False):
+        for _ in range(200):
+            schedule.learn(
+                Sighting(elapsed=100.0, status=Status.COMPLETED, trail=trail_of((97.0, None)), hinted=hinted)
+            )
+        waits.append(wait(schedule, 95.0))
+
+    assert waits[1] > 5 * waits[0]
+    assert waits[2] == pytest.approx(waits[0], rel=0.5)
 
 
 def test_a_resumed_job_that_had_ended_already_teaches_nothing() -> None:
