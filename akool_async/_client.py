@@ -161,7 +161,13 @@ class AkoolClient:
                 limits=self._limits,
                 user_agent=_user_agent(),
             )
-            waiting = Waiting(self._poll, clock=self._clock, tasks=tasks, pollers=routes.most)
+            waiting = Waiting(
+                self._poll,
+                clock=self._clock,
+                tasks=tasks,
+                pollers=routes.most,
+                vendor_now=api.server_time.now,
+            )
             await tasks.__aenter__()
             self._state = _Open(
                 api=api, waiting=waiting, downloads=self._downloads(), tasks=tasks, stack=stack.pop_all()

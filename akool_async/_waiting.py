@@ -11,6 +11,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Final
 
 import anyio
@@ -84,13 +85,23 @@ class Waiting:
         clock: time and chance.
         tasks: the group that its tasks run in.
         pollers: polls under way at once, at most.
+        vendor_now: what time it is at the vendor, for the age of jobs; default is the clock's.
     """
 
-    def __init__(self, poll: Poll, *, clock: Clock, tasks: TaskGroup, pollers: int) -> None:
+    def __init__(
+        self,
+        poll: Poll,
+        *,
+        clock: Clock,
+        tasks: TaskGroup,
+        pollers: int,
+        vendor_now: Callable[[], datetime] | None = None,
+    ) -> None:
         self._poll = poll
         self._clock = clock
         self._tasks = tasks
         self._pollers = pollers
+        self._vendor_now = vendor_now or clock.now
         self._notifier: Notifier[Watch] = Notifier()
         self._heap: list[tuple[float, int, Watch | None]] = []
         self._returned: list[tuple[float, int, Watch]] = []
@@ -246,7 +257,7 @@ class Waiting:
     def _answered(self, watch: Watch, snapshot: Snapshot, now: float) -> None:
         before = watch.observation
         if not before.aged and snapshot.created_at is not None:
-            before = before.born((self._clock.now() - snapshot.created_at).total_seconds(), now)
+            before = before.born((self._vendor_now() - snapshot.created_at).total_seconds(), now)
         watch.observation = before.answered(snapshot, now)
         if isinstance(watch.schedule, LearningSchedule):
             seen = watch.observation.sighting(before, now, hinted=watch.hinted_poll)
