@@ -238,7 +238,7 @@ async def test_what_is_home_is_not_fetched_again(fast_house: Open, tmp_path: Pat
         async with open_journal(tmp_path / "j.sqlite3") as journal:
             (outcome,) = await run(client, [video(1)], journal=journal, download_to=tmp_path / "out")
 
-        fetched = [one.artifact for one in home.sandbox.ledger.served[before:]]
+        fetched = {one.artifact for one in home.sandbox.ledger.served[before:]}
     assert outcome.saved.video == saved.video
     assert all(path.exists() for path in outcome.saved.files)
     gone = {"the video alone": 2, "nothing": 3}

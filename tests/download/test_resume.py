@@ -266,10 +266,8 @@ async def test_what_is_no_subtitle_file_gets_no_name(tmp_path: Path, body: bytes
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("end", [SRT[:-1], SRT[:-4], "1\n0:00:01.0 --> 0:00:02.5\nあ".encode()[:-1]])
-async def test_subtitles_that_end_without_a_line_break_are_asked_for_one_byte_more(
-    tmp_path: Path, end: bytes
-) -> None:
+@pytest.mark.parametrize("end", [SRT, SRT[:-1], SRT[:-4], "1\n0:00:01.0 --> 0:00:02.5\nあ".encode()[:-1]])
+async def test_the_end_of_subtitles_is_known_by_asking_for_one_byte_more(tmp_path: Path, end: bytes) -> None:
     async with hosting(lambda asked: part(end, asked)) as host:
         await fetch(downloads(), f"{host.url}/a.srt", tmp_path / "a.srt", kind=Kind.SUBTITLES)
 
@@ -277,9 +275,10 @@ async def test_subtitles_that_end_without_a_line_break_are_asked_for_one_byte_mo
     assert (tmp_path / "a.srt").read_bytes() == end
 
 
-async def test_subtitles_cut_in_the_text_are_found_by_that(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep", [len(SRT) - 3, 38, 39])
+async def test_subtitles_cut_after_any_line_are_found_by_that(tmp_path: Path, keep: int) -> None:
     def answer(asked: Asked) -> Reply:
-        return part(SRT, asked) if asked.first else Reply(headers={"etag": '"one"'}, body=SRT[:-3])
+        return part(SRT, asked) if asked.first else Reply(headers={"etag": '"one"'}, body=SRT[:keep])
 
     async with hosting(answer) as host:
         await fetch(downloads(), f"{host.url}/a.srt", tmp_path / "a.srt", kind=Kind.SUBTITLES)
