@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ntpath
 import unicodedata
 from itertools import islice
 from pathlib import PurePosixPath, PureWindowsPath
@@ -78,12 +79,18 @@ EVIL = [
 ]
 
 
+def _is_device(name: str) -> bool:
+    if hasattr(ntpath, "isreserved"):
+        return ntpath.isreserved(name)
+    return PureWindowsPath(name).is_reserved()
+
+
 def _is_harmless(name: str) -> bool:
     windows, posix = PureWindowsPath(name), PurePosixPath(name)
     return (
         windows.name == name == posix.name
         and not windows.drive
-        and not windows.is_reserved()
+        and not _is_device(name)
         and name == unicodedata.normalize("NFC", name)
         and len(name.encode()) <= LONGEST
         and name.strip(" .") == name
