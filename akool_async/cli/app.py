@@ -18,7 +18,7 @@ logger = logging.getLogger("akool_async")
 
 COMMANDS: Final = {
     "Translate a catalog": ("plan", "run"),
-    "Go on": ("status", "resolve"),
+    "Go on": ("status", "resume", "harvest", "resolve", "retry"),
     "Ask the vendor": ("languages", "voices", "credit", "doctor"),
     "Try it without an account": ("demo", "sandbox"),
 }

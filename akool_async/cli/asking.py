@@ -8,12 +8,7 @@ from __future__ import annotations
 import sys
 
 from akool_async._core.errors import InvalidRequest
-from akool_async.cli.talk import plain, talk
-
-
-def can_ask() -> bool:
-    """Whether somebody is there to answer."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+from akool_async.cli.talk import can_ask, confirmed, plain, talk
 
 
 def ask(question: str) -> str:
@@ -32,4 +27,4 @@ def agreed(question: str, *, yes: bool) -> bool:
         return True
     if not can_ask():
         raise InvalidRequest(question, advice="Say --yes to agree where there is no terminal.")
-    return ask(f"{question} [y/N]").lower() in ("y", "yes")
+    return confirmed(question)

@@ -15,12 +15,12 @@ from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
 from akool_async._journal import Entry, open_journal
 from akool_async.cli import exits
-from akool_async.cli.asking import agreed, ask, can_ask
+from akool_async.cli.asking import agreed, ask
 from akool_async.cli.connection import USUAL, Connection
 from akool_async.cli.doubts import commands_of, described, explained, facts_of, fits, name_of
 from akool_async.cli.home import IN_RESULTS, Home
 from akool_async.cli.listing import wrap, write_json, write_text
-from akool_async.cli.talk import complain, say, talk
+from akool_async.cli.talk import can_ask, complain, say, talk
 
 _MAYBE_SENT = frozenset({State.IN_DOUBT, State.SUBMITTING})
 
