@@ -12,11 +12,23 @@ import attrs
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from akool_async import Entry, State, TranslationRequest, open_journal
+from akool_async import (
+    AkoolClient,
+    Entry,
+    FixedSchedule,
+    Journal,
+    Request,
+    State,
+    TranslationRequest,
+    open_journal,
+)
 from akool_async._journal import Change
 from akool_async.cli import app
+from akool_async.cli.connection import Connection
 from akool_async.sandbox import Sandbox, SandboxServer
-from tests.journal.conftest import WAY_TO, bring_to, step
+from tests.batch.test_without_catalog import leave_at_work
+from tests.client.conftest import QUICK
+from tests.journal.conftest import WAY_TO, step
 
 KEY = "canary-7d1e0c55b2"
 
@@ -76,6 +88,17 @@ def akool(capfd: pytest.CaptureFixture[str]) -> Command:
 
 
 @pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in this process ask often and repeat soon."""
+    usual = Connection.client
+
+    def client(connection: Connection) -> AkoolClient:
+        return usual(connection, retry=QUICK, schedule=FixedSchedule(interval=0.05))
+
+    monkeypatch.setattr(Connection, "client", client)
+
+
+@pytest.fixture
 def free_port() -> int:
     """A port at which nobody listens."""
     with socket.socket() as unused:
@@ -86,6 +109,17 @@ def free_port() -> int:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
+
+
+async def walk(journal: Journal, request: TranslationRequest, state: State) -> None:
+    """Enter a request with a key and one language, and bring it to a state."""
+    key, (target,) = request.key or "", request.targets
+    await journal.record(Change(key=key, target=target, state=State.PLANNED, request=request))
+    for after in WAY_TO[state]:
+        if after is State.SUBMITTING:
+            await journal.intend(request)
+        else:
+            await journal.record(step(after, key, target))
 
 
 @attrs.frozen
@@ -105,12 +139,37 @@ class Book:
         async def write() -> None:
             async with open_journal(self.path) as journal:
                 for key, state in entries:
-                    await bring_to(journal, state, key, target)
+                    url = f"https://example.com/{key}.mp4"
+                    await walk(journal, TranslationRequest(url=url, targets=target, key=key), state)
                     if told:
                         change = Change(key=key, target=target, state=state, **told)  # type: ignore[arg-type]
                         await journal.record(change)
 
         anyio.run(write)
+
+    def enter_again(self, key: str, **told: object) -> None:
+        """Change an entry in the state that it is in."""
+
+        async def write() -> None:
+            async with open_journal(self.path) as journal:
+                entry = journal.get(key, "ja")
+                assert entry is not None
+                change = Change(key=key, target="ja", state=entry.state, **told)  # type: ignore[arg-type]
+                await journal.record(change)
+
+        anyio.run(write)
+
+    def submit(self, *requests: Request) -> None:
+        """Have a run submit them and die."""
+        self.out.mkdir(exist_ok=True)
+
+        async def work() -> None:
+            async with AkoolClient(retry=QUICK) as client, open_journal(self.path) as journal:
+                before = journal.counts()[State.SUBMITTED]
+                jobs = before + sum(len(request.targets) for request in requests)
+                await leave_at_work(client, journal, list(requests), jobs=jobs)
+
+        anyio.run(work)
 
     def enter_signed(self, key: str, state: State = State.PLANNED) -> None:
         """Enter a request whose URL is signed, so that the journal does not have all of it."""
@@ -120,12 +179,7 @@ class Book:
 
         async def write() -> None:
             async with open_journal(self.path) as journal:
-                await journal.record(Change(key=key, target="ja", state=State.PLANNED, request=request))
-                for after in WAY_TO[state]:
-                    if after is State.SUBMITTING:
-                        await journal.intend(request)
-                    else:
-                        await journal.record(step(after, key))
+                await walk(journal, request, state)
 
         anyio.run(write)
 

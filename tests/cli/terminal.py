@@ -42,7 +42,7 @@ def on_terminal(*arguments: object, columns: int = 100, answers: Iterable[tuple[
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
     environment = os.environ | {"NO_COLOR": "1", "TERM": "xterm-256color"}
     environment.pop("COLUMNS", None)
-    command = [sys.executable, "-m", "akool_async", *map(str, arguments)]
+    command = [sys.executable, "-m", "tests.cli.quick", *map(str, arguments)]
     with subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
     ) as running:
