@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import quote
 
 import anyio
 import attrs
@@ -139,7 +140,7 @@ class Book:
         async def write() -> None:
             async with open_journal(self.path) as journal:
                 for key, state in entries:
-                    url = f"https://example.com/{key}.mp4"
+                    url = f"https://example.com/{quote(key)}.mp4"
                     await walk(journal, TranslationRequest(url=url, targets=target, key=key), state)
                     if told:
                         change = Change(key=key, target=target, state=state, **told)  # type: ignore[arg-type]
