@@ -27,7 +27,6 @@ from akool_async._batch.finishing import Finisher
 from akool_async._batch.flight import Flight, told_again
 from akool_async._batch.naming import Home, Naming
 from akool_async._batch.outbox import Outbox
-from akool_async._batch.seen import Seen
 from akool_async._batch.slots import Slots
 from akool_async._batch.source import Requests, Source, cut
 from akool_async._batch.statistics import Statistics
@@ -41,7 +40,8 @@ from akool_async._core.models import Job, Snapshot
 from akool_async._core.outcomes import Outcome
 from akool_async._core.requests import Request, only
 from akool_async._core.schedule import PollSchedule
-from akool_async._journal import Entry, Journal, open_journal
+from akool_async._core.seen import Seen
+from akool_async._journal import Entry, Journal, Passing
 from akool_async._waiting import Watch
 
 logger = logging.getLogger("akool_async")
@@ -76,7 +76,7 @@ class Batch:
         self._clock = client._clock
         self._source = Source(requests)
         self._own_journal = journal is None
-        self._journal = open_journal(":memory:") if journal is None else journal
+        self._journal = Passing(now=self._clock.now) if journal is None else journal
         self._on_in_doubt = on_in_doubt
         self._retry_failed = retry_failed
         self._schedule = schedule

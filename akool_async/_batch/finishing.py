@@ -68,17 +68,20 @@ class Finisher:
 
     async def _completed(self, flight: Flight, snapshot: Snapshot) -> None:
         now = self._clock.now()
-        await self._journal.record(flight.change(State.COMPLETED, snapshot=snapshot, ended_at=now))
         done = flight.completed(snapshot, None, now)
-        if self._home.folder is not None:
-            try:
-                done = attrs.evolve(done, saved=await self._save(flight, done))
-            except (DownloadFailed, JobGone) as error:
-                await self._not_saved(flight, snapshot, error)
-                return
-        files = () if done.saved is None else done.saved.files
-        await self._journal.record(flight.change(State.DELIVERED, files=files))
-        self._batch.end(done)
+        completed = flight.change(State.COMPLETED, snapshot=snapshot, ended_at=now)
+        if self._home.folder is None:  # nothing happens between the two states
+            await self._journal.record(completed, flight.change(State.DELIVERED))
+            self._batch.end(done)
+            return
+        await self._journal.record(completed)
+        try:
+            saved = await self._save(flight, done)
+        except (DownloadFailed, JobGone) as error:
+            await self._not_saved(flight, snapshot, error)
+            return
+        await self._journal.record(flight.change(State.DELIVERED, files=saved.files))
+        self._batch.end(attrs.evolve(done, saved=saved))
 
     async def _save(self, flight: Flight, done: Completed) -> Saved:
         """Download under the entry's name, or under another if that is taken by files of somebody else."""

@@ -105,7 +105,9 @@ class Submitter:
     async def _attempt(self, part: Request) -> _Try:
         attempt = _Try(part)
         try:
-            await self._clock.sleep(self._pace.turn(self._clock.monotonic()))
+            wait = self._pace.turn(self._clock.monotonic())
+            if wait > 0:
+                await self._clock.sleep(wait)
             await self._send(attempt)
         except JournalError as error:
             self._batch.give_place(len(part.targets))

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import attrs
 
-from akool_async._core.requests import Request, TranslationRequest
+from akool_async._core.requests import LipSyncRequest, Request, TranslationRequest
 
 _SIGNING_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-")
 _SIGNING_NAMES: Final = frozenset(
@@ -45,8 +45,16 @@ def plain_url(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path or "/", query, ""))
 
 
+_LEFT_OUT: Final = ("key", "webhook_url", "targets")
+_NAMES: Final = {
+    kind: tuple(field.name for field in attrs.fields(kind) if field.name not in _LEFT_OUT)
+    for kind in (TranslationRequest, LipSyncRequest)
+}
+"""The fields that say what is to be made."""
+
+
 def _options(request: Request, target: str, address: Callable[[str], str]) -> dict[str, Any]:
-    told = attrs.asdict(request, filter=attrs.filters.exclude("key", "webhook_url", "targets"))
+    told: dict[str, Any] = {name: getattr(request, name) for name in _NAMES[type(request)]}
     for name in ("url", "video_url", "audio_url", "caption_url"):
         if told.get(name):
             told[name] = address(told[name])

@@ -3,5 +3,6 @@
 from akool_async._journal.change import Change
 from akool_async._journal.entry import Entry
 from akool_async._journal.journal import Journal, open_journal
+from akool_async._journal.passing import Passing
 
-__all__ = ["Change", "Entry", "Journal", "open_journal"]
+__all__ = ["Change", "Entry", "Journal", "Passing", "open_journal"]

@@ -74,9 +74,7 @@ class Intend:
         for wanted in self._wanted:
             name = (wanted.key, wanted.target)
             if name in seen:
-                raise JournalRefused(
-                    f"Entry {named(*name)} is intended twice at once; each POST would be paid."
-                )
+                raise intended_twice(name)
             seen.add(name)
 
     def __call__(self, table: Table) -> None:
@@ -89,7 +87,7 @@ class Intend:
                 table.enter({**told, **wanted.values, **held})
                 self.images.append((wanted, None, 1))
                 continue
-            objection = _objection_to_intent(row, wanted)
+            objection = objection_to_intent(row, wanted.mark)
             if objection:
                 raise JournalRefused(f"Entry {named(wanted.key, wanted.target)} {objection}.")
             self.images.append((wanted, table.image(row), row.paid + 1))
@@ -123,10 +121,21 @@ def _wanted(requests: tuple[Request, ...], token: str, now: datetime) -> list[_W
     return found
 
 
-def _objection_to_intent(row: Row, wanted: _Wanted) -> str:
+def intended_twice(name: tuple[str, str]) -> JournalRefused:
+    """Give the error of one entry that stands in an intent twice."""
+    return JournalRefused(f"Entry {named(*name)} is intended twice at once; each POST would be paid.")
+
+
+def objection_to_intent(row: Row, mark: str) -> str:
+    """Say why no POST may be sent for an entry, or "".
+
+    Args:
+        row: the entry.
+        mark: the fingerprint of what is about to be sent.
+    """
     if State.SUBMITTING not in NEXT[row.state]:
         return f"is {row.state}, so no POST may be sent for it"
-    if row.state is State.IN_DOUBT and row.fingerprint != wanted.mark:
+    if row.state is State.IN_DOUBT and row.fingerprint != mark:
         return "is in doubt over other work; resolve that first, or use another key"
     return ""
 

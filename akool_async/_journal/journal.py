@@ -42,10 +42,10 @@ from akool_async._journal.writer import Grouped, Inline, Writer
 
 IN_MEMORY: Final = ":memory:"
 
-_AT_RISK: Final = frozenset({State.SUBMITTED, State.COMPLETED})
-_SENT: Final = _AT_RISK | {State.DELIVERED}
+AT_RISK: Final = frozenset({State.SUBMITTED, State.COMPLETED})
+_SENT: Final = AT_RISK | {State.DELIVERED}
 """What is gone on with by the job's id, whatever became of the request's URL."""
-AT_WORK: Final = _AT_RISK | {State.PLANNED}
+AT_WORK: Final = AT_RISK | {State.PLANNED}
 
 
 def _utc_now() -> datetime:
@@ -343,7 +343,7 @@ class Journal:
 
         def read(place: tuple[str, int]) -> Entry | None:
             entry = self._opened.reader.by_id(place[1])
-            return entry if entry is not None and entry.state in _AT_RISK else None
+            return entry if entry is not None and entry.state in AT_RISK else None
 
         return Walk(("", 0), lambda after: self._opened.reader.expiring(until, after), read)
 

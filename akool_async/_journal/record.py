@@ -59,32 +59,13 @@ class _Write:
     def __call__(self, table: Table) -> None:
         change = self.change
         row = table.find(change.key, change.target)
-        objection = self._objection(row)
+        objection = objection_to(change, row, self.mark)
         if objection:
             raise JournalRefused(f"Entry {named(change.key, change.target)} {objection}.")
         if row is None:
             table.enter({"key": change.key, "target": change.target, **self.request, **self.values})
         else:
             table.set(row, self._setting(row))
-
-    def _objection(self, row: Row | None) -> str:
-        """Say why it can't be done, or ""."""
-        after, given = self.change.state, self.change.job_id
-        if row is None:
-            return _objection_to_new(self.change)
-        if not may_follow(row.state, after):
-            return f"is {row.state}, and {after} may not follow"
-        if after is State.SUBMITTING and row.state is not after:
-            return f"is {row.state}; an intent has to be committed with intend()"
-        if row.job_id and given and given != row.job_id:
-            return f"holds job {clean(row.job_id)} already and can't be given job {clean(given)}"
-        if after is State.SUBMITTED and not (row.job_id or given):
-            return "can't be submitted without the vendor's job id"
-        if after is State.PLANNED and (row.job_id or given):
-            return f"holds job {clean(row.job_id or given)}: a job was made, so it can't be planned anew"
-        if self.mark not in (None, row.fingerprint) and row.state is not State.PLANNED:
-            return f"is {row.state} and names other work than the request that is given"
-        return ""
 
     def _setting(self, row: Row) -> Values:
         """Give what is written over a row."""
@@ -95,6 +76,32 @@ class _Write:
         if self.change.state is State.PLANNED:
             reset |= _taken_back(row)
         return {**reset, **self.values}
+
+
+def objection_to(change: Change, row: Row | None, mark: str | None) -> str:
+    """Say why a change can't be done, or "".
+
+    Args:
+        change: what is wanted.
+        row: the entry, None where there is none.
+        mark: the fingerprint of the request that the change gives; None where it gives none.
+    """
+    after, given = change.state, change.job_id
+    if row is None:
+        return _objection_to_new(change)
+    if not may_follow(row.state, after):
+        return f"is {row.state}, and {after} may not follow"
+    if after is State.SUBMITTING and row.state is not after:
+        return f"is {row.state}; an intent has to be committed with intend()"
+    if row.job_id and given and given != row.job_id:
+        return f"holds job {clean(row.job_id)} already and can't be given job {clean(given)}"
+    if after is State.SUBMITTED and not (row.job_id or given):
+        return "can't be submitted without the vendor's job id"
+    if after is State.PLANNED and (row.job_id or given):
+        return f"holds job {clean(row.job_id or given)}: a job was made, so it can't be planned anew"
+    if mark not in (None, row.fingerprint) and row.state is not State.PLANNED:
+        return f"is {row.state} and names other work than the request that is given"
+    return ""
 
 
 def _objection_to_new(change: Change) -> str:

@@ -1,0 +1,184 @@
+"""P5: a catalog of 100,000 through a batch: memory, read-ahead, and CPU per item of the runner alone.
+
+The client is a stub in this process that makes and ends each job at once, so what is measured is the
+batch: pulling, admitting, its bookkeeping of what was paid, following, handing out. What making requests
+and answers costs is measured without a batch and taken off.
+
+Run alone: `python benchmarks/catalog.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+import frame
+from frame import goal
+
+from akool_async import (
+    AkoolClient,
+    Job,
+    Snapshot,
+    Status,
+    Submission,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+)
+from akool_async._core.observation import Observation
+from akool_async._core.requests import Request
+from akool_async._waiting import Watch
+
+SLOTS = 50
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Instant(AkoolClient):
+    """A client whose jobs are made and done at once, without a vendor."""
+
+    made = 0
+
+    async def _ready(self) -> None:
+        await asyncio.sleep(0)
+
+    async def _submit_now(self, request: Request) -> Submission:
+        await asyncio.sleep(0)
+        return Submission(accepted=tuple(map(self.job, request.targets)))
+
+    def job(self, target: str) -> Job:
+        self.made += 1
+        return Job(id=f"{self.made:024x}", target=target, created_at=MADE, credits_locked=4.0)
+
+    def done(self, job_id: str) -> Watch:
+        url = f"https://cdn.example.com/{job_id}.mp4"
+        seen = Snapshot(job_id=job_id, status=Status.COMPLETED, url=url, created_at=MADE, credits_used=4.0)
+        observation = Observation.begin(job_id, 0.0).answered(seen, 1.0)
+        return Watch(observation, self._schedule, None, ())  # type: ignore[arg-type] - nobody waits
+
+    def _follow(self, job_id: str, listener: Callable[[Watch], None], **_: object) -> Callable[[], None]:
+        asyncio.get_running_loop().call_soon(lambda: listener(self.done(job_id)))
+        return lambda: None
+
+
+def client() -> Instant:
+    return Instant(api_key="k" * 20, host="http://127.0.0.1:1")
+
+
+def request(number: int) -> TranslationRequest:
+    return TranslationRequest(url=f"https://example.com/{number}.mp4", targets="ja", key=f"video-{number}")
+
+
+@attrs.define
+class Source:
+    """Makes requests when they are pulled and knows how far it was read ahead of what was taken."""
+
+    items: int
+    pulled: int = 0
+    taken: int = 0
+    most_ahead: int = 0
+
+    def __iter__(self) -> Iterator[TranslationRequest]:
+        for number in range(self.items):
+            self.pulled += 1
+            self.most_ahead = max(self.most_ahead, self.pulled - self.taken)
+            yield request(number)
+
+
+async def alone(items: int) -> float:
+    """CPU microseconds an item for what is not the batch's: requests, jobs, answers."""
+    stub, begin = client(), frame.cpu()
+    for one in Source(items):
+        await stub._ready()
+        job = (await stub._submit_now(one)).accepted[0]
+        stub.done(job.id)
+    return (frame.cpu() - begin) / items * 1e6
+
+
+async def through(items: int, *, on_disk: bool, marks: dict[int, int] | None = None, slow: int = 0) -> Source:
+    """Run a catalog through a batch; note the memory when as many outcomes as `marks` has keys are out."""
+    source = Source(items)
+    async with contextlib.AsyncExitStack() as stack:
+        journal = None
+        if on_disk:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            journal = await stack.enter_async_context(open_journal(folder / "jobs.sqlite3"))
+        batch = await stack.enter_async_context(
+            open_batch(client(), source, max_in_flight=SLOTS, journal=journal)
+        )
+        async for _ in batch:
+            source.taken += 1
+            for _ in range(slow):
+                await asyncio.sleep(0)
+            if marks is not None and source.taken in marks:
+                gc.collect()
+                marks[source.taken] = tracemalloc.get_traced_memory()[0] or frame.memory()
+    return source
+
+
+async def cost(items: int, *, on_disk: bool) -> float:
+    begin = frame.cpu()
+    await through(items, on_disk=on_disk)
+    return (frame.cpu() - begin) / items * 1e6
+
+
+def growth(items: int, *, on_disk: bool, traced: bool) -> float:
+    """MiB by which memory grows from a tenth of the catalog to all of it."""
+    marks = {items // 10: 0, items: 0}
+    if traced:
+        tracemalloc.start()
+    asyncio.run(through(items, on_disk=on_disk, marks=marks))
+    tracemalloc.stop()
+    return (marks[items] - marks[items // 10]) / 2**20
+
+
+async def costs(items: int, rounds: int) -> dict[str, frame.Figures]:
+    arms = {
+        "no batch": lambda: alone(items),
+        "batch without a journal": lambda: cost(items, on_disk=False),
+        "batch with a journal on disk": lambda: cost(items, on_disk=True),
+    }
+    return await frame.in_turns(arms, rounds)
+
+
+def main() -> None:
+    told = frame.arguments(__doc__)
+    frame.pin()
+    items, rounds = (1000, 3) if told.quick else (4000, 7)
+    found = asyncio.run(costs(items, rounds))
+    print(f"CPU microseconds an item, {items:,} items, {SLOTS} in flight, no I/O but the journal's:")
+    frame.table(("arm", "CPU µs an item"), [(name, figures.told()) for name, figures in found.items()])
+
+    whole = 10_000 if told.quick else 100_000
+    ahead = asyncio.run(through(min(whole, 10_000), on_disk=False, slow=3)).most_ahead
+    print(f"\nA catalog of {whole:,}: how far memory grows from a tenth of it to all of it:")
+    grown = {on_disk: growth(whole, on_disk=on_disk, traced=True) for on_disk in (False, True)}
+    resident = {on_disk: growth(whole, on_disk=on_disk, traced=False) for on_disk in (False, True)}
+    rows = [
+        ("on disk" if on_disk else "none", f"{grown[on_disk]:.2f}", f"{resident[on_disk]:.2f}")
+        for on_disk in (False, True)
+    ]
+    frame.table(("journal", "MiB of Python's objects", "MiB of the process"), rows)
+
+    base = found["no batch"]
+    runner = frame.Figures(
+        tuple(b - a for a, b in zip(base.values, found["batch without a journal"].values, strict=True))
+    )
+    share = 90_000 / (whole * 0.9)
+    goals = [
+        goal("MiB more at 100,000 items than at 10,000, without a journal", grown[False] * share, 1),
+        goal("MiB more at 100,000 items than at 10,000, journal on disk", grown[True] * share, 1),
+        goal(f"items read ahead of those taken, {SLOTS} slots", float(ahead), 2 * SLOTS + 10),
+        goal("CPU microseconds of the runner an item, without I/O", runner, 120),
+    ]
+    frame.tell(goals, told.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""A batch holds what is at work and nothing of what has ended, however long the catalog is."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from akool_async import Completed, open_batch
+from akool_async._core.seen import Seen, _holds
+from akool_async.sandbox import Fault
+from tests.client.conftest import Open, video
+
+
+@pytest.mark.anyio
+async def test_a_batch_without_a_journal_holds_only_what_is_at_work(fast_house: Open) -> None:
+    slots, held, ended = 4, [0], 0
+    async with fast_house(max_jobs=20, failure_rate=0.2, seed=2) as home:
+        home.sandbox.faults.add(Fault(on="create", do="code", code=1202, nth=3))
+        client = await home.client()
+        requests = (video(number, key=f"video-{number}") for number in range(30))
+        async with open_batch(client, requests, max_in_flight=slots) as batch:
+            async for outcome in batch:
+                ended += isinstance(outcome, Completed)
+                held.append(len(batch._journal))
+            left = [batch._journal, batch._flying, batch._board._lines, client._opened.waiting]
+
+    assert ended > 15
+    assert max(held) <= 2 * slots
+    assert [len(each) for each in left] == [0, 0, 0, 0]
+
+
+def test_every_name_is_seen_once() -> None:
+    seen = Seen()
+    names = [(f"video-{number}", target) for number in range(20_000) for target in ("ja", "fr")]
+    random.shuffle(names)
+
+    assert all(seen.add(*name) for name in names)
+    assert not any(seen.add(*name) for name in names)
+    assert len(seen) == len(names)
+
+
+def test_names_are_told_apart_where_key_and_target_meet() -> None:
+    seen = Seen()
+
+    assert seen.add("video-1", "1ja")
+    assert seen.add("video-11", "ja")
+
+
+def test_a_mark_is_found_only_where_marks_begin() -> None:
+    first, second = b"aabba", b"abbaa"
+
+    assert _holds(first + second, first)
+    assert _holds(first + second, second)
+    assert not _holds(first + second, b"bbaab")
+    assert _holds(b"xaaaa" + b"aaaaa", b"aaaaa")
+    assert not _holds(b"", first)
+
+
+def test_memory_of_what_was_seen_is_a_few_bytes_a_name() -> None:
+    seen = Seen()
+    for number in range(5000):
+        seen.add(f"video-{number}", "ja")
+
+    assert sum(map(len, seen._groups)) == 5 * 5000
