@@ -113,7 +113,7 @@ class Survey:
     """
 
     catalog: Catalog
-    lines: tuple[Line, ...]
+    lines: tuple[Line, ...] = attrs.field(repr=False)
     estimate: Estimate
     locked: float = 0.0
     used: float = 0.0

@@ -19,7 +19,7 @@ def _quick(connection: Connection, **options: object) -> AkoolClient:
 
 
 if __name__ == "__main__":
-    if sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches this process
     Connection.client = _quick
     main()

@@ -10,7 +10,6 @@ import attrs
 
 from akool_async._core.errors import InvalidRequest
 from akool_async._core.fingerprint import fingerprint, key_of
-from akool_async._core.names import NameTemplate
 from akool_async._core.requests import Request, TranslationRequest, only, video_of
 from akool_async.cli.catalog import columns
 from akool_async.cli.catalog.columns import Column
@@ -20,6 +19,9 @@ from akool_async.cli.catalog.place import CatalogWrong, Mistake, Place
 from akool_async.cli.catalog.table import Cell, Row, Table
 
 OnDuplicate = Literal["refuse", "skip"]
+
+_OWN: Final = frozenset({"name"})
+"""Columns that are no options of a request."""
 
 _SAMPLE: Final = {"url": "https://example.com/video.mp4", "targets": "en"}
 
@@ -84,7 +86,7 @@ class Catalog:
     path: Path
     title: str = ""
     rows: int
-    items: tuple[Item, ...]
+    items: tuple[Item, ...] = attrs.field(repr=False)
     duplicates: tuple[Duplicate, ...] = ()
 
 
@@ -163,17 +165,28 @@ class _Reading:
         for option, text in (("url", _NO_URL), ("targets", _NO_LANGUAGE)):
             if option not in values and option not in places:
                 self._mistakes.append(Mistake(_place_for(option, row), text))
-        if len(self._mistakes) > before:
-            return
-        name = values.pop("name", None)
+        names = values.pop("name", None)
+        whole: Mistake | None = None
         try:
-            values["voices_map"] = _voices(values, own)
-            for request in _split(TranslationRequest(**values), self._glossary):
-                names = name or ("{stem}.{language}" if request.key is None else "{key}.{language}")
-                yield Item(request=request, names=names, place=row.place, places=places)
+            if len(self._mistakes) == before:
+                values["voices_map"] = _voices(values, own)
+                request = TranslationRequest(**values)
+                names = names or ("{stem}.{language}" if request.key is None else "{key}.{language}")
+                for part in _split(request, self._glossary):
+                    yield Item(request=part, names=names, place=row.place, places=places)
+                return
         except InvalidRequest as error:
-            place = places.get("voices_map", row.place)
-            self._mistakes.append(Mistake(place, error.what))
+            whole = Mistake(places.get("voices_map", row.place), error.what)
+        self._judge_each(own, places)
+        if whole is not None and len(self._mistakes) == before:
+            self._mistakes.append(whole)  # its options are good one by one, not together
+
+    def _judge_each(self, own: Mapping[str, Any], places: Mapping[str, Place]) -> None:
+        for option, value in own.items():
+            try:
+                judge(option, value)
+            except columns.CellWrong as wrong:
+                self._mistakes.append(Mistake(places[option], str(wrong)))
 
     def _values(self, cells: Mapping[str, Cell]) -> tuple[dict[str, Any], dict[str, Place]]:
         """Give the options that cells hold, and where each stands."""
@@ -212,7 +225,7 @@ class _Reading:
 
     def _take(self, column: Column, cell: Cell, values: dict[str, Any]) -> None:
         try:
-            values[column.option] = read_option(column.option, cell.value)
+            values[column.option] = column.read(cell.value)
         except columns.CellWrong as error:
             self._mistakes.append(Mistake(cell.place, str(error)))
 
@@ -231,7 +244,7 @@ def _place_for(option: str, row: Row) -> Place:
 
 
 def read_option(option: str, given: Any) -> Any:
-    """Read what a cell holds for one option, and let the request itself judge it.
+    """Read what was given for one option.
 
     Raises:
         CellWrong: it can't be read, or the request would not take it.
@@ -239,16 +252,25 @@ def read_option(option: str, given: Any) -> Any:
     column = columns.column_of(option)
     assert column is not None  # noqa: S101 - the table of columns has all options
     value = column.read(given)
+    judge(option, value)
+    return value
+
+
+def judge(option: str, value: Any) -> None:
+    """Let the request itself judge one option.
+
+    Raises:
+        CellWrong: it would not take it.
+    """
     sample: dict[str, Any] = dict(_SAMPLE)
     if option == "voices_map":
         sample["targets"] = tuple(value) or "en"
+    if option in _OWN:
+        return
     try:
-        if option == "name":
-            return NameTemplate(value if "{" in value else f"{value}.{{language}}").text
         TranslationRequest(**sample | {option: value})
     except InvalidRequest as error:
-        raise columns.CellWrong(error.what.removeprefix(f"{option} ").removeprefix("names ")) from None
-    return value
+        raise columns.CellWrong(error.what.removeprefix(f"{option} ")) from None
 
 
 def _voices(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, str]:
@@ -261,6 +283,9 @@ def _voices(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, str]
 
 def _split(request: TranslationRequest, glossary: Glossary) -> Iterator[TranslationRequest]:
     """Cut a request where the glossary says different things for its languages, and put that in."""
+    if glossary.empty:
+        yield request
+        return
     groups: list[tuple[Words, list[str]]] = []
     for target in request.targets:
         words = glossary.words(target)

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import attrs
 
+from akool_async._core.errors import InvalidRequest
+from akool_async._core.names import NameTemplate
 from akool_async._core.text import shown
 
 IGNORED: Final = "#"
@@ -72,6 +74,15 @@ def words(value: Any) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+def file_name(value: Any) -> str:
+    """Read a file's name, or a template of it; without a field the language is added."""
+    said = text(value)
+    try:
+        return NameTemplate(said if "{" in said or "}" in said else f"{said}.{{language}}").text
+    except InvalidRequest as error:
+        raise CellWrong(error.what.removeprefix("names ")) from None
+
+
 def voices(value: Any) -> dict[str, str]:
     """Read voices such as "ja=6889b755; fr=6889b799"."""
     return pairs(value, like="ja=VOICE_ID; fr=VOICE_ID")
@@ -113,7 +124,7 @@ COLUMNS: Final = (
     Column("url", text, ("video", "video_url", "link")),
     Column("targets", codes, ("languages", "language", "target", "to")),
     Column("key", text, ("id",)),
-    Column("name", text, ("file", "file_name")),
+    Column("name", file_name, ("file", "file_name")),
     Column("source_language", text, ("source", "from")),
     Column("lipsync", flag, ("lip_sync",)),
     Column("caption_type", caption, ("caption", "captions")),

@@ -64,6 +64,11 @@ class Glossary:
         self.mistakes: list[Mistake] = []
         self._said: dict[str, list[_Said]] = {}
 
+    @property
+    def empty(self) -> bool:
+        """Whether it says nothing."""
+        return not self._said
+
     def read(self, named: str) -> None:
         """Take in a file, named as "FILE" or, for one language, as "ja=FILE".
 

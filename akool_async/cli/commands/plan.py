@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -66,11 +67,10 @@ def plan(
     if as_json:
         write_json(as_data(seen) | {"jobs": list(rows(seen))})
         return exits.OK
-    told = list(rows(seen))
-    shown = told[:_MOST] if sys.stdout.isatty() else told
-    show(shown, COLUMNS, as_json=False)
-    if len(told) > len(shown):
-        say(f"and {len(told) - len(shown)} more; a pipe and --json get them all.")
+    shown = _MOST if sys.stdout.isatty() else len(seen.lines)
+    show(islice(rows(seen), shown), COLUMNS, as_json=False)
+    if len(seen.lines) > shown:
+        say(f"and {len(seen.lines) - shown:,} more; a pipe and --json get them all.")
     say("")
     for line in in_words(seen):
         say(line)

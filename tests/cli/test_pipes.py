@@ -1,0 +1,146 @@
+"""Commands without a terminal: in pipes that somebody closes, under nohup, in a cron job."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.vendor import Vendor, served
+
+KEY = "canary-4f9c1b7e2a"
+ROOT = str(Path(__file__).resolve().parents[2])
+COMMAND = [sys.executable, "-m", "tests.cli.quick"]
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def vendor() -> Iterator[Vendor]:
+    with served(KEY) as vendor:
+        yield vendor
+
+
+@pytest.fixture
+def start(vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Give a function that starts a command in a folder with a catalog of 6 translations."""
+    rows = [f'https://example.com/{number}.mp4,"ja,fr",video-{number}' for number in range(3)]
+    (tmp_path / "videos.csv").write_text("\n".join(["url,languages,key", *rows]), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    path = os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"AKOOL_API_KEY": KEY, "AKOOL_API_HOST": vendor.base_url, "PYTHONPATH": path}
+
+    @contextmanager
+    def started(
+        *arguments: str, before: tuple[str, ...] = (), **streams: Any
+    ) -> Iterator[subprocess.Popen[str]]:
+        told = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+        with subprocess.Popen([*before, *COMMAND, *arguments], env=environment, text=True, **told) as command:
+            try:
+                yield command
+            finally:
+                command.kill()
+
+    return started
+
+
+def until_paid(vendor: Vendor, jobs: int) -> None:
+    """Wait until so many jobs were made."""
+    end = time.monotonic() + 30
+    while len(vendor.ledger()["jobs"]) < jobs:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def finish(vendor: Vendor, command: subprocess.Popen[str]) -> int:
+    """Let time pass for the vendor until the command has ended; give its exit code."""
+    end = time.monotonic() + 40
+    while command.poll() is None:
+        assert time.monotonic() < end, "it does not end"
+        vendor.advance(10_000)
+        time.sleep(0.02)
+    return command.returncode
+
+
+def test_a_plan_whose_reader_goes_away_ends_quietly(start: Start) -> None:
+    rows = [f"https://example.com/{number}.mp4,ja,video-{number}" for number in range(5000)]
+    Path("long.csv").write_text("\n".join(["url,languages,key", *rows]), encoding="utf-8")
+    with start("plan", "long.csv", "--offline") as plan:
+        assert plan.stdout.readline().startswith("video-0\tja\tnew")
+        plan.stdout.close()
+        said = plan.stderr.read()
+        assert plan.wait(30) == 0
+    assert "Traceback" not in said
+    assert "Broken" not in said
+
+
+def test_a_run_whose_reader_goes_away_brings_home_what_is_paid(vendor: Vendor, start: Start) -> None:
+    with start("run", "videos.csv", "--yes", "--json") as run:
+        assert json.loads(run.stdout.readline())["event"] == "planned"
+        run.stdout.close()
+        assert finish(vendor, run) == 0
+        said = run.stderr.read()
+    assert "Traceback" not in said
+    assert "Nobody reads the events any more." in said
+    assert len(list(Path("results").glob("*.mp4"))) == 6
+
+
+def test_a_run_whose_listener_goes_away_brings_home_what_is_paid(vendor: Vendor, start: Start) -> None:
+    with start("run", "videos.csv", "--yes", stdout=subprocess.DEVNULL) as run:
+        run.stderr.readline()
+        run.stderr.close()
+        assert finish(vendor, run) == 0
+    assert len(list(Path("results").glob("*.mp4"))) == 6
+
+
+def test_without_a_terminal_there_are_plain_lines(vendor: Vendor, start: Start) -> None:
+    with start("run", "videos.csv", "--yes") as run:
+        until_paid(vendor, 6)
+        assert finish(vendor, run) == 0
+        out, said = run.stdout.read(), run.stderr.read()
+    lines = said.splitlines()
+    assert out == ""
+    assert "\x1b" not in said
+    assert "\r" not in said
+    assert sum(line.startswith("home      video-") and line.endswith(".mp4") for line in lines) == 6
+    assert lines[-1].startswith("All 6 translations are home in results; 24 credits used in this run (")
+
+
+def test_under_nohup_a_run_outlives_its_terminal(vendor: Vendor, start: Start) -> None:
+    with start("run", "videos.csv", "--yes", before=("nohup",), stdout=subprocess.DEVNULL) as run:
+        until_paid(vendor, 6)
+        run.send_signal(signal.SIGHUP)
+        assert finish(vendor, run) == 0
+
+
+def test_being_told_to_end_brings_home_what_is_at_work(vendor: Vendor, start: Start) -> None:
+    with start("run", "videos.csv", "--yes", "--in-flight", "2") as run:
+        until_paid(vendor, 2)
+        run.send_signal(signal.SIGTERM)
+        for line in run.stderr:
+            if line.startswith("Stopping"):
+                break
+        assert finish(vendor, run) == 130
+        said = run.stderr.read()
+    assert "2 of 6 translations are home" in said
+    assert "To go on: run the same again. What is paid is not paid again." in said
+    assert len(vendor.ledger()["jobs"]) == 2
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_may_be_closed(closed: str, vendor: Vendor, start: Start) -> None:
+    shell = ("sh", "-c", f'exec "$@" {closed}', "sh")
+    with start("run", "videos.csv", "--yes", "--json", before=shell) as run:
+        until_paid(vendor, 6)
+        assert finish(vendor, run) == 0
+        assert "Traceback" not in run.stderr.read()
+    assert len(list(Path("results").glob("*.mp4"))) == 6
