@@ -465,6 +465,10 @@ class AkoolClient:
         watch = waiting.add(job_id, schedule or self._schedule, listener, age=age)
         return lambda: waiting.leave(watch, listener)
 
+    def _replan(self) -> None:
+        """Plan polls anew, because a schedule has changed its mind."""
+        self._opened.waiting.replan()
+
     def hint(self, job_id: str) -> bool:
         """Ask about a job soon, because something may have happened to it.
 

@@ -5,6 +5,7 @@ A hint is not believed here or anywhere: it only makes the scheduler ask sooner.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 
@@ -28,6 +29,10 @@ class Notifier(Generic[W]):
     def __len__(self) -> int:
         """Jobs that are waited for."""
         return len(self._waiters)
+
+    def __iter__(self) -> Iterator[W]:
+        """Give all who wait."""
+        return iter(tuple(self._waiters.values()))
 
     def listen(self, job_id: str, waiter: W) -> None:
         """Send hints about the job to `waiter`."""

@@ -178,6 +178,14 @@ class Waiting:
             watch.hinted_poll = True
             self._plan(watch, soon)
 
+    def replan(self) -> None:
+        """Ask each schedule once more; no poll comes later than it was planned."""
+        now = self._clock.monotonic()
+        for watch in self._notifier:
+            due = now + watch.observation.next_poll(watch.schedule, now, self._clock.random())
+            if due < watch.due and not watch.polling:
+                self._plan(watch, due)
+
     def _plan(self, watch: Watch, due: float) -> None:
         """Put a job into the heap; an entry that was there for a later moment becomes void."""
         watch.due = due

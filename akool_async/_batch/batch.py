@@ -26,6 +26,7 @@ from akool_async._batch.early import Early
 from akool_async._batch.finishing import Finisher
 from akool_async._batch.flight import Flight, told_again
 from akool_async._batch.naming import Home, Naming
+from akool_async._batch.nets import Nets
 from akool_async._batch.outbox import Outbox
 from akool_async._batch.slots import Slots
 from akool_async._batch.source import Requests, Source, cut
@@ -79,7 +80,6 @@ class Batch:
         self._journal = Passing(now=self._clock.now) if journal is None else journal
         self._on_in_doubt = on_in_doubt
         self._retry_failed = retry_failed
-        self._schedule = schedule
         self._in_flight = Slots(max_in_flight)
         self._backlog = Slots(backlog)
         self._posts = Slots(posts)
@@ -89,7 +89,8 @@ class Batch:
         self._bring_home = home.folder is not None
         self._board = Board()
         self._budget = Budget(max_credits, lambda: sum(self._journal.credits()))
-        self._callbacks = Callbacks(client, self._journal, webhook, self)
+        self._nets = Nets(client, schedule, hears=webhook.source is not None)
+        self._callbacks = Callbacks(client, self._journal, webhook, self._nets, self)
         naming = Naming(home, self._journal)
         self._submitter = Submitter(client, self._journal, self._budget, self._callbacks, naming, self)
         self._finisher = Finisher(client, self._journal, home, naming, self)
@@ -377,7 +378,7 @@ class Batch:
             created_at=entry.created_at,
             credits_locked=entry.credits_locked,
         )
-        known = Flight(request=flight.request, target=flight.target, job=job, submitted_at=entry.submitted_at)
+        known = attrs.evolve(flight, job=job, submitted_at=entry.submitted_at, token=entry.token)
         since = entry.created_at or entry.submitted_at
         if since is None:
             return known, None
@@ -394,10 +395,12 @@ class Batch:
         def changed(watch: Watch) -> None:
             self._board.polled(flight.key, flight.target, watch.observation)
             if watch.ended:
+                self._nets.ended(job_id)
                 self._in_flight.give(1)
                 self._arrivals.put(flight, watch)
 
-        self._flying[job_id] = self._client._follow(job_id, changed, schedule=self._schedule, age=age)
+        schedule = self._nets.schedule(flight)
+        self._flying[job_id] = self._client._follow(job_id, changed, schedule=schedule, age=age)
 
     def resolved(self, flight: Flight | None, seen: Snapshot) -> None:
         """Follow the job of an entry that was in doubt, if this run awaits it: then it holds a place."""

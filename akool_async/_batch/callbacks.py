@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 
 from akool_async._batch.doubts import Doubts
 from akool_async._batch.flight import Flight, told_again
+from akool_async._batch.nets import Nets
 from akool_async._client import AkoolClient
 from akool_async._core.callback import Callback, CallbackSource
 from akool_async._core.errors import InvalidRequest, JournalError
@@ -66,13 +67,16 @@ class Webhook:
 class Callbacks:
     """Sends tokens out for a batch and takes in what comes back."""
 
-    def __init__(self, client: AkoolClient, journal: Journal, webhook: Webhook, batch: Batch) -> None:
+    def __init__(
+        self, client: AkoolClient, journal: Journal, webhook: Webhook, nets: Nets, batch: Batch
+    ) -> None:
         self._client = client
         self._clock = client._clock
         self._journal = journal
         self._webhook = webhook
         self._batch = batch
         self._doubts = Doubts(client, journal, batch, self._answered)
+        self._nets = nets
         self._early: dict[str, list[Callback]] = {}
         self._under_way: set[anyio.Event] = set()
 
@@ -121,6 +125,7 @@ class Callbacks:
         source = self._webhook.source
         if source is None:
             return lambda: None
+        tasks.start_soon(self._nets.watch)
         detach = source.attach(self)
         async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
             for callback in source.find(entry.token) if entry.token else ():
@@ -134,6 +139,7 @@ class Callbacks:
                 self._named(callback)
         except JournalError as error:
             self._batch.stop(error.what, error)
+        self._nets.called_back(callback)
         self._client.called_back(callback)
 
     def _named(self, callback: Callback) -> None:
@@ -147,18 +153,18 @@ class Callbacks:
 
     # Doubts.
 
-    def hold(self, token: str, flight: Flight, reason: str) -> bool:
+    def hold(self, flight: Flight, reason: str) -> bool:
         """Keep back the outcome of a POST that has just come into doubt; False if nothing can clear it up."""
-        if not token or self._webhook.source is None:
+        if not flight.token or self._webhook.source is None:
             return False
 
         def unresolved() -> None:
             self._batch.give_place(1)
             self._batch.end(flight.in_doubt(reason, self._clock.now()))
 
-        self._doubts.hold(token, flight, seconds=self._webhook.grace, unresolved=unresolved)
-        for callback in self._early.get(token, ()):
-            self._doubts.name(token, callback.job_id)
+        self._doubts.hold(flight, seconds=self._webhook.grace, unresolved=unresolved)
+        for callback in self._early.get(flight.token, ()):
+            self._doubts.name(flight.token, callback.job_id)
         return True
 
     def expected(self, entry: Entry) -> bool:
@@ -184,8 +190,8 @@ class Callbacks:
                 self._batch.end(told_again(entry, flight.request))
 
         seconds = self._webhook.grace if self._age(entry) < EXPECTED else 0.0
-        held = attrs.evolve(flight, submitted_at=entry.submitted_at)
-        self._doubts.hold(entry.token, held, seconds=seconds, unresolved=unresolved)
+        held = attrs.evolve(flight, submitted_at=entry.submitted_at, token=entry.token)
+        self._doubts.hold(held, seconds=seconds, unresolved=unresolved)
 
     def _age(self, entry: Entry) -> float:
         sent = entry.submitted_at

@@ -17,10 +17,10 @@ from anyio.abc import TaskGroup
 
 from akool_async._batch.flight import Flight
 from akool_async._client import AkoolClient
-from akool_async._core.errors import AccountError, AkoolError, JournalError, JournalRefused
+from akool_async._core.errors import AccountError, AkoolError, JobGone, JournalError, JournalRefused
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
-from akool_async._journal import Change, Entry, Journal
+from akool_async._journal import Entry, Journal
 
 if TYPE_CHECKING:
     from akool_async._batch.batch import Batch
@@ -38,6 +38,9 @@ _MOST_NAMED: Final = 8
 
 _TRIES: Final = 8
 """Times that an unknown job is asked about: right after its creation the vendor may not know it yet."""
+
+_NO_SUCH_JOB: Final = "the account has no such job."
+_NOT_ASKED: Final = "the API could not be asked about it."
 
 
 @attrs.define(eq=False)
@@ -98,6 +101,7 @@ class Doubts:
         self._answers = answers
         self._doubts: dict[str, _Doubt] = {}
         self._owners: dict[str, str] = {}
+        self._refused: set[tuple[str, str]] = set()
         self._tasks: TaskGroup | None = None
 
     def __contains__(self, token: str) -> bool:
@@ -114,16 +118,15 @@ class Doubts:
             self._owners[job_id] = ""  # two entries claim it: it is given to neither
         self._doubt(token).name(job_id)
 
-    def hold(self, token: str, flight: Flight, *, seconds: float, unresolved: Callable[[], None]) -> None:
+    def hold(self, flight: Flight, *, seconds: float, unresolved: Callable[[], None]) -> None:
         """Keep back the outcome of an entry in doubt, which holds a place in flight.
 
         Args:
-            token: what its callbacks come with.
-            flight: the entry.
+            flight: the entry, with its token.
             seconds: for which its callback is awaited; jobs that were named by then are asked about.
             unresolved: what is done then, if nothing has cleared it up.
         """
-        doubt = self._doubt(token)
+        doubt = self._doubt(flight.token)
         doubt.flight, doubt.unresolved = flight, unresolved
         doubt.until = self._clock.monotonic() + seconds
 
@@ -161,31 +164,29 @@ class Doubts:
         Raises:
             JournalError: the journal can't be read or written.
         """
+        if (token, job_id) in self._refused:
+            return None
         seen = await self._asked(job_id)
         await self._answers()
         entries = self._journal.with_token(token)
         if len(entries) != 1 or entries[0].state is not State.IN_DOUBT:
             return None
-        objection = self._objection(entries[0], job_id, seen)
-        if seen is not None and not objection:
+        objection = seen if isinstance(seen, str) else self._objection(entries[0], seen)
+        if isinstance(seen, Snapshot) and not objection:
             try:
-                await self._journal.resolve(entries[0].key, entries[0].target, job_id=job_id)
+                await self._journal.resolve(entries[0].key, entries[0].target, job_id=job_id, snapshot=seen)
             except JournalRefused as error:
                 objection = error.what
             else:
-                await self._note(entries[0], seen)
+                logger.info("A callback cleared up the doubt about %s: it is job %s.", entries[0].key, job_id)
                 return seen
-        logger.warning("A callback names job %s for %s: %s", job_id, entries[0].key, objection)
+        if objection != _NOT_ASKED:
+            self._refused.add((token, job_id))
+        logger.warning("A callback names job %s for %s, but %s", job_id, entries[0].key, objection)
         return None
 
-    async def _note(self, entry: Entry, seen: Snapshot) -> None:
-        await self._journal.record(
-            Change(key=entry.key, target=entry.target, state=State.SUBMITTED, snapshot=seen)
-        )
-        logger.info("A callback cleared up the doubt about %s: its job is %s.", entry.key, seen.job_id)
-
-    async def _asked(self, job_id: str) -> Snapshot | None:
-        """Give what the API says of a job; None if it can't be had or the account has no such job."""
+    async def _asked(self, job_id: str) -> Snapshot | str:
+        """Give what the API says of a job, or why there is nothing."""
         patience = attrs.evolve(self._client._retry, attempts=_TRIES)
         began, tries = self._clock.monotonic(), 0
         while True:
@@ -193,20 +194,19 @@ class Doubts:
             try:
                 return await self._client.status(job_id)
             except AccountError:
-                return None
-            except AkoolError:
+                return _NOT_ASKED
+            except AkoolError as error:
+                nothing = _NO_SUCH_JOB if isinstance(error, JobGone) else _NOT_ASKED
                 wait = patience.retry_in(tries, self._clock.monotonic() - began)
             if wait is None:
-                return None
+                return nothing
             await self._clock.sleep(wait)
 
-    def _objection(self, entry: Entry, job_id: str, seen: Snapshot | None) -> str:
+    def _objection(self, entry: Entry, seen: Snapshot) -> str:
         """Say why this job is not the entry's, or ""."""
-        if seen is None:
-            return "the API did not confirm that the account has it."
-        if self._owners.get(job_id) == "":
+        if self._owners.get(seen.job_id) == "":
             return "it was named for another entry, too."
-        if self._journal.find_job(job_id) is not None:
+        if self._journal.find_job(seen.job_id) is not None:
             return "it belongs to another entry."
         sent, made = entry.submitted_at, seen.created_at
         if sent is None or made is None or not sent - SKEW <= made <= sent + LATEST:

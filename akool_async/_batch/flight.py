@@ -33,6 +33,7 @@ class Flight:
         target: the language.
         job: the job, once there is one.
         submitted_at: when the POST went out.
+        token: what its callbacks come with, or "".
         key: the entry's name; a hash, so it is made once.
     """
 
@@ -40,6 +41,7 @@ class Flight:
     target: str
     job: Job | None = None
     submitted_at: datetime | None = None
+    token: str = attrs.field(default="", repr=False)
     key: str = attrs.field(init=False, repr=False)
 
     @key.default

@@ -160,7 +160,8 @@ class Submitter:
         part, now = attempt.part, self._clock.now()
         extra = tuple(job.id for job in submission.extra)
         flights = [
-            Flight(request=part, target=job.target, job=job, submitted_at=now) for job in submission.accepted
+            Flight(request=part, target=job.target, job=job, submitted_at=now, token=attempt.token)
+            for job in submission.accepted
         ]
         errors = {refusal.target: refusal.error for refusal in submission.refused}
         errors |= {target: _missing(target) for target in submission.missing}
@@ -201,8 +202,8 @@ class Submitter:
         if fate is Fate.DOUBT:
             attempt.doubts += len(targets)
         for target in targets:
-            flight = Flight(request=attempt.part, target=target)
-            if fate is Fate.DOUBT and self._callbacks.hold(attempt.token, flight, str(error)):
+            flight = Flight(request=attempt.part, target=target, token=attempt.token)
+            if fate is Fate.DOUBT and self._callbacks.hold(flight, str(error)):
                 continue
             self._batch.give_place(1)
             self._batch.end(self._ended(flight, fate, error))
