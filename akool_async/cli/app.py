@@ -18,6 +18,7 @@ logger = logging.getLogger("akool_async")
 
 COMMANDS: Final = {
     "Translate a catalog": ("plan", "run"),
+    "Translate one video": ("translate", "lipsync"),
     "Go on": ("status", "resume", "harvest", "resolve", "retry"),
     "Ask the vendor": ("languages", "voices", "credit", "doctor"),
     "Try it without an account": ("demo", "sandbox"),

@@ -126,7 +126,8 @@ class Ending:
         spent = f"; {self.credits_used:,.6g} credits used in this run" if self.credits_used else ""
         spent += f" ({span(timedelta(seconds=self.seconds))})."
         if score.home == score.expected:
-            yield f"All {all_of_it} are home in {self.home.out}{spent}"
+            those = "It is" if score.expected == 1 else f"All {all_of_it} are"
+            yield f"{those} home in {self.home.out}{spent}"
             return
         yield f"{score.home:,} of {all_of_it} are home in {self.home.out}{spent}"
         if self.failure is not None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from akool_async._core.lifecycle import State
 from akool_async._journal import Entry, open_journal
-from akool_async.cli.catalog import Catalog, Item, Place
+from akool_async.cli.catalog import Catalog, Item, Place, names_for
 from akool_async.cli.home import Home
 from akool_async.cli.standing import counted
 from akool_async.cli.talk import say
@@ -45,5 +45,7 @@ def catalog_of(home: Home, entries: Iterable[Entry], what: str) -> Catalog:
         what: that in words.
     """
     place = Place(str(home.path))
-    items = tuple(Item(request=entry.own_request, place=place) for entry in entries)
+    items = tuple(
+        Item(request=entry.own_request, names=names_for(entry.request.key), place=place) for entry in entries
+    )
     return Catalog(path=home.path, title=f"{home.path}, {what}", rows=len(items), items=items)

@@ -121,7 +121,7 @@ def as_data(survey: Survey) -> dict[str, Any]:
     """Give the plan's sums as data."""
     estimate, checked = survey.estimate, survey.checked
     return {
-        "catalog": str(survey.catalog.path),
+        "catalog": survey.catalog.title or str(survey.catalog.path),
         "rows": survey.catalog.rows,
         "entries": len(survey.lines),
         "due": {due.value: survey.counts[due] for due in Due},

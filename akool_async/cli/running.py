@@ -23,6 +23,9 @@ from akool_async.cli.progress import Progress
 from akool_async.cli.survey import Due, Rules, Survey
 from akool_async.cli.talk import say
 
+ROOM: Final = 10_000
+"""Jobs at the vendor at once where only few are submitted: none has to wait for what is there already."""
+
 EVENTS: Final = 5.0
 """Seconds between two events about how far all is."""
 

@@ -1,6 +1,14 @@
 """Catalogs: what a person wants translated, in a file of CSV, TSV, JSON Lines or YAML."""
 
-from akool_async.cli.catalog.catalog import Catalog, Duplicate, Item, OnDuplicate, read_catalog
+from akool_async.cli.catalog.catalog import (
+    Catalog,
+    Duplicate,
+    Item,
+    OnDuplicate,
+    names_for,
+    one_video,
+    read_catalog,
+)
 from akool_async.cli.catalog.place import CatalogWrong, Mistake, Place, told
 
 __all__ = [
@@ -11,6 +19,8 @@ __all__ = [
     "Mistake",
     "OnDuplicate",
     "Place",
+    "names_for",
+    "one_video",
     "read_catalog",
     "told",
 ]

@@ -11,6 +11,7 @@ import attrs
 from akool_async._core.errors import InvalidRequest
 from akool_async._core.fingerprint import fingerprint, key_of
 from akool_async._core.requests import Request, TranslationRequest, only, video_of
+from akool_async._core.text import without_query
 from akool_async.cli.catalog import columns
 from akool_async.cli.catalog.columns import Column
 from akool_async.cli.catalog.formats import read_table
@@ -26,6 +27,11 @@ _OWN: Final = frozenset({"name"})
 _SAMPLE: Final = {"url": "https://example.com/video.mp4", "targets": "en"}
 
 
+def names_for(key: str | None) -> str:
+    """Give the template of names for a request with this key."""
+    return "{stem}.{language}" if key is None else "{key}.{language}"
+
+
 @attrs.frozen(kw_only=True)
 class Item:
     """One request and where it comes from.
@@ -38,7 +44,7 @@ class Item:
     """
 
     request: Request
-    names: str = "{stem}.{language}"
+    names: str
     place: Place
     places: Mapping[str, Place] = attrs.field(factory=dict)
 
@@ -121,21 +127,47 @@ def read_catalog(
     return Catalog(path=path, rows=len(table.rows), items=tuple(kept), duplicates=tuple(duplicates))
 
 
+def one_video(url: str, *, defaults: Mapping[str, Any], glossaries: Iterable[str]) -> Catalog:
+    """Give a catalog of one video.
+
+    Args:
+        url: the video's.
+        defaults: options of `TranslationRequest`, the languages among them.
+        glossaries: files, as "FILE" or "LANGUAGE=FILE".
+
+    Raises:
+        CatalogWrong: with every mistake that there is.
+    """
+    glossary, mistakes = _glossary(glossaries)
+    place = Place("URL")
+    reading = _Reading(Table(), dict(defaults), glossary, mistakes, ())
+    items = tuple(reading.items(Row(place, {"url": Cell(url, place)})))
+    if mistakes:
+        raise CatalogWrong(dict.fromkeys(mistakes))
+    return Catalog(path=Path(), title=without_query(url), rows=1, items=items)
+
+
 def _tables(path: Path, glossaries: Iterable[str]) -> tuple[Table, Glossary, list[Mistake]]:
     """Read the files, each as far as it goes."""
     mistakes: list[Mistake] = []
-    table, glossary = Table(), Glossary()
+    table = Table()
     try:
         table = read_table(path, columns.is_column)
     except CatalogWrong as wrong:
         mistakes += wrong.mistakes
+    glossary, more = _glossary(glossaries)
+    return table, glossary, [*mistakes, *table.mistakes, *more]
+
+
+def _glossary(glossaries: Iterable[str]) -> tuple[Glossary, list[Mistake]]:
+    glossary = Glossary()
+    mistakes: list[Mistake] = []
     for named in glossaries:
         try:
             glossary.read(named)
         except CatalogWrong as wrong:
             mistakes += wrong.mistakes
-    mistakes += [*table.mistakes, *glossary.mistakes]
-    return table, glossary, mistakes
+    return glossary, [*mistakes, *glossary.mistakes]
 
 
 class _Reading:
@@ -171,7 +203,7 @@ class _Reading:
             if len(self._mistakes) == before:
                 values["voices_map"] = _voices(values, own)
                 request = TranslationRequest(**values)
-                names = names or ("{stem}.{language}" if request.key is None else "{key}.{language}")
+                names = names or names_for(request.key)
                 for part in _split(request, self._glossary):
                     yield Item(request=part, names=names, place=row.place, places=places)
                 return

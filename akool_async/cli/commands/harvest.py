@@ -17,7 +17,7 @@ from akool_async.cli.carrying_out import carry_out
 from akool_async.cli.connection import USUAL, Connection
 from akool_async.cli.entries import catalog_of
 from akool_async.cli.home import IN_RESULTS, Home
-from akool_async.cli.running import Order
+from akool_async.cli.running import ROOM, Order
 from akool_async.cli.standing import counted
 from akool_async.cli.survey import Rules
 from akool_async.cli.talk import complain, say
@@ -52,14 +52,11 @@ def harvest(
     if not done:
         say(f"Nothing is to be brought home from {home.path}.")
         return exits.OK
-    order = Order(home=home, rules=Rules(), in_flight=_enough(dying), max_credits=None, patience=None)
+    order = Order(
+        home=home, rules=Rules(), in_flight=max(ROOM, 2 * len(dying)), max_credits=None, patience=None
+    )
     wanted = catalog_of(home, done, "what is done and not home")
     return carry_out(wanted, order, key, yes=False, as_json=as_json)
-
-
-def _enough(dying: Sequence[Entry]) -> int:
-    """Give a bound that none of them waits for: all of them were submitted long ago."""
-    return max(len(dying), _AT_ONCE) * 1000
 
 
 async def _dying(home: Home, within: timedelta | None) -> list[Entry]:

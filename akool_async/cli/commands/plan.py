@@ -16,6 +16,7 @@ from akool_async.cli.catalog import CatalogWrong
 from akool_async.cli.connection import USUAL, Connection
 from akool_async.cli.home import IN_RESULTS, Home
 from akool_async.cli.listing import show, write_json
+from akool_async.cli.options import NOTHING_SAID, Options
 from akool_async.cli.plan_told import COLUMNS, as_data, in_words, rows
 from akool_async.cli.planning import planned
 from akool_async.cli.refusal import refused
@@ -36,6 +37,7 @@ def plan(
     on_in_doubt: OnInDoubt = "hold",
     offline: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    options: Options = NOTHING_SAID,
     wanted: Wanted = AS_IT_SAYS,
     connection: Connection = USUAL,
 ) -> int:
@@ -59,7 +61,7 @@ def plan(
     """
     rules = Rules(on_in_doubt=on_in_doubt, retry_failed=retry_failed)
     try:
-        read = wanted.read(catalog)  # its mistakes are told before a key is asked for
+        read = wanted.read(catalog, options)  # its mistakes are told before a key is asked for
         client = None if offline else connection.client()
         seen = anyio.run(partial(planned, read, home.path, rules, client))
     except CatalogWrong as wrong:

@@ -13,6 +13,7 @@ from akool_async.cli.carrying_out import carry_out
 from akool_async.cli.catalog import CatalogWrong
 from akool_async.cli.connection import USUAL, Connection
 from akool_async.cli.home import IN_RESULTS, Home
+from akool_async.cli.options import NOTHING_SAID, Options
 from akool_async.cli.refusal import refused
 from akool_async.cli.running import Order
 from akool_async.cli.survey import OnInDoubt, Rules
@@ -31,6 +32,7 @@ def run(
     retry_failed: bool = False,
     on_in_doubt: OnInDoubt = "hold",
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    options: Options = NOTHING_SAID,
     wanted: Wanted = AS_IT_SAYS,
     connection: Connection = USUAL,
 ) -> int:
@@ -70,7 +72,7 @@ def run(
         patience=None if give_up_after is None else give_up_after.total_seconds(),
     )
     try:
-        read = wanted.read(catalog)  # its mistakes are told before a key is asked for
+        read = wanted.read(catalog, options)  # its mistakes are told before a key is asked for
     except CatalogWrong as wrong:
         return refused(wrong)
     return carry_out(read, order, connection, yes=yes, as_json=as_json)
