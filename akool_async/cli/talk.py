@@ -48,7 +48,7 @@ def say(text: str, *, style: str = "") -> None:
     """
     line = plain(text)
     indent = len(line) - len(line.lstrip(" "))
-    if not talk.is_terminal or indent >= _COMMAND:
+    if not line.strip() or not talk.is_terminal or indent >= _COMMAND:
         talk.print(line, markup=False, soft_wrap=True, style=style)
     else:
         talk.print(Padding(Text(line.strip(), style=style), (0, 0, 0, indent), expand=False))

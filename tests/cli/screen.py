@@ -46,6 +46,11 @@ class Terminal:
         )
         return "\n".join([*(line.rstrip() for line in gone), self.text])
 
+    @property
+    def alive(self) -> bool:
+        """Whether the command goes on; False when all that it showed was looked at, too."""
+        return self._process.poll() is None or self._read(0.0)
+
     def type(self, text: str) -> None:
         """Type something."""
         os.write(self._descriptor, text.encode())

@@ -1,0 +1,53 @@
+"""The page about the command line keeps its word: its columns, examples and exit codes are the code's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from akool_async.cli import exits
+from akool_async.cli.catalog import read_catalog
+from akool_async.cli.catalog.columns import COLUMNS, column_of
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+
+
+def rows_below(header: str) -> list[list[str]]:
+    """Give the rows of the table with this header."""
+    table = TEXT.partition(header)[2].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_every_column_stands_in_the_table_with_names_that_are_taken() -> None:
+    told: set[str] = set()
+    for names, aliases, _ in rows_below("| column | also called | what it holds |"):
+        for name in (*names.replace("`", "").split(","), *filter(None, aliases.split(","))):
+            column = column_of(name)
+            assert column is not None, name
+            told.add(column.option)
+
+    assert told == {column.option for column in COLUMNS}
+
+
+def test_every_exit_code_stands_in_the_table() -> None:
+    told = {int(code) for code, _ in rows_below("| code | meaning |")}
+
+    assert told == {value for name, value in vars(exits).items() if name.isupper()}
+
+
+def test_the_examples_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    catalog, glossary = re.findall(r"```csv\n(.*?)```", TEXT, re.DOTALL)
+    (yaml,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    for name, text in (("a.csv", catalog), ("words.csv", glossary), ("a.yaml", yaml)):
+        Path(name).write_text(text, encoding="utf-8")
+
+    rows = read_catalog(Path("a.csv"), glossaries=["words.csv"]).items
+    assert [row.request.targets for row in rows] == [("ja",), ("fr",), ("af-ZA",)]
+    assert rows[0].request.fixed_words == {"Paris": "パリ"}
+    assert rows[0].request.no_translate_words == ("Akool",)
+    (only,) = read_catalog(Path("a.yaml")).items
+    assert (only.request.targets, only.request.lipsync) == (("ja", "no"), True)
