@@ -69,7 +69,7 @@ class Fetch:
         self._part = Part(wanted.target, wanted.owner, without_query(wanted.url))
         self._measured = False
         self._at_end = False
-        self._asked = False
+        self._rangeless = False
         self._begun = 0
 
     async def run(self) -> Digest:
@@ -166,6 +166,8 @@ class Fetch:
             case Begin(length=length, etag=etag):
                 await self._check_size(length)
                 self._begun += 1
+                before = self._part.about.etag
+                self._rangeless = self._part.size > 0 and before != "" and before == etag
                 await self._disk(partial(self._part.begin, etag, length))
                 until, exact = length, length
             case GoOn(until=until, length=exact):
@@ -242,10 +244,7 @@ class Fetch:
         if verdict is Verdict.SHORT:
             over = self._at_end or not etag
             raise Unusable(f"what the file host sent lacks the end of the {kind.value}", start_over=over)
-        if verdict is Verdict.WHOLE or self._at_end or self._asked or not etag:
-            return True
-        self._asked = True
-        return False
+        return verdict is Verdict.WHOLE or self._at_end or self._rangeless or not etag
 
 
 async def _next(chunks: AsyncIterator[bytes], dog: Watchdog) -> bytes | None:

@@ -5,6 +5,7 @@ An origin of its own on purpose: no credential may ever come here, and the ledge
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 from urllib.parse import parse_qs
@@ -68,6 +69,37 @@ async def _drip(exchange: Exchange, fault: Fault, answer: Answer) -> None:
     await exchange.end()
 
 
+async def _stall(exchange: Exchange, fault: Fault, answer: Answer) -> None:
+    length = (b"content-length", str(len(answer.body)).encode())
+    await exchange.start(answer.status, (*answer.headers, length))
+    await exchange.part(answer.body[: int(len(answer.body) * fault.keep)])
+    await exchange.gone()
+
+
+async def _wrong_range(exchange: Exchange, _fault: Fault, answer: Answer) -> None:
+    told = dict(answer.headers).get(b"content-range", b"")
+    if answer.status == 206 and len(answer.body) > 1:
+        first, rest = told.removeprefix(b"bytes ").split(b"-", 1)
+        shifted = b"bytes %d-%b" % (int(first) + 1, rest)
+        headers = _replaced(answer.headers, b"content-range", shifted)
+        answer = Answer(206, headers, answer.body[1:])
+    await exchange.answer(answer)
+
+
+async def _weak_etag(exchange: Exchange, _fault: Fault, answer: Answer) -> None:
+    weak = b"W/" + dict(answer.headers)[b"etag"]
+    await exchange.answer(attrs.evolve(answer, headers=_replaced(answer.headers, b"etag", weak)))
+
+
+async def _compressed(exchange: Exchange, _fault: Fault, answer: Answer) -> None:
+    headers = (*answer.headers, (b"content-encoding", b"gzip"))
+    await exchange.answer(Answer(answer.status, headers, gzip.compress(answer.body)))
+
+
+def _replaced(headers: Headers, name: bytes, value: bytes) -> Headers:
+    return tuple((one, value if one == name else before) for one, before in headers)
+
+
 _TRANSFERS: Final[Mapping[Do, Transfer]] = {
     Do.TRUNCATED: _truncated,
     Do.SHORT: _short,
@@ -75,6 +107,10 @@ _TRANSFERS: Final[Mapping[Do, Transfer]] = {
     Do.WRONG_LENGTH: _wrong_length,
     Do.NO_LENGTH: _no_length,
     Do.DRIP: _drip,
+    Do.STALL: _stall,
+    Do.WRONG_RANGE: _wrong_range,
+    Do.WEAK_ETAG: _weak_etag,
+    Do.COMPRESSED: _compressed,
 }
 
 
@@ -161,7 +197,8 @@ class Cdn:
             file = await self._shelf.take(visit.place, query.get("token", [""])[0], visit.now)
         except Withheld as withheld:
             return _page(withheld.status, "Forbidden" if withheld.status == 403 else "Not Found")
-        return _ranged(file, visit.exchange.headers if method == "GET" else {})
+        whole = method != "GET" or any(fault.do is Do.NO_RANGES for fault in visit.faults)
+        return _ranged(file, {} if whole else visit.exchange.headers)
 
     def _note(self, visit: _Visit, *, status: int, sent: int) -> None:
         scope, headers = visit.exchange.scope, visit.exchange.headers

@@ -84,6 +84,16 @@ class Do(enum.StrEnum):
     """The file was replaced: other bytes under another ETag, from this request on. CDN only."""
     DRIP = "drip"
     """The body comes `size` bytes (16 by default) every `seconds` of real time. CDN only."""
+    STALL = "stall"
+    """After the fraction `keep` of the body nothing comes any more, and the connection stays. CDN only."""
+    NO_RANGES = "no_ranges"
+    """The whole file comes, whatever part of it was asked for. CDN only."""
+    WRONG_RANGE = "wrong_range"
+    """The part that comes begins one byte after the one asked for, and says so. CDN only."""
+    WEAK_ETAG = "weak_etag"
+    """The ETag is a weak one. CDN only."""
+    COMPRESSED = "compressed"
+    """The body is compressed with gzip, though nobody asked for it. CDN only."""
 
     LOSE = "lose"
     """A webhook is never sent. Webhook only."""
@@ -97,7 +107,20 @@ _CREATE_ONLY: Final = frozenset({Do.REFUSE_LANGUAGE, Do.OMIT_LANGUAGE, Do.EXTRA_
 _STATUS_ONLY: Final = frozenset(
     {Do.UNKNOWN_STATUS, Do.DONE_WITHOUT_URL, Do.STUCK, Do.VANISH, Do.URL_FORBIDDEN},
 )
-_CDN_ONLY: Final = frozenset({Do.RESET_MID, Do.WRONG_LENGTH, Do.NO_LENGTH, Do.CHANGED_ETAG, Do.DRIP})
+_CDN_ONLY: Final = frozenset(
+    {
+        Do.RESET_MID,
+        Do.WRONG_LENGTH,
+        Do.NO_LENGTH,
+        Do.CHANGED_ETAG,
+        Do.DRIP,
+        Do.STALL,
+        Do.NO_RANGES,
+        Do.WRONG_RANGE,
+        Do.WEAK_ETAG,
+        Do.COMPRESSED,
+    }
+)
 _WEBHOOK: Final = frozenset({Do.LOSE, Do.DUPLICATE, Do.REORDER, Do.DELAY})
 _API_ONLY: Final = frozenset({Do.HUGE, Do.WRONG_TYPE, Do.CODE, Do.TOKEN_EXPIRED})
 _WIRE: Final = frozenset(Do) - _CREATE_ONLY - _STATUS_ONLY - _CDN_ONLY - (_WEBHOOK - {Do.DELAY}) - _API_ONLY
@@ -146,7 +169,7 @@ class Fault:
         status: For http and redirect.
         retry_after: For http: the header's text, or seconds.
         body: For http: the page instead of the usual one.
-        keep: For truncated, short and reset_mid: the fraction of the content that is sent.
+        keep: For truncated, short, reset_mid and stall: the fraction of the content that is sent.
         location: For redirect.
         code: For code and refuse_language.
         size: For huge, wrong_length and drip, in bytes.

@@ -14,14 +14,19 @@ import pytest
 
 from akool_async import Completed, Outcome, State, open_batch, open_journal
 from akool_async._core.artifacts import ENDINGS
+from akool_async._download import Limits
 from akool_async.sandbox import Fault, Sandbox
+from akool_async.sandbox.studio import altered
 from tests.batch.test_batch import videos
 from tests.client.conftest import Open
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 RESULTS = int(os.environ.get("AKOOL_TEST_DOWNLOADS", "24"))
-TRANSFERS = ("reset_mid", "short", "truncated", "no_length", "wrong_length", "html", "empty", "reset_after")
+TRANSFERS = (
+    *("reset_mid", "short", "truncated", "no_length", "wrong_length", "html", "empty", "reset_after"),
+    *("wrong_range", "weak_etag", "compressed", "stall", "changed_etag", "redirect"),
+)
 
 
 async def test_whatever_moment_a_batch_is_left_at_its_files_are_whole(house: Open, tmp_path: Path) -> None:
@@ -34,6 +39,7 @@ async def test_whatever_moment_a_batch_is_left_at_its_files_are_whole(house: Ope
         for do in TRANSFERS:
             home.sandbox.faults.add(Fault(on="cdn", do=do, probability=0.06, keep=chance.random()))
         client = await home.client()
+        client._opened.downloads._limits = Limits(window=0.2, least=1)
         left = 0
         while len([outcome for outcome in given if outcome.saved]) < RESULTS:
             async with open_journal(tmp_path / "j.sqlite3") as journal:
@@ -57,12 +63,14 @@ async def test_whatever_moment_a_batch_is_left_at_its_files_are_whole(house: Ope
 
 
 def check(sandbox: Sandbox, out: Path, *, parts: bool = True) -> None:
-    """Every file under a name is what the sandbox made, byte by byte."""
+    """Every file under a name is what the sandbox made in one of its versions, byte by byte."""
+    world, versions = sandbox._world, sandbox._shelf._versions
     made = {
-        sandbox._world.studio.artifact(job, name)
+        altered(world.studio.artifact(job, name), name, version)
         for job in sandbox.engine.jobs
         for name in ENDINGS
         if name != "captionless"
+        for version in range(versions[job.id, name] + 1)
     }
     for path in out.iterdir() if out.exists() else ():
         if ".part" in path.name:

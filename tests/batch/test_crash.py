@@ -20,6 +20,7 @@ import pytest
 from akool_async import AkoolClient, Entry, State, open_journal
 from akool_async.sandbox import Fault, Sandbox
 from tests.batch.catalog import KEY
+from tests.batch.test_broken_downloads import check as check_files
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1800)]
 
@@ -71,6 +72,8 @@ async def _kill_loop(
 async def test_after_many_kills_the_three_ledgers_agree(tmp_path: Path) -> None:
     sandbox = Sandbox(api_key=KEY, media=False, time_scale=400.0, max_jobs=20, seed=3)
     sandbox.faults.add(Fault(on="create", do="delay", seconds=0.02, probability=0.5))
+    for do in ("short", "reset_mid", "no_length", "truncated"):
+        sandbox.faults.add(Fault(on="cdn", do=do, probability=0.1))
     count = await _kill_loop(tmp_path, KILLS, sandbox, {})
 
     ledger, entries = sandbox.ledger, await _entries(tmp_path)
@@ -85,6 +88,7 @@ async def test_after_many_kills_the_three_ledgers_agree(tmp_path: Path) -> None:
 
     delivered = [entry for entry in entries if entry.state is State.DELIVERED]
     given = (tmp_path / "given.txt").read_text().split("\n")[:-1]
+    check_files(sandbox, tmp_path / "out")
     assert all(Path(file).stat().st_size > 0 for entry in delivered for file in entry.files)
     assert all(entry.files for entry in delivered)
     assert len(given) == len(set(given))

@@ -374,3 +374,16 @@ async def test_a_second_name_of_a_whole_file_is_not_written_into(tmp_path: Path)
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4", replace=True)
 
     assert (tmp_path / "a.mp4").read_bytes() == film()
+
+
+async def test_a_probe_that_breaks_does_not_make_a_cut_file_whole(tmp_path: Path) -> None:
+    def answer(asked: Asked) -> Reply:
+        if asked.first and len(host.asked) == 2:  # a part that contradicts itself
+            span = f"bytes {asked.first}-{len(SRT) - 1}/{len(SRT)}"
+            return Reply(status=206, headers={"etag": '"one"', "content-range": span}, body=b"x")
+        return part(SRT, asked) if asked.first else Reply(headers={"etag": '"one"'}, body=SRT[:-3])
+
+    async with hosting(answer) as host:
+        await fetch(downloads(), f"{host.url}/a.srt", tmp_path / "a.srt", kind=Kind.SUBTITLES)
+
+    assert (tmp_path / "a.srt").read_bytes() == SRT

@@ -300,3 +300,49 @@ async def test_a_token_on_the_cdn_is_noticed() -> None:
         await fetch(f"{visitor.server.cdn_url}/elsewhere?t={token}")
 
         assert [(leak.where, leak.what) for leak in visitor.sandbox.ledger.leaks] == [("query", "token")]
+
+
+async def test_a_transfer_that_stalls_stays_open(anyio_backend: str) -> None:
+    async with visiting(faults=[Fault(on="cdn", do="stall", keep=0.5)]) as visitor:
+        url = (await files(visitor))["video"]
+        got = b""
+        async with plain_client() as http, http.stream("GET", url) as answer:
+            with pytest.raises(httpx.ReadTimeout):
+                async for chunk in _patient(answer):
+                    got += chunk
+
+    assert len(got) == 2048
+
+
+async def _patient(answer: httpx.Response):
+    answer.request.extensions["timeout"]["read"] = 0.1
+    async for chunk in answer.aiter_raw():
+        yield chunk
+
+
+@pytest.mark.parametrize(
+    ("do", "status", "span"),
+    [
+        ("no_ranges", 200, None),
+        ("wrong_range", 206, "bytes 101-4095/4096"),
+        ("weak_etag", 206, "bytes 100-4095/4096"),
+    ],
+)
+async def test_parts_that_are_not_what_was_asked_for(do: str, status: int, span: str | None) -> None:
+    async with visiting(faults=[Fault(on="cdn", do=do, nth=2)]) as visitor:
+        url = (await files(visitor))["video"]
+        whole, answer = await fetch(url), await fetch(url, range="bytes=100-")
+
+    first = 0 if span is None else int(span[6:9])
+    assert (answer.status_code, answer.headers.get("content-range")) == (status, span)
+    assert answer.content == whole.content[first:]
+    assert answer.headers["etag"].startswith("W/") == (do == "weak_etag")
+
+
+async def test_a_file_that_comes_compressed_unasked() -> None:
+    async with visiting(faults=[Fault(on="cdn", do="compressed", nth=2)]) as visitor:
+        url = (await files(visitor))["video"]
+        whole, answer = await fetch(url), await fetch(url)
+
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.content == whole.content
