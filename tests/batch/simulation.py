@@ -5,10 +5,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+from unittest import mock
 
 import anyio
 import httpx
@@ -27,8 +33,13 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._batch import naming
+from akool_async._download import disk
 from akool_async._journal import Journal
 from akool_async.sandbox import Fault, Sandbox
+from tests.batch.whole import check_files
+
+T = TypeVar("T")
 
 KEY = "canary-4f9c1b7e2a"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -54,6 +65,16 @@ FAULTS = [
     {"on": "status", "do": "unknown_status", "value": None},
     {"on": "status", "do": "unknown_status", "value": 9},
     {"on": "status", "do": "stuck"},
+]
+
+FILE_FAULTS = [
+    *[{"on": "cdn", "do": do} for do in ("reset_before", "reset_mid", "short", "truncated", "html", "empty")],
+    *[{"on": "cdn", "do": do} for do in ("no_length", "wrong_range", "weak_etag", "changed_etag", "hang")],
+    {"on": "cdn", "do": "http", "status": 403},
+    {"on": "cdn", "do": "http", "status": 404},
+    {"on": "cdn", "do": "http", "status": 503, "retry_after": 40},
+    {"on": "cdn", "do": "redirect"},
+    {"on": "status", "do": "url_forbidden"},
 ]
 
 
@@ -82,11 +103,26 @@ def simulate(seed: int) -> None:
     Raises:
         AssertionError: a rule was broken.
     """
-    trio.run(_simulate, seed, clock=trio.testing.MockClock(autojump_threshold=0))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(disk, "run_sync", _at_once),
+        mock.patch.object(naming, "run_sync", _at_once),
+        mock.patch.object(os, "fsync"),
+    ):
+        trio.run(_simulate, seed, Path(folder), clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-async def _simulate(seed: int) -> None:
+async def _at_once(work: Callable[[], T]) -> T:
+    """Do without a thread what would block: virtual time does not wait for threads."""
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    result = work()
+    await anyio.lowlevel.cancel_shielded_checkpoint()
+    return result
+
+
+async def _simulate(seed: int, folder: Path) -> None:
     chance = random.Random(seed)
+    out = folder / "out" if chance.random() < 0.25 else None
     clock = VirtualClock(seed)
     sandbox = Sandbox(
         api_key=KEY,
@@ -100,6 +136,8 @@ async def _simulate(seed: int) -> None:
         clock=lambda: EPOCH.timestamp() + trio.current_time(),
     )
     chosen = chance.sample(FAULTS, chance.randint(0, 6))
+    if out is not None:
+        chosen += chance.sample(FILE_FAULTS, chance.randint(0, 5))
     if sandbox.settings.legacy or {"truncated", "no_all_results"} & {fault["do"] for fault in chosen}:
         # An answer that names only the job that was not asked for: nobody could know of the other.
         chosen = [fault for fault in chosen if fault["do"] != "extra_language"]
@@ -121,10 +159,13 @@ async def _simulate(seed: int) -> None:
         open_journal(":memory:", now=clock.now) as journal,
         AkoolClient(api_key=KEY, host=host, http_client=http, clock=clock) as client,
     ):
+        client._opened.downloads._transport = sandbox.http_transport()
         for last in (False, True):
             patience = None if last else chance.choice([None, 5.0, 100.0, 300.0])
-            runs.append(await _run(client, wanted, journal, chance, patience))
-        await check(sandbox, journal, wanted, runs)
+            runs.append(await _run(client, wanted, journal, chance, patience, out))
+            if out is not None:
+                check_files(sandbox, out)
+        await check(sandbox, journal, wanted, runs, out)
 
 
 async def _run(
@@ -133,13 +174,15 @@ async def _run(
     journal: Journal,
     chance: random.Random,
     patience: float | None,
+    out: Path | None = None,
 ) -> list[Outcome]:
     """Run the catalog once, or leave in the middle."""
     outcomes: list[Outcome] = []
     with anyio.move_on_after(patience):
         try:
             most = chance.randint(1, 5)
-            async with open_batch(client, wanted, max_in_flight=most, journal=journal) as batch:
+            options = {"max_in_flight": most, "journal": journal, "download_to": out}
+            async with open_batch(client, wanted, **options) as batch:
                 async for outcome in batch:
                     outcomes.append(outcome)
         except AkoolError:
@@ -152,6 +195,7 @@ async def check(
     journal: Journal,
     wanted: list[TranslationRequest],
     runs: list[list[Outcome]],
+    out: Path | None = None,
     *,
     cleared_later: bool = False,
 ) -> None:
@@ -186,7 +230,7 @@ async def check(
         outcome.job.id
         for outcomes in runs
         for outcome in outcomes
-        if isinstance(outcome, Completed) and not outcome.resumed
+        if isinstance(outcome, Completed) and not outcome.resumed and (outcome.saved or out is None)
     )
     assert all(count == 1 for count in fresh.values()), "a job was delivered twice"
     delivered = {entry.job_id for entry in entries.values() if entry.state is State.DELIVERED}
@@ -200,6 +244,8 @@ async def check(
             assert entry is None or entry.state is State.PLANNED
     if len(runs[-1]) == len(asked):
         ended = {State.DELIVERED, State.FAILED, State.IN_DOUBT, State.PLANNED, State.EXPIRED, *cleared}
+        if out is not None:
+            ended.add(State.COMPLETED)  # its result could not be had; the next run tries again
         assert {entry.state for entry in entries.values()} <= ended, "all was told, and something still runs"
 
 

@@ -13,11 +13,10 @@ import anyio
 import pytest
 
 from akool_async import Completed, Outcome, State, open_batch, open_journal
-from akool_async._core.artifacts import ENDINGS
 from akool_async._download import Limits
-from akool_async.sandbox import Fault, Sandbox
-from akool_async.sandbox.studio import altered
+from akool_async.sandbox import Fault
 from tests.batch.test_batch import videos
+from tests.batch.whole import check_files
 from tests.client.conftest import Open
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
@@ -50,30 +49,13 @@ async def test_whatever_moment_a_batch_is_left_at_its_files_are_whole(house: Ope
                                 given.append(outcome)
                 left += 1
                 assert left < 200
-                check(home.sandbox, out)
+                check_files(home.sandbox, out)
                 if journal.counts()[State.DELIVERED] == RESULTS:
                     break
-        check(home.sandbox, out, parts=False)
+        check_files(home.sandbox, out, parts=False)
         assert home.sandbox.ledger.paid_twice() == ()
         assert len(home.sandbox.ledger.jobs) == RESULTS
 
     assert all(isinstance(outcome, Completed) for outcome in given)
     delivered = [outcome.job.id for outcome in given if outcome.saved]
     assert len(delivered) == len(set(delivered))
-
-
-def check(sandbox: Sandbox, out: Path, *, parts: bool = True) -> None:
-    """Every file under a name is what the sandbox made in one of its versions, byte by byte."""
-    world, versions = sandbox._world, sandbox._shelf._versions
-    made = {
-        altered(world.studio.artifact(job, name), name, version)
-        for job in sandbox.engine.jobs
-        for name in ENDINGS
-        if name != "captionless"
-        for version in range(versions[job.id, name] + 1)
-    }
-    for path in out.iterdir() if out.exists() else ():
-        if ".part" in path.name:
-            assert parts, f"{path.name} was left behind"
-        elif path.suffix != ".json":
-            assert path.read_bytes() in made, f"{path.name} is not whole"

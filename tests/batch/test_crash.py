@@ -20,7 +20,7 @@ import pytest
 from akool_async import AkoolClient, Entry, State, open_journal
 from akool_async.sandbox import Fault, Sandbox
 from tests.batch.catalog import KEY
-from tests.batch.test_broken_downloads import check as check_files
+from tests.batch.whole import check_files
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1800)]
 
