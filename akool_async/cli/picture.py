@@ -41,6 +41,7 @@ _WIDEST_LABEL: Final = 40
 _BAR: Final = 24
 _NARROW: Final = 64
 """Columns below which there is no room for bars."""
+_LONG_WORD: Final = 8
 _EVER: Final = 10_000_000.0
 _MOST: Final = 16
 """Jobs that are shown one by one."""
@@ -94,7 +95,7 @@ class Picture:
     def of(self, moment: Moment, size: ConsoleDimensions) -> RenderableType:
         """Give the picture of a moment for a terminal of this size."""
         below = list(map(Text, self._below(moment)))
-        room = max(size.height - len(below) - 6, 1)
+        room = max(size.height - sum(_height(line, size.width) for line in below) - 6, 1)
         shown = moment.at_work[: min(room, _MOST)]
         parts: list[RenderableType] = [Text(), self._jobs(shown, size.width)] if shown else []
         if len(moment.at_work) > len(shown):
@@ -168,6 +169,11 @@ class Picture:
         used, locked = f"{seen.credits_used:,.6g} used", f"{seen.credits_locked:,.6g} locked"
         in_all = "" if moment.in_all is None else f", about {moment.in_all:,.6g} in all"
         return f"Credits: {used}, {locked}{in_all}{most}"
+
+
+def _height(line: Text, width: int) -> int:
+    """Give the lines that a text takes; breaks between words leave some room unused."""
+    return 1 if line.cell_len <= width else 1 + -(-line.cell_len // max(width - _LONG_WORD, 1))
 
 
 def _rate(rate: float) -> str:

@@ -43,6 +43,16 @@ def in_words(survey: Survey) -> Iterator[str]:
         yield f"Left out, for the same work stands there twice: {places}."
     yield f"Cost: {cost(survey.estimate)}."
     yield from _account(survey)
+    yield from notes(survey)
+
+
+def notes(survey: Survey) -> Iterator[str]:
+    """Give what is worth a word."""
+    if survey.held is not None:
+        yield f"{survey.held.what} What it says here may change meanwhile."
+    yield from survey.notes
+    if survey.checked is not None:
+        yield from survey.checked.notes
 
 
 def _size(catalog: Catalog, lines: Iterable[Line]) -> str:
@@ -88,7 +98,6 @@ def _account(survey: Survey) -> Iterator[str]:
         yield f"Balance: {checked.balance:,.6g} credits{rest}.{enough}"
     if survey.locked or survey.used:
         yield f"So far in this journal: {survey.used:,.6g} credits used, {survey.locked:,.6g} locked."
-    yield from checked.notes
 
 
 def rows(survey: Survey) -> Iterator[dict[str, Any]]:
@@ -135,5 +144,5 @@ def as_data(survey: Survey) -> dict[str, Any]:
         "balance": None if checked is None else checked.balance,
         "credits_used": survey.used,
         "credits_locked": survey.locked,
-        "notes": [] if checked is None else list(checked.notes),
+        "notes": list(notes(survey)),
     }

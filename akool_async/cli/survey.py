@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -12,7 +12,7 @@ import anyio
 import attrs
 
 from akool_async._core.errors import JournalLocked
-from akool_async._core.fingerprint import fingerprint
+from akool_async._core.fingerprint import fingerprint, work_of
 from akool_async._core.lifecycle import State
 from akool_async._journal import Entry, open_journal
 from akool_async.cli.catalog import Catalog, Item, Mistake
@@ -109,6 +109,7 @@ class Survey:
         used: credits deducted for them.
         held: who is writing the journal, if anybody is.
         mistakes: what has to be corrected first.
+        notes: what is worth a word.
         checked: what the server says; None where it was not asked.
     """
 
@@ -119,6 +120,7 @@ class Survey:
     used: float = 0.0
     held: JournalLocked | None = None
     mistakes: tuple[Mistake, ...] = ()
+    notes: tuple[str, ...] = ()
     checked: Checked | None = None
 
     @property
@@ -136,13 +138,15 @@ async def survey(catalog: Catalog, journal: Path, rules: Rules) -> Survey:
     """Lay the catalog beside the journal, which is only read; there may be none yet."""
     there = await anyio.Path(journal).exists()
     async with open_journal(journal if there else ":memory:", read_only=there) as found:
-        prices = Prices()
+        prices, works = Prices(), _Works()
         async for entry in found.entries():
             prices.learn(entry)
+            works.learn(entry)
         known = [
             (item, target, found.get(item.key_for(target), target)) for item, target in _entries(catalog)
         ]
         lines = tuple(_line(item, target, entry, rules, prices) for item, target, entry in known)
+        renamed = list(works.renamed(lines))
         locked, used = found.credits()
         return Survey(
             catalog=catalog,
@@ -151,7 +155,8 @@ async def survey(catalog: Catalog, journal: Path, rules: Rules) -> Survey:
             locked=locked,
             used=used,
             held=found.held,
-            mistakes=tuple(_other_work(known)),
+            mistakes=(*_other_work(known), *(one for one in renamed if isinstance(one, Mistake))),
+            notes=tuple(one for one in renamed if isinstance(one, str)),
         )
 
 
@@ -177,3 +182,37 @@ def _other_work(known: list[tuple[Item, str, Entry | None]]) -> Iterator[Mistake
                 "Use another key, or another --out."
             )
             yield Mistake(item.where("key"), text)
+
+
+_PAID: Final = frozenset(
+    {State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.IN_DOUBT}
+)
+
+
+class _Works:
+    """What a journal has paid for, whatever its key is."""
+
+    def __init__(self) -> None:
+        self._paid: dict[str, tuple[str, str]] = {}
+
+    def learn(self, entry: Entry) -> None:
+        """Take in an entry."""
+        if entry.state in _PAID:
+            self._paid.setdefault(entry.fingerprint, (entry.key, work_of(entry.request, entry.target)))
+
+    def renamed(self, lines: Iterable[Line]) -> Iterator[Mistake | str]:
+        """Find what would be paid again because its key is another one now.
+
+        Where only what signs the URL differs, it may be another video: that is worth a word, no more.
+        """
+        for line in lines:
+            request = line.item.request
+            key, work = self._paid.get(fingerprint(request, line.target), ("", ""))
+            if line.due is not Due.SUBMIT or not key or key == line.key:
+                continue
+            told = f"into {line.target!r} stands in the journal as {key!r}, and would be paid again"
+            if work == work_of(request, line.target):
+                text = f"The same work {told}. Use that key, or another --out."
+                yield Mistake(line.item.where("key"), text)
+            else:
+                yield f"{line.item.place}: Perhaps the same work {told}: only what signs its URL differs."

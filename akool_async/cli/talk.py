@@ -67,7 +67,10 @@ def can_ask() -> bool:
 def confirmed(question: str) -> bool:
     """Ask a question of which only "yes" is a yes."""
     talk.print(f"{plain(question)} [y/N] ", markup=False, soft_wrap=True, end="")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        talk.line()
+    return answer.strip().lower() in ("y", "yes")
 
 
 class Warnings(logging.Handler):

@@ -277,6 +277,15 @@ def test_duplicates_are_left_out_when_asked(write: Any) -> None:
     ]
 
 
+def test_signatures_tell_videos_apart_where_keys_do(write: Any) -> None:
+    signed = [f"{URL}/a.mp4?token=1,ja", f"{URL}/a.mp4?token=2,ja"]
+
+    keyed = read_catalog(write(f"url,to,key\n{signed[0]},one\n{signed[1]},two\n"))
+    assert len(keyed.items) == 2
+    (doubled,) = mistakes_of(write("url,to\n" + "\n".join(signed)))
+    assert doubled.startswith("videos.csv:3: The same video")
+
+
 def test_a_glossary_cuts_a_row_where_its_languages_are_told_different_things(write: Any) -> None:
     words = write(
         "word,translation,pronunciation,language\nAkool,,,\nParis,パリ,,ja\nNASA,,nassa,\nBob,ボブ,,ja\n",

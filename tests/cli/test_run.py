@@ -207,6 +207,19 @@ def test_a_key_that_names_other_work_in_the_journal_is_a_mistake(akool: Command,
     assert len(vendor.ledger.jobs) == 4
 
 
+def test_work_that_is_paid_under_another_key_is_not_paid_again(akool: Command, vendor: Sandbox) -> None:
+    assert akool("run", catalog(f"{URL}/1.mp4,ja,first", f"{URL}/2.mp4?token=a,ja,second"), "--yes").code == 0
+    renamed = akool("run", catalog(f"{URL}/1.mp4,ja fr,one"), "--yes")
+    signed = akool("plan", catalog(f"{URL}/2.mp4?token=b,ja,two"))
+
+    assert renamed.code == 2
+    told = "key (C2): The same work into 'ja' stands in the journal as 'first', and would be paid again."
+    assert told in renamed.err
+    assert signed.code == 0
+    assert "Perhaps the same work into 'ja' stands in the journal as 'second'" in signed.err
+    assert len(vendor.ledger.jobs) == 2
+
+
 def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
     akool: Command, serve: Callable[..., Sandbox]
 ) -> None:

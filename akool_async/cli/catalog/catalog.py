@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from akool_async._core.errors import InvalidRequest
-from akool_async._core.fingerprint import fingerprint, key_of
+from akool_async._core.fingerprint import fingerprint, key_of, work_of
 from akool_async._core.requests import Request, TranslationRequest, only, video_of
 from akool_async._core.text import without_query
 from akool_async.cli.catalog import columns
@@ -381,12 +381,14 @@ class _Finder:
         Raises:
             CatalogWrong: the key stood before for other work.
         """
-        work = fingerprint(item.request, target)
-        known, place = self._keys.setdefault((item.key_for(target), target), (work, item.place))
-        if known != work:
+        mark = fingerprint(item.request, target)
+        known, place = self._keys.setdefault((item.key_for(target), target), (mark, item.place))
+        if known != mark:
             text = f"This key names other work in {place}; each row needs a key of its own."
             raise CatalogWrong([Mistake(item.where("key"), text)])
-        first = self._works.setdefault(work, item.place)
+        if place is not item.place:
+            return place
+        first = self._works.setdefault(work_of(item.request, target), item.place)
         return None if first is item.place else first
 
 
