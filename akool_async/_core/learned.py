@@ -149,7 +149,7 @@ class LearnedSchedule:
             since = recent
         else:
             lag = min((seen.elapsed - since) / 2 / self._rarer, 4 * self.lag)
-            self._seen_lag += (lag - self._seen_lag) / min(self._durations.ends + 20, 100)
+            self._seen_lag += (lag - self._seen_lag) / min(self._durations.ends + 20, 50)
         told = _MOST_HINTED if seen.hinted else 0.0
         self._hinted += (told - self._hinted) / min(self._durations.ends + 4, 50)
         total = self._durations.ended(since, seen.elapsed, failed=seen.status is Status.FAILED)

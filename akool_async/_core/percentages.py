@@ -29,8 +29,9 @@ _ROUGHLY: Final = 12.0
 """The share of them that told the truth, give or take so many percent; the others said anything."""
 
 _BLUR: Final = ((-1, 0.25), (0, 0.5), (1, 0.25))
-_MEMORY: Final = 4000.0
-"""Reports in one cell after which all count half."""
+_MEMORY: Final = 300.0
+"""Reports in one cell after which they count half. What was thought before any stays as it was: then a
+server that begins to report otherwise is understood again after some jobs."""
 
 
 def bucket_of(progress: int | None) -> int | None:
@@ -44,8 +45,7 @@ class Percentages:
     """A table: of jobs with so much time ahead, the share that reported a percentage."""
 
     def __init__(self) -> None:
-        cells = [_prior_reports(share) for share in AHEAD]
-        self._counts = [list(row) for row in zip(*cells, strict=True)]
+        self._counts = [list(row) for row in _PRIORS]
         self._totals = [_PRIOR] * len(AHEAD)
         self._weights = [1 / _PRIOR] * len(AHEAD)
 
@@ -59,9 +59,6 @@ class Percentages:
             bucket = bucket_of(progress)
             if bucket is not None and 0 < elapsed < total:
                 self._take(bucket, bisect_right(AHEAD, total / elapsed - 1) - 1)
-        if max(self._totals) > _MEMORY:
-            self._counts = [[count / 2 for count in row] for row in self._counts]
-            self._totals = [count / 2 for count in self._totals]
         self._weights = [1 / count for count in self._totals]
 
     def _take(self, bucket: int, cell: int) -> None:
@@ -69,6 +66,13 @@ class Percentages:
             near = min(max(cell + step, 0), len(AHEAD) - 1)
             self._counts[bucket][near] += weight
             self._totals[near] += weight
+            if self._totals[near] > _MEMORY:
+                self._forget(near)
+
+    def _forget(self, cell: int) -> None:
+        for counts, priors in zip(self._counts, _PRIORS, strict=True):
+            counts[cell] = (counts[cell] + priors[cell]) / 2
+        self._totals[cell] = (self._totals[cell] + _PRIOR) / 2
 
 
 def _prior_reports(ahead: float) -> list[float]:
@@ -83,3 +87,6 @@ def _prior_reports(ahead: float) -> list[float]:
         _PRIOR * (share * scale + (1 - _TRUST) * width / 101)
         for share, width in zip(honest, _WIDTHS, strict=True)
     ]
+
+
+_PRIORS: Final = tuple(zip(*(_prior_reports(share) for share in AHEAD), strict=True))

@@ -179,6 +179,24 @@ def test_jobs_of_another_kind_are_noticed(first: float, then: float) -> None:
     assert found.lag <= even.lag * 1.1
 
 
+@pytest.mark.parametrize(
+    ("first", "then"), [("liar", "linear"), ("front", "linear"), ("linear", "liar"), ("coarse", "none")]
+)
+def test_a_server_that_begins_to_report_otherwise_is_understood_again(
+    first: ShapeName, then: ShapeName
+) -> None:
+    schedule = LearnedSchedule()
+    poll_all(schedule, first, 1, jobs=500)
+    change = poll_all(schedule, then, 2, jobs=100)
+    even = poll_all(FixedSchedule(interval=5.0), then, 3)
+
+    found = poll_all(schedule, then, 3)
+
+    assert change.lag <= 2.5 * even.lag
+    assert found.polls <= even.polls
+    assert found.lag <= even.lag * 1.25
+
+
 # What is learned from what.
 
 
