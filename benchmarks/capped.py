@@ -36,7 +36,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._core.trail import NEW, UNKNOWN, longer, points
+from akool_async._core.trail import NEW, UNKNOWN, longer
 from akool_async.sandbox import Sandbox
 from akool_async.sandbox.clocks import Clock
 from akool_async.sandbox.progress import ShapeName
@@ -143,7 +143,7 @@ class Hurried:
     def learn(self, seen: Sighting) -> None:
         if isinstance(self._schedule, LearningSchedule):
             trail = UNKNOWN
-            for elapsed, progress in points(seen.trail):
+            for elapsed, progress in seen.reports:
                 trail = longer(trail, elapsed * self._times, progress) if elapsed else NEW
             self._schedule.learn(attrs.evolve(seen, elapsed=seen.elapsed * self._times, trail=trail))
 

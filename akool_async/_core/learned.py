@@ -6,7 +6,7 @@ import math
 from itertools import accumulate, pairwise
 from typing import Final
 
-from akool_async._core import durations, trail
+from akool_async._core import durations
 from akool_async._core.durations import EDGES, Durations
 from akool_async._core.errors import InvalidRequest
 from akool_async._core.models import Status
@@ -96,8 +96,8 @@ class LearnedSchedule:
         """Give sqrt(2c): how far the integral over the root of the hazard goes between two polls.
 
         With c = 2 (lag / typical)² the mean lag is what was asked for if polls know the age alone. Where
-        they know more and the lag comes out smaller, c is raised by the square of the square of that gain:
-        then the lag settles where it is smaller by a third of the gain's logarithm.
+        they know more and the lag comes out smaller, waits are longer by the square of that gain, until of
+        the gain, as a logarithm, a third is left in the lag and two thirds are in the polls.
         """
         gain = self.lag / self._seen_lag
         return 2 * self.lag / self._durations.typical * min(max(gain * gain, 0.5), 6.0) * self._rarer
@@ -137,7 +137,7 @@ class LearnedSchedule:
 
     def learn(self, seen: Sighting) -> None:
         """Take in what a poll said; see `LearningSchedule`."""
-        since = trail.last_alive(seen.trail)
+        since = seen.since
         if since is None or not since <= seen.elapsed < EDGES[-1]:
             return
         if not seen.status.terminal:
@@ -148,10 +148,16 @@ class LearnedSchedule:
             self._durations.alive(since, recent)
             since = recent
         else:
-            lag = min((seen.elapsed - since) / 2 / self._rarer, 4 * self.lag)
-            self._seen_lag += (lag - self._seen_lag) / min(self._durations.ends + 20, 50)
-        told = _MOST_HINTED if seen.hinted else 0.0
-        self._hinted += (told - self._hinted) / min(self._durations.ends + 4, 50)
+            self._note_lag((seen.elapsed - since) / 2)
+        self._note_hint(_MOST_HINTED if seen.hinted else 0.0)
         total = self._durations.ended(since, seen.elapsed, failed=seen.status is Status.FAILED)
         if seen.status is Status.COMPLETED and seen.elapsed - since <= _VAGUE * total:
-            self._percentages.learn(trail.points(seen.trail), total)
+            self._percentages.learn(seen.reports, total)
+
+    def _note_lag(self, lag: float) -> None:
+        """Take in how late an end was seen, on average; hints apart, and outages not in full."""
+        found = min(lag / self._rarer, 4 * self.lag)
+        self._seen_lag += (found - self._seen_lag) / min(self._durations.ends + 20, 50)
+
+    def _note_hint(self, share: float) -> None:
+        self._hinted += (share - self._hinted) / min(self._durations.ends + 4, 50)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final, Protocol, runtime_checkable
 
 import attrs
 import backoff
 
+from akool_async._core import trail as trails
 from akool_async._core.errors import InvalidRequest
 from akool_async._core.models import Status
 from akool_async._core.text import shown
@@ -202,14 +203,24 @@ class Sighting:
     Attributes:
         elapsed: the job's age in seconds, or seconds since waiting began where that is not known.
         status: what was answered; after a terminal one there is no further sighting.
-        trail: what the polls before said, which `akool_async._core.trail` reads.
+        trail: what the polls before said, packed; `since` and `reports` read it.
         hinted: whether somebody said that now would be worth a poll, so that an end is no later.
     """
 
     elapsed: float
     status: Status
-    trail: bytes = b""
+    trail: bytes = attrs.field(default=trails.UNKNOWN, repr=False)
     hinted: bool = False
+
+    @property
+    def since(self) -> float | None:
+        """The age at which the job was last known to be at work; None if it never was."""
+        return trails.last_alive(self.trail)
+
+    @property
+    def reports(self) -> Iterator[tuple[float, int]]:
+        """Age and percentage of the polls before, not always of all; -1 where one told none."""
+        return trails.points(self.trail)
 
 
 @runtime_checkable
