@@ -481,7 +481,7 @@ class AkoolClient:
 
     def called_back(self, callback: Callback) -> None:
         """Take in a webhook, as `receiver.attach(client)` wants it: ask about the job unless it goes on."""
-        if self._state is not None and not callback.at_work:
+        if self._state is not None and callback.wakes:
             self.hint(callback.job_id)
 
     # Files.

@@ -23,16 +23,23 @@ class Callback:
         job_id: the vendor's id of the job that it is about.
         token: the unguessable part of the URL that it came to, or "".
         status: the vendor's number for where the job is, None if it did not say.
+        repeated: whether the same was said before, under another token.
     """
 
     job_id: str
     token: str = attrs.field(default="", repr=False)
     status: int | None = None
+    repeated: bool = False
 
     @property
     def at_work(self) -> bool:
         """Whether it says that the job goes on, so that there is no reason to ask about it."""
         return self.status in _AT_WORK
+
+    @property
+    def wakes(self) -> bool:
+        """Whether it is a reason to ask about the job."""
+        return not (self.at_work or self.repeated)
 
 
 class Listener(Protocol):

@@ -40,9 +40,14 @@ _SCHEMA: Final = """
         token TEXT NOT NULL,
         job_id TEXT NOT NULL,
         status INTEGER NOT NULL,
+        repeated INTEGER NOT NULL,
         came_at TEXT NOT NULL,
         UNIQUE (token, job_id, status)
     )
+"""
+
+_ADD: Final = """
+    INSERT OR IGNORE INTO callback (token, job_id, status, repeated, came_at) VALUES (?, ?, ?, ?, ?)
 """
 
 
@@ -56,9 +61,14 @@ def _make(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
-def _callback(row: tuple[str, str, int]) -> Callback:
-    token, job_id, status = row
-    return Callback(job_id=job_id, token=token, status=None if status == _NO_STATUS else status)
+def _callback(row: tuple[str, str, int, int]) -> Callback:
+    token, job_id, status, repeated = row
+    return Callback(
+        job_id=job_id,
+        token=token,
+        status=None if status == _NO_STATUS else status,
+        repeated=bool(repeated),
+    )
 
 
 class InboxFile:
@@ -130,15 +140,12 @@ class InboxFile:
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         rows = [
-            (one.token, one.job_id, _NO_STATUS if one.status is None else one.status, now)
+            (one.token, one.job_id, _NO_STATUS if one.status is None else one.status, one.repeated, now)
             for one in callbacks
         ]
         with self._mutex, self._told("written"):
             with self._transaction():
-                self._connection.executemany(
-                    "INSERT OR IGNORE INTO callback (token, job_id, status, came_at) VALUES (?, ?, ?, ?)",
-                    rows,
-                )
+                self._connection.executemany(_ADD, rows)
             self._written += len(rows)
             if self._written >= _TIDIED_EVERY:
                 self._tidy()
@@ -164,14 +171,16 @@ class InboxFile:
 
     def after(self, number: int) -> list[tuple[int, Callback]]:
         """Give some of the callbacks that came after one, with their numbers, in order."""
-        statement = "SELECT id, token, job_id, status FROM callback WHERE id > ? ORDER BY id LIMIT ?"
+        statement = (
+            "SELECT id, token, job_id, status, repeated FROM callback WHERE id > ? ORDER BY id LIMIT ?"
+        )
         with self._mutex, self._told("read"):
             rows = self._connection.execute(statement, (number, _PAGE)).fetchall()
         return [(row[0], _callback(row[1:])) for row in rows]
 
     def find(self, token: str) -> tuple[Callback, ...]:
         """Give the callbacks that came with a token, in order."""
-        statement = "SELECT token, job_id, status FROM callback WHERE token = ? ORDER BY id"
+        statement = "SELECT token, job_id, status, repeated FROM callback WHERE token = ? ORDER BY id"
         with self._mutex, self._told("read"):
             rows = self._connection.execute(statement, (token,)).fetchall()
         return tuple(map(_callback, rows))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+import attrs
+
 from akool_async._core.callback import Callback
 
 _TOKENS_OF_ONE: Final = 4
@@ -28,12 +30,13 @@ class Memory:
         """Contents that are remembered."""
         return len(self._tokens)
 
-    def is_news(self, digest: str, callback: Callback) -> bool:
-        """Whether a content is new, or came with another token than before; it is remembered then."""
+    def news(self, digest: str, callback: Callback) -> Callback | None:
+        """Give the callback if its content is new, or came with another token than before; remember it."""
         known = self._tokens.get(digest, ())
         if callback.token in known or len(known) >= _TOKENS_OF_ONE:
             self._tokens.move_to_end(digest)
-            return False
+            return None
+        callback = attrs.evolve(callback, repeated=bool(known))
         self._tokens[digest] = (*known, callback.token)
         self._tokens.move_to_end(digest)
         if callback.token:
@@ -42,7 +45,7 @@ class Memory:
         for table in (self._tokens, self._callbacks):
             while len(table) > self._most:
                 table.popitem(last=False)
-        return True
+        return callback
 
     def find(self, token: str) -> tuple[Callback, ...]:
         """Give the callbacks that came with a token."""

@@ -235,8 +235,9 @@ class WebhookReceiver:
         except UnsealError as error:
             self._complain(_COUNTED.get(error.reason, error.reason), error)
             return
-        callback = Callback(job_id=hint.job_id, token=_token(path), status=hint.status)
-        if not self._memory.is_news(hint.content_digest, callback):
+        told = Callback(job_id=hint.job_id, token=_token(path), status=hint.status)
+        callback = self._memory.news(hint.content_digest, told)
+        if callback is None:
             self._counts["repeated"] += 1
             return
         self._counts["told"] += 1

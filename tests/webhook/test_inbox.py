@@ -84,7 +84,7 @@ def test_only_the_owner_can_read_it_and_no_secret_is_in_it(tmp_path: Path) -> No
     columns = {row[1] for row in sqlite3.connect(tmp_path / "inbox").execute("PRAGMA table_info(callback)")}
 
     assert modes == {0o600}
-    assert columns == {"id", "token", "job_id", "status", "came_at"}
+    assert columns == {"id", "token", "job_id", "status", "repeated", "came_at"}
 
 
 def test_old_ones_and_too_many_are_deleted_and_numbers_never_come_again(

@@ -169,6 +169,7 @@ async def test_a_caught_body_can_not_be_told_under_many_tokens() -> None:
         await looked_at(door)
 
     assert len(ear.heard) == 4
+    assert [callback.wakes for callback in ear.heard] == [True, False, False, False]
 
 
 async def test_memory_is_bounded() -> None:
