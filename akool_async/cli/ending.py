@@ -21,6 +21,7 @@ from akool_async._core.outcomes import (
     Rejected,
 )
 from akool_async.cli import exits
+from akool_async.cli.amounts import exact
 from akool_async.cli.home import Home
 from akool_async.cli.moments import span
 from akool_async.cli.plan_told import counted
@@ -123,7 +124,7 @@ class Ending:
         """Give the ending as lines for people."""
         score = self.score
         all_of_it = counted(score.expected, "translation")
-        spent = f"; {self.credits_used:,.6g} credits used in this run" if self.credits_used else ""
+        spent = f"; {exact(self.credits_used)} credits used in this run" if self.credits_used else ""
         spent += f" ({span(timedelta(seconds=self.seconds))})."
         if score.home == score.expected:
             those = "It is" if score.expected == 1 else f"All {all_of_it} are"

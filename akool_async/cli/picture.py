@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from akool_async._batch import AtWork, Stage, Statistics
+from akool_async.cli.amounts import about, exact
 from akool_async.cli.ending import HOME, Score
 from akool_async.cli.moments import span
 
@@ -165,9 +166,9 @@ class Picture:
 
     def _credits(self, moment: Moment) -> str:
         seen = moment.seen
-        most = "" if self._max_credits is None else f", at most {self._max_credits:,.6g}"
-        used, locked = f"{seen.credits_used:,.6g} used", f"{seen.credits_locked:,.6g} locked"
-        in_all = "" if moment.in_all is None else f", about {moment.in_all:,.6g} in all"
+        most = "" if self._max_credits is None else f", at most {exact(self._max_credits)}"
+        used, locked = f"{exact(seen.credits_used)} used", f"{exact(seen.credits_locked)} locked"
+        in_all = "" if moment.in_all is None else f", about {about(moment.in_all)} in all"
         return f"Credits: {used}, {locked}{in_all}{most}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from akool_async._core.names import NameTemplate
+from akool_async.cli.amounts import about, exact
 from akool_async.cli.catalog import Catalog
 from akool_async.cli.estimate import Estimate
 from akool_async.cli.survey import Due, Line, Survey
@@ -83,7 +84,7 @@ def cost(estimate: Estimate) -> str:
     if estimate.unknown == estimate.jobs:
         return f"unknown for {jobs}: {estimate.basis}; --max-credits sets a bound"
     least = "at least " if estimate.unknown else "about "
-    return f"{least}{estimate.credits:,.6g} credits for {jobs} ({estimate.basis})"
+    return f"{least}{about(estimate.credits)} credits for {jobs} ({estimate.basis})"
 
 
 def _account(survey: Survey) -> Iterator[str]:
@@ -94,10 +95,10 @@ def _account(survey: Survey) -> Iterator[str]:
     if checked.balance is not None:
         left = checked.balance - survey.estimate.credits
         enough = "" if left >= 0 else " That is not enough; what can't be paid stays for another run."
-        rest = f", about {left:,.6g} after that" if survey.estimate.credits and left >= 0 else ""
-        yield f"Balance: {checked.balance:,.6g} credits{rest}.{enough}"
+        rest = f", about {about(left)} after that" if survey.estimate.credits and left >= 0 else ""
+        yield f"Balance: {exact(checked.balance)} credits{rest}.{enough}"
     if survey.locked or survey.used:
-        yield f"So far in this journal: {survey.used:,.6g} credits used, {survey.locked:,.6g} locked."
+        yield f"So far in this journal: {exact(survey.used)} credits used, {exact(survey.locked)} locked."
 
 
 def rows(survey: Survey) -> Iterator[dict[str, Any]]:

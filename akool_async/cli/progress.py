@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from akool_async._core.outcomes import Completed, Outcome
+from akool_async.cli.amounts import exact
 from akool_async.cli.ending import HOME, word_for
 from akool_async.cli.moments import span
 from akool_async.cli.picture import STYLES, Moment, Picture
@@ -95,7 +96,7 @@ def _line(moment: Moment) -> str:
         f"{score.home:,} of {score.expected:,} home",
         others,
         f"{len(moment.at_work)} at work",
-        f"{moment.seen.credits_used:,.6g} credits used",
+        f"{exact(moment.seen.credits_used)} credits used",
         f"about {span(left)} to go" if left is not None else "",
     )
     return ", ".join(filter(None, parts))

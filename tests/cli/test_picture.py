@@ -69,15 +69,15 @@ def test_the_speed_is_told_in_units_that_make_sense(made: int, rest: int, told: 
 
 
 def test_what_did_not_move_a_doubt_and_a_bound_are_seen() -> None:
-    seen = Statistics(seconds=60.0, credits_used=12.0, credits_locked=1234.5)
+    seen = Statistics(seconds=60.0, credits_used=12.0, credits_locked=1_234_567.5)
     shown = drawn(
-        moment(jobs(1, stalled=True), score(9, home=2, failed=1, in_doubt=1), seen=seen, in_all=2000.0),
+        moment(jobs(1, stalled=True), score(9, home=2, failed=1, in_doubt=1), seen=seen, in_all=1999.4444),
         max_credits=5000.0,
     )
 
     assert "does not move" in shown
     assert "2 of 9 home, 1 failed, 1 in doubt" in shown
-    assert "Credits: 12 used, 1,234.5 locked, about 2,000 in all, at most 5,000" in shown
+    assert "Credits: 12 used, 1,234,567.5 locked, about 1,999 in all, at most 5,000" in shown
 
 
 def test_a_stop_says_what_happens_to_what_is_at_work() -> None:
