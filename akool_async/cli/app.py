@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import reduce
 from typing import Final
 
 from cyclopts import App, CycloptsError, Group
@@ -20,13 +21,14 @@ COMMANDS: Final = {
     "Translate a catalog": ("plan", "run"),
     "Translate one video": ("translate", "lipsync"),
     "Go on": ("status", "resume", "harvest", "resolve", "retry"),
+    "Receive webhooks": ("webhook serve",),
     "Ask the vendor": ("languages", "voices", "credit", "doctor"),
     "Try it without an account": ("demo", "sandbox"),
 }
 """The commands by their heading in the help.
 
-Each stands in `commands/<name>.py` ("-" is "_" there) as a function of its name, and is imported when it
-is run or listed.
+Each stands in `commands/<name>.py` ("-" and " " are "_" there) as a function of its name, and is imported
+when it is run or listed.
 """
 
 EXTRAS: Final = {
@@ -35,6 +37,9 @@ EXTRAS: Final = {
     "cryptography": "webhook",
 }
 """Which extra brings a module that a command may miss; the others come with `cli`."""
+
+_WITH_OTHERS: Final = {name.split()[0] for names in COMMANDS.values() for name in names if " " in name}
+"""Words that commands stand behind."""
 
 _LAST: Final = 100
 
@@ -49,8 +54,12 @@ app: Final[App] = App(
 for _number, (_heading, _names) in enumerate(COMMANDS.items()):
     _group = Group(_heading, sort_key=_number)
     for _name in _names:
-        _module = _name.replace("-", "_")
-        app.command(f"akool_async.cli.commands.{_module}:{_module}", name=_name, group=_group)
+        _module = _name.replace("-", "_").replace(" ", "_")
+        _above, _, _last = _name.rpartition(" ")
+        _parent = app if not _above else App(name=_above, help=_heading, group=_group)
+        _parent.command(f"akool_async.cli.commands.{_module}:{_module}", name=_last, group=_group)
+        if _above:
+            app.command(_parent)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +68,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     warnings = Warnings(logging.WARNING)
     logger.addHandler(warnings)
     try:
-        if not given or given[0].startswith("-"):
+        if not given or given[0].startswith("-") or given[0] in _WITH_OTHERS:
             _import_all()  # their first lines stand in the list of commands
         code = app(given, exit_on_error=False, error_console=talk)
         sys.stdout.flush()
@@ -83,7 +92,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _import_all() -> None:
     for names in COMMANDS.values():
         for name in names:
-            app[name]
+            reduce(App.__getitem__, name.split(), app)
 
 
 def _nobody_reads() -> int:

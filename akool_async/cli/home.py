@@ -10,6 +10,7 @@ import attrs
 from cyclopts import Parameter
 
 JOURNAL: Final = "jobs.sqlite3"
+INBOX: Final = "inbox.sqlite3"
 _OUT: Final = Path("results")
 
 
@@ -21,20 +22,28 @@ class Home:
     Attributes:
         out: Folder for the results; it is made if it is missing.
         journal: The list of paid jobs; default is jobs.sqlite3 in that folder.
+        inbox: What `webhook serve` writes; default is inbox.sqlite3 in that folder.
     """
 
     out: Path = _OUT
     journal: Path | None = None
+    inbox: Path | None = None
 
     @property
     def path(self) -> Path:
         """The journal's file."""
         return self.out / JOURNAL if self.journal is None else self.journal
 
+    @property
+    def inbox_path(self) -> Path:
+        """The inbox's file, which need not be there."""
+        return self.out / INBOX if self.inbox is None else self.inbox
+
     def command(self, *words: str) -> str:
         """Give the command with these words for the same folder and journal, to be typed into a shell."""
         options = [] if self.out == _OUT else ["--out", str(self.out)]
         options += [] if self.journal is None else ["--journal", str(self.journal)]
+        options += [] if self.inbox is None else ["--inbox", str(self.inbox)]
         return shlex.join(["akool-async", *words, *options])
 
 

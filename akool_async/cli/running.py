@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,6 +15,7 @@ from akool_async._batch import Batch, StopCause, open_batch
 from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, InvalidRequest
 from akool_async._core.requests import Request
+from akool_async._inbox import Inbox, open_inbox
 from akool_async._journal import open_journal
 from akool_async.cli.ending import Ending, Score
 from akool_async.cli.events import Events
@@ -40,6 +42,7 @@ class Order:
         in_flight: jobs at the vendor at once.
         max_credits: what the journal's entries may cost together; None for no bound.
         patience: seconds after which it is left; None waits as long as it takes.
+        webhook_url: where the vendor calls back, if that reaches who writes the inbox.
     """
 
     home: Home
@@ -47,6 +50,7 @@ class Order:
     in_flight: int
     max_credits: float | None
     patience: float | None
+    webhook_url: str | None = None
 
 
 class Running:
@@ -81,10 +85,12 @@ class Running:
         """
         order = self._order
         await _make_folders(order.home)
-        async with client, open_journal(order.home.path) as journal:
+        inbox = _inbox(order.home)
+        async with client, open_journal(order.home.path) as journal, inbox or nullcontext():
+            url = None if inbox is None else order.webhook_url
             self._batch = open_batch(
                 client,
-                _in_order(self._survey),
+                [_called_back(request, url) for request in _in_order(self._survey)],
                 max_in_flight=order.in_flight,
                 journal=journal,
                 download_to=order.home.out,
@@ -92,6 +98,8 @@ class Running:
                 on_in_doubt=order.rules.on_in_doubt,
                 retry_failed=order.rules.retry_failed,
                 max_credits=order.max_credits,
+                webhook=inbox,
+                webhook_url=url,
             )
             async with self._batch as batch, anyio.create_task_group() as tasks:
                 tasks.start_soon(self._listen, batch, tasks.cancel_scope)
@@ -178,6 +186,16 @@ async def _make_folders(home: Home) -> None:
             await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidRequest(f"The folder {folder} can't be made: {error.strerror}.") from error
+
+
+def _inbox(home: Home) -> Inbox | None:
+    """Give what `webhook serve` writes, if it is there."""
+    return open_inbox(home.inbox_path) if home.inbox_path.exists() else None
+
+
+def _called_back(request: Request, url: str | None) -> Request:
+    """Leave it to the batch to name a URL that all have, with a token for each POST."""
+    return attrs.evolve(request, webhook_url=None) if url and request.webhook_url == url else request
 
 
 def _in_order(survey: Survey) -> Iterable[Request]:

@@ -70,6 +70,7 @@ def run(
         in_flight=in_flight,
         max_credits=max_credits,
         patience=None if give_up_after is None else give_up_after.total_seconds(),
+        webhook_url=options.webhook_url,
     )
     try:
         read = wanted.read(catalog, options)  # its mistakes are told before a key is asked for

@@ -66,5 +66,6 @@ def translate(
         in_flight=ROOM,
         max_credits=max_credits,
         patience=None if give_up_after is None else give_up_after.total_seconds(),
+        webhook_url=options.webhook_url,
     )
     return carry_out(wanted, order, connection, yes=yes, as_json=as_json)

@@ -1,0 +1,118 @@
+"""A receiver of webhooks on the command line, and runs that read what it wrote."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from akool_async.sandbox import Fault, Sandbox
+from tests.cli.conftest import Book, Command
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+VIDEO = "https://example.com/talk.mp4"
+
+
+@contextmanager
+def served(out: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = [sys.executable, "-m", "akool_async", "webhook", "serve", "--port", "0", "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", server.stderr.readline())
+        assert found is not None
+        try:
+            yield server, found.group()
+        finally:
+            server.kill()
+
+
+@pytest.fixture
+def vendor(serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    sandbox = serve(time_scale=500.0)
+    monkeypatch.setenv("AKOOL_CLIENT_ID", sandbox.settings.client_id)
+    monkeypatch.setenv("AKOOL_CLIENT_SECRET", sandbox.settings.client_secret)
+    return sandbox
+
+
+def test_a_lost_answer_is_cleared_up_by_its_callback(akool: Command, book: Book, vendor: Sandbox) -> None:
+    vendor.faults.add(Fault(on="create", do="reset_after", acted=True))
+    with served(book.out) as (_, url):
+        told = akool(
+            "translate", VIDEO, "--to", "ja,fr", "--webhook-url", f"{url}/akool", "--yes", "--out", book.out
+        )
+
+    assert told.code == 0, told.err
+    assert len(vendor.ledger.jobs) == 2
+    assert set(book.states().values()) == {"delivered"}
+    assert vendor.ledger.paid_twice() == ()
+
+
+def test_what_came_while_no_run_was_on_clears_up_the_doubts_of_the_next(
+    akool: Command, book: Book, vendor: Sandbox
+) -> None:
+    vendor.faults.add(Fault(on="create", do="reset_after", acted=True))
+    vendor.faults.add(Fault(on="webhook", do="delay", seconds=100.0))
+    order = ["translate", VIDEO, "--to", "ja", "--yes", "--out", book.out]
+    with served(book.out) as (_, url):
+        gone = akool(*order, "--webhook-url", f"{url}/akool", "--give-up-after", "0.05s")
+        states = book.states()
+        inbox = book.out / "inbox.sqlite3"
+        while not vendor.ledger.webhooks or inbox.stat().st_size == 0:
+            time.sleep(0.01)
+        told = akool("resume", "--out", book.out)
+
+    assert gone.code == 4
+    assert set(states.values()) == {"in_doubt"}
+    assert told.code == 0, told.err
+    assert len(vendor.ledger.jobs) == 1
+
+
+def test_a_flood_of_nonsense_is_counted_and_answered_alike(out: Path, vendor: Sandbox) -> None:
+    with served(out) as (server, url):
+        for body in (b"{}", b"\xff" * 100, b"[" * 1000):
+            with urllib.request.urlopen(url, data=body, timeout=5) as answer:
+                assert (answer.status, answer.read()) == (200, b"")
+        server.send_signal(signal.SIGINT)
+        assert server.stderr is not None
+        said = server.stderr.read()
+
+        assert server.wait(10) == 0
+    assert "taken 3" in said
+    assert "malformed 3" in said
+    assert "Traceback" not in said
+
+
+def test_what_it_needs_is_told(
+    akool: Command, out: Path, vendor: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = akool("webhook", "serve", "--port", taken.getsockname()[1], "--out", out)
+    out.with_name("file").write_text("")
+    no_folder = akool("webhook", "serve", "--port", 0, "--out", out.with_name("file") / "x")
+    (out / "inbox.sqlite3").write_text("something else" * 100)
+    no_inbox = akool("webhook", "serve", "--port", 0, "--out", out)
+    monkeypatch.delenv("AKOOL_CLIENT_ID")
+    no_id = akool("webhook", "serve", "--port", 0, "--out", out)
+
+    assert [told.code for told in (busy, no_folder, no_inbox, no_id)] == [1, 1, 1, 2]
+    assert "Can't listen" in busy.err
+    assert "Can't make" in no_folder.err
+    assert "inbox.sqlite3" in no_inbox.err
+    assert "AKOOL_CLIENT_ID" in no_id.err
+
+
+def test_its_help_tells_what_it_needs(akool: Command) -> None:
+    assert "serve" in akool("webhook", "--help").out
+    assert "AKOOL_CLIENT_ID" in akool("webhook", "serve", "--help").out
+    assert os.environ.get("AKOOL_CLIENT_ID") is None
