@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import anyio
@@ -18,17 +18,14 @@ from anyio.abc import TaskGroup
 
 from akool_async._batch.doubts import Doubts
 from akool_async._batch.flight import Flight, told_again
+from akool_async._batch.hall import Hall
 from akool_async._batch.nets import Nets
-from akool_async._client import AkoolClient
 from akool_async._core.callback import Callback, CallbackSource
 from akool_async._core.errors import InvalidRequest, JournalError
 from akool_async._core.lifecycle import State
 from akool_async._core.requests import Request
 from akool_async._core.text import clean
-from akool_async._journal import Entry, Journal
-
-if TYPE_CHECKING:
-    from akool_async._batch.batch import Batch
+from akool_async._journal import Entry
 
 EXPECTED: Final = 3600.0
 """Seconds after its intent in which a run waits for the callback of an entry that it finds in doubt."""
@@ -67,15 +64,13 @@ class Webhook:
 class Callbacks:
     """Sends tokens out for a batch and takes in what comes back."""
 
-    def __init__(
-        self, client: AkoolClient, journal: Journal, webhook: Webhook, nets: Nets, batch: Batch
-    ) -> None:
-        self._client = client
-        self._clock = client._clock
-        self._journal = journal
+    def __init__(self, hall: Hall, webhook: Webhook, nets: Nets) -> None:
+        self._hall = hall
+        self._client = hall.client
+        self._clock = hall.clock
+        self._journal = hall.journal
         self._webhook = webhook
-        self._batch = batch
-        self._doubts = Doubts(client, journal, batch, self._answered)
+        self._doubts = Doubts(hall, self._answered)
         self._nets = nets
         self._early: dict[str, list[Callback]] = {}
         self._under_way: set[anyio.Event] = set()
@@ -138,7 +133,7 @@ class Callbacks:
             if callback.token:
                 self._named(callback)
         except JournalError as error:
-            self._batch.stop(error.what, error)
+            self._hall.stop(error.what, error)
         self._nets.called_back(callback)
         self._client.called_back(callback)
 
@@ -159,8 +154,7 @@ class Callbacks:
             return False
 
         def unresolved() -> None:
-            self._batch.give_place(1)
-            self._batch.end(flight.in_doubt(reason, self._clock.now()))
+            self._hall.end_unsent(flight.in_doubt(reason, self._clock.now()))
 
         self._doubts.hold(flight, seconds=self._webhook.grace, unresolved=unresolved)
         for callback in self._early.get(flight.token, ()):
@@ -183,11 +177,11 @@ class Callbacks:
         """
 
         def unresolved() -> None:
-            self._batch.give_place(1)
+            self._hall.in_flight.give(1)
             if again is not None:
                 again()
             else:
-                self._batch.end(told_again(entry, flight.request))
+                self._hall.end(told_again(entry, flight.request))
 
         seconds = self._webhook.grace if self._age(entry) < EXPECTED else 0.0
         held = attrs.evolve(flight, submitted_at=entry.submitted_at, token=entry.token)

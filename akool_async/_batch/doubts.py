@@ -9,21 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import attrs
 from anyio.abc import TaskGroup
 
 from akool_async._batch.flight import Flight
-from akool_async._client import AkoolClient
+from akool_async._batch.hall import Hall
 from akool_async._core.errors import AccountError, AkoolError, JobGone, JournalError, JournalRefused
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
-from akool_async._journal import Entry, Journal
-
-if TYPE_CHECKING:
-    from akool_async._batch.batch import Batch
+from akool_async._journal import Entry
 
 logger = logging.getLogger("akool_async")
 
@@ -85,19 +82,15 @@ class Doubts:
     """The doubts of a batch that have a token.
 
     Args:
-        client: asks.
-        journal: knows whose job is whose.
-        batch: takes the jobs of resolved entries.
+        hall: the batch's.
         answers: waits until the POSTs that are under way have said which jobs are theirs.
     """
 
-    def __init__(
-        self, client: AkoolClient, journal: Journal, batch: Batch, answers: Callable[[], Awaitable[None]]
-    ) -> None:
-        self._client = client
-        self._clock = client._clock
-        self._journal = journal
-        self._batch = batch
+    def __init__(self, hall: Hall, answers: Callable[[], Awaitable[None]]) -> None:
+        self._hall = hall
+        self._client = hall.client
+        self._clock = hall.clock
+        self._journal = hall.journal
         self._answers = answers
         self._doubts: dict[str, _Doubt] = {}
         self._owners: dict[str, str] = {}
@@ -148,13 +141,13 @@ class Doubts:
                     break
                 found = await self._confirmed(doubt.token, job_id)
         except JournalError as error:
-            self._batch.give_place(doubt.flight is not None)
-            self._batch.lost(doubt.flight is not None, error)
+            self._hall.in_flight.give(doubt.flight is not None)
+            self._hall.lost(doubt.flight is not None, error)
             return
         finally:
             del self._doubts[doubt.token]
         if found is not None:
-            self._batch.resolved(doubt.flight, found)
+            self._hall.resolved(doubt.flight, found)
         elif doubt.unresolved is not None:
             doubt.unresolved()
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from akool_async._batch.flight import Flight
+from akool_async._batch.hall import Hall
 from akool_async._batch.naming import Home, Naming
-from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, DiskFailed, DownloadFailed, JobGone
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
 from akool_async._core.observation import Observation, Verdict
 from akool_async._core.outcomes import Completed, Saved
 from akool_async._download import AWAY, NameTaken
-from akool_async._journal import Journal
 from akool_async._waiting import Watch
-
-if TYPE_CHECKING:
-    from akool_async._batch.batch import Batch
 
 logger = logging.getLogger("akool_async")
 
@@ -31,16 +27,24 @@ _NAMES: Final = 5
 class Finisher:
     """Finishes for a batch."""
 
-    def __init__(
-        self, client: AkoolClient, journal: Journal, home: Home, naming: Naming, batch: Batch
-    ) -> None:
-        self._client = client
-        self._clock = client._clock
-        self._journal = journal
+    def __init__(self, hall: Hall, home: Home, naming: Naming) -> None:
+        self._hall = hall
+        self._client = hall.client
+        self._clock = hall.clock
+        self._journal = hall.journal
         self._home = home
         self._naming = naming
-        self._batch = batch
         self._disk_trouble: DiskFailed | None = None
+
+    async def run(self) -> None:
+        """Finish what arrives, one after the other, without end."""
+        while True:
+            flight, watch = await self._hall.arrivals.take()
+            try:
+                await self.finish(flight, watch)
+            except AkoolError as error:
+                self._hall.board.ended(flight.key, flight.target)
+                self._hall.lost(0 if watch.job_id in self._hall.early else 1, error)
 
     async def finish(self, flight: Flight, watch: Watch) -> None:
         """See one job that ended to its outcome.
@@ -64,7 +68,7 @@ class Finisher:
                 State.FAILED, reason=error.what, code=error.error_code, snapshot=seen.snapshot, ended_at=now
             )
         )
-        self._batch.end(flight.failed(error.what, seen.snapshot, now))
+        self._hall.end(flight.failed(error.what, seen.snapshot, now))
 
     async def _completed(self, flight: Flight, snapshot: Snapshot) -> None:
         now = self._clock.now()
@@ -72,7 +76,7 @@ class Finisher:
         completed = flight.change(State.COMPLETED, snapshot=snapshot, ended_at=now)
         if self._home.folder is None:  # nothing happens between the two states
             await self._journal.record(completed, flight.change(State.DELIVERED))
-            self._batch.end(done)
+            self._hall.end(done)
             return
         await self._journal.record(completed)
         try:
@@ -81,7 +85,7 @@ class Finisher:
             await self._not_saved(flight, snapshot, error)
             return
         await self._journal.record(flight.change(State.DELIVERED, files=saved.files))
-        self._batch.end(attrs.evolve(done, saved=saved))
+        self._hall.end(attrs.evolve(done, saved=saved))
 
     async def _save(self, flight: Flight, done: Completed) -> Saved:
         """Download under the entry's name, or under another if that is taken by files of somebody else."""
@@ -112,6 +116,6 @@ class Finisher:
         if away and dies is not None and self._client._server_now() >= dies:
             reason = "The result died at the vendor before it was brought home."
             await self._journal.record(flight.change(State.EXPIRED, reason=reason, ended_at=now))
-            self._batch.end(flight.expired(reason, now))
+            self._hall.end(flight.expired(reason, now))
             return
-        self._batch.end(flight.completed(snapshot, None, now, reason=str(error)))
+        self._hall.end(flight.completed(snapshot, None, now, reason=str(error)))

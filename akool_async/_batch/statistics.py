@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
+
+from akool_async._batch.hall import Hall
 
 
 @attrs.frozen(kw_only=True)
@@ -43,3 +47,37 @@ class Statistics:
     rate: float = 0.0
     seconds_left: float | None = None
     basis: str = ""
+
+
+_COUNTED: Final = {
+    "Completed": "completed",
+    "Failed": "failed",
+    "Rejected": "rejected",
+    "InDoubt": "in_doubt",
+    "Expired": "expired",
+    "NotSubmitted": "not_submitted",
+}
+
+
+def read(hall: Hall, seconds: float) -> Statistics:
+    """Give the numbers of a batch that has been open for so many seconds."""
+    counts = hall.counts
+    here = sum(counts[name] for name in _COUNTED) - counts["resumed"]
+    rate = here / max(seconds, 1e-9)
+    locked, used = hall.journal.credits()
+    basis = f"{here} entries that ended in {seconds:.0f} s of this run"
+    return Statistics(
+        pulled=counts["pulled"],
+        waiting=max(hall.backlog.taken - hall.in_flight.taken, 0),
+        in_flight=hall.in_flight.taken,
+        **{field: counts[name] for name, field in _COUNTED.items()},
+        cleared_up=counts["cleared_up"],
+        resumed=counts["resumed"],
+        repaid=counts["repaid"],
+        credits_locked=locked,
+        credits_used=used,
+        seconds=seconds,
+        rate=rate,
+        seconds_left=hall.pending / rate if here else None,
+        basis=basis if here else "nothing has ended yet",
+    )

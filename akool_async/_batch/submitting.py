@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import attrs
 
-from akool_async._batch.budget import Budget
 from akool_async._batch.callbacks import Callbacks
 from akool_async._batch.fate import Fate, fate_of
 from akool_async._batch.flight import Flight
+from akool_async._batch.hall import Hall
 from akool_async._batch.naming import Naming
 from akool_async._batch.stopping import StopCause
-from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, JournalError, SubmissionInDoubt, Throttled
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Submission
 from akool_async._core.outcomes import Outcome
 from akool_async._core.pace import Pace
 from akool_async._core.requests import Request, only
-from akool_async._journal import Change, Journal
-
-if TYPE_CHECKING:
-    from akool_async._batch.batch import Batch
+from akool_async._journal import Change
 
 logger = logging.getLogger("akool_async")
 
@@ -61,23 +57,19 @@ class Submitter:
 
     def __init__(
         self,
-        client: AkoolClient,
-        journal: Journal,
-        budget: Budget,
+        hall: Hall,
         callbacks: Callbacks,
         naming: Naming,
-        batch: Batch,
     ) -> None:
-        self._client = client
-        self._clock = client._clock
-        self._patience = attrs.evolve(
-            client._retry, attempts=_MOST_TRIES, deadline=client._retry.throttle_deadline
-        )
-        self._journal = journal
-        self._budget = budget
+        self._hall = hall
+        self._client = hall.client
+        self._clock = hall.clock
+        retry = hall.client._retry
+        self._patience = attrs.evolve(retry, attempts=_MOST_TRIES, deadline=retry.throttle_deadline)
+        self._journal = hall.journal
+        self._budget = hall.budget
         self._callbacks = callbacks
         self._naming = naming
-        self._batch = batch
         self._pace = Pace()
 
     async def submit(self, request: Request) -> None:
@@ -85,11 +77,11 @@ class Submitter:
         began, tries = self._clock.monotonic(), 0
         part = request
         while True:
-            if not self._batch.stopped and not await self._budget.reserve(len(part.targets)):
+            if not self._hall.stopped and not await self._budget.reserve(len(part.targets)):
                 told = f"max_credits ({self._budget.most:g}) would be exceeded."
-                self._batch.stop(told, cause=StopCause.BUDGET)
-            if self._batch.stopped:
-                return self._not_submitted(part, self._batch.stopped)
+                self._hall.stop(told, cause=StopCause.BUDGET)
+            if self._hall.stopped:
+                return self._not_submitted(part, self._hall.stopped)
             attempt = await self._attempt(part)
             if not attempt.left:
                 return None
@@ -110,8 +102,8 @@ class Submitter:
                 await self._clock.sleep(wait)
             await self._send(attempt)
         except JournalError as error:
-            self._batch.give_place(len(part.targets))
-            self._batch.lost(len(part.targets), error)
+            self._hall.in_flight.give(len(part.targets))
+            self._hall.lost(len(part.targets), error)
         finally:
             self._budget.settle(len(part.targets), costs=attempt.costs, doubts=attempt.doubts)
         return attempt
@@ -177,7 +169,7 @@ class Submitter:
         self._pace.succeeded()
         for flight in flights:
             over = self._callbacks.ended_early(attempt.token, flight.job_id)
-            self._batch.follow(flight, None if over else 0.0)
+            self._hall.follow(flight, None if over else 0.0)
         for target, error in errors.items():
             self._after_error(attempt, (target,), error)
 
@@ -198,15 +190,14 @@ class Submitter:
                 self._pace.throttled(sent=attempt.sent, now=self._clock.monotonic())
             return
         if fate in (Fate.NO_CREDITS, Fate.STOP):
-            self._batch.stop(str(error), error if fate is Fate.STOP else None, cause=_CAUSES[fate])
+            self._hall.stop(str(error), error if fate is Fate.STOP else None, cause=_CAUSES[fate])
         if fate is Fate.DOUBT:
             attempt.doubts += len(targets)
         for target in targets:
             flight = Flight(request=attempt.part, target=target, token=attempt.token)
             if fate is Fate.DOUBT and self._callbacks.hold(flight, str(error)):
                 continue
-            self._batch.give_place(1)
-            self._batch.end(self._ended(flight, fate, error))
+            self._hall.end_unsent(self._ended(flight, fate, error))
 
     def _ended(self, flight: Flight, fate: Fate, error: AkoolError) -> Outcome:
         now = self._clock.now()
@@ -218,8 +209,9 @@ class Submitter:
 
     def _not_submitted(self, part: Request, reason: str) -> None:
         for target in part.targets:
-            self._batch.give_place(1)
-            self._batch.end(Flight(request=part, target=target).not_submitted(reason, self._clock.now()))
+            self._hall.end_unsent(
+                Flight(request=part, target=target).not_submitted(reason, self._clock.now())
+            )
 
 
 def _missing(target: str) -> SubmissionInDoubt:

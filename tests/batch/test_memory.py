@@ -22,8 +22,8 @@ async def test_a_batch_without_a_journal_holds_only_what_is_at_work(fast_house: 
         async with open_batch(client, requests, max_in_flight=slots) as batch:
             async for outcome in batch:
                 ended += isinstance(outcome, Completed)
-                held.append(len(batch._journal))
-            left = [batch._journal, batch._flying, batch._board._lines, client._opened.waiting]
+                held.append(len(batch._hall.journal))
+            left = [batch._hall.journal, batch._hall.left, batch._hall.board._lines, client._opened.waiting]
 
     assert ended > 15
     assert max(held) <= 2 * slots

@@ -15,6 +15,7 @@ from .virtual import measure, simulate
 SEEDS = min(int(os.environ.get("AKOOL_TEST_SEEDS", "25")), 200)
 
 
+@pytest.mark.timeout(600)
 def test_random_walks_break_no_rule(caplog: pytest.LogCaptureFixture) -> None:
     first = int(os.environ.get("AKOOL_TEST_SEED", random.randrange(10**6)))
     print(f"seeds from {first}: set AKOOL_TEST_SEED to repeat")

@@ -1,0 +1,170 @@
+"""The hall: what all who work on a batch share: places, what is at work, what was handed out, why it stopped.
+
+Knows when all is done. Who does what in which order stands in the files of those who work here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+import attrs
+
+from akool_async._batch.arrivals import Arrivals
+from akool_async._batch.at_work import Board
+from akool_async._batch.budget import Budget
+from akool_async._batch.early import Early
+from akool_async._batch.flight import Flight
+from akool_async._batch.nets import Nets
+from akool_async._batch.outbox import Outbox
+from akool_async._batch.slots import Slots
+from akool_async._batch.stopping import StopCause
+from akool_async._client import AkoolClient
+from akool_async._core.errors import AkoolError
+from akool_async._core.models import Job, Snapshot
+from akool_async._core.outcomes import Outcome
+from akool_async._journal import Journal
+from akool_async._waiting import Watch
+
+logger = logging.getLogger("akool_async")
+
+
+class Hall:
+    """One batch's.
+
+    Args:
+        client: asks and submits.
+        journal: what was done, so far and before.
+        nets: when jobs are asked about.
+        max_in_flight: jobs at the vendor at once.
+        backlog: entries pulled whose outcome is not taken yet.
+        max_credits: credits that the journal's entries may cost together; None for no bound.
+    """
+
+    def __init__(
+        self,
+        client: AkoolClient,
+        journal: Journal,
+        nets: Nets,
+        *,
+        max_in_flight: int,
+        backlog: int,
+        max_credits: float | None,
+    ) -> None:
+        self.client = client
+        self.clock = client._clock
+        self.journal = journal
+        self.in_flight = Slots(max_in_flight)
+        self.backlog = Slots(backlog)
+        self.budget = Budget(max_credits, lambda: sum(journal.credits()))
+        self.board = Board()
+        self.early = Early()
+        self.arrivals = Arrivals()
+        self.outbox = Outbox()
+        self.counts: Counter[str] = Counter()
+        self.pending = 0
+        self.stopped = ""
+        self.stop_cause: StopCause | None = None
+        self.failure: BaseException | None = None
+        self._nets = nets
+        self._flying: dict[str, Callable[[], None]] = {}
+        self._all_admitted = False
+
+    # What comes in.
+
+    def admitted(self, entries: int) -> None:
+        """Entries were pulled; each is to be ended once."""
+        self.pending += entries
+        self.counts["pulled"] += entries
+
+    def all_admitted(self) -> None:
+        """Nothing more will be pulled."""
+        self._all_admitted = True
+        self._close_if_done()
+
+    def stop(
+        self,
+        reason: str,
+        failure: BaseException | None = None,
+        *,
+        cause: StopCause = StopCause.FAILURE,
+    ) -> None:
+        """Submit nothing more; the rest of the source comes out as not submitted.
+
+        Args:
+            reason: what its outcomes say; the first one counts, like the cause.
+            failure: what is raised after the last outcome.
+            cause: the same as a value.
+        """
+        self.stopped = self.stopped or reason
+        self.stop_cause = self.stop_cause or cause
+        self.failure = self.failure or failure
+
+    # What is at the vendor.
+
+    def follow(self, flight: Flight, age: float | None) -> None:
+        """Wait for a job that holds a place in flight, made `age` seconds ago; None asks at once."""
+        job_id = flight.job_id
+        self.board.waits(flight.key, flight.target, job_id, self.clock.monotonic() - (age or 0.0))
+
+        def changed(watch: Watch) -> None:
+            self.board.polled(flight.key, flight.target, watch.observation)
+            if watch.ended:
+                self._nets.ended(job_id)
+                self.in_flight.give(1)
+                self.arrivals.put(flight, watch)
+
+        schedule = self._nets.schedule(flight)
+        self._flying[job_id] = self.client._follow(job_id, changed, schedule=schedule, age=age)
+
+    def resolved(self, flight: Flight | None, seen: Snapshot) -> None:
+        """Follow the job of an entry that was in doubt, if this run awaits it: then it holds a place."""
+        self.counts["cleared_up"] += 1
+        if flight is not None:
+            self.budget.clear_up(seen.job_id)
+            job = Job(id=seen.job_id, target=flight.target, status=seen.status, created_at=seen.created_at)
+            self.follow(attrs.evolve(flight, job=job), None)
+
+    def leave(self) -> None:
+        """Wait for nothing any more: what is at the vendor goes on without us."""
+        for leave in self._flying.values():
+            leave()
+        self.outbox.close()
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The jobs at the vendor that nobody has been told the end of."""
+        return tuple(self._flying)
+
+    # What goes out.
+
+    def end(self, outcome: Outcome) -> None:
+        """Hand out how an entry ended, once it was asked for."""
+        if outcome.job is not None:
+            self.budget.ended(outcome.job.id)
+            self._flying.pop(outcome.job.id, None)
+            self.board.ended(outcome.key, outcome.target)
+        asked = self.early.end(outcome)
+        if asked is None:
+            return
+        self.counts[type(asked).__name__] += 1
+        self.counts["resumed"] += asked.resumed
+        self.pending -= 1
+        self.outbox.put(asked)
+        self._close_if_done()
+
+    def end_unsent(self, outcome: Outcome) -> None:
+        """Hand out how an entry ended that holds a place in flight, but has no job there."""
+        self.in_flight.give(1)
+        self.end(outcome)
+
+    def lost(self, entries: int, error: AkoolError) -> None:
+        """Go on without entries whose outcome can't be told, and raise `error` when all else is home."""
+        self.stop(error.what, error)
+        self.pending -= entries
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._all_admitted and not self.pending:
+            self.outbox.close()
