@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -220,19 +220,26 @@ async def _tokens(home: House) -> list[str]:
     return [entry.token async for entry in home.journal.entries(states=(State.IN_DOUBT,))]
 
 
+class Teller:
+    """A source that tells of some callbacks as soon as somebody listens."""
+
+    def __init__(self, *callbacks: Callback) -> None:
+        self.callbacks = callbacks
+        self.listeners: list[Any] = []
+
+    def attach(self, listener: Any) -> Any:
+        self.listeners.append(listener)
+        for callback in self.callbacks:
+            listener.called_back(callback)
+        return lambda: None
+
+    def find(self, token: str) -> tuple[Callback, ...]:
+        return ()
+
+
 async def _run_telling(home: House, *callbacks: Callback, requests: Any, **options: Any) -> list[Outcome]:
     """Run once more, and tell the batch of callbacks as soon as it listens."""
-
-    class Teller:
-        def attach(self, listener: Any) -> Any:
-            for callback in callbacks:
-                listener.called_back(callback)
-            return lambda: None
-
-        def find(self, token: str) -> tuple[Callback, ...]:
-            return ()
-
-    return await home.run(*requests, webhook=Teller(), **{"webhook_grace": 0.3} | options)
+    return await home.run(*requests, webhook=Teller(*callbacks), **{"webhook_grace": 0.3} | options)
 
 
 async def test_a_doubt_of_an_earlier_run_is_cleared_up() -> None:
@@ -283,15 +290,24 @@ async def test_a_job_made_before_the_entry_was_sent_is_not_its() -> None:
     async with house(time_scale=1.0) as home:
         await _in_doubt(home, video(1))
         (token,), (job,) = await _tokens(home), home.sandbox.ledger.jobs
-        entry = home.journal.find_token(token)
-        for moved, cleared in ((timedelta(minutes=3), False), (timedelta(minutes=1), True)):
-            sent = entry.submitted_at + moved
-            home.journal._opened.store._writing.execute(
-                "UPDATE entry SET submitted_at = ?", (sent.isoformat(timespec="microseconds"),)
-            )
-            with anyio.move_on_after(0.5):
-                await _run_telling(home, Callback(job_id=job.id, token=token), requests=[video(1)])
-            assert bool(home.journal.counts()[State.SUBMITTED]) is cleared
+        sent = home.journal.find_token(token).submitted_at
+        told = Callback(job_id=job.id, token=token)
+
+        _move(home, sent + timedelta(minutes=3))
+        (outcome,) = await _run_telling(home, told, requests=[video(1)])
+        assert isinstance(outcome, InDoubt)
+
+        _move(home, sent + timedelta(minutes=1))
+        async with open_batch(home.client, [video(1)], journal=home.journal, webhook=Teller(told)):
+            with anyio.fail_after(20):
+                while home.journal.find_token(token).job_id != job.id:
+                    await anyio.sleep(0.01)
+
+
+def _move(home: House, sent: datetime) -> None:
+    """Let the entry's intent have been at another time."""
+    moment = sent.isoformat(timespec="microseconds")
+    home.journal._opened.store._writing.execute("UPDATE entry SET submitted_at = ?", (moment,))
 
 
 async def test_a_job_whose_own_post_is_still_under_way_is_left_to_it() -> None:
@@ -299,32 +315,20 @@ async def test_a_job_whose_own_post_is_still_under_way_is_left_to_it() -> None:
         await _in_doubt(home, video(1))
         (token,) = await _tokens(home)
 
-        class Slow(Journal):
-            """Before the second POST's answer is recorded, its job is claimed for the first entry."""
-
-        tell: list[Any] = []
-
-        class Teller:
-            def attach(self, listener: Any) -> Any:
-                tell.append(listener)
-                return lambda: None
-
-            def find(self, token: str) -> tuple[Callback, ...]:
-                return ()
-
+        teller = Teller()
         record = home.journal.record
 
         async def slow(*changes: Any) -> None:
             if any(change.state is State.SUBMITTED and change.job_id for change in changes):
                 job = home.sandbox.ledger.jobs[-1]
-                tell[0].called_back(Callback(job_id=job.id, token=token))
+                teller.listeners[0].called_back(Callback(job_id=job.id, token=token))
                 with anyio.fail_after(10):
                     while not home.sandbox.ledger.polls(job.id):
                         await anyio.sleep(0.005)
             await record(*changes)
 
         home.journal.record = slow
-        outcomes = await home.run(video(1), video(2), webhook=Teller(), webhook_grace=1.0)
+        outcomes = await home.run(video(1), video(2), webhook=teller, webhook_grace=1.0)
         kinds = {outcome.request.url[-5]: type(outcome) for outcome in outcomes}
 
     assert kinds == {"1": InDoubt, "2": Completed}
