@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from akool_async._core.models import RESULT_LIFETIME, Snapshot
-from akool_async._core.requests import TranslationRequest
+from akool_async._core.requests import TranslationRequest, video_of
 from akool_async._journal import Entry
 from akool_async.cli.home import Home
+from akool_async.cli.labels import label_of
 from akool_async.cli.listing import told
 from akool_async.cli.moments import ago, span
 
@@ -19,14 +20,16 @@ _AFTER: Final = timedelta(minutes=15)
 
 
 def name_of(entry: Entry) -> str:
-    """Give an entry's key and language."""
-    return told(f"{entry.key} {entry.target}".strip())
+    """Give what people call an entry, and its language."""
+    return told(f"{label_of(entry.request)} {entry.target}".strip())
 
 
 def explained(entry: Entry, now: datetime) -> Iterator[str]:
     """Give what is known of a doubt, line by line."""
     request = entry.request
     yield name_of(entry)
+    if not request.key:
+        yield f"  key: {entry.key}"
     if isinstance(request, TranslationRequest):
         yield f"  asked for: {told(request.url)} in {entry.target}"
     else:
@@ -57,12 +60,10 @@ def commands_of(entry: Entry, home: Home) -> Iterator[str]:
 
 def facts_of(entry: Entry) -> dict[str, Any]:
     """Give a doubt for programs."""
-    request = entry.request
-    url = request.url if isinstance(request, TranslationRequest) else request.video_url
     return {
         "key": entry.key,
         "target": entry.target,
-        "url": url,
+        "url": video_of(entry.request),
         "submitted_at": entry.submitted_at,
         "reason": entry.reason,
         "doubt_ids": list(entry.doubt_ids),

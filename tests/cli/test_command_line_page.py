@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from akool_async.cli import exits
+from akool_async.cli.app import COMMANDS
 from akool_async.cli.catalog import read_catalog
 from akool_async.cli.catalog.columns import COLUMNS, column_of
 
@@ -51,3 +52,11 @@ def test_the_examples_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert rows[0].request.no_translate_words == ("Akool",)
     (only,) = read_catalog(Path("a.yaml")).items
     assert (only.request.targets, only.request.lipsync) == (("ja", "no"), True)
+
+
+def test_every_command_stands_in_the_table() -> None:
+    told = {name.split("`")[1].partition(" --")[0] for name, _ in rows_below("| command | what it does |")}
+    more = {name for cell, _ in rows_below("| command | what it does |") for name in cell.split("`")[3::2]}
+    named = {re.sub(r" [A-Z_ ]+$", "", name) for name in told | more}
+
+    assert named == {name for names in COMMANDS.values() for name in names}

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import anyio
 from cyclopts import Parameter
 
+from akool_async._core.requests import video_of
 from akool_async._journal import Entry, open_journal
 from akool_async.cli import exits
+from akool_async.cli.doubts import name_of
 from akool_async.cli.home import IN_RESULTS, Home
 from akool_async.cli.listing import told, write_json, write_text
 from akool_async.cli.moments import ago, span
@@ -58,11 +60,11 @@ def _lines(seen: Standing) -> Iterator[str]:
     yield f"Credits: {seen.used:g} used, {seen.locked:g} locked."
     if seen.expiring:
         yield from ("", "Next to die at the vendor:")
-        yield from (f"  {_name(entry)}: {_left(entry, seen)}" for entry in seen.expiring)
+        yield from (f"  {name_of(entry)}: {_left(entry, seen)}" for entry in seen.expiring)
     if seen.doubts:
         yield from ("", "In doubt:")
         shown = seen.doubts[:_MOST_DOUBTS]
-        yield from (f"  {_name(entry)}: sent {ago(entry.submitted_at, seen.now)}" for entry in shown)
+        yield from (f"  {name_of(entry)}: sent {ago(entry.submitted_at, seen.now)}" for entry in shown)
         if len(seen.doubts) > len(shown):
             yield f"  and {len(seen.doubts) - len(shown)} more"
     if seen.steps:
@@ -71,10 +73,6 @@ def _lines(seen: Standing) -> Iterator[str]:
             yield from (f"  {why}:", f"    {told(command)}")
     elif total and not seen.held:
         yield from ("", "All is home.")
-
-
-def _name(entry: Entry) -> str:
-    return told(f"{entry.key} {entry.target}".strip())
 
 
 def _left(entry: Entry, seen: Standing) -> str:
@@ -102,4 +100,4 @@ def _as_json(seen: Standing) -> dict[str, Any]:
 
 def _facts(entry: Entry) -> dict[str, Any]:
     names = ("key", "target", "state", "job_id", "submitted_at", "reason")
-    return {name: getattr(entry, name) for name in names}
+    return {"url": video_of(entry.request), **{name: getattr(entry, name) for name in names}}
