@@ -135,15 +135,6 @@ def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
         raise JournalBroken(f"The journal {path} is damaged: {said}.")
 
 
-def _check_age(connection: sqlite3.Connection, path: Path) -> None:
-    version, known = schema.version(connection), len(schema.MIGRATIONS)
-    if version < known:
-        raise JournalError(
-            f"The journal {path} has version {version}, this package reads {known}.",
-            advice="Open it for writing once, which brings it up to date.",
-        )
-
-
 def _check_columns(connection: sqlite3.Connection, path: Path) -> None:
     there = {row[1] for row in connection.execute("PRAGMA table_info(entry)")}
     missing = sorted({"id", *COLUMNS} - there)
@@ -277,9 +268,24 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     try:
         _check_marks(connection, path)
-        _check_age(connection, path)
-        _check_columns(connection, path)
+        current = _of_this_version(connection)
+        _check_columns(current, path)
     except BaseException:
         connection.close()
         raise
-    return connection
+    return current
+
+
+def _of_this_version(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Give the journal as this version reads it: an older one as a copy in memory, as it is now."""
+    if schema.version(connection) == len(schema.MIGRATIONS):
+        return connection
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        connection.backup(copy)
+        schema.migrate(copy)
+    except BaseException:
+        copy.close()
+        raise
+    connection.close()
+    return copy
