@@ -48,15 +48,19 @@ class Downloads:
 
     def line(self) -> Line:
         """Give connections for the files of one result, to be used in `async with`."""
-        if self._context is None:
-            self._context = httpx.create_ssl_context()
         return Line(
             self._doors,
-            self._context,
+            self._tls,
             self._limits,
             user_agent=self._user_agent,
             transport=self._transport,
         )
+
+    def _tls(self) -> ssl.SSLContext:
+        """Give the one TLS context: to load the certificates takes long."""
+        if self._context is None:
+            self._context = httpx.create_ssl_context()
+        return self._context
 
     async def fetch(self, wanted: Wanted, line: Line) -> Digest:
         """Bring one file home; a caller that is cancelled leaves a part that the next try goes on with.

@@ -6,7 +6,7 @@ Requests go straight to a transport: no client that keeps cookies, reads netrc o
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
@@ -25,6 +25,7 @@ from akool_async._download.limits import Limits
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _ONE_AT_A_TIME: Final = 1
+_NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class FileTransport(httpx.AsyncHTTPTransport):
@@ -51,7 +52,7 @@ class Line:
 
     Args:
         doors: make the connections that go through no proxy.
-        context: TLS.
+        context: gives what TLS needs, when it is needed.
         limits: bounds.
         user_agent: what is said about us.
         transport: takes all requests instead, as for a sandbox inside the process.
@@ -60,7 +61,7 @@ class Line:
     def __init__(
         self,
         doors: Doors,
-        context: ssl.SSLContext,
+        context: Callable[[], ssl.SSLContext],
         limits: Limits,
         *,
         user_agent: str,
@@ -71,7 +72,7 @@ class Line:
         self._limits = limits
         self._headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": user_agent}
         self._given = transport
-        self._made: dict[str | None, httpx.AsyncBaseTransport] = {}
+        self._made: dict[tuple[str, str | None], httpx.AsyncBaseTransport] = {}
 
     async def __aenter__(self) -> Self:
         """Nothing is opened before the first request."""
@@ -88,14 +89,16 @@ class Line:
     def _transport(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         if self._given is not None:
             return self._given
-        proxy = proxy_for(url)
-        if proxy not in self._made:
-            self._made[proxy] = (
-                FileTransport(self._doors, self._context)
-                if proxy is None
-                else httpx.AsyncHTTPTransport(verify=self._context, proxy=httpx.Proxy(proxy))
-            )
-        return self._made[proxy]
+        way = (url.scheme, proxy_for(url))
+        if way not in self._made:
+            self._made[way] = self._make(*way)
+        return self._made[way]
+
+    def _make(self, scheme: str, proxy: str | None) -> httpx.AsyncBaseTransport:
+        context = self._context() if scheme == "https" else _NO_TLS
+        if proxy is None:
+            return FileTransport(self._doors, context)
+        return httpx.AsyncHTTPTransport(verify=context, proxy=httpx.Proxy(proxy))
 
     def _checked(self, url: str) -> httpx.URL:
         """Give the URL of one hop.

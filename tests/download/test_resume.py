@@ -107,38 +107,39 @@ async def test_begins_anew_when_the_file_changed(tmp_path: Path) -> None:
     assert (tmp_path / "a.mp4").read_bytes() == new
 
 
+SIZE = len(film())
+LAST = SIZE - 1
+TAG = {"etag": '"one"'}
+
 LIES = {
-    "other first byte": {"content-range": "bytes 6999-20035/20036", "etag": '"one"'},
-    "other length": {"content-range": "bytes 7000-20035/20037", "etag": '"one"'},
-    "other tag": {"content-range": "bytes 7000-20035/20036", "etag": '"two"'},
-    "weak tag": {"content-range": "bytes 7000-20035/20036", "etag": 'W/"one"'},
-    "no tag": {"content-range": "bytes 7000-20035/20036"},
-    "no range": {"etag": '"one"'},
-    "end behind the length": {"content-range": "bytes 7000-20036/20036", "etag": '"one"'},
-    "nonsense": {"content-range": "bytes */20036", "etag": '"one"'},
-    "several": {"content-type": "multipart/byteranges; boundary=x", "etag": '"one"'},
+    "other first byte": {"content-range": f"bytes 6999-{LAST}/{SIZE}", **TAG},
+    "other length": {"content-range": f"bytes 7000-{LAST}/{SIZE + 1}", **TAG},
+    "other tag": {"content-range": f"bytes 7000-{LAST}/{SIZE}", "etag": '"two"'},
+    "weak tag": {"content-range": f"bytes 7000-{LAST}/{SIZE}", "etag": 'W/"one"'},
+    "no tag": {"content-range": f"bytes 7000-{LAST}/{SIZE}"},
+    "no range": TAG,
+    "end behind the length": {"content-range": f"bytes 7000-{SIZE}/{SIZE}", **TAG},
+    "nonsense": {"content-range": f"bytes */{SIZE}", **TAG},
+    "several": {"content-type": "multipart/byteranges; boundary=x", **TAG},
     "shorter than said": {
-        "content-range": "bytes 7000-20035/20036",
-        "etag": '"one"',
-        "content-length": "13035",
+        "content-range": f"bytes 7000-{LAST}/{SIZE}",
+        "content-length": str(SIZE - 7001),
+        **TAG,
     },
-    "compressed": {
-        "content-range": "bytes 7000-20035/20036",
-        "etag": '"one"',
-        "content-encoding": "gzip",
-    },
+    "compressed": {"content-range": f"bytes 7000-{LAST}/{SIZE}", "content-encoding": "gzip", **TAG},
 }
 
 
 @pytest.mark.parametrize("lie", LIES)
 async def test_a_part_that_does_not_fit_is_never_added(tmp_path: Path, lie: str) -> None:
     content = film()
+    other = content[:7000] + bytes(byte ^ 1 for byte in content[7000:-13]) + content[-13:]  # whole, too
 
     def answer(asked: Asked) -> Reply:
         if len(host.asked) == 1:
             return part(content, asked, keep=7000)
         if len(host.asked) == 2:
-            return Reply(status=206, headers=LIES[lie], body=b"x" * (len(content) - 7000))
+            return Reply(status=206, headers=LIES[lie], body=other[7000:])
         return part(content, asked)
 
     async with hosting(answer) as host:

@@ -1,0 +1,69 @@
+"""What time it is at the vendor, told by the Date of its answers and not by a clock that may be wrong."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import attrs
+import pytest
+
+from akool_async._transport.servertime import ServerTime
+from tests.client.conftest import Open
+
+DATE = "Tue, 02 Jun 2026 10:00:00 GMT"
+TOLD = datetime(2026, 6, 2, 10, tzinfo=UTC)
+
+
+@attrs.define
+class Wrong:
+    """A clock that is wrong."""
+
+    wall: datetime = datetime(2020, 1, 1, tzinfo=UTC)
+    seconds: float = 5.0
+
+    def now(self) -> datetime:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def test_before_an_answer_our_own_clock_is_believed() -> None:
+    assert ServerTime(Wrong()).now() == datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def test_an_answer_sets_it_and_a_jump_does_not_move_it() -> None:
+    clock = Wrong()
+    time = ServerTime(clock)
+    time.hear(DATE)
+    clock.wall += timedelta(days=400)
+    clock.seconds += 90
+
+    assert time.now() == TOLD + timedelta(seconds=90)
+
+
+@pytest.mark.parametrize(
+    "date", ["", "soon", "Tue, 99 Jun 2026 10:00:00 GMT", "Tue, 02 Jun 999999 10:00:00 GMT"]
+)
+def test_what_is_no_date_says_nothing(date: str) -> None:
+    time = ServerTime(Wrong())
+    time.hear(DATE)
+    time.hear(date)
+
+    assert time.now() == TOLD
+
+
+def test_a_date_without_a_zone_is_utc() -> None:
+    time = ServerTime(Wrong())
+    time.hear("Tue, 02 Jun 2026 10:00:00 -0000")
+
+    assert time.now() == TOLD
+
+
+@pytest.mark.anyio
+async def test_the_client_hears_it(house: Open) -> None:
+    async with house(time_scale=1_000_000.0) as home:
+        client = await home.client()
+        await client.credit()
+
+        assert client._server_now() > datetime.now(UTC) + timedelta(hours=1)
