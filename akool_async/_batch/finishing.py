@@ -10,6 +10,7 @@ import attrs
 from akool_async._batch.flight import Flight
 from akool_async._batch.hall import Hall
 from akool_async._batch.naming import Home, Naming
+from akool_async._client.fetching import Wish
 from akool_async._core.errors import AkoolError, DiskFailed, DownloadFailed, JobGone
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
@@ -95,7 +96,7 @@ class Finisher:
                 raise self._disk_trouble
             try:
                 return await self._client._bring_home(
-                    done, stem, captionless=self._home.captionless, known=True
+                    Wish(done=done, stem=stem, captionless=self._home.captionless, known=True)
                 )
             except DiskFailed as error:
                 self._stop_downloads(error)

@@ -8,57 +8,43 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import attrs
 from anyio.abc import TaskGroup
 
+from akool_async._client import fetching, following, lists, paying
+from akool_async._client.agent import user_agent
+from akool_async._client.fetching import Wish
 from akool_async._clock import RealClock
 from akool_async._core import wire
-from akool_async._core.artifacts import urls_of
 from akool_async._core.callback import Callback
 from akool_async._core.clock import Clock
 from akool_async._core.credentials import HOST_VARIABLE, Credentials, choose
-from akool_async._core.errors import (
-    AkoolError,
-    DownloadFailed,
-    InvalidRequest,
-    ProtocolError,
-    SubmissionInDoubt,
-    WaitTimeout,
-)
+from akool_async._core.errors import InvalidRequest
 from akool_async._core.fingerprint import key_of
 from akool_async._core.host import PRODUCTION, origin_of
 from akool_async._core.learned import LearnedSchedule
-from akool_async._core.models import Job, Language, Snapshot, Submission, Voice, VoicePage
-from akool_async._core.names import USUAL, is_safe
-from akool_async._core.observation import Observation, Verdict
+from akool_async._core.models import Job, Language, Snapshot, Submission, Voice
 from akool_async._core.outcomes import Completed, Saved
-from akool_async._core.provenance import provenance
 from akool_async._core.requests import Request
 from akool_async._core.schedule import PollSchedule, RetryPolicy
-from akool_async._core.text import clean
-from akool_async._download import AWAY, Delivery, Downloads, Parcel
+from akool_async._download import Downloads
 from akool_async._download import Limits as FileLimits
 from akool_async._transport import Api, Call, Limits
 from akool_async._transport.routes import TransportName, built, injected
-from akool_async._waiting import Listener, Waiting, Watch
+from akool_async._waiting import Listener, Waiting
 
 if TYPE_CHECKING:
     import httpx
 
 logger = logging.getLogger("akool_async")
-
-_JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
-_PAGE: Final = 100
-_MOST_PAGES: Final = 10_000
 
 
 @attrs.frozen(kw_only=True)
@@ -159,7 +145,7 @@ class AkoolClient:
                 tasks=tasks,
                 retry=self._retry,
                 limits=self._limits,
-                user_agent=_user_agent(),
+                user_agent=user_agent(),
             )
             waiting = Waiting(
                 self._poll,
@@ -191,7 +177,7 @@ class AkoolClient:
             origin=self._origin,
             clock=self._clock,
             retry=self._retry,
-            user_agent=_user_agent(),
+            user_agent=user_agent(),
             limits=self._file_limits,
             transport=self._file_transport,
         )
@@ -212,34 +198,18 @@ class AkoolClient:
         Raises:
             AkoolError: the call failed after its repeats.
         """
-        return wire.read_languages(await self._opened.api.make(Call(path=wire.LANGUAGES_PATH)))
+        return await lists.languages(self._opened.api)
 
-    async def voices(self, language_code: str | None = None) -> AsyncIterator[Voice]:
+    def voices(self, language_code: str | None = None) -> AsyncIterator[Voice]:
         """Give all voices, page after page, each once.
 
         Args:
             language_code: only the voices for this language; None gives all.
 
         Raises:
-            AkoolError: a call failed after its repeats.
+            AkoolError: while iterating, a call failed after its repeats.
         """
-        seen: set[str] = set()
-        entries = 0
-        for page in range(1, _MOST_PAGES):
-            found = await self._voice_page(language_code or "", page)
-            entries += found.entries
-            fresh = [voice for voice in found.voices if voice.voice_id not in seen]
-            seen.update(voice.voice_id for voice in fresh)
-            for voice in fresh:
-                yield voice
-            if not found.entries or (found.voices and not fresh):
-                return
-            if entries >= found.count if found.count is not None else found.entries < _PAGE:
-                return
-
-    async def _voice_page(self, language_code: str, page: int) -> VoicePage:
-        query: Mapping[str, str | int] = {"language_code": language_code, "page": page, "size": _PAGE}
-        return wire.read_voices(await self._opened.api.make(Call(path=wire.VOICES_PATH, query=query)))
+        return lists.voices(self._opened.api, language_code or "")
 
     async def credit(self) -> float:
         """Give the account's balance, in credits.
@@ -247,7 +217,7 @@ class AkoolClient:
         Raises:
             AkoolError: the call failed after its repeats.
         """
-        return wire.read_credit(await self._opened.api.make(Call(path=wire.CREDIT_PATH)))
+        return await lists.credit(self._opened.api)
 
     # Jobs.
 
@@ -265,40 +235,7 @@ class AkoolClient:
             SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
             AkoolError: it was refused as a whole or never sent: nothing was charged.
         """
-        return await self._submit(request, patient=True)
-
-    async def _submit(self, request: Request, *, patient: bool) -> Submission:
-        call = Call(
-            method="POST",
-            path=wire.create_path(request),
-            payload=wire.create_payload(request),
-            paid=True,
-            patient=patient,
-            orphaned=_log_orphan(request),
-        )
-        try:
-            return _read_paid(await self._opened.api.make(call), request)
-        except SubmissionInDoubt as doubt:
-            doubt.targets = request.targets
-            return await self._confirmed(doubt, request)
-
-    async def _confirmed(self, doubt: SubmissionInDoubt, request: Request) -> Submission:
-        """Resolve the doubt if one id could be read for one target and the vendor knows it."""
-        if len(doubt.job_ids) != 1 or len(request.targets) != 1:
-            raise doubt
-        try:
-            snapshot = await self.status(doubt.job_ids[0])
-        except AkoolError as error:
-            raise doubt from error
-        job = Job(
-            id=snapshot.job_id,
-            target=request.targets[0],
-            status=snapshot.status,
-            created_at=snapshot.created_at,
-            video_id=snapshot.video_id,
-            raw=snapshot.raw,
-        )
-        return Submission(accepted=(job,))
+        return await paying.submit(self._opened.api, request, self.status, patient=True)
 
     async def status(self, job_id: str) -> Snapshot:
         """Ask once where a job is.
@@ -307,8 +244,7 @@ class AkoolClient:
             JobGone: the vendor does not know it.
             AkoolError: the call failed after its repeats.
         """
-        if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
-            raise InvalidRequest(f"{job_id!r:.60} is not a job id.")
+        following.check_id(job_id)
         return await self._poll(job_id)
 
     async def _poll(self, job_id: str) -> Snapshot:
@@ -336,72 +272,20 @@ class AkoolClient:
             WaitTimeout: it was not done in time; it goes on and is billed.
             AkoolError: asking became impossible, as with bad credentials.
         """
-        seen = await self._ended(job_id, give_up_after=give_up_after, schedule=schedule, age=None)
-        return _result(seen)
+        waiting, rule = self._opened.waiting, schedule or self._schedule
+        seen = await following.ended(waiting, job_id, rule, give_up_after=give_up_after, age=None)
+        return following.result(seen)
 
-    async def _ended(
-        self, job_id: str, *, give_up_after: float | None, schedule: PollSchedule | None, age: float | None
-    ) -> Observation:
-        if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
-            raise InvalidRequest(f"{job_id!r:.60} is not a job id.")
-        if give_up_after is not None and not give_up_after > 0:
-            raise InvalidRequest(
-                f"give_up_after must be a positive number of seconds, not {give_up_after!r}."
-            )
-        ended = anyio.Event()
-
-        def changed(watch: Watch) -> None:
-            if watch.ended:
-                ended.set()
-
-        waiting = self._opened.waiting
-        watch = waiting.add(job_id, schedule or self._schedule, changed, age=age)
-        try:
-            with anyio.move_on_after(give_up_after):
-                await ended.wait()
-        finally:
-            waiting.leave(watch, changed)
-        if watch.error is not None:
-            raise watch.error
-        if not watch.observation.ended:
-            raise WaitTimeout(f"Job {job_id} was not done within {give_up_after:g} s.", job_id=job_id)
-        return watch.observation
-
-    async def watch(self, job_id: str, *, schedule: PollSchedule | None = None) -> AsyncIterator[Snapshot]:
+    def watch(self, job_id: str, *, schedule: PollSchedule | None = None) -> AsyncIterator[Snapshot]:
         """Give a job's snapshots as they change, the last one when it has ended.
 
         A failed job is given as a snapshot with status FAILED.
 
         Raises:
-            JobFailed: the job vanished, or ended without a URL.
-            AkoolError: asking became impossible, as with bad credentials.
+            JobFailed: while iterating, the job vanished, or ended without a URL.
+            AkoolError: while iterating, asking became impossible, as with bad credentials.
         """
-        if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
-            raise InvalidRequest(f"{job_id!r:.60} is not a job id.")
-        news = anyio.Event()
-
-        def changed(_: Watch) -> None:
-            news.set()
-
-        waiting = self._opened.waiting
-        watch = waiting.add(job_id, schedule or self._schedule, changed)
-        given: Snapshot | None = None
-        try:
-            while True:
-                await news.wait()
-                news = anyio.Event()
-                seen, ended = watch.observation.snapshot, watch.ended
-                if seen is not None and seen != given:
-                    given = seen
-                    yield seen
-                if ended:
-                    break
-        finally:
-            waiting.leave(watch, changed)
-        if watch.error is not None:
-            raise watch.error
-        if watch.observation.verdict in (Verdict.GONE, Verdict.NO_RESULT):
-            raise watch.observation.failure()
+        return following.snapshots(self._opened.waiting, job_id, schedule or self._schedule)
 
     async def translate(self, request: Request, *, give_up_after: float | None = None) -> Completed:
         """Submit one request for one language, or a lip-sync, and wait for its result.
@@ -423,13 +307,16 @@ class AkoolClient:
                 advice="Hand it to client.submit, which gives one job for each.",
             )
         submitted_at = self._clock.now()
-        job = _only_job(await self.submit(request), request)
+        job = paying.only_job(await self.submit(request), request)
+        waiting = self._opened.waiting
         try:
-            seen = await self._ended(job.id, give_up_after=give_up_after, schedule=None, age=0.0)
+            seen = await following.ended(
+                waiting, job.id, self._schedule, give_up_after=give_up_after, age=0.0
+            )
         except anyio.get_cancelled_exc_class():
             logger.warning("No longer waiting for job %s, which goes on at the vendor and is billed.", job.id)
             raise
-        return self._completed(request, job, _result(seen), submitted_at)
+        return self._completed(request, job, following.result(seen), submitted_at)
 
     def _completed(self, request: Request, job: Job, snapshot: Snapshot, submitted_at: datetime) -> Completed:
         return Completed(
@@ -455,7 +342,7 @@ class AkoolClient:
 
     async def _submit_now(self, request: Request) -> Submission:
         """Submit without waiting or trying again; what `submit` would wait for is raised at once."""
-        return await self._submit(request, patient=False)
+        return await paying.submit(self._opened.api, request, self.status, patient=False)
 
     def _follow(
         self, job_id: str, listener: Listener, *, schedule: PollSchedule | None, age: float | None
@@ -514,101 +401,10 @@ class AkoolClient:
             DiskFailed: the folder can't be written: full, read-only or not a folder.
             DownloadFailed: a file did not come whole; nothing stands under its name.
         """
-        stem = Path(into) / _stem(done, name)
-        return await self._bring_home(done, stem, overwrite=overwrite, captionless=captionless)
-
-    async def _bring_home(
-        self,
-        done: Completed | Snapshot,
-        stem: Path,
-        *,
-        overwrite: bool = False,
-        captionless: bool = False,
-        known: bool = False,
-    ) -> Saved:
-        """Download; a URL that does not open is asked for once more."""
-        snapshot = done if isinstance(done, Snapshot) else done.snapshot
-        if not snapshot.url:
-            raise InvalidRequest(
-                f"Job {snapshot.job_id} has no result to download (status {snapshot.status.name})."
-            )
-        parcel = Parcel(
-            owner=snapshot.job_id,
-            urls=urls_of(snapshot, captionless=captionless),
-            stem=stem,
-            about=provenance(done, saved_at=self._clock.now(), program=_user_agent()),
-            overwrite=overwrite,
-            known=known,
+        stem = Path(into) / fetching.name_of(done, name)
+        return await self._bring_home(
+            Wish(done=done, stem=stem, captionless=captionless, overwrite=overwrite)
         )
-        downloads = self._opened.downloads
-        try:
-            return await Delivery(downloads, parcel).run()
-        except DownloadFailed as error:
-            if error.http_status not in AWAY:
-                raise
-        fresh = await self.status(snapshot.job_id)
-        urls = urls_of(fresh, captionless=captionless) or parcel.urls
-        return await Delivery(downloads, attrs.evolve(parcel, urls=urls, fresh=True)).run()
 
-
-def _user_agent() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # late: it takes as long as all of attrs
-
-    try:
-        return f"akool-async/{version('akool-async')}"
-    except PackageNotFoundError:
-        return "akool-async"
-
-
-def _read_paid(envelope: wire.Envelope, request: Request) -> Submission:
-    """Read the answer of a paid POST; one that can't be understood is a doubt."""
-    try:
-        return wire.read_submission(envelope, request)
-    except ProtocolError as error:
-        raise SubmissionInDoubt(
-            f"A paid call was answered in a way that is not understood. {error.what}",
-            job_ids=error.job_ids,
-            targets=request.targets,
-        ) from error
-
-
-def _only_job(submission: Submission, request: Request) -> Job:
-    if submission.accepted:
-        return submission.accepted[0]
-    if submission.refused:
-        raise submission.refused[0].error
-    raise SubmissionInDoubt(
-        "The answer to a paid call does not say what became of it.",
-        job_ids=submission.job_ids,
-        targets=request.targets,
-    )
-
-
-def _log_orphan(request: Request) -> Callable[[Any], None]:
-    """Give what is called if nobody waits for the answer of a paid POST any more."""
-
-    def log(result: wire.Envelope | Exception) -> None:
-        try:
-            if isinstance(result, Exception):
-                raise result
-            ids = ", ".join(_read_paid(result, request).job_ids) or "none"
-        except AkoolError as error:
-            logger.warning("The paid call of a cancelled caller ended: %s", error)
-        else:
-            logger.warning("The paid call of a cancelled caller made these jobs, which are billed: %s.", ids)
-
-    return log
-
-
-def _result(seen: Observation) -> Snapshot:
-    if seen.verdict is Verdict.COMPLETED and seen.snapshot is not None:
-        return seen.snapshot
-    raise seen.failure()
-
-
-def _stem(done: Completed | Snapshot, name: str | None) -> str:
-    if name is not None:
-        if not is_safe(name):
-            raise InvalidRequest(f"name must be a plain file name, not {clean(repr(name))}.")
-        return name
-    return done.job_id if isinstance(done, Snapshot) else USUAL.name(done.request, done.target)
+    async def _bring_home(self, wish: Wish) -> Saved:
+        return await fetching.bring_home(wish, self._opened.downloads, self.status, self._clock.now())

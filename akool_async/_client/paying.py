@@ -1,0 +1,111 @@
+"""The paid POST as a verb: a request in, the jobs that it made out, or a doubt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from akool_async._core import wire
+from akool_async._core.errors import AkoolError, ProtocolError, SubmissionInDoubt
+from akool_async._core.models import Job, Snapshot, Submission
+from akool_async._core.requests import Request
+from akool_async._transport import Api, Call
+
+logger = logging.getLogger("akool_async")
+
+
+async def submit(
+    api: Api, request: Request, status: Callable[[str], Awaitable[Snapshot]], *, patient: bool
+) -> Submission:
+    """Send one paid POST.
+
+    Args:
+        api: sends it.
+        request: what is asked for.
+        status: asks about a job.
+        patient: whether it waits and tries again where that is safe; else the caller is told at once.
+
+    Raises:
+        SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
+        AkoolError: it was refused as a whole or never sent.
+    """
+    call = Call(
+        method="POST",
+        path=wire.create_path(request),
+        payload=wire.create_payload(request),
+        paid=True,
+        patient=patient,
+        orphaned=_log_orphan(request),
+    )
+    try:
+        return _read(await api.make(call), request)
+    except SubmissionInDoubt as doubt:
+        doubt.targets = request.targets
+        return await _confirmed(doubt, request, status)
+
+
+async def _confirmed(
+    doubt: SubmissionInDoubt, request: Request, status: Callable[[str], Awaitable[Snapshot]]
+) -> Submission:
+    """Resolve the doubt if one id could be read for one target and the vendor knows it."""
+    if len(doubt.job_ids) != 1 or len(request.targets) != 1:
+        raise doubt
+    try:
+        snapshot = await status(doubt.job_ids[0])
+    except AkoolError as error:
+        raise doubt from error
+    job = Job(
+        id=snapshot.job_id,
+        target=request.targets[0],
+        status=snapshot.status,
+        created_at=snapshot.created_at,
+        video_id=snapshot.video_id,
+        raw=snapshot.raw,
+    )
+    return Submission(accepted=(job,))
+
+
+def only_job(submission: Submission, request: Request) -> Job:
+    """Give the job of a request for one target.
+
+    Raises:
+        AkoolError: it was refused, or the answer does not mention it.
+    """
+    if submission.accepted:
+        return submission.accepted[0]
+    if submission.refused:
+        raise submission.refused[0].error
+    raise SubmissionInDoubt(
+        "The answer to a paid call does not say what became of it.",
+        job_ids=submission.job_ids,
+        targets=request.targets,
+    )
+
+
+def _read(envelope: wire.Envelope, request: Request) -> Submission:
+    """Read the answer of a paid POST; one that can't be understood is a doubt."""
+    try:
+        return wire.read_submission(envelope, request)
+    except ProtocolError as error:
+        raise SubmissionInDoubt(
+            f"A paid call was answered in a way that is not understood. {error.what}",
+            job_ids=error.job_ids,
+            targets=request.targets,
+        ) from error
+
+
+def _log_orphan(request: Request) -> Callable[[Any], None]:
+    """Give what is called if nobody waits for the answer of a paid POST any more."""
+
+    def log(result: wire.Envelope | Exception) -> None:
+        try:
+            if isinstance(result, Exception):
+                raise result
+            ids = ", ".join(_read(result, request).job_ids) or "none"
+        except AkoolError as error:
+            logger.warning("The paid call of a cancelled caller ended: %s", error)
+        else:
+            logger.warning("The paid call of a cancelled caller made these jobs, which are billed: %s.", ids)
+
+    return log
