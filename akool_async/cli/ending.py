@@ -160,6 +160,7 @@ class Ending:
             yield "Doubts are cleared up with:"
             yield f"    {self.home.command('resolve')}"
         if counts["failed"] or counts["refused"] or counts["expired"]:
-            yield "To pay again for what failed: the same with --retry-failed."
+            yield "To pay again for what failed:"
+            yield f"    {self.home.command('retry', '--failed')}"
         if counts[NOT_HOME] or counts["not sent"] or self.score.ended < self.score.expected:
             yield "To go on: run the same again. What is paid is not paid again."

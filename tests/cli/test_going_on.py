@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from akool_async import LipSyncRequest, State, TranslationRequest
 from akool_async.sandbox import FakeClock, Fault, Sandbox
 from tests.cli.conftest import Book, Command
 from tests.cli.terminal import on_terminal
+from tests.cli.test_run import events_of
 from tests.client.conftest import video
 from tests.journal.test_lock import another_run
 
@@ -54,7 +54,7 @@ def test_what_is_at_work_comes_home_without_a_catalog(akool: Command, at_work: B
 
 def test_a_resume_tells_programs_what_it_does(akool: Command, at_work: Book, vendor: Sandbox) -> None:
     vendor.clock.advance(LONG)
-    events = [json.loads(line) for line in akool("resume", "--json", "--out", at_work.out).out.splitlines()]
+    events = events_of(akool("resume", "--json", "--out", at_work.out).out)
 
     assert sum(event["event"] == "ended" for event in events) == 4
     assert (events[-1]["event"], events[-1]["exit_code"]) == ("over", 0)
