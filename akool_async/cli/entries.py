@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from akool_async._core.lifecycle import State
-from akool_async._journal import Entry, open_journal
+from akool_async._journal import Entry
 from akool_async.cli.catalog import Catalog, Item, Place, names_for
 from akool_async.cli.home import Home
 from akool_async.cli.standing import counted
@@ -18,7 +18,7 @@ async def read_entries(home: Home, states: Collection[State]) -> list[Entry]:
     Raises:
         JournalError: there is no journal, it can't be read, or a run is writing it.
     """
-    async with open_journal(home.path, read_only=True) as journal:
+    async with home.reading() as journal:
         if journal.held is not None:
             raise journal.held
         return [entry async for entry in journal.entries(states=states)]

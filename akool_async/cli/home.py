@@ -9,6 +9,9 @@ from typing import Final
 import attrs
 from cyclopts import Parameter
 
+from akool_async._core.errors import InvalidRequest
+from akool_async._journal import Journal, open_journal
+
 JOURNAL: Final = "jobs.sqlite3"
 INBOX: Final = "inbox.sqlite3"
 _OUT: Final = Path("results")
@@ -38,6 +41,21 @@ class Home:
     def inbox_path(self) -> Path:
         """The inbox's file, which need not be there."""
         return self.out / INBOX if self.inbox is None else self.inbox
+
+    def reading(self) -> Journal:
+        """Give the journal to be read, which has to be there.
+
+        Raises:
+            InvalidRequest: there is none.
+        """
+        gone = not self.path.exists() and not self.path.with_name(f"{self.path.name}-wal").exists()
+        if gone:
+            raise InvalidRequest(
+                f"There is no journal {self.path}.",
+                money="Nothing was sent.",
+                advice="Name the folder of the results with --out, or the journal itself with --journal.",
+            )
+        return open_journal(self.path, read_only=True)
 
     def command(self, *words: str) -> str:
         """Give the command with these words for the same folder and journal, to be typed into a shell."""

@@ -132,7 +132,7 @@ def test_a_journal_that_is_written_broken_or_missing_is_left_alone(
     book.path.write_bytes(b"no journal" * 100)
     broken = akool(*command, "--out", book.out)
 
-    assert [told.code for told in (missing, held, broken)] == [1, 1, 1]
+    assert [told.code for told in (missing, held, broken)] == [2, 1, 1]
     assert f"process {run.pid}" in held.err
     assert "damaged or is none" in broken.err
     assert vendor.ledger.creates == ()

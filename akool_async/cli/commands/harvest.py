@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from akool_async._core.errors import AkoolError, JobGone
 from akool_async._core.lifecycle import State
-from akool_async._journal import Entry, open_journal
+from akool_async._journal import Entry
 from akool_async.cli import exits
 from akool_async.cli.carrying_out import carry_out
 from akool_async.cli.connection import USUAL, Connection
@@ -61,7 +61,7 @@ def harvest(
 
 async def _dying(home: Home, within: timedelta | None) -> list[Entry]:
     """Give what is at the vendor, soonest to die first; last what dies at a time that is not known."""
-    async with open_journal(home.path, read_only=True) as journal:
+    async with home.reading() as journal:
         if journal.held is not None:
             raise journal.held
         found = [entry async for entry in journal.expiring(_EVER if within is None else within)]

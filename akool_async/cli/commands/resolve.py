@@ -71,7 +71,7 @@ def resolve(
 
 async def _doubts(home: Home) -> list[Entry]:
     """Read them; what is being sent counts when nobody is there who sends it."""
-    async with open_journal(home.path, read_only=True) as journal:
+    async with home.reading() as journal:
         states = {State.IN_DOUBT} if journal.held else _MAYBE_SENT
         return [entry async for entry in journal.entries(states=states)]
 

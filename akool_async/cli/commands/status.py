@@ -9,7 +9,7 @@ import anyio
 from cyclopts import Parameter
 
 from akool_async._core.requests import video_of
-from akool_async._journal import Entry, open_journal
+from akool_async._journal import Entry
 from akool_async.cli import exits
 from akool_async.cli.doubts import name_of
 from akool_async.cli.home import IN_RESULTS, Home
@@ -41,7 +41,7 @@ def status(
 
 
 async def _read(home: Home) -> Standing:
-    async with open_journal(home.path, read_only=True) as journal:
+    async with home.reading() as journal:
         return await read_standing(journal, home)
 
 
