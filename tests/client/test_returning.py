@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import anyio
 import pytest
@@ -12,7 +13,6 @@ import trio.testing
 
 from akool_async._core.models import Snapshot, Status
 from akool_async._core.schedule import FixedSchedule, PollFacts, Sighting
-from akool_async._core.trail import last_alive
 from akool_async._waiting import HINT_GAP, RETURN_GAP, Waiting, Watch
 from tests.batch.simulation import EPOCH, VirtualClock
 
@@ -29,12 +29,13 @@ class Asked:
     def __init__(self, tasks: anyio.abc.TaskGroup, status: Status = Status.PROCESSING) -> None:
         self.polls: list[tuple[float, str]] = []
         self.status = status
+        self.created_at: datetime | None = EPOCH
         self.waiting = Waiting(self._poll, clock=VirtualClock(1), tasks=tasks, pollers=16)
 
     async def _poll(self, job_id: str) -> Snapshot:
         self.polls.append((anyio.current_time(), job_id))
         await anyio.sleep(0)
-        return Snapshot(job_id=job_id, status=self.status, url="x", created_at=EPOCH)
+        return Snapshot(job_id=job_id, status=self.status, url="x", created_at=self.created_at)
 
     def add(self, job_id: str, age: float | None, schedule: object = SELDOM) -> Watch:
         return self.waiting.add(job_id, schedule, lambda _: None, age=age)  # type: ignore[arg-type]
@@ -129,7 +130,23 @@ def test_a_learning_schedule_is_told_of_every_poll_until_the_end_and_of_no_age_t
 
         assert [seen.elapsed for seen in pupil.seen] == pytest.approx(ages)
         assert [seen.status.terminal for seen in pupil.seen] == [False, False, True]
-        assert [last_alive(seen.trail) for seen in pupil.seen] == pytest.approx([first, *ages[:-1]])
+        assert [seen.since for seen in pupil.seen] == pytest.approx([first, *ages[:-1]])
+
+    in_virtual_time(test)
+
+
+def test_an_age_that_nobody_tells_teaches_nothing() -> None:
+    async def test() -> None:
+        pupil = Pupil()
+        async with anyio.create_task_group() as tasks:
+            asked = Asked(tasks)
+            asked.created_at = None
+            asked.add("job", None, pupil)
+            await anyio.sleep(35)
+            tasks.cancel_scope.cancel()
+
+        assert len(pupil.seen) == 4
+        assert {seen.since for seen in pupil.seen} == {None}
 
     in_virtual_time(test)
 

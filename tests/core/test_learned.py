@@ -17,6 +17,7 @@ from akool_async._core.durations import Durations, at, place
 from akool_async._core.errors import InvalidRequest
 from akool_async._core.learned import JITTER, LONGEST, LONGEST_HINTED, SHORTEST, LearnedSchedule
 from akool_async._core.models import Status
+from akool_async._core.percentages import AHEAD, Percentages, bucket_of
 from akool_async._core.schedule import (
     FixedSchedule,
     GrowingSchedule,
@@ -241,7 +242,8 @@ def test_a_hint_tells_when_the_job_ended() -> None:
         hinted.learn(Sighting(elapsed=100.0, status=Status.COMPLETED, trail=trail, hinted=True))
         found.learn(Sighting(elapsed=100.0, status=Status.COMPLETED, trail=trail))
 
-    assert wait(hinted, 50.0) > 2 * wait(found, 50.0)
+    assert at(hinted._durations.survivals, place(75.0)) > 0.8
+    assert at(found._durations.survivals, place(75.0)) < 0.7
 
 
 def test_where_hints_tell_of_ends_polls_become_rare_and_come_back_when_hints_fail() -> None:
@@ -273,9 +275,29 @@ def test_a_failed_job_teaches_how_long_jobs_take_but_not_what_percentages_mean()
         job(failed, 100.0, status=Status.FAILED)
         job(done, 100.0)
 
+    def worth(schedule: LearnedSchedule) -> list[float]:
+        return schedule._percentages.likelihoods(bucket_of(50) or 0)
+
     assert wait(failed, 20.0) == pytest.approx(wait(done, 20.0), rel=0.01)
-    assert wait(failed, 50.0, 90) > wait(done, 50.0, 50) * 0.1
-    assert wait(done, 80.0, 50) > 1.5 * wait(failed, 80.0, 50)
+    assert worth(failed) == worth(LearnedSchedule()) != worth(done)
+
+
+def test_an_end_that_is_known_only_roughly_does_not_teach_what_percentages_mean() -> None:
+    schedule = LearnedSchedule()
+    for _ in range(50):
+        schedule.learn(Sighting(elapsed=200.0, status=Status.COMPLETED, trail=trail_of((40.0, 50))))
+
+    assert schedule._percentages.likelihoods(10) == Percentages().likelihoods(10)
+
+
+def test_no_report_becomes_impossible() -> None:
+    table = Percentages()
+    for _ in range(20_000):
+        table.learn([(50.0, 99)], 100.0)
+
+    half_time = next(n for n, ahead in enumerate(AHEAD) if ahead > 1.0) - 1
+    assert table.likelihoods(bucket_of(99) or 0)[half_time] > 0.9
+    assert table.likelihoods(bucket_of(50) or 0)[half_time] > 1e-4
 
 
 @pytest.mark.parametrize("elapsed", [-5.0, 39.0, math.nan, math.inf, 1e9])
