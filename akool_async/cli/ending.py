@@ -67,6 +67,10 @@ class Score:
         self.earlier += outcome.resumed
         self.made += isinstance(outcome, Completed | Failed | Expired) and not outcome.resumed
 
+    def copy(self) -> Score:
+        """Give what it is now, for another thread."""
+        return attrs.evolve(self, counts=self.counts.copy())
+
     @property
     def ended(self) -> int:
         """Entries that have ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ class Events:
     def __init__(self, *, wanted: bool) -> None:
         """Write nothing yet."""
         self._wanted = wanted
+        self._writing = threading.Lock()
 
     def planned(self, survey: Survey) -> None:
         """Tell what would be done."""
@@ -94,8 +96,9 @@ class Events:
             return
         told = {"event": event, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
         try:
-            sys.stdout.write(f"{json.dumps(told)}\n")
-            sys.stdout.flush()
+            with self._writing:
+                sys.stdout.write(f"{json.dumps(told)}\n")
+                sys.stdout.flush()
         except BrokenPipeError:
             self._wanted = False
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

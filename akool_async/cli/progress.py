@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import anyio
+from anyio.to_thread import run_sync
 from rich.live import Live
 from rich.text import Text
 
@@ -58,7 +60,8 @@ class Progress:
     async def _draw(self, look: Look) -> None:
         with Live(console=talk, auto_refresh=False, transient=True, redirect_stdout=False) as live:
             while True:
-                live.update(self._picture.of(look(), talk.size), refresh=True)
+                picture = self._picture.of(look(), talk.size)
+                await run_sync(partial(live.update, picture, refresh=True))
                 await anyio.sleep(REDRAWN)
 
     async def _tell(self, look: Look) -> None:
@@ -69,7 +72,7 @@ class Progress:
             line = _line(moment)
             if line != told:
                 told = line
-                say(line)
+                await run_sync(say, line)
 
     def ended(self, outcome: Outcome) -> None:
         """Tell how an entry ended, unless an earlier run has told it."""

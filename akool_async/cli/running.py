@@ -10,10 +10,12 @@ from typing import Final
 
 import anyio
 import attrs
+from anyio.to_thread import run_sync
 
 from akool_async._batch import Batch, StopCause, open_batch
 from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, InvalidRequest
+from akool_async._core.outcomes import Outcome
 from akool_async._core.requests import Request
 from akool_async._inbox import Inbox, open_inbox
 from akool_async._journal import open_journal
@@ -74,6 +76,7 @@ class Running:
         self._failure: AkoolError | None = None
         self._gave_up = False
         self._interrupted = False
+        self._stop_told = False
         self._last: Moment | None = None
 
     async def run(self, client: AkoolClient) -> None:
@@ -103,7 +106,7 @@ class Running:
             )
             async with self._batch as batch, anyio.create_task_group() as tasks:
                 tasks.start_soon(self._listen, batch, tasks.cancel_scope)
-                tasks.start_soon(self._tell_programs)
+                tasks.start_soon(self._tell_programs, batch)
                 async with self._progress.watching(self._look):
                     await self._take_all(batch)
                 tasks.cancel_scope.cancel()
@@ -113,14 +116,19 @@ class Running:
             try:
                 async for outcome in batch:
                     self._score.take(outcome)
-                    if not (batch.stopped and outcome.reason == batch.stopped):
-                        self._progress.ended(outcome)
-                    self._events.ended(outcome)
+                    await run_sync(self._tell, outcome, batch.stopped)
             except AkoolError as error:
                 self._failure = error
             finally:
                 self._last = self._look()
         self._gave_up = patience.cancelled_caught
+        await self._tell_stop(batch)
+
+    def _tell(self, outcome: Outcome, stopped: str) -> None:
+        """Tell people and programs, in a thread: one who does not listen holds up the telling alone."""
+        if not (stopped and outcome.reason == stopped):
+            self._progress.ended(outcome)
+        self._events.ended(outcome)
 
     async def _listen(self, batch: Batch, leave: anyio.CancelScope) -> None:
         """Stop in order at the first signal, and leave at the second: a POST under way is still finished."""
@@ -129,18 +137,25 @@ class Running:
                 if self._interrupted:
                     break
                 self._interrupted = True
-                say("Stopping: what is at work is brought home. Once more to leave it at the vendor.")
                 batch.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
+                await self._tell_stop(batch)
         leave.cancel()
 
-    async def _tell_programs(self) -> None:
-        stopping = ""
+    async def _tell_stop(self, batch: Batch) -> None:
+        """Tell once that nothing more is submitted."""
+        if not batch.stopped or self._stop_told:
+            return
+        self._stop_told = True
+        again = " Once more to leave it at the vendor." if self._interrupted else ""
+        line = f"Stopping: {batch.stopped} What is at work is brought home.{again}"
+        await run_sync(say, line)
+        await run_sync(self._events.stopping, batch.stopped)
+
+    async def _tell_programs(self, batch: Batch) -> None:
         while True:
+            await self._tell_stop(batch)
             moment = self._look()
-            if moment.stopping != stopping:
-                stopping = moment.stopping
-                self._events.stopping(stopping)
-            self._events.progress(self._score, moment.seen, moment.at_work)
+            await run_sync(self._events.progress, self._score.copy(), moment.seen, moment.at_work)
             await anyio.sleep(EVENTS)
 
     def _look(self) -> Moment:

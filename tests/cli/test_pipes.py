@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,7 +67,7 @@ def finish(vendor: Vendor, command: subprocess.Popen[str]) -> int:
     end = time.monotonic() + 40
     while command.poll() is None:
         assert time.monotonic() < end, "it does not end"
-        vendor.advance(10_000)
+        vendor.advance(500)
         time.sleep(0.02)
     return command.returncode
 
@@ -100,6 +101,25 @@ def test_a_run_whose_listener_goes_away_brings_home_what_is_paid(vendor: Vendor,
         run.stderr.close()
         assert finish(vendor, run) == 0
     assert len(list(Path("results").glob("*.mp4"))) == 6
+
+
+def test_a_reader_that_does_not_read_holds_up_no_job_that_is_paid(vendor: Vendor, start: Start) -> None:
+    rows = [f"https://example.com/{number}.mp4,ja,{'long-' * 30}{number}" for number in range(200)]
+    Path("long.csv").write_text("\n".join(["url,languages,key", *rows]), encoding="utf-8")
+    with start("run", "long.csv", "--yes", "--json", "--in-flight", "30", stderr=subprocess.DEVNULL) as run:
+        stuck = -1
+        while stuck != (home := len(list(Path("results").glob("*.mp4")))) or home < 60:
+            stuck = home  # the pipe is full when nothing more comes home
+            vendor.advance(500)
+            time.sleep(0.5)
+            assert run.poll() is None
+        made = len(vendor.ledger()["jobs"])
+        reader = threading.Thread(target=run.stdout.read)
+        reader.start()
+        assert finish(vendor, run) == 0
+        reader.join()
+    assert 60 <= stuck == made < 200
+    assert vendor.ledger()["paid_twice"] == []
 
 
 def test_without_a_terminal_there_are_plain_lines(vendor: Vendor, start: Start) -> None:

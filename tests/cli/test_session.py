@@ -73,7 +73,7 @@ def test_plan_run_interrupt_and_go_on(vendor: Vendor, outside: dict[str, str]) -
         run.type(CTRL_C)
         run.until("Stopping: Interrupted by SIGINT.", "Ctrl-C again leaves it")
         run.shot("6-stopping")
-        vendor.advance(10_000)
+        vendor.advance(500)
         assert run.end() == 130
         run.shot("7-stopped")
         for told in (
@@ -90,8 +90,8 @@ def test_plan_run_interrupt_and_go_on(vendor: Vendor, outside: dict[str, str]) -
         again.shot("8-again")
         again.type("y\n")
         again.until("at work")
-        for _ in range(20):
-            vendor.advance(10_000)
+        for _ in range(100):
+            vendor.advance(500)
             if "translations are home" in again.look(0.2):
                 break
         assert again.end() == 6
@@ -119,7 +119,7 @@ def test_a_run_fits_a_terminal_of_any_width_and_has_no_colours_where_none_are_wa
         assert "home" in seen
         assert "Ctrl-C" in seen
         for _ in range(100):
-            vendor.advance(10_000)
+            vendor.advance(500)
             if "All 16 translations are home" in run.look(0.2).replace("\n", " "):
                 break
         assert run.end() == 0
@@ -144,7 +144,7 @@ def test_a_second_ctrl_c_leaves_and_what_is_paid_is_brought_home_later(
         again.until("8  at the vendor, paid already", "[y/N]")
         again.type("y\n")
         for _ in range(100):
-            vendor.advance(10_000)
+            vendor.advance(500)
             if "translations are home" in again.look(0.2):
                 break
         assert again.end() == 0
