@@ -98,6 +98,23 @@ def folded(name: str) -> str:
     return text or name
 
 
+def _check_template(_: object, __: attrs.Attribute[str], text: str) -> None:
+    if not isinstance(text, str) or not text.isprintable() or _FORBIDDEN & set(text):
+        raise InvalidRequest(
+            f"names must be part of a file's name such as '{{stem}}.{{language}}', not {shown(text)}.",
+            advice="The folder is told by download_to; endings are added.",
+        )
+    try:
+        pieces = [(field, form, how) for _text, field, form, how in string.Formatter().parse(text)]
+    except ValueError as error:
+        raise InvalidRequest(f"names can't be read: {error}; it is {shown(text)}.") from error
+    told = ", ".join(f"{{{name}}}" for name in _FIELDS)
+    if any(field is not None and (field not in _FIELDS or form or how) for field, form, how in pieces):
+        raise InvalidRequest(f"names may hold {told} alone, not {shown(text)}.")
+    if not any(field for field, _form, _how in pieces):
+        raise InvalidRequest(f"names must hold one of {told}; it is {shown(text)}.")
+
+
 @attrs.frozen
 class NameTemplate:
     """How names are made, such as "{stem}.{language}".
@@ -110,25 +127,7 @@ class NameTemplate:
         InvalidRequest: it has other fields, or can't be part of a file's name.
     """
 
-    text: str = attrs.field()
-
-    @text.validator
-    def _check(self, _: object, text: str) -> None:
-        if not isinstance(text, str) or not text.isprintable() or _FORBIDDEN & set(text):
-            raise InvalidRequest(
-                f"names must be part of a file's name such as '{{stem}}.{{language}}', not {shown(text)}.",
-                advice="The folder is told by download_to; endings are added.",
-            )
-        try:
-            pieces = list(string.Formatter().parse(text))
-        except ValueError as error:
-            raise InvalidRequest(f"names can't be read: {error}; it is {shown(text)}.") from error
-        for _literal, field, form, conversion in pieces:
-            if field is not None and (field not in _FIELDS or form or conversion):
-                told = ", ".join(f"{{{name}}}" for name in _FIELDS)
-                raise InvalidRequest(f"names may hold {told} alone, not {shown(text)}.")
-        if not any(field for _literal, field, *_ in pieces):
-            raise InvalidRequest(f"names must hold a field such as {{stem}}; it is {shown(text)}.")
+    text: str = attrs.field(validator=_check_template)
 
     def name(self, request: Request, target: str) -> str:
         """Give the name of an entry's files, without ending."""

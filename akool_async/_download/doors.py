@@ -29,7 +29,7 @@ class Doors(httpcore.AsyncNetworkBackend):
 
     def __init__(self, api_host: str) -> None:
         self._api_host = api_host
-        self._network = httpcore.AnyIOBackend()
+        self._network: httpcore.AsyncNetworkBackend = httpcore.AnyIOBackend()
         self._anywhere: bool | None = True if is_loopback(api_host) or is_local(api_host) else None
 
     @property

@@ -253,6 +253,7 @@ async def _next(chunks: AsyncIterator[bytes], dog: Watchdog) -> bytes | None:
     Raises:
         Unusable: the line is too slow.
     """
+    chunk: bytes | None = None
     with anyio.CancelScope(deadline=dog.deadline) as patience:
         chunk = await anext(chunks, None)
     if patience.cancelled_caught:
