@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from akool_async._core.names import NameTemplate
+from akool_async._core.text import without_query
 from akool_async.cli.amounts import about, exact
 from akool_async.cli.catalog import Catalog
 from akool_async.cli.estimate import Estimate
@@ -113,7 +114,7 @@ def rows(survey: Survey) -> Iterator[dict[str, Any]]:
             "files": _files(line),
             "job_id": "" if entry is None else entry.job_id,
             "reason": "" if entry is None else entry.reason,
-            "url": line.item.url,
+            "url": without_query(line.item.url),
             "row": str(line.item.place),
         }
 

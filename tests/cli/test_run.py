@@ -15,7 +15,8 @@ from akool_async import AkoolClient, FixedSchedule, State, open_journal
 from akool_async.cli import events
 from akool_async.cli.connection import Connection
 from akool_async.sandbox import Fault, Sandbox
-from tests.cli.conftest import Command
+from tests.cli.conftest import KEY, Command
+from tests.cli.terminal import on_terminal
 from tests.cli.test_catalog import catalog_with_mistakes
 from tests.client.conftest import QUICK
 
@@ -228,7 +229,7 @@ def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
     refused = akool("run", catalog(f"{URL}/1.mp4,ja,a", f"{URL}/2.mp4,ja,b"), "--yes", "--in-flight", "1")
     assert refused.code == 1
     assert "refused   a ja" in refused.err
-    assert "--retry-failed" in refused.err
+    assert "akool-async retry --failed" in refused.err
 
     retried = akool("run", "videos.csv", "--yes", "--retry-failed")
     assert retried.code == 0
@@ -315,3 +316,72 @@ def test_a_folder_that_can_not_be_made_is_told(akool: Command, vendor: Sandbox) 
     assert told.code in (1, 2)
     assert "results" in told.err
     assert vendor.ledger.creates == ()
+
+
+def test_a_server_that_does_not_tell_its_languages_does_not_stop_what_is_paid(
+    akool: Command, serve: Callable[..., Sandbox]
+) -> None:
+    vendor = serve()
+    path = three_videos()
+    assert akool("run", path, "--yes", "--in-flight", "1", "--max-credits", "7").code == 5
+    vendor.faults.add(Fault(on="languages", do="http", status=503))
+    told = akool("run", path, "--yes")
+
+    assert told.code == 0
+    assert "Languages and voices could not be checked." in told.err
+
+
+def test_a_stop_is_an_event(akool: Command, serve: Callable[..., Sandbox]) -> None:
+    serve(credits=6)
+    told = akool("run", three_videos(), "--yes", "--json")
+
+    kinds = [event["event"] for event in events_of(told.out)]
+    assert kinds.count("stopping") == 1
+    assert told.err.count("Stopping: ") == 1
+
+
+def test_now_and_then_a_line_tells_how_far_all_is(
+    akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("akool_async.cli.progress.SAID", 0.02)
+    serve(time_scale=300.0)
+    told = akool("run", three_videos(), "--yes")
+
+    assert told.code == 0
+    assert "0 of 4 home, 4 at work, 0 credits used" in told.err
+    assert " to go\n" in told.err
+
+
+def test_the_key_may_stand_in_a_file(
+    akool: Command, vendor: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AKOOL_API_KEY")
+    Path("key").write_text(f"{KEY}\n")
+    path = three_videos()
+
+    assert akool("plan", path, "--key-file", "key").code == 0
+    assert akool("plan", path).code == 3
+    missing = akool("plan", path, "--key-file", "nowhere")
+    assert missing.code == 2
+    assert "The key file nowhere can't be read" in missing.err
+
+
+def test_signed_urls_show_no_signature(akool: Command, vendor: Sandbox) -> None:
+    path = catalog(
+        f"{URL}/1.mp4?X-Amz-Signature=canary-4f9c1b7e2a,ja,a", f"{URL}/2.mp4?token=canary-4f9c1b7e2a,ja,"
+    )
+    plan = akool("plan", path, "--json")
+    ran = akool("run", path, "--yes", "--json")
+
+    assert (plan.code, ran.code) == (0, 0)
+    assert "canary-4f9c1b7e2a" not in plan.out + plan.err + ran.out + ran.err
+
+
+def test_a_plan_on_a_terminal_shows_the_beginning_of_a_long_catalog(vendor: Sandbox) -> None:
+    path = catalog(*(f"{URL}/{number}.mp4,ja,video-{number}" for number in range(100)))
+    shown = on_terminal("plan", path, "--offline", columns=80)
+
+    assert shown.code == 0
+    assert "video-39 " in shown.text
+    assert "video-40 " not in shown.text
+    assert "and 60 more; a pipe and --json get them all." in shown.text
