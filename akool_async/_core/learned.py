@@ -69,7 +69,7 @@ class LearnedSchedule:
     def __init__(self, lag: float = 2.5) -> None:
         if not is_number(lag) or lag <= 0:
             raise InvalidRequest(f"lag must be a positive number of seconds, not {shown(lag)}.")
-        self.lag = float(lag)
+        self.lag: float = float(lag)
         self._seen_lag = self.lag
         self._hinted = 0.0
         self._durations = Durations()

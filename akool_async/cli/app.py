@@ -15,9 +15,9 @@ from akool_async._core.errors import AkoolError
 from akool_async.cli import exits
 from akool_async.cli.talk import Warnings, complain, say, talk
 
-logger = logging.getLogger("akool_async")
+logger: Final[logging.Logger] = logging.getLogger("akool_async")
 
-COMMANDS: Final = {
+COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "Translate a catalog": ("plan", "run"),
     "Translate one video": ("translate", "lipsync"),
     "Go on": ("status", "resume", "harvest", "resolve", "retry"),
@@ -31,14 +31,16 @@ Each stands in `commands/<name>.py` ("-" and " " are "_" there) as a function of
 when it is run or listed.
 """
 
-EXTRAS: Final = {
+EXTRAS: Final[dict[str, str]] = {
     "av": "sandbox",
     "uvicorn": "sandbox",
     "cryptography": "webhook",
 }
 """Which extra brings a module that a command may miss; the others come with `cli`."""
 
-_WITH_OTHERS: Final = {name.split()[0] for names in COMMANDS.values() for name in names if " " in name}
+_WITH_OTHERS: Final[set[str]] = {
+    name.split()[0] for names in COMMANDS.values() for name in names if " " in name
+}
 """Words that commands stand behind."""
 
 _LAST: Final = 100
@@ -51,15 +53,22 @@ app: Final[App] = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for _number, (_heading, _names) in enumerate(COMMANDS.items()):
+
+
+def _register(group: Group, name: str) -> None:
+    """Make a command known; one of two words stands behind its first."""
+    module = name.replace("-", "_").replace(" ", "_")
+    above, _, last = name.rpartition(" ")
+    parent = App(name=above, help=group.name, group=group) if above else app
+    parent.command(f"akool_async.cli.commands.{module}:{module}", name=last, group=group)
+    if above:
+        app.command(parent)
+
+
+for _number, _heading in enumerate(COMMANDS):
     _group = Group(_heading, sort_key=_number)
-    for _name in _names:
-        _module = _name.replace("-", "_").replace(" ", "_")
-        _above, _, _last = _name.rpartition(" ")
-        _parent = app if not _above else App(name=_above, help=_heading, group=_group)
-        _parent.command(f"akool_async.cli.commands.{_module}:{_module}", name=_last, group=_group)
-        if _above:
-            app.command(_parent)
+    for _name in COMMANDS[_heading]:
+        _register(_group, _name)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -31,7 +31,7 @@ from akool_async.webhook.door import Door
 from akool_async.webhook.memory import Memory
 from akool_async.webhook.statistics import ReceiverStatistics
 
-logger = logging.getLogger("akool_async")
+logger: Final[logging.Logger] = logging.getLogger("akool_async")
 
 TAKEN: Final = 200
 TURNED_AWAY: Final = 503

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from akool_async._core.errors import AkoolError
 
@@ -29,5 +29,5 @@ class UnsealError(AkoolError):
 
     def __init__(self, reason: UnsealReason) -> None:
         super().__init__(f"Webhook refused: {_EXPLAINED[reason]}.")
-        self.args = (reason,)
+        self.args: tuple[Any, ...] = (reason,)
         self.reason: UnsealReason = reason

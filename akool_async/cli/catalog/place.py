@@ -62,7 +62,7 @@ class CatalogWrong(Exception):
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         """Sort them."""
-        self.mistakes = tuple(sorted(mistakes))
+        self.mistakes: tuple[Mistake, ...] = tuple(sorted(mistakes))
         super().__init__("\n".join(told(self.mistakes)))
 
 
