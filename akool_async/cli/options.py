@@ -9,8 +9,8 @@ import attrs
 from cyclopts import Parameter
 
 from akool_async.cli.catalog import Catalog, CatalogWrong, Mistake, Place, one_video
-from akool_async.cli.catalog.catalog import read_option
 from akool_async.cli.catalog.columns import CellWrong
+from akool_async.cli.catalog.rows import read_option
 
 
 @Parameter(name="*", group="Translation")

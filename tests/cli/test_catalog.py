@@ -331,3 +331,13 @@ def test_any_file_is_read_or_told_to_be_wrong(tmp_path_factory: Any, text: str |
     with pytest.raises(CatalogWrong) as caught:
         read_catalog(path)
     assert str(caught.value)
+
+
+def test_a_default_that_is_wrong_is_told_once(write: Any) -> None:
+    rows = "".join(f"- {{url: {URL}/{number}.mp4, to: ja}}\n" for number in range(9))
+
+    found = mistakes_of(write(f"defaults: {{style: shouting, lipsync: maybe}}\nvideos:\n{rows}", "v.yaml"))
+    assert [one.partition(" must")[0].partition(" has")[0] for one in found] == [
+        "v.yaml:1:19: style:",
+        "v.yaml:1:38: lipsync:",
+    ]
