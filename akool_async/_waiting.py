@@ -39,7 +39,7 @@ Poll = Callable[[str], Awaitable[Snapshot]]
 Listener = Callable[["Watch"], None]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Watch:
     """One job that is waited for, by one or several.
 
@@ -47,6 +47,7 @@ class Watch:
         observation: what its polls have said so far.
         schedule: when to ask.
         error: what stopped the polling for good, such as bad credentials.
+        raw_wanted: whether somebody wants the raw answers of a job that goes on; they are large.
     """
 
     observation: Observation
@@ -61,6 +62,7 @@ class Watch:
     hint_kept: bool = False
     stall_told: bool = False
     dropped: bool = False
+    raw_wanted: bool = True
 
     @property
     def job_id(self) -> str:
@@ -118,7 +120,13 @@ class Waiting:
         return len(self._notifier)
 
     def add(
-        self, job_id: str, schedule: PollSchedule, listener: Listener, *, age: float | None = None
+        self,
+        job_id: str,
+        schedule: PollSchedule,
+        listener: Listener,
+        *,
+        age: float | None = None,
+        raw_wanted: bool = True,
     ) -> Watch:
         """Begin to wait for a job; several may wait for one, and share its polls.
 
@@ -128,13 +136,16 @@ class Waiting:
             listener: called after every poll, the last time when the job has ended.
             age: seconds since the job was made. 0 is for one made just now; an older one is asked about
                 as soon as its turn comes, the oldest first; None, for unknown, asks at once.
+            raw_wanted: whether the raw answers are wanted while the job goes on.
         """
         watch = self._notifier.waiter(job_id)
         if watch is not None:
             watch.listeners += (listener,)
+            watch.raw_wanted = watch.raw_wanted or raw_wanted
             return watch
         now = self._clock.monotonic()
-        watch = Watch(Observation.begin(job_id, now, age=age), schedule, self, (listener,))
+        begun = Observation.begin(job_id, now, age=age)
+        watch = Watch(begun, schedule, self, (listener,), raw_wanted=raw_wanted)
         self._notifier.listen(job_id, watch)
         if age is None:
             self._plan(watch, now)
@@ -266,7 +277,7 @@ class Waiting:
         before = watch.observation
         if not before.aged and snapshot.created_at is not None:
             before = before.born((self._vendor_now() - snapshot.created_at).total_seconds(), now)
-        watch.observation = before.answered(snapshot, now)
+        watch.observation = before.answered(snapshot, now, slim=not watch.raw_wanted)
         if isinstance(watch.schedule, LearningSchedule):
             seen = watch.observation.sighting(before, now, hinted=watch.hinted_poll)
             if seen is not None:

@@ -62,9 +62,10 @@ class Instant(AkoolClient):
         observation = Observation.begin(job_id, 0.0).answered(seen, 1.0)
         return Watch(observation, self._schedule, None, ())  # type: ignore[arg-type] - nobody waits
 
-    def _follow(self, job_id: str, listener: Callable[[Watch], None], **_: object) -> Callable[[], None]:
-        asyncio.get_running_loop().call_soon(lambda: listener(self.done(job_id)))
-        return lambda: None
+    def _follow(self, job_id: str, listener: Callable[[Watch], None], **_: object) -> Watch:
+        watch = self.done(job_id)
+        asyncio.get_running_loop().call_soon(listener, watch)
+        return watch
 
 
 def client() -> Instant:

@@ -1,4 +1,4 @@
-"""Durable rows a second with 50 writers: the journal's group commit against one commit per row.
+"""P6: durable rows a second with 50 writers, how long the loop stands still, and what 200 jobs a second cost.
 
 Three arms over the same schema and the same statements, interleaved in rounds: the journal, one commit
 per row inline in the event loop, one commit per row in a thread. Each arm runs on this machine's disk as
@@ -10,18 +10,20 @@ Run alone: `python benchmarks/journal.py`.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 import attrs
+import frame
 from anyio.to_thread import run_sync
+from frame import Figures, Goal, goal
 
 import akool_async._journal.journal as journal_module
 from akool_async._core.lifecycle import State
@@ -32,6 +34,13 @@ from akool_async._journal.store import Store, Ticket
 
 WRITERS = 50
 TICK = 0.001
+JOURNAL, INLINE, THREAD = (
+    "journal (group commit)",
+    "one commit per row, inline",
+    "one commit per row, in a thread",
+)
+USUAL = 2.0
+"""Milliseconds more per commit on the modelled disk that the goals are about."""
 Write = Callable[[Change], Awaitable[None]]
 
 
@@ -141,11 +150,7 @@ async def hop(journal: Journal, seconds: float) -> Round:
     return await drive(write, seconds)
 
 
-ARMS = {
-    "journal (group commit)": grouped,
-    "one commit per row, inline": inline,
-    "one commit per row, in a thread": hop,
-}
+ARMS = {JOURNAL: grouped, INLINE: inline, THREAD: hop}
 
 
 @contextmanager
@@ -166,8 +171,8 @@ async def one(arm: str, folder: Path, seconds: float) -> Round:
             return await ARMS[arm](journal, seconds)
 
 
-async def paced(folder: Path, seconds: float, rate: int = 200) -> tuple[float, float]:
-    """Four steps a job, `rate` jobs a second: CPU seconds and commits-awaited seconds per job."""
+async def paced(folder: Path, seconds: float, *, journaled: bool, rate: int = 200) -> tuple[float, float]:
+    """Four states a job, `rate` jobs a second: share of a core, and seconds waited for commits per job."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         async with open_journal(Path(place) / "jobs.sqlite3") as journal, anyio.create_task_group() as jobs:
             waited = list[float]()
@@ -176,17 +181,22 @@ async def paced(folder: Path, seconds: float, rate: int = 200) -> tuple[float, f
                 begin = time.perf_counter()
                 request = request_of(number)
                 name = {"key": request.key, "target": "ja"}
-                await journal.intend(request)
-                await journal.record(change_of(number))
-                await journal.record(Change(**name, state=State.COMPLETED, credits_used=1.5))
-                await journal.record(Change(**name, state=State.DELIVERED, files=("out/a.mp4",)))
+                steps = (
+                    Change(**name, state=State.COMPLETED, credits_used=1.5),
+                    Change(**name, state=State.DELIVERED, files=("out/a.mp4",)),
+                )
+                if journaled:
+                    await journal.intend(request)
+                    await journal.record(change_of(number))
+                    await journal.record(steps[0])
+                    await journal.record(steps[1])
                 waited.append(time.perf_counter() - begin)
 
-            begin, cpu = time.perf_counter(), time.process_time()
+            begin, cpu = time.perf_counter(), frame.cpu()
             for number in range(int(seconds * rate)):
                 jobs.start_soon(job, number)
                 await anyio.sleep(max(begin + (number + 1) / rate - time.perf_counter(), 0))
-            cpu = time.process_time() - cpu
+            cpu = frame.cpu() - cpu
     return cpu / seconds, statistics.median(waited)
 
 
@@ -194,49 +204,90 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[int(len(values) * share)] if values else 0.0
 
 
-def row(arm: str, rounds: list[Round], base: float) -> str:
-    rates = [each.rate for each in rounds]
-    rate, stall = (
-        statistics.median(rates),
-        percentile([late for each in rounds for late in each.stalls], 0.99),
-    )
-    worst = max((late for each in rounds for late in each.stalls), default=0.0)
-    cpu = statistics.median(each.cpu for each in rounds)
-    spread = f"{min(rates):,.0f}-{max(rates):,.0f}"
-    late = f"{stall * 1e3:.1f} | {worst * 1e3:.1f}"
-    return f"| {arm} | {rate:,.0f} | {spread} | {rate / base:.1f}x | {cpu:.0f} | {late} |"
+@attrs.frozen
+class Compared:
+    """All rounds of all arms on one disk."""
+
+    rounds: dict[str, list[Round]]
+
+    def rates(self, arm: str) -> Figures:
+        return Figures(tuple(each.rate for each in self.rounds[arm]))
+
+    def stalls(self, arm: str) -> Figures:
+        """Milliseconds by which the loop is late, p99 of each round."""
+        return Figures(tuple(percentile(each.stalls, 0.99) * 1e3 for each in self.rounds[arm]))
+
+    def row(self, arm: str) -> tuple[str, ...]:
+        worst = max((late for each in self.rounds[arm] for late in each.stalls), default=0.0)
+        cost = statistics.median(each.cpu for each in self.rounds[arm])
+        more = self.rates(arm).over(self.rates(INLINE)).told(1)
+        return (
+            arm,
+            self.rates(arm).told(),
+            more,
+            f"{cost:.0f}",
+            self.stalls(arm).told(1),
+            f"{worst * 1e3:.1f}",
+        )
 
 
-def compare(folder: Path, extra: float, rounds: int, seconds: float, backend: str) -> None:
+def compare(folder: Path, extra: float, rounds: int, seconds: float, backend: str) -> Compared:
     done: dict[str, list[Round]] = {arm: [] for arm in ARMS}
     with slow_disk(extra):
         for _ in range(rounds):
             for arm in ARMS:
                 done[arm].append(anyio.run(one, arm, folder, seconds, backend=backend))
-    base = statistics.median(each.rate for each in done["one commit per row, inline"])
+    compared = Compared(done)
     title = "this disk as it is" if not extra else f"modelled disk: {extra * 1000:g} ms more per commit"
-    print(f"\n### {title} ({backend}, {WRITERS} writers, {rounds} rounds of {seconds:g} s)\n")
-    print("| arm | rows/s | spread | ratio | CPU µs/row | loop stall p99 ms | worst ms |")
-    print("|---|---|---|---|---|---|---|")
-    for arm, each in done.items():
-        print(row(arm, each, base))
+    print(f"\n{title} ({backend}, {WRITERS} writers, {rounds} rounds of {seconds:g} s):")
+    head = ("arm", "rows/s", "times inline", "CPU µs a row", "loop late p99 ms", "worst ms")
+    frame.table(head, [compared.row(arm) for arm in ARMS])
+    return compared
+
+
+def share_of_core(folder: Path, rounds: int, seconds: float, backend: str) -> tuple[Figures, float]:
+    """What the journal takes of a core at 200 jobs a second, and milliseconds that a job waits for it."""
+    shares, waits = [], []
+    for _ in range(rounds):
+        found = {
+            journaled: anyio.run(partial(paced, folder, seconds, journaled=journaled), backend=backend)
+            for journaled in (False, True)
+        }
+        shares.append(found[True][0] - found[False][0])
+        waits.append(found[True][1] * 1e3)
+    return Figures(tuple(shares)), statistics.median(waits)
+
+
+def goals(usual: Compared, plain: Compared, share: Figures) -> list[Goal]:
+    return [
+        goal(
+            f"rows/s: one commit per row / journal, {USUAL:g} ms more per commit",
+            usual.rates(INLINE).over(usual.rates(JOURNAL)),
+            0.05,
+        ),
+        goal("loop late p99 ms, this disk", plain.stalls(JOURNAL), 3),
+        goal(f"loop late p99 ms, {USUAL:g} ms more per commit", usual.stalls(JOURNAL), 3),
+        goal("share of the wall time at 200 submits a second", share, 0.05),
+    ]
+
+
+def add(parser) -> None:
+    where = Path(tempfile.gettempdir())
+    parser.add_argument("--folder", type=Path, default=where, help="where the files are put")
+    parser.add_argument("--backend", default="asyncio", help="or trio")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the files are put"
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--extra-ms", type=float, nargs="*", default=[0.0, 2.0, 5.0])
-    parser.add_argument("--backend", default="asyncio")
-    told = parser.parse_args()
+    told = frame.arguments(__doc__, add)
+    rounds, seconds = (2, 0.3) if told.quick else (5, 1.0)
     print(f"fsync of a page in {told.folder}: {fsync_ms(told.folder):.2f} ms (median)")
-    for extra in told.extra_ms:
-        compare(told.folder, extra / 1000, told.rounds, told.seconds, told.backend)
-    cpu, wait = anyio.run(paced, told.folder, 3.0, backend=told.backend)
-    print(f"\n200 jobs a second, 4 steps each: {cpu:.1%} of a core, {wait * 1000:.1f} ms waited per job")
+    found = {
+        extra: compare(told.folder, extra / 1000, rounds, seconds, told.backend)
+        for extra in ((0.0, USUAL) if told.quick else (0.0, USUAL, 5.0))
+    }
+    share, wait = share_of_core(told.folder, rounds, 3 * seconds, told.backend)
+    print(f"\n200 jobs a second, 4 states each: {share.told(3)} of a core, {wait:.1f} ms waited per job")
+    frame.tell(goals(found[USUAL], found[0.0], share), told.json)
 
 
 if __name__ == "__main__":

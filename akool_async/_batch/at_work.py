@@ -6,14 +6,18 @@ Told by the batch at each step; decides nothing.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
 
+from akool_async._batch.flight import Flight
+from akool_async._batch.following import Following
 from akool_async._core.fingerprint import key_of
 from akool_async._core.models import Status
 from akool_async._core.observation import Observation, Verdict
 from akool_async._core.requests import Request
+from akool_async._waiting import Watch
 
 
 class Stage(enum.StrEnum):
@@ -61,68 +65,57 @@ class AtWork:
     stalled: bool = False
 
 
-@attrs.define
-class _Line:
-    since: float
-    job_id: str = ""
-    seen: Observation | None = None
-
-
 class Board:
-    """The entries at work, in the order in which their turn came."""
+    """The entries at work, in the order in which their turn came or their jobs were made.
 
-    def __init__(self) -> None:
-        self._lines: dict[tuple[str, str], _Line] = {}
+    Args:
+        flying: the jobs in flight, as the batch follows them.
+    """
+
+    def __init__(self, flying: Mapping[str, Following]) -> None:
+        self._flying = flying
+        self._turns: dict[tuple[str, str], float] = {}
 
     def submitting(self, request: Request, now: float) -> None:
         """The turn of a request's languages has come."""
         for target in request.targets:
-            self._lines[key_of(request, target), target] = _Line(now)
+            self._turns[key_of(request, target), target] = now
 
     def submitted(self, request: Request) -> None:
         """A POST has come to its end: what has no job by now has none at work."""
         for target in request.targets:
-            name = key_of(request, target), target
-            if name in self._lines and not self._lines[name].job_id:
-                del self._lines[name]
+            self._turns.pop((key_of(request, target), target), None)
 
-    def waits(self, key: str, target: str, job_id: str, since: float) -> None:
-        """A job made at the moment `since` is waited for."""
-        self._lines[key, target] = _Line(since, job_id)
-
-    def polled(self, key: str, target: str, seen: Observation) -> None:
-        """A job was asked about."""
-        if (key, target) in self._lines:
-            self._lines[key, target].seen = seen
-
-    def ended(self, key: str, target: str) -> None:
-        """An entry is not at work any more."""
-        self._lines.pop((key, target), None)
+    def waits(self, flight: Flight) -> None:
+        """An entry has its job."""
+        self._turns.pop((flight.key, flight.target), None)
 
     def read(self, now: float) -> tuple[AtWork, ...]:
         """Give them all, as they are at the moment `now`."""
-        return tuple(_value(*name, line, now) for name, line in self._lines.items())
+        turns = [
+            AtWork(key=key, target=target, stage=Stage.SUBMITTING, seconds=max(now - since, 0.0))
+            for (key, target), since in self._turns.items()
+        ]
+        jobs = [_job(one.flight, one.watch, now) for one in self._flying.values() if one.watch is not None]
+        return tuple(sorted((*turns, *jobs), key=lambda one: -one.seconds))
 
 
-def _value(key: str, target: str, line: _Line, now: float) -> AtWork:
-    seen = line.seen
-    snapshot = None if seen is None else seen.snapshot
+def _job(flight: Flight, watch: Watch, now: float) -> AtWork:
+    seen = watch.observation
     return AtWork(
-        key=key,
-        target=target,
-        stage=_stage(line),
-        job_id=line.job_id,
-        progress=None if snapshot is None else snapshot.progress,
-        seconds=max(now - line.since, 0.0),
-        stalled=seen is not None and seen.stalled(now),
+        key=flight.key,
+        target=flight.target,
+        stage=_stage(seen),
+        job_id=flight.job_id,
+        progress=None if seen.snapshot is None else seen.snapshot.progress,
+        seconds=max(now - seen.created, 0.0),
+        stalled=seen.stalled(now),
     )
 
 
-def _stage(line: _Line) -> Stage:
-    if not line.job_id:
-        return Stage.SUBMITTING
-    if line.seen is None or line.seen.snapshot is None:
+def _stage(seen: Observation) -> Stage:
+    if seen.snapshot is None:
         return Stage.WAITING
-    if line.seen.verdict is Verdict.COMPLETED:
+    if seen.verdict is Verdict.COMPLETED:
         return Stage.SAVING
-    return _STAGES.get(line.seen.snapshot.status, Stage.WAITING)
+    return _STAGES.get(seen.snapshot.status, Stage.WAITING)

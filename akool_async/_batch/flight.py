@@ -24,7 +24,7 @@ from akool_async._core.requests import Request
 from akool_async._journal import Change, Entry
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Flight:
     """What is known about an entry while it is at work.
 

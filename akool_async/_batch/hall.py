@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 
 import attrs
 
@@ -16,6 +15,7 @@ from akool_async._batch.at_work import Board
 from akool_async._batch.budget import Budget
 from akool_async._batch.early import Early
 from akool_async._batch.flight import Flight
+from akool_async._batch.following import Following
 from akool_async._batch.nets import Nets
 from akool_async._batch.outbox import Outbox
 from akool_async._batch.slots import Slots
@@ -58,7 +58,6 @@ class Hall:
         self.in_flight = Slots(max_in_flight)
         self.backlog = Slots(backlog)
         self.budget = Budget(max_credits, lambda: sum(journal.credits()))
-        self.board = Board()
         self.early = Early()
         self.arrivals = Arrivals()
         self.outbox = Outbox()
@@ -68,7 +67,9 @@ class Hall:
         self.stop_cause: StopCause | None = None
         self.failure: BaseException | None = None
         self._nets = nets
-        self._flying: dict[str, Callable[[], None]] = {}
+        self._flying: dict[str, Following] = {}
+        self._arrived = self._ended  # one for all jobs
+        self.board = Board(self._flying)
         self._all_admitted = False
 
     # What comes in.
@@ -105,18 +106,16 @@ class Hall:
 
     def follow(self, flight: Flight, age: float | None) -> None:
         """Wait for a job that holds a place in flight, made `age` seconds ago; None asks at once."""
-        job_id = flight.job_id
-        self.board.waits(flight.key, flight.target, job_id, self.clock.monotonic() - (age or 0.0))
-
-        def changed(watch: Watch) -> None:
-            self.board.polled(flight.key, flight.target, watch.observation)
-            if watch.ended:
-                self._nets.ended(job_id)
-                self.in_flight.give(1)
-                self.arrivals.put(flight, watch)
-
+        following = self._flying[flight.job_id] = Following(flight, self._arrived)
+        self.board.waits(flight)
         schedule = self._nets.schedule(flight)
-        self._flying[job_id] = self.client._follow(job_id, changed, schedule=schedule, age=age)
+        following.watch = self.client._follow(flight.job_id, following, schedule=schedule, age=age)
+
+    def _ended(self, flight: Flight, watch: Watch) -> None:
+        """Take in that a job in flight has ended."""
+        self._nets.ended(flight.job_id)
+        self.in_flight.give(1)
+        self.arrivals.put(flight, watch)
 
     def resolved(self, flight: Flight | None, seen: Snapshot) -> None:
         """Follow the job of an entry that was in doubt, if this run awaits it: then it holds a place."""
@@ -128,8 +127,9 @@ class Hall:
 
     def leave(self) -> None:
         """Wait for nothing any more: what is at the vendor goes on without us."""
-        for leave in self._flying.values():
-            leave()
+        for following in self._flying.values():
+            if following.watch is not None:
+                self.client._leave(following.watch, following)
         self.outbox.close()
 
     @property
@@ -144,7 +144,6 @@ class Hall:
         if outcome.job is not None:
             self.budget.ended(outcome.job.id)
             self._flying.pop(outcome.job.id, None)
-            self.board.ended(outcome.key, outcome.target)
         asked = self.early.end(outcome)
         if asked is None:
             return
@@ -158,6 +157,10 @@ class Hall:
         """Hand out how an entry ended that holds a place in flight, but has no job there."""
         self.in_flight.give(1)
         self.end(outcome)
+
+    def forget(self, flight: Flight) -> None:
+        """Show a job as at work no more; it goes on at the vendor, as far as is known."""
+        self._flying[flight.job_id].watch = None
 
     def lost(self, entries: int, error: AkoolError) -> None:
         """Go on without entries whose outcome can't be told, and raise `error` when all else is home."""

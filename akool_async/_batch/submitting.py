@@ -19,7 +19,7 @@ from akool_async._core.lifecycle import State
 from akool_async._core.models import Submission
 from akool_async._core.outcomes import Outcome
 from akool_async._core.pace import Pace
-from akool_async._core.requests import Request, only
+from akool_async._core.requests import EMPTY, Request, only
 from akool_async._journal import Change
 
 logger = logging.getLogger("akool_async")
@@ -152,7 +152,13 @@ class Submitter:
         part, now = attempt.part, self._clock.now()
         extra = tuple(job.id for job in submission.extra)
         flights = [
-            Flight(request=part, target=job.target, job=job, submitted_at=now, token=attempt.token)
+            Flight(
+                request=part,
+                target=job.target,
+                job=attrs.evolve(job, raw=EMPTY),
+                submitted_at=now,
+                token=attempt.token,
+            )
             for job in submission.accepted
         ]
         errors = {refusal.target: refusal.error for refusal in submission.refused}

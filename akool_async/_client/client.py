@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -39,7 +39,7 @@ from akool_async._download import Downloads
 from akool_async._download import Limits as FileLimits
 from akool_async._transport import Api, Call, Limits
 from akool_async._transport.routes import TransportName, built, injected
-from akool_async._waiting import Listener, Waiting
+from akool_async._waiting import Listener, Waiting, Watch
 
 if TYPE_CHECKING:
     import httpx
@@ -346,11 +346,14 @@ class AkoolClient:
 
     def _follow(
         self, job_id: str, listener: Listener, *, schedule: PollSchedule | None, age: float | None
-    ) -> Callable[[], None]:
-        """Tell `listener` of every poll of a job; give what ends that."""
+    ) -> Watch:
+        """Tell `listener` of every poll of a job, without raw answers while it goes on."""
         waiting = self._opened.waiting
-        watch = waiting.add(job_id, schedule or self._schedule, listener, age=age)
-        return lambda: waiting.leave(watch, listener)
+        return waiting.add(job_id, schedule or self._schedule, listener, age=age, raw_wanted=False)
+
+    def _leave(self, watch: Watch, listener: Listener) -> None:
+        """Tell it no more."""
+        self._opened.waiting.leave(watch, listener)
 
     def _replan(self) -> None:
         """Plan polls anew, because a schedule has changed its mind."""

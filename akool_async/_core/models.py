@@ -45,7 +45,7 @@ class Status(enum.IntEnum):
         return self in (Status.COMPLETED, Status.FAILED)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Job:
     """One (video, language) at the vendor, as answered at its creation.
 
@@ -57,7 +57,7 @@ class Job:
         created_at: the server's time of creation, aware.
         seconds_locked: length of video that is charged, in seconds.
         credits_locked: credits that are locked for it.
-        raw: the answer as it came.
+        raw: the answer as it came; empty in a batch, which may have very many jobs in flight.
     """
 
     id: str
@@ -79,6 +79,10 @@ class AudioSplits:
     original_srt_url: str = _url()
     translated_srt_url: str = _url()
     no_caption_video_url: str = _url()
+
+
+NO_SPLITS: Final = AudioSplits()
+"""What most snapshots hold."""
 
 
 @attrs.frozen(kw_only=True)
@@ -109,7 +113,7 @@ class Snapshot:
     credits_used: float | None = None
     error_code: int | None = None
     error_reason: str = ""
-    audio_splits: AudioSplits = attrs.field(factory=AudioSplits)
+    audio_splits: AudioSplits = NO_SPLITS
     raw: Mapping[str, Any] = _raw()
 
     @property

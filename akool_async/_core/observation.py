@@ -7,12 +7,14 @@ status that is not known keeps waiting; what was seen never goes back.
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 from typing import Final
 
 import attrs
 
 from akool_async._core.errors import AkoolError, JobFailed, JobGone
 from akool_async._core.models import AudioSplits, Snapshot, Status
+from akool_async._core.requests import EMPTY
 from akool_async._core.schedule import PollFacts, PollSchedule, Sighting
 from akool_async._core.trail import NEW, UNKNOWN, longer
 
@@ -46,7 +48,7 @@ class Verdict(enum.Enum):
     GONE = "unknown to the vendor"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Observation:
     """What is known about one waiting job.
 
@@ -85,7 +87,7 @@ class Observation:
         return cls(
             job_id=job_id,
             began=now,
-            created=now - max(age or 0.0, 0.0),
+            created=now - age if age and age > 0 else now,
             changed=now,
             aged=age is not None,
             trail=NEW if age == 0 else UNKNOWN,
@@ -143,13 +145,21 @@ class Observation:
             return max(wait, STALLED_POLL)
         return wait * (1 + min(self.missed, MOST_MISSED))
 
-    def answered(self, snapshot: Snapshot, now: float) -> Observation:
-        """Take in the answer of a poll."""
+    def answered(self, snapshot: Snapshot, now: float, *, slim: bool = False) -> Observation:
+        """Take in the answer of a poll.
+
+        Args:
+            snapshot: the answer.
+            now: the present moment.
+            slim: whether only status and progress are kept of it while the job goes on.
+        """
         if self.ended:
             return self
         seen = _never_back(self.snapshot, snapshot)
         moved = self.snapshot is None or _place(seen) != _place(self.snapshot)
         verdict, urlless_since = self._judged(seen, now)
+        if slim and verdict is Verdict.WAITING and not seen.url:
+            seen = _outline(seen.status, seen.raw_status, seen.progress)
         return attrs.evolve(
             self,
             verdict=verdict,
@@ -210,6 +220,12 @@ class Observation:
 
 def _place(snapshot: Snapshot) -> tuple[Status, int | None]:
     return snapshot.status, snapshot.progress
+
+
+@lru_cache(maxsize=1024)
+def _outline(status: Status, raw_status: str, progress: int | None) -> Snapshot:
+    """Give what is kept of an answer, one for all jobs that are so far: very many may be waited for."""
+    return Snapshot(job_id="", status=status, raw_status=raw_status, progress=progress, raw=EMPTY)
 
 
 def _never_back(before: Snapshot | None, now: Snapshot) -> Snapshot:

@@ -182,10 +182,20 @@ class _Fixed(dict[str, str]):
     clear = pop = popitem = setdefault = update = _refuse
 
 
+EMPTY: Final = _Fixed()
+"""Most requests hold none: all of them hold this one."""
+
+
+def _no_map() -> _Fixed:
+    return EMPTY
+
+
 def _as_text_map(name: str, *, empty_values: bool) -> Callable[[Any], _Fixed]:
     def convert(value: Any) -> _Fixed:
         if not isinstance(value, Mapping):
             raise InvalidRequest(f"{name} must map text to text, not be {shown(value)}.")
+        if not value:
+            return EMPTY
         for left, right in value.items():
             if not (_is_word(left) and _is_text(right) and (right.strip() or empty_values)):
                 raise InvalidRequest(f"{name} holds {shown(left)}: {shown(right)}; both must be text.")
@@ -195,7 +205,7 @@ def _as_text_map(name: str, *, empty_values: bool) -> Callable[[Any], _Fixed]:
 
 
 def _text_map(name: str, *, empty_values: bool = False) -> Any:
-    return attrs.field(factory=_Fixed, converter=_as_text_map(name, empty_values=empty_values), hash=False)
+    return attrs.field(factory=_no_map, converter=_as_text_map(name, empty_values=empty_values), hash=False)
 
 
 def _flag() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import anyio
 import pytest
 
 from akool_async import Completed, open_batch
@@ -23,7 +24,7 @@ async def test_a_batch_without_a_journal_holds_only_what_is_at_work(fast_house: 
             async for outcome in batch:
                 ended += isinstance(outcome, Completed)
                 held.append(len(batch._hall.journal))
-            left = [batch._hall.journal, batch._hall.left, batch._hall.board._lines, client._opened.waiting]
+            left = [batch._hall.journal, batch._hall.left, batch._hall.board._turns, client._opened.waiting]
 
     assert ended > 15
     assert max(held) <= 2 * slots
@@ -63,3 +64,44 @@ def test_memory_of_what_was_seen_is_a_few_bytes_a_name() -> None:
         seen.add(f"video-{number}", "ja")
 
     assert sum(map(len, seen._groups)) == 5 * 5000
+
+
+@pytest.mark.anyio
+async def test_a_job_in_flight_holds_no_raw_answer_and_its_end_does(fast_house: Open) -> None:
+    async with fast_house(time_scale=400.0, progress="linear") as home:
+        client = await home.client()
+        held = []
+        async with (
+            open_batch(client, [video()], max_in_flight=1) as batch,
+            anyio.create_task_group() as tasks,
+        ):
+
+            async def look() -> None:
+                while True:
+                    held.extend(each.watch.observation for each in batch._hall._flying.values() if each.watch)
+                    await anyio.sleep(0.001)
+
+            tasks.start_soon(look)
+            (outcome,) = [outcome async for outcome in batch]
+            tasks.cancel_scope.cancel()
+
+    waiting = [seen.snapshot for seen in held if seen.snapshot is not None and not seen.ended]
+    assert waiting
+    assert all(not seen.raw for seen in waiting)
+    assert outcome.snapshot.raw["video_status"] == 3
+    assert outcome.snapshot.created_at is not None
+
+
+@pytest.mark.anyio
+async def test_who_watches_a_job_of_a_batch_sees_its_raw_answers(fast_house: Open) -> None:
+    async with fast_house(time_scale=400.0, progress="linear") as home:
+        client = await home.client()
+        async with open_batch(client, [video()], max_in_flight=1) as batch:
+            with anyio.fail_after(20):
+                while not any(one.job_id for one in batch.at_work()):
+                    await anyio.sleep(0.001)
+            (one,) = batch.at_work()
+            seen = [snapshot async for snapshot in client.watch(one.job_id)]
+
+    assert seen[-1].raw["_id"] == one.job_id
+    assert all(snapshot.raw for snapshot in seen[1:])

@@ -10,6 +10,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
 from akool_async._core.models import (
+    NO_SPLITS,
     AudioSplits,
     Job,
     Language,
@@ -19,6 +20,7 @@ from akool_async._core.models import (
 from akool_async._core.wire.scalars import (
     as_mapping,
     read_bool,
+    read_code,
     read_float,
     read_int,
     read_milliseconds,
@@ -57,8 +59,8 @@ def _register(model: type[attrs.AttrsInstance], **fields: Any) -> None:
 _register(
     Job,
     id=_from("_id", read_text),
-    target=_from("language", read_words),
-    source_language=_from("source_language", read_words),
+    target=_from("language", read_code),
+    source_language=_from("source_language", read_code),
     status=_from("video_status", read_status),
     created_at=_from("create_time", read_moment),
     video_id=_from("video_id", read_words),
@@ -70,6 +72,8 @@ _register(
 
 def read_splits(value: object) -> AudioSplits:
     splits = as_mapping(value)
+    if not any(splits.values()):
+        return NO_SPLITS
     return AudioSplits(
         original_srt_url=read_url(splits.get("original_srt_url")),
         translated_srt_url=read_url(splits.get("translated_srt_url")),

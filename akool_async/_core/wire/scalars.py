@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from akool_async._core.models import (
@@ -16,6 +17,9 @@ from akool_async._core.text import clean
 
 _ID: Final = re.compile(r"[0-9A-Za-z_-]{8,128}")
 _LONGEST_NUMBER: Final = 40
+_DIGITS: Final = "0123456789"
+_SMALL: Final = tuple(map(float, range(1000)))
+"""Most credits and seconds; each is held once, however many jobs have it."""
 
 
 def read_int(value: object) -> int | None:
@@ -32,6 +36,8 @@ def read_float(value: object) -> float | None:
         return None
     if isinstance(value, str) and (len(value) > _LONGEST_NUMBER or "_" in value):
         return None
+    if type(value) is int and 0 <= value < len(_SMALL):
+        return _SMALL[value]
     try:
         number = float(value)
     except (ValueError, OverflowError):
@@ -91,6 +97,8 @@ def read_progress(value: object) -> int | None:
 
 
 def read_raw_status(value: object) -> str:
+    if type(value) is int and 0 <= value < len(_DIGITS):
+        return _DIGITS[value]
     return clean(json.dumps(value) if isinstance(value, dict | list) else repr(value))
 
 
@@ -101,6 +109,16 @@ def read_url(value: object) -> str:
 
 def read_words(value: object) -> str:
     return clean(read_text(value))
+
+
+def read_code(value: object) -> str:
+    """Give the code of a language; there are few, so each is held once."""
+    return _held_once(read_words(value))
+
+
+@lru_cache(maxsize=512)
+def _held_once(code: str) -> str:
+    return code
 
 
 def read_milliseconds(value: object) -> float | None:

@@ -1,0 +1,225 @@
+"""P2: what a job in flight costs: memory of a batch that waits for N jobs, its journal open on disk.
+
+Against one anyio task per job, which is what a task group and a sleep make: each holds its request and
+the id of its job and sleeps until its next poll. The batch's client is real; only its exchanges with the
+vendor are answered in this process. Every job was asked about once when memory is read.
+Then 10,000 jobs in flight at once against a vendor in a process of its own, over real connections.
+
+Run alone: `python benchmarks/waiting.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import anyio
+import anyio.lowlevel
+import attrs
+import frame
+import vendor
+from frame import goal
+
+from akool_async import (
+    AkoolClient,
+    Batch,
+    Completed,
+    FixedSchedule,
+    PollFacts,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+)
+from akool_async._core.wire import Envelope, read_envelope
+from akool_async._transport import Call
+
+BATCH, TASKS = "akool_async batch", "an anyio task per job"
+HOURS = 1e6
+FEW = 10
+TRACED = 10_000
+"""Jobs up to which Python's own objects are counted; above, the memory of the process is."""
+
+
+class Answers:
+    """The vendor, within this process: it gives bodies as they come over the wire."""
+
+    def __init__(self) -> None:
+        self.jobs = vendor.Jobs(HOURS, 0.0)
+        self.asked = 0
+
+    async def ready(self) -> None:
+        """Nothing to wait for."""
+
+    async def make(self, call: Call) -> Envelope:
+        await anyio.lowlevel.checkpoint()
+        target, sent = call.path, b""
+        if call.payload is None:
+            self.asked += 1
+            target = f"?video_model_id={call.query['video_model_id']}"
+        else:
+            sent = json.dumps(dict(call.payload)).encode()
+        return read_envelope(json.dumps(self.jobs.answer(target, sent)).encode())
+
+
+@attrs.frozen
+class Once:
+    """Asks about each job once, soon, and then not for a long time."""
+
+    first: float
+
+    def next_poll(self, facts: PollFacts, spread: float) -> float:
+        return HOURS if facts.polls else self.first
+
+
+def requests(jobs: int) -> Iterator[TranslationRequest]:
+    for number in range(jobs):
+        url = f"https://example.com/talks/{number}.mp4"
+        yield TranslationRequest(url=url, targets="ja", key=f"video-{number}")
+
+
+@asynccontextmanager
+async def waiting_batch(jobs: int) -> AsyncIterator[None]:
+    """A batch with so many jobs in flight, each asked about once."""
+    answers = Answers()
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            AkoolClient(api_key="k" * 20, host="http://127.0.0.1:1", schedule=Once(0.5)) as client,
+            open_journal(Path(folder) / "jobs.sqlite3") as journal,
+        ):
+            client._state = attrs.evolve(client._opened, api=answers)
+            async with open_batch(client, requests(jobs), max_in_flight=jobs, journal=journal, posts=50):
+                while answers.asked < jobs:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.05)
+                yield
+
+
+@asynccontextmanager
+async def waiting_tasks(jobs: int) -> AsyncIterator[None]:
+    """So many tasks, each of which holds a request and the id of its job, and sleeps."""
+
+    async def follow(request: TranslationRequest, job_id: str) -> None:
+        while True:
+            await anyio.sleep(HOURS)
+            print(request, job_id)
+
+    async with anyio.create_task_group() as tasks:
+        for number, request in enumerate(requests(jobs)):
+            tasks.start_soon(follow, request, f"{number:024x}")
+        await asyncio.sleep(0.05)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+ARMS = {BATCH: waiting_batch, TASKS: waiting_tasks}
+
+
+async def held(arm: str, jobs: int) -> float:
+    """Bytes that each further job takes, when there are some already."""
+    gc.collect()
+    traced = jobs <= TRACED
+    sizes = []
+    for number in (FEW, jobs):
+        async with ARMS[arm](FEW):  # what is imported and cached once is there before
+            pass
+        gc.collect()
+        if traced:
+            tracemalloc.start()
+        before = frame.memory()
+        async with ARMS[arm](number):
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0] if traced else frame.memory() - before)
+        tracemalloc.stop()
+    return (sizes[1] - sizes[0]) / (jobs - FEW)
+
+
+def apart(arm: str, jobs: int) -> float:
+    """The same in a process of its own, where nothing was freed before."""
+    command = [sys.executable, __file__, "--arm", arm, "--jobs", str(jobs)]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+@attrs.frozen
+class Run:
+    """A whole run with very many in flight."""
+
+    jobs: int
+    most: int
+    completed: int
+    cpu: float
+    seconds: float
+    polls: float
+    memory: float
+
+
+async def really(origin: str, jobs: int) -> Run:
+    """Bring home so many jobs, all of them in flight at once."""
+    begin, cpu, memory = asyncio.get_running_loop().time(), frame.cpu(), frame.memory()
+    most = completed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            AkoolClient(api_key="k" * 20, host=origin, schedule=FixedSchedule(interval=20.0)) as client,
+            open_journal(Path(folder) / "jobs.sqlite3") as journal,
+            open_batch(client, requests(jobs), max_in_flight=jobs, journal=journal, posts=16) as batch,
+        ):
+            async for outcome in batch:
+                most = max(most, in_flight(batch) + 1)
+                completed += isinstance(outcome, Completed)
+            used = frame.memory() - memory
+    seconds = asyncio.get_running_loop().time() - begin
+    async with aiohttp.ClientSession() as session, session.get(f"{origin}/counts") as answer:
+        polls = (await answer.json())["polls"]
+    return Run(jobs, most, completed, frame.cpu() - cpu, seconds, polls / jobs, used / jobs)
+
+
+def in_flight(batch: Batch) -> int:
+    return batch.statistics().in_flight
+
+
+def add(parser: object) -> None:
+    parser.add_argument("--arm", help="measure this one alone, here")  # type: ignore[attr-defined]
+    parser.add_argument("--jobs", type=int, default=1000)  # type: ignore[attr-defined]
+
+
+def main() -> None:
+    told = frame.arguments(__doc__, add)
+    frame.pin()
+    if told.arm:
+        print(asyncio.run(held(told.arm, told.jobs)))
+        return
+    sizes = (1000, 3000) if told.quick else (1000, 10_000, 100_000)
+    found = {arm: {jobs: apart(arm, jobs) for jobs in sizes} for arm in ARMS}
+    print("Bytes per waiting job (up to 10,000 jobs Python's objects, above the memory of the process):")
+    rows = [(arm, *(f"{each[jobs]:,.0f}" for jobs in sizes)) for arm, each in found.items()]
+    frame.table(("way", *(f"{jobs:,} jobs" for jobs in sizes)), rows)
+
+    jobs = 300 if told.quick else 10_000
+    with frame.vendor("--seconds", "5" if told.quick else "90") as origin:
+        run = asyncio.run(really(origin, jobs))
+    print(f"\n{jobs:,} jobs over real connections, all in flight at once, polled every 20 s:")
+    head = ("most in flight", "completed", "seconds", "CPU ms a job", "polls a job", "KiB a job, all told")
+    cost = f"{run.cpu / jobs * 1e3:.1f}"
+    told_run = (f"{run.most:,}", f"{run.completed:,}", f"{run.seconds:.0f}", cost, f"{run.polls:.1f}")
+    frame.table(head, [(*told_run, f"{run.memory / 1024:.1f}")])
+
+    goals = [goal(f"KiB of a job in flight, {jobs:,} jobs", found[BATCH][jobs] / 1024, 1.5) for jobs in sizes]
+    goals += [
+        goal(f"batch / {TASKS}, {jobs:,} jobs", found[BATCH][jobs] / found[TASKS][jobs], 0.35)
+        for jobs in sizes
+    ]
+    goals.append(goal(f"of {jobs:,} in flight at once: not completed", float(jobs - run.completed), 0))
+    frame.tell(goals, told.json)
+    if told.plot is not None:
+        frame.draw(told.plot, "Memory of a waiting job", "jobs in flight", "bytes a job", found)
+
+
+if __name__ == "__main__":
+    main()
