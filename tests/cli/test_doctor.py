@@ -181,4 +181,5 @@ def test_it_fits_a_narrow_terminal(vendor: Sandbox, out: Path) -> None:
     told = on_terminal("doctor", "--out", out, columns=40)
 
     assert told.code == 0
+    assert "\x1b" not in told.text
     assert all(len(line) <= 40 for line in told.text.splitlines())

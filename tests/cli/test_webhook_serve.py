@@ -67,12 +67,14 @@ def test_what_came_while_no_run_was_on_clears_up_the_doubts_of_the_next(
     with served(book.out) as (_, url):
         gone = akool(*order, "--webhook-url", f"{url}/akool", "--give-up-after", "0.05s")
         states = book.states()
+        doubt = akool("resolve", "--out", book.out)
         inbox = book.out / "inbox.sqlite3"
         while not vendor.ledger.webhooks or inbox.stat().st_size == 0:
             time.sleep(0.01)
         told = akool("resume", "--out", book.out)
 
     assert gone.code == 4
+    assert "its callback names the job" in doubt.out
     assert set(states.values()) == {"in_doubt"}
     assert told.code == 0, told.err
     assert len(vendor.ledger.jobs) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -103,10 +103,18 @@ def _listed(doubts: list[Entry], home: Home, *, as_json: bool) -> int:
         return exits.IN_DOUBT if doubts else exits.OK
     now = datetime.now(UTC)
     for entry in doubts:
-        write_text([*explained(entry, now), "  then:", *commands_of(entry, home), ""])
+        write_text(
+            [*explained(entry, now), *_callback(entry, home), "  then:", *commands_of(entry, home), ""]
+        )
     if not doubts:
         say("Nothing is in doubt.")
     return exits.IN_DOUBT if doubts else exits.OK
+
+
+def _callback(entry: Entry, home: Home) -> Iterator[str]:
+    """Say where a callback would tell the job, if it was asked for one."""
+    if entry.token:
+        yield f"  its callback names the job: `{home.command('resume')}` reads what `webhook serve` wrote."
 
 
 @attrs.frozen
@@ -122,7 +130,7 @@ class _Table:
         left = 0
         for number, entry in enumerate(doubts, 1):
             say(f"{number} of {len(doubts)}", style="bold")
-            wrap(explained(entry, datetime.now(UTC)), talk)
+            wrap([*explained(entry, datetime.now(UTC)), *_callback(entry, self.home)], talk)
             self._ask_about_known(entry)
             left += not self._asked(entry)
             say("")
