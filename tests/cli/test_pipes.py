@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -164,3 +165,19 @@ def test_streams_may_be_closed(closed: str, vendor: Vendor, start: Start) -> Non
         assert finish(vendor, run) == 0
         assert "Traceback" not in run.stderr.read()
     assert len(list(Path("results").glob("*.mp4"))) == 6
+
+
+def test_a_run_that_is_killed_goes_on_where_it_was(vendor: Vendor, start: Start) -> None:
+    with start("run", "videos.csv", "--yes", stderr=subprocess.DEVNULL) as run:
+        until_paid(vendor, 6)
+        time.sleep(0.05)
+        run.kill()
+    with start("run", "videos.csv", "--yes") as again:
+        code, said = finish(vendor, again), again.stderr.read()
+    doubts = sum(map(int, re.findall(r"(\d+) in doubt: sent", said)))
+    homes = len(list(Path("results").glob("*.mp4")))
+
+    assert code == (6 if doubts else 0), said
+    assert homes + doubts == 6
+    assert vendor.ledger()["paid_twice"] == []
+    assert len(vendor.ledger()["jobs"]) == 6
