@@ -265,6 +265,27 @@ async def test_a_right_token_with_a_job_that_is_not_ours_clears_up_nothing() -> 
     assert isinstance(outcome, InDoubt)
 
 
+async def test_a_claim_that_was_refused_is_not_looked_into_again() -> None:
+    async with house() as home:
+        (done,) = await home.run(video(2))
+        await _in_doubt(home, video(1))
+        told = Callback(job_id=done.job.id, token=(await _tokens(home))[0])
+        teller = Teller(told)
+        async with open_batch(
+            home.client, [video(1)], journal=home.journal, webhook=teller, webhook_grace=0.0
+        ) as batch:
+            with anyio.fail_after(20):
+                outcomes = [outcome async for outcome in batch]
+            before = len(home.sandbox.ledger.polls(done.job.id))
+            for _ in range(20):
+                teller.listeners[0].called_back(told)
+                await anyio.sleep(0.005)
+            after = len(home.sandbox.ledger.polls(done.job.id))
+
+    assert isinstance(outcomes[0], InDoubt)
+    assert after == before
+
+
 async def test_a_right_token_with_the_job_of_another_entry_clears_up_nothing() -> None:
     async with house() as home:
         (done,) = await home.run(video(2))

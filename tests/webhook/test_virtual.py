@@ -47,7 +47,7 @@ def test_when_callbacks_stop_jobs_are_asked_about_as_usual_again() -> None:
     late = [lag for lag in seen.lags if lag > 30]
 
     assert len(late) <= 10  # those at work when it stopped, as many as there are places
-    assert max(seen.lags) <= 300
+    assert max(seen.lags) <= 130  # they were planned for much later
 
 
 def test_a_job_said_to_be_over_that_is_not_is_asked_about_as_usual() -> None:
