@@ -30,12 +30,13 @@ class Asked:
         self.polls: list[tuple[float, str]] = []
         self.status = status
         self.created_at: datetime | None = EPOCH
+        self.url = "https://files.test/ja.mp4"
         self.waiting = Waiting(self._poll, clock=VirtualClock(1), tasks=tasks, pollers=16)
 
     async def _poll(self, job_id: str) -> Snapshot:
         self.polls.append((anyio.current_time(), job_id))
         await anyio.sleep(0)
-        return Snapshot(job_id=job_id, status=self.status, url="x", created_at=self.created_at)
+        return Snapshot(job_id=job_id, status=self.status, url=self.url, created_at=self.created_at)
 
     def add(self, job_id: str, age: float | None, schedule: object = SELDOM) -> Watch:
         return self.waiting.add(job_id, schedule, lambda _: None, age=age)  # type: ignore[arg-type]
@@ -131,6 +132,22 @@ def test_a_learning_schedule_is_told_of_every_poll_until_the_end_and_of_no_age_t
         assert [seen.elapsed for seen in pupil.seen] == pytest.approx(ages)
         assert [seen.status.terminal for seen in pupil.seen] == [False, False, True]
         assert [seen.since for seen in pupil.seen] == pytest.approx([first, *ages[:-1]])
+
+    in_virtual_time(test)
+
+
+def test_an_end_without_a_url_is_told_once() -> None:
+    async def test() -> None:
+        pupil = Pupil()
+        async with anyio.create_task_group() as tasks:
+            asked = Asked(tasks, Status.COMPLETED)
+            asked.url = ""
+            asked.add("job", 0.0, pupil)
+            await anyio.sleep(200)
+            tasks.cancel_scope.cancel()
+
+        assert len(asked.polls) > 3
+        assert [seen.status for seen in pupil.seen] == [Status.COMPLETED]
 
     in_virtual_time(test)
 

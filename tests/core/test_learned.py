@@ -226,6 +226,16 @@ def test_jobs_are_thought_to_take_about_as_long_as_those_before(total: float) ->
     assert at(law.survivals, place(total * 2)) < 0.1
 
 
+def test_what_is_long_ago_counts_less() -> None:
+    law = Durations()
+    for total, times in ((600.0, 3000), (20.0, 1500)):
+        for _ in range(times):
+            law.alive(0.0, total - 1)
+            law.ended(total - 1, total + 1)
+
+    assert at(law.survivals, place(60.0)) < 0.25
+
+
 def test_an_end_that_was_seen_late_is_shared_out() -> None:
     schedule, sharp = LearnedSchedule(), LearnedSchedule()
     for _ in range(50):
