@@ -83,12 +83,15 @@ def check_room(folder: Path, wanted: int, spare: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make names survive a power cut; Windows does so by itself."""
+    """Make names survive a power cut, where that can be asked for; Windows does so by itself."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EROFS):
+            raise
     finally:
         os.close(descriptor)
 

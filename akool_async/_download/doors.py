@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import httpcore
@@ -17,6 +17,9 @@ from akool_async._core.host import is_loopback
 from akool_async._download.addresses import is_local, is_public, literal
 
 _TURNED_AWAY = "It was not connected to: a result of the vendor does not lie there."
+
+_PATIENCE: Final = 10.0
+"""Seconds for asking what the API host's name stands for."""
 
 
 class Doors(httpcore.AsyncNetworkBackend):
@@ -51,7 +54,7 @@ class Doors(httpcore.AsyncNetworkBackend):
             DownloadFailed: it has one that no file host of the vendor can have.
             httpcore.ConnectError: none of them answers.
         """
-        addresses = await _resolved(host, port)
+        addresses = await _resolved(host, port, timeout)
         if not all(map(_is_public, addresses)):
             await self._refuse_unless_private(host)
         share = None if timeout is None else max(timeout / len(addresses), 1.0)
@@ -82,11 +85,14 @@ def _is_public(address: str) -> bool:
     return parsed is not None and is_public(parsed)
 
 
-async def _resolved(host: str, port: int) -> list[str]:
+async def _resolved(host: str, port: int, seconds: float | None) -> list[str]:
     if literal(host) is not None:
         return [host]
     try:
-        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with anyio.fail_after(seconds):
+            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except TimeoutError as error:
+        raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from error
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError(f"{host} could not be resolved") from error
     return list(dict.fromkeys(str(place[0]) for *_, place in found))
@@ -95,8 +101,8 @@ async def _resolved(host: str, port: int) -> list[str]:
 async def _is_private(api_host: str) -> bool:
     """Whether the API host's name stands for addresses that are not public, as in a company's network."""
     try:
-        addresses = await _resolved(api_host, 443)
-    except httpcore.ConnectError:
+        addresses = await _resolved(api_host, 443, _PATIENCE)
+    except (httpcore.ConnectError, httpcore.ConnectTimeout):
         return False
     return bool(addresses) and not any(map(_is_public, addresses))
 

@@ -98,7 +98,13 @@ class Line:
         context = self._context() if scheme == "https" else _NO_TLS
         if proxy is None:
             return FileTransport(self._doors, context)
-        return httpx.AsyncHTTPTransport(verify=context, proxy=httpx.Proxy(proxy))
+        try:
+            return httpx.AsyncHTTPTransport(verify=context, proxy=httpx.Proxy(proxy))
+        except (ImportError, ValueError) as error:
+            raise DownloadFailed(
+                "The proxy that the environment names for file hosts is of a kind that can't be used.",
+                advice="Name an http proxy in HTTPS_PROXY, or the file hosts in NO_PROXY.",
+            ) from error
 
     def _checked(self, url: str) -> httpx.URL:
         """Give the URL of one hop.

@@ -6,6 +6,7 @@ Blocks; called in threads.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -32,6 +33,9 @@ else:
 
 
 _OPEN: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+"""What file systems say that know no locks; there two runs are told apart by nothing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -141,6 +145,9 @@ class Part:
             raise DownloadFailed(
                 f"{self.target} is being downloaded already.", advice="Wait for it, or use another name."
             ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
 
     def _is_alone(self, descriptor: int) -> bool:
         """Whether the file still has this name and no other: one that has is whole and must stay so."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +13,20 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import AkoolClient, DiskFailed, DownloadFailed, Snapshot, Status
+from akool_async import (
+    AkoolClient,
+    DiskFailed,
+    DownloadFailed,
+    InvalidRequest,
+    Snapshot,
+    Status,
+    open_batch,
+    open_journal,
+)
+from akool_async._download import part as part_module
 from akool_async._download.limits import MIB
+from akool_async.sandbox import Sandbox
+from tests.client.conftest import OFTEN, video
 from tests.download.conftest import QUICK, downloads, fetch, film, names
 from tests.download.host import Host, hosting, part
 
@@ -74,6 +88,29 @@ async def test_a_read_only_disk_is_told(small_disk: Path) -> None:
             await fetch(downloads(), f"{host.url}/a.mp4", small_disk / "a.mp4")
 
     assert host.asked == []
+
+
+@AS_ROOT
+async def test_a_batch_on_a_full_disk_waits_on_and_brings_all_home_later(small_disk: Path) -> None:
+    sandbox = Sandbox(media=False, time_scale=2000.0, sigma=0.1, result_bytes=300_000, result_days=1e6)
+    requests = [video(number) for number in range(4)]
+    async with (
+        sandbox.serve() as server,
+        AkoolClient(api_key="sandbox-key", host=server.base_url, retry=QUICK, schedule=OFTEN) as client,
+        open_journal(":memory:") as journal,
+    ):
+        options = {"journal": journal, "download_to": small_disk, "max_in_flight": 1}
+        with anyio.fail_after(30):
+            async with open_batch(client, requests, **options) as batch:
+                full = [outcome async for outcome in batch]
+            assert names(small_disk) == []
+            subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+            async with open_batch(client, requests, **options) as batch:
+                home = [outcome async for outcome in batch]
+
+        assert len(sandbox.ledger.jobs) == 4
+    assert all(outcome.saved is None and "no space left" in outcome.reason for outcome in full)
+    assert all(outcome.saved.video.stat().st_size == 300_000 for outcome in home)
 
 
 LIMITED = """
@@ -139,6 +176,44 @@ async def test_a_file_in_the_way_of_one_name_is_not_the_disks_fault(tmp_path: Pa
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
 
     assert not isinstance(caught.value, DiskFailed)
+
+
+@pytest.mark.parametrize("where", ["lock", "folder"])
+async def test_a_file_system_without_locks_or_folders_that_sync_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    synced = os.fsync
+
+    def refuse(descriptor: int, *_: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def sync(descriptor: int) -> None:
+        (refuse if stat.S_ISDIR(os.fstat(descriptor).st_mode) else synced)(descriptor)
+
+    if where == "lock":
+        monkeypatch.setattr(part_module, "_lock", refuse)
+    else:
+        monkeypatch.setattr(os, "fsync", sync)
+    async with hosting(lambda asked: part(film(), asked)) as host:
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert (tmp_path / "a.mp4").read_bytes() == film()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+async def test_a_file_system_without_second_names_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    async with hosting(lambda asked: part(film(), asked)) as host:
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+        with pytest.raises(InvalidRequest, match="there already"):
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4", owner="job-2")
+
+    assert names(tmp_path) == ["a.mp4", "a.mp4.part", "a.mp4.part.about"]
 
 
 async def test_room_is_kept_for_others(tmp_path: Path) -> None:

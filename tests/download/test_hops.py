@@ -278,7 +278,31 @@ async def test_nothing_secret_arrives_at_any_hop(tmp_path: Path, monkeypatch: py
         )
 
 
+async def test_a_name_that_is_not_resolved_in_time_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def never(host: str, *_: Any, **__: Any) -> Any:
+        asked.append(host)
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(anyio, "getaddrinfo", never)
+    with pytest.raises(DownloadFailed, match="ConnectTimeout"):
+        await fetch(downloads(PUBLIC, connect=0.01), "https://files.example/a.mp4", tmp_path / "a.mp4")
+
+    assert asked == ["files.example"] * 4
+
+
 # TLS and proxies.
+
+
+async def test_a_proxy_of_another_kind_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:70")
+    with pytest.raises(DownloadFailed, match="HTTPS_PROXY"):
+        await fetch(downloads(PUBLIC), "https://files.example/a.mp4", tmp_path / "a.mp4")
 
 
 @asynccontextmanager
