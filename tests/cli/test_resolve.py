@@ -190,3 +190,11 @@ def test_nobody_is_asked_for_a_key_where_none_is_needed(two: Book) -> None:
 
     assert told.code == 0
     assert "API key" not in told.text
+
+
+def test_ctrl_c_ends_the_questions_and_keeps_what_was_said(two: Book) -> None:
+    told = on_terminal("resolve", "--out", two.out, answers=[(">", "no"), ("2 of 2", "\x03")])
+
+    assert told.code == 130
+    assert "Traceback" not in told.text
+    assert two.states() == {"first": "planned", "second": "in_doubt", "home": "delivered"}
