@@ -339,13 +339,20 @@ class Journal:
             within: those that die in this time, those that should be dead already included.
             now: counted from here, aware; default is the journal's clock.
         """
-        until = codec.write_moment((now or self._now()) + within) or ""
+        until = self._until(within, now)
 
         def read(place: tuple[str, int]) -> Entry | None:
             entry = self._opened.reader.by_id(place[1])
             return entry if entry is not None and entry.state in AT_RISK else None
 
         return Walk(("", 0), lambda after: self._opened.reader.expiring(until, after), read)
+
+    def count_expiring(self, within: timedelta, now: datetime | None = None) -> int:
+        """Count the entries that `expiring` would give, at once."""
+        return self._opened.reader.count_expiring(self._until(within, now))
+
+    def _until(self, within: timedelta, now: datetime | None) -> str:
+        return codec.write_moment((now or self._now()) + within) or ""
 
     def export(self) -> AsyncIterator[str]:
         """Give every entry as one line of JSON, without tokens and without queries of webhook URLs."""

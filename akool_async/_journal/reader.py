@@ -33,6 +33,10 @@ _EXPIRING: Final = """
     WHERE state IN ('submitted', 'completed') AND expires_at <= ? AND (expires_at, id) > (?, ?)
     ORDER BY expires_at, id LIMIT ?
 """
+_COUNT_EXPIRING: Final = """
+    SELECT count(*) FROM entry INDEXED BY entry_expiry
+    WHERE state IN ('submitted', 'completed') AND expires_at <= ?
+"""
 _TALLY: Final = """
     SELECT state, credits_locked, credits_used, credits_before, count(*) FROM entry GROUP BY 1, 2, 3, 4
 """
@@ -122,6 +126,10 @@ class Reader:
     def expiring(self, until: str, after: tuple[str, int]) -> list[tuple[str, int]]:
         """Give the next (moment, number) of results that die until then, soonest first."""
         return [(moment, number) for moment, number in self._rows(_EXPIRING, until, *after, PAGE)]
+
+    def count_expiring(self, until: str) -> int:
+        """Count results that die until then."""
+        return int(self._rows(_COUNT_EXPIRING, until)[0][0])
 
     def tally(self) -> Tally:
         """Count all entries; takes as long as reading them."""

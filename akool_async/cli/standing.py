@@ -107,7 +107,7 @@ async def read_standing(journal: Journal, home: Home) -> Standing:
         used=used,
         doubts=tuple([entry async for entry in journal.entries(states={State.IN_DOUBT})]),
         expiring=tuple([entry async for entry in _first(journal.expiring(_EVER), _MOST)]),
-        dying=sum([1 async for _ in journal.expiring(SOON)]),
+        dying=journal.count_expiring(SOON),
         needs_catalog=len(planned),
     )
 

@@ -298,6 +298,8 @@ async def test_a_resolved_doubt_knows_when_its_result_dies(opened: Opened) -> No
         await journal.resolve("talk", job_id="found-id", snapshot=snapshot)
 
         dying = [entry async for entry in journal.expiring(timedelta(days=7))]
+        assert journal.count_expiring(timedelta(days=7)) == 1
+        assert journal.count_expiring(timedelta(days=6)) == 0
 
     assert [(entry.job_id, entry.created_at) for entry in dying] == [("found-id", START)]
 
