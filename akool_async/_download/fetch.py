@@ -85,9 +85,10 @@ class Fetch:
             found = await self._disk(partial(inspection.digest, self._part.path))
             with anyio.CancelScope(shield=True):
                 await self._disk(partial(self._part.publish, found, replace=self._wanted.replace))
-        except BaseException:
+        except BaseException as error:
+            given_up = isinstance(error, disk.NameTaken)
             with anyio.CancelScope(shield=True):
-                await self._disk(self._part.leave)
+                await self._disk(self._part.discard if given_up else self._part.leave)
             raise
         return found
 

@@ -227,5 +227,10 @@ class Part:
         finally:
             self.close()
         if not self.size or not self.about.etag:
-            self.path.unlink(missing_ok=True)
-            about_of(self.target).unlink(missing_ok=True)
+            self.discard()
+
+    def discard(self) -> None:
+        """Close the file, and keep nothing."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+        about_of(self.target).unlink(missing_ok=True)

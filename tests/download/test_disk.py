@@ -213,7 +213,7 @@ async def test_a_file_system_without_second_names_will_do(
         with pytest.raises(InvalidRequest, match="there already"):
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4", owner="job-2")
 
-    assert names(tmp_path) == ["a.mp4", "a.mp4.part", "a.mp4.part.about"]
+    assert names(tmp_path) == ["a.mp4"]
 
 
 async def test_room_is_kept_for_others(tmp_path: Path) -> None:
