@@ -102,9 +102,27 @@ async def alone(items: int) -> float:
     return (frame.cpu() - begin) / items * 1e6
 
 
-async def through(items: int, *, on_disk: bool, marks: dict[int, int] | None = None, slow: int = 0) -> Source:
-    """Run a catalog through a batch; note the memory when as many outcomes as `marks` has keys are out."""
-    source = Source(items)
+@attrs.frozen
+class Memory:
+    """Bytes in use at one moment: of Python's objects, and of the whole process."""
+
+    objects: int
+    process: int
+
+    @classmethod
+    def now(cls) -> Memory:
+        gc.collect()
+        return cls(tracemalloc.get_traced_memory()[0], frame.memory())
+
+
+Marks = dict[int, Memory]
+
+
+async def through(
+    items: int, *, on_disk: bool, at: tuple[int, ...] = (), slow: int = 0
+) -> tuple[Source, Marks]:
+    """Run a catalog through a batch; note the memory when as many outcomes as `at` says are out."""
+    source, marks = Source(items), Marks()
     async with contextlib.AsyncExitStack() as stack:
         journal = None
         if on_disk:
@@ -117,10 +135,9 @@ async def through(items: int, *, on_disk: bool, marks: dict[int, int] | None = N
             source.taken += 1
             for _ in range(slow):
                 await asyncio.sleep(0)
-            if marks is not None and source.taken in marks:
-                gc.collect()
-                marks[source.taken] = tracemalloc.get_traced_memory()[0] or frame.memory()
-    return source
+            if source.taken in at:
+                marks[source.taken] = Memory.now()
+    return source, marks
 
 
 async def cost(items: int, *, on_disk: bool) -> float:
@@ -129,14 +146,13 @@ async def cost(items: int, *, on_disk: bool) -> float:
     return (frame.cpu() - begin) / items * 1e6
 
 
-def growth(items: int, *, on_disk: bool, traced: bool) -> float:
-    """MiB by which memory grows from a tenth of the catalog to all of it."""
-    marks = {items // 10: 0, items: 0}
-    if traced:
-        tracemalloc.start()
-    asyncio.run(through(items, on_disk=on_disk, marks=marks))
+def growth(items: int, *, on_disk: bool) -> tuple[float, float]:
+    """MiB by which objects and process grow from a tenth of the catalog to all of it."""
+    tracemalloc.start()
+    _, marks = asyncio.run(through(items, on_disk=on_disk, at=(items // 10, items)))
     tracemalloc.stop()
-    return (marks[items] - marks[items // 10]) / 2**20
+    first, last = marks[items // 10], marks[items]
+    return (last.objects - first.objects) / 2**20, (last.process - first.process) / 2**20
 
 
 async def costs(items: int, rounds: int) -> dict[str, frame.Figures]:
@@ -157,13 +173,12 @@ def main() -> None:
     frame.table(("arm", "CPU µs an item"), [(name, figures.told()) for name, figures in found.items()])
 
     whole = 10_000 if told.quick else 100_000
-    ahead = asyncio.run(through(min(whole, 10_000), on_disk=False, slow=3)).most_ahead
+    ahead = asyncio.run(through(min(whole, 5000), on_disk=False, slow=3))[0].most_ahead
     print(f"\nA catalog of {whole:,}: how far memory grows from a tenth of it to all of it:")
-    grown = {on_disk: growth(whole, on_disk=on_disk, traced=True) for on_disk in (False, True)}
-    resident = {on_disk: growth(whole, on_disk=on_disk, traced=False) for on_disk in (False, True)}
+    grown = {on_disk: growth(whole, on_disk=on_disk) for on_disk in (False, True)}
     rows = [
-        ("on disk" if on_disk else "none", f"{grown[on_disk]:.2f}", f"{resident[on_disk]:.2f}")
-        for on_disk in (False, True)
+        ("on disk" if on_disk else "none", *(f"{figure:.2f}" for figure in figures))
+        for on_disk, figures in grown.items()
     ]
     frame.table(("journal", "MiB of Python's objects", "MiB of the process"), rows)
 
@@ -173,8 +188,8 @@ def main() -> None:
     )
     share = 90_000 / (whole * 0.9)
     goals = [
-        goal("MiB more at 100,000 items than at 10,000, without a journal", grown[False] * share, 1),
-        goal("MiB more at 100,000 items than at 10,000, journal on disk", grown[True] * share, 1),
+        goal("MiB more at 100,000 items than at 10,000, without a journal", grown[False][0] * share, 1),
+        goal("MiB more at 100,000 items than at 10,000, journal on disk", grown[True][0] * share, 1),
         goal(f"items read ahead of those taken, {SLOTS} slots", float(ahead), 2 * SLOTS + 10),
         goal("CPU microseconds of the runner an item, without I/O", runner, 120),
     ]

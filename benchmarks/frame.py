@@ -80,17 +80,21 @@ async def in_turns(arms: Mapping[str, Arm], rounds: int) -> dict[str, Figures]:
 # Where it runs.
 
 
-def pin(core: int = 0) -> None:
-    """Stay on one core, where the system lets a process choose."""
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[core % len(cores)]})
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+"""What this process was given, before it chose one."""
+
+
+def pin(core: int | None = None) -> None:
+    """Stay on one core, the first one if not told, where the system lets a process choose."""
+    if CORES:
+        os.sched_setaffinity(0, {CORES[0] if core is None else core})
 
 
 @contextmanager
 def vendor(*options: str) -> Iterator[str]:
     """Run the imitated vendor in a process of its own, on the last core; give its origin."""
-    command = [sys.executable, str(HERE / "vendor.py"), *options]
+    where = ["--core", str(CORES[-1])] if CORES else []
+    command = [sys.executable, str(HERE / "vendor.py"), *where, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

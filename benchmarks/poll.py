@@ -97,13 +97,13 @@ Costs = dict[int, dict[str, Figures]]
 async def costs(clients: Clients, *, quick: bool) -> Costs:
     found = {}
     for at_a_time in AT_A_TIME:
-        polls = max(200 if quick else 500, at_a_time)
+        polls = max(200 if quick else 300, at_a_time)
         arms = {
             name: lambda ask=ask, polls=polls, at=at_a_time: cost(ask, polls, at)
             for name, ask in clients.arms.items()
             if name != HTTPX or at_a_time <= COLLAPSED
         }
-        found[at_a_time] = await frame.in_turns(arms, 3 if quick else 9)
+        found[at_a_time] = await frame.in_turns(arms, 3 if quick else 7)
     return found
 
 

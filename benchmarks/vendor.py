@@ -10,11 +10,10 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import random
 import time
 from typing import Any
-
-import frame
 
 OVERHEAD = {
     "uid": 101400,
@@ -132,8 +131,10 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--seconds", type=float, default=120.0, help="median length of a job")
     parser.add_argument("--sigma", type=float, default=0.0, help="spread of the logarithm of that")
+    parser.add_argument("--core", type=int, help="the core to stay on")
     told = parser.parse_args()
-    frame.pin(-1)
+    if told.core is not None:
+        os.sched_setaffinity(0, {told.core})
     asyncio.run(serve(Jobs(told.seconds, told.sigma), told.delay))
 
 
