@@ -180,3 +180,19 @@ def test_a_key_that_is_missing_is_asked_for_and_not_shown(vendor: Vendor, outsid
         run.type("n\n")
         assert run.end() == 130
     assert KEY.encode() not in run.raw
+
+
+def test_leaving_in_the_middle_of_a_paid_call_makes_no_doubt(vendor: Vendor, outside: dict[str, str]) -> None:
+    vendor.fault(on="create", do="delay", seconds=0.7)
+    with terminal("run", "videos.csv", "--yes", environment=outside) as run:
+        run.until("being sent")
+        run.type(CTRL_C)
+        run.until("Ctrl-C again")
+        run.type(CTRL_C)
+        assert run.end() == 130
+        assert "Traceback" not in run.text
+    jobs = len(vendor.ledger()["jobs"])
+    with terminal("status", "--json", environment=outside) as status:
+        assert status.end() == 0
+        assert f'"submitted": {jobs}' in status.whole
+        assert '"in_doubt": 0' in status.whole
