@@ -102,7 +102,8 @@ def read_head(status: int, headers: Mapping[str, str], *, have: int, etag: str, 
         raise _refused(status, headers)
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise Unusable("the file host compressed the file, though it was asked not to")
-    if headers.get("content-type", "").partition(";")[0].strip().lower() == "text/html":
+    if have and headers.get("content-type", "").partition(";")[0].strip().lower() == "text/html":
+        # Without a part to be lost the content decides: hosts are wrong about types.
         raise Unusable("the file host sent a page instead of the file")
     if status == 206:
         return _piece(headers, have=have, etag=etag, length=length)

@@ -244,6 +244,30 @@ async def test_a_cut_that_looks_like_an_end_is_found_by_asking_for_more(tmp_path
     assert (tmp_path / "a.mp4").read_bytes() == content
 
 
+async def test_a_page_does_not_cost_what_is_here(tmp_path: Path) -> None:
+    content = film()
+
+    def answer(asked: Asked) -> Reply:
+        if len(host.asked) == 1:
+            return part(content, asked, keep=7000)
+        if len(host.asked) == 2:
+            return Reply(headers={"content-type": "text/html"}, body=b"<html>Be right back</html>")
+        return part(content, asked)
+
+    async with hosting(answer) as host:
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert [asked.first for asked in host.asked] == [0, 7000, 7000]
+    assert (tmp_path / "a.mp4").read_bytes() == content
+
+
+async def test_a_wrong_type_does_not_keep_a_whole_file_away(tmp_path: Path) -> None:
+    async with hosting(lambda _: Reply(headers={"content-type": "text/html"}, body=SRT)) as host:
+        await fetch(downloads(), f"{host.url}/a.srt", tmp_path / "a.srt", kind=Kind.SUBTITLES)
+
+    assert (tmp_path / "a.srt").read_bytes() == SRT
+
+
 # Subtitles.
 
 
