@@ -177,7 +177,7 @@ async def test_a_callback_may_come_before_the_answer() -> None:
                 for change in changes:
                     if change.state is State.IN_DOUBT:
                         seen.append(change.key)
-                        with anyio.fail_after(10):
+                        with anyio.fail_after(30):
                             while home.receiver.statistics().told < 2:
                                 await anyio.sleep(0.005)
                 await super().record(*changes)
@@ -195,7 +195,7 @@ async def test_a_job_said_to_be_over_before_its_answer_is_asked_about_at_once() 
         class Slow(Journal):
             async def record(self, *changes: Any) -> None:
                 if any(change.state is State.SUBMITTED for change in changes):
-                    with anyio.fail_after(10):
+                    with anyio.fail_after(30):
                         while home.receiver.statistics().told < 2:
                             await anyio.sleep(0.005)
                 await super().record(*changes)
@@ -343,7 +343,7 @@ async def test_a_job_whose_own_post_is_still_under_way_is_left_to_it() -> None:
             if any(change.state is State.SUBMITTED and change.job_id for change in changes):
                 job = home.sandbox.ledger.jobs[-1]
                 teller.listeners[0].called_back(Callback(job_id=job.id, token=token))
-                with anyio.fail_after(10):
+                with anyio.fail_after(30):
                     while not home.sandbox.ledger.polls(job.id):
                         await anyio.sleep(0.005)
             await record(*changes)
