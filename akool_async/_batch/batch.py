@@ -84,6 +84,8 @@ class Batch:
         self._brings_home = home.folder is not None
         self._downloads = downloads
         self._drain_on = tuple(drain_on)
+        self._interrupted = False
+        self._left_by: signal.Signals | None = None
         self._tasks: TaskGroup | None = None
         self._stack = AsyncExitStack()
         self._began = 0.0
@@ -118,6 +120,10 @@ class Batch:
             finally:
                 self._hall.leave()  # the jobs of a POST that was just finished, too
                 self._say_what_is_left()
+        if self._left_by is not None:
+            signal.raise_signal(self._left_by)  # nobody listens now: Ctrl-C is a KeyboardInterrupt from here
+            if kind is not None and issubclass(kind, anyio.get_cancelled_exc_class()):
+                raise SystemExit(128 + self._left_by)  # a handler of the caller's that does not leave
 
     @property
     def _group(self) -> TaskGroup:
@@ -186,11 +192,13 @@ class Batch:
     async def _listen(self) -> None:
         with anyio.open_signal_receiver(*self._drain_on) as signals:
             async for number in signals:
-                if self.stopped:
+                if self._interrupted:
+                    self._left_by = number
                     break
+                self._interrupted = True
                 logger.warning("Stopping: jobs at work are brought home. Once more to leave at once.")
                 self.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
-        signal.raise_signal(number)
+        self._group.cancel_scope.cancel()
 
     def at_work(self) -> tuple[AtWork, ...]:
         """Give the entries that are at work and how far each is, in the order in which their turn came."""
