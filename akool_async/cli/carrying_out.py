@@ -24,20 +24,19 @@ from akool_async.cli.survey import Survey
 from akool_async.cli.talk import can_ask, complain, confirmed, say, talk
 
 
-def carry_out(catalog: Catalog, order: Order, connection: Connection, *, yes: bool, as_json: bool) -> int:
+def carry_out(catalog: Catalog, order: Order, connection: Connection) -> int:
     """Bring home what a catalog asks for; give the exit code.
 
     Args:
         catalog: what is wanted.
         order: what may be done for it.
         connection: how the vendor is reached.
-        yes: whether credits are spent without asking.
-        as_json: whether events are written to stdout.
 
     Raises:
         AkoolError: it could not even begin.
     """
-    events = Events(wanted=as_json)
+    terms = order.terms
+    events = Events(wanted=terms.as_json)
     key = connection.with_key()
     try:
         seen = anyio.run(partial(planned, catalog, order.home.path, order.rules, key.client()))
@@ -48,11 +47,11 @@ def carry_out(catalog: Catalog, order: Order, connection: Connection, *, yes: bo
     for line in in_words(seen):
         say(line)
     events.planned(seen)
-    refusal = _allowed(seen, yes=yes)
+    refusal = _allowed(seen, yes=terms.yes)
     if refusal is not None:
         return refusal
-    drawn = talk.is_terminal and not talk.is_dumb_terminal and not (as_json and sys.stdout.isatty())
-    progress = Progress(labels_of(seen.lines), drawn=drawn, max_credits=order.max_credits)
+    drawn = talk.is_terminal and not talk.is_dumb_terminal and not (terms.as_json and sys.stdout.isatty())
+    progress = Progress(labels_of(seen.lines), drawn=drawn, max_credits=terms.max_credits)
     return _go(Running(seen, order, progress, events), key, events)
 
 

@@ -26,6 +26,7 @@ from akool_async.cli.picture import Moment
 from akool_async.cli.progress import Progress
 from akool_async.cli.survey import Due, Rules, Survey
 from akool_async.cli.talk import say
+from akool_async.cli.terms import Terms
 
 ROOM: Final = 10_000
 """Jobs at the vendor at once where only few are submitted: none has to wait for what is there already."""
@@ -42,16 +43,14 @@ class Order:
         home: where results and the journal are.
         rules: what may be paid again.
         in_flight: jobs at the vendor at once.
-        max_credits: what the journal's entries may cost together; None for no bound.
-        patience: seconds after which it is left; None waits as long as it takes.
+        terms: what it may cost, how long it may take, how it is told.
         webhook_url: where the vendor calls back, if that reaches who writes the inbox.
     """
 
     home: Home
     rules: Rules
     in_flight: int
-    max_credits: float | None
-    patience: float | None
+    terms: Terms
     webhook_url: str | None = None
 
 
@@ -98,9 +97,10 @@ class Running:
                 journal=journal,
                 download_to=order.home.out,
                 names={line.key: line.item.names for line in self._survey.lines},
+                captionless=order.terms.captionless,
                 on_in_doubt=order.rules.on_in_doubt,
                 retry_failed=order.rules.retry_failed,
-                max_credits=order.max_credits,
+                max_credits=order.terms.max_credits,
                 webhook=inbox,
                 webhook_url=url,
             )
@@ -112,7 +112,7 @@ class Running:
                 tasks.cancel_scope.cancel()
 
     async def _take_all(self, batch: Batch) -> None:
-        with anyio.move_on_after(self._order.patience) as patience:
+        with anyio.move_on_after(self._order.terms.patience) as patience:
             try:
                 async for outcome in batch:
                     self._score.take(outcome)

@@ -21,6 +21,7 @@ from akool_async.cli.running import ROOM, Order
 from akool_async.cli.standing import counted
 from akool_async.cli.survey import Rules
 from akool_async.cli.talk import complain, say
+from akool_async.cli.terms import Terms
 
 _AT_ONCE: Final = 8
 _EVER: Final = timedelta(days=36_500)
@@ -30,6 +31,7 @@ def harvest(
     *,
     within: timedelta | None = None,
     home: Home = IN_RESULTS,
+    captionless: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     connection: Connection = USUAL,
 ) -> int:
@@ -41,6 +43,8 @@ def harvest(
     ----------
     within
         Only results that die within this time, such as 2d or 12h.
+    captionless
+        Videos without burnt-in captions too, where the vendor made them.
     as_json
         Write events to stdout, one JSON object a line.
     """
@@ -53,10 +57,13 @@ def harvest(
         say(f"Nothing is to be brought home from {home.path}.")
         return exits.OK
     order = Order(
-        home=home, rules=Rules(), in_flight=max(ROOM, 2 * len(dying)), max_credits=None, patience=None
+        home=home,
+        rules=Rules(),
+        in_flight=max(ROOM, 2 * len(dying)),
+        terms=Terms(captionless=captionless, as_json=as_json),
     )
     wanted = catalog_of(home, done, "what is done and not home")
-    return carry_out(wanted, order, key, yes=False, as_json=as_json)
+    return carry_out(wanted, order, key)
 
 
 async def _dying(home: Home, within: timedelta | None) -> list[Entry]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import timedelta
 from typing import Annotated, Final
 
 import anyio
@@ -21,6 +20,7 @@ from akool_async.cli.home import IN_RESULTS, Home
 from akool_async.cli.running import Order
 from akool_async.cli.survey import Rules
 from akool_async.cli.talk import say
+from akool_async.cli.terms import ON_ASKING, Terms
 
 _LOST: Final = frozenset({State.FAILED, State.EXPIRED})
 
@@ -29,11 +29,8 @@ def retry(
     *keys: str,
     failed: Annotated[bool, Parameter(negative="")] = False,
     home: Home = IN_RESULTS,
-    yes: Annotated[bool, Parameter(negative="")] = False,
-    max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     in_flight: Annotated[int, Parameter(validator=Number(gte=1))] = 8,
-    give_up_after: timedelta | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    terms: Terms = ON_ASKING,
     connection: Connection = USUAL,
 ) -> int:
     """Submit again what failed, was refused or expired. That costs credits once more.
@@ -44,16 +41,8 @@ def retry(
         Keys of the entries, in all their languages.
     failed
         All entries that failed, were refused or expired.
-    yes
-        Spend without asking. Needed where there is no terminal to ask on.
-    max_credits
-        What the jobs in the journal may cost together, earlier ones included.
     in_flight
         Jobs at the vendor at once.
-    give_up_after
-        How long to wait, such as 90m or 2h. What is at work then goes on at the vendor.
-    as_json
-        Write events to stdout, one JSON object a line.
     """
     if failed == bool(keys):
         raise InvalidRequest("Say what to submit again: --failed for all, or keys.")
@@ -67,11 +56,10 @@ def retry(
         home=home,
         rules=Rules(retry_failed=True),
         in_flight=in_flight,
-        max_credits=max_credits,
-        patience=None if give_up_after is None else give_up_after.total_seconds(),
+        terms=terms,
     )
     wanted = catalog_of(home, entries, "what ended without a result")
-    code = carry_out(wanted, order, connection, yes=yes, as_json=as_json)
+    code = carry_out(wanted, order, connection)
     return exits.FAILED if code == exits.OK and len(entries) < len(chosen) else code
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from akool_async.cli.options import NOTHING_SAID, Options
 from akool_async.cli.refusal import refused
 from akool_async.cli.running import Order
 from akool_async.cli.survey import OnInDoubt, Rules
+from akool_async.cli.terms import ON_ASKING, Terms
 from akool_async.cli.wanted import AS_IT_SAYS, Wanted
 
 
@@ -25,15 +25,12 @@ def run(
     /,
     *,
     home: Home = IN_RESULTS,
-    yes: Annotated[bool, Parameter(negative="")] = False,
-    max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     in_flight: Annotated[int, Parameter(validator=Number(gte=1))] = 8,
-    give_up_after: timedelta | None = None,
     retry_failed: bool = False,
     on_in_doubt: OnInDoubt = "hold",
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     options: Options = NOTHING_SAID,
     wanted: Wanted = AS_IT_SAYS,
+    terms: Terms = ON_ASKING,
     connection: Connection = USUAL,
 ) -> int:
     """Translate a catalog, and bring all results home into a folder.
@@ -49,31 +46,22 @@ def run(
     ----------
     catalog
         File with the videos; see `plan`.
-    yes
-        Spend without asking. Needed where there is no terminal to ask on.
-    max_credits
-        What the jobs in the journal may cost together, earlier ones included.
     in_flight
         Jobs at the vendor at once.
-    give_up_after
-        How long to wait, such as 90m or 2h. What is at work then goes on at the vendor.
     retry_failed
         Pay again for what failed, was refused or expired.
     on_in_doubt
         Whether entries in doubt stay so, or are paid again.
-    as_json
-        Write events to stdout, one JSON object a line.
     """
     order = Order(
         home=home,
         rules=Rules(on_in_doubt=on_in_doubt, retry_failed=retry_failed),
         in_flight=in_flight,
-        max_credits=max_credits,
-        patience=None if give_up_after is None else give_up_after.total_seconds(),
+        terms=terms,
         webhook_url=options.webhook_url,
     )
     try:
         read = wanted.read(catalog, options)  # its mistakes are told before a key is asked for
     except CatalogWrong as wrong:
         return refused(wrong)
-    return carry_out(read, order, connection, yes=yes, as_json=as_json)
+    return carry_out(read, order, connection)

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Annotated
-
-from cyclopts import Parameter
-from cyclopts.validators import Number
-
 from akool_async._core.errors import InvalidRequest
 from akool_async.cli.carrying_out import carry_out
 from akool_async.cli.catalog import CatalogWrong
@@ -17,6 +11,7 @@ from akool_async.cli.options import NOTHING_SAID, Options
 from akool_async.cli.refusal import refused
 from akool_async.cli.running import ROOM, Order
 from akool_async.cli.survey import Rules
+from akool_async.cli.terms import ON_ASKING, Terms
 
 
 def translate(
@@ -25,12 +20,9 @@ def translate(
     *,
     key: str | None = None,
     home: Home = IN_RESULTS,
-    yes: Annotated[bool, Parameter(negative="")] = False,
-    max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
-    give_up_after: timedelta | None = None,
     retry_failed: bool = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     options: Options = NOTHING_SAID,
+    terms: Terms = ON_ASKING,
     connection: Connection = USUAL,
 ) -> int:
     """Translate one video into one or several languages, and bring the results home.
@@ -43,16 +35,8 @@ def translate(
         The video's public URL; the vendor fetches it from there.
     key
         Your own name for it; default is a fingerprint of what is asked for.
-    yes
-        Spend without asking. Needed where there is no terminal to ask on.
-    max_credits
-        What the jobs in the journal may cost together, earlier ones included.
-    give_up_after
-        How long to wait, such as 90m or 2h. What is at work then goes on at the vendor.
     retry_failed
         Pay again if it failed, was refused or expired before.
-    as_json
-        Write events to stdout, one JSON object a line.
     """
     if options.to is None:
         raise InvalidRequest("Into which languages? Name them, such as --to ja,fr.")
@@ -64,8 +48,7 @@ def translate(
         home=home,
         rules=Rules(retry_failed=retry_failed),
         in_flight=ROOM,
-        max_credits=max_credits,
-        patience=None if give_up_after is None else give_up_after.total_seconds(),
+        terms=terms,
         webhook_url=options.webhook_url,
     )
-    return carry_out(wanted, order, connection, yes=yes, as_json=as_json)
+    return carry_out(wanted, order, connection)
