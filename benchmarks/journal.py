@@ -101,6 +101,14 @@ async def tick(stalls: list[float]) -> None:
         stalls.append(max(time.perf_counter() - begin - TICK, 0.0))
 
 
+async def idle(seconds: float) -> float:
+    """How late a loop is that has nothing else to do: what the machine adds to every figure, p99, in ms."""
+    stalls = list[float]()
+    with anyio.move_on_after(seconds):
+        await tick(stalls)
+    return percentile(stalls, 0.99) * 1e3
+
+
 async def drive(write: Write, seconds: float) -> Round:
     """Let 50 writers record as fast as they can."""
     rows, stalls = 0, list[float]()
@@ -281,6 +289,7 @@ def main() -> None:
     told = frame.arguments(__doc__, add)
     rounds, seconds = (2, 0.3) if told.quick else (5, 1.0)
     print(f"fsync of a page in {told.folder}: {fsync_ms(told.folder):.2f} ms (median)")
+    print(f"a loop with nothing to do is late by {anyio.run(idle, 3 * seconds):.1f} ms (p99)")
     found = {
         extra: compare(told.folder, extra / 1000, rounds, seconds, told.backend)
         for extra in ((0.0, USUAL) if told.quick else (0.0, USUAL, 5.0))
