@@ -214,8 +214,11 @@ class Observation:
         since = now if self.gone_since is None else self.gone_since
         polls = self.gone_polls + 1
         over = polls >= GONE_POLLS and now - since >= GONE_SPAN
-        verdict = Verdict.GONE if over else Verdict.WAITING
-        return attrs.evolve(missed, gone_since=since, gone_polls=polls, verdict=verdict)
+        counted = attrs.evolve(missed, gone_since=since, gone_polls=polls)
+        if not over:
+            return counted
+        last = self.snapshot and attrs.evolve(self.snapshot, job_id=self.job_id)  # an outline names no job
+        return attrs.evolve(counted, verdict=Verdict.GONE, snapshot=last)
 
 
 def _place(snapshot: Snapshot) -> tuple[Status, int | None]:

@@ -172,7 +172,9 @@ def write_snapshot(snapshot: Snapshot) -> str:
         "error_reason": write_text(snapshot.error_reason),
         "audio_splits": _bare_splits(snapshot.audio_splits) or None,
     }
-    return json.dumps({name: value for name, value in told.items() if value not in (None, "")})
+    return json.dumps(
+        {name: value for name, value in told.items() if name == "job_id" or value not in (None, "")}
+    )
 
 
 def read_snapshot(text: str) -> Snapshot:

@@ -437,3 +437,13 @@ def test_no_series_of_polls_goes_back_or_loses_what_was_seen(
 
 def test_the_limits_are_the_documented_ones() -> None:
     assert (YOUNG, GONE_SPAN, URL_GRACE) == (60.0, 600.0, 900.0)
+
+
+def test_a_job_that_vanishes_is_named_although_little_was_kept_of_its_answers() -> None:
+    seen = Observation.begin("j1", 0.0).answered(Snapshot(job_id="j1", progress=10), 5.0, slim=True)
+    for number in range(3):
+        seen = seen.errored(JobGone("gone"), 100.0 + 400.0 * number)
+
+    assert seen.verdict is Verdict.GONE
+    assert seen.snapshot is not None
+    assert (seen.snapshot.job_id, seen.snapshot.progress) == ("j1", 10)
