@@ -34,7 +34,7 @@ async def submit(
         method="POST",
         path=wire.create_path(request),
         payload=wire.create_payload(request),
-        paid=True,
+        jobs=len(request.targets),
         patient=patient,
         orphaned=_log_orphan(request),
     )

@@ -66,7 +66,7 @@ class Call:
         path: below the host.
         query: names and values.
         payload: the JSON body.
-        paid: whether it makes a job that costs money.
+        jobs: how many jobs it makes, each of which costs money; 0 for a call that makes none.
         patient: whether it waits when the vendor says "too often" and tries again when no connection
             could be made; if not, the caller is told at once.
         orphaned: of a paid call: gets the envelope or the error if the caller was cancelled meanwhile.
@@ -76,9 +76,14 @@ class Call:
     method: str = "GET"
     query: Mapping[str, str | int] = MappingProxyType({})
     payload: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
-    paid: bool = False
+    jobs: int = 0
     patient: bool = True
     orphaned: Callable[[Envelope | Exception], None] | None = None
+
+    @property
+    def paid(self) -> bool:
+        """Whether it costs money."""
+        return self.jobs > 0
 
 
 @attrs.define
@@ -238,7 +243,7 @@ class Api:
     def _judged(self, call: Call, answer: Answer) -> Envelope:
         self.server_time.hear(answer.headers.get("date", ""))
         try:
-            return judge(answer, secrets=self._identity.secrets, paid=call.paid)
+            return judge(answer, secrets=self._identity.secrets, languages=call.jobs)
         except CallFailed as failed:
             failed.retry_after = retry_after(answer.headers, self._clock.now().timestamp())
             raise

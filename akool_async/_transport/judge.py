@@ -18,7 +18,7 @@ from akool_async._core.errors import (
 )
 from akool_async._core.failures import Failure, error_of, failure_of_code, failure_of_status
 from akool_async._core.text import clean
-from akool_async._core.wire import Envelope, ids_in, read_envelope
+from akool_async._core.wire import Envelope, ids_in, leaves_out, read_envelope
 from akool_async._transport.exchange import Answer, ExchangeFailed
 
 
@@ -40,10 +40,16 @@ class CallFailed(Exception):
         self.retry_after: float | None = None
 
 
-def judge(answer: Answer, *, secrets: Iterable[str], paid: bool) -> Envelope:
+def judge(answer: Answer, *, secrets: Iterable[str], languages: int) -> Envelope:
     """Give the envelope of an answer that says success.
 
-    A paid answer that names a job is given back whatever its code: it is not a refusal.
+    A paid answer that names a job, or leaves languages out, is given back whatever its code: it is not
+    a refusal of all.
+
+    Args:
+        answer: what came.
+        secrets: what must not be shown.
+        languages: of a paid call: how many jobs it asks for; 0 for a call that makes none.
 
     Raises:
         CallFailed: anything else.
@@ -60,7 +66,7 @@ def judge(answer: Answer, *, secrets: Iterable[str], paid: bool) -> Envelope:
     if envelope.ok:
         return envelope
     ids = ids_in(answer.body)
-    if paid and ids:
+    if languages and (ids or leaves_out(envelope, languages)):
         return envelope
     failure = failure_of_code(envelope.code)
     message = clean(envelope.message, secrets=secrets)

@@ -475,3 +475,17 @@ async def test_statistics_tell_where_a_batch_is(fast_house: Open) -> None:
     assert (after.pulled, after.completed, after.in_flight, after.waiting) == (4, len(outcomes), 0, 0)
     assert after.credits_used == sum(outcome.credits for outcome in outcomes)
     assert after.seconds_left == 0
+
+
+async def test_a_language_that_a_refusal_leaves_out_is_in_doubt(fast_house: Open) -> None:
+    """One was made and left out of the answer, the other refused: the code of the whole is a refusal."""
+    faults = [
+        Fault(on="create", do="omit_language", language="fr"),
+        Fault(on="create", do="refuse_language", language="ja", code=1104),
+    ]
+    async with fast_house(faults=faults) as home:
+        outcomes = await run(await home.client(), [video(1, targets="fr,ja")])
+
+        assert [job.language for job in home.sandbox.ledger.jobs] == ["fr"]
+    assert {outcome.target: type(outcome) for outcome in outcomes}["fr"] is InDoubt
+    assert not any(isinstance(outcome, Completed) for outcome in outcomes)

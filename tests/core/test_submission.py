@@ -177,6 +177,15 @@ def test_refusals_of_each_language_do_not_hide_that_everything_was_refused() -> 
         submitted(refused(1104, "hi"), refused(1104), request=TWO, code=1104)
 
 
+def test_a_refusal_of_one_language_refuses_no_other_that_the_answer_leaves_out() -> None:
+    """The one that is left out may have been made: its doubt must not be taken for a refusal."""
+    named = submitted(refused(1104, "hi"), request=TWO, code=1104)
+    nameless = submitted(refused(1104), request=TWO, code=1104)
+
+    assert (codes(named), named.missing) == ({"hi": 1104}, ("fr",))
+    assert (codes(nameless), nameless.missing) == ({}, ("hi", "fr"))
+
+
 def test_a_refused_language_does_not_lose_the_others() -> None:
     submission = submitted(accepted(HI, "hi"), refused(1203, "fr"), accepted(JA, "ja"))
 

@@ -28,7 +28,7 @@ from akool_async._core.wire.sending import (
     create_payload,
     token_payload,
 )
-from akool_async._core.wire.submissions import read_submission
+from akool_async._core.wire.submissions import leaves_out, read_submission
 
 __all__ = [
     "CREDIT_PATH",
@@ -42,6 +42,7 @@ __all__ = [
     "create_path",
     "create_payload",
     "ids_in",
+    "leaves_out",
     "read_bool",
     "read_credit",
     "read_envelope",

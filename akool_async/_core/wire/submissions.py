@@ -40,11 +40,20 @@ def read_submission(envelope: Envelope, request: Request) -> Submission:
         strays = tuple(dict.fromkeys(job_id for job_id, _ in with_ids(envelope.whole)))
         if strays:
             raise ProtocolError("The vendor names a job in an unknown place.", job_ids=strays)
-        if not envelope.ok and len(refusals) == len(parts):
+        if not envelope.ok and len(refusals) == len(parts) and not leaves_out(envelope, len(request.targets)):
             raise error_of(envelope.code, envelope.message)
         if not parts:
             raise ProtocolError("The vendor says success but names no job.")
     return _sort(jobs, parts, envelope, request)
+
+
+def leaves_out(envelope: Envelope, languages: int) -> bool:
+    """Whether the answer lists results for single languages, and fewer than were asked for.
+
+    Then the code of the whole says nothing about those that are left out: they may be at work.
+    """
+    results = envelope.whole.get("all_results")
+    return isinstance(results, list) and 0 < len(results) < languages
 
 
 def _part(item: object) -> Envelope:
