@@ -12,9 +12,12 @@ import sys
 import termios
 from collections.abc import Iterable
 from contextlib import closing
+from pathlib import Path
 from select import select
 
 import attrs
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @attrs.frozen
@@ -40,7 +43,8 @@ def on_terminal(*arguments: object, columns: int = 100, answers: Iterable[tuple[
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
-    environment = os.environ | {"NO_COLOR": "1", "TERM": "xterm-256color"}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # wherever the test stands
+    environment = os.environ | {"NO_COLOR": "1", "TERM": "xterm-256color", "PYTHONPATH": path}
     environment.pop("COLUMNS", None)
     command = [sys.executable, "-m", "tests.cli.quick", *map(str, arguments)]
     with subprocess.Popen(
