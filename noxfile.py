@@ -91,8 +91,8 @@ def run_tests(session: nox.Session, *arguments: str) -> None:
     """Run pytest in the suite's folder, with coverage unless arguments say otherwise."""
     go_to_suite(session)
     thorough = session.python == HERE
-    covered = ["--cov", "--cov-report=term", "--cov-fail-under=95"] if thorough else []
-    whole = arguments or ("-n", "2", "--durations=20", *covered)
+    extent = ["--cov", "--cov-report=term", "--cov-fail-under=95"] if thorough else ["-m", "not thorough"]
+    whole = arguments or ("-n", "2", "--durations=20", *extent)
     session.run("pytest", "-p", "no:cacheprovider", *whole, env=LONG if thorough else SHORT)
 
 

@@ -284,6 +284,7 @@ async def test_a_closed_account_stops_the_batch_and_is_raised_at_the_end(house: 
     assert caught.value.code == code
 
 
+@pytest.mark.thorough
 async def test_throttling_costs_time_and_no_entry(house: Open) -> None:
     async with house(faults=[Fault(on="create", do="code", code=1005, nth=(2, 3, 5))]) as home:
         outcomes = await run(await home.client(), videos(6), max_in_flight=3)

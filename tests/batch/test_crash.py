@@ -95,6 +95,7 @@ async def test_after_many_kills_the_three_ledgers_agree(tmp_path: Path) -> None:
     print(f"{KILLS} kills, {len(ledger.jobs)} jobs, {len(doubts)} doubts, {len(lost)} of them made")
 
 
+@pytest.mark.thorough
 async def test_the_kill_loop_finds_double_payments_when_the_intent_is_not_committed(tmp_path: Path) -> None:
     sandbox = Sandbox(api_key=KEY, media=False, time_scale=400.0, max_jobs=20, seed=3)
     sandbox.faults.add(Fault(on="create", do="delay", seconds=0.02, probability=0.5))

@@ -19,6 +19,7 @@ from akool_async.cli import app
 from akool_async.sandbox.media import probe
 
 
+@pytest.mark.thorough
 def test_the_demo_brings_six_playable_results_home(tmp_path: Path, capsys) -> None:
     code = app.run(["demo", "--out", str(tmp_path / "out"), "--minutes", "1"])
 
@@ -41,6 +42,7 @@ def test_the_demo_fails_loudly_when_results_can_not_be_written(tmp_path: Path, c
     assert "can't be made" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_the_demo_is_interrupted_gone_on_with_and_then_pays_for_nothing_more(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "akool_async", "demo", "--out", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as demo:
@@ -62,6 +64,7 @@ def test_the_demo_is_interrupted_gone_on_with_and_then_pays_for_nothing_more(tmp
     assert once_more.stderr.count("not paid again") == 6
 
 
+@pytest.mark.thorough
 def test_the_demo_starts_over_when_its_sandbox_died_with_jobs_at_work(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "akool_async", "demo", "--out", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as demo:
