@@ -10,7 +10,6 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.10.9"
-nox.options.sessions = ["lint", "types", "tests", "walks", "build", "demo"]
 nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "venv"
 
@@ -31,6 +30,10 @@ SHORT = {
 """On one Python the random tests go on for long and clients are built in every way; not so on the others."""
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 EVERY_PYTHON = sorted({"3.11", "3.12", "3.13", HERE})
+ENDS = sorted({EVERY_PYTHON[0], EVERY_PYTHON[-1], HERE})
+"""Tested without being asked: the oldest, the newest and the one in use. `nox -s tests` tests on all."""
+
+nox.options.sessions = ["lint", "types", *(f"tests-{python}" for python in ENDS), "walks", "build", "demo"]
 
 
 def install(session: nox.Session, *groups: str, extras: str = "all") -> None:
