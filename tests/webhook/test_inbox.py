@@ -81,7 +81,8 @@ def test_only_the_owner_can_read_it_and_no_secret_is_in_it(tmp_path: Path) -> No
     with closing(InboxFile(tmp_path / "inbox")) as inbox:
         inbox.write([told()])
         modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
-    columns = {row[1] for row in sqlite3.connect(tmp_path / "inbox").execute("PRAGMA table_info(callback)")}
+    with closing(sqlite3.connect(tmp_path / "inbox")) as read:
+        columns = {row[1] for row in read.execute("PRAGMA table_info(callback)")}
 
     assert modes == {0o600}
     assert columns == {"id", "token", "job_id", "status", "repeated", "came_at"}
