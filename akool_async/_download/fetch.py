@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import anyio
 import attrs
 import httpx
 
+from akool_async._core.causes import causes
 from akool_async._core.clock import Clock
 from akool_async._core.errors import DownloadFailed
 from akool_async._core.schedule import RetryPolicy
@@ -19,7 +21,7 @@ from akool_async._download import disk, inspection
 from akool_async._download.head import AtEnd, Begin, ContentRefused, GoOn, Head, Unusable, read_head
 from akool_async._download.inspection import Digest, Kind
 from akool_async._download.limits import KIB, Limits
-from akool_async._download.line import Line, about_certificate, hang_up
+from akool_async._download.line import Line, hang_up
 from akool_async._download.part import Part
 from akool_async._download.verdict import Verdict
 from akool_async._download.watchdog import Watchdog
@@ -149,7 +151,7 @@ class Fetch:
                 )
                 await self._take_in(response, head)
         except (httpx.HTTPError, httpx.StreamError) as error:
-            if about_certificate(error):
+            if any(isinstance(one, ssl.SSLCertVerificationError) for one in causes(error)):
                 raise DownloadFailed("The file host's TLS certificate was not accepted.") from error
             raise Unusable(f"the connection broke ({type(error).__name__})") from error
 

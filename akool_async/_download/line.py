@@ -172,17 +172,6 @@ def _next(place: httpx.URL, location: str | None) -> str:
         raise DownloadFailed("The file host redirected to what is no URL.") from error
 
 
-def about_certificate(error: BaseException | None) -> bool:
-    """Whether an exchange broke because the host's certificate was not accepted."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return False
-
-
 async def hang_up(response: httpx.Response, chunks: AsyncIterator[bytes]) -> None:
     """Leave a body in the middle: break the connection and let what reads it come to its end.
 

@@ -92,7 +92,7 @@ class InboxFile:
             )
             try:
                 self._prepare()
-            except BaseException:
+            except BaseException:  # whatever it is, an open file would keep its locks
                 self._connection.close()
                 raise
 

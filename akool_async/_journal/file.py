@@ -238,7 +238,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         connection = _connect(path, "mode=rw")
         try:
             _prepare(connection, path)
-        except BaseException:
+        except BaseException:  # whatever it is, an open file would keep its locks
             connection.close()
             raise
     except (sqlite3.Error, OSError) as error:
@@ -270,7 +270,7 @@ def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
         _check_marks(connection, path)
         current = _of_this_version(connection)
         _check_columns(current, path)
-    except BaseException:
+    except BaseException:  # whatever it is, an open file would keep its locks
         connection.close()
         raise
     return current
@@ -284,7 +284,7 @@ def _of_this_version(connection: sqlite3.Connection) -> sqlite3.Connection:
     try:
         connection.backup(copy)
         schema.migrate(copy)
-    except BaseException:
+    except BaseException:  # whatever it is, nobody else knows the copy
         copy.close()
         raise
     connection.close()

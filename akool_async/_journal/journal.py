@@ -20,12 +20,10 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
-from akool_async._core.errors import InvalidRequest, JournalClosed, JournalLocked
+from akool_async._core.errors import JournalClosed, JournalLocked
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
 from akool_async._core.requests import Request
-from akool_async._core.text import shown
-from akool_async._core.wire import read_id
 from akool_async._journal import codec, exported
 from akool_async._journal.change import Change
 from akool_async._journal.claim import Claim
@@ -34,7 +32,7 @@ from akool_async._journal.intent import Intend
 from akool_async._journal.lock import Lock
 from akool_async._journal.reader import PAGE, Reader
 from akool_async._journal.record import Record
-from akool_async._journal.resolve import Resolve
+from akool_async._journal.resolve import Resolve, check_resolution
 from akool_async._journal.store import Store
 from akool_async._journal.tally import Tally
 from akool_async._journal.walk import Walk
@@ -241,12 +239,7 @@ class Journal:
             JournalRefused: the entry is not in doubt, several are, or the job belongs to another entry.
             JournalUnwritable: it could not be written.
         """
-        if (job_id is None) is not not_made:
-            raise InvalidRequest("Give either job_id=... or not_made=True.")
-        if job_id is not None and read_id(job_id) is None:
-            raise InvalidRequest(f"job_id must be an id as the vendor gives it, not {shown(job_id)}.")
-        if snapshot is not None and snapshot.job_id != job_id:
-            raise InvalidRequest(f"The snapshot is of job {snapshot.job_id}, not of {shown(job_id)}.")
+        check_resolution(job_id, snapshot, not_made=not_made)
         await self._open_writer.write(Resolve(key, target, job_id, self._now(), snapshot))
 
     async def claim(self, key: str, target: str, names: Sequence[str], *, another: bool = False) -> None:

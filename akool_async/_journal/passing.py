@@ -29,6 +29,7 @@ from akool_async._journal.held import Held, sent
 from akool_async._journal.intent import intended_twice, objection_to_intent
 from akool_async._journal.journal import AT_RISK, IN_MEMORY, Journal
 from akool_async._journal.record import objection_to
+from akool_async._journal.resolve import check_resolution
 from akool_async._journal.step import named
 from akool_async._journal.tally import Move, Tally
 
@@ -97,7 +98,7 @@ class Passing(Journal):
             raise
         try:
             await checkpoint_if_cancelled()
-        except BaseException:
+        except BaseException:  # a cancelled caller sends nothing, so it intends nothing
             self._put_back(before)
             raise
 
@@ -197,6 +198,7 @@ class Passing(Journal):
         not_made: bool = False,
     ) -> None:
         """Clear up a doubt; see `Journal.resolve`."""
+        check_resolution(job_id, snapshot, not_made=not_made)
         doubts = [
             name
             for name, line in self._lines.items()
@@ -207,7 +209,7 @@ class Passing(Journal):
                 f"Entry {named(key, target or '')} is not in doubt, or for several languages."
             )
         told: dict[str, Any] = {"state": State.PLANNED}
-        if job_id is not None and not not_made:
+        if job_id is not None:
             if self.find_job(job_id) is not None:
                 raise JournalRefused(f"Job {clean(job_id)} belongs to another entry already.")
             left = tuple(other for other in self._lines[doubts[0]].doubt_ids if other != job_id)

@@ -6,15 +6,30 @@ from datetime import datetime
 
 import attrs
 
-from akool_async._core.errors import JournalBroken, JournalRefused
+from akool_async._core.errors import InvalidRequest, JournalBroken, JournalRefused
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
-from akool_async._core.text import clean
+from akool_async._core.text import clean, shown
+from akool_async._core.wire import read_id
 from akool_async._journal import codec
 from akool_async._journal.change import Change
 from akool_async._journal.record import Record
 from akool_async._journal.step import named
 from akool_async._journal.table import Table
+
+
+def check_resolution(job_id: str | None, snapshot: Snapshot | None, *, not_made: bool) -> None:
+    """Refuse what does not say what became of a doubt.
+
+    Raises:
+        InvalidRequest: it is said twice or not at all, the id is none, or the snapshot is another job's.
+    """
+    if (job_id is None) is not not_made:
+        raise InvalidRequest("Give either job_id=... or not_made=True.")
+    if job_id is not None and read_id(job_id) is None:
+        raise InvalidRequest(f"job_id must be an id as the vendor gives it, not {shown(job_id)}.")
+    if snapshot is not None and snapshot.job_id != job_id:
+        raise InvalidRequest(f"The snapshot is of job {snapshot.job_id}, not of {shown(job_id)}.")
 
 
 @attrs.frozen

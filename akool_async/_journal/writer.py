@@ -65,7 +65,7 @@ class Inline:
         ticket = self._do(step)
         try:
             await checkpoint()
-        except BaseException:
+        except BaseException:  # a cancelled caller did not hear of it: it is taken back
             if undo is not None:
                 self._do(_TakenBack(ticket, undo))
             raise
@@ -134,7 +134,7 @@ class Grouped:
         settled = self._hand_in(ticket)
         try:
             await settled.wait()
-        except BaseException:
+        except BaseException:  # a cancelled caller did not hear of it: it is taken back
             if undo is not None:
                 self._take_back(group, ticket, undo)
             raise

@@ -15,6 +15,7 @@ import attrs
 import httpcore
 import httpx
 
+from akool_async._core.causes import causes
 from akool_async._core.failures import Failure
 
 LARGEST: Final = 4 * 2**20
@@ -159,7 +160,7 @@ def _failed(error: Exception, trail: Trail, partial: bytes, *, honest: bool) -> 
     reason = _reason(error)
     if isinstance(error, httpx.DecodingError):
         return ExchangeFailed(Failure.UNREADABLE, reason, partial)
-    if _about_certificate(error):
+    if any(isinstance(one, ssl.SSLCertVerificationError) for one in causes(error)):
         return ExchangeFailed(Failure.CERTIFICATE, reason)
     if trail.proves_unsent(error) or (honest and isinstance(error, _UNSENT)):
         return ExchangeFailed(Failure.UNREACHABLE, reason)
@@ -186,16 +187,6 @@ def _reason(error: Exception) -> str:
     """Say it in words of our own: a library's text may hold anything."""
     words = next((text for kind, text in _WORDS if isinstance(error, kind)), "the exchange failed")
     return f"{words} ({type(error).__name__})"
-
-
-def _about_certificate(error: BaseException | None) -> bool:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -246,7 +246,7 @@ class WebhookReceiver:
         for listener in self._listeners:
             try:
                 listener.called_back(callback)
-            except Exception:
+            except Exception:  # a listener is the caller's own code: it may not cost the others their hint
                 logger.exception("A listener failed over a webhook; the others were told.")
 
     async def _write(self) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import anyio
 import pytest
@@ -42,14 +43,18 @@ def test_the_demo_fails_loudly_when_results_can_not_be_written(tmp_path: Path, c
     assert "can't be made" in capsys.readouterr().err
 
 
+def _until_one_is_home(said: IO[str]) -> None:
+    for line in said:
+        if "home" in line:
+            return
+
+
 @pytest.mark.thorough
 def test_the_demo_is_interrupted_gone_on_with_and_then_pays_for_nothing_more(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "akool_async", "demo", "--out", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stderr is not None
-        for line in demo.stderr:
-            if "home" in line:
-                break
+        _until_one_is_home(demo.stderr)
         demo.send_signal(signal.SIGINT)
         rest = demo.stderr.read()
         assert demo.wait(40) == 130
@@ -69,9 +74,7 @@ def test_the_demo_starts_over_when_its_sandbox_died_with_jobs_at_work(tmp_path: 
     command = [sys.executable, "-m", "akool_async", "demo", "--out", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stderr is not None
-        for line in demo.stderr:
-            if "home" in line:
-                break
+        _until_one_is_home(demo.stderr)
         demo.kill()
 
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
 import attrs
 import pytest
 
-from akool_async._core.errors import JournalRefused
+from akool_async._core.errors import InvalidRequest, JournalRefused
 from akool_async._core.lifecycle import State
 from akool_async._journal import Change, Journal, open_journal
 from akool_async._journal.passing import OVER, Passing
@@ -106,11 +107,11 @@ async def test_a_job_with_a_webhook_token_is_given_to_no_other_entry_when_it_has
     journal = Passing(now=clock.now)
     await journal.intend(video("a", "ja"), token="first")
     await journal.intend(video("b", "ja"), token="second")
-    await journal.record(step(State.SUBMITTED, "a", "ja", job_id="job-a"))
+    await journal.record(step(State.SUBMITTED, "a", "ja", job_id="job-of-entry-a"))
     await journal.record(step(State.FAILED, "a", "ja"), step(State.IN_DOUBT, "b", "ja"))
 
     with pytest.raises(JournalRefused, match="belongs to another"):
-        await journal.resolve("b", "ja", job_id="job-a")
+        await journal.resolve("b", "ja", job_id="job-of-entry-a")
 
 
 async def test_what_is_refused_in_the_middle_of_several_changes_none(clock: StillClock) -> None:
@@ -144,3 +145,12 @@ async def test_one_name_twice_in_an_intent_is_refused(clock: StillClock) -> None
         await journal.intend(video("a", "ja"), video("a", "ja"))
 
     assert len(journal) == 0
+
+
+@pytest.mark.anyio
+async def test_a_doubt_is_not_cleared_up_by_saying_nothing() -> None:
+    """Saying nothing must not count as "not made", which would have it sent and paid again."""
+    async with Passing(now=lambda: datetime.now(UTC)) as journal:
+        for told in ({}, {"job_id": "66c0ffee5eed5eed00000001", "not_made": True}, {"job_id": "no id"}):
+            with pytest.raises(InvalidRequest):
+                await journal.resolve("a", "ja", **told)
