@@ -97,6 +97,7 @@ class Batch:
         async with AsyncExitStack() as stack:
             if self._own_journal is not None:
                 await stack.enter_async_context(self._own_journal)
+            await stack.enter_async_context(self._hall.journal.lent())
             self._began = self._hall.clock.monotonic()
             self._tasks = anyio.create_task_group()
             await self._tasks.__aenter__()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import attrs
 
+from akool_async._core.errors import AkoolError
 from akool_async._core.outcomes import Outcome
 from akool_async._core.requests import Request
 
@@ -15,7 +16,7 @@ class Early:
     """Keeps apart who was brought home early from who was asked for."""
 
     def __init__(self) -> None:
-        self._ended: dict[str, Outcome | None] = {}
+        self._ended: dict[str, Outcome | AkoolError | None] = {}
         self._asked: dict[str, Request] = {}
 
     def __contains__(self, job_id: str) -> bool:
@@ -26,13 +27,21 @@ class Early:
         """Take up a job that nobody has asked for yet."""
         self._ended[job_id] = None
 
-    def ask(self, job_id: str, request: Request) -> Outcome | None:
-        """Take in that the source came to such a job; give its outcome if there is one already."""
-        outcome = self._ended.pop(job_id)
-        if outcome is None:
+    def ask(self, job_id: str, request: Request) -> Outcome | AkoolError | None:
+        """Take in that the source came to such a job; give its outcome, or why there is none, if it ended."""
+        ended = self._ended.pop(job_id)
+        if ended is None:
             self._asked[job_id] = request
-            return None
-        return attrs.evolve(outcome, request=request)
+        elif not isinstance(ended, AkoolError):
+            return attrs.evolve(ended, request=request)
+        return ended
+
+    def lose(self, job_id: str, error: AkoolError) -> bool:
+        """Take in why it can't be told how a job ended; whether the source has come to it."""
+        if job_id not in self._ended:
+            return True
+        self._ended[job_id] = error
+        return False
 
     def end(self, outcome: Outcome) -> Outcome | None:
         """Take in an outcome; give it back unless nobody has asked for it yet."""

@@ -44,8 +44,7 @@ class Finisher:
             try:
                 await self.finish(flight, watch)
             except AkoolError as error:
-                self._hall.forget(flight)
-                self._hall.lost(0 if watch.job_id in self._hall.early else 1, error)
+                self._hall.lose(flight, error)
 
     async def finish(self, flight: Flight, watch: Watch) -> None:
         """See one job that ended to its outcome.

@@ -158,9 +158,10 @@ class Hall:
         self.in_flight.give(1)
         self.end(outcome)
 
-    def forget(self, flight: Flight) -> None:
-        """Show a job as at work no more; it goes on at the vendor, as far as is known."""
+    def lose(self, flight: Flight, error: AkoolError) -> None:
+        """Go on without a job whose end can't be told; as far as is known it is still at the vendor."""
         self._flying[flight.job_id].watch = None
+        self.lost(int(self.early.lose(flight.job_id, error)), error)
 
     def lost(self, entries: int, error: AkoolError) -> None:
         """Go on without entries whose outcome can't be told, and raise `error` when all else is home."""

@@ -57,7 +57,7 @@ def open_batch(
         max_in_flight: jobs at the vendor at once. A request for more languages is cut into several POSTs.
         backlog: entries pulled whose outcome is not taken yet, at least `max_in_flight`; default is twice
             that. A slow consumer stops new submissions when it is reached.
-        journal: an open journal; without one nothing can be resumed.
+        journal: an open journal, used by one batch at a time; without one nothing can be resumed.
         download_to: a folder for results; None leaves them at the vendor, where they die after 7 days.
         names: what the files are called, without ending, made of {stem} (the video's name), {language},
             {key} and {fingerprint}; or such a template for each key (as `key_of` gives them). Each entry
@@ -82,6 +82,8 @@ def open_batch(
 
     Raises:
         InvalidRequest: a value is out of its range; nothing was sent.
+        JournalLocked: on entering, another batch is using the journal; nothing was sent.
+        JournalError: on entering, the journal can't be written; nothing was sent.
     """
     _count("max_in_flight", max_in_flight, 1)
     if on_in_doubt not in ("hold", "resubmit"):

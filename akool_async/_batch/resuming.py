@@ -9,6 +9,7 @@ from typing import Final, Literal
 from akool_async._batch.callbacks import Callbacks
 from akool_async._batch.flight import Flight, told_again
 from akool_async._batch.hall import Hall
+from akool_async._core.errors import AkoolError
 from akool_async._core.fingerprint import fingerprint, work_of
 from akool_async._core.lifecycle import RESUME, OnResume, State
 from akool_async._core.models import Job
@@ -85,11 +86,16 @@ class Resumer:
             self._refuse(flight, "Its key names other work in the journal; use another key.")
             return False
         if entry.job_id in self._hall.early:
-            outcome = self._hall.early.ask(entry.job_id, flight.request)
-            if outcome is not None:
-                self._hall.end(outcome)
+            self._ask(entry.job_id, flight.request)
             return False
         return await self._resume(flight, entry)
+
+    def _ask(self, job_id: str, request: Request) -> None:
+        ended = self._hall.early.ask(job_id, request)
+        if isinstance(ended, AkoolError):
+            self._hall.lost(1, ended)
+        elif ended is not None:
+            self._hall.end(ended)
 
     async def _resume(self, flight: Flight, entry: Entry) -> bool:
         match RESUME[entry.state]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -33,6 +33,7 @@ from akool_async._journal.lock import Lock
 from akool_async._journal.reader import PAGE, Reader
 from akool_async._journal.record import Record
 from akool_async._journal.resolve import Resolve, check_resolution
+from akool_async._journal.step import Nothing
 from akool_async._journal.store import Store
 from akool_async._journal.tally import Tally
 from akool_async._journal.walk import Walk
@@ -98,6 +99,7 @@ class Journal:
         self._read_only = read_only
         self._now = now
         self._state: _Open | None = None
+        self._lent = False
 
     def __repr__(self) -> str:
         how = "closed" if self._state is None else "read-only" if self._read_only else "open"
@@ -157,6 +159,32 @@ class Journal:
                 "The journal was opened for reading.", advice="Open it without read_only=True to write."
             )
         return writer
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[None]:
+        """Lend it to one batch at a time; what was handed in before is written by then, also afterwards.
+
+        Raises:
+            JournalLocked: a batch has it already.
+            JournalClosed: it is not open for writing.
+            JournalUnwritable: what was handed in could not be written.
+        """
+        if self._lent:
+            raise JournalLocked("Another batch of this program is using this journal.", pid=os.getpid())
+        self._lent = True
+        try:
+            await self._settled()
+            try:
+                yield
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._settled()
+        finally:
+            self._lent = False
+
+    async def _settled(self) -> None:
+        """Wait for what others handed in, who may have been cancelled since."""
+        await self._open_writer.write(Nothing())
 
     @property
     def path(self) -> Path | None:

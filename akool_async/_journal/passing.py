@@ -73,6 +73,9 @@ class Passing(Journal):
     ) -> None:
         """Nothing has to be closed."""
 
+    async def _settled(self) -> None:
+        """What is handed in is noted at once."""
+
     # Writing.
 
     async def intend(

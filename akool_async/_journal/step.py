@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
+import attrs
+
 from akool_async._core.requests import Request
 from akool_async._core.text import clean
 from akool_async._journal import codec
@@ -26,6 +28,16 @@ class Step(Protocol):
             JournalRefused: the entry's state does not allow it.
         """
         ...
+
+
+@attrs.frozen
+class Nothing:
+    """No wish; when it is done, so is all that was handed in before it."""
+
+    several: bool = False
+
+    def __call__(self, table: Table) -> None:
+        """Write nothing."""
 
 
 Undo: TypeAlias = Callable[[Table], None]

@@ -14,6 +14,7 @@ from akool_async import (
     Completed,
     Failed,
     Journal,
+    JournalUnwritable,
     NotSubmitted,
     State,
     TranslationRequest,
@@ -138,3 +139,28 @@ async def _run_slowly(client: object, journal: Journal, out: Path) -> None:
     with anyio.fail_after(20):
         async with open_batch(client, source(), journal=journal, download_to=out) as batch:  # type: ignore[arg-type]
             assert [type(outcome) async for outcome in batch] == [NotSubmitted]
+
+
+async def test_what_could_not_be_recorded_early_does_not_hold_up_who_asks_for_it_later(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await leave_at_work(client, journal, [video(1, key="old")])
+        record = journal.record
+
+        async def refuse(*changes: Change) -> None:
+            if any(change.state is State.COMPLETED for change in changes):
+                raise JournalUnwritable("The disk is full.")
+            await record(*changes)
+
+        monkeypatch.setattr(journal, "record", refuse)
+
+        async def source() -> AsyncIterator[TranslationRequest]:
+            while not batch.stopped:
+                await anyio.sleep(0.01)
+            yield video(1, key="old")
+
+        with pytest.raises(JournalUnwritable), anyio.fail_after(20):
+            async with open_batch(client, source(), journal=journal, download_to=tmp_path / "out") as batch:
+                assert [outcome async for outcome in batch] == []
