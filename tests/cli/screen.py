@@ -19,6 +19,8 @@ from pathlib import Path
 import pyte
 
 CTRL_C = "\x03"
+QUIET = 0.05
+"""Seconds without news after which a picture is whole; the next one is drawn later than that."""
 
 
 class Terminal:
@@ -61,7 +63,7 @@ class Terminal:
         while not all(one in self.text for one in wanted):
             if not self._read(end):
                 raise AssertionError(f"{wanted} never stood on the screen:\n{self.whole}")
-        return self.text
+        return self._whole_picture()
 
     def until_match(self, pattern: str, seconds: float = 30.0) -> str:
         """Look until something like this stands on the screen; give the screen."""
@@ -69,6 +71,12 @@ class Terminal:
         while not re.search(pattern, self.text):
             if not self._read(end):
                 raise AssertionError(f"{pattern} never stood on the screen:\n{self.whole}")
+        return self._whole_picture()
+
+    def _whole_picture(self) -> str:
+        """Look until nothing more comes for a moment: a picture may come in parts."""
+        while self._read(time.monotonic() + QUIET):
+            pass
         return self.text
 
     def look(self, seconds: float) -> str:
