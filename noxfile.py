@@ -68,7 +68,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=HERE)
 def walks(session: nox.Session) -> None:
-    """Walks of a batch through seeded faults in virtual time: `nox -s walks -- FIRST COUNT` walks elsewhere."""
+    """A batch among seeded faults in virtual time: `nox -s walks -- FIRST COUNT` takes other seeds."""
     install(session, "test")
     go_to_suite(session)
     seeds = session.posargs or ["1", "2000"]  # the same ones each time, so that a change is judged by itself

@@ -23,7 +23,6 @@ from unittest import mock
 import anyio
 import httpx
 import trio
-import trio.testing
 
 from akool_async import (
     AkoolClient,
@@ -44,6 +43,7 @@ from akool_async._batch import naming
 from akool_async._download import disk
 from akool_async._journal import Journal
 from akool_async.sandbox import Fault, Sandbox
+from tests import virtual_time
 from tests.batch.whole import check_files
 
 T = TypeVar("T")
@@ -121,9 +121,8 @@ def simulate(seed: int) -> None:
         mock.patch.object(disk, "run_sync", _at_once),
         mock.patch.object(naming, "run_sync", _at_once),
         mock.patch.object(os, "fsync"),
-        mock.patch.multiple(trio._core._run, _ALLOW_DETERMINISTIC_SCHEDULING=True, _r=random.Random(seed)),
     ):
-        trio.run(_simulate, seed, Path(folder), clock=trio.testing.MockClock(autojump_threshold=0))
+        virtual_time.run(_simulate, seed, Path(folder), seed=seed)
 
 
 async def _at_once(work: Callable[[], T]) -> T:
@@ -271,7 +270,7 @@ def cut(steps: int) -> None:
     Raises:
         AssertionError: a rule was broken.
     """
-    trio.run(_cut, steps, clock=trio.testing.MockClock(autojump_threshold=0))
+    virtual_time.run(_cut, steps, seed=steps)
 
 
 async def _cut(steps: int) -> None:

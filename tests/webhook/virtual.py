@@ -16,7 +16,6 @@ import anyio
 import attrs
 import httpx
 import trio
-import trio.testing
 
 from akool_async import (
     AkoolClient,
@@ -31,6 +30,7 @@ from akool_async import (
 from akool_async._core.callback import Callback, Listener
 from akool_async._journal import Journal
 from akool_async.sandbox import Fault, Sandbox
+from tests import virtual_time
 from tests.batch.simulation import EPOCH, FAULTS, KEY, VirtualClock, check
 
 URL = "https://me.example/akool"
@@ -111,7 +111,7 @@ def simulate(seed: int) -> int:
     Raises:
         AssertionError: a rule was broken.
     """
-    return trio.run(_simulate, seed, clock=trio.testing.MockClock(autojump_threshold=0))
+    return virtual_time.run(_simulate, seed, seed=seed)
 
 
 async def _simulate(seed: int) -> int:
@@ -225,9 +225,7 @@ class Measured:
 
 def measure(jobs: int, *, stops_after: float | None = None, seed: int = 1, **options: Any) -> Measured:
     """Run a catalog with a post that errs as `options` say; `stops_after` seconds it brings nothing more."""
-    return trio.run(
-        _measure, jobs, stops_after, seed, options, clock=trio.testing.MockClock(autojump_threshold=0)
-    )
+    return virtual_time.run(_measure, jobs, stops_after, seed, options, seed=seed)
 
 
 async def _measure(jobs: int, stops_after: float | None, seed: int, options: dict[str, Any]) -> Measured:
