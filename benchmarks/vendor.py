@@ -26,7 +26,7 @@ OVERHEAD = {
     "source_language": "en",
     "lipsync": True,
     "speaker_num": 0,
-    "task_id": "6500a2f5d4b9c8e7f6a5b4c4",
+    "task_id": "6500a2f5d4b9c8e7f6a5b4c5",
     "video_id": "6500a2f5d4b9c8e7f6a5b4c5",
     "video_duration": 16,
     "error_code": 0,

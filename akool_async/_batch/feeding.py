@@ -9,7 +9,7 @@ from akool_async._batch.callbacks import Callbacks
 from akool_async._batch.flight import Flight
 from akool_async._batch.hall import Hall
 from akool_async._batch.resuming import Resumer
-from akool_async._batch.slots import Slots
+from akool_async._batch.slots import Place, Slots
 from akool_async._batch.source import Source, cut
 from akool_async._batch.submitting import Submitter
 from akool_async._core.lifecycle import State
@@ -98,18 +98,17 @@ class Feeder:
         hall = self._hall
         if not hall.stopped:
             await hall.in_flight.take(len(request.targets))
-            await self._posts.take(1)
-            tasks.start_soon(self._submit, request)
+            tasks.start_soon(self._submit, request, await self._posts.place())
             return
         now = hall.clock.now()
         for target in request.targets:
             hall.end(Flight(request=request, target=target).not_submitted(hall.stopped, now))
 
-    async def _submit(self, request: Request) -> None:
+    async def _submit(self, request: Request, place: Place) -> None:
         board = self._hall.board
         board.submitting(request, self._hall.clock.monotonic())
         try:
-            await self._submitter.submit(request)
+            await self._submitter.submit(request, place)
         finally:
             board.submitted(request)
-            self._posts.give(1)
+            place.free()

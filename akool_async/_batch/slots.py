@@ -14,6 +14,19 @@ class _Waiter:
     given: anyio.Event = attrs.field(factory=anyio.Event)
 
 
+class Place:
+    """One of the slots, taken; it may be freed early, and then once more."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots: Slots | None = slots
+
+    def free(self) -> None:
+        """Give it back, unless that was done."""
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.give(1)
+
+
 class Slots:
     """So many at once, and no more.
 
@@ -38,6 +51,11 @@ class Slots:
         except BaseException:
             self._leave(waiter)
             raise
+
+    async def place(self) -> Place:
+        """Take one."""
+        await self.take(1)
+        return Place(self)
 
     def _leave(self, waiter: _Waiter) -> None:
         if waiter.given.is_set():

@@ -13,13 +13,14 @@ from akool_async._batch.fate import Fate, fate_of
 from akool_async._batch.flight import Flight
 from akool_async._batch.hall import Hall
 from akool_async._batch.naming import Naming
+from akool_async._batch.slots import Place
 from akool_async._batch.stopping import StopCause
 from akool_async._core.errors import AkoolError, JournalError, SubmissionInDoubt, Throttled
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Submission
 from akool_async._core.outcomes import Outcome
 from akool_async._core.pace import Pace
-from akool_async._core.requests import EMPTY, Request, only
+from akool_async._core.requests import Request, only
 from akool_async._journal import Change
 
 logger = logging.getLogger("akool_async")
@@ -35,6 +36,7 @@ class _Try:
 
     Attributes:
         part: what is sent.
+        place: lets its POST be under way.
         costs: credits locked for each job that was made.
         doubts: languages that are in doubt.
         left: languages that are to be sent again.
@@ -44,6 +46,7 @@ class _Try:
     """
 
     part: Request
+    place: Place
     costs: list[float] = attrs.field(factory=list)
     doubts: int = 0
     left: list[str] = attrs.field(factory=list)
@@ -72,8 +75,13 @@ class Submitter:
         self._naming = naming
         self._pace = Pace()
 
-    async def submit(self, request: Request) -> None:
-        """See the languages of one request submitted or ended; each holds a place in flight."""
+    async def submit(self, request: Request, place: Place) -> None:
+        """See the languages of one request submitted or ended; each holds a place in flight.
+
+        Args:
+            request: what is to be submitted.
+            place: lets one POST be under way; freed when the vendor has taken the request.
+        """
         began, tries = self._clock.monotonic(), 0
         part = request
         while True:
@@ -82,7 +90,7 @@ class Submitter:
                 self._hall.stop(told, cause=StopCause.BUDGET)
             if self._hall.stopped:
                 return self._not_submitted(part, self._hall.stopped)
-            attempt = await self._attempt(part)
+            attempt = await self._attempt(part, place)
             if not attempt.left:
                 return None
             part = only(part, tuple(attempt.left))
@@ -94,8 +102,8 @@ class Submitter:
                 return self._not_submitted(part, "The vendor could not be reached for too long.")
             await self._clock.sleep(wait)
 
-    async def _attempt(self, part: Request) -> _Try:
-        attempt = _Try(part)
+    async def _attempt(self, part: Request, place: Place) -> _Try:
+        attempt = _Try(part, place)
         try:
             wait = self._pace.turn(self._clock.monotonic())
             if wait > 0:
@@ -133,6 +141,7 @@ class Submitter:
                     await self._journal.record(*self._changes(part, error))
                     self._after_error(attempt, part.targets, error)
                 else:
+                    attempt.place.free()  # the next POST does not wait until this one's ids are durable
                     await self._take_in(attempt, submission)
 
     def _changes(self, part: Request, error: AkoolError) -> list[Change]:
@@ -155,7 +164,7 @@ class Submitter:
             Flight(
                 request=part,
                 target=job.target,
-                job=attrs.evolve(job, raw=EMPTY),
+                job=job.slim(),
                 submitted_at=now,
                 token=attempt.token,
             )

@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 
 from akool_async._core.errors import AkoolError
+from akool_async._core.requests import EMPTY
 from akool_async._core.text import url_repr
 
 RESULT_LIFETIME: Final = timedelta(days=7)
@@ -70,6 +71,12 @@ class Job:
     seconds_locked: float | None = None
     credits_locked: float | None = None
     raw: Mapping[str, Any] = _raw()
+
+    def slim(self) -> Job:
+        """Give the same without the raw answer, its two ids in one place where they are one."""
+        return attrs.evolve(
+            self, raw=EMPTY, task_id=self.video_id if self.task_id == self.video_id else self.task_id
+        )
 
 
 @attrs.frozen(kw_only=True)

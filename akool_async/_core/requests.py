@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -85,7 +86,14 @@ def _as_targets(value: object) -> tuple[str, ...]:
         value = value.split(",")
     elif not isinstance(value, Iterable) or isinstance(value, Mapping | bytes):
         raise InvalidRequest(f"targets must be a language code or several, not {shown(value)}.")
-    return tuple(item.strip() if isinstance(item, str) else item for item in value)
+    targets = tuple(item.strip() if isinstance(item, str) else item for item in value)
+    return _shared(targets) if all(isinstance(item, str) for item in targets) else targets
+
+
+@lru_cache(maxsize=256)
+def _shared(targets: tuple[str, ...]) -> tuple[str, ...]:
+    """Give one tuple for all requests with these languages; there may be very many."""
+    return targets
 
 
 def _check_targets(_: object, __: object, targets: tuple[str, ...]) -> None:

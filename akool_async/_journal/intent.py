@@ -62,13 +62,12 @@ class Intend:
         images: after the step, what each entry was before; None where there was none.
     """
 
-    several = True
-
     def __init__(
         self, requests: tuple[Request, ...], token: str, now: datetime, names: Names = _NONE
     ) -> None:
         self._names = names
         self._wanted = tuple(_wanted(requests, token, now))
+        self.several = len(self._wanted) > 1
         self.images: list[tuple[_Wanted, dict[str, SqlValue] | None, int]] = []
         seen = set()
         for wanted in self._wanted:

@@ -44,6 +44,8 @@ IN_MEMORY: Final = ":memory:"
 AT_RISK: Final = frozenset({State.SUBMITTED, State.COMPLETED})
 _SENT: Final = AT_RISK | {State.DELIVERED}
 """What is gone on with by the job's id, whatever became of the request's URL."""
+_ASKED_AGAIN: Final = frozenset({State.COMPLETED, State.DELIVERED, State.EXPIRED})
+"""What a run that did not record it learns again by asking about the job."""
 AT_WORK: Final = AT_RISK | {State.PLANNED}
 
 
@@ -241,7 +243,8 @@ class Journal:
                 about an entry that is not there.
             JournalUnwritable: they could not be written: submit nothing more.
         """
-        await self._open_writer.write(Record(changes, self._now()))
+        patient = all(change.state in _ASKED_AGAIN for change in changes)
+        await self._open_writer.write(Record(changes, self._now()), patient=patient)
 
     async def resolve(
         self,

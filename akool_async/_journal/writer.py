@@ -22,17 +22,27 @@ from akool_async._journal.tally import Tally
 WOKEN_AT_ONCE: Final = 16
 """Callers that are woken in one turn of the loop, so that a large group does not hold up everyone else."""
 
+PATIENCE: Final = 0.005
+"""Seconds that steps wait for company whose loss would cost a question to the vendor and no money."""
+
+TURNS: Final = 8
+"""Turns of the loop before a commit of few steps: an answer that makes room for the next POST and that
+POST's intent are some turns apart, and cost one commit together."""
+
+FEW: Final = 16
+
 
 class Writer(Protocol):
     """Takes steps to the store."""
 
-    async def write(self, step: Step, undo: Undo | None = None) -> None:
+    async def write(self, step: Step, undo: Undo | None = None, *, patient: bool = False) -> None:
         """Return when the step is durable.
 
         Args:
             step: what is to be done.
             undo: takes it back if the caller is cancelled; without it a step that was handed in is
                 done even so.
+            patient: it may wait a moment for others to be committed with it.
 
         Raises:
             JournalError: the step was not done.
@@ -60,7 +70,7 @@ class Inline:
         self._store = store
         self._tally = tally
 
-    async def write(self, step: Step, undo: Undo | None = None) -> None:
+    async def write(self, step: Step, undo: Undo | None = None, *, patient: bool = False) -> None:
         """Write, then let others run."""
         ticket = self._do(step)
         try:
@@ -90,6 +100,7 @@ class _Group:
 
     def __init__(self) -> None:
         self.tickets: list[Ticket] = []
+        self.hurries: Final = anyio.Event()
         self._settled: list[anyio.Event] = []
 
     def add(self, ticket: Ticket) -> anyio.Event:
@@ -126,12 +137,12 @@ class Grouped:
         self._limiter: Final = anyio.CapacityLimiter(1)
         self.ended: Final = anyio.Event()
 
-    async def write(self, step: Step, undo: Undo | None = None) -> None:
+    async def write(self, step: Step, undo: Undo | None = None, *, patient: bool = False) -> None:
         """Hand in, wait until it is durable."""
         if self._closing:
             raise JournalClosed("The journal is being closed.")
         group, ticket = self._group, Ticket(step)
-        settled = self._hand_in(ticket)
+        settled = self._hand_in(ticket, patient=patient)
         try:
             await settled.wait()
         except BaseException:  # a cancelled caller did not hear of it: it is taken back
@@ -140,8 +151,10 @@ class Grouped:
             raise
         _raise(ticket)
 
-    def _hand_in(self, ticket: Ticket) -> anyio.Event:
+    def _hand_in(self, ticket: Ticket, *, patient: bool = False) -> anyio.Event:
         self._wanted.set()
+        if not patient:
+            self._group.hurries.set()
         return self._group.add(ticket)
 
     def _take_back(self, group: _Group, ticket: Ticket, undo: Undo) -> None:
@@ -159,6 +172,7 @@ class Grouped:
                     await self._wanted.wait()
                     self._wanted = anyio.Event()
                     while self._group.tickets:
+                        await self._gather()
                         await self._commit()
                     if self._closing:
                         break
@@ -167,6 +181,15 @@ class Grouped:
             self._closing = True
             self.ended.set()
             self._group.wake_all()
+
+    async def _gather(self) -> None:
+        """Let those come along who are about to hand something in."""
+        with anyio.move_on_after(PATIENCE):
+            await self._group.hurries.wait()
+        for _ in range(TURNS):
+            if len(self._group.tickets) >= FEW:
+                break
+            await checkpoint()
 
     async def _commit(self) -> None:
         group, self._group = self._group, _Group()
@@ -182,3 +205,4 @@ class Grouped:
         """Take nothing new, write what is there, then end."""
         self._closing = True
         self._wanted.set()
+        self._group.hurries.set()
