@@ -60,8 +60,6 @@ class Watch:
     polling: bool = False
     hinted_poll: bool = False
     hint_kept: bool = False
-    stall_told: bool = False
-    dropped: bool = False
     raw_wanted: bool = True
 
     @property
@@ -73,6 +71,11 @@ class Watch:
     def ended(self) -> bool:
         """Whether there is nothing more to wait for."""
         return self.observation.ended or self.error is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether it is asked about no more."""
+        return not self.listeners or self.ended
 
     def hinted(self) -> None:
         """Ask sooner, as the notifier wants it."""
@@ -167,13 +170,11 @@ class Waiting:
 
     def leave(self, watch: Watch, listener: Listener) -> None:
         """Stop waiting; a job that nobody waits for is asked about no more and goes on at the vendor."""
+        if watch.over:
+            return
         watch.listeners = tuple(other for other in watch.listeners if other is not listener)
-        if not watch.listeners and not watch.dropped:
-            self._drop(watch)
-
-    def _drop(self, watch: Watch) -> None:
-        watch.dropped = True
-        self._notifier.forget(watch.job_id)
+        if not watch.listeners:
+            self._notifier.forget(watch.job_id)
 
     def hint(self, job_id: str) -> bool:
         """Ask about a job soon; False when nobody waits for it."""
@@ -228,7 +229,7 @@ class Waiting:
         while self._heap and self._heap[0][0] <= now:
             due, _, planned = heapq.heappop(self._heap)
             watch = self._oldest_returned() if planned is None else planned
-            if watch is None or watch.dropped or watch.polling or (planned and due != watch.due):
+            if watch is None or watch.over or watch.polling or (planned and due != watch.due):
                 continue
             watch.polling = True
             self._ready.append(watch)
@@ -237,7 +238,7 @@ class Waiting:
         """Take the oldest job of an earlier run that was not asked about yet."""
         while self._returned:
             _, _, watch = heapq.heappop(self._returned)
-            if not (watch.dropped or watch.polling) and watch.polled == float("-inf"):
+            if not (watch.over or watch.polling) and watch.polled == float("-inf"):
                 return watch
         return None
 
@@ -255,7 +256,7 @@ class Waiting:
             self._at_work -= 1
 
     async def _ask(self, watch: Watch) -> None:
-        if watch.dropped:
+        if watch.over:
             return
         error: AkoolError | None = None
         try:
@@ -263,6 +264,7 @@ class Waiting:
         except AkoolError as missed:
             error = missed
         now = self._clock.monotonic()
+        stalled = watch.observation.stalled(watch.polled)
         watch.polled, watch.polling = now, False
         if error is None:
             self._answered(watch, snapshot, now)
@@ -271,6 +273,8 @@ class Waiting:
         else:
             watch.observation = watch.observation.errored(error, now)
         watch.hinted_poll = False
+        if not stalled:
+            _tell_stall(watch, now)
         self._after(watch, now)
 
     def _answered(self, watch: Watch, snapshot: Snapshot, now: float) -> None:
@@ -284,12 +288,11 @@ class Waiting:
                 watch.schedule.learn(seen)
 
     def _after(self, watch: Watch, now: float) -> None:
-        if watch.dropped:
+        if not watch.listeners:
             return
         if watch.ended:
-            self._drop(watch)
+            self._notifier.forget(watch.job_id)
         else:
-            self._tell_stall(watch, now)
             self._plan(watch, self._next(watch, now))
         for listener in watch.listeners:
             listener(watch)
@@ -300,14 +303,11 @@ class Waiting:
             return now + HINT_GAP
         return now + watch.observation.next_poll(watch.schedule, now, self._clock.random())
 
-    def _tell_stall(self, watch: Watch, now: float) -> None:
-        stalled = watch.observation.stalled(now)
-        if stalled and not watch.stall_told:
-            minutes = (now - watch.observation.changed) / 60
-            logger.warning(
-                "Job %s has not moved for %.0f min; it is still waited for.", watch.job_id, minutes
-            )
-        watch.stall_told = stalled
+
+def _tell_stall(watch: Watch, now: float) -> None:
+    if watch.listeners and watch.observation.stalled(now) and not watch.ended:
+        minutes = (now - watch.observation.changed) / 60
+        logger.warning("Job %s has not moved for %.0f min; it is still waited for.", watch.job_id, minutes)
 
 
 def _hopeless(error: AkoolError) -> bool:

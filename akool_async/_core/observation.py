@@ -54,12 +54,11 @@ class Observation:
 
     Attributes:
         job_id: the job.
-        began: when waiting for it began, in seconds of the clock that all moments here are of.
-        created: when the job was made; the same as `began` where that is not known.
+        created: when the job was made, in seconds of the clock that all moments here are of; when waiting
+            for it began where that is not known.
         snapshot: the last answer that moved it on.
         polls: polls that brought an answer.
         missed: polls in a row that did not.
-        last_error: what the last poll said, if it was missed.
         changed: when status or progress last changed.
         verdict: whether it has ended.
         aged: whether `created` is known.
@@ -67,12 +66,10 @@ class Observation:
     """
 
     job_id: str
-    began: float
     created: float
     snapshot: Snapshot | None = None
     polls: int = 0
     missed: int = 0
-    last_error: AkoolError | None = None
     changed: float = 0.0
     verdict: Verdict = Verdict.WAITING
     urlless_since: float | None = None
@@ -86,7 +83,6 @@ class Observation:
         """Begin to observe a job that was made `age` seconds ago: 0 for just now, None for unknown."""
         return cls(
             job_id=job_id,
-            began=now,
             created=now - age if age and age > 0 else now,
             changed=now,
             aged=age is not None,
@@ -167,7 +163,6 @@ class Observation:
             snapshot=seen,
             polls=self.polls + 1,
             missed=0,
-            last_error=None,
             changed=now if moved else self.changed,
             gone_since=None,
             gone_polls=0,
@@ -208,7 +203,7 @@ class Observation:
         """Take in the error of a poll."""
         if self.ended:
             return self
-        missed = attrs.evolve(self, missed=self.missed + 1, last_error=error)
+        missed = attrs.evolve(self, missed=self.missed + 1)
         if not isinstance(error, JobGone) or now - self.created < YOUNG:
             return missed
         since = now if self.gone_since is None else self.gone_since
