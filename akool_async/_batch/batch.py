@@ -135,7 +135,8 @@ class Batch:
         """Go on with what is there, then take what is new."""
         self._stack.callback(await self._callbacks.open(self._group))
         if self._brings_home:
-            await self._resumer.take_up()
+            with self._hall.reading():
+                await self._resumer.take_up()
         await self._feeder.feed(self._group)
 
     def _send_off(self, request: Request) -> None:

@@ -122,9 +122,10 @@ class Callbacks:
             return lambda: None
         tasks.start_soon(self._nets.watch)
         detach = source.attach(self)
-        async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
-            for callback in source.find(entry.token) if entry.token else ():
-                self._doubts.name(entry.token, callback.job_id)
+        with self._hall.reading():
+            async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
+                for callback in source.find(entry.token) if entry.token else ():
+                    self._doubts.name(entry.token, callback.job_id)
         return detach
 
     def called_back(self, callback: Callback) -> None:

@@ -55,7 +55,8 @@ class Feeder:
     async def feed(self, tasks: TaskGroup) -> None:
         """Send each request on its way, its POST in a task of its own, until there are no more."""
         if self._hall.budget.most is not None:
-            await self._learn_costs()
+            with self._hall.reading():
+                await self._learn_costs()
         while not self._draining:
             request = await self._pull()
             if request is None:
@@ -88,8 +89,9 @@ class Feeder:
         fresh = []
         for target in request.targets:
             flight = Flight(request=request, target=target)
-            if await self._resumer.is_fresh(flight):
-                fresh.append(target)
+            with self._hall.reading(1):
+                if await self._resumer.is_fresh(flight):
+                    fresh.append(target)
         if fresh:
             await self.send_off(only(request, tuple(fresh)), tasks)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import attrs
 
@@ -21,7 +23,7 @@ from akool_async._batch.outbox import Outbox
 from akool_async._batch.slots import Slots
 from akool_async._batch.stopping import StopCause
 from akool_async._client import AkoolClient
-from akool_async._core.errors import AkoolError
+from akool_async._core.errors import AkoolError, JournalError
 from akool_async._core.models import Job, Snapshot
 from akool_async._core.outcomes import Outcome
 from akool_async._journal import Journal
@@ -162,6 +164,14 @@ class Hall:
         """Go on without a job whose end can't be told; as far as is known it is still at the vendor."""
         self._flying[flight.job_id].watch = None
         self.lost(int(self.early.lose(flight.job_id, error)), error)
+
+    @contextmanager
+    def reading(self, entries: int = 0) -> Iterator[None]:
+        """Go on where the journal can't be read, without entries that were pulled, and submit nothing new."""
+        try:
+            yield
+        except JournalError as error:
+            self.lost(entries, error)
 
     def lost(self, entries: int, error: AkoolError) -> None:
         """Go on without entries whose outcome can't be told, and raise `error` when all else is home."""
