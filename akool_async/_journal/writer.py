@@ -30,6 +30,7 @@ TURNS: Final = 8
 POST's intent are some turns apart, and cost one commit together."""
 
 FEW: Final = 16
+"""Steps that are enough for a commit of their own."""
 
 
 class Writer(Protocol):

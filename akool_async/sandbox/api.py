@@ -19,6 +19,7 @@ from akool_async.sandbox.dates import http_date
 from akool_async.sandbox.distortion import DISTORTIONS, JSON, encode, pick
 from akool_async.sandbox.exchange import Answer, Exchange
 from akool_async.sandbox.faults import Do, Fault
+from akool_async.sandbox.jobs import Job
 from akool_async.sandbox.params import json_object, split_languages
 from akool_async.sandbox.plan import Subject
 from akool_async.sandbox.records import CreateRecord, CredentialKind
@@ -63,6 +64,8 @@ class _Visit:
     credential: CredentialKind = "none"
     code: int | None = None
     job_ids: tuple[str, ...] = ()
+    seen: Job | None = None
+    """The job that is asked about, as it was when faults were chosen for the answer."""
 
 
 class Api:
@@ -113,9 +116,10 @@ class Api:
         name = visit.route.name
         if name == "create":
             return Subject(on=name, languages=split_languages((visit.fields or {}).get("language")))
-        job = self._world.engine.job(visit.query.get("video_model_id", "")) if name == "status" else None
+        job = self._world.engine.look(visit.query.get("video_model_id", "")) if name == "status" else None
         if job is None:
             return Subject(on=name)
+        visit.seen = job
         return Subject(
             on=name, jobs=((job.ordinal, job.id),), languages=(job.order.language,), status=job.status
         )
@@ -155,6 +159,7 @@ class Api:
                 fields=visit.fields,
                 faults=visit.faults,
                 cdn=self._cdn,
+                seen=visit.seen,
             )
             reply = await visit.route.endpoint(call)
         except Refused as refused:

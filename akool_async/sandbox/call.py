@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from akool_async.sandbox.faults import Do, Fault
+from akool_async.sandbox.jobs import Job
 from akool_async.sandbox.world import World
 
 __all__ = ["Call", "Reply"]
@@ -28,6 +29,8 @@ class Call:
     faults: tuple[Fault, ...]
     cdn: str
     """The origin of the results."""
+    seen: Job | None = None
+    """The job that is asked about, where faults were chosen by how far it was."""
 
     def struck_by(self, do: Do) -> Iterable[Fault]:
         """Return the faults of one kind that strike this request."""

@@ -6,6 +6,7 @@ so that jobs start and end at their exact moments however rarely anybody looks. 
 
 from __future__ import annotations
 
+import copy
 import heapq
 import threading
 from collections import deque
@@ -93,6 +94,11 @@ class Engine:
         with self._lock:
             self.advance()
             return self._by_id.get(job_id)
+
+    def look(self, job_id: str) -> Job | None:
+        """Return a copy of a job as it is now, on which time does not go on; None when there is none."""
+        job = self.job(job_id)
+        return None if job is None else copy.copy(job)
 
     @property
     def jobs(self) -> Sequence[Job]:

@@ -5,6 +5,7 @@ Reading costs nothing and may be repeated at will.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Final
 
 from akool_async.sandbox.call import Call, Reply
@@ -44,8 +45,10 @@ async def status(call: Call) -> Reply:
         call.world.engine.edit(lambda: _forbid(job))
     call.world.engine.edit(lambda: _renew(job))
     world = call.world
-    data = job_status(job, call.now, settings=world.settings, signer=world.signer, cdn=call.cdn)
-    return Reply(envelope(_spoiled(call, job, data)))
+    seen = call.seen or copy.copy(job)
+    seen.generation = job.generation
+    data = job_status(seen, call.now, settings=world.settings, signer=world.signer, cdn=call.cdn)
+    return Reply(envelope(_spoiled(call, seen, data)))
 
 
 def _forbid(job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import socket
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from anyio import to_thread
 
+from akool_async import Status, TranslationRequest
 from akool_async.sandbox import Fault, Sandbox
 
 from .conftest import (
@@ -312,3 +314,18 @@ async def test_faults_come_and_go_while_the_server_runs() -> None:
         visitor.sandbox.faults.clear()
 
         assert (before, during, (await visitor.get(CREDIT))["code"]) == (1000, 1015, 1000)
+
+
+async def test_a_fault_of_a_completed_job_strikes_the_first_answer_that_says_so() -> None:
+    """Also where the job is completed between the choice of faults and the answer."""
+    for offset in range(8):
+        moments = itertools.count()
+        sandbox = Sandbox(media=False, clock=lambda moments=moments: float(next(moments)))  # type: ignore[misc]
+        sandbox.faults.add(Fault(on="status", do="done_without_url"))
+        async with sandbox.client() as client:
+            (job,) = (await client.submit(TranslationRequest(url=URL, targets="fr"))).accepted
+            for _ in range(offset):
+                next(moments)
+            while (seen := await client.status(job.id)).status is not Status.COMPLETED:
+                pass
+        assert seen.url == ""
