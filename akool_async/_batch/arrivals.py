@@ -28,7 +28,8 @@ class Arrivals:
 
     async def take(self) -> tuple[Flight, Watch]:
         """Wait for the next one."""
-        await checkpoint()
+        if self._heap:
+            await checkpoint()
         while not self._heap:
             await self._news.wait()
         _, _, flight, watch = heapq.heappop(self._heap)

@@ -38,7 +38,8 @@ class Outbox:
 
     async def take(self) -> Outcome | None:
         """Give the next outcome, None after the last one."""
-        await checkpoint()
+        if self._outcomes or self._closed:
+            await checkpoint()
         while not self._outcomes:
             if self._closed:
                 return None

@@ -82,9 +82,11 @@ def work_of(request: Request, target: str) -> str:
     return _digest(_options(request, target, lambda url: url))
 
 
+_WRITER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
+
+
 def _digest(options: dict[str, Any]) -> str:
-    text = json.dumps(options, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_WRITER.encode(options).encode()).hexdigest()[:32]
 
 
 def key_of(request: Request, target: str) -> str:

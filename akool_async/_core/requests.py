@@ -56,7 +56,7 @@ def _is_url(name: str, value: object) -> None:
 
 
 def _well_formed(value: str) -> bool:
-    if len(value) > _LONGEST_URL or any(char.isspace() or not char.isprintable() for char in value):
+    if len(value) > _LONGEST_URL or " " in value or not value.isprintable():
         return False
     try:
         parts = urlsplit(value)

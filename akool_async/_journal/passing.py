@@ -177,7 +177,7 @@ class Passing(Journal):
 
     def _before(self, names: Iterable[_Name]) -> dict[_Name, Held | None]:
         """Give what stands under these names, to be put back."""
-        return {name: self._copied(name) for name in names}
+        return {name: self._copied(name) for name in dict.fromkeys(names)}
 
     def _copied(self, name: _Name) -> Held | None:
         line = self._lines.get(name)
