@@ -22,14 +22,14 @@ os.environ["PATH"] = os.pathsep.join(
 )
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-LONG = {"AKOOL_TEST_KILLS": "60"}
+LONG = {"AKOOL_TEST_KILLS": "60", "AKOOL_TEST_SEEDS": "40"}
 SHORT = {
     "AKOOL_TEST_WAYS": "fast trio",
     "AKOOL_TEST_KILLS": "5",
     "AKOOL_TEST_SEEDS": "40",
     "AKOOL_TEST_STRIDE": "7",
 }
-"""On one Python the random tests go on for long and clients are built in every way; not so on the others."""
+"""On one Python crashes go on for long and clients are built in every way; not so on the others."""
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 EVERY_PYTHON = sorted({"3.11", "3.12", "3.13", HERE})
 ENDS = sorted({EVERY_PYTHON[0], EVERY_PYTHON[-1], HERE})

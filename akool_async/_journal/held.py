@@ -64,8 +64,8 @@ class Held:
     def row(self, *, marked: bool) -> Row:
         """Give what the rules want to know, with the fingerprint where they ask for it."""
         mark = fingerprint(self.request, self.target) if marked else ""
-        credits = (self.credits_locked, self.credits_used, self.credits_before)
-        return Row(0, self.state, self.paid, self.job_id, mark, *credits, self.name)
+        money = (self.credits_locked, self.credits_used, self.credits_before)
+        return Row(0, self.state, self.paid, self.job_id, mark, *money, self.name)
 
     def entry(self, key: str) -> Entry:
         """Give it as everyone else sees it."""

@@ -25,6 +25,8 @@ COMMAND = [sys.executable, "-m", "tests.cli.quick"]
 
 Start = Callable[..., Any]
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def vendor() -> Iterator[Vendor]:
