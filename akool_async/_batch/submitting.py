@@ -85,10 +85,7 @@ class Submitter:
         began, tries = self._clock.monotonic(), 0
         part = request
         while True:
-            if not self._hall.stopped and not await self._budget.reserve(len(part.targets)):
-                told = f"max_credits ({self._budget.most:g}) would be exceeded."
-                self._hall.stop(told, cause=StopCause.BUDGET)
-            if self._hall.stopped:
+            if not await self._reserved(len(part.targets)):
                 return self._not_submitted(part, self._hall.stopped)
             attempt = await self._attempt(part, place)
             if not attempt.left:
@@ -101,6 +98,19 @@ class Submitter:
             if wait is None:
                 return self._not_submitted(part, "The vendor could not be reached for too long.")
             await self._clock.sleep(wait)
+
+    async def _reserved(self, jobs: int) -> bool:
+        """Set credits aside; False where nothing is submitted any more."""
+        if self._hall.stopped:
+            return False
+        if not await self._budget.reserve(jobs):
+            told = f"max_credits ({self._budget.most:g}) would be exceeded."
+            self._hall.stop(told, cause=StopCause.BUDGET)
+            return False
+        if self._hall.stopped:  # meanwhile; who waits for what was set aside goes on
+            self._budget.settle(jobs)
+            return False
+        return True
 
     async def _attempt(self, part: Request, place: Place) -> _Try:
         attempt = _Try(part, place)

@@ -269,6 +269,13 @@ async def test_max_credits_is_kept_at_worst(house: Open, tmp_path: Path) -> None
         assert len(home.sandbox.ledger.jobs) == 3
 
 
+async def test_who_waits_for_a_first_cost_is_told_when_the_batch_stops(house: Open) -> None:
+    async with house(faults=[Fault(on="create", do="code", code=1104)]) as home:
+        outcomes = await run(await home.client(), videos(4), max_credits=14.0)
+
+    assert [type(outcome) for outcome in outcomes] == [NotSubmitted] * 4
+
+
 @pytest.mark.parametrize("code", [1200, 1101])
 async def test_a_closed_account_stops_the_batch_and_is_raised_at_the_end(house: Open, code: int) -> None:
     async with house(faults=[Fault(on="create", do="code", code=code, nth=range(4, 100))]) as home:
