@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 import attrs
@@ -33,10 +33,8 @@ HINT_GAP: Final = 1.0
 RETURN_GAP: Final = 0.02
 """Seconds between the first polls of jobs that an earlier run submitted, so that thousands are no burst."""
 
-Poll = Callable[[str], Awaitable[Snapshot]]
-
-
-Listener = Callable[["Watch"], None]
+Poll: TypeAlias = Callable[[str], Awaitable[Snapshot]]
+Listener: TypeAlias = Callable[["Watch"], None]
 
 
 @attrs.define(eq=False, weakref_slot=False)

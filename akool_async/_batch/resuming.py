@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from akool_async._batch.callbacks import Callbacks
 from akool_async._batch.flight import Flight, told_again
@@ -17,7 +17,7 @@ from akool_async._core.requests import Request, only
 from akool_async._core.seen import Seen
 from akool_async._journal import Entry
 
-OnInDoubt = Literal["hold", "resubmit"]
+OnInDoubt: TypeAlias = Literal["hold", "resubmit"]
 
 _EVER: Final = timedelta(days=36_500)
 

@@ -330,34 +330,7 @@ class AkoolClient:
             credits=job.credits_locked if snapshot.credits_used is None else snapshot.credits_used,
         )
 
-    # For the batch, which keeps its own order of steps.
-
-    async def _ready(self) -> None:
-        """Wait until a paid POST may go out; see `Api.ready`."""
-        await self._opened.api.ready()
-
-    def _server_now(self) -> datetime:
-        """The moment at the vendor, by whose clock results die."""
-        return self._opened.api.server_time.now()
-
-    async def _submit_now(self, request: Request) -> Submission:
-        """Submit without waiting or trying again; what `submit` would wait for is raised at once."""
-        return await paying.submit(self._opened.api, request, self.status, patient=False)
-
-    def _follow(
-        self, job_id: str, listener: Listener, *, schedule: PollSchedule | None, age: float | None
-    ) -> Watch:
-        """Tell `listener` of every poll of a job, without raw answers while it goes on."""
-        waiting = self._opened.waiting
-        return waiting.add(job_id, schedule or self._schedule, listener, age=age, raw_wanted=False)
-
-    def _leave(self, watch: Watch, listener: Listener) -> None:
-        """Tell it no more."""
-        self._opened.waiting.leave(watch, listener)
-
-    def _replan(self) -> None:
-        """Plan polls anew, because a schedule has changed its mind."""
-        self._opened.waiting.replan()
+    # Hints.
 
     def hint(self, job_id: str) -> bool:
         """Ask about a job soon, because something may have happened to it.
@@ -411,3 +384,32 @@ class AkoolClient:
 
     async def _bring_home(self, wish: Wish) -> Saved:
         return await fetching.bring_home(wish, self._opened.downloads, self.status, self._clock.now())
+
+    # For the batch, which keeps its own order of steps.
+
+    async def _ready(self) -> None:
+        """Wait until a paid POST may go out; see `Api.ready`."""
+        await self._opened.api.ready()
+
+    def _server_now(self) -> datetime:
+        """The moment at the vendor, by whose clock results die."""
+        return self._opened.api.server_time.now()
+
+    async def _submit_now(self, request: Request) -> Submission:
+        """Submit without waiting or trying again; what `submit` would wait for is raised at once."""
+        return await paying.submit(self._opened.api, request, self.status, patient=False)
+
+    def _follow(
+        self, job_id: str, listener: Listener, *, schedule: PollSchedule | None, age: float | None
+    ) -> Watch:
+        """Tell `listener` of every poll of a job, without raw answers while it goes on."""
+        waiting = self._opened.waiting
+        return waiting.add(job_id, schedule or self._schedule, listener, age=age, raw_wanted=False)
+
+    def _leave(self, watch: Watch, listener: Listener) -> None:
+        """Tell it no more."""
+        self._opened.waiting.leave(watch, listener)
+
+    def _replan(self) -> None:
+        """Plan polls anew, because a schedule has changed its mind."""
+        self._opened.waiting.replan()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self
+from types import MappingProxyType
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import anyio
@@ -103,8 +103,10 @@ class Api:
         credentials: who is asking.
         routes: the HTTP clients.
         clock: time and chance.
+        tasks: the group that calls run in which a cancelled caller leaves under way.
         retry: when failed calls are repeated.
         limits: how long exchanges may take.
+        user_agent: what the program calls itself.
 
     Attributes:
         server_time: what time it is there.
@@ -145,17 +147,6 @@ class Api:
             return read_token(await self._perform(call, None))
 
         return TokenIdentity(fetch, credentials.secrets, self._clock)
-
-    async def __aenter__(self) -> Self:
-        """Open the HTTP clients."""
-        await self._routes.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the HTTP clients that were built here."""
-        await self._routes.__aexit__(kind, error, trace)
 
     async def make(self, call: Call) -> Envelope:
         """Make a call.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -14,7 +14,7 @@ import httpx
 
 from akool_async._core.host import is_loopback
 
-TransportName = Literal["auto", "plain"]
+TransportName: TypeAlias = Literal["auto", "plain"]
 
 MOST_PLAIN: Final = 16
 """Exchanges at once through httpx's own pool, which slows down badly with more than some 20."""

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 from rich.cells import cell_len
@@ -24,7 +24,7 @@ from akool_async.cli.talk import plain
 _GAP: Final = 2
 """Spaces between two columns."""
 
-Rows = Iterable[Mapping[str, Any]]
+Rows: TypeAlias = Iterable[Mapping[str, Any]]
 
 
 def show(rows: Rows, columns: Mapping[str, str], *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 from anyio.to_thread import run_sync
@@ -28,8 +28,7 @@ _INDENT: Final = 2
 SAID: Final = 30.0
 """Seconds between two lines about how far all is, where there is no picture."""
 
-
-Look = Callable[[], Moment]
+Look: TypeAlias = Callable[[], Moment]
 
 
 class Progress:

@@ -6,11 +6,12 @@ import enum
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import anyio
 import attrs
 
+from akool_async._batch import OnInDoubt
 from akool_async._core.errors import JournalLocked
 from akool_async._core.fingerprint import fingerprint, work_of
 from akool_async._core.lifecycle import State
@@ -18,8 +19,6 @@ from akool_async._journal import Entry, open_journal
 from akool_async.cli.catalog import Catalog, Item, Mistake
 from akool_async.cli.check import Checked
 from akool_async.cli.estimate import Estimate, Prices
-
-OnInDoubt = Literal["hold", "resubmit"]
 
 
 class Due(enum.StrEnum):

@@ -27,7 +27,6 @@ class _Talk(Console):
 talk: Final[Console] = _Talk(stderr=True, highlight=False, emoji=False)
 """For people. Colours go with NO_COLOR, the width with the terminal or COLUMNS."""
 
-
 _COMMAND: Final = 4
 """Spaces before a command."""
 

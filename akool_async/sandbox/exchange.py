@@ -6,7 +6,7 @@ The few moves that honest answers and faults are made of; it knows neither endpo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -15,7 +15,7 @@ from akool_async.sandbox.line import LINE, Line
 
 __all__ = ["Answer", "Exchange", "Headers"]
 
-Headers = tuple[tuple[bytes, bytes], ...]
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 _CHUNK: Final = 64 * 1024
 _LARGEST_BODY: Final = 16 * 2**20
 

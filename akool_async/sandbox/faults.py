@@ -1,7 +1,7 @@
 """One thing that shall go wrong: where, when, what and with which details.
 
 Values only. Which fault strikes which request is decided in `plan`, what it does to an answer in
-`distortion`, `endpoints`, `cdn` and `courier`.
+`distortion`, `orders`, `lookups`, `cdn` and `courier`.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from akool_async._core.errors import AkoolError
 
-UnsealReason = Literal["malformed", "signature", "stale", "unreadable"]
+UnsealReason: TypeAlias = Literal["malformed", "signature", "stale", "unreadable"]
 
 _EXPLAINED: dict[UnsealReason, str] = {
     "malformed": "the body is not a webhook envelope",

@@ -6,12 +6,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from akool_async._core.errors import ProtocolError
-from akool_async._core.models import (
-    Language,
-    Snapshot,
-    Voice,
-    VoicePage,
-)
+from akool_async._core.models import Language, Snapshot, Voice, VoicePage
 from akool_async._core.text import clean
 from akool_async._core.wire.envelope import Envelope
 from akool_async._core.wire.fields import structure

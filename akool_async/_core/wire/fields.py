@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from akool_async._core.models import (
-    NO_SPLITS,
-    AudioSplits,
-    Job,
-    Language,
-    Snapshot,
-    Voice,
-)
+from akool_async._core.models import NO_SPLITS, AudioSplits, Job, Language, Snapshot, Voice
 from akool_async._core.wire.scalars import (
     as_mapping,
     read_bool,
@@ -35,9 +28,7 @@ from akool_async._core.wire.scalars import (
 )
 
 T = TypeVar("T")
-
-
-_Reader = Callable[[Any], Any]
+_Reader: TypeAlias = Callable[[Any], Any]
 _WHOLE: Final = ""
 """The key under which a raw object holds itself while it is read; no field has an empty name."""
 

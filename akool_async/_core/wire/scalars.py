@@ -10,9 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from akool_async._core.models import (
-    Status,
-)
+from akool_async._core.models import Status
 from akool_async._core.text import clean
 
 _ID: Final = re.compile(r"[0-9A-Za-z_-]{8,128}")

@@ -10,11 +10,7 @@ import attrs
 from akool_async._core.codes import SUCCESS
 from akool_async._core.errors import AkoolError, ProtocolError, VendorError
 from akool_async._core.failures import error_of
-from akool_async._core.models import (
-    Job,
-    Refusal,
-    Submission,
-)
+from akool_async._core.models import Job, Refusal, Submission
 from akool_async._core.requests import LipSyncRequest, Request
 from akool_async._core.wire.envelope import Envelope, with_ids
 from akool_async._core.wire.fields import structure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -19,7 +19,7 @@ IGNORED: Final = "#"
 YES: Final = frozenset("yes y true t on 1 x ✓".split())
 NO: Final = frozenset("no n false f off 0 -".split())
 
-Read = Callable[[Any], Any]
+Read: TypeAlias = Callable[[Any], Any]
 """Gives what an option takes from what a cell holds, or raises `CellWrong`."""
 
 

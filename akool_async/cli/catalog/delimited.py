@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 from akool_async.cli.catalog.place import Mistake, Place
 from akool_async.cli.catalog.table import Cell, IsColumn, Row, Table
@@ -16,7 +16,7 @@ _HINT: Final = "sep="
 
 _LONGEST_CELL: Final = 1024 * 1024
 
-Record = tuple[int, int, list[str]]
+Record: TypeAlias = tuple[int, int, list[str]]
 """Line in the file, row in the spreadsheet, values."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import attrs
 
@@ -12,7 +12,7 @@ from akool_async._core.fingerprint import key_of
 from akool_async._core.requests import Request, video_of
 from akool_async.cli.catalog.place import Place
 
-OnDuplicate = Literal["refuse", "skip"]
+OnDuplicate: TypeAlias = Literal["refuse", "skip"]
 
 
 def names_for(key: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -53,5 +53,5 @@ class Table:
     mistakes: list[Mistake] = attrs.field(factory=list)
 
 
-IsColumn = Callable[[str], bool]
+IsColumn: TypeAlias = Callable[[str], bool]
 """Whether a name is one of a column; by that the separator of a CSV file is found."""

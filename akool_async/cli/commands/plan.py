@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import anyio
 from cyclopts import Parameter
 
+from akool_async._batch import OnInDoubt
 from akool_async.cli import exits
 from akool_async.cli.catalog import CatalogWrong
 from akool_async.cli.connection import USUAL, Connection
@@ -20,7 +21,7 @@ from akool_async.cli.options import NOTHING_SAID, Options
 from akool_async.cli.plan_told import COLUMNS, as_data, in_words, rows
 from akool_async.cli.planning import planned
 from akool_async.cli.refusal import refused
-from akool_async.cli.survey import OnInDoubt, Rules
+from akool_async.cli.survey import Rules
 from akool_async.cli.talk import say
 from akool_async.cli.wanted import AS_IT_SAYS, Wanted
 

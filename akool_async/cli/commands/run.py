@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from akool_async._batch import OnInDoubt
 from akool_async.cli.carrying_out import carry_out
 from akool_async.cli.catalog import CatalogWrong
 from akool_async.cli.connection import USUAL, Connection
@@ -15,7 +16,7 @@ from akool_async.cli.home import IN_RESULTS, Home
 from akool_async.cli.options import NOTHING_SAID, Options
 from akool_async.cli.refusal import refused
 from akool_async.cli.running import Order
-from akool_async.cli.survey import OnInDoubt, Rules
+from akool_async.cli.survey import Rules
 from akool_async.cli.terms import ON_ASKING, Terms
 from akool_async.cli.wanted import AS_IT_SAYS, Wanted
 
