@@ -72,10 +72,10 @@ class Feeder:
             self._hall.budget.learn(cost=cost, in_doubt=entry.state is State.IN_DOUBT)
 
     async def _pull(self) -> Request | None:
-        await self._hall.backlog.take(1)  # room for one has to be there before one is pulled
-        self._hall.backlog.give(1)
         try:
-            with anyio.CancelScope() as self._pulling:  # draining does not wait for the source
+            with anyio.CancelScope() as self._pulling:  # draining waits neither for room nor for the source
+                await self._hall.backlog.take(1)  # room for one has to be there before one is pulled
+                self._hall.backlog.give(1)
                 return await self._source.pull()
         except Exception as error:  # noqa: BLE001 - the caller's own; it is raised when all is home
             self._hall.stop(f"The source of requests failed: {type(error).__name__}.", error)
