@@ -107,7 +107,7 @@ class Submitter:
             told = f"max_credits ({self._budget.most:g}) would be exceeded."
             self._hall.stop(told, cause=StopCause.BUDGET)
             return False
-        if self._hall.stopped:  # meanwhile; who waits for what was set aside goes on
+        if self._hall.stop_cause is not None:  # meanwhile; who waits for what was set aside goes on
             self._budget.settle(jobs)
             return False
         return True
@@ -141,6 +141,9 @@ class Submitter:
             self._after_error(attempt, part.targets, error)
             return
         names = await self._naming.offered(part)
+        if self._hall.stopped:  # while it waited for its turn
+            self._not_submitted(part, self._hall.stopped)
+            return
         with anyio.CancelScope(shield=True):
             attempt.sent = self._clock.monotonic()
             with self._callbacks.sent(part) as (attempt.token, addressed):

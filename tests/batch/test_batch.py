@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from akool_async import (
@@ -28,7 +29,7 @@ from akool_async import (
     open_journal,
 )
 from akool_async.sandbox import Fault
-from tests.client.conftest import Open, video
+from tests.client.conftest import QUICK, Open, video
 
 pytestmark = pytest.mark.anyio
 
@@ -379,6 +380,37 @@ async def test_draining_does_not_wait_for_a_source_that_has_nothing_to_give(fast
         assert batch.stop_cause is StopCause.TOLD
 
     assert [type(outcome) for outcome in outcomes] == [Completed]
+
+
+async def test_draining_while_there_is_no_room_does_not_ask_the_source_again(fast_house: Open) -> None:
+    async def source() -> AsyncIterator[TranslationRequest]:
+        yield video(1)
+        await anyio.sleep_forever()
+
+    async with fast_house() as home:
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, source(), max_in_flight=1, backlog=1) as batch:
+                while not home.sandbox.ledger.jobs:
+                    await anyio.sleep(0.005)
+                batch.drain("enough")
+                outcomes = [outcome async for outcome in batch]
+
+    assert [type(outcome) for outcome in outcomes] == [Completed]
+
+
+async def test_draining_while_posts_wait_for_their_turn_sends_none_of_them(fast_house: Open) -> None:
+    async with fast_house(faults=[Fault(on="create", do="code", code=1005, nth=1)]) as home:
+        client = await home.client(retry=attrs.evolve(QUICK, throttle_first=0.2))
+        with anyio.fail_after(20):
+            async with open_batch(client, videos(3), posts=1) as batch:
+                while not home.sandbox.ledger.creates:
+                    await anyio.sleep(0.005)
+                batch.drain("enough")
+                outcomes = [outcome async for outcome in batch]
+
+        assert home.sandbox.ledger.jobs == ()
+    assert {type(outcome) for outcome in outcomes} == {NotSubmitted}
 
 
 async def test_what_a_source_gives_after_draining_comes_out_as_not_submitted(fast_house: Open) -> None:
