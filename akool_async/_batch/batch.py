@@ -133,7 +133,8 @@ class Batch:
 
     async def _work(self) -> None:
         """Go on with what is there, then take what is new."""
-        self._stack.callback(await self._callbacks.open(self._group))
+        self._stack.callback(self._callbacks.listen(self._group))
+        await self._callbacks.take_in()
         if self._brings_home:
             with self._hall.reading():
                 await self._resumer.take_up()

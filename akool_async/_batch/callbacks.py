@@ -114,19 +114,24 @@ class Callbacks:
 
     # What comes back.
 
-    async def open(self, tasks: TaskGroup) -> Callable[[], None]:
-        """Listen from now on, and take in what came for earlier runs; give what ends the listening."""
+    def listen(self, tasks: TaskGroup) -> Callable[[], None]:
+        """Listen from now on; give what ends that."""
         self._doubts.open(tasks)
         source = self._webhook.source
         if source is None:
             return lambda: None
         tasks.start_soon(self._nets.watch)
-        detach = source.attach(self)
+        return source.attach(self)
+
+    async def take_in(self) -> None:
+        """Take in what came for earlier runs."""
+        source = self._webhook.source
+        if source is None:
+            return
         with self._hall.reading():
             async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
                 for callback in source.find(entry.token) if entry.token else ():
                     self._doubts.name(entry.token, callback.job_id)
-        return detach
 
     def called_back(self, callback: Callback) -> None:
         """Take in a callback: it may name the job of a doubt, and makes the client ask sooner."""

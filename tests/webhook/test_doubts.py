@@ -379,3 +379,13 @@ async def test_unknown_tokens_cost_nothing() -> None:
         await _run_telling(home, *told, requests=[video(1)])
 
         assert len(home.sandbox.ledger.polled) == 1
+
+
+async def test_a_batch_that_is_left_at_once_hears_nothing_more() -> None:
+    async with house() as home:
+        async with open_batch(home.client, [], journal=home.journal, webhook=home.receiver):
+            with anyio.fail_after(20):
+                while not home.receiver._listeners:
+                    await anyio.lowlevel.checkpoint()
+
+        assert home.receiver._listeners == []
