@@ -27,7 +27,7 @@ from akool_async._core import wire
 from akool_async._core.callback import Callback
 from akool_async._core.clock import Clock
 from akool_async._core.credentials import HOST_VARIABLE, Credentials, choose
-from akool_async._core.errors import InvalidRequest
+from akool_async._core.errors import AccountError, CallerError, InvalidRequest
 from akool_async._core.fingerprint import key_of
 from akool_async._core.host import PRODUCTION, origin_of
 from akool_async._core.learned import LearnedSchedule
@@ -295,7 +295,8 @@ class AkoolClient:
             give_up_after: seconds to wait once it is submitted; None waits as long as it takes.
 
         Raises:
-            InvalidRequest: it has several targets: submit it, or hand it to a batch. Nothing was sent.
+            InvalidRequest: it has several targets: submit it, or hand it to a batch. Or `give_up_after`
+                is no number of seconds. Nothing was sent.
             SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
             JobFailed: the job ended without a result.
             WaitTimeout: it was not done in time; it goes on and is billed.
@@ -306,6 +307,7 @@ class AkoolClient:
                 f"translate takes one target, not {len(request.targets)}.",
                 advice="Hand it to client.submit, which gives one job for each.",
             )
+        following.check_patience(give_up_after)
         submitted_at = self._clock.now()
         job = paying.only_job(await self.submit(request), request)
         waiting = self._opened.waiting
@@ -313,7 +315,7 @@ class AkoolClient:
             seen = await following.ended(
                 waiting, job.id, self._schedule, give_up_after=give_up_after, age=0.0
             )
-        except anyio.get_cancelled_exc_class():
+        except (anyio.get_cancelled_exc_class(), AccountError, CallerError):  # which name no job
             logger.warning("No longer waiting for job %s, which goes on at the vendor and is billed.", job.id)
             raise
         return self._completed(request, job, following.result(seen), submitted_at)

@@ -27,6 +27,18 @@ def check_id(job_id: str) -> None:
         raise InvalidRequest(f"{job_id!r:.60} is not a job id.")
 
 
+def check_patience(give_up_after: float | None) -> None:
+    """Refuse what is no time to wait.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    if give_up_after is None:
+        return
+    if not isinstance(give_up_after, int | float) or not give_up_after > 0:
+        raise InvalidRequest(f"give_up_after must be a positive number of seconds, not {give_up_after!r}.")
+
+
 async def ended(
     waiting: Waiting, job_id: str, schedule: PollSchedule, *, give_up_after: float | None, age: float | None
 ) -> Observation:
@@ -38,8 +50,7 @@ async def ended(
         AkoolError: asking became impossible.
     """
     check_id(job_id)
-    if give_up_after is not None and not give_up_after > 0:
-        raise InvalidRequest(f"give_up_after must be a positive number of seconds, not {give_up_after!r}.")
+    check_patience(give_up_after)
     over = anyio.Event()
 
     def changed(watch: Watch) -> None:

@@ -72,6 +72,9 @@ def only_job(submission: Submission, request: Request) -> Job:
     Raises:
         AkoolError: it was refused, or the answer does not mention it.
     """
+    if submission.extra:
+        ids = ", ".join(job.id for job in submission.extra)
+        logger.warning("The vendor made jobs that were not asked for; they may be billed: %s.", ids)
     if submission.accepted:
         return submission.accepted[0]
     if submission.refused:

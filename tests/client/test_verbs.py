@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import pytest
 
 from akool_async import (
+    AccountClosed,
     InvalidRequest,
     JobFailed,
     JobGone,
@@ -12,6 +16,7 @@ from akool_async import (
     Status,
     WaitTimeout,
 )
+from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, video
 
 pytestmark = pytest.mark.anyio
@@ -168,6 +173,33 @@ async def test_impatience_names_the_job_and_says_that_it_goes_on(house: Open) ->
 
         assert caught.value.job_id == home.sandbox.ledger.jobs[0].id
     assert caught.value.job_id in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), "5"])
+async def test_translate_checks_its_patience_before_it_pays(fast_house: Open, seconds: Any) -> None:
+    async with fast_house() as home:
+        with pytest.raises(InvalidRequest, match="give_up_after"):
+            await (await home.client()).translate(video(), give_up_after=seconds)
+
+        assert home.sandbox.ledger.creates == ()
+
+
+async def test_translate_tells_the_job_that_it_can_ask_about_no_more(house: Open, caplog) -> None:
+    async with house(faults=[Fault(on="status", do="code", code=1200)]) as home:
+        with caplog.at_level(logging.WARNING, "akool_async"), pytest.raises(AccountClosed):
+            await (await home.client()).translate(video())
+
+        (job,) = home.sandbox.ledger.jobs
+    assert job.id in caplog.text
+
+
+async def test_translate_tells_of_a_job_that_was_not_asked_for(house: Open, caplog) -> None:
+    async with house(faults=[Fault(on="create", do="extra_language")]) as home:
+        with caplog.at_level(logging.WARNING, "akool_async"):
+            done = await (await home.client()).translate(video())
+
+        (extra,) = {job.id for job in home.sandbox.ledger.jobs} - {done.job.id}
+    assert extra in caplog.text
 
 
 async def test_translate_takes_one_target_and_sends_nothing_else(house: Open) -> None:
