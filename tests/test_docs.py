@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
+import akool_async
+from akool_async import AkoolError
 from akool_async._core.codes import CODES
 from akool_async._core.failures import POLICY, error_of
 from akool_async._core.lifecycle import NEXT, RESUME, State
@@ -52,7 +55,21 @@ def states() -> str:
     return _table("state | may be followed by | what the next run does", rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"calls": calls, "codes": codes, "states": states}
+def errors() -> str:
+    """The tree of errors: each below what it is a kind of."""
+
+    def below(parent: type[AkoolError]) -> Iterable[tuple[str, ...]]:
+        for error in parent.__subclasses__():
+            if error.__name__ in akool_async.__all__:
+                said = (inspect.getdoc(error) or "").partition("\n")[0]
+                told = " ".join(filter(None, (error.money, error.advice))) or "-"
+                yield f"`{error.__name__}`", f"`{parent.__name__}`", said, told
+                yield from below(error)
+
+    return _table("error | a kind of | what happened | what it says besides", below(AkoolError))
+
+
+TABLES: dict[str, Callable[[], str]] = {"calls": calls, "codes": codes, "states": states, "errors": errors}
 
 
 def _place(name: str) -> re.Pattern[str]:
@@ -65,6 +82,21 @@ def test_a_table_says_what_the_code_does(name: str) -> None:
 
     assert found is not None
     assert found[0] == TABLES[name]()
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(FAILURES.parent.glob("*.md"))], ids=lambda page: page.name
+)
+def test_a_page_links_to_pages_that_are_there(page: Path) -> None:
+    links = re.findall(r"\]\(((?:docs/)?[\w-]+\.md)\)", page.read_text(encoding="utf-8"))
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert [page.name for page in FAILURES.parent.glob("*.md") if f"(docs/{page.name})" not in readme] == []
 
 
 if __name__ == "__main__":

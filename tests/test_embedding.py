@@ -1,0 +1,77 @@
+"""The examples of docs/embedding.md run, against the sandbox."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from akool_async import Completed
+from akool_async.sandbox import Sandbox
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "embedding.md"
+
+pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="only where the documentation is")
+
+
+def _names(example: int) -> dict[str, object]:
+    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[example]
+    names: dict[str, object] = {"__name__": "example"}
+    exec(compile(code, f"example {example + 1}", "exec", dont_inherit=True), names)
+    return names
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sandbox:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AKOOL_API_KEY", "sandbox-key")
+    return Sandbox(media=False, time_scale=10_000, sigma=0.1)
+
+
+def test_a_service_takes_orders_and_refuses_bad_ones_also_when_it_is_started_again(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def serve(*languages: str, files: int) -> list[int]:
+        app = _names(0)["app"]
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as http,
+        ):
+            told = [
+                await http.post("/videos", params={"url": "https://example.com/talk.mp4", "language": code})
+                for code in languages
+            ]
+            with anyio.fail_after(20):
+                while len(list(tmp_path.glob("out/*.mp4"))) < files:
+                    await anyio.sleep(0.02)
+            return [answer.status_code for answer in told]
+
+    async def run() -> None:
+        async with sandbox.serve() as server:
+            monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
+            assert await serve("ja", "not a language", files=1) == [202, 422]
+            assert await serve("fr", files=2) == [202]
+
+    anyio.run(run)
+
+    assert sorted(path.name for path in tmp_path.glob("out/*.mp4")) == ["talk.fr.mp4", "talk.ja.mp4"]
+    assert len(sandbox.ledger.jobs) == 2
+
+
+def test_a_task_that_a_queue_runs_twice_is_paid_once(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> list[object]:
+        async with sandbox.serve() as server:
+            monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
+            return [await _names(1)["translate_once"]("42", "https://example.com/talk.mp4") for _ in range(2)]
+
+    first, again = anyio.run(run)
+
+    assert isinstance(first, Completed)
+    assert first.saved.video.exists()
+    assert again.resumed
+    assert len(sandbox.ledger.jobs) == 1
