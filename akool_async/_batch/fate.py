@@ -55,3 +55,14 @@ def fate_of(error: AkoolError) -> Fate:
         case VendorError():
             return Fate.AGAIN
     return Fate.STOP
+
+
+def fate_without_token(error: AkoolError) -> Fate:
+    """Give what becomes of an entry for which nothing was sent, since no token could be had.
+
+    That is no refusal of the entry: the vendor was not asked for it.
+    """
+    fate = fate_of(error)
+    if fate is not Fate.REFUSED:
+        return fate
+    return Fate.AGAIN if isinstance(error, VendorError) else Fate.STOP

@@ -9,7 +9,7 @@ import anyio
 import attrs
 
 from akool_async._batch.callbacks import Callbacks
-from akool_async._batch.fate import Fate, fate_of
+from akool_async._batch.fate import Fate, fate_of, fate_without_token
 from akool_async._batch.flight import Flight
 from akool_async._batch.hall import Hall
 from akool_async._batch.naming import Naming
@@ -138,7 +138,7 @@ class Submitter:
         try:
             await self._client._ready()
         except AkoolError as error:
-            self._after_error(attempt, part.targets, error)
+            self._after_error(attempt, part.targets, error, fate_without_token(error))
             return
         names = await self._naming.offered(part)
         if self._hall.stopped:  # while it waited for its turn
@@ -152,7 +152,7 @@ class Submitter:
                     submission = await self._client._submit_now(addressed)
                 except AkoolError as error:
                     await self._journal.record(*self._changes(part, error))
-                    self._after_error(attempt, part.targets, error)
+                    self._after_error(attempt, part.targets, error, fate_of(error))
                 else:
                     attempt.place.free()  # the next POST does not wait until this one's ids are durable
                     await self._take_in(attempt, submission)
@@ -199,7 +199,7 @@ class Submitter:
             over = self._callbacks.ended_early(attempt.token, flight.job_id)
             self._hall.follow(flight, None if over else 0.0)
         for target, error in errors.items():
-            self._after_error(attempt, (target,), error)
+            self._after_error(attempt, (target,), error, fate_of(error))
 
     def _submitted(self, flight: Flight) -> Change:
         job = flight.job
@@ -208,9 +208,8 @@ class Submitter:
             State.SUBMITTED, job_id=job.id, credits_locked=job.credits_locked, created_at=job.created_at
         )
 
-    def _after_error(self, attempt: _Try, targets: tuple[str, ...], error: AkoolError) -> None:
+    def _after_error(self, attempt: _Try, targets: tuple[str, ...], error: AkoolError, fate: Fate) -> None:
         """End what has ended by an error, and note what is to be sent again."""
-        fate = fate_of(error)
         if fate is Fate.AGAIN:
             attempt.left += targets
             if isinstance(error, Throttled):

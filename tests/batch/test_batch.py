@@ -22,6 +22,7 @@ from akool_async import (
     NotSubmitted,
     Outcome,
     Rejected,
+    RequestRefused,
     State,
     StopCause,
     TranslationRequest,
@@ -29,7 +30,7 @@ from akool_async import (
     open_journal,
 )
 from akool_async.sandbox import Fault
-from tests.client.conftest import QUICK, Open, video
+from tests.client.conftest import KEY, QUICK, Open, video
 
 pytestmark = pytest.mark.anyio
 
@@ -290,6 +291,28 @@ async def test_a_closed_account_stops_the_batch_and_is_raised_at_the_end(house: 
     assert len(outcomes) == 9
     assert sum(isinstance(outcome, Completed) for outcome in outcomes) == 3
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("code", [1015, 9999])
+async def test_trouble_with_the_token_refuses_no_entry(fast_house: Open, code: int) -> None:
+    pair = {"client_id": "someone", "client_secret": KEY}
+    async with fast_house(faults=[Fault(on="token", do="code", code=code, limit=6)], **pair) as home:
+        outcomes = await run(await home.client(**pair), videos(3))
+
+    assert [type(outcome) for outcome in outcomes] == [Completed] * 3
+
+
+async def test_a_token_that_is_refused_for_good_is_raised_and_refuses_no_entry(fast_house: Open) -> None:
+    pair = {"client_id": "someone", "client_secret": KEY}
+    async with fast_house(faults=[Fault(on="token", do="code", code=1003)], **pair) as home:
+        client = await home.client(**pair)
+        outcomes: list[Outcome] = []
+        async with open_batch(client, videos(3)) as batch:
+            with pytest.raises(RequestRefused):
+                async for outcome in batch:
+                    outcomes.append(outcome)
+
+    assert [type(outcome) for outcome in outcomes] == [NotSubmitted] * 3
 
 
 @pytest.mark.thorough
