@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from akool_async import Completed
+from akool_async import Completed, FixedSchedule
 from akool_async.sandbox import Sandbox
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "embedding.md"
@@ -28,6 +28,7 @@ def _names(example: int) -> dict[str, object]:
 def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sandbox:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AKOOL_API_KEY", "sandbox-key")
+    monkeypatch.setattr("akool_async._client.client.LearnedSchedule", lambda: FixedSchedule(interval=0.05))
     return Sandbox(media=False, time_scale=10_000, sigma=0.1)
 
 
