@@ -11,7 +11,14 @@ from akool_async._batch.flight import Flight
 from akool_async._batch.hall import Hall
 from akool_async._batch.naming import Home, Naming
 from akool_async._client.fetching import Wish
-from akool_async._core.errors import AkoolError, DiskFailed, DownloadFailed, JobGone
+from akool_async._core.errors import (
+    AkoolError,
+    DiskFailed,
+    DownloadFailed,
+    JobGone,
+    NetworkError,
+    VendorError,
+)
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
 from akool_async._core.observation import Observation, Verdict
@@ -23,6 +30,9 @@ logger = logging.getLogger("akool_async")
 
 _NAMES: Final = 5
 """Names that are tried for one result; all but the first hold a hash of the entry."""
+
+_NOT_HAD: Final = (DownloadFailed, JobGone, NetworkError, VendorError)
+"""Why a result may stay away while all else goes on: the last two come from asking for a fresh URL."""
 
 
 class Finisher:
@@ -81,7 +91,7 @@ class Finisher:
         await self._journal.record(completed)
         try:
             saved = await self._save(flight, done)
-        except (DownloadFailed, JobGone) as error:
+        except _NOT_HAD as error:
             await self._not_saved(flight, snapshot, error)
             return
         await self._journal.record(flight.change(State.DELIVERED, files=saved.files))

@@ -323,6 +323,30 @@ async def test_whether_a_result_has_died_is_told_by_the_servers_clock(
         assert "404" in outcome.reason
 
 
+async def test_a_fresh_url_that_can_not_be_asked_for_keeps_the_result_for_the_next_run(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_journal(":memory:") as journal, fast_house() as home:
+        client = await home.client()
+        bring_home = client._bring_home
+
+        async def troubled(wish: Any) -> Any:
+            home.sandbox.faults.add(Fault(on="status", do="http", status=503))
+            return await bring_home(wish)
+
+        monkeypatch.setattr(client, "_bring_home", troubled)
+        home.sandbox.faults.add(Fault(on="cdn", do="http", status=403))
+        (outcome,) = await run(client, videos(1), journal=journal, download_to=tmp_path)
+        monkeypatch.undo()
+        home.sandbox.faults.clear()
+        (again,) = await run(client, videos(1), journal=journal, download_to=tmp_path)
+
+    assert isinstance(outcome, Completed)
+    assert outcome.saved is None
+    assert "503" in outcome.reason
+    assert again.saved.video.exists()
+
+
 async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) -> None:
     async with open_journal(":memory:") as journal, fast_house(time_scale=1_000_000.0) as home:
         client = await home.client()
