@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 from akool_async._batch.callbacks import Callbacks
 from akool_async._batch.flight import Flight, told_again
 from akool_async._batch.hall import Hall
-from akool_async._core.errors import AkoolError
+from akool_async._core.errors import AkoolError, JournalError
 from akool_async._core.fingerprint import fingerprint, work_of
 from akool_async._core.lifecycle import RESUME, OnResume, State
 from akool_async._core.models import Job
@@ -105,9 +105,7 @@ class Resumer:
                 await self._follow(flight, entry)
                 return False
             case OnResume.HOLD if self._callbacks.expected(entry):
-                await self._hall.in_flight.take(1)
-                self._callbacks.hold_again(flight, entry, again=self._again(flight))
-                return False
+                return await self._hold(flight, entry)
             case OnResume.HOLD if self._on_in_doubt == "resubmit":
                 self._hall.counts["repaid"] += 1
                 return True
@@ -115,6 +113,20 @@ class Resumer:
                 return True
         self._hall.end(told_again(entry, flight.request))
         return False
+
+    async def _hold(self, flight: Flight, entry: Entry) -> bool:
+        """Keep back the outcome of an entry in doubt; whether it is to be submitted after all."""
+        await self._hall.in_flight.take(1)
+        try:
+            now = self._journal.get(flight.key, flight.target)
+        except JournalError:
+            self._hall.in_flight.give(1)
+            raise
+        if now is None or now.state is State.IN_DOUBT:
+            self._callbacks.hold_again(flight, entry, again=self._again(flight))
+            return False
+        self._hall.in_flight.give(1)  # a callback cleared it up meanwhile
+        return await self._resume(flight, now)
 
     def _again(self, flight: Flight) -> Callable[[], None] | None:
         """Give what pays for an entry in doubt once more, where that is wanted."""

@@ -253,6 +253,37 @@ async def test_a_doubt_of_an_earlier_run_is_cleared_up() -> None:
     assert outcome.job.id == job.id
 
 
+@pytest.mark.parametrize("on_in_doubt", ["hold", "resubmit"])
+async def test_a_doubt_that_is_cleared_up_while_its_entry_waits_for_a_place_is_none_any_more(
+    on_in_doubt: str,
+) -> None:
+    async with house() as home:
+        await _in_doubt(home, video(1))
+        (token,), (job,) = await _tokens(home), home.sandbox.ledger.jobs
+        teller = Teller()
+        async with open_batch(
+            home.client,
+            [video(2), video(1)],
+            max_in_flight=1,
+            journal=home.journal,
+            webhook=teller,
+            webhook_grace=0.0,
+            on_in_doubt=on_in_doubt,
+            schedule=FixedSchedule(interval=1.0),
+        ) as batch:
+            with anyio.fail_after(20):
+                while batch.statistics().pulled < 2:
+                    await anyio.sleep(0.005)
+                teller.listeners[0].called_back(Callback(job_id=job.id, token=token))
+                while not batch.statistics().cleared_up:
+                    await anyio.sleep(0.005)
+                assert batch.statistics().completed == 0
+                outcomes = [outcome async for outcome in batch]
+
+        assert home.sandbox.ledger.paid_twice() == ()
+    assert [type(outcome) for outcome in outcomes] == [Completed, Completed]
+
+
 async def test_a_right_token_with_a_job_that_is_not_ours_clears_up_nothing() -> None:
     async with house() as home:
         await _in_doubt(home, video(1))
