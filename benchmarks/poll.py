@@ -103,7 +103,7 @@ async def costs(clients: Clients, *, quick: bool) -> Costs:
             for name, ask in clients.arms.items()
             if name != HTTPX or at_a_time <= COLLAPSED
         }
-        found[at_a_time] = await frame.in_turns(arms, 3 if quick else 7)
+        found[at_a_time] = await frame.in_turns(arms, 3 if quick else 15)
     return found
 
 
