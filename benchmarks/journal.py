@@ -317,7 +317,7 @@ def main() -> None:
         extra: compare(told.folder, extra / 1000, rounds, seconds, told.backend)
         for extra in ((0.0, USUAL) if told.quick else (0.0, USUAL, 5.0))
     }
-    shares = {extra: Share.of(told.folder, extra / 1000, rounds, 3 * seconds) for extra in found}
+    shares = {extra: Share.of(told.folder, extra / 1000, 2 * rounds, 3 * seconds) for extra in found}
     print("\nA journal's share in the wall time of a batch at 200 submits a second:")
     rows = [(f"{extra:g}", each.wall.told(3), each.cpu.told(3)) for extra, each in shares.items()]
     frame.table(("ms more per commit", "waited for", "CPU time"), rows)
