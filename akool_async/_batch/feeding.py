@@ -102,9 +102,8 @@ class Feeder:
             await hall.in_flight.take(len(request.targets))
             tasks.start_soon(self._submit, request, await self._posts.place())
             return
-        now = hall.clock.now()
         for target in request.targets:
-            hall.end(Flight(request=request, target=target).not_submitted(hall.stopped, now))
+            hall.end(hall.unsent(Flight(request=request, target=target), hall.stopped))
 
     async def _submit(self, request: Request, place: Place) -> None:
         board = self._hall.board

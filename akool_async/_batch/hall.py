@@ -16,7 +16,7 @@ from akool_async._batch.arrivals import Arrivals
 from akool_async._batch.at_work import Board
 from akool_async._batch.budget import Budget
 from akool_async._batch.early import Early
-from akool_async._batch.flight import Flight
+from akool_async._batch.flight import Flight, told_again
 from akool_async._batch.following import Following
 from akool_async._batch.nets import Nets
 from akool_async._batch.outbox import Outbox
@@ -26,7 +26,7 @@ from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, JournalError
 from akool_async._core.models import Job, Snapshot
 from akool_async._core.outcomes import Outcome
-from akool_async._journal import Journal
+from akool_async._journal import Entry, Journal
 from akool_async._waiting import Watch
 
 logger = logging.getLogger("akool_async")
@@ -73,6 +73,7 @@ class Hall:
         self._arrived = self._ended  # one for all jobs
         self.board = Board(self._flying)
         self._all_admitted = False
+        self._doubted: dict[tuple[str, str], Entry] = {}
 
     # What comes in.
 
@@ -103,6 +104,24 @@ class Hall:
         self.stopped = self.stopped or reason
         self.stop_cause = self.stop_cause or cause
         self.failure = self.failure or failure
+
+    # Doubts that are paid for once more.
+
+    def repays(self, entry: Entry) -> None:
+        """An entry in doubt is to be submitted once more; if that makes no job, it is in doubt as before."""
+        self.counts["repaid"] += 1
+        self._doubted[entry.key, entry.target] = entry
+
+    def doubted(self, flight: Flight) -> Entry | None:
+        """Give what the journal said of an entry that was in doubt; None where it was not."""
+        return self._doubted.get((flight.key, flight.target))
+
+    def unsent(self, flight: Flight, reason: str) -> Outcome:
+        """Give the outcome of an entry for which this run sent nothing."""
+        entry = self.doubted(flight)
+        if entry is not None:
+            return told_again(entry, flight.request)
+        return flight.not_submitted(reason, self.clock.now())
 
     # What is at the vendor.
 

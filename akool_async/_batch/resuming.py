@@ -107,7 +107,7 @@ class Resumer:
             case OnResume.HOLD if self._callbacks.expected(entry):
                 return await self._hold(flight, entry)
             case OnResume.HOLD if self._on_in_doubt == "resubmit":
-                self._hall.counts["repaid"] += 1
+                self._hall.repays(entry)
                 return True
             case OnResume.TELL if self._retry_failed and entry.state in (State.FAILED, State.EXPIRED):
                 return True
@@ -123,18 +123,18 @@ class Resumer:
             self._hall.in_flight.give(1)
             raise
         if now is None or now.state is State.IN_DOUBT:
-            self._callbacks.hold_again(flight, entry, again=self._again(flight))
+            self._callbacks.hold_again(flight, entry, again=self._again(flight, entry))
             return False
         self._hall.in_flight.give(1)  # a callback cleared it up meanwhile
         return await self._resume(flight, now)
 
-    def _again(self, flight: Flight) -> Callable[[], None] | None:
+    def _again(self, flight: Flight, entry: Entry) -> Callable[[], None] | None:
         """Give what pays for an entry in doubt once more, where that is wanted."""
         if self._on_in_doubt != "resubmit":
             return None
 
         def again() -> None:
-            self._hall.counts["repaid"] += 1
+            self._hall.repays(entry)
             self._send_off(only(flight.request, (flight.target,)))
 
         return again

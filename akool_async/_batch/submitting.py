@@ -166,6 +166,11 @@ class Submitter:
     ) -> Change:
         flight = Flight(request=part, target=target)
         state = fate_of(error).state
+        doubt = self._hall.doubted(flight) if state is State.PLANNED else None
+        if doubt is not None:  # what this POST did not make, an earlier one may have made
+            return flight.change(
+                State.IN_DOUBT, reason=doubt.reason, code=doubt.code, submitted_at=doubt.submitted_at
+            )
         ended_at = self._clock.now() if state is State.FAILED else None
         doubted = ids if state is State.IN_DOUBT else None
         return flight.change(state, reason=str(error), code=error.code, doubt_ids=doubted, ended_at=ended_at)
@@ -232,13 +237,11 @@ class Submitter:
             return flight.in_doubt(str(error), now)
         if fate is Fate.REFUSED:
             return flight.rejected(str(error), error.code, now)
-        return flight.not_submitted(str(error), now)
+        return self._hall.unsent(flight, str(error))
 
     def _not_submitted(self, part: Request, reason: str) -> None:
         for target in part.targets:
-            self._hall.end_unsent(
-                Flight(request=part, target=target).not_submitted(reason, self._clock.now())
-            )
+            self._hall.end_unsent(self._hall.unsent(Flight(request=part, target=target), reason))
 
 
 def _missing(target: str) -> SubmissionInDoubt:

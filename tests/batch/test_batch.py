@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from akool_async import (
     AkoolClient,
+    AkoolError,
     BadCredentials,
     Completed,
     Failed,
@@ -175,6 +177,34 @@ async def test_a_lost_answer_is_in_doubt_and_stays_so_until_told(house: Open, tm
 
     assert entry.state is State.DELIVERED
     assert entry.paid == 2
+
+
+@pytest.mark.parametrize(
+    "fault", [{"do": "code", "code": 1104}, {"do": "code", "code": 1005}, {"do": "redirect"}], ids=str
+)
+async def test_a_doubt_stays_one_where_paying_again_made_no_job(
+    fast_house: Open, tmp_path: Path, fault: dict[str, Any]
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        home.sandbox.faults.add(Fault(on="create", do="reset_after"))
+        client = await home.client(retry=attrs.evolve(QUICK, throttle_first=0.05))
+        (first,) = await run(client, videos(1), journal=journal)
+        home.sandbox.faults.clear()
+        home.sandbox.faults.add(Fault(on="create", **fault))
+        outcomes = []
+        async with open_batch(client, videos(1), journal=journal, on_in_doubt="resubmit") as batch:
+            with anyio.fail_after(20), contextlib.suppress(AkoolError):
+                while len(home.sandbox.ledger.creates) < 2:
+                    await anyio.sleep(0.005)
+                batch.drain("enough")
+                async for outcome in batch:
+                    outcomes.append(outcome)
+
+        (second,) = outcomes
+        assert journal.counts()[State.IN_DOUBT] == 1
+        assert len(home.sandbox.ledger.jobs) == 1
+    assert isinstance(second, InDoubt)
+    assert second.reason == first.reason
 
 
 async def test_a_doubt_that_is_resolved_with_an_id_is_brought_home(house: Open, tmp_path: Path) -> None:
