@@ -29,7 +29,7 @@ from akool_async._batch.statistics import Statistics, read
 from akool_async._batch.stopping import StopCause
 from akool_async._batch.submitting import Submitter
 from akool_async._client import AkoolClient
-from akool_async._core.outcomes import Outcome
+from akool_async._core.outcomes import InDoubt, Outcome
 from akool_async._core.requests import Request
 from akool_async._core.schedule import PollSchedule
 from akool_async._journal import Journal, Passing
@@ -144,11 +144,21 @@ class Batch:
         self._group.start_soon(self._feeder.send_off, request, self._group)
 
     def _say_what_is_left(self) -> None:
+        if self._own_journal is not None:
+            self._say_what_was_not_taken()
         left = self._hall.left
         if left and self._own_journal is not None:
             logger.warning("%d jobs go on at the vendor and are billed: %s.", len(left), ", ".join(left))
         elif left:
             logger.info("%d jobs go on at the vendor; run the same again to bring them home.", len(left))
+
+    def _say_what_was_not_taken(self) -> None:
+        """Name what is paid, or may be, where no journal will tell it again."""
+        for outcome in self._hall.outbox.left:
+            if outcome.job is not None:
+                logger.warning("Job %s has ended and is billed; its outcome was not taken.", outcome.job.id)
+            elif isinstance(outcome, InDoubt):
+                logger.warning("Entry %s is in doubt; its outcome was not taken.", outcome.key)
 
     def __aiter__(self) -> Self:
         """Iterate over outcomes, in the order in which they end."""

@@ -22,6 +22,11 @@ class Outbox:
         self._news = anyio.Event()
         self._closed = False
 
+    @property
+    def left(self) -> tuple[Outcome, ...]:
+        """What was not taken."""
+        return tuple(self._outcomes)
+
     def put(self, outcome: Outcome) -> None:
         """Add an outcome."""
         self._outcomes.append(outcome)

@@ -28,6 +28,7 @@ from akool_async import (
     State,
     StopCause,
     TranslationRequest,
+    key_of,
     open_batch,
     open_journal,
 )
@@ -217,6 +218,23 @@ async def test_a_doubt_that_is_resolved_with_an_id_is_brought_home(house: Open, 
 
         assert len(home.sandbox.ledger.creates) == 1
     assert isinstance(done, Completed)
+
+
+async def test_without_a_journal_what_is_paid_and_not_taken_is_named(
+    house: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with house(faults=[Fault(on="create", do="reset_after", nth=2)]) as home:
+        client = await home.client()
+        with caplog.at_level("WARNING", "akool_async"), anyio.fail_after(20):
+            async with open_batch(client, videos(3), posts=1) as batch:
+                while batch.statistics().completed + batch.statistics().in_doubt < 3:
+                    await anyio.sleep(0.005)
+
+        lost = home.sandbox.ledger.creates[1].payload["url"]
+        first, _, last = home.sandbox.ledger.jobs
+    assert {first.id, last.id} <= set(caplog.text.split())
+    (doubted,) = [key_of(one, "ja") for one in videos(3) if one.url == lost]
+    assert f"Entry {doubted} is in doubt" in caplog.text
 
 
 async def test_refused_failed_and_good_entries_do_not_disturb_each_other(house: Open) -> None:
