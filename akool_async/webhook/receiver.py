@@ -26,6 +26,7 @@ from akool_async._core.callback import Callback, Listener
 from akool_async._core.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._core.errors import AkoolError, InboxUnusable, InvalidRequest
 from akool_async._core.sealed import Hint, SealingKey, UnsealError, unseal
+from akool_async._core.sealed.cipher import cipher_of
 from akool_async._inbox import InboxFile
 from akool_async.webhook.door import Door
 from akool_async.webhook.memory import Memory
@@ -79,6 +80,7 @@ class WebhookReceiver:
 
     Raises:
         InvalidRequest: credentials are missing, or a value is out of its range.
+        ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class WebhookReceiver:
     ) -> None:
         """Check the credentials; nothing is opened yet."""
         self._key = _key(client_id, client_secret)
+        cipher_of(self._key)  # what it needs is missing now, or not at all
         for name, value in {
             "window": window,
             "line": line,

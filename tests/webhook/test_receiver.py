@@ -304,3 +304,12 @@ def test_the_cipher_is_imported_when_it_is_needed() -> None:
     code = "import akool_async.webhook, sys; sys.exit('cryptography' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_the_extra_no_receiver_is_made_that_would_fail_at_its_first_webhook(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers", None)
+
+    with pytest.raises(ModuleNotFoundError, match=r"akool-async\[webhook\]"):
+        receiver()

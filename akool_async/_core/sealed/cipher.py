@@ -1,7 +1,7 @@
 """The cipher of a webhook's content: AES in CBC mode, its tail a PKCS#7 one of up to 32 bytes.
 
 It authenticates nothing: whatever comes out of it may have been altered on the way. The package
-`cryptography` is imported when the first body is sealed or opened, not before.
+`cryptography` is imported when the first cipher is asked for, not before.
 """
 
 from __future__ import annotations
