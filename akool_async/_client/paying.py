@@ -6,6 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
+
 from akool_async._core import wire
 from akool_async._core.errors import AkoolError, ProtocolError, SubmissionInDoubt
 from akool_async._core.models import Job, Snapshot, Submission
@@ -55,6 +57,9 @@ async def _confirmed(
         snapshot = await status(doubt.job_ids[0])
     except AkoolError as error:
         raise doubt from error
+    except anyio.get_cancelled_exc_class():
+        logger.warning("The paid call of a cancelled caller is in doubt; it names job %s.", doubt.job_ids[0])
+        raise
     job = Job(
         id=snapshot.job_id,
         target=request.targets[0],

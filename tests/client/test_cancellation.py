@@ -73,6 +73,20 @@ async def test_a_doubt_of_a_cancelled_caller_is_told(house: Open, caplog) -> Non
     assert "may have been made" in caplog.text
 
 
+async def test_cancelled_while_a_doubt_is_being_confirmed_its_job_is_told(house: Open, caplog) -> None:
+    faults = [Fault(on="create", do="truncated", keep=0.9), Fault(on="status", do="hang")]
+    async with house(faults=faults) as home:
+        client = await home.client()
+        with caplog.at_level(logging.WARNING, "akool_async"):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.submit, video())
+                await _eventually(lambda: home.sandbox.ledger.requests.get("status"))
+                tasks.cancel_scope.cancel()
+
+        (job,) = home.sandbox.ledger.jobs
+    assert job.id in caplog.text
+
+
 async def test_cancelled_while_the_gate_is_closed_nothing_is_sent(house: Open) -> None:
     async with house(faults=[Fault(on="create", do="http", status=429, retry_after=60, nth=1)]) as home:
         client = await home.client(retry=RetryPolicy())
