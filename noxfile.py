@@ -1,4 +1,4 @@
-"""The project's chores: `nox -s lint types tests build demo`; `nox -s bench` measures."""
+"""The project's chores: `nox -s lint types tests walks build demo`; `nox -s bench` measures."""
 
 from __future__ import annotations
 

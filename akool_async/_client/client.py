@@ -228,6 +228,9 @@ class AkoolClient:
         refusal that asks for it (too often, token expired). A caller that is cancelled meanwhile leaves
         it under way: what came of it is then logged, with the job ids.
 
+        Args:
+            request: a `TranslationRequest` or a `LipSyncRequest`.
+
         Returns:
             The jobs that were made, and the languages that were refused or not mentioned.
 
@@ -279,7 +282,12 @@ class AkoolClient:
     def watch(self, job_id: str, *, schedule: PollSchedule | None = None) -> AsyncIterator[Snapshot]:
         """Give a job's snapshots as they change, the last one when it has ended.
 
-        A failed job is given as a snapshot with status FAILED.
+        A failed job is given as a snapshot with status FAILED. The loop may be left at any time; the job
+        goes on at the vendor.
+
+        Args:
+            job_id: the job.
+            schedule: when to ask, instead of the client's schedule.
 
         Raises:
             JobFailed: while iterating, the job vanished, or ended without a URL.

@@ -38,7 +38,7 @@ class CodeKind(enum.Enum):
 
 @attrs.frozen
 class Code:
-    """One row of the table: the number, a name for people, its meaning, its kind and who says so."""
+    """One row of the table: the number, a short name for it, its meaning, its kind and who says so."""
 
     code: int
     name: str

@@ -56,6 +56,8 @@ class Job:
         source_language: the language it is translated from, as answered.
         status: where it was when the answer was made.
         created_at: the server's time of creation, aware.
+        video_id: another id of the vendor's; no call takes it.
+        task_id: the same.
         seconds_locked: length of video that is charged, in seconds.
         credits_locked: credits that are locked for it.
         raw: the answer as it came; empty in a batch, which may have very many jobs in flight.
@@ -81,7 +83,13 @@ class Job:
 
 @attrs.frozen(kw_only=True)
 class AudioSplits:
-    """Side files of a result; "" for those that the vendor did not make."""
+    """Side files of a result; "" for those that the vendor did not make.
+
+    Attributes:
+        original_srt_url: subtitles in the source language.
+        translated_srt_url: subtitles in the target language.
+        no_caption_video_url: the video without burnt-in captions.
+    """
 
     original_srt_url: str = _url()
     translated_srt_url: str = _url()
@@ -103,7 +111,8 @@ class Snapshot:
         url: the result's URL; "" until the job is completed. It dies with the result.
         progress: percent, 0 to 100; None where the server sends none.
         created_at: the server's time of creation, aware.
-        credits_used: credits that were deducted.
+        video_id: another id of the vendor's; no call takes it.
+        credits_used: credits that were deducted; None until the vendor says.
         error_code: the vendor's number for a failure.
         error_reason: the vendor's words for a failure, cleaned of control characters.
         audio_splits: URLs of subtitles and of the video without captions.
@@ -175,6 +184,7 @@ class Language:
         name: in English.
         icon_url: a picture of a flag.
         needs_voice: whether a request has to name a voice for it in `voices_map`.
+        raw: the answer as it came.
     """
 
     code: str
@@ -190,7 +200,21 @@ class Voice:
 
     Attributes:
         voice_id: what `voices_map` takes.
+        name: for people; like all texts here as the vendor has it, "" where it has none.
+        gender: the vendor's word.
+        language: the language in words.
+        language_code: the language as `TranslationRequest.targets` takes it.
+        preview_url: a sound file to listen to.
+        thumbnail_url: a picture of the voice.
+        flag_url: a picture of a flag.
+        use_case: what the vendor recommends it for.
+        category: the vendor's kind of voice.
+        age: the vendor's words for its age.
+        style: the vendor's words for how it speaks.
+        scenario: the vendor's words for where it fits.
         sample_seconds: length of the preview, in seconds.
+        created_at: when the vendor made it, aware.
+        raw: the answer as it came.
     """
 
     voice_id: str

@@ -100,14 +100,22 @@ class Completed(_Ended):
 
 @attrs.frozen(kw_only=True)
 class Failed(_Ended):
-    """The job was made and ended without a result."""
+    """The job was made and ended without a result.
+
+    Attributes:
+        snapshot: the last answer about it, if there was one; the vendor's reason stands in it.
+    """
 
     snapshot: Snapshot | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Rejected(_Ended):
-    """The vendor refused to make the job; nothing was charged."""
+    """The vendor refused to make the job; nothing was charged.
+
+    Attributes:
+        code: the vendor's number for the refusal, if it gave one.
+    """
 
     code: int | None = None
 

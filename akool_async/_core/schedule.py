@@ -83,12 +83,16 @@ class RetryPolicy:
     Args:
         attempts: tries in all, at least 1.
         first: seconds before the second try, before jitter.
-        factor: by how much each wait is longer than the one before.
+        factor: by how much each wait is longer than the one before, at least 1.
         longest: seconds that no wait exceeds, unless the server asks for longer.
         deadline: seconds in which the call has to succeed, retries included.
         throttle_first: seconds before a throttled call is sent again, before jitter.
         throttle_deadline: seconds for which a throttled call is kept waiting.
-        jitter: gives the wait to take from the wait that was computed.
+        jitter: gives the seconds to wait from the seconds that were computed; default is full jitter, a
+            random time from 0 up to that.
+
+    Raises:
+        InvalidRequest: a value is out of its range.
     """
 
     attempts: int = attrs.field(default=5, validator=_whole)
@@ -245,7 +249,11 @@ class GrowingSchedule:
         factor: by how much each wait is longer than the one before, at least 1.
         longest: seconds that no wait exceeds, before jitter; at least `first`.
         eagerness: share of the time that seems to be left before asking again, up to 1.
-        jitter: how far a wait is moved at random, as a share of it; narrow, so that no poll comes at once.
+        jitter: how far a wait is moved at random, as a share of it, below 1; narrow, so that no poll comes
+            at once.
+
+    Raises:
+        InvalidRequest: a value is out of its range.
     """
 
     first: float = _seconds(2.0)
@@ -282,8 +290,11 @@ class FixedSchedule:
     """Polls at one interval, give or take a narrow jitter.
 
     Args:
-        interval: seconds between polls.
-        jitter: how far a wait is moved at random, as a share of it.
+        interval: seconds between polls, above 0.
+        jitter: how far a wait is moved at random, as a share of it, below 1.
+
+    Raises:
+        InvalidRequest: a value is out of its range.
     """
 
     interval: float = _seconds(5.0)
