@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import Final
 
 import anyio
@@ -41,7 +42,8 @@ class _Try:
         doubts: languages that are in doubt.
         left: languages that are to be sent again.
         throttled: whether that is because the vendor said "too often".
-        sent: when it was sent.
+        sent: when it was sent, in seconds of the clock.
+        sent_at: the same, aware.
         token: the unguessable part of its webhook URL, or "".
     """
 
@@ -52,6 +54,7 @@ class _Try:
     left: list[str] = attrs.field(factory=list)
     throttled: bool = False
     sent: float = 0.0
+    sent_at: datetime | None = None
     token: str = ""
 
 
@@ -145,7 +148,7 @@ class Submitter:
             self._not_submitted(part, self._hall.stopped)
             return
         with anyio.CancelScope(shield=True):
-            attempt.sent = self._clock.monotonic()
+            attempt.sent, attempt.sent_at = self._clock.monotonic(), self._clock.now()
             with self._callbacks.sent(part) as (attempt.token, addressed):
                 await self._journal.intend(part, token=attempt.token, names=names)
                 try:
@@ -176,14 +179,14 @@ class Submitter:
         return flight.change(state, reason=str(error), code=error.code, doubt_ids=doubted, ended_at=ended_at)
 
     async def _take_in(self, attempt: _Try, submission: Submission) -> None:
-        part, now = attempt.part, self._clock.now()
+        part = attempt.part
         extra = tuple(job.id for job in submission.extra)
         flights = [
             Flight(
                 request=part,
                 target=job.target,
                 job=job.slim(),
-                submitted_at=now,
+                submitted_at=attempt.sent_at,
                 token=attempt.token,
             )
             for job in submission.accepted
@@ -225,8 +228,9 @@ class Submitter:
             self._hall.stop(str(error), error if fate is Fate.STOP else None, cause=_CAUSES[fate])
         if fate is Fate.DOUBT:
             attempt.doubts += len(targets)
+        sent_at = attempt.sent_at if fate in (Fate.DOUBT, Fate.REFUSED) else None
         for target in targets:
-            flight = Flight(request=attempt.part, target=target, token=attempt.token)
+            flight = Flight(request=attempt.part, target=target, submitted_at=sent_at, token=attempt.token)
             if fate is Fate.DOUBT and self._callbacks.hold(flight, str(error)):
                 continue
             self._hall.end_unsent(self._ended(flight, fate, error))

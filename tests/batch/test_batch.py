@@ -169,6 +169,7 @@ async def test_a_lost_answer_is_in_doubt_and_stays_so_until_told(house: Open, tm
             again = await run(client, videos(4), journal=journal)
             doubts = [outcome for outcome in first if isinstance(outcome, InDoubt)]
             assert len(doubts) == 1
+            assert doubts[0].submitted_at is not None  # when to look for it in the account's usage
             assert [outcome.key for outcome in again if isinstance(outcome, InDoubt)] == [doubts[0].key]
             assert len(home.sandbox.ledger.creates) == 4
 
