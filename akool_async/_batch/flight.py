@@ -53,6 +53,16 @@ class Flight:
         """The id of its job, or ""."""
         return "" if self.job is None else self.job.id
 
+    def going_on(self, entry: Entry) -> Flight:
+        """Give the same with the job that the journal knows."""
+        job = Job(
+            id=entry.job_id,
+            target=entry.target,
+            created_at=entry.created_at,
+            credits_locked=entry.credits_locked,
+        )
+        return attrs.evolve(self, job=job, submitted_at=entry.submitted_at)
+
     def change(self, state: State, **told: Any) -> Change:
         """Give the journal's change to a state."""
         return Change(key=self.key, target=self.target, state=state, **told)

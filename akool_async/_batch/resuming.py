@@ -12,7 +12,6 @@ from akool_async._batch.hall import Hall
 from akool_async._core.errors import AkoolError, JournalError
 from akool_async._core.fingerprint import fingerprint, work_of
 from akool_async._core.lifecycle import RESUME, OnResume, State
-from akool_async._core.models import Job
 from akool_async._core.requests import Request, only
 from akool_async._core.seen import Seen
 from akool_async._journal import Entry
@@ -142,14 +141,7 @@ class Resumer:
     async def _follow(self, flight: Flight, entry: Entry) -> None:
         """Wait for a job that an earlier run submitted."""
         await self._hall.in_flight.take(1)
-        job = Job(
-            id=entry.job_id,
-            target=entry.target,
-            created_at=entry.created_at,
-            credits_locked=entry.credits_locked,
-        )
-        known = Flight(request=flight.request, target=flight.target, job=job, submitted_at=entry.submitted_at)
-        self._hall.follow(known, self._age(entry))
+        self._hall.follow(flight.going_on(entry), self._age(entry))
 
     def _age(self, entry: Entry) -> float | None:
         """Give the seconds since a job was made, as far as known."""

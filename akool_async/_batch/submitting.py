@@ -123,8 +123,8 @@ class Submitter:
                 await self._clock.sleep(wait)
             await self._send(attempt)
         except JournalError as error:
-            self._hall.in_flight.give(len(part.targets))
-            self._hall.lost(len(part.targets), error)
+            self._hall.in_flight.give(len(attempt.part.targets))
+            self._hall.lost(len(attempt.part.targets), error)
         finally:
             self._budget.settle(len(part.targets), costs=attempt.costs, doubts=attempt.doubts)
         return attempt
@@ -147,6 +147,10 @@ class Submitter:
         if self._hall.stopped:  # while it waited for its turn
             self._not_submitted(part, self._hall.stopped)
             return
+        left = tuple(target for target in part.targets if not self._cleared_up(part, target))
+        if not left:
+            return
+        part = attempt.part = only(part, left)
         with anyio.CancelScope(shield=True):
             attempt.sent, attempt.sent_at = self._clock.monotonic(), self._clock.now()
             with self._callbacks.sent(part) as (attempt.token, addressed):
@@ -159,6 +163,17 @@ class Submitter:
                 else:
                     attempt.place.free()  # the next POST does not wait until this one's ids are durable
                     await self._take_in(attempt, submission)
+
+    def _cleared_up(self, part: Request, target: str) -> bool:
+        """Follow the job of an entry that was to be paid again, if a callback named it meanwhile."""
+        flight = Flight(request=part, target=target)
+        if self._hall.doubted(flight) is None:
+            return False
+        entry = self._journal.get(flight.key, target)
+        if entry is None or entry.state is not State.SUBMITTED:
+            return False
+        self._hall.follow(flight.going_on(entry), None)
+        return True
 
     def _changes(self, part: Request, error: AkoolError) -> list[Change]:
         ids = error.job_ids if isinstance(error, SubmissionInDoubt) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +282,35 @@ async def test_a_doubt_that_is_cleared_up_while_its_entry_waits_for_a_place_is_n
 
         assert home.sandbox.ledger.paid_twice() == ()
     assert [type(outcome) for outcome in outcomes] == [Completed, Completed]
+
+
+async def test_a_doubt_that_is_cleared_up_before_it_is_paid_again_is_not_paid_again() -> None:
+    def earlier() -> datetime:
+        return datetime.now(UTC) - timedelta(hours=2)
+
+    async with house() as opened, open_journal(":memory:", now=earlier) as journal:
+        home = attrs.evolve(opened, journal=journal)
+        await _in_doubt(home, video(1))
+        (token,), (job,) = await _tokens(home), home.sandbox.ledger.jobs
+        teller = Teller()
+        async with open_batch(
+            home.client,
+            [video(2), video(1)],
+            max_in_flight=1,
+            journal=journal,
+            webhook=teller,
+            on_in_doubt="resubmit",
+            schedule=FixedSchedule(interval=1.0),
+        ) as batch:
+            with anyio.fail_after(20):
+                while not batch.statistics().repaid:
+                    await anyio.sleep(0.005)
+                teller.listeners[0].called_back(Callback(job_id=job.id, token=token))
+                outcomes = [outcome async for outcome in batch]
+
+        assert len(home.sandbox.ledger.jobs) == 2
+    assert [type(outcome) for outcome in outcomes] == [Completed, Completed]
+    assert outcomes[1].job.id == job.id
 
 
 async def test_a_right_token_with_a_job_that_is_not_ours_clears_up_nothing() -> None:
