@@ -6,11 +6,13 @@ from typing import Any
 
 from rich.console import Console
 
+from akool_async.cli import exits
+from akool_async.cli.talk import complain
 from akool_async.sandbox import Sandbox, SandboxServer
 
 
 def run_sandbox(*, host: str, port: int, cdn_port: int, talk: Console, **settings: Any) -> int:
-    """Serve until Ctrl-C; give 0."""
+    """Serve until Ctrl-C; give the exit code."""
     sandbox = Sandbox(**settings)
 
     def ready(server: SandboxServer) -> None:
@@ -18,5 +20,12 @@ def run_sandbox(*, host: str, port: int, cdn_port: int, talk: Console, **setting
         talk.print(f"Key      {settings['api_key']}   client id {sandbox.settings.client_id}", markup=False)
         talk.print("Ctrl-C stops it.")
 
-    sandbox.run(host, port, cdn_port, ready=ready)
-    return 0
+    try:
+        sandbox.run(host, port, cdn_port, ready=ready)
+    except OSError as error:
+        complain(
+            f"Can't listen at {host} port {port}, or {cdn_port} for results: {error.strerror}. "
+            "Name others with --host, --port and --cdn-port; 0 takes a free port."
+        )
+        return exits.FAILED
+    return exits.OK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -148,6 +149,18 @@ def test_the_sandbox_serves_other_processes_until_interrupted() -> None:
 
         server.send_signal(signal.SIGINT)
         assert server.wait(10) == 0
+
+
+def test_a_port_that_is_taken_is_told_by_the_sandbox() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "akool_async", "sandbox", "--no-media", "--port", number]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    assert ended.returncode == 1
+    assert f"Can't listen at 127.0.0.1 port {number}" in ended.stderr
+    assert "--port" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
