@@ -52,7 +52,8 @@ def _is_url(name: str, value: object) -> None:
         raise InvalidRequest(f"{name} must be a URL as text, not {type(value).__name__}.")
     if not _well_formed(value):
         told = clean(url_repr(value))
-        raise InvalidRequest(f"{name} must be an absolute http:// or https:// URL, not {told}.")
+        blank = " A blank within a URL is written as %20." if " " in value.strip() else ""
+        raise InvalidRequest(f"{name} must be an absolute http:// or https:// URL, not {told}.{blank}")
 
 
 def _well_formed(value: str) -> bool:

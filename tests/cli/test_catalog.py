@@ -132,6 +132,20 @@ def test_names_in_any_script_are_kept(write: Any) -> None:
     assert [item.request.key for item in read_catalog(path).items] == ["東京の夜", "ليلة في القاهرة"]
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "named"),
+    [("url,key", "k", "languages"), ("url,To", "", "To"), ("url,langauges", "ja", "languages")],
+)
+def test_missing_languages_are_named_as_people_know_them(
+    header: str, row: str, named: str, write: Any
+) -> None:
+    found = mistakes_of(write(f"{header}\n{URL}/a.mp4{row and ','}{row}\n"))
+
+    assert (
+        f"videos.csv:2: {named}: The languages are missing: fill them in, or give --to for all rows." in found
+    )
+
+
 def catalog_with_mistakes() -> tuple[str, set[str]]:
     """Give a catalog of 200 rows with 12 mistakes of 12 kinds, and the beginning of what is to be told."""
     header = "url,languages,key,lipsync,caption,speakers,style,voices,fixed_words,color,webhook,languages"

@@ -95,6 +95,12 @@ def test_what_is_no_http_url_is_refused(make: Callable[..., object], name: str) 
         assert text.startswith(f"{name} must be an absolute http:// or https:// URL, not ")
 
 
+def test_a_blank_in_a_url_is_named() -> None:
+    told = refusal(translation, url="https://media.test/my talk.mp4")
+
+    assert "not 'https://media.test/my talk.mp4'. A blank within a URL is written as %20. Nothing" in told
+
+
 @pytest.mark.parametrize("value", [7, b"https://media.test/talk.mp4", ["https://media.test"], object()])
 def test_a_url_that_is_no_text_is_refused_by_its_type(value: object) -> None:
     assert refusal(translation, url=value).startswith(

@@ -22,6 +22,9 @@ _NO_LANGUAGE: Final = "The languages are missing: fill them in, or give --to for
 _OWN: Final = frozenset({"name"})
 """Columns that are no options of a request."""
 
+_PLAIN: Final = {"targets": "languages"}
+"""What the documentation calls a column that has another name in a request."""
+
 _SAMPLE: Final = {"url": "https://example.com/video.mp4", "targets": "en"}
 
 
@@ -53,7 +56,7 @@ class RowReader:
         values = self._defaults | own
         for option, text in (("url", _NO_URL), ("targets", _NO_LANGUAGE)):
             if option not in values and option not in places:
-                self._mistakes.append(Mistake(_place_for(option, row), text))
+                self._mistakes.append(Mistake(self._place_for(option, row), text))
         names = values.pop("name", None)
         whole: Mistake | None = None
         try:
@@ -105,6 +108,14 @@ class RowReader:
             self._once(name, Mistake(self._named(name, cell), f"There is no such column.{advice}"))
         return column
 
+    def _place_for(self, option: str, row: Row) -> Place:
+        """Give where an option would stand in a row, by the name it has in the file, else in the docs."""
+        for name, cell in row.cells.items():
+            if _is(option, name):
+                return cell.place
+        named = next((name for name in self._header if _is(option, name)), _PLAIN.get(option, option))
+        return attrs.evolve(row.place, field=named)
+
     def _named(self, name: str, cell: Cell) -> Place:
         return self._header.get(name, cell.place)
 
@@ -121,13 +132,9 @@ class RowReader:
             self._mistakes.append(Mistake(cell.place, str(error)))
 
 
-def _place_for(option: str, row: Row) -> Place:
-    """Give where an option would stand in a row."""
-    for name, cell in row.cells.items():
-        column = columns.column_of(name)
-        if column is not None and column.option == option:
-            return cell.place
-    return attrs.evolve(row.place, field=option)
+def _is(option: str, name: str) -> bool:
+    column = columns.column_of(name)
+    return column is not None and column.option == option
 
 
 def read_option(option: str, given: Any) -> Any:
