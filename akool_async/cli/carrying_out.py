@@ -65,8 +65,11 @@ def _allowed(seen: Survey, *, yes: bool) -> int | None:
         return exits.USAGE
     known = seen.estimate.jobs > seen.estimate.unknown
     price = f"{cost(seen.estimate).partition(' credits')[0]} credits" if known else "an unknown price"
-    if confirmed(f"Submit {jobs} for {price}?"):
-        return None
+    try:
+        if confirmed(f"Submit {jobs} for {price}?"):
+            return None
+    except KeyboardInterrupt:  # a no, too
+        talk.line()
     say("Nothing was submitted and nothing was spent.")
     return exits.INTERRUPTED
 

@@ -154,7 +154,7 @@ def test_a_second_ctrl_c_leaves_and_what_is_paid_is_brought_home_later(
     assert len(vendor.ledger()["jobs"]) == 16
 
 
-@pytest.mark.parametrize("answer", ["n\n", "\n", "\x04", "yes please\n"])
+@pytest.mark.parametrize("answer", ["n\n", "\n", "\x04", CTRL_C, "yes please\n"])
 def test_only_yes_spends(answer: str, vendor: Vendor, outside: dict[str, str]) -> None:
     with terminal("run", "videos.csv", environment=outside) as run:
         run.until("[y/N]")
