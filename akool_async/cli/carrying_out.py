@@ -20,7 +20,7 @@ from akool_async.cli.planning import planned
 from akool_async.cli.progress import Progress
 from akool_async.cli.refusal import refused
 from akool_async.cli.running import Order, Running
-from akool_async.cli.survey import Survey
+from akool_async.cli.survey import Due, Survey
 from akool_async.cli.talk import can_ask, complain, confirmed, say, talk
 
 
@@ -44,6 +44,8 @@ def carry_out(catalog: Catalog, order: Order, connection: Connection) -> int:
         return refused(wrong)
     if seen.held is not None:
         raise seen.held
+    if seen.counts[Due.SUBMIT] and seen.unreachable is not None and not seen.counts[Due.WAIT]:
+        raise seen.unreachable  # a wrong host looks like an outage, and no job's result dies meanwhile
     for line in in_words(seen):
         say(line)
     events.planned(seen)

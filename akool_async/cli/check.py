@@ -22,11 +22,13 @@ class Checked:
         mistakes: what the vendor would refuse.
         notes: what is worth a word.
         balance: the account's credits; None where it could not be had.
+        failure: why it could not be asked; None where it was.
     """
 
     mistakes: tuple[Mistake, ...] = ()
     notes: tuple[str, ...] = ()
     balance: float | None = None
+    failure: AkoolError | None = None
 
 
 async def check(client: AkoolClient, items: Iterable[Item]) -> Checked:
@@ -44,7 +46,7 @@ async def check(client: AkoolClient, items: Iterable[Item]) -> Checked:
     except AccountError:
         raise
     except AkoolError as error:
-        return Checked(notes=(f"Languages and voices could not be checked. {error}",))
+        return Checked(notes=(f"Languages and voices could not be checked. {error}",), failure=error)
     return Checked(mistakes=tuple(mistakes), notes=tuple(notes), balance=balance)
 
 

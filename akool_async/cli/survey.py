@@ -12,7 +12,7 @@ import anyio
 import attrs
 
 from akool_async._batch import OnInDoubt
-from akool_async._core.errors import JournalLocked
+from akool_async._core.errors import AkoolError, CertificateRejected, ConnectFailed, JournalLocked
 from akool_async._core.fingerprint import fingerprint, work_of
 from akool_async._core.lifecycle import State
 from akool_async._journal import Entry, open_journal
@@ -126,6 +126,12 @@ class Survey:
     def counts(self) -> Counter[Due]:
         """Entries for each thing that would be done."""
         return Counter(line.due for line in self.lines)
+
+    @property
+    def unreachable(self) -> AkoolError | None:
+        """Why no connection to the server could be made; None where that is not known."""
+        failure = None if self.checked is None else self.checked.failure
+        return failure if isinstance(failure, ConnectFailed | CertificateRejected) else None
 
     @property
     def new_items(self) -> tuple[Item, ...]:

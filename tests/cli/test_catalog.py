@@ -195,6 +195,7 @@ def test_twelve_mistakes_in_two_hundred_rows_are_told_at_once_with_their_places(
     [
         ("", "v.csv", "v.csv: The file is empty."),
         ("url,languages\n", "v.csv", "v.csv: There is no row"),
+        (f"{URL}/a.mp4,ja\n", "v.csv", "v.csv:1: The first row has to name the columns"),
         (f'url,languages\n{URL}/a.mp4,"ja\n', "v.csv", "v.csv:2: A quotation mark is opened here"),
         (f'url,languages\n"{URL}/a.mp4"x,ja\n', "v.csv", "v.csv:2: Something follows a closing quotation"),
         (f"url,languages\n{URL}/a.mp4,ja,fr\n", "v.csv", "v.csv:2: (C2): This cell has no column"),

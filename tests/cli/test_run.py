@@ -331,6 +331,31 @@ def test_a_server_that_does_not_tell_its_languages_does_not_stop_what_is_paid(
     assert "Languages and voices could not be checked." in told.err
 
 
+def test_a_host_that_can_not_be_reached_is_told_at_once(
+    akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve()
+    monkeypatch.setenv("AKOOL_API_HOST", "http://127.0.0.1:9")
+    told = akool("run", three_videos(), "--yes")
+
+    assert told.code == 1
+    assert "The API host could not be reached" in told.err
+    assert "Nothing was sent and nothing was charged." in told.err
+
+
+def test_while_a_job_is_at_the_vendor_a_host_that_can_not_be_reached_is_waited_for(
+    akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(time_scale=0.1)
+    path = three_videos()
+    assert akool("run", path, "--yes", "--give-up-after", "1s").code == 4
+    monkeypatch.setenv("AKOOL_API_HOST", "http://127.0.0.1:9")
+    told = akool("run", path, "--yes", "--give-up-after", "1s")
+
+    assert told.code == 4
+    assert "Languages and voices could not be checked." in told.err
+
+
 def test_a_stop_is_an_event(akool: Command, serve: Callable[..., Sandbox]) -> None:
     serve(credits=6)
     told = akool("run", three_videos(), "--yes", "--json")

@@ -61,7 +61,7 @@ def test_all_home_is_said(akool: Command, book: Book) -> None:
     book.enter(("a", State.DELIVERED), ("b", State.DELIVERED))
     told = akool("status", "--out", book.out)
 
-    assert told.out.rstrip().endswith("All is home.")
+    assert told.out.rstrip().endswith("All that was submitted is home.")
     assert "To go on" not in told.out
 
 

@@ -31,6 +31,10 @@ def read_delimited(text: str, file: str, is_column: IsColumn) -> Table:
         if not table.mistakes:
             table.mistakes.append(Mistake(Place(file), "The file is empty."))
         return table
+    if not any(is_column(name.strip()) for name in header[2]) and any("://" in name for name in header[2]):
+        text = "The first row has to name the columns, such as url,languages,key; this one holds values."
+        table.mistakes.append(Mistake(Place(file, header[0]), text))
+        return table
     names = _names(header, file, table)
     for record in records:
         if any(map(str.strip, record[2])):

@@ -72,7 +72,7 @@ def _lines(seen: Standing) -> Iterator[str]:
         for why, command in seen.steps:
             yield from (f"  {why}:", f"    {told(command)}")
     elif total and not seen.held:
-        yield from ("", "All is home.")
+        yield from ("", "All that was submitted is home.")
 
 
 def _left(entry: Entry, seen: Standing) -> str:
