@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from akool_async._client import AkoolClient
+from akool_async._core.clock import Clock
 from akool_async._core.errors import (
     AccountClosed,
     AccountError,
@@ -75,7 +76,7 @@ from akool_async._core.schedule import (
 
 if TYPE_CHECKING:
     from akool_async._batch import AtWork, Batch, Stage, Statistics, StopCause, open_batch
-    from akool_async._journal import Entry, Journal, open_journal
+    from akool_async._journal import Change, Entry, Journal, open_journal
 
 __all__ = [
     "AccountClosed",
@@ -89,6 +90,8 @@ __all__ = [
     "CallerError",
     "CaptionType",
     "CertificateRejected",
+    "Change",
+    "Clock",
     "Completed",
     "ConnectFailed",
     "ConnectionLost",
