@@ -37,7 +37,15 @@ class Fate(enum.Enum):
 
 
 def fate_of(error: AkoolError) -> Fate:
-    """Give what becomes of an entry whose POST ended with `error`."""
+    """Give what becomes of an entry whose POST, or the token for it, ended with `error`."""
+    fate = _fate_of(error)
+    if fate is not Fate.REFUSED or not error.for_token:
+        return fate
+    # That is no refusal of the entry: it made no job, and the vendor was not asked for it.
+    return Fate.AGAIN if isinstance(error, VendorError) else Fate.STOP
+
+
+def _fate_of(error: AkoolError) -> Fate:
     match error:
         case SubmissionInDoubt():
             return Fate.DOUBT
@@ -55,14 +63,3 @@ def fate_of(error: AkoolError) -> Fate:
         case VendorError():
             return Fate.AGAIN
     return Fate.STOP
-
-
-def fate_without_token(error: AkoolError) -> Fate:
-    """Give what becomes of an entry for which nothing was sent, since no token could be had.
-
-    That is no refusal of the entry: the vendor was not asked for it.
-    """
-    fate = fate_of(error)
-    if fate is not Fate.REFUSED:
-        return fate
-    return Fate.AGAIN if isinstance(error, VendorError) else Fate.STOP

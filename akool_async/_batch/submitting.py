@@ -10,7 +10,7 @@ import anyio
 import attrs
 
 from akool_async._batch.callbacks import Callbacks
-from akool_async._batch.fate import Fate, fate_of, fate_without_token
+from akool_async._batch.fate import Fate, fate_of
 from akool_async._batch.flight import Flight
 from akool_async._batch.hall import Hall
 from akool_async._batch.naming import Naming
@@ -141,7 +141,7 @@ class Submitter:
         try:
             await self._client._ready()
         except AkoolError as error:
-            self._after_error(attempt, part.targets, error, fate_without_token(error))
+            self._after_error(attempt, part.targets, error, fate_of(error))
             return
         names = await self._naming.offered(part)
         if self._hall.stopped:  # while it waited for its turn

@@ -33,10 +33,12 @@ class AkoolError(Exception):
         code: the vendor's business code, if it sent one.
         vendor_message: the vendor's own words, cleaned of control characters, or "".
         http_status: the HTTP status of the answer, if there was one.
+        for_token: whether it is about a token: the call that needed one was not sent, or was refused.
     """
 
     money: str = ""
     advice: str = ""
+    for_token: bool = False
 
     def __init__(
         self,

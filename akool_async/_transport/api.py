@@ -144,7 +144,11 @@ class Api:
         call = Call(method="POST", path=TOKEN_PATH, payload=token_payload(credentials))
 
         async def fetch() -> str:
-            return read_token(await self._perform(call, None))
+            try:
+                return read_token(await self._perform(call, None))
+            except AkoolError as error:
+                error.for_token = True
+                raise
 
         return TokenIdentity(fetch, credentials.secrets, self._clock)
 

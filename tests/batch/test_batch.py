@@ -351,6 +351,40 @@ async def test_trouble_with_the_token_refuses_no_entry(fast_house: Open, code: i
     assert [type(outcome) for outcome in outcomes] == [Completed] * 3
 
 
+@pytest.mark.parametrize("code", [1015, 9999])
+async def test_trouble_with_the_token_inside_a_post_refuses_no_entry(fast_house: Open, code: int) -> None:
+    pair = {"client_id": "someone", "client_secret": KEY}
+    faults = [
+        Fault(on="create", do="token_expired", nth=1),
+        Fault(on="token", do="code", code=code, nth=range(2, 8)),
+    ]
+    async with fast_house(faults=faults, **pair) as home:
+        outcomes = await run(await home.client(**pair), videos(3), posts=1)
+
+        assert home.sandbox.ledger.paid_twice() == ()
+    assert [type(outcome) for outcome in outcomes] == [Completed] * 3
+
+
+async def test_a_token_that_can_not_be_renewed_inside_a_post_refuses_no_entry(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    pair = {"client_id": "someone", "client_secret": KEY}
+    faults = [
+        Fault(on="create", do="token_expired", nth=1),
+        Fault(on="token", do="code", code=1003, nth=range(2, 9)),
+    ]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults, **pair) as home:
+        client = await home.client(**pair)
+        outcomes: list[Outcome] = []
+        async with open_batch(client, videos(3), posts=1, journal=journal) as batch:
+            with pytest.raises(RequestRefused):
+                async for outcome in batch:
+                    outcomes.append(outcome)
+
+        assert journal.counts()[State.FAILED] == 0
+    assert [type(outcome) for outcome in outcomes] == [NotSubmitted] * 3
+
+
 async def test_a_token_that_is_refused_for_good_is_raised_and_refuses_no_entry(fast_house: Open) -> None:
     pair = {"client_id": "someone", "client_secret": KEY}
     async with fast_house(faults=[Fault(on="token", do="code", code=1003)], **pair) as home:
