@@ -44,7 +44,9 @@ def proxy_for(url: httpx.URL) -> str | None:
         return None
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    return None if not proxy or proxy_bypass(url.host) else proxy
+    if not proxy or proxy_bypass(url.host):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 class Line:
@@ -100,7 +102,7 @@ class Line:
             return FileTransport(self._doors, context)
         try:
             return httpx.AsyncHTTPTransport(verify=context, proxy=httpx.Proxy(proxy))
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise DownloadFailed(
                 "The proxy that the environment names for file hosts is of a kind that can't be used.",
                 advice="Name an http proxy in HTTPS_PROXY, or the file hosts in NO_PROXY.",
@@ -115,16 +117,17 @@ class Line:
         told = clean(without_query(url))
         try:
             parsed = httpx.URL(url)
+            host = parsed.host  # which decodes names of other letters, and refuses some
         except (httpx.InvalidURL, ValueError) as error:
             raise DownloadFailed(f"The result's URL {told} is none.") from error
         if not is_host(parsed.raw_host.decode("ascii")) or not 0 < (parsed.port or 443) < 65_536:
             raise DownloadFailed(f"The result's URL {told} is none.")
         if parsed.userinfo:
             raise DownloadFailed(f"The result's URL {told} carries a user name; it was not asked.")
-        local = is_loopback(parsed.host)
+        local = is_loopback(host)
         if parsed.scheme != "https" and not (parsed.scheme == "http" and local and self._doors.anywhere):
             raise DownloadFailed(f"The result's URL {told} is not https; it was not asked.")
-        if is_disguised(parsed.host) or ((local or is_local(parsed.host)) and not self._doors.anywhere):
+        if is_disguised(host) or ((local or is_local(host)) and not self._doors.anywhere):
             raise DownloadFailed(f"The result's URL {told} is no address of a file host; it was not asked.")
         return parsed
 

@@ -52,6 +52,7 @@ URLS = """
     https://files.example@127.0.0.1/ https://user:word@files.example/ https://127.0.0.1#@files.example/
     https://127.0.0.1\\@files.example/ https://①②⑦.⓪.⓪.①/ https://127。0。0。1/ //127.0.0.1/a
     https:///a https:// a https://files.example:99999999/ https://[::1/ javascript:alert(1)
+    https://xn--a/ https://xn--/ https://xn--zzzzzzzzz99999.example/
 """.split()
 
 
@@ -297,10 +298,13 @@ async def test_a_name_that_is_not_resolved_in_time_is_tried_again(
 # TLS and proxies.
 
 
-async def test_a_proxy_of_another_kind_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:70", "http://[::1", "proxy.example:port"])
+async def test_a_proxy_of_another_kind_is_told(
+    proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:70")
+    monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(DownloadFailed, match="HTTPS_PROXY"):
         await fetch(downloads(PUBLIC), "https://files.example/a.mp4", tmp_path / "a.mp4")
 
@@ -346,11 +350,12 @@ async def test_the_name_stays_in_tls_and_host_while_the_address_is_ours(
     assert heard == ["files.example"]
 
 
+@pytest.mark.parametrize("scheme", ["http://", ""])
 async def test_a_proxy_from_the_environment_is_used_and_gets_no_credential(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with hosting(lambda _: Reply(status=502)) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("HTTPS_PROXY", f"{scheme}{proxy.url.removeprefix('http://')}")
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
         with pytest.raises(DownloadFailed):

@@ -120,6 +120,7 @@ LIES = {
     "no range": TAG,
     "end behind the length": {"content-range": f"bytes 7000-{SIZE}/{SIZE}", **TAG},
     "nonsense": {"content-range": f"bytes */{SIZE}", **TAG},
+    "no number": {"content-range": f"bytes 7000-{'9' * 5000}/*", **TAG},
     "several": {"content-type": "multipart/byteranges; boundary=x", **TAG},
     "shorter than said": {
         "content-range": f"bytes 7000-{LAST}/{SIZE}",
