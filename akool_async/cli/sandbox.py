@@ -18,6 +18,8 @@ def run_sandbox(*, host: str, port: int, cdn_port: int, talk: Console, **setting
     def ready(server: SandboxServer) -> None:
         talk.print(f"API      {server.base_url}   results {server.cdn_url}", markup=False)
         talk.print(f"Key      {settings['api_key']}   client id {sandbox.settings.client_id}", markup=False)
+        if settings["media"]:
+            talk.print("Videos   are fetched from their URLs, and have to play; --no-media takes any URL")
         talk.print("Ctrl-C stops it.")
 
     try:
