@@ -1,4 +1,4 @@
-"""Whether an MP4 file is whole, told by its boxes: they have to fill it exactly, and hold its index.
+"""Whether an MP4 file is whole, told by its boxes: they have to fill it exactly, and hold index and media.
 
 Pure: reads a file that is handed in. Source: ISO/IEC 14496-12, 4.2.
 """
@@ -12,6 +12,7 @@ from akool_async._download.verdict import Verdict
 
 _FIRST: Final = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"})
 _INDEX: Final = frozenset({b"moov", b"moof"})
+_MEDIA: Final = b"mdat"
 _HEAD: Final = 8
 
 
@@ -27,7 +28,7 @@ def walk(file: BinaryIO, size: int) -> Verdict:
         file: open for reading, at any place.
         size: its bytes.
     """
-    at, indexed = 0, False
+    at, indexed, filled = 0, False, False
     while at < size:
         found = _box(file, at)
         if found is None:
@@ -35,11 +36,11 @@ def walk(file: BinaryIO, size: int) -> Verdict:
         length, kind = found
         if not length or not kind.isascii():
             return Verdict.BROKEN
-        indexed = indexed or kind in _INDEX
+        indexed, filled = indexed or kind in _INDEX, filled or kind == _MEDIA
         if length < 0:  # it goes on to the end of the file, wherever that is
-            return Verdict.OPEN if indexed else Verdict.SHORT
+            return Verdict.OPEN if indexed and filled else Verdict.SHORT
         at += length
-    return Verdict.WHOLE if at == size and indexed else Verdict.SHORT
+    return Verdict.WHOLE if at == size and indexed and filled else Verdict.SHORT
 
 
 def _box(file: BinaryIO, at: int) -> tuple[int, bytes] | None:

@@ -72,6 +72,7 @@ class Fetch:
         self._measured = False
         self._at_end = False
         self._rangeless = False
+        self._looked_whole = -1
         self._begun = 0
 
     async def run(self) -> Digest:
@@ -110,6 +111,7 @@ class Fetch:
                 failed = error
             else:
                 continue
+            self._looked_whole = -1
             if failed.start_over:
                 await self._disk(partial(self._part.begin, "", None))
             fruitless = 0 if self._part.size > before else fruitless + 1
@@ -247,7 +249,8 @@ class Fetch:
         if verdict is Verdict.SHORT:
             over = self._at_end or not etag
             raise Unusable(f"what the file host sent lacks the end of the {kind.value}", start_over=over)
-        return verdict is Verdict.WHOLE or self._at_end or self._rangeless or not etag
+        twice, self._looked_whole = self._part.size == self._looked_whole, self._part.size
+        return verdict is Verdict.WHOLE or self._at_end or self._rangeless or twice or not etag
 
 
 async def _next(chunks: AsyncIterator[bytes], dog: Watchdog) -> bytes | None:

@@ -163,7 +163,9 @@ class Line:
         request = httpx.Request(
             "GET", url, headers={**self._headers, **headers}, extensions={"timeout": timeout.as_dict()}
         )
-        return await self._transport(url).handle_async_request(request)
+        with anyio.move_on_after(connect + read):  # a read at a time, a head may drip for ever
+            return await self._transport(url).handle_async_request(request)
+        raise httpx.ReadTimeout("the head of the answer did not come in time")
 
 
 def _next(place: httpx.URL, location: str | None) -> str:

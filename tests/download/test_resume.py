@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from akool_async import DownloadFailed
 from akool_async._download.inspection import Kind
@@ -193,6 +195,7 @@ BAD = {
     "half a video with a tag": Reply(headers={"etag": '"one"'}, body=film()[:9000]),
     "a video without its index": Reply(body=film()[:-13]),
     "half a video without a length": Reply(body=film()[:9000], chunked=True),
+    "nothing after the index": Reply(body=box(b"ftyp", b"isom") + box(b"moov", b"index"), chunked=True),
     "something without a length": Reply(body=b"RIFF of what nobody knows", chunked=True),
     "boxes of no length": Reply(body=box(b"ftyp", b"isom") + b"\0\0\0\5abcd" * 9),
     "a compressed one": Reply(headers={"content-encoding": "gzip"}, body=film()),
@@ -320,7 +323,38 @@ async def test_a_host_that_knows_no_ranges_is_believed_the_second_time(tmp_path:
     assert (tmp_path / "a.srt").read_bytes() == SRT[:-1]
 
 
+async def test_a_host_whose_tag_is_never_the_same_is_believed_the_second_time(tmp_path: Path) -> None:
+    def answer(asked: Asked) -> Reply:
+        return part(SRT, asked, etag=f'"{len(host.asked) % 2}"')
+
+    async with hosting(answer) as host:
+        await fetch(downloads(), f"{host.url}/a.srt", tmp_path / "a.srt", kind=Kind.SUBTITLES)
+
+    assert len(host.asked) == 2
+    assert (tmp_path / "a.srt").read_bytes() == SRT
+
+
 # Bounds.
+
+
+async def test_a_head_that_drips_is_not_waited_for(tmp_path: Path) -> None:
+    async def drip(stream: SocketStream) -> None:
+        async with stream:
+            with contextlib.suppress(anyio.BrokenResourceError):
+                await stream.send(b"HTTP/1.1 200 OK\r\n")
+                while True:
+                    await stream.send(b"more: to come\r\n")
+                    await anyio.sleep(0.02)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/a.mp4"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, drip)
+            with anyio.fail_after(10), pytest.raises(DownloadFailed, match="ReadTimeout"):
+                await fetch(downloads(connect=0.05, window=0.05), url, tmp_path / "a.mp4")
+            tasks.cancel_scope.cancel()
+
+    assert names(tmp_path) == []
 
 
 async def test_a_slow_line_is_dropped_and_taken_up_again(tmp_path: Path) -> None:
