@@ -184,10 +184,15 @@ class Submitter:
     ) -> Change:
         flight = Flight(request=part, target=target)
         state = fate_of(error).state
-        doubt = self._hall.doubted(flight) if state is State.PLANNED else None
+        doubt = None if state is State.IN_DOUBT else self._hall.doubted(flight)
         if doubt is not None:  # what this POST did not make, an earlier one may have made
+            refused = state is State.FAILED
             return flight.change(
-                State.IN_DOUBT, reason=doubt.reason, code=doubt.code, submitted_at=doubt.submitted_at
+                State.IN_DOUBT,
+                reason=_refused_again(error) if refused else doubt.reason,
+                code=error.code if refused else doubt.code,
+                submitted_at=doubt.submitted_at,
+                token=doubt.token,
             )
         ended_at = self._clock.now() if state is State.FAILED else None
         doubted = ids if state is State.IN_DOUBT else None
@@ -254,6 +259,8 @@ class Submitter:
         now = self._clock.now()
         if fate is Fate.DOUBT:
             return flight.in_doubt(str(error), now)
+        if fate is Fate.REFUSED and self._hall.doubted(flight) is not None:
+            return attrs.evolve(self._hall.unsent(flight, ""), reason=_refused_again(error))
         if fate is Fate.REFUSED:
             return flight.rejected(str(error), error.code, now)
         return self._hall.unsent(flight, str(error))
@@ -265,3 +272,8 @@ class Submitter:
 
 def _missing(target: str) -> SubmissionInDoubt:
     return SubmissionInDoubt(f"The answer to a paid call does not mention {target!r}.", targets=(target,))
+
+
+def _refused_again(error: AkoolError) -> str:
+    """Say why an entry is still in doubt: that it was refused now says nothing of the POST before."""
+    return f"Sent once more, it was refused: {error.what} Whether the POST before made a job is not known."

@@ -51,6 +51,8 @@ class Change:
         files: paths of what was brought home.
         snapshot: the answer that said so. Its URLs are kept without their queries, `raw` is not kept.
         doubt_ids: ids that could be read in an answer but not be told to belong to an entry.
+        token: with a step to IN_DOUBT, that of the earlier POST which the doubt is about again, or "": the
+            last one surely made no job, and is not counted in `Entry.paid` any more.
 
     Raises:
         InvalidRequest: a moment is not aware.
@@ -72,6 +74,7 @@ class Change:
     files: tuple[str, ...] | None = attrs.field(default=None, converter=_as_paths)
     snapshot: Snapshot | None = None
     doubt_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_ids)
+    token: str | None = attrs.field(default=None, repr=False)
 
     @property
     def created(self) -> datetime | None:

@@ -28,6 +28,7 @@ _TOLD: Final = (
     "ended_at",
     "files",
     "doubt_ids",
+    "token",
 )
 
 
@@ -86,6 +87,8 @@ class Held:
             self.reason, self.code = "", None
             if change.state is State.PLANNED:
                 self.paid, self.submitted_at, self.doubt_ids = max(self.paid - 1, 0), None, ()
+            elif change.token is not None:
+                self.paid = max(self.paid - 1, 0)
         if change.request is not None and self.state is State.PLANNED is change.state:
             self.request = change.request
         self.state, self.updated_at = change.state, now

@@ -35,6 +35,7 @@ def columns(change: Change, now: datetime) -> dict[str, SqlValue]:
         "files": None if files is None else codec.write_texts(files),
         "snapshot": None if snapshot is None else codec.write_snapshot(snapshot),
         "doubt_ids": None if ids is None else codec.write_texts(ids),
+        "token": change.token,
     }
     given = {name: value for name, value in told.items() if value is not None}
     return {"state": change.state.value, **given, "updated_at": codec.write_moment(now)}
@@ -75,6 +76,8 @@ class _Write:
         reset: dict[str, SqlValue] = {"reason": "", "code": None}
         if self.change.state is State.PLANNED:
             reset |= _taken_back(row)
+        elif self.change.token is not None:
+            reset["paid"] = max(row.paid - 1, 0)
         return {**reset, **self.values}
 
 
@@ -97,6 +100,8 @@ def objection_to(change: Change, row: Row | None, mark: str | None) -> str:
         return f"holds job {clean(row.job_id)} already and can't be given job {clean(given)}"
     if after is State.SUBMITTED and not (row.job_id or given):
         return "can't be submitted without the vendor's job id"
+    if change.token is not None and (row.state, after) != (State.SUBMITTING, State.IN_DOUBT):
+        return f"is {row.state}, and the doubt about an earlier POST can't come back"
     if after is State.PLANNED and (row.job_id or given):
         return f"holds job {clean(row.job_id or given)}: a job was made, so it can't be planned anew"
     if mark not in (None, row.fingerprint) and row.state is not State.PLANNED:

@@ -209,6 +209,29 @@ async def test_a_doubt_stays_one_where_paying_again_made_no_job(
     assert second.reason == first.reason
 
 
+@pytest.mark.parametrize("code", [1202, 1203, 4711])
+async def test_a_doubt_stays_one_where_paying_again_is_refused(
+    fast_house: Open, tmp_path: Path, code: int
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        home.sandbox.faults.add(Fault(on="create", do="reset_after"))
+        client = await home.client()
+        await run(client, videos(1), journal=journal)
+        home.sandbox.faults.clear()
+        home.sandbox.faults.add(Fault(on="create", do="code", code=code))
+        (again,) = await run(client, videos(1), journal=journal, on_in_doubt="resubmit")
+        (held,) = await run(client, videos(1), journal=journal, retry_failed=True)
+
+        (entry,) = [entry async for entry in journal.entries()]
+        assert len(home.sandbox.ledger.creates) == 2
+    assert (entry.state, entry.paid) == (State.IN_DOUBT, 1)
+    assert isinstance(again, InDoubt)
+    assert isinstance(held, InDoubt)
+    assert "refused" in again.reason
+    assert "nothing was charged" not in again.reason
+    assert held.reason == again.reason == entry.reason
+
+
 async def test_a_doubt_that_is_resolved_with_an_id_is_brought_home(house: Open, tmp_path: Path) -> None:
     async with house(faults=[Fault(on="create", do="reset_after", nth=1)]) as home:
         client = await home.client()

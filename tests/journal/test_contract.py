@@ -226,6 +226,21 @@ async def test_a_post_that_surely_made_no_job_is_not_counted(opened: Opened, bef
     assert (entry.paid, entry.submitted_at, entry.reason) == (0, None, "too often")
 
 
+async def test_a_doubt_comes_back_as_it_was_where_the_next_post_surely_made_no_job(opened: Opened) -> None:
+    async with opened() as journal:
+        await journal.intend(video(), token="first")
+        await journal.record(step(State.IN_DOUBT, reason="no answer"))
+        await journal.intend(video(), token="second")
+        await journal.record(step(State.IN_DOUBT, reason="no answer", token="first", submitted_at=START))
+
+        entry = journal.find_token("first")
+        assert journal.find_token("second") is None
+        with pytest.raises(JournalRefused, match="can't come back"):
+            await journal.record(step(State.IN_DOUBT, token="second"))
+    assert entry is not None
+    assert (entry.state, entry.paid, entry.reason) == (State.IN_DOUBT, 1, "no answer")
+
+
 REFUSED = {
     "unknown": (None, step(State.SUBMITTED), "not in the journal"),
     "no request": (None, step(State.PLANNED), "no request was given"),

@@ -426,6 +426,35 @@ async def test_paying_again_waits_for_the_callback_first() -> None:
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
 
 
+@pytest.mark.parametrize("code", [1005, 1104, 1202])
+async def test_a_doubt_that_paying_again_did_not_end_is_cleared_up_by_its_own_callback(code: int) -> None:
+    def earlier() -> datetime:
+        return datetime.now(UTC) - timedelta(hours=2)
+
+    async with house() as opened, open_journal(":memory:", now=earlier) as journal:
+        home = attrs.evolve(opened, journal=journal)
+        await _in_doubt(home, video(1))
+        (before,) = [entry async for entry in journal.entries()]
+        (job,) = home.sandbox.ledger.jobs
+        home.sandbox.faults.add(Fault(on="create", do="code", code=code, nth=1))
+        async with open_batch(
+            home.client, [video(1)], journal=journal, on_in_doubt="resubmit", webhook_url=home.url
+        ) as batch:
+            with anyio.fail_after(20):
+                while len(home.sandbox.ledger.creates) < 2:
+                    await anyio.sleep(0.001)
+            batch.drain()
+            outcomes = [outcome async for outcome in batch]
+        (entry,) = [entry async for entry in journal.entries()]
+        assert (entry.state, entry.paid, entry.token) == (State.IN_DOUBT, 1, before.token)
+        (outcome,) = await _run_telling(
+            home, Callback(job_id=job.id, token=before.token), requests=[video(1)]
+        )
+
+        assert home.sandbox.ledger.paid_twice() == ()
+    assert [type(one) for one in (*outcomes, outcome)] == [InDoubt, Completed]
+
+
 async def test_what_can_not_be_called_is_refused() -> None:
     async with house() as home:
         for options in ({"webhook_url": "ftp://x"}, {"webhook_url": "x"}, {"webhook_grace": -1}):
