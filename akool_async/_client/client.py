@@ -252,7 +252,7 @@ class AkoolClient:
 
     async def _poll(self, job_id: str) -> Snapshot:
         call = Call(path=wire.STATUS_PATH, query={"video_model_id": job_id})
-        return wire.read_snapshot(await self._opened.api.make(call), job_id)
+        return await self._opened.api.ask(call, lambda envelope: wire.read_snapshot(envelope, job_id))
 
     async def wait(
         self, job_id: str, *, give_up_after: float | None = None, schedule: PollSchedule | None = None

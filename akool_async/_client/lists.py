@@ -15,12 +15,12 @@ _MOST_PAGES: Final = 10_000
 
 async def languages(api: Api) -> tuple[Language, ...]:
     """Give the languages that videos can be translated into."""
-    return wire.read_languages(await api.make(Call(path=wire.LANGUAGES_PATH)))
+    return await api.ask(Call(path=wire.LANGUAGES_PATH), wire.read_languages)
 
 
 async def credit(api: Api) -> float:
     """Give the account's balance, in credits."""
-    return wire.read_credit(await api.make(Call(path=wire.CREDIT_PATH)))
+    return await api.ask(Call(path=wire.CREDIT_PATH), wire.read_credit)
 
 
 async def voices(api: Api, language_code: str) -> AsyncIterator[Voice]:
@@ -42,4 +42,4 @@ async def voices(api: Api, language_code: str) -> AsyncIterator[Voice]:
 
 async def _voice_page(api: Api, language_code: str, page: int) -> VoicePage:
     query: Mapping[str, str | int] = {"language_code": language_code, "page": page, "size": _PAGE}
-    return wire.read_voices(await api.make(Call(path=wire.VOICES_PATH, query=query)))
+    return await api.ask(Call(path=wire.VOICES_PATH, query=query), wire.read_voices)

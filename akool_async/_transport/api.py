@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import anyio
@@ -18,8 +18,8 @@ from anyio.abc import TaskGroup
 
 from akool_async._core.clock import Clock
 from akool_async._core.credentials import ApiKey, Credentials
-from akool_async._core.errors import AkoolError, InvalidRequest, SubmissionInDoubt
-from akool_async._core.failures import POLICY, Action
+from akool_async._core.errors import AkoolError, InvalidRequest, ProtocolError, SubmissionInDoubt
+from akool_async._core.failures import POLICY, Action, Failure
 from akool_async._core.schedule import RetryBudget, RetryPolicy
 from akool_async._core.wire import TOKEN_PATH, Envelope, read_token, token_payload
 from akool_async._transport.detached import Detached
@@ -31,6 +31,8 @@ from akool_async._transport.routes import Routes
 from akool_async._transport.servertime import ServerTime
 
 _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
+T = TypeVar("T")
+
 _NOBODY: Final = Lease(("accept", "application/json"))
 
 
@@ -145,7 +147,7 @@ class Api:
 
         async def fetch() -> str:
             try:
-                return read_token(await self._perform(call, None))
+                return await self._perform(call, None, read_token)
             except AkoolError as error:
                 error.for_token = True
                 raise
@@ -162,7 +164,19 @@ class Api:
             SubmissionInDoubt: a paid call was sent, or may have been, and the answer is not known.
             AkoolError: it failed, was refused or was never sent.
         """
-        return await self._perform(call, self._identity)
+        return await self._perform(call, self._identity, _as_it_is)
+
+    async def ask(self, call: Call, read: Callable[[Envelope], T]) -> T:
+        """Make a call that costs nothing, and give what its answer says.
+
+        Args:
+            call: what is asked.
+            read: reads the answer; where it raises `ProtocolError` the call is repeated.
+
+        Raises:
+            AkoolError: it failed or was refused, or no answer could be read.
+        """
+        return await self._perform(call, self._identity, read)
 
     async def ready(self) -> None:
         """Wait until a call can go out: the gate is open, and there is a token.
@@ -173,7 +187,7 @@ class Api:
         await self._gate.passed()
         await self._identity.lease()
 
-    async def _perform(self, call: Call, identity: Identity | None) -> Envelope:
+    async def _perform(self, call: Call, identity: Identity | None, read: Callable[[Envelope], T]) -> T:
         tries = _Tries(self._clock.monotonic())
         while True:
             if call.patient:
@@ -181,7 +195,7 @@ class Api:
             lease = _NOBODY if identity is None else await identity.lease()
             sent = self._clock.monotonic()
             try:
-                envelope = await self._try(call, lease)
+                said = _understood(read, await self._try(call, lease))
             except CallFailed as failed:
                 await self._go_on(call, failed, tries, identity, lease, sent)
                 continue
@@ -189,7 +203,7 @@ class Api:
             self._gate.succeeded(sent=sent)
             if identity is not None:
                 identity.accepted(lease)
-            return envelope
+            return said
 
     async def _go_on(
         self,
@@ -320,6 +334,22 @@ class Api:
         if self._routes.owned:
             self._prepared[client] = headers.copy()
         return headers
+
+
+def _as_it_is(envelope: Envelope) -> Envelope:
+    return envelope
+
+
+def _understood(read: Callable[[Envelope], T], envelope: Envelope) -> T:
+    """Read an answer that says success; what can't be read is as bad as what is no JSON.
+
+    Raises:
+        CallFailed: it can't.
+    """
+    try:
+        return read(envelope)
+    except ProtocolError as error:
+        raise CallFailed(Failure.UNREADABLE, error) from error
 
 
 def _doubt(failed: CallFailed) -> AkoolError:

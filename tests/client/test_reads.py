@@ -24,7 +24,7 @@ from akool_async import (
     VendorError,
 )
 from akool_async.sandbox import Fault
-from tests.client.conftest import KEY, QUICK, Open, stray
+from tests.client.conftest import KEY, QUICK, Open, stray, video
 from tests.client.test_paid_post import _closed_port, _named
 
 pytestmark = pytest.mark.anyio
@@ -65,10 +65,20 @@ async def test_repeats_what_may_pass_and_then_tells_it(
     assert type(caught.value) is error
 
 
-async def test_a_wrong_type_is_repeated_no_more_than_it_helps(house: Open) -> None:
-    async with house(faults=[Fault(on="credit", do="wrong_type")]) as home:
+@pytest.mark.parametrize("ask", ["credit", "languages", "status"])
+async def test_an_answer_of_the_wrong_type_is_asked_for_again(house: Open, ask: str) -> None:
+    async with house(faults=[Fault(on=ask, do="wrong_type", nth=(1, 2))]) as home:
+        client = await home.client()
+        job = (await client.submit(video())).accepted[0]
+        told = (job.id,) if ask == "status" else ()
+
+        assert await getattr(client, ask)(*told)
+        assert home.sandbox.ledger.requests[ask] == 3
+
+        home.sandbox.faults.add(Fault(on=ask, do="wrong_type"))
         with pytest.raises(ProtocolError):
-            await (await home.client()).credit()
+            await getattr(client, ask)(*told)
+        assert home.sandbox.ledger.requests[ask] == 3 + QUICK.attempts
 
 
 async def test_throttled_calls_wait_and_do_not_count_as_attempts(house: Open) -> None:
