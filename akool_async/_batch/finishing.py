@@ -15,6 +15,7 @@ from akool_async._core.errors import (
     AkoolError,
     DiskFailed,
     DownloadFailed,
+    JobFailed,
     JobGone,
     NetworkError,
     VendorError,
@@ -72,6 +73,11 @@ class Finisher:
 
     async def _failed(self, flight: Flight, seen: Observation) -> None:
         error = seen.failure()
+        entry = self._journal.get(flight.key, flight.target)
+        if entry is not None and entry.state is State.COMPLETED:  # an earlier run saw its result
+            known = entry.snapshot or Snapshot(job_id=flight.job_id, created_at=entry.created_at)
+            await self._not_saved(flight, known, error)
+            return
         now = self._clock.now()
         await self._journal.record(
             flight.change(
@@ -121,8 +127,10 @@ class Finisher:
             logger.warning("No more results are downloaded; jobs are waited for as before. %s", error)
 
     async def _not_saved(self, flight: Flight, snapshot: Snapshot, error: AkoolError) -> None:
+        if snapshot.created_at is None and flight.job is not None:
+            snapshot = attrs.evolve(snapshot, created_at=flight.job.created_at)
         now, dies = self._clock.now(), snapshot.expires_at
-        away = isinstance(error, JobGone) or error.http_status in AWAY
+        away = isinstance(error, JobFailed | JobGone) or error.http_status in AWAY
         if away and dies is not None and self._client._server_now() >= dies:
             reason = "The result died at the vendor before it was brought home."
             await self._journal.record(flight.change(State.EXPIRED, reason=reason, ended_at=now))

@@ -25,8 +25,10 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._core import observation
 from akool_async._download import disk
-from akool_async.sandbox import Fault
+from akool_async.sandbox import Fault, lookups
+from akool_async.sandbox.shapes import job_status
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open, video
 
@@ -362,6 +364,42 @@ async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) 
 
     assert isinstance(outcome, Expired)
     assert datetime.now(UTC) < entry.expires_at
+
+
+@pytest.mark.parametrize("how", ["vanish", "done_without_url"])
+async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    for name in ("GONE_SPAN", "URL_GRACE", "YOUNG"):
+        monkeypatch.setattr(observation, name, 0.01)
+    monkeypatch.setattr(lookups, "job_status", _timeless)
+    async with open_journal(":memory:") as journal, fast_house(time_scale=100_000.0) as home:
+        client = await home.client()
+        home.sandbox.faults.add(away := Fault(on="cdn", do="http", status=404))
+        await run(client, videos(1), journal=journal, download_to=tmp_path)
+        home.sandbox.faults.remove(away)
+        home.sandbox.faults.add(Fault(on="status", do=how, job=1))
+        (entry,) = [entry async for entry in journal.entries()]
+        outcomes = await run(client, videos(2), journal=journal, download_to=tmp_path)
+        kept, other = sorted(outcomes, key=lambda outcome: outcome.request.url)
+        left = journal.counts()[State.COMPLETED]
+        with anyio.fail_after(20):
+            while client._server_now() < entry.expires_at + timedelta(days=1):
+                await client.credit()
+        (dead,) = await run(client, videos(1), journal=journal, download_to=tmp_path)
+
+    assert {kept.job.id, dead.job.id} == {entry.job_id}
+    assert isinstance(kept, Completed)
+    assert kept.saved is None
+    assert entry.job_id in kept.reason
+    assert left == 1
+    assert other.saved.video.exists()
+    assert isinstance(dead, Expired)
+
+
+def _timeless(*args: Any, **options: Any) -> dict[str, Any]:
+    """Tell of a job without saying when it was made."""
+    return {name: value for name, value in job_status(*args, **options).items() if name != "create_time"}
 
 
 class _Skewed:
