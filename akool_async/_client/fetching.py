@@ -79,7 +79,7 @@ async def bring_home(
         if error.http_status not in AWAY:
             raise
     fresh = await status(parcel.owner)
-    urls = urls_of(fresh, captionless=wish.captionless) or parcel.urls
+    urls = {**parcel.urls, **urls_of(fresh, captionless=wish.captionless)}  # it may leave out the video
     return await Delivery(downloads, attrs.evolve(parcel, urls=urls, fresh=True)).run()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from akool_async import (
     AccountClosed,
+    DownloadFailed,
     InvalidRequest,
     JobFailed,
     JobGone,
@@ -16,7 +17,7 @@ from akool_async import (
     Status,
     WaitTimeout,
 )
-from akool_async.sandbox import Fault
+from akool_async.sandbox import Fault, lookups
 from tests.client.conftest import KEY, Open, video
 
 pytestmark = pytest.mark.anyio
@@ -247,6 +248,27 @@ async def test_asks_for_a_fresh_url_when_the_old_one_is_refused(house: Open, tmp
         saved = await client.download(done, into=tmp_path)
 
         assert 403 in {served.status for served in home.sandbox.ledger.served}
+    assert saved.video.stat().st_size > 0
+
+
+async def test_a_fresh_answer_without_the_video_leaves_nothing_that_looks_like_a_result(
+    house: Open, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = lookups.job_status
+
+    def without_video(*args: Any, **options: Any) -> dict[str, Any]:
+        return told(*args, **options) | {"video": ""}
+
+    async with house() as home:
+        client = await home.client()
+        done = await client.translate(video(), give_up_after=30)
+        home.sandbox.faults.add(_fault("cdn", "http", status=404, limit=2))
+        monkeypatch.setattr(lookups, "job_status", without_video)
+        with pytest.raises(DownloadFailed):
+            await client.download(done, into=tmp_path)
+        assert [*tmp_path.iterdir()] == []
+
+        saved = await client.download(done, into=tmp_path)
     assert saved.video.stat().st_size > 0
 
 
