@@ -19,7 +19,7 @@ import attrs
 from anyio.abc import TaskGroup
 
 from akool_async._core.clock import Clock
-from akool_async._core.errors import AccountError, AkoolError, CallerError, JobGone
+from akool_async._core.errors import AccountError, AkoolError, CallerError, ClientClosed, JobGone
 from akool_async._core.models import Snapshot
 from akool_async._core.observation import Observation
 from akool_async._core.schedule import LearningSchedule, PollSchedule
@@ -115,6 +115,7 @@ class Waiting:
         self._sleeping: anyio.CancelScope | None = None
         self._sleeps_until = float("inf")
         self._running = False
+        self._closed = False
 
     def __len__(self) -> int:
         """Jobs that are waited for."""
@@ -138,7 +139,12 @@ class Waiting:
             age: seconds since the job was made. 0 is for one made just now; an older one is asked about
                 as soon as its turn comes, the oldest first; None, for unknown, asks at once.
             raw_wanted: whether the raw answers are wanted while the job goes on.
+
+        Raises:
+            ClientClosed: nothing is asked any more.
         """
+        if self._closed:
+            raise _closed(job_id)
         watch = self._notifier.waiter(job_id)
         if watch is not None:
             watch.listeners += (listener,)
@@ -173,6 +179,15 @@ class Waiting:
         watch.listeners = tuple(other for other in watch.listeners if other is not listener)
         if not watch.listeners:
             self._notifier.forget(watch.job_id)
+
+    def close(self) -> None:
+        """Tell everybody who still waits that nothing is asked any more."""
+        self._closed = True
+        for watch in self._notifier:
+            watch.error = _closed(watch.job_id)
+            self._notifier.forget(watch.job_id)
+            for listener in watch.listeners:
+                listener(watch)
 
     def hint(self, job_id: str) -> bool:
         """Ask about a job soon; False when nobody waits for it."""
@@ -300,6 +315,10 @@ class Waiting:
             watch.hint_kept, watch.hinted_poll = False, True
             return now + HINT_GAP
         return now + watch.observation.next_poll(watch.schedule, now, self._clock.random())
+
+
+def _closed(job_id: str) -> ClientClosed:
+    return ClientClosed(f"The client was closed while job {job_id} was waited for.")
 
 
 def _tell_stall(watch: Watch, now: float) -> None:

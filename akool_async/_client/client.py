@@ -27,7 +27,7 @@ from akool_async._core import wire
 from akool_async._core.callback import Callback
 from akool_async._core.clock import Clock
 from akool_async._core.credentials import HOST_VARIABLE, Credentials, choose
-from akool_async._core.errors import AccountError, CallerError, InvalidRequest
+from akool_async._core.errors import AccountError, CallerError, ClientClosed, InvalidRequest
 from akool_async._core.fingerprint import key_of
 from akool_async._core.host import PRODUCTION, origin_of
 from akool_async._core.learned import LearnedSchedule
@@ -169,6 +169,7 @@ class AkoolClient:
         """
         state, self._state = self._opened, None
         async with state.stack:
+            state.waiting.close()
             state.tasks.cancel_scope.cancel()
             await state.tasks.__aexit__(None, None, None)
 
@@ -185,9 +186,7 @@ class AkoolClient:
     @property
     def _opened(self) -> _Open:
         if self._state is None:
-            raise RuntimeError(
-                "The client is not open. Use it inside: async with AkoolClient() as client: ..."
-            )
+            raise ClientClosed("The client is not open.")
         return self._state
 
     # What the account and the vendor have.
@@ -316,9 +315,8 @@ class AkoolClient:
                 advice="Hand it to client.submit, which gives one job for each.",
             )
         following.check_patience(give_up_after)
-        submitted_at = self._clock.now()
+        submitted_at, waiting = self._clock.now(), self._opened.waiting
         job = paying.only_job(await self.submit(request), request)
-        waiting = self._opened.waiting
         try:
             seen = await following.ended(
                 waiting, job.id, self._schedule, give_up_after=give_up_after, age=0.0
@@ -417,8 +415,9 @@ class AkoolClient:
         return waiting.add(job_id, schedule or self._schedule, listener, age=age, raw_wanted=False)
 
     def _leave(self, watch: Watch, listener: Listener) -> None:
-        """Tell it no more."""
-        self._opened.waiting.leave(watch, listener)
+        """Tell it no more; a client that is closed tells nobody anything."""
+        if self._state is not None:
+            self._state.waiting.leave(watch, listener)
 
     def _replan(self) -> None:
         """Plan polls anew, because a schedule has changed its mind."""

@@ -252,6 +252,13 @@ class WaitTimeout(AkoolError, TimeoutError):
         self.job_id = job_id
 
 
+class ClientClosed(AkoolError, RuntimeError):
+    """The client is used outside its `async with`, or was closed while it was being used."""
+
+    money = "Jobs at the vendor go on and are billed."
+    advice = "Use it inside: async with AkoolClient() as client: ..."
+
+
 class DownloadFailed(AkoolError):
     """A result could not be brought home; the job itself is done.
 

@@ -11,6 +11,8 @@ from typing import Generic, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from akool_async._core.errors import ClientClosed
+
 T = TypeVar("T")
 
 
@@ -50,7 +52,7 @@ class Detached(Generic[T]):
         if self._error is not None:
             raise self._error
         if not self._result:
-            raise RuntimeError("The client was closed while this call was under way.")
+            raise ClientClosed("The client was closed while this call was under way.")
         return self._result[0]
 
     async def _run(self) -> None:

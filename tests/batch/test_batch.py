@@ -16,10 +16,12 @@ from akool_async import (
     AkoolClient,
     AkoolError,
     BadCredentials,
+    ClientClosed,
     Completed,
     Failed,
     InDoubt,
     InvalidRequest,
+    Journal,
     LipSyncRequest,
     NotSubmitted,
     Outcome,
@@ -98,6 +100,27 @@ async def test_takes_async_sources_and_lip_syncs(house: Open) -> None:
         outcomes = await run(await home.client(), source())
 
     assert [outcome.target for outcome in outcomes] == ["", "", ""]
+
+
+async def test_a_batch_whose_client_is_closed_ends_and_says_so(house: Open, tmp_path: Path) -> None:
+    outcomes: list[Outcome] = []
+
+    async def work(client: AkoolClient, journal: Journal) -> None:
+        with anyio.fail_after(20):
+            async with open_batch(client, videos(6), max_in_flight=2, journal=journal) as batch:
+                with pytest.raises(ClientClosed):
+                    async for outcome in batch:
+                        outcomes.append(outcome)
+
+    async with open_journal(tmp_path / "j.sqlite3") as journal:
+        async with anyio.create_task_group() as tasks, house(time_scale=1.0) as home:
+            tasks.start_soon(work, await home.client(), journal)
+            with anyio.fail_after(10):
+                while len(home.sandbox.ledger.polled) < 2:
+                    await anyio.sleep(0.005)
+
+        assert journal.counts()[State.SUBMITTED] == 2
+    assert [type(outcome) for outcome in outcomes] == [NotSubmitted] * 4
 
 
 async def test_pulls_lazily_from_an_endless_source_and_stops_early(house: Open) -> None:

@@ -6,7 +6,9 @@ import anyio
 import pytest
 
 from akool_async import (
+    AkoolClient,
     BadCredentials,
+    ClientClosed,
     FixedSchedule,
     InvalidRequest,
     JobFailed,
@@ -173,6 +175,51 @@ async def test_what_is_no_job_id_is_not_asked_about(house: Open, job_id) -> None
                 pass
 
         assert home.sandbox.ledger.requests == {}
+
+
+@pytest.mark.parametrize("how", ["wait", "watch", "translate"])
+async def test_who_waits_is_told_that_the_client_was_closed(house: Open, how: str) -> None:
+    said: list[str] = []
+
+    async def wait(client: AkoolClient, job_id: str) -> None:
+        with anyio.fail_after(10), pytest.raises(ClientClosed) as caught:
+            if how == "wait":
+                await client.wait(job_id)
+            elif how == "watch":
+                async for _ in client.watch(job_id):
+                    pass
+            else:
+                await client.translate(video(2))
+        said.append(str(caught.value))
+
+    async with anyio.create_task_group() as tasks, house(time_scale=1.0) as home:
+        client = await home.client()
+        job = (await client.submit(video())).accepted[0]
+        tasks.start_soon(wait, client, job.id)
+        with anyio.fail_after(10):
+            while not home.sandbox.ledger.polled:
+                await anyio.sleep(0.005)
+
+    assert home.sandbox.ledger.jobs[-1].id in said[0]
+    assert "are billed" in said[0]
+
+
+async def test_a_job_that_is_paid_for_while_the_client_is_closed_is_named(house: Open) -> None:
+    said: list[str] = []
+
+    async def translate(client: AkoolClient) -> None:
+        with anyio.fail_after(10), pytest.raises(ClientClosed) as caught:
+            await client.translate(video())
+        said.append(str(caught.value))
+
+    slow = [Fault(on="create", do="delay", seconds=0.05)]
+    async with anyio.create_task_group() as tasks, house(faults=slow) as home:
+        tasks.start_soon(translate, await home.client())
+        with anyio.fail_after(10):
+            while not home.sandbox.ledger.requests:
+                await anyio.sleep(0.005)
+
+    assert home.sandbox.ledger.jobs[0].id in said[0]
 
 
 async def test_leaving_a_watch_early_is_fine(house: Open) -> None:
