@@ -25,7 +25,8 @@ from akool_async._journal import Entry
 logger = logging.getLogger("akool_async")
 
 SKEW: Final = timedelta(minutes=2)
-"""How far the vendor's clock may be behind ours: a job made longer than this before the intent is not its."""
+"""How far the vendor's clock may be behind ours, besides what it says itself: a job made longer than this
+before the intent is not its."""
 
 LATEST: Final = timedelta(days=1)
 """A job that was made this long after the intent is not its either."""
@@ -202,6 +203,7 @@ class Doubts:
         if self._journal.find_job(seen.job_id) is not None:
             return "it belongs to another entry."
         sent, made = entry.submitted_at, seen.created_at
-        if sent is None or made is None or not sent - SKEW <= made <= sent + LATEST:
+        fast = max(self._clock.now() - self._client._server_now(), timedelta())  # how far ours is ahead
+        if sent is None or made is None or not sent - fast - SKEW <= made <= sent + LATEST:
             return "it was not made when the entry was sent."
         return ""

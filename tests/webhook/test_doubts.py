@@ -26,6 +26,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._clock import RealClock
 from akool_async._core.callback import Callback
 from akool_async.sandbox import Fault, Sandbox
 from akool_async.webhook import WebhookReceiver
@@ -383,6 +384,31 @@ async def test_a_job_made_before_the_entry_was_sent_is_not_its() -> None:
             with anyio.fail_after(20):
                 while home.journal.find_token(token).job_id != job.id:
                     await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=10), timedelta(minutes=-10)])
+async def test_a_clock_that_is_wrong_here_keeps_no_doubt(ahead: timedelta) -> None:
+    async with house(time_scale=1.0) as home:
+        await _in_doubt(home, video(1))
+        (token,), (job,) = await _tokens(home), home.sandbox.ledger.jobs
+        _move(home, home.journal.find_token(token).submitted_at + ahead)
+        home.client._clock = _Wrong(ahead)
+        told = Callback(job_id=job.id, token=token)
+        async with open_batch(home.client, [video(1)], journal=home.journal, webhook=Teller(told)):
+            with anyio.fail_after(20):
+                while home.journal.find_token(token).job_id != job.id:
+                    await anyio.sleep(0.01)
+
+
+class _Wrong(RealClock):
+    """A wall clock that is wrong."""
+
+    def __init__(self, by: timedelta) -> None:
+        super().__init__()
+        self._by = by
+
+    def now(self) -> datetime:
+        return super().now() + self._by
 
 
 def _move(home: House, sent: datetime) -> None:
