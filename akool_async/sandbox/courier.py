@@ -118,8 +118,8 @@ class Courier:
     async def _deliver(self, client: httpx.AsyncClient, letter: _Letter) -> None:
         try:
             answer = await client.post(letter.job.order.webhook_url, json=self._sealed(letter))
-        except (httpx.HTTPError, httpx.InvalidURL):
-            # No answer is the receiver's choice, as good as a refusing one.
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
+            # No answer is the receiver's choice, as good as a refusing one; so is a name that is none.
             answered = None
         else:
             answered = answer.status_code

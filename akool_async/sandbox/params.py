@@ -63,6 +63,8 @@ def json_object(body: bytes) -> dict[str, Any] | None:
     """Return the JSON object in a body, None when it is something else."""
     try:
         found = json.loads(body)
+        if b"\\u" in body:
+            json.dumps(found, ensure_ascii=False).encode()  # half a letter is none, and can't be told back
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

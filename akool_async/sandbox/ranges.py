@@ -13,7 +13,7 @@ import attrs
 
 __all__ = ["Span", "Unsatisfiable", "span_of"]
 
-_SINGLE: Final = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+_SINGLE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
 
 class Unsatisfiable(ValueError):

@@ -137,7 +137,7 @@ def test_languages_are_split(value: object, codes: tuple[str, ...]) -> None:
     assert split_languages(value) == codes
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b'{"url": "\\ud800"}', b"", b"[]", b"null", b"{", b"\xff", b"[" * 100_000])
 def test_what_is_no_object_is_none(body: bytes) -> None:
     assert json_object(body) is None
 

@@ -29,7 +29,8 @@ def test_a_range_is_cut_to_the_file(wanted: str, first: int, last: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted", [None, "", "bytes=-", "bytes=5-2", "bytes=0-1,3-4", "lines=1-2", "bytes=a-b"]
+    "wanted",
+    [None, "", "bytes=-", "bytes=5-2", "bytes=0-1,3-4", "lines=1-2", "bytes=a-b", f"bytes=0-{'9' * 5000}"],
 )
 def test_what_is_no_single_range_means_the_whole_file(wanted: str | None) -> None:
     assert span(wanted) is None

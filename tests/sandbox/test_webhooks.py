@@ -130,9 +130,10 @@ async def test_it_is_given_up_after_some_attempts() -> None:
         assert len(receiver.bodies) == 3
 
 
-async def test_a_receiver_that_is_not_there_is_tried_again() -> None:
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/hook", "http://xn--a/hook"])
+async def test_a_receiver_that_is_not_there_is_tried_again(url: str) -> None:
     async with visiting(webhook_attempts=2, webhook_wait=1.0) as visitor:
-        await visitor.create(webhookUrl="http://127.0.0.1:9/hook")
+        await visitor.create(webhookUrl=url)
         await settled(visitor, 1)
         visitor.clock.advance(1)
         await settled(visitor, 2)
