@@ -5,6 +5,7 @@ Knows no event loop. `commit` may run in another thread; `close` waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -170,7 +171,10 @@ class Store:
             ticket.moves = []
             ticket.error = ticket.error or self._translated(error)
         if self._writing is not None and self._writing.in_transaction:
-            self._writing.execute("ROLLBACK")
+            with contextlib.suppress(
+                sqlite3.Error
+            ):  # then each step that follows is told that it can't be written
+                self._writing.execute("ROLLBACK")
 
     def _translated(self, error: Exception) -> Exception:
         if isinstance(error, sqlite3.Error):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -123,6 +124,45 @@ async def test_a_full_disk_loses_nothing_that_was_confirmed(path: Path, limit: i
     assert (
         len(keys) - len(confirmed) <= 2
     )  # a commit that failed may still be found after a crash: as a doubt
+
+
+class Stuck:
+    """A connection that can neither commit nor go back."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.tried: list[str] = []
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.connection.in_transaction
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        if statement in ("COMMIT", "ROLLBACK"):
+            self.tried.append(statement)
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
+        return self.connection.execute(statement, *values)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+async def test_a_commit_that_can_not_even_be_taken_back_is_an_error_of_the_journal(path: Path) -> None:
+    async with open_journal(path) as journal:
+        await bring_to(journal, State.SUBMITTED)
+        store = journal._opened.store
+        connection, store._writing = store._writing, Stuck(store._writing)
+        for number in range(2):
+            with pytest.raises(JournalUnwritable):
+                await journal.intend(video(f"later-{number}"))
+        tried, store._writing = store._writing.tried, connection
+
+        assert tried == ["COMMIT", "ROLLBACK", "ROLLBACK"]
+        assert journal.counts()[State.SUBMITTING] == 0
+    async with open_journal(path) as journal:
+        assert [entry.state async for entry in journal.entries()] == [State.SUBMITTED]
 
 
 async def test_a_disk_that_can_not_be_read_is_an_error_of_the_journal(path: Path) -> None:
