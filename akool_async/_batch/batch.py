@@ -159,6 +159,8 @@ class Batch:
                 logger.warning("Job %s has ended and is billed; its outcome was not taken.", outcome.job.id)
             elif isinstance(outcome, InDoubt):
                 logger.warning("Entry %s is in doubt; its outcome was not taken.", outcome.key)
+        for key in self._callbacks.held:
+            logger.warning("Entry %s is in doubt; no callback has cleared it up yet.", key)
 
     def __aiter__(self) -> Self:
         """Iterate over outcomes, in the order in which they end."""

@@ -154,6 +154,11 @@ class Callbacks:
 
     # Doubts.
 
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The keys of entries in doubt whose outcome is held back."""
+        return self._doubts.left
+
     def hold(self, flight: Flight, reason: str) -> bool:
         """Keep back the outcome of a POST that has just come into doubt; False if nothing can clear it up."""
         if not flight.token or self._webhook.source is None:

@@ -102,6 +102,11 @@ class Doubts:
         """Whether something is being done about this doubt."""
         return token in self._doubts
 
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The keys of entries whose outcome is held back."""
+        return tuple(doubt.flight.key for doubt in self._doubts.values() if doubt.flight is not None)
+
     def open(self, tasks: TaskGroup) -> None:
         """Run in this group from now on."""
         self._tasks = tasks
@@ -142,11 +147,11 @@ class Doubts:
                     break
                 found = await self._confirmed(doubt.token, job_id)
         except JournalError as error:
+            del self._doubts[doubt.token]
             self._hall.in_flight.give(doubt.flight is not None)
             self._hall.lost(doubt.flight is not None, error)
             return
-        finally:
-            del self._doubts[doubt.token]
+        del self._doubts[doubt.token]  # unless the batch is left meanwhile
         if found is not None:
             self._hall.resolved(doubt.flight, found)
         elif doubt.unresolved is not None:

@@ -23,6 +23,7 @@ from akool_async import (
     Outcome,
     State,
     TranslationRequest,
+    key_of,
     open_batch,
     open_journal,
 )
@@ -486,6 +487,18 @@ async def test_what_can_not_be_called_is_refused() -> None:
         for options in ({"webhook_url": "ftp://x"}, {"webhook_url": "x"}, {"webhook_grace": -1}):
             with pytest.raises(InvalidRequest):
                 open_batch(home.client, [], **options)
+
+
+async def test_without_a_journal_a_doubt_that_is_held_back_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    async with (
+        house(LOST, {"on": "webhook", "do": "lose"}) as home,
+        open_batch(home.client, [video(1)], webhook=home.receiver, webhook_url=home.url) as batch,
+    ):
+        with anyio.fail_after(20):
+            while not batch._callbacks.held:
+                await anyio.sleep(0.005)
+
+    assert f"Entry {key_of(video(1), 'ja')} is in doubt" in caplog.text
 
 
 async def test_unknown_tokens_cost_nothing() -> None:
