@@ -22,6 +22,11 @@ RESULT_LIFETIME: Final = timedelta(days=7)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC) - RESULT_LIFETIME
 
 
+def end_of_result(created_at: datetime | None) -> datetime | None:
+    """Give when the result of a job made at `created_at` dies; None where nobody can tell."""
+    return None if created_at is None or created_at > _LATEST else created_at + RESULT_LIFETIME
+
+
 def _raw() -> Any:
     return attrs.field(factory=dict, repr=False, eq=False)
 
@@ -135,9 +140,7 @@ class Snapshot:
     @property
     def expires_at(self) -> datetime | None:
         """The last moment at which the result is surely there: 7 days after the job was made."""
-        if self.created_at is None or self.created_at > _LATEST:
-            return None
-        return self.created_at + RESULT_LIFETIME
+        return end_of_result(self.created_at)
 
 
 @attrs.frozen(kw_only=True)

@@ -10,7 +10,7 @@ import attrs
 
 from akool_async._core.errors import InvalidRequest
 from akool_async._core.lifecycle import State
-from akool_async._core.models import RESULT_LIFETIME, Snapshot
+from akool_async._core.models import Snapshot, end_of_result
 from akool_async._core.requests import Request
 from akool_async._core.text import shown
 
@@ -88,8 +88,7 @@ class Change:
         """When the result dies, as given or counted from the creation."""
         if self.expires_at is not None:
             return self.expires_at
-        created = self.created
-        return None if created is None else created + RESULT_LIFETIME
+        return end_of_result(self.created)
 
     @property
     def used(self) -> float | None:

@@ -8,6 +8,7 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -27,7 +28,7 @@ from akool_async import (
 )
 from akool_async._core import observation
 from akool_async._download import disk
-from akool_async.sandbox import Fault, lookups
+from akool_async.sandbox import Fault, lookups, orders
 from akool_async.sandbox.shapes import job_status
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open, video
@@ -395,6 +396,25 @@ async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
     assert left == 1
     assert other.saved.video.exists()
     assert isinstance(dead, Expired)
+
+
+@pytest.mark.parametrize(("module", "name"), [(orders, "created_job"), (lookups, "job_status")])
+async def test_a_job_made_at_the_end_of_time_is_brought_home(
+    fast_house: Open, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+) -> None:
+    told = getattr(module, name)
+    monkeypatch.setattr(
+        module, name, lambda *told_of, **how: told(*told_of, **how) | {"create_time": ENDLESS}
+    )
+    async with open_journal(":memory:") as journal, fast_house() as home:
+        (outcome,) = await run(await home.client(), videos(1), journal=journal)
+
+        assert journal.counts()[State.DELIVERED] == 1
+    assert isinstance(outcome, Completed)
+
+
+ENDLESS = 253_402_300_799_000
+"""The last second of the year 9999, as some servers write "never"."""
 
 
 def _timeless(*args: Any, **options: Any) -> dict[str, Any]:
