@@ -6,7 +6,6 @@ Reading fails with `Unreadable` alone, whatever somebody may have done to the fi
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -59,8 +58,8 @@ def write_int(number: int | None) -> int | None:
 
 
 def write_float(number: float | None) -> float | None:
-    """Give a finite number."""
-    return number if number is not None and math.isfinite(number) else None
+    """Give a number of which many can be added up; no real amount is larger."""
+    return number if number is not None and abs(number) < _LARGEST else None
 
 
 def write_texts(texts: tuple[str, ...]) -> str:

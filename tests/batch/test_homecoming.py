@@ -398,23 +398,19 @@ async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
     assert isinstance(dead, Expired)
 
 
+@pytest.mark.parametrize("odd", [{"create_time": 253_402_300_799_000}, {"deduction_lock_duration": 1e308}])
 @pytest.mark.parametrize(("module", "name"), [(orders, "created_job"), (lookups, "job_status")])
-async def test_a_job_made_at_the_end_of_time_is_brought_home(
-    fast_house: Open, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+async def test_numbers_beyond_all_reason_do_not_cost_a_job(
+    fast_house: Open, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, odd: dict[str, Any]
 ) -> None:
-    told = getattr(module, name)
-    monkeypatch.setattr(
-        module, name, lambda *told_of, **how: told(*told_of, **how) | {"create_time": ENDLESS}
-    )
+    """Such as the last second of the year 9999, for "never"."""
+    told, odd = getattr(module, name), odd | {"deduction_duration": 1e308}
+    monkeypatch.setattr(module, name, lambda *told_of, **how: told(*told_of, **how) | odd)
     async with open_journal(":memory:") as journal, fast_house() as home:
         (outcome,) = await run(await home.client(), videos(1), journal=journal)
 
         assert journal.counts()[State.DELIVERED] == 1
     assert isinstance(outcome, Completed)
-
-
-ENDLESS = 253_402_300_799_000
-"""The last second of the year 9999, as some servers write "never"."""
 
 
 def _timeless(*args: Any, **options: Any) -> dict[str, Any]:

@@ -203,6 +203,7 @@ def test_a_text_is_cut_at_queries_and_can_be_encoded() -> None:
 def test_a_code_that_sqlite_can_not_hold_is_left_out(number: int) -> None:
     assert codec.write_int(number) is None
     assert codec.write_float(float("nan")) is None
+    assert codec.write_float(1e308) is None
 
 
 JSON = st.recursive(
