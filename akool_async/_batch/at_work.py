@@ -72,7 +72,7 @@ class Board:
         flying: the jobs in flight, as the batch follows them.
     """
 
-    def __init__(self, flying: Mapping[str, Following]) -> None:
+    def __init__(self, flying: Mapping[tuple[str, str], Following]) -> None:
         self._flying = flying
         self._turns: dict[tuple[str, str], float] = {}
 

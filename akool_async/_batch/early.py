@@ -13,41 +13,41 @@ from akool_async._core.requests import Request
 
 
 class Early:
-    """Keeps apart who was brought home early from who was asked for."""
+    """Keeps apart who was brought home early from who was asked for, by key and language."""
 
     def __init__(self) -> None:
-        self._ended: dict[str, Outcome | AkoolError | None] = {}
-        self._asked: dict[str, Request] = {}
+        self._ended: dict[tuple[str, str], Outcome | AkoolError | None] = {}
+        self._asked: dict[tuple[str, str], Request] = {}
 
-    def __contains__(self, job_id: str) -> bool:
-        """Whether this job was taken up and not asked for yet."""
-        return job_id in self._ended
+    def __contains__(self, name: tuple[str, str]) -> bool:
+        """Whether the job of this entry was taken up and not asked for yet."""
+        return name in self._ended
 
-    def take_up(self, job_id: str) -> None:
+    def take_up(self, key: str, target: str) -> None:
         """Take up a job that nobody has asked for yet."""
-        self._ended[job_id] = None
+        self._ended[key, target] = None
 
-    def ask(self, job_id: str, request: Request) -> Outcome | AkoolError | None:
+    def ask(self, key: str, target: str, request: Request) -> Outcome | AkoolError | None:
         """Take in that the source came to such a job; give its outcome, or why there is none, if it ended."""
-        ended = self._ended.pop(job_id)
+        ended = self._ended.pop((key, target))
         if ended is None:
-            self._asked[job_id] = request
+            self._asked[key, target] = request
         elif not isinstance(ended, AkoolError):
             return attrs.evolve(ended, request=request)
         return ended
 
-    def lose(self, job_id: str, error: AkoolError) -> bool:
+    def lose(self, name: tuple[str, str], error: AkoolError) -> bool:
         """Take in why it can't be told how a job ended; whether the source has come to it."""
-        if job_id not in self._ended:
+        if name not in self._ended:
             return True
-        self._ended[job_id] = error
+        self._ended[name] = error
         return False
 
     def end(self, outcome: Outcome) -> Outcome | None:
         """Take in an outcome; give it back unless nobody has asked for it yet."""
-        job_id = "" if outcome.job is None else outcome.job.id
-        if job_id in self._ended:
-            self._ended[job_id] = outcome
+        name = (outcome.key, outcome.target)
+        if name in self._ended:
+            self._ended[name] = outcome
             return None
-        request = self._asked.pop(job_id, None)
+        request = self._asked.pop(name, None)
         return outcome if request is None else attrs.evolve(outcome, request=request)

@@ -69,7 +69,7 @@ class Hall:
         self.stop_cause: StopCause | None = None
         self.failure: BaseException | None = None
         self._nets = nets
-        self._flying: dict[str, Following] = {}
+        self._flying: dict[tuple[str, str], Following] = {}
         self._arrived = self._ended  # one for all jobs
         self.board = Board(self._flying)
         self._all_admitted = False
@@ -127,7 +127,7 @@ class Hall:
 
     def follow(self, flight: Flight, age: float | None) -> None:
         """Wait for a job that holds a place in flight, made `age` seconds ago; None asks at once."""
-        following = self._flying[flight.job_id] = Following(flight, self._arrived)
+        following = self._flying[flight.key, flight.target] = Following(flight, self._arrived)
         self.board.waits(flight)
         schedule = self._nets.schedule(flight)
         following.watch = self.client._follow(flight.job_id, following, schedule=schedule, age=age)
@@ -156,7 +156,7 @@ class Hall:
     @property
     def left(self) -> tuple[str, ...]:
         """The jobs at the vendor that nobody has been told the end of."""
-        return tuple(self._flying)
+        return tuple(dict.fromkeys(following.flight.job_id for following in self._flying.values()))
 
     # What goes out.
 
@@ -164,7 +164,7 @@ class Hall:
         """Hand out how an entry ended, once it was asked for."""
         if outcome.job is not None:
             self.budget.ended(outcome.job.id)
-            self._flying.pop(outcome.job.id, None)
+            self._flying.pop((outcome.key, outcome.target), None)
         asked = self.early.end(outcome)
         if asked is None:
             return
@@ -181,8 +181,9 @@ class Hall:
 
     def lose(self, flight: Flight, error: AkoolError) -> None:
         """Go on without a job whose end can't be told; as far as is known it is still at the vendor."""
-        self._flying[flight.job_id].watch = None
-        self.lost(int(self.early.lose(flight.job_id, error)), error)
+        name = (flight.key, flight.target)
+        self._flying[name].watch = None
+        self.lost(int(self.early.lose(name, error)), error)
 
     @contextmanager
     def reading(self, entries: int = 0) -> Iterator[None]:

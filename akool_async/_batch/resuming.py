@@ -59,8 +59,8 @@ class Resumer:
         )
         for entries in left:
             async for entry in entries:
-                if entry.job_id not in self._hall.early:
-                    self._hall.early.take_up(entry.job_id)
+                if (entry.key, entry.target) not in self._hall.early:
+                    self._hall.early.take_up(entry.key, entry.target)
                     await self._follow(Flight(request=entry.own_request, target=entry.target), entry)
 
     async def is_fresh(self, flight: Flight) -> bool:
@@ -84,13 +84,13 @@ class Resumer:
         if entry.fingerprint != mark and entry.state is not State.PLANNED:
             self._refuse(flight, "Its key names other work in the journal; use another key.")
             return False
-        if entry.job_id in self._hall.early:
-            self._ask(entry.job_id, flight.request)
+        if (entry.key, entry.target) in self._hall.early:
+            self._ask(flight)
             return False
         return await self._resume(flight, entry)
 
-    def _ask(self, job_id: str, request: Request) -> None:
-        ended = self._hall.early.ask(job_id, request)
+    def _ask(self, flight: Flight) -> None:
+        ended = self._hall.early.ask(flight.key, flight.target, flight.request)
         if isinstance(ended, AkoolError):
             self._hall.lost(1, ended)
         elif ended is not None:
