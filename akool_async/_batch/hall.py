@@ -24,8 +24,10 @@ from akool_async._batch.slots import Slots
 from akool_async._batch.stopping import StopCause
 from akool_async._client import AkoolClient
 from akool_async._core.errors import AkoolError, JournalError
+from akool_async._core.fingerprint import key_of
 from akool_async._core.models import Job, Snapshot
 from akool_async._core.outcomes import Outcome
+from akool_async._core.requests import Request
 from akool_async._journal import Entry, Journal
 from akool_async._waiting import Watch
 
@@ -74,6 +76,7 @@ class Hall:
         self.board = Board(self._flying)
         self._all_admitted = False
         self._doubted: dict[tuple[str, str], Entry] = {}
+        self._repaid: set[tuple[str, str]] = set()
 
     # What comes in.
 
@@ -109,8 +112,15 @@ class Hall:
 
     def repays(self, entry: Entry) -> None:
         """An entry in doubt is to be submitted once more; if that makes no job, it is in doubt as before."""
-        self.counts["repaid"] += 1
         self._doubted[entry.key, entry.target] = entry
+
+    def sends(self, request: Request) -> None:
+        """A POST is about to be sent; each entry of it that was in doubt counts as paid again, once."""
+        for target in request.targets:
+            name = (key_of(request, target), target)
+            if name in self._doubted and name not in self._repaid:
+                self._repaid.add(name)
+                self.counts["repaid"] += 1
 
     def doubted(self, flight: Flight) -> Entry | None:
         """Give what the journal said of an entry that was in doubt; None where it was not."""

@@ -155,6 +155,7 @@ class Submitter:
             attempt.sent, attempt.sent_at = self._clock.monotonic(), self._clock.now()
             with self._callbacks.sent(part) as (attempt.token, addressed):
                 await self._journal.intend(part, token=attempt.token, names=names)
+                self._hall.sends(part)
                 try:
                     submission = await self._client._submit_now(addressed)
                 except AkoolError as error:

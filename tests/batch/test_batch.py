@@ -224,6 +224,7 @@ async def test_a_doubt_stays_one_where_paying_again_made_no_job(
                 batch.drain("enough")
                 async for outcome in batch:
                     outcomes.append(outcome)
+        assert batch.statistics().repaid == 1
 
         (second,) = outcomes
         assert journal.counts()[State.IN_DOUBT] == 1
