@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ import attrs
 
 from akool_async._client.agent import user_agent
 from akool_async._core.artifacts import urls_of
-from akool_async._core.errors import DownloadFailed, InvalidRequest
+from akool_async._core.errors import DownloadFailed, InvalidRequest, JobGone
 from akool_async._core.models import Snapshot
 from akool_async._core.names import USUAL, is_safe
 from akool_async._core.outcomes import Completed, Saved
@@ -78,8 +79,9 @@ async def bring_home(
     except DownloadFailed as error:
         if error.http_status not in AWAY:
             raise
-    fresh = await status(parcel.owner)
-    urls = {**parcel.urls, **urls_of(fresh, captionless=wish.captionless)}  # it may leave out the video
+    urls = dict(parcel.urls)
+    with contextlib.suppress(JobGone):  # there are no fresher ones then; what is home counts all the same
+        urls |= urls_of(await status(parcel.owner), captionless=wish.captionless)
     return await Delivery(downloads, attrs.evolve(parcel, urls=urls, fresh=True)).run()
 
 

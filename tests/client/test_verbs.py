@@ -272,6 +272,18 @@ async def test_a_fresh_answer_without_the_video_leaves_nothing_that_looks_like_a
     assert saved.video.stat().st_size > 0
 
 
+async def test_a_video_counts_though_its_subtitles_and_its_job_are_gone(house: Open, tmp_path) -> None:
+    async with house() as home:
+        client = await home.client()
+        done = await client.translate(video(), give_up_after=30)
+        home.sandbox.faults.add(_fault("cdn", "http", status=404, nth=range(2, 100)))
+        home.sandbox.faults.add(_fault("status", "vanish"))
+        saved = await client.download(done, into=tmp_path)
+
+    assert saved.video.stat().st_size > 0
+    assert set(saved.missing) == {"translated_srt", "original_srt"}
+
+
 def _fault(on: str, do: str, **details: object):
     from akool_async.sandbox import Fault
 
