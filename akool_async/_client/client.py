@@ -27,7 +27,7 @@ from akool_async._core import wire
 from akool_async._core.callback import Callback
 from akool_async._core.clock import Clock
 from akool_async._core.credentials import HOST_VARIABLE, Credentials, choose
-from akool_async._core.errors import AccountError, CallerError, ClientClosed, InvalidRequest
+from akool_async._core.errors import AccountError, CallerError, ClientClosed, InvalidRequest, JobGone
 from akool_async._core.fingerprint import key_of
 from akool_async._core.host import PRODUCTION, origin_of
 from akool_async._core.learned import LearnedSchedule
@@ -237,7 +237,7 @@ class AkoolClient:
             SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
             AkoolError: it was refused as a whole or never sent: nothing was charged.
         """
-        return await paying.submit(self._opened.api, request, self.status, patient=True)
+        return await paying.submit(self._opened.api, request, self._status_of_young, patient=True)
 
     async def status(self, job_id: str) -> Snapshot:
         """Ask once where a job is.
@@ -248,6 +248,19 @@ class AkoolClient:
         """
         following.check_id(job_id)
         return await self._poll(job_id)
+
+    async def _status_of_young(self, job_id: str) -> Snapshot:
+        """Ask where a job is that was made just now, if at all: it may only not be known yet."""
+        began, tries = self._clock.monotonic(), 0
+        while True:
+            tries += 1
+            try:
+                return await self.status(job_id)
+            except JobGone:
+                wait = self._retry.retry_in(tries, self._clock.monotonic() - began)
+                if wait is None:
+                    raise
+            await self._clock.sleep(wait)
 
     async def _poll(self, job_id: str) -> Snapshot:
         call = Call(path=wire.STATUS_PATH, query={"video_model_id": job_id})
@@ -405,7 +418,7 @@ class AkoolClient:
 
     async def _submit_now(self, request: Request) -> Submission:
         """Submit without waiting or trying again; what `submit` would wait for is raised at once."""
-        return await paying.submit(self._opened.api, request, self.status, patient=False)
+        return await paying.submit(self._opened.api, request, self._status_of_young, patient=False)
 
     def _follow(
         self, job_id: str, listener: Listener, *, schedule: PollSchedule | None, age: float | None

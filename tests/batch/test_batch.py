@@ -256,6 +256,15 @@ async def test_a_doubt_stays_one_where_paying_again_is_refused(
     assert held.reason == again.reason == entry.reason
 
 
+async def test_the_job_of_a_torn_answer_may_not_be_known_yet(house: Open) -> None:
+    torn = Fault(on="create", do="truncated", keep=0.9, nth=1)
+    async with house(faults=[torn, Fault(on="status", do="vanish", nth=(1, 2))]) as home:
+        (outcome,) = await run(await home.client(), videos(1))
+
+        assert len(home.sandbox.ledger.creates) == 1
+    assert isinstance(outcome, Completed)
+
+
 async def test_a_doubt_that_is_resolved_with_an_id_is_brought_home(house: Open, tmp_path: Path) -> None:
     async with house(faults=[Fault(on="create", do="reset_after", nth=1)]) as home:
         client = await home.client()
