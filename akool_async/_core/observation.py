@@ -204,7 +204,7 @@ class Observation:
         if self.ended:
             return self
         missed = attrs.evolve(self, missed=self.missed + 1)
-        if not isinstance(error, JobGone) or now - self.created < YOUNG:
+        if not isinstance(error, JobGone) or error.for_token or now - self.created < YOUNG:
             return missed
         since = now if self.gone_since is None else self.gone_since
         polls = self.gone_polls + 1

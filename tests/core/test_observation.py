@@ -273,6 +273,17 @@ def test_a_job_is_gone_after_three_polls_over_ten_minutes_and_not_before() -> No
     assert quick.errored(GONE, 600.0).verdict is Verdict.GONE
 
 
+def test_no_trouble_with_the_token_says_that_a_job_is_gone() -> None:
+    error = JobGone("No such content.", code=1008)
+    error.for_token = True
+    seen = begun(age=100.0)
+    for now in (0.0, 400.0, 800.0):
+        seen = seen.errored(error, now)
+
+    assert seen.verdict is Verdict.WAITING
+    assert seen.missed == 3
+
+
 def test_an_answer_in_between_says_that_the_job_is_there() -> None:
     found = begun(age=100.0).errored(GONE, 0.0).errored(GONE, 300.0).answered(seen(), 400.0)
 
