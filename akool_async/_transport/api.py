@@ -332,6 +332,7 @@ class Api:
             {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": self._user_agent}
         )
         if self._routes.owned:
+            headers["host"] = httpx.URL(self._origin).netloc.decode("ascii")
             self._prepared[client] = headers.copy()
         return headers
 

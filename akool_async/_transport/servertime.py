@@ -19,13 +19,17 @@ class ServerTime:
         self._clock = clock
         self._told: datetime | None = None
         self._heard = 0.0
+        self._date = ""
 
     def hear(self, date: str) -> None:
-        """Take in the Date header of an answer; what is none says nothing."""
+        """Take in the Date header of an answer; what is none says nothing, nor is one more of that second."""
+        if date == self._date:
+            return
         try:
             told = parsedate_to_datetime(date)
         except (ValueError, TypeError, OverflowError):
             return
+        self._date = date
         self._told = told.replace(tzinfo=UTC) if told.tzinfo is None else told
         self._heard = self._clock.monotonic()
 

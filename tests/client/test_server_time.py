@@ -67,3 +67,13 @@ async def test_the_client_hears_it(house: Open) -> None:
         await client.credit()
 
         assert client._server_now() > datetime.now(UTC) + timedelta(hours=1)
+
+
+def test_one_more_answer_of_the_same_second_says_nothing_new() -> None:
+    clock = Wrong()
+    time = ServerTime(clock)
+    time.hear(DATE)
+    clock.seconds += 0.9
+    time.hear(DATE)
+
+    assert time.now() == TOLD + timedelta(seconds=0.9)
