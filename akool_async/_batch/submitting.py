@@ -196,8 +196,13 @@ class Submitter:
                 token=doubt.token,
             )
         ended_at = self._clock.now() if state is State.FAILED else None
-        doubted = ids if state is State.IN_DOUBT else None
+        doubted = self._all_ids(flight, ids or ()) if state is State.IN_DOUBT else None
         return flight.change(state, reason=str(error), code=error.code, doubt_ids=doubted, ended_at=ended_at)
+
+    def _all_ids(self, flight: Flight, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Give ids in doubt with those of the POST before, which may be jobs, too."""
+        doubt = self._hall.doubted(flight)
+        return ids if doubt is None else tuple(dict.fromkeys((*doubt.doubt_ids, *ids)))
 
     async def _take_in(self, attempt: _Try, submission: Submission) -> None:
         part = attempt.part
@@ -217,7 +222,8 @@ class Submitter:
         changes = [self._submitted(flight) for flight in flights]
         changes += [self._change(part, target, error, extra) for target, error in errors.items()]
         if extra and not submission.missing:
-            changes[0] = attrs.evolve(changes[0], doubt_ids=extra)
+            first = Flight(request=part, target=changes[0].target)
+            changes[0] = attrs.evolve(changes[0], doubt_ids=self._all_ids(first, extra))
         await self._journal.record(*changes)
         if extra:
             ids = ", ".join(extra)

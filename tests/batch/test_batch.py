@@ -256,6 +256,24 @@ async def test_a_doubt_stays_one_where_paying_again_is_refused(
     assert held.reason == again.reason == entry.reason
 
 
+async def test_ids_that_one_post_left_in_doubt_outlive_the_next(house: Open, tmp_path: Path) -> None:
+    torn = Fault(on="create", do="truncated", keep=0.9, nth=1)
+    both = [video(1, targets=("ja", "fr"))]
+    async with house(faults=[torn, Fault(on="create", do="reset_after", nth=2)]) as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            await run(client, both, journal=journal)
+            first = [entry.doubt_ids async for entry in journal.entries()]
+            await run(client, both, journal=journal, on_in_doubt="resubmit")
+            second = [entry.doubt_ids async for entry in journal.entries()]
+            counts = journal.counts()
+
+        assert len(home.sandbox.ledger.creates) == 2
+    assert all(first)
+    assert second == first
+    assert counts[State.IN_DOUBT] == 2
+
+
 async def test_the_job_of_a_torn_answer_may_not_be_known_yet(house: Open) -> None:
     torn = Fault(on="create", do="truncated", keep=0.9, nth=1)
     async with house(faults=[torn, Fault(on="status", do="vanish", nth=(1, 2))]) as home:
