@@ -98,8 +98,9 @@ class InboxFile:
 
     def _prepare(self) -> None:
         run = self._connection.execute
+        full = self._holds_something()  # before it is asked whose it is: another process may be making it
         (ours,), (version,) = run("PRAGMA application_id").fetchone(), run("PRAGMA user_version").fetchone()
-        if ours not in (0, APPLICATION_ID) or version > VERSION or (not ours and self._holds_something()):
+        if ours not in (0, APPLICATION_ID) or version > VERSION or (full and not ours):
             raise InboxUnusable(f"The file {self.path} is no inbox, or one of a newer version.")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")

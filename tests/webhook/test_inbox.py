@@ -132,6 +132,22 @@ def test_processes_make_and_write_one_file_at_once(tmp_path: Path) -> None:
         assert len(inbox.find("t")) == 60
 
 
+def test_one_that_another_process_makes_meanwhile_is_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = InboxFile._holds_something
+
+    def slow(self: InboxFile) -> bool:
+        monkeypatch.setattr(InboxFile, "_holds_something", usual)
+        InboxFile(tmp_path / "inbox").close()
+        return usual(self)
+
+    monkeypatch.setattr(InboxFile, "_holds_something", slow)
+    with closing(InboxFile(tmp_path / "inbox")) as inbox:
+        inbox.write([told()])
+        assert inbox.last() == 1
+
+
 async def test_trouble_while_reading_is_told_once_and_waited_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
