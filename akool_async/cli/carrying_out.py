@@ -44,7 +44,7 @@ def carry_out(catalog: Catalog, order: Order, connection: Connection) -> int:
         return refused(wrong)
     if seen.held is not None:
         raise seen.held
-    if seen.counts[Due.SUBMIT] and seen.unreachable is not None and not seen.counts[Due.WAIT]:
+    if seen.new_items and seen.unreachable is not None and not seen.counts[Due.WAIT]:
         raise seen.unreachable  # a wrong host looks like an outage, and no job's result dies meanwhile
     for line in in_words(seen):
         say(line)

@@ -343,6 +343,21 @@ def test_a_host_that_can_not_be_reached_is_told_at_once(
     assert "Nothing was sent and nothing was charged." in told.err
 
 
+def test_a_host_that_can_not_be_reached_is_told_before_a_retry(
+    akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor = serve()
+    vendor.faults.add(Fault(on="create", do="code", code=1202))
+    path = three_videos()
+    assert akool("run", path, "--yes").code == 1
+    monkeypatch.setenv("AKOOL_API_HOST", "http://127.0.0.1:9")
+    told = akool("run", path, "--yes", "--retry-failed", "--give-up-after", "3s")
+
+    assert told.code == 1
+    assert "The API host could not be reached" in told.err
+    assert "Nothing was sent and nothing was charged." in told.err
+
+
 def test_while_a_job_is_at_the_vendor_a_host_that_can_not_be_reached_is_waited_for(
     akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
