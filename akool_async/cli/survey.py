@@ -143,7 +143,7 @@ async def survey(catalog: Catalog, journal: Path, rules: Rules) -> Survey:
     """Lay the catalog beside the journal, which is only read; there may be none yet."""
     there = await anyio.Path(journal).exists()
     async with open_journal(journal if there else ":memory:", read_only=there) as found:
-        prices, works = Prices(), _Works()
+        prices, works = Prices(), Works()
         async for entry in found.entries():
             prices.learn(entry)
             works.learn(entry)
@@ -194,16 +194,22 @@ _PAID: Final = frozenset(
 )
 
 
-class _Works:
+class Works:
     """What a journal has paid for, whatever its key is."""
 
     def __init__(self) -> None:
+        """Know of nothing yet."""
         self._paid: dict[str, tuple[str, str]] = {}
 
     def learn(self, entry: Entry) -> None:
         """Take in an entry."""
         if entry.state in _PAID:
             self._paid.setdefault(entry.fingerprint, (entry.key, work_of(entry.request, entry.target)))
+
+    def stands_as(self, entry: Entry) -> str:
+        """Give the other key under which an entry's work is paid for, or ""."""
+        key, work = self._paid.get(entry.fingerprint, ("", ""))
+        return key if key != entry.key and work == work_of(entry.request, entry.target) else ""
 
     def renamed(self, lines: Iterable[Line]) -> Iterator[Mistake | str]:
         """Find what would be paid again because its key is another one now.
@@ -213,7 +219,7 @@ class _Works:
         for line in lines:
             request = line.item.request
             key, work = self._paid.get(fingerprint(request, line.target), ("", ""))
-            if line.due is not Due.SUBMIT or not key or key == line.key:
+            if not line.due.paid or not key or key == line.key:
                 continue
             told = f"into {line.target!r} stands in the journal as {key!r}, and would be paid again"
             if work == work_of(request, line.target):

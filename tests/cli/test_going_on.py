@@ -95,6 +95,23 @@ def test_what_is_not_sent_is_sent_only_when_that_is_allowed(
     assert book.states() == {"later": "delivered"}
 
 
+def test_what_is_paid_under_another_key_is_left_out_and_the_rest_comes_home(
+    akool: Command, at_work: Book, vendor: Sandbox
+) -> None:
+    same = "https://example.com/renamed.mp4"
+    at_work.enter(("renamed", State.PLANNED))
+    at_work.submit(TranslationRequest(url=same, targets="ja", key="its new key"))
+    vendor.clock.advance(LONG)
+    resumed = akool("resume", "--yes", "--out", at_work.out)
+
+    assert resumed.code == 1
+    assert "'its new key'" in resumed.err
+    states = at_work.states()
+    assert states.pop("renamed") == "planned"
+    assert set(states.values()) == {"delivered"}
+    assert len(vendor.ledger.creates) == 4
+
+
 def test_a_url_without_its_signature_is_never_sent(akool: Command, at_work: Book, vendor: Sandbox) -> None:
     vendor.clock.advance(LONG)
     at_work.enter_signed("signed")
@@ -176,6 +193,20 @@ def test_what_failed_is_paid_again_when_that_is_allowed(
         "home": "delivered",
         "unclear": "in_doubt",
     }
+
+
+def test_what_is_paid_under_another_key_is_not_retried(
+    akool: Command, lost: Book, serve: Callable[..., Sandbox]
+) -> None:
+    vendor = serve()
+    same = "https://example.com/refused.mp4"
+    lost.submit(TranslationRequest(url=same, targets="ja", key="its new key"))
+    told = akool("retry", "refused", "--out", lost.out, "--yes")
+
+    assert told.code == 1
+    assert "'its new key'" in told.err
+    assert len(vendor.ledger.creates) == 1
+    assert lost.states()["refused"] == "failed"
 
 
 def test_only_what_is_named_is_paid_again(akool: Command, lost: Book, serve: Callable[..., Sandbox]) -> None:

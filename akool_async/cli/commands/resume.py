@@ -34,17 +34,17 @@ def resume(
     """Go on with what the journal has at work, without the catalog.
 
     Jobs at the vendor are waited for and brought home; what is not sent yet is sent. Doubts stay as they
-    are, and so do entries whose signed URL only the catalog has.
+    are, and so do entries whose signed URL only the catalog has, or whose work is paid under another key.
 
     Parameters
     ----------
     in_flight
         Jobs at the vendor at once.
     """
-    found = anyio.run(read_entries, home, _UNFINISHED)
-    planned = [entry for entry in found if entry.state is State.PLANNED]
-    left_out = len(planned) - len(sendable(planned))
-    entries = [entry for entry in found if not (entry.state is State.PLANNED and entry.stripped)]
+    found, works = anyio.run(read_entries, home, _UNFINISHED)
+    sent = [entry for entry in found if entry.state is not State.PLANNED]
+    entries = sent + sendable((entry for entry in found if entry.state is State.PLANNED), works)
+    left_out = len(found) - len(entries)
     if not entries:
         say(f"Nothing is at work in {home.path}.")
         return exits.FAILED if left_out else exits.OK

@@ -46,9 +46,9 @@ def retry(
     """
     if failed == bool(keys):
         raise InvalidRequest("Say what to submit again: --failed for all, or keys.")
-    found = anyio.run(read_entries, home, _LOST)
+    found, works = anyio.run(read_entries, home, _LOST)
     chosen = found if failed else _named(found, keys)
-    entries = sendable(chosen)
+    entries = sendable(chosen, works)
     if not entries:
         say(f"Nothing can be submitted again from {home.path}.")
         return exits.FAILED if chosen else exits.OK
