@@ -24,7 +24,7 @@ from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
 from akool_async._core.observation import Observation, Verdict
 from akool_async._core.outcomes import Completed, Saved
-from akool_async._download import AWAY, NameTaken
+from akool_async._download import AWAY, NameInUse, NameTaken
 from akool_async._waiting import Watch
 
 logger = logging.getLogger("akool_async")
@@ -116,7 +116,7 @@ class Finisher:
             except DiskFailed as error:
                 self._stop_downloads(error)
                 raise
-            except NameTaken:
+            except (NameTaken, NameInUse):
                 stem = await self._naming.stem(flight, another=True)
         raise DownloadFailed(f"Whatever name the result should get, something appeared there: {stem}.")
 

@@ -6,6 +6,7 @@ The template makes names, the journal holds each for one entry, the folder tells
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,9 @@ from akool_async._journal import Journal
 
 _OFFERED: Final = 5
 """Names that the journal may choose from: all but the first hold a part of a hash of the entry."""
+
+_WHOLE: Final = (*ENDINGS.values(), SIDE_FILE)
+_BEGUN: Final = tuple(f"{ending}.part" for ending in ENDINGS.values())
 
 
 @attrs.frozen(kw_only=True)
@@ -60,11 +64,13 @@ class Naming:
         names = await run_sync(partial(self._free, request, self._folder))
         return {(key_of(request, target), target): found for target, found in names.items()}
 
-    def _free(self, request: Request, folder: Path) -> dict[str, tuple[str, ...]]:
-        """Look which names are not taken by files that stand there."""
+    def _free(self, request: Request, folder: Path, *, begun: bool = False) -> dict[str, tuple[str, ...]]:
+        """Look which names are not taken by files that stand there, or are `begun`."""
+        endings = (*_WHOLE, *_BEGUN) if begun else _WHOLE
         found = {}
         for target in request.targets:
-            free = (name for name in self._template.names(request, target) if not _is_taken(folder, name))
+            names = self._template.names(request, target)
+            free = (name for name in names if not _is_taken(folder, name, endings))
             found[target] = tuple(islice(free, _OFFERED))
         return found
 
@@ -73,7 +79,8 @@ class Naming:
 
         Args:
             flight: the entry.
-            another: whether the name that it holds turned out to be taken by files of somebody else.
+            another: whether the name that it holds turned out to be somebody else's, who may be just
+                bringing files of this name home.
 
         Raises:
             JournalError: it can't be recorded.
@@ -81,12 +88,12 @@ class Naming:
         assert self._folder is not None  # noqa: S101 - there is something to bring home
         entry = self._journal.get(flight.key, flight.target)
         if entry is None or not entry.name or another:
-            names = await run_sync(partial(self._free, flight.request, self._folder))
+            names = await run_sync(partial(self._free, flight.request, self._folder, begun=another))
             await self._journal.claim(flight.key, flight.target, names[flight.target], another=another)
             entry = self._journal.get(flight.key, flight.target)
         assert entry is not None  # noqa: S101 - it was just written
         return self._folder / entry.name
 
 
-def _is_taken(folder: Path, name: str) -> bool:
-    return any(os.path.lexists(folder / f"{name}{ending}") for ending in (*ENDINGS.values(), SIDE_FILE))
+def _is_taken(folder: Path, name: str, endings: Iterable[str]) -> bool:
+    return any(os.path.lexists(folder / f"{name}{ending}") for ending in endings)

@@ -35,6 +35,12 @@ class NameTaken(InvalidRequest):
     advice = "Move it away, or pass overwrite=True."
 
 
+class NameInUse(DownloadFailed):
+    """Somebody else is just writing a file of this name."""
+
+    advice = "Wait for it, or use another name."
+
+
 async def on_disk(target: Path, work: Callable[[], T]) -> T:
     """Do what blocks in a thread; a caller that is cancelled waits until it is done.
 

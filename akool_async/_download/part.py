@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._core.errors import DownloadFailed
 from akool_async._download import disk
 from akool_async._download.inspection import Digest
 
@@ -115,7 +114,7 @@ class Part:
 
         Raises:
             OSError: the folder can't be written.
-            DownloadFailed: somebody else is at it.
+            NameInUse: somebody else is at it.
         """
         before = read_about(self.target)
         self._descriptor = self._opened()
@@ -142,9 +141,7 @@ class Part:
         try:
             _lock(descriptor)
         except BlockingIOError as error:
-            raise DownloadFailed(
-                f"{self.target} is being downloaded already.", advice="Wait for it, or use another name."
-            ) from error
+            raise disk.NameInUse(f"{self.target} is being downloaded already.") from error
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise

@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from akool_async import (
+    AkoolClient,
     Completed,
     Expired,
     InvalidRequest,
@@ -115,6 +116,32 @@ async def test_a_file_that_appears_after_the_payment_is_not_touched_either(
     assert (tmp_path / "1.ja.srt").read_text() == "mine"
     assert outcomes[0].saved.video.name.startswith("1.ja-")
     assert not (tmp_path / "1.ja.mp4").exists()
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["other videos", "one video"])
+async def test_batches_with_journals_of_their_own_bring_like_names_home_at_the_same_time(
+    fast_house: Open, tmp_path: Path, same: bool
+) -> None:
+    outcomes = []
+
+    async def order(number: int, client: AkoolClient) -> None:
+        url = f"https://example.com/{0 if same else number}/talk.mp4"
+        wanted = TranslationRequest(url=url, targets="ja", key=str(number))
+        async with (
+            open_journal(tmp_path / f"{number}.sqlite3") as journal,
+            open_batch(client, [wanted], journal=journal, download_to=tmp_path / "out") as batch,
+        ):
+            outcomes.extend([outcome async for outcome in batch])
+
+    async with fast_house(faults=[Fault(on="cdn", do="delay", seconds=0.02)]) as house:
+        client = await house.client()
+        async with anyio.create_task_group() as tasks:
+            for number in range(6):
+                tasks.start_soon(order, number, client)
+
+    assert not [outcome.reason for outcome in outcomes if outcome.saved is None]
+    assert len({outcome.saved.video for outcome in outcomes}) == 6
+    assert not list((tmp_path / "out").glob("*.part*"))
 
 
 async def test_a_second_run_uses_the_name_that_the_first_one_settled(
