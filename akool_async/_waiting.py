@@ -276,6 +276,8 @@ class Waiting:
             snapshot = await self._poll(watch.job_id)
         except AkoolError as missed:
             error = missed
+        if watch.error is not None:  # the client is being closed, and everybody was told
+            return
         now = self._clock.monotonic()
         stalled = watch.observation.stalled(watch.polled)
         watch.polled, watch.polling = now, False

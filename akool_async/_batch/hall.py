@@ -23,7 +23,7 @@ from akool_async._batch.outbox import Outbox
 from akool_async._batch.slots import Slots
 from akool_async._batch.stopping import StopCause
 from akool_async._client import AkoolClient
-from akool_async._core.errors import AkoolError, JournalError
+from akool_async._core.errors import AkoolError, ClientClosed, JournalError
 from akool_async._core.fingerprint import key_of
 from akool_async._core.models import Job, Snapshot
 from akool_async._core.outcomes import Outcome
@@ -140,7 +140,11 @@ class Hall:
         following = self._flying[flight.key, flight.target] = Following(flight, self._arrived)
         self.board.waits(flight)
         schedule = self._nets.schedule(flight)
-        following.watch = self.client._follow(flight.job_id, following, schedule=schedule, age=age)
+        try:
+            following.watch = self.client._follow(flight.job_id, following, schedule=schedule, age=age)
+        except ClientClosed as error:
+            self.in_flight.give(1)
+            self.lose(flight, error)
 
     def _ended(self, flight: Flight, watch: Watch) -> None:
         """Take in that a job in flight has ended."""

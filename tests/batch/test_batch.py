@@ -123,6 +123,30 @@ async def test_a_batch_whose_client_is_closed_ends_and_says_so(house: Open, tmp_
     assert [type(outcome) for outcome in outcomes] == [NotSubmitted] * 4
 
 
+async def test_a_batch_whose_client_is_closed_during_its_post_keeps_the_job(
+    house: Open, tmp_path: Path
+) -> None:
+    outcomes: list[Outcome] = []
+
+    async def work(client: AkoolClient, journal: Journal) -> None:
+        with anyio.fail_after(10):
+            async with open_batch(client, videos(3), posts=1, journal=journal) as batch:
+                with pytest.raises(ClientClosed):
+                    async for outcome in batch:
+                        outcomes.append(outcome)
+
+    slow = [Fault(on="create", do="delay", seconds=0.05)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal:
+        async with anyio.create_task_group() as tasks, house(faults=slow) as home:
+            tasks.start_soon(work, await home.client(), journal)
+            with anyio.fail_after(10):
+                while not home.sandbox.ledger.requests:
+                    await anyio.sleep(0.005)
+
+        assert journal.counts()[State.SUBMITTED] == 1
+    assert [type(outcome) for outcome in outcomes] == [NotSubmitted] * 2
+
+
 async def test_pulls_lazily_from_an_endless_source_and_stops_early(house: Open) -> None:
     pulled = itertools.count()
 

@@ -7,16 +7,20 @@ import pytest
 
 from akool_async import (
     AkoolClient,
+    AkoolError,
     BadCredentials,
     ClientClosed,
     FixedSchedule,
     InvalidRequest,
     JobFailed,
+    Snapshot,
     Status,
     _waiting,
 )
 from akool_async._core import observation
+from akool_async._waiting import Waiting
 from akool_async.sandbox import Fault
+from tests.batch.simulation import VirtualClock
 from tests.client.conftest import Open, video
 
 pytestmark = pytest.mark.anyio
@@ -175,6 +179,21 @@ async def test_what_is_no_job_id_is_not_asked_about(house: Open, job_id) -> None
                 pass
 
         assert home.sandbox.ledger.requests == {}
+
+
+async def test_a_poll_that_comes_back_while_the_client_is_closed_tells_nobody_twice() -> None:
+    told: list[AkoolError | None] = []
+
+    async def poll(job_id: str) -> Snapshot:
+        waiting.close()
+        return Snapshot(job_id=job_id, status=Status.COMPLETED)
+
+    async with anyio.create_task_group() as tasks:
+        waiting = Waiting(poll, clock=VirtualClock(1), tasks=tasks, pollers=1)
+        schedule = FixedSchedule(interval=1.0)
+        waiting.add("a" * 24, schedule, lambda watch: told.append(watch.error), age=None)
+
+    assert [type(error) for error in told] == [ClientClosed]
 
 
 @pytest.mark.parametrize("how", ["wait", "watch", "translate"])
