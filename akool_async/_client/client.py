@@ -170,6 +170,7 @@ class AkoolClient:
         state, self._state = self._opened, None
         async with state.stack:
             state.waiting.close()
+            state.api.close()
             state.tasks.cancel_scope.cancel()
             await state.tasks.__aexit__(None, None, None)
 

@@ -18,7 +18,13 @@ from anyio.abc import TaskGroup
 
 from akool_async._core.clock import Clock
 from akool_async._core.credentials import ApiKey, Credentials
-from akool_async._core.errors import AkoolError, InvalidRequest, ProtocolError, SubmissionInDoubt
+from akool_async._core.errors import (
+    AkoolError,
+    ClientClosed,
+    InvalidRequest,
+    ProtocolError,
+    SubmissionInDoubt,
+)
 from akool_async._core.failures import POLICY, Action, Failure
 from akool_async._core.schedule import RetryBudget, RetryPolicy
 from akool_async._core.wire import TOKEN_PATH, Envelope, read_token, token_payload
@@ -139,6 +145,11 @@ class Api:
         self._gate = Gate(retry, clock)
         self._places = anyio.Semaphore(routes.most, fast_acquire=True)
         self._identity = self._identify(credentials)
+        self._closed = False
+
+    def close(self) -> None:
+        """Send nothing more; a paid call that was sent is not given up."""
+        self._closed = True
 
     def _identify(self, credentials: Credentials) -> Identity:
         if isinstance(credentials, ApiKey):
@@ -246,6 +257,8 @@ class Api:
         try:
             answer = await self._send(call, lease)
         except ExchangeFailed as failed:
+            if self._closed and not call.paid:
+                raise _client_closed() from failed
             raise failed_exchange(failed) from failed
         return self._judged(call, answer)
 
@@ -262,6 +275,9 @@ class Api:
             return await self._send_paid(call, lease)
         request = self._request(self._routes.repeatable, call, lease, self._limits.call)
         await self._places.acquire()
+        if self._closed:
+            self._places.release()
+            raise _client_closed()
         if self._routes.fragile:
             work = Detached(lambda: self._exchange(request), shield=False)
             return await work.run_in(self._tasks)
@@ -276,6 +292,8 @@ class Api:
             self._places.release()
 
     async def _send_paid(self, call: Call, lease: Lease) -> Answer:
+        if self._closed:
+            raise _client_closed()
         client, deadline = self._routes.paid, self._limits.create
         request = self._request(client, call, lease, deadline)
 
@@ -351,6 +369,10 @@ def _understood(read: Callable[[Envelope], T], envelope: Envelope) -> T:
         return read(envelope)
     except ProtocolError as error:
         raise CallFailed(Failure.UNREADABLE, error) from error
+
+
+def _client_closed() -> ClientClosed:
+    return ClientClosed("The client was closed while this call was under way.")
 
 
 def _doubt(failed: CallFailed) -> AkoolError:

@@ -223,6 +223,46 @@ async def test_who_waits_is_told_that_the_client_was_closed(house: Open, how: st
     assert "are billed" in said[0]
 
 
+@pytest.mark.parametrize("what", ["create", "credit"])
+async def test_who_waits_to_try_again_is_told_that_the_client_was_closed(house: Open, what: str) -> None:
+    said: list[str] = []
+
+    async def call(client: AkoolClient) -> None:
+        with anyio.fail_after(10), pytest.raises(ClientClosed) as caught:
+            await (client.submit(video()) if what == "create" else client.credit())
+        said.append(str(caught.value))
+
+    often = [Fault(on=what, do="http", status=429, retry_after=0.1)]
+    async with anyio.create_task_group() as tasks, house(faults=often) as home:
+        tasks.start_soon(call, await home.client())
+        with anyio.fail_after(10):
+            while not home.sandbox.ledger.requests:
+                await anyio.sleep(0.005)
+
+    assert "closed" in said[0]
+    assert home.sandbox.ledger.jobs == ()
+
+
+async def test_who_asks_while_the_client_is_closed_is_told_so(house: Open) -> None:
+    said: list[str] = []
+
+    async def ask(client: AkoolClient) -> None:
+        with anyio.fail_after(10), pytest.raises(ClientClosed) as caught:
+            await client.credit()
+        said.append(str(caught.value))
+
+    slow = [Fault(on="credit", do="hang")]
+    async with anyio.create_task_group() as tasks, house(faults=slow) as home:
+        client = await home.client()
+        for _ in range(100):
+            tasks.start_soon(ask, client)
+        with anyio.fail_after(10):
+            while not home.sandbox.ledger.requests:
+                await anyio.sleep(0.005)
+
+    assert len(said) == 100
+
+
 async def test_a_job_that_is_paid_for_while_the_client_is_closed_is_named(house: Open) -> None:
     said: list[str] = []
 
