@@ -304,7 +304,10 @@ class Api:
         work = Detached(
             lambda: exchange(client, request, deadline=deadline, honest=False), shield=True, orphaned=orphaned
         )
-        return await work.run_in(self._tasks)
+        try:
+            return await work.run_in(self._tasks)
+        except ClientClosed as error:  # the event loop itself tore it
+            raise SubmissionInDoubt("A paid call was torn while it was under way.") from error
 
     def _orphan(self, call: Call, result: Answer | Exception) -> Envelope | Exception:
         """Give what the caller would have got, had it waited."""

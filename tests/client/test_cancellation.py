@@ -10,7 +10,7 @@ import random
 import anyio
 import pytest
 
-from akool_async import AkoolClient, AkoolError, RetryPolicy
+from akool_async import AkoolClient, AkoolError, RetryPolicy, SubmissionInDoubt
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open, Way, video
 
@@ -46,6 +46,20 @@ async def test_the_event_loops_own_cancellation_does_not_tear_it_either(fast_hou
 
         (job,) = home.sandbox.ledger.jobs
     assert job.id in caplog.text
+
+
+async def test_a_paid_post_that_an_event_loop_tears_is_in_doubt(fast_house: Open) -> None:
+    async with fast_house(faults=[Fault(on="create", do="delay", seconds=0.5)]) as home:
+        client = await home.client()
+        caller = asyncio.create_task(client.submit(video()))
+        with anyio.fail_after(5):
+            while not home.sandbox.ledger.requests:
+                await anyio.sleep(0.005)
+        for task in asyncio.all_tasks():
+            if "Detached" in task.get_name():
+                task.cancel()
+        with pytest.raises(SubmissionInDoubt):
+            await caller
 
 
 async def test_closing_the_client_waits_for_a_paid_post(house: Open, caplog) -> None:
