@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from akool_async import Completed, FixedSchedule
+from akool_async import Completed, FixedSchedule, JournalLocked, open_journal
 from akool_async.sandbox import Sandbox
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "embedding.md"
@@ -60,6 +60,21 @@ def test_a_service_takes_orders_and_refuses_bad_ones_also_when_it_is_started_aga
 
     assert sorted(path.name for path in tmp_path.glob("out/*.mp4")) == ["talk.fr.mp4", "talk.ja.mp4"]
     assert len(sandbox.ledger.jobs) == 2
+
+
+def test_a_service_does_not_take_orders_for_a_journal_that_another_one_is_writing(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        monkeypatch.setenv("AKOOL_API_HOST", "http://127.0.0.1:9")
+        app = _names(0)["app"]
+        async with open_journal("jobs.sqlite3"):
+            with pytest.raises(ExceptionGroup) as caught:
+                async with app.router.lifespan_context(app):
+                    pytest.fail("It started.")
+        assert caught.group_contains(JournalLocked)
+
+    anyio.run(run)
 
 
 def test_a_task_that_a_queue_runs_twice_is_paid_once(
