@@ -195,7 +195,8 @@ class Doubts:
             except AccountError:
                 return _NOT_ASKED
             except AkoolError as error:
-                nothing = _NO_SUCH_JOB if isinstance(error, JobGone) else _NOT_ASKED
+                gone = isinstance(error, JobGone) and not error.for_token
+                nothing = _NO_SUCH_JOB if gone else _NOT_ASKED
                 wait = patience.retry_in(tries, self._clock.monotonic() - began)
             if wait is None:
                 return nothing

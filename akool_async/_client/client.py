@@ -414,8 +414,8 @@ class AkoolClient:
         await self._opened.api.ready()
 
     def _server_now(self) -> datetime:
-        """The moment at the vendor, by whose clock results die."""
-        return self._opened.api.server_time.now()
+        """The moment at the vendor, by whose clock results die; ours where the client is closed."""
+        return self._clock.now() if self._state is None else self._state.api.server_time.now()
 
     async def _submit_now(self, request: Request) -> Submission:
         """Submit without waiting or trying again; what `submit` would wait for is raised at once."""
@@ -434,5 +434,6 @@ class AkoolClient:
             self._state.waiting.leave(watch, listener)
 
     def _replan(self) -> None:
-        """Plan polls anew, because a schedule has changed its mind."""
-        self._opened.waiting.replan()
+        """Plan polls anew, because a schedule has changed its mind; a client that is closed polls nothing."""
+        if self._state is not None:
+            self._state.waiting.replan()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
+from akool_async import AkoolClient
 from akool_async._transport.servertime import ServerTime
 from tests.client.conftest import Open
 
@@ -77,3 +78,10 @@ def test_one_more_answer_of_the_same_second_says_nothing_new() -> None:
     time.hear(DATE)
 
     assert time.now() == TOLD + timedelta(seconds=0.9)
+
+
+def test_a_client_that_is_closed_believes_its_own_clock_and_plans_no_polls() -> None:
+    client = AkoolClient(api_key="k" * 20)
+    client._replan()
+
+    assert abs(client._server_now() - datetime.now(UTC)) < timedelta(hours=1)
