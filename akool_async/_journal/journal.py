@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -178,8 +178,8 @@ class Journal:
             await self._settled()
             try:
                 yield
-            finally:
-                with anyio.CancelScope(shield=True):
+            finally:  # a journal that was closed meanwhile has told everybody who handed something in
+                with anyio.CancelScope(shield=True), suppress(JournalClosed):
                     await self._settled()
         finally:
             self._lent = False

@@ -76,3 +76,34 @@ async def test_cancelled_runs_lose_nothing_and_the_last_one_brings_all_home(tmp_
 
     assert len(runs[-1]) == 2 * len(wanted) == len(sandbox.ledger.jobs)
     print(f"{CANCELS} runs cancelled, {len(sandbox.ledger.jobs)} jobs")
+
+
+async def test_the_end_of_the_loop_leaves_a_batch_cancelled_and_nothing_else(tmp_path: Path) -> None:
+    sandbox = Sandbox(api_key=KEY, media=False, time_scale=1.0)
+    told: list[dict[str, object]] = []
+
+    async def work(host: str) -> None:
+        async with (
+            AkoolClient(api_key=KEY, host=host, schedule=FixedSchedule(interval=0.05)) as client,
+            open_journal(tmp_path / "jobs.sqlite3") as journal,
+        ):
+            await _run(
+                client,
+                [TranslationRequest(url="https://example.com/1.mp4", targets="ja")],
+                journal,
+                tmp_path,
+                [],
+            )
+
+    async def leave(host: str) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        left.append(asyncio.ensure_future(work(host)))
+        while not sandbox.ledger.jobs:
+            await asyncio.sleep(0.01)
+
+    left: list[asyncio.Task[None]] = []
+    async with sandbox.serve() as server:
+        await asyncio.to_thread(asyncio.run, leave(server.base_url))
+
+    assert not told
+    assert left[0].cancelled()
