@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 
@@ -62,11 +63,12 @@ class Figures:
 
 
 Arm = Callable[[], Awaitable[float]]
+K = TypeVar("K")
 
 
-async def in_turns(arms: Mapping[str, Arm], rounds: int) -> dict[str, Figures]:
+async def in_turns(arms: Mapping[K, Arm], rounds: int) -> dict[K, Figures]:
     """Let each arm give one number a round; each round begins with another arm."""
-    found: dict[str, list[float]] = {name: [] for name in arms}
+    found: dict[K, list[float]] = {name: [] for name in arms}
     names = [*arms]
     for number in range(rounds + 1):
         first = number % len(names)

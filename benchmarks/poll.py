@@ -94,17 +94,22 @@ async def all_at_once(ask: Ask) -> tuple[float, int]:
 Costs = dict[int, dict[str, Figures]]
 
 
+def arm(ask: Ask, at_a_time: int) -> frame.Arm:
+    return lambda: cost(ask, max(300, at_a_time), at_a_time)
+
+
 async def costs(clients: Clients, *, quick: bool) -> Costs:
-    found = {}
-    for at_a_time in AT_A_TIME:
-        polls = max(200 if quick else 300, at_a_time)
-        arms = {
-            name: lambda ask=ask, polls=polls, at=at_a_time: cost(ask, polls, at)
-            for name, ask in clients.arms.items()
-            if name != HTTPX or at_a_time <= COLLAPSED
-        }
-        found[at_a_time] = await frame.in_turns(arms, 3 if quick else 15)
-    return found
+    arms = {
+        (name, at_a_time): arm(ask, at_a_time)
+        for at_a_time in AT_A_TIME
+        for name, ask in clients.arms.items()
+        if name != HTTPX or at_a_time <= COLLAPSED
+    }
+    found = await frame.in_turns(arms, 3 if quick else 15)
+    return {
+        at_a_time: {name: figures for (name, at), figures in found.items() if at == at_a_time}
+        for at_a_time in AT_A_TIME
+    }
 
 
 @attrs.frozen
@@ -157,7 +162,7 @@ def show(found: Costs, at_once: dict[str, Crowd], late: dict[str, Crowd]) -> Non
 
 def goals(found: Costs, at_once: dict[str, Crowd], late: dict[str, Crowd]) -> list[Goal]:
     ours = {at_a_time: each[OURS] for at_a_time, each in found.items()}
-    flat = max(ours[at_a_time].median for at_a_time in (100, 1000)) / ours[10].median
+    flat = max((ours[at_a_time].over(ours[10]) for at_a_time in (100, 1000)), key=lambda ratio: ratio.median)
     over = {at_a_time: ours[at_a_time].over(found[at_a_time][OVER]) for at_a_time in AT_A_TIME}
     busy = ours[10].median * MANY / 1e6
     waves = math.ceil(MANY / MOST_FAST) * SLOW
