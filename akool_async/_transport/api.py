@@ -146,10 +146,13 @@ class Api:
         self._places = anyio.Semaphore(routes.most, fast_acquire=True)
         self._identity = self._identify(credentials)
         self._closed = False
+        self._repeatable: set[anyio.CancelScope] = set()
 
     def close(self) -> None:
-        """Send nothing more; a paid call that was sent is not given up."""
+        """Send nothing more, and give up what may be repeated; a paid call that was sent is finished."""
         self._closed = True
+        for under_way in self._repeatable:
+            under_way.cancel()
 
     def _identify(self, credentials: Credentials) -> Identity:
         if isinstance(credentials, ApiKey):
@@ -286,10 +289,14 @@ class Api:
     async def _exchange(self, request: httpx.Request) -> Answer:
         """Send what may be repeated, and give back the place that was taken for it."""
         client, deadline = self._routes.repeatable, self._limits.call
-        try:
-            return await exchange(client, request, deadline=deadline, honest=self._routes.owned)
-        finally:
-            self._places.release()
+        with anyio.CancelScope() as under_way:
+            self._repeatable.add(under_way)
+            try:
+                return await exchange(client, request, deadline=deadline, honest=self._routes.owned)
+            finally:
+                self._repeatable.remove(under_way)
+                self._places.release()
+        raise _client_closed()  # a client that is closed under an answer's body would wait for the rest
 
     async def _send_paid(self, call: Call, lease: Lease) -> Answer:
         if self._closed:

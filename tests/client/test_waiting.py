@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from akool_async import (
     AkoolClient,
@@ -291,3 +292,32 @@ async def test_leaving_a_watch_early_is_fine(house: Open) -> None:
         await snapshots.aclose()
 
         assert (await client.wait(job.id, give_up_after=30)).status is Status.COMPLETED
+
+
+async def test_who_reads_an_answer_while_the_client_is_closed_is_told_so() -> None:
+    begun, said = anyio.Event(), list[str]()
+
+    async def stall(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"code": ')
+            begun.set()
+            await anyio.sleep_forever()
+
+    async def ask(client: AkoolClient) -> None:
+        with anyio.fail_after(10), pytest.raises(ClientClosed) as caught:
+            await client.credit()
+        said.append(str(caught.value))
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as serving:
+        serving.start_soon(listener.serve, stall)
+        async with anyio.create_task_group() as asking:
+            async with AkoolClient(api_key="k" * 20, host=f"http://127.0.0.1:{port}") as client:
+                asking.start_soon(ask, client)
+                await begun.wait()
+                await anyio.sleep(0.02)  # so that the head is read, and the body waited for
+        serving.cancel_scope.cancel()
+
+    assert "closed" in said[0]
