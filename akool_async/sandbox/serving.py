@@ -16,6 +16,7 @@ import anyio
 import attrs
 from anyio import to_thread
 from anyio.from_thread import BlockingPortal
+from anyio.lowlevel import checkpoint
 
 from akool_async.sandbox.asgi import Application
 from akool_async.sandbox.line import LINE, SocketLine
@@ -37,6 +38,8 @@ _PATIENCE: Final = 2.0
 _KEEP_ALIVE: Final = 3600
 _START: Final = 30.0
 _BACKLOG: Final = 2048
+_ACCEPTING: Final = 5
+"""Turns of the event loop after which what was accepted last is known as a connection; it needs three."""
 
 
 class _Config(uvicorn.Config):
@@ -83,18 +86,27 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close everything and break what is still under way."""
+        await self._accept_no_more()
         for server in self.servers:
             server.close()
         for one in sockets or ():
             one.close()
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
         with anyio.move_on_after(_PATIENCE):
             # uvicorn tells nobody when its last task ends.
-            while self.server_state.tasks or self.server_state.connections:  # noqa: ASYNC110
+            while self.server_state.tasks or self.server_state.connections:
+                for connection in list(self.server_state.connections):
+                    connection.transport.abort()
                 await anyio.sleep(0.001)
         for task in list(self.server_state.tasks):
             task.cancel()
+
+    async def _accept_no_more(self) -> None:
+        """Let what was accepted become connections; a server of asyncio that goes first leaves it open."""
+        for server in self.servers:
+            for one in server.sockets:
+                server.get_loop().remove_reader(one.fileno())
+        for _ in range(_ACCEPTING):
+            await checkpoint()
 
 
 @attrs.frozen

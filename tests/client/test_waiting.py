@@ -313,11 +313,11 @@ async def test_who_reads_an_answer_while_the_client_is_closed_is_told_so() -> No
     port = listener.extra(SocketAttribute.local_port)
     async with listener, anyio.create_task_group() as serving:
         serving.start_soon(listener.serve, stall)
-        async with anyio.create_task_group() as asking:
-            async with AkoolClient(api_key="k" * 20, host=f"http://127.0.0.1:{port}") as client:
-                asking.start_soon(ask, client)
-                await begun.wait()
-                await anyio.sleep(0.02)  # so that the head is read, and the body waited for
+        origin = f"http://127.0.0.1:{port}"
+        async with anyio.create_task_group() as asking, AkoolClient(api_key="k" * 20, host=origin) as client:
+            asking.start_soon(ask, client)
+            await begun.wait()
+            await anyio.sleep(0.02)  # so that the head is read, and the body waited for
         serving.cancel_scope.cancel()
 
     assert "closed" in said[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import signal
@@ -9,11 +10,13 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import anyio
 import httpx
 import pytest
+from anyio import to_thread
 
 from akool_async.sandbox import FakeClock, Fault, Sandbox
 
@@ -55,6 +58,33 @@ async def test_it_stops_when_the_block_is_cancelled() -> None:
 
     assert scope.cancelled_caught
     assert not [thread for thread in threading.enumerate() if thread.name == "sandbox"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("milliseconds", range(10))
+async def test_it_closes_also_the_connections_that_come_while_it_stops(milliseconds: int) -> None:
+    with ExitStack() as opened:
+        knocking = threading.Event()
+        async with Sandbox(media=False).serve() as server:
+            knocker = threading.Thread(target=knock, args=(server.base_url, opened, knocking))
+            knocker.start()
+            await anyio.sleep(milliseconds / 1000)
+        knocking.set()
+        await to_thread.run_sync(knocker.join)
+
+    gc.collect()  # what was left open is told now, and told is failed
+
+
+def knock(url: str, opened: ExitStack, stop: threading.Event) -> None:
+    """Open connections until told to stop, and ask for nothing."""
+    address = (urlsplit(url).hostname, urlsplit(url).port)
+    for _ in range(200):
+        if stop.is_set():
+            return
+        one = opened.enter_context(socket.socket())
+        one.setblocking(False)
+        with suppress(BlockingIOError, ConnectionRefusedError):
+            one.connect(address)
 
 
 @pytest.mark.anyio
