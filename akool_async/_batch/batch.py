@@ -49,6 +49,7 @@ class Batch:
         backlog: int,
         journal: Journal | None,
         home: Home,
+        rescue: bool,
         on_in_doubt: OnInDoubt,
         retry_failed: bool,
         schedule: PollSchedule | None,
@@ -81,7 +82,7 @@ class Batch:
         submitter = Submitter(hall, self._callbacks, naming)
         self._finisher = Finisher(hall, home, naming)
         self._feeder = Feeder(hall, Source(requests), self._resumer, submitter, self._callbacks, posts)
-        self._brings_home = home.folder is not None
+        self._rescues = rescue and home.folder is not None
         self._downloads = downloads
         self._drain_on = tuple(drain_on)
         self._interrupted = False
@@ -135,7 +136,7 @@ class Batch:
         """Go on with what is there, then take what is new."""
         self._stack.callback(self._callbacks.listen(self._group))
         await self._callbacks.take_in()
-        if self._brings_home:
+        if self._rescues:
             with self._hall.reading():
                 await self._resumer.take_up()
         await self._feeder.feed(self._group)

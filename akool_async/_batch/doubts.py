@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from akool_async._batch.flight import Flight
 from akool_async._batch.hall import Hall
+from akool_async._core.clock import Clock
 from akool_async._core.errors import AccountError, AkoolError, JobGone, JournalError, JournalRefused
 from akool_async._core.lifecycle import State
 from akool_async._core.models import Snapshot
@@ -67,12 +68,14 @@ class _Doubt:
             self.named.append(job_id)
             self.news.set()
 
-    async def next_named(self, now: float) -> str | None:
+    async def next_named(self, clock: Clock) -> str | None:
         """Give the next job to ask about; None when the time is over."""
-        with anyio.move_on_after(max(self.until - now, 0.0)):
-            while self.tried == len(self.named):
-                self.news = anyio.Event()
+        while self.tried == len(self.named):
+            until, self.news = self.until, anyio.Event()
+            with anyio.move_on_after(max(until - clock.monotonic(), 0.0)) as waiting:
                 await self.news.wait()
+            if waiting.cancelled_caught and self.until == until:  # it was not held back meanwhile
+                break
         if self.tried == len(self.named):
             return None
         self.tried += 1
@@ -142,7 +145,7 @@ class Doubts:
         found: Snapshot | None = None
         try:
             while found is None:
-                job_id = await doubt.next_named(self._clock.monotonic())
+                job_id = await doubt.next_named(self._clock)
                 if job_id is None:
                     break
                 found = await self._confirmed(doubt.token, job_id)

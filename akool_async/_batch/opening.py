@@ -30,6 +30,7 @@ def open_batch(
     download_to: str | os.PathLike[str] | None = None,
     names: str | Mapping[str, str] = USUAL.text,
     captionless: bool = False,
+    rescue: bool = True,
     on_in_doubt: OnInDoubt = "hold",
     retry_failed: bool = False,
     schedule: PollSchedule | None = None,
@@ -49,7 +50,8 @@ def open_batch(
 
     With `download_to`, what the journal has at the vendor is taken up before anything is submitted, for
     its results die after 7 days: it comes home also where `requests` come to it late or never. Its
-    outcome is given when they do.
+    outcome is given when they do. A batch that is left before its end does not close an async generator
+    that it took requests from; that is its owner's to do (`contextlib.aclosing`).
 
     Args:
         client: an open client.
@@ -64,6 +66,7 @@ def open_batch(
             holds its name from before it is paid for. Where names of two entries meet on any system, or
             something else stands there, the later one gets a part of its fingerprint.
         captionless: bring home the video without burnt-in captions too, where the vendor made one.
+        rescue: take up what the journal has at the vendor; False leaves alone what `requests` do not come to.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
         retry_failed: submit again what an earlier run saw failed, rejected or expired.
         schedule: when jobs are asked about; default is the client's.
@@ -101,6 +104,7 @@ def open_batch(
             names=read_names(names),
             captionless=captionless,
         ),
+        rescue=rescue,
         on_in_doubt=on_in_doubt,
         retry_failed=retry_failed,
         schedule=schedule,

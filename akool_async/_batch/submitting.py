@@ -147,7 +147,10 @@ class Submitter:
         if self._hall.stopped:  # while it waited for its turn
             self._not_submitted(part, self._hall.stopped)
             return
-        left = tuple(target for target in part.targets if not self._cleared_up(part, target))
+        cleared_up = {target: found for target in part.targets if (found := self._cleared_up(part, target))}
+        for flight in cleared_up.values():
+            self._hall.follow(flight, None)
+        left = tuple(target for target in part.targets if target not in cleared_up)
         if not left:
             return
         part = attempt.part = only(part, left)
@@ -165,16 +168,13 @@ class Submitter:
                     attempt.place.free()  # the next POST does not wait until this one's ids are durable
                     await self._take_in(attempt, submission)
 
-    def _cleared_up(self, part: Request, target: str) -> bool:
-        """Follow the job of an entry that was to be paid again, if a callback named it meanwhile."""
+    def _cleared_up(self, part: Request, target: str) -> Flight | None:
+        """Give an entry that was to be paid again, with its job, if a callback named that meanwhile."""
         flight = Flight(request=part, target=target)
         if self._hall.doubted(flight) is None:
-            return False
+            return None
         entry = self._journal.get(flight.key, target)
-        if entry is None or entry.state is not State.SUBMITTED:
-            return False
-        self._hall.follow(flight.going_on(entry), None)
-        return True
+        return flight.going_on(entry) if entry is not None and entry.state is State.SUBMITTED else None
 
     def _changes(self, part: Request, error: AkoolError) -> list[Change]:
         ids = error.job_ids if isinstance(error, SubmissionInDoubt) else None

@@ -45,6 +45,7 @@ class Order:
         in_flight: jobs at the vendor at once.
         terms: what it may cost, how long it may take, how it is told.
         webhook_url: where the vendor calls back, if that reaches who writes the inbox.
+        rescue: whether it brings home also what is at the vendor and was not asked for.
     """
 
     home: Home
@@ -52,6 +53,7 @@ class Order:
     in_flight: int
     terms: Terms
     webhook_url: str | None = None
+    rescue: bool = True
 
 
 class Running:
@@ -98,6 +100,7 @@ class Running:
                 download_to=order.home.out,
                 names={line.key: line.item.names for line in self._survey.lines},
                 captionless=order.terms.captionless,
+                rescue=order.rescue,
                 on_in_doubt=order.rules.on_in_doubt,
                 retry_failed=order.rules.retry_failed,
                 max_credits=order.terms.max_credits,

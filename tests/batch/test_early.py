@@ -89,6 +89,24 @@ async def test_what_the_source_never_names_comes_home_and_is_not_handed_out(
     assert (tmp_path / "out" / "1.ja.mp4").stat().st_size > 0
 
 
+async def test_a_batch_that_rescues_nothing_leaves_alone_what_the_source_never_names(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await leave_at_work(client, journal, [video(1, key="left"), video(2, key="asked")])
+        left = journal.get("left", "ja").job_id
+        asked = home.sandbox.ledger.polls(left)
+
+        outcomes = await run(
+            client, [video(2, key="asked")], journal=journal, download_to=tmp_path / "out", rescue=False
+        )
+
+        assert journal.get("left", "ja").state is State.SUBMITTED
+        assert home.sandbox.ledger.polls(left) == asked
+    assert [outcome.key for outcome in outcomes] == ["asked"]
+
+
 async def test_a_batch_does_not_wait_for_what_nobody_asked_for(fast_house: Open, tmp_path: Path) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
         client = await home.client()

@@ -281,7 +281,7 @@ def test_only_what_dies_soon_is_brought_home(akool: Command, book: Book, vendor:
     told = akool("harvest", "--within", "2d", "--out", book.out)
 
     assert told.code == 0
-    assert book.states()["old"] == "delivered"
+    assert book.states() == {"old": "delivered", "young": "submitted"}
     assert "1 translation into ja" in told.err
 
 

@@ -27,6 +27,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._batch.doubts import _Doubt
 from akool_async._clock import RealClock
 from akool_async._core.callback import Callback
 from akool_async.sandbox import Fault, Sandbox
@@ -500,6 +501,23 @@ async def test_without_a_journal_a_doubt_that_is_held_back_is_named(caplog: pyte
                 await anyio.sleep(0.005)
 
     assert f"Entry {key_of(video(1), 'ja')} is in doubt" in caplog.text
+
+
+async def test_a_doubt_that_is_held_back_in_its_last_moment_waits_for_its_callback() -> None:
+    doubt, clock, named = _Doubt(TOKEN), RealClock(), list[str | None]()
+
+    async def wait() -> None:
+        named.append(await doubt.next_named(clock))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.lowlevel.checkpoint()  # its time is over, and it is about to notice that
+            doubt.until = clock.monotonic() + 15
+            await anyio.sleep(0.01)
+            doubt.name("a" * 24)
+
+    assert named == ["a" * 24]
 
 
 async def test_unknown_tokens_cost_nothing() -> None:

@@ -61,6 +61,7 @@ def harvest(
         rules=Rules(),
         in_flight=max(ROOM, 2 * len(dying)),
         terms=Terms(captionless=captionless, as_json=as_json),
+        rescue=False,
     )
     wanted = catalog_of(home, done, "what is done and not home")
     return carry_out(wanted, order, key)
