@@ -5,7 +5,10 @@ Which state may follow which stands in the lifecycle's table; what else would lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from operator import attrgetter
+from typing import Any, Final
 
 import attrs
 
@@ -18,27 +21,33 @@ from akool_async._journal.change import Change
 from akool_async._journal.step import named, wanted_columns
 from akool_async._journal.table import Row, SqlValue, Table, Values
 
+_COLUMNS: Final[tuple[tuple[str, str, Callable[[Any], SqlValue]], ...]] = (
+    ("job_id", "job_id", str),
+    ("credits_locked", "credits_locked", codec.write_float),
+    ("credits_used", "used", codec.write_float),
+    ("reason", "reason", codec.write_text),
+    ("code", "code", codec.write_int),
+    ("created_at", "created", codec.write_moment),
+    ("submitted_at", "submitted_at", codec.write_moment),
+    ("ended_at", "ended_at", codec.write_moment),
+    ("expires_at", "expires", codec.write_moment),
+    ("files", "files", codec.write_texts),
+    ("snapshot", "snapshot", codec.write_snapshot),
+    ("doubt_ids", "doubt_ids", codec.write_texts),
+    ("token", "token", str),
+)
+"""Each column, what of a change it holds, and how that is written."""
+
+_TOLD: Final = attrgetter(*(told for _, told, _ in _COLUMNS))
+
 
 def columns(change: Change, now: datetime) -> dict[str, SqlValue]:
     """Give the columns that a change sets."""
-    snapshot, files, ids = change.snapshot, change.files, change.doubt_ids
-    told: dict[str, SqlValue] = {
-        "job_id": change.job_id,
-        "credits_locked": codec.write_float(change.credits_locked),
-        "credits_used": codec.write_float(change.used),
-        "reason": None if change.reason is None else codec.write_text(change.reason),
-        "code": codec.write_int(change.code),
-        "created_at": codec.write_moment(change.created),
-        "submitted_at": codec.write_moment(change.submitted_at),
-        "ended_at": codec.write_moment(change.ended_at),
-        "expires_at": codec.write_moment(change.expires),
-        "files": None if files is None else codec.write_texts(files),
-        "snapshot": None if snapshot is None else codec.write_snapshot(snapshot),
-        "doubt_ids": None if ids is None else codec.write_texts(ids),
-        "token": change.token,
-    }
-    given = {name: value for name, value in told.items() if value is not None}
-    return {"state": change.state.value, **given, "updated_at": codec.write_moment(now)}
+    columns: dict[str, SqlValue] = {"state": change.state.value, "updated_at": codec.write_moment(now)}
+    for (name, _, write), value in zip(_COLUMNS, _TOLD(change), strict=True):
+        if value is not None and (written := write(value)) is not None:
+            columns[name] = written
+    return columns
 
 
 @attrs.frozen

@@ -25,7 +25,7 @@ from akool_async._journal.step import Step
 from akool_async._journal.table import Table
 from akool_async._journal.tally import Move, Tally
 
-BREATH: Final = 8
+BREATH: Final = 32
 """Steps after which the writer's thread gives way: one that calls SQLite again and again keeps the
 interpreter's lock for milliseconds, and the loop stands still meanwhile."""
 

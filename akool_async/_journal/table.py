@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 from collections.abc import Mapping
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from akool_async._core.errors import JournalBroken
 from akool_async._core.lifecycle import State
@@ -18,6 +18,8 @@ from akool_async._journal.tally import Move, Standing
 SqlValue: TypeAlias = str | int | float | None
 Values: TypeAlias = Mapping[str, SqlValue]
 """Columns to be written."""
+
+_STATES: Final[Mapping[SqlValue, State]] = {state.value: state for state in State}
 
 _FIND: Final = """
     SELECT id, state, paid, job_id, fingerprint, credits_locked, credits_used, credits_before, name
@@ -56,16 +58,12 @@ def _entering(names: tuple[str, ...]) -> str:
 
 def _after(values: Values, before: Standing) -> Standing:
     """Give what an entry adds to the tally once `values` are written."""
-
-    def number(name: str, otherwise: float | None) -> float | None:
-        value = values.get(name, otherwise)
-        return None if value is None else float(value)
-
+    told = values.get
     return Standing(
-        State(str(values["state"])) if "state" in values else before.state,
-        number("credits_locked", before.locked),
-        number("credits_used", before.used),
-        number("credits_before", before.used_before) or 0.0,
+        _STATES[told("state", before.state.value)],
+        cast("float | None", told("credits_locked", before.locked)),
+        cast("float | None", told("credits_used", before.used)),
+        cast("float | None", told("credits_before", before.used_before)) or 0.0,
     )
 
 
@@ -95,10 +93,9 @@ class Table:
         found = self.connection.execute(_FIND, (key, target)).fetchone()
         if found is None:
             return None
-        try:
-            return Row(found[0], State(found[1]), *found[2:])
-        except ValueError as error:
-            raise JournalBroken(f"Entry {clean(key)} has a state that there is not.") from error
+        if found[1] not in _STATES:
+            raise JournalBroken(f"Entry {clean(key)} has a state that there is not.")
+        return Row(found[0], _STATES[found[1]], *found[2:])
 
     def holds(self, name_folded: str) -> bool:
         """Whether an entry holds a name that meets this one."""
@@ -113,7 +110,8 @@ class Table:
     def set(self, row: Row, values: Values) -> None:
         """Write columns of an entry; the others stay."""
         self.connection.execute(_setting(tuple(values)), (*values.values(), row.id))
-        self.moves.append(Move(row.standing, _after(values, row.standing)))
+        before = row.standing
+        self.moves.append(Move(before, _after(values, before)))
 
     def image(self, row: Row) -> dict[str, SqlValue]:
         """Give all columns of an entry, to put it back later as it was."""

@@ -19,7 +19,7 @@ from akool_async._journal.store import Store, Ticket
 from akool_async._journal.table import Table
 from akool_async._journal.tally import Tally
 
-WOKEN_AT_ONCE: Final = 16
+WOKEN_AT_ONCE: Final = 8
 """Callers that are woken in one turn of the loop, so that a large group does not hold up everyone else."""
 
 PATIENCE: Final = 0.005
