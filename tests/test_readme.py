@@ -15,6 +15,7 @@ README = ROOT / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_the_example_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
     monkeypatch.chdir(tmp_path)
