@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from unittest import mock
 
 import anyio
@@ -49,6 +49,7 @@ from tests.batch.whole import check_files
 T = TypeVar("T")
 
 KEY = "canary-4f9c1b7e2a"
+PLENTY = 1000.0
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 SCHEDULES = (
     lambda: LearnedSchedule(lag=15.0),
@@ -143,7 +144,7 @@ async def _simulate(seed: int, folder: Path) -> None:
         seed=seed,
         max_jobs=chance.randint(1, 6),
         failure_rate=chance.choice([0.0, 0.2]),
-        credits=chance.choice([30.0, 1000.0, 1000.0]),
+        credits=chance.choice([30.0, PLENTY, PLENTY]),
         progress=chance.choice(["linear", "stall", "coarse", "front", "liar", "none"]),
         flavour=chance.choice(["current", "current", "legacy"]),
         clock=lambda: EPOCH.timestamp() + trio.current_time(),
@@ -151,10 +152,7 @@ async def _simulate(seed: int, folder: Path) -> None:
     chosen = chance.sample(FAULTS, chance.randint(0, 6))
     if out is not None:
         chosen += chance.sample(FILE_FAULTS, chance.randint(0, 5))
-    hiding = {"truncated", "no_all_results", "omit_language"}
-    if sandbox.settings.legacy or hiding & {fault["do"] for fault in chosen}:
-        # An answer in which what was not asked for stands in the place of what was: nobody could know.
-        chosen = [fault for fault in chosen if fault["do"] != "extra_language"]
+    chosen = _told(chosen, sandbox)
     for fault in chosen:
         sandbox.faults.add(Fault(**fault, probability=chance.choice([0.1, 0.4]), limit=chance.randint(1, 8)))
     wanted = [
@@ -181,6 +179,18 @@ async def _simulate(seed: int, folder: Path) -> None:
             if out is not None:
                 check_files(sandbox, out)
         await check(sandbox, journal, wanted, runs, out)
+
+
+def _told(faults: list[dict[str, Any]], sandbox: Sandbox) -> list[dict[str, Any]]:
+    """Leave out faults that together hide what was made from any client."""
+    kinds = {fault["do"] for fault in faults}
+    hidden = set()
+    if sandbox.settings.legacy or kinds & {"truncated", "no_all_results", "omit_language"}:
+        hidden.add("extra_language")  # it may stand in the place of what was asked for
+    one_answer = sandbox.settings.legacy or "no_all_results" in kinds
+    if one_answer and (sandbox.settings.credits < PLENTY or "refuse_language" in kinds):
+        hidden.add("omit_language")  # the one answer for all languages is the refusal of another one
+    return [fault for fault in faults if fault["do"] not in hidden]
 
 
 async def _run(
