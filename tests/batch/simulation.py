@@ -190,6 +190,8 @@ def _told(faults: list[dict[str, Any]], sandbox: Sandbox) -> list[dict[str, Any]
     one_answer = sandbox.settings.legacy or "no_all_results" in kinds
     if one_answer and (sandbox.settings.credits < PLENTY or "refuse_language" in kinds):
         hidden.add("omit_language")  # the one answer for all languages is the refusal of another one
+    if {"truncated", "changed_etag"} <= {fault["do"] for fault in faults if fault["on"] == "cdn"}:
+        hidden.add("changed_etag")  # of two versions the host may say that the same few bytes are all
     return [fault for fault in faults if fault["do"] not in hidden]
 
 
@@ -330,6 +332,7 @@ def _judge(seed: int) -> str:
 
 def main(first: int, count: int) -> int:
     """Run seeds on all cores; give 1 if one of them broke a rule."""
+    os.environ["PYTHONHASHSEED"] = "0"  # where they run: sets have one order, a seed one walk
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         broken = [told for told in pool.map(_judge, range(first, first + count), chunksize=20) if told]
     print("\n".join(broken) or f"{count} seeds from {first}: no rule broken")
