@@ -48,7 +48,7 @@ class Slots:
         self._waiters.append(waiter)
         try:
             await waiter.given.wait()
-        except BaseException:
+        except BaseException:  # a cancelled waiter, too, makes room for the one behind it
             self._leave(waiter)
             raise
 

@@ -214,7 +214,7 @@ class Fetch:
                 if len(held) >= _BLOCK:
                     block, held = held, bytearray()
                     await self._disk(partial(self._put, block))
-        except BaseException:
+        except BaseException:  # a cancelled caller leaves no connection open either
             with anyio.CancelScope(shield=True):
                 await hang_up(response, chunks)
             raise

@@ -132,7 +132,7 @@ class Part:
                 self._take(descriptor)
                 if self._is_alone(descriptor):
                     return descriptor
-            except BaseException:
+            except BaseException:  # whatever it is, a lock must not outlive it
                 os.close(descriptor)
                 raise
             os.close(descriptor)

@@ -43,11 +43,11 @@ _TOLD: Final = attrgetter(*(told for _, told, _ in _COLUMNS))
 
 def columns(change: Change, now: datetime) -> dict[str, SqlValue]:
     """Give the columns that a change sets."""
-    columns: dict[str, SqlValue] = {"state": change.state.value, "updated_at": codec.write_moment(now)}
+    values: dict[str, SqlValue] = {"state": change.state.value, "updated_at": codec.write_moment(now)}
     for (name, _, write), value in zip(_COLUMNS, _TOLD(change), strict=True):
         if value is not None and (written := write(value)) is not None:
-            columns[name] = written
-    return columns
+            values[name] = written
+    return values
 
 
 @attrs.frozen

@@ -45,7 +45,7 @@ class Detached(Generic[T]):
         tasks.start_soon(self._run)
         try:
             await self._ended.wait()
-        except BaseException:
+        except BaseException:  # a cancelled caller: what comes of the call is told in the log
             self._left = True
             self._tell()
             raise

@@ -31,7 +31,7 @@ except ModuleNotFoundError as _missing:
         name=_missing.name,
     ) from _missing
 
-__all__ = ["Origin", "ServerThread", "listen"]
+__all__ = ["Origin", "ServerThread", "accept_no_more", "listen"]
 
 Worker: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 _PATIENCE: Final = 2.0
@@ -86,7 +86,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close everything and break what is still under way."""
-        await self._accept_no_more()
+        await accept_no_more(self)
         for server in self.servers:
             server.close()
         for one in sockets or ():
@@ -100,13 +100,14 @@ class _Server(uvicorn.Server):
         for task in list(self.server_state.tasks):
             task.cancel()
 
-    async def _accept_no_more(self) -> None:
-        """Let what was accepted become connections; a server of asyncio that goes first leaves it open."""
-        for server in self.servers:
-            for one in server.sockets:
-                server.get_loop().remove_reader(one.fileno())
-        for _ in range(_ACCEPTING):
-            await checkpoint()
+
+async def accept_no_more(server: uvicorn.Server) -> None:
+    """Let what a server accepted become connections: one of asyncio that closes first leaves them open."""
+    for listening in server.servers:
+        for one in listening.sockets:
+            listening.get_loop().remove_reader(one.fileno())
+    for _ in range(_ACCEPTING):
+        await checkpoint()
 
 
 @attrs.frozen

@@ -16,12 +16,12 @@ from akool_async import (
     AkoolClient,
     AkoolError,
     BadCredentials,
+    Batch,
     ClientClosed,
     Completed,
     Failed,
     InDoubt,
     InvalidRequest,
-    Journal,
     LipSyncRequest,
     NotSubmitted,
     Outcome,
@@ -102,19 +102,21 @@ async def test_takes_async_sources_and_lip_syncs(house: Open) -> None:
     assert [outcome.target for outcome in outcomes] == ["", "", ""]
 
 
+async def run_until_closed(batch: Batch, outcomes: list[Outcome]) -> None:
+    """Take the outcomes of a batch whose client somebody else closes."""
+    with anyio.fail_after(20):
+        async with batch:
+            with pytest.raises(ClientClosed):
+                async for outcome in batch:
+                    outcomes.append(outcome)
+
+
 async def test_a_batch_whose_client_is_closed_ends_and_says_so(house: Open, tmp_path: Path) -> None:
     outcomes: list[Outcome] = []
-
-    async def work(client: AkoolClient, journal: Journal) -> None:
-        with anyio.fail_after(20):
-            async with open_batch(client, videos(6), max_in_flight=2, journal=journal) as batch:
-                with pytest.raises(ClientClosed):
-                    async for outcome in batch:
-                        outcomes.append(outcome)
-
     async with open_journal(tmp_path / "j.sqlite3") as journal:
         async with anyio.create_task_group() as tasks, house(time_scale=1.0) as home:
-            tasks.start_soon(work, await home.client(), journal)
+            batch = open_batch(await home.client(), videos(6), max_in_flight=2, journal=journal)
+            tasks.start_soon(run_until_closed, batch, outcomes)
             with anyio.fail_after(10):
                 while len(home.sandbox.ledger.polled) < 2:
                     await anyio.sleep(0.005)
@@ -127,18 +129,11 @@ async def test_a_batch_whose_client_is_closed_during_its_post_keeps_the_job(
     house: Open, tmp_path: Path
 ) -> None:
     outcomes: list[Outcome] = []
-
-    async def work(client: AkoolClient, journal: Journal) -> None:
-        with anyio.fail_after(10):
-            async with open_batch(client, videos(3), posts=1, journal=journal) as batch:
-                with pytest.raises(ClientClosed):
-                    async for outcome in batch:
-                        outcomes.append(outcome)
-
     slow = [Fault(on="create", do="delay", seconds=0.05)]
     async with open_journal(tmp_path / "j.sqlite3") as journal:
         async with anyio.create_task_group() as tasks, house(faults=slow) as home:
-            tasks.start_soon(work, await home.client(), journal)
+            batch = open_batch(await home.client(), videos(3), posts=1, journal=journal)
+            tasks.start_soon(run_until_closed, batch, outcomes)
             with anyio.fail_after(10):
                 while not home.sandbox.ledger.requests:
                     await anyio.sleep(0.005)

@@ -13,8 +13,8 @@ from typing import Any
 
 import anyio
 import uvicorn
-from anyio.lowlevel import checkpoint
 
+from akool_async.sandbox.serving import accept_no_more
 from akool_async.webhook import Callback, WebhookReceiver, seal
 
 CLIENT_ID = "sandbox-client-id"
@@ -87,11 +87,7 @@ class _Server(uvicorn.Server):
     """A server that leaves no connection open: none that comes in while it stops, none that takes long."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            for one in server.sockets:
-                server.get_loop().remove_reader(one.fileno())
-        for _ in range(5):  # what was accepted becomes a connection; asyncio would leave it open
-            await checkpoint()
+        await accept_no_more(self)
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
