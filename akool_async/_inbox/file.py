@@ -63,7 +63,7 @@ def _make(path: Path) -> None:
     log = path.with_name(f"{path.name}-wal")
     if _size(log) and not _size(path):  # in this order: another process may be making it
         raise InboxUnusable(
-            f"The inbox {path} is gone or empty, but {log.name} is still there and may hold its last entries.",
+            f"The inbox {path} is gone or empty, but {log.name} is there and may hold its last callbacks.",
             advice="Put the inbox back beside it, or name another file.",
         )
     with contextlib.suppress(FileExistsError):
@@ -71,7 +71,10 @@ def _make(path: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _callback(row: tuple[str, str, int, int]) -> Callback:

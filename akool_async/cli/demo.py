@@ -115,9 +115,10 @@ def _folder_and_port(out: Path) -> tuple[Path, int]:
         number += 1
     if {path.name for path in last.iterdir()} == {MARKER}:
         return last, 0
-    port = _port_of_earlier_run(anyio.run(_entries, last / JOURNAL))
-    if port is not None:
-        return last, port
+    if os.path.lexists(last / JOURNAL):
+        port = _port_of_earlier_run(anyio.run(_entries, last / JOURNAL))
+        if port is not None:
+            return last, port
     _mark(out / f"run-{number}")
     return out / f"run-{number}", 0
 
@@ -143,14 +144,12 @@ def _mark(folder: Path) -> None:
 
 
 async def _entries(path: Path) -> list[Entry]:
-    """Return what an earlier run wrote down; nothing if it left no journal.
+    """Return what an earlier run wrote down.
 
     Raises:
         InvalidRequest: it names jobs of somebody else.
         JournalError: it can't be read, or another demo is writing it.
     """
-    if not os.path.lexists(path):
-        return []
     try:
         async with open_journal(path, read_only=True) as journal:
             if journal.held is not None:
