@@ -176,10 +176,10 @@ def test_the_demo_leaves_a_journal_alone_that_is_not_its_own(
 
     told = akool("demo", "--out", folder)
 
+    assert content(folder) == before
     assert told.code in (1, 2)
     assert str(place / "jobs.sqlite3" if mark else folder) in told.err
     assert "Name a new folder with --out" in told.err
-    assert content(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -318,9 +318,9 @@ def test_the_log_of_an_inbox_or_a_journal_that_is_gone_is_kept(
 
     told = akool("webhook", "serve", "--port", 0, "--out", folder, "--inbox", inbox)
 
+    assert content(folder) == before
     assert told.code == 1
     assert f"{log.name} is there and may hold its last callbacks" in told.err
-    assert content(folder) == before
 
 
 @pytest.mark.usefixtures("vendor", "quick")
@@ -363,9 +363,9 @@ def test_a_journal_that_has_the_name_of_a_lock_is_not_overwritten_by_the_lock(
 
     told = akool(*command(words), "--journal", folder / "mine")
 
+    assert content(folder) == before
     assert told.code == 1
     assert f"{folder / 'mine.lock'} is a database, not a lock" in told.err
-    assert content(folder) == before
     assert not vendor.ledger.jobs
 
 
