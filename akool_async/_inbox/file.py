@@ -55,10 +55,26 @@ def _make(path: Path) -> None:
     """Make an empty file that only its owner can read; one that is there stays as it is.
 
     SQLite drops its locks when a process closes any descriptor of the file, so one that is there is not
-    opened here.
+    opened here. It would delete a log beside an empty file, and with it what only the log holds.
+
+    Raises:
+        InboxUnusable: a log is there without its inbox.
     """
+    log = path.with_name(f"{path.name}-wal")
+    if _size(log) and not _size(path):  # in this order: another process may be making it
+        raise InboxUnusable(
+            f"The inbox {path} is gone or empty, but {log.name} is there and may hold its last callbacks.",
+            advice="Put the inbox back beside it, or name another file.",
+        )
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _callback(row: tuple[str, str, int, int]) -> Callback:

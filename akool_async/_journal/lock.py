@@ -41,6 +41,7 @@ else:
 _FAR: Final = 1 << 30
 """Windows locks bytes, and locked bytes can't be read: one far behind the holder's name is taken."""
 _LONGEST: Final = 1000
+_DATABASE: Final = b"SQLite format 3\0"
 _LOOKS: Final = 4
 _BETWEEN: Final = 0.005
 """Seconds, so many times: somebody who only looks holds the lock for a moment."""
@@ -63,7 +64,7 @@ class Lock:
 
         Raises:
             JournalLocked: another run holds it; names that run.
-            JournalUnwritable: the lock file can't be made or locked here.
+            JournalUnwritable: the lock file can't be made or locked here, or is something else.
         """
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
@@ -71,6 +72,13 @@ class Lock:
             raise JournalUnwritable(
                 f"The journal's lock {self._path} can't be made: {error.strerror}."
             ) from error
+        if _is_database(descriptor):  # a journal or an inbox of that name: the holder would overwrite it
+            os.close(descriptor)
+            raise JournalUnwritable(
+                f"The journal's lock {self._path} is a database, not a lock.",
+                money="It was left as it is, and nothing was sent.",
+                advice="Give the journal another name.",
+            )
         try:
             _take_soon(descriptor)
         except OSError as error:
@@ -139,6 +147,10 @@ class Lock:
             _free(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _is_database(descriptor: int) -> bool:
+    return os.read(descriptor, len(_DATABASE)) == _DATABASE
 
 
 def _take_soon(descriptor: int) -> None:

@@ -2,6 +2,9 @@
 
 Everything that it does to the vendor goes through the public client and batch; only the vendor is
 imitated. Interrupted, it brings home what is at work; started again, it goes on where it stopped.
+
+It writes only into folders that it has marked as its own while they were empty, and never deletes or
+overwrites a journal: what it can't go on with stays, and it begins anew in a folder beside it.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import os
 import signal
 import tempfile
 import threading
@@ -25,12 +29,13 @@ from rich.table import Table
 
 from akool_async._batch import Batch, open_batch
 from akool_async._client import AkoolClient
-from akool_async._core.errors import JournalError
+from akool_async._core.errors import InvalidRequest, JournalBroken, JournalTooNew
 from akool_async._core.lifecycle import State
 from akool_async._core.outcomes import Completed, NotSubmitted, Outcome, Saved
-from akool_async._core.requests import CaptionType, TranslationRequest
+from akool_async._core.requests import CaptionType, TranslationRequest, video_of
 from akool_async._core.schedule import FixedSchedule
 from akool_async._journal import Entry, open_journal
+from akool_async.cli.home import JOURNAL
 from akool_async.sandbox import Sandbox
 from akool_async.sandbox.media import probe, sample_video
 
@@ -38,8 +43,10 @@ TITLES: Final = ("first light", "short talk", "long goodbye")
 TARGETS: Final = ("ja", "fr")
 KEY: Final = "sandbox-key-of-the-demo"
 POLL: Final = FixedSchedule(interval=0.3)
-JOURNAL: Final = "jobs.sqlite3"
+MARKER: Final = "made-by-the-demo.txt"
+MARK: Final = "`akool-async demo` made what is in this folder. Nothing in it was paid for.\n"
 INTERRUPTED: Final = 130
+_ADVICE: Final = "Name a new folder with --out."
 
 
 @attrs.frozen
@@ -60,17 +67,23 @@ class Row:
 
 
 def run_demo(out: Path, *, minutes: float, talk: Console) -> int:
-    """Run the demo; give 0 if every file is there and plays, 130 if it was interrupted, else 1."""
-    talk.print(f"Three videos into {' and '.join(TARGETS)}, against a sandbox on this machine.")
+    """Run the demo; give 0 if every file is there and plays, 130 if it was interrupted, else 1.
+
+    Raises:
+        InvalidRequest: the folder, or the journal in it, is not the demo's.
+        JournalError: the journal can't be used, or another demo is writing it.
+    """
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        out, port = _folder_and_port(out)
     except OSError as error:
-        talk.print(f"The folder {out} can't be made: {error.strerror}.", markup=False)
+        talk.print(
+            f"The folder {out} can't be made or written: {error.strerror}. {_ADVICE}",
+            markup=False,
+            soft_wrap=True,
+        )
         return 1
-    port = _port_of_earlier_run(anyio.run(_entries, out / JOURNAL))
-    if port is None:
-        _start_over(out / JOURNAL)
-    with tempfile.TemporaryDirectory() as folder, _video_host(Path(folder), port or 0) as videos:
+    talk.print(f"Three videos into {' and '.join(TARGETS)}, against a sandbox on this machine.")
+    with tempfile.TemporaryDirectory() as folder, _video_host(Path(folder), port) as videos:
         outcomes = anyio.run(functools.partial(_translate_all, videos, out, minutes=minutes, talk=talk))
     return _told([_row(outcome) for outcome in outcomes], out, talk)
 
@@ -89,13 +102,73 @@ def _told(rows: list[Row], out: Path, talk: Console) -> int:
     return 1
 
 
+def _folder_and_port(out: Path) -> tuple[Path, int]:
+    """Return the folder of this run, and the port for its videos: 0 for a run that begins anew.
+
+    The first run has `out` itself. One that can't go on where the last one stopped gets a folder in it.
+    """
+    _mark(out)
+    last, number = out, 2
+    while os.path.lexists(out / f"run-{number}"):
+        last = out / f"run-{number}"
+        _mark(last)
+        number += 1
+    if {path.name for path in last.iterdir()} == {MARKER}:
+        return last, 0
+    if os.path.lexists(last / JOURNAL):
+        port = _port_of_earlier_run(anyio.run(_entries, last / JOURNAL))
+        if port is not None:
+            return last, port
+    _mark(out / f"run-{number}")
+    return out / f"run-{number}", 0
+
+
+def _mark(folder: Path) -> None:
+    """Mark a new or empty folder as the demo's own; one that is marked stays as it is.
+
+    Raises:
+        InvalidRequest: it holds something and is not marked.
+        OSError: it can't be made, read or written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    marker = folder / MARKER
+    if not any(folder.iterdir()):
+        with marker.open("xb") as file:
+            file.write(MARK.encode())
+    elif not marker.is_file() or marker.read_bytes() != MARK.encode():
+        raise InvalidRequest(
+            f"The folder {folder} is not empty, and the demo did not make it.",
+            money="Nothing in it was changed.",
+            advice=_ADVICE,
+        )
+
+
 async def _entries(path: Path) -> list[Entry]:
-    """Give what an earlier run wrote down; nothing if there was none, or it can't be read."""
+    """Return what an earlier run wrote down.
+
+    Raises:
+        InvalidRequest: it names jobs of somebody else.
+        JournalError: it can't be read, or another demo is writing it.
+    """
     try:
         async with open_journal(path, read_only=True) as journal:
-            return [entry async for entry in journal.entries()]
-    except JournalError:
-        return []
+            if journal.held is not None:
+                raise journal.held
+            entries = [entry async for entry in journal.entries()]
+    except (JournalBroken, JournalTooNew) as error:
+        raise type(error)(error.what, advice=_ADVICE) from error
+    if not all(_is_own(entry) for entry in entries):
+        raise InvalidRequest(
+            f"The journal {path} names jobs that are not the demo's and may be paid.",
+            money="Nothing in it was changed.",
+            advice=_ADVICE,
+        )
+    return entries
+
+
+def _is_own(entry: Entry) -> bool:
+    url = video_of(entry.request)
+    return urlsplit(url).hostname == "127.0.0.1" and _title(url) in {_file_name(title) for title in TITLES}
 
 
 def _port_of_earlier_run(entries: list[Entry]) -> int | None:
@@ -107,28 +180,21 @@ def _port_of_earlier_run(entries: list[Entry]) -> int | None:
     there = all(Path(file).exists() for entry in entries for file in entry.files)
     if not entries or not there or not {entry.state for entry in entries} <= over:
         return None
-    request = entries[0].request
-    return urlsplit(request.url).port if isinstance(request, TranslationRequest) else None
-
-
-def _start_over(path: Path) -> None:
-    for ending in ("", "-wal", "-shm", ".lock"):
-        path.with_name(path.name + ending).unlink(missing_ok=True)
+    return urlsplit(video_of(entries[0].request)).port
 
 
 @contextlib.contextmanager
 def _video_host(folder: Path, port: int) -> Iterator[list[str]]:
     """Make the videos and serve them on loopback, at `port` or a free one for 0; give their URLs."""
     for number, title in enumerate(TITLES):
-        name = title.replace(" ", "-")
-        (folder / f"{name}.mp4").write_bytes(sample_video(seconds=3.0 + number, seed=number))
+        (folder / f"{_file_name(title)}.mp4").write_bytes(sample_video(seconds=3.0 + number, seed=number))
     handler = functools.partial(_Quiet, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     thread = threading.Thread(target=server.serve_forever, name="videos", daemon=True)
     thread.start()
     try:
         origin = f"http://127.0.0.1:{server.server_port}"
-        yield [f"{origin}/{title.replace(' ', '-')}.mp4" for title in TITLES]
+        yield [f"{origin}/{_file_name(title)}.mp4" for title in TITLES]
     finally:
         server.shutdown()
         server.server_close()
@@ -150,9 +216,11 @@ async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: 
     ]
     outcomes: list[Outcome] = []
     async with (
+        open_journal(
+            out / JOURNAL
+        ) as journal,  # first: in the sandbox's tasks its errors would come in a group
         sandbox.serve() as server,
         AkoolClient(api_key=KEY, host=server.base_url, schedule=POLL) as client,
-        open_journal(out / JOURNAL) as journal,
         open_batch(
             client,
             requests,
@@ -167,6 +235,10 @@ async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: 
             outcomes.append(outcome)
             talk.print(f"{outcome.key}.{outcome.target}: {_state(outcome)}", markup=False)
     return outcomes
+
+
+def _file_name(title: str) -> str:
+    return title.replace(" ", "-")
 
 
 def _title(url: str) -> str:

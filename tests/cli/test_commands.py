@@ -77,8 +77,11 @@ def test_the_demo_starts_over_when_its_sandbox_died_with_jobs_at_work(tmp_path: 
         assert demo.stderr is not None
         _until_one_is_home(demo.stderr)
         demo.kill()
+    left = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".sqlite3-shm"}
 
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert len(list((tmp_path / "run-2").glob("*.mp4"))) == 6
+    assert {path: path.read_bytes() for path in left} == left
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ def demo(
     Parameters
     ----------
     out
-        Folder for the results and the journal of what was done.
+        New or empty folder for the results and the journal of what was done, or one of an earlier demo.
+        A demo that can't go on there leaves it as it is, and begins anew in run-2, run-3 ... in it.
     minutes
         How long a typical job takes by the sandbox's clock, which runs faster than ours.
     """
