@@ -40,7 +40,6 @@ EVERYWHERE = {
     r"clear(s|ed|ing)? up": "resolve",
     r"rep(aid|ays?)": "resubmitted",
     r"(hang|hangs|hung|hanging) up": "close, abort",
-    r"trouble": "error",
     r"patience": "timeout",
     r"affair": "responsibility",
     r"stud(io|ios)": "media backend",
@@ -56,14 +55,14 @@ IDENTIFIERS = {
     r"rooms?": "capacity",
     r"floors?": "layer",
     r"walk": "iterator, run",
-    r"class (\w+ )*line|(def )?line": "connection, row, queue size",
-    r"class (\w+ )*picture|module picture": "progress view",
-    r"class (\w+ )*brief": "create params",
-    r"class (\w+ )*letter": "delivery",
-    r"class (\w+ )*place": "permit, location",
-    r"class (\w+ )*(desk|mill)": "issuer, generator",
-    r"class (wanted|found|item|moment|home|call|move|score|world|pace|gate|lease)": "a name of what it is",
-    r"def (take|ended|told|of|left)": "a verb and its object",
+    r"class (\w+ )*line$|^(def )?line$": "connection, row, queue size",
+    r"class (\w+ )*picture$|module picture$": "progress view",
+    r"class (\w+ )*brief$": "create params",
+    r"class (\w+ )*letter$": "delivery",
+    r"class (\w+ )*place$": "permit, location",
+    r"class (\w+ )*(desk|mill)$": "issuer, generator",
+    r"class (wanted|found|item|moment|home|move|score|world|pace|gate|lease)$": "a name of what it is",
+    r"def (take|ended|of|left)$": "a verb and its object",
     r"poll facts": "poll context",
     r"learning schedule": "adaptive schedule",
     r"growing schedule": "backoff schedule",
@@ -84,14 +83,18 @@ IDENTIFIERS = {
     r"disk failed": "StorageError",
     r"invalid request$": "InvalidRequestError",
     r"tally": "totals",
+    r"trouble": "error",
     r"tickets?": "pending operation",
     r"survey": "plan",
     r"objection": "rejection reason",
     r"flavour": "api version",
-    r"key of": "entry_key",
+    r"^(def )?key of$": "entry_key",
 }
 TEXTS = {
     r"\Agives?": "return",
+    r"\Atakes? in": "record",
+    r"(ask|asks|asked|asking) about": "poll",
+    r"(come|comes|came) whole": "is complete",
     r"floors?": "layer",
     r"the rooms?": "layer, folder",
     r"a walk|walks over": "iterator, pass",
@@ -112,8 +115,9 @@ ORDINARY = (
     r"stand-?alone",
     r"(process|processes|worker|workers|thread|server|program) (that )?(die|dies|died)",
     r"there (is|are|was|were) none",
-    r"rows? held|held locks?|locks? held",
+    r"held locks?|locks? held",
     r"command line",
+    r"early returns?",
 )
 """Phrases in which such a word is ordinary English; they are taken out before the search."""
 
@@ -133,7 +137,7 @@ def _bounded(pattern: str) -> str:
 _IN_IDENTIFIERS = _compiled(EVERYWHERE, IDENTIFIERS)
 _IN_TEXTS = _compiled(EVERYWHERE, TEXTS)
 _ORDINARY = re.compile("|".join(map(_bounded, ORDINARY)), re.IGNORECASE)
-_COMPOUND = re.compile(r"\w*[a-z][A-Z]\w*|\w*[A-Za-z]_[A-Za-z]\w*")
+_COMPOUND = re.compile(r"\w*[a-z][A-Z]\w*|\w*_\w*")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 Found = Iterator[tuple[int, str, str]]
 """Line, word and better word."""

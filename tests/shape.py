@@ -105,10 +105,11 @@ class Package:
             module: the file.
             through: for a name that an `__init__` re-exports, return the module that it comes from.
         """
-        found = {self._target(base, name, through=through) for base, name, _ in self.imports(module)}
+        found = {self.target(base, name, through=through) for base, name, _ in self.imports(module)}
         return found - {"", module.name}
 
-    def _target(self, base: str, name: str, *, through: bool) -> str:
+    def target(self, base: str, name: str, *, through: bool) -> str:
+        """Return the module that `from base import name` reads, or "" if it is of another package."""
         if f"{base}.{name}" in self.modules:
             return f"{base}.{name}"
         if base not in self.modules:
@@ -116,7 +117,7 @@ class Package:
         if through and self.modules[base].is_package:
             for source, original, bound in self.imports(self.modules[base]):
                 if bound == name and source != base:
-                    return self._target(source, original, through=True) or base
+                    return self.target(source, original, through=True) or base
         return base
 
 
@@ -227,17 +228,24 @@ def _reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:
 
 
 def private_uses(package: Package) -> list[str]:
-    """Return the uses of private names that only other packages define, and the imports of such names."""
+    """Return the uses and imports of private names of other packages.
+
+    A use counts if only other packages define the name, or if the object is annotated, under its own name
+    somewhere in the package, with a class of another package that defines it.
+    """
     units: dict[str, set[str]] = defaultdict(set)
     for module in package:
         for name in _definitions(module.nodes):
             units[name].add(module.unit)
+    owners = _owners(package)
     found = []
     for module in package:
         own = {"self", "cls", *(node.name for node in module.nodes if isinstance(node, ast.ClassDef))}
-        for line, name in _private_accesses(module.nodes, own):
-            if units[name] and module.unit not in units[name]:
-                found.append(f"{module.path}:{line}: .{name} of {', '.join(sorted(units[name]))}")
+        for line, receiver, name in _private_accesses(module.nodes, own):
+            annotated = owners.get((module.unit, receiver), set()) & units[name]
+            others = units[name] if module.unit not in units[name] else annotated - {module.unit}
+            if others and module.unit not in annotated:
+                found.append(f"{module.path}:{line}: {receiver}.{name} of {', '.join(sorted(others))}")
         for base, name, _ in package.imports(module):
             other = package.modules.get(base)
             is_module = f"{base}.{name}" in package.modules
@@ -246,30 +254,55 @@ def private_uses(package: Package) -> list[str]:
     return found
 
 
+def _owners(package: Package) -> dict[tuple[str, str], set[str]]:
+    """Return which packages the classes are from that a name is annotated with, by unit and name."""
+    owners: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for module in package:
+        origins = {
+            bound: package.target(base, name, through=True) for base, name, bound in package.imports(module)
+        }
+        units = {bound: package.modules[target].unit for bound, target in origins.items() if target}
+        units |= {node.name: module.unit for node in module.nodes if isinstance(node, ast.ClassDef)}
+        for node in module.nodes:
+            match node:
+                case ast.arg(arg=name, annotation=ast.expr() as annotation):
+                    pass
+                case ast.AnnAssign(
+                    target=ast.Name(id=name) | ast.Attribute(attr=name), annotation=annotation
+                ):
+                    pass
+                case _:
+                    continue
+            for kind in ast.unparse(annotation).replace("'", "").split(" | "):
+                if kind in units:
+                    owners[module.unit, name.lstrip("_")].add(units[kind])
+    return owners
+
+
 def _definitions(nodes: Iterable[ast.AST]) -> Iterator[str]:
     for node in nodes:
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
-            case ast.Attribute(attr=name, ctx=ast.Store()) | ast.Name(id=name, ctx=ast.Store()):
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield name
+            case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name, ctx=ast.Store()):
                 yield name
 
 
-def _private_accesses(nodes: Iterable[ast.AST], own: set[str]) -> Iterator[tuple[int, str]]:
+def _private_accesses(nodes: Iterable[ast.AST], own: set[str]) -> Iterator[tuple[int, str, str]]:
+    """Return line, receiver (the last part of its name, without underscore) and private name."""
     for node in nodes:
         match node:
-            case ast.Attribute(value=ast.Name(id=name)) if name in own:
-                continue
-            case ast.Attribute(value=ast.Call(func=ast.Name(id="super"))):
-                continue
-            case ast.Attribute(attr=name, ctx=ast.Load() | ast.Del()):
+            case ast.Attribute(attr=name, value=value):
                 pass
-            case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value=str(name)), *_]):
+            case ast.Call(func=ast.Name(id="getattr"), args=[value, ast.Constant(value=str(name)), *_]):
                 pass
             case _:
                 continue
-        if _is_private(name):
-            yield node.lineno, name
+        receiver = ast.unparse(value)
+        if _is_private(name) and receiver not in own and receiver != "super()":
+            yield node.lineno, receiver.rpartition(".")[2].lstrip("_"), name
 
 
 def comment_share(package: Package) -> float:
