@@ -10,6 +10,7 @@ import argparse
 import ast
 import importlib.util
 import io
+import math
 import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -170,8 +171,8 @@ def functions(package: Package) -> Iterator[tuple[Module, Function]]:
         yield from ((module, node) for node in module.nodes if isinstance(node, Function))
 
 
-def short_helpers(package: Package) -> list[str]:
-    """Return the private functions that are short and used once in their module."""
+def short_helpers(package: Package, limit: float = SHORT_HELPER) -> list[str]:
+    """Return the private functions that are used once in their module and have fewer lines than the limit."""
     uses: dict[str, Counter[str]] = defaultdict(Counter)
     for module in package:
         for node in module.nodes:
@@ -180,7 +181,7 @@ def short_helpers(package: Package) -> list[str]:
     return [
         f"{module.path}:{node.lineno}: {node.name}, {_length(node)} lines"
         for module, node in functions(package)
-        if _is_private(node.name) and uses[module.name][node.name] == 1 and _length(node) < SHORT_HELPER
+        if _is_private(node.name) and uses[module.name][node.name] == 1 and _length(node) < limit
     ]
 
 
@@ -360,6 +361,7 @@ def report(package: Package, root: Path, *, everything: bool) -> Iterator[str]:
     total = sum(module.lines for module in package)
     yield f"{'in all':24}{len(package.modules):5} files{total:8,} lines"
     helpers, count = short_helpers(package), sum(1 for _ in functions(package))
+    once = percent(len(short_helpers(package, math.inf)), count)
     missing, public = undocumented(package)
     words = old_words.hits(package.root, root)
     findings = {
@@ -372,6 +374,7 @@ def report(package: Package, root: Path, *, everything: bool) -> Iterator[str]:
         **{f"old words in {scope} (goal 0)": found for scope, found in words.items()},
         f"without docstring: {percent(len(missing), public):.1f} % of {public} (goal <= 6 %)": missing,
     }
+    yield f"private functions used once, short or long: {once:.1f} % (no goal)"
     yield f"comment lines per 100 lines of code: {comment_share(package):.1f} (goal >= 4)"
     for what, found in findings.items():
         yield f"{what}: {len(found)}"
