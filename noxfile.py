@@ -1,4 +1,4 @@
-"""The project's chores: `nox -s lint types tests walks build demo`; `nox -s bench` measures."""
+"""The project's chores: `nox -s lint types tests walks build demo`; `nox -s bench shape` measures."""
 
 from __future__ import annotations
 
@@ -118,6 +118,12 @@ def may_be_late(failed: Path) -> bool:
     """
     names = json.loads(failed.read_text(encoding="utf-8")) if failed.exists() else {}
     return bool(names) and len(names) <= FEW and all(name.startswith(LATE) for name in names)
+
+
+@nox.session(python=HERE)
+def shape(session: nox.Session) -> None:
+    """Print how the code is laid out, and where it misses its goals: `-- --list` lists everything."""
+    session.run("python", "-m", "tests.shape", *session.posargs)
 
 
 @nox.session(python=HERE)
