@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime
+from typing import Protocol
 
 import anyio
 
 
-class RealClock:
+class SystemClock:
     """The clock of the event loop, the wall clock and a random generator.
 
     Args:
@@ -33,3 +34,26 @@ class RealClock:
     async def sleep(self, seconds: float) -> None:
         """Wait; can be cancelled."""
         await anyio.sleep(max(seconds, 0.0))
+
+
+# What the package asks of time and chance. The real one lives in `_clock`; tests bring their own.
+
+
+class Clock(Protocol):
+    """Time and chance, as an argument."""
+
+    def monotonic(self) -> float:
+        """Seconds that never jump; only differences mean something."""
+        ...
+
+    def now(self) -> datetime:
+        """The wall clock, aware, in UTC."""
+        ...
+
+    def random(self) -> float:
+        """A random number from 0 up to 1."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; can be cancelled."""
+        ...

@@ -28,7 +28,7 @@ import requests
 from frame import Figures, goal
 
 from akool_async import AkoolClient, Completed, TranslationRequest, open_batch, open_journal
-from akool_async._clock import RealClock
+from akool_async._clock import SystemClock
 
 OURS, SEMAPHORE, AIOMETER, THREADS = (
     "akool_async batch, journal on disk",
@@ -96,7 +96,7 @@ async def by_threads(origin: str, jobs: int) -> int:
         return len(await asyncio.to_thread(lambda: list(pool.map(one, range(jobs)))))
 
 
-class FastClock(RealClock):
+class FastClock(SystemClock):
     """Time that goes so much faster, so that the package's own schedule is used as it is."""
 
     def monotonic(self) -> float:

@@ -26,20 +26,19 @@ import virtual
 from frame import Figures, Goal, goal
 
 from akool_async import (
+    AdaptiveSchedule,
     AkoolClient,
     Completed,
-    LearningSchedule,
-    PollFacts,
+    PollContext,
+    PollResult,
     PollSchedule,
-    Sighting,
     TranslationRequest,
     open_batch,
     open_journal,
 )
-from akool_async._core.trail import NEW, UNKNOWN, longer
+from akool_async._polling.schedules import NEW, UNKNOWN, append
 from akool_async.sandbox import Sandbox
-from akool_async.sandbox.clocks import Clock
-from akool_async.sandbox.progress import ShapeName
+from akool_async.sandbox.settings import SandboxClock, ShapeName
 
 CAP: Final = 10
 ARMS: Final = (virtual.OURS, virtual.FIVE, virtual.PATIENT)
@@ -70,7 +69,7 @@ def requests(jobs: int) -> Iterator[TranslationRequest]:
     return (TranslationRequest(url=f"https://example.com/{n}.mp4", targets="ja") for n in range(jobs))
 
 
-def sandbox_of(seed: int, shape: ShapeName, **settings: Clock | float) -> Sandbox:
+def sandbox_of(seed: int, shape: ShapeName, **settings: SandboxClock | float) -> Sandbox:
     return Sandbox(api_key=KEY, media=False, seed=seed, max_jobs=CAP, progress=shape, **settings)
 
 
@@ -83,10 +82,10 @@ async def run(client: AkoolClient, sandbox: Sandbox, jobs: int) -> Ran:
     ):
         outcomes = [outcome async for outcome in batch]
     took = sandbox.clock() - began
-    made, polls = sandbox.ledger.jobs, sandbox.ledger.polled
+    made, polls = sandbox.audit.jobs, sandbox.audit.polled
     if len(outcomes) != jobs or not all(isinstance(outcome, Completed) for outcome in outcomes):
         raise RuntimeError("Not every job was brought home.")
-    lags = sorted(sandbox.ledger.polls(job.id)[-1] - job.ended for job in made)
+    lags = sorted(sandbox.audit.polls(job.id)[-1] - job.ended for job in made)
     return Ran(
         took / least([job.ended - job.started for job in made]),
         sum(polls.values()) / jobs,
@@ -136,15 +135,15 @@ class Hurried:
         self._schedule = schedule
         self._times = times
 
-    def next_poll(self, facts: PollFacts, spread: float) -> float:
+    def next_poll(self, facts: PollContext, spread: float) -> float:
         slow = attrs.evolve(facts, elapsed=facts.elapsed * self._times, stalled=facts.stalled * self._times)
         return self._schedule.next_poll(slow, spread) / self._times
 
-    def learn(self, seen: Sighting) -> None:
-        if isinstance(self._schedule, LearningSchedule):
+    def learn(self, seen: PollResult) -> None:
+        if isinstance(self._schedule, AdaptiveSchedule):
             trail = UNKNOWN
             for elapsed, progress in seen.reports:
-                trail = longer(trail, elapsed * self._times, progress) if elapsed else NEW
+                trail = append(trail, elapsed * self._times, progress) if elapsed else NEW
             self._schedule.learn(attrs.evolve(seen, elapsed=seen.elapsed * self._times, trail=trail))
 
 

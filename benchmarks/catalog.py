@@ -33,9 +33,9 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._core.observation import Observation
-from akool_async._core.requests import Request
-from akool_async._waiting import Watch
+from akool_async._model.requests import Request
+from akool_async._polling.poll_state import PollState
+from akool_async._polling.scheduler import PolledJob
 
 SLOTS = 50
 GET = "for scale: one GET by raw aiohttp"
@@ -58,13 +58,13 @@ class Instant(AkoolClient):
         self.made += 1
         return Job(id=f"{self.made:024x}", target=target, created_at=MADE, credits_locked=4.0)
 
-    def done(self, job_id: str) -> Watch:
+    def done(self, job_id: str) -> PolledJob:
         url = f"https://cdn.example.com/{job_id}.mp4"
         seen = Snapshot(job_id=job_id, status=Status.COMPLETED, url=url, created_at=MADE, credits_used=4.0)
-        observation = Observation.begin(job_id, 0.0).answered(seen, 1.0)
-        return Watch(observation, self._schedule, None, ())  # type: ignore[arg-type] - nobody waits
+        observation = PollState.begin(job_id, 0.0).after_snapshot(seen, 1.0)
+        return PolledJob(observation, self._schedule, None, ())  # type: ignore[arg-type] - nobody waits
 
-    def _follow(self, job_id: str, listener: Callable[[Watch], None], **_: object) -> Watch:
+    def _follow(self, job_id: str, listener: Callable[[PolledJob], None], **_: object) -> PolledJob:
         watch = self.done(job_id)
         asyncio.get_running_loop().call_soon(listener, watch)
         return watch

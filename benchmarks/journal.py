@@ -33,11 +33,11 @@ from frame import Figures, Goal, goal
 
 import akool_async._journal.journal as journal_module
 from akool_async import Submission, open_batch
-from akool_async._core.lifecycle import State
-from akool_async._core.requests import Request, TranslationRequest
-from akool_async._journal import Change, Journal, open_journal
-from akool_async._journal.record import Record
-from akool_async._journal.store import Store, Ticket
+from akool_async._journal import EntryUpdate, Journal, open_journal
+from akool_async._journal.operations import RecordUpdates
+from akool_async._journal.store import PendingOperation, Store
+from akool_async._model.requests import Request, TranslationRequest
+from akool_async._model.states import State
 
 WRITERS = 50
 TICK = 0.001
@@ -50,7 +50,7 @@ JOURNAL, INLINE, THREAD = (
 )
 USUAL = 2.0
 """Milliseconds more per commit on the modelled disk that the goals are about."""
-Write = Callable[[Change], Awaitable[None]]
+Write = Callable[[EntryUpdate], Awaitable[None]]
 
 
 class SlowStore(Store):
@@ -58,7 +58,7 @@ class SlowStore(Store):
 
     extra = 0.0
 
-    def commit(self, tickets: Sequence[Ticket]) -> None:
+    def commit(self, tickets: Sequence[PendingOperation]) -> None:
         super().commit(tickets)
         if self.extra:
             time.sleep(self.extra)
@@ -92,8 +92,8 @@ def request_of(number: int) -> TranslationRequest:
     return TranslationRequest(url=f"https://example.com/{number}.mp4", targets="ja", key=f"video-{number}")
 
 
-def change_of(number: int) -> Change:
-    return Change(
+def change_of(number: int) -> EntryUpdate:
+    return EntryUpdate(
         key=f"video-{number}",
         target="ja",
         state=State.SUBMITTED,
@@ -151,8 +151,8 @@ async def grouped(journal: Journal, seconds: float) -> Round:
 async def inline(journal: Journal, seconds: float) -> Round:
     store = store_of(journal)
 
-    async def write(change: Change) -> None:
-        store.commit([Ticket(Record((change,), journal._now()))])
+    async def write(change: EntryUpdate) -> None:
+        store.commit([PendingOperation(RecordUpdates((change,), journal._now()))])
         await anyio.lowlevel.checkpoint()
 
     return await drive(write, seconds)
@@ -161,8 +161,10 @@ async def inline(journal: Journal, seconds: float) -> Round:
 async def hop(journal: Journal, seconds: float) -> Round:
     store, limiter = store_of(journal), anyio.CapacityLimiter(1)
 
-    async def write(change: Change) -> None:
-        await run_sync(store.commit, [Ticket(Record((change,), journal._now()))], limiter=limiter)
+    async def write(change: EntryUpdate) -> None:
+        await run_sync(
+            store.commit, [PendingOperation(RecordUpdates((change,), journal._now()))], limiter=limiter
+        )
 
     return await drive(write, seconds)
 
@@ -216,7 +218,9 @@ async def batch(folder: Path, jobs: int, *, journaled: bool) -> Run:
         client = Slow(api_key="k" * 20, host="http://127.0.0.1:1")
         begin, cpu = time.perf_counter(), frame.cpu()
         wanted = map(request_of, range(jobs))
-        async with open_batch(client, wanted, max_in_flight=SLOTS, posts=POSTS, journal=journal) as running:
+        async with open_batch(
+            client, wanted, max_in_flight=SLOTS, max_submits=POSTS, journal=journal
+        ) as running:
             async for _ in running:
                 pass
         return Run(time.perf_counter() - begin, frame.cpu() - cpu)

@@ -23,16 +23,16 @@ import virtual
 from frame import Figures, Goal, goal
 
 from akool_async import (
+    AdaptiveSchedule,
     FixedSchedule,
     LearnedSchedule,
-    LearningSchedule,
-    PollFacts,
+    PollContext,
+    PollResult,
     PollSchedule,
-    Sighting,
     Status,
 )
-from akool_async._core.trail import NEW, longer
-from akool_async.sandbox.progress import ShapeName, shown
+from akool_async._polling.schedules import NEW, append
+from akool_async.sandbox.settings import ShapeName, reported_progress
 
 MEDIAN, SIGMA, CAP = 120.0, 0.6, 10
 
@@ -77,10 +77,10 @@ def poll_all(schedule: PollSchedule, shape: ShapeName, seed: int, jobs: int) -> 
     due: list[tuple[float, int, Job]] = []
     lags: list[float] = []
     polls = 0
-    learn = schedule.learn if isinstance(schedule, LearningSchedule) else lambda _: None
+    learn = schedule.learn if isinstance(schedule, AdaptiveSchedule) else lambda _: None
 
     def plan(now: float, job: Job, progress: int | None) -> None:
-        facts = PollFacts(polls=job.polls, elapsed=now - job.began, progress=progress)
+        facts = PollContext(polls=job.polls, elapsed=now - job.began, progress=progress)
         heapq.heappush(due, (now + schedule.next_poll(facts, spreads.random()), next(order), job))
 
     for total, quirk in itertools.islice(waiting, CAP):
@@ -90,12 +90,12 @@ def poll_all(schedule: PollSchedule, shape: ShapeName, seed: int, jobs: int) -> 
         polls += 1
         age = now - job.began
         if age < job.total:
-            learn(Sighting(elapsed=age, status=Status.PROCESSING, trail=job.trail))
-            progress = shown(shape, age / job.total, job.quirk)
-            job.trail, job.polls = longer(job.trail, age, progress), job.polls + 1
+            learn(PollResult(elapsed=age, status=Status.PROCESSING, history=job.trail))
+            progress = reported_progress(shape, age / job.total, job.quirk)
+            job.trail, job.polls = append(job.trail, age, progress), job.polls + 1
             plan(now, job, progress)
             continue
-        learn(Sighting(elapsed=age, status=Status.COMPLETED, trail=job.trail))
+        learn(PollResult(elapsed=age, status=Status.COMPLETED, history=job.trail))
         lags.append(age - job.total)
         for total, quirk in itertools.islice(waiting, 1):
             plan(now, Job(now, total, quirk), None)
@@ -132,18 +132,18 @@ class _Heard:
 
     def __init__(self) -> None:
         self._schedule = LearnedSchedule()
-        self.calls: list[tuple[PollFacts | Sighting, bool]] = []
+        self.calls: list[tuple[PollContext | PollResult, bool]] = []
 
-    def next_poll(self, facts: PollFacts, spread: float) -> float:
+    def next_poll(self, facts: PollContext, spread: float) -> float:
         self.calls.append((facts, True))
         return self._schedule.next_poll(facts, spread)
 
-    def learn(self, seen: Sighting) -> None:
+    def learn(self, seen: PollResult) -> None:
         self.calls.append((seen, False))
         self._schedule.learn(seen)
 
 
-def _replayed(calls: Sequence[tuple[PollFacts | Sighting, bool]]) -> float:
+def _replayed(calls: Sequence[tuple[PollContext | PollResult, bool]]) -> float:
     """Seconds of CPU that a fresh schedule takes for the same calls."""
     schedule = LearnedSchedule()
     begin = frame.cpu()

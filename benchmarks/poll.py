@@ -23,7 +23,7 @@ from frame import Figures, Goal, goal
 from httpx_aiohttp import AiohttpTransport
 
 from akool_async import AkoolClient
-from akool_async._transport.routes import MOST_FAST
+from akool_async._http.clients import MAX_FAST_CONNECTIONS
 
 OURS, HTTPX, OVER, RAW = "akool_async", "httpx as it comes", "httpx + httpx-aiohttp", "raw aiohttp"
 AT_A_TIME = (1, 10, 100, 1000)
@@ -165,7 +165,7 @@ def goals(found: Costs, at_once: dict[str, Crowd], late: dict[str, Crowd]) -> li
     flat = max((ours[at_a_time].over(ours[10]) for at_a_time in (100, 1000)), key=lambda ratio: ratio.median)
     over = {at_a_time: ours[at_a_time].over(found[at_a_time][OVER]) for at_a_time in AT_A_TIME}
     busy = ours[10].median * MANY / 1e6
-    waves = math.ceil(MANY / MOST_FAST) * SLOW
+    waves = math.ceil(MANY / MAX_FAST_CONNECTIONS) * SLOW
     wall = Figures(tuple(seconds / busy for seconds in at_once[OURS].seconds.values))
     slow = Figures(tuple(seconds / waves for seconds in late[OURS].seconds.values))
     failed = at_once[OURS].failed + late[OURS].failed
@@ -179,7 +179,9 @@ def goals(found: Costs, at_once: dict[str, Crowd], late: dict[str, Crowd]) -> li
         goal("status, 100 or 1,000 at a time / 10 at a time", flat, 1.15),
         goal("1,000 at once: failed", float(failed), 0),
         goal("1,000 at once: wall time / 1,000 polls at the CPU cost of 10 at a time", wall, 3),
-        goal(f"1,000 at once, 50 ms each: wall time / full use of {MOST_FAST} connections", slow, 3),
+        goal(
+            f"1,000 at once, 50 ms each: wall time / full use of {MAX_FAST_CONNECTIONS} connections", slow, 3
+        ),
     ]
 
 

@@ -12,8 +12,8 @@ from typing import Final, get_args
 import anyio
 import attrs
 
-from akool_async import FixedSchedule, GrowingSchedule, LearnedSchedule, PollFacts, PollSchedule
-from akool_async.sandbox.progress import ShapeName
+from akool_async import BackoffSchedule, FixedSchedule, LearnedSchedule, PollContext, PollSchedule
+from akool_async.sandbox.settings import ShapeName
 
 SHAPES: Final = get_args(ShapeName)
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,7 +47,7 @@ class Backoff:
     longest: float
     full_jitter: bool = False
 
-    def next_poll(self, facts: PollFacts, spread: float) -> float:
+    def next_poll(self, facts: PollContext, spread: float) -> float:
         step = min(self.first * self.factor ** min(facts.polls, 99), self.longest)
         return step * spread if self.full_jitter else step * (0.9 + 0.2 * spread)
 
@@ -69,7 +69,7 @@ def schedule(name: str) -> PollSchedule:
         "fixed 10 s": FixedSchedule(interval=10.0),
         PATIENT: Backoff(2.0, 2.0, 60.0, full_jitter=True),
         "backoff 2 -> 10 s, x1.5": Backoff(2.0, 1.5, 10.0),
-        "growing": GrowingSchedule(),
+        "growing": BackoffSchedule(),
     }
     return known[name]
 

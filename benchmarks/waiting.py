@@ -34,13 +34,13 @@ from akool_async import (
     Batch,
     Completed,
     FixedSchedule,
-    PollFacts,
+    PollContext,
     TranslationRequest,
     open_batch,
     open_journal,
 )
-from akool_async._core.wire import Envelope, read_envelope
-from akool_async._transport import Call
+from akool_async._http import ApiCall
+from akool_async._wire import Envelope, read_envelope
 
 BATCH, TASKS = "akool_async batch", "an anyio task per job"
 HOURS = 1e6
@@ -59,7 +59,7 @@ class Answers:
     async def ready(self) -> None:
         """Nothing to wait for."""
 
-    async def make(self, call: Call) -> Envelope:
+    async def make(self, call: ApiCall) -> Envelope:
         await anyio.lowlevel.checkpoint()
         target, sent = call.path, b""
         if call.payload is None:
@@ -76,7 +76,7 @@ class Once:
 
     first: float
 
-    def next_poll(self, facts: PollFacts, spread: float) -> float:
+    def next_poll(self, facts: PollContext, spread: float) -> float:
         return HOURS if facts.polls else self.first
 
 
@@ -96,7 +96,9 @@ async def waiting_batch(jobs: int) -> AsyncIterator[None]:
             open_journal(Path(folder) / "jobs.sqlite3") as journal,
         ):
             client._state = attrs.evolve(client._opened, api=answers)
-            async with open_batch(client, requests(jobs), max_in_flight=jobs, journal=journal, posts=50):
+            async with open_batch(
+                client, requests(jobs), max_in_flight=jobs, journal=journal, max_submits=50
+            ):
                 while answers.asked < jobs:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.05)
                 yield
@@ -168,7 +170,7 @@ async def really(origin: str, jobs: int) -> Run:
         async with (
             AkoolClient(api_key="k" * 20, host=origin, schedule=FixedSchedule(interval=20.0)) as client,
             open_journal(Path(folder) / "jobs.sqlite3") as journal,
-            open_batch(client, requests(jobs), max_in_flight=jobs, journal=journal, posts=16) as batch,
+            open_batch(client, requests(jobs), max_in_flight=jobs, journal=journal, max_submits=16) as batch,
         ):
             async for outcome in batch:
                 most = max(most, in_flight(batch) + 1)

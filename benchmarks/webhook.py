@@ -88,7 +88,7 @@ class Ran:
 async def run(arm: str, jobs: int, times: float, url: str, receiver: WebhookReceiver) -> Ran:
     """Run one batch and compare with the sandbox's truth."""
     sandbox = Sandbox(api_key=KEY, media=False, max_jobs=CAP, time_scale=times, seed=1)
-    told: dict[str, Any] = {"webhook": receiver, "webhook_url": url} if arm == HEARS else {}
+    told: dict[str, Any] = {"callbacks": receiver, "webhook_url": url} if arm == HEARS else {}
     schedule = FixedSchedule(interval=5.0) if arm == FIVE else None
     requests = (TranslationRequest(url=f"https://example.com/{n}.mp4", targets="ja") for n in range(jobs))
     async with (
@@ -100,8 +100,8 @@ async def run(arm: str, jobs: int, times: float, url: str, receiver: WebhookRece
         outcomes = [outcome async for outcome in batch]
     if len(outcomes) != jobs or not all(isinstance(outcome, Completed) for outcome in outcomes):
         raise RuntimeError("Not every job was brought home.")
-    lags = tuple(sandbox.ledger.polls(job.id)[-1] - job.ended for job in sandbox.ledger.jobs)
-    return Ran(sum(sandbox.ledger.polled.values()) / jobs, lags)
+    lags = tuple(sandbox.audit.polls(job.id)[-1] - job.ended for job in sandbox.audit.jobs)
+    return Ran(sum(sandbox.audit.polled.values()) / jobs, lags)
 
 
 async def measure(jobs: int, times: float) -> dict[str, Ran]:

@@ -14,9 +14,8 @@ import pytest
 
 import akool_async
 from akool_async import AkoolError
-from akool_async._core.codes import CODES
-from akool_async._core.failures import POLICY, error_of
-from akool_async._core.lifecycle import NEXT, RESUME, State
+from akool_async._model.codes import CODES, POLICY, error_for
+from akool_async._model.states import RESUME_ACTIONS, TRANSITIONS, State
 
 ROOT = Path(__file__).resolve().parents[1]
 FAILURES = ROOT / "docs" / "failures.md"
@@ -39,7 +38,7 @@ def calls() -> str:
 def codes() -> str:
     """The vendor's codes."""
     rows = (
-        (str(code), row.meaning, f"`{type(error_of(code)).__name__}`")
+        (str(code), row.meaning, f"`{type(error_for(code)).__name__}`")
         for code, row in CODES.items()
         if code != 1000
     )
@@ -49,8 +48,12 @@ def codes() -> str:
 def states() -> str:
     """The states of an entry."""
     rows = (
-        (state.name, ", ".join(after.name for after in State if after in NEXT[state]) or "-", resume.value)
-        for state, resume in RESUME.items()
+        (
+            state.name,
+            ", ".join(after.name for after in State if after in TRANSITIONS[state]) or "-",
+            resume.value,
+        )
+        for state, resume in RESUME_ACTIONS.items()
     )
     return _table("state | may be followed by | what the next run does", rows)
 
@@ -62,7 +65,7 @@ def errors() -> str:
         for error in parent.__subclasses__():
             if error.__name__ in akool_async.__all__:
                 said = (inspect.getdoc(error) or "").partition("\n")[0]
-                told = " ".join(filter(None, (error.money, error.advice))) or "-"
+                told = " ".join(filter(None, (error.impact, error.advice))) or "-"
                 yield f"`{error.__name__}`", f"`{parent.__name__}`", said, told
                 yield from below(error)
 

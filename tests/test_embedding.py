@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from akool_async import Completed, FixedSchedule, JournalLocked, open_journal
+from akool_async import Completed, FixedSchedule, JournalLockedError, open_journal
 from akool_async.sandbox import Sandbox
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "embedding.md"
@@ -59,7 +59,7 @@ def test_a_service_takes_orders_and_refuses_bad_ones_also_when_it_is_started_aga
     anyio.run(run)
 
     assert sorted(path.name for path in tmp_path.glob("out/*.mp4")) == ["talk.fr.mp4", "talk.ja.mp4"]
-    assert len(sandbox.ledger.jobs) == 2
+    assert len(sandbox.audit.jobs) == 2
 
 
 def test_a_service_does_not_take_orders_for_a_journal_that_another_one_is_writing(
@@ -72,7 +72,7 @@ def test_a_service_does_not_take_orders_for_a_journal_that_another_one_is_writin
             with pytest.raises(ExceptionGroup) as caught:
                 async with app.router.lifespan_context(app):
                     pytest.fail("It started.")
-        assert caught.group_contains(JournalLocked)
+        assert caught.group_contains(JournalLockedError)
 
     anyio.run(run)
 
@@ -90,4 +90,4 @@ def test_a_task_that_a_queue_runs_twice_is_paid_once(
     assert isinstance(first, Completed)
     assert first.saved.video.exists()
     assert again.resumed
-    assert len(sandbox.ledger.jobs) == 1
+    assert len(sandbox.audit.jobs) == 1

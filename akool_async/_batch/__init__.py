@@ -1,10 +1,8 @@
 """Many requests at once: bounded, streamed, resumable, never paid twice."""
 
-from akool_async._batch.at_work import AtWork, Stage
-from akool_async._batch.batch import Batch
-from akool_async._batch.opening import open_batch
-from akool_async._batch.resuming import OnInDoubt
-from akool_async._batch.statistics import Statistics
-from akool_async._batch.stopping import StopCause
+from akool_async._batch.batch import Batch, open_batch
+from akool_async._batch.entry import EntryProgress, Stage
+from akool_async._batch.resume import OnInDoubt
+from akool_async._batch.state import Statistics, StopCause
 
-__all__ = ["AtWork", "Batch", "OnInDoubt", "Stage", "Statistics", "StopCause", "open_batch"]
+__all__ = ["EntryProgress", "Batch", "OnInDoubt", "Stage", "Statistics", "StopCause", "open_batch"]

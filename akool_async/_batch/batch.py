@@ -1,38 +1,39 @@
 """A batch as its caller sees it: opened and closed, iterated over, drained, looked at.
 
-Order of steps for one entry: pulled (feeding), admitted (resuming), submitted (submitting), followed (hall),
-finished (finishing), handed out (hall).
+Order of steps for one entry: pulled (feeding), admitted (resuming), submitted (submitting), followed (state),
+finished (finishing), handed out (state).
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import anyio
 from anyio.abc import TaskGroup
 
-from akool_async._batch.at_work import AtWork
-from akool_async._batch.callbacks import Callbacks, Webhook
-from akool_async._batch.feeding import Feeder
-from akool_async._batch.finishing import Finisher
-from akool_async._batch.hall import Hall
-from akool_async._batch.naming import Home, Naming
-from akool_async._batch.nets import Nets
-from akool_async._batch.resuming import OnInDoubt, Resumer
-from akool_async._batch.source import Requests, Source
-from akool_async._batch.statistics import Statistics, read
-from akool_async._batch.stopping import StopCause
-from akool_async._batch.submitting import Submitter
+from akool_async._batch.callback_polling import CallbackPolling
+from akool_async._batch.callbacks import WebhookConfig, WebhookCoordinator
+from akool_async._batch.entry import EntryProgress
+from akool_async._batch.feeder import Feeder, Requests, Source
+from akool_async._batch.finish import FileNames, OutputConfig, ResultCollector
+from akool_async._batch.resume import OnInDoubt, Resumer
+from akool_async._batch.state import BatchState, Statistics, StopCause, collect_statistics
+from akool_async._batch.submit import Submitter
 from akool_async._client import AkoolClient
-from akool_async._core.outcomes import InDoubt, Outcome
-from akool_async._core.requests import Request
-from akool_async._core.schedule import PollSchedule
 from akool_async._journal import Journal, Passing
+from akool_async._model.errors import InvalidRequestError
+from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
+from akool_async._model.outcomes import InDoubt, Outcome
+from akool_async._model.requests import Request
+from akool_async._model.responses import CallbackSource
+from akool_async._polling.schedules import PollSchedule
 
 logger = logging.getLogger("akool_async")
 
@@ -48,21 +49,21 @@ class Batch:
         max_in_flight: int,
         backlog: int,
         journal: Journal | None,
-        home: Home,
-        rescue: bool,
+        output: OutputConfig,
+        recover_pending: bool,
         on_in_doubt: OnInDoubt,
         retry_failed: bool,
         schedule: PollSchedule | None,
         max_credits: float | None,
-        posts: int,
-        downloads: int,
-        drain_on: Iterable[signal.Signals],
-        webhook: Webhook,
+        max_submits: int,
+        max_downloads: int,
+        drain_signals: Iterable[signal.Signals],
+        webhook: WebhookConfig,
     ) -> None:
         kept = Passing(now=client._clock.now) if journal is None else journal
         self._own_journal = kept if journal is None else None
-        nets = Nets(client, schedule, hears=webhook.source is not None)
-        self._hall = hall = Hall(
+        nets = CallbackPolling(client, schedule, hears=webhook.source is not None)
+        self._state = state = BatchState(
             client,
             kept,
             nets,
@@ -70,21 +71,21 @@ class Batch:
             backlog=backlog,
             max_credits=max_credits,
         )
-        self._callbacks = Callbacks(hall, webhook, nets)
+        self._callbacks = WebhookCoordinator(state, webhook, nets)
         self._resumer = Resumer(
-            hall,
+            state,
             self._callbacks,
             on_in_doubt=on_in_doubt,
             retry_failed=retry_failed,
             send_off=self._send_off,
         )
-        naming = Naming(home, hall.journal)
-        submitter = Submitter(hall, self._callbacks, naming)
-        self._finisher = Finisher(hall, home, naming)
-        self._feeder = Feeder(hall, Source(requests), self._resumer, submitter, self._callbacks, posts)
-        self._rescues = rescue and home.folder is not None
-        self._downloads = downloads
-        self._drain_on = tuple(drain_on)
+        naming = FileNames(output, state.journal)
+        submitter = Submitter(state, self._callbacks, naming)
+        self._finisher = ResultCollector(state, output, naming)
+        self._feeder = Feeder(state, Source(requests), self._resumer, submitter, self._callbacks, max_submits)
+        self._rescues = recover_pending and output.folder is not None
+        self._downloads = max_downloads
+        self._drain_on = tuple(drain_signals)
         self._interrupted = False
         self._left_by: signal.Signals | None = None
         self._tasks: TaskGroup | None = None
@@ -98,8 +99,8 @@ class Batch:
         async with AsyncExitStack() as stack:
             if self._own_journal is not None:
                 await stack.enter_async_context(self._own_journal)
-            await stack.enter_async_context(self._hall.journal.lent())
-            self._began = self._hall.clock.monotonic()
+            await stack.enter_async_context(self._state.journal.exclusive())
+            self._began = self._state.clock.monotonic()
             self._tasks = anyio.create_task_group()
             await self._tasks.__aenter__()
             self._stack = stack.pop_all()
@@ -120,7 +121,7 @@ class Batch:
                 tasks.cancel_scope.cancel()
                 await tasks.__aexit__(None, None, None)
             finally:
-                self._hall.leave()  # the jobs of a POST that was just finished, too
+                self._state.stop_tracking()  # the jobs of a POST that was just finished, too
                 self._say_what_is_left()
         if self._left_by is not None:
             signal.raise_signal(self._left_by)  # nobody listens now: Ctrl-C is a KeyboardInterrupt from here
@@ -135,19 +136,19 @@ class Batch:
     async def _work(self) -> None:
         """Go on with what is there, then take what is new."""
         self._stack.callback(self._callbacks.listen(self._group))
-        await self._callbacks.take_in()
+        await self._callbacks.load_inbox()
         if self._rescues:
-            with self._hall.reading():
-                await self._resumer.take_up()
-        await self._feeder.feed(self._group)
+            with self._state.tolerate_journal_errors():
+                await self._resumer.recover_pending()
+        await self._feeder.run(self._group)
 
     def _send_off(self, request: Request) -> None:
-        self._group.start_soon(self._feeder.send_off, request, self._group)
+        self._group.start_soon(self._feeder.dispatch, request, self._group)
 
     def _say_what_is_left(self) -> None:
         if self._own_journal is not None:
             self._say_what_was_not_taken()
-        left = self._hall.left
+        left = self._state.unfinished_jobs
         if left and self._own_journal is not None:
             logger.warning("%d jobs go on at the vendor and are billed: %s.", len(left), ", ".join(left))
         elif left:
@@ -155,7 +156,7 @@ class Batch:
 
     def _say_what_was_not_taken(self) -> None:
         """Name what is paid, or may be, where no journal will tell it again."""
-        for outcome in self._hall.outbox.left:
+        for outcome in self._state.outcomes.untaken:
             if outcome.job is not None:
                 logger.warning("Job %s has ended and is billed; its outcome was not taken.", outcome.job.id)
             elif isinstance(outcome, InDoubt):
@@ -174,36 +175,36 @@ class Batch:
             AkoolError: after the last outcome, if something stopped the batch: the account, the journal.
             Exception: after the last outcome, what the source of requests raised.
         """
-        outcome = await self._hall.outbox.take()
+        outcome = await self._state.outcomes.get()
         if outcome is not None:
-            self._hall.backlog.give(1)
+            self._state.backlog.release(1)
             return outcome
-        failure, self._hall.failure = self._hall.failure, None
+        failure, self._state.failure = self._state.failure, None
         if failure is not None:
             raise failure
         raise StopAsyncIteration
 
     def drain(
-        self, reason: str = "The batch was told to stop.", *, cause: StopCause = StopCause.TOLD
+        self, reason: str = "The batch was told to stop.", *, cause: StopCause = StopCause.REQUESTED
     ) -> None:
-        """Submit nothing more and bring home what is in flight; what is left comes out as not submitted.
+        """Submit nothing more and bring home what is in batch_entry; what is left comes out as not submitted.
 
         Args:
             reason: what the outcomes of the rest say.
             cause: the same as a value, for `stop_cause`.
         """
-        self._hall.stop(reason, cause=cause)
+        self._state.stop(reason, cause=cause)
         self._feeder.drain()
 
     @property
     def stopped(self) -> str:
         """Why nothing more is submitted; "" while it is."""
-        return self._hall.stopped
+        return self._state.stopped
 
     @property
     def stop_cause(self) -> StopCause | None:
         """What made it stop to submit; None while it submits."""
-        return self._hall.stop_cause
+        return self._state.stop_cause
 
     async def _listen(self) -> None:
         with anyio.open_signal_receiver(*self._drain_on) as signals:
@@ -216,10 +217,115 @@ class Batch:
                 self.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
         self._group.cancel_scope.cancel()
 
-    def at_work(self) -> tuple[AtWork, ...]:
+    def in_progress(self) -> tuple[EntryProgress, ...]:
         """Give the entries that are at work and how far each is, in the order in which their turn came."""
-        return self._hall.board.read(self._hall.clock.monotonic())
+        return self._state.board.snapshot(self._state.clock.monotonic())
 
     def statistics(self) -> Statistics:
         """Give numbers about the batch, as it is now."""
-        return read(self._hall, self._hall.clock.monotonic() - self._began)
+        return collect_statistics(self._state, self._state.clock.monotonic() - self._began)
+
+
+# How a batch is asked for: every option is checked before anything is opened.
+
+
+def open_batch(
+    client: AkoolClient,
+    requests: Requests,
+    *,
+    max_in_flight: int = 8,
+    backlog: int | None = None,
+    journal: Journal | None = None,
+    download_to: str | os.PathLike[str] | None = None,
+    file_names: str | Mapping[str, str] = DEFAULT_TEMPLATE.text,
+    without_captions: bool = False,
+    recover_pending: bool = True,
+    on_in_doubt: OnInDoubt = "hold",
+    retry_failed: bool = False,
+    schedule: PollSchedule | None = None,
+    max_credits: float | None = None,
+    max_submits: int = 8,
+    max_downloads: int = 4,
+    drain_signals: Iterable[signal.Signals] = (),
+    webhook_url: str | None = None,
+    callbacks: CallbackSource | None = None,
+    webhook_grace: float = 120.0,
+) -> Batch:
+    """Give a batch, to be used in `async with` and iterated over with `async for`, once.
+
+    Outcomes come in the order in which they end, one for each (request, language). Leaving the block
+    early is fine: a POST under way is finished and recorded, jobs at the vendor go on, and the same
+    code run again with the same journal brings them home.
+
+    With `download_to`, what the journal has at the vendor is taken up before anything is submitted, for
+    its results die after 7 days: it comes home also where `requests` come to it late or never. Its
+    outcome is given when they do. A batch that is left before its end does not close an async generator
+    that it took requests from; that is its owner's to do (`contextlib.aclosing`).
+
+    Args:
+        client: an open client.
+        requests: an iterable or async iterable, finite or endless; pulled lazily.
+        max_in_flight: jobs at the vendor at once. A request for more languages is cut into several POSTs.
+        backlog: entries pulled whose outcome is not taken yet, at least `max_in_flight`; default is twice
+            that. A slow consumer stops new submissions when it is reached.
+        journal: an open journal, used by one batch at a time; without one nothing can be resumed.
+        download_to: a folder for results; None leaves them at the vendor, where they die after 7 days.
+        names: what the files are called, without ending, made of {stem} (the video's name), {language},
+            {key} and {fingerprint}; or such a template for each key (as `entry_key` gives them). Each entry
+            holds its name from before it is paid for. Where names of two entries meet on any system, or
+            something else stands there, the later one gets a part of its fingerprint.
+        captionless: bring home the video without burnt-in captions too, where the vendor made one.
+        rescue: take up what the journal has at the vendor; False leaves alone what `requests` do not come to.
+        on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
+        retry_failed: submit again what an earlier run saw failed, rejected or expired.
+        schedule: when jobs are asked about; default is the client's.
+        max_credits: credits that the journal's entries may cost together; locks and doubts count in full.
+        posts: paid POSTs under way at once.
+        downloads: results brought home at once.
+        drain_on: signals that stop submissions and bring home what is in batch_entry; the second one leaves.
+        webhook_url: where the vendor shall call back, such as "https://me.example/akool". Each POST gets
+            an unguessable token as the last part of its path, so that a callback names the job of a POST
+            whose answer was lost; so each POST is for one language. Requests with a URL of their own
+            keep it, and get no token.
+        webhook: where callbacks come from: a `WebhookReceiver`, or an inbox that one writes. They make
+            the batch ask sooner, and clear up doubts.
+        webhook_grace: seconds for which an entry in doubt is held back because its callback may come,
+            before it comes out as `InDoubt`; 0 or more.
+
+    Raises:
+        InvalidRequestError: a value is out of its range; nothing was sent.
+        JournalLockedError: on entering, another batch is using the journal; nothing was sent.
+        JournalError: on entering, the journal can't be written; nothing was sent.
+    """
+    _count("max_in_flight", max_in_flight, 1)
+    if on_in_doubt not in ("hold", "resubmit"):
+        raise InvalidRequestError(f"on_in_doubt must be 'hold' or 'resubmit', not {on_in_doubt!r}.")
+    if max_credits is not None and not max_credits > 0:
+        raise InvalidRequestError(f"max_credits must be a positive number, not {max_credits!r}.")
+    return Batch(
+        client,
+        requests,
+        max_in_flight=max_in_flight,
+        backlog=_count("backlog", 2 * max_in_flight if backlog is None else backlog, max_in_flight),
+        journal=journal,
+        output=OutputConfig(
+            folder=None if download_to is None else Path(download_to),
+            templates=parse_templates(file_names),
+            without_captions=without_captions,
+        ),
+        recover_pending=recover_pending,
+        on_in_doubt=on_in_doubt,
+        retry_failed=retry_failed,
+        schedule=schedule,
+        max_credits=max_credits,
+        max_submits=_count("posts", max_submits, 1),
+        max_downloads=_count("downloads", max_downloads, 1),
+        drain_signals=drain_signals,
+        webhook=WebhookConfig(url=webhook_url, source=callbacks, grace=webhook_grace),
+    )
+
+
+def _count(name: str, value: int, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidRequestError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+    return value

@@ -16,16 +16,16 @@ import anyio
 import attrs
 from anyio.abc import TaskGroup
 
-from akool_async._batch.doubts import Doubts
-from akool_async._batch.flight import Flight, told_again
-from akool_async._batch.hall import Hall
-from akool_async._batch.nets import Nets
-from akool_async._core.callback import Callback, CallbackSource
-from akool_async._core.errors import InvalidRequest, JournalError
-from akool_async._core.lifecycle import State
-from akool_async._core.requests import Request
-from akool_async._core.text import clean
+from akool_async._batch.callback_polling import CallbackPolling
+from akool_async._batch.entry import BatchEntry, outcome_from_journal
+from akool_async._batch.in_doubt import DoubtResolver
+from akool_async._batch.state import BatchState
 from akool_async._journal import Entry
+from akool_async._model.errors import InvalidRequestError, JournalError
+from akool_async._model.redact import sanitize
+from akool_async._model.requests import Request
+from akool_async._model.responses import Callback, CallbackSource
+from akool_async._model.states import State
 
 EXPECTED: Final = 3600.0
 """Seconds after its intent in which a run waits for the callback of an entry that it finds in doubt."""
@@ -34,7 +34,7 @@ _TOKEN_BYTES: Final = 16
 
 
 @attrs.frozen(kw_only=True)
-class Webhook:
+class WebhookConfig:
     """What a batch was told about webhooks.
 
     Attributes:
@@ -51,9 +51,9 @@ class Webhook:
         """Refuse what can't be called or waited for."""
         parts = urlsplit(self.url or "https://unused")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidRequest(f"webhook_url must be an http or https URL, not {clean(self.url)}.")
+            raise InvalidRequestError(f"webhook_url must be an http or https URL, not {sanitize(self.url)}.")
         if isinstance(self.grace, bool) or not isinstance(self.grace, int | float) or not self.grace >= 0:
-            raise InvalidRequest(f"webhook_grace must be seconds, 0 or more, not {self.grace!r}.")
+            raise InvalidRequestError(f"webhook_grace must be seconds, 0 or more, not {self.grace!r}.")
 
     def with_token(self, token: str) -> str:
         """Give the URL with a token as the last part of its path."""
@@ -61,23 +61,23 @@ class Webhook:
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
 
 
-class Callbacks:
+class WebhookCoordinator:
     """Sends tokens out for a batch and takes in what comes back."""
 
-    def __init__(self, hall: Hall, webhook: Webhook, nets: Nets) -> None:
-        self._hall = hall
-        self._client = hall.client
-        self._clock = hall.clock
-        self._journal = hall.journal
+    def __init__(self, state: BatchState, webhook: WebhookConfig, nets: CallbackPolling) -> None:
+        self._state = state
+        self._client = state.client
+        self._clock = state.clock
+        self._journal = state.journal
         self._webhook = webhook
-        self._doubts = Doubts(hall, self._answered)
+        self._doubts = DoubtResolver(state, self._answered)
         self._nets = nets
         self._early: dict[str, list[Callback]] = {}
         self._under_way: set[anyio.Event] = set()
 
     # What goes out.
 
-    def names(self, request: Request) -> bool:
+    def uses_token(self, request: Request) -> bool:
         """Whether this request's POST gets a token: then it has to be for one language alone.
 
         A callback names a job and no language, so that a token of several would leave open which is which.
@@ -85,13 +85,13 @@ class Callbacks:
         return self._webhook.url is not None and request.webhook_url is None
 
     @contextmanager
-    def sent(self, request: Request) -> Iterator[tuple[str, Request]]:
+    def submission(self, request: Request) -> Iterator[tuple[str, Request]]:
         """Give the token of a POST, and the request as it is to be sent, while it is under way.
 
         The request with the token is for the POST alone; what is recorded and handed out lacks it.
         """
         token, addressed, answered = "", request, anyio.Event()
-        if self.names(request):
+        if self.uses_token(request):
             token = secrets.token_hex(_TOKEN_BYTES)
             addressed = attrs.evolve(request, webhook_url=self._webhook.with_token(token))
             self._early[token] = []
@@ -108,9 +108,9 @@ class Callbacks:
         for answered in tuple(self._under_way):
             await answered.wait()
 
-    def ended_early(self, token: str, job_id: str) -> bool:
+    def finished_before_response(self, token: str, job_id: str) -> bool:
         """Whether it was said already that the job of a POST under way does not go on."""
-        return any(one.job_id == job_id and not one.at_work for one in self._early.get(token, ()))
+        return any(one.job_id == job_id and not one.in_progress for one in self._early.get(token, ()))
 
     # What comes back.
 
@@ -121,27 +121,27 @@ class Callbacks:
         if source is None:
             return lambda: None
         tasks.start_soon(self._nets.watch)
-        return source.attach(self)
+        return source.subscribe(self)
 
-    async def take_in(self) -> None:
+    async def load_inbox(self) -> None:
         """Take in what came for earlier runs."""
         source = self._webhook.source
         if source is None:
             return
-        with self._hall.reading():
+        with self._state.tolerate_journal_errors():
             async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
-                for callback in source.find(entry.token) if entry.token else ():
-                    self._doubts.name(entry.token, callback.job_id)
+                for callback in source.callbacks_for(entry.token) if entry.token else ():
+                    self._doubts.add_candidate(entry.token, callback.job_id)
 
-    def called_back(self, callback: Callback) -> None:
+    def on_callback(self, callback: Callback) -> None:
         """Take in a callback: it may name the job of a doubt, and makes the client ask sooner."""
         try:
             if callback.token:
                 self._named(callback)
         except JournalError as error:
-            self._hall.stop(error.what, error)
-        self._nets.called_back(callback)
-        self._client.called_back(callback)
+            self._state.stop(error.message, error)
+        self._nets.on_callback(callback)
+        self._client.on_callback(callback)
 
     def _named(self, callback: Callback) -> None:
         token = callback.token
@@ -150,7 +150,7 @@ class Callbacks:
             return
         entry = self._journal.find_token(token)
         if entry is not None and entry.state is State.IN_DOUBT:
-            self._doubts.name(token, callback.job_id)
+            self._doubts.add_candidate(token, callback.job_id)
 
     # Doubts.
 
@@ -159,43 +159,45 @@ class Callbacks:
         """The keys of entries in doubt whose outcome is held back."""
         return self._doubts.left
 
-    def hold(self, flight: Flight, reason: str) -> bool:
+    def hold(self, batch_entry: BatchEntry, reason: str) -> bool:
         """Keep back the outcome of a POST that has just come into doubt; False if nothing can clear it up."""
-        if not flight.token or self._webhook.source is None:
+        if not batch_entry.token or self._webhook.source is None:
             return False
 
         def unresolved() -> None:
-            self._hall.end_unsent(flight.in_doubt(reason, self._clock.now()))
+            self._state.release_and_emit(batch_entry.in_doubt(reason, self._clock.now()))
 
-        self._doubts.hold(flight, seconds=self._webhook.grace, unresolved=unresolved)
-        for callback in self._early.get(flight.token, ()):
-            self._doubts.name(flight.token, callback.job_id)
+        self._doubts.hold(batch_entry, seconds=self._webhook.grace, unresolved=unresolved)
+        for callback in self._early.get(batch_entry.token, ()):
+            self._doubts.add_candidate(batch_entry.token, callback.job_id)
         return True
 
-    def expected(self, entry: Entry) -> bool:
+    def callback_expected(self, entry: Entry) -> bool:
         """Whether the callback of an entry that an earlier run left in doubt may still come, or is here."""
         if not entry.token or self._webhook.source is None:
             return False
         return entry.token in self._doubts or self._age(entry) < EXPECTED
 
-    def hold_again(self, flight: Flight, entry: Entry, *, again: Callable[[], None] | None) -> None:
-        """Keep back the outcome of such an entry, which holds a place in flight.
+    def hold_resumed(
+        self, batch_entry: BatchEntry, entry: Entry, *, again: Callable[[], None] | None
+    ) -> None:
+        """Keep back the outcome of such an entry, which holds a place in batch_entry.
 
         Args:
-            flight: the entry, as it was asked for now.
+            batch_entry: the entry, as it was asked for now.
             entry: what the journal says.
             again: sends it once more, where that is wanted.
         """
 
         def unresolved() -> None:
-            self._hall.in_flight.give(1)
+            self._state.in_flight.release(1)
             if again is not None:
                 again()
             else:
-                self._hall.end(told_again(entry, flight.request))
+                self._state.emit(outcome_from_journal(entry, batch_entry.request))
 
         seconds = self._webhook.grace if self._age(entry) < EXPECTED else 0.0
-        held = attrs.evolve(flight, submitted_at=entry.submitted_at, token=entry.token)
+        held = attrs.evolve(batch_entry, submitted_at=entry.submitted_at, token=entry.token)
         self._doubts.hold(held, seconds=seconds, unresolved=unresolved)
 
     def _age(self, entry: Entry) -> float:

@@ -6,54 +6,208 @@ not decided here.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import attrs
 from anyio.abc import TaskGroup
 
-from akool_async._client import fetching, following, lists, paying
-from akool_async._client.agent import user_agent
-from akool_async._client.fetching import Wish
-from akool_async._clock import RealClock
-from akool_async._core import wire
-from akool_async._core.callback import Callback
-from akool_async._core.clock import Clock
-from akool_async._core.credentials import HOST_VARIABLE, Credentials, choose
-from akool_async._core.errors import AccountError, CallerError, ClientClosed, InvalidRequest, JobGone
-from akool_async._core.fingerprint import key_of
-from akool_async._core.host import PRODUCTION, origin_of
-from akool_async._core.learned import LearnedSchedule
-from akool_async._core.models import Job, Language, Snapshot, Submission, Voice
-from akool_async._core.outcomes import Completed, Saved
-from akool_async._core.requests import Request
-from akool_async._core.schedule import PollSchedule, RetryPolicy
-from akool_async._download import Downloads
-from akool_async._download import Limits as FileLimits
-from akool_async._transport import Api, Call, Limits
-from akool_async._transport.routes import TransportName, built, injected
-from akool_async._waiting import Listener, Waiting, Watch
+from akool_async import _wire as wire
+from akool_async._client import submission as paying
+from akool_async._client import waiting as following
+from akool_async._clock import Clock, SystemClock
+from akool_async._download import GONE_STATUSES, DownloadPlan, FileDownloader, ResultDownload
+from akool_async._download import DownloadLimits as FileLimits
+from akool_async._download.downloader import make_manifest
+from akool_async._http import ApiCall, ApiSession, Timeouts
+from akool_async._http.clients import TransportName, create_clients, from_user_client
+from akool_async._model.credentials import (
+    HOST_VARIABLE,
+    PRODUCTION,
+    Credentials,
+    parse_origin,
+    resolve_credentials,
+)
+from akool_async._model.errors import (
+    AccountError,
+    CallerError,
+    ClientClosedError,
+    DownloadError,
+    InvalidRequestError,
+    JobNotFoundError,
+)
+from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_filename
+from akool_async._model.fingerprint import entry_key
+from akool_async._model.outcomes import Completed, Saved, result_urls
+from akool_async._model.redact import sanitize
+from akool_async._model.requests import Request
+from akool_async._model.responses import Callback, Job, Language, Snapshot, Submission, Voice, VoicePage
+from akool_async._polling.adaptive import LearnedSchedule
+from akool_async._polling.scheduler import Listener, PolledJob, PollScheduler
+from akool_async._polling.schedules import PollSchedule
+from akool_async._retry import RetryPolicy
 
 if TYPE_CHECKING:
     import httpx
+
+
+# What the account and the vendor have: languages, voices, credits.
+
+
+_PAGE: Final = 100
+
+_MOST_PAGES: Final = 10_000
+
+
+async def languages(api: ApiSession) -> tuple[Language, ...]:
+    """Give the languages that videos can be translated into."""
+    return await api.call(ApiCall(path=wire.LANGUAGES_PATH), wire.read_languages)
+
+
+async def credit(api: ApiSession) -> float:
+    """Give the account's balance, in credits."""
+    return await api.call(ApiCall(path=wire.CREDIT_PATH), wire.read_credit)
+
+
+async def voices(api: ApiSession, language_code: str) -> AsyncIterator[Voice]:
+    """Give all voices, page after page, each once; "" gives those of all languages."""
+    seen: set[str] = set()
+    entries = 0
+    for page in range(1, _MOST_PAGES):
+        found = await _voice_page(api, language_code, page)
+        entries += found.entries
+        fresh = [voice for voice in found.voices if voice.voice_id not in seen]
+        seen.update(voice.voice_id for voice in fresh)
+        for voice in fresh:
+            yield voice
+        if not found.entries or (found.voices and not fresh):
+            return
+        if entries >= found.count if found.count is not None else found.entries < _PAGE:
+            return
+
+
+async def _voice_page(api: ApiSession, language_code: str, page: int) -> VoicePage:
+    query: Mapping[str, str | int] = {"language_code": language_code, "page": page, "size": _PAGE}
+    return await api.call(ApiCall(path=wire.VOICES_PATH, query=query), wire.read_voices)
+
+
+# What the program calls itself towards servers.
+
+
+def user_agent() -> str:
+    """Give the name with the version, where it is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # late: it takes as long as all of attrs
+
+    try:
+        return f"akool-async/{version('akool-async')}"
+    except PackageNotFoundError:
+        return "akool-async"
+
+
+# Bringing one result home: what is fetched, under which name, and a URL that does not open any more.
+
+
+@attrs.frozen(kw_only=True)
+class DownloadRequest:
+    """What is to be brought home.
+
+    Attributes:
+        done: a completed job.
+        stem: folder and name, without ending.
+        captionless: whether the video without burnt-in captions is wanted too.
+        overwrite: whether files that stand there are replaced.
+        known: whether a result that is home already is taken as it is.
+    """
+
+    done: Completed | Snapshot
+    stem: Path
+    without_captions: bool = False
+    overwrite: bool = False
+    skip_existing: bool = False
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The answer that said that the job is completed."""
+        return self.done if isinstance(self.done, Snapshot) else self.done.snapshot
+
+    def plan(self, now: datetime) -> DownloadPlan:
+        """Give what the room of the file hosts needs to know.
+
+        Raises:
+            InvalidRequestError: there is no result.
+        """
+        snapshot = self.snapshot
+        if not snapshot.url:
+            raise InvalidRequestError(
+                f"Job {snapshot.job_id} has no result to download (status {snapshot.status.name})."
+            )
+        return DownloadPlan(
+            job_id=snapshot.job_id,
+            urls=result_urls(snapshot, captionless=self.without_captions),
+            stem=self.stem,
+            manifest=make_manifest(self.done, saved_at=now, program=user_agent()),
+            overwrite=self.overwrite,
+            skip_existing=self.skip_existing,
+        )
+
+
+async def download_result(
+    wish: DownloadRequest,
+    downloads: FileDownloader,
+    status: Callable[[str], Awaitable[Snapshot]],
+    now: datetime,
+) -> Saved:
+    """Download; a URL that does not open is asked for once more.
+
+    Raises:
+        InvalidRequestError: there is no result, or a file is there already.
+        DownloadError: a file did not come whole.
+    """
+    parcel = wish.plan(now)
+    try:
+        return await ResultDownload(downloads, parcel).run()
+    except DownloadError as error:
+        if error.http_status not in GONE_STATUSES:
+            raise
+    urls = dict(parcel.urls)
+    with contextlib.suppress(
+        JobNotFoundError
+    ):  # there are no fresher ones then; what is home counts all the same
+        urls |= result_urls(await status(parcel.job_id), captionless=wish.without_captions)
+    return await ResultDownload(downloads, attrs.evolve(parcel, urls=urls, urls_fresh=True)).run()
+
+
+def default_stem(done: Completed | Snapshot, name: str | None) -> str:
+    """Give the name of the files: the caller's, or one made of what is known.
+
+    Raises:
+        InvalidRequestError: the caller's is no plain file name.
+    """
+    if name is not None:
+        if not is_safe_filename(name):
+            raise InvalidRequestError(f"name must be a plain file name, not {sanitize(repr(name))}.")
+        return name
+    return done.job_id if isinstance(done, Snapshot) else DEFAULT_TEMPLATE.name(done.request, done.target)
+
 
 logger = logging.getLogger("akool_async")
 
 
 @attrs.frozen(kw_only=True)
-class _Open:
+class _Resources:
     """What there is while a client is open."""
 
-    api: Api
-    waiting: Waiting
-    downloads: Downloads
+    api: ApiSession
+    waiting: PollScheduler
+    downloads: FileDownloader
     tasks: TaskGroup
     stack: AsyncExitStack
 
@@ -83,7 +237,7 @@ class AkoolClient:
         clock: time and chance; for tests.
 
     Raises:
-        InvalidRequest: credentials are missing or doubled, or a value is out of its range.
+        InvalidRequestError: credentials are missing or doubled, or a value is out of its range.
     """
 
     def __init__(
@@ -103,20 +257,20 @@ class AkoolClient:
         clock: Clock | None = None,
     ) -> None:
         if transport not in ("auto", "plain"):
-            raise InvalidRequest(f"transport must be 'auto' or 'plain', not {transport!r}.")
-        self._credentials: Credentials = choose(
+            raise InvalidRequestError(f"transport must be 'auto' or 'plain', not {transport!r}.")
+        self._credentials: Credentials = resolve_credentials(
             api_key=api_key, client_id=client_id, client_secret=client_secret, environment=os.environ
         )
-        self._origin = origin_of(host or os.environ.get(HOST_VARIABLE) or PRODUCTION)
+        self._origin = parse_origin(host or os.environ.get(HOST_VARIABLE) or PRODUCTION)
         self._http_client = http_client
         self._transport: TransportName = transport
-        self._limits = Limits(connect=connect_timeout, call=timeout, create=create_timeout)
+        self._limits = Timeouts(connect=connect_timeout, call=timeout, create=create_timeout)
         self._retry = retry or RetryPolicy()
         self._schedule = schedule or LearnedSchedule()
-        self._clock = clock or RealClock()
+        self._clock = clock or SystemClock()
         self._file_limits: FileLimits | None = None
         self._file_transport: httpx.AsyncBaseTransport | None = None
-        self._state: _Open | None = None
+        self._state: _Resources | None = None
 
     def __repr__(self) -> str:
         """Show the host and whether the client is open; no credentials."""
@@ -132,12 +286,14 @@ class AkoolClient:
         if self._state is not None:
             raise RuntimeError("This client is open already.")
         routes = (
-            built(self._origin, self._transport) if self._http_client is None else injected(self._http_client)
+            create_clients(self._origin, self._transport)
+            if self._http_client is None
+            else from_user_client(self._http_client)
         )
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(routes)
             tasks = anyio.create_task_group()
-            api = Api(
+            api = ApiSession(
                 origin=self._origin,
                 credentials=self._credentials,
                 routes=routes,
@@ -147,15 +303,15 @@ class AkoolClient:
                 limits=self._limits,
                 user_agent=user_agent(),
             )
-            waiting = Waiting(
+            waiting = PollScheduler(
                 self._poll,
                 clock=self._clock,
                 tasks=tasks,
-                pollers=routes.most,
+                pollers=routes.max_concurrency,
                 vendor_now=api.server_time.now,
             )
             await tasks.__aenter__()
-            self._state = _Open(
+            self._state = _Resources(
                 api=api, waiting=waiting, downloads=self._downloads(), tasks=tasks, stack=stack.pop_all()
             )
         return self
@@ -174,8 +330,8 @@ class AkoolClient:
             state.tasks.cancel_scope.cancel()
             await state.tasks.__aexit__(None, None, None)
 
-    def _downloads(self) -> Downloads:
-        return Downloads(
+    def _downloads(self) -> FileDownloader:
+        return FileDownloader(
             origin=self._origin,
             clock=self._clock,
             retry=self._retry,
@@ -185,9 +341,9 @@ class AkoolClient:
         )
 
     @property
-    def _opened(self) -> _Open:
+    def _opened(self) -> _Resources:
         if self._state is None:
-            raise ClientClosed("The client is not open.")
+            raise ClientClosedError("The client is not open.")
         return self._state
 
     # What the account and the vendor have.
@@ -198,7 +354,7 @@ class AkoolClient:
         Raises:
             AkoolError: the call failed after its repeats.
         """
-        return await lists.languages(self._opened.api)
+        return await languages(self._opened.api)
 
     def voices(self, language_code: str | None = None) -> AsyncIterator[Voice]:
         """Give all voices, page after page, each once.
@@ -209,7 +365,7 @@ class AkoolClient:
         Raises:
             AkoolError: while iterating, a call failed after its repeats.
         """
-        return lists.voices(self._opened.api, language_code or "")
+        return voices(self._opened.api, language_code or "")
 
     async def credit(self) -> float:
         """Give the account's balance, in credits.
@@ -217,7 +373,7 @@ class AkoolClient:
         Raises:
             AkoolError: the call failed after its repeats.
         """
-        return await lists.credit(self._opened.api)
+        return await credit(self._opened.api)
 
     # Jobs.
 
@@ -238,16 +394,16 @@ class AkoolClient:
             SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
             AkoolError: it was refused as a whole or never sent: nothing was charged.
         """
-        return await paying.submit(self._opened.api, request, self._status_of_young, patient=True)
+        return await paying.submit(self._opened.api, request, self._status_of_young, may_wait=True)
 
     async def status(self, job_id: str) -> Snapshot:
         """Ask once where a job is.
 
         Raises:
-            JobGone: the vendor does not know it.
+            JobNotFoundError: the vendor does not know it.
             AkoolError: the call failed after its repeats.
         """
-        following.check_id(job_id)
+        following.validate_job_id(job_id)
         return await self._poll(job_id)
 
     async def _status_of_young(self, job_id: str) -> Snapshot:
@@ -257,15 +413,15 @@ class AkoolClient:
             tries += 1
             try:
                 return await self.status(job_id)
-            except JobGone:
-                wait = self._retry.retry_in(tries, self._clock.monotonic() - began)
+            except JobNotFoundError:
+                wait = self._retry.delay(tries, self._clock.monotonic() - began)
                 if wait is None:
                     raise
             await self._clock.sleep(wait)
 
     async def _poll(self, job_id: str) -> Snapshot:
-        call = Call(path=wire.STATUS_PATH, query={"video_model_id": job_id})
-        return await self._opened.api.ask(call, lambda envelope: wire.read_snapshot(envelope, job_id))
+        call = ApiCall(path=wire.STATUS_PATH, query={"video_model_id": job_id})
+        return await self._opened.api.call(call, lambda envelope: wire.read_snapshot(envelope, job_id))
 
     async def wait(
         self, job_id: str, *, give_up_after: float | None = None, schedule: PollSchedule | None = None
@@ -289,8 +445,8 @@ class AkoolClient:
             AkoolError: asking became impossible, as with bad credentials.
         """
         waiting, rule = self._opened.waiting, schedule or self._schedule
-        seen = await following.ended(waiting, job_id, rule, give_up_after=give_up_after, age=None)
-        return following.result(seen)
+        seen = await following.wait_terminal(waiting, job_id, rule, give_up_after=give_up_after, age=None)
+        return following.completed_snapshot(seen)
 
     def watch(self, job_id: str, *, schedule: PollSchedule | None = None) -> AsyncIterator[Snapshot]:
         """Give a job's snapshots as they change, the last one when it has ended.
@@ -306,7 +462,7 @@ class AkoolClient:
             JobFailed: while iterating, the job vanished, or ended without a URL.
             AkoolError: while iterating, asking became impossible, as with bad credentials.
         """
-        return following.snapshots(self._opened.waiting, job_id, schedule or self._schedule)
+        return following.watch(self._opened.waiting, job_id, schedule or self._schedule)
 
     async def translate(self, request: Request, *, give_up_after: float | None = None) -> Completed:
         """Submit one request for one language, or a lip-sync, and wait for its result.
@@ -316,7 +472,7 @@ class AkoolClient:
             give_up_after: seconds to wait once it is submitted; None waits as long as it takes.
 
         Raises:
-            InvalidRequest: it has several targets: submit it, or hand it to a batch. Or `give_up_after`
+            InvalidRequestError: it has several targets: submit it, or hand it to a batch. Or `give_up_after`
                 is no number of seconds. Nothing was sent.
             SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
             JobFailed: the job ended without a result.
@@ -324,25 +480,25 @@ class AkoolClient:
             AkoolError: it was refused or never sent: nothing was charged.
         """
         if len(request.targets) != 1:
-            raise InvalidRequest(
+            raise InvalidRequestError(
                 f"translate takes one target, not {len(request.targets)}.",
                 advice="Hand it to client.submit, which gives one job for each.",
             )
-        following.check_patience(give_up_after)
+        following.validate_timeout(give_up_after)
         submitted_at, waiting = self._clock.now(), self._opened.waiting
-        job = paying.only_job(await self.submit(request), request)
+        job = paying.single_job(await self.submit(request), request)
         try:
-            seen = await following.ended(
+            seen = await following.wait_terminal(
                 waiting, job.id, self._schedule, give_up_after=give_up_after, age=0.0
             )
         except (anyio.get_cancelled_exc_class(), AccountError, CallerError):  # which name no job
             logger.warning("No longer waiting for job %s, which goes on at the vendor and is billed.", job.id)
             raise
-        return self._completed(request, job, following.result(seen), submitted_at)
+        return self._completed(request, job, following.completed_snapshot(seen), submitted_at)
 
     def _completed(self, request: Request, job: Job, snapshot: Snapshot, submitted_at: datetime) -> Completed:
         return Completed(
-            key=key_of(request, job.target),
+            key=entry_key(request, job.target),
             request=request,
             target=job.target,
             job=job,
@@ -354,7 +510,7 @@ class AkoolClient:
 
     # Hints.
 
-    def hint(self, job_id: str) -> bool:
+    def poll_soon(self, job_id: str) -> bool:
         """Ask about a job soon, because something may have happened to it.
 
         Hints cause one poll a second at most. They are not believed: the poll decides.
@@ -364,10 +520,10 @@ class AkoolClient:
         """
         return self._opened.waiting.hint(job_id)
 
-    def called_back(self, callback: Callback) -> None:
+    def on_callback(self, callback: Callback) -> None:
         """Take in a webhook, as `receiver.attach(client)` wants it: ask about the job unless it goes on."""
-        if self._state is not None and callback.wakes:
-            self.hint(callback.job_id)
+        if self._state is not None and callback.should_poll:
+            self.poll_soon(callback.job_id)
 
     # Files.
 
@@ -378,7 +534,7 @@ class AkoolClient:
         into: str | os.PathLike[str],
         name: str | None = None,
         overwrite: bool = False,
-        captionless: bool = False,
+        without_captions: bool = False,
     ) -> Saved:
         """Bring a result and its subtitles home, with a side file (JSON) that says where they come from.
 
@@ -395,23 +551,23 @@ class AkoolClient:
             captionless: bring home the video without burnt-in captions too, where the vendor made one.
 
         Raises:
-            InvalidRequest: there is no result yet, or a file is there already.
-            DiskFailed: the folder can't be written: full, read-only or not a folder.
-            DownloadFailed: a file did not come whole; nothing stands under its name.
+            InvalidRequestError: there is no result yet, or a file is there already.
+            StorageError: the folder can't be written: full, read-only or not a folder.
+            DownloadError: a file did not come whole; nothing stands under its name.
         """
-        stem = Path(into) / fetching.name_of(done, name)
+        stem = Path(into) / default_stem(done, name)
         return await self._bring_home(
-            Wish(done=done, stem=stem, captionless=captionless, overwrite=overwrite)
+            DownloadRequest(done=done, stem=stem, without_captions=without_captions, overwrite=overwrite)
         )
 
-    async def _bring_home(self, wish: Wish) -> Saved:
-        return await fetching.bring_home(wish, self._opened.downloads, self.status, self._clock.now())
+    async def _bring_home(self, wish: DownloadRequest) -> Saved:
+        return await download_result(wish, self._opened.downloads, self.status, self._clock.now())
 
     # For the batch, which keeps its own order of steps.
 
     async def _ready(self) -> None:
         """Wait until a paid POST may go out; see `Api.ready`."""
-        await self._opened.api.ready()
+        await self._opened.api.wait_ready()
 
     def _server_now(self) -> datetime:
         """The moment at the vendor, by whose clock results die; ours where the client is closed."""
@@ -419,21 +575,21 @@ class AkoolClient:
 
     async def _submit_now(self, request: Request) -> Submission:
         """Submit without waiting or trying again; what `submit` would wait for is raised at once."""
-        return await paying.submit(self._opened.api, request, self._status_of_young, patient=False)
+        return await paying.submit(self._opened.api, request, self._status_of_young, may_wait=False)
 
     def _follow(
         self, job_id: str, listener: Listener, *, schedule: PollSchedule | None, age: float | None
-    ) -> Watch:
+    ) -> PolledJob:
         """Tell `listener` of every poll of a job, without raw answers while it goes on."""
         waiting = self._opened.waiting
-        return waiting.add(job_id, schedule or self._schedule, listener, age=age, raw_wanted=False)
+        return waiting.watch(job_id, schedule or self._schedule, listener, age=age, raw_wanted=False)
 
-    def _leave(self, watch: Watch, listener: Listener) -> None:
+    def _leave(self, watch: PolledJob, listener: Listener) -> None:
         """Tell it no more; a client that is closed tells nobody anything."""
         if self._state is not None:
-            self._state.waiting.leave(watch, listener)
+            self._state.waiting.unwatch(watch, listener)
 
     def _replan(self) -> None:
         """Plan polls anew, because a schedule has changed its mind; a client that is closed polls nothing."""
         if self._state is not None:
-            self._state.waiting.replan()
+            self._state.waiting.reschedule()

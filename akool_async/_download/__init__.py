@@ -3,9 +3,16 @@
 A file gets its name only when all of it is there.
 """
 
-from akool_async._download.delivery import AWAY, Delivery, Parcel
-from akool_async._download.disk import NameInUse, NameTaken
-from akool_async._download.downloads import Downloads
-from akool_async._download.limits import Limits
+from akool_async._download.downloader import GONE_STATUSES, DownloadPlan, FileDownloader, ResultDownload
+from akool_async._download.files import FileAlreadyExistsError, FileBusyError
+from akool_async._download.network import DownloadLimits
 
-__all__ = ["AWAY", "Delivery", "Downloads", "Limits", "NameInUse", "NameTaken", "Parcel"]
+__all__ = [
+    "GONE_STATUSES",
+    "ResultDownload",
+    "FileDownloader",
+    "DownloadLimits",
+    "FileBusyError",
+    "FileAlreadyExistsError",
+    "DownloadPlan",
+]

@@ -12,19 +12,54 @@ import anyio
 import attrs
 import httpx
 
-from akool_async._core.causes import causes
-from akool_async._core.clock import Clock
-from akool_async._core.errors import DownloadFailed
-from akool_async._core.schedule import RetryPolicy
-from akool_async._core.text import without_query
-from akool_async._download import disk, inspection
-from akool_async._download.head import AtEnd, Begin, ContentRefused, GoOn, Head, Unusable, read_head
-from akool_async._download.inspection import Digest, Kind
-from akool_async._download.limits import KIB, Limits
-from akool_async._download.line import Line, hang_up
-from akool_async._download.part import Part
-from akool_async._download.verdict import Verdict
-from akool_async._download.watchdog import Watchdog
+from akool_async._clock import Clock
+from akool_async._download import files as disk
+from akool_async._download import verify
+from akool_async._download.files import Part
+from akool_async._download.network import KIB, DownloadLimits, FileHostSession, abort
+from akool_async._download.ranges import (
+    Complete,
+    Continue,
+    Head,
+    InvalidContentError,
+    Restart,
+    RetryableResponse,
+    read_head,
+)
+from akool_async._download.verify import Digest, FileVerdict, Kind
+from akool_async._model.errors import DownloadError, exception_chain
+from akool_async._model.redact import strip_query
+from akool_async._retry import RetryPolicy
+
+# When a line is too slow to wait for.
+
+
+@attrs.define
+class MinimumThroughput:
+    """Counts what a line brings: every `least` bytes have `window` seconds.
+
+    Args:
+        least: bytes.
+        window: seconds.
+        began: when the count began, on a clock that never jumps.
+    """
+
+    least: int
+    window: float
+    began: float
+    taken: int = 0
+
+    @property
+    def deadline(self) -> float:
+        """When patience ends, unless enough comes before."""
+        return self.began + self.window
+
+    def record(self, count: int, now: float) -> None:
+        """Say that so many bytes came."""
+        self.taken += count
+        if self.taken >= self.least:
+            self.taken, self.began = 0, now
+
 
 _BLOCK: Final = 256 * KIB
 """Bytes that are gathered before a thread writes them."""
@@ -33,7 +68,7 @@ T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
-class Wanted:
+class FileSpec:
     """One file to be brought home.
 
     Attributes:
@@ -62,13 +97,20 @@ class Fetch:
         limits: bounds.
     """
 
-    def __init__(self, wanted: Wanted, line: Line, clock: Clock, retry: RetryPolicy, limits: Limits) -> None:
+    def __init__(
+        self,
+        wanted: FileSpec,
+        line: FileHostSession,
+        clock: Clock,
+        retry: RetryPolicy,
+        limits: DownloadLimits,
+    ) -> None:
         self._wanted = wanted
         self._line = line
         self._clock = clock
         self._retry = retry
         self._limits = limits
-        self._part = Part(wanted.target, wanted.owner, without_query(wanted.url))
+        self._part = Part(wanted.target, wanted.owner, strip_query(wanted.url))
         self._measured = False
         self._at_end = False
         self._rangeless = False
@@ -80,34 +122,34 @@ class Fetch:
 
         Raises:
             NameTaken: something else stands under its name.
-            DownloadFailed: it did not come whole; nothing of it stands under its name.
+            DownloadError: it did not come whole; nothing of it stands under its name.
         """
         try:
             await self._disk(self._part.open)
-            await self._come_whole()
-            found = await self._disk(partial(inspection.digest, self._part.path))
+            await self._download()
+            found = await self._disk(partial(verify.digest, self._part.path))
             with anyio.CancelScope(shield=True):
                 await self._disk(partial(self._part.publish, found, replace=self._wanted.replace))
         except BaseException as error:
-            given_up = isinstance(error, disk.NameTaken)
+            given_up = isinstance(error, disk.FileAlreadyExistsError)
             with anyio.CancelScope(shield=True):
-                await self._disk(self._part.discard if given_up else self._part.leave)
+                await self._disk(self._part.discard if given_up else self._part.suspend)
             raise
         return found
 
     async def _disk(self, work: Callable[[], T]) -> T:
-        return await disk.on_disk(self._wanted.target, work)
+        return await disk.run_blocking(self._wanted.target, work)
 
-    async def _come_whole(self) -> None:
+    async def _download(self) -> None:
         """Return when all of it is here."""
         fruitless = 0
-        for _ in range(self._limits.tries):
+        for _ in range(self._limits.max_attempts):
             before = self._part.size
             try:
                 await self._try()
                 if await self._is_whole():
                     return
-            except Unusable as error:
+            except RetryableResponse as error:
                 failed = error
             else:
                 continue
@@ -116,19 +158,19 @@ class Fetch:
                 await self._disk(partial(self._part.begin, "", None))
             fruitless = 0 if self._part.size > before else fruitless + 1
             await self._wait(max(fruitless, self._begun - 1), failed)
-        raise DownloadFailed(f"The result did not come whole over {self._limits.tries} connections.")
+        raise DownloadError(f"The result did not come whole over {self._limits.max_attempts} connections.")
 
-    async def _wait(self, failures: int, failed: Unusable) -> None:
-        wait = self._retry.retry_in(failures, 0.0, failed.retry_after) if failures else self._pause()
+    async def _wait(self, failures: int, failed: RetryableResponse) -> None:
+        wait = self._retry.delay(failures, 0.0, failed.retry_after) if failures else self._pause()
         if wait is None:
-            kind = ContentRefused if failed.wrong else DownloadFailed
+            kind = InvalidContentError if failed.wrong else DownloadError
             what = f"{self._wanted.target.name} could not be downloaded: {failed.reason}."
             raise kind(what, http_status=failed.http_status) from failed
         await self._clock.sleep(wait)
 
     def _pause(self) -> float:
         """Seconds before a line that brought something is taken up again."""
-        return self._retry.retry_in(0, 0.0) or 0.0
+        return self._retry.delay(0, 0.0) or 0.0
 
     # One connection.
 
@@ -153,9 +195,9 @@ class Fetch:
                 )
                 await self._take_in(response, head)
         except (httpx.HTTPError, httpx.StreamError) as error:
-            if any(isinstance(one, ssl.SSLCertVerificationError) for one in causes(error)):
-                raise DownloadFailed("The file host's TLS certificate was not accepted.") from error
-            raise Unusable(f"the connection broke ({type(error).__name__})") from error
+            if any(isinstance(one, ssl.SSLCertVerificationError) for one in exception_chain(error)):
+                raise DownloadError("The file host's TLS certificate was not accepted.") from error
+            raise RetryableResponse(f"the connection broke ({type(error).__name__})") from error
 
     @property
     def _awaited(self) -> int | None:
@@ -165,46 +207,50 @@ class Fetch:
 
     async def _take_in(self, response: httpx.Response, head: Head) -> None:
         match head:
-            case AtEnd():
+            case Complete():
                 self._at_end = self._measured = True
                 return
-            case Begin(length=length, etag=etag):
+            case Restart(length=length, etag=etag):
                 await self._check_size(length)
                 self._begun += 1
                 before = self._part.about.etag
                 self._rangeless = self._part.size > 0 and before != "" and before == etag
                 await self._disk(partial(self._part.begin, etag, length))
                 until, exact = length, length
-            case GoOn(until=until, length=exact):
+            case Continue(until=until, length=exact):
                 await self._check_size(exact)
         self._at_end = False
         await self._read(response, self._most if until is None else until)
         if self._part.size < (exact or until or 0):
-            raise Unusable("only a part of the file came")
+            raise RetryableResponse("only a part of the file came")
         self._measured = exact is not None
 
     @property
     def _most(self) -> int:
-        return self._limits.largest if self._wanted.kind is Kind.VIDEO else self._limits.largest_text
+        return (
+            self._limits.max_video_bytes if self._wanted.kind is Kind.VIDEO else self._limits.max_text_bytes
+        )
 
     async def _check_size(self, length: int | None) -> None:
         """Look whether a file of this length may come and has room.
 
         Raises:
-            DownloadFailed: it is larger than any result.
-            DiskFailed: it has no room.
+            DownloadError: it is larger than any result.
+            StorageError: it has no room.
         """
         if length is not None and length > self._most:
             raise self._too_large()
         rest = max((length or 0) - self._part.size, 0)
-        await self._disk(partial(disk.check_room, self._wanted.target.parent, rest, self._limits.spare))
+        await self._disk(
+            partial(disk.ensure_free_space, self._wanted.target.parent, rest, self._limits.min_free_bytes)
+        )
 
-    def _too_large(self) -> DownloadFailed:
-        return DownloadFailed(f"The file is larger than {self._most:,} bytes; it was not taken in.")
+    def _too_large(self) -> DownloadError:
+        return DownloadError(f"The file is larger than {self._most:,} bytes; it was not taken in.")
 
     async def _read(self, response: httpx.Response, until: int) -> None:
         """Add the body to the part, up to `until`; whatever ends it, what came is kept."""
-        dog = Watchdog(self._limits.least, self._limits.window, anyio.current_time())
+        dog = MinimumThroughput(self._limits.min_bytes, self._limits.slow_window, anyio.current_time())
         chunks = response.aiter_raw()
         held = bytearray()
         try:
@@ -216,7 +262,7 @@ class Fetch:
                     await self._disk(partial(self._put, block))
         except BaseException:  # a cancelled caller leaves no connection open either
             with anyio.CancelScope(shield=True):
-                await hang_up(response, chunks)
+                await abort(response, chunks)
             raise
         finally:
             with anyio.CancelScope(shield=True):
@@ -226,7 +272,7 @@ class Fetch:
         if end > self._most:
             raise self._too_large()
         if end > until:
-            raise Unusable("more came than the file host had announced", start_over=True)
+            raise RetryableResponse("more came than the file host had announced", start_over=True)
 
     def _put(self, block: bytearray) -> None:
         self._part.write(block)
@@ -242,18 +288,22 @@ class Fetch:
             Unusable: it is not.
         """
         kind, etag = self._wanted.kind, self._part.about.etag
-        verdict = await self._disk(partial(inspection.judge, self._part.path, kind, measured=self._measured))
-        if verdict in (Verdict.PAGE, Verdict.BROKEN):
-            wrong = verdict is Verdict.BROKEN
-            raise Unusable(f"what the file host sent is not the {kind.value}", start_over=True, wrong=wrong)
-        if verdict is Verdict.SHORT:
+        verdict = await self._disk(partial(verify.verify, self._part.path, kind, measured=self._measured))
+        if verdict in (FileVerdict.ERROR_PAGE, FileVerdict.INVALID):
+            wrong = verdict is FileVerdict.INVALID
+            raise RetryableResponse(
+                f"what the file host sent is not the {kind.value}", start_over=True, wrong=wrong
+            )
+        if verdict is FileVerdict.TRUNCATED:
             over = self._at_end or not etag
-            raise Unusable(f"what the file host sent lacks the end of the {kind.value}", start_over=over)
+            raise RetryableResponse(
+                f"what the file host sent lacks the end of the {kind.value}", start_over=over
+            )
         twice, self._looked_whole = self._part.size == self._looked_whole, self._part.size
-        return verdict is Verdict.WHOLE or self._at_end or self._rangeless or twice or not etag
+        return verdict is FileVerdict.COMPLETE or self._at_end or self._rangeless or twice or not etag
 
 
-async def _next(chunks: AsyncIterator[bytes], dog: Watchdog) -> bytes | None:
+async def _next(chunks: AsyncIterator[bytes], dog: MinimumThroughput) -> bytes | None:
     """Give the next piece of a body, None at its end.
 
     Raises:
@@ -263,7 +313,7 @@ async def _next(chunks: AsyncIterator[bytes], dog: Watchdog) -> bytes | None:
     with anyio.CancelScope(deadline=dog.deadline) as patience:
         chunk = await anext(chunks, None)
     if patience.cancelled_caught:
-        raise Unusable(f"less than {dog.least:,} bytes came in {dog.window:g} s")
+        raise RetryableResponse(f"less than {dog.least:,} bytes came in {dog.window:g} s")
     if chunk is not None:
-        dog.fed(len(chunk), anyio.current_time())
+        dog.record(len(chunk), anyio.current_time())
     return chunk

@@ -14,60 +14,61 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import attrs
 
-from akool_async._core.errors import AkoolError
-from akool_async._core.fingerprint import plain_url
-from akool_async._core.models import AudioSplits, Snapshot, Status
-from akool_async._core.requests import LipSyncRequest, Request, TranslationRequest
-from akool_async._core.text import without_query
+from akool_async._journal.entry import Entry
+from akool_async._model.errors import AkoolError
+from akool_async._model.fingerprint import canonical_url
+from akool_async._model.redact import strip_query
+from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
+from akool_async._model.responses import AudioSplits, Snapshot, Status
 
 KINDS: Final[Mapping[str, type[TranslationRequest | LipSyncRequest]]] = {
     "translation": TranslationRequest,
     "lipsync": LipSyncRequest,
 }
+
 _URLS: Final = frozenset({"url", "video_url", "audio_url", "caption_url", "webhook_url"})
+
 _URL_IN_TEXT: Final = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
+
 _LARGEST: Final = 2**63
 
 
-class Unreadable(ValueError):
+class DecodeError(ValueError):
     """A stored value is not what the journal writes."""
 
 
-# Single values.
-
-
-def write_moment(moment: datetime | None) -> str | None:
+def dump_datetime(moment: datetime | None) -> str | None:
     """Give ISO 8601 in UTC, always with microseconds, so that texts sort as moments do."""
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def read_moment(text: str | None) -> datetime | None:
+def load_datetime(text: str | None) -> datetime | None:
     """Give the aware moment that was written."""
     return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
 
 
-def write_text(text: str) -> str:
+def dump_text(text: str) -> str:
     """Give text that can be encoded, with every URL in it cut before its query."""
-    shown = _URL_IN_TEXT.sub(lambda found: without_query(found[0]), text)
+    shown = _URL_IN_TEXT.sub(lambda found: strip_query(found[0]), text)
     return shown.encode("utf-8", "replace").decode()
 
 
-def write_int(number: int | None) -> int | None:
+def dump_int(number: int | None) -> int | None:
     """Give a number that SQLite can hold; no real code is larger."""
     return number if number is not None and -_LARGEST <= number < _LARGEST else None
 
 
-def write_float(number: float | None) -> float | None:
+def dump_float(number: float | None) -> float | None:
     """Give a number of which many can be added up; no real amount is larger."""
     return number if number is not None and abs(number) < _LARGEST else None
 
 
-def write_texts(texts: tuple[str, ...]) -> str:
+def dump_texts(texts: tuple[str, ...]) -> str:
     """Give a list as JSON, in ASCII: paths may hold what can't be encoded."""
     return json.dumps(texts, separators=(",", ":")) if texts else "[]"
 
 
-def read_texts(text: str) -> tuple[str, ...]:
+def load_texts(text: str) -> tuple[str, ...]:
     """Give the list that was written.
 
     Raises:
@@ -76,22 +77,19 @@ def read_texts(text: str) -> tuple[str, ...]:
     try:
         return () if text == "[]" else tuple(map(str, json.loads(text)))
     except (ValueError, TypeError, RecursionError) as error:
-        raise Unreadable("a list can't be read") from error
-
-
-# Requests.
+        raise DecodeError("a list can't be read") from error
 
 
 def _names(query: str) -> set[str]:
     return {name for name, _ in parse_qsl(query, keep_blank_values=True, errors="surrogateescape")}
 
 
-def stored_url(url: str) -> str:
+def redacted_url(url: str) -> str:
     """Give `url` without what signs it, user or fragment; the rest stays letter for letter."""
     parts = urlsplit(url)
     if not parts.query and not parts.fragment and "@" not in parts.netloc:
         return url
-    kept = _names(urlsplit(plain_url(url)).query)
+    kept = _names(urlsplit(canonical_url(url)).query)
     query = "&".join(pair for pair in parts.query.split("&") if _names(pair) <= kept)
     host = parts.netloc.rpartition("@")[2]
     plain = (parts.scheme, host, parts.path, query, "")
@@ -100,10 +98,10 @@ def stored_url(url: str) -> str:
 
 def _is_stripped(url: str) -> bool:
     parts = urlsplit(url)
-    return "@" in parts.netloc or _names(parts.query) != _names(urlsplit(stored_url(url)).query)
+    return "@" in parts.netloc or _names(parts.query) != _names(urlsplit(redacted_url(url)).query)
 
 
-def is_stripped(request: Request) -> bool:
+def loses_signature(request: Request) -> bool:
     """Whether a URL of the request loses its signature or its user when it is written."""
     urls = (getattr(request, name, None) for name in _URLS)
     return any(_is_stripped(url) for url in urls if url)
@@ -115,19 +113,19 @@ def _told(request: Request) -> dict[str, Any]:
     for field in attrs.fields(type(request)):
         value = getattr(request, field.name)
         if field.name in _URLS and value is not None:
-            told[field.name] = stored_url(value)
+            told[field.name] = redacted_url(value)
         elif value != field.default and not (isinstance(value, Mapping) and not value):
             told[field.name] = dict(value) if isinstance(value, Mapping) else value
     return told
 
 
-def write_request(request: Request) -> str:
+def dump_request(request: Request) -> str:
     """Give the request as JSON, without what signs its URLs."""
     kind = "translation" if isinstance(request, TranslationRequest) else "lipsync"
     return json.dumps({"kind": kind, **_told(request)}, separators=(",", ":"))
 
 
-def read_request(text: str) -> Request:
+def load_request(text: str) -> Request:
     """Give the request that was written.
 
     Raises:
@@ -137,10 +135,7 @@ def read_request(text: str) -> Request:
         told = json.loads(text)
         return KINDS[told.pop("kind")](**told)
     except (AkoolError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Unreadable("the request can't be read") from error
-
-
-# Snapshots.
+        raise DecodeError("the request can't be read") from error
 
 
 def _bare_url(url: str) -> str:
@@ -156,19 +151,19 @@ def _bare_splits(splits: AudioSplits) -> dict[str, str]:
     return {name: _bare_url(url) for name, url in attrs.asdict(splits).items() if url}
 
 
-def write_snapshot(snapshot: Snapshot) -> str:
+def dump_snapshot(snapshot: Snapshot) -> str:
     """Give the snapshot as JSON, its URLs without their queries, without the raw answer."""
     told = {
         "job_id": snapshot.job_id,
         "status": int(snapshot.status),
-        "raw_status": write_text(snapshot.raw_status),
+        "raw_status": dump_text(snapshot.raw_status),
         "url": _bare_url(snapshot.url),
         "progress": snapshot.progress,
-        "created_at": write_moment(snapshot.created_at),
+        "created_at": dump_datetime(snapshot.created_at),
         "video_id": snapshot.video_id,
-        "credits_used": write_float(snapshot.credits_used),
+        "credits_used": dump_float(snapshot.credits_used),
         "error_code": snapshot.error_code,
-        "error_reason": write_text(snapshot.error_reason),
+        "error_reason": dump_text(snapshot.error_reason),
         "audio_splits": _bare_splits(snapshot.audio_splits) or None,
     }
     return json.dumps(
@@ -176,7 +171,7 @@ def write_snapshot(snapshot: Snapshot) -> str:
     )
 
 
-def read_snapshot(text: str) -> Snapshot:
+def load_snapshot(text: str) -> Snapshot:
     """Give the snapshot that was written.
 
     Raises:
@@ -185,8 +180,27 @@ def read_snapshot(text: str) -> Snapshot:
     try:
         told = json.loads(text)
         told["status"] = Status(told["status"])
-        told["created_at"] = read_moment(told.get("created_at"))
+        told["created_at"] = load_datetime(told.get("created_at"))
         told["audio_splits"] = AudioSplits(**told.get("audio_splits", {}))
         return Snapshot(**told)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Unreadable("the snapshot can't be read") from error
+        raise DecodeError("the snapshot can't be read") from error
+
+
+# An entry as one line of JSON that may be shown to others.
+
+
+def entry_to_json(entry: Entry) -> str:
+    """Give the entry as JSON in ASCII, without its token and without queries of webhook and result URLs."""
+    told: dict[str, Any] = {}
+    for field in attrs.fields(Entry):
+        value = getattr(entry, field.name)
+        if field.name != "token":
+            told[field.name] = dump_datetime(value) if isinstance(value, datetime) else value
+    told["request"] = json.loads(dump_request(entry.request))
+    webhook = told["request"].get("webhook_url")
+    if webhook is not None:
+        told["request"]["webhook_url"] = strip_query(webhook)
+    if entry.snapshot is not None:
+        told["snapshot"] = json.loads(dump_snapshot(entry.snapshot))
+    return json.dumps(told)

@@ -10,14 +10,12 @@ from typing import Final
 
 import attrs
 
-from akool_async._core.fingerprint import fingerprint
-from akool_async._core.lifecycle import State
-from akool_async._core.models import Snapshot
-from akool_async._core.requests import Request
-from akool_async._journal.change import Change
-from akool_async._journal.entry import Entry
-from akool_async._journal.table import Row
-from akool_async._journal.tally import Standing
+from akool_async._journal.entry import Entry, EntryUpdate
+from akool_async._journal.table import Contribution, EntryRow
+from akool_async._model.fingerprint import fingerprint
+from akool_async._model.requests import Request
+from akool_async._model.responses import Snapshot
+from akool_async._model.states import State
 
 _TOLD: Final = (
     "job_id",
@@ -58,15 +56,15 @@ class Held:
     name: str = ""
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> Contribution:
         """What it adds to the tally."""
-        return Standing(self.state, self.credits_locked, self.credits_used, self.credits_before)
+        return Contribution(self.state, self.credits_locked, self.credits_used, self.credits_before)
 
-    def row(self, *, marked: bool) -> Row:
+    def row(self, *, marked: bool) -> EntryRow:
         """Give what the rules want to know, with the fingerprint where they ask for it."""
         mark = fingerprint(self.request, self.target) if marked else ""
         money = (self.credits_locked, self.credits_used, self.credits_before)
-        return Row(0, self.state, self.paid, self.job_id, mark, *money, self.name)
+        return EntryRow(0, self.state, self.paid, self.job_id, mark, *money, self.name)
 
     def entry(self, key: str) -> Entry:
         """Give it as everyone else sees it."""
@@ -81,7 +79,7 @@ class Held:
         for field in attrs.fields(Held):
             setattr(self, field.name, getattr(fresh, field.name))
 
-    def take(self, change: Change, now: datetime) -> None:
+    def take(self, change: EntryUpdate, now: datetime) -> None:
         """Take in a change that the rules allow."""
         if change.state is not self.state:
             self.reason, self.code = "", None

@@ -20,32 +20,35 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
-from akool_async._core.errors import JournalClosed, JournalLocked
-from akool_async._core.lifecycle import State
-from akool_async._core.models import Snapshot
-from akool_async._core.requests import Request
-from akool_async._journal import codec, exported
-from akool_async._journal.change import Change
-from akool_async._journal.claim import Claim
-from akool_async._journal.entry import Entry
-from akool_async._journal.intent import Intend
-from akool_async._journal.lock import Lock
-from akool_async._journal.reader import PAGE, Reader
-from akool_async._journal.record import Record
-from akool_async._journal.resolve import Resolve, check_resolution
-from akool_async._journal.step import Nothing
-from akool_async._journal.store import Store
-from akool_async._journal.tally import Tally
-from akool_async._journal.walk import Walk
-from akool_async._journal.writer import Grouped, Inline, Writer
+from akool_async._journal import codec
+from akool_async._journal import codec as exported
+from akool_async._journal.database import JournalLock
+from akool_async._journal.entry import Entry, EntryUpdate
+from akool_async._journal.operations import (
+    RecordIntent,
+    RecordUpdates,
+    ReserveName,
+    ResolveDoubt,
+    check_resolution,
+)
+from akool_async._journal.queries import PAGE, JournalReader, PagedIterator
+from akool_async._journal.store import DirectWriter, GroupCommitWriter, Store, Writer
+from akool_async._journal.table import Barrier, Totals
+from akool_async._model.errors import JournalClosedError, JournalLockedError
+from akool_async._model.requests import Request
+from akool_async._model.responses import Snapshot
+from akool_async._model.states import State
 
 IN_MEMORY: Final = ":memory:"
 
 AT_RISK: Final = frozenset({State.SUBMITTED, State.COMPLETED})
+
 _SENT: Final = AT_RISK | {State.DELIVERED}
 """What is gone on with by the job's id, whatever became of the request's URL."""
+
 _ASKED_AGAIN: Final = frozenset({State.COMPLETED, State.DELIVERED, State.EXPIRED})
 """What a run that did not record it learns again by asking about the job."""
+
 AT_WORK: Final = AT_RISK | {State.PLANNED}
 
 
@@ -58,7 +61,7 @@ def open_journal(
 ) -> Journal:
     """Give the journal in the file `path`, to be used in `async with`; it is made if it is not there.
 
-    One run writes a journal at a time; a second one stops with `JournalLocked`. What a run that died
+    One run writes a journal at a time; a second one stops with `JournalLockedError`. What a run that died
     was sending is put in doubt when the journal is opened again. The file is made with mode 0600; it
     holds no credentials, and of URLs not what signs them. Beside it stand `<path>.lock` and, while it
     is open, `<path>-wal` and `<path>-shm`.
@@ -70,22 +73,22 @@ def open_journal(
         now: the wall clock, aware; for tests and simulations.
 
     Raises:
-        JournalLocked: on entering, another run is writing it.
-        JournalBroken: on entering, the file is no journal or is damaged; it was not touched.
-        JournalTooNew: on entering, a newer version wrote it; it was not touched.
-        JournalUnwritable: on entering, the file or its folder can't be written.
+        JournalLockedError: on entering, another run is writing it.
+        JournalCorruptedError: on entering, the file is no journal or is damaged; it was not touched.
+        JournalVersionError: on entering, a newer version wrote it; it was not touched.
+        JournalWriteError: on entering, the file or its folder can't be written.
         JournalError: on entering, it can't be read.
     """
     return Journal(path, read_only=read_only, now=now)
 
 
 @attrs.frozen
-class _Open:
+class _OpenJournal:
     """What is there only while the journal is open."""
 
     store: Store
-    reader: Reader
-    tally: Tally
+    reader: JournalReader
+    tally: Totals
     writer: Writer | None
     stack: AsyncExitStack
 
@@ -100,7 +103,7 @@ class Journal:
         self._path = None if told == IN_MEMORY else Path(os.path.realpath(told))
         self._read_only = read_only
         self._now = now
-        self._state: _Open | None = None
+        self._state: _OpenJournal | None = None
         self._lent = False
 
     def __repr__(self) -> str:
@@ -118,20 +121,20 @@ class Journal:
             stack.callback(store.close)  # also where a cancelled caller does not wait for the thread
             tally = await self._opened_store(store)
             writer = await self._writer(store, tally, stack)
-            self._state = _Open(store, store.reader, tally, writer, stack.pop_all())
+            self._state = _OpenJournal(store, store.reader, tally, writer, stack.pop_all())
         return self
 
-    async def _opened_store(self, store: Store) -> Tally:
+    async def _opened_store(self, store: Store) -> Totals:
         if self._path is None:
             return store.open(self._now())
         return await run_sync(store.open, self._now())
 
-    async def _writer(self, store: Store, tally: Tally, stack: AsyncExitStack) -> Writer | None:
+    async def _writer(self, store: Store, tally: Totals, stack: AsyncExitStack) -> Writer | None:
         if self._read_only:
             return None
         if self._path is None:
-            return Inline(store, tally)
-        writer, tasks = Grouped(store, tally), anyio.create_task_group()
+            return DirectWriter(store, tally)
+        writer, tasks = GroupCommitWriter(store, tally), anyio.create_task_group()
         await tasks.__aenter__()
         tasks.start_soon(writer.run, name="journal writer")
         stack.push_async_callback(_finish, writer, tasks)
@@ -148,45 +151,45 @@ class Journal:
         await state.stack.aclose()
 
     @property
-    def _opened(self) -> _Open:
+    def _opened(self) -> _OpenJournal:
         if self._state is None:
-            raise JournalClosed("The journal is not open.")
+            raise JournalClosedError("The journal is not open.")
         return self._state
 
     @property
     def _open_writer(self) -> Writer:
         writer = self._opened.writer
         if writer is None:
-            raise JournalClosed(
+            raise JournalClosedError(
                 "The journal was opened for reading.", advice="Open it without read_only=True to write."
             )
         return writer
 
     @asynccontextmanager
-    async def lent(self) -> AsyncIterator[None]:
+    async def exclusive(self) -> AsyncIterator[None]:
         """Lend it to one batch at a time; what was handed in before is written by then, also afterwards.
 
         Raises:
-            JournalLocked: a batch has it already.
-            JournalClosed: it is not open for writing.
-            JournalUnwritable: what was handed in could not be written.
+            JournalLockedError: a batch has it already.
+            JournalClosedError: it is not open for writing.
+            JournalWriteError: what was handed in could not be written.
         """
         if self._lent:
-            raise JournalLocked("Another batch of this program is using this journal.", pid=os.getpid())
+            raise JournalLockedError("Another batch of this program is using this journal.", pid=os.getpid())
         self._lent = True
         try:
             await self._settled()
             try:
                 yield
             finally:  # a journal that was closed meanwhile has told everybody who handed something in
-                with anyio.CancelScope(shield=True), suppress(JournalClosed):
+                with anyio.CancelScope(shield=True), suppress(JournalClosedError):
                     await self._settled()
         finally:
             self._lent = False
 
     async def _settled(self) -> None:
         """Wait for what others handed in, who may have been cancelled since."""
-        await self._open_writer.write(Nothing())
+        await self._open_writer.write(Barrier())
 
     @property
     def path(self) -> Path | None:
@@ -194,14 +197,14 @@ class Journal:
         return self._path
 
     @property
-    def recovered(self) -> int:
+    def recovered_count(self) -> int:
         """Entries that were put in doubt on opening: a run died while it was sending them."""
         return self._opened.store.recovered
 
     @property
-    def held(self) -> JournalLocked | None:
+    def lock_holder(self) -> JournalLockedError | None:
         """Who else is writing it now, as the error that a second run stops with; None where nobody is."""
-        return None if self._path is None or not self._read_only else Lock(self._path).held()
+        return None if self._path is None or not self._read_only else JournalLock(self._path).holder()
 
     # Writing.
 
@@ -224,27 +227,27 @@ class Journal:
                 first. The entry holds the first one that meets nobody else's, unless it holds one.
 
         Raises:
-            JournalRefused: an entry is in a state from which no POST may be sent, among them SUBMITTING
+            IllegalTransitionError: an entry is in a state from which no POST may be sent, among them SUBMITTING
                 itself; or two of them have one name.
-            JournalUnwritable: it could not be written: send nothing.
+            JournalWriteError: it could not be written: send nothing.
         """
         writer = self._open_writer
-        step = Intend(requests, token, self._now(), names)
+        step = RecordIntent(requests, token, self._now(), names)
         await checkpoint_if_cancelled()
         await writer.write(step, step.undo)
 
-    async def record(self, *changes: Change) -> None:
+    async def record(self, *changes: EntryUpdate) -> None:
         """Commit changes, all of them or none; when it returns they are durable.
 
         A caller that is cancelled meanwhile does not take them back: what was handed in is written.
 
         Raises:
-            JournalRefused: a change is not allowed after the entry's state, would lose a job's id, or is
+            IllegalTransitionError: a change is not allowed after the entry's state, would lose a job's id, or is
                 about an entry that is not there.
-            JournalUnwritable: they could not be written: submit nothing more.
+            JournalWriteError: they could not be written: submit nothing more.
         """
         patient = all(change.state in _ASKED_AGAIN for change in changes)
-        await self._open_writer.write(Record(changes, self._now()), patient=patient)
+        await self._open_writer.write(RecordUpdates(changes, self._now()), patient=patient)
 
     async def resolve(
         self,
@@ -265,15 +268,17 @@ class Journal:
             not_made: no job was made: the entry becomes PLANNED and may be sent again.
 
         Raises:
-            InvalidRequest: not exactly one of `job_id` and `not_made` is given, the id is none, or the
+            InvalidRequestError: not exactly one of `job_id` and `not_made` is given, the id is none, or the
                 snapshot is another job's.
-            JournalRefused: the entry is not in doubt, several are, or the job belongs to another entry.
-            JournalUnwritable: it could not be written.
+            IllegalTransitionError: the entry is not in doubt, several are, or the job belongs to another entry.
+            JournalWriteError: it could not be written.
         """
         check_resolution(job_id, snapshot, not_made=not_made)
-        await self._open_writer.write(Resolve(key, target, job_id, self._now(), snapshot))
+        await self._open_writer.write(ResolveDoubt(key, target, job_id, self._now(), snapshot))
 
-    async def claim(self, key: str, target: str, names: Sequence[str], *, another: bool = False) -> None:
+    async def reserve_name(
+        self, key: str, target: str, names: Sequence[str], *, another: bool = False
+    ) -> None:
         """Give an entry a name for its files, if it holds none: the first that meets nobody else's.
 
         Names meet when on some system files of one could be files of the other, such as "Talk" and
@@ -286,10 +291,10 @@ class Journal:
             another: whether it gives up the name that it holds for one of these.
 
         Raises:
-            JournalRefused: the entry is not there, or all names belong to others.
-            JournalUnwritable: it could not be written.
+            IllegalTransitionError: the entry is not there, or all names belong to others.
+            JournalWriteError: it could not be written.
         """
-        await self._open_writer.write(Claim(key, target, tuple(names), another, self._now()))
+        await self._open_writer.write(ReserveName(key, target, tuple(names), another, self._now()))
 
     # Reading.
 
@@ -297,7 +302,7 @@ class Journal:
         """Give an entry, at once; sees everything whose `record` has returned.
 
         Raises:
-            JournalBroken: the entry can't be read.
+            JournalCorruptedError: the entry can't be read.
         """
         return self._opened.reader.get(key, target)
 
@@ -332,7 +337,7 @@ class Journal:
             entry = self._opened.reader.by_id(number)
             return entry if entry is not None and (wanted is None or entry.state in wanted) else None
 
-        return Walk(0, lambda after: self._opened.reader.page(after, wanted), read)
+        return PagedIterator(0, lambda after: self._opened.reader.page(after, wanted), read)
 
     def requests(self, *, states: Iterable[State] = AT_WORK) -> AsyncIterator[Request]:
         """Give the requests of entries, one for each language, for a batch that goes on without the catalog.
@@ -352,9 +357,9 @@ class Journal:
             entry = self._opened.reader.by_id(chosen[place])
             if entry is None or (entry.stripped and entry.state not in _SENT):
                 return None
-            return entry.own_request
+            return entry.request_for_target
 
-        return Walk(-1, lambda after: range(after + 1, min(after + 1 + PAGE, len(chosen))), read)
+        return PagedIterator(-1, lambda after: range(after + 1, min(after + 1 + PAGE, len(chosen))), read)
 
     def expiring(self, within: timedelta, now: datetime | None = None) -> AsyncIterator[Entry]:
         """Give entries whose result is still at the vendor and dies soon, the soonest first.
@@ -369,23 +374,23 @@ class Journal:
             entry = self._opened.reader.by_id(place[1])
             return entry if entry is not None and entry.state in AT_RISK else None
 
-        return Walk(("", 0), lambda after: self._opened.reader.expiring(until, after), read)
+        return PagedIterator(("", 0), lambda after: self._opened.reader.expiring(until, after), read)
 
     def count_expiring(self, within: timedelta, now: datetime | None = None) -> int:
         """Count the entries that `expiring` would give, at once."""
         return self._opened.reader.count_expiring(self._until(within, now))
 
     def _until(self, within: timedelta, now: datetime | None) -> str:
-        return codec.write_moment((now or self._now()) + within) or ""
+        return codec.dump_datetime((now or self._now()) + within) or ""
 
     def export(self) -> AsyncIterator[str]:
         """Give every entry as one line of JSON, without tokens and without queries of webhook URLs."""
 
         def read(number: int) -> str | None:
             entry = self._opened.reader.by_id(number)
-            return None if entry is None else exported.line(entry)
+            return None if entry is None else exported.entry_to_json(entry)
 
-        return Walk(0, lambda after: self._opened.reader.page(after, None), read)
+        return PagedIterator(0, lambda after: self._opened.reader.page(after, None), read)
 
     def counts(self) -> Mapping[State, int]:
         """Count the entries in each state, zeros included, at once.
@@ -402,12 +407,12 @@ class Journal:
         """
         return self._tally().credits
 
-    def _tally(self) -> Tally:
+    def _tally(self) -> Totals:
         opened = self._opened
         return opened.reader.tally() if self._read_only else opened.tally
 
 
-async def _finish(writer: Grouped, tasks: TaskGroup) -> None:
+async def _finish(writer: GroupCommitWriter, tasks: TaskGroup) -> None:
     writer.close()
     try:
         with anyio.CancelScope(shield=True):

@@ -15,23 +15,23 @@ from typing import Any, Final, Self
 import attrs
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from akool_async._core.errors import JournalRefused
-from akool_async._core.fingerprint import fingerprint, key_of
-from akool_async._core.lifecycle import State
-from akool_async._core.models import Snapshot
-from akool_async._core.names import folded
-from akool_async._core.requests import Request
-from akool_async._core.seen import Seen
-from akool_async._core.text import clean
-from akool_async._journal.change import Change
-from akool_async._journal.entry import Entry
+from akool_async._journal.entry import Entry, EntryUpdate
 from akool_async._journal.held import Held, sent
-from akool_async._journal.intent import intended_twice, objection_to_intent
 from akool_async._journal.journal import AT_RISK, IN_MEMORY, Journal
-from akool_async._journal.record import objection_to
-from akool_async._journal.resolve import check_resolution
-from akool_async._journal.step import named
-from akool_async._journal.tally import Move, Tally
+from akool_async._journal.operations import (
+    check_resolution,
+    duplicate_intent,
+    intent_rejection_reason,
+    rejection_reason,
+)
+from akool_async._journal.table import Delta, Totals, display_name
+from akool_async._model.errors import IllegalTransitionError
+from akool_async._model.filenames import collision_key
+from akool_async._model.fingerprint import CompactSet, entry_key, fingerprint
+from akool_async._model.redact import sanitize
+from akool_async._model.requests import Request
+from akool_async._model.responses import Snapshot
+from akool_async._model.states import State
 
 OVER: Final = frozenset({State.DELIVERED, State.FAILED, State.EXPIRED})
 """What nothing more is done about in a run that will not be resumed."""
@@ -53,9 +53,9 @@ class Passing(Journal):
         super().__init__(IN_MEMORY, now=now)
         self._over = over
         self._lines: dict[_Name, Held] = {}
-        self._names = Seen()
+        self._names = CompactSet()
         self._tokens: dict[str, tuple[_Name, ...]] = {}
-        self._passed = Tally()
+        self._passed = Totals()
 
     def __len__(self) -> int:
         """Entries that are held."""
@@ -86,17 +86,19 @@ class Passing(Journal):
     ) -> None:
         """Note the intent to send POSTs; see `Journal.intend`."""
         wanted = [
-            (request, (key_of(request, target), target)) for request in requests for target in request.targets
+            (request, (entry_key(request, target), target))
+            for request in requests
+            for target in request.targets
         ]
         before = self._before(name for _, name in wanted)
         if len(before) < len(wanted):
-            raise intended_twice(_doubled(name for _, name in wanted))
+            raise duplicate_intent(_doubled(name for _, name in wanted))
         try:
             for request, name in wanted:
                 self._check_intent(name, request)
                 self._send(name, request, token)
                 self._claim(name, names.get(name, ()))
-        except JournalRefused:
+        except IllegalTransitionError:
             self._put_back(before)
             raise
         try:
@@ -109,21 +111,21 @@ class Passing(Journal):
         line = self._lines.get(name)
         objection = "" if line is None else _objection(line, request)
         if objection:
-            raise JournalRefused(f"Entry {named(*name)} {objection}.")
+            raise IllegalTransitionError(f"Entry {display_name(*name)} {objection}.")
 
     def _claim(self, entry: _Name, offered: Sequence[str], *, another: bool = False) -> None:
         line = self._lines[entry]
         if not offered or (line.name and not another):
             return
-        free = next((name for name in offered if self._names.add(folded(name), "")), None)
+        free = next((name for name in offered if self._names.add(collision_key(name), "")), None)
         if free is None:
-            raise JournalRefused("Each of the names that were offered belongs to another entry.")
+            raise IllegalTransitionError("Each of the names that were offered belongs to another entry.")
         line.name = free
 
     async def claim(self, key: str, target: str, names: Sequence[str], *, another: bool = False) -> None:
         """Give an entry a name for its files; see `Journal.claim`. A name that was held stays taken."""
         if (key, target) not in self._lines:
-            raise JournalRefused(f"Entry {named(key, target)} is not in the journal.")
+            raise IllegalTransitionError(f"Entry {display_name(key, target)} is not in the journal.")
         self._claim((key, target), names, another=another)
         await checkpoint_if_cancelled()
 
@@ -137,38 +139,40 @@ class Passing(Journal):
             line.send(request, token, now)
         if token:
             self._tokens[token] = tuple(dict.fromkeys((*self._tokens.get(token, ()), name)))
-        self._passed.take([Move(standing, line.standing)])
+        self._passed.apply([Delta(standing, line.standing)])
 
-    async def record(self, *changes: Change) -> None:
+    async def record(self, *changes: EntryUpdate) -> None:
         """Note changes, all of them or none; see `Journal.record`."""
         self._do(changes)
         await checkpoint_if_cancelled()
 
-    def _do(self, changes: tuple[Change, ...]) -> None:
+    def _do(self, changes: tuple[EntryUpdate, ...]) -> None:
         before = self._before((change.key, change.target) for change in changes) if len(changes) > 1 else {}
         for change in changes:
             try:
                 self._take(change)
-            except JournalRefused:
+            except IllegalTransitionError:
                 self._put_back(before)
                 raise
         for change in changes:
             self._forget((change.key, change.target))
 
-    def _take(self, change: Change) -> None:
+    def _take(self, change: EntryUpdate) -> None:
         name, now = (change.key, change.target), self._now()
         line = self._lines.get(name)
         given = change.request
         mark = None if given is None else fingerprint(given, change.target)
-        objection = objection_to(change, None if line is None else line.row(marked=mark is not None), mark)
+        objection = rejection_reason(
+            change, None if line is None else line.row(marked=mark is not None), mark
+        )
         if objection:
-            raise JournalRefused(f"Entry {named(*name)} {objection}.")
+            raise IllegalTransitionError(f"Entry {display_name(*name)} {objection}.")
         standing = None if line is None else line.standing
         if line is None:
             assert given is not None  # noqa: S101 - the rules say so
             line = self._lines[name] = Held(request=given, target=name[1], updated_at=now)
         line.take(change, now)
-        self._passed.take([Move(standing, line.standing)])
+        self._passed.apply([Delta(standing, line.standing)])
 
     def _forget(self, name: _Name) -> None:
         line = self._lines.get(name)
@@ -188,8 +192,8 @@ class Passing(Journal):
             there = self._lines.pop(name, None)
             if line is not None:
                 self._lines[name] = line
-            moved = Move(None if there is None else there.standing, None if line is None else line.standing)
-            self._passed.take([moved])
+            moved = Delta(None if there is None else there.standing, None if line is None else line.standing)
+            self._passed.apply([moved])
 
     async def resolve(
         self,
@@ -208,16 +212,16 @@ class Passing(Journal):
             if name[0] == key and target in (None, name[1]) and line.state is State.IN_DOUBT
         ]
         if len(doubts) != 1:
-            raise JournalRefused(
-                f"Entry {named(key, target or '')} is not in doubt, or for several languages."
+            raise IllegalTransitionError(
+                f"Entry {display_name(key, target or '')} is not in doubt, or for several languages."
             )
         told: dict[str, Any] = {"state": State.PLANNED}
         if job_id is not None:
             if self.find_job(job_id) is not None:
-                raise JournalRefused(f"Job {clean(job_id)} belongs to another entry already.")
+                raise IllegalTransitionError(f"Job {sanitize(job_id)} belongs to another entry already.")
             left = tuple(other for other in self._lines[doubts[0]].doubt_ids if other != job_id)
             told = {"state": State.SUBMITTED, "job_id": job_id, "doubt_ids": left, "snapshot": snapshot}
-        await self.record(Change(key=key, target=doubts[0][1], **told))
+        await self.record(EntryUpdate(key=key, target=doubts[0][1], **told))
 
     # Reading.
 
@@ -274,7 +278,7 @@ async def _each(entries: list[Entry]) -> AsyncIterator[Entry]:
 def _objection(line: Held, request: Request) -> str:
     in_doubt = line.state is State.IN_DOUBT
     mark = fingerprint(request, line.target) if in_doubt else ""
-    return objection_to_intent(line.row(marked=in_doubt), mark)
+    return intent_rejection_reason(line.row(marked=in_doubt), mark)
 
 
 def _doubled(names: Iterable[_Name]) -> _Name:

@@ -12,26 +12,27 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+import anyio
 import attrs
+from anyio.lowlevel import checkpoint
+from anyio.to_thread import run_sync
 
-from akool_async._core.errors import JournalClosed
-from akool_async._journal import file
-from akool_async._journal.intent import leave_in_doubt
-from akool_async._journal.lock import Lock
-from akool_async._journal.reader import Reader
-from akool_async._journal.step import Step
-from akool_async._journal.table import Table
-from akool_async._journal.tally import Move, Tally
+from akool_async._journal import database as file
+from akool_async._journal.database import JournalLock
+from akool_async._journal.operations import mark_interrupted
+from akool_async._journal.queries import JournalReader
+from akool_async._journal.table import Delta, EntryTable, Operation, Totals, Undo
+from akool_async._model.errors import JournalClosedError, JournalWriteError
 
-BREATH: Final = 32
+YIELD_EVERY: Final = 32
 """Steps after which the writer's thread gives way: one that calls SQLite again and again keeps the
 interpreter's lock for milliseconds, and the loop stands still meanwhile."""
 
 
 @attrs.define(eq=False)
-class Ticket:
+class PendingOperation:
     """One caller's step on its way through the writer.
 
     Attributes:
@@ -41,9 +42,9 @@ class Ticket:
         done: whether it was committed or failed.
     """
 
-    step: Step
+    operation: Operation
     error: Exception | None = None
-    moves: list[Move] = attrs.field(factory=list)
+    deltas: list[Delta] = attrs.field(factory=list)
     done: bool = False
 
 
@@ -54,9 +55,9 @@ def _breaks_all(error: Exception) -> bool:
     )
 
 
-def _do(ticket: Ticket, table: Table) -> None:
+def _do(ticket: PendingOperation, table: EntryTable) -> None:
     """Do one step, so that it is done wholly or not at all."""
-    step, connection = ticket.step, table.connection
+    step, connection = ticket.operation, table.connection
     if step.several:
         connection.execute("SAVEPOINT step")
     try:
@@ -65,11 +66,11 @@ def _do(ticket: Ticket, table: Table) -> None:
         if _breaks_all(error):
             raise
         ticket.error = error
-        table.take_moves()
+        table.take_deltas()
         if step.several:
             connection.execute("ROLLBACK TO step")
     else:
-        ticket.moves = table.take_moves()
+        ticket.deltas = table.take_deltas()
     if step.several:
         connection.execute("RELEASE step")
 
@@ -87,12 +88,12 @@ class Store:
         self.recovered = 0
         self._read_only = read_only
         self._mutex = threading.Lock()
-        self._lock = None if path is None or read_only else Lock(path)
+        self._lock = None if path is None or read_only else JournalLock(path)
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
         self._closed = False
 
-    def open(self, now: datetime) -> Tally:
+    def open(self, now: datetime) -> Totals:
         """Open it; what a dead run left behind is put in doubt. Gives the tally.
 
         Raises:
@@ -100,7 +101,7 @@ class Store:
         """
         with self._mutex:
             if self._closed:
-                raise JournalClosed("The journal was closed before it was open.")
+                raise JournalClosedError("The journal was closed before it was open.")
             if self.path is None:
                 self._writing = self._reading = file.in_memory()
             elif self._read_only:
@@ -110,35 +111,35 @@ class Store:
             return self.reader.tally()
 
     def _open_locked(self, path: Path, now: datetime) -> None:
-        file.check_kind(path)
+        file.check_is_journal(path)
         if self._lock is not None:
-            self._lock.take(now)
+            self._lock.acquire(now)
         self._writing = file.open_for_writing(path)
         try:
-            self.recovered = leave_in_doubt(self.table, now)
+            self.recovered = mark_interrupted(self.table, now)
         except sqlite3.Error as error:
-            raise file.translated(path, error, "written") from error
+            raise file.map_sqlite_error(path, error, "written") from error
         self._reading = file.open_for_reading(path)
 
     @property
-    def reader(self) -> Reader:
+    def reader(self) -> JournalReader:
         """What reads it."""
         if self._reading is None:
-            raise JournalClosed("The journal is not open.")
-        return Reader(self._reading, str(self.path or ":memory:"))
+            raise JournalClosedError("The journal is not open.")
+        return JournalReader(self._reading, str(self.path or ":memory:"))
 
     @property
-    def table(self) -> Table:
+    def table(self) -> EntryTable:
         """What writes it.
 
         Raises:
-            JournalClosed: it is closed, or open for reading only.
+            JournalClosedError: it is closed, or open for reading only.
         """
         if self._writing is None:
-            raise JournalClosed("The journal is not open for writing.")
-        return Table(self._writing)
+            raise JournalClosedError("The journal is not open for writing.")
+        return EntryTable(self._writing)
 
-    def commit(self, tickets: Sequence[Ticket]) -> None:
+    def commit(self, tickets: Sequence[PendingOperation]) -> None:
         """Do what all tickets want in one durable transaction; each ticket says how it went.
 
         A step that is refused fails its own ticket. A transaction that fails fails every ticket.
@@ -149,7 +150,7 @@ class Store:
                 table.connection.execute("BEGIN IMMEDIATE")
                 for number, ticket in enumerate(tickets):
                     _do(ticket, table)
-                    if number % BREATH == BREATH - 1:
+                    if number % YIELD_EVERY == YIELD_EVERY - 1:
                         time.sleep(0)
                 table.connection.execute("COMMIT")
             except Exception as error:  # noqa: BLE001 - handed to every caller
@@ -157,7 +158,7 @@ class Store:
         for ticket in tickets:
             ticket.done = True
 
-    def do(self, ticket: Ticket) -> None:
+    def do(self, ticket: PendingOperation) -> None:
         """Do what one ticket wants, at once: for a journal in memory, where there is nothing to gather."""
         try:
             _do(ticket, self.table)
@@ -165,10 +166,10 @@ class Store:
             self._fail([ticket], error)
         ticket.done = True
 
-    def _fail(self, tickets: Sequence[Ticket], error: Exception) -> None:
+    def _fail(self, tickets: Sequence[PendingOperation], error: Exception) -> None:
         """Take the transaction back; callers that were refused already keep their own reason."""
         for ticket in tickets:
-            ticket.moves = []
+            ticket.deltas = []
             ticket.error = ticket.error or self._translated(error)
         if self._writing is not None and self._writing.in_transaction:
             with contextlib.suppress(
@@ -178,7 +179,7 @@ class Store:
 
     def _translated(self, error: Exception) -> Exception:
         if isinstance(error, sqlite3.Error):
-            told = file.translated(self.path or ":memory:", error, "written")
+            told = file.map_sqlite_error(self.path or ":memory:", error, "written")
             told.__cause__ = error
             return told
         return error
@@ -195,4 +196,200 @@ class Store:
                         connection.close()
             finally:
                 if self._lock is not None:
-                    self._lock.free()
+                    self._lock.release()
+
+
+# How steps reach the store: gathered into groups by one task, or inline for a journal in memory.
+#
+# Whoever waits for a step is woken when it is durable. To stop waiting tears nothing: the step is
+# done or not done, and a step that has a way back is taken back.
+
+
+WAKE_BATCH: Final = 8
+"""Callers that are woken in one turn of the loop, so that a large group does not hold up everyone else."""
+
+GATHER_DELAY: Final = 0.005
+"""Seconds that steps wait for company whose loss would cost a question to the vendor and no money."""
+
+GATHER_TURNS: Final = 8
+"""Turns of the loop before a commit of few steps: an answer that makes room for the next POST and that
+POST's intent are some turns apart, and cost one commit together."""
+
+FULL_GROUP: Final = 16
+"""Steps that are enough for a commit of their own."""
+
+
+class Writer(Protocol):
+    """Takes steps to the store."""
+
+    async def write(self, step: Operation, undo: Undo | None = None, *, patient: bool = False) -> None:
+        """Return when the step is durable.
+
+        Args:
+            step: what is to be done.
+            undo: takes it back if the caller is cancelled; without it a step that was handed in is
+                done even so.
+            patient: it may wait a moment for others to be committed with it.
+
+        Raises:
+            JournalError: the step was not done.
+        """
+        ...
+
+
+@attrs.frozen
+class _Undo:
+    """The way back, as a step: nothing where the ticket itself came to nothing."""
+
+    ticket: PendingOperation
+    undo: Undo
+    several: bool = True
+
+    def __call__(self, table: EntryTable) -> None:
+        if self.ticket.done and self.ticket.error is None:
+            self.undo(table)
+
+
+class DirectWriter:
+    """Writes at once, in the loop: for a journal in memory."""
+
+    def __init__(self, store: Store, tally: Totals) -> None:
+        self._store = store
+        self._tally = tally
+
+    async def write(self, step: Operation, undo: Undo | None = None, *, patient: bool = False) -> None:
+        """Write, then let others run."""
+        ticket = self._do(step)
+        try:
+            await checkpoint()
+        except BaseException:  # a cancelled caller did not hear of it: it is taken back
+            if undo is not None:
+                self._do(_Undo(ticket, undo))
+            raise
+        _raise(ticket)
+
+    def _do(self, step: Operation) -> PendingOperation:
+        ticket = PendingOperation(step)
+        self._store.do(ticket)
+        self._tally.apply(ticket.deltas)
+        return ticket
+
+
+def _raise(ticket: PendingOperation) -> None:
+    if ticket.error is not None:
+        raise ticket.error
+    if not ticket.done:
+        raise JournalWriteError("The journal was torn down before it could say whether this was written.")
+
+
+class _Group:
+    """Steps that are committed together, and who waits for them."""
+
+    def __init__(self) -> None:
+        self.tickets: list[PendingOperation] = []
+        self.hurries: Final = anyio.Event()
+        self._settled: list[anyio.Event] = []
+
+    def add(self, ticket: PendingOperation) -> anyio.Event:
+        """Put in a step; give what tells its caller that it is settled."""
+        if len(self.tickets) >= WAKE_BATCH * len(self._settled):
+            self._settled.append(anyio.Event())
+        self.tickets.append(ticket)
+        return self._settled[-1]
+
+    async def wake(self) -> None:
+        """Wake the callers, a few per turn of the loop."""
+        for event in self._settled:
+            event.set()
+            await checkpoint()
+
+    def wake_all(self) -> None:
+        """Wake the callers that are not awake yet."""
+        for event in self._settled:
+            event.set()
+
+
+class GroupCommitWriter:
+    """Gathers what is handed in while a commit is under way, and commits it in the next one.
+
+    `run` is the one task that writes; the commits happen in a thread of their own turn.
+    """
+
+    def __init__(self, store: Store, tally: Totals) -> None:
+        self._store = store
+        self._tally = tally
+        self._group = _Group()
+        self._wanted = anyio.Event()
+        self._closing = False
+        self._limiter: Final = anyio.CapacityLimiter(1)
+        self.ended: Final = anyio.Event()
+
+    async def write(self, step: Operation, undo: Undo | None = None, *, patient: bool = False) -> None:
+        """Hand in, wait until it is durable."""
+        if self._closing:
+            raise JournalClosedError("The journal is being closed.")
+        group, ticket = self._group, PendingOperation(step)
+        settled = self._hand_in(ticket, patient=patient)
+        try:
+            await settled.wait()
+        except BaseException:  # a cancelled caller did not hear of it: it is taken back
+            if undo is not None:
+                self._take_back(group, ticket, undo)
+            raise
+        _raise(ticket)
+
+    def _hand_in(self, ticket: PendingOperation, *, patient: bool = False) -> anyio.Event:
+        self._wanted.set()
+        if not patient:
+            self._group.hurries.set()
+        return self._group.add(ticket)
+
+    def _take_back(self, group: _Group, ticket: PendingOperation, undo: Undo) -> None:
+        """Withdraw what is not being written yet; what is, is undone by the next group."""
+        if group is self._group:
+            group.tickets.remove(ticket)
+        elif not self.ended.is_set():
+            self._hand_in(PendingOperation(_Undo(ticket, undo)))
+
+    async def run(self) -> None:
+        """Write until `close`, and then what is left; nothing but the end of the loop cancels it."""
+        try:
+            with anyio.CancelScope(shield=True):
+                while True:
+                    await self._wanted.wait()
+                    self._wanted = anyio.Event()
+                    while self._group.tickets:
+                        await self._gather()
+                        await self._commit()
+                    if self._closing:
+                        break
+                await run_sync(self._store.close, limiter=self._limiter)
+        finally:
+            self._closing = True
+            self.ended.set()
+            self._group.wake_all()
+
+    async def _gather(self) -> None:
+        """Let those come along who are about to hand something in."""
+        with anyio.move_on_after(GATHER_DELAY):
+            await self._group.hurries.wait()
+        for _ in range(GATHER_TURNS):
+            if len(self._group.tickets) >= FULL_GROUP:
+                break
+            await checkpoint()
+
+    async def _commit(self) -> None:
+        group, self._group = self._group, _Group()
+        try:
+            await run_sync(self._store.commit, group.tickets, limiter=self._limiter)
+            for ticket in group.tickets:
+                self._tally.apply(ticket.deltas)
+            await group.wake()
+        finally:
+            group.wake_all()
+
+    def close(self) -> None:
+        """Take nothing new, write what is there, then end."""
+        self._closing = True
+        self._wanted.set()
+        self._group.hurries.set()

@@ -7,15 +7,86 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-from collections.abc import Mapping
-from typing import Final, NamedTuple, TypeAlias, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
-from akool_async._core.errors import JournalBroken
-from akool_async._core.lifecycle import State
-from akool_async._core.text import clean
-from akool_async._journal.tally import Move, Standing
+import attrs
+
+from akool_async._journal import codec
+from akool_async._model.errors import JournalCorruptedError
+from akool_async._model.redact import sanitize
+from akool_async._model.requests import Request
+from akool_async._model.states import State
+
+# How many entries are in each state, and what they cost: kept in memory, moved by every commit.
+#
+# So that statistics can be pulled at any moment without reading the file.
+
+
+_PARTS: Final = 1_000_000
+"""Credits are summed in whole millionths, so that nothing drifts."""
+
+_NOTHING_LOCKED: Final = frozenset({State.PLANNED, State.FAILED})
+
+
+class Contribution(NamedTuple):
+    """What an entry adds to the tally."""
+
+    state: State
+    locked: float | None = None
+    used: float | None = None
+    used_before: float = 0.0
+
+    def cost(self) -> tuple[int, int]:
+        """Give millionths of credits locked and used: a deduction that is known replaces the lock."""
+        used = round(((self.used or 0.0) + self.used_before) * _PARTS)
+        if self.used is not None or self.locked is None or self.state in _NOTHING_LOCKED:
+            return 0, used
+        return round(self.locked * _PARTS), used
+
+
+class Delta(NamedTuple):
+    """One entry's step; None stands for not being there."""
+
+    before: Contribution | None
+    after: Contribution | None
+
+
+class Totals:
+    """Counts of states and sums of credits."""
+
+    def __init__(self) -> None:
+        self._counts: dict[State, int] = dict.fromkeys(State, 0)
+        self._locked = 0
+        self._used = 0
+
+    def apply(self, moves: Iterable[Delta]) -> None:
+        """Count committed steps."""
+        for before, after in moves:
+            if before is not None:
+                self._add(before, -1)
+            if after is not None:
+                self._add(after, 1)
+
+    def _add(self, standing: Contribution, times: int) -> None:
+        locked, used = standing.cost()
+        self._counts[standing.state] += times
+        self._locked += times * locked
+        self._used += times * used
+
+    @property
+    def counts(self) -> Mapping[State, int]:
+        """Entries in each state, zeros included."""
+        return dict(self._counts)
+
+    @property
+    def credits(self) -> tuple[float, float]:
+        """Credits locked and used."""
+        return self._locked / _PARTS, self._used / _PARTS
+
 
 SqlValue: TypeAlias = str | int | float | None
+
 Values: TypeAlias = Mapping[str, SqlValue]
 """Columns to be written."""
 
@@ -27,7 +98,7 @@ _FIND: Final = """
 """
 
 
-class Row(NamedTuple):
+class EntryRow(NamedTuple):
     """What a step has to know of an entry before it writes."""
 
     id: int
@@ -41,9 +112,9 @@ class Row(NamedTuple):
     name: str
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> Contribution:
         """What it adds to the tally."""
-        return Standing(self.state, self.locked, self.used, self.used_before)
+        return Contribution(self.state, self.locked, self.used, self.used_before)
 
 
 @functools.lru_cache(maxsize=256)
@@ -56,10 +127,10 @@ def _entering(names: tuple[str, ...]) -> str:
     return f"INSERT INTO entry ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - our names
 
 
-def _after(values: Values, before: Standing) -> Standing:
+def _after(values: Values, before: Contribution) -> Contribution:
     """Give what an entry adds to the tally once `values` are written."""
     told = values.get
-    return Standing(
+    return Contribution(
         _STATES[told("state", before.state.value)],
         cast("float | None", told("credits_locked", before.locked)),
         cast("float | None", told("credits_used", before.used)),
@@ -67,7 +138,7 @@ def _after(values: Values, before: Standing) -> Standing:
     )
 
 
-class Table:
+class EntryTable:
     """The entries of one file, inside the transaction of the one writer.
 
     Attributes:
@@ -77,50 +148,98 @@ class Table:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.moves: list[Move] = []
+        self.moves: list[Delta] = []
 
-    def take_moves(self) -> list[Move]:
+    def take_deltas(self) -> list[Delta]:
         """Give what was written since the last call."""
         moves, self.moves = self.moves, []
         return moves
 
-    def find(self, key: str, target: str) -> Row | None:
+    def find(self, key: str, target: str) -> EntryRow | None:
         """Give what stands there.
 
         Raises:
-            JournalBroken: somebody else wrote a state that there is not.
+            JournalCorruptedError: somebody else wrote a state that there is not.
         """
         found = self.connection.execute(_FIND, (key, target)).fetchone()
         if found is None:
             return None
         if found[1] not in _STATES:
-            raise JournalBroken(f"Entry {clean(key)} has a state that there is not.")
-        return Row(found[0], _STATES[found[1]], *found[2:])
+            raise JournalCorruptedError(f"Entry {sanitize(key)} has a state that there is not.")
+        return EntryRow(found[0], _STATES[found[1]], *found[2:])
 
-    def holds(self, name_folded: str) -> bool:
+    def name_taken(self, name_folded: str) -> bool:
         """Whether an entry holds a name that meets this one."""
         statement = "SELECT 1 FROM entry WHERE name_folded = ? AND name_folded <> ''"
         return self.connection.execute(statement, (name_folded,)).fetchone() is not None
 
-    def enter(self, values: Values) -> None:
+    def insert(self, values: Values) -> None:
         """Add an entry."""
         self.connection.execute(_entering(tuple(values)), tuple(values.values()))
-        self.moves.append(Move(None, _after(values, Standing(State.PLANNED))))
+        self.moves.append(Delta(None, _after(values, Contribution(State.PLANNED))))
 
-    def set(self, row: Row, values: Values) -> None:
+    def update(self, row: EntryRow, values: Values) -> None:
         """Write columns of an entry; the others stay."""
         self.connection.execute(_setting(tuple(values)), (*values.values(), row.id))
         before = row.standing
-        self.moves.append(Move(before, _after(values, before)))
+        self.moves.append(Delta(before, _after(values, before)))
 
-    def image(self, row: Row) -> dict[str, SqlValue]:
+    def row_image(self, row: EntryRow) -> dict[str, SqlValue]:
         """Give all columns of an entry, to put it back later as it was."""
         cursor = self.connection.execute("SELECT * FROM entry WHERE id = ?", (row.id,))
         image = dict(zip((column[0] for column in cursor.description), cursor.fetchone(), strict=True))
         del image["id"]
         return image
 
-    def take_out(self, row: Row) -> None:
+    def delete(self, row: EntryRow) -> None:
         """Remove an entry, as if it had never been entered."""
         self.connection.execute("DELETE FROM entry WHERE id = ?", (row.id,))
-        self.moves.append(Move(row.standing, None))
+        self.moves.append(Delta(row.standing, None))
+
+
+# One caller's wish, as the writer sees it: each step checks, then writes, all of it or nothing.
+
+
+class Operation(Protocol):
+    """One caller's wish."""
+
+    @property
+    def several(self) -> bool:
+        """Whether it may write more than once, so that it needs a way back."""
+        ...
+
+    def __call__(self, table: EntryTable) -> Any:
+        """Do it inside a transaction; what is raised fails this caller alone.
+
+        Raises:
+            IllegalTransitionError: the entry's state does not allow it.
+        """
+        ...
+
+
+@attrs.frozen
+class Barrier:
+    """No wish; when it is done, so is all that was handed in before it."""
+
+    several: bool = False
+
+    def __call__(self, table: EntryTable) -> None:
+        """Write nothing."""
+
+
+Undo: TypeAlias = Callable[[EntryTable], None]
+"""Takes a committed step back, for a caller that was cancelled before it learned of it."""
+
+
+def display_name(key: str, target: str) -> str:
+    """Give an entry's name as errors show it."""
+    return f"{sanitize(key)} ({target})" if target else sanitize(key)
+
+
+def request_columns(request: Request, mark: str) -> dict[str, SqlValue]:
+    """Give the columns that say what was asked for."""
+    return {
+        "fingerprint": mark,
+        "request": codec.dump_request(request),
+        "stripped": int(codec.loses_signature(request)),
+    }

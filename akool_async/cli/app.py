@@ -11,25 +11,44 @@ from typing import Final
 
 from cyclopts import App, CycloptsError, Group
 
-from akool_async._core.errors import AkoolError
-from akool_async.cli import exits
-from akool_async.cli.talk import Warnings, complain, say, talk
+from akool_async._model.errors import AkoolError
+from akool_async.cli import exit_codes as exits
+from akool_async.cli.console import Warnings, print_error, print_info, stderr
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "Translate a catalog": ("plan", "run"),
     "Translate one video": ("translate", "lipsync"),
-    "Go on": ("status", "resume", "harvest", "resolve", "retry"),
+    "Go on": ("status", "resume", "collect", "resolve", "retry"),
     "Receive webhooks": ("webhook serve",),
     "Ask the vendor": ("languages", "voices", "credit", "doctor"),
     "Try it without an account": ("demo", "sandbox"),
 }
 """The commands by their heading in the help.
 
-Each stands in `commands/<name>.py` ("-" and " " are "_" there) as a function of its name, and is imported
-when it is run or listed.
+Each is a function of its name ("-" and " " are "_" there), imported when it is run or listed.
 """
+
+MODULES: Final[dict[str, str]] = {
+    "plan": "catalog",
+    "run": "catalog",
+    "translate": "catalog",
+    "lipsync": "catalog",
+    "status": "journal",
+    "resume": "journal",
+    "collect": "journal",
+    "retry": "journal",
+    "resolve": "resolve",
+    "webhook serve": "webhook",
+    "languages": "info",
+    "voices": "info",
+    "credit": "info",
+    "doctor": "doctor",
+    "demo": "local",
+    "sandbox": "local",
+}
+"""The module in `commands/` that holds each command."""
 
 EXTRAS: Final[dict[str, str]] = {
     "av": "sandbox",
@@ -57,10 +76,10 @@ app: Final[App] = App(
 
 def _register(group: Group, name: str) -> None:
     """Make a command known; one of two words stands behind its first."""
-    module = name.replace("-", "_").replace(" ", "_")
+    function = name.replace("-", "_").replace(" ", "_")
     above, _, last = name.rpartition(" ")
     parent = App(name=above, help=group.name, group=group) if above else app
-    parent.command(f"akool_async.cli.commands.{module}:{module}", name=last, group=group)
+    parent.command(f"akool_async.cli.commands.{MODULES[name]}:{function}", name=last, group=group)
     if above:
         app.command(parent)
 
@@ -79,18 +98,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         if not given or given[0].startswith("-") or given[0] in _WITH_OTHERS:
             _import_all()  # their first lines stand in the list of commands
-        code = app(given, exit_on_error=False, error_console=talk)
+        code = app(given, exit_on_error=False, error_console=stderr)
         sys.stdout.flush()
     except CycloptsError:
         return exits.USAGE  # said on stderr already
     except KeyboardInterrupt:
-        say("Interrupted.")
+        print_info("Interrupted.")
         return exits.INTERRUPTED
     except BrokenPipeError:
         return _nobody_reads()
     except AkoolError as error:
-        complain(error)
-        return exits.code_of(error)
+        print_error(error)
+        return exits.exit_code_for(error)
     except ModuleNotFoundError as error:
         return _missing(error)
     finally:
@@ -112,5 +131,7 @@ def _nobody_reads() -> int:
 
 def _missing(error: ModuleNotFoundError) -> int:
     top = (error.name or "").partition(".")[0]
-    complain(f"{error.name} is missing. Install it with: pip install 'akool-async[{EXTRAS.get(top, 'cli')}]'")
+    print_error(
+        f"{error.name} is missing. Install it with: pip install 'akool-async[{EXTRAS.get(top, 'cli')}]'"
+    )
     return exits.USAGE

@@ -29,23 +29,31 @@ from rich.table import Table
 
 from akool_async._batch import Batch, open_batch
 from akool_async._client import AkoolClient
-from akool_async._core.errors import InvalidRequest, JournalBroken, JournalTooNew
-from akool_async._core.lifecycle import State
-from akool_async._core.outcomes import Completed, NotSubmitted, Outcome, Saved
-from akool_async._core.requests import CaptionType, TranslationRequest, video_of
-from akool_async._core.schedule import FixedSchedule
 from akool_async._journal import Entry, open_journal
-from akool_async.cli.home import JOURNAL
+from akool_async._model.errors import InvalidRequestError, JournalCorruptedError, JournalVersionError
+from akool_async._model.outcomes import Completed, NotSubmitted, Outcome, Saved
+from akool_async._model.requests import CaptionType, TranslationRequest, video_url
+from akool_async._model.states import State
+from akool_async._polling.schedules import FixedSchedule
+from akool_async.cli.options import JOURNAL
 from akool_async.sandbox import Sandbox
-from akool_async.sandbox.media import probe, sample_video
+from akool_async.sandbox.playback import probe
+from akool_async.sandbox.samples import sample_video
 
 TITLES: Final = ("first light", "short talk", "long goodbye")
+
 TARGETS: Final = ("ja", "fr")
+
 KEY: Final = "sandbox-key-of-the-demo"
+
 POLL: Final = FixedSchedule(interval=0.3)
+
 MARKER: Final = "made-by-the-demo.txt"
+
 MARK: Final = "`akool-async demo` made what is in this folder. Nothing in it was paid for.\n"
+
 INTERRUPTED: Final = 130
+
 _ADVICE: Final = "Name a new folder with --out."
 
 
@@ -70,7 +78,7 @@ def run_demo(out: Path, *, minutes: float, talk: Console) -> int:
     """Run the demo; give 0 if every file is there and plays, 130 if it was interrupted, else 1.
 
     Raises:
-        InvalidRequest: the folder, or the journal in it, is not the demo's.
+        InvalidRequestError: the folder, or the journal in it, is not the demo's.
         JournalError: the journal can't be used, or another demo is writing it.
     """
     try:
@@ -127,7 +135,7 @@ def _mark(folder: Path) -> None:
     """Mark a new or empty folder as the demo's own; one that is marked stays as it is.
 
     Raises:
-        InvalidRequest: it holds something and is not marked.
+        InvalidRequestError: it holds something and is not marked.
         OSError: it can't be made, read or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,9 +144,9 @@ def _mark(folder: Path) -> None:
         with marker.open("xb") as file:
             file.write(MARK.encode())
     elif not marker.is_file() or marker.read_bytes() != MARK.encode():
-        raise InvalidRequest(
+        raise InvalidRequestError(
             f"The folder {folder} is not empty, and the demo did not make it.",
-            money="Nothing in it was changed.",
+            impact="Nothing in it was changed.",
             advice=_ADVICE,
         )
 
@@ -147,27 +155,27 @@ async def _entries(path: Path) -> list[Entry]:
     """Return what an earlier run wrote down.
 
     Raises:
-        InvalidRequest: it names jobs of somebody else.
+        InvalidRequestError: it names jobs of somebody else.
         JournalError: it can't be read, or another demo is writing it.
     """
     try:
         async with open_journal(path, read_only=True) as journal:
-            if journal.held is not None:
-                raise journal.held
+            if journal.lock_holder is not None:
+                raise journal.lock_holder
             entries = [entry async for entry in journal.entries()]
-    except (JournalBroken, JournalTooNew) as error:
-        raise type(error)(error.what, advice=_ADVICE) from error
+    except (JournalCorruptedError, JournalVersionError) as error:
+        raise type(error)(error.message, advice=_ADVICE) from error
     if not all(_is_own(entry) for entry in entries):
-        raise InvalidRequest(
+        raise InvalidRequestError(
             f"The journal {path} names jobs that are not the demo's and may be paid.",
-            money="Nothing in it was changed.",
+            impact="Nothing in it was changed.",
             advice=_ADVICE,
         )
     return entries
 
 
 def _is_own(entry: Entry) -> bool:
-    url = video_of(entry.request)
+    url = video_url(entry.request)
     return urlsplit(url).hostname == "127.0.0.1" and _title(url) in {_file_name(title) for title in TITLES}
 
 
@@ -180,7 +188,7 @@ def _port_of_earlier_run(entries: list[Entry]) -> int | None:
     there = all(Path(file).exists() for entry in entries for file in entry.files)
     if not entries or not there or not {entry.state for entry in entries} <= over:
         return None
-    return urlsplit(video_of(entries[0].request)).port
+    return urlsplit(video_url(entries[0].request)).port
 
 
 @contextlib.contextmanager
@@ -227,7 +235,7 @@ async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: 
             max_in_flight=4,
             journal=journal,
             download_to=out,
-            drain_on=(signal.SIGINT, signal.SIGTERM),
+            drain_signals=(signal.SIGINT, signal.SIGTERM),
         ) as batch,
         _shown(batch, talk),
     ):

@@ -9,12 +9,11 @@ import threading
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from akool_async._batch import AtWork, Statistics
-from akool_async._core.outcomes import Completed, Outcome, Rejected
-from akool_async.cli.ending import Ending, Score, word_for
-from akool_async.cli.plan_told import as_data
-from akool_async.cli.survey import Survey
-from akool_async.cli.talk import say
+from akool_async._batch import EntryProgress, Statistics
+from akool_async._model.outcomes import Completed, Outcome, Rejected
+from akool_async.cli.console import print_info
+from akool_async.cli.plan import Plan
+from akool_async.cli.report import OutcomeCounts, RunSummary, as_data, outcome_label
 
 SCHEMA: Final = "events.schema.json"
 
@@ -31,7 +30,7 @@ class Events:
         self._wanted = wanted
         self._writing = threading.Lock()
 
-    def planned(self, survey: Survey) -> None:
+    def planned(self, survey: Plan) -> None:
         """Tell what would be done."""
         self._write("planned", **as_data(survey))
 
@@ -42,7 +41,7 @@ class Events:
             "ended",
             key=outcome.key,
             target=outcome.target,
-            outcome=word_for(outcome),
+            outcome=outcome_label(outcome),
             job_id=None if outcome.job is None else outcome.job.id,
             reason=outcome.reason,
             code=outcome.code if isinstance(outcome, Rejected) else None,
@@ -51,7 +50,7 @@ class Events:
             earlier_run=outcome.resumed,
         )
 
-    def progress(self, score: Score, seen: Statistics, at_work: tuple[AtWork, ...]) -> None:
+    def progress(self, score: OutcomeCounts, seen: Statistics, at_work: tuple[EntryProgress, ...]) -> None:
         """Tell how far all is."""
         self._write(
             "progress",
@@ -77,15 +76,15 @@ class Events:
         """Tell that nothing more is submitted."""
         self._write("stopping", reason=why)
 
-    def over(self, ending: Ending) -> None:
+    def over(self, ending: RunSummary) -> None:
         """Tell how it all ended; the last event."""
-        score = ending.score
+        score = ending.counts
         self._write(
             "over",
             exit_code=ending.code,
             entries=score.expected,
             outcomes=dict(score.counts),
-            at_work=ending.at_work,
+            at_work=ending.in_progress,
             credits_used=ending.credits_used,
             seconds=ending.seconds,
             reason=str(ending.failure or ending.why),
@@ -102,4 +101,4 @@ class Events:
         except BrokenPipeError:
             self._wanted = False
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            say("Nobody reads the events any more. The run goes on, and brings home what is paid.")
+            print_info("Nobody reads the events any more. The run goes on, and brings home what is paid.")

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import attrs
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from akool_async.cli.catalog import Catalog, CatalogWrong, Mistake, Place, one_video
-from akool_async.cli.catalog.columns import CellWrong
+from akool_async._client import AkoolClient
+from akool_async._journal import Journal, open_journal
+from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
+from akool_async._model.errors import AuthenticationError, InvalidRequestError
+from akool_async.cli.catalog import (
+    Catalog,
+    CatalogError,
+    Issue,
+    OnDuplicate,
+    SourceLocation,
+    one_video,
+    read_catalog,
+)
+from akool_async.cli.catalog.columns import CellError
 from akool_async.cli.catalog.rows import read_option
+from akool_async.cli.console import print_info
 
 
 @Parameter(name="*", group="Translation")
 @attrs.frozen(kw_only=True)
-class Options:
+class TranslationOptions:
     """What is asked for; in a catalog, what holds for rows that do not say otherwise.
 
     Attributes:
@@ -54,21 +74,21 @@ class Options:
         Raises:
             CatalogWrong: with every mistake in these options.
         """
-        mistakes: list[Mistake] = []
+        mistakes: list[Issue] = []
         defaults = dict(self.values(mistakes)) | ({} if key is None else {"key": key})
         strangers = sorted(set(defaults.get("voices_map", ())) - set(defaults.get("targets", ())))
         if strangers and "targets" in defaults:
             text = f"{', '.join(strangers)} is not among the languages of --to."
-            mistakes.append(Mistake(Place("--voice"), text))
+            mistakes.append(Issue(SourceLocation("--voice"), text))
         try:
             catalog = one_video(url, defaults=defaults, glossaries=self.glossary)
-        except CatalogWrong as wrong:
-            raise CatalogWrong([*mistakes, *wrong.mistakes]) from None
+        except CatalogError as wrong:
+            raise CatalogError([*mistakes, *wrong.mistakes]) from None
         if mistakes:
-            raise CatalogWrong(mistakes)
+            raise CatalogError(mistakes)
         return catalog
 
-    def values(self, mistakes: list[Mistake]) -> Iterator[tuple[str, Any]]:
+    def values(self, mistakes: list[Issue]) -> Iterator[tuple[str, Any]]:
         """Give the options of `TranslationRequest` that are set, and note what is wrong."""
         for name, option in _OPTIONS.items():
             given = getattr(self, name)
@@ -76,8 +96,10 @@ class Options:
                 continue
             try:
                 yield option, read_option(option, "; ".join(given) if option == "voices_map" else given)
-            except CellWrong as wrong:
-                mistakes.append(Mistake(Place(_NAMES.get(name, f"--{name.replace('_', '-')}")), str(wrong)))
+            except CellError as wrong:
+                mistakes.append(
+                    Issue(SourceLocation(_NAMES.get(name, f"--{name.replace('_', '-')}")), str(wrong))
+                )
 
 
 _OPTIONS: Final[Mapping[str, str]] = {
@@ -93,7 +115,215 @@ _OPTIONS: Final[Mapping[str, str]] = {
     "webhook_url": "webhook_url",
     "names": "name",
 }
+
 _NAMES: Final = {"source": "--from"}
 
-NOTHING_SAID: Final = Options()
+DEFAULT_TRANSLATION: Final = TranslationOptions()
+"""What holds without options."""
+
+
+# How a catalog is read: which columns, what with duplicates, and with what options for all rows.
+
+
+@Parameter(name="*", group="Catalog")
+@attrs.frozen(kw_only=True)
+class CatalogOptions:
+    """How a catalog is read.
+
+    Attributes:
+        ignore_columns: Columns that are not read; those whose name begins with "#" never are.
+        duplicates: Whether the same work in two rows is a mistake, or the second is skipped.
+    """
+
+    ignore_columns: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    duplicates: OnDuplicate = "refuse"
+
+    def read(self, path: Path, options: TranslationOptions) -> Catalog:
+        """Read the catalog.
+
+        Raises:
+            CatalogWrong: with every mistake in it, in glossaries and in these options.
+        """
+        mistakes: list[Issue] = []
+        defaults = dict(options.values(mistakes))
+        try:
+            catalog = read_catalog(
+                path,
+                defaults=defaults,
+                glossaries=options.glossary,
+                ignore=[name for names in self.ignore_columns for name in names.split(",")],
+                on_duplicate=self.duplicates,
+            )
+        except CatalogError as wrong:
+            raise CatalogError([*mistakes, *wrong.mistakes]) from None
+        if mistakes:
+            raise CatalogError(mistakes)
+        return catalog
+
+
+DEFAULT_CATALOG: Final = CatalogOptions()
+"""What holds without options."""
+
+
+# On which terms a command spends, waits and tells: the options that all such commands share.
+
+
+@Parameter(name="*", group="Terms")
+@attrs.frozen(kw_only=True)
+class RunLimits:
+    """Options of every command that may pay for jobs or waits for them.
+
+    Attributes:
+        yes: Spend without asking. Needed where there is no terminal to ask on.
+        max_credits: What the jobs in the journal may cost together, earlier ones included.
+        give_up_after: How long to wait, such as 90m or 2h. What is at work then goes on at the vendor.
+        captionless: Bring home videos without burnt-in captions too, where the vendor made them.
+        as_json: Write events to stdout, one JSON object a line.
+    """
+
+    yes: Annotated[bool, Parameter(negative="")] = False
+    max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    give_up_after: timedelta | None = None
+    without_captions: Annotated[bool, Parameter(negative="")] = False
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds after which it is left; None waits as long as it takes."""
+        return None if self.give_up_after is None else self.give_up_after.total_seconds()
+
+
+DEFAULT_LIMITS: Final = RunLimits()
+"""What holds without options."""
+
+
+# How a command reaches the vendor: the options that all of them share, and where the key comes from.
+#
+# A key is never an option: options stand in the shell's history and in every list of processes. It comes
+# from the environment, from a file, or is asked for.
+
+
+@Parameter(name="*", group="Connection")
+@attrs.frozen(kw_only=True)
+class ConnectionOptions:
+    """Options of every command that talks to the API.
+
+    Attributes:
+        host: Origin of the API; default is AKOOL_API_HOST, or the vendor's own.
+        key_file: File that holds the API key and nothing else; default is AKOOL_API_KEY, or AKOOL_CLIENT_ID
+            with AKOOL_CLIENT_SECRET, or to be asked on a terminal.
+    """
+
+    host: str | None = None
+    _asked: Annotated[str | None, Parameter(parse=False)] = attrs.field(default=None, repr=False)
+    key_file: Annotated[Path | None, Parameter(name="--key-file")] = None
+
+    def with_key(self) -> ConnectionOptions:
+        """Give the same with its key at hand, so that a command with two clients asks for it once."""
+        return attrs.evolve(self, asked=self._api_key())
+
+    def client(self, **options: Any) -> AkoolClient:
+        """Give a client, not opened yet.
+
+        Args:
+            **options: as `AkoolClient` takes them.
+
+        Raises:
+            AuthenticationError: there are none.
+            InvalidRequestError: the host is none.
+        """
+        return AkoolClient(host=self.host, api_key=self._api_key(), **options)
+
+    def _api_key(self) -> str | None:
+        """Give the key; None leaves it to the client to take what the environment has."""
+        if self._asked is not None:
+            return self._asked
+        if self.key_file is not None:
+            return _read(self.key_file)
+        if any(os.environ.get(name, "").strip() for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE)):
+            return None
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise AuthenticationError(
+                "No credentials.",
+                impact="Nothing was sent.",
+                advice=f"Set {KEY_VARIABLE}, or use --key-file.",
+            )
+        print_info(f"{KEY_VARIABLE} is not set.")
+        return getpass.getpass("API key (it is not shown): ").strip()
+
+
+DEFAULT_CONNECTION: Final = ConnectionOptions()
+"""What holds without options."""
+
+
+def _read(path: Path) -> str:
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InvalidRequestError(f"The key file {path} can't be read: {why}.") from error
+    if not key:
+        raise InvalidRequestError(f"The key file {path} is empty.")
+    return key
+
+
+# Where results come home: a folder, and the journal that stands in it.
+
+
+JOURNAL: Final = "jobs.sqlite3"
+
+INBOX: Final = "inbox.sqlite3"
+
+_OUT: Final = Path("results")
+
+
+@Parameter(name="*", group="Files")
+@attrs.frozen(kw_only=True)
+class OutputOptions:
+    """Options of every command that knows of paid jobs.
+
+    Attributes:
+        out: Folder for the results; it is made if it is missing.
+        journal: The list of paid jobs; default is jobs.sqlite3 in that folder.
+        inbox: What `webhook serve` writes; default is inbox.sqlite3 in that folder.
+    """
+
+    out: Path = _OUT
+    journal: Path | None = None
+    inbox: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The journal's file."""
+        return self.out / JOURNAL if self.journal is None else self.journal
+
+    @property
+    def inbox_path(self) -> Path:
+        """The inbox's file, which need not be there."""
+        return self.out / INBOX if self.inbox is None else self.inbox
+
+    def reading(self) -> Journal:
+        """Give the journal to be read, which has to be there.
+
+        Raises:
+            InvalidRequestError: there is none.
+        """
+        gone = not self.path.exists() and not self.path.with_name(f"{self.path.name}-wal").exists()
+        if gone:
+            raise InvalidRequestError(
+                f"There is no journal {self.path}.",
+                impact="Nothing was sent.",
+                advice="Name the folder of the results with --out, or the journal itself with --journal.",
+            )
+        return open_journal(self.path, read_only=True)
+
+    def command(self, *words: str) -> str:
+        """Give the command with these words for the same folder and journal, to be typed into a shell."""
+        options = [] if self.out == _OUT else ["--out", str(self.out)]
+        options += [] if self.journal is None else ["--journal", str(self.journal)]
+        options += [] if self.inbox is None else ["--inbox", str(self.inbox)]
+        return shlex.join(["akool-async", *words, *options])
+
+
+DEFAULT_OUTPUT: Final = OutputOptions()
 """What holds without options."""

@@ -7,39 +7,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from akool_async.sandbox.clocks import Clock, FakeClock, ScaledClock
+from akool_async.sandbox.audit import Audit
 from akool_async.sandbox.engine import Engine
-from akool_async.sandbox.faults import Do, Fault
-from akool_async.sandbox.languages import Language
-from akool_async.sandbox.ledger import Ledger
-from akool_async.sandbox.plan import FaultPlan
+from akool_async.sandbox.faults import Fault, FaultKind, FaultPlan
+from akool_async.sandbox.fixtures import SandboxLanguage, SandboxVoice
 from akool_async.sandbox.sandbox import Sandbox, SandboxServer
-from akool_async.sandbox.voices import Voice
+from akool_async.sandbox.settings import FakeClock, SandboxClock, ScaledClock
 
 if TYPE_CHECKING:
-    from akool_async.sandbox.media import MediaLimits
+    from akool_async.sandbox.inspection import MediaLimits
+
 
 __all__ = [
-    "Clock",
-    "Do",
+    "SandboxClock",
+    "FaultKind",
     "Engine",
     "FakeClock",
     "Fault",
     "FaultPlan",
-    "Language",
-    "Ledger",
+    "SandboxLanguage",
+    "Audit",
     "MediaLimits",
     "Sandbox",
     "SandboxServer",
     "ScaledClock",
-    "Voice",
+    "SandboxVoice",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs PyAV only when it is asked for."""
     if name == "MediaLimits":
-        from akool_async.sandbox.media import MediaLimits
+        from akool_async.sandbox.inspection import MediaLimits
 
         return MediaLimits
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,13 +19,21 @@ from akool_async.sandbox.pseudo import pseudo_localise
 __all__ = ["Caption", "format_srt", "parse", "pseudo_localise", "transcript", "without_overrides"]
 
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
+
 _MOMENT: Final = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,6}))?"
+
 _SRT_TIMING: Final = re.compile(rf"{_MOMENT}\s*-->\s*{_MOMENT}(?:\s.*)?", re.ASCII)
+
 _SRT_INDEX: Final = re.compile(r"\d{1,9}", re.ASCII)
+
 _ASS_MOMENT: Final = re.compile(_MOMENT, re.ASCII)
+
 _ASS_FIELDS: Final = "Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text"
+
 _ASS_DRAWING: Final = re.compile(r"\{[^}]*\\p[1-9][^}]*\}.*?(?=\{[^}]*\\p0|$)", re.DOTALL)
+
 _ASS_OVERRIDE: Final = re.compile(r"\{[^}]*\}")
+
 _BYTE_ORDER_MARK: Final = "\ufeff"
 
 _WHO: Final = (
@@ -35,10 +43,15 @@ _WHO: Final = (
     "The lamplighter",
     "My neighbour",
 )
+
 _DOES: Final = ("counts", "repairs", "paints", "carries", "remembers", "measures")
+
 _WHAT: Final = ("every lantern", "the long bridge", "three wooden boats", "an old map", "the morning bread")
+
 _WHEN: Final = ("before sunrise.", "without any hurry.", "in the rain.", "twice a week.", "and smiles.")
+
 _SENTENCE_SECONDS: Final = (2.0, 4.0)
+
 _SHORTEST_LAST: Final = 1.0
 
 

@@ -21,11 +21,11 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from akool_async.sandbox.refusal import Refused
+from akool_async.sandbox.jobs import ApiRejection
 
 __all__ = [
     "BROKEN",
-    "MediaRefused",
+    "InvalidMediaError",
     "codec_name",
     "decoded",
     "ends_stream",
@@ -40,13 +40,17 @@ BROKEN: Final = (FFmpegError, ValueError)
 
 # Playlists are left out: they would make FFmpeg open files and addresses of their choice.
 _FORMATS: Final = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv"
+
 _MOST_PIXELS: Final = 2**26
+
 _ISO_FIRST_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
+
 _EBML: Final = b"\x1a\x45\xdf\xa3"
+
 _EBML_SEGMENT: Final = b"\x18\x53\x80\x67"
 
 
-class MediaRefused(Refused):
+class InvalidMediaError(ApiRejection):
     """A video is not one that the vendor would take.
 
     Attributes:
@@ -61,31 +65,31 @@ def opened(data: bytes) -> Iterator[InputContainer]:
     """Open a video for reading; whatever is broken about it, now or inside the block, is a refusal.
 
     Raises:
-        MediaRefused: 1208, the bytes are no whole video file.
+        InvalidMediaError: 1208, the bytes are no whole video file.
     """
     if not data or _cut_short(data):
-        raise MediaRefused(1208, "the file ends too early" if data else "the file is empty")
+        raise InvalidMediaError(1208, "the file ends too early" if data else "the file is empty")
     try:
         with av.open(io.BytesIO(data), "r", container_options={"format_whitelist": _FORMATS}) as container:
             yield container
     except BROKEN as broken:
-        raise MediaRefused(1208, f"the file can't be read: {type(broken).__name__}") from broken
+        raise InvalidMediaError(1208, f"the file can't be read: {type(broken).__name__}") from broken
 
 
 def picture(container: InputContainer) -> VideoStream:
     """Give the stream that is the film, ready to be decoded; a cover image is none.
 
     Raises:
-        MediaRefused: 1208, there is none or its size is absurd; 1209, nobody knows its encoding.
+        InvalidMediaError: 1208, there is none or its size is absurd; 1209, nobody knows its encoding.
     """
     films = (each for each in container.streams.video if Disposition.attached_pic not in each.disposition)
     film = next(films, None)
     if film is None:
-        raise MediaRefused(1208, "there is no video stream")
+        raise InvalidMediaError(1208, "there is no video stream")
     if not codec_name(film):
-        raise MediaRefused(1209, "the video's encoding is unknown")
+        raise InvalidMediaError(1209, "the video's encoding is unknown")
     if not 0 < film.width * film.height <= _MOST_PIXELS:
-        raise MediaRefused(1208, f"a picture of {film.width}x{film.height} pixels")
+        raise InvalidMediaError(1208, f"a picture of {film.width}x{film.height} pixels")
     film.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
     return film
 

@@ -28,6 +28,7 @@ class Encoder:
 
 
 _MPEG4: Final = Encoder("mpeg4")
+
 _ENCODERS: Final = MappingProxyType(
     {
         "aac": (Encoder("aac"), Encoder("libfdk_aac")),

@@ -8,28 +8,144 @@ from __future__ import annotations
 
 import copy
 import heapq
+import random
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Literal, TypeAlias
 
 import attrs
 
-from akool_async.sandbox.account import Account, Credits, Movement
-from akool_async.sandbox.clocks import Clock
-from akool_async.sandbox.ids import IdMill
-from akool_async.sandbox.jobs import COMPLETED, FAILED, PROCESSING, Job, Order, fate_of
-from akool_async.sandbox.refusal import Refused
-from akool_async.sandbox.settings import Settings
+from akool_async.sandbox.jobs import (
+    COMPLETED,
+    FAILED,
+    PROCESSING,
+    ApiRejection,
+    JobSpec,
+    SandboxJob,
+    script_for,
+)
+from akool_async.sandbox.settings import SandboxClock, SandboxSettings
 
-__all__ = ["Change", "Engine"]
+# The account's credits: what can be spent, what is locked for jobs at work, what is gone.
+#
+# available + locked + spent is what was ever paid in, at every moment. Not thread-safe by itself:
+# the engine, its one owner, holds the lock.
+
+
+MovementKind: TypeAlias = Literal["locked", "deducted", "released"]
+
+
+@attrs.frozen(kw_only=True)
+class Credits:
+    """The account at one moment."""
+
+    paid_in: float
+    available: float
+    locked: float
+    spent: float
 
 
 @attrs.frozen
-class Change:
+class LedgerEntry:
+    """One change of the account for one job."""
+
+    at: float
+    job_id: str
+    kind: MovementKind
+    amount: float
+
+
+class Account:
+    """The credits of the one customer.
+
+    Args:
+        paid_in: The credits at the start.
+    """
+
+    def __init__(self, paid_in: float) -> None:
+        """Open the account."""
+        self._paid_in = paid_in
+        self._available = paid_in
+        self._locked = 0.0
+        self._spent = 0.0
+        self.movements: list[LedgerEntry] = []
+
+    @property
+    def credits(self) -> Credits:
+        """The account now."""
+        return Credits(
+            paid_in=self._paid_in, available=self._available, locked=self._locked, spent=self._spent
+        )
+
+    @property
+    def available(self) -> float:
+        """What new jobs can be paid with."""
+        return self._available
+
+    def deposit(self, amount: float) -> None:
+        """Add credits."""
+        self._paid_in += amount
+        self._available += amount
+
+    def check(self, amount: float) -> None:
+        """Refuse what can't be paid: 1006 when nothing is left, 1104 when it is too little.
+
+        Unconfirmed: which of the two the vendor answers when.
+        """
+        if amount > self._available:
+            code = 1006 if self._available <= 0 else 1104
+            raise ApiRejection(code, f"the job takes {amount} credits, {self._available} are left")
+
+    def lock(self, job_id: str, amount: float, at: float) -> None:
+        """Set credits aside for a new job."""
+        self._available -= amount
+        self._locked += amount
+        self.movements.append(LedgerEntry(at, job_id, "locked", amount))
+
+    def deduct(self, job_id: str, amount: float, at: float) -> None:
+        """Spend the credits of a completed job."""
+        self._locked -= amount
+        self._spent += amount
+        self.movements.append(LedgerEntry(at, job_id, "deducted", amount))
+
+    def release(self, job_id: str, amount: float, at: float) -> None:
+        """Give the credits of a failed job back."""
+        self._locked -= amount
+        self._available += amount
+        self.movements.append(LedgerEntry(at, job_id, "released", amount))
+
+
+# Identifiers in the vendor's manner: 24 lower-case hex digits, as a Mongo ObjectId has.
+#
+# Four bytes of time, five of the "machine" (from the seed), three of a counter: unique in one sandbox
+# and the same again for the same seed and clock.
+
+
+class ObjectIdGenerator:
+    """Makes identifiers, each one once."""
+
+    def __init__(self, seed: int) -> None:
+        """Draw the machine and the first count."""
+        draw = random.Random(f"{seed}:ids")  # noqa: S311 - repeatable
+        self._machine = draw.randbytes(5).hex()
+        self._counter = count(draw.randrange(1 << 22))
+
+    def make(self, now: float) -> str:
+        """Return a new identifier for the moment `now` (seconds since the epoch)."""
+        return f"{int(now) & 0xFFFFFFFF:08x}{self._machine}{next(self._counter) & 0xFFFFFF:06x}"
+
+
+__all__ = ["EntryUpdate", "Engine"]
+
+
+@attrs.frozen
+class EntryUpdate:
     """A job with a webhook got another status."""
 
     at: float
-    job: Job
+    job: SandboxJob
     status: int
 
 
@@ -41,20 +157,20 @@ class Engine:
         clock: Tells the sandbox's time.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: SandboxSettings, clock: SandboxClock) -> None:
         """Begin without jobs."""
         self._settings = settings
         self._clock = clock
         self._lock = threading.RLock()
         self._now = clock()
-        self._ids = IdMill(settings.seed)
+        self._ids = ObjectIdGenerator(settings.seed)
         self._account = Account(settings.credits)
-        self._jobs: list[Job] = []
-        self._by_id: dict[str, Job] = {}
-        self._queue: deque[Job] = deque()
+        self._jobs: list[SandboxJob] = []
+        self._by_id: dict[str, SandboxJob] = {}
+        self._queue: deque[SandboxJob] = deque()
         self._ends: list[tuple[float, int]] = []
         self._unfinished: dict[tuple[str, str, bool], int] = {}
-        self._changes: deque[Change] = deque()
+        self._changes: deque[EntryUpdate] = deque()
         self._watched = 0
 
     def advance(self) -> float:
@@ -69,7 +185,7 @@ class Engine:
             self._now = now
             return now
 
-    def submit(self, order: Order) -> Job:
+    def submit(self, order: JobSpec) -> SandboxJob:
         """Make a job and lock its credits.
 
         Raises:
@@ -79,7 +195,7 @@ class Engine:
             now = self.advance()
             twin = (order.url, order.language, order.lipsync)
             if self._settings.reject_duplicates and self._unfinished.get(twin):
-                raise Refused(1202, "this video is at work in this language already")
+                raise ApiRejection(1202, "this video is at work in this language already")
             self._account.check(order.credits)
             job = self._make(order, now)
             self._unfinished[twin] = self._unfinished.get(twin, 0) + 1
@@ -89,19 +205,19 @@ class Engine:
                 self._queue.append(job)
             return job
 
-    def job(self, job_id: str) -> Job | None:
+    def job(self, job_id: str) -> SandboxJob | None:
         """Return a job as it is now, None when there is none."""
         with self._lock:
             self.advance()
             return self._by_id.get(job_id)
 
-    def look(self, job_id: str) -> Job | None:
+    def peek(self, job_id: str) -> SandboxJob | None:
         """Return a copy of a job as it is now, on which time does not go on; None when there is none."""
         job = self.job(job_id)
         return None if job is None else copy.copy(job)
 
     @property
-    def jobs(self) -> Sequence[Job]:
+    def jobs(self) -> Sequence[SandboxJob]:
         """All jobs as they are now, in the order in which they were made."""
         with self._lock:
             self.advance()
@@ -115,16 +231,16 @@ class Engine:
             return self._account.credits
 
     @property
-    def movements(self) -> Sequence[Movement]:
+    def movements(self) -> Sequence[LedgerEntry]:
         """Every change of the account, in order."""
         with self._lock:
             self.advance()
             return tuple(self._account.movements)
 
-    def pay_in(self, amount: float) -> None:
+    def deposit(self, amount: float) -> None:
         """Add credits to the account."""
         with self._lock:
-            self._account.pay_in(amount)
+            self._account.deposit(amount)
 
     @property
     def next_event(self) -> float | None:
@@ -137,7 +253,7 @@ class Engine:
         """How many unfinished jobs have a webhook."""
         return self._watched
 
-    def take_changes(self) -> list[Change]:
+    def take_changes(self) -> list[EntryUpdate]:
         """Return the changes of jobs with a webhook since the last call."""
         with self._lock:
             self.advance()
@@ -145,18 +261,18 @@ class Engine:
             self._changes.clear()
             return taken
 
-    def edit(self, change: Callable[[], None]) -> None:
+    def mutate(self, change: Callable[[], None]) -> None:
         """Run something that alters a job, alone."""
         with self._lock:
             change()
 
-    def _make(self, order: Order, now: float) -> Job:
+    def _make(self, order: JobSpec, now: float) -> SandboxJob:
         ordinal = len(self._jobs) + 1
-        job = Job(
+        job = SandboxJob(
             id=self._ids.make(now),
             ordinal=ordinal,
-            order=order,
-            fate=fate_of(ordinal, self._settings),
+            spec=order,
+            script=script_for(ordinal, self._settings),
             created=now,
             video_id=self._ids.make(now),
         )
@@ -166,17 +282,17 @@ class Engine:
         self._watched += bool(order.webhook_url)
         return job
 
-    def _start(self, job: Job, at: float) -> None:
+    def _start(self, job: SandboxJob, at: float) -> None:
         job.started = at
         job.status = PROCESSING
-        heapq.heappush(self._ends, (at + job.fate.span, job.ordinal))
+        heapq.heappush(self._ends, (at + job.script.span, job.ordinal))
         self._tell(job, at)
 
-    def _end(self, job: Job, at: float) -> None:
-        order = job.order
+    def _end(self, job: SandboxJob, at: float) -> None:
+        order = job.spec
         job.ended = at
-        job.status = FAILED if job.fate.fails else COMPLETED
-        settle = self._account.release if job.fate.fails else self._account.deduct
+        job.status = FAILED if job.script.fails else COMPLETED
+        settle = self._account.release if job.script.fails else self._account.deduct
         settle(job.id, order.credits, at)
         twin = (order.url, order.language, order.lipsync)
         self._unfinished[twin] -= 1
@@ -185,6 +301,6 @@ class Engine:
         self._watched -= bool(order.webhook_url)
         self._tell(job, at)
 
-    def _tell(self, job: Job, at: float) -> None:
-        if job.order.webhook_url:
-            self._changes.append(Change(at, job, job.status))
+    def _tell(self, job: SandboxJob, at: float) -> None:
+        if job.spec.webhook_url:
+            self._changes.append(EntryUpdate(at, job, job.status))

@@ -7,18 +7,20 @@ Values only. Which fault strikes which request is decided in `plan`, what it doe
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+import random
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
 from attrs import validators
 
-__all__ = ["API_ENDPOINTS", "Do", "Fault"]
+__all__ = ["API_ENDPOINTS", "FaultKind", "Fault"]
 
 API_ENDPOINTS: Final = ("token", "create", "lipsync", "status", "languages", "voices", "credit")
 
 
-class Do(enum.StrEnum):
+class FaultKind(enum.StrEnum):
     """What goes wrong. Unless said otherwise a kind suits every API endpoint and the CDN."""
 
     RESET_BEFORE = "reset_before"
@@ -103,29 +105,49 @@ class Do(enum.StrEnum):
     """A webhook is sent after the next one of the same job; the last one of a job never is. Webhook only."""
 
 
-_CREATE_ONLY: Final = frozenset({Do.REFUSE_LANGUAGE, Do.OMIT_LANGUAGE, Do.EXTRA_LANGUAGE, Do.NO_ALL_RESULTS})
-_STATUS_ONLY: Final = frozenset(
-    {Do.UNKNOWN_STATUS, Do.DONE_WITHOUT_URL, Do.STUCK, Do.VANISH, Do.URL_FORBIDDEN},
+_CREATE_ONLY: Final = frozenset(
+    {FaultKind.REFUSE_LANGUAGE, FaultKind.OMIT_LANGUAGE, FaultKind.EXTRA_LANGUAGE, FaultKind.NO_ALL_RESULTS}
 )
+
+_STATUS_ONLY: Final = frozenset(
+    {
+        FaultKind.UNKNOWN_STATUS,
+        FaultKind.DONE_WITHOUT_URL,
+        FaultKind.STUCK,
+        FaultKind.VANISH,
+        FaultKind.URL_FORBIDDEN,
+    },
+)
+
 _CDN_ONLY: Final = frozenset(
     {
-        Do.RESET_MID,
-        Do.WRONG_LENGTH,
-        Do.NO_LENGTH,
-        Do.CHANGED_ETAG,
-        Do.DRIP,
-        Do.STALL,
-        Do.NO_RANGES,
-        Do.WRONG_RANGE,
-        Do.WEAK_ETAG,
-        Do.COMPRESSED,
+        FaultKind.RESET_MID,
+        FaultKind.WRONG_LENGTH,
+        FaultKind.NO_LENGTH,
+        FaultKind.CHANGED_ETAG,
+        FaultKind.DRIP,
+        FaultKind.STALL,
+        FaultKind.NO_RANGES,
+        FaultKind.WRONG_RANGE,
+        FaultKind.WEAK_ETAG,
+        FaultKind.COMPRESSED,
     }
 )
-_WEBHOOK: Final = frozenset({Do.LOSE, Do.DUPLICATE, Do.REORDER, Do.DELAY})
-_API_ONLY: Final = frozenset({Do.HUGE, Do.WRONG_TYPE, Do.CODE, Do.TOKEN_EXPIRED})
-_WIRE: Final = frozenset(Do) - _CREATE_ONLY - _STATUS_ONLY - _CDN_ONLY - (_WEBHOOK - {Do.DELAY}) - _API_ONLY
 
-SUITED: Final[Mapping[str, frozenset[Do]]] = {
+_WEBHOOK: Final = frozenset({FaultKind.LOSE, FaultKind.DUPLICATE, FaultKind.REORDER, FaultKind.DELAY})
+
+_API_ONLY: Final = frozenset({FaultKind.HUGE, FaultKind.WRONG_TYPE, FaultKind.CODE, FaultKind.TOKEN_EXPIRED})
+
+_WIRE: Final = (
+    frozenset(FaultKind)
+    - _CREATE_ONLY
+    - _STATUS_ONLY
+    - _CDN_ONLY
+    - (_WEBHOOK - {FaultKind.DELAY})
+    - _API_ONLY
+)
+
+SUITED: Final[Mapping[str, frozenset[FaultKind]]] = {
     **dict.fromkeys((*API_ENDPOINTS, "*"), _WIRE | _API_ONLY),
     "create": _WIRE | _API_ONLY | _CREATE_ONLY,
     "status": _WIRE | _API_ONLY | _STATUS_ONLY,
@@ -135,7 +157,13 @@ SUITED: Final[Mapping[str, frozenset[Do]]] = {
 """What can go wrong where."""
 
 _ACTS_UNLESS_TOLD: Final = frozenset(
-    {Do.RESET_AFTER, Do.TRUNCATED, Do.SHORT, Do.WRONG_TYPE, Do.OMIT_LANGUAGE}
+    {
+        FaultKind.RESET_AFTER,
+        FaultKind.TRUNCATED,
+        FaultKind.SHORT,
+        FaultKind.WRONG_TYPE,
+        FaultKind.OMIT_LANGUAGE,
+    }
 )
 
 
@@ -156,7 +184,7 @@ class Fault:
     Args:
         on: "token", "create", "lipsync", "status", "languages", "voices", "credit", "cdn", "webhook", or
             "*" for every API endpoint.
-        do: What goes wrong, a `Do` or its value.
+        kind: What goes wrong, a `Do` or its value.
         nth: Which requests it strikes, counted from 1 over those that came since the fault was added
             and pass its other filters: a number, several, a range, or None for every one.
         job: Only requests about this job: its id, or its ordinal (1 for the first job ever made).
@@ -177,7 +205,7 @@ class Fault:
     """
 
     on: str = attrs.field(validator=validators.in_(tuple(SUITED)))
-    do: Do = attrs.field(converter=Do)
+    kind: FaultKind = attrs.field(converter=FaultKind)
     nth: tuple[int, ...] | range | None = attrs.field(default=None, converter=_as_numbers)
     job: str | int | None = None
     language: str | None = None
@@ -196,24 +224,24 @@ class Fault:
 
     @value.default
     def _usual_value(self) -> object:
-        return {Do.UNKNOWN_STATUS: 7, Do.STUCK: 5}.get(self.do, "not an object")
+        return {FaultKind.UNKNOWN_STATUS: 7, FaultKind.STUCK: 5}.get(self.kind, "not an object")
 
     def __attrs_post_init__(self) -> None:
         """Refuse what can't happen there, and what names no language but needs one."""
-        if self.do not in SUITED[self.on]:
-            raise ValueError(f"{self.do.value} can't happen on {self.on!r}")
-        if self.do is Do.OMIT_LANGUAGE and self.language is None:
+        if self.kind not in SUITED[self.on]:
+            raise ValueError(f"{self.kind.value} can't happen on {self.on!r}")
+        if self.kind is FaultKind.OMIT_LANGUAGE and self.language is None:
             raise ValueError("omit_language has to name the language")
 
     @property
     def acts(self) -> bool:
         """Whether the request has its effect although the answer is spoiled."""
-        return self.do in _ACTS_UNLESS_TOLD if self.acted is None else self.acted
+        return self.kind in _ACTS_UNLESS_TOLD if self.acted is None else self.acted
 
     @property
     def filter_language(self) -> str | None:
         """The language a request must be about, None for any."""
-        return None if self.do is Do.EXTRA_LANGUAGE else self.language
+        return None if self.kind is FaultKind.EXTRA_LANGUAGE else self.language
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Fault:
@@ -224,3 +252,123 @@ class Fault:
             ValueError: A value that is out of range.
         """
         return cls(**fields)
+
+
+# The faults in force, and the choice of those that strike a request.
+#
+# The one place that counts requests for faults. Safe to change from any thread at any moment.
+
+
+@attrs.frozen(kw_only=True)
+class FaultTarget:
+    """What a request is about, as far as a fault may ask."""
+
+    on: str
+    jobs: tuple[tuple[int, str], ...] = ()
+    """Ordinal and id of the jobs concerned."""
+    languages: Collection[str] = ()
+    status: int | None = None
+    """The true status of the one job concerned."""
+
+
+@attrs.define(eq=False)
+class _Entry:
+    fault: Fault
+    seen: int = 0
+    struck: int = 0
+    jobs_struck: set[str] = attrs.field(factory=set)
+
+
+class FaultPlan:
+    """The faults in force, in the order in which they were added.
+
+    Args:
+        faults: The first ones.
+        seed: Feeds the draws of faults with a probability.
+    """
+
+    def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
+        """Put the first faults in force."""
+        self._lock = threading.Lock()
+        self._draw = random.Random(f"{seed}:faults")  # noqa: S311 - repeatable
+        self._entries: tuple[_Entry, ...] = ()
+        self._struck: list[Fault] = []
+        self.add(*faults)
+
+    def add(self, *faults: Fault) -> None:
+        """Put faults in force from the next request on."""
+        with self._lock:
+            self._entries += tuple(_Entry(fault) for fault in faults)
+
+    def remove(self, fault: Fault) -> None:
+        """Take one fault out of force; it need not be there."""
+        with self._lock:
+            self._entries = tuple(entry for entry in self._entries if entry.fault is not fault)
+
+    def clear(self) -> None:
+        """Take all faults out of force."""
+        with self._lock:
+            self._entries = ()
+
+    def __len__(self) -> int:
+        """Return how many are in force."""
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Fault]:
+        """Go through those in force."""
+        return iter([entry.fault for entry in self._entries])
+
+    @property
+    def hits(self) -> tuple[Fault, ...]:
+        """What has happened so far, in order: one entry for every time a fault struck."""
+        with self._lock:
+            return tuple(self._struck)
+
+    def match(self, subject: FaultTarget) -> tuple[Fault, ...]:
+        """Count a request and return the faults that strike it."""
+        if not self._entries:
+            return ()
+        with self._lock:
+            hits = tuple(entry.fault for entry in self._entries if self._hits(entry, subject))
+            self._struck.extend(hits)
+            return hits
+
+    def _hits(self, entry: _Entry, subject: FaultTarget) -> bool:
+        if not _concerns(entry.fault, subject):
+            return False
+        entry.seen += 1
+        if not self._chosen(entry, subject):
+            return False
+        entry.struck += 1
+        entry.jobs_struck.update(job_id for _, job_id in subject.jobs)
+        return True
+
+    def _chosen(self, entry: _Entry, subject: FaultTarget) -> bool:
+        fault = entry.fault
+        if fault.limit is not None and entry.struck >= fault.limit:
+            return False
+        if fault.nth is not None and entry.seen not in fault.nth:
+            return False
+        once_per_job = fault.kind is FaultKind.URL_FORBIDDEN and fault.nth is None and fault.limit is None
+        if once_per_job and any(job_id in entry.jobs_struck for _, job_id in subject.jobs):
+            return False
+        return fault.probability >= 1 or self._draw.random() < fault.probability
+
+
+def _concerns(fault: Fault, subject: FaultTarget) -> bool:
+    at_endpoint = subject.on in API_ENDPOINTS if fault.on == "*" else subject.on == fault.on
+    return (
+        at_endpoint
+        and (fault.job is None or any(fault.job in names for names in subject.jobs))
+        and (fault.filter_language is None or fault.filter_language in subject.languages)
+        and _possible(fault, subject.status)
+    )
+
+
+def _possible(fault: Fault, status: int | None) -> bool:
+    """Tell whether the job is in a state in which the fault would show."""
+    if fault.kind in {FaultKind.DONE_WITHOUT_URL, FaultKind.URL_FORBIDDEN}:
+        return status == 3
+    if fault.kind is FaultKind.UNKNOWN_STATUS and str(fault.value) in {"1", "2", "3", "4"}:
+        return str(status) == str(fault.value)
+    return True

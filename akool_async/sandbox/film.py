@@ -13,18 +13,21 @@ from typing import Final, Generic, TypeVar
 import attrs
 import httpx
 
-from akool_async.sandbox.captions import Caption, format_srt, parse, pseudo_localise, transcript
-from akool_async.sandbox.jobs import Job, Order
-from akool_async.sandbox.media import MediaFacts, MediaLimits, Rendered, inspect, render
-from akool_async.sandbox.refusal import Refused
-from akool_async.sandbox.settings import Settings
+from akool_async.sandbox.captions import Caption, format_srt, parse, transcript
+from akool_async.sandbox.inspection import MediaFacts, MediaLimits, inspect
+from akool_async.sandbox.jobs import ApiRejection, JobSpec, SandboxJob
+from akool_async.sandbox.pseudo import pseudo_localise
+from akool_async.sandbox.rendering import Rendered, render
+from akool_async.sandbox.settings import SandboxSettings
 
 __all__ = ["FilmStudio"]
 
 T = TypeVar("T")
 
 _TIMEOUT: Final = 30.0
+
 _LARGEST_CAPTIONS: Final = 8 * 2**20
+
 _KEPT: Final = 32
 
 
@@ -70,7 +73,7 @@ class FilmStudio:
 
     threaded = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SandboxSettings) -> None:
         """Begin with nothing remembered."""
         self._limits = settings.limits or MediaLimits()
         self._seed = settings.seed
@@ -85,9 +88,9 @@ class FilmStudio:
             self._captions(caption_url)
         return footage.facts.seconds
 
-    def artifact(self, job: Job, artifact: str) -> bytes:
+    def artifact(self, job: SandboxJob, artifact: str) -> bytes:
         """Return a result: a playable video, or captions."""
-        order = job.order
+        order = job.spec
         original = self._original(order)
         if artifact == "original_srt":
             return format_srt(original).encode()
@@ -99,11 +102,11 @@ class FilmStudio:
         rendered = self._rendered.get(key, lambda: self._render(order, shown))
         return rendered.video if artifact == "video" else rendered.no_caption_video
 
-    def _render(self, order: Order, captions: tuple[Caption, ...]) -> Rendered:
+    def _render(self, order: JobSpec, captions: tuple[Caption, ...]) -> Rendered:
         data = self._video(order.url).data
         return render(data, captions, language=order.language, caption_type=order.caption_type)
 
-    def _original(self, order: Order) -> tuple[Caption, ...]:
+    def _original(self, order: JobSpec) -> tuple[Caption, ...]:
         if order.caption_url:
             return self._captions(order.caption_url)
         return transcript(order.seconds, self._seed)
@@ -124,7 +127,7 @@ def _parsed(url: str) -> tuple[Caption, ...]:
     try:
         return tuple(parse(text.decode("utf-8-sig")))
     except ValueError as error:
-        raise Refused(1003, "caption_url leads to no captions") from error
+        raise ApiRejection(1003, "caption_url leads to no captions") from error
 
 
 def _translated(captions: tuple[Caption, ...], language: str) -> tuple[Caption, ...]:
@@ -140,7 +143,7 @@ def _fetch(url: str, most: int, *, too_large: int, unreachable: int) -> bytes:
             for piece in answer.iter_bytes():
                 data += piece
                 if len(data) > most:
-                    raise Refused(too_large, f"more than {most} bytes")
+                    raise ApiRejection(too_large, f"more than {most} bytes")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise Refused(unreachable, "the file can't be fetched") from error
+        raise ApiRejection(unreachable, "the file can't be fetched") from error
     return bytes(data)

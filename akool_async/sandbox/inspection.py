@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from akool_async.sandbox.containers import (
-    MediaRefused,
+    InvalidMediaError,
     codec_name,
     decoded,
     ends_stream,
@@ -31,8 +31,10 @@ from akool_async.sandbox.containers import (
 __all__ = ["MediaFacts", "MediaLimits", "inspect"]
 
 _CODECS: Final = frozenset({"av1", "h264", "hevc", "mpeg4", "vp9"})
+
 _SECONDS_OF_GRACE: Final = 0.1
 """The last packet of sound reaches a little beyond the film."""
+
 _RATE_OF_GRACE: Final = 1.01
 """Containers that count in milliseconds can't express 30 frames a second exactly."""
 
@@ -84,20 +86,20 @@ def inspect(data: bytes, limits: MediaLimits) -> MediaFacts:
     """Look through a whole file (mp4, mov, mkv, webm, avi, ts, mpg, flv) and measure it against the limits.
 
     Raises:
-        MediaRefused: the first of these that is true: 1207 too large, 1208 can't be parsed (no video, no
+        InvalidMediaError: the first of these that is true: 1207 too large, 1208 can't be parsed (no video, no
             frame that decodes, cut short), 1209 encoding not taken, 1203 no audio, 1204 too long,
             1210 too many frames a second.
     """
     if len(data) > limits.max_bytes:
-        raise MediaRefused(1207, f"{len(data)} bytes, {limits.max_bytes} are allowed")
+        raise InvalidMediaError(1207, f"{len(data)} bytes, {limits.max_bytes} are allowed")
     with opened(data) as container:
         film, track = picture(container), sound(container)
         encoding = codec_name(film)
         if encoding not in limits.codecs:
-            raise MediaRefused(1209, f"encoded as {encoding}")
+            raise InvalidMediaError(1209, f"encoded as {encoding}")
         shown, heard = _counted(container, film, track)
         if track is None or not heard.packets:
-            raise MediaRefused(1203, "there is no sound")
+            raise InvalidMediaError(1203, "there is no sound")
         facts = MediaFacts(
             seconds=_length(shown, heard),
             fps=shown.rate or float(film.average_rate or 0),
@@ -112,9 +114,9 @@ def inspect(data: bytes, limits: MediaLimits) -> MediaFacts:
 
 def _measure(facts: MediaFacts, limits: MediaLimits) -> None:
     if facts.seconds > limits.max_seconds + _SECONDS_OF_GRACE:
-        raise MediaRefused(1204, f"{facts.seconds:.2f} s long, {limits.max_seconds} s are allowed")
+        raise InvalidMediaError(1204, f"{facts.seconds:.2f} s long, {limits.max_seconds} s are allowed")
     if facts.fps > limits.max_fps * _RATE_OF_GRACE:
-        raise MediaRefused(1210, f"{facts.fps:.2f} frames a second, {limits.max_fps} are allowed")
+        raise InvalidMediaError(1210, f"{facts.fps:.2f} frames a second, {limits.max_fps} are allowed")
 
 
 @attrs.define
@@ -150,14 +152,14 @@ def _counted(container: InputContainer, film: VideoStream, track: AudioStream | 
         if not ends_stream(packet):
             (shown if is_film else heard).add(packet)
     if not seen or not shown.packets:
-        raise MediaRefused(1208, "there is no frame that can be decoded")
+        raise InvalidMediaError(1208, "there is no frame that can be decoded")
     return shown, heard
 
 
 def _length(shown: _Span, heard: _Span) -> float:
     """Seconds from the first moment to the last; sound may start before 0, which is not played."""
     if math.isinf(min(shown.first, heard.first)):
-        raise MediaRefused(1208, "the packets carry no times")
+        raise InvalidMediaError(1208, "the packets carry no times")
     end = max(shown.end, heard.end)
     if shown.end == shown.last and shown.rate:  # the last picture does not say how long it is shown
         end = max(end, shown.last + 1 / shown.rate)

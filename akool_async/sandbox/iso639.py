@@ -24,7 +24,9 @@ _PAIRS: Final = """
     ty:tah ug:uig uk:ukr ur:urd uz:uzb ve:ven vi:vie vo:vol wa:wln wo:wol xh:xho yi:yid yo:yor za:zha
     zh:zho zu:zul
 """
+
 _CODES: Final = {pair[:2]: pair[3:] for pair in _PAIRS.split()}
+
 _THREE_LETTERS: Final = re.compile(r"[a-z]{3}", re.ASCII)
 
 

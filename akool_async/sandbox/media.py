@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from akool_async.sandbox.containers import MediaRefused
+from akool_async.sandbox.containers import InvalidMediaError
 from akool_async.sandbox.inspection import MediaFacts, MediaLimits, inspect
 from akool_async.sandbox.playback import Tracks, probe
 from akool_async.sandbox.rendering import Rendered, render
@@ -15,7 +15,7 @@ from akool_async.sandbox.samples import sample_video
 __all__ = [
     "MediaFacts",
     "MediaLimits",
-    "MediaRefused",
+    "InvalidMediaError",
     "Rendered",
     "Tracks",
     "inspect",

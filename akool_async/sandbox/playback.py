@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.subtitles.subtitle import AssSubtitle
 
 from akool_async.sandbox.captions import Caption, without_overrides
-from akool_async.sandbox.containers import MediaRefused, codec_name, decoded, ends_stream, opened, tick
+from akool_async.sandbox.containers import InvalidMediaError, codec_name, decoded, ends_stream, opened, tick
 
 __all__ = ["Tracks", "probe"]
 
@@ -45,7 +45,7 @@ def probe(data: bytes) -> Tracks:
     """Play the beginning of every track of a video and read its captions.
 
     Raises:
-        MediaRefused: 1208, it is not a whole file or one of its tracks can't be played.
+        InvalidMediaError: 1208, it is not a whole file or one of its tracks can't be played.
     """
     with opened(data) as container:
         streams = container.streams
@@ -62,7 +62,7 @@ def probe(data: bytes) -> Tracks:
             if packet.stream.index == shown:
                 captions.append(attrs.evolve(caption, text=_text(packet)))
         if silent or not streams.video:
-            raise MediaRefused(1208, f"{len(silent)} tracks of it can't be played")
+            raise InvalidMediaError(1208, f"{len(silent)} tracks of it can't be played")
         return Tracks(
             video=len(streams.video),
             audio=len(streams.audio),

@@ -32,6 +32,7 @@ _SCRIPTS: Final = {
     "Telu": "అబచదఎఫగహఇజకలమనఓపఖరసతఉవఐషయఝ",
     "Thai": "อบจดเฟกหฤชคลมนโปฆรสตฦวไซยฐ",
 }
+
 _SCRIPT_OF: Final = {
     language: script
     for script, languages in {
@@ -50,7 +51,9 @@ _SCRIPT_OF: Final = {
     }.items()
     for language in languages.split()
 }
+
 _WORD: Final = re.compile(r"[^\W\d_]{4,}")
+
 _COMPOUNDED: Final = "ungen"
 """What makes a German word longer: translations into German take about a third more room."""
 

@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from akool_async.sandbox.captions import Caption
 from akool_async.sandbox.containers import (
     BROKEN,
-    MediaRefused,
+    InvalidMediaError,
     codec_name,
     decoded,
     ends_stream,
@@ -43,7 +43,9 @@ _COPIED: Final = frozenset(
     {"aac", "ac3", "alac", "av1", "eac3", "h264", "hevc", "mp3", "mpeg4", "opus", "vp9"}
 )
 """Encodings that players expect inside of MP4."""
+
 _CLOCK: Final = Fraction(1, 90_000)
+
 _SAMPLE_RATES: Final = frozenset({8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000})
 
 
@@ -73,7 +75,7 @@ def render(data: bytes, captions: Sequence[Caption], *, language: str, caption_t
         caption_type: 0 for no captions, 1 to 4 for a text track.
 
     Raises:
-        MediaRefused: 1208, the video can neither be copied nor encoded anew.
+        InvalidMediaError: 1208, the video can neither be copied nor encoded anew.
     """
     plain = _film(data, language)
     if caption_type < 1 or not any(caption.text for caption in captions):
@@ -86,7 +88,7 @@ def _film(data: bytes, language: str) -> bytes:
     try:
         copy = _converted(data, language, _COPIED)
         probe(copy)
-    except MediaRefused:
+    except InvalidMediaError:
         copy = _converted(data, language, frozenset())
         probe(copy)
     return copy
@@ -136,7 +138,7 @@ def _written(fill: Callable[[OutputContainer], None]) -> bytes:
         ) as out:
             fill(out)
     except BROKEN as broken:
-        raise MediaRefused(1208, f"no MP4 file can be made of it: {type(broken).__name__}") from broken
+        raise InvalidMediaError(1208, f"no MP4 file can be made of it: {type(broken).__name__}") from broken
     return buffer.getvalue()
 
 

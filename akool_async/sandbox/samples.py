@@ -39,10 +39,14 @@ _CONTAINERS: Final = {
     "avi": _Container("avi", "mp3"),
     "ts": _Container("mpegts", "aac"),
 }
+
 _RATE: Final = 24_000
 """Samples of sound a second: AAC, Opus and MP3 all have it."""
+
 _WAVE: Final = 256
+
 _LOUD: Final = 9_000
+
 _VOICE: Final = (1.0, 0.6, 0.35, 0.2)
 """How loud the overtones are, which makes a tone sound like a voice."""
 

@@ -14,30 +14,30 @@ import anyio
 import attrs
 import httpx
 
-from akool_async.sandbox.api import Api
-from akool_async.sandbox.cdn import Cdn
-from akool_async.sandbox.clocks import Clock, ScaledClock
-from akool_async.sandbox.courier import Courier
+from akool_async.sandbox.api import VendorApi
+from akool_async.sandbox.audit import Audit, CredentialLeakDetector
+from akool_async.sandbox.auth import Authenticator, TokenIssuer
+from akool_async.sandbox.cdn import Cdn, ResultStore
+from akool_async.sandbox.context import SandboxContext
 from akool_async.sandbox.engine import Engine
-from akool_async.sandbox.faults import Fault
-from akool_async.sandbox.gate import Gate
-from akool_async.sandbox.inprocess import API_ORIGIN, CDN_ORIGIN, InProcessTransport
-from akool_async.sandbox.languages import LANGUAGES, Language
-from akool_async.sandbox.leaks import LeakWatch
-from akool_async.sandbox.ledger import Ledger
-from akool_async.sandbox.links import Signer
-from akool_async.sandbox.plan import FaultPlan
-from akool_async.sandbox.progress import ShapeName
-from akool_async.sandbox.settings import Flavour, Settings
-from akool_async.sandbox.shelf import Shelf
-from akool_async.sandbox.studio import PaperStudio, Studio
-from akool_async.sandbox.tokens import TokenDesk
-from akool_async.sandbox.voices import Voice, invent_voices
-from akool_async.sandbox.world import World
+from akool_async.sandbox.faults import Fault, FaultPlan
+from akool_async.sandbox.fixtures import (
+    LANGUAGES,
+    MediaBackend,
+    SandboxLanguage,
+    SandboxVoice,
+    StubMedia,
+    invent_voices,
+)
+from akool_async.sandbox.in_process import API_ORIGIN, CDN_ORIGIN, InProcessTransport
+from akool_async.sandbox.jobs import Signer
+from akool_async.sandbox.settings import ApiVersion, SandboxClock, SandboxSettings, ScaledClock, ShapeName
+from akool_async.sandbox.webhooks import WebhookSender
 
 if TYPE_CHECKING:
     from akool_async._client import AkoolClient
-    from akool_async.sandbox.media import MediaLimits
+    from akool_async.sandbox.inspection import MediaLimits
+
 
 __all__ = ["Sandbox", "SandboxServer"]
 
@@ -73,7 +73,7 @@ class Sandbox:
         sigma: Spread of the durations' logarithm; 0 makes them all the same.
         failure_rate: The share of jobs that end with status 4, from 0 to 1.
         time_scale: Sandbox seconds per real second. Has no meaning with a clock of one's own.
-        flavour: "current", or "legacy" for the shapes of older servers.
+        api_version: "current", or "legacy" for the shapes of older servers.
         progress: How jobs show their progress: "linear", "stall", "coarse", "front", "liar" or "none".
         media: Whether videos are really fetched, checked and translated into playable files (needs
             PyAV), or any URL will do and results only look right from outside.
@@ -108,7 +108,7 @@ class Sandbox:
         sigma: float = 0.6,
         failure_rate: float = 0.0,
         time_scale: float = 1.0,
-        flavour: Flavour = "current",
+        api_version: ApiVersion = "current",
         progress: ShapeName = "stall",
         media: bool = True,
         limits: MediaLimits | None = None,
@@ -117,16 +117,16 @@ class Sandbox:
         token_seconds: float = 400 * 86_400.0,
         result_days: float = 7.0,
         reject_duplicates: bool = False,
-        languages: Sequence[Language] = LANGUAGES,
-        voices: Sequence[Voice] | None = None,
+        languages: Sequence[SandboxLanguage] = LANGUAGES,
+        voices: Sequence[SandboxVoice] | None = None,
         webhook_attempts: int = 6,
         webhook_wait: float = 2.0,
         faults: Iterable[Fault] = (),
         control: bool = False,
-        clock: Clock | None = None,
+        clock: SandboxClock | None = None,
     ) -> None:
         """Check the choices and put the parts together."""
-        settings = Settings(
+        settings = SandboxSettings(
             api_key=api_key,
             client_id=client_id,
             client_secret=attrs.NOTHING if client_secret is None else client_secret,  # type: ignore[arg-type]
@@ -138,7 +138,7 @@ class Sandbox:
             median_seconds=median_seconds,
             sigma=sigma,
             failure_rate=failure_rate,
-            flavour=flavour,
+            api_version=api_version,
             progress=progress,
             media=media,
             limits=limits,
@@ -154,15 +154,15 @@ class Sandbox:
         offered = invent_voices(languages, seed=seed) if voices is None else tuple(voices)
         time = ScaledClock(time_scale) if clock is None else clock
         self._world = _build(settings, time, tuple(languages), offered, faults)
-        self._shelf = Shelf(self._world.engine, self._world.studio, self._world.signer, days=result_days)
+        self._shelf = ResultStore(self._world.engine, self._world.media, self._world.signer, days=result_days)
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> SandboxSettings:
         """What was chosen."""
         return self._world.settings
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> SandboxClock:
         """Tells the sandbox's time."""
         return self._world.clock
 
@@ -177,13 +177,13 @@ class Sandbox:
         return self._world.faults
 
     @property
-    def ledger(self) -> Ledger:
+    def audit(self) -> Audit:
         """The truth about everything that happened."""
-        return self._world.ledger
+        return self._world.audit
 
-    def void_tokens(self) -> None:
+    def revoke_tokens(self) -> None:
         """Make all tokens issued so far invalid: calls with them get 1101."""
-        self._world.tokens.void()
+        self._world.tokens.revoke()
 
     @asynccontextmanager
     async def serve(
@@ -200,15 +200,15 @@ class Sandbox:
             OSError: An address can't be listened at.
             ModuleNotFoundError: The extra `akool-async[sandbox]` is not installed.
         """
-        from akool_async.sandbox.serving import Origin, ServerThread, listen
+        from akool_async.sandbox.server import Origin, ServerThread, listen
 
         cdn = Origin(Cdn(self._world, self._shelf, self._watch()), listen(host, cdn_port))
         try:
-            api = Origin(Api(self._world, cdn=cdn.url), listen(host, port))
+            api = Origin(VendorApi(self._world, cdn=cdn.url), listen(host, port))
         except OSError:
             cdn.socket.close()
             raise
-        thread = ServerThread((api, cdn), (Courier(self._world, cdn=cdn.url).run,))
+        thread = ServerThread((api, cdn), (WebhookSender(self._world, cdn=cdn.url).run,))
         server = SandboxServer(base_url=api.url, cdn_url=cdn.url)
         try:
             await thread.start()
@@ -252,7 +252,7 @@ class Sandbox:
         """
         return InProcessTransport(
             {
-                API_ORIGIN: Api(self._world, cdn=CDN_ORIGIN),
+                API_ORIGIN: VendorApi(self._world, cdn=CDN_ORIGIN),
                 CDN_ORIGIN: Cdn(self._world, self._shelf, self._watch()),
             }
         )
@@ -274,42 +274,42 @@ class Sandbox:
         client._file_transport = self.http_transport()
         return client
 
-    def _watch(self) -> LeakWatch:
-        return LeakWatch(self._world.settings, self._world.tokens)
+    def _watch(self) -> CredentialLeakDetector:
+        return CredentialLeakDetector(self._world.settings, self._world.tokens)
 
     def __repr__(self) -> str:
         """Show how much is going on."""
         engine = self._world.engine
-        return f"<Sandbox {self.settings.flavour}, {len(engine.jobs)} jobs, {len(self.faults)} faults>"
+        return f"<Sandbox {self.settings.api_version}, {len(engine.jobs)} jobs, {len(self.faults)} faults>"
 
 
 def _build(
-    settings: Settings,
-    clock: Clock,
-    languages: tuple[Language, ...],
-    voices: tuple[Voice, ...],
+    settings: SandboxSettings,
+    clock: SandboxClock,
+    languages: tuple[SandboxLanguage, ...],
+    voices: tuple[SandboxVoice, ...],
     faults: Iterable[Fault],
-) -> World:
+) -> SandboxContext:
     engine = Engine(settings, clock)
-    tokens = TokenDesk(seed=settings.seed, lifetime=settings.token_seconds)
-    return World(
+    tokens = TokenIssuer(seed=settings.seed, lifetime=settings.token_seconds)
+    return SandboxContext(
         settings=settings,
         clock=clock,
         engine=engine,
         tokens=tokens,
-        gate=Gate(settings, tokens),
-        ledger=Ledger(engine, tokens),
+        authenticator=Authenticator(settings, tokens),
+        audit=Audit(engine, tokens),
         faults=FaultPlan(faults, seed=settings.seed),
         signer=Signer(settings.seed),
-        studio=_studio(settings),
+        media=_studio(settings),
         languages=languages,
         voices=voices,
     )
 
 
-def _studio(settings: Settings) -> Studio:
+def _studio(settings: SandboxSettings) -> MediaBackend:
     if not settings.media:
-        return PaperStudio(settings)
+        return StubMedia(settings)
     from akool_async.sandbox.film import FilmStudio
 
     return FilmStudio(settings)

@@ -5,25 +5,88 @@ Plain values only. What changes while it runs (faults, balance, tokens) lives wi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, get_args
 
 import attrs
 from attrs import validators
 
-from akool_async.sandbox.progress import SHAPES, ShapeName
-
 if TYPE_CHECKING:
-    from akool_async.sandbox.media import MediaLimits
+    from akool_async.sandbox.inspection import MediaLimits
 
-__all__ = ["Flavour", "Settings"]
 
-Flavour: TypeAlias = Literal["current", "legacy"]
+# How far a job says it is: the ways in which servers report progress, from honest to useless.
+#
+# A shape turns the true fraction of the work done, and a quirk of the job between 0 and 1, into the
+# number shown. No shape ever goes back. Nothing here knows about jobs or time.
+
+
+ShapeName: TypeAlias = Literal["linear", "stall", "coarse", "front", "liar", "none"]
+
+_STANDSTILL: Final = 0.15
+
+
+def _linear(fraction: float, quirk: float) -> int:
+    return int(99 * fraction ** (0.9 + 0.2 * quirk))
+
+
+def _stall(fraction: float, quirk: float) -> int:
+    begin = 0.15 + 0.5 * quirk
+    if begin < fraction < begin + _STANDSTILL:
+        fraction = begin
+    return min(95, max(5, 5 * int(20 * fraction ** (0.8 + 0.4 * quirk))))
+
+
+def _coarse(fraction: float, quirk: float) -> int:
+    first, second = 0.2 + 0.2 * quirk, 0.6 + 0.2 * quirk
+    if fraction < first:
+        return 10
+    return 40 if fraction < second else 80
+
+
+def _front(fraction: float, quirk: float) -> int:
+    return int(99 * fraction ** (0.25 + 0.1 * quirk))
+
+
+def _liar(fraction: float, quirk: float) -> int:
+    return min(99, int(99 * fraction / (0.45 + 0.1 * quirk)))
+
+
+SHAPES: Final[Mapping[ShapeName, Callable[[float, float], int] | None]] = {
+    "linear": _linear,
+    "stall": _stall,
+    "coarse": _coarse,
+    "front": _front,
+    "liar": _liar,
+    "none": None,
+}
+
+
+def reported_progress(shape: ShapeName, fraction: float, quirk: float) -> int | None:
+    """Return the percentage shown at a fraction of the work, None when nothing is shown."""
+    rule = SHAPES[shape]
+    return None if rule is None else rule(min(max(fraction, 0.0), 1.0), quirk)
+
+
+def shown_while_queued(shape: ShapeName) -> int | None:
+    """Return the percentage shown before the work begins, None when nothing is shown."""
+    if shape == "none":
+        return None
+    return 5 if shape == "stall" else 0
+
+
+__all__ = ["ApiVersion", "SandboxSettings"]
+
+ApiVersion: TypeAlias = Literal["current", "legacy"]
 
 _KEY_BYTES: Final = (16, 24, 32)
+
 _SECONDS_OF_400_DAYS: Final = 400 * 86_400.0
 
 
-def _usable_secret(settings: Settings) -> str:
+def _usable_secret(settings: SandboxSettings) -> str:
     """Take the API key, as the vendor does; a key that can't be an AES key is filled up to one."""
     length = len(settings.api_key.encode())
     wanted = next((size for size in _KEY_BYTES if size >= length), None)
@@ -31,7 +94,7 @@ def _usable_secret(settings: Settings) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Settings:
+class SandboxSettings:
     """The choices behind one sandbox; see `Sandbox` for what each of them means."""
 
     api_key: str = attrs.field(default="sandbox-key", repr=False, validator=validators.min_len(1))
@@ -45,7 +108,7 @@ class Settings:
     median_seconds: float = attrs.field(default=120.0, validator=validators.gt(0))
     sigma: float = attrs.field(default=0.6, validator=validators.ge(0))
     failure_rate: float = attrs.field(default=0.0, validator=(validators.ge(0), validators.le(1)))
-    flavour: Flavour = attrs.field(default="current", validator=validators.in_(get_args(Flavour)))
+    api_version: ApiVersion = attrs.field(default="current", validator=validators.in_(get_args(ApiVersion)))
     progress: ShapeName = attrs.field(default="stall", validator=validators.in_(tuple(SHAPES)))
     media: bool = True
     limits: MediaLimits | None = None
@@ -61,7 +124,7 @@ class Settings:
     @property
     def legacy(self) -> bool:
         """Whether answers have the older servers' shapes."""
-        return self.flavour == "legacy"
+        return self.api_version == "legacy"
 
     def cost(self, seconds: float, *, lipsync: bool) -> float:
         """Return the credits locked for a video: whole ones, at least 1, twice as many with lip-sync.
@@ -69,3 +132,78 @@ class Settings:
         The vendor's own tariff is not published; its answers show 4 credits for 16 seconds.
         """
         return float(max(1, round(seconds * self.credits_per_second)) * (2 if lipsync else 1))
+
+
+# The sandbox's sense of time: seconds since the epoch, from a call without arguments.
+#
+# `ScaledClock` runs with real time or a multiple of it, `FakeClock` stands still until it is moved.
+# Nothing here sleeps; whoever has to wait asks `real_seconds` how long that is outside.
+
+
+class SandboxClock(Protocol):
+    """Anything that tells seconds since the epoch when called."""
+
+    def __call__(self) -> float:
+        """Return the sandbox's time now."""
+        ...
+
+
+class ScaledClock:
+    """Real time, run `scale` times as fast, starting at the wall clock's now.
+
+    Args:
+        scale: Sandbox seconds per real second, above 0.
+        start: Where to begin, seconds since the epoch; the wall clock by default.
+    """
+
+    def __init__(self, scale: float = 1.0, start: float | None = None) -> None:
+        """Start the clock."""
+        if not scale > 0:
+            raise ValueError(f"the scale of a clock is above 0, not {scale!r}")
+        self.scale = scale
+        self._start = time.time() if start is None else start
+        self._origin = time.monotonic()
+
+    def __call__(self) -> float:
+        """Return the sandbox's time now."""
+        return self._start + (time.monotonic() - self._origin) * self.scale
+
+    def __repr__(self) -> str:
+        """Show the scale."""
+        return f"ScaledClock(scale={self.scale})"
+
+
+class FakeClock:
+    """A clock that stands still until `advance` is called; safe to move from any thread."""
+
+    def __init__(self, start: float = 1_760_000_000.0) -> None:
+        """Set the clock."""
+        self._now = start
+        self._lock = threading.Lock()
+
+    def __call__(self) -> float:
+        """Return the sandbox's time now."""
+        return self._now
+
+    def advance(self, seconds: float) -> float:
+        """Move forward and return the new time.
+
+        Args:
+            seconds: How far, 0 or more.
+        """
+        if seconds < 0:
+            raise ValueError(f"a clock goes forward only, not by {seconds!r} s")
+        with self._lock:
+            self._now += seconds
+            return self._now
+
+    def __repr__(self) -> str:
+        """Show the time."""
+        return f"FakeClock({self._now})"
+
+
+def real_wait(clock: SandboxClock, until: float, *, least: float, most: float) -> float:
+    """Return the real seconds to wait for `until`, or `most` where the clock can't tell."""
+    if isinstance(clock, ScaledClock):
+        return min(max((until - clock()) / clock.scale, least), most)
+    return most

@@ -21,6 +21,7 @@ from akool_async.sandbox.iso639 import iso_639_2
 __all__ = ["add_text_track", "one_after_another", "text_packets"]
 
 _MILLISECOND: Final = Fraction(1, 1000)
+
 _LONGEST: Final = 0xFFFF
 """Bytes of a text: its length is written with two."""
 

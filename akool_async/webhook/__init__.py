@@ -1,17 +1,17 @@
 """Webhooks: a receiver of the vendor's, a signer for tests. What comes out is a hint, never a fact."""
 
-from akool_async._core.callback import Callback, CallbackSource, Listener
-from akool_async._core.sealed import Hint, UnsealError, seal, unseal
-from akool_async._inbox import Inbox, open_inbox
-from akool_async.webhook.receiver import WebhookReceiver
-from akool_async.webhook.statistics import ReceiverStatistics
+from akool_async._model.errors import UnsealError
+from akool_async._model.responses import Callback, CallbackListener, CallbackSource
+from akool_async._wire.sealed import Hint, seal, unseal
+from akool_async.webhook.inbox import Inbox, open_inbox
+from akool_async.webhook.receiver import ReceiverStatistics, WebhookReceiver
 
 __all__ = [
     "Callback",
     "CallbackSource",
     "Hint",
     "Inbox",
-    "Listener",
+    "CallbackListener",
     "ReceiverStatistics",
     "UnsealError",
     "WebhookReceiver",

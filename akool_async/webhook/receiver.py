@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from queue import SimpleQueue
@@ -19,23 +19,100 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 import anyio
+import attrs
 from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
-from akool_async._core.callback import Callback, Listener
-from akool_async._core.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
-from akool_async._core.errors import AkoolError, InboxUnusable, InvalidRequest
-from akool_async._core.sealed import Hint, SealingKey, UnsealError, unseal
-from akool_async._core.sealed.cipher import cipher_of
-from akool_async._inbox import InboxFile
-from akool_async.webhook.door import Door
-from akool_async.webhook.memory import Memory
-from akool_async.webhook.statistics import ReceiverStatistics
+from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
+from akool_async._model.errors import AkoolError, InboxError, InvalidRequestError, UnsealError
+from akool_async._model.responses import Callback, CallbackListener
+from akool_async._wire.sealed import Hint, SealingKey, cipher_for, unseal
+from akool_async.webhook.asgi import AsgiEndpoint
+from akool_async.webhook.inbox import InboxFile
+
+# What was handed on before, in bounded memory, so that a replay is seen for what it is.
+
+
+_TOKENS_OF_ONE: Final = 4
+"""A content goes to one URL and so has one token; a few are let through, as nobody knows which is right."""
+
+
+class ReplayCache:
+    """The contents and callbacks that came last.
+
+    Args:
+        most: contents that are remembered; the ones seen longest ago are forgotten first.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Begin with nothing."""
+        self._most = most
+        self._tokens: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._callbacks: OrderedDict[str, tuple[Callback, ...]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Contents that are remembered."""
+        return len(self._tokens)
+
+    def remember(self, digest: str, callback: Callback) -> Callback | None:
+        """Give the callback if its content is new, or came with another token than before; remember it."""
+        known = self._tokens.get(digest, ())
+        if callback.token in known or len(known) >= _TOKENS_OF_ONE:
+            self._tokens.move_to_end(digest)
+            return None
+        callback = attrs.evolve(callback, repeated=bool(known))
+        self._tokens[digest] = (*known, callback.token)
+        self._tokens.move_to_end(digest)
+        if callback.token:
+            self._callbacks[callback.token] = (*self._callbacks.get(callback.token, ()), callback)[-8:]
+            self._callbacks.move_to_end(callback.token)
+        for table in (self._tokens, self._callbacks):
+            while len(table) > self._most:
+                table.popitem(last=False)
+        return callback
+
+    def find(self, token: str) -> tuple[Callback, ...]:
+        """Give the callbacks that came with a token."""
+        return self._callbacks.get(token, ())
+
+
+# What came to a receiver, as numbers: pulled when somebody wants to know them.
+
+
+@attrs.frozen(kw_only=True)
+class ReceiverStatistics:
+    """A receiver at one moment; all but `waiting` are counted since it was made.
+
+    Attributes:
+        accepted: bodies that were answered with 200 and put in line.
+        waiting: of these, how many were not looked at yet.
+        told: callbacks that were handed on.
+        repeated: contents that had been handed on before.
+        malformed: bodies that were no envelope, or too large.
+        wrong_signature: bodies signed for another client id.
+        stale: bodies from outside the freshness window.
+        unreadable: bodies whose content could not be opened.
+        turned_away: bodies answered with 503, because the line was full or the receiver not open.
+        unwritten: times that callbacks could not be written to the inbox; they are tried again.
+    """
+
+    accepted: int = 0
+    waiting: int = 0
+    delivered: int = 0
+    repeated: int = 0
+    malformed: int = 0
+    wrong_signature: int = 0
+    stale: int = 0
+    unreadable: int = 0
+    rejected_busy: int = 0
+    write_errors: int = 0
+
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 
-TAKEN: Final = 200
-TURNED_AWAY: Final = 503
+ACCEPTED: Final = 200
+
+REJECTED: Final = 503
 """The only two statuses: which of them depends on the length of the line alone."""
 
 _LONGEST_PAUSE: Final = 0.01
@@ -46,6 +123,7 @@ _WRITTEN_AT_ONCE: Final = 100
 """Callbacks in one transaction, so that a flood is on disk before it is over."""
 
 _TOKEN: Final = re.compile(r"[0-9a-f]{32}")
+
 _COUNTED: Final[Mapping[str, str]] = {"signature": "wrong_signature"}
 
 _random: Final = SystemRandom()
@@ -79,7 +157,7 @@ class WebhookReceiver:
         now: the wall clock, seconds since the epoch; for tests.
 
     Raises:
-        InvalidRequest: credentials are missing, or a value is out of its range.
+        InvalidRequestError: credentials are missing, or a value is out of its range.
         ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
     """
 
@@ -89,36 +167,36 @@ class WebhookReceiver:
         client_id: str | None = None,
         client_secret: str | None = None,
         inbox: str | os.PathLike[str] | None = None,
-        window: float = 300.0,
-        line: int = 1000,
-        largest: int = 16_384,
-        remembered: int = 10_000,
+        max_clock_skew: float = 300.0,
+        queue_size: int = 1000,
+        max_body_bytes: int = 16_384,
+        replay_cache_size: int = 10_000,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Check the credentials; nothing is opened yet."""
         self._key = _key(client_id, client_secret)
-        cipher_of(self._key)  # what it needs is missing now, or not at all
+        cipher_for(self._key)  # what it needs is missing now, or not at all
         for name, value in {
-            "window": window,
-            "line": line,
-            "largest": largest,
-            "remembered": remembered,
+            "window": max_clock_skew,
+            "line": queue_size,
+            "largest": max_body_bytes,
+            "remembered": replay_cache_size,
         }.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**53:
-                raise InvalidRequest(f"{name} must be a positive number, not {value!r}.")
-        self._window = window
-        self._length = line
-        self._largest = largest
+                raise InvalidRequestError(f"{name} must be a positive number, not {value!r}.")
+        self._window = max_clock_skew
+        self._length = queue_size
+        self._largest = max_body_bytes
         self._now = now
         self._inbox_path = inbox
         self._inbox: InboxFile | None = None
         self._unwritten: list[Callback] = []
-        self._memory = Memory(remembered)
-        self._listeners: list[Listener] = []
+        self._memory = ReplayCache(replay_cache_size)
+        self._listeners: list[CallbackListener] = []
         self._counts: Counter[str] = Counter()
         self._line: _Line | None = None
         self._stack = AsyncExitStack()
-        self._door = Door(self._held, self.take, largest=largest)
+        self._door = AsgiEndpoint(self._lifespan_context, self.receive, largest=max_body_bytes)
 
     def __repr__(self) -> str:
         """Show whom it receives for and whether it is open."""
@@ -130,7 +208,7 @@ class WebhookReceiver:
         """Open it: from now on bodies are looked at.
 
         Raises:
-            InboxUnusable: the inbox can't be opened.
+            InboxError: the inbox can't be opened.
         """
         if self._line is not None:
             raise RuntimeError("This receiver is open already.")
@@ -140,7 +218,7 @@ class WebhookReceiver:
                 stack.callback(self._inbox.close)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             self._line = SimpleQueue()
-            tasks.start_soon(self._look, self._line, name="webhooks")
+            tasks.start_soon(self._process, self._line, name="webhooks")
             self._stack = stack.pop_all()
         return self
 
@@ -153,13 +231,13 @@ class WebhookReceiver:
             self._line = None
         await self._stack.aclose()
 
-    def _held(self) -> AbstractAsyncContextManager[Any]:
+    def _lifespan_context(self) -> AbstractAsyncContextManager[Any]:
         """Give what keeps it open: itself, unless somebody opened it already."""
         return self if self._line is None else nullcontext()
 
     # Whom it tells.
 
-    def attach(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: CallbackListener) -> Callable[[], None]:
         """Tell a listener, such as a client, of each callback from now on.
 
         A batch is attached with `open_batch(..., webhook=receiver)`.
@@ -174,7 +252,7 @@ class WebhookReceiver:
 
         return detach
 
-    def find(self, token: str) -> tuple[Callback, ...]:
+    def callbacks_for(self, token: str) -> tuple[Callback, ...]:
         """Give the callbacks that came with a token so far, as far as they are remembered."""
         return self._memory.find(token)
 
@@ -194,7 +272,7 @@ class WebhookReceiver:
         """Be an ASGI application."""
         await self._door(scope, receive, send)
 
-    def take(self, body: bytes, path: str = "") -> int:
+    def receive(self, body: bytes, path: str = "") -> int:
         """Put a body in line; for frameworks that are not ASGI, from any thread.
 
         Args:
@@ -206,13 +284,13 @@ class WebhookReceiver:
         """
         line = self._line
         if line is None or line.qsize() >= self._length:
-            self._counts["turned_away"] += 1
-            return TURNED_AWAY
+            self._counts["rejected_busy"] += 1
+            return REJECTED
         line.put((body, path))
-        self._counts["taken"] += 1
-        return TAKEN
+        self._counts["accepted"] += 1
+        return ACCEPTED
 
-    async def _look(self, line: _Line) -> None:
+    async def _process(self, line: _Line) -> None:
         """Look at what is in line, a little after it was answered; the line is waited for in a thread."""
         limiter = anyio.CapacityLimiter(1)
         try:
@@ -221,7 +299,7 @@ class WebhookReceiver:
                 item = await run_sync(line.get, abandon_on_cancel=True, limiter=limiter)
                 await anyio.sleep(_random.uniform(0, _LONGEST_PAUSE))
                 while item is not None:
-                    self._judge(*item)
+                    self._handle(*item)
                     await checkpoint()
                     if line.empty() or len(self._unwritten) >= _WRITTEN_AT_ONCE:
                         break
@@ -232,23 +310,23 @@ class WebhookReceiver:
         finally:
             line.put(None)  # so that a thread that still waits goes home
 
-    def _judge(self, body: bytes, path: str) -> None:
+    def _handle(self, body: bytes, path: str) -> None:
         try:
             hint = self._opened(body)
         except UnsealError as error:
-            self._complain(_COUNTED.get(error.reason, error.reason), error)
+            self._log_rejection(_COUNTED.get(error.reason, error.reason), error)
             return
         told = Callback(job_id=hint.job_id, token=_token(path), status=hint.status)
-        callback = self._memory.news(hint.content_digest, told)
+        callback = self._memory.remember(hint.content_digest, told)
         if callback is None:
             self._counts["repeated"] += 1
             return
-        self._counts["told"] += 1
+        self._counts["delivered"] += 1
         if self._inbox is not None:
             self._unwritten.append(callback)
         for listener in self._listeners:
             try:
-                listener.called_back(callback)
+                listener.on_callback(callback)
             except Exception:  # a listener is the caller's own code: it may not cost the others their hint
                 logger.exception("A listener failed over a webhook; the others were told.")
 
@@ -258,9 +336,9 @@ class WebhookReceiver:
             return
         try:
             await run_sync(self._inbox.write, tuple(self._unwritten))
-        except InboxUnusable as error:
+        except InboxError as error:
             del self._unwritten[: -self._length]
-            self._complain("unwritten", error)
+            self._log_rejection("unwritten", error)
         else:
             self._unwritten.clear()
 
@@ -275,7 +353,7 @@ class WebhookReceiver:
             window_seconds=self._window,
         )
 
-    def _complain(self, reason: str, error: AkoolError) -> None:
+    def _log_rejection(self, reason: str, error: AkoolError) -> None:
         """Count it, and say so the 1st, the 10th, the 100th time: a flood must not fill the log."""
         self._counts[reason] += 1
         times = str(self._counts[reason])
@@ -291,7 +369,7 @@ def _key(client_id: str | None, client_secret: str | None) -> SealingKey:
         secret = told.get(SECRET_VARIABLE) or told.get(KEY_VARIABLE) or ""
     if not name or not secret:
         missing = "client id" if not name else "client secret"
-        raise InvalidRequest(
+        raise InvalidRequestError(
             f"Webhooks can't be opened without the {missing}.",
             advice=f"Set {ID_VARIABLE} and {SECRET_VARIABLE} (the API key is the same value as the secret).",
         )

@@ -11,14 +11,7 @@ from pathlib import Path
 
 import anyio
 
-from akool_async import (
-    AkoolClient,
-    Completed,
-    FixedSchedule,
-    RetryPolicy,
-    TranslationRequest,
-    open_batch,
-)
+from akool_async import AkoolClient, Completed, FixedSchedule, RetryPolicy, TranslationRequest, open_batch
 from akool_async._journal import Journal
 
 KEY = "canary-4f9c1b7e2a"
@@ -53,7 +46,7 @@ class _Late(Journal):
 
 async def main(url: str, folder: Path, count: int) -> None:
     journal = (_Late if "AKOOL_TEST_NO_INTENT" in os.environ else Journal)(folder / "jobs.sqlite3")
-    retry = RetryPolicy(first=0.01, longest=0.05)
+    retry = RetryPolicy(initial_delay=0.01, max_delay=0.05)
     schedule = FixedSchedule(interval=0.02)
     async with (
         AkoolClient(api_key=KEY, host=url, retry=retry, schedule=schedule) as client,

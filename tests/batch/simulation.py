@@ -27,9 +27,9 @@ import trio
 from akool_async import (
     AkoolClient,
     AkoolError,
+    BackoffSchedule,
     Completed,
     FixedSchedule,
-    GrowingSchedule,
     InDoubt,
     LearnedSchedule,
     NotSubmitted,
@@ -39,8 +39,8 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._batch import naming
-from akool_async._download import disk
+from akool_async._batch import finish as naming
+from akool_async._download import files as disk
 from akool_async._journal import Journal
 from akool_async.sandbox import Fault, Sandbox
 from tests import virtual_time
@@ -53,42 +53,45 @@ PLENTY = 1000.0
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 SCHEDULES = (
     lambda: LearnedSchedule(lag=15.0),
-    lambda: GrowingSchedule(first=5.0, longest=60.0),
+    lambda: BackoffSchedule(initial_delay=5.0, max_delay=60.0),
     lambda: FixedSchedule(interval=20.0),
 )
 """Schedules that ask seldom: here it is what happens that counts, not how soon it is seen."""
 
 FAULTS = [
-    *[{"on": "create", "do": do} for do in ("reset_before", "reset_after", "html", "empty", "wrong_type")],
-    *[{"on": "create", "do": "http", "status": code, "acted": True} for code in (500, 503, 504)],
-    {"on": "create", "do": "http", "status": 429, "retry_after": 7},
-    {"on": "create", "do": "truncated", "keep": 0.9},
-    {"on": "create", "do": "truncated", "keep": 0.1},
-    {"on": "create", "do": "hang", "acted": True},
-    {"on": "create", "do": "redirect"},
-    *[{"on": "create", "do": "code", "code": code} for code in (1003, 1005, 1015, 1104, 1200, 1202, 4711)],
-    {"on": "create", "do": "refuse_language", "language": "fr", "code": 1005},
-    {"on": "create", "do": "refuse_language", "language": "ja", "code": 1203},
-    {"on": "create", "do": "omit_language", "language": "fr"},
-    {"on": "create", "do": "extra_language"},
-    {"on": "create", "do": "no_all_results"},
-    *[{"on": "status", "do": do} for do in ("reset_after", "html", "empty", "vanish", "hang")],
-    {"on": "status", "do": "done_without_url"},
-    {"on": "status", "do": "http", "status": 503},
-    {"on": "status", "do": "code", "code": 1005},
-    {"on": "status", "do": "unknown_status", "value": None},
-    {"on": "status", "do": "unknown_status", "value": 9},
-    {"on": "status", "do": "stuck"},
+    *[{"on": "create", "kind": do} for do in ("reset_before", "reset_after", "html", "empty", "wrong_type")],
+    *[{"on": "create", "kind": "http", "status": code, "acted": True} for code in (500, 503, 504)],
+    {"on": "create", "kind": "http", "status": 429, "retry_after": 7},
+    {"on": "create", "kind": "truncated", "keep": 0.9},
+    {"on": "create", "kind": "truncated", "keep": 0.1},
+    {"on": "create", "kind": "hang", "acted": True},
+    {"on": "create", "kind": "redirect"},
+    *[{"on": "create", "kind": "code", "code": code} for code in (1003, 1005, 1015, 1104, 1200, 1202, 4711)],
+    {"on": "create", "kind": "refuse_language", "language": "fr", "code": 1005},
+    {"on": "create", "kind": "refuse_language", "language": "ja", "code": 1203},
+    {"on": "create", "kind": "omit_language", "language": "fr"},
+    {"on": "create", "kind": "extra_language"},
+    {"on": "create", "kind": "no_all_results"},
+    *[{"on": "status", "kind": do} for do in ("reset_after", "html", "empty", "vanish", "hang")],
+    {"on": "status", "kind": "done_without_url"},
+    {"on": "status", "kind": "http", "status": 503},
+    {"on": "status", "kind": "code", "code": 1005},
+    {"on": "status", "kind": "unknown_status", "value": None},
+    {"on": "status", "kind": "unknown_status", "value": 9},
+    {"on": "status", "kind": "stuck"},
 ]
 
 FILE_FAULTS = [
-    *[{"on": "cdn", "do": do} for do in ("reset_before", "reset_mid", "short", "truncated", "html", "empty")],
-    *[{"on": "cdn", "do": do} for do in ("no_length", "wrong_range", "weak_etag", "changed_etag", "hang")],
-    {"on": "cdn", "do": "http", "status": 403},
-    {"on": "cdn", "do": "http", "status": 404},
-    {"on": "cdn", "do": "http", "status": 503, "retry_after": 40},
-    {"on": "cdn", "do": "redirect"},
-    {"on": "status", "do": "url_forbidden"},
+    *[
+        {"on": "cdn", "kind": do}
+        for do in ("reset_before", "reset_mid", "short", "truncated", "html", "empty")
+    ],
+    *[{"on": "cdn", "kind": do} for do in ("no_length", "wrong_range", "weak_etag", "changed_etag", "hang")],
+    {"on": "cdn", "kind": "http", "status": 403},
+    {"on": "cdn", "kind": "http", "status": 404},
+    {"on": "cdn", "kind": "http", "status": 503, "retry_after": 40},
+    {"on": "cdn", "kind": "redirect"},
+    {"on": "status", "kind": "url_forbidden"},
 ]
 
 
@@ -146,7 +149,7 @@ async def _simulate(seed: int, folder: Path) -> None:
         failure_rate=chance.choice([0.0, 0.2]),
         credits=chance.choice([30.0, PLENTY, PLENTY]),
         progress=chance.choice(["linear", "stall", "coarse", "front", "liar", "none"]),
-        flavour=chance.choice(["current", "current", "legacy"]),
+        api_version=chance.choice(["current", "current", "legacy"]),
         clock=lambda: EPOCH.timestamp() + trio.current_time(),
     )
     chosen = chance.sample(FAULTS, chance.randint(0, 6))
@@ -183,16 +186,16 @@ async def _simulate(seed: int, folder: Path) -> None:
 
 def _told(faults: list[dict[str, Any]], sandbox: Sandbox) -> list[dict[str, Any]]:
     """Leave out faults that together hide what was made from any client."""
-    kinds = {fault["do"] for fault in faults}
+    kinds = {fault["kind"] for fault in faults}
     hidden = set()
     if sandbox.settings.legacy or kinds & {"truncated", "no_all_results", "omit_language"}:
         hidden.add("extra_language")  # it may stand in the place of what was asked for
     one_answer = sandbox.settings.legacy or "no_all_results" in kinds
     if one_answer and (sandbox.settings.credits < PLENTY or "refuse_language" in kinds):
         hidden.add("omit_language")  # the one answer for all languages is the refusal of another one
-    if {"truncated", "changed_etag"} <= {fault["do"] for fault in faults if fault["on"] == "cdn"}:
+    if {"truncated", "changed_etag"} <= {fault["kind"] for fault in faults if fault["on"] == "cdn"}:
         hidden.add("changed_etag")  # of two versions the host may say that the same few bytes are all
-    return [fault for fault in faults if fault["do"] not in hidden]
+    return [fault for fault in faults if fault["kind"] not in hidden]
 
 
 async def _run(
@@ -237,13 +240,13 @@ async def check(
     torn = {job_id for entry in entries.values() for job_id in entry.doubt_ids}
     wished = {
         job_id: create.payload["language"].split(",")
-        for create in sandbox.ledger.creates
+        for create in sandbox.audit.creates
         if create.payload is not None
         for job_id in create.job_ids
     }
-    made = [job for job in sandbox.ledger.jobs if job.language in wished.get(job.id, ())]
+    made = [job for job in sandbox.audit.jobs if job.language in wished.get(job.id, ())]
 
-    twice = [group for group in sandbox.ledger.paid_twice() if (group[0].url, group[0].language) in asked]
+    twice = [group for group in sandbox.audit.paid_twice() if (group[0].url, group[0].language) in asked]
     assert not twice, f"an entry was paid twice: {twice}"
     for job in made:
         entry = entries[job.url, job.language]
@@ -317,7 +320,7 @@ async def _cut(steps: int) -> None:
             tasks.cancel_scope.cancel()
         again = await _run(client, wanted, journal, random.Random(steps), None)
         await check(sandbox, journal, wanted, [first, again])
-        assert len(again) == len(sandbox.ledger.jobs) == 6
+        assert len(again) == len(sandbox.audit.jobs) == 6
 
 
 def _judge(seed: int) -> str:

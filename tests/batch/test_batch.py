@@ -15,22 +15,22 @@ import pytest
 from akool_async import (
     AkoolClient,
     AkoolError,
-    BadCredentials,
+    AuthenticationError,
+    BadRequestError,
     Batch,
-    ClientClosed,
+    ClientClosedError,
     Completed,
     Failed,
     InDoubt,
-    InvalidRequest,
+    InvalidRequestError,
     LipSyncRequest,
     NotSubmitted,
     Outcome,
     Rejected,
-    RequestRefused,
     State,
     StopCause,
     TranslationRequest,
-    key_of,
+    entry_key,
     open_batch,
     open_journal,
 )
@@ -61,8 +61,8 @@ async def test_streams_every_outcome_of_a_catalog(house: Open, tmp_path: Path) -
             download_to=tmp_path / "out",
         )
 
-        assert len(home.sandbox.ledger.jobs) == 24
-        assert home.sandbox.ledger.paid_twice() == ()
+        assert len(home.sandbox.audit.jobs) == 24
+        assert home.sandbox.audit.paid_twice() == ()
         assert journal.counts()[State.DELIVERED] == 24
     assert len(outcomes) == 24
     assert all(isinstance(outcome, Completed) and outcome.saved.video.exists() for outcome in outcomes)
@@ -77,9 +77,9 @@ async def test_keeps_the_bound_of_jobs_in_flight(house: Open) -> None:
             async for _ in batch:
                 most = max(most, batch.statistics().in_flight)
 
-        assert len(home.sandbox.ledger.jobs) == 60
-        assert all(len(create.job_ids) <= 4 for create in home.sandbox.ledger.creates)
-        assert _most_at_once(home.sandbox.ledger.jobs) <= 4
+        assert len(home.sandbox.audit.jobs) == 60
+        assert all(len(create.job_ids) <= 4 for create in home.sandbox.audit.creates)
+        assert _most_at_once(home.sandbox.audit.jobs) <= 4
     assert most <= 4
 
 
@@ -106,7 +106,7 @@ async def run_until_closed(batch: Batch, outcomes: list[Outcome]) -> None:
     """Take the outcomes of a batch whose client somebody else closes."""
     with anyio.fail_after(20):
         async with batch:
-            with pytest.raises(ClientClosed):
+            with pytest.raises(ClientClosedError):
                 async for outcome in batch:
                     outcomes.append(outcome)
 
@@ -118,7 +118,7 @@ async def test_a_batch_whose_client_is_closed_ends_and_says_so(house: Open, tmp_
             batch = open_batch(await home.client(), videos(6), max_in_flight=2, journal=journal)
             tasks.start_soon(run_until_closed, batch, outcomes)
             with anyio.fail_after(10):
-                while len(home.sandbox.ledger.polled) < 2:
+                while len(home.sandbox.audit.polled) < 2:
                     await anyio.sleep(0.005)
 
         assert journal.counts()[State.SUBMITTED] == 2
@@ -129,13 +129,13 @@ async def test_a_batch_whose_client_is_closed_during_its_post_keeps_the_job(
     house: Open, tmp_path: Path
 ) -> None:
     outcomes: list[Outcome] = []
-    slow = [Fault(on="create", do="delay", seconds=0.05)]
+    slow = [Fault(on="create", kind="delay", seconds=0.05)]
     async with open_journal(tmp_path / "j.sqlite3") as journal:
         async with anyio.create_task_group() as tasks, house(faults=slow) as home:
-            batch = open_batch(await home.client(), videos(3), posts=1, journal=journal)
+            batch = open_batch(await home.client(), videos(3), max_submits=1, journal=journal)
             tasks.start_soon(run_until_closed, batch, outcomes)
             with anyio.fail_after(10):
-                while not home.sandbox.ledger.requests:
+                while not home.sandbox.audit.requests:
                     await anyio.sleep(0.005)
 
         assert journal.counts()[State.SUBMITTED] == 1
@@ -158,7 +158,7 @@ async def test_pulls_lazily_from_an_endless_source_and_stops_early(house: Open) 
                 if taken == 20:
                     break
 
-        assert len(home.sandbox.ledger.jobs) <= 20 + 2 * 5 + 1
+        assert len(home.sandbox.audit.jobs) <= 20 + 2 * 5 + 1
     assert next(pulled) <= 20 + 2 * 5 + 10
 
 
@@ -168,7 +168,7 @@ async def test_a_slow_consumer_stops_new_submissions(house: Open) -> None:
         async with open_batch(client, videos(100), max_in_flight=3, backlog=6) as batch:
             await anyio.sleep(0.5)
 
-            assert len(home.sandbox.ledger.jobs) == 6
+            assert len(home.sandbox.audit.jobs) == 6
             assert batch.statistics().pulled == 6
 
 
@@ -183,7 +183,7 @@ async def test_a_second_run_pays_for_nothing_and_tells_the_same(house: Open, tmp
                 isinstance(outcome, Completed) and outcome.saved.video.exists() for outcome in outcomes
             )
 
-        assert len(home.sandbox.ledger.creates) == 5
+        assert len(home.sandbox.audit.creates) == 5
 
 
 async def test_what_a_stopped_run_left_is_brought_home_by_the_next(house: Open, tmp_path: Path) -> None:
@@ -198,25 +198,25 @@ async def test_what_a_stopped_run_left_is_brought_home_by_the_next(house: Open, 
             outcomes = await run(client, videos(8), journal=journal, download_to=tmp_path / "out")
 
         assert len(outcomes) == 8
-        assert len(home.sandbox.ledger.jobs) == 8
-        assert home.sandbox.ledger.paid_twice() == ()
+        assert len(home.sandbox.audit.jobs) == 8
+        assert home.sandbox.audit.paid_twice() == ()
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
 
 
 async def test_a_lost_answer_is_in_doubt_and_stays_so_until_told(house: Open, tmp_path: Path) -> None:
-    async with house(faults=[Fault(on="create", do="reset_after", nth=2)]) as home:
+    async with house(faults=[Fault(on="create", kind="reset_after", nth=2)]) as home:
         client = await home.client()
         async with open_journal(tmp_path / "j.sqlite3") as journal:
-            first = await run(client, videos(4), journal=journal, posts=1)
+            first = await run(client, videos(4), journal=journal, max_submits=1)
             again = await run(client, videos(4), journal=journal)
             doubts = [outcome for outcome in first if isinstance(outcome, InDoubt)]
             assert len(doubts) == 1
             assert doubts[0].submitted_at is not None  # when to look for it in the account's usage
             assert [outcome.key for outcome in again if isinstance(outcome, InDoubt)] == [doubts[0].key]
-            assert len(home.sandbox.ledger.creates) == 4
+            assert len(home.sandbox.audit.creates) == 4
 
             await run(client, videos(4), journal=journal, on_in_doubt="resubmit")
-            assert len(home.sandbox.ledger.creates) == 5
+            assert len(home.sandbox.audit.creates) == 5
             entry = journal.get(doubts[0].key, "ja")
 
     assert entry.state is State.DELIVERED
@@ -224,30 +224,30 @@ async def test_a_lost_answer_is_in_doubt_and_stays_so_until_told(house: Open, tm
 
 
 @pytest.mark.parametrize(
-    "fault", [{"do": "code", "code": 1104}, {"do": "code", "code": 1005}, {"do": "redirect"}], ids=str
+    "fault", [{"kind": "code", "code": 1104}, {"kind": "code", "code": 1005}, {"kind": "redirect"}], ids=str
 )
 async def test_a_doubt_stays_one_where_paying_again_made_no_job(
     fast_house: Open, tmp_path: Path, fault: dict[str, Any]
 ) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
-        home.sandbox.faults.add(Fault(on="create", do="reset_after"))
-        client = await home.client(retry=attrs.evolve(QUICK, throttle_first=0.05))
+        home.sandbox.faults.add(Fault(on="create", kind="reset_after"))
+        client = await home.client(retry=attrs.evolve(QUICK, throttle_initial_delay=0.05))
         (first,) = await run(client, videos(1), journal=journal)
         home.sandbox.faults.clear()
         home.sandbox.faults.add(Fault(on="create", **fault))
         outcomes = []
         async with open_batch(client, videos(1), journal=journal, on_in_doubt="resubmit") as batch:
             with anyio.fail_after(20), contextlib.suppress(AkoolError):
-                while len(home.sandbox.ledger.creates) < 2:
+                while len(home.sandbox.audit.creates) < 2:
                     await anyio.sleep(0.005)
                 batch.drain("enough")
                 async for outcome in batch:
                     outcomes.append(outcome)
-        assert batch.statistics().repaid == 1
+        assert batch.statistics().resubmitted == 1
 
         (second,) = outcomes
         assert journal.counts()[State.IN_DOUBT] == 1
-        assert len(home.sandbox.ledger.jobs) == 1
+        assert len(home.sandbox.audit.jobs) == 1
     assert isinstance(second, InDoubt)
     assert second.reason == first.reason
 
@@ -257,16 +257,16 @@ async def test_a_doubt_stays_one_where_paying_again_is_refused(
     fast_house: Open, tmp_path: Path, code: int
 ) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
-        home.sandbox.faults.add(Fault(on="create", do="reset_after"))
+        home.sandbox.faults.add(Fault(on="create", kind="reset_after"))
         client = await home.client()
         await run(client, videos(1), journal=journal)
         home.sandbox.faults.clear()
-        home.sandbox.faults.add(Fault(on="create", do="code", code=code))
+        home.sandbox.faults.add(Fault(on="create", kind="code", code=code))
         (again,) = await run(client, videos(1), journal=journal, on_in_doubt="resubmit")
         (held,) = await run(client, videos(1), journal=journal, retry_failed=True)
 
         (entry,) = [entry async for entry in journal.entries()]
-        assert len(home.sandbox.ledger.creates) == 2
+        assert len(home.sandbox.audit.creates) == 2
     assert (entry.state, entry.paid) == (State.IN_DOUBT, 1)
     assert isinstance(again, InDoubt)
     assert isinstance(held, InDoubt)
@@ -276,9 +276,9 @@ async def test_a_doubt_stays_one_where_paying_again_is_refused(
 
 
 async def test_ids_that_one_post_left_in_doubt_outlive_the_next(house: Open, tmp_path: Path) -> None:
-    torn = Fault(on="create", do="truncated", keep=0.9, nth=1)
+    torn = Fault(on="create", kind="truncated", keep=0.9, nth=1)
     both = [video(1, targets=("ja", "fr"))]
-    async with house(faults=[torn, Fault(on="create", do="reset_after", nth=2)]) as home:
+    async with house(faults=[torn, Fault(on="create", kind="reset_after", nth=2)]) as home:
         client = await home.client()
         async with open_journal(tmp_path / "j.sqlite3") as journal:
             await run(client, both, journal=journal)
@@ -287,52 +287,52 @@ async def test_ids_that_one_post_left_in_doubt_outlive_the_next(house: Open, tmp
             second = [entry.doubt_ids async for entry in journal.entries()]
             counts = journal.counts()
 
-        assert len(home.sandbox.ledger.creates) == 2
+        assert len(home.sandbox.audit.creates) == 2
     assert all(first)
     assert second == first
     assert counts[State.IN_DOUBT] == 2
 
 
 async def test_the_job_of_a_torn_answer_may_not_be_known_yet(house: Open) -> None:
-    torn = Fault(on="create", do="truncated", keep=0.9, nth=1)
-    async with house(faults=[torn, Fault(on="status", do="vanish", nth=(1, 2))]) as home:
+    torn = Fault(on="create", kind="truncated", keep=0.9, nth=1)
+    async with house(faults=[torn, Fault(on="status", kind="vanish", nth=(1, 2))]) as home:
         (outcome,) = await run(await home.client(), videos(1))
 
-        assert len(home.sandbox.ledger.creates) == 1
+        assert len(home.sandbox.audit.creates) == 1
     assert isinstance(outcome, Completed)
 
 
 async def test_a_doubt_that_is_resolved_with_an_id_is_brought_home(house: Open, tmp_path: Path) -> None:
-    async with house(faults=[Fault(on="create", do="reset_after", nth=1)]) as home:
+    async with house(faults=[Fault(on="create", kind="reset_after", nth=1)]) as home:
         client = await home.client()
         async with open_journal(tmp_path / "j.sqlite3") as journal:
             (doubt,) = await run(client, videos(1), journal=journal)
-            await journal.resolve(doubt.key, job_id=home.sandbox.ledger.jobs[0].id)
+            await journal.resolve(doubt.key, job_id=home.sandbox.audit.jobs[0].id)
             (done,) = await run(client, videos(1), journal=journal)
 
-        assert len(home.sandbox.ledger.creates) == 1
+        assert len(home.sandbox.audit.creates) == 1
     assert isinstance(done, Completed)
 
 
 async def test_without_a_journal_what_is_paid_and_not_taken_is_named(
     house: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with house(faults=[Fault(on="create", do="reset_after", nth=2)]) as home:
+    async with house(faults=[Fault(on="create", kind="reset_after", nth=2)]) as home:
         client = await home.client()
         with caplog.at_level("WARNING", "akool_async"), anyio.fail_after(20):
-            async with open_batch(client, videos(3), posts=1) as batch:
+            async with open_batch(client, videos(3), max_submits=1) as batch:
                 while batch.statistics().completed + batch.statistics().in_doubt < 3:
                     await anyio.sleep(0.005)
 
-        lost = home.sandbox.ledger.creates[1].payload["url"]
-        first, _, last = home.sandbox.ledger.jobs
+        lost = home.sandbox.audit.creates[1].payload["url"]
+        first, _, last = home.sandbox.audit.jobs
     assert {first.id, last.id} <= set(caplog.text.split())
-    (doubted,) = [key_of(one, "ja") for one in videos(3) if one.url == lost]
+    (doubted,) = [entry_key(one, "ja") for one in videos(3) if one.url == lost]
     assert f"Entry {doubted} is in doubt" in caplog.text
 
 
 async def test_refused_failed_and_good_entries_do_not_disturb_each_other(house: Open) -> None:
-    faults = [Fault(on="create", do="refuse_language", language="fr", code=1203)]
+    faults = [Fault(on="create", kind="refuse_language", language="fr", code=1203)]
     async with house(failure_rate=0.3, faults=faults) as home:
         outcomes = await run(await home.client(), videos(20, targets="ja,fr"), max_in_flight=6)
 
@@ -345,7 +345,7 @@ async def test_refused_failed_and_good_entries_do_not_disturb_each_other(house: 
 async def test_failed_entries_are_paid_again_only_when_asked(house: Open, tmp_path: Path) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
         client = await home.client()
-        home.sandbox.faults.add(Fault(on="create", do="code", code=1203, nth=1))
+        home.sandbox.faults.add(Fault(on="create", kind="code", code=1203, nth=1))
         first = await run(client, videos(1), journal=journal)
         again = await run(client, videos(1), journal=journal)
         retried = await run(client, videos(1), journal=journal, retry_failed=True)
@@ -358,7 +358,7 @@ async def test_duplicates_are_found_before_they_are_paid(house: Open) -> None:
     async with house() as home:
         outcomes = await run(await home.client(), [*videos(3), *videos(3)])
 
-        assert len(home.sandbox.ledger.jobs) == 3
+        assert len(home.sandbox.audit.jobs) == 3
     refused = [outcome for outcome in outcomes if isinstance(outcome, NotSubmitted)]
     assert len(refused) == 3
     assert "twice" in refused[0].reason
@@ -375,7 +375,7 @@ async def test_the_same_work_under_two_keys_is_paid_once(fast_house: Open) -> No
     async with fast_house() as home:
         outcomes = await run(await home.client(), wanted)
 
-        made = sorted((job.url, job.language) for job in home.sandbox.ledger.jobs)
+        made = sorted((job.url, job.language) for job in home.sandbox.audit.jobs)
     refused = [outcome for outcome in outcomes if isinstance(outcome, NotSubmitted)]
     assert len(made) == len(set(made)) == 5
     assert [(outcome.request.key, outcome.target) for outcome in refused] == [("b", "fr"), (None, "ja")]
@@ -388,7 +388,7 @@ async def test_a_key_that_names_other_work_is_not_submitted(house: Open, tmp_pat
         await run(client, [video(1, key="mine")], journal=journal)
         (outcome,) = await run(client, [video(2, key="mine")], journal=journal)
 
-        assert len(home.sandbox.ledger.jobs) == 1
+        assert len(home.sandbox.audit.jobs) == 1
     assert isinstance(outcome, NotSubmitted)
     assert "other work" in outcome.reason
 
@@ -410,11 +410,11 @@ async def test_max_credits_is_kept_at_worst(house: Open, tmp_path: Path) -> None
         assert journal.credits()[1] <= 14.0
 
         await run(client, videos(10), max_credits=14.0, journal=journal)
-        assert len(home.sandbox.ledger.jobs) == 3
+        assert len(home.sandbox.audit.jobs) == 3
 
 
 async def test_who_waits_for_a_first_cost_is_told_when_the_batch_stops(house: Open) -> None:
-    async with house(faults=[Fault(on="create", do="code", code=1104)]) as home:
+    async with house(faults=[Fault(on="create", kind="code", code=1104)]) as home:
         outcomes = await run(await home.client(), videos(4), max_credits=14.0)
 
     assert [type(outcome) for outcome in outcomes] == [NotSubmitted] * 4
@@ -422,10 +422,10 @@ async def test_who_waits_for_a_first_cost_is_told_when_the_batch_stops(house: Op
 
 @pytest.mark.parametrize("code", [1200, 1101])
 async def test_a_closed_account_stops_the_batch_and_is_raised_at_the_end(house: Open, code: int) -> None:
-    async with house(faults=[Fault(on="create", do="code", code=code, nth=range(4, 100))]) as home:
+    async with house(faults=[Fault(on="create", kind="code", code=code, nth=range(4, 100))]) as home:
         client = await home.client()
         outcomes: list[Outcome] = []
-        async with open_batch(client, videos(9), max_in_flight=3, posts=1) as batch:
+        async with open_batch(client, videos(9), max_in_flight=3, max_submits=1) as batch:
             with pytest.raises(Exception, match=str(code)) as caught:
                 async for outcome in batch:
                     outcomes.append(outcome)
@@ -438,7 +438,7 @@ async def test_a_closed_account_stops_the_batch_and_is_raised_at_the_end(house: 
 @pytest.mark.parametrize("code", [1015, 9999])
 async def test_trouble_with_the_token_refuses_no_entry(fast_house: Open, code: int) -> None:
     pair = {"client_id": "someone", "client_secret": KEY}
-    async with fast_house(faults=[Fault(on="token", do="code", code=code, limit=6)], **pair) as home:
+    async with fast_house(faults=[Fault(on="token", kind="code", code=code, limit=6)], **pair) as home:
         outcomes = await run(await home.client(**pair), videos(3))
 
     assert [type(outcome) for outcome in outcomes] == [Completed] * 3
@@ -448,13 +448,13 @@ async def test_trouble_with_the_token_refuses_no_entry(fast_house: Open, code: i
 async def test_trouble_with_the_token_inside_a_post_refuses_no_entry(fast_house: Open, code: int) -> None:
     pair = {"client_id": "someone", "client_secret": KEY}
     faults = [
-        Fault(on="create", do="token_expired", nth=1),
-        Fault(on="token", do="code", code=code, nth=range(2, 8)),
+        Fault(on="create", kind="token_expired", nth=1),
+        Fault(on="token", kind="code", code=code, nth=range(2, 8)),
     ]
     async with fast_house(faults=faults, **pair) as home:
-        outcomes = await run(await home.client(**pair), videos(3), posts=1)
+        outcomes = await run(await home.client(**pair), videos(3), max_submits=1)
 
-        assert home.sandbox.ledger.paid_twice() == ()
+        assert home.sandbox.audit.paid_twice() == ()
     assert [type(outcome) for outcome in outcomes] == [Completed] * 3
 
 
@@ -463,14 +463,14 @@ async def test_a_token_that_can_not_be_renewed_inside_a_post_refuses_no_entry(
 ) -> None:
     pair = {"client_id": "someone", "client_secret": KEY}
     faults = [
-        Fault(on="create", do="token_expired", nth=1),
-        Fault(on="token", do="code", code=1003, nth=range(2, 9)),
+        Fault(on="create", kind="token_expired", nth=1),
+        Fault(on="token", kind="code", code=1003, nth=range(2, 9)),
     ]
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults, **pair) as home:
         client = await home.client(**pair)
         outcomes: list[Outcome] = []
-        async with open_batch(client, videos(3), posts=1, journal=journal) as batch:
-            with pytest.raises(RequestRefused):
+        async with open_batch(client, videos(3), max_submits=1, journal=journal) as batch:
+            with pytest.raises(BadRequestError):
                 async for outcome in batch:
                     outcomes.append(outcome)
 
@@ -480,11 +480,11 @@ async def test_a_token_that_can_not_be_renewed_inside_a_post_refuses_no_entry(
 
 async def test_a_token_that_is_refused_for_good_is_raised_and_refuses_no_entry(fast_house: Open) -> None:
     pair = {"client_id": "someone", "client_secret": KEY}
-    async with fast_house(faults=[Fault(on="token", do="code", code=1003)], **pair) as home:
+    async with fast_house(faults=[Fault(on="token", kind="code", code=1003)], **pair) as home:
         client = await home.client(**pair)
         outcomes: list[Outcome] = []
         async with open_batch(client, videos(3)) as batch:
-            with pytest.raises(RequestRefused):
+            with pytest.raises(BadRequestError):
                 async for outcome in batch:
                     outcomes.append(outcome)
 
@@ -493,10 +493,10 @@ async def test_a_token_that_is_refused_for_good_is_raised_and_refuses_no_entry(f
 
 @pytest.mark.thorough
 async def test_throttling_costs_time_and_no_entry(house: Open) -> None:
-    async with house(faults=[Fault(on="create", do="code", code=1005, nth=(2, 3, 5))]) as home:
+    async with house(faults=[Fault(on="create", kind="code", code=1005, nth=(2, 3, 5))]) as home:
         outcomes = await run(await home.client(), videos(6), max_in_flight=3)
 
-        assert len(home.sandbox.ledger.jobs) == 6
+        assert len(home.sandbox.audit.jobs) == 6
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
 
 
@@ -554,9 +554,9 @@ async def test_draining_brings_home_what_is_in_flight(house: Open) -> None:
                 outcomes.append(outcome)
                 batch.drain("enough")
 
-        assert batch.stop_cause is StopCause.TOLD
+        assert batch.stop_cause is StopCause.REQUESTED
 
-        jobs = len(home.sandbox.ledger.jobs)
+        jobs = len(home.sandbox.audit.jobs)
     assert jobs == sum(isinstance(outcome, Completed) for outcome in outcomes)
     assert jobs < 10
     assert len(outcomes) <= 7
@@ -576,7 +576,7 @@ async def test_draining_does_not_wait_for_a_source_that_has_nothing_to_give(fast
                     outcomes.append(outcome)
                     batch.drain("enough")
 
-        assert batch.stop_cause is StopCause.TOLD
+        assert batch.stop_cause is StopCause.REQUESTED
 
     assert [type(outcome) for outcome in outcomes] == [Completed]
 
@@ -590,7 +590,7 @@ async def test_draining_while_there_is_no_room_does_not_ask_the_source_again(fas
         client = await home.client()
         with anyio.fail_after(20):
             async with open_batch(client, source(), max_in_flight=1, backlog=1) as batch:
-                while not home.sandbox.ledger.jobs:
+                while not home.sandbox.audit.jobs:
                     await anyio.sleep(0.005)
                 batch.drain("enough")
                 outcomes = [outcome async for outcome in batch]
@@ -599,16 +599,16 @@ async def test_draining_while_there_is_no_room_does_not_ask_the_source_again(fas
 
 
 async def test_draining_while_posts_wait_for_their_turn_sends_none_of_them(fast_house: Open) -> None:
-    async with fast_house(faults=[Fault(on="create", do="code", code=1005, nth=1)]) as home:
-        client = await home.client(retry=attrs.evolve(QUICK, throttle_first=0.2))
+    async with fast_house(faults=[Fault(on="create", kind="code", code=1005, nth=1)]) as home:
+        client = await home.client(retry=attrs.evolve(QUICK, throttle_initial_delay=0.2))
         with anyio.fail_after(20):
-            async with open_batch(client, videos(3), posts=1) as batch:
-                while not home.sandbox.ledger.creates:
+            async with open_batch(client, videos(3), max_submits=1) as batch:
+                while not home.sandbox.audit.creates:
                     await anyio.sleep(0.005)
                 batch.drain("enough")
                 outcomes = [outcome async for outcome in batch]
 
-        assert home.sandbox.ledger.jobs == ()
+        assert home.sandbox.audit.jobs == ()
     assert {type(outcome) for outcome in outcomes} == {NotSubmitted}
 
 
@@ -626,7 +626,7 @@ async def test_what_a_source_gives_after_draining_comes_out_as_not_submitted(fas
             async with open_batch(client, source(), max_in_flight=1) as batch:
                 outcomes = [outcome async for outcome in batch]
 
-        assert len(home.sandbox.ledger.jobs) <= 1
+        assert len(home.sandbox.audit.jobs) <= 1
     assert {type(outcome) for outcome in outcomes} <= {Completed, NotSubmitted}
 
 
@@ -639,9 +639,9 @@ async def test_draining_between_two_posts_of_one_request_ends_all_its_languages(
                 outcomes.append(outcome)
                 batch.drain("enough")
 
-        assert batch.stop_cause is StopCause.TOLD
+        assert batch.stop_cause is StopCause.REQUESTED
 
-        made = len(home.sandbox.ledger.jobs)
+        made = len(home.sandbox.audit.jobs)
     assert sorted(outcome.target for outcome in outcomes) == sorted(request.targets)
     assert sum(isinstance(outcome, Completed) for outcome in outcomes) == made < 6
 
@@ -655,7 +655,7 @@ async def test_results_that_can_not_be_saved_are_kept_for_the_next_run(house: Op
         (tmp_path / "out").unlink()
         again = await run(client, videos(3), journal=journal, download_to=tmp_path / "out")
 
-        assert len(home.sandbox.ledger.jobs) == 3
+        assert len(home.sandbox.audit.jobs) == 3
     assert all(outcome.saved is None and "written" in outcome.reason for outcome in outcomes)
     assert all(outcome.saved.video.exists() for outcome in again)
 
@@ -663,16 +663,16 @@ async def test_results_that_can_not_be_saved_are_kept_for_the_next_run(house: Op
 async def test_bad_credentials_while_waiting_are_raised_and_the_journal_keeps_the_jobs(
     house: Open, tmp_path: Path
 ) -> None:
-    async with house(faults=[Fault(on="status", do="code", code=1101)]) as home:
+    async with house(faults=[Fault(on="status", kind="code", code=1101)]) as home:
         client = await home.client()
         async with open_journal(tmp_path / "j.sqlite3") as journal:
-            with pytest.raises(BadCredentials):
+            with pytest.raises(AuthenticationError):
                 await run(client, videos(2), journal=journal)
             assert journal.counts()[State.SUBMITTED] == 2
             home.sandbox.faults.clear()
             outcomes = await run(client, videos(2), journal=journal)
 
-        assert len(home.sandbox.ledger.jobs) == 2
+        assert len(home.sandbox.audit.jobs) == 2
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
 
 
@@ -682,7 +682,7 @@ async def test_bad_credentials_while_waiting_are_raised_and_the_journal_keeps_th
         {"max_in_flight": 0},
         {"max_in_flight": True},
         {"backlog": 3},
-        {"posts": 0},
+        {"max_submits": 0},
         {"on_in_doubt": "x"},
         {"max_credits": -1},
     ],
@@ -691,16 +691,16 @@ async def test_bad_options_are_refused_before_anything_is_sent(
     fast_house: Open, options: dict[str, Any]
 ) -> None:
     async with fast_house() as home:
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(InvalidRequestError):
             open_batch(await home.client(), videos(2), **options)
 
 
 async def test_what_is_no_request_is_raised(fast_house: Open) -> None:
     async with fast_house() as home:
         client = await home.client()
-        with pytest.raises(InvalidRequest, match="takes requests"):
+        with pytest.raises(InvalidRequestError, match="takes requests"):
             await run(client, ["https://example.com/a.mp4"])
-        with pytest.raises(InvalidRequest, match="iterable"):
+        with pytest.raises(InvalidRequestError, match="iterable"):
             open_batch(client, 5)
 
 
@@ -719,12 +719,12 @@ async def test_statistics_tell_where_a_batch_is(fast_house: Open) -> None:
 async def test_a_language_that_a_refusal_leaves_out_is_in_doubt(fast_house: Open) -> None:
     """One was made and left out of the answer, the other refused: the code of the whole is a refusal."""
     faults = [
-        Fault(on="create", do="omit_language", language="fr"),
-        Fault(on="create", do="refuse_language", language="ja", code=1104),
+        Fault(on="create", kind="omit_language", language="fr"),
+        Fault(on="create", kind="refuse_language", language="ja", code=1104),
     ]
     async with fast_house(faults=faults) as home:
         outcomes = await run(await home.client(), [video(1, targets="fr,ja")])
 
-        assert [job.language for job in home.sandbox.ledger.jobs] == ["fr"]
+        assert [job.language for job in home.sandbox.audit.jobs] == ["fr"]
     assert {outcome.target: type(outcome) for outcome in outcomes}["fr"] is InDoubt
     assert not any(isinstance(outcome, Completed) for outcome in outcomes)

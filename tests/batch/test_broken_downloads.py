@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from akool_async import Completed, Outcome, State, open_batch, open_journal
-from akool_async._download import Limits
+from akool_async._download import DownloadLimits
 from akool_async.sandbox import Fault
 from tests.batch.test_batch import videos
 from tests.batch.whole import check_files
@@ -36,9 +36,9 @@ async def test_whatever_moment_a_batch_is_left_at_its_files_are_whole(house: Ope
     given: list[Outcome] = []
     async with house(result_bytes=200_000, result_days=1e6, max_jobs=50) as home:
         for do in TRANSFERS:
-            home.sandbox.faults.add(Fault(on="cdn", do=do, probability=0.06, keep=chance.random()))
+            home.sandbox.faults.add(Fault(on="cdn", kind=do, probability=0.06, keep=chance.random()))
         client = await home.client()
-        client._opened.downloads._limits = Limits(window=0.2, least=1)
+        client._opened.downloads._limits = DownloadLimits(slow_window=0.2, min_bytes=1)
         left = 0
         while len([outcome for outcome in given if outcome.saved]) < RESULTS:
             async with open_journal(tmp_path / "j.sqlite3") as journal:
@@ -53,8 +53,8 @@ async def test_whatever_moment_a_batch_is_left_at_its_files_are_whole(house: Ope
                 if journal.counts()[State.DELIVERED] == RESULTS:
                     break
         check_files(home.sandbox, out, parts=False)
-        assert home.sandbox.ledger.paid_twice() == ()
-        assert len(home.sandbox.ledger.jobs) == RESULTS
+        assert home.sandbox.audit.paid_twice() == ()
+        assert len(home.sandbox.audit.jobs) == RESULTS
 
     assert all(isinstance(outcome, Completed) for outcome in given)
     delivered = [outcome.job.id for outcome in given if outcome.saved]

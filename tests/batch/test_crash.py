@@ -57,7 +57,7 @@ async def _kill_loop(
     killed = 0
     count = 3
     async with sandbox.serve() as server:
-        while killed < kills and not (until_doubled and sandbox.ledger.paid_twice()):
+        while killed < kills and not (until_doubled and sandbox.audit.paid_twice()):
             after = chance.random() * 0.25
             code = await anyio.to_thread.run_sync(_run, server.base_url, folder, count, after, environment)
             killed += code == -signal.SIGKILL
@@ -71,12 +71,12 @@ async def _kill_loop(
 
 async def test_after_many_kills_the_three_ledgers_agree(tmp_path: Path) -> None:
     sandbox = Sandbox(api_key=KEY, media=False, time_scale=400.0, max_jobs=20, seed=3)
-    sandbox.faults.add(Fault(on="create", do="delay", seconds=0.02, probability=0.5))
+    sandbox.faults.add(Fault(on="create", kind="delay", seconds=0.02, probability=0.5))
     for do in ("short", "reset_mid", "no_length", "truncated"):
-        sandbox.faults.add(Fault(on="cdn", do=do, probability=0.1))
+        sandbox.faults.add(Fault(on="cdn", kind=do, probability=0.1))
     count = await _kill_loop(tmp_path, KILLS, sandbox, {})
 
-    ledger, entries = sandbox.ledger, await _entries(tmp_path)
+    ledger, entries = sandbox.audit, await _entries(tmp_path)
     known = {entry.job_id: entry for entry in entries if entry.job_id}
     doubts = [entry for entry in entries if entry.state is State.IN_DOUBT]
     assert ledger.paid_twice() == ()
@@ -98,10 +98,10 @@ async def test_after_many_kills_the_three_ledgers_agree(tmp_path: Path) -> None:
 @pytest.mark.thorough
 async def test_the_kill_loop_finds_double_payments_when_the_intent_is_not_committed(tmp_path: Path) -> None:
     sandbox = Sandbox(api_key=KEY, media=False, time_scale=400.0, max_jobs=20, seed=3)
-    sandbox.faults.add(Fault(on="create", do="delay", seconds=0.02, probability=0.5))
+    sandbox.faults.add(Fault(on="create", kind="delay", seconds=0.02, probability=0.5))
     await _kill_loop(tmp_path, 200, sandbox, {"AKOOL_TEST_NO_INTENT": "1"}, until_doubled=True)
 
-    assert sandbox.ledger.paid_twice()
+    assert sandbox.audit.paid_twice()
 
 
 async def test_a_second_run_on_one_journal_stops_at_once(tmp_path: Path) -> None:
@@ -111,4 +111,4 @@ async def test_a_second_run_on_one_journal_stops_at_once(tmp_path: Path) -> None
             code = await anyio.to_thread.run_sync(_run, server.base_url, tmp_path, 2, None, {})
 
         assert code != 0
-        assert sandbox.ledger.creates == ()
+        assert sandbox.audit.creates == ()

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from akool_async import Completed, open_batch
-from akool_async._core.seen import Seen, _holds
+from akool_async._model.fingerprint import CompactSet, _holds
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video
 
@@ -17,14 +17,19 @@ from tests.client.conftest import Open, video
 async def test_a_batch_without_a_journal_holds_only_what_is_at_work(fast_house: Open) -> None:
     slots, held, ended = 4, [0], 0
     async with fast_house(max_jobs=20, failure_rate=0.2, seed=2) as home:
-        home.sandbox.faults.add(Fault(on="create", do="code", code=1202, nth=3))
+        home.sandbox.faults.add(Fault(on="create", kind="code", code=1202, nth=3))
         client = await home.client()
         requests = (video(number, key=f"video-{number}") for number in range(30))
         async with open_batch(client, requests, max_in_flight=slots) as batch:
             async for outcome in batch:
                 ended += isinstance(outcome, Completed)
-                held.append(len(batch._hall.journal))
-            left = [batch._hall.journal, batch._hall.left, batch._hall.board._turns, client._opened.waiting]
+                held.append(len(batch._state.journal))
+            left = [
+                batch._state.journal,
+                batch._state.unfinished_jobs,
+                batch._state.board._turns,
+                client._opened.waiting,
+            ]
 
     assert ended > 15
     assert max(held) <= 2 * slots
@@ -32,7 +37,7 @@ async def test_a_batch_without_a_journal_holds_only_what_is_at_work(fast_house: 
 
 
 def test_every_name_is_seen_once() -> None:
-    seen = Seen()
+    seen = CompactSet()
     names = [(f"video-{number}", target) for number in range(20_000) for target in ("ja", "fr")]
     random.shuffle(names)
 
@@ -42,7 +47,7 @@ def test_every_name_is_seen_once() -> None:
 
 
 def test_names_are_told_apart_where_key_and_target_meet() -> None:
-    seen = Seen()
+    seen = CompactSet()
 
     assert seen.add("video-1", "1ja")
     assert seen.add("video-11", "ja")
@@ -59,7 +64,7 @@ def test_a_mark_is_found_only_where_marks_begin() -> None:
 
 
 def test_memory_of_what_was_seen_is_a_few_bytes_a_name() -> None:
-    seen = Seen()
+    seen = CompactSet()
     for number in range(5000):
         seen.add(f"video-{number}", "ja")
 
@@ -78,14 +83,14 @@ async def test_a_job_in_flight_holds_no_raw_answer_and_its_end_does(fast_house: 
 
             async def look() -> None:
                 while True:
-                    held.extend(each.watch.observation for each in batch._hall._flying.values() if each.watch)
+                    held.extend(each.watch.state for each in batch._state._tracked.values() if each.watch)
                     await anyio.sleep(0.001)
 
             tasks.start_soon(look)
             (outcome,) = [outcome async for outcome in batch]
             tasks.cancel_scope.cancel()
 
-    waiting = [seen.snapshot for seen in held if seen.snapshot is not None and not seen.ended]
+    waiting = [seen.snapshot for seen in held if seen.snapshot is not None and not seen.is_terminal]
     assert waiting
     assert all(not seen.raw for seen in waiting)
     assert outcome.snapshot.raw["video_status"] == 3
@@ -98,9 +103,9 @@ async def test_who_watches_a_job_of_a_batch_sees_its_raw_answers(fast_house: Ope
         client = await home.client()
         async with open_batch(client, [video()], max_in_flight=1) as batch:
             with anyio.fail_after(20):
-                while not any(one.job_id for one in batch.at_work()):
+                while not any(one.job_id for one in batch.in_progress()):
                     await anyio.sleep(0.001)
-            (one,) = batch.at_work()
+            (one,) = batch.in_progress()
             seen = [snapshot async for snapshot in client.watch(one.job_id)]
 
     assert seen[-1].raw["_id"] == one.job_id

@@ -53,7 +53,7 @@ async def test_cancelled_runs_lose_nothing_and_the_last_one_brings_all_home(tmp_
     print(f"seed {seed}")
     chance = random.Random(seed)
     sandbox = Sandbox(api_key=KEY, media=False, time_scale=2000.0, max_jobs=4, seed=seed)
-    sandbox.faults.add(Fault(on="create", do="delay", seconds=0.01, probability=0.5))
+    sandbox.faults.add(Fault(on="create", kind="delay", seconds=0.01, probability=0.5))
     wanted = [
         TranslationRequest(url=f"https://example.com/{number}.mp4", targets="ja,fr")
         for number in range(4 * CANCELS)
@@ -74,8 +74,8 @@ async def test_cancelled_runs_lose_nothing_and_the_last_one_brings_all_home(tmp_
             assert work.cancelled() or work.exception() is None
         await check(sandbox, journal, wanted, runs)
 
-    assert len(runs[-1]) == 2 * len(wanted) == len(sandbox.ledger.jobs)
-    print(f"{CANCELS} runs cancelled, {len(sandbox.ledger.jobs)} jobs")
+    assert len(runs[-1]) == 2 * len(wanted) == len(sandbox.audit.jobs)
+    print(f"{CANCELS} runs cancelled, {len(sandbox.audit.jobs)} jobs")
 
 
 async def test_the_end_of_the_loop_leaves_a_batch_cancelled_and_nothing_else(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ async def test_the_end_of_the_loop_leaves_a_batch_cancelled_and_nothing_else(tmp
     async def leave(host: str) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         left.append(asyncio.ensure_future(work(host)))
-        while not sandbox.ledger.jobs:
+        while not sandbox.audit.jobs:
             await asyncio.sleep(0.01)
 
     left: list[asyncio.Task[None]] = []

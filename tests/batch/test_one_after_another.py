@@ -9,9 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import Completed, JournalLocked, State, open_batch, open_journal
-from akool_async._journal import Change
-from akool_async._journal.store import Store, Ticket
+from akool_async import Completed, JournalLockedError, State, open_batch, open_journal
+from akool_async._journal import EntryUpdate
+from akool_async._journal.store import PendingOperation, Store
 from tests.batch.test_batch import run, videos
 from tests.batch.test_without_catalog import leave_at_work
 from tests.client.conftest import Open, video
@@ -24,7 +24,7 @@ async def test_what_a_left_batch_was_still_writing_is_seen_by_the_next(
 ) -> None:
     commit = Store.commit
 
-    def slowly(store: Store, tickets: Sequence[Ticket]) -> None:
+    def slowly(store: Store, tickets: Sequence[PendingOperation]) -> None:
         time.sleep(0.3)
         commit(store, tickets)
 
@@ -34,8 +34,8 @@ async def test_what_a_left_batch_was_still_writing_is_seen_by_the_next(
         monkeypatch.setattr(Store, "commit", slowly)
         with anyio.move_on_after(0.1):
             await journal.record(
-                Change(key="old", target="ja", state=State.COMPLETED),
-                Change(key="old", target="ja", state=State.DELIVERED),
+                EntryUpdate(key="old", target="ja", state=State.COMPLETED),
+                EntryUpdate(key="old", target="ja", state=State.DELIVERED),
             )
         outcomes = await run(client, [video(1, key="old")], journal=journal, download_to=tmp_path / "out")
 
@@ -61,10 +61,10 @@ async def test_a_second_batch_on_a_journal_is_refused_before_it_does_anything(
     async with open_journal(path) as journal, fast_house() as home:
         client = await home.client()
         async with open_batch(client, videos(2), journal=journal) as first:
-            with pytest.raises(JournalLocked, match="batch"):
+            with pytest.raises(JournalLockedError, match="batch"):
                 async with open_batch(client, [video(9)], journal=journal):
                     raise AssertionError("it opened")
             assert len([outcome async for outcome in first]) == 2
 
         assert len(await run(client, [video(9)], journal=journal)) == 1
-        assert len(home.sandbox.ledger.jobs) == 3
+        assert len(home.sandbox.audit.jobs) == 3

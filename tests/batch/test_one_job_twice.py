@@ -13,10 +13,10 @@ import pytest
 
 from akool_async import (
     AkoolClient,
-    Change,
     Completed,
+    EntryUpdate,
     Journal,
-    JournalUnwritable,
+    JournalWriteError,
     Outcome,
     State,
     open_batch,
@@ -53,7 +53,7 @@ async def test_each_entry_that_was_left_with_one_job_gets_its_own_outcome(order:
     async with opened() as (client, journal):
         for key, request in REQUESTS.items():
             await journal.intend(request)
-            await journal.record(Change(key=key, target="ja", state=State.SUBMITTED, job_id=JOB))
+            await journal.record(EntryUpdate(key=key, target="ja", state=State.SUBMITTED, job_id=JOB))
         requests = [REQUESTS[key] for key in order]
         with anyio.fail_after(20):
             async with open_batch(client, requests, journal=journal, download_to=tmp_path) as batch:
@@ -69,14 +69,14 @@ async def test_an_entry_that_can_not_be_recorded_tears_nothing_down() -> None:
         async def full(*changes: Any) -> None:
             if changes[0].state is State.COMPLETED and changes[0].key == "B":
                 await ended.wait()
-                raise JournalUnwritable("full")
+                raise JournalWriteError("full")
             await record(*changes)
 
         journal.record = full
         outcomes: list[Outcome] = []
         with anyio.fail_after(20):
             async with open_batch(client, REQUESTS.values(), journal=journal) as batch:
-                with pytest.raises(JournalUnwritable):
+                with pytest.raises(JournalWriteError):
                     async for outcome in batch:
                         outcomes.append(outcome)
                         ended.set()

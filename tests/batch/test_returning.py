@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from akool_async import AkoolClient, TranslationRequest, open_batch, open_journal
-from akool_async._waiting import RETURN_GAP
+from akool_async._polling.scheduler import RESUME_SPACING
 from akool_async.sandbox import Sandbox
 from tests.batch.simulation import EPOCH, KEY, VirtualClock
 
@@ -46,8 +46,8 @@ def test_jobs_that_come_back_are_asked_about_soon_and_not_in_a_burst(hours: floa
             open_journal(":memory:", now=clock.now) as journal,
             AkoolClient(api_key=KEY, host="http://127.0.0.1:1", http_client=http, clock=clock) as client,
         ):
-            for seconds in (2.0, JOBS * RETURN_GAP + 1.0):
-                polled = sum(sandbox.ledger.polled.values())
+            for seconds in (2.0, JOBS * RESUME_SPACING + 1.0):
+                polled = sum(sandbox.audit.polled.values())
                 again = trio.current_time() + start
                 with anyio.move_on_after(seconds):
                     async with open_batch(client, wanted, max_in_flight=JOBS, journal=journal) as batch:
@@ -55,10 +55,10 @@ def test_jobs_that_come_back_are_asked_about_soon_and_not_in_a_burst(hours: floa
                             pass
                 clock.hours = hours
 
-        assert len(sandbox.ledger.jobs) == JOBS
+        assert len(sandbox.audit.jobs) == JOBS
         assert polled == 0
-        firsts = sorted(sandbox.ledger.polls(job.id)[0] - again for job in sandbox.ledger.jobs)
-        assert firsts[JOBS // 2] > 0.4 * JOBS * RETURN_GAP
-        assert firsts[-1] <= JOBS * RETURN_GAP + 0.5
+        firsts = sorted(sandbox.audit.polls(job.id)[0] - again for job in sandbox.audit.jobs)
+        assert firsts[JOBS // 2] > 0.4 * JOBS * RESUME_SPACING
+        assert firsts[-1] <= JOBS * RESUME_SPACING + 0.5
 
     trio.run(test, clock=trio.testing.MockClock(autojump_threshold=0))

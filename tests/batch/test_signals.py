@@ -27,7 +27,7 @@ async def main():
     async with (
         AkoolClient() as client,
         open_journal("j.sqlite3") as journal,
-        open_batch(client, requests, max_in_flight=2, journal=journal, drain_on=[signal.SIGINT]) as batch,
+        open_batch(client, requests, max_in_flight=2, journal=journal, drain_signals=[signal.SIGINT]) as batch,
     ):
         async for outcome in batch:
             pass
@@ -42,7 +42,7 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_second_signal_leaves_in_order(backend: str, tmp_path: Path) -> None:
     with served(KEY) as vendor:
-        vendor.fault(on="create", do="delay", seconds=0.7)
+        vendor.fault(on="create", kind="delay", seconds=0.7)
         environment = os.environ | {"AKOOL_API_KEY": KEY, "AKOOL_API_HOST": vendor.base_url}
         command = [sys.executable, "-c", SCRIPT, backend]
         with subprocess.Popen(

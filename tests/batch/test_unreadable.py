@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import Completed, JournalBroken, NotSubmitted, Outcome, open_batch, open_journal
+from akool_async import Completed, JournalCorruptedError, NotSubmitted, Outcome, open_batch, open_journal
 from tests.batch.test_without_catalog import leave_at_work
 from tests.client.conftest import Open, video
 
@@ -33,7 +33,7 @@ async def test_an_entry_that_cannot_be_read_holds_up_no_other(
         connection.commit()
         connection.close()
 
-        with pytest.raises(JournalBroken, match="old-1"), anyio.fail_after(20):
+        with pytest.raises(JournalCorruptedError, match="old-1"), anyio.fail_after(20):
             async with (
                 open_journal(path) as journal,
                 open_batch(client, [*old, video(9, key="new")], journal=journal, **options) as batch,  # type: ignore[arg-type]
@@ -41,7 +41,7 @@ async def test_an_entry_that_cannot_be_read_holds_up_no_other(
                 async for outcome in batch:
                     outcomes.append(outcome)
 
-        assert len(home.sandbox.ledger.jobs) == 3
+        assert len(home.sandbox.audit.jobs) == 3
     assert {outcome.key: type(outcome) for outcome in outcomes} == {
         "old-0": Completed,
         "old-2": Completed,

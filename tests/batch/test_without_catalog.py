@@ -19,7 +19,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._journal import Change
+from akool_async._journal import EntryUpdate
 from tests.batch.test_batch import run
 from tests.client.conftest import Open, video
 
@@ -50,7 +50,7 @@ async def test_what_is_at_work_comes_home_without_the_catalog(house: Open, tmp_p
         outcomes = await run(client, journal.requests(), journal=journal, download_to=tmp_path / "out")
 
         assert journal.counts()[State.DELIVERED] == 4
-        assert len(home.sandbox.ledger.creates) == 3
+        assert len(home.sandbox.audit.creates) == 3
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
     assert sorted((outcome.key, outcome.target) for outcome in outcomes) == sorted(names)
 
@@ -96,7 +96,7 @@ async def test_jobs_of_the_same_work_under_two_keys_both_come_home(fast_house: O
         source = [request async for request in journal.requests()] + [third]
         outcomes = await run(client, source, journal=journal)
 
-        assert len(home.sandbox.ledger.creates) == 2
+        assert len(home.sandbox.audit.creates) == 2
     assert sorted((outcome.key, type(outcome)) for outcome in outcomes if outcome.key != "c") == [
         ("a", Completed),
         ("b", Completed),
@@ -108,7 +108,9 @@ async def test_planned_entries_are_sent_unless_their_url_lost_its_signature(
 ) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
         for request in (video(1, key="whole"), TranslationRequest(url=SIGNED, targets="ja", key="signed")):
-            await journal.record(Change(key=request.key, target="ja", state=State.PLANNED, request=request))
+            await journal.record(
+                EntryUpdate(key=request.key, target="ja", state=State.PLANNED, request=request)
+            )
 
         outcomes = await run(await home.client(), journal.requests(), journal=journal)
 
@@ -130,7 +132,7 @@ async def test_failed_entries_are_sent_again_when_asked_for(fast_house: Open, tm
         async with fast_house() as home:
             source = journal.requests(states={State.FAILED})
             outcomes = await run(await home.client(), source, journal=journal, retry_failed=True)
-            assert len(home.sandbox.ledger.creates) == 2
+            assert len(home.sandbox.audit.creates) == 2
 
         assert [type(outcome) for outcome in outcomes] == [Completed, Completed]
         assert [entry.stripped async for entry in journal.entries(states={State.FAILED})] == [True]
@@ -139,9 +141,11 @@ async def test_failed_entries_are_sent_again_when_asked_for(fast_house: Open, tm
 async def test_an_entry_keeps_its_key_when_the_default_names_change(tmp_path: Path) -> None:
     """A journal may hold keys that this version would not give; they must not become new work."""
     async with open_journal(":memory:") as journal:
-        await journal.record(Change(key="x", target="ja", state=State.PLANNED, request=video(1, key="x")))
+        await journal.record(
+            EntryUpdate(key="x", target="ja", state=State.PLANNED, request=video(1, key="x"))
+        )
         entry = journal.get("x", "ja")
         older = attrs.evolve(entry, request=video(1), key="0" * 32)
 
-    assert entry.own_request == video(1, key="x")
-    assert older.own_request.key == "0" * 32
+    assert entry.request_for_target == video(1, key="x")
+    assert older.request_for_target.key == "0" * 32

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from akool_async._core.artifacts import ENDINGS
+from akool_async._model.outcomes import ENDINGS
 from akool_async.sandbox import Sandbox
-from akool_async.sandbox.studio import altered
+from akool_async.sandbox.fixtures import modified
 
 
 def check_files(sandbox: Sandbox, out: Path, *, parts: bool = True) -> None:
     """Every file under a name is what the sandbox made in one of its versions, byte by byte."""
     world, versions = sandbox._world, sandbox._shelf._versions
     made = {
-        altered(world.studio.artifact(job, name), name, version)
+        modified(world.media.artifact(job, name), name, version)
         for job in sandbox.engine.jobs
         for name in ENDINGS
-        if name != "captionless"
+        if name != "without_captions"
         for version in range(versions[job.id, name] + 1)
     }
     for path in out.iterdir() if out.exists() else ():

@@ -23,9 +23,9 @@ from akool_async import (
     TranslationRequest,
     open_journal,
 )
-from akool_async._journal import Change
+from akool_async._journal import EntryUpdate
 from akool_async.cli import app
-from akool_async.cli.connection import Connection
+from akool_async.cli.options import ConnectionOptions
 from akool_async.sandbox import Sandbox, SandboxServer
 from tests.batch.test_without_catalog import leave_at_work
 from tests.client.conftest import QUICK
@@ -91,12 +91,12 @@ def akool(capfd: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands in this process ask often and repeat soon."""
-    usual = Connection.client
+    usual = ConnectionOptions.client
 
-    def client(connection: Connection) -> AkoolClient:
+    def client(connection: ConnectionOptions) -> AkoolClient:
         return usual(connection, retry=QUICK, schedule=FixedSchedule(interval=0.05))
 
-    monkeypatch.setattr(Connection, "client", client)
+    monkeypatch.setattr(ConnectionOptions, "client", client)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def out(tmp_path: Path) -> Path:
 async def walk(journal: Journal, request: TranslationRequest, state: State) -> None:
     """Enter a request with a key and one language, and bring it to a state."""
     key, (target,) = request.key or "", request.targets
-    await journal.record(Change(key=key, target=target, state=State.PLANNED, request=request))
+    await journal.record(EntryUpdate(key=key, target=target, state=State.PLANNED, request=request))
     for after in WAY_TO[state]:
         if after is State.SUBMITTING:
             await journal.intend(request)
@@ -143,19 +143,19 @@ class Book:
                     url = f"https://example.com/{quote(key)}.mp4"
                     await walk(journal, TranslationRequest(url=url, targets=target, key=key), state)
                     if told:
-                        change = Change(key=key, target=target, state=state, **told)  # type: ignore[arg-type]
+                        change = EntryUpdate(key=key, target=target, state=state, **told)  # type: ignore[arg-type]
                         await journal.record(change)
 
         anyio.run(write)
 
     def enter_again(self, key: str, **told: object) -> None:
-        """Change an entry in the state that it is in."""
+        """EntryUpdate an entry in the state that it is in."""
 
         async def write() -> None:
             async with open_journal(self.path) as journal:
                 entry = journal.get(key, "ja")
                 assert entry is not None
-                change = Change(key=key, target="ja", state=entry.state, **told)  # type: ignore[arg-type]
+                change = EntryUpdate(key=key, target="ja", state=entry.state, **told)  # type: ignore[arg-type]
                 await journal.record(change)
 
         anyio.run(write)

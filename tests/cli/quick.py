@@ -8,18 +8,18 @@ import termios
 
 from akool_async import AkoolClient, FixedSchedule
 from akool_async.cli import main
-from akool_async.cli.connection import Connection
+from akool_async.cli.options import ConnectionOptions
 from tests.client.conftest import QUICK
 
-_usual = Connection.client
+_usual = ConnectionOptions.client
 
 
-def _quick(connection: Connection, **options: object) -> AkoolClient:
+def _quick(connection: ConnectionOptions, **options: object) -> AkoolClient:
     return _usual(connection, retry=QUICK, schedule=FixedSchedule(interval=0.05), **options)
 
 
 if __name__ == "__main__":
     if sys.stdin is not None and sys.stdin.isatty():
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches this process
-    Connection.client = _quick
+    ConnectionOptions.client = _quick
     main()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akool_async import CaptionType
-from akool_async.cli.catalog import Catalog, CatalogWrong, read_catalog
+from akool_async.cli.catalog import Catalog, CatalogError, read_catalog
 
 URL = "https://example.com"
 
@@ -29,7 +29,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def mistakes_of(path: Path, **options: Any) -> list[str]:
-    with pytest.raises(CatalogWrong) as caught:
+    with pytest.raises(CatalogError) as caught:
         read_catalog(path, **options)
     return [str(mistake) for mistake in caught.value.mistakes]
 
@@ -255,7 +255,7 @@ def test_a_missing_file_is_told(write: Any) -> None:
 def test_one_mistake_in_many_rows_is_one_line(write: Any) -> None:
     rows = "".join(f"{URL}/{number}.mp4,ja,perhaps\n" for number in range(50))
 
-    with pytest.raises(CatalogWrong) as caught:
+    with pytest.raises(CatalogError) as caught:
         read_catalog(write(f"url,to,lipsync\n{rows}{URL}/x.mp4,ja,no\n{URL}/y.mp4,ja,perhaps\n"))
     assert str(caught.value) == "videos.csv:2-51,53: lipsync: has to be yes or no, not 'perhaps'."
 
@@ -343,7 +343,7 @@ def test_any_file_is_read_or_told_to_be_wrong(tmp_path_factory: Any, text: str |
     path = tmp_path_factory.mktemp("any") / f"x.{ending}"
     path.write_bytes(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
 
-    with pytest.raises(CatalogWrong) as caught:
+    with pytest.raises(CatalogError) as caught:
         read_catalog(path)
     assert str(caught.value)
 

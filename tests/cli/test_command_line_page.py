@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from akool_async.cli import exits
+from akool_async.cli import exit_codes as exits
 from akool_async.cli.app import COMMANDS
 from akool_async.cli.catalog import read_catalog
 from akool_async.cli.catalog.columns import COLUMNS, column_of

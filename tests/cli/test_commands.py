@@ -16,9 +16,9 @@ from typing import IO
 import anyio
 import pytest
 
-from akool_async import AkoolClient, BadCredentials, ConnectFailed, TranslationRequest
+from akool_async import AkoolClient, AuthenticationError, ConnectError, TranslationRequest
 from akool_async.cli import app
-from akool_async.sandbox.media import probe
+from akool_async.sandbox.playback import probe
 
 
 @pytest.mark.thorough
@@ -110,13 +110,13 @@ def test_help_names_the_commands(capsys) -> None:
 
 @pytest.mark.parametrize(
     ("raised", "code"),
-    [(KeyboardInterrupt(), 130), (BadCredentials("No."), 3), (ConnectFailed("No [route]."), 1)],
+    [(KeyboardInterrupt(), 130), (AuthenticationError("No."), 3), (ConnectError("No [route]."), 1)],
 )
 def test_errors_become_exit_codes(raised: BaseException, code: int, monkeypatch, capsys) -> None:
     def fails(*_: object, **__: object) -> int:
         raise raised
 
-    monkeypatch.setattr("akool_async.cli.sandbox.run_sandbox", fails)
+    monkeypatch.setattr("akool_async.cli.commands.local.run_sandbox", fails)
 
     assert app.run(["sandbox"]) == code
     assert str(raised) in capsys.readouterr().err

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from akool_async import State
-from akool_async.cli import doctor
+from akool_async.cli.commands import doctor
 from akool_async.sandbox import Sandbox, ScaledClock
 from tests.cli.conftest import Book, Command
 from tests.cli.terminal import on_terminal
@@ -49,7 +49,7 @@ def test_all_is_well(akool: Command, vendor: Sandbox, out: Path) -> None:
     assert "127.0.0.1 port" in lines[2][2]
     assert "100000 credits" in lines[4][2]
     assert not out.exists()
-    assert vendor.ledger.creates == ()
+    assert vendor.audit.creates == ()
 
 
 def test_no_key(found: Callable[..., Any], vendor: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

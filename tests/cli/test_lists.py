@@ -13,8 +13,7 @@ import pytest
 from rich.cells import cell_len
 
 from akool_async.sandbox import Sandbox
-from akool_async.sandbox.languages import LANGUAGES, Language
-from akool_async.sandbox.voices import Voice, invent_voices
+from akool_async.sandbox.fixtures import LANGUAGES, SandboxLanguage, SandboxVoice, invent_voices
 from tests.cli.conftest import Command
 from tests.cli.terminal import on_terminal
 
@@ -60,7 +59,7 @@ def test_the_credit_is_a_number_for_programs(akool: Command, serve: Callable[...
     assert json.loads(akool("credit", "--json").out) == {"credit": 1234567.5}
 
 
-def _odd_voices(*names: str) -> list[Voice]:
+def _odd_voices(*names: str) -> list[SandboxVoice]:
     voices = invent_voices(LANGUAGES[:1], seed=1)
     return [attrs.evolve(voice, name=name) for voice, name in zip(voices, names, strict=False)]
 
@@ -70,7 +69,7 @@ def test_no_control_character_of_the_vendor_reaches_the_terminal(
 ) -> None:
     serve(
         voices=_odd_voices("\x1b]0;owned\x07\x1b[31mred", "a\tb\nc\r\x9b2J", "\u202egnp.exe", "[b]x[/b]"),
-        languages=[Language("ja", "\x1b[2J日本語"), Language("ar", "العربية")],
+        languages=[SandboxLanguage("ja", "\x1b[2J日本語"), SandboxLanguage("ar", "العربية")],
     )
 
     shown = [akool(*told) for told in (("voices",), ("voices", "--json"), ("languages",))]
@@ -99,7 +98,7 @@ def test_a_pipe_that_is_closed_early_is_no_error(vendor: Sandbox) -> None:
 
 
 def test_what_stdout_can_not_encode_is_no_error(serve: Callable[..., Sandbox]) -> None:
-    serve(languages=[Language("ja", "日本語")])
+    serve(languages=[SandboxLanguage("ja", "日本語")])
     ended = subprocess.run(
         [*COMMAND, "languages"],
         capture_output=True,

@@ -14,11 +14,11 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from akool_async import State, TranslationRequest, open_journal
-from akool_async._inbox import InboxFile
-from akool_async._journal.schema import MIGRATIONS
+from akool_async._journal.database import MIGRATIONS
 from akool_async.cli.app import COMMANDS
 from akool_async.cli.demo import MARK, MARKER, TITLES
 from akool_async.sandbox import Sandbox
+from akool_async.webhook.inbox import InboxFile
 from tests.cli.conftest import Book, Command, walk
 
 VIDEO = "https://example.com/new.mp4"
@@ -62,7 +62,7 @@ UNUSABLE = (other_program, newer_version, broken, empty)
 READING = {
     "status": ["status"],
     "resume": ["resume"],
-    "harvest": ["harvest"],
+    "collect": ["collect"],
     "resolve": ["resolve", "--json"],
     "resolve with a wrong id": ["resolve", "old-3", "--target", "ja", "--job-id", "0123456789abcdef01234567"],
     "retry": ["retry", "--failed"],
@@ -142,7 +142,7 @@ def test_a_journal_that_can_not_be_used_is_left_alone_and_named(
     assert str(journal) in said
     assert any(advice in said for advice in ("name another file", "Install the version", "put a copy"))
     assert content(folder) == before
-    assert not vendor.ledger.jobs
+    assert not vendor.audit.jobs
 
 
 @pytest.mark.usefixtures("vendor", "quick")
@@ -345,7 +345,7 @@ def test_a_run_leaves_an_inbox_alone_that_it_can_not_use(
     assert told.code == 1
     assert str(beside / "jobs.sqlite3") in told.err
     assert content(beside) == before
-    assert not vendor.ledger.jobs
+    assert not vendor.audit.jobs
 
 
 @pytest.mark.usefixtures("vendor", "quick")
@@ -366,7 +366,7 @@ def test_a_journal_that_has_the_name_of_a_lock_is_not_overwritten_by_the_lock(
     assert content(folder) == before
     assert told.code == 1
     assert f"{folder / 'mine.lock'} is a database, not a lock" in told.err
-    assert not vendor.ledger.jobs
+    assert not vendor.audit.jobs
 
 
 def jobs_of_the_demo(folder: Path, state: State, port: int = 8000) -> None:

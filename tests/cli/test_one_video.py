@@ -28,7 +28,7 @@ def test_a_video_comes_home_in_every_language_and_is_not_paid_again(
 
     assert (told.code, told.out, again.code) == (0, "", 0)
     assert sorted(path.name for path in out.glob("*.mp4")) == ["talk.fr.mp4", "talk.ja.mp4"]
-    (create,) = vendor.ledger.creates
+    (create,) = vendor.audit.creates
     assert create.payload["lipsync"] is True
     assert create.payload["caption_type"] == 4
     assert "canary" not in told.err + again.err
@@ -42,7 +42,7 @@ def test_a_lip_sync_comes_home_and_is_not_paid_again(akool: Command, out: Path, 
     assert "1 lip-sync" in told.err
     assert "It is home" in told.err
     assert [path.name for path in out.glob("*.mp4")] == ["mouth.lipsync.mp4"]
-    assert len(vendor.ledger.creates) == 1
+    assert len(vendor.audit.creates) == 1
 
 
 def test_voices_and_glossaries_are_taken(akool: Command, tmp_path: Path, out: Path, vendor: Sandbox) -> None:
@@ -53,7 +53,7 @@ def test_voices_and_glossaries_are_taken(akool: Command, tmp_path: Path, out: Pa
     told = akool(*command, "--yes", "--out", out)
 
     assert told.code == 0
-    bodies = {create.payload["language"]: create.payload for create in vendor.ledger.creates}
+    bodies = {create.payload["language"]: create.payload for create in vendor.audit.creates}
     assert bodies["ja"]["voices_map"] == {"ja": {"voice_id": voice}}
     assert bodies["ja"]["studio_voice"]["fixed_words"] == {"Akool": "アクール"}
     assert "studio_voice" not in bodies["fr"]
@@ -67,7 +67,7 @@ def test_nothing_is_spent_where_nobody_can_be_asked(
 
     assert told.code == 2
     assert "--yes" in told.err
-    assert vendor.ledger.creates == ()
+    assert vendor.audit.creates == ()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -78,7 +78,7 @@ def test_on_a_terminal_it_is_asked(
     told = on_terminal(*command, "--out", out, columns=60, answers=[("[y/N]", answer)])
 
     assert told.code == code, told.text
-    assert len(vendor.ledger.creates) == (answer == "y")
+    assert len(vendor.audit.creates) == (answer == "y")
 
 
 @pytest.mark.parametrize(
@@ -102,19 +102,19 @@ def test_what_is_wrong_is_told_before_anything_is_sent(
 
     assert (told.code, told.out) == (2, "")
     assert word in told.err
-    assert vendor.ledger.creates == ()
+    assert vendor.audit.creates == ()
     assert not out.exists()
 
 
 def test_a_lost_answer_is_a_doubt_that_the_journal_knows(akool: Command, book: Book, vendor: Sandbox) -> None:
-    vendor.faults.add(Fault(on="create", do="http", status=502, nth=(1,)))
+    vendor.faults.add(Fault(on="create", kind="http", status=502, nth=(1,)))
     told = akool("translate", VIDEO, "--to", "ja", "--key", "talk", "--yes", "--out", book.out)
     again = akool("translate", VIDEO, "--to", "ja", "--key", "talk", "--yes", "--out", book.out)
 
     assert (told.code, again.code) == (6, 6)
     assert "akool-async resolve" in told.err
     assert book.states() == {"talk": "in_doubt"}
-    assert len(vendor.ledger.creates) == 1
+    assert len(vendor.audit.creates) == 1
 
 
 def test_a_job_that_was_not_waited_for_is_gone_on_with(
@@ -127,7 +127,7 @@ def test_a_job_that_was_not_waited_for_is_gone_on_with(
 
     assert (gone.code, back.code) == (4, 0)
     assert set(book.states().values()) == {"delivered"}
-    assert len(vendor.ledger.creates) == 1
+    assert len(vendor.audit.creates) == 1
 
 
 def test_what_failed_is_paid_again_only_if_that_is_said(
@@ -137,11 +137,11 @@ def test_what_failed_is_paid_again_only_if_that_is_said(
     failed = akool(*COMMANDS[1], "--yes", "--out", out)
     vendor = serve()
     told = akool(*COMMANDS[1], "--yes", "--out", out)
-    assert vendor.ledger.creates == ()
+    assert vendor.audit.creates == ()
     again = akool(*COMMANDS[1], "--yes", "--retry-failed", "--out", out)
 
     assert [failed.code, told.code, again.code] == [1, 1, 0]
-    assert len(vendor.ledger.creates) == 1
+    assert len(vendor.audit.creates) == 1
 
 
 def test_no_credits_and_a_bound_on_them_have_an_exit_code(

@@ -80,7 +80,7 @@ def test_an_id_is_confirmed_before_it_is_believed(akool: Command, two: Book, ven
     assert (entry.state, entry.job_id, entry.paid) == (State.SUBMITTED, job_id, 1)
     assert entry.expires_at is not None
     assert two.states()["second"] == "in_doubt"
-    assert len(vendor.ledger.creates) == 1
+    assert len(vendor.audit.creates) == 1
 
 
 def test_a_job_of_another_time_is_taken_only_if_it_is_said_so(

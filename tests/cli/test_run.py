@@ -13,7 +13,7 @@ import pytest
 
 from akool_async import AkoolClient, FixedSchedule, State, open_journal
 from akool_async.cli import events
-from akool_async.cli.connection import Connection
+from akool_async.cli.options import ConnectionOptions
 from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import KEY, Command
 from tests.cli.terminal import on_terminal
@@ -27,12 +27,12 @@ URL = "https://example.com"
 @pytest.fixture(autouse=True)
 def in_a_folder_and_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    usual = Connection.client
+    usual = ConnectionOptions.client
 
-    def quick(connection: Connection) -> AkoolClient:
+    def quick(connection: ConnectionOptions) -> AkoolClient:
         return usual(connection, retry=QUICK, schedule=FixedSchedule(interval=0.05))
 
-    monkeypatch.setattr(Connection, "client", quick)
+    monkeypatch.setattr(ConnectionOptions, "client", quick)
 
 
 def catalog(*rows: str, header: str = "url,languages,key") -> Path:
@@ -54,7 +54,7 @@ def events_of(out: str) -> list[dict[str, Any]]:
 
 
 def requests_of(vendor: Sandbox) -> int:
-    return len(vendor.ledger.requests)
+    return len(vendor.audit.requests)
 
 
 def test_a_catalog_comes_home_and_is_not_paid_again(akool: Command, vendor: Sandbox) -> None:
@@ -64,7 +64,7 @@ def test_a_catalog_comes_home_and_is_not_paid_again(akool: Command, vendor: Sand
     again = akool("run", path, "--json")
 
     assert (first.code, again.code) == (0, 0), first.err + again.err
-    assert len(vendor.ledger.jobs) == 4
+    assert len(vendor.audit.jobs) == 4
     told = events_of(first.out)
     assert [told[0]["event"], told[-1]["event"]] == ["planned", "over"]
     assert told[-1]["outcomes"] == {"home": 4}
@@ -123,7 +123,7 @@ def test_nothing_is_spent_where_nobody_can_be_asked(akool: Command, vendor: Sand
 
     assert told.code == 2
     assert "--yes" in told.err
-    assert vendor.ledger.creates == ()
+    assert vendor.audit.creates == ()
     assert not Path("results").exists()
 
 
@@ -151,7 +151,7 @@ def test_what_the_server_does_not_know_is_told_before_anything_is_spent(
     assert "videos.csv:5: languages (B5): 'af-ZA' needs a voice" in told.err
     assert "videos.csv:6: languages (B6): The server has no language 'xx'." in told.err
     assert "videos.csv:7: languages (B7): The server has no language 'ja-JP'. Did you mean 'ja'?" in told.err
-    assert vendor.ledger.creates == ()
+    assert vendor.audit.creates == ()
 
 
 def test_a_voice_that_is_not_listed_is_a_word_not_a_mistake(akool: Command, vendor: Sandbox) -> None:
@@ -171,7 +171,7 @@ def test_a_plan_tells_what_the_journal_has_and_what_it_will_cost(akool: Command,
         f"{URL}/8.mp4,ja,lips,yes",
         header="url,languages,key,lipsync",
     )
-    before = len(vendor.ledger.creates)
+    before = len(vendor.audit.creates)
 
     told = akool("plan", path, "--json")
     words = akool("plan", path)
@@ -188,7 +188,7 @@ def test_a_plan_tells_what_the_journal_has_and_what_it_will_cost(akool: Command,
         "at least 8 credits for 3 new jobs (1 by what the same video cost before, 1 by the average"
         in words.err
     )
-    assert len(vendor.ledger.creates) == before
+    assert len(vendor.audit.creates) == before
 
 
 def test_a_plan_needs_no_server_when_told_so(akool: Command, free_port: int) -> None:
@@ -205,7 +205,7 @@ def test_a_key_that_names_other_work_in_the_journal_is_a_mistake(akool: Command,
 
     assert told.code == 2
     assert "videos.csv:2: key (C2): In the journal this key names other work into 'ja'" in told.err
-    assert len(vendor.ledger.jobs) == 4
+    assert len(vendor.audit.jobs) == 4
 
 
 def test_work_that_is_paid_under_another_key_is_not_paid_again(akool: Command, vendor: Sandbox) -> None:
@@ -218,14 +218,14 @@ def test_work_that_is_paid_under_another_key_is_not_paid_again(akool: Command, v
     assert told in renamed.err
     assert signed.code == 0
     assert "Perhaps the same work into 'ja' stands in the journal as 'second'" in signed.err
-    assert len(vendor.ledger.jobs) == 2
+    assert len(vendor.audit.jobs) == 2
 
 
 def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
     akool: Command, serve: Callable[..., Sandbox]
 ) -> None:
     vendor = serve()
-    vendor.faults.add(Fault(on="create", do="code", code=1203, nth=(1,)))
+    vendor.faults.add(Fault(on="create", kind="code", code=1203, nth=(1,)))
     refused = akool("run", catalog(f"{URL}/1.mp4,ja,a", f"{URL}/2.mp4,ja,b"), "--yes", "--in-flight", "1")
     assert refused.code == 1
     assert "refused   a ja" in refused.err
@@ -235,7 +235,7 @@ def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
     assert retried.code == 0
 
     vendor.faults.clear()
-    vendor.faults.add(Fault(on="create", do="reset_after"))
+    vendor.faults.add(Fault(on="create", kind="reset_after"))
     doubtful = akool("run", catalog(f"{URL}/3.mp4,ja,c"), "--yes", "--json")
     assert doubtful.code == 6
     assert events_of(doubtful.out)[-1]["outcomes"] == {"in doubt": 1}
@@ -244,7 +244,7 @@ def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
     vendor.faults.clear()
     held = akool("run", "videos.csv", "--yes")
     assert held.code == 6
-    assert len([job for job in vendor.ledger.jobs if job.url.endswith("3.mp4")]) == 1
+    assert len([job for job in vendor.audit.jobs if job.url.endswith("3.mp4")]) == 1
     paid_again = akool("run", "videos.csv", "--yes", "--on-in-doubt", "resubmit")
     assert paid_again.code == 0
 
@@ -257,7 +257,7 @@ def test_credits_that_run_out_and_a_bound_on_them_have_an_exit_code(
     assert empty.code == 5
     assert events_of(empty.out)[-1]["outcomes"]["home"] == 1
     assert "not submitted, not charged" in empty.err
-    assert len(vendor.ledger.jobs) == 1
+    assert len(vendor.audit.jobs) == 1
 
     serve()
     bounded = akool("run", three_videos(), "--yes", "--max-credits", "9", "--out", "bounded")
@@ -275,7 +275,7 @@ def test_giving_up_leaves_jobs_at_work_and_says_so(akool: Command, serve: Callab
 
 
 def test_an_account_that_is_closed_has_an_exit_code(akool: Command, vendor: Sandbox) -> None:
-    vendor.faults.add(Fault(on="create", do="code", code=1200))
+    vendor.faults.add(Fault(on="create", kind="code", code=1200))
     told = akool("run", three_videos(), "--yes")
 
     assert told.code == 3
@@ -295,12 +295,12 @@ def test_two_runs_on_one_journal_do_not_meet(akool: Command, vendor: Sandbox) ->
             return told.code
 
     assert anyio.run(hold) == 1
-    assert vendor.ledger.creates == ()
+    assert vendor.audit.creates == ()
 
 
 def test_control_characters_of_the_vendor_are_not_obeyed(akool: Command, vendor: Sandbox) -> None:
     body = json.dumps({"code": 1203, "msg": "\x1b[2Jgone\x07", "data": None})
-    vendor.faults.add(Fault(on="create", do="http", status=200, body=body))
+    vendor.faults.add(Fault(on="create", kind="http", status=200, body=body))
     told = akool("run", catalog(f"{URL}/1.mp4,ja,a"), "--yes")
 
     assert told.code == 1
@@ -315,7 +315,7 @@ def test_a_folder_that_can_not_be_made_is_told(akool: Command, vendor: Sandbox) 
 
     assert told.code in (1, 2)
     assert "results" in told.err
-    assert vendor.ledger.creates == ()
+    assert vendor.audit.creates == ()
 
 
 def test_a_server_that_does_not_tell_its_languages_does_not_stop_what_is_paid(
@@ -324,7 +324,7 @@ def test_a_server_that_does_not_tell_its_languages_does_not_stop_what_is_paid(
     vendor = serve()
     path = three_videos()
     assert akool("run", path, "--yes", "--in-flight", "1", "--max-credits", "7").code == 5
-    vendor.faults.add(Fault(on="languages", do="http", status=503))
+    vendor.faults.add(Fault(on="languages", kind="http", status=503))
     told = akool("run", path, "--yes")
 
     assert told.code == 0
@@ -347,7 +347,7 @@ def test_a_host_that_can_not_be_reached_is_told_before_a_retry(
     akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendor = serve()
-    vendor.faults.add(Fault(on="create", do="code", code=1202))
+    vendor.faults.add(Fault(on="create", kind="code", code=1202))
     path = three_videos()
     assert akool("run", path, "--yes").code == 1
     monkeypatch.setenv("AKOOL_API_HOST", "http://127.0.0.1:9")
@@ -383,7 +383,7 @@ def test_a_stop_is_an_event(akool: Command, serve: Callable[..., Sandbox]) -> No
 def test_now_and_then_a_line_tells_how_far_all_is(
     akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("akool_async.cli.progress.SAID", 0.02)
+    monkeypatch.setattr("akool_async.cli.progress.REPORTED_EVERY", 0.02)
     serve(time_scale=300.0)
     told = akool("run", three_videos(), "--yes")
 

@@ -41,10 +41,10 @@ def fits(text: str, columns: int) -> bool:
 
 
 def test_plan_run_interrupt_and_go_on(vendor: Vendor, outside: dict[str, str]) -> None:
-    vendor.fault(on="status", do="http", status=503, probability=0.2)
-    vendor.fault(on="create", do="refuse_language", language="fr", code=1203, nth=[2])
-    vendor.fault(on="create", do="reset_after", nth=[3])
-    vendor.fault(on="cdn", do="reset_mid", nth=[2])
+    vendor.fault(on="status", kind="http", status=503, probability=0.2)
+    vendor.fault(on="create", kind="refuse_language", language="fr", code=1203, nth=[2])
+    vendor.fault(on="create", kind="reset_after", nth=[3])
+    vendor.fault(on="cdn", kind="reset_mid", nth=[2])
 
     with terminal("plan", "videos.csv", environment=outside) as plan:
         assert plan.end() == 0
@@ -185,7 +185,7 @@ def test_a_key_that_is_missing_is_asked_for_and_not_shown(vendor: Vendor, outsid
 
 
 def test_leaving_in_the_middle_of_a_paid_call_makes_no_doubt(vendor: Vendor, outside: dict[str, str]) -> None:
-    vendor.fault(on="create", do="delay", seconds=0.7)
+    vendor.fault(on="create", kind="delay", seconds=0.7)
     with terminal("run", "videos.csv", "--yes", environment=outside) as run:
         run.until("being sent")
         run.type(CTRL_C)

@@ -41,7 +41,7 @@ def test_counts_credits_and_ways_to_go_on_are_told(akool: Command, full: Book) -
     assert seen["dying_within_2_days"] == 1
     assert seen["to_go_on"] == [
         f"akool-async {words} --out {full.out}"
-        for words in ("harvest", "resolve", "resume", "retry --failed")
+        for words in ("collect", "resolve", "resume", "retry --failed")
     ]
 
 

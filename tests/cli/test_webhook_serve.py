@@ -46,30 +46,30 @@ def vendor(serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch) -> Sa
 
 
 def test_a_lost_answer_is_cleared_up_by_its_callback(akool: Command, book: Book, vendor: Sandbox) -> None:
-    vendor.faults.add(Fault(on="create", do="reset_after", acted=True))
+    vendor.faults.add(Fault(on="create", kind="reset_after", acted=True))
     with served(book.out) as (_, url):
         told = akool(
             "translate", VIDEO, "--to", "ja,fr", "--webhook-url", f"{url}/akool", "--yes", "--out", book.out
         )
 
     assert told.code == 0, told.err
-    assert len(vendor.ledger.jobs) == 2
+    assert len(vendor.audit.jobs) == 2
     assert set(book.states().values()) == {"delivered"}
-    assert vendor.ledger.paid_twice() == ()
+    assert vendor.audit.paid_twice() == ()
 
 
 def test_what_came_while_no_run_was_on_clears_up_the_doubts_of_the_next(
     akool: Command, book: Book, vendor: Sandbox
 ) -> None:
-    vendor.faults.add(Fault(on="create", do="reset_after", acted=True))
-    vendor.faults.add(Fault(on="webhook", do="delay", seconds=100.0))
+    vendor.faults.add(Fault(on="create", kind="reset_after", acted=True))
+    vendor.faults.add(Fault(on="webhook", kind="delay", seconds=100.0))
     order = ["translate", VIDEO, "--to", "ja", "--yes", "--out", book.out]
     with served(book.out) as (_, url):
         gone = akool(*order, "--webhook-url", f"{url}/akool", "--give-up-after", "0.05s")
         states = book.states()
         doubt = akool("resolve", "--out", book.out)
         inbox = book.out / "inbox.sqlite3"
-        while not vendor.ledger.webhooks or inbox.stat().st_size == 0:
+        while not vendor.audit.webhooks or inbox.stat().st_size == 0:
             time.sleep(0.01)
         told = akool("resume", "--out", book.out)
 
@@ -77,7 +77,7 @@ def test_what_came_while_no_run_was_on_clears_up_the_doubts_of_the_next(
     assert "its callback names the job" in doubt.out
     assert set(states.values()) == {"in_doubt"}
     assert told.code == 0, told.err
-    assert len(vendor.ledger.jobs) == 1
+    assert len(vendor.audit.jobs) == 1
 
 
 def test_a_flood_of_nonsense_is_counted_and_answered_alike(out: Path, vendor: Sandbox) -> None:

@@ -15,7 +15,9 @@ from httpx_aiohttp import AiohttpTransport
 from akool_async import AkoolClient, FixedSchedule, RetryPolicy, TranslationRequest
 from akool_async.sandbox import Sandbox, SandboxServer
 
-QUICK = RetryPolicy(first=0.001, longest=0.01, throttle_first=0.001, deadline=10.0, throttle_deadline=10.0)
+QUICK = RetryPolicy(
+    initial_delay=0.001, max_delay=0.01, throttle_initial_delay=0.001, deadline=10.0, throttle_deadline=10.0
+)
 """The real policy with short waits."""
 
 OFTEN = FixedSchedule(interval=0.01)

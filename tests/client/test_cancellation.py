@@ -24,7 +24,7 @@ async def _eventually(check) -> None:
 
 
 async def test_a_paid_post_under_way_is_finished_and_its_ids_are_told(house: Open, caplog) -> None:
-    async with house(faults=[Fault(on="create", do="delay", seconds=0.1)]) as home:
+    async with house(faults=[Fault(on="create", kind="delay", seconds=0.1)]) as home:
         client = await home.client()
         with caplog.at_level(logging.WARNING, "akool_async"):
             with anyio.move_on_after(0.04) as scope:
@@ -32,28 +32,28 @@ async def test_a_paid_post_under_way_is_finished_and_its_ids_are_told(house: Ope
             await _eventually(lambda: caplog.records)
 
         assert scope.cancelled_caught
-        (job,) = home.sandbox.ledger.jobs
+        (job,) = home.sandbox.audit.jobs
     assert job.id in caplog.text
 
 
 async def test_the_event_loops_own_cancellation_does_not_tear_it_either(fast_house: Open, caplog) -> None:
-    async with fast_house(faults=[Fault(on="create", do="delay", seconds=0.1)]) as home:
+    async with fast_house(faults=[Fault(on="create", kind="delay", seconds=0.1)]) as home:
         client = await home.client()
         with caplog.at_level(logging.WARNING, "akool_async"):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(client.submit(video()), 0.04)
             await _eventually(lambda: caplog.records)
 
-        (job,) = home.sandbox.ledger.jobs
+        (job,) = home.sandbox.audit.jobs
     assert job.id in caplog.text
 
 
 async def test_a_paid_post_that_an_event_loop_tears_is_in_doubt(fast_house: Open) -> None:
-    async with fast_house(faults=[Fault(on="create", do="delay", seconds=0.5)]) as home:
+    async with fast_house(faults=[Fault(on="create", kind="delay", seconds=0.5)]) as home:
         client = await home.client()
         caller = asyncio.create_task(client.submit(video()))
         with anyio.fail_after(5):
-            while not home.sandbox.ledger.requests:
+            while not home.sandbox.audit.requests:
                 await anyio.sleep(0.005)
         for task in asyncio.all_tasks():
             if "Detached" in task.get_name():
@@ -63,7 +63,7 @@ async def test_a_paid_post_that_an_event_loop_tears_is_in_doubt(fast_house: Open
 
 
 async def test_closing_the_client_waits_for_a_paid_post(house: Open, caplog) -> None:
-    async with house(faults=[Fault(on="create", do="delay", seconds=0.1)]) as home:
+    async with house(faults=[Fault(on="create", kind="delay", seconds=0.1)]) as home:
         options = {"api_key": "canary-4f9c1b7e2a", "host": home.server.base_url}
         with caplog.at_level(logging.WARNING, "akool_async"):
             async with AkoolClient(**options) as client, anyio.create_task_group() as tasks:
@@ -71,12 +71,12 @@ async def test_closing_the_client_waits_for_a_paid_post(house: Open, caplog) -> 
                 await anyio.sleep(0.04)
                 tasks.cancel_scope.cancel()
 
-        (job,) = home.sandbox.ledger.jobs
+        (job,) = home.sandbox.audit.jobs
         assert job.id in caplog.text
 
 
 async def test_a_doubt_of_a_cancelled_caller_is_told(house: Open, caplog) -> None:
-    faults = [Fault(on="create", do="delay", seconds=0.05), Fault(on="create", do="reset_after")]
+    faults = [Fault(on="create", kind="delay", seconds=0.05), Fault(on="create", kind="reset_after")]
     async with house(faults=faults) as home:
         client = await home.client()
         with caplog.at_level(logging.WARNING, "akool_async"):
@@ -88,28 +88,28 @@ async def test_a_doubt_of_a_cancelled_caller_is_told(house: Open, caplog) -> Non
 
 
 async def test_cancelled_while_a_doubt_is_being_confirmed_its_job_is_told(house: Open, caplog) -> None:
-    faults = [Fault(on="create", do="truncated", keep=0.9), Fault(on="status", do="hang")]
+    faults = [Fault(on="create", kind="truncated", keep=0.9), Fault(on="status", kind="hang")]
     async with house(faults=faults) as home:
         client = await home.client()
         with caplog.at_level(logging.WARNING, "akool_async"):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(client.submit, video())
-                await _eventually(lambda: home.sandbox.ledger.requests.get("status"))
+                await _eventually(lambda: home.sandbox.audit.requests.get("status"))
                 tasks.cancel_scope.cancel()
 
-        (job,) = home.sandbox.ledger.jobs
+        (job,) = home.sandbox.audit.jobs
     assert job.id in caplog.text
 
 
 async def test_cancelled_while_the_gate_is_closed_nothing_is_sent(house: Open) -> None:
-    async with house(faults=[Fault(on="create", do="http", status=429, retry_after=60, nth=1)]) as home:
+    async with house(faults=[Fault(on="create", kind="http", status=429, retry_after=60, nth=1)]) as home:
         client = await home.client(retry=RetryPolicy())
         with anyio.move_on_after(0.05) as scope:
             await client.submit(video())
 
         assert scope.cancelled_caught
-        assert home.sandbox.ledger.requests["create"] == 1
-        assert home.sandbox.ledger.jobs == ()
+        assert home.sandbox.audit.requests["create"] == 1
+        assert home.sandbox.audit.jobs == ()
 
 
 async def test_cancelled_while_waiting_the_job_is_told_and_goes_on(house: Open, caplog) -> None:
@@ -118,10 +118,10 @@ async def test_cancelled_while_waiting_the_job_is_told_and_goes_on(house: Open, 
         with caplog.at_level(logging.WARNING, "akool_async"):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(client.translate, video())
-                await _eventually(lambda: home.sandbox.ledger.polled)
+                await _eventually(lambda: home.sandbox.audit.polled)
                 tasks.cancel_scope.cancel()
 
-        (job,) = home.sandbox.ledger.jobs
+        (job,) = home.sandbox.audit.jobs
     assert job.id in caplog.text
 
 
@@ -182,8 +182,8 @@ async def test_a_submission_cancelled_at_any_step_makes_at_most_one_job(fast_hou
             tasks.cancel_scope.cancel()
         assert await client.credit() > 0
 
-        assert home.sandbox.ledger.requests.get("create", 0) <= 1
-        assert len(home.sandbox.ledger.jobs) <= 1
+        assert home.sandbox.audit.requests.get("create", 0) <= 1
+        assert len(home.sandbox.audit.jobs) <= 1
 
 
 async def _submit(client: AkoolClient) -> None:

@@ -14,21 +14,21 @@ import pytest
 import trustme
 
 from akool_async import (
-    AccountClosed,
     AkoolClient,
     AkoolError,
-    BadCredentials,
-    CertificateRejected,
-    ConnectFailed,
-    DuplicateRefused,
-    MediaRefused,
+    AuthenticationError,
+    BadRequestError,
+    CertificateError,
+    ConnectError,
+    DuplicateJobError,
+    InvalidMediaError,
     OutOfCredits,
-    RequestRefused,
+    PermissionDeniedError,
+    RateLimitError,
     RetryPolicy,
-    ServerTrouble,
+    ServerError,
     SubmissionInDoubt,
-    Throttled,
-    UnexpectedRedirect,
+    UnexpectedRedirectError,
     VendorError,
 )
 from akool_async.sandbox import Fault
@@ -37,22 +37,22 @@ from tests.client.conftest import KEY, QUICK, Open, Way, stray, video
 pytestmark = pytest.mark.anyio
 
 LOST_ANSWERS: list[dict[str, Any]] = [
-    {"do": "reset_before"},
-    {"do": "reset_after"},
-    {"do": "hang", "acted": True},
-    {"do": "hang", "acted": False},
+    {"kind": "reset_before"},
+    {"kind": "reset_after"},
+    {"kind": "hang", "acted": True},
+    {"kind": "hang", "acted": False},
     *(
-        {"do": "http", "status": status, "acted": acted}
+        {"kind": "http", "status": status, "acted": acted}
         for status in (500, 502, 503, 504)
         for acted in (True, False)
     ),
-    {"do": "html", "acted": True},
-    {"do": "empty", "acted": True},
-    {"do": "truncated", "keep": 0.02},
-    {"do": "short", "keep": 0.02},
-    {"do": "garbage", "acted": True},
-    {"do": "huge", "acted": False},
-    {"do": "wrong_type"},
+    {"kind": "html", "acted": True},
+    {"kind": "empty", "acted": True},
+    {"kind": "truncated", "keep": 0.02},
+    {"kind": "short", "keep": 0.02},
+    {"kind": "garbage", "acted": True},
+    {"kind": "huge", "acted": False},
+    {"kind": "wrong_type"},
 ]
 
 
@@ -65,11 +65,11 @@ async def test_is_in_doubt_and_not_repeated_when_the_answer_is_lost(
     house: Open, fault: dict[str, Any]
 ) -> None:
     async with house(faults=[Fault(on="create", **fault)]) as home:
-        client = await home.client(create_timeout=0.3 if fault["do"] == "hang" else 30.0)
+        client = await home.client(create_timeout=0.3 if fault["kind"] == "hang" else 30.0)
         with pytest.raises(SubmissionInDoubt) as caught:
             await client.submit(video())
 
-        ledger = home.sandbox.ledger
+        ledger = home.sandbox.audit
         assert ledger.requests["create"] == 1
         assert len(ledger.jobs) <= 1
         assert set(caught.value.job_ids) <= {job.id for job in ledger.jobs}
@@ -79,32 +79,32 @@ async def test_is_in_doubt_and_not_repeated_when_the_answer_is_lost(
 
 @pytest.mark.parametrize("do", ["truncated", "short"])
 async def test_keeps_an_id_that_can_be_read_in_a_torn_answer_and_confirms_it(house: Open, do: str) -> None:
-    async with house(faults=[Fault(on="create", do=do, keep=0.9)]) as home:
+    async with house(faults=[Fault(on="create", kind=do, keep=0.9)]) as home:
         submission = await (await home.client()).submit(video())
 
-        (job,) = home.sandbox.ledger.jobs
+        (job,) = home.sandbox.audit.jobs
         assert submission.job_ids == (job.id,)
         assert submission.accepted[0].target == "ja"
-        assert home.sandbox.ledger.requests["create"] == 1
-        assert len(home.sandbox.ledger.polls(job.id)) == 1
+        assert home.sandbox.audit.requests["create"] == 1
+        assert len(home.sandbox.audit.polls(job.id)) == 1
 
 
 async def test_ids_of_several_languages_in_a_torn_answer_are_named_in_the_doubt(house: Open) -> None:
-    async with house(faults=[Fault(on="create", do="truncated", keep=0.95)]) as home:
+    async with house(faults=[Fault(on="create", kind="truncated", keep=0.95)]) as home:
         with pytest.raises(SubmissionInDoubt) as caught:
             await (await home.client()).submit(video(targets="ja,fr"))
 
-        assert set(caught.value.job_ids) == {job.id for job in home.sandbox.ledger.jobs}
+        assert set(caught.value.job_ids) == {job.id for job in home.sandbox.audit.jobs}
     assert caught.value.targets == ("ja", "fr")
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        {"do": "http", "status": 429},
-        {"do": "http", "status": 429, "retry_after": 0},
-        {"do": "http", "status": 429, "retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"},
-        {"do": "code", "code": 1005},
+        {"kind": "http", "status": 429},
+        {"kind": "http", "status": 429, "retry_after": 0},
+        {"kind": "http", "status": 429, "retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"},
+        {"kind": "code", "code": 1005},
     ],
     ids=_named,
 )
@@ -114,24 +114,24 @@ async def test_is_repeated_when_it_was_refused_as_too_frequent(house: Open, faul
         submission = await (await home.client()).submit(video())
 
         assert len(submission.accepted) == 1
-        assert home.sandbox.ledger.requests["create"] == often + 1
-        assert len(home.sandbox.ledger.jobs) == 1
+        assert home.sandbox.audit.requests["create"] == often + 1
+        assert len(home.sandbox.audit.jobs) == 1
 
 
 async def test_gives_up_when_the_vendor_throttles_without_end(house: Open) -> None:
-    impatient = RetryPolicy(throttle_first=0.01, longest=0.02, throttle_deadline=0.1)
-    async with house(faults=[Fault(on="create", do="code", code=1005)]) as home:
-        with pytest.raises(Throttled, match="nothing was charged"):
+    impatient = RetryPolicy(throttle_initial_delay=0.01, max_delay=0.02, throttle_deadline=0.1)
+    async with house(faults=[Fault(on="create", kind="code", code=1005)]) as home:
+        with pytest.raises(RateLimitError, match="nothing was charged"):
             await (await home.client(retry=impatient)).submit(video())
 
-        assert home.sandbox.ledger.jobs == ()
+        assert home.sandbox.audit.jobs == ()
 
 
 @pytest.mark.parametrize(
     "fault",
     [
         {
-            "do": "http",
+            "kind": "http",
             "status": 429,
             "acted": True,
             "body": '{"code":1005,"data":{"_id":"0123456789abcdef01234567"}}',
@@ -143,17 +143,17 @@ async def test_a_refusal_that_names_a_job_is_a_doubt(house: Open, fault: dict[st
         with pytest.raises(SubmissionInDoubt) as caught:
             await (await home.client()).submit(video())
 
-        assert home.sandbox.ledger.requests["create"] == 1
+        assert home.sandbox.audit.requests["create"] == 1
     assert caught.value.job_ids == ("0123456789abcdef01234567",)
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        {"do": "code", "code": 1101},
-        {"do": "code", "code": 1102},
-        {"do": "http", "status": 401},
-        {"do": "http", "status": 403},
+        {"kind": "code", "code": 1101},
+        {"kind": "code", "code": 1102},
+        {"kind": "http", "status": 401},
+        {"kind": "http", "status": 403},
     ],
     ids=_named,
 )
@@ -165,29 +165,29 @@ async def test_is_repeated_once_with_a_new_token(house: Open, fault: dict[str, A
         submission = await client.submit(video())
 
         assert len(submission.accepted) == 1
-        assert home.sandbox.ledger.requests["create"] == 2
-        assert home.sandbox.ledger.token_calls == 2
-        assert len(home.sandbox.ledger.jobs) == 1
+        assert home.sandbox.audit.requests["create"] == 2
+        assert home.sandbox.audit.token_calls == 2
+        assert len(home.sandbox.audit.jobs) == 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_an_error_and_not_followed(house: Open, status: int) -> None:
-    async with house(faults=[Fault(on="create", do="redirect", status=status)]) as home:
-        with pytest.raises(UnexpectedRedirect):
+    async with house(faults=[Fault(on="create", kind="redirect", status=status)]) as home:
+        with pytest.raises(UnexpectedRedirectError):
             await (await home.client()).submit(video())
 
-        assert home.sandbox.ledger.requests["create"] == 1
-        assert home.sandbox.ledger.leaks == ()
+        assert home.sandbox.audit.requests["create"] == 1
+        assert home.sandbox.audit.leaks == ()
 
 
 REFUSALS = [
-    *((code, RequestRefused) for code in (1003, 1010, 1011)),
-    *((code, MediaRefused) for code in (1013, 1203, 1204, 1207, 1208, 1209, 1210)),
-    *((code, DuplicateRefused) for code in (1202, 1222)),
+    *((code, BadRequestError) for code in (1003, 1010, 1011)),
+    *((code, InvalidMediaError) for code in (1013, 1203, 1204, 1207, 1208, 1209, 1210)),
+    *((code, DuplicateJobError) for code in (1202, 1222)),
     *((code, OutOfCredits) for code in (1006, 1103, 1104)),
-    *((code, AccountClosed) for code in (1004, 1009, 1109, 1200, 1213, 1221)),
-    *((code, ServerTrouble) for code in (1015, 1017, 1110, 1112, 1201, 1205, 1211)),
-    *((code, BadCredentials) for code in (1101, 1102)),
+    *((code, PermissionDeniedError) for code in (1004, 1009, 1109, 1200, 1213, 1221)),
+    *((code, ServerError) for code in (1015, 1017, 1110, 1112, 1201, 1205, 1211)),
+    *((code, AuthenticationError) for code in (1101, 1102)),
     *((code, VendorError) for code in (9999, 0, -1)),
 ]
 
@@ -196,29 +196,29 @@ REFUSALS = [
 async def test_a_refusal_is_an_error_and_not_repeated(
     fast_house: Open, code: int, error: type[AkoolError]
 ) -> None:
-    async with fast_house(faults=[Fault(on="create", do="code", code=code)]) as home:
+    async with fast_house(faults=[Fault(on="create", kind="code", code=code)]) as home:
         with pytest.raises(error) as caught:
             await (await home.client()).submit(video())
 
-        assert home.sandbox.ledger.requests["create"] == 1
+        assert home.sandbox.audit.requests["create"] == 1
     assert type(caught.value) is error
     assert caught.value.code == code
     assert caught.value.vendor_message
 
 
 async def test_one_refused_language_does_not_lose_the_others(house: Open) -> None:
-    async with house(faults=[Fault(on="create", do="refuse_language", language="fr", code=1202)]) as home:
+    async with house(faults=[Fault(on="create", kind="refuse_language", language="fr", code=1202)]) as home:
         submission = await (await home.client()).submit(video(targets="ja,fr,hi"))
 
-        assert set(submission.job_ids) == {job.id for job in home.sandbox.ledger.jobs}
+        assert set(submission.job_ids) == {job.id for job in home.sandbox.audit.jobs}
     assert [job.target for job in submission.accepted] == ["ja", "hi"]
     assert [(refusal.target, type(refusal.error)) for refusal in submission.refused] == [
-        ("fr", DuplicateRefused)
+        ("fr", DuplicateJobError)
     ]
 
 
 async def test_a_language_that_the_answer_leaves_out_is_in_doubt(house: Open) -> None:
-    async with house(faults=[Fault(on="create", do="omit_language", language="fr")]) as home:
+    async with house(faults=[Fault(on="create", kind="omit_language", language="fr")]) as home:
         submission = await (await home.client()).submit(video(targets="ja,fr,hi"))
 
     assert [job.target for job in submission.accepted] == ["ja", "hi"]
@@ -226,16 +226,16 @@ async def test_a_language_that_the_answer_leaves_out_is_in_doubt(house: Open) ->
 
 
 async def test_a_job_that_was_not_asked_for_is_kept(house: Open) -> None:
-    async with house(faults=[Fault(on="create", do="extra_language")]) as home:
+    async with house(faults=[Fault(on="create", kind="extra_language")]) as home:
         submission = await (await home.client()).submit(video(targets="ja,fr"))
 
-        assert set(submission.job_ids) == {job.id for job in home.sandbox.ledger.jobs}
+        assert set(submission.job_ids) == {job.id for job in home.sandbox.audit.jobs}
     assert len(submission.accepted) == 2
     assert len(submission.extra) == 1
 
 
 async def test_without_a_list_of_results_only_the_named_job_is_sure(house: Open) -> None:
-    async with house(faults=[Fault(on="create", do="no_all_results")]) as home:
+    async with house(faults=[Fault(on="create", kind="no_all_results")]) as home:
         submission = await (await home.client()).submit(video(targets="ja,fr"))
 
     assert [job.target for job in submission.accepted] == ["fr"]
@@ -251,7 +251,7 @@ async def test_goes_out_on_a_connection_of_its_own(way: Way, house: Open) -> Non
             await client.credit()
             await client.submit(video(number))
 
-        creates = home.sandbox.ledger.creates
+        creates = home.sandbox.audit.creates
     assert [create.request_on_connection for create in creates] == [1, 1, 1]
     assert len({create.connection for create in creates}) == 3
 
@@ -266,7 +266,7 @@ async def test_a_refused_connection_is_tried_again_and_nothing_was_sent(way: Way
     if way.name == "injected-fast":
         pytest.skip("that transport can't prove it, see the next test")
     async with stray(way, f"http://127.0.0.1:{_closed_port()}") as client:
-        with pytest.raises(ConnectFailed, match="Nothing was sent"):
+        with pytest.raises(ConnectError, match="Nothing was sent"):
             await client.submit(video())
 
 
@@ -283,7 +283,7 @@ async def test_what_a_transport_can_not_prove_unsent_counts_as_sent() -> None:
 
 async def test_a_name_that_does_not_resolve_is_provably_unsent() -> None:
     async with AkoolClient(api_key=KEY, host="https://no-such-host.invalid", retry=QUICK) as client:
-        with pytest.raises(ConnectFailed):
+        with pytest.raises(ConnectError):
             await client.submit(video())
 
 
@@ -292,14 +292,14 @@ async def test_is_sent_once_the_connection_can_be_made(way: Way, house: Open) ->
         pytest.skip("that transport can't prove a refused connection")
     port = _closed_port()
     async with house() as home:
-        patient = RetryPolicy(first=0.02, longest=0.05, attempts=200)
+        patient = RetryPolicy(initial_delay=0.02, max_delay=0.05, attempts=200)
         client = await home.client(host=f"http://127.0.0.1:{port}", retry=patient)
         forwarder = threading.Timer(0.05, _forward, (port, home.server.base_url))
         forwarder.start()
         submission = await client.submit(video())
 
         assert len(submission.accepted) == 1
-        assert home.sandbox.ledger.requests["create"] == 1
+        assert home.sandbox.audit.requests["create"] == 1
     forwarder.join()
 
 
@@ -325,9 +325,9 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 async def test_a_bad_certificate_is_an_error_at_once(transport: str) -> None:
     with _UntrustedServer() as (port, connections):
         async with AkoolClient(api_key=KEY, host=f"https://localhost:{port}", transport=transport) as client:
-            with pytest.raises(CertificateRejected):
+            with pytest.raises(CertificateError):
                 await client.submit(video())
-            with pytest.raises(CertificateRejected):
+            with pytest.raises(CertificateError):
                 await client.credit()
 
         assert len(connections) == 2
@@ -365,17 +365,17 @@ class _UntrustedServer:
 
 async def test_a_full_pool_is_provably_unsent(fast_house: Open) -> None:
     limits = httpx.Limits(max_connections=1)
-    async with fast_house(faults=[Fault(on="status", do="hang")]) as home:
+    async with fast_house(faults=[Fault(on="status", kind="hang")]) as home:
         http = httpx.AsyncClient(limits=limits)
         client = await home.client(http_client=http, create_timeout=5.0, connect_timeout=0.05, timeout=0.5)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_ignore, client.status, "0" * 24)
             await anyio.sleep(0.03)
-            with pytest.raises(ConnectFailed):
+            with pytest.raises(ConnectError):
                 await client.submit(video())
             tasks.cancel_scope.cancel()
 
-        assert home.sandbox.ledger.creates == ()
+        assert home.sandbox.audit.creates == ()
 
 
 async def _ignore(call: Any, *arguments: Any) -> None:

@@ -8,19 +8,19 @@ import anyio
 import pytest
 
 from akool_async import (
-    AccountClosed,
     AkoolClient,
     AkoolError,
-    BadCredentials,
-    ConnectFailed,
-    ConnectionLost,
-    JobGone,
+    AuthenticationError,
+    BadRequestError,
+    ConnectError,
+    ConnectionLostError,
+    JobNotFoundError,
     OutOfCredits,
+    PermissionDeniedError,
     ProtocolError,
-    RequestRefused,
     RetryPolicy,
-    ServerTrouble,
-    UnexpectedRedirect,
+    ServerError,
+    UnexpectedRedirectError,
     VendorError,
 )
 from akool_async.sandbox import Fault
@@ -30,17 +30,17 @@ from tests.client.test_paid_post import _closed_port, _named
 pytestmark = pytest.mark.anyio
 
 PASSING: list[tuple[dict[str, Any], type[AkoolError]]] = [
-    ({"do": "reset_before"}, ConnectionLost),
-    ({"do": "reset_after"}, ConnectionLost),
-    ({"do": "hang"}, ConnectionLost),
-    *(({"do": "http", "status": status}, ServerTrouble) for status in (500, 502, 503, 504)),
-    ({"do": "html"}, ProtocolError),
-    ({"do": "empty"}, ProtocolError),
-    ({"do": "truncated"}, ProtocolError),
-    ({"do": "short"}, ConnectionLost),
-    ({"do": "garbage"}, ConnectionLost),
-    ({"do": "huge"}, ProtocolError),
-    *(({"do": "code", "code": code}, ServerTrouble) for code in (1015, 1201, 1205, 1211)),
+    ({"kind": "reset_before"}, ConnectionLostError),
+    ({"kind": "reset_after"}, ConnectionLostError),
+    ({"kind": "hang"}, ConnectionLostError),
+    *(({"kind": "http", "status": status}, ServerError) for status in (500, 502, 503, 504)),
+    ({"kind": "html"}, ProtocolError),
+    ({"kind": "empty"}, ProtocolError),
+    ({"kind": "truncated"}, ProtocolError),
+    ({"kind": "short"}, ConnectionLostError),
+    ({"kind": "garbage"}, ConnectionLostError),
+    ({"kind": "huge"}, ProtocolError),
+    *(({"kind": "code", "code": code}, ServerError) for code in (1015, 1201, 1205, 1211)),
 ]
 
 
@@ -51,65 +51,67 @@ async def test_repeats_what_may_pass_and_then_tells_it(
     house: Open, fault: dict[str, Any], error: type[AkoolError]
 ) -> None:
     async with house() as home:
-        client = await home.client(timeout=0.15 if fault["do"] == "hang" else 30.0)
+        client = await home.client(timeout=0.15 if fault["kind"] == "hang" else 30.0)
         home.sandbox.faults.add(Fault(on="credit", nth=(1, 2), **fault))
         assert await client.credit() > 0
-        assert home.sandbox.ledger.requests["credit"] == 3
+        assert home.sandbox.audit.requests["credit"] == 3
 
         home.sandbox.faults.clear()
         home.sandbox.faults.add(Fault(on="languages", **fault))
         with pytest.raises(error) as caught:
             await client.languages()
-        aiohttps_own = 2 if fault["do"].startswith("reset") and "fast" in home.way.name else 1
-        assert home.sandbox.ledger.requests["languages"] == QUICK.attempts * aiohttps_own
+        aiohttps_own = 2 if fault["kind"].startswith("reset") and "fast" in home.way.name else 1
+        assert home.sandbox.audit.requests["languages"] == QUICK.attempts * aiohttps_own
     assert type(caught.value) is error
 
 
 @pytest.mark.parametrize("ask", ["credit", "languages", "status"])
 async def test_an_answer_of_the_wrong_type_is_asked_for_again(house: Open, ask: str) -> None:
-    async with house(faults=[Fault(on=ask, do="wrong_type", nth=(1, 2))]) as home:
+    async with house(faults=[Fault(on=ask, kind="wrong_type", nth=(1, 2))]) as home:
         client = await home.client()
         job = (await client.submit(video())).accepted[0]
         told = (job.id,) if ask == "status" else ()
 
         assert await getattr(client, ask)(*told)
-        assert home.sandbox.ledger.requests[ask] == 3
+        assert home.sandbox.audit.requests[ask] == 3
 
-        home.sandbox.faults.add(Fault(on=ask, do="wrong_type"))
+        home.sandbox.faults.add(Fault(on=ask, kind="wrong_type"))
         with pytest.raises(ProtocolError):
             await getattr(client, ask)(*told)
-        assert home.sandbox.ledger.requests[ask] == 3 + QUICK.attempts
+        assert home.sandbox.audit.requests[ask] == 3 + QUICK.attempts
 
 
 async def test_throttled_calls_wait_and_do_not_count_as_attempts(house: Open) -> None:
-    async with house(faults=[Fault(on="credit", do="code", code=1005, nth=range(1, 9))]) as home:
+    async with house(faults=[Fault(on="credit", kind="code", code=1005, nth=range(1, 9))]) as home:
         assert await (await home.client()).credit() > 0
 
-        assert home.sandbox.ledger.requests["credit"] == 9
+        assert home.sandbox.audit.requests["credit"] == 9
 
 
 async def test_retry_after_is_waited_for(fast_house: Open) -> None:
-    async with fast_house(faults=[Fault(on="credit", do="http", status=503, retry_after=60, nth=1)]) as home:
-        client = await home.client(retry=RetryPolicy(first=0.001, deadline=100.0))
+    async with fast_house(
+        faults=[Fault(on="credit", kind="http", status=503, retry_after=60, nth=1)]
+    ) as home:
+        client = await home.client(retry=RetryPolicy(initial_delay=0.001, deadline=100.0))
         with anyio.move_on_after(0.05) as scope:
             await client.credit()
 
         assert scope.cancelled_caught
-        assert home.sandbox.ledger.requests["credit"] == 1
+        assert home.sandbox.audit.requests["credit"] == 1
 
 
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        ({"do": "redirect", "status": 302}, UnexpectedRedirect),
-        ({"do": "code", "code": 1003}, RequestRefused),
-        ({"do": "code", "code": 1006}, OutOfCredits),
-        ({"do": "code", "code": 1008}, JobGone),
-        ({"do": "code", "code": 1109}, AccountClosed),
-        ({"do": "code", "code": 1101}, BadCredentials),
-        ({"do": "http", "status": 401}, BadCredentials),
-        ({"do": "http", "status": 403}, BadCredentials),
-        ({"do": "code", "code": 4711}, VendorError),
+        ({"kind": "redirect", "status": 302}, UnexpectedRedirectError),
+        ({"kind": "code", "code": 1003}, BadRequestError),
+        ({"kind": "code", "code": 1006}, OutOfCredits),
+        ({"kind": "code", "code": 1008}, JobNotFoundError),
+        ({"kind": "code", "code": 1109}, PermissionDeniedError),
+        ({"kind": "code", "code": 1101}, AuthenticationError),
+        ({"kind": "http", "status": 401}, AuthenticationError),
+        ({"kind": "http", "status": 403}, AuthenticationError),
+        ({"kind": "code", "code": 4711}, VendorError),
     ],
     ids=lambda value: _named(value) if isinstance(value, dict) else "",
 )
@@ -120,30 +122,30 @@ async def test_does_not_repeat_what_will_not_pass(
         with pytest.raises(error) as caught:
             await (await home.client()).credit()
 
-        assert home.sandbox.ledger.requests["credit"] == 1
+        assert home.sandbox.audit.requests["credit"] == 1
     assert type(caught.value) is error
 
 
 async def test_a_refused_connection_is_tried_again(way: Any) -> None:
     async with stray(way, f"http://127.0.0.1:{_closed_port()}") as client:
-        with pytest.raises(ConnectFailed if way.name != "injected-fast" else AkoolError):
+        with pytest.raises(ConnectError if way.name != "injected-fast" else AkoolError):
             await client.credit()
 
 
 async def test_an_outage_is_not_multiplied(house: Open) -> None:
     calls = 300
-    async with house(faults=[Fault(on="credit", do="http", status=503)]) as home:
+    async with house(faults=[Fault(on="credit", kind="http", status=503)]) as home:
         client = await home.client()
 
         async with anyio.create_task_group() as tasks:
             for _ in range(calls):
                 tasks.start_soon(_fails, client)
 
-        assert home.sandbox.ledger.requests["credit"] <= calls + 50
+        assert home.sandbox.audit.requests["credit"] <= calls + 50
 
 
 async def _fails(client: AkoolClient) -> None:
-    with pytest.raises(ServerTrouble):
+    with pytest.raises(ServerError):
         await client.credit()
 
 

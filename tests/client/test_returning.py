@@ -11,9 +11,9 @@ import pytest
 import trio
 import trio.testing
 
-from akool_async._core.models import Snapshot, Status
-from akool_async._core.schedule import FixedSchedule, PollFacts, Sighting
-from akool_async._waiting import HINT_GAP, RETURN_GAP, Waiting, Watch
+from akool_async._model.responses import Snapshot, Status
+from akool_async._polling.scheduler import MIN_HINTED_INTERVAL, RESUME_SPACING, PolledJob, PollScheduler
+from akool_async._polling.schedules import FixedSchedule, PollContext, PollResult
 from tests.batch.simulation import EPOCH, VirtualClock
 
 SELDOM = FixedSchedule(interval=100_000.0)
@@ -31,15 +31,15 @@ class Asked:
         self.status = status
         self.created_at: datetime | None = EPOCH
         self.url = "https://files.test/ja.mp4"
-        self.waiting = Waiting(self._poll, clock=VirtualClock(1), tasks=tasks, pollers=16)
+        self.waiting = PollScheduler(self._poll, clock=VirtualClock(1), tasks=tasks, pollers=16)
 
     async def _poll(self, job_id: str) -> Snapshot:
         self.polls.append((anyio.current_time(), job_id))
         await anyio.sleep(0)
         return Snapshot(job_id=job_id, status=self.status, url=self.url, created_at=self.created_at)
 
-    def add(self, job_id: str, age: float | None, schedule: object = SELDOM) -> Watch:
-        return self.waiting.add(job_id, schedule, lambda _: None, age=age)  # type: ignore[arg-type]
+    def add(self, job_id: str, age: float | None, schedule: object = SELDOM) -> PolledJob:
+        return self.waiting.watch(job_id, schedule, lambda _: None, age=age)  # type: ignore[arg-type]
 
 
 def test_jobs_of_an_earlier_run_are_asked_about_one_after_the_other_and_the_oldest_first() -> None:
@@ -53,12 +53,12 @@ def test_jobs_of_an_earlier_run_are_asked_about_one_after_the_other_and_the_olde
             began = anyio.current_time()
             for job_id, age in ages.items():
                 asked.add(job_id, age)
-            await anyio.sleep(3000 * RETURN_GAP + 1)
+            await anyio.sleep(3000 * RESUME_SPACING + 1)
             tasks.cancel_scope.cancel()
 
         assert [job_id for _, job_id in asked.polls] == sorted(ages, key=lambda job_id: -ages[job_id])
         for number, (moment, _) in enumerate(asked.polls):
-            assert moment - began == pytest.approx(number * RETURN_GAP, abs=RETURN_GAP)
+            assert moment - began == pytest.approx(number * RESUME_SPACING, abs=RESUME_SPACING)
 
     in_virtual_time(test)
 
@@ -84,10 +84,10 @@ def test_hints_and_leaving_do_not_upset_the_order() -> None:
         async with anyio.create_task_group() as tasks:
             asked = Asked(tasks)
             watches = [asked.add(f"job-{number}", 1000.0 - number) for number in range(200)]
-            asked.waiting.hint("job-150")
+            asked.waiting.expedite("job-150")
             for number in range(50, 60):
-                asked.waiting.leave(watches[number], watches[number].listeners[0])
-            await anyio.sleep(200 * RETURN_GAP + HINT_GAP)
+                asked.waiting.unwatch(watches[number], watches[number].listeners[0])
+            await anyio.sleep(200 * RESUME_SPACING + MIN_HINTED_INTERVAL)
             tasks.cancel_scope.cancel()
 
         order = [int(job_id[4:]) for _, job_id in asked.polls]
@@ -102,12 +102,12 @@ class Pupil:
     """A learning schedule that keeps what it is told."""
 
     def __init__(self) -> None:
-        self.seen: list[Sighting] = []
+        self.seen: list[PollResult] = []
 
-    def next_poll(self, facts: PollFacts, spread: float) -> float:
+    def next_poll(self, facts: PollContext, spread: float) -> float:
         return 10.0
 
-    def learn(self, seen: Sighting) -> None:
+    def learn(self, seen: PollResult) -> None:
         self.seen.append(seen)
 
 
@@ -175,7 +175,7 @@ def test_a_learning_schedule_is_told_that_a_hint_made_the_poll() -> None:
             asked = Asked(tasks)
             asked.add("job", 0.0, pupil)
             await anyio.sleep(13)
-            asked.waiting.hint("job")
+            asked.waiting.expedite("job")
             await anyio.sleep(10)
             tasks.cancel_scope.cancel()
 

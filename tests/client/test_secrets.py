@@ -39,13 +39,13 @@ def test_the_key_of_these_tests_is_the_canary() -> None:
 
 
 FAULTS = [
-    {"do": "http", "status": 500, "body": f"your key {CANARY} broke"},
-    {"do": "html"},
-    {"do": "reset_after"},
-    {"do": "redirect", "status": 307},
-    {"do": "http", "status": 403, "body": f'{{"code":1101,"msg":"bad key {CANARY}"}}'},
-    {"do": "http", "status": 400, "body": f'{{"code":1003,"msg":"bad {CANARY[:7]}\\u0000{CANARY[7:]}"}}'},
-    {"do": "code", "code": 1101},
+    {"kind": "http", "status": 500, "body": f"your key {CANARY} broke"},
+    {"kind": "html"},
+    {"kind": "reset_after"},
+    {"kind": "redirect", "status": 307},
+    {"kind": "http", "status": 403, "body": f'{{"code":1101,"msg":"bad key {CANARY}"}}'},
+    {"kind": "http", "status": 400, "body": f'{{"code":1003,"msg":"bad {CANARY[:7]}\\u0000{CANARY[7:]}"}}'},
+    {"kind": "code", "code": 1101},
 ]
 
 
@@ -67,7 +67,7 @@ async def test_nothing_that_can_be_seen_shows_a_secret(
                 shown.append(pickle.dumps(error).decode("latin-1"))
         shown += [repr(value) for value in vars(client).values()]
 
-        assert home.sandbox.ledger.leaks == ()
+        assert home.sandbox.audit.leaks == ()
     shown.append(everything_logged.getvalue())
     assert CANARY not in "\n".join(shown)
 
@@ -83,12 +83,12 @@ async def test_downloads_and_redirects_carry_no_credential(house: Open, tmp_path
             client = await home.client(**options)
             done = await client.translate(video(), give_up_after=30)
             await client.download(done, into=tmp_path, overwrite=True)
-            home.sandbox.faults.add(Fault(on="credit", do="redirect", status=307, nth=1))
+            home.sandbox.faults.add(Fault(on="credit", kind="redirect", status=307, nth=1))
             with pytest.raises(AkoolError):
                 await client.credit()
 
-        assert len(home.sandbox.ledger.served) > 0
-        assert home.sandbox.ledger.leaks == ()
+        assert len(home.sandbox.audit.served) > 0
+        assert home.sandbox.audit.leaks == ()
 
 
 async def test_a_clients_own_secret_headers_are_not_sent(house: Open) -> None:
@@ -118,9 +118,9 @@ def test_a_client_can_not_be_pickled_with_its_secret() -> None:
 
 
 async def test_a_redirect_target_hears_nothing(house: Open) -> None:
-    async with house(faults=[Fault(on="*", do="redirect", status=302)]) as home:
+    async with house(faults=[Fault(on="*", kind="redirect", status=302)]) as home:
         client = await home.client()
         with anyio.fail_after(5), pytest.raises(AkoolError):
             await client.languages()
 
-        assert home.sandbox.ledger.served == ()
+        assert home.sandbox.audit.served == ()

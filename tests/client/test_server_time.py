@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from akool_async import AkoolClient
-from akool_async._transport.servertime import ServerTime
+from akool_async._http.session import ServerClock
 from tests.client.conftest import Open
 
 DATE = "Tue, 02 Jun 2026 10:00:00 GMT"
@@ -30,13 +30,13 @@ class Wrong:
 
 
 def test_before_an_answer_our_own_clock_is_believed() -> None:
-    assert ServerTime(Wrong()).now() == datetime(2020, 1, 1, tzinfo=UTC)
+    assert ServerClock(Wrong()).now() == datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def test_an_answer_sets_it_and_a_jump_does_not_move_it() -> None:
     clock = Wrong()
-    time = ServerTime(clock)
-    time.hear(DATE)
+    time = ServerClock(clock)
+    time.update(DATE)
     clock.wall += timedelta(days=400)
     clock.seconds += 90
 
@@ -47,16 +47,16 @@ def test_an_answer_sets_it_and_a_jump_does_not_move_it() -> None:
     "date", ["", "soon", "Tue, 99 Jun 2026 10:00:00 GMT", "Tue, 02 Jun 999999 10:00:00 GMT"]
 )
 def test_what_is_no_date_says_nothing(date: str) -> None:
-    time = ServerTime(Wrong())
-    time.hear(DATE)
-    time.hear(date)
+    time = ServerClock(Wrong())
+    time.update(DATE)
+    time.update(date)
 
     assert time.now() == TOLD
 
 
 def test_a_date_without_a_zone_is_utc() -> None:
-    time = ServerTime(Wrong())
-    time.hear("Tue, 02 Jun 2026 10:00:00 -0000")
+    time = ServerClock(Wrong())
+    time.update("Tue, 02 Jun 2026 10:00:00 -0000")
 
     assert time.now() == TOLD
 
@@ -72,10 +72,10 @@ async def test_the_client_hears_it(house: Open) -> None:
 
 def test_one_more_answer_of_the_same_second_says_nothing_new() -> None:
     clock = Wrong()
-    time = ServerTime(clock)
-    time.hear(DATE)
+    time = ServerClock(clock)
+    time.update(DATE)
     clock.seconds += 0.9
-    time.hear(DATE)
+    time.update(DATE)
 
     assert time.now() == TOLD + timedelta(seconds=0.9)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from akool_async import BadCredentials
+from akool_async import AuthenticationError
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, video
 
@@ -18,11 +18,11 @@ async def test_200_tasks_share_the_first_token_and_the_next(house: Open) -> None
     async with house(**PAIR) as home:
         client = await home.client(**PAIR)
         await _all_ask(client)
-        assert home.sandbox.ledger.token_calls == 1
+        assert home.sandbox.audit.token_calls == 1
 
-        home.sandbox.void_tokens()
+        home.sandbox.revoke_tokens()
         await _all_ask(client)
-        assert home.sandbox.ledger.token_calls == 2
+        assert home.sandbox.audit.token_calls == 2
 
 
 async def _all_ask(client) -> None:
@@ -46,48 +46,53 @@ async def test_200_waiting_jobs_survive_an_expired_token_with_one_fetch(fast_hou
             for job in jobs:
                 tasks.start_soon(client.wait, job.id)
             await anyio.sleep(0.02)
-            home.sandbox.void_tokens()
+            home.sandbox.revoke_tokens()
 
-        assert home.sandbox.ledger.token_calls == 2
+        assert home.sandbox.audit.token_calls == 2
 
 
 @pytest.mark.parametrize("status", [None, 401, 403])
 async def test_wrong_credentials_are_an_error_after_one_new_token(house: Open, status: int | None) -> None:
-    refusal = {"do": "code", "code": 1101} if status is None else {"do": "http", "status": status}
+    refusal = {"kind": "code", "code": 1101} if status is None else {"kind": "http", "status": status}
     async with house(**PAIR, faults=[Fault(on="credit", **refusal)]) as home:
         client = await home.client(**PAIR)
-        with pytest.raises(BadCredentials):
+        with pytest.raises(AuthenticationError):
             await client.credit()
 
-        assert home.sandbox.ledger.token_calls == 2
-        assert home.sandbox.ledger.requests["credit"] == 2
+        assert home.sandbox.audit.token_calls == 2
+        assert home.sandbox.audit.requests["credit"] == 2
 
-        with pytest.raises(BadCredentials):
+        with pytest.raises(AuthenticationError):
             await client.credit()
-        assert home.sandbox.ledger.token_calls == 2
+        assert home.sandbox.audit.token_calls == 2
 
 
 async def test_a_wrong_secret_is_an_error_at_once(house: Open) -> None:
     async with house(**PAIR) as home:
         client = await home.client(client_id="someone", client_secret="not-the-secret")
-        with pytest.raises(BadCredentials):
+        with pytest.raises(AuthenticationError):
             await client.submit(video())
 
-        assert home.sandbox.ledger.token_calls == 1
-        assert home.sandbox.ledger.requests.get("create", 0) == 0
+        assert home.sandbox.audit.token_calls == 1
+        assert home.sandbox.audit.requests.get("create", 0) == 0
 
 
 async def test_a_wrong_key_is_an_error_at_once(house: Open) -> None:
     async with house() as home:
-        with pytest.raises(BadCredentials):
+        with pytest.raises(AuthenticationError):
             await (await home.client(api_key="not-the-key")).submit(video())
 
-        assert home.sandbox.ledger.jobs == ()
+        assert home.sandbox.audit.jobs == ()
 
 
 @pytest.mark.parametrize(
     "fault",
-    [{"do": "reset_before"}, {"do": "http", "status": 503}, {"do": "html"}, {"do": "code", "code": 1005}],
+    [
+        {"kind": "reset_before"},
+        {"kind": "http", "status": 503},
+        {"kind": "html"},
+        {"kind": "code", "code": 1005},
+    ],
 )
 async def test_fetching_a_token_is_repeated(house: Open, fault: dict[str, object]) -> None:
     async with house(**PAIR, faults=[Fault(on="token", nth=(1, 2), **fault)]) as home:
@@ -99,4 +104,4 @@ async def test_only_one_header_says_who_is_asking(house: Open) -> None:
         await (await home.client(**PAIR)).submit(video(1))
         await (await home.client()).submit(video(2))
 
-        assert [create.credential for create in home.sandbox.ledger.creates] == ["token", "key"]
+        assert [create.credential for create in home.sandbox.audit.creates] == ["token", "key"]

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from akool_async import (
-    AccountClosed,
-    DownloadFailed,
-    InvalidRequest,
+    DownloadError,
+    InvalidRequestError,
     JobFailed,
-    JobGone,
+    JobNotFoundError,
     LipSyncRequest,
+    PermissionDeniedError,
     Status,
     WaitTimeout,
 )
-from akool_async.sandbox import Fault, lookups
+from akool_async.sandbox import Fault
+from akool_async.sandbox import endpoints as lookups
 from tests.client.conftest import KEY, Open, video
 
 pytestmark = pytest.mark.anyio
@@ -55,13 +56,13 @@ async def test_knows_the_balance_and_sees_credits_being_locked(house: Open) -> N
     assert after < before
 
 
-@pytest.mark.parametrize("flavour", ["current", "legacy"])
-async def test_translates_one_video(house: Open, flavour: str) -> None:
-    async with house(flavour=flavour) as home:
+@pytest.mark.parametrize("api_version", ["current", "legacy"])
+async def test_translates_one_video(house: Open, api_version: str) -> None:
+    async with house(api_version=api_version) as home:
         client = await home.client()
         done = await client.translate(video(lipsync=True, key="talk"), give_up_after=30)
 
-        assert len(home.sandbox.ledger.jobs) == 1
+        assert len(home.sandbox.audit.jobs) == 1
     assert done.key == "talk"
     assert done.target == "ja"
     assert done.snapshot.status is Status.COMPLETED
@@ -74,7 +75,7 @@ async def test_translates_with_an_id_and_secret(house: Open) -> None:
         client = await home.client(client_id="someone", client_secret=KEY)
         done = await client.translate(video(), give_up_after=30)
 
-        assert home.sandbox.ledger.tokens_issued == 1
+        assert home.sandbox.audit.tokens_issued == 1
     assert done.snapshot.status is Status.COMPLETED
 
 
@@ -84,8 +85,8 @@ async def test_submits_several_languages_in_one_post(house: Open) -> None:
         submission = await client.submit(video(targets=["ja", "fr", "hi"]))
 
         assert [job.target for job in submission.accepted] == ["ja", "fr", "hi"]
-        assert len(home.sandbox.ledger.creates) == 1
-        assert {job.id for job in home.sandbox.ledger.jobs} == set(submission.job_ids)
+        assert len(home.sandbox.audit.creates) == 1
+        assert {job.id for job in home.sandbox.audit.jobs} == set(submission.job_ids)
     assert (submission.refused, submission.missing, submission.extra) == ((), (), ())
 
 
@@ -115,7 +116,7 @@ async def test_sends_every_documented_option(house: Open) -> None:
     )
     async with house() as home:
         await (await home.client()).submit(request)
-        sent = home.sandbox.ledger.creates[0].payload
+        sent = home.sandbox.audit.creates[0].payload
 
     assert sent == {
         "url": "https://example.com/1.mp4",
@@ -162,7 +163,7 @@ async def test_a_failed_job_is_an_error_that_says_why(house: Open) -> None:
 
 async def test_an_unknown_job_is_gone(house: Open) -> None:
     async with house() as home:
-        with pytest.raises(JobGone):
+        with pytest.raises(JobNotFoundError):
             await (await home.client()).status("0" * 24)
 
 
@@ -172,43 +173,43 @@ async def test_impatience_names_the_job_and_says_that_it_goes_on(house: Open) ->
         with pytest.raises(WaitTimeout, match="goes on at the vendor and is billed") as caught:
             await client.translate(video(), give_up_after=0.05)
 
-        assert caught.value.job_id == home.sandbox.ledger.jobs[0].id
+        assert caught.value.job_id == home.sandbox.audit.jobs[0].id
     assert caught.value.job_id in str(caught.value)
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), "5"])
 async def test_translate_checks_its_patience_before_it_pays(fast_house: Open, seconds: Any) -> None:
     async with fast_house() as home:
-        with pytest.raises(InvalidRequest, match="give_up_after"):
+        with pytest.raises(InvalidRequestError, match="give_up_after"):
             await (await home.client()).translate(video(), give_up_after=seconds)
 
-        assert home.sandbox.ledger.creates == ()
+        assert home.sandbox.audit.creates == ()
 
 
 async def test_translate_tells_the_job_that_it_can_ask_about_no_more(house: Open, caplog) -> None:
-    async with house(faults=[Fault(on="status", do="code", code=1200)]) as home:
-        with caplog.at_level(logging.WARNING, "akool_async"), pytest.raises(AccountClosed):
+    async with house(faults=[Fault(on="status", kind="code", code=1200)]) as home:
+        with caplog.at_level(logging.WARNING, "akool_async"), pytest.raises(PermissionDeniedError):
             await (await home.client()).translate(video())
 
-        (job,) = home.sandbox.ledger.jobs
+        (job,) = home.sandbox.audit.jobs
     assert job.id in caplog.text
 
 
 async def test_translate_tells_of_a_job_that_was_not_asked_for(house: Open, caplog) -> None:
-    async with house(faults=[Fault(on="create", do="extra_language")]) as home:
+    async with house(faults=[Fault(on="create", kind="extra_language")]) as home:
         with caplog.at_level(logging.WARNING, "akool_async"):
             done = await (await home.client()).translate(video())
 
-        (extra,) = {job.id for job in home.sandbox.ledger.jobs} - {done.job.id}
+        (extra,) = {job.id for job in home.sandbox.audit.jobs} - {done.job.id}
     assert extra in caplog.text
 
 
 async def test_translate_takes_one_target_and_sends_nothing_else(house: Open) -> None:
     async with house() as home:
-        with pytest.raises(InvalidRequest, match="one target"):
+        with pytest.raises(InvalidRequestError, match="one target"):
             await (await home.client()).translate(video(targets="ja,fr"))
 
-        assert home.sandbox.ledger.creates == ()
+        assert home.sandbox.audit.creates == ()
 
 
 async def test_downloads_the_video_and_both_subtitle_files(house: Open, tmp_path) -> None:
@@ -233,7 +234,7 @@ async def test_does_not_replace_files_unless_told(house: Open, tmp_path) -> None
         done = await client.translate(video(), give_up_after=30)
         await client.download(done, into=tmp_path, name="mine")
 
-        with pytest.raises(InvalidRequest, match="there already"):
+        with pytest.raises(InvalidRequestError, match="there already"):
             await client.download(done, into=tmp_path, name="mine")
         await client.download(done, into=tmp_path, name="mine", overwrite=True)
 
@@ -247,7 +248,7 @@ async def test_asks_for_a_fresh_url_when_the_old_one_is_refused(house: Open, tmp
         done = await client.translate(video(), give_up_after=30)
         saved = await client.download(done, into=tmp_path)
 
-        assert 403 in {served.status for served in home.sandbox.ledger.served}
+        assert 403 in {served.status for served in home.sandbox.audit.served}
     assert saved.video.stat().st_size > 0
 
 
@@ -264,7 +265,7 @@ async def test_a_fresh_answer_without_the_video_leaves_nothing_that_looks_like_a
         done = await client.translate(video(), give_up_after=30)
         home.sandbox.faults.add(_fault("cdn", "http", status=404, limit=2))
         monkeypatch.setattr(lookups, "job_status", without_video)
-        with pytest.raises(DownloadFailed):
+        with pytest.raises(DownloadError):
             await client.download(done, into=tmp_path)
         assert [*tmp_path.iterdir()] == []
 
@@ -287,4 +288,4 @@ async def test_a_video_counts_though_its_subtitles_and_its_job_are_gone(house: O
 def _fault(on: str, do: str, **details: object):
     from akool_async.sandbox import Fault
 
-    return Fault(on=on, do=do, **details)
+    return Fault(on=on, kind=do, **details)

@@ -9,17 +9,17 @@ from anyio.abc import SocketAttribute, SocketStream
 from akool_async import (
     AkoolClient,
     AkoolError,
-    BadCredentials,
-    ClientClosed,
+    AuthenticationError,
+    ClientClosedError,
     FixedSchedule,
-    InvalidRequest,
+    InvalidRequestError,
     JobFailed,
     Snapshot,
     Status,
-    _waiting,
 )
-from akool_async._core import observation
-from akool_async._waiting import Waiting
+from akool_async._polling import poll_state as observation
+from akool_async._polling import scheduler as _waiting
+from akool_async._polling.scheduler import PollScheduler
 from akool_async.sandbox import Fault
 from tests.batch.simulation import VirtualClock
 from tests.client.conftest import Open, video
@@ -30,15 +30,15 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize(
     "fault",
     [
-        {"do": "http", "status": 503},
-        {"do": "reset_after"},
-        {"do": "empty"},
-        {"do": "wrong_type"},
-        {"do": "code", "code": 1015},
-        {"do": "code", "code": 4711},
-        {"do": "vanish"},
-        {"do": "unknown_status", "value": 7},
-        {"do": "unknown_status", "value": None},
+        {"kind": "http", "status": 503},
+        {"kind": "reset_after"},
+        {"kind": "empty"},
+        {"kind": "wrong_type"},
+        {"kind": "code", "code": 1015},
+        {"kind": "code", "code": 4711},
+        {"kind": "vanish"},
+        {"kind": "unknown_status", "value": 7},
+        {"kind": "unknown_status", "value": None},
     ],
     ids=lambda fault: "-".join(map(str, fault.values())),
 )
@@ -50,7 +50,7 @@ async def test_polls_that_fail_are_polls_missed(house: Open, fault: dict[str, ob
 
 
 async def test_a_status_written_as_text_is_that_status(house: Open) -> None:
-    async with house(faults=[Fault(on="status", do="unknown_status", value="3")]) as home:
+    async with house(faults=[Fault(on="status", kind="unknown_status", value="3")]) as home:
         done = await (await home.client()).translate(video(), give_up_after=30)
 
     assert done.snapshot.status is Status.COMPLETED
@@ -62,33 +62,33 @@ async def test_a_status_written_as_text_is_that_status(house: Open) -> None:
 
 async def test_a_completed_job_without_a_url_is_asked_on(house: Open, monkeypatch) -> None:
     monkeypatch.setattr(observation, "URL_GRACE", 1.0)
-    async with house(faults=[Fault(on="status", do="done_without_url", nth=range(1, 20))]) as home:
+    async with house(faults=[Fault(on="status", kind="done_without_url", nth=range(1, 20))]) as home:
         client = await home.client()
         done = await client.translate(video(), give_up_after=30)
         assert done.snapshot.url
 
-        home.sandbox.faults.add(Fault(on="status", do="done_without_url"))
+        home.sandbox.faults.add(Fault(on="status", kind="done_without_url"))
         with pytest.raises(JobFailed, match="no URL"):
             await client.translate(video(2), give_up_after=30)
 
 
 async def test_a_job_that_stays_unknown_is_gone_after_several_polls(house: Open, monkeypatch) -> None:
-    monkeypatch.setattr(observation, "YOUNG", 0.0)
-    monkeypatch.setattr(observation, "GONE_SPAN", 0.1)
+    monkeypatch.setattr(observation, "NOT_FOUND_GRACE", 0.0)
+    monkeypatch.setattr(observation, "NOT_FOUND_SPAN", 0.1)
     async with house() as home:
         client = await home.client()
         with pytest.raises(JobFailed, match="no longer knows"):
             await client.wait("0" * 24, give_up_after=30)
 
-        assert home.sandbox.ledger.polled["0" * 24] >= 3
+        assert home.sandbox.audit.polled["0" * 24] >= 3
 
 
 async def test_bad_credentials_end_the_waiting(house: Open) -> None:
     async with house(time_scale=1.0) as home:
         client = await home.client()
         job = (await client.submit(video())).accepted[0]
-        home.sandbox.faults.add(Fault(on="status", do="code", code=1101))
-        with pytest.raises(BadCredentials):
+        home.sandbox.faults.add(Fault(on="status", kind="code", code=1101))
+        with pytest.raises(AuthenticationError):
             await client.wait(job.id, give_up_after=30)
 
 
@@ -100,7 +100,7 @@ async def test_many_who_wait_for_one_job_share_its_polls(house: Open) -> None:
             for _ in range(50):
                 tasks.start_soon(client.wait, job.id)
 
-        assert len(home.sandbox.ledger.polls(job.id)) < 60
+        assert len(home.sandbox.audit.polls(job.id)) < 60
 
 
 async def test_a_job_that_nobody_waits_for_is_not_asked_about(house: Open) -> None:
@@ -110,38 +110,38 @@ async def test_a_job_that_nobody_waits_for_is_not_asked_about(house: Open) -> No
         with anyio.move_on_after(0.05):
             await client.wait(job.id)
         await anyio.sleep(0.02)
-        polls = len(home.sandbox.ledger.polls(job.id))
+        polls = len(home.sandbox.audit.polls(job.id))
         await anyio.sleep(0.04)
 
-        assert len(home.sandbox.ledger.polls(job.id)) == polls
+        assert len(home.sandbox.audit.polls(job.id)) == polls
 
 
 async def _polls_after_hints(home, hints: int) -> int:
     client = await home.client(schedule=FixedSchedule(interval=3600.0))
     job = (await client.submit(video())).accepted[0]
-    assert client.hint(job.id) is False
+    assert client.poll_soon(job.id) is False
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(client.wait, job.id)
         with anyio.fail_after(5):
-            while not home.sandbox.ledger.polls(job.id):
+            while not home.sandbox.audit.polls(job.id):
                 await anyio.sleep(0.005)
         await anyio.sleep(0.03)
         for _ in range(hints):
-            client.hint(job.id)
+            client.poll_soon(job.id)
         await anyio.sleep(0.05)
         tasks.cancel_scope.cancel()
-    return len(home.sandbox.ledger.polls(job.id)) - 1
+    return len(home.sandbox.audit.polls(job.id)) - 1
 
 
 async def test_a_hint_makes_the_next_poll_come_at_once(house: Open, monkeypatch) -> None:
-    monkeypatch.setattr(_waiting, "HINT_GAP", 0.0)
+    monkeypatch.setattr(_waiting, "MIN_HINTED_INTERVAL", 0.0)
     async with house(time_scale=1.0) as home:
         assert await _polls_after_hints(home, 1) == 1
 
 
 async def test_a_flood_of_hints_is_one_poll(house: Open, monkeypatch) -> None:
-    monkeypatch.setattr(_waiting, "HINT_GAP", 0.02)
+    monkeypatch.setattr(_waiting, "MIN_HINTED_INTERVAL", 0.02)
     async with house(time_scale=1.0) as home:
         assert await _polls_after_hints(home, 10_000) == 1
 
@@ -173,13 +173,13 @@ async def test_what_is_no_job_id_is_not_asked_about(house: Open, job_id) -> None
     async with house() as home:
         client = await home.client()
         for call in (client.status, client.wait):
-            with pytest.raises(InvalidRequest):
+            with pytest.raises(InvalidRequestError):
                 await call(job_id)
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(InvalidRequestError):
             async for _ in client.watch(job_id):
                 pass
 
-        assert home.sandbox.ledger.requests == {}
+        assert home.sandbox.audit.requests == {}
 
 
 async def test_a_poll_that_comes_back_while_the_client_is_closed_tells_nobody_twice() -> None:
@@ -190,11 +190,11 @@ async def test_a_poll_that_comes_back_while_the_client_is_closed_tells_nobody_tw
         return Snapshot(job_id=job_id, status=Status.COMPLETED)
 
     async with anyio.create_task_group() as tasks:
-        waiting = Waiting(poll, clock=VirtualClock(1), tasks=tasks, pollers=1)
+        waiting = PollScheduler(poll, clock=VirtualClock(1), tasks=tasks, pollers=1)
         schedule = FixedSchedule(interval=1.0)
-        waiting.add("a" * 24, schedule, lambda watch: told.append(watch.error), age=None)
+        waiting.watch("a" * 24, schedule, lambda watch: told.append(watch.error), age=None)
 
-    assert [type(error) for error in told] == [ClientClosed]
+    assert [type(error) for error in told] == [ClientClosedError]
 
 
 @pytest.mark.parametrize("how", ["wait", "watch", "translate"])
@@ -202,7 +202,7 @@ async def test_who_waits_is_told_that_the_client_was_closed(house: Open, how: st
     said: list[str] = []
 
     async def wait(client: AkoolClient, job_id: str) -> None:
-        with anyio.fail_after(10), pytest.raises(ClientClosed) as caught:
+        with anyio.fail_after(10), pytest.raises(ClientClosedError) as caught:
             if how == "wait":
                 await client.wait(job_id)
             elif how == "watch":
@@ -217,10 +217,10 @@ async def test_who_waits_is_told_that_the_client_was_closed(house: Open, how: st
         job = (await client.submit(video())).accepted[0]
         tasks.start_soon(wait, client, job.id)
         with anyio.fail_after(10):
-            while not home.sandbox.ledger.polled:
+            while not home.sandbox.audit.polled:
                 await anyio.sleep(0.005)
 
-    assert home.sandbox.ledger.jobs[-1].id in said[0]
+    assert home.sandbox.audit.jobs[-1].id in said[0]
     assert "are billed" in said[0]
 
 
@@ -229,36 +229,36 @@ async def test_who_waits_to_try_again_is_told_that_the_client_was_closed(house: 
     said: list[str] = []
 
     async def call(client: AkoolClient) -> None:
-        with anyio.fail_after(10), pytest.raises(ClientClosed) as caught:
+        with anyio.fail_after(10), pytest.raises(ClientClosedError) as caught:
             await (client.submit(video()) if what == "create" else client.credit())
         said.append(str(caught.value))
 
-    often = [Fault(on=what, do="http", status=429, retry_after=0.1)]
+    often = [Fault(on=what, kind="http", status=429, retry_after=0.1)]
     async with anyio.create_task_group() as tasks, house(faults=often) as home:
         tasks.start_soon(call, await home.client())
         with anyio.fail_after(10):
-            while not home.sandbox.ledger.requests:
+            while not home.sandbox.audit.requests:
                 await anyio.sleep(0.005)
 
     assert "closed" in said[0]
-    assert home.sandbox.ledger.jobs == ()
+    assert home.sandbox.audit.jobs == ()
 
 
 async def test_who_asks_while_the_client_is_closed_is_told_so(house: Open) -> None:
     said: list[str] = []
 
     async def ask(client: AkoolClient) -> None:
-        with anyio.fail_after(10), pytest.raises(ClientClosed) as caught:
+        with anyio.fail_after(10), pytest.raises(ClientClosedError) as caught:
             await client.credit()
         said.append(str(caught.value))
 
-    slow = [Fault(on="credit", do="hang")]
+    slow = [Fault(on="credit", kind="hang")]
     async with anyio.create_task_group() as tasks, house(faults=slow) as home:
         client = await home.client()
         for _ in range(100):
             tasks.start_soon(ask, client)
         with anyio.fail_after(10):
-            while not home.sandbox.ledger.requests:
+            while not home.sandbox.audit.requests:
                 await anyio.sleep(0.005)
 
     assert len(said) == 100
@@ -268,18 +268,18 @@ async def test_a_job_that_is_paid_for_while_the_client_is_closed_is_named(house:
     said: list[str] = []
 
     async def translate(client: AkoolClient) -> None:
-        with anyio.fail_after(10), pytest.raises(ClientClosed) as caught:
+        with anyio.fail_after(10), pytest.raises(ClientClosedError) as caught:
             await client.translate(video())
         said.append(str(caught.value))
 
-    slow = [Fault(on="create", do="delay", seconds=0.05)]
+    slow = [Fault(on="create", kind="delay", seconds=0.05)]
     async with anyio.create_task_group() as tasks, house(faults=slow) as home:
         tasks.start_soon(translate, await home.client())
         with anyio.fail_after(10):
-            while not home.sandbox.ledger.requests:
+            while not home.sandbox.audit.requests:
                 await anyio.sleep(0.005)
 
-    assert home.sandbox.ledger.jobs[0].id in said[0]
+    assert home.sandbox.audit.jobs[0].id in said[0]
 
 
 async def test_leaving_a_watch_early_is_fine(house: Open) -> None:
@@ -305,7 +305,7 @@ async def test_who_reads_an_answer_while_the_client_is_closed_is_told_so() -> No
             await anyio.sleep_forever()
 
     async def ask(client: AkoolClient) -> None:
-        with anyio.fail_after(10), pytest.raises(ClientClosed) as caught:
+        with anyio.fail_after(10), pytest.raises(ClientClosedError) as caught:
             await client.credit()
         said.append(str(caught.value))
 

@@ -9,13 +9,13 @@ import attrs
 import pytest
 
 from akool_async import RetryPolicy
-from akool_async._clock import RealClock
-from akool_async._download import Downloads, Limits
-from akool_async._download.fetch import Wanted
-from akool_async._download.inspection import Digest, Kind
+from akool_async._clock import SystemClock
+from akool_async._download import DownloadLimits, FileDownloader
+from akool_async._download.fetch import FileSpec
+from akool_async._download.verify import Digest, Kind
 
-QUICK = RetryPolicy(attempts=4, first=0.001, longest=0.002)
-LIMITS = Limits(window=5.0, connect=5.0)
+QUICK = RetryPolicy(attempts=4, initial_delay=0.001, max_delay=0.002)
+LIMITS = DownloadLimits(slow_window=5.0, connect=5.0)
 LOOPBACK = "http://127.0.0.1:1"
 
 SRT = b"1\n00:00:00,000 --> 00:00:02,000\nhello\n\n2\n00:00:02,000 --> 00:00:04,000\nbye\n"
@@ -37,20 +37,20 @@ def film(size: int = 20_000) -> bytes:
     return box(b"ftyp", b"isom\0\0\2\0isom") + box(b"mdat", content) + box(b"moov", b"index")
 
 
-def downloads(api: str = LOOPBACK, **limits: object) -> Downloads:
-    return Downloads(
+def downloads(api: str = LOOPBACK, **limits: object) -> FileDownloader:
+    return FileDownloader(
         origin=api,
-        clock=RealClock(),
+        clock=SystemClock(),
         retry=QUICK,
         user_agent="test",
         limits=attrs.evolve(LIMITS, **limits),
     )
 
 
-async def fetch(room: Downloads, url: str, target: Path, **told: object) -> Digest:
+async def fetch(room: FileDownloader, url: str, target: Path, **told: object) -> Digest:
     """Fetch one file over a line of its own."""
-    wanted = Wanted(**{"url": url, "target": target, "kind": Kind.VIDEO, "owner": "job-1"} | told)
-    async with room.line() as line:
+    wanted = FileSpec(**{"url": url, "target": target, "kind": Kind.VIDEO, "owner": "job-1"} | told)
+    async with room.session() as line:
         return await room.fetch(wanted, line)
 
 

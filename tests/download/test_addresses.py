@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from akool_async._download.addresses import is_disguised, is_local, is_public, literal
+from akool_async._download.network import is_legacy_ipv4, is_local, is_public, parse_ip
 
 PRIVATE = """
     0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 100.100.100.200 100.127.255.254 127.0.0.1 127.1.2.3
@@ -41,16 +41,16 @@ def test_may_be_a_file_host(address: str) -> None:
     "0xa9fea9fe 2852039166 025177524776 0x7f.0.0.01".split(),
 )
 def test_an_address_in_an_old_spelling_is_seen(host: str) -> None:
-    assert is_disguised(host)
+    assert is_legacy_ipv4(host)
 
 
 @pytest.mark.parametrize(
     "host", ["1.2.3.4", "a.example", "1.example", "0x.example", "::1", "xn--80ak6aa92e.com"]
 )
 def test_names_and_plain_addresses_are_no_disguise(host: str) -> None:
-    assert not is_disguised(host)
+    assert not is_legacy_ipv4(host)
 
 
 def test_a_zone_does_not_hide_an_address() -> None:
-    assert literal("fe80::1%eth0") == ip_address("fe80::1")
+    assert parse_ip("fe80::1%eth0") == ip_address("fe80::1")
     assert is_local("fe80::1%eth0")

@@ -11,8 +11,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from akool_async import AkoolClient, Snapshot, Status
-from akool_async._client.fetching import Wish
-from akool_async._core.models import AudioSplits
+from akool_async._client.client import DownloadRequest
+from akool_async._model.responses import AudioSplits
 from akool_async.sandbox import Fault, Sandbox
 from tests.client.conftest import OFTEN, video
 from tests.download.conftest import QUICK, SRT, downloads, fetch, film
@@ -96,16 +96,20 @@ async def test_a_result_is_brought_home_once_after_any_step(tmp_path: Path) -> N
                 folder = tmp_path / str(number)
 
                 async def bring(folder: Path = folder) -> None:
-                    await client._bring_home(Wish(done=seen, stem=folder / "a", known=True))
+                    await client._bring_home(
+                        DownloadRequest(done=seen, stem=folder / "a", skip_existing=True)
+                    )
 
                 await _cancelled_after(number, bring)
                 check(folder, whole)
-                saved = await client._bring_home(Wish(done=seen, stem=folder / "a", known=True))
+                saved = await client._bring_home(
+                    DownloadRequest(done=seen, stem=folder / "a", skip_existing=True)
+                )
                 assert sorted(path.name for path in folder.iterdir()) == sorted([*whole, "a.json"])
                 assert len(saved.files) == 4
                 check(folder, whole)
                 host.asked.clear()
-                await client._bring_home(Wish(done=seen, stem=folder / "a", known=True))
+                await client._bring_home(DownloadRequest(done=seen, stem=folder / "a", skip_existing=True))
                 assert host.asked == []
     assert threading.active_count() <= threads + 45  # the event loop's own workers
 
@@ -138,7 +142,7 @@ async def test_nothing_that_is_home_is_fetched_again_after_a_cancellation(tmp_pa
 async def test_a_client_goes_on_downloading_after_many_cancellations(tmp_path: Path) -> None:
     """A pool that keeps a place for each cancelled connection would be full by then."""
     sandbox = Sandbox(media=False, time_scale=100_000.0, sigma=0.0, result_days=1e6)
-    sandbox.faults.add(Fault(on="cdn", do="delay", seconds=0.02))
+    sandbox.faults.add(Fault(on="cdn", kind="delay", seconds=0.02))
     async with (
         sandbox.serve() as server,
         AkoolClient(api_key="sandbox-key", host=server.base_url, retry=QUICK, schedule=OFTEN) as client,

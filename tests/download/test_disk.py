@@ -15,16 +15,16 @@ import pytest
 
 from akool_async import (
     AkoolClient,
-    DiskFailed,
-    DownloadFailed,
-    InvalidRequest,
+    DownloadError,
+    InvalidRequestError,
     Snapshot,
     Status,
+    StorageError,
     open_batch,
     open_journal,
 )
-from akool_async._download import part as part_module
-from akool_async._download.limits import MIB
+from akool_async._download import files as part_module
+from akool_async._download.network import MIB
 from akool_async.sandbox import Sandbox
 from tests.client.conftest import OFTEN, video
 from tests.download.conftest import QUICK, downloads, fetch, film, names
@@ -53,15 +53,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_is_told_before_or_while_it_fills(small_disk: Path, looked: bool) -> None:
     content = film(600_000)
     async with hosting(lambda asked: part(content, asked, chunked=not looked and not asked.first)) as host:
-        with pytest.raises(DiskFailed, match="run the same again") as caught:
-            await fetch(downloads(spare=0), f"{host.url}/a.mp4", small_disk / "a.mp4")
+        with pytest.raises(StorageError, match="run the same again") as caught:
+            await fetch(downloads(min_free_bytes=0), f"{host.url}/a.mp4", small_disk / "a.mp4")
         assert names(small_disk) in ([], ["a.mp4.part", "a.mp4.part.about"])
         assert len(host.asked) == 1
         if looked:
             assert "600" in str(caught.value)
             assert names(small_disk) == []
         subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-        await fetch(downloads(spare=0), f"{host.url}/a.mp4", small_disk / "a.mp4")
+        await fetch(downloads(min_free_bytes=0), f"{host.url}/a.mp4", small_disk / "a.mp4")
 
     assert (small_disk / "a.mp4").read_bytes() == content
 
@@ -69,9 +69,9 @@ async def test_a_full_disk_is_told_before_or_while_it_fills(small_disk: Path, lo
 @AS_ROOT
 async def test_a_disk_that_fills_while_a_part_is_there_keeps_what_is_sure(small_disk: Path) -> None:
     content = film(600_000)
-    room = downloads(spare=0, sync_every=64 * 1024)
+    room = downloads(min_free_bytes=0, sync_every=64 * 1024)
     async with hosting(lambda asked: part(content, asked, chunked=not asked.first)) as host:
-        with pytest.raises(DiskFailed):
+        with pytest.raises(StorageError):
             await fetch(room, f"{host.url}/a.mp4", small_disk / "a.mp4")
         assert content.startswith((small_disk / "a.mp4.part").read_bytes())
         subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
@@ -84,7 +84,7 @@ async def test_a_disk_that_fills_while_a_part_is_there_keeps_what_is_sure(small_
 async def test_a_read_only_disk_is_told(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     async with hosting(lambda asked: part(film(), asked)) as host:
-        with pytest.raises(DiskFailed, match="Read-only file system"):
+        with pytest.raises(StorageError, match="Read-only file system"):
             await fetch(downloads(), f"{host.url}/a.mp4", small_disk / "a.mp4")
 
     assert host.asked == []
@@ -108,7 +108,7 @@ async def test_a_batch_on_a_full_disk_waits_on_and_brings_all_home_later(small_d
             async with open_batch(client, requests, **options) as batch:
                 home = [outcome async for outcome in batch]
 
-        assert len(sandbox.ledger.jobs) == 4
+        assert len(sandbox.audit.jobs) == 4
     assert all(outcome.saved is None and "no space left" in outcome.reason for outcome in full)
     assert all(outcome.saved.video.stat().st_size == 300_000 for outcome in home)
 
@@ -117,7 +117,7 @@ LIMITED = """
 import resource, sys
 import anyio
 from pathlib import Path
-from akool_async import DownloadFailed
+from akool_async import DownloadError
 from tests.download.conftest import downloads, fetch
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -125,7 +125,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 async def main():
     try:
         await fetch(downloads(), sys.argv[1], Path(sys.argv[2]))
-    except DownloadFailed as error:
+    except DownloadError as error:
         print(type(error).__name__, error)
 
 anyio.run(main)
@@ -139,7 +139,7 @@ async def test_a_file_that_the_system_will_not_let_grow_fails_alone(tmp_path: Pa
         with anyio.fail_after(30):
             done = await anyio.run_process(command)
 
-    assert done.stdout.decode().startswith("DownloadFailed ")
+    assert done.stdout.decode().startswith("DownloadError ")
     assert "File too large" in done.stdout.decode()
     assert "a.mp4" not in names(tmp_path)
 
@@ -151,7 +151,7 @@ async def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write anywhere")
     async with hosting(lambda asked: part(film(), asked)) as host:
-        with pytest.raises(DiskFailed, match="Permission denied"):
+        with pytest.raises(StorageError, match="Permission denied"):
             await fetch(downloads(), f"{host.url}/a.mp4", folder / "a.mp4")
 
 
@@ -163,7 +163,7 @@ async def test_what_is_no_folder_is_told(tmp_path: Path, place: str) -> None:
         hosting(lambda asked: part(film(), asked)) as host,
         AkoolClient(api_key="key", host=host.url, retry=QUICK) as client,
     ):
-        with pytest.raises(DiskFailed, match="Not a directory"):
+        with pytest.raises(StorageError, match="Not a directory"):
             await client.download(_seen(host), into=folder)
 
     assert (tmp_path / "file").read_text() == "mine"
@@ -172,10 +172,10 @@ async def test_what_is_no_folder_is_told(tmp_path: Path, place: str) -> None:
 async def test_a_file_in_the_way_of_one_name_is_not_the_disks_fault(tmp_path: Path) -> None:
     (tmp_path / "a.mp4.part").mkdir()
     async with hosting(lambda asked: part(film(), asked)) as host:
-        with pytest.raises(DownloadFailed) as caught:
+        with pytest.raises(DownloadError) as caught:
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
 
-    assert not isinstance(caught.value, DiskFailed)
+    assert not isinstance(caught.value, StorageError)
 
 
 @pytest.mark.parametrize("where", ["lock", "folder"])
@@ -210,7 +210,7 @@ async def test_a_file_system_without_second_names_will_do(
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     async with hosting(lambda asked: part(film(), asked)) as host:
         await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
-        with pytest.raises(InvalidRequest, match="there already"):
+        with pytest.raises(InvalidRequestError, match="there already"):
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4", owner="job-2")
 
     assert names(tmp_path) == ["a.mp4"]
@@ -218,8 +218,8 @@ async def test_a_file_system_without_second_names_will_do(
 
 async def test_room_is_kept_for_others(tmp_path: Path) -> None:
     async with hosting(lambda asked: part(film(), asked)) as host:
-        with pytest.raises(DiskFailed, match="no space left"):
-            await fetch(downloads(spare=10**9 * MIB), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+        with pytest.raises(StorageError, match="no space left"):
+            await fetch(downloads(min_free_bytes=10**9 * MIB), f"{host.url}/a.mp4", tmp_path / "a.mp4")
 
     assert names(tmp_path) == []
 

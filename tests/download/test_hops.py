@@ -15,8 +15,8 @@ import pytest
 import trustme
 from anyio.streams.tls import TLSListener
 
-from akool_async import AkoolClient, DownloadFailed, Snapshot, Status
-from akool_async._download.doors import Doors
+from akool_async import AkoolClient, DownloadError, Snapshot, Status
+from akool_async._download.network import PublicAddressBackend
 from tests.conftest import CANARY
 from tests.download.conftest import QUICK, downloads, fetch, film, names
 from tests.download.host import Asked, Host, Reply, hosting, part
@@ -72,7 +72,7 @@ async def test_leads_nowhere_but_to_public_https(
     monkeypatch.setattr(room._doors._network, "connect_tcp", connect)
     if how == "over a redirect":
         room._transport = _Redirecting(url)
-    with pytest.raises(DownloadFailed) as caught:
+    with pytest.raises(DownloadError) as caught:
         await fetch(room, url if how == "at once" else "https://files.example/", tmp_path / "a.mp4")
 
     assert reached == []
@@ -101,10 +101,10 @@ async def test_a_name_with_a_private_address_is_not_connected_to(
     address: str, others: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolving(monkeypatch, files_example=[*others, address], openapi_akool_com=["93.184.216.1"])
-    doors = Doors("openapi.akool.com")
+    doors = PublicAddressBackend("openapi.akool.com")
     monkeypatch.setattr(doors._network, "connect_tcp", None)
 
-    with pytest.raises(DownloadFailed, match="not public"):
+    with pytest.raises(DownloadError, match="not public"):
         await doors.connect_tcp("files.example", 443)
 
 
@@ -117,12 +117,12 @@ async def test_is_connected_to_the_address_that_was_looked_at(monkeypatch: pytes
         reached.append(host)
         return stream
 
-    doors = Doors("openapi.akool.com")
+    doors = PublicAddressBackend("openapi.akool.com")
     monkeypatch.setattr(doors._network, "connect_tcp", connect)
 
     assert await doors.connect_tcp("files.example", 443) is stream
     assert (asked, reached) == (["files.example"], ["93.184.216.34"])
-    with pytest.raises(DownloadFailed):
+    with pytest.raises(DownloadError):
         await doors.connect_tcp("files.example", 443)
     assert reached == ["93.184.216.34"]
 
@@ -134,10 +134,10 @@ async def test_who_answers_has_to_be_who_was_asked(monkeypatch: pytest.MonkeyPat
     async def connect(*_: Any) -> Any:
         return stream
 
-    doors = Doors("openapi.akool.com")
+    doors = PublicAddressBackend("openapi.akool.com")
     monkeypatch.setattr(doors._network, "connect_tcp", connect)
 
-    with pytest.raises(DownloadFailed, match="another address"):
+    with pytest.raises(DownloadError, match="another address"):
         await doors.connect_tcp("files.example", 443)
     assert stream.closed
 
@@ -164,7 +164,7 @@ async def test_the_next_address_is_tried_when_one_does_not_answer(monkeypatch: p
             raise httpcore.ConnectTimeout
         return _Stream(host)
 
-    doors = Doors("openapi.akool.com")
+    doors = PublicAddressBackend("openapi.akool.com")
     monkeypatch.setattr(doors._network, "connect_tcp", connect)
     await doors.connect_tcp("files.example", 443, timeout=10.0)
 
@@ -182,12 +182,12 @@ async def test_an_api_host_in_a_private_network_may_have_its_files_there(
     async def connect(host: str, *_: Any) -> Any:
         return _Stream(host)
 
-    doors = Doors("api.internal")
+    doors = PublicAddressBackend("api.internal")
     monkeypatch.setattr(doors._network, "connect_tcp", connect)
     if known:
         await doors.connect_tcp("files.internal", 443)
     else:
-        with pytest.raises(DownloadFailed):
+        with pytest.raises(DownloadError):
             await doors.connect_tcp("files.internal", 443)
 
 
@@ -202,7 +202,7 @@ async def test_follows_three_redirects(tmp_path: Path, hops: int, whole: bool) -
         if whole:
             await fetch(downloads(), f"{host.url}/0", tmp_path / "a.mp4")
         else:
-            with pytest.raises(DownloadFailed, match="more than 3 times"):
+            with pytest.raises(DownloadError, match="more than 3 times"):
                 await fetch(downloads(), f"{host.url}/0", tmp_path / "a.mp4")
 
     assert [asked.path for asked in host.asked] == ["/0", "/1", "/2", "/3"]
@@ -238,7 +238,7 @@ async def test_a_resumed_part_is_asked_for_at_every_hop(tmp_path: Path) -> None:
 @pytest.mark.parametrize("location", ["", "https://[", "http://other.example/a"])
 async def test_a_redirect_to_nowhere_is_an_error(tmp_path: Path, location: str) -> None:
     async with hosting(lambda _: Reply(status=302, headers={"location": location})) as host:
-        with pytest.raises(DownloadFailed):
+        with pytest.raises(DownloadError):
             await fetch(downloads(), f"{host.url}/0", tmp_path / "a.mp4")
 
     assert len(host.asked) == 1
@@ -289,7 +289,7 @@ async def test_a_name_that_is_not_resolved_in_time_is_tried_again(
         await anyio.sleep_forever()
 
     monkeypatch.setattr(anyio, "getaddrinfo", never)
-    with pytest.raises(DownloadFailed, match="ConnectTimeout"):
+    with pytest.raises(DownloadError, match="ConnectTimeout"):
         await fetch(downloads(PUBLIC, connect=0.01), "https://files.example/a.mp4", tmp_path / "a.mp4")
 
     assert asked == ["files.example"] * 4
@@ -305,7 +305,7 @@ async def test_a_proxy_of_another_kind_is_told(
     for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ALL_PROXY", proxy)
-    with pytest.raises(DownloadFailed, match="HTTPS_PROXY"):
+    with pytest.raises(DownloadError, match="HTTPS_PROXY"):
         await fetch(downloads(PUBLIC), "https://files.example/a.mp4", tmp_path / "a.mp4")
 
 
@@ -343,7 +343,7 @@ async def test_the_name_stays_in_tls_and_host_while_the_address_is_ours(
             await fetch(room, f"https://files.example:{port}/a.mp4", tmp_path / "a.mp4")
             assert host.asked[0].headers["host"] == f"files.example:{port}"
         else:
-            with pytest.raises(DownloadFailed, match="certificate"):
+            with pytest.raises(DownloadError, match="certificate"):
                 await fetch(room, f"https://files.example:{port}/a.mp4", tmp_path / "a.mp4")
             assert host.asked == []
 
@@ -358,15 +358,15 @@ async def test_a_proxy_from_the_environment_is_used_and_gets_no_credential(
         monkeypatch.setenv("HTTPS_PROXY", f"{scheme}{proxy.url.removeprefix('http://')}")
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
-        with pytest.raises(DownloadFailed):
+        with pytest.raises(DownloadError):
             await fetch(downloads(PUBLIC), "https://files.example/a.mp4", tmp_path / "a.mp4")
         assert {asked.path for asked in proxy.asked} == {"files.example:443"}
         proxy.asked.clear()
-        with pytest.raises(DownloadFailed, match="was not asked"):
+        with pytest.raises(DownloadError, match="was not asked"):
             await fetch(downloads(PUBLIC), "https://169.254.169.254/", tmp_path / "a.mp4")
         monkeypatch.setenv("NO_PROXY", "files.example")
         resolving(monkeypatch)
-        with pytest.raises(DownloadFailed):
+        with pytest.raises(DownloadError):
             await fetch(downloads(PUBLIC), "https://files.example/a.mp4", tmp_path / "a.mp4")
 
     assert proxy.asked == []

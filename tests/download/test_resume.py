@@ -10,8 +10,8 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from akool_async import DownloadFailed
-from akool_async._download.inspection import Kind
+from akool_async import DownloadError
+from akool_async._download.verify import Kind
 from tests.download.conftest import SRT, box, downloads, fetch, film, names
 from tests.download.host import Asked, Reply, hosting, part
 
@@ -29,7 +29,7 @@ async def test_goes_on_where_the_line_broke(tmp_path: Path, how: str) -> None:
 
     async with hosting(answer) as host:
         window = 0.2 if how == "stalled" else 5.0
-        found = await fetch(downloads(window=window), f"{host.url}/a.mp4?token=x", tmp_path / "a.mp4")
+        found = await fetch(downloads(slow_window=window), f"{host.url}/a.mp4?token=x", tmp_path / "a.mp4")
 
     ranges = [asked.headers.get("range") for asked in host.asked]
     assert ranges[0] is None
@@ -57,7 +57,7 @@ async def test_another_process_goes_on_too(tmp_path: Path) -> None:
         host.asked.clear()
         host.answer = answer
 
-        with pytest.raises(DownloadFailed):
+        with pytest.raises(DownloadError):
             await fetch(downloads(), f"{host.url}/a.mp4?token=2", tmp_path / "a.mp4")
         assert (tmp_path / "a.mp4.part").stat().st_size == 9000
         whole = True
@@ -206,7 +206,7 @@ BAD = {
 @pytest.mark.parametrize("how", BAD)
 async def test_what_is_no_whole_video_gets_no_name(tmp_path: Path, how: str) -> None:
     async with hosting(lambda _: BAD[how]) as host:
-        with pytest.raises(DownloadFailed, match=r"a\.mp4 could not be downloaded"):
+        with pytest.raises(DownloadError, match=r"a\.mp4 could not be downloaded"):
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
 
     assert "a.mp4" not in names(tmp_path)
@@ -289,7 +289,7 @@ async def test_subtitles_are_taken(tmp_path: Path, body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"", b"\n", b"no times here\n", film(), b"<html>", SRT[:20], SRT[:60]])
 async def test_what_is_no_subtitle_file_gets_no_name(tmp_path: Path, body: bytes) -> None:
     async with hosting(lambda _: Reply(body=body)) as host:
-        with pytest.raises(DownloadFailed):
+        with pytest.raises(DownloadError):
             await fetch(downloads(), f"{host.url}/a.srt", tmp_path / "a.srt", kind=Kind.SUBTITLES)
 
     assert names(tmp_path) == []
@@ -350,8 +350,8 @@ async def test_a_head_that_drips_is_not_waited_for(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/a.mp4"
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, drip)
-            with anyio.fail_after(10), pytest.raises(DownloadFailed, match="ReadTimeout"):
-                await fetch(downloads(connect=0.05, window=0.05), url, tmp_path / "a.mp4")
+            with anyio.fail_after(10), pytest.raises(DownloadError, match="ReadTimeout"):
+                await fetch(downloads(connect=0.05, slow_window=0.05), url, tmp_path / "a.mp4")
             tasks.cancel_scope.cancel()
 
     assert names(tmp_path) == []
@@ -360,7 +360,7 @@ async def test_a_head_that_drips_is_not_waited_for(tmp_path: Path) -> None:
 async def test_a_slow_line_is_dropped_and_taken_up_again(tmp_path: Path) -> None:
     content = film()
     async with hosting(lambda asked: part(content, asked, keep=5000, hang=True)) as host:
-        await fetch(downloads(window=0.1, least=5001), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+        await fetch(downloads(slow_window=0.1, min_bytes=5001), f"{host.url}/a.mp4", tmp_path / "a.mp4")
 
     assert [asked.first for asked in host.asked] == [0, 5000, 10_000, 15_000, 20_000]
     assert (tmp_path / "a.mp4").read_bytes() == content
@@ -369,8 +369,8 @@ async def test_a_slow_line_is_dropped_and_taken_up_again(tmp_path: Path) -> None
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_a_file_larger_than_any_result_is_not_taken_in(tmp_path: Path, chunked: bool) -> None:
     async with hosting(lambda _: Reply(body=film(), chunked=chunked)) as host:
-        with pytest.raises(DownloadFailed, match="larger than 10,000 bytes"):
-            await fetch(downloads(largest=10_000), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+        with pytest.raises(DownloadError, match="larger than 10,000 bytes"):
+            await fetch(downloads(max_video_bytes=10_000), f"{host.url}/a.mp4", tmp_path / "a.mp4")
 
     assert len(host.asked) == 1
     assert names(tmp_path) == []
@@ -380,7 +380,7 @@ async def test_a_host_that_never_gets_further_is_given_up(tmp_path: Path) -> Non
     content = film()
     async with hosting(lambda asked: part(content, asked, keep=None if asked.first else 100)) as host:
         host.answer = lambda asked: Reply(status=503) if asked.first else part(content, asked, keep=100)
-        with pytest.raises(DownloadFailed, match="HTTP 503"):
+        with pytest.raises(DownloadError, match="HTTP 503"):
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
 
     assert len(host.asked) == 5
@@ -407,7 +407,7 @@ async def test_two_at_once_do_not_write_one_part(tmp_path: Path) -> None:
         with anyio.fail_after(5):
             while not host.asked:
                 await anyio.sleep(0.01)
-        with pytest.raises(DownloadFailed, match="being downloaded already"):
+        with pytest.raises(DownloadError, match="being downloaded already"):
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
         tasks.cancel_scope.cancel()
 
@@ -416,7 +416,7 @@ async def test_a_link_that_somebody_laid_is_not_followed(tmp_path: Path) -> None
     (tmp_path / "victim").write_text("mine")
     (tmp_path / "a.mp4.part").symlink_to(tmp_path / "victim")
     async with hosting(lambda asked: part(film(), asked)) as host:
-        with pytest.raises(DownloadFailed):
+        with pytest.raises(DownloadError):
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
 
     assert (tmp_path / "victim").read_text() == "mine"
@@ -430,7 +430,7 @@ async def test_a_second_name_of_a_whole_file_is_not_written_into(tmp_path: Path)
         host.answer = lambda asked: (
             part(film(30_000), asked, keep=3000) if not asked.first else Reply(status=500)
         )
-        with pytest.raises(DownloadFailed):
+        with pytest.raises(DownloadError):
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4", replace=True)
 
     assert (tmp_path / "a.mp4").read_bytes() == film()

@@ -13,8 +13,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import DownloadFailed
-from akool_async._download.inspection import Kind
+from akool_async import DownloadError
+from akool_async._download.verify import Kind
 from tests.download.conftest import SRT, downloads, fetch, film, names
 from tests.download.host import Asked, Reply, hosting, part
 from tests.download.proxy import KINDS, proxying
@@ -67,7 +67,7 @@ async def _storm(seed: int, folder: Path) -> Counter[str]:
         return Reply(status=reply.status, headers=reply.headers, body=reply.body, chunked=chunks)
 
     target = folder / "a.mp4"
-    room = downloads(window=0.1, least=1)
+    room = downloads(slow_window=0.1, min_bytes=1)
     counts: Counter[str] = Counter()
     async with hosting(answer) as host, proxying(host.url, seed, len(content) + 600) as proxy:
         while "whole" not in counts:
@@ -77,7 +77,7 @@ async def _storm(seed: int, folder: Path) -> Counter[str]:
                 try:
                     await fetch(room, f"{proxy.url}/a.mp4?token={seed}", target, kind=kind)
                     counts["whole"] += 1
-                except DownloadFailed:
+                except DownloadError:
                     counts["given up"] += 1
             _check(folder, content, whole=target.exists())
             assert "whole" in counts or not target.exists() or patience

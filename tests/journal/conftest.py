@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from akool_async._core.lifecycle import State
-from akool_async._core.requests import TranslationRequest
-from akool_async._journal import Change, Journal, open_journal
+from akool_async._journal import EntryUpdate, Journal, open_journal
+from akool_async._model.requests import TranslationRequest
+from akool_async._model.states import State
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -69,10 +69,10 @@ def video(key: str | None = "talk", targets: Any = "ja", **options: Any) -> Tran
     return TranslationRequest(url="https://example.com/talk.mp4", targets=targets, key=key, **options)
 
 
-def step(state: State, key: str = "talk", target: str = "ja", **told: Any) -> Change:
+def step(state: State, key: str = "talk", target: str = "ja", **told: Any) -> EntryUpdate:
     if state is State.SUBMITTED:
         told.setdefault("job_id", f"job-{key}-{target}")
-    return Change(key=key, target=target, state=state, **told)
+    return EntryUpdate(key=key, target=target, state=state, **told)
 
 
 WAY_TO: dict[State, tuple[State, ...]] = {
@@ -89,7 +89,7 @@ WAY_TO: dict[State, tuple[State, ...]] = {
 
 async def bring_to(journal: Journal, state: State, key: str = "talk", target: str = "ja") -> None:
     """Enter an entry and walk it to a state."""
-    await journal.record(Change(key=key, target=target, state=State.PLANNED, request=video(key, target)))
+    await journal.record(EntryUpdate(key=key, target=target, state=State.PLANNED, request=video(key, target)))
     for after in WAY_TO[state]:
         if after is State.SUBMITTING:
             await journal.intend(video(key, target))

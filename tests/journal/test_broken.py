@@ -11,9 +11,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async._core.errors import JournalBroken, JournalError, JournalTooNew, JournalUnwritable
-from akool_async._core.lifecycle import State
-from akool_async._journal import open_journal, schema
+from akool_async._journal import database as schema
+from akool_async._journal import open_journal
+from akool_async._model.errors import (
+    JournalCorruptedError,
+    JournalError,
+    JournalVersionError,
+    JournalWriteError,
+)
+from akool_async._model.states import State
 from tests.journal.conftest import bring_to, step, video
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +43,7 @@ async def refused(path: Path, kind: type[JournalError], *, read_only: bool = Fal
     there = [file for file in path.parent.iterdir() if file.is_file() and not file.name.endswith(traces)]
     left = {file: file.read_bytes() for file in there}
     assert left == {file: text for file, text in files.items() if not file.name.endswith(traces)}
-    assert caught.value.money
+    assert caught.value.impact
     assert caught.value.advice
     return caught.value
 
@@ -66,7 +72,7 @@ async def test_what_is_no_journal_is_refused(
 ) -> None:
     make(path)
 
-    await refused(path, JournalBroken, read_only=read_only)
+    await refused(path, JournalCorruptedError, read_only=read_only)
     assert not path.with_name("jobs.sqlite3.lock").exists()
 
 
@@ -74,7 +80,7 @@ async def test_what_is_no_journal_is_refused(
 async def test_a_folder_is_no_journal(path: Path, read_only: bool) -> None:
     path.mkdir()
 
-    error = await refused(path, JournalBroken, read_only=read_only)
+    error = await refused(path, JournalCorruptedError, read_only=read_only)
     assert "not a file" in str(error)
     assert list(path.parent.iterdir()) == [path]
 
@@ -82,14 +88,14 @@ async def test_a_folder_is_no_journal(path: Path, read_only: bool) -> None:
 async def test_a_pipe_is_no_journal_and_does_not_hang(path: Path) -> None:
     os.mkfifo(path)
 
-    with anyio.fail_after(5), pytest.raises(JournalBroken):
+    with anyio.fail_after(5), pytest.raises(JournalCorruptedError):
         async with open_journal(path):
             pass
 
 
 @pytest.mark.parametrize("read_only", [False, True])
 async def test_a_missing_folder_is_said_to_be_missing(path: Path, read_only: bool) -> None:
-    with pytest.raises(JournalUnwritable, match=r"folder .*nowhere"):
+    with pytest.raises(JournalWriteError, match=r"folder .*nowhere"):
         async with open_journal(path.parent / "nowhere" / "jobs.sqlite3", read_only=read_only):
             pass
     assert list(path.parent.iterdir()) == []
@@ -114,7 +120,7 @@ async def test_a_truncated_journal_is_refused(path: Path, size: int) -> None:
     whole = await fill(path)
     path.write_bytes(whole[:size])
 
-    await refused(path, JournalBroken)
+    await refused(path, JournalCorruptedError)
 
 
 async def test_random_damage_is_refused_or_harmless(path: Path, chance: random.Random) -> None:
@@ -140,7 +146,7 @@ async def look(path: Path) -> str:
                     journal.find_job(entry.job_id)
                 [line async for line in journal.export()]
                 await journal.record()
-            except JournalBroken:
+            except JournalCorruptedError:
                 return "unreadable entry"
     except JournalError:
         return "refused"
@@ -157,7 +163,7 @@ async def test_damage_inside_is_found_on_opening(path: Path, part: str) -> None:
     whole[4096 * (root - 1) : 4096 * root] = bytes(4096)
     path.write_bytes(whole)
 
-    await refused(path, JournalBroken)
+    await refused(path, JournalCorruptedError)
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -166,7 +172,7 @@ async def test_a_journal_of_a_newer_version_is_not_touched(path: Path, read_only
     mark(path, f"user_version = {len(schema.MIGRATIONS) + 1}")
     path.with_name("jobs.sqlite3.lock").unlink()
 
-    error = await refused(path, JournalTooNew, read_only=read_only)
+    error = await refused(path, JournalVersionError, read_only=read_only)
     assert f"version {len(schema.MIGRATIONS) + 1}" in str(error)
     assert not path.with_name("jobs.sqlite3.lock").exists()
 
@@ -176,7 +182,7 @@ async def test_a_journal_with_other_marks_is_none(path: Path, pragma: str) -> No
     await fill(path)
     mark(path, pragma)
 
-    await refused(path, JournalBroken)
+    await refused(path, JournalCorruptedError)
 
 
 def mark(path: Path, pragma: str) -> None:
@@ -193,7 +199,7 @@ async def test_a_journal_without_one_of_its_columns_is_broken(path: Path) -> Non
     await fill(path)
     rewrite(path, "ALTER TABLE entry RENAME COLUMN doubt_ids TO dubious_ids")
 
-    await refused(path, JournalBroken)
+    await refused(path, JournalCorruptedError)
 
 
 async def test_a_log_without_its_journal_is_not_overwritten(path: Path) -> None:
@@ -201,7 +207,7 @@ async def test_a_log_without_its_journal_is_not_overwritten(path: Path) -> None:
     log = path.with_name("jobs.sqlite3-wal")
     log.write_bytes(b"frames")
 
-    await refused(path, JournalBroken)
+    await refused(path, JournalCorruptedError)
     assert not path.exists()
 
 
@@ -221,7 +227,7 @@ async def test_an_entry_that_can_not_be_read_is_said_to_be_broken(path: Path, da
         await bring_to(journal, State.IN_DOUBT)
     rewrite(path, f"UPDATE entry SET {damage}")
 
-    with pytest.raises(JournalBroken, match=r"talk|never wrote"):
+    with pytest.raises(JournalCorruptedError, match=r"talk|never wrote"):
         async with open_journal(path) as journal:
             journal.get("talk", "ja")
 
@@ -230,10 +236,10 @@ async def test_a_change_of_an_entry_with_an_unknown_state_is_refused(path: Path)
     async with open_journal(path) as journal:
         await bring_to(journal, State.IN_DOUBT)
         rewrite(path, "UPDATE entry SET state = 'lost', doubt_ids = 'x'")
-        with pytest.raises(JournalBroken):
+        with pytest.raises(JournalCorruptedError):
             await journal.record(step(State.FAILED))
         rewrite(path, "UPDATE entry SET state = 'in_doubt'")
-        with pytest.raises(JournalBroken):
+        with pytest.raises(JournalCorruptedError):
             await journal.resolve("talk", not_made=True)
 
 
@@ -256,7 +262,7 @@ async def test_an_older_journal_is_brought_up_to_date(path: Path, monkeypatch: p
     async with open_journal(path, read_only=True) as journal:
         assert journal._opened.reader._rows("SELECT DISTINCT note FROM entry") == [("none",)]
     monkeypatch.undo()
-    await refused(path, JournalTooNew)
+    await refused(path, JournalVersionError)
 
 
 async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +272,7 @@ async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: p
         ("ALTER TABLE entry ADD COLUMN note TEXT", "ALTER TABLE nothing ADD COLUMN x"),
     )
     monkeypatch.setattr(schema, "MIGRATIONS", broken)
-    with pytest.raises(JournalUnwritable, match="nothing"):
+    with pytest.raises(JournalWriteError, match="nothing"):
         async with open_journal(path):
             pass
     monkeypatch.undo()
@@ -283,7 +289,7 @@ async def test_a_new_journal_that_can_not_be_made_leaves_no_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema, "MIGRATIONS", (("CREATE TABLE",),))
-    with pytest.raises(JournalUnwritable):
+    with pytest.raises(JournalWriteError):
         async with open_journal(path):
             pass
 

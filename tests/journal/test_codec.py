@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akool_async._core.fingerprint import fingerprint, plain_url
-from akool_async._core.models import AudioSplits, Snapshot, Status
-from akool_async._core.requests import STYLES, CaptionType, LipSyncRequest, Request, TranslationRequest
 from akool_async._journal import codec
+from akool_async._model.fingerprint import canonical_url, fingerprint
+from akool_async._model.requests import STYLES, CaptionType, LipSyncRequest, Request, TranslationRequest
+from akool_async._model.responses import AudioSplits, Snapshot, Status
 
 NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1, max_size=8)
 PRINTABLE = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=20)
@@ -72,11 +72,11 @@ def lipsyncs(draw: st.DrawFn) -> LipSyncRequest:
 
 @given(translations() | lipsyncs())
 def test_a_request_comes_back_as_it_was(request: Request) -> None:
-    text = codec.write_request(request)
+    text = codec.dump_request(request)
 
-    assert codec.read_request(text) == request
+    assert codec.load_request(text) == request
     assert text.isascii()
-    assert not codec.is_stripped(request)
+    assert not codec.loses_signature(request)
 
 
 def test_the_strategies_reach_every_field() -> None:
@@ -108,19 +108,19 @@ SIGNED = [
 @pytest.mark.parametrize(("signed", "stored"), SIGNED)
 def test_what_signs_a_url_is_not_written_and_the_rest_stays_as_it_was(signed: str, stored: str) -> None:
     request = TranslationRequest(url=signed, targets="ja", caption_url=signed, webhook_url=signed)
-    text = codec.write_request(request)
+    text = codec.dump_request(request)
 
     assert "s3cret" not in text
-    assert codec.stored_url(signed) == stored
-    assert codec.is_stripped(request)
-    assert fingerprint(codec.read_request(text), "ja") == fingerprint(request, "ja")
+    assert codec.redacted_url(signed) == stored
+    assert codec.loses_signature(request)
+    assert fingerprint(codec.load_request(text), "ja") == fingerprint(request, "ja")
 
 
 def test_a_fragment_is_left_out_but_nothing_is_missed() -> None:
     request = TranslationRequest(url="https://e.com/v.mp4?a=1#token=s3cret", targets="ja")
 
-    assert codec.stored_url(request.url) == "https://e.com/v.mp4?a=1"
-    assert not codec.is_stripped(request)
+    assert codec.redacted_url(request.url) == "https://e.com/v.mp4?a=1"
+    assert not codec.loses_signature(request)
 
 
 SIGNING = st.sampled_from(["sig=1", "Signature=1", "X-Amz-Date=1", "TOKEN=1", "token"])
@@ -131,8 +131,8 @@ def test_a_stored_url_names_the_same_video(url: str, signing: list[str]) -> None
     for pair in signing:
         url += ("&" if "?" in url else "?") + pair
 
-    assert plain_url(codec.stored_url(url)) == plain_url(url)
-    assert len(codec.stored_url(url)) <= len(url)
+    assert canonical_url(codec.redacted_url(url)) == canonical_url(url)
+    assert len(codec.redacted_url(url)) <= len(url)
 
 
 MOMENTS = st.datetimes(
@@ -144,10 +144,10 @@ MOMENTS = st.datetimes(
 
 @given(st.lists(MOMENTS, min_size=2))
 def test_moments_come_back_and_sort_as_texts(moments: list[datetime]) -> None:
-    texts = [codec.write_moment(moment) or "" for moment in moments]
+    texts = [codec.dump_datetime(moment) or "" for moment in moments]
 
-    assert [codec.read_moment(text) for text in texts] == moments
-    assert sorted(texts) == [codec.write_moment(moment) for moment in sorted(moments)]
+    assert [codec.load_datetime(text) for text in texts] == moments
+    assert sorted(texts) == [codec.dump_datetime(moment) for moment in sorted(moments)]
 
 
 @given(
@@ -167,7 +167,7 @@ def test_moments_come_back_and_sort_as_texts(moments: list[datetime]) -> None:
     )
 )
 def test_a_snapshot_comes_back_as_it_was(snapshot: Snapshot) -> None:
-    assert codec.read_snapshot(codec.write_snapshot(snapshot)) == snapshot
+    assert codec.load_snapshot(codec.dump_snapshot(snapshot)) == snapshot
 
 
 def test_a_snapshot_keeps_no_query_and_nothing_raw() -> None:
@@ -180,19 +180,19 @@ def test_a_snapshot_keeps_no_query_and_nothing_raw() -> None:
         raw_status=f"'{signed}'",
         raw={"video": signed},
     )
-    text = codec.write_snapshot(snapshot)
+    text = codec.dump_snapshot(snapshot)
 
     assert "s3cret" not in text
-    assert codec.read_snapshot(text).url == "https://cdn.example.com/r.mp4"
+    assert codec.load_snapshot(text).url == "https://cdn.example.com/r.mp4"
 
 
 @given(st.lists(st.text(st.characters()), max_size=4))
 def test_texts_come_back_whatever_they_hold(texts: list[str]) -> None:
-    assert codec.read_texts(codec.write_texts(tuple(texts))) == tuple(texts)
+    assert codec.load_texts(codec.dump_texts(tuple(texts))) == tuple(texts)
 
 
 def test_a_text_is_cut_at_queries_and_can_be_encoded() -> None:
-    text = codec.write_text("a \ud800 b https://e.com/x?sig=s3cret, HTTP://u:p@e.com/y?token=s3cret")
+    text = codec.dump_text("a \ud800 b https://e.com/x?sig=s3cret, HTTP://u:p@e.com/y?token=s3cret")
 
     assert "s3cret" not in text
     assert "u:p" not in text
@@ -201,9 +201,9 @@ def test_a_text_is_cut_at_queries_and_can_be_encoded() -> None:
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
 def test_a_code_that_sqlite_can_not_hold_is_left_out(number: int) -> None:
-    assert codec.write_int(number) is None
-    assert codec.write_float(float("nan")) is None
-    assert codec.write_float(1e308) is None
+    assert codec.dump_int(number) is None
+    assert codec.dump_float(float("nan")) is None
+    assert codec.dump_float(1e308) is None
 
 
 JSON = st.recursive(
@@ -221,12 +221,12 @@ ALIKE = st.dictionaries(
 
 @given(st.text() | (JSON | ALIKE).map(json.dumps))
 def test_whatever_stands_in_the_file_is_read_or_said_to_be_unreadable(text: str) -> None:
-    for read in (codec.read_request, codec.read_snapshot, codec.read_texts):
-        with suppress(codec.Unreadable):
+    for read in (codec.load_request, codec.load_snapshot, codec.load_texts):
+        with suppress(codec.DecodeError):
             read(text)
 
 
 def test_a_list_nested_too_deeply_is_unreadable() -> None:
     deep: Any = "[" * 100_000
-    with pytest.raises(codec.Unreadable):
-        codec.read_request(deep)
+    with pytest.raises(codec.DecodeError):
+        codec.load_request(deep)

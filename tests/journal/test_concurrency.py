@@ -11,10 +11,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async._core.errors import JournalClosed, JournalRefused, JournalUnwritable
-from akool_async._core.lifecycle import State
 from akool_async._journal import Journal, open_journal
-from akool_async._journal.writer import Grouped
+from akool_async._journal.store import GroupCommitWriter
+from akool_async._model.errors import IllegalTransitionError, JournalClosedError, JournalWriteError
+from akool_async._model.states import State
 from tests.journal.conftest import step, video
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,7 @@ async def test_a_refused_change_fails_only_its_own_caller(opened: Opened) -> Non
             else:
                 await journal.record(step(State.DELIVERED if int(key) % 3 else State.SUBMITTED, key))
             ended[key] = "done"
-        except JournalRefused:
+        except IllegalTransitionError:
             ended[key] = "refused"
 
     keys = [str(number) for number in range(60)]
@@ -86,7 +86,7 @@ async def test_only_one_of_two_intents_at_once_wins(opened: Opened) -> None:
         try:
             await journal.intend(video("talk", ("ja", "fr")))
             won.append(number)
-        except JournalRefused:
+        except IllegalTransitionError:
             pass
 
     async with opened() as journal:
@@ -274,7 +274,7 @@ async def test_natively_cancelled_tasks_tear_nothing(path: Path, chance: random.
             there = [journal.get(key, target) is not None for target in ("ja", "fr")]
             assert there == [key in returned] * 2
     async with open_journal(path) as journal:
-        assert journal.recovered == 2 * len(returned)
+        assert journal.recovered_count == 2 * len(returned)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -295,7 +295,7 @@ async def test_a_natively_cancelled_opening_leaves_no_lock_behind(path: Path) ->
             await task
 
     async with open_journal(path) as journal:
-        assert journal.recovered == 0
+        assert journal.recovered_count == 0
 
 
 async def test_closing_writes_what_was_handed_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +305,7 @@ async def test_closing_writes_what_was_handed_in(path: Path, monkeypatch: pytest
     async with anyio.create_task_group() as tasks, open_journal(path) as journal:
         await journal.intend(*map(video, keys))
         writer, store = journal._opened.writer, journal._opened.store
-        assert isinstance(writer, Grouped)
+        assert isinstance(writer, GroupCommitWriter)
         commit, close = store.commit, writer.close
 
         def commit_while_closing(tickets: object) -> None:
@@ -338,7 +338,7 @@ async def test_a_journal_in_a_cancelled_scope_still_takes_what_is_shielded(path:
                 await journal.record(step(State.SUBMITTED))
     assert not journal._state
     async with open_journal(path) as journal:
-        assert journal.recovered == 0
+        assert journal.recovered_count == 0
         assert journal.counts()[State.SUBMITTED] == 1
 
 
@@ -356,7 +356,7 @@ async def test_a_writer_that_the_end_of_the_loop_cancels_says_so(
     async def late(journal: Journal) -> None:
         try:
             await journal.record(step(State.SUBMITTED))
-        except JournalUnwritable as error:
+        except JournalWriteError as error:
             told.append(str(error))
 
     async def run() -> None:
@@ -372,7 +372,7 @@ async def test_a_writer_that_the_end_of_the_loop_cancels_says_so(
             writer.cancel()
             threading.Timer(0.01, go_on.set).start()
             await asyncio.wait([waiting])
-            with pytest.raises(JournalClosed):
+            with pytest.raises(JournalClosedError):
                 await journal.record()
 
     with suppress(asyncio.CancelledError):
@@ -387,5 +387,5 @@ async def test_nothing_is_taken_after_closing(path: Path) -> None:
     async with open_journal(path) as journal:
         writer = journal._opened.writer
         assert writer is not None
-    with pytest.raises(JournalClosed):
+    with pytest.raises(JournalClosedError):
         await writer.write(lambda table: None)  # type: ignore[arg-type]

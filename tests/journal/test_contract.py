@@ -10,12 +10,18 @@ from pathlib import Path
 import attrs
 import pytest
 
-from akool_async._core.errors import InvalidRequest, JournalClosed, JournalError, JournalRefused
-from akool_async._core.fingerprint import fingerprint
-from akool_async._core.lifecycle import NEXT, State
-from akool_async._core.models import AudioSplits, Snapshot, Status
-from akool_async._core.requests import LipSyncRequest
-from akool_async._journal import Change, Entry, Journal, open_journal, reader
+from akool_async._journal import Entry, EntryUpdate, Journal, open_journal
+from akool_async._journal import queries as reader
+from akool_async._model.errors import (
+    IllegalTransitionError,
+    InvalidRequestError,
+    JournalClosedError,
+    JournalError,
+)
+from akool_async._model.fingerprint import fingerprint
+from akool_async._model.requests import LipSyncRequest
+from akool_async._model.responses import AudioSplits, Snapshot, Status
+from akool_async._model.states import TRANSITIONS, State
 from tests.journal.conftest import START, StillClock, bring_to, step, video
 
 pytestmark = pytest.mark.anyio
@@ -56,7 +62,7 @@ async def test_a_lip_sync_has_an_empty_target(opened: Opened) -> None:
     request = LipSyncRequest(video_url="https://e.com/v.mp4", audio_url="https://e.com/a.mp3", key="lips")
     async with opened() as journal:
         await journal.intend(request)
-        await journal.record(Change(key="lips", state=State.SUBMITTED, job_id="job-1"))
+        await journal.record(EntryUpdate(key="lips", state=State.SUBMITTED, job_id="job-1"))
 
         entry = journal.get("lips")
     assert entry is not None
@@ -148,7 +154,7 @@ async def test_a_planned_entry_takes_a_new_request_and_no_other_does(opened: Ope
         assert entry.fingerprint == fingerprint(other, "ja")
 
         await journal.intend(other)
-        with pytest.raises(JournalRefused, match="names other work"):
+        with pytest.raises(IllegalTransitionError, match="names other work"):
             await journal.record(step(State.IN_DOUBT, request=video()))
 
 
@@ -159,13 +165,13 @@ async def test_an_intent_is_refused_where_no_post_may_be_sent(opened: Opened, be
         seen = journal.get("talk", "ja")
         assert seen is not None
 
-        if State.SUBMITTING in NEXT[before]:
+        if State.SUBMITTING in TRANSITIONS[before]:
             await journal.intend(video())
             again = journal.get("talk", "ja")
             assert again is not None
             assert (again.state, again.paid) == (State.SUBMITTING, seen.paid + 1)
         else:
-            with pytest.raises(JournalRefused, match=f"is {before}"):
+            with pytest.raises(IllegalTransitionError, match=f"is {before}"):
                 await journal.intend(video())
             assert journal.get("talk", "ja") == seen
 
@@ -173,7 +179,7 @@ async def test_an_intent_is_refused_where_no_post_may_be_sent(opened: Opened, be
 async def test_an_intent_is_all_or_nothing(opened: Opened) -> None:
     async with opened() as journal:
         await bring_to(journal, State.SUBMITTED, target="fr")
-        with pytest.raises(JournalRefused, match=r"talk \(fr\)"):
+        with pytest.raises(IllegalTransitionError, match=r"talk \(fr\)"):
             await journal.intend(video("first"), video("talk", ("ja", "fr", "de")))
 
         assert journal.get("first", "ja") is None
@@ -184,7 +190,7 @@ async def test_an_intent_is_all_or_nothing(opened: Opened) -> None:
 
 async def test_one_name_twice_in_an_intent_is_refused(opened: Opened) -> None:
     async with opened() as journal:
-        with pytest.raises(JournalRefused, match="twice"):
+        with pytest.raises(IllegalTransitionError, match="twice"):
             await journal.intend(video(), video(lipsync=True))
 
         assert journal.get("talk", "ja") is None
@@ -194,7 +200,7 @@ async def test_a_doubt_over_other_work_is_not_overwritten(opened: Opened) -> Non
     async with opened() as journal:
         await bring_to(journal, State.IN_DOUBT)
 
-        with pytest.raises(JournalRefused, match="in doubt over other work"):
+        with pytest.raises(IllegalTransitionError, match="in doubt over other work"):
             await journal.intend(video(lipsync=True))
 
 
@@ -235,7 +241,7 @@ async def test_a_doubt_comes_back_as_it_was_where_the_next_post_surely_made_no_j
 
         entry = journal.find_token("first")
         assert journal.find_token("second") is None
-        with pytest.raises(JournalRefused, match="can't come back"):
+        with pytest.raises(IllegalTransitionError, match="can't come back"):
             await journal.record(step(State.IN_DOUBT, token="second"))
     assert entry is not None
     assert (entry.state, entry.paid, entry.reason) == (State.IN_DOUBT, 1, "no answer")
@@ -257,14 +263,14 @@ REFUSED = {
 
 @pytest.mark.parametrize(("before", "change", "words"), REFUSED.values(), ids=REFUSED.keys())
 async def test_what_would_lose_money_is_refused(
-    opened: Opened, before: State | None, change: Change, words: str
+    opened: Opened, before: State | None, change: EntryUpdate, words: str
 ) -> None:
     async with opened() as journal:
         if before is not None:
             await bring_to(journal, before)
         seen, counted = journal.get("talk", "ja"), journal.counts()
 
-        with pytest.raises(JournalRefused, match=words):
+        with pytest.raises(IllegalTransitionError, match=words):
             await journal.record(change)
         assert journal.get("talk", "ja") == seen
         assert journal.counts() == counted
@@ -273,7 +279,7 @@ async def test_what_would_lose_money_is_refused(
 async def test_changes_of_one_call_are_all_or_nothing(opened: Opened) -> None:
     async with opened() as journal:
         await bring_to(journal, State.SUBMITTING)
-        with pytest.raises(JournalRefused):
+        with pytest.raises(IllegalTransitionError):
             await journal.record(step(State.SUBMITTED), step(State.COMPLETED), step(State.PLANNED))
 
         entry = journal.get("talk", "ja")
@@ -285,7 +291,7 @@ async def test_changes_of_one_call_are_all_or_nothing(opened: Opened) -> None:
 
 
 async def test_a_moment_without_a_zone_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="aware"):
+    with pytest.raises(InvalidRequestError, match="aware"):
         step(State.FAILED, ended_at=datetime(2026, 1, 1))
 
 
@@ -308,7 +314,7 @@ async def test_a_resolved_doubt_knows_when_its_result_dies(opened: Opened) -> No
     snapshot = Snapshot(job_id="found-id", created_at=START)
     async with opened() as journal:
         await bring_to(journal, State.IN_DOUBT)
-        with pytest.raises(InvalidRequest, match="of job found-id"):
+        with pytest.raises(InvalidRequestError, match="of job found-id"):
             await journal.resolve("talk", job_id="other-id", snapshot=snapshot)
         await journal.resolve("talk", job_id="found-id", snapshot=snapshot)
 
@@ -335,7 +341,7 @@ async def test_a_doubt_over_several_languages_needs_its_target(opened: Opened) -
         for target in ("ja", "fr"):
             await bring_to(journal, State.IN_DOUBT, target=target)
 
-        with pytest.raises(JournalRefused, match="fr, ja"):
+        with pytest.raises(IllegalTransitionError, match="fr, ja"):
             await journal.resolve("talk", not_made=True)
         await journal.resolve("talk", "fr", not_made=True)
         await journal.resolve("talk", not_made=True)
@@ -346,7 +352,7 @@ async def test_what_is_not_in_doubt_is_not_resolved(opened: Opened) -> None:
     async with opened() as journal:
         await bring_to(journal, State.SUBMITTING)
         for key in ("talk", "unknown"):
-            with pytest.raises(JournalRefused, match="not in doubt"):
+            with pytest.raises(IllegalTransitionError, match="not in doubt"):
                 await journal.resolve(key, "ja", not_made=True)
 
 
@@ -355,7 +361,7 @@ async def test_a_job_of_another_entry_does_not_resolve_a_doubt(opened: Opened) -
         await bring_to(journal, State.SUBMITTED, key="other")
         await bring_to(journal, State.IN_DOUBT)
 
-        with pytest.raises(JournalRefused, match=r"belongs to entry other \(ja\)"):
+        with pytest.raises(IllegalTransitionError, match=r"belongs to entry other \(ja\)"):
             await journal.resolve("talk", job_id="job-other-ja")
 
 
@@ -364,7 +370,7 @@ async def test_a_resolution_has_to_be_clear(opened: Opened, told: dict[str, obje
     async with opened() as journal:
         await bring_to(journal, State.IN_DOUBT)
 
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(InvalidRequestError):
             await journal.resolve("talk", **told)  # type: ignore[arg-type]
 
 
@@ -487,15 +493,15 @@ async def test_an_export_has_one_line_of_json_for_each_entry(opened: Opened) -> 
 
 async def test_a_journal_that_is_not_open_refuses(opened: Opened) -> None:
     journal = opened()
-    with pytest.raises(JournalClosed):
+    with pytest.raises(JournalClosedError):
         journal.get("talk", "ja")
-    with pytest.raises(JournalClosed):
+    with pytest.raises(JournalClosedError):
         await journal.record(step(State.FAILED))
     async with journal:
         await journal.intend(video())
         with pytest.raises(RuntimeError, match="open already"):
             await journal.__aenter__()
-    with pytest.raises(JournalClosed):
+    with pytest.raises(JournalClosedError):
         journal.counts()
 
 
@@ -519,7 +525,7 @@ async def test_errors_of_the_journal_say_what_it_means(opened: Opened) -> None:
         with pytest.raises(JournalError) as caught:
             await journal.record(step(State.FAILED))
 
-    assert caught.value.money
+    assert caught.value.impact
     assert caught.value.advice
 
 
@@ -534,7 +540,7 @@ async def test_a_journal_is_there_again_after_it_was_closed(path: Path) -> None:
         assert journal.get("talk", "ja") == seen
         assert journal.credits() == cost
         assert journal.counts()[State.COMPLETED] == 1
-        assert journal.recovered == 0
+        assert journal.recovered_count == 0
 
 
 async def test_an_intent_that_a_dead_run_left_is_in_doubt(path: Path) -> None:
@@ -542,7 +548,7 @@ async def test_an_intent_that_a_dead_run_left_is_in_doubt(path: Path) -> None:
         await journal.intend(video("talk", ("ja", "fr")), video("other"))
         await journal.record(step(State.SUBMITTED, "other"))
     async with open_journal(path) as journal:
-        assert journal.recovered == 2
+        assert journal.recovered_count == 2
         for target in ("ja", "fr"):
             entry = journal.get("talk", target)
             assert entry is not None
@@ -567,7 +573,7 @@ async def test_a_reader_sees_what_a_run_writes_and_writes_nothing(path: Path) ->
                 seen.record(),
                 seen.resolve("talk", not_made=True),
             ):
-                with pytest.raises(JournalClosed, match="for reading"):
+                with pytest.raises(JournalClosedError, match="for reading"):
                     await write
         await journal.record(step(State.COMPLETED))
     async with open_journal(path, read_only=True) as seen:

@@ -15,8 +15,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from akool_async._core.lifecycle import State
 from akool_async._journal import open_journal
+from akool_async._model.states import State
 from tests.journal.zygote import STEPS, TARGETS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")]

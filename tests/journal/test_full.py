@@ -14,9 +14,10 @@ from typing import Any
 import anyio
 import pytest
 
-from akool_async._core.errors import JournalError, JournalUnwritable
-from akool_async._core.lifecycle import State
-from akool_async._journal import Journal, file, open_journal
+from akool_async._journal import Journal, open_journal
+from akool_async._journal import database as file
+from akool_async._model.errors import JournalError, JournalWriteError
+from akool_async._model.states import State
 from tests.journal.conftest import bring_to, step, video
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +43,7 @@ async def test_what_does_not_fit_is_not_written_and_everyone_is_told(path: Path)
         try:
             await journal.intend(video(f"talk-{number}", ("ja", "fr"), no_translate_words=["x" * 9000]))
             told.append("done")
-        except JournalUnwritable as error:
+        except JournalWriteError as error:
             told.append(str(error))
 
     async with open_journal(path) as journal:
@@ -66,10 +67,10 @@ async def test_what_does_not_fit_is_not_written_and_everyone_is_told(path: Path)
 
 GROW = """
 import os, resource, sys, anyio
-from akool_async._core.errors import JournalUnwritable
-from akool_async._core.lifecycle import State
-from akool_async._core.requests import TranslationRequest
-from akool_async._journal import Change, open_journal
+from akool_async._model.errors import JournalWriteError
+from akool_async._model.states import State
+from akool_async._model.requests import TranslationRequest
+from akool_async._journal import EntryUpdate, open_journal
 
 def video(key):
     url = "https://e.com/" + "v" * 300
@@ -83,7 +84,7 @@ async def main():
         while True:
             try:
                 await journal.intend(video(f"talk-{number}"))
-            except JournalUnwritable as error:
+            except JournalWriteError as error:
                 print("FAILED", number, error, flush=True)
                 assert journal.get(f"talk-{number}", "ja") is None
                 break
@@ -91,7 +92,7 @@ async def main():
             number += 1
         try:
             await journal.intend(video("again"))
-        except JournalUnwritable:
+        except JournalWriteError:
             print("FAILED again", flush=True)
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         if sys.argv[3] == "kill":
@@ -155,7 +156,7 @@ async def test_a_commit_that_can_not_even_be_taken_back_is_an_error_of_the_journ
         store = journal._opened.store
         connection, store._writing = store._writing, Stuck(store._writing)
         for number in range(2):
-            with pytest.raises(JournalUnwritable):
+            with pytest.raises(JournalWriteError):
                 await journal.intend(video(f"later-{number}"))
         tried, store._writing = store._writing.tried, connection
 
@@ -184,7 +185,7 @@ async def test_a_journal_held_by_a_shell_of_sqlite_says_so(
         await journal.intend(video())
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(JournalUnwritable, match="locked"):
+        with pytest.raises(JournalWriteError, match="locked"):
             await journal.record(step(State.SUBMITTED))
         other.execute("ROLLBACK")
         other.close()
@@ -195,7 +196,7 @@ async def test_a_journal_held_by_a_shell_of_sqlite_says_so(
 
 async def test_a_lock_that_can_not_be_made_is_an_error(path: Path) -> None:
     path.with_name("jobs.sqlite3.lock").mkdir()
-    with pytest.raises(JournalUnwritable, match=r"lock .* can't be made"):
+    with pytest.raises(JournalWriteError, match=r"lock .* can't be made"):
         async with open_journal(path):
             pass
 
@@ -204,7 +205,7 @@ async def test_a_lock_that_can_not_be_made_is_an_error(path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that even root can't write")
 async def test_a_folder_that_can_not_be_written_is_an_error() -> None:
-    with pytest.raises(JournalUnwritable) as caught:
+    with pytest.raises(JournalWriteError) as caught:
         async with open_journal("/proc/jobs.sqlite3"):
             pass
 
@@ -220,6 +221,6 @@ async def test_a_journal_in_a_folder_that_can_not_be_written_can_be_read(path: P
 
     async with open_journal(path, read_only=True) as journal:
         assert [entry.state async for entry in journal.entries()] == [State.SUBMITTED]
-    with pytest.raises(JournalUnwritable, match="could not be"):
+    with pytest.raises(JournalWriteError, match="could not be"):
         async with open_journal(path):
             pass

@@ -14,17 +14,17 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async._core.errors import JournalLocked
-from akool_async._core.lifecycle import State
 from akool_async._journal import open_journal
-from akool_async._journal.lock import Lock
+from akool_async._journal.database import JournalLock
+from akool_async._model.errors import JournalLockedError
+from akool_async._model.states import State
 from tests.journal.conftest import StillClock, video
 
 pytestmark = pytest.mark.anyio
 
 HOLD = """
 import sys, anyio
-from akool_async._core.requests import TranslationRequest
+from akool_async._model.requests import TranslationRequest
 from akool_async._journal import open_journal
 
 async def main():
@@ -58,7 +58,7 @@ def another_run(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 async def test_a_second_process_stops_at_once_and_names_the_first(path: Path) -> None:
     with another_run(path) as first:
-        with pytest.raises(JournalLocked) as caught:
+        with pytest.raises(JournalLockedError) as caught:
             async with open_journal(path):
                 pass
 
@@ -75,7 +75,7 @@ async def test_the_lock_is_free_when_its_holder_was_killed(path: Path) -> None:
         first.kill()
         first.wait()
         async with open_journal(path) as journal:
-            assert journal.recovered == 1
+            assert journal.recovered_count == 1
 
 
 async def test_the_lock_is_free_when_its_holder_has_ended(path: Path) -> None:
@@ -89,7 +89,7 @@ async def test_the_lock_is_free_when_its_holder_has_ended(path: Path) -> None:
 
 async def test_a_second_opening_in_one_process_stops_too(path: Path, clock: StillClock) -> None:
     async with open_journal(path, now=clock.now) as journal:
-        with pytest.raises(JournalLocked) as caught:
+        with pytest.raises(JournalLockedError) as caught:
             async with open_journal(str(path)):
                 pass
         await journal.intend(video())
@@ -104,17 +104,17 @@ async def test_a_reader_is_told_who_writes_and_takes_nothing_away(path: Path) ->
     async with open_journal(path):
         pass
     async with open_journal(path, read_only=True) as journal:
-        assert journal.held is None
+        assert journal.lock_holder is None
         with another_run(path) as first:
-            held = journal.held
+            held = journal.lock_holder
         first.wait()
 
         assert held is not None
         assert held.pid == first.pid
-        assert str(first.pid) in held.what
-        assert journal.held is None
+        assert str(first.pid) in held.message
+        assert journal.lock_holder is None
     async with open_journal(path) as journal:
-        assert journal.held is None
+        assert journal.lock_holder is None
 
 
 async def test_somebody_who_only_looks_does_not_stop_a_run(path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_somebody_who_only_looks_does_not_stop_a_run(path: Path) -> None:
 
     def look() -> None:
         for _ in range(3000):
-            Lock(path).held()
+            JournalLock(path).holder()
 
     async def keep_looking() -> None:
         await anyio.to_thread.run_sync(look)
@@ -141,7 +141,7 @@ async def test_a_link_to_a_journal_is_the_same_journal(path: Path) -> None:
     link = path.with_name("link.sqlite3")
     link.symlink_to(path)
     async with open_journal(path):
-        with pytest.raises(JournalLocked):
+        with pytest.raises(JournalLockedError):
             async with open_journal(link):
                 pass
 
@@ -152,7 +152,7 @@ async def test_a_link_to_a_journal_is_the_same_journal(path: Path) -> None:
 async def test_a_lock_file_with_nonsense_in_it_says_nothing(path: Path, text: bytes) -> None:
     async with open_journal(path):
         path.with_name("jobs.sqlite3.lock").write_bytes(text)
-        with pytest.raises(JournalLocked) as caught:
+        with pytest.raises(JournalLockedError) as caught:
             async with open_journal(path):
                 pass
 

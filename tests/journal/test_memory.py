@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from akool_async._core.lifecycle import State
 from akool_async._journal import open_journal
+from akool_async._model.states import State
 from tests.journal.conftest import bring_to, step
 
 pytestmark = pytest.mark.anyio

@@ -9,9 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import JournalRefused, State, TranslationRequest, open_journal
-from akool_async._core.names import folded
-from akool_async._journal import Change, Journal, schema
+from akool_async import IllegalTransitionError, State, TranslationRequest, open_journal
+from akool_async._journal import EntryUpdate, Journal
+from akool_async._journal import database as schema
+from akool_async._model.filenames import collision_key
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +43,7 @@ async def test_the_first_name_that_is_free_is_held(place: str) -> None:
 async def test_without_a_free_name_nothing_is_intended(place: str) -> None:
     async with open_journal(place) as journal:
         await intend(journal, "a", "talk")
-        with pytest.raises(JournalRefused, match="another entry"):
+        with pytest.raises(IllegalTransitionError, match="another entry"):
             await intend(journal, "b", "talk", "Talk")
 
         assert journal.get("b", "ja") is None
@@ -52,7 +53,7 @@ async def test_an_entry_keeps_its_name_over_runs_and_retries(tmp_path: Path) -> 
     path = tmp_path / "j.sqlite3"
     async with open_journal(path) as journal:
         await intend(journal, "a", "talk")
-        await journal.record(Change(key="a", target="ja", state=State.FAILED, reason="refused"))
+        await journal.record(EntryUpdate(key="a", target="ja", state=State.FAILED, reason="refused"))
     async with open_journal(path) as journal:
         assert await intend(journal, "a", "other") == "talk"
         assert await intend(journal, "b", "talk", "free") == "free"
@@ -81,16 +82,16 @@ async def test_a_name_is_claimed_later_or_changed(place: str) -> None:
     async with open_journal(place) as journal:
         await intend(journal, "a")
         await intend(journal, "b", "talk")
-        await journal.claim("a", "ja", ["talk", "free"])
+        await journal.reserve_name("a", "ja", ["talk", "free"])
         assert journal.get("a", "ja").name == "free"
-        await journal.claim("a", "ja", ["third"])
+        await journal.reserve_name("a", "ja", ["third"])
         assert journal.get("a", "ja").name == "free"
-        await journal.claim("a", "ja", ["free", "talk", "third"], another=True)
+        await journal.reserve_name("a", "ja", ["free", "talk", "third"], another=True)
         assert journal.get("a", "ja").name == "third"
-        await journal.claim("b", "ja", ["free"], another=True)
+        await journal.reserve_name("b", "ja", ["free"], another=True)
         assert journal.get("b", "ja").name == "free"
-        with pytest.raises(JournalRefused):
-            await journal.claim("nobody", "ja", ["x"])
+        with pytest.raises(IllegalTransitionError):
+            await journal.reserve_name("nobody", "ja", ["x"])
 
 
 async def test_many_at_once_hold_different_names(place: str) -> None:
@@ -105,7 +106,7 @@ async def test_many_at_once_hold_different_names(place: str) -> None:
                 tasks.start_soon(intend, journal, str(number), word, f"{word}-{number}")
         held = [entry.name async for entry in journal.entries()]
 
-    assert len({folded(name) for name in held}) == 60
+    assert len({collision_key(name) for name in held}) == 60
 
 
 async def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path, monkeypatch) -> None:
@@ -124,6 +125,6 @@ async def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Pa
     async with open_journal(path) as journal:
         entry = journal.get("a", "ja")
         assert (entry.job_id, entry.name) == ("job1", "")
-        await journal.claim("a", "ja", ["talk"])
+        await journal.reserve_name("a", "ja", ["talk"])
 
         assert journal.get("a", "ja").name == "talk"

@@ -11,10 +11,10 @@ import anyio
 import attrs
 import pytest
 
-from akool_async._core.errors import InvalidRequest, JournalRefused
-from akool_async._core.lifecycle import State
-from akool_async._journal import Change, Journal, open_journal
+from akool_async._journal import EntryUpdate, Journal, open_journal
 from akool_async._journal.passing import OVER, Passing
+from akool_async._model.errors import IllegalTransitionError, InvalidRequestError
+from akool_async._model.states import State
 from tests.journal import test_walks as walks
 from tests.journal.conftest import StillClock, bring_to, step, video
 
@@ -37,7 +37,7 @@ async def both(action: Callable[[Journal], Any], *journals: Journal) -> list[str
     for journal in journals:
         try:
             await action(journal)
-        except JournalRefused as error:
+        except IllegalTransitionError as error:
             said.append(str(error))
         else:
             said.append("")
@@ -110,7 +110,7 @@ async def test_a_job_with_a_webhook_token_is_given_to_no_other_entry_when_it_has
     await journal.record(step(State.SUBMITTED, "a", "ja", job_id="job-of-entry-a"))
     await journal.record(step(State.FAILED, "a", "ja"), step(State.IN_DOUBT, "b", "ja"))
 
-    with pytest.raises(JournalRefused, match="belongs to another"):
+    with pytest.raises(IllegalTransitionError, match="belongs to another"):
         await journal.resolve("b", "ja", job_id="job-of-entry-a")
 
 
@@ -118,10 +118,10 @@ async def test_what_is_refused_in_the_middle_of_several_changes_none(clock: Stil
     journal = Passing(now=clock.now)
     await journal.intend(video("a", ("ja", "fr")))
     before = journal.get("a", "ja")
-    with pytest.raises(JournalRefused):
+    with pytest.raises(IllegalTransitionError):
         await journal.record(
             step(State.SUBMITTED, "a", "ja", job_id="job-a"),
-            Change(key="a", target="fr", state=State.DELIVERED),
+            EntryUpdate(key="a", target="fr", state=State.DELIVERED),
         )
 
     assert journal.get("a", "ja") == before
@@ -141,7 +141,7 @@ async def test_the_intent_of_a_cancelled_caller_is_taken_back(clock: StillClock)
 
 async def test_one_name_twice_in_an_intent_is_refused(clock: StillClock) -> None:
     journal = Passing(now=clock.now)
-    with pytest.raises(JournalRefused, match="twice at once"):
+    with pytest.raises(IllegalTransitionError, match="twice at once"):
         await journal.intend(video("a", "ja"), video("a", "ja"))
 
     assert len(journal) == 0
@@ -152,5 +152,5 @@ async def test_a_doubt_is_not_cleared_up_by_saying_nothing() -> None:
     """Saying nothing must not count as "not made", which would have it sent and paid again."""
     async with Passing(now=lambda: datetime.now(UTC)) as journal:
         for told in ({}, {"job_id": "66c0ffee5eed5eed00000001", "not_made": True}, {"job_id": "no id"}):
-            with pytest.raises(InvalidRequest):
+            with pytest.raises(InvalidRequestError):
                 await journal.resolve("a", "ja", **told)

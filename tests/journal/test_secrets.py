@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from akool_async._core.errors import JournalError
-from akool_async._core.lifecycle import State
-from akool_async._core.models import AudioSplits, Snapshot
-from akool_async._core.requests import LipSyncRequest, Request, TranslationRequest
 from akool_async._journal import Journal, open_journal
+from akool_async._model.errors import JournalError
+from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
+from akool_async._model.responses import AudioSplits, Snapshot
+from akool_async._model.states import State
 from tests.conftest import CANARY
 from tests.journal.conftest import step
 

@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 import pytest
 
-from akool_async._core.errors import JournalRefused
-from akool_async._core.lifecycle import NEXT, State, may_follow
 from akool_async._journal import Journal
+from akool_async._model.errors import IllegalTransitionError
+from akool_async._model.states import TRANSITIONS, State, may_follow
 from tests.journal.conftest import bring_to, step, video
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +59,7 @@ async def one_record(journal: Journal, model: Model, chance: random.Random) -> b
     refused = refuses(model.get(name), after, job_id, entering)
     try:
         await journal.record(step(after, *name, **told))
-    except JournalRefused:
+    except IllegalTransitionError:
         assert refused, (model.get(name), after, told)
         return False
     assert not refused, (model.get(name), after, told)
@@ -70,10 +70,10 @@ async def one_record(journal: Journal, model: Model, chance: random.Random) -> b
 async def one_intent(journal: Journal, model: Model, chance: random.Random) -> bool:
     key, targets = chance.choice(KEYS), chance.choice([TARGETS, TARGETS[:1], TARGETS[1:]])
     there = [model[key, target].state for target in targets if (key, target) in model]
-    refused = any(State.SUBMITTING not in NEXT[state] for state in there)
+    refused = any(State.SUBMITTING not in TRANSITIONS[state] for state in there)
     try:
         await journal.intend(video(key, targets))
-    except JournalRefused:
+    except IllegalTransitionError:
         assert refused, (key, targets, there)
         return False
     assert not refused, (key, targets, there)
@@ -96,7 +96,7 @@ async def one_resolution(journal: Journal, model: Model, chance: random.Random) 
     refused = len(doubts) != 1 or bool(taken) or bool(lost)
     try:
         await journal.resolve(key, target, job_id=job_id, not_made=job_id is None)
-    except JournalRefused:
+    except IllegalTransitionError:
         assert refused, (key, target, job_id, doubts)
         return False
     assert not refused, (key, target, job_id, doubts)
@@ -145,7 +145,7 @@ async def test_every_pair_of_states(opened: Callable[[], Journal], before: State
         if allowed:
             await journal.record(change)
         else:
-            with pytest.raises(JournalRefused):
+            with pytest.raises(IllegalTransitionError):
                 await journal.record(change)
 
         entry = journal.get("talk", "ja")

@@ -11,9 +11,9 @@ import sys
 
 import anyio
 
-from akool_async._core.lifecycle import State
-from akool_async._core.requests import TranslationRequest
-from akool_async._journal import Change, Journal, open_journal
+from akool_async._journal import EntryUpdate, Journal, open_journal
+from akool_async._model.requests import TranslationRequest
+from akool_async._model.states import State
 
 TARGETS = ("ja", "fr", "de")
 STEPS = (State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DELIVERED)
@@ -35,7 +35,9 @@ async def work(journal: Journal, writer: str) -> None:
         say(key, 0)
         for which, state in enumerate(STEPS[1:], 1):
             ids = {target: f"job-{key}-{target}" if which == 1 else None for target in TARGETS}
-            await journal.record(*(Change(key=key, target=t, state=state, job_id=ids[t]) for t in TARGETS))
+            await journal.record(
+                *(EntryUpdate(key=key, target=t, state=state, job_id=ids[t]) for t in TARGETS)
+            )
             say(key, which)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from akool_async._core.sealed import Hint, unseal
+from akool_async._wire.sealed import Hint, unseal
 
 
 class Receiver:

@@ -1,4 +1,4 @@
-"""Every endpoint over a real socket: the documented shapes, in both flavours, and the documented refusals."""
+"""Every endpoint over a real socket: the documented shapes, in both API versions, and the documented refusals."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from akool_async._core.codes import CODES
-from akool_async.sandbox import Language
+from akool_async._model.codes import CODES
+from akool_async.sandbox import SandboxLanguage
 
 from .conftest import CREATE, CREDIT, LANGUAGES, LIPSYNC, STATUS, URL, VOICES, visiting
 
@@ -84,7 +84,7 @@ async def test_one_language_can_be_refused_while_the_others_are_taken() -> None:
         assert [entry["code"] for entry in answer["all_results"]] == [1000, 1003, 1003, 1000]
         check_refused(answer["all_results"][1], 1003)
         assert answer["data"]["language"] == "ja"
-        assert len(visitor.sandbox.ledger.jobs) == 2
+        assert len(visitor.sandbox.audit.jobs) == 2
 
 
 async def test_a_language_that_needs_a_voice_is_taken_with_one() -> None:
@@ -124,7 +124,7 @@ async def test_without_credits_a_job_is_refused(balance: float, code: int) -> No
 async def test_bad_parameters_are_refused(fields: dict[str, Any]) -> None:
     async with visiting() as visitor:
         check_refused(await visitor.post(CREATE, {"url": URL, "language": "fr", **fields}), 1003)
-        assert visitor.sandbox.ledger.jobs == ()
+        assert visitor.sandbox.audit.jobs == ()
 
 
 @pytest.mark.parametrize("path", [CREATE, LIPSYNC])
@@ -241,7 +241,7 @@ async def test_nonsense_pages_are_refused(params: dict[str, str]) -> None:
 
 
 async def test_the_tables_can_be_chosen() -> None:
-    async with visiting(languages=[Language("tlh", "Klingon")], voices=[]) as visitor:
+    async with visiting(languages=[SandboxLanguage("tlh", "Klingon")], voices=[]) as visitor:
         assert len((await visitor.get(LANGUAGES))["data"]["lang_list"]) == 1
         assert (await visitor.get(VOICES))["data"]["count"] == 0
         assert (await visitor.create("tlh", source_language="DEFAULT"))["code"] == 1000
@@ -269,11 +269,11 @@ async def test_a_create_above_the_rate_makes_no_job() -> None:
     async with visiting(rate=1) as visitor:
         await visitor.get(CREDIT)
         check_refused(await visitor.create(), 1005)
-        assert visitor.sandbox.ledger.jobs == ()
+        assert visitor.sandbox.audit.jobs == ()
 
 
 async def test_older_servers_answer_in_their_own_shapes() -> None:
-    async with visiting(flavour="legacy") as visitor:
+    async with visiting(api_version="legacy") as visitor:
         created = await visitor.create("hi,fr")
         job_id = created["data"]["_id"]
         working = (await visitor.status(job_id))["data"]
@@ -294,7 +294,7 @@ async def test_older_servers_answer_in_their_own_shapes() -> None:
 
 
 async def test_older_servers_want_the_source_language() -> None:
-    async with visiting(flavour="legacy") as visitor:
+    async with visiting(api_version="legacy") as visitor:
         check_refused(await visitor.post(CREATE, {"url": URL, "language": "fr"}), 1003)
 
 

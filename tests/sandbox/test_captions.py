@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akool_async.sandbox.captions import Caption, format_srt, parse, pseudo_localise, transcript
+from akool_async.sandbox.captions import Caption, format_srt, parse, transcript
+from akool_async.sandbox.pseudo import pseudo_localise
 
 SRT = """1
 00:00:00,500 --> 00:00:02,000

@@ -124,7 +124,7 @@ async def test_links_need_no_credentials_and_none_is_missed() -> None:
     async with visiting() as visitor:
         await fetch((await files(visitor))["video"])
 
-        assert visitor.sandbox.ledger.leaks == ()
+        assert visitor.sandbox.audit.leaks == ()
 
 
 @pytest.mark.parametrize("days", [7.0, 0.5])
@@ -148,7 +148,7 @@ async def test_every_answer_is_written_down() -> None:
         await fetch(url, range="bytes=96-")
         await fetch(url, "HEAD")
         await fetch(url + "x")
-        served = visitor.sandbox.ledger.served
+        served = visitor.sandbox.audit.served
 
     assert [(one.method, one.status, one.sent) for one in served[:3]] == [
         ("GET", 200, 4096),
@@ -157,7 +157,7 @@ async def test_every_answer_is_written_down() -> None:
     ]
     assert (served[0].range, served[0].if_range, served[0].artifact) == ("bytes=96-", '"x"', "video")
     assert served[3].status == 403
-    assert all(one.job_id == visitor.sandbox.ledger.jobs[0].id for one in served)
+    assert all(one.job_id == visitor.sandbox.audit.jobs[0].id for one in served)
 
 
 async def spoiled(fault: Fault, **headers: str) -> tuple[httpx.Response, bytes, Exception | None]:
@@ -175,7 +175,7 @@ async def spoiled(fault: Fault, **headers: str) -> tuple[httpx.Response, bytes, 
 
 
 async def test_a_truncated_file_in_valid_http() -> None:
-    answer, body, error = await spoiled(Fault(on="cdn", do="truncated"))
+    answer, body, error = await spoiled(Fault(on="cdn", kind="truncated"))
 
     assert (answer.status_code, answer.headers["content-length"], len(body), error) == (
         200,
@@ -186,7 +186,7 @@ async def test_a_truncated_file_in_valid_http() -> None:
 
 
 async def test_a_truncated_part_of_a_file() -> None:
-    answer, body, _ = await spoiled(Fault(on="cdn", do="truncated", keep=0.25), range="bytes=96-")
+    answer, body, _ = await spoiled(Fault(on="cdn", kind="truncated", keep=0.25), range="bytes=96-")
 
     assert (answer.status_code, len(body)) == (206, 1000)
     assert answer.headers["content-range"] == "bytes 96-4095/4096"
@@ -203,14 +203,14 @@ async def test_a_truncated_part_of_a_file() -> None:
 async def test_a_transfer_that_ends_too_early(
     kind: str, announced: str, sent: int, error: type[Exception]
 ) -> None:
-    answer, body, ended = await spoiled(Fault(on="cdn", do=kind))
+    answer, body, ended = await spoiled(Fault(on="cdn", kind=kind))
 
     assert (answer.status_code, answer.headers["content-length"], len(body)) == (200, announced, sent)
     assert isinstance(ended, error)
 
 
 async def test_no_length() -> None:
-    answer, body, error = await spoiled(Fault(on="cdn", do="no_length"))
+    answer, body, error = await spoiled(Fault(on="cdn", kind="no_length"))
 
     assert "content-length" not in answer.headers
     assert answer.headers["transfer-encoding"] == "chunked"
@@ -218,13 +218,13 @@ async def test_no_length() -> None:
 
 
 async def test_a_drip_comes_whole_in_the_end() -> None:
-    answer, body, error = await spoiled(Fault(on="cdn", do="drip", seconds=0.0005, size=256))
+    answer, body, error = await spoiled(Fault(on="cdn", kind="drip", seconds=0.0005, size=256))
 
     assert (answer.headers["content-length"], len(body), error) == ("4096", 4096, None)
 
 
 async def test_a_page_instead_of_a_file() -> None:
-    answer, body, _ = await spoiled(Fault(on="cdn", do="html"))
+    answer, body, _ = await spoiled(Fault(on="cdn", kind="html"))
 
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert body.startswith(b"<!DOCTYPE html>")
@@ -235,12 +235,16 @@ async def test_a_page_instead_of_a_file() -> None:
 )
 async def test_no_answer_at_all(kind: str, error: type[Exception]) -> None:
     with pytest.raises(error):
-        await spoiled(Fault(on="cdn", do=kind))
+        await spoiled(Fault(on="cdn", kind=kind))
 
 
 @pytest.mark.parametrize(
     ("fields", "status", "size"),
-    [({"do": "http", "status": 503}, 503, None), ({"do": "empty"}, 200, 0), ({"do": "redirect"}, 302, 0)],
+    [
+        ({"kind": "http", "status": 503}, 503, None),
+        ({"kind": "empty"}, 200, 0),
+        ({"kind": "redirect"}, 302, 0),
+    ],
 )
 async def test_another_answer(fields: dict[str, Any], status: int, size: int | None) -> None:
     answer, body, _ = await spoiled(Fault(on="cdn", **fields))
@@ -250,7 +254,7 @@ async def test_another_answer(fields: dict[str, Any], status: int, size: int | N
 
 
 async def test_a_replaced_file_has_another_etag_and_other_bytes() -> None:
-    async with visiting(faults=[Fault(on="cdn", do="changed_etag", nth=2)]) as visitor:
+    async with visiting(faults=[Fault(on="cdn", kind="changed_etag", nth=2)]) as visitor:
         url = (await files(visitor))["video"]
         first = await fetch(url)
         resumed = await fetch(url, range="bytes=10-", if_range=first.headers["etag"])
@@ -263,7 +267,7 @@ async def test_a_replaced_file_has_another_etag_and_other_bytes() -> None:
 
 
 async def test_a_fault_can_be_meant_for_one_job() -> None:
-    async with visiting(faults=[Fault(on="cdn", do="html", job=2)]) as visitor:
+    async with visiting(faults=[Fault(on="cdn", kind="html", job=2)]) as visitor:
         first, second = [(await files(visitor))["video"] for _ in range(2)]
 
         assert (await fetch(first)).headers["content-type"] == "video/mp4"
@@ -286,8 +290,8 @@ async def test_a_credential_on_the_cdn_is_noticed_and_not_written_down(
 ) -> None:
     async with visiting() as visitor, plain_client(visitor.server.cdn_url) as http:
         await http.request("POST" if "content" in options else "GET", "/results/x/video.mp4", **options)
-        leaks = visitor.sandbox.ledger.leaks
-        exported = visitor.sandbox.ledger.export()
+        leaks = visitor.sandbox.audit.leaks
+        exported = visitor.sandbox.audit.export()
 
     assert [(leak.where, leak.what) for leak in leaks] == [(where, what)]
     assert "sandbox-key" not in exported
@@ -299,11 +303,11 @@ async def test_a_token_on_the_cdn_is_noticed() -> None:
         token = (await visitor.post("/api/open/v3/getToken", pair))["token"]
         await fetch(f"{visitor.server.cdn_url}/elsewhere?t={token}")
 
-        assert [(leak.where, leak.what) for leak in visitor.sandbox.ledger.leaks] == [("query", "token")]
+        assert [(leak.where, leak.what) for leak in visitor.sandbox.audit.leaks] == [("query", "token")]
 
 
 async def test_a_transfer_that_stalls_stays_open(anyio_backend: str) -> None:
-    async with visiting(faults=[Fault(on="cdn", do="stall", keep=0.5)]) as visitor:
+    async with visiting(faults=[Fault(on="cdn", kind="stall", keep=0.5)]) as visitor:
         url = (await files(visitor))["video"]
         got = b""
         async with plain_client() as http, http.stream("GET", url) as answer:
@@ -329,7 +333,7 @@ async def _patient(answer: httpx.Response):
     ],
 )
 async def test_parts_that_are_not_what_was_asked_for(do: str, status: int, span: str | None) -> None:
-    async with visiting(faults=[Fault(on="cdn", do=do, nth=2)]) as visitor:
+    async with visiting(faults=[Fault(on="cdn", kind=do, nth=2)]) as visitor:
         url = (await files(visitor))["video"]
         whole, answer = await fetch(url), await fetch(url, range="bytes=100-")
 
@@ -340,7 +344,7 @@ async def test_parts_that_are_not_what_was_asked_for(do: str, status: int, span:
 
 
 async def test_a_file_that_comes_compressed_unasked() -> None:
-    async with visiting(faults=[Fault(on="cdn", do="compressed", nth=2)]) as visitor:
+    async with visiting(faults=[Fault(on="cdn", kind="compressed", nth=2)]) as visitor:
         url = (await files(visitor))["video"]
         whole, answer = await fetch(url), await fetch(url)
 

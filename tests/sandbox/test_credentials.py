@@ -72,16 +72,16 @@ async def test_a_token_expires() -> None:
 async def test_all_tokens_can_be_made_void_at_once() -> None:
     async with visiting() as visitor:
         old = {"authorization": f"Bearer {await token(visitor)}"}
-        visitor.sandbox.void_tokens()
+        visitor.sandbox.revoke_tokens()
         new = {"authorization": f"Bearer {await token(visitor)}"}
 
         assert await code_with(visitor, old) == 1101
         assert (await visitor.http.get(CREDIT, headers=new)).json()["code"] == 1000
-        assert visitor.sandbox.ledger.tokens_issued == 2
+        assert visitor.sandbox.audit.tokens_issued == 2
 
 
 async def test_the_fault_of_an_expired_token_hits_the_request_itself_and_what_follows() -> None:
-    async with visiting(faults=[Fault(on="credit", do="token_expired", nth=2)]) as visitor:
+    async with visiting(faults=[Fault(on="credit", kind="token_expired", nth=2)]) as visitor:
         bearer = {"authorization": f"Bearer {await token(visitor)}"}
         codes = [await code_with(visitor, bearer)]
         codes += [(await visitor.http.get(CREDIT, headers=bearer)).json()["code"] for _ in range(2)]
@@ -103,8 +103,8 @@ async def test_the_fault_of_an_expired_token_hits_the_request_itself_and_what_fo
 async def test_no_token_without_the_right_pair(body: dict[str, Any], code: int) -> None:
     async with visiting() as visitor:
         assert (await visitor.post(TOKEN, body))["code"] == code
-        assert visitor.sandbox.ledger.tokens_issued == 0
-        assert visitor.sandbox.ledger.token_calls == 1
+        assert visitor.sandbox.audit.tokens_issued == 0
+        assert visitor.sandbox.audit.token_calls == 1
 
 
 async def test_credentials_can_be_chosen() -> None:

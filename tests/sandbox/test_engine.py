@@ -9,20 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akool_async.sandbox.clocks import FakeClock
 from akool_async.sandbox.engine import Engine
-from akool_async.sandbox.jobs import COMPLETED, FAILED, PROCESSING, QUEUEING, Order
-from akool_async.sandbox.refusal import Refused
-from akool_async.sandbox.settings import Settings
+from akool_async.sandbox.jobs import COMPLETED, FAILED, PROCESSING, QUEUEING, ApiRejection, JobSpec
+from akool_async.sandbox.settings import FakeClock, SandboxSettings
 
 
 def engine_of(**choices: Any) -> tuple[Engine, FakeClock]:
     clock = FakeClock(1000.0)
-    return Engine(Settings(media=False, **choices), clock), clock
+    return Engine(SandboxSettings(media=False, **choices), clock), clock
 
 
-def order(price: float = 4.0) -> Order:
-    return Order(url="https://x.example/a.mp4", language="fr", seconds=16.0, credits=price)
+def order(price: float = 4.0) -> JobSpec:
+    return JobSpec(url="https://x.example/a.mp4", language="fr", seconds=16.0, credits=price)
 
 
 def test_only_as_many_jobs_as_allowed_are_at_work_at_once() -> None:
@@ -87,7 +85,7 @@ def test_a_failed_job_gives_its_credits_back() -> None:
 def test_without_enough_credits_no_job_is_made(balance: float, code: int) -> None:
     engine, _ = engine_of(credits=balance)
 
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiRejection) as refused:
         engine.submit(order(4))
 
     assert refused.value.code == code
@@ -97,7 +95,7 @@ def test_without_enough_credits_no_job_is_made(balance: float, code: int) -> Non
 def test_a_twin_at_work_is_refused_if_so_chosen_and_taken_after_its_end() -> None:
     engine, clock = engine_of(reject_duplicates=True)
     engine.submit(order())
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiRejection) as refused:
         engine.submit(order())
     clock.advance(100_000)
     engine.submit(order())
@@ -112,8 +110,8 @@ def test_the_same_seed_gives_the_same_jobs_and_another_seed_others() -> None:
         for _ in range(20):
             engine.submit(order())
 
-    assert [(job.id, job.fate) for job in one.jobs] == [(job.id, job.fate) for job in two.jobs]
-    assert {job.fate for job in one.jobs}.isdisjoint({job.fate for job in other.jobs})
+    assert [(job.id, job.script) for job in one.jobs] == [(job.id, job.script) for job in two.jobs]
+    assert {job.script for job in one.jobs}.isdisjoint({job.script for job in other.jobs})
     assert not {job.id for job in one.jobs} & {job.id for job in other.jobs}
 
 
@@ -127,7 +125,7 @@ def test_ids_look_like_object_ids_and_are_unique() -> None:
 
 def test_durations_have_the_median_and_the_spread_that_were_chosen() -> None:
     engine, _ = engine_of(max_jobs=2000, median_seconds=60.0, sigma=0.5)
-    spans = sorted(engine.submit(order()).fate.span for _ in range(2000))
+    spans = sorted(engine.submit(order()).script.span for _ in range(2000))
 
     assert spans[1000] == pytest.approx(60, rel=0.08)
     assert spans[1682] / spans[1000] == pytest.approx(1.65, rel=0.12)
@@ -141,12 +139,12 @@ def test_about_as_many_jobs_fail_as_was_chosen() -> None:
 
     failed = sum(job.status == FAILED for job in engine.jobs)
     assert failed == pytest.approx(500, abs=70)
-    assert all(job.status == COMPLETED for job in engine.jobs if not job.fate.fails)
+    assert all(job.status == COMPLETED for job in engine.jobs if not job.script.fails)
 
 
 def test_a_clock_that_goes_back_takes_nothing_back() -> None:
     now = [1000.0]
-    engine = Engine(Settings(media=False, median_seconds=10, sigma=0), lambda: now[0])
+    engine = Engine(SandboxSettings(media=False, median_seconds=10, sigma=0), lambda: now[0])
     job = engine.submit(order())
     now[0] = 1020.0
     engine.advance()
@@ -193,7 +191,7 @@ def test_no_credit_is_ever_lost_or_invented_and_the_cap_holds(
         elif step == "advance":
             clock.advance(amount)
         else:
-            engine.pay_in(amount)
+            engine.deposit(amount)
         check_books(engine, cap)
 
 
@@ -201,7 +199,7 @@ def submit(engine: Engine, price: float) -> None:
     if price <= engine.credits.available:
         engine.submit(order(price))
         return
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiRejection) as refused:
         engine.submit(order(price))
     assert refused.value.code in (1006, 1104)
 
@@ -210,8 +208,8 @@ def check_books(engine: Engine, cap: int) -> None:
     jobs, books = engine.jobs, engine.credits
     assert books.available + books.locked + books.spent == pytest.approx(books.paid_in)
     assert books.available >= 0
-    assert books.locked == pytest.approx(sum(job.order.credits for job in jobs if job.at_work), abs=1e-9)
-    assert books.spent == pytest.approx(sum(job.order.credits for job in jobs if job.status == COMPLETED))
+    assert books.locked == pytest.approx(sum(job.spec.credits for job in jobs if job.in_progress), abs=1e-9)
+    assert books.spent == pytest.approx(sum(job.spec.credits for job in jobs if job.status == COMPLETED))
     working = sum(job.status == PROCESSING for job in jobs)
     assert working <= cap
     assert working == cap or not any(job.status == QUEUEING for job in jobs)

@@ -14,7 +14,8 @@ import pytest
 
 from akool_async.sandbox import MediaLimits
 from akool_async.sandbox.captions import parse
-from akool_async.sandbox.media import probe, sample_video
+from akool_async.sandbox.playback import probe
+from akool_async.sandbox.samples import sample_video
 
 from .conftest import LIPSYNC, Visitor, plain_client, visiting
 
@@ -165,8 +166,8 @@ async def test_what_the_vendor_would_not_take_is_refused(
         answer = await visitor.create("fr,ja", url=shelf(name))
 
         assert (answer["code"], answer["data"]) == (code, None)
-        assert visitor.sandbox.ledger.jobs == ()
-        assert visitor.sandbox.ledger.credits.locked == 0
+        assert visitor.sandbox.audit.jobs == ()
+        assert visitor.sandbox.audit.credits.locked == 0
 
 
 async def test_a_refused_video_is_looked_at_again_next_time(shelf: Shelf) -> None:

@@ -25,18 +25,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from akool_async.sandbox.captions import Caption
+from akool_async.sandbox.containers import InvalidMediaError
 from akool_async.sandbox.encoders import encoder
+from akool_async.sandbox.inspection import MediaFacts, MediaLimits, inspect
 from akool_async.sandbox.iso639 import iso_639_2
-from akool_async.sandbox.media import (
-    MediaFacts,
-    MediaLimits,
-    MediaRefused,
-    inspect,
-    probe,
-    render,
-    sample_video,
-)
-from akool_async.sandbox.refusal import Refused
+from akool_async.sandbox.jobs import ApiRejection
+from akool_async.sandbox.playback import probe
+from akool_async.sandbox.rendering import render
+from akool_async.sandbox.samples import sample_video
 from akool_async.sandbox.timedtext import one_after_another
 
 LIMITS = MediaLimits()
@@ -68,7 +64,7 @@ def small(codec: str = "h264", container: str = "mp4", seconds: float = 1.0, aud
 
 
 def refused(data: bytes, limits: MediaLimits = LIMITS) -> int:
-    with pytest.raises(MediaRefused) as caught:
+    with pytest.raises(InvalidMediaError) as caught:
         inspect(data, limits)
     assert caught.value.reason
     return caught.value.code
@@ -327,7 +323,7 @@ def test_limits_that_let_nothing_in_are_a_mistake(change: dict[str, Any]) -> Non
 
 
 def test_a_refusal_of_a_video_is_a_refusal() -> None:
-    with pytest.raises(Refused, match=r"the file is empty \(code 1208\)"):
+    with pytest.raises(ApiRejection, match=r"the file is empty \(code 1208\)"):
         inspect(b"", LIMITS)
 
 
@@ -357,7 +353,7 @@ def test_any_damage_gives_facts_or_a_refusal(
 
     try:
         code = 0 if isinstance(inspect(damaged, ANY), MediaFacts) else None
-    except MediaRefused as refusal:
+    except InvalidMediaError as refusal:
         code = refusal.code
 
     assert code in {0, 1203, 1204, 1208, 1209, 1210}
@@ -368,7 +364,7 @@ def test_any_damage_gives_facts_or_a_refusal(
 def _render_or_refuse(data: bytes) -> None:
     try:
         result = render(data, CAPTIONS, language="ja", caption_type=2)
-    except MediaRefused as refusal:
+    except InvalidMediaError as refusal:
         code = refusal.code
     else:
         code = 1208 if probe(result.video).video == 1 else 0
@@ -559,7 +555,7 @@ def test_what_does_not_play_is_not_proven() -> None:
     broken[content : broken.index(b"moov") - 4] = bytes(broken.index(b"moov") - 4 - content)
 
     for data in (b"", bytes(broken), remuxed(small(), "mp4", keep=("audio",))):
-        with pytest.raises(MediaRefused) as caught:
+        with pytest.raises(InvalidMediaError) as caught:
             probe(data)
         assert caught.value.code == 1208
 

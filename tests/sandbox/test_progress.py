@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akool_async.sandbox.progress import SHAPES, ShapeName, shown, shown_while_queued
+from akool_async.sandbox.settings import SHAPES, ShapeName, reported_progress, shown_while_queued
 
 QUIRK = st.floats(0, 1)
 TELLING = [name for name in SHAPES if name != "none"]
@@ -17,7 +17,10 @@ TELLING = [name for name in SHAPES if name != "none"]
 def test_progress_stays_in_range_and_never_goes_back(
     shape: ShapeName, quirk: float, one: float, other: float
 ) -> None:
-    early, late = shown(shape, min(one, other), quirk), shown(shape, max(one, other), quirk)
+    early, late = (
+        reported_progress(shape, min(one, other), quirk),
+        reported_progress(shape, max(one, other), quirk),
+    )
     queued = shown_while_queued(shape)
 
     assert early is not None
@@ -30,7 +33,7 @@ def test_progress_stays_in_range_and_never_goes_back(
 @settings(deadline=None)
 @given(quirk=QUIRK)
 def test_a_stalling_job_counts_in_fives_and_sticks_at_95(quirk: float) -> None:
-    seen = [shown("stall", step / 200, quirk) for step in range(201)]
+    seen = [reported_progress("stall", step / 200, quirk) for step in range(201)]
 
     assert all(value is not None and value % 5 == 0 for value in seen)
     assert seen[-1] == 95
@@ -39,9 +42,9 @@ def test_a_stalling_job_counts_in_fives_and_sticks_at_95(quirk: float) -> None:
 
 @pytest.mark.parametrize("quirk", [0.0, 0.5, 1.0])
 def test_each_shape_is_what_its_name_says(quirk: float) -> None:
-    assert {shown("coarse", step / 100, quirk) for step in range(101)} == {10, 40, 80}
-    assert (shown("front", 0.2, quirk) or 0) >= 45
-    assert (shown("liar", 0.55, quirk) or 0) >= 97
-    assert shown("linear", 0.5, quirk) == pytest.approx(50, abs=5)
-    assert shown("none", 0.5, quirk) is None
+    assert {reported_progress("coarse", step / 100, quirk) for step in range(101)} == {10, 40, 80}
+    assert (reported_progress("front", 0.2, quirk) or 0) >= 45
+    assert (reported_progress("liar", 0.55, quirk) or 0) >= 97
+    assert reported_progress("linear", 0.5, quirk) == pytest.approx(50, abs=5)
+    assert reported_progress("none", 0.5, quirk) is None
     assert shown_while_queued("none") is None

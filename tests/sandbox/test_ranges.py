@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from akool_async.sandbox.ranges import Span, Unsatisfiable, span_of
+from akool_async.sandbox.http import Span, Unsatisfiable, span_of
 
 DATE = "Thu, 09 Oct 2025 08:53:20 GMT"
 

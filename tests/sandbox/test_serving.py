@@ -104,7 +104,7 @@ async def test_the_state_outlives_the_server() -> None:
         async with sandbox.serve() as server, plain_client(server.base_url, headers=KEY) as http_client:
             await http_client.post(CREATE, json=BODY)
 
-    assert len(sandbox.ledger.jobs) == 2
+    assert len(sandbox.audit.jobs) == 2
 
 
 @pytest.mark.anyio
@@ -114,7 +114,7 @@ async def test_requests_on_one_connection_are_numbered() -> None:
             await visitor.create()
         async with plain_client(visitor.server.base_url, headers=KEY) as other:
             await other.post(CREATE, json=BODY)
-        creates = visitor.sandbox.ledger.creates
+        creates = visitor.sandbox.audit.creates
 
     assert [(one.connection, one.request_on_connection) for one in creates] == [(1, 1), (1, 2), (2, 1)]
 
@@ -125,7 +125,7 @@ async def test_many_clients_at_once() -> None:
         for _ in range(100):
             tasks.start_soon(visitor.create)
 
-    assert len(visitor.sandbox.ledger.jobs) == 100
+    assert len(visitor.sandbox.audit.jobs) == 100
 
 
 def test_time_can_run_faster() -> None:
@@ -142,7 +142,7 @@ def test_time_can_run_faster() -> None:
 @pytest.mark.parametrize(
     "choice",
     [
-        {"max_jobs": 0}, {"rate": 0}, {"failure_rate": 2}, {"flavour": "new"}, {"progress": "fast"},
+        {"max_jobs": 0}, {"rate": 0}, {"failure_rate": 2}, {"api_version": "new"}, {"progress": "fast"},
         {"api_key": ""}, {"credits": -1}, {"median_seconds": 0},
     ],
 )  # fmt: skip
@@ -202,10 +202,12 @@ def test_a_process_of_its_own_is_steered_from_outside_and_stopped_by_ctrl_c() ->
         try:
             api, cdn = process.stdout.readline().split()
             added = call(
-                cdn, "POST", "/_sandbox/faults", {"on": "create", "do": "code", "code": 1015, "nth": 2}
+                cdn, "POST", "/_sandbox/faults", {"on": "create", "kind": "code", "code": 1015, "nth": 2}
             )
             codes = [call(api, "POST", CREATE, BODY)[1]["code"] for _ in range(2)]
-            refused = call(cdn, "POST", "/_sandbox/faults", {"faults": [{"on": "create", "do": "nonsense"}]})
+            refused = call(
+                cdn, "POST", "/_sandbox/faults", {"faults": [{"on": "create", "kind": "nonsense"}]}
+            )
             cleared = call(cdn, "DELETE", "/_sandbox/faults")
             ledger = call(cdn, "GET", "/_sandbox/ledger")
             unknown = call(cdn, "GET", "/_sandbox/nothing")
@@ -228,7 +230,7 @@ async def test_without_control_nothing_can_be_steered() -> None:
     async with visiting() as visitor, plain_client(visitor.server.cdn_url) as http_client:
         assert (await http_client.get("/_sandbox/ledger")).status_code == 404
         assert (
-            await http_client.post("/_sandbox/faults", json={"on": "*", "do": "empty"})
+            await http_client.post("/_sandbox/faults", json={"on": "*", "kind": "empty"})
         ).status_code == 404
         assert len(visitor.sandbox.faults) == 0
 
@@ -278,14 +280,14 @@ async def test_inside_the_process_it_answers_the_same() -> None:
 async def test_inside_the_process_faults_become_the_errors_of_httpx(
     kind: str, error: type[Exception]
 ) -> None:
-    sandbox = Sandbox(media=False, faults=[Fault(on="create", do=kind)])
+    sandbox = Sandbox(media=False, faults=[Fault(on="create", kind=kind)])
     async with httpx.AsyncClient(
         transport=sandbox.http_transport(), base_url="http://127.0.0.1:1"
     ) as http_client:
         with pytest.raises(error):
             await http_client.post(CREATE, json=BODY, headers=KEY, timeout=0.03)
 
-    assert len(sandbox.ledger.jobs) == (kind in ("reset_after", "short"))
+    assert len(sandbox.audit.jobs) == (kind in ("reset_after", "short"))
 
 
 @pytest.mark.anyio
@@ -301,5 +303,5 @@ async def test_the_client_of_the_sandbox_can_use_the_older_way_in() -> None:
     async with sandbox.client(client_id="sandbox-client-id", client_secret="sandbox-key") as client:
         assert await client.credit() == 100_000
 
-    assert sandbox.ledger.requests == {"token": 1, "credit": 1}
+    assert sandbox.audit.requests == {"token": 1, "credit": 1}
     assert (TOKEN, CREDIT) == ("/api/open/v3/getToken", "/api/open/v3/faceswap/quota/info")

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_refused_language() -> None:
     async with visiting() as visitor:
-        visitor.sandbox.faults.add(Fault(on="create", do="refuse_language", language="fr", code=1201))
+        visitor.sandbox.faults.add(Fault(on="create", kind="refuse_language", language="fr", code=1201))
         answer = await visitor.create("hi,fr,ja")
         alone = await visitor.create("fr")
         spared = await visitor.create("hi")
@@ -26,53 +26,53 @@ async def test_a_refused_language() -> None:
 @pytest.mark.parametrize(("acted", "made"), [(None, ["hi", "fr", "ja"]), (False, ["hi", "ja"])])
 async def test_an_omitted_language(acted: bool | None, made: list[str]) -> None:
     async with visiting() as visitor:
-        visitor.sandbox.faults.add(Fault(on="create", do="omit_language", language="fr", acted=acted))
+        visitor.sandbox.faults.add(Fault(on="create", kind="omit_language", language="fr", acted=acted))
         answer = await visitor.create("hi,fr,ja")
 
         assert [entry["data"]["language"] for entry in answer["all_results"]] == ["hi", "ja"]
-        assert [job.language for job in visitor.sandbox.ledger.jobs] == made
-        assert len(visitor.sandbox.ledger.creates[0].job_ids) == len(made)
+        assert [job.language for job in visitor.sandbox.audit.jobs] == made
+        assert len(visitor.sandbox.audit.creates[0].job_ids) == len(made)
 
 
 async def test_the_only_language_omitted() -> None:
     async with visiting() as visitor:
-        visitor.sandbox.faults.add(Fault(on="create", do="omit_language", language="fr"))
+        visitor.sandbox.faults.add(Fault(on="create", kind="omit_language", language="fr"))
         answer = await visitor.create("fr")
 
         assert (answer["code"], answer["data"]) == (1000, None)
-        assert len(visitor.sandbox.ledger.jobs) == 1
+        assert len(visitor.sandbox.audit.jobs) == 1
 
 
 @pytest.mark.parametrize(("language", "extra"), [(None, "en"), ("ko", "ko")])
 async def test_an_extra_language(language: str | None, extra: str) -> None:
     async with visiting() as visitor:
-        visitor.sandbox.faults.add(Fault(on="create", do="extra_language", language=language))
+        visitor.sandbox.faults.add(Fault(on="create", kind="extra_language", language=language))
         answer = await visitor.create("hi,fr")
 
         assert [entry["data"]["language"] for entry in answer["all_results"]] == ["hi", "fr", extra]
-        assert len(visitor.sandbox.ledger.jobs) == 3
+        assert len(visitor.sandbox.audit.jobs) == 3
 
 
 async def test_no_list_of_results() -> None:
     async with visiting() as visitor:
-        visitor.sandbox.faults.add(Fault(on="create", do="no_all_results"))
+        visitor.sandbox.faults.add(Fault(on="create", kind="no_all_results"))
         answer = await visitor.create("hi,fr")
 
         assert set(answer) == {"code", "msg", "data"}
         assert answer["data"]["language"] == "fr"
-        assert len(visitor.sandbox.ledger.jobs) == 2
+        assert len(visitor.sandbox.audit.jobs) == 2
 
 
 @pytest.mark.parametrize("value", [7, None, "done"])
 async def test_an_unknown_status(value: object) -> None:
-    async with visiting(faults=[Fault(on="status", do="unknown_status", value=value)]) as visitor:
+    async with visiting(faults=[Fault(on="status", kind="unknown_status", value=value)]) as visitor:
         job_id = (await visitor.create())["data"]["_id"]
 
         assert (await visitor.status(job_id))["data"]["video_status"] == value
 
 
 async def test_a_status_as_text() -> None:
-    async with visiting(faults=[Fault(on="status", do="unknown_status", value="3")]) as visitor:
+    async with visiting(faults=[Fault(on="status", kind="unknown_status", value="3")]) as visitor:
         job_id = (await visitor.create())["data"]["_id"]
         before = (await visitor.status(job_id))["data"]["video_status"]
         visitor.clock.advance(100_000)
@@ -82,7 +82,7 @@ async def test_a_status_as_text() -> None:
 
 
 async def test_completed_without_a_url() -> None:
-    async with visiting(faults=[Fault(on="status", do="done_without_url", nth=(1, 2))]) as visitor:
+    async with visiting(faults=[Fault(on="status", kind="done_without_url", nth=(1, 2))]) as visitor:
         first = await visitor.finished()
         second, third = [(await visitor.status(first["_id"]))["data"] for _ in range(2)]
 
@@ -93,7 +93,7 @@ async def test_completed_without_a_url() -> None:
 
 async def test_progress_that_never_moves() -> None:
     async with visiting(
-        faults=[Fault(on="status", do="stuck", value=12)], sigma=0, progress="linear"
+        faults=[Fault(on="status", kind="stuck", value=12)], sigma=0, progress="linear"
     ) as visitor:
         job_id = (await visitor.create())["data"]["_id"]
         seen = []
@@ -105,7 +105,7 @@ async def test_progress_that_never_moves() -> None:
 
 
 async def test_a_job_that_vanishes() -> None:
-    async with visiting(faults=[Fault(on="status", do="vanish", job=2, nth=2)]) as visitor:
+    async with visiting(faults=[Fault(on="status", kind="vanish", job=2, nth=2)]) as visitor:
         ids = [(await visitor.create())["data"]["_id"] for _ in range(2)]
         codes = [[(await visitor.status(one))["code"] for _ in range(3)] for one in ids]
 
@@ -113,7 +113,7 @@ async def test_a_job_that_vanishes() -> None:
 
 
 async def test_a_forbidden_url_is_healed_by_a_fresh_status() -> None:
-    async with visiting(faults=[Fault(on="status", do="url_forbidden")]) as visitor:
+    async with visiting(faults=[Fault(on="status", kind="url_forbidden")]) as visitor:
         job = await visitor.finished()
         same = (await visitor.status(job["_id"]))["data"]
         statuses = [(await visitor.http.get(job["video"])).status_code for _ in range(2)]

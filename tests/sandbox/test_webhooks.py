@@ -43,7 +43,7 @@ async def test_each_change_of_state_is_told() -> None:
         visitor.clock.advance(60)
         await receiver.count(2)
         started, done = receiver.hints("sandbox-client-id", SECRET, visitor.clock())
-        job = visitor.sandbox.ledger.jobs[0]
+        job = visitor.sandbox.audit.jobs[0]
         status = (await visitor.status(job.id))["data"]
 
     assert (started.job_id, started.status) == (job.id, 2)
@@ -58,8 +58,8 @@ async def test_a_queued_job_is_told_of_when_it_starts() -> None:
         await receiver.count(1)
         visitor.clock.advance(60)
         await settled(visitor, 3)
-        first, second = visitor.sandbox.ledger.jobs
-        seen = [(one.job_id, one.status) for one in visitor.sandbox.ledger.webhooks]
+        first, second = visitor.sandbox.audit.jobs
+        seen = [(one.job_id, one.status) for one in visitor.sandbox.audit.webhooks]
 
     assert seen[0] == (first.id, 2)
     assert set(seen[1:]) == {(first.id, 3), (second.id, 2)}
@@ -90,7 +90,7 @@ async def test_nobody_is_told_without_a_webhook() -> None:
         visitor.clock.advance(100_000)
         await receiver.count(2)
 
-        assert {one.job_id for one in visitor.sandbox.ledger.webhooks} == {visitor.sandbox.ledger.jobs[0].id}
+        assert {one.job_id for one in visitor.sandbox.audit.webhooks} == {visitor.sandbox.audit.jobs[0].id}
 
 
 async def test_it_is_sent_again_until_answered_with_200_waiting_longer_each_time() -> None:
@@ -103,7 +103,7 @@ async def test_it_is_sent_again_until_answered_with_200_waiting_longer_each_time
             visitor.clock.advance(1)
             await receiver.count(number + 2)
         await settled(visitor, 4)
-        records = visitor.sandbox.ledger.webhooks
+        records = visitor.sandbox.audit.webhooks
 
     assert [(one.attempt, one.answered) for one in records] == [(1, 500), (2, 404), (3, 204), (4, 200)]
     assert len({body["nonce"] for body in receiver.bodies}) == 4
@@ -113,7 +113,7 @@ async def settled(visitor: Visitor, expected: int) -> None:
     """Wait until the answers of so many webhooks are written down."""
 
     with anyio.fail_after(5):
-        while len(visitor.sandbox.ledger.webhooks) < expected:
+        while len(visitor.sandbox.audit.webhooks) < expected:
             await anyio.sleep(0.002)
 
 
@@ -126,7 +126,7 @@ async def test_it_is_given_up_after_some_attempts() -> None:
         visitor.clock.advance(49)
         await settled(visitor, 3)
 
-        assert [one.status for one in visitor.sandbox.ledger.webhooks] == [2, 2, 3]
+        assert [one.status for one in visitor.sandbox.audit.webhooks] == [2, 2, 3]
         assert len(receiver.bodies) == 3
 
 
@@ -138,31 +138,31 @@ async def test_a_receiver_that_is_not_there_is_tried_again(url: str) -> None:
         visitor.clock.advance(1)
         await settled(visitor, 2)
 
-        assert [(one.attempt, one.answered) for one in visitor.sandbox.ledger.webhooks] == [
+        assert [(one.attempt, one.answered) for one in visitor.sandbox.audit.webhooks] == [
             (1, None),
             (2, None),
         ]
 
 
 async def test_a_webhook_can_be_lost() -> None:
-    async with told(faults=[Fault(on="webhook", do="lose", nth=1)]) as (visitor, receiver):
+    async with told(faults=[Fault(on="webhook", kind="lose", nth=1)]) as (visitor, receiver):
         await settled(visitor, 1)
         visitor.clock.advance(60)
         await receiver.count(1)
 
         assert said(visitor, receiver) == [3]
-        assert visitor.sandbox.ledger.webhooks[0].lost
+        assert visitor.sandbox.audit.webhooks[0].lost
 
 
 async def test_a_webhook_can_come_twice() -> None:
-    async with told(faults=[Fault(on="webhook", do="duplicate")]) as (visitor, receiver):
+    async with told(faults=[Fault(on="webhook", kind="duplicate")]) as (visitor, receiver):
         await receiver.count(2)
 
         assert said(visitor, receiver) == [2, 2]
 
 
 async def test_a_webhook_can_be_late() -> None:
-    async with told(faults=[Fault(on="webhook", do="delay", seconds=500, nth=1)]) as (visitor, receiver):
+    async with told(faults=[Fault(on="webhook", kind="delay", seconds=500, nth=1)]) as (visitor, receiver):
         visitor.clock.advance(60)
         await receiver.count(1)
         visitor.clock.advance(440)
@@ -172,7 +172,7 @@ async def test_a_webhook_can_be_late() -> None:
 
 
 async def test_webhooks_can_come_out_of_order() -> None:
-    async with told(faults=[Fault(on="webhook", do="reorder")]) as (visitor, receiver):
+    async with told(faults=[Fault(on="webhook", kind="reorder")]) as (visitor, receiver):
         visitor.clock.advance(60)
         await receiver.count(2)
 

@@ -10,14 +10,7 @@ from pathlib import Path
 
 import anyio
 
-from akool_async import (
-    AkoolClient,
-    FixedSchedule,
-    RetryPolicy,
-    TranslationRequest,
-    open_batch,
-    open_journal,
-)
+from akool_async import AkoolClient, FixedSchedule, RetryPolicy, TranslationRequest, open_batch, open_journal
 from akool_async.webhook import open_inbox
 
 
@@ -29,7 +22,7 @@ def requests(count: int) -> list[TranslationRequest]:
 
 
 async def main(folder: Path, url: str, count: int) -> None:
-    retry, schedule = RetryPolicy(first=0.01, longest=0.05), FixedSchedule(interval=0.1)
+    retry, schedule = RetryPolicy(initial_delay=0.01, max_delay=0.05), FixedSchedule(interval=0.1)
     async with (
         AkoolClient(retry=retry, schedule=schedule) as client,
         open_journal(folder / "jobs.sqlite3") as journal,
@@ -41,7 +34,7 @@ async def main(folder: Path, url: str, count: int) -> None:
             journal=journal,
             download_to=folder / "out",
             webhook_url=url,
-            webhook=inbox,
+            callbacks=inbox,
             webhook_grace=20.0,
         ) as batch,
     ):

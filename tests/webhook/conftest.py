@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import uvicorn
 
-from akool_async.sandbox.serving import accept_no_more
+from akool_async.sandbox.server import accept_no_more
 from akool_async.webhook import Callback, WebhookReceiver, seal
 
 CLIENT_ID = "sandbox-client-id"
@@ -48,7 +48,7 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[Callback] = []
 
-    def called_back(self, callback: Callback) -> None:
+    def on_callback(self, callback: Callback) -> None:
         self.heard.append(callback)
 
 
@@ -57,8 +57,8 @@ async def looked_at(door: WebhookReceiver) -> None:
     with anyio.fail_after(30):
         while True:
             seen = door.statistics()
-            judged = seen.told + seen.repeated + seen.malformed + seen.wrong_signature + seen.stale
-            if judged + seen.unreadable == seen.taken:
+            judged = seen.delivered + seen.repeated + seen.malformed + seen.wrong_signature + seen.stale
+            if judged + seen.unreadable == seen.accepted:
                 return
             await anyio.sleep(0.002)
 
@@ -117,5 +117,5 @@ async def open_ear(**options: Any) -> AsyncIterator[tuple[WebhookReceiver, Ear]]
     """Open a receiver with somebody who listens."""
     ear = Ear()
     async with receiver(**options) as door:
-        door.attach(ear)
+        door.subscribe(ear)
         yield door, ear

@@ -88,7 +88,7 @@ async def test_a_padding_oracle_would_be_found_by_this_attack() -> None:
 
 async def test_a_padding_oracle_attack_learns_nothing() -> None:
     seen: set[object] = set()
-    async with open_ear(line=10_000) as (door, ear):
+    async with open_ear(queue_size=10_000) as (door, ear):
 
         async def oracle(sealed: bytes) -> object:
             status, headers, content = await posted(door, signed(sealed, str(len(seen))))
@@ -103,17 +103,17 @@ async def test_a_padding_oracle_attack_learns_nothing() -> None:
     assert len(seen) == 1
     assert ear.heard == []
     # The attack was a real one: bodies with a right signature came as far as the cipher, and no further.
-    assert counted.unreadable == counted.taken == 4 * 256
+    assert counted.unreadable == counted.accepted == 4 * 256
 
 
 async def test_altered_ciphertext_is_never_handed_on_as_another_job() -> None:
     chance = random.Random(7)
     sealed = caught()
-    async with open_ear(line=10_000) as (door, ear):
+    async with open_ear(queue_size=10_000) as (door, ear):
         for number in range(2000):
             altered = bytearray(sealed)
             altered[chance.randrange(len(sealed))] ^= chance.randrange(1, 256)
-            door.take(signed(bytes(altered), str(number)))
+            door.receive(signed(bytes(altered), str(number)))
         await looked_at(door)
 
     assert {callback.job_id for callback in ear.heard} <= {JOB}
@@ -142,11 +142,11 @@ def forgeries(count: int, content: bytes) -> Iterator[tuple[str, bytes]]:
 async def test_a_flood_of_forged_webhooks_costs_one_get() -> None:
     sandbox = Sandbox(api_key=SECRET, media=False, time_scale=1.0, median_seconds=10_000)
     async with (
-        receiver(line=20_000) as door,
+        receiver(queue_size=20_000) as door,
         sandbox.serve() as server,
         AkoolClient(api_key=SECRET, host=server.base_url, schedule=FixedSchedule(interval=3600)) as client,
     ):
-        door.attach(client)
+        door.subscribe(client)
         submitted = await client.submit(TranslationRequest(url="https://example.com/1.mp4", targets="ja"))
         job = submitted.accepted[0].id
         content = body(job)
@@ -155,23 +155,23 @@ async def test_a_flood_of_forged_webhooks_costs_one_get() -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(client.wait, job)
                 with anyio.fail_after(10):
-                    while not sandbox.ledger.polls(job):  # the first poll, which has nothing to do with it
+                    while not sandbox.audit.polls(job):  # the first poll, which has nothing to do with it
                         await anyio.sleep(0.01)
                 await _flood(origin, forgeries(FLOOD, content), answers)
                 await looked_at(door)
                 with anyio.fail_after(10):
-                    while len(sandbox.ledger.polls(job)) < 2:
+                    while len(sandbox.audit.polls(job)) < 2:
                         await anyio.sleep(0.01)
                 tasks.cancel_scope.cancel()
-        polls, counted = len(sandbox.ledger.polls(job)), door.statistics()
+        polls, counted = len(sandbox.audit.polls(job)), door.statistics()
 
     print(f"{FLOOD} forged webhooks: {polls - 1} GET; {counted}")
     assert answers == {(200, b"")}
     assert polls == 2
-    assert counted.taken == FLOOD
-    assert counted.told <= 4
+    assert counted.accepted == FLOOD
+    assert counted.delivered <= 4
     assert 0 not in (counted.malformed, counted.wrong_signature, counted.stale, counted.unreadable)
-    assert sum(sandbox.ledger.polled.values()) == polls
+    assert sum(sandbox.audit.polled.values()) == polls
 
 
 async def _flood(

@@ -32,7 +32,7 @@ def test_a_receiver_and_a_batch_clear_up_doubts(
 
     async def run() -> None:
         sandbox = Sandbox(api_key=SECRET, client_id=CLIENT_ID, media=False, time_scale=500.0, sigma=0.1)
-        sandbox.faults.add(Fault(on="create", do="reset_after", nth=(2, 5)))
+        sandbox.faults.add(Fault(on="create", kind="reset_after", nth=(2, 5)))
         async with sandbox.serve() as server:
             monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
             await names["main"]()

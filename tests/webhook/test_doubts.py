@@ -18,18 +18,18 @@ from akool_async import (
     Completed,
     FixedSchedule,
     InDoubt,
-    InvalidRequest,
+    InvalidRequestError,
     Journal,
     Outcome,
     State,
     TranslationRequest,
-    key_of,
+    entry_key,
     open_batch,
     open_journal,
 )
-from akool_async._batch.doubts import _Doubt
-from akool_async._clock import RealClock
-from akool_async._core.callback import Callback
+from akool_async._batch.in_doubt import _Doubt
+from akool_async._clock import SystemClock
+from akool_async._model.responses import Callback
 from akool_async.sandbox import Fault, Sandbox
 from akool_async.webhook import WebhookReceiver
 from tests.client.conftest import QUICK
@@ -38,7 +38,7 @@ from .conftest import SECRET, TOKEN, receiver, served
 
 pytestmark = pytest.mark.anyio
 
-LOST = {"on": "create", "do": "reset_after"}
+LOST = {"on": "create", "kind": "reset_after"}
 
 
 def video(number: int = 1, **options: Any) -> TranslationRequest:
@@ -56,7 +56,7 @@ class House:
     journal: Journal
 
     async def run(self, *requests: TranslationRequest, **options: Any) -> list[Outcome]:
-        told = {"journal": self.journal, "webhook": self.receiver, "webhook_url": self.url} | options
+        told = {"journal": self.journal, "callbacks": self.receiver, "webhook_url": self.url} | options
         with anyio.fail_after(40):
             async with open_batch(self.client, requests, **told) as batch:
                 return [outcome async for outcome in batch]
@@ -88,11 +88,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 async def test_the_job_of_a_lost_answer_is_brought_home_in_the_same_run(tmp_path: Path) -> None:
     async with house({**LOST, "nth": (1, 3)}) as home:
-        outcomes = await home.run(*map(video, range(4)), posts=1, download_to=tmp_path)
+        outcomes = await home.run(*map(video, range(4)), max_submits=1, download_to=tmp_path)
 
-        assert home.sandbox.ledger.paid_twice() == ()
-        assert len(home.sandbox.ledger.jobs) == 4
-        assert {outcome.job.id for outcome in outcomes} == {job.id for job in home.sandbox.ledger.jobs}
+        assert home.sandbox.audit.paid_twice() == ()
+        assert len(home.sandbox.audit.jobs) == 4
+        assert {outcome.job.id for outcome in outcomes} == {job.id for job in home.sandbox.audit.jobs}
         assert home.journal.counts()[State.DELIVERED] == 4
     assert all(isinstance(outcome, Completed) and outcome.saved for outcome in outcomes)
 
@@ -103,7 +103,7 @@ async def test_each_language_has_a_token_of_its_own_that_stays_secret(
     caplog.set_level(logging.DEBUG)
     async with house({**LOST, "nth": 2}) as home:
         outcomes = await home.run(video(targets="ja,fr,hi"))
-        sent = [create.payload["webhookUrl"] for create in home.sandbox.ledger.creates]
+        sent = [create.payload["webhookUrl"] for create in home.sandbox.audit.creates]
         tokens = {url.removeprefix(f"{home.url}/") for url in sent}
         exported = [line async for line in home.journal.export()]
         entries = [entry async for entry in home.journal.entries()]
@@ -121,16 +121,16 @@ async def test_each_language_has_a_token_of_its_own_that_stays_secret(
 async def test_a_request_with_a_url_of_its_own_keeps_it() -> None:
     async with house() as home:
         await home.run(video(targets="ja,fr", webhook_url=f"{home.url}/mine"))
-        (create,) = home.sandbox.ledger.creates
+        (create,) = home.sandbox.audit.creates
 
     assert create.payload["webhookUrl"] == f"{home.url}/mine"
 
 
 async def test_a_callback_that_does_not_come_leaves_the_doubt() -> None:
-    async with house(LOST, {"on": "webhook", "do": "lose"}) as home:
+    async with house(LOST, {"on": "webhook", "kind": "lose"}) as home:
         (outcome,) = await home.run(video(), webhook_grace=0.05)
 
-        assert len(home.sandbox.ledger.jobs) == 1
+        assert len(home.sandbox.audit.jobs) == 1
     assert isinstance(outcome, InDoubt)
 
 
@@ -140,33 +140,33 @@ async def test_a_late_callback_clears_the_doubt_for_the_next_run() -> None:
             home.client,
             [video(1)],
             journal=home.journal,
-            webhook=home.receiver,
+            callbacks=home.receiver,
             webhook_url=home.url,
             webhook_grace=0.0,
         ) as batch:
             outcomes = [outcome async for outcome in batch]
             with anyio.fail_after(20):
-                while not batch.statistics().cleared_up:
+                while not batch.statistics().doubts_resolved:
                     await anyio.sleep(0.01)
             assert home.journal.counts()[State.SUBMITTED] == 1
         again = await home.run(video(1))
 
-        assert len(home.sandbox.ledger.creates) == 1
+        assert len(home.sandbox.audit.creates) == 1
     assert [type(outcome) for outcome in (*outcomes, *again)] == [InDoubt, Completed]
 
 
 async def test_callbacks_that_come_twice_and_out_of_order_change_nothing() -> None:
     faults = [
         {**LOST, "probability": 0.5},
-        {"on": "webhook", "do": "duplicate"},
-        {"on": "webhook", "do": "reorder", "probability": 0.5},
-        {"on": "webhook", "do": "delay", "seconds": 20, "probability": 0.5},
+        {"on": "webhook", "kind": "duplicate"},
+        {"on": "webhook", "kind": "reorder", "probability": 0.5},
+        {"on": "webhook", "kind": "delay", "seconds": 20, "probability": 0.5},
     ]
     async with house(*faults, seed=5) as home:
         outcomes = await home.run(*map(video, range(12)), max_in_flight=6)
 
-        assert home.sandbox.ledger.paid_twice() == ()
-        assert len(home.sandbox.ledger.jobs) == 12
+        assert home.sandbox.audit.paid_twice() == ()
+        assert len(home.sandbox.audit.jobs) == 12
     assert len({outcome.job.id for outcome in outcomes if isinstance(outcome, Completed)}) == 12
 
 
@@ -181,7 +181,7 @@ async def test_a_callback_may_come_before_the_answer() -> None:
                     if change.state is State.IN_DOUBT:
                         seen.append(change.key)
                         with anyio.fail_after(30):
-                            while home.receiver.statistics().told < 2:
+                            while home.receiver.statistics().delivered < 2:
                                 await anyio.sleep(0.005)
                 await super().record(*changes)
 
@@ -193,28 +193,28 @@ async def test_a_callback_may_come_before_the_answer() -> None:
 
 
 async def test_a_job_said_to_be_over_before_its_answer_is_asked_about_at_once() -> None:
-    async with house({"on": "create", "do": "delay", "seconds": 0.0}, median_seconds=0.5) as home:
+    async with house({"on": "create", "kind": "delay", "seconds": 0.0}, median_seconds=0.5) as home:
 
         class Slow(Journal):
             async def record(self, *changes: Any) -> None:
                 if any(change.state is State.SUBMITTED for change in changes):
                     with anyio.fail_after(30):
-                        while home.receiver.statistics().told < 2:
+                        while home.receiver.statistics().delivered < 2:
                             await anyio.sleep(0.005)
                 await super().record(*changes)
 
         async with Slow(":memory:") as journal:
             (outcome,) = await home.run(video(), journal=journal, schedule=FixedSchedule(interval=3600))
 
-        assert len(home.sandbox.ledger.polls(outcome.job.id)) == 1
+        assert len(home.sandbox.audit.polls(outcome.job.id)) == 1
     assert isinstance(outcome, Completed)
 
 
 async def _in_doubt(home: House, *requests: TranslationRequest) -> None:
     """Leave requests in doubt, and nobody told of it."""
-    home.sandbox.faults.add(Fault(on="webhook", do="lose"))
+    home.sandbox.faults.add(Fault(on="webhook", kind="lose"))
     home.sandbox.faults.add(Fault(**LOST, limit=len(requests)))
-    outcomes = await home.run(*requests, webhook_grace=0.0, posts=1)
+    outcomes = await home.run(*requests, webhook_grace=0.0, max_submits=1)
     assert all(isinstance(outcome, InDoubt) for outcome in outcomes)
     home.sandbox.faults.clear()
 
@@ -230,28 +230,28 @@ class Teller:
         self.callbacks = callbacks
         self.listeners: list[Any] = []
 
-    def attach(self, listener: Any) -> Any:
+    def subscribe(self, listener: Any) -> Any:
         self.listeners.append(listener)
         for callback in self.callbacks:
-            listener.called_back(callback)
+            listener.on_callback(callback)
         return lambda: None
 
-    def find(self, token: str) -> tuple[Callback, ...]:
+    def callbacks_for(self, token: str) -> tuple[Callback, ...]:
         return ()
 
 
 async def _run_telling(home: House, *callbacks: Callback, requests: Any, **options: Any) -> list[Outcome]:
     """Run once more, and tell the batch of callbacks as soon as it listens."""
-    return await home.run(*requests, webhook=Teller(*callbacks), **{"webhook_grace": 0.3} | options)
+    return await home.run(*requests, callbacks=Teller(*callbacks), **{"webhook_grace": 0.3} | options)
 
 
 async def test_a_doubt_of_an_earlier_run_is_cleared_up() -> None:
     async with house() as home:
         await _in_doubt(home, video(1))
-        (token,), (job,) = await _tokens(home), home.sandbox.ledger.jobs
+        (token,), (job,) = await _tokens(home), home.sandbox.audit.jobs
         (outcome,) = await _run_telling(home, Callback(job_id=job.id, token=token), requests=[video(1)])
 
-        assert len(home.sandbox.ledger.creates) == 1
+        assert len(home.sandbox.audit.creates) == 1
     assert isinstance(outcome, Completed)
     assert outcome.job.id == job.id
 
@@ -262,14 +262,14 @@ async def test_a_doubt_that_is_cleared_up_while_its_entry_waits_for_a_place_is_n
 ) -> None:
     async with house() as home:
         await _in_doubt(home, video(1))
-        (token,), (job,) = await _tokens(home), home.sandbox.ledger.jobs
+        (token,), (job,) = await _tokens(home), home.sandbox.audit.jobs
         teller = Teller()
         async with open_batch(
             home.client,
             [video(2), video(1)],
             max_in_flight=1,
             journal=home.journal,
-            webhook=teller,
+            callbacks=teller,
             webhook_grace=0.0,
             on_in_doubt=on_in_doubt,
             schedule=FixedSchedule(interval=1.0),
@@ -277,13 +277,13 @@ async def test_a_doubt_that_is_cleared_up_while_its_entry_waits_for_a_place_is_n
             with anyio.fail_after(20):
                 while batch.statistics().pulled < 2:
                     await anyio.sleep(0.005)
-                teller.listeners[0].called_back(Callback(job_id=job.id, token=token))
-                while not batch.statistics().cleared_up:
+                teller.listeners[0].on_callback(Callback(job_id=job.id, token=token))
+                while not batch.statistics().doubts_resolved:
                     await anyio.sleep(0.005)
                 assert batch.statistics().completed == 0
                 outcomes = [outcome async for outcome in batch]
 
-        assert home.sandbox.ledger.paid_twice() == ()
+        assert home.sandbox.audit.paid_twice() == ()
     assert [type(outcome) for outcome in outcomes] == [Completed, Completed]
 
 
@@ -294,25 +294,25 @@ async def test_a_doubt_that_is_cleared_up_before_it_is_paid_again_is_not_paid_ag
     async with house() as opened, open_journal(":memory:", now=earlier) as journal:
         home = attrs.evolve(opened, journal=journal)
         await _in_doubt(home, video(1))
-        (token,), (job,) = await _tokens(home), home.sandbox.ledger.jobs
+        (token,), (job,) = await _tokens(home), home.sandbox.audit.jobs
         teller = Teller()
         async with open_batch(
             home.client,
             [video(2), video(1)],
             max_in_flight=1,
             journal=journal,
-            webhook=teller,
+            callbacks=teller,
             on_in_doubt="resubmit",
             schedule=FixedSchedule(interval=1.0),
         ) as batch:
             with anyio.fail_after(20):
-                while not batch._hall._doubted:
+                while not batch._state._doubted:
                     await anyio.sleep(0.005)
-                teller.listeners[0].called_back(Callback(job_id=job.id, token=token))
+                teller.listeners[0].on_callback(Callback(job_id=job.id, token=token))
                 outcomes = [outcome async for outcome in batch]
-            assert batch.statistics().repaid == 0
+            assert batch.statistics().resubmitted == 0
 
-        assert len(home.sandbox.ledger.jobs) == 2
+        assert len(home.sandbox.audit.jobs) == 2
     assert [type(outcome) for outcome in outcomes] == [Completed, Completed]
     assert outcomes[1].job.id == job.id
 
@@ -324,7 +324,7 @@ async def test_a_right_token_with_a_job_that_is_not_ours_clears_up_nothing() -> 
         forged = [Callback(job_id=f"{number:024x}", token=token, status=3) for number in range(20)]
         (outcome,) = await _run_telling(home, *forged, requests=[video(1)])
 
-        asked = {job_id: times for job_id, times in home.sandbox.ledger.polled.items() if times}
+        asked = {job_id: times for job_id, times in home.sandbox.audit.polled.items() if times}
         assert len(asked) == 8
     assert isinstance(outcome, InDoubt)
 
@@ -336,15 +336,15 @@ async def test_a_claim_that_was_refused_is_not_looked_into_again() -> None:
         told = Callback(job_id=done.job.id, token=(await _tokens(home))[0])
         teller = Teller(told)
         async with open_batch(
-            home.client, [video(1)], journal=home.journal, webhook=teller, webhook_grace=0.0
+            home.client, [video(1)], journal=home.journal, callbacks=teller, webhook_grace=0.0
         ) as batch:
             with anyio.fail_after(20):
                 outcomes = [outcome async for outcome in batch]
-            before = len(home.sandbox.ledger.polls(done.job.id))
+            before = len(home.sandbox.audit.polls(done.job.id))
             for _ in range(20):
-                teller.listeners[0].called_back(told)
+                teller.listeners[0].on_callback(told)
                 await anyio.sleep(0.005)
-            after = len(home.sandbox.ledger.polls(done.job.id))
+            after = len(home.sandbox.audit.polls(done.job.id))
 
     assert isinstance(outcomes[0], InDoubt)
     assert after == before
@@ -364,7 +364,7 @@ async def test_a_right_token_with_the_job_of_another_entry_clears_up_nothing() -
 async def test_a_job_that_two_entries_claim_is_given_to_neither() -> None:
     async with house() as home:
         await _in_doubt(home, video(1), video(2))
-        tokens, jobs = await _tokens(home), home.sandbox.ledger.jobs
+        tokens, jobs = await _tokens(home), home.sandbox.audit.jobs
         told = [Callback(job_id=jobs[0].id, token=token) for token in tokens]
         outcomes = await _run_telling(home, *told, requests=[video(1), video(2)])
 
@@ -374,7 +374,7 @@ async def test_a_job_that_two_entries_claim_is_given_to_neither() -> None:
 async def test_a_job_made_before_the_entry_was_sent_is_not_its() -> None:
     async with house(time_scale=1.0) as home:
         await _in_doubt(home, video(1))
-        (token,), (job,) = await _tokens(home), home.sandbox.ledger.jobs
+        (token,), (job,) = await _tokens(home), home.sandbox.audit.jobs
         sent = home.journal.find_token(token).submitted_at
         told = Callback(job_id=job.id, token=token)
 
@@ -383,7 +383,7 @@ async def test_a_job_made_before_the_entry_was_sent_is_not_its() -> None:
         assert isinstance(outcome, InDoubt)
 
         _move(home, sent + timedelta(minutes=1))
-        async with open_batch(home.client, [video(1)], journal=home.journal, webhook=Teller(told)):
+        async with open_batch(home.client, [video(1)], journal=home.journal, callbacks=Teller(told)):
             with anyio.fail_after(20):
                 while home.journal.find_token(token).job_id != job.id:
                     await anyio.sleep(0.01)
@@ -393,17 +393,17 @@ async def test_a_job_made_before_the_entry_was_sent_is_not_its() -> None:
 async def test_a_clock_that_is_wrong_here_keeps_no_doubt(ahead: timedelta) -> None:
     async with house(time_scale=1.0) as home:
         await _in_doubt(home, video(1))
-        (token,), (job,) = await _tokens(home), home.sandbox.ledger.jobs
+        (token,), (job,) = await _tokens(home), home.sandbox.audit.jobs
         _move(home, home.journal.find_token(token).submitted_at + ahead)
         home.client._clock = _Wrong(ahead)
         told = Callback(job_id=job.id, token=token)
-        async with open_batch(home.client, [video(1)], journal=home.journal, webhook=Teller(told)):
+        async with open_batch(home.client, [video(1)], journal=home.journal, callbacks=Teller(told)):
             with anyio.fail_after(20):
                 while home.journal.find_token(token).job_id != job.id:
                     await anyio.sleep(0.01)
 
 
-class _Wrong(RealClock):
+class _Wrong(SystemClock):
     """A wall clock that is wrong."""
 
     def __init__(self, by: timedelta) -> None:
@@ -430,15 +430,15 @@ async def test_a_job_whose_own_post_is_still_under_way_is_left_to_it() -> None:
 
         async def slow(*changes: Any) -> None:
             if any(change.state is State.SUBMITTED and change.job_id for change in changes):
-                job = home.sandbox.ledger.jobs[-1]
-                teller.listeners[0].called_back(Callback(job_id=job.id, token=token))
+                job = home.sandbox.audit.jobs[-1]
+                teller.listeners[0].on_callback(Callback(job_id=job.id, token=token))
                 with anyio.fail_after(30):
-                    while not home.sandbox.ledger.polls(job.id):
+                    while not home.sandbox.audit.polls(job.id):
                         await anyio.sleep(0.005)
             await record(*changes)
 
         home.journal.record = slow
-        outcomes = await home.run(video(1), video(2), webhook=teller, webhook_grace=1.0)
+        outcomes = await home.run(video(1), video(2), callbacks=teller, webhook_grace=1.0)
         kinds = {outcome.request.url[-5]: type(outcome) for outcome in outcomes}
 
     assert kinds == {"1": InDoubt, "2": Completed}
@@ -447,11 +447,11 @@ async def test_a_job_whose_own_post_is_still_under_way_is_left_to_it() -> None:
 async def test_paying_again_waits_for_the_callback_first() -> None:
     async with house() as home:
         await _in_doubt(home, video(1), video(2))
-        tokens, jobs = await _tokens(home), home.sandbox.ledger.jobs
+        tokens, jobs = await _tokens(home), home.sandbox.audit.jobs
         told = Callback(job_id=jobs[0].id, token=tokens[0])
         outcomes = await _run_telling(home, told, requests=[video(1), video(2)], on_in_doubt="resubmit")
 
-        assert len(home.sandbox.ledger.creates) == 3
+        assert len(home.sandbox.audit.creates) == 3
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
 
 
@@ -464,13 +464,13 @@ async def test_a_doubt_that_paying_again_did_not_end_is_cleared_up_by_its_own_ca
         home = attrs.evolve(opened, journal=journal)
         await _in_doubt(home, video(1))
         (before,) = [entry async for entry in journal.entries()]
-        (job,) = home.sandbox.ledger.jobs
-        home.sandbox.faults.add(Fault(on="create", do="code", code=code, nth=1))
+        (job,) = home.sandbox.audit.jobs
+        home.sandbox.faults.add(Fault(on="create", kind="code", code=code, nth=1))
         async with open_batch(
             home.client, [video(1)], journal=journal, on_in_doubt="resubmit", webhook_url=home.url
         ) as batch:
             with anyio.fail_after(20):
-                while len(home.sandbox.ledger.creates) < 2:
+                while len(home.sandbox.audit.creates) < 2:
                     await anyio.sleep(0.001)
             batch.drain()
             outcomes = [outcome async for outcome in batch]
@@ -480,31 +480,31 @@ async def test_a_doubt_that_paying_again_did_not_end_is_cleared_up_by_its_own_ca
             home, Callback(job_id=job.id, token=before.token), requests=[video(1)]
         )
 
-        assert home.sandbox.ledger.paid_twice() == ()
+        assert home.sandbox.audit.paid_twice() == ()
     assert [type(one) for one in (*outcomes, outcome)] == [InDoubt, Completed]
 
 
 async def test_what_can_not_be_called_is_refused() -> None:
     async with house() as home:
         for options in ({"webhook_url": "ftp://x"}, {"webhook_url": "x"}, {"webhook_grace": -1}):
-            with pytest.raises(InvalidRequest):
+            with pytest.raises(InvalidRequestError):
                 open_batch(home.client, [], **options)
 
 
 async def test_without_a_journal_a_doubt_that_is_held_back_is_named(caplog: pytest.LogCaptureFixture) -> None:
     async with (
-        house(LOST, {"on": "webhook", "do": "lose"}) as home,
-        open_batch(home.client, [video(1)], webhook=home.receiver, webhook_url=home.url) as batch,
+        house(LOST, {"on": "webhook", "kind": "lose"}) as home,
+        open_batch(home.client, [video(1)], callbacks=home.receiver, webhook_url=home.url) as batch,
     ):
         with anyio.fail_after(20):
             while not batch._callbacks.held:
                 await anyio.sleep(0.005)
 
-    assert f"Entry {key_of(video(1), 'ja')} is in doubt" in caplog.text
+    assert f"Entry {entry_key(video(1), 'ja')} is in doubt" in caplog.text
 
 
 async def test_a_doubt_that_is_held_back_in_its_last_moment_waits_for_its_callback() -> None:
-    doubt, clock, named = _Doubt(TOKEN), RealClock(), list[str | None]()
+    doubt, clock, named = _Doubt(TOKEN), SystemClock(), list[str | None]()
 
     async def wait() -> None:
         named.append(await doubt.next_named(clock))
@@ -525,12 +525,12 @@ async def test_unknown_tokens_cost_nothing() -> None:
         told = [Callback(job_id=f"{number:024x}", token=TOKEN) for number in range(50)]
         await _run_telling(home, *told, requests=[video(1)])
 
-        assert len(home.sandbox.ledger.polled) == 1
+        assert len(home.sandbox.audit.polled) == 1
 
 
 async def test_a_batch_that_is_left_at_once_hears_nothing_more() -> None:
     async with house() as home:
-        async with open_batch(home.client, [], journal=home.journal, webhook=home.receiver):
+        async with open_batch(home.client, [], journal=home.journal, callbacks=home.receiver):
             with anyio.fail_after(20):
                 while not home.receiver._listeners:
                     await anyio.lowlevel.checkpoint()

@@ -12,10 +12,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import InboxUnusable
-from akool_async._core.callback import Callback
-from akool_async._inbox import InboxFile, file
+from akool_async import InboxError
+from akool_async._model.responses import Callback
+from akool_async.webhook import inbox as file
 from akool_async.webhook import open_inbox
+from akool_async.webhook.inbox import InboxFile
 
 from .conftest import JOB, TOKEN, Ear, body, looked_at, receiver
 
@@ -40,13 +41,13 @@ async def heard(ear: Ear, count: int) -> None:
 async def test_what_a_receiver_writes_is_read_by_another(tmp_path: Path) -> None:
     ear = Ear()
     async with receiver(inbox=tmp_path / "inbox") as door, open_inbox(tmp_path / "inbox") as inbox:
-        detach = inbox.attach(ear)
+        detach = inbox.subscribe(ear)
         for number in range(250):
-            door.take(body(f"{number:024}", 2), f"/{number:032x}")
+            door.receive(body(f"{number:024}", 2), f"/{number:032x}")
         await looked_at(door)
         await heard(ear, 250)
         detach()
-        door.take(body(status=3), f"/{TOKEN}")
+        door.receive(body(status=3), f"/{TOKEN}")
         await looked_at(door)
 
     assert [callback.token for callback in ear.heard] == [f"{number:032x}" for number in range(250)]
@@ -57,15 +58,15 @@ async def test_what_came_while_nobody_read_is_found(tmp_path: Path) -> None:
     ear = Ear()
     async with receiver(inbox=tmp_path / "inbox") as door:
         for status in (2, 3):
-            door.take(body(status=status), f"/{TOKEN}")
+            door.receive(body(status=status), f"/{TOKEN}")
     async with open_inbox(tmp_path / "inbox") as inbox:
-        inbox.attach(ear)
+        inbox.subscribe(ear)
 
-        assert inbox.find(TOKEN) == tuple(
+        assert inbox.callbacks_for(TOKEN) == tuple(
             Callback(job_id=JOB, token=TOKEN, status=status) for status in (2, 3)
         )
-        assert inbox.find("f" * 32) == ()
-    assert inbox.find(TOKEN) == ()
+        assert inbox.callbacks_for("f" * 32) == ()
+    assert inbox.callbacks_for(TOKEN) == ()
     assert ear.heard == []
 
 
@@ -74,7 +75,7 @@ def test_each_callback_is_kept_once(tmp_path: Path) -> None:
         for _ in range(3):
             inbox.write([told(), told(status=2), told(status=None)])
 
-        assert [callback for _, callback in inbox.after(0)] == [told(), told(status=2), told(status=None)]
+        assert [callback for _, callback in inbox.since(0)] == [told(), told(status=2), told(status=None)]
 
 
 def test_only_the_owner_can_read_it_and_no_secret_is_in_it(tmp_path: Path) -> None:
@@ -91,17 +92,17 @@ def test_only_the_owner_can_read_it_and_no_secret_is_in_it(tmp_path: Path) -> No
 def test_old_ones_and_too_many_are_deleted_and_numbers_never_come_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file, "MOST", 5)
+    monkeypatch.setattr(file, "MAX_ROWS", 5)
     with closing(InboxFile(tmp_path / "inbox")) as inbox:
         inbox.write(map(told, range(9)))
-        inbox._tidy()
-        assert [number for number, _ in inbox.after(0)] == [5, 6, 7, 8, 9]
-        past = (datetime.now(UTC) - file.KEPT - timedelta(seconds=5)).isoformat(timespec="seconds")
+        inbox._prune()
+        assert [number for number, _ in inbox.since(0)] == [5, 6, 7, 8, 9]
+        past = (datetime.now(UTC) - file.RETENTION - timedelta(seconds=5)).isoformat(timespec="seconds")
         inbox._connection.execute("UPDATE callback SET came_at = ?", (past,))
     with closing(InboxFile(tmp_path / "inbox")) as inbox:
-        assert inbox.last() == 0
+        assert inbox.last_id() == 0
         inbox.write([told()])
-        assert inbox.after(9)[0][0] == 10
+        assert inbox.since(9)[0][0] == 10
 
 
 def test_what_is_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_what_is_something_else_is_refused_and_left_alone(tmp_path: Path) -> Non
         newer._connection.execute("PRAGMA user_version = 2")
     for name in ("text", "other", "newer", "missing/inbox"):
         before = (tmp_path / name).read_bytes() if (tmp_path / name).exists() else b""
-        with pytest.raises(InboxUnusable):
+        with pytest.raises(InboxError):
             InboxFile(tmp_path / name)
         assert ((tmp_path / name).read_bytes() if before else b"") == before
 
@@ -120,7 +121,7 @@ def test_what_is_something_else_is_refused_and_left_alone(tmp_path: Path) -> Non
 def test_processes_make_and_write_one_file_at_once(tmp_path: Path) -> None:
     code = (
         "import sys; from akool_async._inbox import InboxFile\n"
-        "from akool_async._core.callback import Callback\n"
+        "from akool_async._model.responses import Callback\n"
         "inbox = InboxFile(sys.argv[1])\n"
         "for n in range(20): inbox.write([Callback(job_id=f'{sys.argv[2]}-{n}', token='t', status=2)])"
     )
@@ -129,7 +130,7 @@ def test_processes_make_and_write_one_file_at_once(tmp_path: Path) -> None:
 
     assert [run.wait(60) for run in runs] == [0, 0, 0]
     with closing(InboxFile(tmp_path / "inbox")) as inbox:
-        assert len(inbox.find("t")) == 60
+        assert len(inbox.callbacks_for("t")) == 60
 
 
 def test_one_that_another_process_makes_meanwhile_is_no_stranger(
@@ -145,24 +146,24 @@ def test_one_that_another_process_makes_meanwhile_is_no_stranger(
     monkeypatch.setattr(InboxFile, "_holds_something", slow)
     with closing(InboxFile(tmp_path / "inbox")) as inbox:
         inbox.write([told()])
-        assert inbox.last() == 1
+        assert inbox.last_id() == 1
 
 
 async def test_trouble_while_reading_is_told_once_and_waited_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ear, broken = Ear(), [True]
-    after = InboxFile.after
+    after = InboxFile.since
 
     def sometimes(self: InboxFile, number: int):
         if broken:
-            raise InboxUnusable("The inbox could not be read: disk I/O error.")
+            raise InboxError("The inbox could not be read: disk I/O error.")
         return after(self, number)
 
-    monkeypatch.setattr("akool_async._inbox.inbox.GLANCE", 0.005)
-    monkeypatch.setattr(InboxFile, "after", sometimes)
+    monkeypatch.setattr("akool_async.webhook.inbox.POLL_INTERVAL", 0.005)
+    monkeypatch.setattr(InboxFile, "since", sometimes)
     async with open_inbox(tmp_path / "inbox") as inbox:
-        inbox.attach(ear)
+        inbox.subscribe(ear)
         with closing(InboxFile(tmp_path / "inbox")) as other:
             other.write([told()])
         await anyio.sleep(0.05)
@@ -180,23 +181,23 @@ async def test_what_can_not_be_written_is_tried_again(
 
     def sometimes(self: InboxFile, callbacks):
         if full:
-            raise InboxUnusable("The inbox could not be written: disk full.")
+            raise InboxError("The inbox could not be written: disk full.")
         write(self, callbacks)
 
     monkeypatch.setattr(InboxFile, "write", sometimes)
     async with receiver(inbox=tmp_path / "inbox") as door:
-        door.take(body(status=2), f"/{TOKEN}")
+        door.receive(body(status=2), f"/{TOKEN}")
         with anyio.fail_after(5):
-            while not door.statistics().unwritten:
+            while not door.statistics().write_errors:
                 await anyio.sleep(0.005)
         full.clear()
-        door.take(body(status=3), f"/{TOKEN}")
+        door.receive(body(status=3), f"/{TOKEN}")
     async with open_inbox(tmp_path / "inbox") as inbox:
-        assert [callback.status for callback in inbox.find(TOKEN)] == [2, 3]
+        assert [callback.status for callback in inbox.callbacks_for(TOKEN)] == [2, 3]
     assert "disk full" in caplog.text
 
 
 async def test_an_inbox_that_can_not_be_used_stops_the_receiver_at_once(tmp_path: Path) -> None:
-    with pytest.raises(InboxUnusable, match="missing"):
+    with pytest.raises(InboxError, match="missing"):
         async with receiver(inbox=tmp_path / "missing" / "inbox"):
             pass

@@ -21,7 +21,7 @@ from anyio.to_thread import run_sync
 
 from akool_async import State, open_journal
 from akool_async.sandbox import Fault, Sandbox
-from akool_async.sandbox.jobs import Order
+from akool_async.sandbox.jobs import JobSpec
 from akool_async.webhook import open_inbox
 
 from .conftest import CLIENT_ID, SECRET
@@ -32,10 +32,10 @@ MOST_KILLS = int(os.environ.get("AKOOL_TEST_WEBHOOK_KILLS", "8"))
 KILLS = min(int(os.environ.get("AKOOL_TEST_KILLS", "3")), MOST_KILLS)
 COUNT = 4 + 2 * KILLS
 UNKIND = [
-    {"on": "create", "do": "reset_after", "probability": 0.5},
-    {"on": "webhook", "do": "duplicate", "probability": 0.3},
-    {"on": "webhook", "do": "reorder", "probability": 0.3},
-    {"on": "webhook", "do": "delay", "seconds": 60, "probability": 0.3},
+    {"on": "create", "kind": "reset_after", "probability": 0.5},
+    {"on": "webhook", "kind": "duplicate", "probability": 0.3},
+    {"on": "webhook", "kind": "reorder", "probability": 0.3},
+    {"on": "webhook", "kind": "delay", "seconds": 60, "probability": 0.3},
 ]
 
 
@@ -89,9 +89,9 @@ async def test_every_doubt_is_cleared_up_also_after_kills(tmp_path: Path) -> Non
         entries = [entry async for entry in journal.entries()]
 
     assert code == 0
-    assert sandbox.ledger.paid_twice() == ()
-    lost = sum("reset_after" in create.faults for create in sandbox.ledger.creates)
-    made = {job.id: (job.url, job.language) for job in sandbox.ledger.jobs}
+    assert sandbox.audit.paid_twice() == ()
+    lost = sum("reset_after" in create.faults for create in sandbox.audit.creates)
+    made = {job.id: (job.url, job.language) for job in sandbox.audit.jobs}
     assert lost > 0
     assert {entry.job_id for entry in entries if entry.job_id} == set(made)
     assert all(made[entry.job_id] == (entry.request.url, entry.target) for entry in entries if entry.job_id)
@@ -106,28 +106,28 @@ async def test_every_doubt_is_cleared_up_also_after_kills(tmp_path: Path) -> Non
 @pytest.mark.timeout(90)
 async def test_a_callback_that_came_while_no_batch_ran_clears_up_the_next_runs_doubt(tmp_path: Path) -> None:
     sandbox = Sandbox(api_key=SECRET, client_id=CLIENT_ID, media=False, time_scale=200.0, max_jobs=40, seed=1)
-    sandbox.faults.add(Fault(on="create", do="hang", acted=True))
-    sandbox.faults.add(Fault(on="webhook", do="delay", seconds=200.0))
+    sandbox.faults.add(Fault(on="create", kind="hang", acted=True))
+    sandbox.faults.add(Fault(on="webhook", kind="delay", seconds=200.0))
     with web_application(tmp_path) as url:
         async with sandbox.serve() as server, open_inbox(tmp_path / "inbox.sqlite3") as inbox:
             with _catalog(tmp_path, server.base_url, url) as process, anyio.fail_after(30):
-                while len(sandbox.ledger.jobs) < 8:  # as many POSTs as go out at once; none is answered
+                while len(sandbox.audit.jobs) < 8:  # as many POSTs as go out at once; none is answered
                     await anyio.sleep(0.01)
                 process.kill()
             tokens = [job.webhook_url.rpartition("/")[2] for job in _orders(sandbox)]
-            assert not any(inbox.find(token) for token in tokens)
+            assert not any(inbox.callbacks_for(token) for token in tokens)
             with anyio.fail_after(30):
-                while not all(inbox.find(token) for token in tokens):
+                while not all(inbox.callbacks_for(token) for token in tokens):
                     await anyio.sleep(0.01)
             sandbox.faults.clear()
             code = await run_sync(_run, tmp_path, server.base_url, url, 60)
     given = (tmp_path / "given.txt").read_text().split("\n")[:-1]
 
     assert code == 0
-    assert sandbox.ledger.paid_twice() == ()
+    assert sandbox.audit.paid_twice() == ()
     assert len(given) == len(set(given)) == 2 * COUNT
     assert all(line.endswith("Completed") for line in given)
 
 
-def _orders(sandbox: Sandbox) -> list[Order]:
-    return [job.order for job in sandbox._world.engine.jobs]
+def _orders(sandbox: Sandbox) -> list[JobSpec]:
+    return [job.spec for job in sandbox._world.engine.jobs]

@@ -16,7 +16,7 @@ import pytest
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
-from akool_async import AkoolClient, FixedSchedule, InvalidRequest, TranslationRequest
+from akool_async import AkoolClient, FixedSchedule, InvalidRequestError, TranslationRequest
 from akool_async.sandbox import Sandbox
 from akool_async.webhook import Callback, WebhookReceiver, seal
 
@@ -85,7 +85,7 @@ async def test_every_body_gets_the_same_answer(name: str) -> None:
         await looked_at(door)
         seen = door.statistics()
 
-    assert seen.taken == 1
+    assert seen.accepted == 1
     assert getattr(seen, counted or "told") == 1
     assert bool(ear.heard) is (counted is None)
 
@@ -93,7 +93,7 @@ async def test_every_body_gets_the_same_answer(name: str) -> None:
 async def test_the_answer_is_given_before_the_body_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[bytes] = []
     async with open_ear() as (door, _):
-        monkeypatch.setattr(door, "_judge", lambda content, path: looked.append(content))
+        monkeypatch.setattr(door, "_handle", lambda content, path: looked.append(content))
 
         assert await posted(door, body()) == SILENT
         assert looked == []
@@ -109,19 +109,19 @@ async def test_only_post_is_taken(method: str) -> None:
 
         assert (status, content) == (405, b"")
         assert (b"allow", b"POST") in headers
-        assert door.statistics().taken == 0
+        assert door.statistics().accepted == 0
 
 
 async def test_a_full_line_is_the_only_reason_for_503() -> None:
-    async with open_ear(line=3) as (door, ear):
+    async with open_ear(queue_size=3) as (door, ear):
         contents = [b"", body(), b"x" * 50_000, body(), b"{}", body()]
-        answers = [door.take(content) for content in contents]
+        answers = [door.receive(content) for content in contents]
         await looked_at(door)
 
         assert answers == [200, 200, 200, 503, 503, 503]
-        assert door.statistics().turned_away == 3
+        assert door.statistics().rejected_busy == 3
         assert len(ear.heard) == 1
-        assert door.take(body()) == 200
+        assert door.receive(body()) == 200
 
 
 async def test_a_receiver_that_is_not_open_takes_nothing() -> None:
@@ -136,7 +136,7 @@ async def test_a_receiver_that_is_not_open_takes_nothing() -> None:
 async def test_what_is_in_line_is_looked_at_before_it_closes() -> None:
     async with open_ear() as (door, ear):
         for number in range(50):
-            door.take(body(f"{number:024}"))
+            door.receive(body(f"{number:024}"))
 
     assert len(ear.heard) == 50
 
@@ -154,7 +154,7 @@ async def test_a_replay_is_handed_on_once_however_it_is_dressed_up() -> None:
                 nonce=nonce,
             )
             for spelled in (json.dumps(signed), json.dumps(signed, indent=1), json.dumps(signed)):
-                door.take(spelled.encode())
+                door.receive(spelled.encode())
         await looked_at(door)
 
         assert len(ear.heard) == 1
@@ -165,37 +165,39 @@ async def test_a_caught_body_can_not_be_told_under_many_tokens() -> None:
     content = body()
     async with open_ear() as (door, ear):
         for number in range(100):
-            door.take(content, f"/akool/{number:032x}")
+            door.receive(content, f"/akool/{number:032x}")
         await looked_at(door)
 
     assert len(ear.heard) == 4
-    assert [callback.wakes for callback in ear.heard] == [True, False, False, False]
+    assert [callback.should_poll for callback in ear.heard] == [True, False, False, False]
 
 
 async def test_memory_is_bounded() -> None:
-    async with open_ear(remembered=10) as (door, _):
+    async with open_ear(replay_cache_size=10) as (door, _):
         for number in range(40):
-            door.take(body(f"{number:024}"), f"/{number:032x}")
+            door.receive(body(f"{number:024}"), f"/{number:032x}")
         await looked_at(door)
 
         assert len(door._memory) == 10
-        assert door.find(f"{39:032x}") == (Callback(job_id=f"{39:024}", token=f"{39:032x}", status=3),)
-        assert door.find(f"{0:032x}") == ()
+        assert door.callbacks_for(f"{39:032x}") == (
+            Callback(job_id=f"{39:024}", token=f"{39:032x}", status=3),
+        )
+        assert door.callbacks_for(f"{0:032x}") == ()
 
 
 async def test_a_listener_that_fails_does_not_silence_the_others(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
-        def called_back(self, callback: Callback) -> None:
+        def on_callback(self, callback: Callback) -> None:
             raise ValueError("mine")
 
     ear = Ear()
     async with receiver() as door:
-        door.attach(Broken())
-        detach = door.attach(ear)
-        door.take(body(status=2))
+        door.subscribe(Broken())
+        detach = door.subscribe(ear)
+        door.receive(body(status=2))
         await looked_at(door)
         detach()
-        door.take(body(status=3))
+        door.receive(body(status=3))
         await looked_at(door)
 
     assert [callback.status for callback in ear.heard] == [2]
@@ -205,7 +207,7 @@ async def test_a_listener_that_fails_does_not_silence_the_others(caplog: pytest.
 async def test_a_flood_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async with open_ear() as (door, _):
         for _ in range(150):
-            door.take(b"{}")
+            door.receive(b"{}")
         await looked_at(door)
 
     assert len(caplog.records) == 3
@@ -214,7 +216,7 @@ async def test_a_flood_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -
 
 async def test_bodies_can_be_brought_from_any_thread() -> None:
     async with open_ear() as (door, ear):
-        assert await run_sync(door.take, body(), f"/x/{TOKEN}") == 200
+        assert await run_sync(door.receive, body(), f"/x/{TOKEN}") == 200
         await looked_at(door)
 
     assert ear.heard[0].token == TOKEN
@@ -223,7 +225,7 @@ async def test_bodies_can_be_brought_from_any_thread() -> None:
 async def test_it_runs_as_a_whole_application_and_mounted_in_another(anyio_backend: str) -> None:
     ear = Ear()
     alone = receiver()
-    alone.attach(ear)
+    alone.subscribe(ear)
     with served(alone) as origin:
         async with httpx.AsyncClient(trust_env=False) as http:
             answer = await http.post(f"{origin}/akool/{TOKEN}", content=body(status=2))
@@ -232,7 +234,7 @@ async def test_it_runs_as_a_whole_application_and_mounted_in_another(anyio_backe
         assert large.status_code == 200
 
     inner = receiver()
-    inner.attach(ear)
+    inner.subscribe(ear)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -257,20 +259,20 @@ async def test_a_hint_wakes_the_poller(anyio_backend: str) -> None:
                 api_key=SECRET, host=server.base_url, schedule=FixedSchedule(interval=3600)
             ) as client,
         ):
-            door.attach(client)
+            door.subscribe(client)
             with served(door) as origin, anyio.fail_after(30):
                 request = TranslationRequest(
                     url="https://example.com/1.mp4", targets="ja", webhook_url=f"{origin}/akool"
                 )
                 done = await client.translate(request)
-            polls = sandbox.ledger.polls(done.job.id)
+            polls = sandbox.audit.polls(done.job.id)
 
     assert len(polls) == 1
 
 
 async def test_words_about_work_going_on_wake_nobody() -> None:
     for status, at_work in ((1, True), (2, True), (3, False), (4, False), (9, False), (None, False)):
-        assert Callback(job_id=JOB, status=status).at_work is at_work
+        assert Callback(job_id=JOB, status=status).in_progress is at_work
 
 
 @pytest.mark.parametrize(
@@ -286,7 +288,7 @@ async def test_words_about_work_going_on_wake_nobody() -> None:
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         receiver(**options)
 
     assert SECRET not in str(caught.value)

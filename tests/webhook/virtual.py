@@ -27,8 +27,8 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._core.callback import Callback, Listener
 from akool_async._journal import Journal
+from akool_async._model.responses import Callback, CallbackListener
 from akool_async.sandbox import Fault, Sandbox
 from tests import virtual_time
 from tests.batch.simulation import EPOCH, FAULTS, KEY, VirtualClock, check
@@ -56,26 +56,26 @@ class Post:
     every: float = 1.0
     stopped: bool = False
     came: list[Callback] = attrs.field(factory=list)
-    listeners: list[Listener] = attrs.field(factory=list)
+    listeners: list[CallbackListener] = attrs.field(factory=list)
 
-    def attach(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: CallbackListener) -> Callable[[], None]:
         self.listeners.append(listener)
         return lambda: self.listeners.remove(listener)
 
-    def find(self, token: str) -> tuple[Callback, ...]:
+    def callbacks_for(self, token: str) -> tuple[Callback, ...]:
         return tuple(callback for callback in self.came if callback.token == token)
 
     def tell(self, callback: Callback) -> None:
         self.came.append(callback)
         for listener in tuple(self.listeners):
-            listener.called_back(callback)
+            listener.on_callback(callback)
 
     async def deliver(self) -> None:
         """Look now and then what has happened to jobs, and bring word of it."""
         async with anyio.create_task_group() as tasks:
             while True:
                 for change in self.sandbox._world.engine.take_changes():
-                    token = change.job.order.webhook_url.rpartition("/")[2]
+                    token = change.job.spec.webhook_url.rpartition("/")[2]
                     right = Callback(job_id=change.job.id, token=token, status=change.status)
                     for callback in self._spoiled(right):
                         wait = self.chance.expovariate(1 / 40) if self.chance.random() < self.delays else 0.0
@@ -94,7 +94,7 @@ class Post:
         """Give a job that is nobody's, or one whose own POST was answered."""
         answered = [
             job_id
-            for create in self.sandbox.ledger.creates
+            for create in self.sandbox.audit.creates
             for job_id in create.job_ids
             if not create.faults and create.code == 1000
         ]
@@ -124,10 +124,10 @@ async def _simulate(seed: int) -> int:
         failure_rate=chance.choice([0.0, 0.2]),
         clock=lambda: EPOCH.timestamp() + trio.current_time(),
     )
-    chosen = [fault for fault in FAULTS if fault["do"] not in ("extra_language", "no_all_results")]
+    chosen = [fault for fault in FAULTS if fault["kind"] not in ("extra_language", "no_all_results")]
     for fault in chance.sample(chosen, chance.randint(0, 5)):
         sandbox.faults.add(Fault(**fault, probability=chance.choice([0.1, 0.4]), limit=chance.randint(1, 8)))
-    sandbox.faults.add(Fault(on="create", do="reset_after", probability=0.4))
+    sandbox.faults.add(Fault(on="create", kind="reset_after", probability=0.4))
     post = Post(
         sandbox,
         chance=random.Random(seed),
@@ -188,7 +188,7 @@ async def _run(
         wanted,
         max_in_flight=chance.randint(1, 5),
         journal=journal,
-        webhook=post,
+        callbacks=post,
         webhook_url=URL,
         webhook_grace=grace,
     )
@@ -199,12 +199,12 @@ async def _run(
                     outcomes.append(outcome)
         except AkoolError:
             pass  # what stopped the batch; its entries are checked all the same
-    return outcomes, batch.statistics().cleared_up
+    return outcomes, batch.statistics().doubts_resolved
 
 
 async def _check_owners(sandbox: Sandbox, journal: Journal) -> None:
     """No entry has a job that was made for another."""
-    made = {job.id: (job.url, job.language) for job in sandbox.ledger.jobs}
+    made = {job.id: (job.url, job.language) for job in sandbox.audit.jobs}
     owned = [entry async for entry in journal.entries() if entry.job_id]
     assert all(made[entry.job_id] == (entry.request.url, entry.target) for entry in owned), "a wrong job"
     assert len({entry.job_id for entry in owned}) == len(owned), "a job of two entries"
@@ -251,7 +251,7 @@ async def _measure(jobs: int, stops_after: float | None, seed: int, options: dic
         if stops_after is not None:
             tasks.start_soon(stop)
         async with open_batch(
-            client, wanted, max_in_flight=10, journal=journal, webhook=post, webhook_url=URL
+            client, wanted, max_in_flight=10, journal=journal, callbacks=post, webhook_url=URL
         ) as batch:
             async for outcome in batch:
                 doubts += isinstance(outcome, InDoubt)
@@ -262,8 +262,8 @@ async def _measure(jobs: int, stops_after: float | None, seed: int, options: dic
                 ):
                     seen[outcome.job.id] = outcome.ended_at.timestamp()
         tasks.cancel_scope.cancel()
-    lags = tuple(seen[job.id] - job.ended for job in sandbox.ledger.jobs if job.id in seen)
-    return Measured(sum(sandbox.ledger.polled.values()) / jobs, lags, doubts)
+    lags = tuple(seen[job.id] - job.ended for job in sandbox.audit.jobs if job.id in seen)
+    return Measured(sum(sandbox.audit.polled.values()) / jobs, lags, doubts)
 
 
 def main(first: int, count: int) -> int:

@@ -1,19 +1,28 @@
 """Catalogs: what a person wants translated, in a file of CSV, TSV, JSON Lines or YAML."""
 
-from akool_async.cli.catalog.catalog import one_video, read_catalog
-from akool_async.cli.catalog.item import Catalog, Duplicate, Item, OnDuplicate, names_for
-from akool_async.cli.catalog.place import CatalogWrong, Mistake, Place, told
+from akool_async.cli.catalog.model import (
+    Catalog,
+    CatalogError,
+    CatalogItem,
+    Duplicate,
+    Issue,
+    OnDuplicate,
+    SourceLocation,
+    format_issues,
+    names_for,
+)
+from akool_async.cli.catalog.rows import one_video, read_catalog
 
 __all__ = [
     "Catalog",
-    "CatalogWrong",
+    "CatalogError",
     "Duplicate",
-    "Item",
-    "Mistake",
+    "CatalogItem",
+    "Issue",
     "OnDuplicate",
-    "Place",
+    "SourceLocation",
     "names_for",
     "one_video",
     "read_catalog",
-    "told",
+    "format_issues",
 ]

@@ -9,28 +9,29 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from akool_async._core.errors import InvalidRequest
-from akool_async._core.names import NameTemplate
-from akool_async._core.text import shown
+from akool_async._model.errors import InvalidRequestError
+from akool_async._model.filenames import NameTemplate
+from akool_async._model.redact import safe_repr
 
 IGNORED: Final = "#"
 """A column whose name begins so is not read."""
 
 YES: Final = frozenset("yes y true t on 1 x ✓".split())
+
 NO: Final = frozenset("no n false f off 0 -".split())
 
 Read: TypeAlias = Callable[[Any], Any]
 """Gives what an option takes from what a cell holds, or raises `CellWrong`."""
 
 
-class CellWrong(Exception):
+class CellError(Exception):
     """A cell can't be read; says what it has to be."""
 
 
 def text(value: Any) -> str:
     """Read text; a number is taken as it is written."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise CellWrong(f"has to be text, not {shown(value)}.")
+        raise CellError(f"has to be text, not {safe_repr(value)}.")
     return str(value).strip()
 
 
@@ -41,14 +42,14 @@ def flag(value: Any) -> bool:
     said = str(value).strip().lower()
     if said in YES or said in NO:
         return said in YES
-    raise CellWrong(f"has to be yes or no, not {shown(value)}.")
+    raise CellError(f"has to be yes or no, not {safe_repr(value)}.")
 
 
 def number(value: Any) -> int:
     """Read a whole number, also as a spreadsheet writes it ("2.0")."""
     found = re.fullmatch(r"(\d{1,9})(?:\.0*)?", text(value))
     if found is None:
-        raise CellWrong(f"has to be a whole number, not {shown(value)}.")
+        raise CellError(f"has to be a whole number, not {safe_repr(value)}.")
     return int(found.group(1))
 
 
@@ -79,8 +80,8 @@ def file_name(value: Any) -> str:
     said = text(value)
     try:
         return NameTemplate(said if "{" in said or "}" in said else f"{said}.{{language}}").text
-    except InvalidRequest as error:
-        raise CellWrong(error.what.removeprefix("names ")) from None
+    except InvalidRequestError as error:
+        raise CellError(error.message.removeprefix("names ")) from None
 
 
 def voices(value: Any) -> dict[str, str]:
@@ -98,9 +99,9 @@ def pairs(value: Any, *, like: str = "word=word; word=word") -> dict[str, str]:
         if not part.strip():
             continue
         if not equals or not left.strip():
-            raise CellWrong(f'has to hold pairs such as "{like}", not {shown(part.strip())}.')
+            raise CellError(f'has to hold pairs such as "{like}", not {safe_repr(part.strip())}.')
         if left.strip() in found:
-            raise CellWrong(f"names {shown(left.strip())} twice.")
+            raise CellError(f"names {safe_repr(left.strip())} twice.")
         found[left.strip()] = right.strip()
     return found
 
@@ -153,7 +154,7 @@ def is_column(name: str) -> bool:
     return column_of(name) is not None
 
 
-def meant(name: str, known: Iterable[str] | None = None) -> str:
+def did_you_mean(name: str, known: Iterable[str] | None = None) -> str:
     """Give " Did you mean ...?" for a name that is not known, or ""."""
     names = [*_BY_NAME] if known is None else [*known]
     near = get_close_matches(_folded(name), names, n=1, cutoff=0.7)

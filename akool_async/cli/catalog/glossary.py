@@ -15,9 +15,8 @@ from typing import Any, Final
 import attrs
 
 from akool_async.cli.catalog import columns
-from akool_async.cli.catalog.formats import read_table
-from akool_async.cli.catalog.place import Mistake, Place
-from akool_async.cli.catalog.table import Row
+from akool_async.cli.catalog.model import CatalogRow, Issue, SourceLocation
+from akool_async.cli.catalog.readers import read_table
 
 _COLUMNS: Final[Mapping[str, tuple[str, columns.Read]]] = {
     "word": ("word", columns.text),
@@ -30,6 +29,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, columns.Read]]] = {
     "languages": ("languages", columns.codes),
     "language": ("languages", columns.codes),
 }
+
 _FOR_ONE: Final = re.compile(r"([A-Za-z0-9]{2,8}(?:[-_][A-Za-z0-9]{1,20})*)=(.+)")
 
 
@@ -43,13 +43,13 @@ class Words:
 
 
 @attrs.frozen
-class _Said:
+class _Term:
     """What is said about a word: a kind ("keep", "translation", "pronunciation"), the words, and where."""
 
     kind: str
     word: str
     value: str
-    place: Place
+    place: SourceLocation
 
 
 class Glossary:
@@ -61,8 +61,8 @@ class Glossary:
 
     def __init__(self) -> None:
         """Begin without a word."""
-        self.mistakes: list[Mistake] = []
-        self._said: dict[str, list[_Said]] = {}
+        self.mistakes: list[Issue] = []
+        self._said: dict[str, list[_Term]] = {}
 
     @property
     def empty(self) -> bool:
@@ -84,15 +84,15 @@ class Glossary:
         named_so = {name: cell.place for row in table.rows for name, cell in row.cells.items()}
         for name, place in (named_so | table.header).items():
             if name and not _known(name):
-                text = f"There is no such column in a glossary.{columns.meant(name, _COLUMNS)}"
-                self.mistakes.append(Mistake(place, text))
+                text = f"There is no such column in a glossary.{columns.did_you_mean(name, _COLUMNS)}"
+                self.mistakes.append(Issue(place, text))
         for row in table.rows:
             self._take(row, languages)
 
-    def _take(self, row: Row, languages: tuple[str, ...]) -> None:
+    def _take(self, row: CatalogRow, languages: tuple[str, ...]) -> None:
         found, places = self._values(row)
         if "word" not in found:
-            self.mistakes.append(Mistake(attrs.evolve(row.place, field="word"), "The word is missing."))
+            self.mistakes.append(Issue(attrs.evolve(row.place, field="word"), "The word is missing."))
             return
         kinds: list[str] = [kind for kind in ("translation", "pronunciation") if kind in found]
         if found.get("keep") or not kinds:
@@ -100,26 +100,26 @@ class Glossary:
         for language in found.get("languages", languages):
             for kind in kinds:
                 place = places.get(kind, places["word"])
-                self._say(language.lower(), _Said(kind, found["word"], str(found.get(kind, "")), place))
+                self._say(language.lower(), _Term(kind, found["word"], str(found.get(kind, "")), place))
 
-    def _values(self, row: Row) -> tuple[dict[str, Any], dict[str, Place]]:
+    def _values(self, row: CatalogRow) -> tuple[dict[str, Any], dict[str, SourceLocation]]:
         found: dict[str, Any] = {}
-        places: dict[str, Place] = {}
+        places: dict[str, SourceLocation] = {}
         for name, cell in row.cells.items():
             if not _known(name) or name.startswith(columns.IGNORED) or cell.empty:
                 continue
             field, read = _COLUMNS[_plain(name)]
             try:
                 found[field], places[field] = read(cell.value), cell.place
-            except columns.CellWrong as error:
-                self.mistakes.append(Mistake(cell.place, f"It {error}"))
+            except columns.CellError as error:
+                self.mistakes.append(Issue(cell.place, f"It {error}"))
         return found, places
 
-    def _say(self, language: str, said: _Said) -> None:
+    def _say(self, language: str, said: _Term) -> None:
         for other in self._said.setdefault(language, []):
             if (other.kind, other.word) == (said.kind, said.word) and other.value != said.value:
                 text = f"{said.word!r} is {other.value!r} in {other.place}; which one?"
-                self.mistakes.append(Mistake(said.place, text))
+                self.mistakes.append(Issue(said.place, text))
         self._said[language].append(said)
 
     def words(self, language: str) -> Words:

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-from akool_async._core.errors import InvalidRequest
-from akool_async._core.requests import TranslationRequest
+from akool_async._model.errors import InvalidRequestError
+from akool_async._model.fingerprint import exact_fingerprint, fingerprint
+from akool_async._model.redact import strip_query
+from akool_async._model.requests import TranslationRequest, with_targets
 from akool_async.cli.catalog import columns
 from akool_async.cli.catalog.columns import Column
 from akool_async.cli.catalog.glossary import Glossary, Words
-from akool_async.cli.catalog.item import Item, names_for
-from akool_async.cli.catalog.place import Mistake, Place
-from akool_async.cli.catalog.table import Cell, Row, Table
+from akool_async.cli.catalog.model import (
+    Catalog,
+    CatalogError,
+    CatalogItem,
+    CatalogRow,
+    CatalogTable,
+    Cell,
+    Duplicate,
+    Issue,
+    OnDuplicate,
+    SourceLocation,
+    names_for,
+)
+from akool_async.cli.catalog.readers import read_table
 
 _NO_URL: Final = "The video's URL is missing."
+
 _NO_LANGUAGE: Final = "The languages are missing: fill them in, or give --to for all rows."
 
 _OWN: Final = frozenset({"name"})
@@ -33,10 +48,10 @@ class RowReader:
 
     def __init__(
         self,
-        table: Table,
+        table: CatalogTable,
         defaults: dict[str, Any],
         glossary: Glossary,
-        mistakes: list[Mistake],
+        mistakes: list[Issue],
         ignore: Iterable[str],
     ) -> None:
         """Read the table's defaults."""
@@ -49,50 +64,50 @@ class RowReader:
         self._judge_each(own, places)
         self._defaults = defaults | own
 
-    def items(self, row: Row) -> Iterator[Item]:
+    def items(self, row: CatalogRow) -> Iterator[CatalogItem]:
         """Give a row's requests; none if anything is wrong with it."""
         before = len(self._mistakes)
         own, places = self._values(row.cells)
         values = self._defaults | own
         for option, text in (("url", _NO_URL), ("targets", _NO_LANGUAGE)):
             if option not in values and option not in places:
-                self._mistakes.append(Mistake(self._place_for(option, row), text))
+                self._mistakes.append(Issue(self._place_for(option, row), text))
         names = values.pop("name", None)
-        whole: Mistake | None = None
+        whole: Issue | None = None
         try:
             if len(self._mistakes) == before:
                 values["voices_map"] = _voices(values, own)
                 request = TranslationRequest(**values)
                 names = names or names_for(request.key)
                 for part in _split(request, self._glossary):
-                    yield Item(request=part, names=names, place=row.place, places=places)
+                    yield CatalogItem(request=part, names=names, place=row.place, places=places)
                 return
-        except InvalidRequest as error:
-            whole = Mistake(places.get("voices_map", row.place), error.what)
+        except InvalidRequestError as error:
+            whole = Issue(places.get("voices_map", row.place), error.message)
         self._judge_each(own, places)
         if whole is not None and len(self._mistakes) == before:
             self._mistakes.append(whole)  # its options are good one by one, not together
 
-    def _judge_each(self, own: dict[str, Any], places: Mapping[str, Place]) -> None:
+    def _judge_each(self, own: dict[str, Any], places: Mapping[str, SourceLocation]) -> None:
         """Note which options are wrong one by one, and take them out."""
         for option in list(own):
             try:
-                judge(option, own[option])
-            except columns.CellWrong as wrong:
-                self._mistakes.append(Mistake(places[option], str(wrong)))
+                validate_option(option, own[option])
+            except columns.CellError as wrong:
+                self._mistakes.append(Issue(places[option], str(wrong)))
                 del own[option]
 
-    def _values(self, cells: Mapping[str, Cell]) -> tuple[dict[str, Any], dict[str, Place]]:
+    def _values(self, cells: Mapping[str, Cell]) -> tuple[dict[str, Any], dict[str, SourceLocation]]:
         """Give the options that cells hold, and where each stands."""
         values: dict[str, Any] = {}
-        places: dict[str, Place] = {}
+        places: dict[str, SourceLocation] = {}
         for name, cell in cells.items():
             column = self._column(name, cell)
             if column is None or cell.empty:
                 continue
             if column.option in places:
                 text = f"This says the same as the column {places[column.option].field!r}; keep one of them."
-                self._once(name, Mistake(self._named(name, cell), text))
+                self._once(name, Issue(self._named(name, cell), text))
                 continue
             places[column.option] = cell.place
             self._take(column, cell, values)
@@ -103,12 +118,12 @@ class RowReader:
             return None
         column = columns.column_of(name)
         if column is None:
-            near = columns.meant(name)
+            near = columns.did_you_mean(name)
             advice = near or ' Take it away, or put "#" before its name.'
-            self._once(name, Mistake(self._named(name, cell), f"There is no such column.{advice}"))
+            self._once(name, Issue(self._named(name, cell), f"There is no such column.{advice}"))
         return column
 
-    def _place_for(self, option: str, row: Row) -> Place:
+    def _place_for(self, option: str, row: CatalogRow) -> SourceLocation:
         """Give where an option would stand in a row, by the name it has in the file, else in the docs."""
         for name, cell in row.cells.items():
             if _is(option, name):
@@ -116,10 +131,10 @@ class RowReader:
         named = next((name for name in self._header if _is(option, name)), _PLAIN.get(option, option))
         return attrs.evolve(row.place, field=named)
 
-    def _named(self, name: str, cell: Cell) -> Place:
+    def _named(self, name: str, cell: Cell) -> SourceLocation:
         return self._header.get(name, cell.place)
 
-    def _once(self, name: str, mistake: Mistake) -> None:
+    def _once(self, name: str, mistake: Issue) -> None:
         """Note a mistake that is the column's, not the row's, the first time it is met."""
         if name not in self._told:
             self._told.add(name)
@@ -128,8 +143,8 @@ class RowReader:
     def _take(self, column: Column, cell: Cell, values: dict[str, Any]) -> None:
         try:
             values[column.option] = column.read(cell.value)
-        except columns.CellWrong as error:
-            self._mistakes.append(Mistake(cell.place, str(error)))
+        except columns.CellError as error:
+            self._mistakes.append(Issue(cell.place, str(error)))
 
 
 def _is(option: str, name: str) -> bool:
@@ -146,11 +161,11 @@ def read_option(option: str, given: Any) -> Any:
     column = columns.column_of(option)
     assert column is not None  # noqa: S101 - the table of columns has all options
     value = column.read(given)
-    judge(option, value)
+    validate_option(option, value)
     return value
 
 
-def judge(option: str, value: Any) -> None:
+def validate_option(option: str, value: Any) -> None:
     """Let the request itself judge one option.
 
     Raises:
@@ -163,8 +178,8 @@ def judge(option: str, value: Any) -> None:
         return
     try:
         TranslationRequest(**sample | {option: value})
-    except InvalidRequest as error:
-        raise columns.CellWrong(error.what.removeprefix(f"{option} ")) from None
+    except InvalidRequestError as error:
+        raise columns.CellError(error.message.removeprefix(f"{option} ")) from None
 
 
 def _voices(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, str]:
@@ -201,3 +216,142 @@ def _split(request: TranslationRequest, glossary: Glossary) -> Iterator[Translat
 def _part(request: TranslationRequest, targets: Collection[str]) -> TranslationRequest:
     voices = {target: voice for target, voice in request.voices_map.items() if target in targets}
     return attrs.evolve(request, targets=tuple(targets), voices_map=voices)
+
+
+# The same work in two rows: each would be paid, so it is found before anything is sent.
+
+
+def without_duplicates(
+    items: Iterable[CatalogItem], on_duplicate: OnDuplicate, mistakes: list[Issue]
+) -> tuple[list[CatalogItem], list[Duplicate]]:
+    """Leave out what asks for the same work twice, or note it as a mistake."""
+    finder = _Finder()
+    kept: list[CatalogItem] = []
+    duplicates: list[Duplicate] = []
+    for item in items:
+        fresh = []
+        for target in item.request.targets:
+            try:
+                first = finder.first(item, target)
+            except CatalogError as wrong:
+                mistakes += wrong.mistakes
+                continue
+            if first is None:
+                fresh.append(target)
+            else:
+                duplicates.append(Duplicate(item.place, first, target))
+        if fresh:
+            kept.append(attrs.evolve(item, request=with_targets(item.request, tuple(fresh))))
+    if on_duplicate == "refuse":
+        mistakes += map(_refused, duplicates)
+        duplicates = []
+    return kept, duplicates
+
+
+class _Finder:
+    """Knows where each key and each piece of work was met first."""
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, str], tuple[str, SourceLocation]] = {}
+        self._works: dict[str, SourceLocation] = {}
+
+    def first(self, item: CatalogItem, target: str) -> SourceLocation | None:
+        """Give where the same work stood before, None if nowhere.
+
+        Raises:
+            CatalogWrong: the key stood before for other work.
+        """
+        mark = fingerprint(item.request, target)
+        known, place = self._keys.setdefault((item.key_for(target), target), (mark, item.place))
+        if known != mark:
+            text = f"This key names other work in {place}; each row needs a key of its own."
+            raise CatalogError([Issue(item.where("key"), text)])
+        if place is not item.place:
+            return place
+        first = self._works.setdefault(exact_fingerprint(item.request, target), item.place)
+        return None if first is item.place else first
+
+
+def _refused(duplicate: Duplicate) -> Issue:
+    text = (
+        f"The same video and options into {duplicate.target!r} stand in {duplicate.first} already; each "
+        "would be paid. Take one away, or leave such rows out with --duplicates skip."
+    )
+    return Issue(duplicate.place, text)
+
+
+# A catalog: what a person wants translated, read and checked as far as that needs no network.
+
+
+def read_catalog(
+    path: Path,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    glossaries: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    on_duplicate: OnDuplicate = "refuse",
+) -> Catalog:
+    """Read and check a catalog.
+
+    Args:
+        path: a file of CSV, TSV, JSON Lines or YAML.
+        defaults: options of `TranslationRequest` for rows that do not say otherwise.
+        glossaries: files, as "FILE" or "LANGUAGE=FILE".
+        ignore: columns that are not read.
+        on_duplicate: "refuse" takes the same work twice for a mistake, "skip" leaves the second out.
+
+    Raises:
+        CatalogWrong: with every mistake that there is.
+    """
+    table, glossary, mistakes = _tables(path, glossaries)
+    reading = RowReader(table, dict(defaults or {}), glossary, mistakes, ignore)
+    items = [item for row in table.rows for item in reading.items(row)]
+    kept, duplicates = without_duplicates(items, on_duplicate, mistakes)
+    if not table.rows and not mistakes:
+        mistakes.append(Issue(SourceLocation(str(path)), "There is no row below the names of the columns."))
+    if mistakes:
+        raise CatalogError(dict.fromkeys(mistakes))
+    return Catalog(path=path, rows=len(table.rows), items=tuple(kept), duplicates=tuple(duplicates))
+
+
+def one_video(url: str, *, defaults: Mapping[str, Any], glossaries: Iterable[str]) -> Catalog:
+    """Give a catalog of one video.
+
+    Args:
+        url: the video's.
+        defaults: options of `TranslationRequest`, the languages among them.
+        glossaries: files, as "FILE" or "LANGUAGE=FILE".
+
+    Raises:
+        CatalogWrong: with every mistake that there is.
+    """
+    glossary, mistakes = _glossary(glossaries)
+    place = SourceLocation("URL")
+    reading = RowReader(CatalogTable(), dict(defaults), glossary, mistakes, ())
+    items = tuple(reading.items(CatalogRow(place, {"url": Cell(url, place)})))
+    if mistakes:
+        raise CatalogError(dict.fromkeys(mistakes))
+    return Catalog(path=Path(), title=strip_query(url), rows=1, items=items)
+
+
+def _tables(path: Path, glossaries: Iterable[str]) -> tuple[CatalogTable, Glossary, list[Issue]]:
+    """Read the files, each as far as it goes."""
+    mistakes: list[Issue] = []
+    table = CatalogTable()
+    try:
+        table = read_table(path, columns.is_column)
+    except CatalogError as wrong:
+        mistakes += wrong.mistakes
+    glossary, more = _glossary(glossaries)
+    return table, glossary, [*mistakes, *table.mistakes, *more]
+
+
+def _glossary(glossaries: Iterable[str]) -> tuple[Glossary, list[Issue]]:
+    glossary = Glossary()
+    mistakes: list[Issue] = []
+    for named in glossaries:
+        try:
+            glossary.read(named)
+        except CatalogError as wrong:
+            mistakes += wrong.mistakes
+    return glossary, [*mistakes, *glossary.mistakes]

@@ -2,30 +2,266 @@
 
 from __future__ import annotations
 
+import enum
+import os
+import platform
+import shutil
+import stat
 import sys
-from collections.abc import Iterable
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import anyio
+import attrs
+import httpx
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from akool_async.cli import exits
-from akool_async.cli.connection import USUAL, Connection
-from akool_async.cli.doctor import Finding, Level, examine
-from akool_async.cli.home import IN_RESULTS, Home
-from akool_async.cli.listing import show, told
+from akool_async._client import AkoolClient
+from akool_async._journal import open_journal
+from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
+from akool_async._model.errors import AccountError, AkoolError, InvalidRequestError, JournalError
+from akool_async._model.states import State
+from akool_async.cli import exit_codes as exits
+from akool_async.cli.console import format_value, print_rows
+from akool_async.cli.journal_report import counted, read_status
+from akool_async.cli.options import DEFAULT_CONNECTION, DEFAULT_OUTPUT, ConnectionOptions, OutputOptions
+
+# What can be wrong around a run before it begins: one finding for each thing that was looked at.
+#
+# Nothing is changed, and the paid calls are not touched.
+
+
+_NO_KEY: Final = "none"
+"""For a client that is asked for the host alone."""
+
+_PACKAGES: Final = ("akool-async", "anyio", "attrs", "cattrs", "httpx", "httpx-aiohttp", "aiohttp", "backoff")
+
+_SECONDS_APART: Final = 60.0
+
+_PLENTY: Final = 2 * 2**30
+
+_TOO_LITTLE: Final = 100 * 2**20
+
+_TIMEOUT: Final = 15.0
+
+
+class Level(enum.StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    BAD = "bad"
+
+
+@attrs.frozen
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        what: it.
+        level: how bad it is.
+        found: in words.
+        advice: what to do, or "".
+        account: whether it is about the credentials or the account.
+    """
+
+    check: str
+    level: Level
+    detail: str
+    advice: str = ""
+    account: bool = False
+
+
+async def examine(connection: ConnectionOptions, home: OutputOptions) -> AsyncIterator[Finding]:
+    """Look at one thing after the other."""
+    yield _versions()
+    keys = _credentials(connection, os.environ)
+    yield keys
+    host = None
+    async for finding in _host(connection):
+        host = finding if finding.check == "host" else host
+        yield finding
+    if keys.level is not Level.BAD and host is not None and host.level is Level.OK:
+        yield await _account(connection)
+    yield _folder(home.out)
+    async for finding in _journal(home):
+        yield finding
+
+
+def _versions() -> Finding:
+    found = [f"Python {platform.python_version()}"]
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} without a version")
+    return Finding("versions", Level.OK, ", ".join(found))
+
+
+def _credentials(connection: ConnectionOptions, environment: Mapping[str, str]) -> Finding:
+    key_file = connection.key_file
+    if key_file is not None:
+        return _key_file(key_file)
+    there = [
+        name for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE) if environment.get(name, "").strip()
+    ]
+    if not there:
+        advice = f"Set {KEY_VARIABLE}, or use --key-file."
+        return Finding("credentials", Level.BAD, "There are none.", advice, account=True)
+    if there[0] != KEY_VARIABLE:
+        if len(there) == 1:
+            advice = f"Set {ID_VARIABLE} and {SECRET_VARIABLE}, or better {KEY_VARIABLE}."
+            return Finding("credentials", Level.BAD, f"Only {there[0]} is set.", advice, account=True)
+        return Finding("credentials", Level.OK, f"{ID_VARIABLE} and {SECRET_VARIABLE} are set (hidden).")
+    length = len(environment[KEY_VARIABLE].strip())
+    found = f"{KEY_VARIABLE} is set (hidden, {length} characters)."
+    if len(there) > 1:
+        return Finding("credentials", Level.WARNING, f"{found} {' and '.join(there[1:])} are not used.")
+    return Finding("credentials", Level.OK, found)
+
+
+def _key_file(path: Path) -> Finding:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        found = f"The key file {path} can't be read: {error.strerror}."
+        return Finding("credentials", Level.BAD, found, "Correct --key-file.", account=True)
+    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
+        found = f"Others on this machine can read the key file {path}."
+        return Finding("credentials", Level.WARNING, found, f"Run: chmod 600 {path}")
+    return Finding("credentials", Level.OK, f"The key file {path} is there.")
+
+
+async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
+    """Say hello to the host without credentials; its answer tells its time."""
+    try:
+        origin = AkoolClient(host=connection.host, api_key=_NO_KEY).host
+    except InvalidRequestError as error:
+        yield Finding("host", Level.BAD, error.message, error.advice)
+        return
+    began = time.monotonic()
+    try:
+        async with httpx.AsyncClient(timeout=_TIMEOUT) as http, http.stream("HEAD", origin) as answer:
+            where = _address(answer) or "an address that is not known"
+    except httpx.HTTPError as error:
+        advice = "Check the name, the network, the proxy (HTTPS_PROXY) and the firewall."
+        yield Finding("host", Level.BAD, f"{origin} can't be reached: {await _why(origin, error)}.", advice)
+        return
+    seconds = time.monotonic() - began
+    yield Finding("host", Level.OK, f"{origin} answers from {where} in {seconds:.2g} s.")
+    yield _clock(answer.headers.get("date", ""), seconds)
+
+
+async def _why(origin: str, error: httpx.HTTPError) -> str:
+    name = urlsplit(origin).hostname or ""
+    try:
+        await anyio.getaddrinfo(name, None)
+    except OSError:
+        return f"the name {name} has no address"
+    return str(error) or type(error).__name__
+
+
+def _address(answer: httpx.Response) -> str:
+    stream = answer.extensions.get("network_stream")
+    address = None if stream is None else stream.get_extra_info("server_addr")
+    return f"{address[0]} port {address[1]}" if address else ""
+
+
+def _clock(date: str, seconds: float) -> Finding:
+    try:
+        theirs = parsedate_to_datetime(date).astimezone(UTC)
+    except ValueError:
+        return Finding("clock", Level.WARNING, "The host does not tell its time, so ours was not compared.")
+    apart = (datetime.now(UTC) - theirs).total_seconds() - seconds / 2
+    if abs(apart) <= _SECONDS_APART:
+        return Finding("clock", Level.OK, f"Within {max(abs(apart), 1):.0f} s of the host's.")
+    found = f"This machine's clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} the host's."
+    return Finding(
+        "clock", Level.WARNING, found, "Let it be set by NTP: webhooks and expiry are judged by it."
+    )
+
+
+async def _account(connection: ConnectionOptions) -> Finding:
+    try:
+        async with connection.client() as client:
+            credit = await client.credit()
+    except AkoolError as error:
+        advice = " ".join(part for part in (error.impact, error.advice) if part)
+        account = isinstance(error, AccountError | InvalidRequestError)
+        return Finding("account", Level.BAD, error.message, advice, account=account)
+    if credit <= 0:
+        return Finding("account", Level.WARNING, "The key is accepted; there are no credits left.", "Top up.")
+    return Finding("account", Level.OK, f"The key is accepted; {credit:.10g} credits are left.")
+
+
+def _folder(out: Path) -> Finding:
+    there = out
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        if not there.is_dir():
+            raise NotADirectoryError(20, f"{there} is a file")
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"akool")
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        found = f"Nothing can be written to {out}: {error.strerror}."
+        return Finding("folder", Level.BAD, found, "Correct its permissions, or name another with --out.")
+    found = f"{out} can be {'written' if there == out else 'made'}; {free / 2**30:.1f} GiB are free."
+    if free < _TOO_LITTLE:
+        return Finding("folder", Level.BAD, found, "Make room: a full disk stops downloads.")
+    if free < _PLENTY:
+        return Finding("folder", Level.WARNING, found, "Make room before a large catalog.")
+    return Finding("folder", Level.OK, found)
+
+
+async def _journal(home: OutputOptions) -> AsyncIterator[Finding]:
+    if not home.path.exists():
+        yield Finding("journal", Level.OK, f"There is none at {home.path} yet; the first run makes it.")
+        return
+    try:
+        async with open_journal(home.path, read_only=True) as journal:
+            seen = await read_status(journal, home)
+    except JournalError as error:
+        advice = " ".join(part for part in (error.impact, error.advice) if part)
+        yield Finding("journal", Level.BAD, error.message, advice)
+        return
+    total = counted(sum(seen.counts.values()))
+    if seen.lock_holder is not None:
+        advice = "Wait for that run, or stop it with Ctrl-C, before you begin another."
+        yield Finding("journal", Level.WARNING, f"{total}. {seen.lock_holder.message}", advice)
+    else:
+        yield Finding("journal", Level.OK, f"{home.path} can be read: {total}, nobody writes it.")
+    for why, command in _worries(seen.counts[State.IN_DOUBT], seen.expiring_soon, home):
+        yield Finding("journal", Level.WARNING, why, command)
+
+
+def _worries(doubts: int, dying: int, home: OutputOptions) -> Iterator[tuple[str, str]]:
+    if doubts:
+        yield f"{counted(doubts)} in doubt.", f"Run: {home.command('resolve')}"
+    if dying:
+        yield f"{counted(dying)} whose result dies within 2 days.", f"Run: {home.command('harvest')}"
+
 
 _COLUMNS: Final = {"level": "", "what": "", "found": "", "advice": ""}
+
 _STYLES: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.BAD: "bold red"}
 
 
 def doctor(
     *,
-    home: Home = IN_RESULTS,
-    connection: Connection = USUAL,
+    home: OutputOptions = DEFAULT_OUTPUT,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Look at what a run needs: credentials, host, clock, folder, journal, versions.
@@ -40,7 +276,7 @@ def doctor(
     """
     findings = anyio.run(_findings, connection, home)
     if as_json or not sys.stdout.isatty():
-        show([_told(finding) for finding in findings], _COLUMNS, as_json=as_json)
+        print_rows([_told(finding) for finding in findings], _COLUMNS, as_json=as_json)
     else:
         _show(findings)
     bad = [finding for finding in findings if finding.level is Level.BAD]
@@ -49,7 +285,7 @@ def doctor(
     return exits.FAILED if bad else exits.OK
 
 
-async def _findings(connection: Connection, home: Home) -> list[Finding]:
+async def _findings(connection: ConnectionOptions, home: OutputOptions) -> list[Finding]:
     return [finding async for finding in examine(connection, home)]
 
 
@@ -60,8 +296,8 @@ def _told(finding: Finding) -> dict[str, Any]:
 def _show(findings: Iterable[Finding]) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for finding in findings:
-        words = Text(told(finding.found))
+        words = Text(format_value(finding.detail))
         if finding.advice:
-            words.append(f"\n{told(finding.advice)}", style="dim")
-        table.add_row(Text(finding.level, style=_STYLES[finding.level]), finding.what, words)
+            words.append(f"\n{format_value(finding.advice)}", style="dim")
+        table.add_row(Text(finding.level, style=_STYLES[finding.level]), finding.check, words)
     Console(highlight=False).print(table)

@@ -10,17 +10,31 @@ import anyio
 import attrs
 from cyclopts import Parameter
 
-from akool_async._core.errors import AkoolError, InvalidRequest, JobGone
-from akool_async._core.lifecycle import State
-from akool_async._core.models import Snapshot
 from akool_async._journal import Entry, open_journal
-from akool_async.cli import exits
-from akool_async.cli.asking import agreed, ask
-from akool_async.cli.connection import USUAL, Connection
-from akool_async.cli.doubts import commands_of, described, explained, facts_of, fits, name_of
-from akool_async.cli.home import IN_RESULTS, Home
-from akool_async.cli.listing import wrap, write_json, write_text
-from akool_async.cli.talk import can_ask, complain, say, talk
+from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
+from akool_async._model.responses import Snapshot
+from akool_async._model.states import State
+from akool_async.cli import exit_codes as exits
+from akool_async.cli.console import (
+    can_ask,
+    confirm,
+    print_error,
+    print_info,
+    print_wrapped,
+    prompt,
+    stderr,
+    wrap,
+    write_json,
+)
+from akool_async.cli.journal_report import (
+    describe_doubt,
+    describe_job,
+    doubt_json,
+    entry_label,
+    plausible,
+    resolve_commands,
+)
+from akool_async.cli.options import DEFAULT_CONNECTION, DEFAULT_OUTPUT, ConnectionOptions, OutputOptions
 
 _MAYBE_SENT = frozenset({State.IN_DOUBT, State.SUBMITTING})
 
@@ -34,8 +48,8 @@ def resolve(
     not_made: Annotated[bool, Parameter(negative="")] = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
-    home: Home = IN_RESULTS,
-    connection: Connection = USUAL,
+    home: OutputOptions = DEFAULT_OUTPUT,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Clear up paid calls whose answer is unknown: the job was made, or it was not.
 
@@ -59,20 +73,20 @@ def resolve(
     """
     doubts = _chosen(anyio.run(_doubts, home), key, target)
     if job_id is not None and not_made:
-        raise InvalidRequest("Give either --job-id or --not-made, not both.")
+        raise InvalidRequestError("Give either --job-id or --not-made, not both.")
     if job_id is not None or not_made:
-        table = _Table(home, connection, yes=yes)
+        table = _ResolveSession(home, connection, yes=yes)
         entry = _only(doubts, home)
         return exits.OK if table.resolve(entry, job_id) else exits.FAILED
     if as_json or not can_ask():
         return _listed(doubts, home, as_json=as_json)
-    return _Table(home, connection, yes=yes).walk(doubts)
+    return _ResolveSession(home, connection, yes=yes).run(doubts)
 
 
-async def _doubts(home: Home) -> list[Entry]:
+async def _doubts(home: OutputOptions) -> list[Entry]:
     """Read them; what is being sent counts when nobody is there who sends it."""
     async with home.reading() as journal:
-        states = {State.IN_DOUBT} if journal.held else _MAYBE_SENT
+        states = {State.IN_DOUBT} if journal.lock_holder else _MAYBE_SENT
         return [entry async for entry in journal.entries(states=states)]
 
 
@@ -82,60 +96,66 @@ def _chosen(doubts: Sequence[Entry], key: str | None, target: str | None) -> lis
         found = [entry for entry in found if entry.key == key]
         if not found:
             named = f"{key} {target or ''}".strip()
-            raise InvalidRequest(f"No entry {named!r} is in doubt.", money="Nothing was changed.")
+            raise InvalidRequestError(f"No entry {named!r} is in doubt.", impact="Nothing was changed.")
     return found
 
 
-def _only(doubts: list[Entry], home: Home) -> Entry:
+def _only(doubts: list[Entry], home: OutputOptions) -> Entry:
     if len(doubts) != 1:
-        names = ", ".join(map(name_of, doubts[:5])) or "none"
-        raise InvalidRequest(
+        names = ", ".join(map(entry_label, doubts[:5])) or "none"
+        raise InvalidRequestError(
             f"That is about one entry, but {len(doubts)} are in doubt: {names}.",
-            money="Nothing was changed.",
+            impact="Nothing was changed.",
             advice=f"Name its key and --target; `{home.command('resolve')}` explains each.",
         )
     return doubts[0]
 
 
-def _listed(doubts: list[Entry], home: Home, *, as_json: bool) -> int:
+def _listed(doubts: list[Entry], home: OutputOptions, *, as_json: bool) -> int:
     if as_json:
-        write_json([facts_of(entry) for entry in doubts])
+        write_json([doubt_json(entry) for entry in doubts])
         return exits.IN_DOUBT if doubts else exits.OK
     now = datetime.now(UTC)
     for entry in doubts:
-        write_text(
-            [*explained(entry, now), *_callback(entry, home), "  then:", *commands_of(entry, home), ""]
+        print_wrapped(
+            [
+                *describe_doubt(entry, now),
+                *_callback(entry, home),
+                "  then:",
+                *resolve_commands(entry, home),
+                "",
+            ]
         )
     if not doubts:
-        say("Nothing is in doubt.")
+        print_info("Nothing is in doubt.")
     return exits.IN_DOUBT if doubts else exits.OK
 
 
-def _callback(entry: Entry, home: Home) -> Iterator[str]:
+def _callback(entry: Entry, home: OutputOptions) -> Iterator[str]:
     """Say where a callback would tell the job, if it was asked for one."""
     if entry.token:
         yield f"  its callback names the job: `{home.command('resume')}` reads what `webhook serve` wrote."
 
 
 @attrs.frozen
-class _Table:
+class _ResolveSession:
     """Where doubts are cleared up, one after the other."""
 
-    home: Home
-    connection: Connection
+    home: OutputOptions
+    connection: ConnectionOptions
     yes: bool
 
-    def walk(self, doubts: list[Entry]) -> int:
+    def run(self, doubts: list[Entry]) -> int:
         """Explain each and ask; give 6 if some are left."""
         left = 0
         for number, entry in enumerate(doubts, 1):
-            say(f"{number} of {len(doubts)}", style="bold")
-            wrap([*explained(entry, datetime.now(UTC)), *_callback(entry, self.home)], talk)
+            print_info(f"{number} of {len(doubts)}", style="bold")
+            wrap([*describe_doubt(entry, datetime.now(UTC)), *_callback(entry, self.home)], stderr)
             self._ask_about_known(entry)
             left += not self._asked(entry)
-            say("")
+            print_info("")
         if not doubts:
-            say("Nothing is in doubt.")
+            print_info("Nothing is in doubt.")
         return exits.IN_DOUBT if left else exits.OK
 
     def _ask_about_known(self, entry: Entry) -> None:
@@ -144,29 +164,31 @@ class _Table:
             for known in entry.doubt_ids:
                 self._ask_vendor(known, entry)
         except AkoolError as error:
-            complain(error)
+            print_error(error)
 
     def _asked(self, entry: Entry) -> bool:
         """Ask until there is an answer; False when it stays in doubt."""
-        say("What became of it? Type the job's id, or `no` if none was made; Enter leaves it in doubt.")
+        print_info(
+            "What became of it? Type the job's id, or `no` if none was made; Enter leaves it in doubt."
+        )
         while True:
-            said = ask(">")
+            said = prompt(">")
             if not said:
                 return False
             try:
                 if self.resolve(entry, None if said.lower() in ("n", "no") else said):
                     return True
             except AkoolError as error:
-                complain(error)
+                print_error(error)
 
     def _ask_vendor(self, job_id: str, entry: Entry) -> Snapshot | None:
         """Ask for a job, and say what the vendor knows of it."""
         try:
             snapshot = anyio.run(self._status, job_id)
-        except JobGone:
-            say(f"The vendor knows no job {job_id}.")
+        except JobNotFoundError:
+            print_info(f"The vendor knows no job {job_id}.")
             return None
-        say(described(snapshot, entry))
+        print_info(describe_job(snapshot, entry))
         return snapshot
 
     async def _status(self, job_id: str) -> Snapshot:
@@ -184,15 +206,15 @@ class _Table:
             snapshot = self._ask_vendor(job_id, entry)
             if snapshot is None:
                 return False
-            if not fits(snapshot, entry) and not agreed(
+            if not plausible(snapshot, entry) and not confirm(
                 "That is not when this was sent. Is it the job?", yes=self.yes
             ):
                 return False
         anyio.run(self._record, entry, snapshot)
         if snapshot is None:
-            say(f"{name_of(entry)}: not made. The next run sends it, which costs credits.")
+            print_info(f"{entry_label(entry)}: not made. The next run sends it, which costs credits.")
         else:
-            say(f"{name_of(entry)}: made. `{self.home.command('resume')}` brings it home.")
+            print_info(f"{entry_label(entry)}: made. `{self.home.command('resume')}` brings it home.")
         return True
 
     async def _record(self, entry: Entry, snapshot: Snapshot | None) -> None:

@@ -1,0 +1,274 @@
+"""One entry on its way through a batch, from the source to its outcome."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+
+from akool_async._journal import Entry, EntryUpdate
+from akool_async._model.fingerprint import entry_key
+from akool_async._model.outcomes import (
+    Completed,
+    Expired,
+    Failed,
+    InDoubt,
+    NotSubmitted,
+    Outcome,
+    Rejected,
+    Saved,
+)
+from akool_async._model.requests import Request
+from akool_async._model.responses import Job, Snapshot, Status
+from akool_async._model.states import State
+from akool_async._polling.poll_state import PollState, PollVerdict
+from akool_async._polling.scheduler import PolledJob
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class BatchEntry:
+    """What is known about an entry while it is at work.
+
+    Attributes:
+        request: what was asked for, with this and maybe other languages.
+        target: the language.
+        job: the job, once there is one.
+        submitted_at: when the POST went out.
+        token: what its callbacks come with, or "".
+        key: the entry's name; a hash, so it is made once.
+    """
+
+    request: Request
+    target: str
+    job: Job | None = None
+    submitted_at: datetime | None = None
+    token: str = attrs.field(default="", repr=False)
+    key: str = attrs.field(init=False, repr=False)
+
+    @key.default
+    def _named(self) -> str:
+        return entry_key(self.request, self.target)
+
+    @property
+    def job_id(self) -> str:
+        """The id of its job, or ""."""
+        return "" if self.job is None else self.job.id
+
+    def with_job_from(self, entry: Entry) -> BatchEntry:
+        """Give the same with the job that the journal knows."""
+        job = Job(
+            id=entry.job_id,
+            target=entry.target,
+            created_at=entry.created_at,
+            credits_locked=entry.credits_locked,
+        )
+        return attrs.evolve(self, job=job, submitted_at=entry.submitted_at)
+
+    def update(self, state: State, **told: Any) -> EntryUpdate:
+        """Give the journal's change to a state."""
+        return EntryUpdate(key=self.key, target=self.target, state=state, **told)
+
+    def _facts(self, **told: Any) -> dict[str, Any]:
+        locked = None if self.job is None else self.job.credits_locked
+        return {
+            "key": self.key,
+            "request": self.request,
+            "target": self.target,
+            "job": self.job,
+            "submitted_at": self.submitted_at,
+            "credits": locked,
+        } | told
+
+    def completed(
+        self, snapshot: Snapshot, saved: Saved | None, now: datetime, reason: str = ""
+    ) -> Completed:
+        """Give the outcome of a result that is there."""
+        facts = self._facts(snapshot=snapshot, saved=saved, ended_at=now, reason=reason)
+        if snapshot.credits_used is not None:
+            facts["credits"] = snapshot.credits_used
+        return Completed(**facts)
+
+    def failed(self, reason: str, snapshot: Snapshot | None, now: datetime) -> Failed:
+        """Give the outcome of a job without a result."""
+        return Failed(**self._facts(reason=reason, snapshot=snapshot, ended_at=now))
+
+    def expired(self, reason: str, now: datetime) -> Expired:
+        """Give the outcome of a result that died."""
+        return Expired(**self._facts(reason=reason, ended_at=now))
+
+    def rejected(self, reason: str, code: int | None, now: datetime) -> Rejected:
+        """Give the outcome of a request that the vendor refused."""
+        return Rejected(**self._facts(reason=reason, code=code, ended_at=now, credits=0.0))
+
+    def in_doubt(self, reason: str, now: datetime) -> InDoubt:
+        """Give the outcome of a POST whose answer is unknown."""
+        return InDoubt(**self._facts(reason=reason, ended_at=now))
+
+    def not_submitted(self, reason: str, now: datetime) -> NotSubmitted:
+        """Give the outcome of an entry for which nothing was sent."""
+        return NotSubmitted(**self._facts(reason=reason, ended_at=now, credits=0.0))
+
+
+def outcome_from_journal(entry: Entry, request: Request) -> Outcome:
+    """Give the outcome that an earlier run came to."""
+    job = None
+    if entry.job_id:
+        job = Job(
+            id=entry.job_id,
+            target=entry.target,
+            created_at=entry.created_at,
+            credits_locked=entry.credits_locked,
+        )
+    facts: dict[str, Any] = {
+        "key": entry.key,
+        "request": request,
+        "target": entry.target,
+        "job": job,
+        "reason": entry.reason,
+        "submitted_at": entry.submitted_at,
+        "ended_at": entry.ended_at,
+        "credits": entry.credits_locked if entry.credits_used is None else entry.credits_used,
+        "resumed": True,
+    }
+    if entry.state is State.DELIVERED:
+        snapshot = entry.snapshot or Snapshot(job_id=entry.job_id)
+        return Completed(**facts, snapshot=snapshot, saved=Saved.from_paths(entry.files))
+    if entry.state is State.FAILED and not entry.job_id:
+        return Rejected(**facts, code=entry.code)
+    if entry.state is State.FAILED:
+        return Failed(**facts, snapshot=entry.snapshot)
+    return Expired(**facts) if entry.state is State.EXPIRED else InDoubt(**facts)
+
+
+# A job in batch_entry, as the batch follows it: one small object, for there may be very many.
+
+
+@attrs.define(eq=False, weakref_slot=False)
+class TrackedJob:
+    """Called after every poll of its job.
+
+    Attributes:
+        batch_entry: the entry, with its job.
+        ended: called with the batch_entry and the watch when the job has ended.
+        watch: what waits for the job and knows what its polls have said; None when nothing does any more.
+    """
+
+    batch_entry: BatchEntry
+    ended: Callable[[BatchEntry, PolledJob], None]
+    watch: PolledJob | None = None
+
+    def __call__(self, watch: PolledJob) -> None:
+        """Take in what a poll said."""
+        if watch.is_terminal:
+            self.ended(self.batch_entry, watch)
+
+
+# Which entries a batch has at work and how far each is, pulled when somebody wants to know.
+#
+# Told by the batch at each step; decides nothing.
+
+
+class Stage(enum.StrEnum):
+    """How far an entry at work is."""
+
+    SUBMITTING = "submitting"
+    """Its POST is waiting for its turn, or is under way."""
+    WAITING = "waiting"
+    """Its job is at the vendor, which was not asked about it yet."""
+    QUEUEING = "queueing"
+    """The vendor has not begun with it."""
+    PROCESSING = "processing"
+    """The vendor is at it."""
+    DOWNLOADING = "saving"
+    """The vendor is done; its result is being recorded and brought home."""
+
+
+_STAGES: Final = {
+    Status.QUEUEING: Stage.QUEUEING,
+    Status.PROCESSING: Stage.PROCESSING,
+    Status.COMPLETED: Stage.PROCESSING,  # its URL is not there yet
+}
+
+
+@attrs.frozen(kw_only=True)
+class EntryProgress:
+    """One entry that a batch has at work, at one moment.
+
+    Attributes:
+        key: the caller's name of the entry, or its fingerprint.
+        target: the language; "" for lip-sync.
+        stage: how far it is.
+        job_id: its job at the vendor; "" before there is one.
+        progress: percent as the vendor last told it, 0 to 100; None where it has told none.
+        seconds: since its job was made, as far as known; before that, since its turn came.
+        stalled: whether nothing has moved for so long that somebody should know.
+    """
+
+    key: str
+    target: str
+    stage: Stage
+    job_id: str = ""
+    progress: int | None = None
+    seconds: float = 0.0
+    stalled: bool = False
+
+
+class ProgressBoard:
+    """The entries at work, in the order in which their turn came or their jobs were made.
+
+    Args:
+        flying: the jobs in batch_entry, as the batch follows them.
+    """
+
+    def __init__(self, flying: Mapping[tuple[str, str], TrackedJob]) -> None:
+        self._flying = flying
+        self._turns: dict[tuple[str, str], float] = {}
+
+    def start_submit(self, request: Request, now: float) -> None:
+        """The turn of a request's languages has come."""
+        for target in request.targets:
+            self._turns[entry_key(request, target), target] = now
+
+    def end_submit(self, request: Request) -> None:
+        """A POST has come to its end: what has no job by now has none at work."""
+        for target in request.targets:
+            self._turns.pop((entry_key(request, target), target), None)
+
+    def start_wait(self, batch_entry: BatchEntry) -> None:
+        """An entry has its job."""
+        self._turns.pop((batch_entry.key, batch_entry.target), None)
+
+    def snapshot(self, now: float) -> tuple[EntryProgress, ...]:
+        """Give them all, as they are at the moment `now`."""
+        turns = [
+            EntryProgress(key=key, target=target, stage=Stage.SUBMITTING, seconds=max(now - since, 0.0))
+            for (key, target), since in self._turns.items()
+        ]
+        jobs = [
+            _job(one.batch_entry, one.watch, now) for one in self._flying.values() if one.watch is not None
+        ]
+        return tuple(sorted((*turns, *jobs), key=lambda one: -one.seconds))
+
+
+def _job(batch_entry: BatchEntry, watch: PolledJob, now: float) -> EntryProgress:
+    seen = watch.state
+    return EntryProgress(
+        key=batch_entry.key,
+        target=batch_entry.target,
+        stage=_stage(seen),
+        job_id=batch_entry.job_id,
+        progress=None if seen.snapshot is None else seen.snapshot.progress,
+        seconds=max(now - seen.created, 0.0),
+        stalled=seen.stalled(now),
+    )
+
+
+def _stage(seen: PollState) -> Stage:
+    if seen.snapshot is None:
+        return Stage.WAITING
+    if seen.verdict is PollVerdict.COMPLETED:
+        return Stage.DOWNLOADING
+    return _STAGES.get(seen.snapshot.status, Stage.WAITING)

@@ -1,0 +1,277 @@
+"""A bound that is taken several at once, first come first served."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import anyio
+import attrs
+from anyio.lowlevel import checkpoint
+
+from akool_async._batch.entry import BatchEntry
+from akool_async._model.errors import AkoolError
+from akool_async._model.outcomes import Outcome
+from akool_async._model.requests import Request
+from akool_async._polling.scheduler import PolledJob
+
+
+@attrs.define(eq=False)
+class _Waiter:
+    wanted: int
+    given: anyio.Event = attrs.field(factory=anyio.Event)
+
+
+class Permit:
+    """One of the slots, taken; it may be freed early, and then once more."""
+
+    def __init__(self, slots: WeightedSemaphore) -> None:
+        self._slots: WeightedSemaphore | None = slots
+
+    def release(self) -> None:
+        """Give it back, unless that was done."""
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.release(1)
+
+
+class WeightedSemaphore:
+    """So many at once, and no more.
+
+    Args:
+        total: how many there are, at least 1.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.taken = 0
+        self._waiters: deque[_Waiter] = deque()
+
+    async def acquire(self, wanted: int) -> None:
+        """Take `wanted` at once, at most all; whoever waits longest is served first."""
+        if not self._waiters and self.taken + wanted <= self.total:
+            self.taken += wanted
+            return
+        waiter = _Waiter(wanted)
+        self._waiters.append(waiter)
+        try:
+            await waiter.given.wait()
+        except BaseException:  # a cancelled waiter, too, makes room for the one behind it
+            self._leave(waiter)
+            raise
+
+    async def acquire_one(self) -> Permit:
+        """Take one."""
+        await self.acquire(1)
+        return Permit(self)
+
+    def _leave(self, waiter: _Waiter) -> None:
+        if waiter.given.is_set():
+            self.release(waiter.wanted)
+        else:
+            self._waiters.remove(waiter)
+            self._serve()
+
+    def release(self, freed: int) -> None:
+        """Give back what was taken."""
+        self.taken -= freed
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiters and self.taken + self._waiters[0].wanted <= self.total:
+            waiter = self._waiters.popleft()
+            self.taken += waiter.wanted
+            waiter.given.set()
+
+
+# What may still be spent: locks and doubts are counted at their worst before a POST goes out.
+
+
+class CreditBudget:
+    """Credits that a journal's entries may cost together.
+
+    What a job will cost is known only when it is made, so the dearest job so far is taken for each new
+    one; until one is known, POSTs go out one after the other.
+
+    Args:
+        most: credits; None for no bound.
+        spent: gives the credits that are used by or locked for the journal's entries.
+    """
+
+    def __init__(self, most: float | None, spent: Callable[[], float]) -> None:
+        self.most = most
+        self._spent = spent
+        self._dearest: float | None = None
+        self._doubts = 0
+        self._reserved = 0
+        self._settled = anyio.Event()
+        self._cleared_up: set[str] = set()
+
+    async def reserve(self, jobs: int) -> bool:
+        """Set credits aside for jobs that are about to be submitted; False when there are not enough.
+
+        Each that gives True has to be followed by one `settle`.
+        """
+        if self.most is None:
+            return True
+        while self._dearest is None and self._reserved:
+            await self._settled.wait()
+        expected = (self._reserved + self._doubts + jobs) * (self._dearest or 0.0)
+        if self._spent() >= self.most or self._spent() + expected > self.most:
+            return False
+        self._reserved += jobs
+        return True
+
+    def settle(self, jobs: int, *, costs: Iterable[float] = (), doubts: int = 0) -> None:
+        """Take in what came of jobs that credits were set aside for."""
+        if self.most is None:
+            return
+        self._reserved -= jobs
+        self._doubts += doubts
+        for cost in costs:
+            self._dearest = max(cost, self._dearest or 0.0)
+        self._settled.set()
+        self._settled = anyio.Event()
+
+    def record_cost(self, *, cost: float | None, in_doubt: bool) -> None:
+        """Take in an entry of an earlier run: what its job cost, and whether it is in doubt."""
+        if cost is not None:
+            self._dearest = max(cost, self._dearest or 0.0)
+        self._doubts += in_doubt
+
+    def resolve_doubt(self, job_id: str) -> None:
+        """Take in that a doubt was about this job; it is counted as a doubt until its cost is known."""
+        self._cleared_up.add(job_id)
+
+    def job_finished(self, job_id: str) -> None:
+        """Take in that a job has ended, and that the journal knows its cost."""
+        if job_id in self._cleared_up:
+            self._cleared_up.remove(job_id)
+            self._doubts -= 1
+
+
+# Outcomes that wait for the caller.
+#
+# Not a memory stream: that hands an item to a waiting task, and one that the event loop itself cancels
+# just then (as `asyncio.wait_for` does) would take the outcome with it.
+
+
+class OutcomeQueue:
+    """A queue whose items stay in it until they are really taken."""
+
+    def __init__(self) -> None:
+        self._outcomes: deque[Outcome] = deque()
+        self._news = anyio.Event()
+        self._closed = False
+
+    @property
+    def untaken(self) -> tuple[Outcome, ...]:
+        """What was not taken."""
+        return tuple(self._outcomes)
+
+    def put(self, outcome: Outcome) -> None:
+        """Add an outcome."""
+        self._outcomes.append(outcome)
+        self._tell()
+
+    def close(self) -> None:
+        """Say that there will be no more."""
+        self._closed = True
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()
+
+    async def get(self) -> Outcome | None:
+        """Give the next outcome, None after the last one."""
+        if self._outcomes or self._closed:
+            await checkpoint()
+        while not self._outcomes:
+            if self._closed:
+                return None
+            await self._news.wait()
+        return self._outcomes.popleft()
+
+
+# Jobs that have ended and wait to be finished: what dies soonest is fetched first.
+
+
+class FinishedQueue:
+    """A queue ordered by when results die; what has nothing to be fetched goes first."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, BatchEntry, PolledJob]] = []
+        self._order = itertools.count()
+        self._news = anyio.Event()
+
+    def put(self, batch_entry: BatchEntry, watch: PolledJob) -> None:
+        """Add a job that has ended."""
+        heapq.heappush(self._heap, (_expiry(watch), next(self._order), batch_entry, watch))
+        self._news.set()
+        self._news = anyio.Event()
+
+    async def get(self) -> tuple[BatchEntry, PolledJob]:
+        """Wait for the next one."""
+        if self._heap:
+            await checkpoint()
+        while not self._heap:
+            await self._news.wait()
+        _, _, batch_entry, watch = heapq.heappop(self._heap)
+        return batch_entry, watch
+
+
+def _expiry(watch: PolledJob) -> float:
+    """When the result dies, in seconds since the epoch."""
+    snapshot = watch.state.snapshot
+    if snapshot is None or not snapshot.url:
+        return 0.0
+    return float("inf") if snapshot.expires_at is None else snapshot.expires_at.timestamp()
+
+
+# Jobs that an earlier run left at the vendor, taken up before the source comes to them.
+#
+# A source may come to them late or never, and their results die meanwhile.
+
+
+class RecoveredJobs:
+    """Keeps apart who was brought home early from who was asked for, by key and language."""
+
+    def __init__(self) -> None:
+        self._ended: dict[tuple[str, str], Outcome | AkoolError | None] = {}
+        self._asked: dict[tuple[str, str], Request] = {}
+
+    def __contains__(self, name: tuple[str, str]) -> bool:
+        """Whether the job of this entry was taken up and not asked for yet."""
+        return name in self._ended
+
+    def adopt(self, key: str, target: str) -> None:
+        """Take up a job that nobody has asked for yet."""
+        self._ended[key, target] = None
+
+    def claim(self, key: str, target: str, request: Request) -> Outcome | AkoolError | None:
+        """Take in that the source came to such a job; give its outcome, or why there is none, if it ended."""
+        ended = self._ended.pop((key, target))
+        if ended is None:
+            self._asked[key, target] = request
+        elif not isinstance(ended, AkoolError):
+            return attrs.evolve(ended, request=request)
+        return ended
+
+    def fail(self, name: tuple[str, str], error: AkoolError) -> bool:
+        """Take in why it can't be told how a job ended; whether the source has come to it."""
+        if name not in self._ended:
+            return True
+        self._ended[name] = error
+        return False
+
+    def complete(self, outcome: Outcome) -> Outcome | None:
+        """Take in an outcome; give it back unless nobody has asked for it yet."""
+        name = (outcome.key, outcome.target)
+        if name in self._ended:
+            self._ended[name] = outcome
+            return None
+        request = self._asked.pop(name, None)
+        return outcome if request is None else attrs.evolve(outcome, request=request)

@@ -1,0 +1,156 @@
+"""What an earlier run knows of an entry, and what is gone on with before the source comes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final, Literal, TypeAlias
+
+from akool_async._batch.callbacks import WebhookCoordinator
+from akool_async._batch.entry import BatchEntry, outcome_from_journal
+from akool_async._batch.state import BatchState
+from akool_async._journal import Entry
+from akool_async._model.errors import AkoolError, JournalError
+from akool_async._model.fingerprint import CompactSet, exact_fingerprint, fingerprint
+from akool_async._model.requests import Request, with_targets
+from akool_async._model.states import RESUME_ACTIONS, ResumeAction, State
+
+OnInDoubt: TypeAlias = Literal["hold", "resubmit"]
+
+_EVER: Final = timedelta(days=36_500)
+
+
+class Resumer:
+    """Tells what is new, and sends the rest on its way by what the journal says.
+
+    Args:
+        state: the batch's.
+        callbacks: know which doubts may still be cleared up.
+        on_in_doubt: what is done with those that are not.
+        retry_failed: whether what failed, was refused or expired is submitted again.
+        send_off: submits a request, in a task of its own.
+    """
+
+    def __init__(
+        self,
+        state: BatchState,
+        callbacks: WebhookCoordinator,
+        *,
+        on_in_doubt: OnInDoubt,
+        retry_failed: bool,
+        send_off: Callable[[Request], None],
+    ) -> None:
+        self._state = state
+        self._clock = state.clock
+        self._journal = state.journal
+        self._callbacks = callbacks
+        self._on_in_doubt = on_in_doubt
+        self._retry_failed = retry_failed
+        self._send_off = send_off
+        self._seen = CompactSet()
+        self._works = CompactSet()
+
+    async def recover_pending(self) -> None:
+        """Follow what an earlier run left at the vendor, the soonest to die first."""
+        left = (
+            self._journal.expiring(_EVER, self._clock.now()),
+            self._journal.entries(states=(State.SUBMITTED, State.COMPLETED)),  # of unknown age, too
+        )
+        for entries in left:
+            async for entry in entries:
+                if (entry.key, entry.target) not in self._state.recovered:
+                    self._state.recovered.adopt(entry.key, entry.target)
+                    await self._follow(
+                        BatchEntry(request=entry.request_for_target, target=entry.target), entry
+                    )
+
+    async def needs_submission(self, batch_entry: BatchEntry) -> bool:
+        """Whether an entry is to be submitted; if not, it is on its way."""
+        if not self._seen.add(batch_entry.key, batch_entry.target):
+            self._refuse(batch_entry, "It stands in this batch twice; each would be paid.")
+            return False
+        doubled = not self._works.add(
+            exact_fingerprint(batch_entry.request, batch_entry.target), batch_entry.target
+        )
+        entry = self._journal.get(batch_entry.key, batch_entry.target)
+        if entry is not None and not await self._may_be_sent(batch_entry, entry):
+            return False
+        if doubled:
+            self._refuse(
+                batch_entry, "The same work stands in this batch under another key; each would be paid."
+            )
+        return not doubled
+
+    def _refuse(self, batch_entry: BatchEntry, reason: str) -> None:
+        self._state.emit(batch_entry.not_submitted(reason, self._clock.now()))
+
+    async def _may_be_sent(self, batch_entry: BatchEntry, entry: Entry) -> bool:
+        mark = fingerprint(batch_entry.request, batch_entry.target)
+        if entry.fingerprint != mark and entry.state is not State.PLANNED:
+            self._refuse(batch_entry, "Its key names other work in the journal; use another key.")
+            return False
+        if (entry.key, entry.target) in self._state.recovered:
+            self._ask(batch_entry)
+            return False
+        return await self._resume(batch_entry, entry)
+
+    def _ask(self, batch_entry: BatchEntry) -> None:
+        ended = self._state.recovered.claim(batch_entry.key, batch_entry.target, batch_entry.request)
+        if isinstance(ended, AkoolError):
+            self._state.abandon(1, ended)
+        elif ended is not None:
+            self._state.emit(ended)
+
+    async def _resume(self, batch_entry: BatchEntry, entry: Entry) -> bool:
+        match RESUME_ACTIONS[entry.state]:
+            case ResumeAction.SUBMIT:
+                return True
+            case ResumeAction.POLL | ResumeAction.DOWNLOAD:
+                await self._follow(batch_entry, entry)
+                return False
+            case ResumeAction.HOLD if self._callbacks.callback_expected(entry):
+                return await self._hold(batch_entry, entry)
+            case ResumeAction.HOLD if self._on_in_doubt == "resubmit":
+                self._state.mark_resubmission(entry)
+                return True
+            case ResumeAction.REPORT if self._retry_failed and entry.state in (State.FAILED, State.EXPIRED):
+                return True
+        self._state.emit(outcome_from_journal(entry, batch_entry.request))
+        return False
+
+    async def _hold(self, batch_entry: BatchEntry, entry: Entry) -> bool:
+        """Keep back the outcome of an entry in doubt; whether it is to be submitted after all."""
+        await self._state.in_flight.acquire(1)
+        try:
+            now = self._journal.get(batch_entry.key, batch_entry.target)
+        except JournalError:
+            self._state.in_flight.release(1)
+            raise
+        if now is None or now.state is State.IN_DOUBT:
+            self._callbacks.hold_resumed(batch_entry, entry, again=self._again(batch_entry, entry))
+            return False
+        self._state.in_flight.release(1)  # a callback cleared it up meanwhile
+        return await self._resume(batch_entry, now)
+
+    def _again(self, batch_entry: BatchEntry, entry: Entry) -> Callable[[], None] | None:
+        """Give what pays for an entry in doubt once more, where that is wanted."""
+        if self._on_in_doubt != "resubmit":
+            return None
+
+        def again() -> None:
+            self._state.mark_resubmission(entry)
+            self._send_off(with_targets(batch_entry.request, (batch_entry.target,)))
+
+        return again
+
+    async def _follow(self, batch_entry: BatchEntry, entry: Entry) -> None:
+        """Wait for a job that an earlier run submitted."""
+        await self._state.in_flight.acquire(1)
+        self._state.track(batch_entry.with_job_from(entry), self._age(entry))
+
+    def _age(self, entry: Entry) -> float | None:
+        """Give the seconds since a job was made, as far as known."""
+        since = entry.created_at or entry.submitted_at
+        if since is None:
+            return None
+        return max((self._clock.now() - since).total_seconds(), 1.0)  # 0 would say: made just now

@@ -1,0 +1,318 @@
+"""The state: what all who work on a batch share: places, what is at work, what was handed out, why it stopped.
+
+Knows when all is done. Who does what in which order stands in the files of those who work here.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import attrs
+
+from akool_async._batch.callback_polling import CallbackPolling
+from akool_async._batch.entry import BatchEntry, ProgressBoard, TrackedJob, outcome_from_journal
+from akool_async._batch.queues import (
+    CreditBudget,
+    FinishedQueue,
+    OutcomeQueue,
+    RecoveredJobs,
+    WeightedSemaphore,
+)
+from akool_async._client import AkoolClient
+from akool_async._journal import Entry, Journal
+from akool_async._model.errors import AkoolError, ClientClosedError, JournalError
+from akool_async._model.fingerprint import entry_key
+from akool_async._model.outcomes import Outcome
+from akool_async._model.requests import Request
+from akool_async._model.responses import Job, Snapshot
+from akool_async._polling.scheduler import PolledJob
+
+# What made a batch stop to submit.
+
+
+class StopCause(enum.StrEnum):
+    """What made a batch stop to submit; the first one counts."""
+
+    REQUESTED = "told"
+    """The caller: `batch.drain()`."""
+    SIGNAL = "signal"
+    """One of the signals in `drain_on`."""
+    BUDGET = "budget"
+    """`max_credits` would be exceeded."""
+    CREDITS = "credits"
+    """The account has no more credits."""
+    FAILURE = "failure"
+    """The account, the journal or the source of requests; it is raised after the last outcome."""
+
+
+logger = logging.getLogger("akool_async")
+
+
+class BatchState:
+    """One batch's.
+
+    Args:
+        client: asks and submits.
+        journal: what was done, so far and before.
+        nets: when jobs are asked about.
+        max_in_flight: jobs at the vendor at once.
+        backlog: entries pulled whose outcome is not taken yet.
+        max_credits: credits that the journal's entries may cost together; None for no bound.
+    """
+
+    def __init__(
+        self,
+        client: AkoolClient,
+        journal: Journal,
+        nets: CallbackPolling,
+        *,
+        max_in_flight: int,
+        backlog: int,
+        max_credits: float | None,
+    ) -> None:
+        self.client = client
+        self.clock = client._clock
+        self.journal = journal
+        self.in_flight = WeightedSemaphore(max_in_flight)
+        self.backlog = WeightedSemaphore(backlog)
+        self.budget = CreditBudget(max_credits, lambda: sum(journal.credits()))
+        self.recovered = RecoveredJobs()
+        self.finished = FinishedQueue()
+        self.outcomes = OutcomeQueue()
+        self.counts: Counter[str] = Counter()
+        self.pending = 0
+        self.stopped = ""
+        self.stop_cause: StopCause | None = None
+        self.failure: BaseException | None = None
+        self._callback_polling = nets
+        self._tracked: dict[tuple[str, str], TrackedJob] = {}
+        self._arrived = self._ended  # one for all jobs
+        self.board = ProgressBoard(self._tracked)
+        self._all_admitted = False
+        self._doubted: dict[tuple[str, str], Entry] = {}
+        self._repaid: set[tuple[str, str]] = set()
+
+    # What comes in.
+
+    def count_pulled(self, entries: int) -> None:
+        """Entries were pulled; each is to be ended once."""
+        self.pending += entries
+        self.counts["pulled"] += entries
+
+    def source_exhausted(self) -> None:
+        """Nothing more will be pulled."""
+        self._all_admitted = True
+        self._close_if_done()
+
+    def stop(
+        self,
+        reason: str,
+        failure: BaseException | None = None,
+        *,
+        cause: StopCause = StopCause.FAILURE,
+    ) -> None:
+        """Submit nothing more; the rest of the source comes out as not submitted.
+
+        Args:
+            reason: what its outcomes say; the first one counts, like the cause.
+            failure: what is raised after the last outcome.
+            cause: the same as a value.
+        """
+        self.stopped = self.stopped or reason
+        self.stop_cause = self.stop_cause or cause
+        self.failure = self.failure or failure
+
+    # Doubts that are paid for once more.
+
+    def mark_resubmission(self, entry: Entry) -> None:
+        """An entry in doubt is to be submitted once more; if that makes no job, it is in doubt as before."""
+        self._doubted[entry.key, entry.target] = entry
+
+    def count_resubmissions(self, request: Request) -> None:
+        """A POST is about to be sent; each entry of it that was in doubt counts as paid again, once."""
+        for target in request.targets:
+            name = (entry_key(request, target), target)
+            if name in self._doubted and name not in self._repaid:
+                self._repaid.add(name)
+                self.counts["repaid"] += 1
+
+    def previous_doubt(self, batch_entry: BatchEntry) -> Entry | None:
+        """Give what the journal said of an entry that was in doubt; None where it was not."""
+        return self._doubted.get((batch_entry.key, batch_entry.target))
+
+    def not_submitted_outcome(self, batch_entry: BatchEntry, reason: str) -> Outcome:
+        """Give the outcome of an entry for which this run sent nothing."""
+        entry = self.previous_doubt(batch_entry)
+        if entry is not None:
+            return outcome_from_journal(entry, batch_entry.request)
+        return batch_entry.not_submitted(reason, self.clock.now())
+
+    # What is at the vendor.
+
+    def track(self, batch_entry: BatchEntry, age: float | None) -> None:
+        """Wait for a job that holds a place in batch_entry, made `age` seconds ago; None asks at once."""
+        following = self._tracked[batch_entry.key, batch_entry.target] = TrackedJob(
+            batch_entry, self._arrived
+        )
+        self.board.start_wait(batch_entry)
+        schedule = self._callback_polling.schedule(batch_entry)
+        try:
+            following.watch = self.client._follow(batch_entry.job_id, following, schedule=schedule, age=age)
+        except ClientClosedError as error:
+            self.in_flight.release(1)
+            self.abandon_job(batch_entry, error)
+
+    def _ended(self, batch_entry: BatchEntry, watch: PolledJob) -> None:
+        """Take in that a job in batch_entry has ended."""
+        self._callback_polling.ended(batch_entry.job_id)
+        self.in_flight.release(1)
+        self.finished.put(batch_entry, watch)
+
+    def track_resolved(self, batch_entry: BatchEntry | None, seen: Snapshot) -> None:
+        """Follow the job of an entry that was in doubt, if this run awaits it: then it holds a place."""
+        self.counts["cleared_up"] += 1
+        if batch_entry is not None:
+            self.budget.resolve_doubt(seen.job_id)
+            job = Job(
+                id=seen.job_id, target=batch_entry.target, status=seen.status, created_at=seen.created_at
+            )
+            self.track(attrs.evolve(batch_entry, job=job), None)
+
+    def stop_tracking(self) -> None:
+        """Wait for nothing any more: what is at the vendor goes on without us."""
+        for following in self._tracked.values():
+            if following.watch is not None:
+                self.client._leave(following.watch, following)
+        self.outcomes.close()
+
+    @property
+    def unfinished_jobs(self) -> tuple[str, ...]:
+        """The jobs at the vendor that nobody has been told the end of."""
+        return tuple(dict.fromkeys(following.batch_entry.job_id for following in self._tracked.values()))
+
+    # What goes out.
+
+    def emit(self, outcome: Outcome) -> None:
+        """Hand out how an entry ended, once it was asked for."""
+        if outcome.job is not None:
+            self.budget.job_finished(outcome.job.id)
+            self._tracked.pop((outcome.key, outcome.target), None)
+        asked = self.recovered.complete(outcome)
+        if asked is None:
+            return
+        self.counts[type(asked).__name__] += 1
+        self.counts["resumed"] += asked.resumed
+        self.pending -= 1
+        self.outcomes.put(asked)
+        self._close_if_done()
+
+    def release_and_emit(self, outcome: Outcome) -> None:
+        """Hand out how an entry ended that holds a place in batch_entry, but has no job there."""
+        self.in_flight.release(1)
+        self.emit(outcome)
+
+    def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:
+        """Go on without a job whose end can't be told; as far as is known it is still at the vendor."""
+        name = (batch_entry.key, batch_entry.target)
+        self._tracked[name].watch = None
+        self.abandon(int(self.recovered.fail(name, error)), error)
+
+    @contextmanager
+    def tolerate_journal_errors(self, entries: int = 0) -> Iterator[None]:
+        """Go on where the journal can't be read, without entries that were pulled, and submit nothing new."""
+        try:
+            yield
+        except JournalError as error:
+            self.abandon(entries, error)
+
+    def abandon(self, entries: int, error: AkoolError) -> None:
+        """Go on without entries whose outcome can't be told, and raise `error` when all else is home."""
+        self.stop(error.message, error)
+        self.pending -= entries
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._all_admitted and not self.pending:
+            self.outcomes.close()
+
+
+# Numbers about a batch, pulled when somebody wants to know them.
+
+
+@attrs.frozen(kw_only=True)
+class Statistics:
+    """A batch at one moment.
+
+    Attributes:
+        pulled: entries (one per request and language) taken from the source.
+        waiting: entries that are pulled and not submitted yet, or done and not handed out yet.
+        in_flight: jobs at the vendor.
+        completed: entries that ended so; likewise the five others.
+        cleared_up: doubts for which a callback named the job, and the API confirmed it.
+        resumed: of all these, how many an earlier run had ended.
+        repaid: entries in doubt for which a POST was sent once more, knowingly.
+        credits_locked: credits locked for jobs whose cost is not known yet.
+        credits_used: credits deducted.
+        seconds: since the batch was opened.
+        rate: entries that ended in this run, per second.
+        seconds_left: for what is pulled and has not ended, at this rate; None while nothing has ended.
+        basis: what `seconds_left` rests on, in words.
+    """
+
+    pulled: int = 0
+    waiting: int = 0
+    in_flight: int = 0
+    completed: int = 0
+    failed: int = 0
+    rejected: int = 0
+    in_doubt: int = 0
+    expired: int = 0
+    not_submitted: int = 0
+    doubts_resolved: int = 0
+    resumed: int = 0
+    resubmitted: int = 0
+    credits_locked: float = 0.0
+    credits_used: float = 0.0
+    seconds: float = 0.0
+    rate: float = 0.0
+    seconds_left: float | None = None
+    estimate_basis: str = ""
+
+
+_COUNTED: Final = {
+    "Completed": "completed",
+    "Failed": "failed",
+    "Rejected": "rejected",
+    "InDoubt": "in_doubt",
+    "Expired": "expired",
+    "NotSubmitted": "not_submitted",
+}
+
+
+def collect_statistics(state: BatchState, seconds: float) -> Statistics:
+    """Give the numbers of a batch that has been open for so many seconds."""
+    counts = state.counts
+    here = sum(counts[name] for name in _COUNTED) - counts["resumed"]
+    rate = here / max(seconds, 1e-9)
+    locked, used = state.journal.credits()
+    basis = f"{here} entries that ended in {seconds:.0f} s of this run"
+    return Statistics(
+        pulled=counts["pulled"],
+        waiting=max(state.backlog.taken - state.in_flight.taken, 0),
+        in_flight=state.in_flight.taken,
+        **{field: counts[name] for name, field in _COUNTED.items()},
+        doubts_resolved=counts["cleared_up"],
+        resumed=counts["resumed"],
+        resubmitted=counts["repaid"],
+        credits_locked=locked,
+        credits_used=used,
+        seconds=seconds,
+        rate=rate,
+        seconds_left=state.pending / rate if here else None,
+        estimate_basis=basis if here else "nothing has ended yet",
+    )

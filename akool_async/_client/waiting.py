@@ -1,0 +1,121 @@
+"""Waiting for one job, by the scheduler that all jobs of a client share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Final
+
+import anyio
+
+from akool_async._model.errors import InvalidRequestError, WaitTimeout
+from akool_async._model.responses import Snapshot
+from akool_async._polling.poll_state import PollState, PollVerdict
+from akool_async._polling.scheduler import PolledJob, PollScheduler
+from akool_async._polling.schedules import PollSchedule
+
+_JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
+
+
+def validate_job_id(job_id: str) -> None:
+    """Refuse what can't be an id.
+
+    Raises:
+        InvalidRequestError: it can't.
+    """
+    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+        raise InvalidRequestError(f"{job_id!r:.60} is not a job id.")
+
+
+def validate_timeout(give_up_after: float | None) -> None:
+    """Refuse what is no time to wait.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    if give_up_after is None:
+        return
+    if not isinstance(give_up_after, int | float) or not give_up_after > 0:
+        raise InvalidRequestError(
+            f"give_up_after must be a positive number of seconds, not {give_up_after!r}."
+        )
+
+
+async def wait_terminal(
+    waiting: PollScheduler,
+    job_id: str,
+    schedule: PollSchedule,
+    *,
+    give_up_after: float | None,
+    age: float | None,
+) -> PollState:
+    """Wait until a job has ended.
+
+    Raises:
+        InvalidRequestError: the id or the time is none.
+        WaitTimeout: it was not done in time.
+        AkoolError: asking became impossible.
+    """
+    validate_job_id(job_id)
+    validate_timeout(give_up_after)
+    over = anyio.Event()
+
+    def changed(watch: PolledJob) -> None:
+        if watch.is_terminal:
+            over.set()
+
+    watch = waiting.watch(job_id, schedule, changed, age=age)
+    try:
+        with anyio.move_on_after(give_up_after):
+            await over.wait()
+    finally:
+        waiting.unwatch(watch, changed)
+    if watch.error is not None:
+        raise watch.error
+    if not watch.state.is_terminal:
+        raise WaitTimeout(f"Job {job_id} was not done within {give_up_after:g} s.", job_id=job_id)
+    return watch.state
+
+
+def completed_snapshot(seen: PollState) -> Snapshot:
+    """Give the completed snapshot of a job that has ended.
+
+    Raises:
+        JobFailed: it ended without a result.
+    """
+    if seen.verdict is PollVerdict.COMPLETED and seen.snapshot is not None:
+        return seen.snapshot
+    raise seen.failure()
+
+
+async def watch(waiting: PollScheduler, job_id: str, schedule: PollSchedule) -> AsyncIterator[Snapshot]:
+    """Give a job's snapshots as they change.
+
+    Raises:
+        JobFailed: the job vanished, or ended without a URL.
+        AkoolError: asking became impossible.
+    """
+    validate_job_id(job_id)
+    news = anyio.Event()
+
+    def changed(_: PolledJob) -> None:
+        news.set()
+
+    watch = waiting.watch(job_id, schedule, changed)
+    given: Snapshot | None = None
+    try:
+        while True:
+            await news.wait()
+            news = anyio.Event()
+            seen, over = watch.state.snapshot, watch.is_terminal
+            if seen is not None and seen != given:
+                given = seen
+                yield seen
+            if over:
+                break
+    finally:
+        waiting.unwatch(watch, changed)
+    if watch.error is not None:
+        raise watch.error
+    if watch.state.verdict in (PollVerdict.NOT_FOUND, PollVerdict.NO_RESULT):
+        raise watch.state.failure()

@@ -1,0 +1,542 @@
+"""The journal's file: looked at before it is touched, made with mode 0600, opened for writing or reading.
+
+SQLite drops its locks when a process closes any descriptor of the same file, so nothing here opens a
+journal that is there but SQLite itself.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import socket
+import sqlite3
+import stat
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from akool_async._journal.queries import COLUMNS
+from akool_async._model.errors import (
+    JournalCorruptedError,
+    JournalError,
+    JournalLockedError,
+    JournalVersionError,
+    JournalWriteError,
+)
+from akool_async._model.redact import sanitize
+
+# The shape of the file: numbered migrations, each one transaction, and the file's marks.
+
+
+APPLICATION_ID: Final = 0x616B6A6C
+"""In the file's header: this SQLite file is one of ours ("akjl")."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE entry (
+            id INTEGER PRIMARY KEY,
+            key TEXT NOT NULL,
+            target TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            state TEXT NOT NULL,
+            request TEXT NOT NULL,
+            stripped INTEGER NOT NULL DEFAULT 0,
+            token TEXT NOT NULL DEFAULT '',
+            job_id TEXT NOT NULL DEFAULT '',
+            paid INTEGER NOT NULL DEFAULT 0,
+            credits_locked REAL,
+            credits_used REAL,
+            credits_before REAL NOT NULL DEFAULT 0,
+            reason TEXT NOT NULL DEFAULT '',
+            code INTEGER,
+            created_at TEXT,
+            submitted_at TEXT,
+            ended_at TEXT,
+            expires_at TEXT,
+            files TEXT NOT NULL DEFAULT '[]',
+            snapshot TEXT,
+            doubt_ids TEXT NOT NULL DEFAULT '[]',
+            updated_at TEXT NOT NULL,
+            UNIQUE (key, target)
+        )
+        """,
+        "CREATE INDEX entry_state ON entry (state)",
+        "CREATE INDEX entry_token ON entry (token) WHERE token <> ''",
+        "CREATE INDEX entry_job ON entry (job_id) WHERE job_id <> ''",
+        "CREATE INDEX entry_expiry ON entry (expires_at) WHERE state IN ('submitted', 'completed')",
+    ),
+    (
+        "ALTER TABLE entry ADD COLUMN name TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE entry ADD COLUMN name_folded TEXT NOT NULL DEFAULT ''",
+        "CREATE UNIQUE INDEX entry_name ON entry (name_folded) WHERE name_folded <> ''",
+    ),
+)
+"""The version of a file is the number of migrations that it has seen."""
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """Give the version that the file says."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def application(connection: sqlite3.Connection) -> int:
+    """Give whose file it says to be."""
+    return int(connection.execute("PRAGMA application_id").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to the newest version, in one transaction: all of it or nothing."""
+    before = schema_version(connection)
+    if before == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for migration in MIGRATIONS[before:]:
+            for statement in migration:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+BUSY: Final = 5.0
+"""Seconds to wait for a program that holds the file for a moment, such as a shell of SQLite."""
+
+_NOTHING: Final = "Nothing was opened and nothing was sent."
+
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+_UNREADABLE: Final = _DAMAGED | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_FORMAT}
+"""While a file is only looked at, an error of the statement is an error of the file."""
+
+
+def _connect(path: Path, query: str, *, busy: float = BUSY) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.as_uri()}?{query}",
+        uri=True,
+        timeout=busy,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def in_memory() -> sqlite3.Connection:
+    """Give a journal that nobody keeps."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    migrate(connection)
+    return connection
+
+
+def map_sqlite_error(path: str | os.PathLike[str], error: Exception, doing: str) -> JournalError:
+    """Give the error that a user can act upon."""
+    undecoded = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if undecoded or code in (_UNREADABLE if doing == "read" else _DAMAGED):
+        return JournalCorruptedError(f"The journal {path} is damaged or is none: {error}.")
+    words = getattr(error, "strerror", None) or str(error)
+    if doing == "read":
+        return JournalError(
+            f"The journal {path} could not be read: {words}.",
+            advice="Check its permissions and its folder's.",
+        )
+    return JournalWriteError(f"The journal {path} could not be {doing}: {words}.")
+
+
+def check_location(path: Path) -> bool:
+    """Whether a file stands there; nothing is opened.
+
+    Raises:
+        JournalWriteError: its folder is not there.
+        JournalCorruptedError: what stands there can't be a journal.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        _check_folder(path)
+        return False
+    except OSError as error:
+        raise map_sqlite_error(path, error, "found") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise JournalCorruptedError(f"{path} is not a file, so it can't be a journal.")
+    if found.st_size == 0:
+        raise JournalCorruptedError(
+            f"The file {path} is empty. A journal never is: it was cut, or something else made it.",
+            advice="If no run has used it yet, delete it; else put a copy of the journal in its place.",
+        )
+    return True
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise JournalWriteError(
+            f"The folder {path.parent} for the journal is not there.",
+            impact=_NOTHING,
+            advice="Make the folder, or name another place.",
+        )
+    if not _is_alone(path):
+        log = _beside(path, "-wal")
+        raise JournalCorruptedError(
+            f"The journal {path} is gone, but {log.name} is still there and may hold its last entries.",
+            advice="Put the journal back beside it; delete it only if no paid job is in it.",
+        )
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.name}{suffix}")
+
+
+def open_immutable(path: Path) -> sqlite3.Connection:
+    """Look into a file without a trace where that is possible: where no log is waiting beside it."""
+    return _connect(path, "mode=ro&immutable=1" if _is_alone(path) else "mode=ro")
+
+
+def _is_alone(path: Path) -> bool:
+    """Whether all of the journal is in its file and nothing in a log."""
+    log = _beside(path, "-wal")
+    return not log.exists() or not log.stat().st_size
+
+
+def _check_marks(connection: sqlite3.Connection, path: Path) -> None:
+    if application(connection) != APPLICATION_ID:
+        raise JournalCorruptedError(f"{path} is a file of SQLite, but not a journal.")
+    version, known = schema_version(connection), len(MIGRATIONS)
+    if version > known:
+        raise JournalVersionError(
+            f"The journal {path} has version {version}; this package knows up to {known}."
+        )
+    if version < 1:
+        raise JournalCorruptedError(f"The journal {path} has no version: it was not made by this package.")
+
+
+def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    if _is_alone(path) and path.stat().st_size % page:
+        raise JournalCorruptedError(f"The journal {path} was cut: its last page is not whole.")
+    (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if said != "ok":
+        raise JournalCorruptedError(f"The journal {path} is damaged: {said}.")
+
+
+def _check_columns(connection: sqlite3.Connection, path: Path) -> None:
+    there = {row[1] for row in connection.execute("PRAGMA table_info(entry)")}
+    missing = sorted({"id", *COLUMNS} - there)
+    if missing:
+        raise JournalCorruptedError(f"The journal {path} lacks the columns {', '.join(missing)}.")
+
+
+def check_is_journal(path: Path) -> None:
+    """Look at the marks of what stands there, if anything does, and leave no trace.
+
+    Raises:
+        JournalError: it can't be a journal, or not one of this version.
+    """
+    if check_location(path):
+        _inspect(path, whole=False)
+
+
+def _inspect(path: Path, *, whole: bool) -> None:
+    try:
+        connection = open_immutable(path)
+        try:
+            _check_marks(connection, path)
+            if whole:
+                _check_whole(connection, path)
+                if schema_version(connection) == len(MIGRATIONS):
+                    _check_columns(connection, path)
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError) as error:
+        raise map_sqlite_error(path, error, "read") from error
+    except UnicodeDecodeError as error:
+        raise JournalCorruptedError(f"The journal {path} is damaged: it holds text that is none.") from error
+
+
+def _make(path: Path) -> None:
+    """Make an empty journal under another name and give it its name when it is whole."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new*"):
+        left.unlink()  # of a run that was killed here; the lock says that nobody is at it now
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    os.close(descriptor)
+    draft = Path(name)
+    try:
+        connection = _connect(draft, "mode=rw")
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            migrate(connection)
+            enable_wal(connection, path)
+        finally:
+            connection.close()
+        draft.rename(path)
+        _sync_folder(path.parent)
+    finally:
+        for left in (draft, *(_beside(draft, suffix) for suffix in ("-journal", "-wal", "-shm"))):
+            left.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name survive a power cut; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def enable_wal(connection: sqlite3.Connection, path: Path) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise JournalWriteError(
+            f"The journal {path} can't be kept on this file system: it offers no shared memory.",
+            advice="Name a place on a disk of this machine.",
+        )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    enable_wal(connection, path)
+    for pragma in ("synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1"):
+        connection.execute(f"PRAGMA {pragma}")
+    migrate(connection)
+    _check_columns(connection, path)
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """Open a journal, or make one where there is none. The caller holds the lock.
+
+    Raises:
+        JournalCorruptedError: what is there is no journal, or is damaged; it was not touched.
+        JournalVersionError: a newer version wrote it; it was not touched.
+        JournalWriteError: the file or its folder can't be written.
+    """
+    try:
+        if check_location(path):
+            _inspect(path, whole=True)
+        else:
+            _make(path)
+        connection = _connect(path, "mode=rw")
+        try:
+            _prepare(connection, path)
+        except BaseException:  # whatever it is, an open file would keep its locks
+            connection.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
+        raise map_sqlite_error(path, error, "opened for writing") from error
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open a journal that somebody else may be writing.
+
+    Raises:
+        JournalError: there is none, it is no journal, or it can't be read.
+    """
+    if not check_location(path):
+        raise JournalError(f"There is no journal {path}.", impact=_NOTHING, advice="Check the path.")
+    _inspect(path, whole=False)
+    try:
+        try:
+            return _checked(_connect(path, "mode=ro"), path)
+        except sqlite3.OperationalError:
+            # A folder that can't be written, and no run that has the file open: nothing can change.
+            return _checked(open_immutable(path), path)
+    except sqlite3.Error as error:
+        raise map_sqlite_error(path, error, "read") from error
+
+
+def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    try:
+        _check_marks(connection, path)
+        current = _of_this_version(connection)
+        _check_columns(current, path)
+    except BaseException:  # whatever it is, an open file would keep its locks
+        connection.close()
+        raise
+    return current
+
+
+def _of_this_version(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Give the journal as this version reads it: an older one as a copy in memory, as it is now."""
+    if schema_version(connection) == len(MIGRATIONS):
+        return connection
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        connection.backup(copy)
+        migrate(copy)
+    except BaseException:  # whatever it is, nobody else knows the copy
+        copy.close()
+        raise
+    connection.close()
+    return copy
+
+
+# One writer per journal: a lock on a file beside it, which the system frees when the process dies.
+#
+# The lock file stays: to delete it would let two runs lock two different files.
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _take(descriptor: int) -> None:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    def _free(descriptor: int) -> None:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _take(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _free(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+_FAR: Final = 1 << 30
+"""Windows locks bytes, and locked bytes can't be read: one far behind the holder's name is taken."""
+
+_LONGEST: Final = 1000
+
+_DATABASE: Final = b"SQLite format 3\0"
+
+_LOOKS: Final = 4
+
+_BETWEEN: Final = 0.005
+"""Seconds, so many times: somebody who only looks holds the lock for a moment."""
+
+
+class JournalLock:
+    """The right to write one journal.
+
+    Args:
+        journal: the journal's path; the lock stands beside it, with ".lock" added to its name.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._path = journal.with_name(f"{journal.name}.lock")
+        self._descriptor: int | None = None
+
+    def acquire(self, now: datetime) -> None:
+        """Take the lock, or fail within 20 ms.
+
+        Raises:
+            JournalLockedError: another run holds it; names that run.
+            JournalWriteError: the lock file can't be made or locked here, or is something else.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        except OSError as error:
+            raise JournalWriteError(
+                f"The journal's lock {self._path} can't be made: {error.strerror}."
+            ) from error
+        if _is_database(descriptor):  # a journal or an inbox of that name: the holder would overwrite it
+            os.close(descriptor)
+            raise JournalWriteError(
+                f"The journal's lock {self._path} is a database, not a lock.",
+                impact="It was left as it is, and nothing was sent.",
+                advice="Give the journal another name.",
+            )
+        try:
+            _take_soon(descriptor)
+        except OSError as error:
+            try:
+                raise self._refusal(descriptor, error) from error
+            finally:
+                os.close(descriptor)
+        self._descriptor = descriptor
+        self._write_holder(descriptor, now)
+
+    def holder(self) -> JournalLockedError | None:
+        """Say who else holds it, as the error that `take` would raise; None where nobody does."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        except OSError:
+            return None  # nobody could lock it here, or nobody ever did
+        try:
+            _take(descriptor)
+        except OSError as error:
+            refusal = self._refusal(descriptor, error)
+            return refusal if isinstance(refusal, JournalLockedError) else None
+        else:
+            _free(descriptor)
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _write_holder(self, descriptor: int, now: datetime) -> None:
+        """Say who holds it. Where not even this can be written, the journal could not be either."""
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": now.isoformat(timespec="seconds"),
+        }
+        try:
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, json.dumps(holder).encode())
+        except OSError as error:
+            self.release()
+            raise JournalWriteError(
+                f"The journal's lock {self._path} can't be written: {error.strerror}."
+            ) from error
+
+    def _refusal(self, descriptor: int, error: OSError) -> JournalLockedError | JournalWriteError:
+        if not isinstance(error, BlockingIOError | PermissionError):
+            return JournalWriteError(f"The journal's lock {self._path} can't be locked: {error.strerror}.")
+        holder = _holder(descriptor)
+        pid = holder.get("pid") if isinstance(holder.get("pid"), int) else None
+        host, since = sanitize(holder.get("host")), sanitize(holder.get("since"))
+        who = f"by process {pid} on {host} since {since}" if pid else "by a run that has only just begun"
+        return JournalLockedError(
+            f"The journal {self._journal} is being written {who}.",
+            pid=pid,
+            host=host,
+            since=since,
+        )
+
+    def release(self) -> None:
+        """Give the lock back; once more does nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        try:
+            os.ftruncate(descriptor, 0)
+            _free(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _is_database(descriptor: int) -> bool:
+    return os.read(descriptor, len(_DATABASE)) == _DATABASE
+
+
+def _take_soon(descriptor: int) -> None:
+    for _ in range(_LOOKS):
+        try:
+            return _take(descriptor)
+        except (BlockingIOError, PermissionError):
+            time.sleep(_BETWEEN)
+    return _take(descriptor)
+
+
+def _holder(descriptor: int) -> dict[str, Any]:
+    """Read who holds it; what somebody else put into the file says nothing."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        told = json.loads(os.read(descriptor, _LONGEST))
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}

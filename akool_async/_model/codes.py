@@ -1,0 +1,232 @@
+"""The vendor's business codes: what each means and who can do something about it.
+
+One table. The rules that act on it live in `failures` and `wire`; nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import attrs
+
+from akool_async._model.errors import (
+    AkoolError,
+    AuthenticationError,
+    BadRequestError,
+    DuplicateJobError,
+    InvalidMediaError,
+    JobNotFoundError,
+    OutOfCredits,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    VendorError,
+)
+
+SUCCESS: Final = 1000
+"""The only envelope code that means success."""
+
+_DOCS: Final = "docs.akool.com, response code table"
+
+
+class CodeKind(enum.Enum):
+    """Who can do something about a code, and what."""
+
+    SUCCESS = "success"
+    BAD_REQUEST = "mistake"
+    MEDIA = "media"
+    DUPLICATE = "duplicate"
+    CREDENTIALS = "credentials"
+    CREDITS = "credits"
+    ACCOUNT = "account"
+    RATE_LIMITED = "throttled"
+    NOT_FOUND = "gone"
+    SERVER = "server"
+    BUSY = "busy"
+    """A server error for which the vendor itself says "try again later"."""
+    UNKNOWN = "unknown"
+
+
+@attrs.frozen
+class Code:
+    """One row of the table: the number, a short name for it, its meaning, its kind and who says so."""
+
+    code: int
+    name: str
+    meaning: str
+    kind: CodeKind
+    source: str = _DOCS
+
+
+_ROWS: Final = (
+    Code(1000, "ok", "the call succeeded", CodeKind.SUCCESS),
+    Code(1003, "bad_parameter", "a parameter is wrong or empty", CodeKind.BAD_REQUEST),
+    Code(1004, "verification_required", "the account has to be verified first", CodeKind.ACCOUNT),
+    Code(1005, "too_frequent", "calls come too often", CodeKind.RATE_LIMITED),
+    Code(1006, "quota_exceeded", "the quota is used up", CodeKind.CREDITS),
+    Code(1008, "no_such_content", "the content does not exist", CodeKind.NOT_FOUND),
+    Code(1009, "no_permission", "the account may not do this", CodeKind.ACCOUNT),
+    Code(1010, "not_operable", "the content can't be operated on", CodeKind.BAD_REQUEST),
+    Code(1011, "already_operated", "the content was operated on already", CodeKind.BAD_REQUEST),
+    Code(1013, "audio_in_video", "the audio inside the video has to be used", CodeKind.MEDIA),
+    Code(1014, "no_such_resource", "the resource does not exist", CodeKind.NOT_FOUND),
+    Code(1015, "processing_error", "the video could not be processed", CodeKind.BUSY),
+    Code(1017, "audio_not_created", "the audio was not created", CodeKind.SERVER),
+    Code(1101, "bad_token", "the token or key is wrong or has expired", CodeKind.CREDENTIALS),
+    Code(1102, "no_token", "the token or key is missing", CodeKind.CREDENTIALS),
+    Code(1103, "unpaid", "the account is not paid or is overdue", CodeKind.CREDITS),
+    Code(1104, "out_of_credits", "there are not enough credits", CodeKind.CREDITS),
+    Code(1109, "no_such_account", "the account does not exist", CodeKind.ACCOUNT),
+    Code(1110, "audio_error", "the audio could not be processed", CodeKind.SERVER),
+    Code(1112, "voice_error", "the voice could not be processed", CodeKind.SERVER),
+    Code(1200, "account_banned", "the account is blocked", CodeKind.ACCOUNT),
+    Code(1201, "audio_busy", "the audio could not be created now", CodeKind.BUSY),
+    Code(
+        1202,
+        "duplicate_job",
+        "the same video, language and lip-sync option were sent more than once",
+        CodeKind.DUPLICATE,
+    ),
+    Code(1203, "no_audio", "the video has no audio", CodeKind.MEDIA),
+    Code(1204, "too_long", "the video is longer than the plan allows", CodeKind.MEDIA),
+    Code(1205, "video_busy", "the video could not be created now", CodeKind.BUSY),
+    Code(1207, "too_large", "the video file is larger than the plan allows", CodeKind.MEDIA),
+    Code(1208, "unreadable_video", "the video can't be read", CodeKind.MEDIA),
+    Code(1209, "bad_encoding", "the video's encoding is not supported", CodeKind.MEDIA),
+    Code(1210, "too_many_frames", "the frame rate is higher than allowed", CodeKind.MEDIA),
+    Code(1211, "lipsync_busy", "the lip-sync could not be created now", CodeKind.BUSY),
+    Code(1213, "subscription_required", "the account needs a subscription", CodeKind.ACCOUNT),
+    Code(1221, "not_subscribed", "the account is not subscribed", CodeKind.ACCOUNT),
+    Code(1222, "exists_already", "the resource exists already", CodeKind.DUPLICATE),
+)
+
+CODES: Final[Mapping[int, Code]] = MappingProxyType({row.code: row for row in _ROWS})
+"""Every documented business code by its number."""
+
+
+def lookup(code: int | None) -> Code:
+    """Give the row of `code`, or one of kind UNKNOWN that keeps the number.
+
+    Args:
+        code: the envelope's number; None when the envelope had none.
+    """
+    if code is not None and code in CODES:
+        return CODES[code]
+    shown = "no code" if code is None else f"code {code}"
+    return Code(
+        -1 if code is None else code, "unknown", f"an undocumented answer ({shown})", CodeKind.UNKNOWN, ""
+    )
+
+
+# What can go wrong with a call, and what each kind of call does about it: two tables.
+#
+# `POLICY` says what happens to a call that may be repeated and to the paid POST. `error_of` turns a
+# business code into the exception of whoever can do something about it.
+
+
+class Failure(enum.Enum):
+    """How a call failed, as seen by the caller's side of the connection."""
+
+    UNREACHABLE = "no connection, so nothing was sent"
+    CERTIFICATE = "the certificate was not accepted"
+    CONNECTION_LOST = "reset, closed or silent after the first byte was sent"
+    RATE_LIMITED = "HTTP 429 or code 1005"
+    SERVER_ERROR = "HTTP 5xx"
+    UNREADABLE = "empty, torn, too large, not JSON, or JSON without a code"
+    REDIRECT = "HTTP 3xx"
+    UNAUTHORIZED = "HTTP 401 or 403, code 1101 or 1102"
+    BUSY = "a code for which the vendor says: try again later"
+    REFUSED = "any other code than success"
+
+
+class Action(enum.Enum):
+    """What a call does about a failure."""
+
+    RETRY = "wait with growing backoff and send again, as one attempt more"
+    WAIT = "wait and send again; it counts as no attempt"
+    REFRESH_TOKEN = "fetch one new token and send again, once"
+    RAISE = "give up with an error"
+    IN_DOUBT = "give up: it is in doubt, and never sent again"
+
+
+POLICY: Final[Mapping[Failure, tuple[Action, Action]]] = MappingProxyType(
+    {
+        # failure: (a call that may be repeated, the paid POST)
+        Failure.UNREACHABLE: (Action.RETRY, Action.RETRY),
+        Failure.CERTIFICATE: (Action.RAISE, Action.RAISE),
+        Failure.CONNECTION_LOST: (Action.RETRY, Action.IN_DOUBT),
+        Failure.RATE_LIMITED: (Action.WAIT, Action.WAIT),
+        Failure.SERVER_ERROR: (Action.RETRY, Action.IN_DOUBT),
+        Failure.UNREADABLE: (Action.RETRY, Action.IN_DOUBT),
+        Failure.REDIRECT: (Action.RAISE, Action.RAISE),
+        Failure.UNAUTHORIZED: (Action.REFRESH_TOKEN, Action.REFRESH_TOKEN),
+        Failure.BUSY: (Action.RETRY, Action.RAISE),
+        Failure.REFUSED: (Action.RAISE, Action.RAISE),
+    }
+)
+"""What each failure leads to. `tests/core/test_failures.py` reads it row by row."""
+
+_FAILURE_OF_KIND: Final[Mapping[CodeKind, Failure]] = MappingProxyType(
+    {
+        CodeKind.RATE_LIMITED: Failure.RATE_LIMITED,
+        CodeKind.CREDENTIALS: Failure.UNAUTHORIZED,
+        CodeKind.BUSY: Failure.BUSY,
+    }
+)
+
+_ERROR_OF_KIND: Final[Mapping[CodeKind, type[AkoolError]]] = MappingProxyType(
+    {
+        CodeKind.BAD_REQUEST: BadRequestError,
+        CodeKind.MEDIA: InvalidMediaError,
+        CodeKind.DUPLICATE: DuplicateJobError,
+        CodeKind.CREDENTIALS: AuthenticationError,
+        CodeKind.CREDITS: OutOfCredits,
+        CodeKind.ACCOUNT: PermissionDeniedError,
+        CodeKind.RATE_LIMITED: RateLimitError,
+        CodeKind.NOT_FOUND: JobNotFoundError,
+        CodeKind.SERVER: ServerError,
+        CodeKind.BUSY: ServerError,
+        CodeKind.UNKNOWN: VendorError,
+    }
+)
+
+
+def failure_of_code(code: int | None) -> Failure:
+    """Give how a call failed that was answered with `code`, which is not success."""
+    return _FAILURE_OF_KIND.get(lookup(code).kind, Failure.REFUSED)
+
+
+def failure_of_status(http_status: int) -> Failure | None:
+    """Give how a call failed by its HTTP status alone; None when the body decides."""
+    if http_status == 429:
+        return Failure.RATE_LIMITED
+    if http_status in (401, 403):
+        return Failure.UNAUTHORIZED
+    if 300 <= http_status < 400:
+        return Failure.REDIRECT
+    if http_status >= 500:
+        return Failure.SERVER_ERROR
+    return None
+
+
+def error_for(code: int | None, message: str = "", *, http_status: int | None = None) -> AkoolError:
+    """Give the exception for a business code other than success.
+
+    Args:
+        code: the envelope's number; None when it had none.
+        message: the vendor's words, cleaned.
+        http_status: the HTTP status that came with it.
+    """
+    row = lookup(code)
+    said = f' It says: "{message}".' if message else ""
+    number = "" if row.kind is CodeKind.UNKNOWN else f" (code {code})"
+    error = _ERROR_OF_KIND.get(row.kind, VendorError)
+    return error(
+        f"The vendor refused the call: {row.meaning}{number}.{said}",
+        code=code,
+        vendor_message=message,
+        http_status=http_status,
+    )

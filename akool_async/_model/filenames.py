@@ -1,0 +1,191 @@
+"""What files about a result are called: safe on every system, told apart on every system.
+
+Pure. Who holds which name is the journal's affair, what stands in a folder the batch's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import string
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Final, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+import attrs
+
+from akool_async._model.errors import InvalidRequestError
+from akool_async._model.fingerprint import entry_key, fingerprint
+from akool_async._model.outcomes import ENDINGS
+from akool_async._model.redact import safe_repr
+from akool_async._model.requests import LipSyncRequest, Request
+
+LONGEST: Final = 160
+"""Bytes of a name in UTF-8, so that the longest ending of a part still fits into 255."""
+
+_LONGEST_FIELD: Final = 100
+
+_MARK: Final = 8
+"""Digits of a fingerprint that tell two names apart."""
+
+_PLAIN: Final = frozenset("._+=@-")
+
+_RUNS: Final = re.compile("--+")
+
+_FORBIDDEN: Final = frozenset('/\\:*?"<>|')
+
+_FIELDS: Final = ("stem", "language", "key", "fingerprint")
+
+_DEVICES: Final = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
+    + [f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789\u00b9\u00b2\u00b3"]
+)
+"""Names that mean a device on Windows, with any ending. Source: Microsoft, "Naming Files, Paths"."""
+
+_INFIXES: Final = tuple(ending.rpartition(".")[0] for ending in ENDINGS.values() if ending.rpartition(".")[0])
+"""What stands between a name and the last ending of some of its files, such as ".original"."""
+
+
+def video_stem(request: Request) -> str:
+    """Give the name of the request's video, without ending."""
+    url = request.video_url if isinstance(request, LipSyncRequest) else request.url
+    last = unquote(urlsplit(url).path).rpartition("/")[2]
+    return _cut(safe_filename(last.rpartition(".")[0] or last), _LONGEST_FIELD)
+
+
+def safe_filename(text: str, otherwise: str = "video") -> str:
+    """Give `text` as a name that every system takes, of at most 160 bytes."""
+    kept = "".join(char if _is_kept(char) else "-" for char in unicodedata.normalize("NFC", text))
+    name = _cut(_RUNS.sub("-", kept).strip(" .-"), LONGEST) or otherwise
+    return _cut(f"_{name}", LONGEST) if _is_device(name) else name
+
+
+def _is_kept(char: str) -> bool:
+    """Whether it is a letter, a mark on one, or a digit of any script, or means nothing to any system."""
+    return char in _PLAIN or unicodedata.category(char)[0] in "LMN"
+
+
+def _is_device(name: str) -> bool:
+    return name.partition(".")[0].rstrip().casefold() in _DEVICES
+
+
+def _cut(text: str, most: int) -> str:
+    """Give the beginning of `text` that takes at most so many bytes, and may end a name."""
+    if len(text.encode()) <= most:
+        return text
+    return text.encode()[:most].decode("utf-8", "ignore").rstrip(" .-")
+
+
+def is_safe_filename(name: str) -> bool:
+    """Whether a name that a caller chose is one plain part of a path, on every system."""
+    return (
+        0 < len(name.encode("utf-8", "replace")) <= 200
+        and name.isprintable()
+        and not name.startswith(".")
+        and not name.endswith((".", " "))
+        and not _FORBIDDEN & set(unicodedata.normalize("NFKC", name))
+        and not _is_device(name)
+    )
+
+
+def collision_key(name: str) -> str:
+    """Give a text that is the same for all names whose files could meet on some system.
+
+    Letters that differ only in case or composition are one there; and the subtitles of "a" and of
+    "a.original" would both be a.original.srt.
+    """
+    text = unicodedata.normalize("NFKC", name)
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text.upper().casefold()).casefold())
+    while infix := next((one for one in _INFIXES if text.endswith(one)), ""):
+        text = text.removesuffix(infix)
+    return text or name
+
+
+def _check_template(_: object, __: attrs.Attribute[str], text: str) -> None:
+    if not isinstance(text, str) or not text.isprintable() or _FORBIDDEN & set(text):
+        raise InvalidRequestError(
+            f"names must be part of a file's name such as '{{stem}}.{{language}}', not {safe_repr(text)}.",
+            advice="The folder is told by download_to; endings are added.",
+        )
+    try:
+        pieces = [(field, form, how) for _text, field, form, how in string.Formatter().parse(text)]
+    except ValueError as error:
+        raise InvalidRequestError(f"names can't be read: {error}; it is {safe_repr(text)}.") from error
+    told = ", ".join(f"{{{name}}}" for name in _FIELDS)
+    if any(field is not None and (field not in _FIELDS or form or how) for field, form, how in pieces):
+        raise InvalidRequestError(f"names may hold {told} alone, not {safe_repr(text)}.")
+    if not any(field for field, _form, _how in pieces):
+        raise InvalidRequestError(f"names must hold one of {told}; it is {safe_repr(text)}.")
+
+
+@attrs.frozen
+class NameTemplate:
+    """How names are made, such as "{stem}.{language}".
+
+    Args:
+        text: with the fields stem (the video's name), language ("lipsync" for lip-syncs), key and
+            fingerprint.
+
+    Raises:
+        InvalidRequestError: it has other fields, or can't be part of a file's name.
+    """
+
+    text: str = attrs.field(validator=_check_template)
+
+    def name(self, request: Request, target: str) -> str:
+        """Give the name of an entry's files, without ending."""
+        told: Mapping[str, str] = {
+            "stem": video_stem(request),
+            "language": target or "lipsync",
+            "key": _cut(safe_filename(entry_key(request, target), "key"), _LONGEST_FIELD),
+            "fingerprint": fingerprint(request, target),
+        }
+        return safe_filename(self.text.format_map(told))
+
+    def names(self, request: Request, target: str) -> Iterator[str]:
+        """Give names for an entry, the one to be preferred first, without end.
+
+        All but the first hold a part of a hash of the entry.
+        """
+        name, mark = self.name(request, target), fingerprint(request, target)
+        yield name
+        whole = hashlib.sha256(f"{entry_key(request, target)}\n{target}\n{mark}".encode()).hexdigest()
+        numbered = (f"{whole[:_MARK]}-{number}" for number in itertools.count(2))
+        for addition in itertools.chain((mark[:_MARK], whole[:_MARK], whole[: 4 * _MARK]), numbered):
+            yield f"{_cut(name, LONGEST - len(addition) - 1)}-{addition}"
+
+
+DEFAULT_TEMPLATE: Final = NameTemplate("{stem}.{language}")
+"""How files are called where nothing else is said."""
+
+
+@attrs.frozen
+class TemplatesByKey:
+    """How names are made, entry by entry.
+
+    Args:
+        templates: one for each key; other entries get the usual one.
+    """
+
+    templates: Mapping[str, NameTemplate]
+
+    def names(self, request: Request, target: str) -> Iterator[str]:
+        """Give names for an entry, the one to be preferred first, without end."""
+        return self.templates.get(entry_key(request, target), DEFAULT_TEMPLATE).names(request, target)
+
+
+FileTemplates: TypeAlias = NameTemplate | TemplatesByKey
+
+
+def parse_templates(told: str | Mapping[str, str]) -> FileTemplates:
+    """Give what makes names, from one template or from one for each key.
+
+    Raises:
+        InvalidRequestError: one of them is none.
+    """
+    if isinstance(told, Mapping):
+        made = {text: NameTemplate(text) for text in set(told.values())}
+        return TemplatesByKey({key: made[text] for key, text in told.items()})
+    return NameTemplate(told)

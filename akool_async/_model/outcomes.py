@@ -1,0 +1,186 @@
+"""How an entry ended for the caller: one frozen value per (request, language)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from akool_async._model.requests import Request
+from akool_async._model.responses import Job, Snapshot
+
+# The files of one result: what the vendor makes of it, and how each is called here.
+
+
+class Artifact(enum.StrEnum):
+    """One file of a result."""
+
+    VIDEO = "video"
+    """The translated video."""
+    TRANSLATED_SRT = "translated_srt"
+    """Subtitles in the target language."""
+    ORIGINAL_SRT = "original_srt"
+    """Subtitles in the source language."""
+    WITHOUT_CAPTIONS = "without_captions"
+    """The translated video without burnt-in captions."""
+
+
+ENDINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        Artifact.VIDEO: ".mp4",
+        Artifact.TRANSLATED_SRT: ".srt",
+        Artifact.ORIGINAL_SRT: ".original.srt",
+        Artifact.WITHOUT_CAPTIONS: ".captionless.mp4",
+    }
+)
+"""What follows a result's name in the name of each file."""
+
+MANIFEST: Final = ".json"
+"""Ending of the file that says where the others come from."""
+
+
+def result_urls(snapshot: Snapshot, *, captionless: bool) -> Mapping[Artifact, str]:
+    """Give where the files of a result are, the video first; those that the vendor did not make are left out.
+
+    Args:
+        snapshot: of a completed job.
+        captionless: whether the video without captions is wanted too.
+    """
+    side = snapshot.audio_splits
+    urls = {
+        Artifact.VIDEO: snapshot.url,
+        Artifact.TRANSLATED_SRT: side.translated_srt_url,
+        Artifact.ORIGINAL_SRT: side.original_srt_url,
+        Artifact.WITHOUT_CAPTIONS: side.no_caption_video_url if captionless else "",
+    }
+    return {artifact: url for artifact, url in urls.items() if url}
+
+
+@attrs.frozen(kw_only=True)
+class _Outcome:
+    """What every outcome carries.
+
+    Attributes:
+        key: the caller's name of the entry, or its fingerprint.
+        request: what was asked for.
+        target: the language; "" for lip-sync.
+        job: the job at the vendor, if one is known.
+        reason: in words, why it ended so; "" when it is completed.
+        submitted_at: when the POST went out, aware.
+        ended_at: when this outcome was known, aware.
+        credits: credits used, or locked as far as known; None when unknown.
+        resumed: whether an earlier run had come to this end already.
+    """
+
+    key: str
+    request: Request
+    target: str
+    job: Job | None = None
+    reason: str = ""
+    submitted_at: datetime | None = None
+    ended_at: datetime | None = None
+    credits: float | None = None
+    resumed: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Saved:
+    """Files of one result that were brought home.
+
+    Attributes:
+        video: the translated video.
+        original_srt: subtitles in the source language, if the vendor made them.
+        translated_srt: subtitles in the target language, if the vendor made them.
+        captionless: the video without burnt-in captions, if it was asked for and the vendor made it.
+        manifest: JSON that says where the others come from: job, request, credits, sizes and hashes.
+        missing: files that the vendor names but does not have, and why, in words.
+    """
+
+    video: Path
+    original_srt: Path | None = None
+    translated_srt: Path | None = None
+    without_captions: Path | None = None
+    manifest: Path | None = None
+    missing: Mapping[str, str] = attrs.field(factory=dict)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files, the video first."""
+        rest = (self.original_srt, self.translated_srt, self.without_captions, self.manifest)
+        return (self.video, *(path for path in rest if path is not None))
+
+    @classmethod
+    def from_paths(cls, files: Sequence[str]) -> Saved | None:
+        """Give what `files` gave these; None for no files."""
+        if not files:
+            return None
+        told: dict[str, Any] = {_field(file): Path(file) for file in files[1:]}
+        told.pop("", None)
+        return cls(**{**told, "video": Path(files[0])})
+
+
+def _field(name: str) -> str:
+    """Give the field that a file of this name stands in."""
+    endings = {**ENDINGS, "manifest": MANIFEST}
+    fitting: list[str] = [field for field, ending in endings.items() if name.endswith(ending)]
+    return max(fitting, key=lambda field: len(endings[field]), default="")
+
+
+@attrs.frozen(kw_only=True)
+class Completed(_Outcome):
+    """The result is there.
+
+    Attributes:
+        snapshot: the answer that said so, with the result's URLs.
+        saved: the files that were brought home; None where none were wanted, or where they could not be
+            had: then `reason` says why, and the next run tries again.
+    """
+
+    snapshot: Snapshot
+    saved: Saved | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Failed(_Outcome):
+    """The job was made and ended without a result.
+
+    Attributes:
+        snapshot: the last answer about it, if there was one; the vendor's reason stands in it.
+    """
+
+    snapshot: Snapshot | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Rejected(_Outcome):
+    """The vendor refused to make the job; nothing was charged.
+
+    Attributes:
+        code: the vendor's number for the refusal, if it gave one.
+    """
+
+    code: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class InDoubt(_Outcome):
+    """The POST was sent, or may have been, and its answer is unknown: it is not sent again by itself."""
+
+
+@attrs.frozen(kw_only=True)
+class Expired(_Outcome):
+    """The job was completed, but its result died before it was brought home."""
+
+
+@attrs.frozen(kw_only=True)
+class NotSubmitted(_Outcome):
+    """Nothing was sent for this entry, and nothing was charged."""
+
+
+Outcome: TypeAlias = Completed | Failed | Rejected | InDoubt | Expired | NotSubmitted
+"""One of the six ways in which an entry ends."""

@@ -1,0 +1,322 @@
+"""What a caller may ask for, checked when it is built: a bad value never reaches the paid POST.
+
+The vendor's field names stand in `wire`; here are the caller's words and the allowed ranges.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+
+from akool_async._model.errors import InvalidRequestError
+from akool_async._model.redact import safe_repr, sanitize, url_repr
+
+STYLES: Final = frozenset(
+    "affectionate angry calm cheerful depressed disgruntled embarrassed empathetic excited fearful "
+    "friendly unfriendly sad serious relaxed professional".split()
+)
+"""Speaking styles. Source: the vendor's page on createbytranslate, studio_voice.style."""
+
+MOST_SPEAKERS: Final = 10
+"""Source: the vendor's page on createbytranslate offers 0 to 10 speakers."""
+
+AUTO_DETECT: Final = "DEFAULT"
+"""The source language that asks the vendor to detect it. Source: createbytranslate, source_language."""
+
+_LANGUAGE: Final = re.compile(r"[A-Za-z0-9]{2,8}(?:[-_][A-Za-z0-9]{1,20}){0,4}")
+
+_LONGEST_URL: Final = 8192
+
+_LONGEST_KEY: Final = 200
+
+T = TypeVar("T")
+
+
+class CaptionType(enum.IntEnum):
+    """Which captions are put into the result. Source: createbytranslate, caption_type."""
+
+    NONE = 0
+    ORIGINAL = 1
+    TARGET = 2
+    REPLACE = 3
+    """Translate the captions that the video has and put them in their place."""
+    TRANSLATED = 4
+
+
+def _is_url(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{name} must be a URL as text, not {type(value).__name__}.")
+    if not _well_formed(value):
+        told = sanitize(url_repr(value))
+        blank = " A blank within a URL is written as %20." if " " in value.strip() else ""
+        raise InvalidRequestError(f"{name} must be an absolute http:// or https:// URL, not {told}.{blank}")
+
+
+def _well_formed(value: str) -> bool:
+    if len(value) > _LONGEST_URL or " " in value or not value.isprintable():
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _check_url(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+    _is_url(attribute.name, value)
+
+
+def _check_optional_url(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is not None:
+        _is_url(attribute.name, value)
+
+
+def _check_language(name: str, value: object) -> None:
+    if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
+        raise InvalidRequestError(
+            f"{name} must be a language code such as 'ja' or 'zh-CN-shandong', not {safe_repr(value)}."
+        )
+
+
+def _as_targets(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = value.split(",")
+    elif not isinstance(value, Iterable) or isinstance(value, Mapping | bytes):
+        raise InvalidRequestError(f"targets must be a language code or several, not {safe_repr(value)}.")
+    targets = tuple(item.strip() if isinstance(item, str) else item for item in value)
+    return _shared(targets) if all(isinstance(item, str) for item in targets) else targets
+
+
+@lru_cache(maxsize=256)
+def _shared(targets: tuple[str, ...]) -> tuple[str, ...]:
+    """Give one tuple for all requests with these languages; there may be very many."""
+    return targets
+
+
+def _check_targets(_: object, __: object, targets: tuple[str, ...]) -> None:
+    if not targets or targets == ("",):
+        raise InvalidRequestError("targets is empty: name at least one language, such as targets='ja'.")
+    for target in targets:
+        _check_language("targets", target)
+        if target.upper() == AUTO_DETECT:
+            raise InvalidRequestError(f"{AUTO_DETECT!r} can be a source language, not a target.")
+    folded = [target.lower().replace("_", "-") for target in targets]
+    doubled = sorted({target for target in folded if folded.count(target) > 1})
+    if doubled:
+        told = sanitize(", ".join(doubled))
+        raise InvalidRequestError(f"targets names {told} more than once; each job would be paid.")
+
+
+def _check_source(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+    _check_language(attribute.name, value)
+
+
+def _as_caption_type(value: object) -> CaptionType:
+    allowed = ", ".join(f"{kind.value} ({kind.name.lower()})" for kind in CaptionType)
+    try:
+        if isinstance(value, str):
+            return CaptionType[value.upper()]
+        if isinstance(value, int) and not isinstance(value, bool):
+            return CaptionType(value)
+    except (KeyError, ValueError):
+        pass  # said below, with what is allowed
+    raise InvalidRequestError(f"caption_type must be one of {allowed}, not {safe_repr(value)}.")
+
+
+def _check_bool(_: object, attribute: attrs.Attribute[bool], value: bool) -> None:
+    if not isinstance(value, bool):
+        raise InvalidRequestError(f"{attribute.name} must be True or False, not {safe_repr(value)}.")
+
+
+def _check_speakers(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_SPEAKERS:
+        raise InvalidRequestError(
+            f"{attribute.name} must be a whole number from 0 (detect) to {MOST_SPEAKERS}, not {safe_repr(value)}."
+        )
+
+
+def _check_style(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is not None and not (isinstance(value, str) and value in STYLES):
+        raise InvalidRequestError(
+            f"{attribute.name} must be one of {', '.join(sorted(STYLES))}, not {safe_repr(value)}."
+        )
+
+
+def _check_key(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_KEY or not value.isprintable():
+        raise InvalidRequestError(
+            f"{attribute.name} must be 1 to {_LONGEST_KEY} printable characters, not {safe_repr(value)}."
+        )
+
+
+def _is_text(value: object) -> bool:
+    """Whether `value` is text that can be sent: half of a surrogate pair can't."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def _is_word(value: object) -> bool:
+    return _is_text(value) and bool(str(value).strip())
+
+
+def _as_words(value: object) -> tuple[str, ...]:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidRequestError(f"no_translate_words must be a list of words, not {safe_repr(value)}.")
+    words = tuple(value)
+    for word in words:
+        if not _is_word(word):
+            raise InvalidRequestError(
+                f"no_translate_words must hold words only, none of them empty, not {safe_repr(word)}."
+            )
+    return words
+
+
+class FrozenDict(dict[str, str]):
+    """A dictionary that does not change once it is checked, and can be compared, copied and pickled."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, str]]]:
+        return type(self), (dict(self),)
+
+    def _refuse(self: Any, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("A request does not change; use attrs.evolve to make another one.")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+
+EMPTY: Final = FrozenDict()
+"""Most requests hold none: all of them hold this one."""
+
+
+def _no_map() -> FrozenDict:
+    return EMPTY
+
+
+def _as_text_map(name: str, *, empty_values: bool) -> Callable[[Any], FrozenDict]:
+    def convert(value: Any) -> FrozenDict:
+        if not isinstance(value, Mapping):
+            raise InvalidRequestError(f"{name} must map text to text, not be {safe_repr(value)}.")
+        if not value:
+            return EMPTY
+        for left, right in value.items():
+            if not (_is_word(left) and _is_text(right) and (right.strip() or empty_values)):
+                raise InvalidRequestError(
+                    f"{name} holds {safe_repr(left)}: {safe_repr(right)}; both must be text."
+                )
+        return FrozenDict(value)
+
+    return convert
+
+
+def _text_map(name: str, *, empty_values: bool = False) -> Any:
+    return attrs.field(factory=_no_map, converter=_as_text_map(name, empty_values=empty_values), hash=False)
+
+
+def _flag() -> Any:
+    return attrs.field(default=False, validator=_check_bool)
+
+
+@attrs.frozen(kw_only=True)
+class TranslationRequest:
+    """One video to be translated into one or several languages: one POST, one job per language.
+
+    Args:
+        url: the video's public http(s) URL; the vendor fetches it.
+        targets: language codes, as text ("ja", "hi,fr") or several; no duplicates.
+        source_language: a code, or "DEFAULT" to let the vendor detect it.
+        lipsync: move the mouth with the new audio.
+        webhook_url: where the vendor calls when a job changes state.
+        speaker_num: number of speakers, 0 to 10; 0 lets the vendor detect it.
+        remove_bgm: drop the background music.
+        caption_type: a `CaptionType`, its number 0 to 4 or its name.
+        caption_url: an SRT or ASS file to use for captions.
+        voices_map: target language to voice id (from `client.voices`); "" is the default voice.
+        no_translate_words: words left as they are.
+        style: speaking style, one of `STYLES`; the vendor takes "professional" when none is given.
+        fixed_words: word to the translation it must get.
+        pronounced_words: word to how it must be said.
+        dynamic_duration: let the result be longer or shorter than the video.
+        key: your own name for this entry, 1 to 200 characters; default is a fingerprint of the request.
+
+    Raises:
+        InvalidRequestError: a value is out of its range; nothing was sent.
+
+    Source: the vendor's page on POST /api/open/v3/content/video/createbytranslate.
+    """
+
+    url: str = attrs.field(validator=_check_url, repr=url_repr)
+    targets: tuple[str, ...] = attrs.field(converter=_as_targets, validator=_check_targets)
+    source_language: str = attrs.field(default=AUTO_DETECT, validator=_check_source)
+    lipsync: bool = _flag()
+    webhook_url: str | None = attrs.field(default=None, validator=_check_optional_url, repr=url_repr)
+    speaker_num: int = attrs.field(default=0, validator=_check_speakers)
+    remove_bgm: bool = _flag()
+    caption_type: CaptionType = attrs.field(default=CaptionType.NONE, converter=_as_caption_type)
+    caption_url: str | None = attrs.field(default=None, validator=_check_optional_url, repr=url_repr)
+    voices_map: Mapping[str, str] = _text_map("voices_map", empty_values=True)
+    no_translate_words: tuple[str, ...] = attrs.field(default=(), converter=_as_words)
+    style: str | None = attrs.field(default=None, validator=_check_style)
+    fixed_words: Mapping[str, str] = _text_map("fixed_words")
+    pronounced_words: Mapping[str, str] = _text_map("pronounced_words")
+    dynamic_duration: bool = _flag()
+    key: str | None = attrs.field(default=None, validator=_check_key)
+
+    def __attrs_post_init__(self) -> None:
+        """Check what concerns two fields at once."""
+        strangers = sorted(set(self.voices_map) - set(self.targets))
+        if strangers:
+            told = sanitize(", ".join(strangers))
+            raise InvalidRequestError(f"voices_map names {told}, which is not among the targets.")
+
+
+@attrs.frozen(kw_only=True)
+class LipSyncRequest:
+    """One video whose mouth is to follow an audio file: one POST, one job.
+
+    Args:
+        video_url: the video's public http(s) URL; above 25 frames a second the result is worse.
+        audio_url: the audio's public http(s) URL; best as long as the video.
+        webhook_url: where the vendor calls when the job changes state.
+        key: your own name for this entry, 1 to 200 characters; default is a fingerprint of the request.
+
+    Raises:
+        InvalidRequestError: a value is out of its range; nothing was sent.
+
+    Source: the vendor's page on POST /api/open/v3/content/video/lipsync.
+    """
+
+    video_url: str = attrs.field(validator=_check_url, repr=url_repr)
+    audio_url: str = attrs.field(validator=_check_url, repr=url_repr)
+    webhook_url: str | None = attrs.field(default=None, validator=_check_optional_url, repr=url_repr)
+    key: str | None = attrs.field(default=None, validator=_check_key)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """One job without a language: its target is ""."""
+        return ("",)
+
+
+Request: TypeAlias = TranslationRequest | LipSyncRequest
+"""Either kind of paid request."""
+
+
+def with_targets(request: Request, targets: tuple[str, ...]) -> Request:
+    """Give the request for some of its languages."""
+    if isinstance(request, LipSyncRequest) or targets == request.targets:
+        return request
+    voices = {target: voice for target, voice in request.voices_map.items() if target in targets}
+    return attrs.evolve(request, targets=targets, voices_map=voices)
+
+
+def video_url(request: Request) -> str:
+    """Give the video's URL."""
+    return request.video_url if isinstance(request, LipSyncRequest) else request.url

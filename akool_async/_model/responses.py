@@ -1,0 +1,308 @@
+"""What the vendor answers, as typed values: jobs, snapshots, submissions, languages, voices.
+
+Built by `wire` alone. The raw answer stays reachable in `raw` for fields that are new.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+
+import attrs
+
+from akool_async._model.errors import AkoolError
+from akool_async._model.redact import url_repr
+from akool_async._model.requests import EMPTY
+
+RESULT_LIFETIME: Final = timedelta(days=7)
+"""How long a result can be downloaded. Source: the vendor's pages, "resources are valid for 7 days"."""
+
+_LATEST: Final = datetime.max.replace(tzinfo=UTC) - RESULT_LIFETIME
+
+
+def result_expiry(created_at: datetime | None) -> datetime | None:
+    """Give when the result of a job made at `created_at` dies; None where nobody can tell."""
+    return None if created_at is None or created_at > _LATEST else created_at + RESULT_LIFETIME
+
+
+def _raw() -> Any:
+    return attrs.field(factory=dict, repr=False, eq=False)
+
+
+def _url() -> Any:
+    return attrs.field(default="", repr=url_repr)
+
+
+class Status(enum.IntEnum):
+    """The vendor's word for where a job is. Source: infobymodelid, video_status."""
+
+    UNKNOWN = 0
+    """Not a documented status; what came stands in `Snapshot.raw_status`."""
+    QUEUEING = 1
+    PROCESSING = 2
+    COMPLETED = 3
+    FAILED = 4
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the status will not change any more."""
+        return self in (Status.COMPLETED, Status.FAILED)
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Job:
+    """One (video, language) at the vendor, as answered at its creation.
+
+    Attributes:
+        id: the vendor's `_id`, which status calls take.
+        target: the language it is translated into; "" for lip-sync.
+        source_language: the language it is translated from, as answered.
+        status: where it was when the answer was made.
+        created_at: the server's time of creation, aware.
+        video_id: another id of the vendor's; no call takes it.
+        task_id: the same.
+        seconds_locked: length of video that is charged, in seconds.
+        credits_locked: credits that are locked for it.
+        raw: the answer as it came; empty in a batch, which may have very many jobs in flight.
+    """
+
+    id: str
+    target: str = ""
+    source_language: str = ""
+    status: Status = Status.UNKNOWN
+    created_at: datetime | None = None
+    video_id: str = ""
+    task_id: str = ""
+    seconds_locked: float | None = None
+    credits_locked: float | None = None
+    raw: Mapping[str, Any] = _raw()
+
+    def without_raw(self) -> Job:
+        """Give the same without the raw answer, its two ids in one place where they are one."""
+        return attrs.evolve(
+            self, raw=EMPTY, task_id=self.video_id if self.task_id == self.video_id else self.task_id
+        )
+
+
+@attrs.frozen(kw_only=True)
+class AudioSplits:
+    """Side files of a result; "" for those that the vendor did not make.
+
+    Attributes:
+        original_srt_url: subtitles in the source language.
+        translated_srt_url: subtitles in the target language.
+        no_caption_video_url: the video without burnt-in captions.
+    """
+
+    original_srt_url: str = _url()
+    translated_srt_url: str = _url()
+    no_caption_video_url: str = _url()
+
+
+NO_SIDE_FILES: Final = AudioSplits()
+"""What most snapshots hold."""
+
+
+@attrs.frozen(kw_only=True)
+class Snapshot:
+    """What one status call answered about a job.
+
+    Attributes:
+        job_id: the job.
+        status: where it is.
+        raw_status: the status as it came, also when it is not a documented one.
+        url: the result's URL; "" until the job is completed. It dies with the result.
+        progress: percent, 0 to 100; None where the server sends none.
+        created_at: the server's time of creation, aware.
+        video_id: another id of the vendor's; no call takes it.
+        credits_used: credits that were deducted; None until the vendor says.
+        error_code: the vendor's number for a failure.
+        error_reason: the vendor's words for a failure, cleaned of control characters.
+        audio_splits: URLs of subtitles and of the video without captions.
+        raw: the answer as it came.
+    """
+
+    job_id: str
+    status: Status = Status.UNKNOWN
+    raw_status: str = ""
+    url: str = _url()
+    progress: int | None = None
+    created_at: datetime | None = None
+    video_id: str = ""
+    credits_used: float | None = None
+    error_code: int | None = None
+    error_reason: str = ""
+    audio_splits: AudioSplits = NO_SIDE_FILES
+    raw: Mapping[str, Any] = _raw()
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The last moment at which the result is surely there: 7 days after the job was made."""
+        return result_expiry(self.created_at)
+
+
+@attrs.frozen(kw_only=True)
+class Refusal:
+    """One language of a submission for which no job was made.
+
+    Attributes:
+        target: the language.
+        error: why, as the exception that a single call would raise.
+    """
+
+    target: str
+    error: AkoolError
+
+
+@attrs.frozen(kw_only=True)
+class Submission:
+    """One create POST and what came of it, language by language.
+
+    Attributes:
+        accepted: the jobs that were made, in the order of the request's targets; they are paid.
+        refused: the languages for which the vendor made none.
+        missing: languages that the answer does not mention: whether they were made is in doubt.
+        extra: jobs in the answer that belong to no language of the request; they may be billed.
+    """
+
+    accepted: tuple[Job, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    missing: tuple[str, ...] = ()
+    extra: tuple[Job, ...] = ()
+
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        """Every job id that the answer holds."""
+        return tuple(job.id for job in (*self.accepted, *self.extra))
+
+
+@attrs.frozen(kw_only=True)
+class Language:
+    """A language that the vendor translates into.
+
+    Attributes:
+        code: what `TranslationRequest.targets` takes.
+        name: in English.
+        icon_url: a picture of a flag.
+        needs_voice: whether a request has to name a voice for it in `voices_map`.
+        raw: the answer as it came.
+    """
+
+    code: str
+    name: str = ""
+    icon_url: str = _url()
+    needs_voice: bool = False
+    raw: Mapping[str, Any] = _raw()
+
+
+@attrs.frozen(kw_only=True)
+class Voice:
+    """A voice that `TranslationRequest.voices_map` can name.
+
+    Attributes:
+        voice_id: what `voices_map` takes.
+        name: for people; like all texts here as the vendor has it, "" where it has none.
+        gender: the vendor's word.
+        language: the language in words.
+        language_code: the language as `TranslationRequest.targets` takes it.
+        preview_url: a sound file to listen to.
+        thumbnail_url: a picture of the voice.
+        flag_url: a picture of a flag.
+        use_case: what the vendor recommends it for.
+        category: the vendor's kind of voice.
+        age: the vendor's words for its age.
+        style: the vendor's words for how it speaks.
+        scenario: the vendor's words for where it fits.
+        sample_seconds: length of the preview, in seconds.
+        created_at: when the vendor made it, aware.
+        raw: the answer as it came.
+    """
+
+    voice_id: str
+    name: str = ""
+    gender: str = ""
+    language: str = ""
+    language_code: str = ""
+    preview_url: str = _url()
+    thumbnail_url: str = _url()
+    flag_url: str = _url()
+    use_case: str = ""
+    category: str = ""
+    age: tuple[str, ...] = ()
+    style: tuple[str, ...] = ()
+    scenario: tuple[str, ...] = ()
+    sample_seconds: float | None = None
+    created_at: datetime | None = None
+    raw: Mapping[str, Any] = _raw()
+
+
+@attrs.frozen(kw_only=True)
+class VoicePage:
+    """One page of voices.
+
+    Attributes:
+        voices: the voices of this page.
+        count: voices on all pages together, if the server says so.
+        entries: items that the server sent, including those without a voice id.
+    """
+
+    voices: tuple[Voice, ...] = ()
+    count: int | None = None
+    entries: int = 0
+
+
+# A webhook as the rest of the package sees it: which job, under which token, and who wants to hear of it.
+#
+# It is not believed anywhere: whoever hears of it asks the API.
+
+
+_AT_WORK: Final = frozenset({Status.QUEUEING, Status.PROCESSING})
+
+
+@attrs.frozen(kw_only=True)
+class Callback:
+    """What one webhook claims, without its secrets.
+
+    Attributes:
+        job_id: the vendor's id of the job that it is about.
+        token: the unguessable part of the URL that it came to, or "".
+        status: the vendor's number for where the job is, None if it did not say.
+        repeated: whether the same was said before, under another token.
+    """
+
+    job_id: str
+    token: str = attrs.field(default="", repr=False)
+    status: int | None = None
+    repeated: bool = False
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether it says that the job goes on, so that there is no reason to ask about it."""
+        return self.status in _AT_WORK
+
+    @property
+    def should_poll(self) -> bool:
+        """Whether it is a reason to ask about the job."""
+        return not (self.in_progress or self.repeated)
+
+
+class CallbackListener(Protocol):
+    """Wants to hear of callbacks."""
+
+    def on_callback(self, callback: Callback) -> None:
+        """Take one in; must neither wait nor raise."""
+        ...
+
+
+class CallbackSource(Protocol):
+    """Where callbacks come from: a receiver in this process, or an inbox that one writes."""
+
+    def subscribe(self, listener: CallbackListener) -> Callable[[], None]:
+        """Tell `listener` of each callback from now on; give what ends that."""
+        ...
+
+    def callbacks_for(self, token: str) -> tuple[Callback, ...]:
+        """Give the callbacks that came with a token so far, as far as they are remembered."""
+        ...

@@ -1,0 +1,184 @@
+"""How long jobs take, learned while they run: a hazard for each of many short spans of age.
+
+Counts ends and the time that jobs were watched, so that jobs still running count for as long as they
+have run. A histogram of finished jobs alone would forget the long ones, which finish last.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import Final
+
+_SHORTEST: Final = 0.5
+
+_RATIO: Final = 1.14
+
+_BINS: Final = 96
+
+_PER_BIN: Final = 1 / math.log(_RATIO)
+
+BIN_EDGES: Final = (0.0, *(_SHORTEST * _RATIO**number for number in range(_BINS)))
+"""Ages in seconds between which the hazard is one number: up to half a second, then each 14 % longer."""
+
+_WIDTHS: Final = tuple(end - begin for begin, end in pairwise(BIN_EDGES))
+
+_STEEPEST: Final = 7.0
+"""Ends per job within one span, at most: nothing is so regular that numbers have to run out."""
+
+_NOBODY: Final = (0.0,) * _BINS
+
+_PRIOR_JOBS: Final = 3.0
+
+_PRIOR_MEDIAN: Final = 120.0
+
+_PRIOR_SIGMA: Final = 1.3
+"""Before anything was seen: as if a few jobs had taken two minutes, give or take a factor of four."""
+
+_MEMORY: Final = 1000.0
+"""Ends after which everything seen counts half, so that a change of the jobs is noticed."""
+
+_BLUR: Final = tuple((step, 0.5 ** abs(step), _RATIO**-step) for step in (-2, -1, 0, 1, 2))
+"""Neighbours whose numbers support a span's own: how far, with what weight, how much wider."""
+
+
+def bin_position(age: float) -> float:
+    """Give where an age lies: the number of its span, and as fraction how far into it."""
+    if age < _SHORTEST:
+        return age / _SHORTEST
+    return min(1.0 + math.log(age / _SHORTEST) * _PER_BIN, _BINS - 1e-6)
+
+
+def places_ahead(share: float) -> float:
+    """Give how many places further an age lies that is longer by a share of itself."""
+    return math.log1p(share) * _PER_BIN
+
+
+def inverse_interpolate(running: list[float], total: float) -> float:
+    """Give the age at which a running total reaches a value; the last edge if it never does."""
+    span = bisect_right(running, total) - 1
+    if span >= _BINS:
+        return BIN_EDGES[-1]
+    part = (total - running[span]) / (running[span + 1] - running[span])
+    return part * _SHORTEST if span < 1 else float(BIN_EDGES[span] * _RATIO**part)
+
+
+def interpolate(running: list[float], place: float) -> float:
+    """Give a running total at a place."""
+    span = int(place)
+    before = running[span]
+    return before + (running[span + 1] - before) * (place - span)
+
+
+class DurationModel:
+    """The law of the jobs' durations, as far as it is known.
+
+    Attributes:
+        survivals: the share of jobs that are still running at each edge, and none far behind the last.
+        roots: the square root of the hazard, summed up to each edge.
+        failing: failures per second of age, whatever the age.
+        typical: the mean of 1 / sqrt(hazard) at the moment at which a job ends.
+        ends: how many jobs were seen to end, old ones counting less.
+    """
+
+    def __init__(self) -> None:
+        reached = [_prior_survival(edge) for edge in BIN_EDGES]
+        self._prior_ends = [_PRIOR_JOBS * (begin - end) for begin, end in pairwise(reached)]
+        self._prior_watched = [
+            _PRIOR_JOBS * width * (begin + end) / 2
+            for width, (begin, end) in zip(_WIDTHS, pairwise(reached), strict=True)
+        ]
+        self._ends = [0.0] * _BINS
+        self._watched = [0.0] * _BINS
+        self._failures = 0.0
+        self._seconds = sum(self._prior_watched)
+        self.ends = 0.0
+        self._fit()
+
+    def observe_running(self, since: float, until: float) -> None:
+        """Take in that a job did not end between two ages."""
+        for span, begin, end in _spans(since, until):
+            self._watched[span] += end - begin
+            self._seconds += end - begin
+        self._fit_if_due()
+
+    def observe_finished(self, since: float, until: float, *, failed: bool = False) -> float:
+        """Take in that a job ended between two ages; give when it probably did.
+
+        The end is shared out over the spans between them by what is known so far.
+        """
+        shares = []
+        for span, one, other in _spans(since, until):
+            share = interpolate(self.survivals, bin_position(one)) - interpolate(
+                self.survivals, bin_position(other)
+            )
+            shares.append((span, one, other, max(share, 1e-300)))
+        whole = left = sum(share for *_, share in shares)
+        mean = 0.0
+        for span, one, other, share in shares:
+            left -= share
+            self._ends[span] += share / whole
+            self._watched[span] += (other - one) * max(left + share / 2, 0.0) / whole
+            mean += (one + other) / 2 * share / whole
+        self._failures += failed
+        self._forget()
+        self._fit_if_due()
+        return mean
+
+    def _forget(self) -> None:
+        """Let what is old count less."""
+        self.ends += 1
+        if self.ends >= _MEMORY:
+            self.ends /= 2
+            self._failures /= 2
+            self._seconds /= 2
+            self._ends = [count / 2 for count in self._ends]
+            self._watched = [seconds / 2 for seconds in self._watched]
+            self._fit()
+
+    def _fit_if_due(self) -> None:
+        """Fit again when there is so much more to go by that it may matter."""
+        if self.ends > 1.1 * self._fitted[0] or self._seconds > 1.1 * self._fitted[1]:
+            self._fit()
+
+    def _fit(self) -> None:
+        self._fitted = self.ends, self._seconds
+        ends = [seen + prior for seen, prior in zip(self._ends, self._prior_ends, strict=True)]
+        watched = [seen + prior for seen, prior in zip(self._watched, self._prior_watched, strict=True)]
+        steps = [min(_blurred(ends, watched, span) * _WIDTHS[span], _STEEPEST) for span in range(_BINS)]
+        running = [math.exp(-total) for total in accumulate(steps, initial=0.0)]
+        roots = [math.sqrt(step * width) for step, width in zip(steps, _WIDTHS, strict=True)]
+        lost = (begin - end for begin, end in pairwise(running))
+        times = (share * width / root for share, width, root in zip(lost, _WIDTHS, roots, strict=True))
+        self.survivals = [*running, *_NOBODY]
+        self.cumulative_sqrt_hazard = list(accumulate(roots, initial=0.0))
+        self.mean_inverse_root = sum(times) / (1 - running[-1])
+        self.failure_rate = self._failures / sum(watched)
+
+
+def _spans(since: float, until: float) -> Iterator[tuple[int, float, float]]:
+    """Cut the time between two ages at the edges."""
+    span = int(bin_position(since))
+    while span < _BINS and BIN_EDGES[span] < until:
+        begin, end = max(since, BIN_EDGES[span]), min(until, BIN_EDGES[span + 1])
+        if begin < end:
+            yield span, begin, end
+        span += 1
+
+
+def _blurred(ends: list[float], watched: list[float], span: int) -> float:
+    ended = seconds = 0.0
+    for step, weight, wider in _BLUR:
+        other = span + step
+        if 0 <= other < _BINS:
+            ended += weight * ends[other]
+            seconds += weight * watched[other] * wider
+    return ended / seconds
+
+
+def _prior_survival(age: float) -> float:
+    if age <= 0:
+        return 1.0
+    return 0.5 * math.erfc(math.log(age / _PRIOR_MEDIAN) / _PRIOR_SIGMA / math.sqrt(2))

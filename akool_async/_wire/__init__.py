@@ -1,0 +1,70 @@
+"""Models to the vendor's JSON, and the vendor's JSON, however odd, to models.
+
+The only door for raw dictionaries, and the only place besides `codes` that knows field names.
+Reading never fails with anything but `ProtocolError` or the error of a refusal, and never loses a job
+id that can be read.
+"""
+
+from akool_async._wire.fields import (
+    read_bool,
+    read_float,
+    read_id,
+    read_int,
+    read_moment,
+    read_text,
+    read_texts,
+)
+from akool_async._wire.requests import (
+    CREDIT_PATH,
+    LANGUAGES_PATH,
+    LIPSYNC_PATH,
+    STATUS_PATH,
+    TOKEN_PATH,
+    TRANSLATE_PATH,
+    VOICES_PATH,
+    create_path,
+    create_payload,
+    token_payload,
+)
+from akool_async._wire.responses import (
+    Envelope,
+    find_job_ids,
+    omits_targets,
+    read_credit,
+    read_envelope,
+    read_languages,
+    read_snapshot,
+    read_submission,
+    read_token,
+    read_voices,
+)
+
+__all__ = [
+    "CREDIT_PATH",
+    "LANGUAGES_PATH",
+    "LIPSYNC_PATH",
+    "STATUS_PATH",
+    "TOKEN_PATH",
+    "TRANSLATE_PATH",
+    "VOICES_PATH",
+    "Envelope",
+    "create_path",
+    "create_payload",
+    "find_job_ids",
+    "omits_targets",
+    "read_bool",
+    "read_credit",
+    "read_envelope",
+    "read_float",
+    "read_id",
+    "read_int",
+    "read_languages",
+    "read_moment",
+    "read_snapshot",
+    "read_submission",
+    "read_text",
+    "read_texts",
+    "read_token",
+    "read_voices",
+    "token_payload",
+]

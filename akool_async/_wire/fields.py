@@ -1,0 +1,232 @@
+"""What single values of an answer mean, however they are written. Nothing here raises."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, TypeAlias, TypeVar
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
+
+from akool_async._model.redact import sanitize
+from akool_async._model.responses import NO_SIDE_FILES, AudioSplits, Job, Language, Snapshot, Status, Voice
+
+_ID: Final = re.compile(r"[0-9A-Za-z_-]{8,128}")
+
+_LONGEST_NUMBER: Final = 40
+
+_DIGITS: Final = "0123456789"
+
+_SMALL: Final = tuple(map(float, range(1000)))
+"""Most credits and seconds; each is held once, however many jobs have it."""
+
+
+def read_int(value: object) -> int | None:
+    """Give a whole number that may come as text or with a fraction of zero, else None."""
+    number = read_float(value)
+    if number is None or number != int(number):
+        return None
+    return value if type(value) is int else int(number)
+
+
+def read_float(value: object) -> float | None:
+    """Give a finite number that may come as text, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and (len(value) > _LONGEST_NUMBER or "_" in value):
+        return None
+    if type(value) is int and 0 <= value < len(_SMALL):
+        return _SMALL[value]
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def read_text(value: object) -> str:
+    """Give text that can be encoded; numbers become text, everything else ""."""
+    if type(value) is str and value.isascii():
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    if isinstance(value, int) and value.bit_length() > 1024:
+        return ""
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def read_bool(value: object) -> bool:
+    """Give a truth value that may come as text or number; what is unclear is False."""
+    if isinstance(value, str):
+        return value.strip().lower() in {"true", "1", "yes"}
+    return value is True or read_float(value) not in (None, 0.0)
+
+
+def read_texts(value: object) -> tuple[str, ...]:
+    """Give a list of texts, cleaned, that may come as one text; what is empty is left out."""
+    items = value if isinstance(value, list) else [value]
+    return tuple(text for text in map(read_clean_text, items) if text)
+
+
+def read_moment(value: object) -> datetime | None:
+    """Give the aware moment of a number of milliseconds since the epoch, else None."""
+    number = read_float(value)
+    if number is None or number <= 0:
+        return None
+    try:
+        return datetime.fromtimestamp(number / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def read_id(value: object) -> str | None:
+    """Give a well-formed job id, else None."""
+    text = read_text(value)
+    return text if _ID.fullmatch(text) else None
+
+
+def read_status(value: object) -> Status:
+    number = read_int(value)
+    return Status(number) if number in (1, 2, 3, 4) else Status.UNKNOWN
+
+
+def read_progress(value: object) -> int | None:
+    number = read_float(value)
+    return None if number is None else int(min(max(number, 0), 100))
+
+
+def read_raw_status(value: object) -> str:
+    if type(value) is int and 0 <= value < len(_DIGITS):
+        return _DIGITS[value]
+    return sanitize(json.dumps(value) if isinstance(value, dict | list) else repr(value))
+
+
+def read_url(value: object) -> str:
+    text = "".join(filter(str.isprintable, read_text(value))).strip()
+    return text if text.lower().startswith(("http://", "https://")) else ""
+
+
+def read_clean_text(value: object) -> str:
+    return sanitize(read_text(value))
+
+
+def read_code(value: object) -> str:
+    """Give the code of a language; there are few, so each is held once."""
+    return _held_once(read_clean_text(value))
+
+
+@lru_cache(maxsize=512)
+def _held_once(code: str) -> str:
+    return code
+
+
+def read_milliseconds(value: object) -> float | None:
+    number = read_float(value)
+    return None if number is None else number / 1000
+
+
+def as_mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+# One converter: each model's fields, where they come from and how they are read.
+
+
+T = TypeVar("T")
+
+_Reader: TypeAlias = Callable[[Any], Any]
+
+_WHOLE: Final = ""
+"""The key under which a raw object holds itself while it is read; no field has an empty name."""
+
+
+def _from(name: str, reader: _Reader) -> Any:
+    return override(rename=name, struct_hook=lambda value, _: reader(value))
+
+
+_converter: Final = cattrs.Converter(detailed_validation=False)
+
+
+def _register(model: type[attrs.AttrsInstance], **fields: Any) -> None:
+    fields["raw"] = _from(_WHOLE, dict)
+    for name in attrs.fields_dict(model):
+        fields.setdefault(name, override(omit=True))
+    _converter.register_structure_hook(model, make_dict_structure_fn(model, _converter, **fields))
+
+
+_register(
+    Job,
+    id=_from("_id", read_text),
+    target=_from("language", read_code),
+    source_language=_from("source_language", read_code),
+    status=_from("video_status", read_status),
+    created_at=_from("create_time", read_moment),
+    video_id=_from("video_id", read_clean_text),
+    task_id=_from("task_id", read_clean_text),
+    seconds_locked=_from("video_lock_duration", read_float),
+    credits_locked=_from("deduction_lock_duration", read_float),
+)
+
+
+def read_splits(value: object) -> AudioSplits:
+    splits = as_mapping(value)
+    if not any(splits.values()):
+        return NO_SIDE_FILES
+    return AudioSplits(
+        original_srt_url=read_url(splits.get("original_srt_url")),
+        translated_srt_url=read_url(splits.get("translated_srt_url")),
+        no_caption_video_url=read_url(splits.get("no_caption_video_url")),
+    )
+
+
+_register(
+    Snapshot,
+    job_id=_from("_id", read_text),
+    status=_from("video_status", read_status),
+    raw_status=_from("video_status", read_raw_status),
+    url=_from("video", read_url),
+    progress=_from("progress", read_progress),
+    created_at=_from("create_time", read_moment),
+    video_id=_from("video_id", read_clean_text),
+    credits_used=_from("deduction_duration", read_float),
+    error_code=_from("error_code", read_int),
+    error_reason=_from("error_reason", read_clean_text),
+    audio_splits=_from("audio_splits", read_splits),
+)
+
+_register(
+    Language,
+    code=_from("lang_code", read_clean_text),
+    name=_from("lang_name", read_clean_text),
+    icon_url=_from("url", read_url),
+    needs_voice=_from("need_voice_id", read_bool),
+)
+
+_register(
+    Voice,
+    voice_id=_from("voice_id", read_clean_text),
+    name=_from("name", read_clean_text),
+    gender=_from("gender", read_clean_text),
+    language=_from("language", read_clean_text),
+    language_code=_from("language_code", read_clean_text),
+    preview_url=_from("preview", read_url),
+    thumbnail_url=_from("thumbnailUrl", read_url),
+    flag_url=_from("flag_url", read_url),
+    use_case=_from("useCase", read_clean_text),
+    category=_from("category", read_clean_text),
+    age=_from("age", read_texts),
+    style=_from("style", read_texts),
+    scenario=_from("scenario", read_texts),
+    sample_seconds=_from("duration", read_milliseconds),
+    created_at=_from("create_time", read_moment),
+)
+
+
+def structure(raw: Mapping[str, Any], model: type[T], **known: str) -> T:
+    return _converter.structure({**raw, **known, _WHOLE: raw}, model)

@@ -1,0 +1,357 @@
+"""The outer part of every answer: a code, the vendor's words, and what is inside."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from akool_async._model.codes import SUCCESS, error_for
+from akool_async._model.errors import AkoolError, ProtocolError, VendorError
+from akool_async._model.redact import sanitize
+from akool_async._model.requests import LipSyncRequest, Request
+from akool_async._model.responses import Job, Language, Refusal, Snapshot, Submission, Voice, VoicePage
+from akool_async._wire.fields import (
+    as_mapping,
+    read_clean_text,
+    read_float,
+    read_id,
+    read_int,
+    read_text,
+    structure,
+)
+
+_ID_IN_TEXT: Final = re.compile(rb'"_id"\s*:\s*"([0-9A-Za-z_-]{8,128})"')
+
+_MOST_IDS: Final = 1000
+
+_DEEPEST: Final = 64
+
+
+@attrs.frozen(kw_only=True)
+class Envelope:
+    """The outer part of every answer.
+
+    Attributes:
+        code: the business code; None when there was none that could be read.
+        message: the vendor's words, cleaned.
+        data: the inner part, as it came.
+        whole: the object as it came.
+    """
+
+    code: int | None
+    message: str = ""
+    data: Any = attrs.field(default=None, repr=False)
+    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the vendor says success."""
+        return self.code == SUCCESS
+
+
+def read_envelope(body: bytes) -> Envelope:
+    """Read the body of an answer.
+
+    Raises:
+        ProtocolError: it is no JSON object with a code; `job_ids` holds what ids can still be read.
+    """
+    try:
+        whole = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        what = "an empty body" if not body.strip() else "something that is not JSON"
+        raise _unreadable(what, body) from error
+    if not isinstance(whole, dict):
+        raise _unreadable("JSON that is not an object", body)
+    if body.count(b"{") + body.count(b"[") > _DEEPEST and _deeper_than(_DEEPEST, whole):
+        raise _unreadable("JSON that is nested too deeply", body)
+    code = read_int(whole.get("code"))
+    if code is None:
+        raise _unreadable("an object without a code", body)
+    return Envelope(code=code, message=read_clean_text(whole.get("msg")), data=whole.get("data"), raw=whole)
+
+
+def _unreadable(what: str, body: bytes) -> ProtocolError:
+    return ProtocolError(f"The vendor answered with {what}.", job_ids=find_job_ids(body))
+
+
+def _deeper_than(levels: int, value: object) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        layer = [inner for item in layer for inner in _inside(item) if isinstance(inner, dict | list)]
+        if not layer:
+            return False
+    return True
+
+
+def _inside(item: object) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+
+
+def iter_job_objects(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give the outermost objects that have a well-formed id, in their order."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        job_id = read_id(as_mapping(item).get("_id"))
+        if job_id is None:
+            stack.extend(reversed([*_inside(item)]))
+        else:
+            yield job_id, as_mapping(item)
+
+
+def find_job_ids(body: bytes) -> tuple[str, ...]:
+    """Give the well-formed job ids that can be read in a body, whole or torn, each once."""
+    found = [match.group(1).decode() for match in _ID_IN_TEXT.finditer(body)]
+    with contextlib.suppress(ValueError, RecursionError):  # what is whole may hold numbers, escapes or UTF-16
+        found += (job_id for job_id, _ in iter_job_objects(json.loads(body)))
+    return tuple(dict.fromkeys(found))[:_MOST_IDS]
+
+
+def read_token(envelope: Envelope) -> str:
+    """Give the bearer token of a getToken answer; it stands at the top level.
+
+    Raises:
+        ProtocolError: there is none.
+    """
+    for place in (envelope.raw, as_mapping(envelope.data)):
+        token = place.get("token")
+        if isinstance(token, str) and token.strip() and token.isascii() and token.isprintable():
+            return token.strip()
+    raise ProtocolError("The vendor answered getToken without a usable token.")
+
+
+# What the calls that cost nothing answer: status, lists, credit.
+
+
+T = TypeVar("T")
+
+
+def read_snapshot(envelope: Envelope, job_id: str) -> Snapshot:
+    """Read an answer of infobymodelid about `job_id`.
+
+    Raises:
+        ProtocolError: it holds no data, or data about another job.
+    """
+    data = envelope.data
+    if isinstance(data, list) and len(data) == 1:
+        data = data[0]
+    if not isinstance(data, dict) or not data:
+        raise ProtocolError(f"The vendor answered about job {job_id} without any data.")
+    answered = read_text(data.get("_id"))
+    if answered and answered != job_id:
+        raise ProtocolError(
+            f"The vendor answered about job {sanitize(answered)} when asked about job {job_id}.",
+            job_ids=tuple(filter(None, [read_id(answered)])),
+        )
+    return structure(data, Snapshot, _id=job_id)
+
+
+def _list_of(envelope: Envelope, name: str) -> list[Any]:
+    data = envelope.data
+    items = data if isinstance(data, list) else as_mapping(data).get(name)
+    if not isinstance(items, list):
+        raise ProtocolError(f"The vendor answered without a list {name!r}.")
+    return items
+
+
+def _models(items: list[Any], model: type[T], needed: str) -> Iterator[T]:
+    for item in items:
+        if isinstance(item, dict) and read_clean_text(item.get(needed)):
+            yield structure(item, model)
+
+
+def read_languages(envelope: Envelope) -> tuple[Language, ...]:
+    """Read the list of languages; one version of the API sends it bare.
+
+    Raises:
+        ProtocolError: there is no list.
+    """
+    return tuple(_models(_list_of(envelope, "lang_list"), Language, "lang_code"))
+
+
+def read_voices(envelope: Envelope) -> VoicePage:
+    """Read one page of voices.
+
+    Raises:
+        ProtocolError: there is no list.
+    """
+    items = _list_of(envelope, "result")
+    voices = tuple(_models(items, Voice, "voice_id"))
+    count = read_int(as_mapping(envelope.data).get("count"))
+    return VoicePage(voices=voices, count=count, entries=len(items))
+
+
+def read_credit(envelope: Envelope) -> float:
+    """Read the balance, in credits.
+
+    Raises:
+        ProtocolError: there is none.
+    """
+    credit = read_float(as_mapping(envelope.data).get("credit"))
+    if credit is None:
+        raise ProtocolError("The vendor answered without a balance.")
+    return credit
+
+
+# What a paid POST answers, language by language, with no job id lost.
+
+
+def read_submission(envelope: Envelope, request: Request) -> Submission:
+    """Read the answer of a create POST, language by language.
+
+    `all_results` is matched by language and never by position. Ids that belong to no language of
+    the request are kept in `extra`.
+
+    Raises:
+        AkoolError: the vendor refused the whole request: no job was made.
+        ProtocolError: the answer does not say what became of the request; `job_ids` holds the ids
+            that stand somewhere in it all the same.
+    """
+    results = envelope.raw.get("all_results")
+    parts = [_part(item) for item in results] if isinstance(results, list) else []
+    jobs = _jobs((*parts, envelope), request)
+    refusals = [part for part in parts if _refuses(part)]
+    if not jobs:
+        strays = tuple(dict.fromkeys(job_id for job_id, _ in iter_job_objects(envelope.raw)))
+        if strays:
+            raise ProtocolError("The vendor names a job in an unknown place.", job_ids=strays)
+        if (
+            not envelope.ok
+            and len(refusals) == len(parts)
+            and not omits_targets(envelope, len(request.targets))
+        ):
+            raise error_for(envelope.code, envelope.message)
+        if not parts:
+            raise ProtocolError("The vendor says success but names no job.")
+    return _match_jobs_to_targets(jobs, parts, envelope, request)
+
+
+def omits_targets(envelope: Envelope, languages: int) -> bool:
+    """Whether the answer lists results for single languages, and fewer than were asked for.
+
+    Then the code of the whole says nothing about those that are left out: they may be at work.
+    """
+    results = envelope.raw.get("all_results")
+    return isinstance(results, list) and 0 < len(results) < languages
+
+
+def _part(item: object) -> Envelope:
+    whole = as_mapping(item)
+    inner = whole.get("data") or (whole if "_id" in whole else None)
+    return Envelope(
+        code=read_int(whole.get("code")), message=read_clean_text(whole.get("msg")), data=inner, raw=whole
+    )
+
+
+def _refuses(part: Envelope) -> bool:
+    """Whether a part says that no job was made; one that holds an id does not."""
+    return part.code not in (None, SUCCESS) and not any(iter_job_objects(part.raw))
+
+
+def _jobs(parts: Iterable[Envelope], request: Request) -> dict[str, Job]:
+    jobs: dict[str, Job] = {}
+    for part in parts:
+        for raw in part.data if isinstance(part.data, list) else [part.data]:
+            job_id = read_id(as_mapping(raw).get("_id"))
+            if job_id is not None and job_id not in jobs:
+                jobs[job_id] = _job(job_id, raw, request, language=read_clean_text(part.raw.get("language")))
+    return jobs
+
+
+def _job(job_id: str, raw: Mapping[str, Any], request: Request, language: str = "") -> Job:
+    job = structure(raw, Job, _id=job_id)
+    return attrs.evolve(job, target=_target(job.target or language, request))
+
+
+def _language_key(language: str) -> str:
+    return language.lower().replace("_", "-")
+
+
+def _target(answered: str, request: Request) -> str:
+    if isinstance(request, LipSyncRequest):
+        return ""
+    for target in request.targets:
+        if _language_key(target) == _language_key(answered):
+            return target
+    return answered
+
+
+def _named(refusals: list[Envelope]) -> tuple[dict[str, AkoolError], list[AkoolError]]:
+    """Sort refusals into those that name a language and those that don't."""
+    named: dict[str, AkoolError] = {}
+    nameless: list[AkoolError] = []
+    for part in refusals:
+        language = read_clean_text(as_mapping(part.data).get("language")) or read_clean_text(
+            part.raw.get("language")
+        )
+        error = error_for(part.code, part.message)
+        if language:
+            named[_language_key(language)] = error
+        else:
+            nameless.append(error)
+    return named, nameless
+
+
+def _match_jobs_to_targets(
+    jobs: dict[str, Job], parts: list[Envelope], envelope: Envelope, request: Request
+) -> Submission:
+    if len(jobs) == len(request.targets) == 1:
+        jobs = {job_id: attrs.evolve(job, target=request.targets[0]) for job_id, job in jobs.items()}
+    accepted: dict[str, Job] = {}
+    for job in jobs.values():
+        if job.target in request.targets:
+            accepted.setdefault(job.target, job)
+    left = [target for target in request.targets if target not in accepted]
+    extra = [job for job in jobs.values() if accepted.get(job.target) is not job]
+    refused = _refused(left, parts, alone=len(request.targets) == 1, strangers=bool(extra))
+    missing = tuple(target for target in left if target not in {refusal.target for refusal in refused})
+    if missing:
+        extra += _unexpected_jobs(envelope, jobs, request)
+    return Submission(
+        accepted=tuple(accepted[target] for target in request.targets if target in accepted),
+        refused=refused,
+        missing=missing,
+        extra=tuple(extra),
+    )
+
+
+def _unexpected_jobs(envelope: Envelope, jobs: Mapping[str, Job], request: Request) -> Iterable[Job]:
+    """Ids in places where jobs are not expected: they may be of a language that is missing."""
+    found = {job_id: raw for job_id, raw in iter_job_objects(envelope.raw) if job_id not in jobs}
+    return (_job(job_id, raw, request) for job_id, raw in found.items())
+
+
+def _refused(left: list[str], parts: list[Envelope], *, alone: bool, strangers: bool) -> tuple[Refusal, ...]:
+    """Match by name; refusals without a name only when they must be all that is left.
+
+    Args:
+        left: languages for which there is no job.
+        parts: the answers for single languages.
+        alone: whether the request has one language only, so that its name does not matter.
+        strangers: whether there are jobs that could be of a language that is left.
+    """
+    refusals = [part for part in parts if _refuses(part)]
+    named, nameless = _named(refusals)
+    if alone and not strangers and refusals and len(refusals) == len(parts):
+        named, nameless = {}, [_combined_error([*named.values(), *nameless])]
+    unnamed = [target for target in left if _language_key(target) not in named]
+    found = {target: named[_language_key(target)] for target in left if _language_key(target) in named}
+    if nameless and not strangers and len(nameless) == len(unnamed):
+        found.update(dict.fromkeys(unnamed, _combined_error(nameless)))
+    return tuple(Refusal(target=target, error=found[target]) for target in left if target in found)
+
+
+def _combined_error(errors: list[AkoolError]) -> AkoolError:
+    if len({error.code for error in errors}) == 1:
+        return errors[0]
+    codes = ", ".join(str(error.code) for error in errors)
+    return VendorError(
+        f"The vendor refused several languages with the codes {codes}, without saying which got which.",
+        impact="No job was made for them and nothing was charged.",
+        code=errors[0].code,
+    )

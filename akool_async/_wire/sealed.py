@@ -1,0 +1,433 @@
+"""The vendor's webhook envelope: seal a message, open one and judge it.
+
+Here live the signature, the cipher, the freshness window and the `Hint` that comes out of them.
+Not here: HTTP, the memory of what was delivered before, a clock or a source of nonces (all are arguments).
+The signature is keyed by the client id alone, so what comes out is a hint and never a proof.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import attrs
+
+from akool_async._model.errors import InvalidRequestError, UnsealError, UnsealReason
+from akool_async._model.redact import url_repr
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers import Cipher
+    from cryptography.hazmat.primitives.ciphers.modes import CBC
+
+
+# Text from strangers, read in one way only: UTF-8, JSON without repeats, base64 of one spelling.
+#
+# Whatever is not exactly that is refused, so that two readers can't see two things in one body.
+
+
+_Found = TypeVar("_Found")
+
+
+class RawNumber(str):
+    """A JSON number as it was written: the vendor signs that text, not its value."""
+
+    __slots__ = ()
+
+
+def json_object(text: bytes, reason: UnsealReason) -> dict[str, Any]:
+    """Parse strictly: UTF-8, one object, no key twice, no NaN; numbers come back as they were written.
+
+    Raises:
+        UnsealError: with `reason`, if it is anything else.
+    """
+    try:
+        parsed = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=_without_repeats,
+            parse_constant=_refuse_constant,
+            parse_float=RawNumber,
+            parse_int=RawNumber,
+        )
+    except (ValueError, RecursionError):
+        # Refused below, outside of this block: the cause carries the whole text, a result's URL with it.
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise UnsealError(reason)
+    return parsed
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key stands twice in one JSON object")
+    return fields
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def encodable(text: str) -> bool:
+    """Whether the text has a UTF-8 form; a lone surrogate from a JSON escape has none."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def optional_str(value: object) -> str | None:
+    """Give text that can be encoded, else None."""
+    if isinstance(value, str) and not isinstance(value, RawNumber) and encodable(value):
+        return value
+    return None
+
+
+def str_or_number(value: object) -> str | None:
+    """Give text, or a number as it was written, else None."""
+    if isinstance(value, RawNumber):
+        return str(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**64:
+        return str(value)
+    return optional_str(value)
+
+
+def non_empty_str(value: object) -> str | None:
+    """Give text that is not empty, else None."""
+    return optional_str(value) or None
+
+
+def whole_number(value: object) -> int | None:
+    """Read a number or a numeric text; fractions are cut, anything else counts as absent."""
+    if not isinstance(value, str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return int(number) if math.isfinite(number) and abs(number) < 2**53 else None
+
+
+def first_present(
+    fields: Mapping[str, Any], read: Callable[[object], _Found | None], *names: str
+) -> _Found | None:
+    """The first of several spellings of a field that can be read."""
+    return next((found for name in names if (found := read(fields.get(name))) is not None), None)
+
+
+def strict_base64(text: str) -> bytes:
+    """Decode base64 of which there is exactly one spelling, so that a message can't be re-spelled.
+
+    Raises:
+        UnsealError: it is none, or another spelling.
+    """
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        decoded = b""
+    if not decoded or base64.b64encode(decoded).decode("ascii") != text:
+        raise UnsealError("malformed")
+    return decoded
+
+
+# The four texts of a webhook body.
+
+
+_LONGEST_NONCE = 256
+
+_TIMESTAMP = re.compile(r"[0-9]{1,16}", re.ASCII)
+
+
+@attrs.frozen(kw_only=True)
+class SealedMessage:
+    """The four texts of a body whose shape is right; nothing about them is proven yet."""
+
+    signature: str
+    sealed: str
+    sealed_bytes: bytes
+    timestamp: str
+    nonce: str
+
+    @classmethod
+    def read(cls, body: bytes | Mapping[str, object]) -> SealedMessage:
+        """Take a body apart.
+
+        Raises:
+            UnsealError: it has another shape.
+        """
+        fields = json_object(body, "malformed") if isinstance(body, bytes) else body
+        signature, sealed = optional_str(fields.get("signature")), optional_str(fields.get("dataEncrypt"))
+        timestamp, nonce = str_or_number(fields.get("timestamp")), str_or_number(fields.get("nonce"))
+        if signature is None or sealed is None or timestamp is None or nonce is None:
+            raise UnsealError("malformed")
+        if not _TIMESTAMP.fullmatch(timestamp) or not 1 <= len(nonce) <= _LONGEST_NONCE:
+            raise UnsealError("malformed")
+        sealed_bytes = strict_base64(sealed)
+        return cls(
+            signature=signature, sealed=sealed, sealed_bytes=sealed_bytes, timestamp=timestamp, nonce=nonce
+        )
+
+    @property
+    def digest(self) -> str:
+        """One message, one digest: each text goes in with its length, so none can borrow from the next."""
+        digest = hashlib.sha256()
+        for text in (self.signature, self.timestamp, self.nonce, self.sealed):
+            encoded = text.encode()
+            digest.update(len(encoded).to_bytes(8, "big") + encoded)
+        return digest.hexdigest()
+
+    @property
+    def content_digest(self) -> str:
+        """The hash of the sealed content alone: one content has one, whatever is written around it."""
+        return hashlib.sha256(self.sealed_bytes).hexdigest()
+
+
+# What a webhook claims about a job, read out of the plaintext.
+
+
+_JOB_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+
+
+@attrs.frozen(kw_only=True)
+class Hint:
+    """What a webhook claims about a job: worth a look at the API, never a fact of its own.
+
+    Attributes:
+        job_id: the vendor's `_id`, 1 to 128 printable ASCII characters.
+        status: the vendor's number (2 processing, 3 completed, 4 failed), unknown ones kept, None if absent.
+        url: where the result is said to lie, None if absent; its query is left out of the repr.
+        type: the vendor's word for the kind of job.
+        progress: percent from 0 to 100, None if absent or out of range.
+        error_code: the vendor's error number of a failed job.
+        error_reason: the vendor's text for it.
+        nonce: the envelope's nonce as text.
+        digest: SHA-256 hex of the four texts of the envelope, the same however the JSON around them was
+            spelled: two deliveries with one digest are one message.
+        content_digest: SHA-256 hex of the sealed content alone. Its key and IV never change, so a content
+            that is sent again, under another nonce and signed anew, still has the same one.
+        sent_at_ms: the envelope's timestamp, milliseconds since the epoch.
+    """
+
+    job_id: str
+    status: int | None
+    url: str | None = attrs.field(repr=url_repr)
+    type: str | None
+    progress: int | None
+    error_code: int | None
+    error_reason: str | None
+    nonce: str
+    digest: str
+    content_digest: str
+    sent_at_ms: int
+
+
+def parse_hint(plain: bytes, envelope: SealedMessage) -> Hint:
+    """Read the plaintext of an envelope.
+
+    Raises:
+        UnsealError: it names no job.
+    """
+    fields = json_object(plain, "unreadable")
+    job_id = str_or_number(fields.get("_id"))
+    if job_id is None or not _JOB_ID.fullmatch(job_id):
+        raise UnsealError("unreadable")
+    progress = first_present(fields, whole_number, "progress")
+    return Hint(
+        job_id=job_id,
+        status=first_present(fields, whole_number, "status", "video_status"),
+        url=first_present(fields, non_empty_str, "url", "video"),
+        type=first_present(fields, non_empty_str, "type"),
+        progress=progress if progress is not None and 0 <= progress <= 100 else None,
+        error_code=first_present(fields, whole_number, "error_code"),
+        error_reason=first_present(fields, non_empty_str, "error_reason", "error_message"),
+        nonce=envelope.nonce,
+        digest=envelope.digest,
+        content_digest=envelope.content_digest,
+        sent_at_ms=int(envelope.timestamp),
+    )
+
+
+# The pair of credentials that seals and opens webhook bodies, and the signature that it makes.
+
+
+CIPHER_BLOCK = 16
+
+_KEY_BYTES = (16, 24, 32)
+
+
+def _usable_id(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
+    if not value or not encodable(value):
+        raise InvalidRequestError("client_id must not be empty: webhook bodies are sealed with it.")
+
+
+def _usable_secret(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
+    length = len(value.encode()) if encodable(value) else 0
+    if length not in _KEY_BYTES:
+        raise InvalidRequestError(
+            f"client_secret must have 16, 24 or 32 bytes to be an AES key, this one has {length}. "
+            "Check AKOOL_CLIENT_SECRET."
+        )
+
+
+@attrs.frozen(kw_only=True)
+class SealingKey:
+    """The pair of credentials that seals and opens webhook bodies, checked when it is made.
+
+    Args:
+        client_id: the account's client id, not empty. Its UTF-8 bytes, cut or zero-filled to 16, are the IV.
+        client_secret: the client secret (the vendor's API key is the same value). Its UTF-8 bytes are the
+            AES key: 16, 24 or 32 of them.
+
+    Raises:
+        InvalidRequestError: the id is empty or the secret has another length. The message never shows the secret.
+    """
+
+    client_id: str = attrs.field(validator=_usable_id)
+    client_secret: str = attrs.field(validator=_usable_secret, repr=False)
+
+    @property
+    def iv(self) -> bytes:
+        """The 16 bytes that start the CBC chain, the same for every message of a client."""
+        return self.client_id.encode()[:CIPHER_BLOCK].ljust(CIPHER_BLOCK, b"\0")
+
+    def signature(self, timestamp: str, nonce: str, sealed: str) -> str:
+        """Sign the three texts of an envelope: SHA-1, 40 lower-case hex digits."""
+        signed = "".join(sorted((self.client_id, timestamp, nonce, sealed)))
+        return hashlib.sha1(signed.encode(), usedforsecurity=False).hexdigest()
+
+
+# The cipher of a webhook's content: AES in CBC mode, its tail a PKCS#7 one of up to 32 bytes.
+#
+# It authenticates nothing: whatever comes out of it may have been altered on the way. The package
+# `cryptography` is imported when the first cipher is asked for, not before.
+
+
+_PAD_BLOCKS = (16, 24, 32)
+
+_LONGEST_TAIL = 32
+
+
+def cipher_for(key: SealingKey) -> Cipher[CBC]:
+    """Give the cipher of a pair of credentials.
+
+    Raises:
+        ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
+    """
+    try:
+        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            "Webhook bodies are encrypted and the package `cryptography` is not installed: "
+            "install akool-async[webhook].",
+            name=missing.name,
+        ) from missing
+    return Cipher(algorithms.AES(key.client_secret.encode()), modes.CBC(key.iv))
+
+
+def encrypt(cipher: Cipher[CBC], plain: bytes, block: int) -> bytes:
+    """Put on a tail for `block` and encrypt.
+
+    Raises:
+        ValueError: it is none of the blocks that are known.
+    """
+    encryptor = cipher.encryptor()
+    return encryptor.update(_pad(plain, block)) + encryptor.finalize()
+
+
+def _pad(plain: bytes, block: int) -> bytes:
+    if block not in _PAD_BLOCKS:
+        raise ValueError(f"block must be 16, 24 or 32 bytes, not {block}.")
+    tail = block - len(plain) % block
+    tail += -(len(plain) + tail) % CIPHER_BLOCK
+    return plain + bytes([tail]) * tail
+
+
+def decrypt(cipher: Cipher[CBC], sealed: bytes) -> bytes:
+    """Decrypt and take off the tail; every way to fail looks the same from outside."""
+    if not sealed or len(sealed) % CIPHER_BLOCK:
+        raise UnsealError("unreadable")
+    decryptor = cipher.decryptor()
+    plain = decryptor.update(sealed) + decryptor.finalize()
+    tail = plain[-1]
+    if not 1 <= tail <= min(_LONGEST_TAIL, len(plain)) or plain[-tail:] != bytes([tail]) * tail:
+        raise UnsealError("unreadable")
+    return plain[:-tail]
+
+
+# Seal a message as the vendor does; open one and judge it.
+
+
+def seal(
+    payload: Mapping[str, object],
+    *,
+    client_id: str,
+    client_secret: str,
+    timestamp_ms: int,
+    nonce: str,
+    block: int = 16,
+) -> dict[str, object]:
+    """Make the JSON body that the vendor would POST to a webhook for this payload.
+
+    Args:
+        payload: what to seal; must be JSON without NaN.
+        client_id: see `SealingKey`.
+        client_secret: see `SealingKey`.
+        timestamp_ms: when it is sent, milliseconds since the epoch, not negative.
+        nonce: text that no other message repeats.
+        block: PKCS#7 block of 16, 24 or 32 bytes. The vendor's page says 24 and its sample code pads to 16.
+            CBC carries whole blocks of 16 only, and just every other multiple of 24 is one: for the rest
+            the tail is 8 bytes longer, so a block of 24 gives tails of 1 to 32 bytes.
+
+    Raises:
+        ValueError: a key, block or timestamp that can't be used, or a payload that is not JSON.
+        ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
+    """
+    key = SealingKey(client_id=client_id, client_secret=client_secret)
+    if timestamp_ms < 0:
+        raise ValueError(f"timestamp_ms counts milliseconds since the epoch and can't be {timestamp_ms}.")
+    text = json.dumps(dict(payload), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    sealed = base64.b64encode(encrypt(cipher_for(key), text.encode(), block)).decode("ascii")
+    signature = key.signature(str(timestamp_ms), nonce, sealed)
+    return {"signature": signature, "dataEncrypt": sealed, "timestamp": timestamp_ms, "nonce": nonce}
+
+
+def unseal(
+    body: bytes | Mapping[str, object],
+    *,
+    client_id: str,
+    client_secret: str,
+    now_ms: int,
+    window_seconds: float = 300.0,
+) -> Hint:
+    """Check a webhook body and return what it claims.
+
+    Order: shape, signature, freshness, decryption. Repeats are the caller's to recognise, by
+    `Hint.digest` or `Hint.content_digest`.
+
+    Args:
+        body: the raw request body, or the same as a parsed mapping (repeated keys can't be seen in one).
+        client_id: see `SealingKey`.
+        client_secret: see `SealingKey`.
+        now_ms: the receiver's clock, milliseconds since the epoch.
+        window_seconds: how far the timestamp may lie before or after `now_ms`, 0 or more; 300 s allows for a
+            clock that is somewhat off and a few repeats by the vendor.
+
+    Raises:
+        UnsealError: whatever is wrong with the body.
+        ValueError: whatever is wrong with the key or the window, whoever sent the body.
+        ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
+    """
+    key = SealingKey(client_id=client_id, client_secret=client_secret)
+    if not 0 <= window_seconds < math.inf:
+        raise ValueError(f"window_seconds must be 0 or more and finite, not {window_seconds}.")
+    cipher = cipher_for(key)
+    envelope = SealedMessage.read(body)
+    expected = key.signature(envelope.timestamp, envelope.nonce, envelope.sealed)
+    if not hmac.compare_digest(expected.encode(), envelope.signature.encode()):
+        raise UnsealError("signature")
+    if abs(now_ms - int(envelope.timestamp)) > window_seconds * 1000:
+        raise UnsealError("stale")
+    return parse_hint(decrypt(cipher, envelope.sealed_bytes), envelope)

@@ -1,0 +1,224 @@
+"""`akool-async plan`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Final
+
+import anyio
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from akool_async._batch import OnInDoubt
+from akool_async._model.errors import InvalidRequestError
+from akool_async._model.redact import strip_query
+from akool_async._model.requests import LipSyncRequest
+from akool_async.cli import exit_codes as exits
+from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, SourceLocation, names_for
+from akool_async.cli.console import print_info, print_rows, write_json
+from akool_async.cli.options import (
+    DEFAULT_CATALOG,
+    DEFAULT_CONNECTION,
+    DEFAULT_LIMITS,
+    DEFAULT_OUTPUT,
+    DEFAULT_TRANSLATION,
+    CatalogOptions,
+    ConnectionOptions,
+    OutputOptions,
+    RunLimits,
+    TranslationOptions,
+)
+from akool_async.cli.plan import RetryRules, make_plan
+from akool_async.cli.report import COLUMNS, as_data, plan_lines, report_issues, rows
+from akool_async.cli.run import UNBOUNDED, RunOptions, execute
+
+_MOST: Final = 40
+"""Entries that a terminal gets."""
+
+
+def plan(
+    catalog: Path,
+    /,
+    *,
+    home: OutputOptions = DEFAULT_OUTPUT,
+    retry_failed: bool = False,
+    on_in_doubt: OnInDoubt = "hold",
+    offline: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    options: TranslationOptions = DEFAULT_TRANSLATION,
+    wanted: CatalogOptions = DEFAULT_CATALOG,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+) -> int:
+    """Tell what `run` would do with a catalog and what it would cost; nothing is spent.
+
+    The catalog is a file of CSV, TSV, JSON Lines or YAML with a row for each video: url, languages, key and
+    any option of a translation. Every mistake in it is told at once, before the server is asked.
+
+    Parameters
+    ----------
+    catalog
+        File with the videos.
+    retry_failed
+        Count what failed, was refused or expired as to be paid again.
+    on_in_doubt
+        Whether entries in doubt stay so, or are to be paid again.
+    offline
+        Do not ask the server about languages, voices and the balance.
+    as_json
+        Give a JSON object.
+    """
+    rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed)
+    try:
+        read = wanted.read(catalog, options)  # its mistakes are told before a key is asked for
+        client = None if offline else connection.client()
+        seen = anyio.run(partial(make_plan, read, home.path, rules, client))
+    except CatalogError as wrong:
+        return report_issues(wrong)
+    if as_json:
+        write_json(as_data(seen) | {"jobs": list(rows(seen))})
+        return exits.OK
+    shown = _MOST if sys.stdout.isatty() else len(seen.entries)
+    print_rows(islice(rows(seen), shown), COLUMNS, as_json=False)
+    if len(seen.entries) > shown:
+        print_info(f"and {len(seen.entries) - shown:,} more; a pipe and --json get them all.")
+    print_info("")
+    for line in plan_lines(seen):
+        print_info(line)
+    return exits.OK
+
+
+# `akool-async run`.
+
+
+def run(
+    catalog: Path,
+    /,
+    *,
+    home: OutputOptions = DEFAULT_OUTPUT,
+    in_flight: Annotated[int, Parameter(validator=Number(gte=1))] = 8,
+    retry_failed: bool = False,
+    on_in_doubt: OnInDoubt = "hold",
+    options: TranslationOptions = DEFAULT_TRANSLATION,
+    wanted: CatalogOptions = DEFAULT_CATALOG,
+    terms: RunLimits = DEFAULT_LIMITS,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+) -> int:
+    """Translate a catalog, and bring all results home into a folder.
+
+    Run again it goes on: what is home is left alone, what is at the vendor is waited for, nothing is
+    paid twice. Ctrl-C submits nothing more and brings home what is at work; the second one leaves it
+    there, where it goes on.
+
+    Exit codes: 0 all is home, 1 something failed, 2 wrong usage or catalog, 3 credentials or account,
+    4 still running, 5 out of budget, 6 doubts to resolve, 130 interrupted.
+
+    Parameters
+    ----------
+    catalog
+        File with the videos; see `plan`.
+    in_flight
+        Jobs at the vendor at once.
+    retry_failed
+        Pay again for what failed, was refused or expired.
+    on_in_doubt
+        Whether entries in doubt stay so, or are paid again.
+    """
+    order = RunOptions(
+        output=home,
+        rules=RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed),
+        in_flight=in_flight,
+        limits=terms,
+        webhook_url=options.webhook_url,
+    )
+    try:
+        read = wanted.read(catalog, options)  # its mistakes are told before a key is asked for
+    except CatalogError as wrong:
+        return report_issues(wrong)
+    return execute(read, order, connection)
+
+
+# `akool-async translate`.
+
+
+def translate(
+    url: str,
+    /,
+    *,
+    key: str | None = None,
+    home: OutputOptions = DEFAULT_OUTPUT,
+    retry_failed: bool = False,
+    options: TranslationOptions = DEFAULT_TRANSLATION,
+    terms: RunLimits = DEFAULT_LIMITS,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+) -> int:
+    """Translate one video into one or several languages, and bring the results home.
+
+    What is paid is written down in the folder's journal: run again it goes on, and pays nothing twice.
+
+    Parameters
+    ----------
+    url
+        The video's public URL; the vendor fetches it from there.
+    key
+        Your own name for it; default is a fingerprint of what is asked for.
+    retry_failed
+        Pay again if it failed, was refused or expired before.
+    """
+    if options.to is None:
+        raise InvalidRequestError("Into which languages? Name them, such as --to ja,fr.")
+    try:
+        wanted = options.of_one(url, key)
+    except CatalogError as wrong:
+        return report_issues(wrong)
+    order = RunOptions(
+        output=home,
+        rules=RetryRules(retry_failed=retry_failed),
+        in_flight=UNBOUNDED,
+        limits=terms,
+        webhook_url=options.webhook_url,
+    )
+    return execute(wanted, order, connection)
+
+
+# `akool-async lipsync`.
+
+
+def lipsync(
+    video_url: str,
+    audio_url: str,
+    /,
+    *,
+    key: str | None = None,
+    home: OutputOptions = DEFAULT_OUTPUT,
+    retry_failed: bool = False,
+    terms: RunLimits = DEFAULT_LIMITS,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+) -> int:
+    """Let the mouths in a video follow an audio file, and bring the result home.
+
+    What is paid is written down in the folder's journal: run again it goes on, and pays nothing twice.
+
+    Parameters
+    ----------
+    video_url
+        The video's public URL; above 25 frames a second the result is worse.
+    audio_url
+        The audio's public URL; best as long as the video.
+    key
+        Your own name for it; default is a fingerprint of what is asked for.
+    retry_failed
+        Pay again if it failed, was refused or expired before.
+    """
+    request = LipSyncRequest(video_url=video_url, audio_url=audio_url, key=key)
+    item = CatalogItem(request=request, names=names_for(key), place=SourceLocation("URL"))
+    order = RunOptions(
+        output=home,
+        rules=RetryRules(retry_failed=retry_failed),
+        in_flight=UNBOUNDED,
+        limits=terms,
+    )
+    wanted = Catalog(path=Path(), title=strip_query(video_url), rows=1, items=(item,))
+    return execute(wanted, order, connection)

@@ -1,0 +1,331 @@
+"""The truth about what happened, for tests and demos to compare their own view with.
+
+Filled by the sandbox, read by anyone, from any thread. Reading catches up with the clock first.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Any
+from urllib.parse import unquote_plus
+
+import attrs
+
+from akool_async.sandbox.auth import CredentialKind, TokenIssuer
+from akool_async.sandbox.engine import Credits, Engine, LedgerEntry
+from akool_async.sandbox.http import Scope
+from akool_async.sandbox.jobs import FAILED, JobKind, SandboxJob
+from akool_async.sandbox.settings import SandboxSettings
+
+# What the ledger writes down: one frozen value for each thing that happened.
+#
+# Times are sandbox seconds since the epoch. No value here holds a credential.
+
+
+@attrs.frozen(kw_only=True)
+class CreateRecord:
+    """One paid POST that arrived whole, whatever came of it."""
+
+    number: int
+    at: float
+    endpoint: str
+    payload: Mapping[str, Any] | None
+    """The body as sent; None when it was not a JSON object."""
+    credential: CredentialKind
+    connection: int
+    request_on_connection: int
+    acted: bool
+    """Whether a job was made."""
+    job_ids: tuple[str, ...]
+    code: int | None
+    """The business code decided on, None when a fault came first."""
+    faults: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class JobRecord:
+    """One job as it is now."""
+
+    id: str
+    ordinal: int
+    kind: JobKind
+    url: str
+    language: str
+    lipsync: bool
+    options: str
+    seconds: float
+    credits: float
+    webhook_url: str
+    created: float
+    started: float | None
+    ended: float | None
+    status: int
+
+    @classmethod
+    def of(cls, job: SandboxJob) -> JobRecord:
+        """Take down a job."""
+        order = job.spec
+        return cls(
+            id=job.id,
+            ordinal=job.ordinal,
+            kind=order.kind,
+            url=order.url,
+            language=order.language,
+            lipsync=order.lipsync,
+            options=order.options,
+            seconds=order.seconds,
+            credits=order.credits,
+            webhook_url=order.webhook_url,
+            created=job.created,
+            started=job.started,
+            ended=job.ended,
+            status=job.status,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class ServedRecord:
+    """One answer of the CDN."""
+
+    at: float
+    method: str
+    path: str
+    job_id: str | None
+    artifact: str | None
+    range: str | None
+    if_range: str | None
+    status: int
+    sent: int
+    """Bytes of body given to the connection."""
+    faults: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class LeakRecord:
+    """A credential that came to a place other than the API."""
+
+    at: float
+    path: str
+    where: str
+    """"header <name>", "query" or "body"."""
+    what: str
+    """"key", "secret", "token" or "authorization"."""
+
+
+@attrs.frozen(kw_only=True)
+class WebhookRecord:
+    """One webhook, sent or lost."""
+
+    at: float
+    job_id: str
+    status: int
+    attempt: int
+    answered: int | None
+    """The receiver's HTTP status, None when there was no answer or nothing was sent."""
+    lost: bool = False
+
+
+class Audit:
+    """Everything that was asked, made, paid, served and sent.
+
+    Args:
+        engine: Owner of the jobs and the credits.
+        tokens: Owner of the tokens.
+    """
+
+    def __init__(self, engine: Engine, tokens: TokenIssuer) -> None:
+        """Begin with empty pages."""
+        self._engine = engine
+        self._tokens = tokens
+        self._lock = threading.Lock()
+        self._numbers = count(1)
+        self._creates: list[CreateRecord] = []
+        self._polls: dict[str, list[float]] = {}
+        self._served: list[ServedRecord] = []
+        self._leaks: list[LeakRecord] = []
+        self._webhooks: list[WebhookRecord] = []
+        self._requests: Counter[str] = Counter()
+
+    @property
+    def creates(self) -> tuple[CreateRecord, ...]:
+        """Every paid POST that arrived whole, in the order of arrival."""
+        with self._lock:
+            return tuple(sorted(self._creates, key=lambda record: record.number))
+
+    @property
+    def jobs(self) -> tuple[JobRecord, ...]:
+        """Every job ever made, in order."""
+        return tuple(JobRecord.of(job) for job in self._engine.jobs)
+
+    def job(self, job_id: str) -> JobRecord:
+        """Return one job.
+
+        Raises:
+            KeyError: There is none.
+        """
+        job = self._engine.job(job_id)
+        if job is None:
+            raise KeyError(job_id)
+        return JobRecord.of(job)
+
+    def polls(self, job_id: str) -> tuple[float, ...]:
+        """Return when the status of a job, or of an id that never was one, was asked for."""
+        with self._lock:
+            return tuple(self._polls.get(job_id, ()))
+
+    @property
+    def polled(self) -> Mapping[str, int]:
+        """How often the status of each id was asked for."""
+        with self._lock:
+            return {job_id: len(times) for job_id, times in self._polls.items()}
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """How many requests each endpoint received, the spoiled ones too."""
+        with self._lock:
+            return dict(self._requests)
+
+    @property
+    def tokens_issued(self) -> int:
+        """How many tokens were issued."""
+        return len(self._tokens.issued)
+
+    @property
+    def token_calls(self) -> int:
+        """How many requests for a token arrived."""
+        return self.requests.get("token", 0)
+
+    @property
+    def served(self) -> tuple[ServedRecord, ...]:
+        """Every answer of the CDN."""
+        with self._lock:
+            return tuple(self._served)
+
+    @property
+    def leaks(self) -> tuple[LeakRecord, ...]:
+        """Every credential that came to a place other than the API."""
+        with self._lock:
+            return tuple(self._leaks)
+
+    @property
+    def webhooks(self) -> tuple[WebhookRecord, ...]:
+        """Every webhook, sent or lost, with its attempt."""
+        with self._lock:
+            return tuple(self._webhooks)
+
+    @property
+    def movements(self) -> tuple[LedgerEntry, ...]:
+        """Every change of the account: credits locked, deducted, released."""
+        return tuple(self._engine.movements)
+
+    @property
+    def credits(self) -> Credits:
+        """The account now."""
+        return self._engine.credits
+
+    def paid_twice(self, *, count_failed: bool = True) -> tuple[tuple[JobRecord, ...], ...]:
+        """Return the jobs that were made more than once, grouped.
+
+        Two jobs are the same when video, language and options are; the webhook's URL is no option.
+
+        Args:
+            count_failed: Whether failed jobs count too, although their credits came back.
+        """
+        groups: dict[tuple[str, str, str, str], list[JobRecord]] = {}
+        for job in self.jobs:
+            if count_failed or job.status != FAILED:
+                groups.setdefault((job.kind, job.url, job.language, job.options), []).append(job)
+        return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            "creates": [attrs.asdict(record) for record in self.creates],
+            "jobs": [attrs.asdict(record) for record in self.jobs],
+            "polls": {job_id: list(self.polls(job_id)) for job_id in self.polled},
+            "requests": dict(self.requests),
+            "tokens_issued": self.tokens_issued,
+            "served": [attrs.asdict(record) for record in self.served],
+            "leaks": [attrs.asdict(record) for record in self.leaks],
+            "webhooks": [attrs.asdict(record) for record in self.webhooks],
+            "movements": [attrs.asdict(record) for record in self.movements],
+            "credits": attrs.asdict(self.credits),
+            "paid_twice": [[job.id for job in group] for group in self.paid_twice()],
+        }
+
+    def export(self) -> str:
+        """Return all of it as JSON."""
+        return json.dumps(self.as_dict(), indent=1)
+
+    def next_create(self) -> int:
+        """Return the number for a paid POST that has just arrived."""
+        with self._lock:
+            return next(self._numbers)
+
+    def note_request(self, endpoint: str) -> None:
+        """Count a request."""
+        with self._lock:
+            self._requests[endpoint] += 1
+
+    def note_poll(self, job_id: str, at: float) -> None:
+        """Write down that the status of a job was asked for."""
+        with self._lock:
+            self._polls.setdefault(job_id, []).append(at)
+
+    def note(self, record: CreateRecord | ServedRecord | LeakRecord | WebhookRecord) -> None:
+        """Write down one thing that happened."""
+        with self._lock:
+            match record:
+                case CreateRecord():
+                    self._creates.append(record)
+                case ServedRecord():
+                    self._served.append(record)
+                case LeakRecord():
+                    self._leaks.append(record)
+                case WebhookRecord():
+                    self._webhooks.append(record)
+
+
+# The watch for credentials at places where none belong: the CDN and the targets of redirects.
+#
+# Notes where one was seen, never its value.
+
+
+class CredentialLeakDetector:
+    """Knows every credential of the sandbox and looks for them.
+
+    Args:
+        settings: Hold the key and the secret.
+        tokens: Knows the tokens.
+    """
+
+    def __init__(self, settings: SandboxSettings, tokens: TokenIssuer) -> None:
+        """Take the parts over."""
+        self._settings = settings
+        self._tokens = tokens
+
+    def findings(self, scope: Scope, body: bytes) -> Iterator[tuple[str, str]]:
+        """Go through (where, what) of each credential in a request."""
+        for raw_name, raw_value in scope["headers"]:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            what = self._kind(value)
+            if what is None and name in {"authorization", "x-api-key", "proxy-authorization"}:
+                what = "authorization"
+            if what is not None:
+                yield f"header {name}", what
+        target = scope["path"] + "?" + unquote_plus(scope["query_string"].decode("latin-1"))
+        for where, text in (("query", target), ("body", body.decode("utf-8", "replace"))):
+            what = self._kind(text)
+            if what is not None:
+                yield where, what
+
+    def _kind(self, text: str) -> str | None:
+        if self._settings.api_key in text:
+            return "key"
+        if self._settings.client_secret in text:
+            return "secret"
+        return "token" if any(token in text for token in self._tokens.issued) else None

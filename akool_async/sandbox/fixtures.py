@@ -1,0 +1,212 @@
+"""What turns a video into a translated one, as the rest of the sandbox sees it.
+
+`PaperStudio`, here, takes any URL and makes small files that only look right from outside; the one
+that works on real media lives in `film`.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import attrs
+
+from akool_async.sandbox.jobs import SandboxJob
+from akool_async.sandbox.settings import SandboxSettings
+
+_BRANDS: Final = b"isom\x00\x00\x02\x00isomiso2avc1mp41"
+
+
+class MediaBackend(Protocol):
+    """Examines what is sent in and makes what is given back."""
+
+    threaded: bool
+    """Whether its methods take long and belong in a worker thread."""
+
+    def examine(self, url: str, caption_url: str) -> float:
+        """Return the length of a video in seconds.
+
+        Raises:
+            Refused: The video or its captions can't be used.
+        """
+        ...
+
+    def artifact(self, job: SandboxJob, artifact: str) -> bytes:
+        """Return the content of a completed job's artifact: the same bytes every time."""
+        ...
+
+
+class StubMedia:
+    """Takes any URL; results are MP4 boxes without a film and two lines of captions.
+
+    Args:
+        settings: Say how long every video is and how large a result.
+    """
+
+    threaded = False
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        """Take the choices over."""
+        self._settings = settings
+
+    def examine(self, url: str, caption_url: str) -> float:
+        """Return the one length that every video has."""
+        return self._settings.video_seconds
+
+    def artifact(self, job: SandboxJob, artifact: str) -> bytes:
+        """Return bytes that depend on the job and the artifact alone."""
+        if artifact.endswith("_srt"):
+            return _captions(job, artifact).encode()
+        head = box(b"ftyp", _BRANDS) + box(b"moov", box(b"free", job.id.encode()))
+        size = max(0, self._settings.result_bytes - len(head) - 8)
+        draw = random.Random(f"{job.id}:{artifact}")  # noqa: S311 - repeatable
+        return head + box(b"mdat", draw.randbytes(size))
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    """Return an MP4 box."""
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def modified(content: bytes, artifact: str, version: int) -> bytes:
+    """Return the content as it is after it was replaced `version` times: still valid, other bytes."""
+    if not version:
+        return content
+    if artifact.endswith("_srt"):
+        return content + b"\n" * version
+    return content + box(b"free", b"replaced %d" % version)
+
+
+def _captions(job: SandboxJob, artifact: str) -> str:
+    language = job.spec.source_language if artifact == "original_srt" else job.spec.language
+    return (
+        f"1\n00:00:00,000 --> 00:00:02,000\n[{language}] {job.spec.url}\n\n"
+        f"2\n00:00:02,000 --> 00:00:04,000\n[{language}] {job.id}\n"
+    )
+
+
+# The languages that the sandbox translates to, close to the vendor's own list.
+#
+# A table and nothing else. Some need a voice of their own (`need_voice_id`), as dialects do.
+
+
+@attrs.frozen
+class SandboxLanguage:
+    """One target language."""
+
+    code: str
+    name: str
+    needs_voice: bool = False
+
+
+LANGUAGES: Final = (
+    SandboxLanguage("en", "English"),
+    SandboxLanguage("zh", "Chinese (Simplified)"),
+    SandboxLanguage("hi", "Hindi"),
+    SandboxLanguage("es", "Spanish"),
+    SandboxLanguage("fr", "French"),
+    SandboxLanguage("de", "German"),
+    SandboxLanguage("ja", "Japanese"),
+    SandboxLanguage("ko", "Korean"),
+    SandboxLanguage("pt", "Portuguese"),
+    SandboxLanguage("ru", "Russian"),
+    SandboxLanguage("it", "Italian"),
+    SandboxLanguage("ar", "Arabic"),
+    SandboxLanguage("nl", "Dutch"),
+    SandboxLanguage("pl", "Polish"),
+    SandboxLanguage("tr", "Turkish"),
+    SandboxLanguage("vi", "Vietnamese"),
+    SandboxLanguage("th", "Thai"),
+    SandboxLanguage("id", "Indonesian"),
+    SandboxLanguage("ms", "Malay"),
+    SandboxLanguage("fil", "Filipino"),
+    SandboxLanguage("sv", "Swedish"),
+    SandboxLanguage("da", "Danish"),
+    SandboxLanguage("no", "Norwegian"),
+    SandboxLanguage("fi", "Finnish"),
+    SandboxLanguage("cs", "Czech"),
+    SandboxLanguage("sk", "Slovak"),
+    SandboxLanguage("hu", "Hungarian"),
+    SandboxLanguage("ro", "Romanian"),
+    SandboxLanguage("bg", "Bulgarian"),
+    SandboxLanguage("hr", "Croatian"),
+    SandboxLanguage("el", "Greek"),
+    SandboxLanguage("he", "Hebrew"),
+    SandboxLanguage("uk", "Ukrainian"),
+    SandboxLanguage("ta", "Tamil"),
+    SandboxLanguage("te", "Telugu"),
+    SandboxLanguage("en-GB", "English (United Kingdom)"),
+    SandboxLanguage("es-MX", "Spanish (Mexico)"),
+    SandboxLanguage("pt-BR", "Portuguese (Brazil)"),
+    SandboxLanguage("af-ZA", "Afrikaans (South Africa)", needs_voice=True),
+    SandboxLanguage("zh-CN-shandong", "Chinese (Jilu Mandarin, Simplified)", needs_voice=True),
+)
+"""What a sandbox offers unless it is given another table."""
+
+
+# The voices that the sandbox offers: seeded inventions, enough of them for several pages.
+#
+# Made once per sandbox; the wire form is made in `shapes`.
+
+
+VOICES_PER_LANGUAGE: Final = 8
+
+_FIRST: Final = ("Calm", "Bright", "Honest", "Gentle", "Bold", "Warm", "Clear", "Quiet", "Lively", "Steady")
+
+_SECOND: Final = ("Narrator", "Teacher", "Neighbour", "Captain", "Gardener", "Reporter", "Aunt", "Host")
+
+_AGES: Final = ("Young", "Middle aged", "Old")
+
+_STYLES: Final = ("casual", "animated", "strong", "soft", "formal", "friendly")
+
+_USES: Final = {
+    "Conversational": ("chat", "podcast"),
+    "Narrative": ("audiobook", "documentary"),
+    "Educational": ("course", "explainer"),
+}
+
+_FIRST_DAY: Final = 1_729_353_600_000
+
+
+@attrs.frozen(kw_only=True)
+class SandboxVoice:
+    """One voice of one language."""
+
+    id: str
+    voice_id: str
+    name: str
+    gender: str
+    language_code: str
+    language_name: str
+    use_case: str
+    ages: tuple[str, ...]
+    styles: tuple[str, ...]
+    scenarios: tuple[str, ...]
+    duration_ms: int
+    created_ms: int
+
+
+def invent_voices(languages: Sequence[SandboxLanguage], *, seed: int) -> tuple[SandboxVoice, ...]:
+    """Return the voices of some languages, the same for the same seed."""
+    draw = random.Random(f"{seed}:voices")  # noqa: S311 - repeatable
+    return tuple(_voice(draw, language) for language in languages for _ in range(VOICES_PER_LANGUAGE))
+
+
+def _voice(draw: random.Random, language: SandboxLanguage) -> SandboxVoice:
+    use = draw.choice(tuple(_USES))
+    return SandboxVoice(
+        id=draw.randbytes(12).hex(),
+        voice_id=draw.randbytes(12).hex(),
+        name=f"{draw.choice(_FIRST)} {draw.choice(_SECOND)}",
+        gender=draw.choice(("Male", "Female")),
+        language_code=language.code,
+        language_name=language.name,
+        use_case=use,
+        ages=(draw.choice(_AGES),),
+        styles=tuple(draw.sample(_STYLES, 3)),
+        scenarios=_USES[use],
+        duration_ms=draw.randrange(4_000, 15_000),
+        created_ms=_FIRST_DAY + draw.randrange(300) * 86_400_000,
+    )

@@ -1,0 +1,229 @@
+"""The JSON that goes out: envelopes, jobs, languages and voices, in the current and the older form.
+
+Field names and their order follow the vendor's answers. Only values go in, only dicts come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from akool_async._model.codes import CODES
+from akool_async.sandbox.fixtures import SandboxLanguage, SandboxVoice
+from akool_async.sandbox.jobs import (
+    ARTIFACTS,
+    COMPLETED,
+    FAILED,
+    FAILURE_CODE,
+    FAILURE_REASON,
+    QUEUEING,
+    SandboxJob,
+    Signer,
+)
+from akool_async.sandbox.settings import SandboxSettings, reported_progress, shown_while_queued
+
+_UID: Final = 101400
+
+_TEAM: Final = "6805fb69e92d9edc7ca0b409"
+
+_CREDENTIAL: Final = "6823024be0c8e98471611c72"
+
+_TRANSLATE_TYPE: Final = 2
+
+_LIPSYNC_TYPE: Final = 9
+
+_SPLITS: Final = {
+    "original_srt": "original_srt_url",
+    "translated_srt": "translated_srt_url",
+    "no_caption_video": "no_caption_video_url",
+}
+
+
+def envelope(data: object) -> dict[str, Any]:
+    """Return a successful answer."""
+    return {"code": 1000, "msg": "OK", "data": data}
+
+
+def refusal(code: int) -> dict[str, Any]:
+    """Return a refusing answer with the meaning of its code."""
+    known = CODES.get(code)
+    return {"code": code, "msg": known.meaning if known else "unknown error", "data": None}
+
+
+def created_job(job: SandboxJob, settings: SandboxSettings) -> dict[str, Any]:
+    """Return a job as the paid POST answers it."""
+    if job.spec.kind == "lipsync":
+        return _created_lipsync(job)
+    return _created_legacy(job) if settings.legacy else _created_current(job)
+
+
+def _created_current(job: SandboxJob) -> dict[str, Any]:
+    order = job.spec
+    return {
+        "_id": job.id,
+        "create_time": _ms(job.created),
+        "uid": _UID,
+        "team_id": _TEAM,
+        "target_video": order.url,
+        "language": order.language,
+        "source_language": order.source_language,
+        "video_id": job.video_id,
+        "video_status": QUEUEING,
+        "video_lock_duration": round(order.seconds, 2),
+        "deduction_lock_duration": _number(order.credits),
+        "video": "",
+        "credentialId": _CREDENTIAL,
+        "task_id": job.video_id,
+        "target_video_md5": f"md5_{_ms(job.created)}",
+        "lipsync": order.lipsync,
+        "lipSyncType": int(order.lipsync),
+        "speaker_num": order.speaker_num,
+        "webhookUrl": order.webhook_url,
+    }
+
+
+def _created_legacy(job: SandboxJob) -> dict[str, Any]:
+    order = job.spec
+    return {
+        **_old_fields(job, _TRANSLATE_TYPE),
+        "target_video": order.url,
+        "language": order.language,
+        "source_language": order.source_language,
+        "video_status": QUEUEING,
+        "video": "",
+        "webhookUrl": order.webhook_url,
+        "task_id": job.video_id,
+        "lipsync": order.lipsync,
+        "__v": 0,
+    }
+
+
+def _created_lipsync(job: SandboxJob) -> dict[str, Any]:
+    order = job.spec
+    return {
+        **_old_fields(job, _LIPSYNC_TYPE),
+        "target_video": order.url,
+        "video_status": QUEUEING,
+        "video": "",
+        "input_audio": order.audio_url,
+        "webhookUrl": order.webhook_url,
+        "task_id": job.video_id,
+        "lipsync": True,
+        "__v": 0,
+    }
+
+
+def _old_fields(job: SandboxJob, kind: int) -> dict[str, Any]:
+    return {
+        "faceswap_quality": 2,
+        "storage_loc": 1,
+        "_id": job.id,
+        "create_time": _ms(job.created),
+        "uid": _UID,
+        "type": kind,
+        "from": 2,
+        "video_id": job.video_id,
+        "video_lock_duration": round(job.spec.seconds, 2),
+        "deduction_lock_duration": _number(job.spec.credits),
+        "external_video": "",
+    }
+
+
+def job_status(
+    job: SandboxJob, now: float, *, settings: SandboxSettings, signer: Signer, cdn: str
+) -> dict[str, Any]:
+    """Return a job as asking for its status answers it.
+
+    Args:
+        job: The job as it is now.
+        now: The sandbox's time.
+        settings: Choose the form and the shape of the progress.
+        signer: Makes the links to the results.
+        cdn: The origin on which they lie.
+    """
+    data: dict[str, Any] = _old_status(job) if settings.legacy else _current_status(job, now, settings)
+    if job.status == COMPLETED:
+        links = {artifact: signer.url(cdn, job, artifact) for artifact in ARTIFACTS}
+        data["video"] = links["video"]
+        data["deduction_duration"] = _number(job.spec.credits)
+        if settings.legacy:
+            data["lipsync_video_url"] = links["video"] if job.spec.lipsync else ""
+        elif job.spec.kind == "translate":
+            data["audio_splits"] = {field: links[artifact] for artifact, field in _SPLITS.items()}
+    if job.status == FAILED:
+        data |= {"error_code": FAILURE_CODE, "error_reason": FAILURE_REASON}
+    return data
+
+
+def _current_status(job: SandboxJob, now: float, settings: SandboxSettings) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "_id": job.id,
+        "create_time": _ms(job.created),
+        "uid": _UID,
+        "team_id": _TEAM,
+        "video_id": job.video_id,
+        "video_status": job.status,
+        "video": "",
+    }
+    progress = _progress(job, now, settings)
+    if progress is not None:
+        data["progress"] = progress
+    return data
+
+
+def _old_status(job: SandboxJob) -> dict[str, Any]:
+    kind = _LIPSYNC_TYPE if job.spec.kind == "lipsync" else _TRANSLATE_TYPE
+    return {**_old_fields(job, kind), "video_status": job.status, "video": ""}
+
+
+def _progress(job: SandboxJob, now: float, settings: SandboxSettings) -> int | None:
+    if job.status == QUEUEING:
+        return shown_while_queued(settings.progress)
+    progress = reported_progress(settings.progress, job.fraction(now), job.script.quirk)
+    return 100 if job.status == COMPLETED and progress is not None else progress
+
+
+def language_list(languages: Sequence[SandboxLanguage], *, legacy: bool) -> object:
+    """Return the languages: under `lang_list`, or as a bare list in the older form."""
+    entries = [_language(language, legacy=legacy) for language in languages]
+    return entries if legacy else {"lang_list": entries}
+
+
+def _language(language: SandboxLanguage, *, legacy: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "lang_code": language.code,
+        "lang_name": language.name,
+        "url": f"https://example.com/flags/{language.code}.png",
+    }
+    # The vendor leaves the field out where no voice is needed.
+    return entry | {"need_voice_id": True} if language.needs_voice and not legacy else entry
+
+
+def voice_entry(voice: SandboxVoice) -> Mapping[str, Any]:
+    """Return one voice."""
+    return {
+        "_id": voice.id,
+        "voice_id": voice.voice_id,
+        "gender": voice.gender,
+        "language": voice.language_name,
+        "name": voice.name,
+        "preview": f"https://example.com/voices/{voice.voice_id}.mp3",
+        "thumbnailUrl": f"https://example.com/voices/{voice.voice_id}.png",
+        "create_time": voice.created_ms,
+        "flag_url": f"https://example.com/flags/{voice.language_code}.png",
+        "useCase": voice.use_case,
+        "category": voice.use_case.lower(),
+        "age": list(voice.ages),
+        "style": list(voice.styles),
+        "duration": voice.duration_ms,
+        "scenario": list(voice.scenarios),
+        "language_code": voice.language_code,
+    }
+
+
+def _ms(moment: float) -> int:
+    return int(moment * 1000)
+
+
+def _number(value: float) -> int | float:
+    return int(value) if value.is_integer() else value
