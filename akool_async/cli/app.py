@@ -52,6 +52,7 @@ MODULES: Final[dict[str, str]] = {
 
 EXTRAS: Final[dict[str, str]] = {
     "av": "sandbox",
+    "pysubs2": "sandbox",
     "uvicorn": "sandbox",
     "cryptography": "webhook",
 }

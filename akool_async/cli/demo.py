@@ -30,6 +30,7 @@ from rich.table import Table
 from akool_async._batch import Batch, open_batch
 from akool_async._client import AkoolClient
 from akool_async._journal import Entry, open_journal
+from akool_async._media import MediaError, inspect_file
 from akool_async._model.errors import InvalidRequestError, JournalCorruptedError, JournalVersionError
 from akool_async._model.outcomes import Completed, NotSubmitted, Outcome, Saved
 from akool_async._model.requests import CaptionType, TranslationRequest, video_url
@@ -37,8 +38,7 @@ from akool_async._model.states import State
 from akool_async._polling.schedules import FixedSchedule
 from akool_async.cli.options import JOURNAL
 from akool_async.sandbox import Sandbox
-from akool_async.sandbox.playback import probe
-from akool_async.sandbox.samples import sample_video
+from akool_async.sandbox.media import sample_video
 
 TITLES: Final = ("first light", "short talk", "long goodbye")
 
@@ -305,16 +305,19 @@ def _row(outcome: Outcome) -> Row:
 
 def _check(saved: Saved) -> tuple[str, bool]:
     """Open the video, decode from it, and look for subtitles in it and beside it."""
-    tracks = probe(saved.video.read_bytes())
+    try:
+        facts = inspect_file(saved.video)
+    except MediaError as error:
+        return error.message, False
     beside = [path for path in (saved.original_srt, saved.translated_srt) if path is not None]
     kinds = {
-        "video": tracks.video,
-        "audio": tracks.audio,
-        "subtitles": tracks.subtitles,
+        "video": True,
+        "audio": facts.has_audio,
+        "subtitles": facts.has_subtitles,
         "2 SRT": len(beside) == 2,
     }
     found = [name for name, there in kinds.items() if there]
-    return f"{tracks.seconds:.1f} s: {', '.join(found)}", len(found) == len(kinds)
+    return f"{facts.seconds or 0:.1f} s: {', '.join(found)}", len(found) == len(kinds)
 
 
 def _table(rows: list[Row], out: Path) -> Table:

@@ -5,18 +5,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from akool_async.sandbox.audit import Audit
 from akool_async.sandbox.engine import Engine
 from akool_async.sandbox.faults import Fault, FaultKind, FaultPlan
 from akool_async.sandbox.fixtures import SandboxLanguage, SandboxVoice
 from akool_async.sandbox.sandbox import Sandbox, SandboxServer
-from akool_async.sandbox.settings import FakeClock, SandboxClock, ScaledClock
-
-if TYPE_CHECKING:
-    from akool_async.sandbox.inspection import MediaLimits
-
+from akool_async.sandbox.settings import FakeClock, MediaLimits, SandboxClock, ScaledClock
 
 __all__ = [
     "SandboxClock",
@@ -33,12 +27,3 @@ __all__ = [
     "ScaledClock",
     "SandboxVoice",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs PyAV only when it is asked for."""
-    if name == "MediaLimits":
-        from akool_async.sandbox.inspection import MediaLimits
-
-        return MediaLimits
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

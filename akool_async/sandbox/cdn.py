@@ -16,7 +16,6 @@ from urllib.parse import parse_qs
 
 import anyio
 import attrs
-from anyio import to_thread
 
 from akool_async.sandbox.audit import CredentialLeakDetector, LeakRecord, ServedRecord
 from akool_async.sandbox.context import SandboxContext
@@ -35,7 +34,7 @@ from akool_async.sandbox.http import (
     http_date,
     span_of,
 )
-from akool_async.sandbox.jobs import ARTIFACTS, COMPLETED, SandboxJob, Signer
+from akool_async.sandbox.jobs import ARTIFACTS, COMPLETED, ApiRejection, SandboxJob, Signer
 from akool_async.sandbox.request_schema import json_object
 from akool_async.sandbox.settings import FakeClock
 
@@ -85,15 +84,15 @@ class ResultStore:
 
     Args:
         engine: Owner of the jobs.
-        studio: Makes the files.
+        media: Makes the files.
         signer: Checks the links.
         days: How long a file is kept after its job ended, in the sandbox's days.
     """
 
-    def __init__(self, engine: Engine, studio: MediaBackend, signer: Signer, *, days: float) -> None:
+    def __init__(self, engine: Engine, media: MediaBackend, signer: Signer, *, days: float) -> None:
         """Take the parts over."""
         self._engine = engine
-        self._studio = studio
+        self._media = media
         self._signer = signer
         self._seconds = days * _DAY
         self._lock = threading.Lock()
@@ -127,15 +126,13 @@ class ResultStore:
         if generation in job.forbidden:
             self._engine.mutate(partial(_mark_stale, job, generation))
             raise FileUnavailable(403)
-        content = modified(await self._made(place), place.artifact, self._versions[job.id, place.artifact])
+        try:
+            content = await self._media.artifact(job, place.artifact)
+        except ApiRejection as refused:  # the source is gone, or another one lies there now
+            raise FileUnavailable(404) from refused
+        content = modified(content, place.artifact, self._versions[job.id, place.artifact])
         kind = b"application/x-subrip" if place.artifact.endswith("_srt") else b"video/mp4"
         return File(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', kind, job.ended)
-
-    async def _made(self, place: ArtifactRef) -> bytes:
-        if not self._studio.threaded:
-            return self._studio.artifact(place.job, place.artifact)
-        work = partial(self._studio.artifact, place.job, place.artifact)
-        return await to_thread.run_sync(work, abandon_on_cancel=True)
 
 
 def _mark_stale(job: SandboxJob, generation: int) -> None:

@@ -5,11 +5,7 @@ A value that holds the parts; each part is owned and explained in its own file.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TypeVar
-
 import attrs
-from anyio import to_thread
 
 from akool_async.sandbox.audit import Audit
 from akool_async.sandbox.auth import Authenticator, TokenIssuer
@@ -18,8 +14,6 @@ from akool_async.sandbox.faults import FaultPlan
 from akool_async.sandbox.fixtures import MediaBackend, SandboxLanguage, SandboxVoice
 from akool_async.sandbox.jobs import Signer
 from akool_async.sandbox.settings import SandboxClock, SandboxSettings
-
-T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -41,10 +35,3 @@ class SandboxContext:
     def language(self, code: str) -> SandboxLanguage | None:
         """Return a language by its code."""
         return next((one for one in self.languages if one.code == code), None)
-
-    async def examine(self, url: str, caption_url: str) -> float:
-        """Return the length of a video in seconds, or raise `Refused`."""
-        if not self.media.threaded:
-            return self.media.examine(url, caption_url)
-        work = partial(self.media.examine, url, caption_url)
-        return await to_thread.run_sync(work, abandon_on_cancel=True)

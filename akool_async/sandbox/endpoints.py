@@ -78,7 +78,7 @@ async def create(call: Request) -> Reply:
         raise ApiRejection(1003, "source_language is unknown")
     if not any(world.language(language) for language in brief.languages):
         raise ApiRejection(1003, "no language of the request is known")
-    seconds = await world.examine(brief.url, brief.caption_url)
+    seconds = await world.media.examine(brief.url, brief.caption_url)
     results = [*_results(call, brief, seconds)]
     made = tuple(result.job.id for result in results if result.job)
     return Reply(_answer(call, results), made)
@@ -158,7 +158,7 @@ async def lipsync(call: Request) -> Reply:
     if call.fields is None:
         raise ApiRejection(1003, "the body is not a JSON object")
     brief = read_lipsync(call.fields)
-    seconds = await call.world.examine(brief.video_url, "")
+    seconds = await call.world.media.examine(brief.video_url, "")
     settings = call.world.settings
     order = JobSpec(
         kind="lipsync",

@@ -1,7 +1,7 @@
-"""What turns a video into a translated one, as the rest of the sandbox sees it.
+"""Where the sandbox's results come from, as the rest of it sees them.
 
-`PaperStudio`, here, takes any URL and makes small files that only look right from outside; the one
-that works on real media lives in `film`.
+`StubMedia`, here, takes any URL and makes small files that only look right from outside; the backend
+that works on real videos is in `media`, which needs PyAV.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ import attrs
 from akool_async.sandbox.jobs import SandboxJob
 from akool_async.sandbox.settings import SandboxSettings
 
+__all__ = ["MediaBackend", "StubMedia", "box", "modified", "stub_content"]
+
 _BRANDS: Final = b"isom\x00\x00\x02\x00isomiso2avc1mp41"
 
 
 class MediaBackend(Protocol):
     """Examines what is sent in and makes what is given back."""
 
-    threaded: bool
-    """Whether its methods take long and belong in a worker thread."""
-
-    def examine(self, url: str, caption_url: str) -> float:
+    async def examine(self, url: str, caption_url: str) -> float:
         """Return the length of a video in seconds.
 
         Raises:
@@ -33,8 +32,12 @@ class MediaBackend(Protocol):
         """
         ...
 
-    def artifact(self, job: SandboxJob, artifact: str) -> bytes:
-        """Return the content of a completed job's artifact: the same bytes every time."""
+    async def artifact(self, job: SandboxJob, artifact: str) -> bytes:
+        """Return the content of a completed job's artifact: the same bytes every time.
+
+        Raises:
+            Refused: The video is not there any more, or can't be copied.
+        """
         ...
 
 
@@ -45,24 +48,26 @@ class StubMedia:
         settings: Say how long every video is and how large a result.
     """
 
-    threaded = False
-
     def __init__(self, settings: SandboxSettings) -> None:
         """Take the choices over."""
         self._settings = settings
 
-    def examine(self, url: str, caption_url: str) -> float:
+    async def examine(self, url: str, caption_url: str) -> float:
         """Return the one length that every video has."""
         return self._settings.video_seconds
 
-    def artifact(self, job: SandboxJob, artifact: str) -> bytes:
+    async def artifact(self, job: SandboxJob, artifact: str) -> bytes:
         """Return bytes that depend on the job and the artifact alone."""
-        if artifact.endswith("_srt"):
-            return _captions(job, artifact).encode()
-        head = box(b"ftyp", _BRANDS) + box(b"moov", box(b"free", job.id.encode()))
-        size = max(0, self._settings.result_bytes - len(head) - 8)
-        draw = random.Random(f"{job.id}:{artifact}")  # noqa: S311 - repeatable
-        return head + box(b"mdat", draw.randbytes(size))
+        return stub_content(job, artifact, self._settings.result_bytes)
+
+
+def stub_content(job: SandboxJob, artifact: str, size: int) -> bytes:
+    """Return what `StubMedia` gives for an artifact; a video has about `size` bytes."""
+    if artifact.endswith("_srt"):
+        return _captions(job, artifact).encode()
+    head = box(b"ftyp", _BRANDS) + box(b"moov", box(b"free", job.id.encode()))
+    draw = random.Random(f"{job.id}:{artifact}")  # noqa: S311 - repeatable
+    return head + box(b"mdat", draw.randbytes(max(0, size - len(head) - 8)))
 
 
 def box(kind: bytes, content: bytes) -> bytes:

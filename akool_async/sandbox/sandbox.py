@@ -31,12 +31,18 @@ from akool_async.sandbox.fixtures import (
 )
 from akool_async.sandbox.in_process import API_ORIGIN, CDN_ORIGIN, InProcessTransport
 from akool_async.sandbox.jobs import Signer
-from akool_async.sandbox.settings import ApiVersion, SandboxClock, SandboxSettings, ScaledClock, ShapeName
+from akool_async.sandbox.settings import (
+    ApiVersion,
+    MediaLimits,
+    SandboxClock,
+    SandboxSettings,
+    ScaledClock,
+    ShapeName,
+)
 from akool_async.sandbox.webhooks import WebhookSender
 
 if TYPE_CHECKING:
     from akool_async._client import AkoolClient
-    from akool_async.sandbox.inspection import MediaLimits
 
 
 __all__ = ["Sandbox", "SandboxServer"]
@@ -75,8 +81,8 @@ class Sandbox:
         time_scale: Sandbox seconds per real second. Has no meaning with a clock of one's own.
         api_version: "current", or "legacy" for the shapes of older servers.
         progress: How jobs show their progress: "linear", "stall", "coarse", "front", "liar" or "none".
-        media: Whether videos are really fetched, checked and translated into playable files (needs
-            PyAV), or any URL will do and results only look right from outside.
+        media: Whether videos are really inspected, and results are their copies with a subtitle track
+            added (needs PyAV), or any URL will do and results only look right from outside.
         limits: What videos are taken when `media` is on; the vendor's documented limits by default.
         video_seconds: The length of every video when `media` is off.
         result_bytes: The size of a video result when `media` is off.
@@ -301,15 +307,15 @@ def _build(
         audit=Audit(engine, tokens),
         faults=FaultPlan(faults, seed=settings.seed),
         signer=Signer(settings.seed),
-        media=_studio(settings),
+        media=_media(settings),
         languages=languages,
         voices=voices,
     )
 
 
-def _studio(settings: SandboxSettings) -> MediaBackend:
+def _media(settings: SandboxSettings) -> MediaBackend:
     if not settings.media:
         return StubMedia(settings)
-    from akool_async.sandbox.film import FilmStudio
+    from akool_async.sandbox.media import RealMedia
 
-    return FilmStudio(settings)
+    return RealMedia(settings)

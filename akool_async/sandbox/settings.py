@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Literal, Protocol, TypeAlias, get_args
 
 import attrs
 from attrs import validators
-
-if TYPE_CHECKING:
-    from akool_async.sandbox.inspection import MediaLimits
-
 
 # How far a job says it is: the ways in which servers report progress, from honest to useless.
 #
@@ -77,13 +73,37 @@ def shown_while_queued(shape: ShapeName) -> int | None:
     return 5 if shape == "stall" else 0
 
 
-__all__ = ["ApiVersion", "SandboxSettings"]
+__all__ = ["ApiVersion", "MediaLimits", "SandboxSettings"]
 
 ApiVersion: TypeAlias = Literal["current", "legacy"]
 
 _KEY_BYTES: Final = (16, 24, 32)
 
 _SECONDS_OF_400_DAYS: Final = 400 * 86_400.0
+
+_CODECS: Final = frozenset({"av1", "h264", "hevc", "mpeg4", "vp9"})
+
+
+def _names(codecs: Iterable[str]) -> frozenset[str]:
+    return frozenset(codecs)
+
+
+@attrs.frozen(kw_only=True)
+class MediaLimits:
+    """What videos are taken; the defaults are the vendor's documented ones.
+
+    Args:
+        max_seconds: longest video, in seconds, above 0. Source: business code 1204.
+        max_bytes: largest file, in bytes, 1 or more. Source: business code 1207.
+        max_fps: most frames a second on average, above 0. Source: business code 1210, another version of
+            which says 60.
+        codecs: video encodings taken, by FFmpeg's names. Unconfirmed: the vendor only recommends H.264.
+    """
+
+    max_seconds: float = attrs.field(default=60.0, validator=validators.gt(0))
+    max_bytes: int = attrs.field(default=300 * 2**20, validator=validators.ge(1))
+    max_fps: float = attrs.field(default=30.0, validator=validators.gt(0))
+    codecs: frozenset[str] = attrs.field(default=_CODECS, converter=_names)
 
 
 def _usable_secret(settings: SandboxSettings) -> str:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from akool_async._model.outcomes import ENDINGS
 from akool_async.sandbox import Sandbox
-from akool_async.sandbox.fixtures import modified
+from akool_async.sandbox.fixtures import modified, stub_content
 
 
 def check_files(sandbox: Sandbox, out: Path, *, parts: bool = True) -> None:
     """Every file under a name is what the sandbox made in one of its versions, byte by byte."""
-    world, versions = sandbox._world, sandbox._shelf._versions
+    size, versions = sandbox.settings.result_bytes, sandbox._shelf._versions
     made = {
-        modified(world.media.artifact(job, name), name, version)
+        modified(stub_content(job, name, size), name, version)
         for job in sandbox.engine.jobs
         for name in ENDINGS
         if name != "without_captions"

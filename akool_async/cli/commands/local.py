@@ -74,7 +74,7 @@ def sandbox(
     time_scale
         Sandbox seconds in one real second.
     media
-        Fetch the videos and make results that play; without it any URL will do.
+        Inspect the videos and return copies of them with subtitles; without it any URL will do.
     legacy
         Answer as older servers do.
     seed
