@@ -45,7 +45,6 @@ _OFFERED: Final = 5
 """Names that the journal may choose from: all but the first hold a part of a hash of the entry."""
 
 _WHOLE: Final = (*ENDINGS.values(), MANIFEST)
-
 _BEGUN: Final = tuple(f"{ending}.part" for ending in ENDINGS.values())
 
 
@@ -122,7 +121,6 @@ def _is_taken(folder: Path, name: str, endings: Iterable[str]) -> bool:
 
 
 logger = logging.getLogger("akool_async")
-
 _NAMES: Final = 5
 """Names that are tried for one result; all but the first hold a hash of the entry."""
 

@@ -30,7 +30,6 @@ from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
 
 logger = logging.getLogger("akool_async")
-
 SKEW: Final = timedelta(minutes=2)
 """How far the vendor's clock may be behind ours, besides what it says itself: a job made longer than this
 before the intent is not its."""
@@ -45,7 +44,6 @@ _TRIES: Final = 8
 """Times that an unknown job is asked about: right after its creation the vendor may not know it yet."""
 
 _NO_SUCH_JOB: Final = "the account has no such job."
-
 _NOT_ASKED: Final = "the API could not be asked about it."
 
 

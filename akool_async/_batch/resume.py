@@ -16,7 +16,6 @@ from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import RESUME_ACTIONS, ResumeAction, State
 
 OnInDoubt: TypeAlias = Literal["hold", "resubmit"]
-
 _EVER: Final = timedelta(days=36_500)
 
 

@@ -85,9 +85,7 @@ def _fate_of(error: AkoolError) -> Disposition:
 
 
 logger = logging.getLogger("akool_async")
-
 _CAUSES: Final = {Disposition.OUT_OF_CREDITS: StopCause.CREDITS, Disposition.ABORT: StopCause.FAILURE}
-
 _MOST_TRIES: Final = 1_000_000
 """An outage makes a batch wait, for as long as the policy waits for a throttled call; it burns no entries."""
 

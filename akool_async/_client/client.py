@@ -63,7 +63,6 @@ if TYPE_CHECKING:
 
 
 _PAGE: Final = 100
-
 _MOST_PAGES: Final = 10_000
 
 

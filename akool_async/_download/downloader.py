@@ -91,7 +91,6 @@ class FileDownloader:
 
 
 logger = logging.getLogger("akool_async")
-
 GONE_STATUSES: Final = (403, 404, 410)
 """What a file host answers when a file is not there, or not for this URL."""
 

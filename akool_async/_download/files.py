@@ -28,7 +28,6 @@ from akool_async._model.errors import AkoolError, DownloadError, InvalidRequestE
 
 
 T = TypeVar("T")
-
 _NO_LINKS: Final = frozenset(
     {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EINVAL}
 )
@@ -179,7 +178,6 @@ else:
 
 
 _OPEN: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 """What file systems say that know no locks; there two runs are told apart by nothing."""
 

@@ -30,7 +30,6 @@ from akool_async._model.redact import sanitize, strip_query
 
 
 Address: TypeAlias = IPv4Address | IPv6Address
-
 _METADATA: Final = frozenset({ip_address("168.63.129.16")})
 """Of the public addresses, those that mean the machine's own cloud. Source: Azure's page on this address."""
 
@@ -48,7 +47,6 @@ _NO_HOSTS: Final = tuple(
 Source: the special-purpose address registries of IANA."""
 
 _NUMBERS: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*\.?", re.IGNORECASE)
-
 _NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.IGNORECASE)
 
 
@@ -101,7 +99,6 @@ def is_local(host: str) -> bool:
 
 
 _TURNED_AWAY = "It was not connected to: a result of the vendor does not lie there."
-
 _PATIENCE: Final = 10.0
 """Seconds for asking what the API host's name stands for."""
 
@@ -203,9 +200,7 @@ async def _check_peer(stream: httpcore.AsyncNetworkStream, address: str, host: s
 
 
 KIB: Final = 1024
-
 MIB: Final = 1024 * KIB
-
 GIB: Final = 1024 * MIB
 
 
@@ -237,9 +232,7 @@ class DownloadLimits:
 
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-
 _ONE_AT_A_TIME: Final = 1
-
 _NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 

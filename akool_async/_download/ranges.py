@@ -11,11 +11,8 @@ import attrs
 from akool_async._model.errors import DownloadError
 
 _RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
-
 _OUTSIDE: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
-
 _STRONG: Final = re.compile(r'"[\x21\x23-\x7e]*"')
-
 _AGAIN: Final = frozenset({408, 425, 429})
 
 

@@ -28,11 +28,8 @@ class FileVerdict(enum.Enum):
 
 
 _FIRST: Final = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"})
-
 _INDEX: Final = frozenset({b"moov", b"moof"})
-
 _MEDIA: Final = b"mdat"
-
 _HEAD: Final = 8
 
 
@@ -125,7 +122,6 @@ def _text(content: bytes) -> str | None:
 
 
 _BEGINNING: Final = 512
-
 _BLOCK: Final = 1024 * 1024
 
 

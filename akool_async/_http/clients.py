@@ -15,7 +15,6 @@ import httpx
 from akool_async._model.credentials import is_loopback
 
 TransportName: TypeAlias = Literal["auto", "plain"]
-
 MAX_PLAIN_CONNECTIONS: Final = 16
 """Exchanges at once through httpx's own pool, which slows down badly with more than some 20."""
 

@@ -125,9 +125,7 @@ class ServerClock:
 
 
 _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
-
 T = TypeVar("T")
-
 _NO_AUTH: Final = AuthHeader(("accept", "application/json"))
 
 

@@ -27,9 +27,7 @@ KINDS: Final[Mapping[str, type[TranslationRequest | LipSyncRequest]]] = {
 }
 
 _URLS: Final = frozenset({"url", "video_url", "audio_url", "caption_url", "webhook_url"})
-
 _URL_IN_TEXT: Final = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
-
 _LARGEST: Final = 2**63
 
 

@@ -111,9 +111,7 @@ BUSY: Final = 5.0
 """Seconds to wait for a program that holds the file for a moment, such as a shell of SQLite."""
 
 _NOTHING: Final = "Nothing was opened and nothing was sent."
-
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-
 _UNREADABLE: Final = _DAMAGED | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_FORMAT}
 """While a file is only looked at, an error of the statement is an error of the file."""
 
@@ -408,11 +406,8 @@ _FAR: Final = 1 << 30
 """Windows locks bytes, and locked bytes can't be read: one far behind the holder's name is taken."""
 
 _LONGEST: Final = 1000
-
 _DATABASE: Final = b"SQLite format 3\0"
-
 _LOOKS: Final = 4
-
 _BETWEEN: Final = 0.005
 """Seconds, so many times: somebody who only looks holds the lock for a moment."""
 

@@ -40,9 +40,7 @@ from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
 
 IN_MEMORY: Final = ":memory:"
-
 AT_RISK: Final = frozenset({State.SUBMITTED, State.COMPLETED})
-
 _SENT: Final = AT_RISK | {State.DELIVERED}
 """What is gone on with by the job's id, whatever became of the request's URL."""
 

@@ -101,7 +101,6 @@ _FRESH: Final[Values] = {
 """What a new POST makes untrue; ids in doubt stay, for they may still be jobs."""
 
 Names: TypeAlias = Mapping[tuple[str, str], Sequence[str]]
-
 _NONE: Final[Names] = MappingProxyType({})
 
 

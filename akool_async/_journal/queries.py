@@ -24,17 +24,11 @@ PAGE: Final = 16
 """Entries between two turns of the loop: reading and showing one takes up to 0.2 ms."""
 
 COLUMNS: Final = tuple(attrs.fields_dict(Entry))
-
 _ALL: Final = f"SELECT {', '.join(COLUMNS)} FROM entry"  # noqa: S608 - our names
-
 _BY_NAME: Final = f"{_ALL} WHERE key = ? AND target = ?"
-
 _BY_ID: Final = f"{_ALL} WHERE id = ?"
-
 _BY_JOB: Final = f"{_ALL} WHERE job_id = ? AND job_id <> '' ORDER BY id DESC LIMIT 1"
-
 _BY_TOKEN: Final = f"{_ALL} WHERE token = ? AND token <> '' ORDER BY job_id <> '', id"
-
 _EXPIRING: Final = """
     SELECT expires_at, id FROM entry INDEXED BY entry_expiry
     WHERE state IN ('submitted', 'completed') AND expires_at <= ? AND (expires_at, id) > (?, ?)
@@ -158,7 +152,6 @@ class JournalReader:
 
 
 P = TypeVar("P")
-
 T = TypeVar("T")
 
 

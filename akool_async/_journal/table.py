@@ -86,12 +86,10 @@ class Totals:
 
 
 SqlValue: TypeAlias = str | int | float | None
-
 Values: TypeAlias = Mapping[str, SqlValue]
 """Columns to be written."""
 
 _STATES: Final[Mapping[SqlValue, State]] = {state.value: state for state in State}
-
 _FIND: Final = """
     SELECT id, state, paid, job_id, fingerprint, credits_locked, credits_used, credits_before, name
     FROM entry WHERE key = ? AND target = ?

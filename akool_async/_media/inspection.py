@@ -44,15 +44,10 @@ READ_LIMIT: Final = 8 * 2**20
 """How many bytes of a remote video are read at most. The index of an hour of video takes about 2 MiB."""
 
 _FIRST_BLOCK: Final = 128 * 2**10
-
 _LARGEST_BLOCK: Final = 2 * 2**20
-
 _BUFFER: Final = 64 * 2**10
-
 _HEAD: Final = 4096
-
 _FIRST_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
-
 _BOXES: Final = 8
 """Boxes of an MP4 file that are looked at: there are few, but for a file in fragments."""
 
@@ -62,13 +57,9 @@ _TRIES: Final = 100
 # No hls, dash or concat: such a file is a list of other files, with which a stranger could make this
 # machine open its own files or addresses of its network.
 _FORMATS: Final = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv"
-
 _OPTIONS: Final = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "probesize": str(2**20)}
-
 _MOST_PIXELS: Final = 2**26
-
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", re.ASCII)
-
 _OTHER_FILES: Final = {
     b"<!doctype": "a web page",
     b"<html": "a web page",

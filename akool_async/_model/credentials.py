@@ -18,11 +18,8 @@ from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import sanitize, url_repr
 
 KEY_VARIABLE: Final = "AKOOL_API_KEY"
-
 ID_VARIABLE: Final = "AKOOL_CLIENT_ID"
-
 SECRET_VARIABLE: Final = "AKOOL_CLIENT_SECRET"  # noqa: S105 - the name of a variable
-
 HOST_VARIABLE: Final = "AKOOL_API_HOST"
 """Sources: the vendor's command-line tool reads the last three; AKOOL_API_KEY is what programs use."""
 

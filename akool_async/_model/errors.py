@@ -366,7 +366,6 @@ def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 UnsealReason: TypeAlias = Literal["malformed", "signature", "stale", "unreadable"]
-
 _EXPLAINED: dict[UnsealReason, str] = {
     "malformed": "the body is not a webhook envelope",
     "signature": "the signature does not belong to this client id",

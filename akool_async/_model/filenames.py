@@ -26,18 +26,13 @@ LONGEST: Final = 160
 """Bytes of a name in UTF-8, so that the longest ending of a part still fits into 255."""
 
 _LONGEST_FIELD: Final = 100
-
 _MARK: Final = 8
 """Digits of a fingerprint that tell two names apart."""
 
 _PLAIN: Final = frozenset("._+=@-")
-
 _RUNS: Final = re.compile("--+")
-
 _FORBIDDEN: Final = frozenset('/\\:*?"<>|')
-
 _FIELDS: Final = ("stem", "language", "key", "fingerprint")
-
 _DEVICES: Final = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
     + [f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789\u00b9\u00b2\u00b3"]

@@ -18,14 +18,12 @@ import attrs
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 
 _SIGNING_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-")
-
 _SIGNING_NAMES: Final = frozenset(
     "awsaccesskeyid googleaccessid ossaccesskeyid signature expires key-pair-id policy "
     "token hdnts hdnea __token__".split()
 )
 
 _AZURE_SIGNATURE: Final = "sig"
-
 _AZURE_NAMES: Final = frozenset("se st sp sv sr spr sip skoid sktid skt ske sks skv".split())
 """Too short to be taken for signing where no signature of Azure stands beside them."""
 
@@ -50,7 +48,6 @@ def canonical_url(url: str) -> str:
 
 
 _LEFT_OUT: Final = ("key", "webhook_url", "targets")
-
 _NAMES: Final = {
     kind: tuple(field.name for field in attrs.fields(kind) if field.name not in _LEFT_OUT)
     for kind in (TranslationRequest, LipSyncRequest)
@@ -103,7 +100,6 @@ def entry_key(request: Request, target: str) -> str:
 
 
 _GROUPS: Final = 4096
-
 _MARK: Final = 5
 """Bytes that are kept of a name; the group that it is in says 12 bits more."""
 

@@ -14,9 +14,7 @@ LONGEST = 300
 """Characters of a remote text that are shown."""
 
 _MOST_READ = 16_384
-
 _HIDDEN = "[redacted]"
-
 _SHORTEST_SECRET = 4
 
 

@@ -30,11 +30,8 @@ AUTO_DETECT: Final = "DEFAULT"
 """The source language that asks the vendor to detect it. Source: createbytranslate, source_language."""
 
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9]{2,8}(?:[-_][A-Za-z0-9]{1,20}){0,4}")
-
 _LONGEST_URL: Final = 8192
-
 _LONGEST_KEY: Final = 200
-
 T = TypeVar("T")
 
 

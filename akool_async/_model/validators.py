@@ -40,15 +40,12 @@ def in_range(be: str, holds: Callable[[Any], bool]) -> Check:
 
 
 positive: Final = in_range("a positive number", lambda value: value > 0)
-
 at_least_one: Final = in_range("a number of 1 or more", lambda value: value >= 1)
-
 whole_number: Final = in_range(
     "a whole number of 1 or more", lambda value: isinstance(value, int) and value >= 1
 )
 
 share: Final = in_range("above 0 and at most 1", lambda value: 0 < value <= 1)
-
 fraction: Final = in_range("0 or more and below 1", lambda value: 0 <= value < 1)
 
 

@@ -26,24 +26,19 @@ REMAINING_EDGES: Final = (0.0, *(0.01 * 1.6**number for number in range(16)))
 """Edges of time ahead, as a share of the time gone; the last cell has no end."""
 
 _FINE: Final = 95
-
 _BUCKETS: Final = _FINE // 5 + 6
 """Percentages that are counted together: fives, and from 95 on each of its own."""
 
 _WIDTHS: Final = (*[5] * (_FINE // 5), *[1] * 6)
-
 _MIDDLES: Final = (*range(2, _FINE, 5), *range(_FINE, 101))
-
 _PRIOR: Final = 2.0
 """Reports that each cell is thought to have had before it had any."""
 
 _TRUST: Final = 0.8
-
 _ROUGHLY: Final = 12.0
 """The share of them that told the truth, give or take so many percent; the others said anything."""
 
 _BLUR: Final = ((-1, 0.25), (0, 0.5), (1, 0.25))
-
 _MEMORY: Final = 300.0
 """Reports in one cell after which they count half. What was thought before any stays as it was: then a
 server that begins to report otherwise is understood again after some jobs."""
@@ -108,7 +103,6 @@ _PRIORS: Final = tuple(zip(*(_prior_reports(share) for share in REMAINING_EDGES)
 
 
 SHORTEST: Final = 0.5
-
 LONGEST: Final = 60.0
 """Seconds between polls, before jitter."""
 
@@ -116,13 +110,9 @@ LONGEST_HINTED: Final = 600.0
 """The same where hints have told of nearly every end."""
 
 JITTER: Final = 0.1
-
 _STEPS: Final = tuple(durations.places_ahead(share) for share in REMAINING_EDGES)
-
 _GAPS: Final = tuple(end - begin for begin, end in pairwise(REMAINING_EDGES))
-
 _SURE: Final = 1 - 1e-9
-
 _HINT_AGE: Final = 2.0
 """Seconds in which a job surely ended whose end a hint told."""
 

@@ -16,12 +16,10 @@ CALLBACK_INTERVAL: Final = 240.0
 """Seconds between polls of a job whose callback can be relied on: a safety net, should it be lost."""
 
 _NET_JITTER: Final = 0.1
-
 _FEWEST: Final = 3
 """Callbacks that have to come before they are relied on."""
 
 _AFTER_A_LOSS: Final = 20
-
 _AFTER_MANY: Final = 640
 """After one was lost so many have to come first, and after each further loss twice as many: a lost one costs
 minutes of delay, a poll too many next to nothing."""
@@ -30,7 +28,6 @@ _LATE: Final = 5.0
 """Seconds for which the callback of a job that a poll saw end may still be on its way."""
 
 _SILENCE: Final = 30.0
-
 _GAPS: Final = 3.0
 """Silence means something once it is so many times longer than silence was before, and a little more."""
 

@@ -13,27 +13,19 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 _SHORTEST: Final = 0.5
-
 _RATIO: Final = 1.14
-
 _BINS: Final = 96
-
 _PER_BIN: Final = 1 / math.log(_RATIO)
-
 BIN_EDGES: Final = (0.0, *(_SHORTEST * _RATIO**number for number in range(_BINS)))
 """Ages in seconds between which the hazard is one number: up to half a second, then each 14 % longer."""
 
 _WIDTHS: Final = tuple(end - begin for begin, end in pairwise(BIN_EDGES))
-
 _STEEPEST: Final = 7.0
 """Ends per job within one span, at most: nothing is so regular that numbers have to run out."""
 
 _NOBODY: Final = (0.0,) * _BINS
-
 _PRIOR_JOBS: Final = 3.0
-
 _PRIOR_MEDIAN: Final = 120.0
-
 _PRIOR_SIGMA: Final = 1.3
 """Before anything was seen: as if a few jobs had taken two minutes, give or take a factor of four."""
 

@@ -24,7 +24,6 @@ NOT_FOUND_GRACE: Final = 60.0
 """Seconds after its creation in which an unknown job may only not be known yet."""
 
 NOT_FOUND_POLLS: Final = 3
-
 NOT_FOUND_SPAN: Final = 10 * 60.0
 """A job is taken for gone when it was unknown this often, over at least this many seconds."""
 

@@ -82,7 +82,6 @@ class Notifier(Generic[W]):
 
 
 logger = logging.getLogger("akool_async")
-
 MIN_HINTED_INTERVAL: Final = 1.0
 """Seconds between polls of one job that hints can cause, so that a flood of hints is one poll."""
 
@@ -90,7 +89,6 @@ RESUME_SPACING: Final = 0.02
 """Seconds between the first polls of jobs that an earlier run submitted, so that thousands are no burst."""
 
 Poll: TypeAlias = Callable[[str], Awaitable[Snapshot]]
-
 Listener: TypeAlias = Callable[["PolledJob"], None]
 
 

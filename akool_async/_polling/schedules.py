@@ -23,7 +23,6 @@ from akool_async._retry import backoff_step
 
 
 _POINT: Final = struct.Struct("<fb")
-
 _MOST: Final = 24
 """Points that a trail holds; a longer one loses every second."""
 

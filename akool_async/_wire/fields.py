@@ -18,11 +18,8 @@ from akool_async._model.redact import sanitize
 from akool_async._model.responses import NO_SIDE_FILES, AudioSplits, Job, Language, Snapshot, Status, Voice
 
 _ID: Final = re.compile(r"[0-9A-Za-z_-]{8,128}")
-
 _LONGEST_NUMBER: Final = 40
-
 _DIGITS: Final = "0123456789"
-
 _SMALL: Final = tuple(map(float, range(1000)))
 """Most credits and seconds; each is held once, however many jobs have it."""
 
@@ -139,9 +136,7 @@ def as_mapping(value: object) -> Mapping[str, Any]:
 
 
 T = TypeVar("T")
-
 _Reader: TypeAlias = Callable[[Any], Any]
-
 _WHOLE: Final = ""
 """The key under which a raw object holds itself while it is read; no field has an empty name."""
 

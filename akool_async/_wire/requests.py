@@ -8,17 +8,11 @@ from akool_async._model.credentials import ClientCredentials
 from akool_async._model.requests import CaptionType, LipSyncRequest, Request, TranslationRequest
 
 TOKEN_PATH: Final = "/api/open/v3/getToken"  # noqa: S105 - a path
-
 TRANSLATE_PATH: Final = "/api/open/v3/content/video/createbytranslate"
-
 LIPSYNC_PATH: Final = "/api/open/v3/content/video/lipsync"
-
 STATUS_PATH: Final = "/api/open/v3/content/video/infobymodelid"
-
 LANGUAGES_PATH: Final = "/api/open/v3/language/list"
-
 VOICES_PATH: Final = "/api/open/v4/voice/videoTranslation"
-
 CREDIT_PATH: Final = "/api/open/v3/faceswap/quota/info"
 
 

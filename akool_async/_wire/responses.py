@@ -26,9 +26,7 @@ from akool_async._wire.fields import (
 )
 
 _ID_IN_TEXT: Final = re.compile(rb'"_id"\s*:\s*"([0-9A-Za-z_-]{8,128})"')
-
 _MOST_IDS: Final = 1000
-
 _DEEPEST: Final = 64
 
 

@@ -137,7 +137,6 @@ def strict_base64(text: str) -> bytes:
 
 
 _LONGEST_NONCE = 256
-
 _TIMESTAMP = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 
@@ -254,7 +253,6 @@ def parse_hint(plain: bytes, envelope: SealedMessage) -> Hint:
 
 
 CIPHER_BLOCK = 16
-
 _KEY_BYTES = (16, 24, 32)
 
 
@@ -306,7 +304,6 @@ class SealingKey:
 
 
 _PAD_BLOCKS = (16, 24, 32)
-
 _LONGEST_TAIL = 32
 
 

@@ -16,7 +16,6 @@ from akool_async.cli import exit_codes as exits
 from akool_async.cli.console import Warnings, print_error, print_info, stderr
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
-
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "Translate a catalog": ("plan", "run"),
     "Translate one video": ("translate", "lipsync"),
@@ -64,7 +63,6 @@ _WITH_OTHERS: Final[set[str]] = {
 """Words that commands stand behind."""
 
 _LAST: Final = 100
-
 app: Final[App] = App(
     name="akool-async",
     help="Translate videos with the Akool API, one or a whole catalog.",

@@ -41,19 +41,12 @@ from akool_async.sandbox import Sandbox
 from akool_async.sandbox.media import sample_video
 
 TITLES: Final = ("first light", "short talk", "long goodbye")
-
 TARGETS: Final = ("ja", "fr")
-
 KEY: Final = "sandbox-key-of-the-demo"
-
 POLL: Final = FixedSchedule(interval=0.3)
-
 MARKER: Final = "made-by-the-demo.txt"
-
 MARK: Final = "`akool-async demo` made what is in this folder. Nothing in it was paid for.\n"
-
 INTERRUPTED: Final = 130
-
 _ADVICE: Final = "Name a new folder with --out."
 
 

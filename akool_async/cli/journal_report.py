@@ -36,7 +36,6 @@ SOON: Final = timedelta(days=2)
 """A result that dies in this time is worth a word."""
 
 _MOST: Final = 10
-
 _EVER: Final = timedelta(days=36_500)
 
 
@@ -139,7 +138,6 @@ async def _first(entries: AsyncIterator[Entry], most: int) -> AsyncIterator[Entr
 
 
 _BEFORE: Final = timedelta(minutes=2)
-
 _AFTER: Final = timedelta(minutes=15)
 """Around the moment of sending a job is made, clocks that differ included."""
 

@@ -117,7 +117,6 @@ _OPTIONS: Final[Mapping[str, str]] = {
 }
 
 _NAMES: Final = {"source": "--from"}
-
 DEFAULT_TRANSLATION: Final = TranslationOptions()
 """What holds without options."""
 
@@ -271,9 +270,7 @@ def _read(path: Path) -> str:
 
 
 JOURNAL: Final = "jobs.sqlite3"
-
 INBOX: Final = "inbox.sqlite3"
-
 _OUT: Final = Path("results")
 
 

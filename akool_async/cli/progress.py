@@ -47,16 +47,12 @@ _STAGES: Final[Mapping[Stage, str]] = {
 }
 
 _WIDEST_LABEL: Final = 40
-
 _BAR: Final = 24
-
 _NARROW: Final = 64
 """Columns below which there is no room for bars."""
 
 _LONG_WORD: Final = 8
-
 _EVER: Final = 10_000_000.0
-
 _MOST: Final = 16
 """Jobs that are shown one by one."""
 
@@ -205,9 +201,7 @@ REDRAWN: Final = 0.2
 """Seconds between two pictures."""
 
 _WIDEST: Final = max(map(len, STYLES))
-
 _INDENT: Final = 2
-
 REPORTED_EVERY: Final = 30.0
 """Seconds between two lines about how far all is, where there is no picture."""
 

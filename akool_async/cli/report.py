@@ -201,9 +201,7 @@ def report_issues(wrong: CatalogError) -> int:
 
 
 HOME: Final = "home"
-
 NOT_HOME: Final = "not home"
-
 _WORDS_ENDING: Final = {
     Failed: "failed",
     Rejected: "refused",

@@ -74,9 +74,7 @@ CredentialKind: TypeAlias = Literal["key", "token", "wrong", "none"]
 
 
 _OK: Final = 1000
-
 _BAD: Final = 1101
-
 _MISSING: Final = 1102
 
 

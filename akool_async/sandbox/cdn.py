@@ -44,7 +44,6 @@ from akool_async.sandbox.settings import FakeClock
 
 
 _ARTIFACT_OF: Final[Mapping[str, str]] = {name: artifact for artifact, name in ARTIFACTS.items()}
-
 _DAY: Final = 86_400.0
 
 
@@ -178,7 +177,6 @@ def _done(world: SandboxContext, action: str, fields: dict[str, Any]) -> tuple[i
 
 
 __all__ = ["Cdn"]
-
 Transfer: TypeAlias = Callable[[HttpExchange, Fault, Answer], Awaitable[None]]
 
 

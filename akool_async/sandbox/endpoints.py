@@ -181,7 +181,6 @@ async def lipsync(call: Request) -> Reply:
 
 
 _LARGEST_PAGE: Final = 100
-
 _MOST: Final = 1_000_000
 
 

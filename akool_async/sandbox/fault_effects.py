@@ -17,15 +17,10 @@ from akool_async.sandbox.http import Answer, Headers, HttpExchange
 from akool_async.sandbox.response_schema import envelope, refusal
 
 Envelope: TypeAlias = "dict[str, Any] | None"
-
 Distortion: TypeAlias = Callable[[HttpExchange, Fault, Envelope], Awaitable[None]]
-
 JSON: Final[Headers] = ((b"content-type", b"application/json; charset=utf-8"),)
-
 HTML: Final[Headers] = ((b"content-type", b"text/html; charset=utf-8"),)
-
 NOISE: Final = b"\x00\x01\x16\x03noise, not HTTP\r\n\r\n\xff\xfe"
-
 _HUGE: Final = 5 * 2**20
 
 

@@ -16,7 +16,6 @@ import attrs
 from attrs import validators
 
 __all__ = ["API_ENDPOINTS", "FaultKind", "Fault"]
-
 API_ENDPOINTS: Final = ("token", "create", "lipsync", "status", "languages", "voices", "credit")
 
 
@@ -135,9 +134,7 @@ _CDN_ONLY: Final = frozenset(
 )
 
 _WEBHOOK: Final = frozenset({FaultKind.LOSE, FaultKind.DUPLICATE, FaultKind.REORDER, FaultKind.DELAY})
-
 _API_ONLY: Final = frozenset({FaultKind.HUGE, FaultKind.WRONG_TYPE, FaultKind.CODE, FaultKind.TOKEN_EXPIRED})
-
 _WIRE: Final = (
     frozenset(FaultKind)
     - _CREATE_ONLY

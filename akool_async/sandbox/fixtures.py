@@ -17,7 +17,6 @@ from akool_async.sandbox.jobs import SandboxJob
 from akool_async.sandbox.settings import SandboxSettings
 
 __all__ = ["MediaBackend", "StubMedia", "box", "modified", "stub_content"]
-
 _BRANDS: Final = b"isom\x00\x00\x02\x00isomiso2avc1mp41"
 
 
@@ -157,15 +156,10 @@ LANGUAGES: Final = (
 
 
 VOICES_PER_LANGUAGE: Final = 8
-
 _FIRST: Final = ("Calm", "Bright", "Honest", "Gentle", "Bold", "Warm", "Clear", "Quiet", "Lively", "Steady")
-
 _SECOND: Final = ("Narrator", "Teacher", "Neighbour", "Captain", "Gardener", "Reporter", "Aunt", "Host")
-
 _AGES: Final = ("Young", "Middle aged", "Old")
-
 _STYLES: Final = ("casual", "animated", "strong", "soft", "formal", "friendly")
-
 _USES: Final = {
     "Conversational": ("chat", "podcast"),
     "Narrative": ("audiobook", "documentary"),

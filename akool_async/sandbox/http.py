@@ -25,13 +25,9 @@ if TYPE_CHECKING:
 
 
 Scope: TypeAlias = MutableMapping[str, Any]
-
 Message: TypeAlias = MutableMapping[str, Any]
-
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
-
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -42,7 +38,6 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 CONNECTION: Final = "line"
-
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 
 
@@ -104,9 +99,7 @@ class SocketConnection:
 
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
-
 _CHUNK: Final = 64 * 1024
-
 _LARGEST_BODY: Final = 16 * 2**20
 
 

@@ -15,7 +15,6 @@ import httpx
 from akool_async.sandbox.http import CONNECTION, Application
 
 API_ORIGIN: Final = "http://127.0.0.1:1"
-
 CDN_ORIGIN: Final = "http://127.0.0.1:2"
 
 

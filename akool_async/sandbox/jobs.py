@@ -29,19 +29,12 @@ __all__ = [
 ]
 
 JobKind: TypeAlias = Literal["translate", "lipsync"]
-
 QUEUEING: Final = 1
-
 PROCESSING: Final = 2
-
 COMPLETED: Final = 3
-
 FAILED: Final = 4
-
 FAILURE_CODE: Final = 501312
-
 FAILURE_REASON: Final = "The translation broke off on the way. Please start it again."
-
 _SHORTEST: Final = 0.5
 
 

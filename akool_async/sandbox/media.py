@@ -33,13 +33,9 @@ from akool_async.sandbox.jobs import ApiRejection, JobSpec, SandboxJob
 from akool_async.sandbox.settings import MediaLimits, SandboxSettings
 
 __all__ = ["RealMedia", "sample_video"]
-
 _TIMEOUT: Final = 30.0
-
 _LARGEST_SUBTITLES: Final = 8 * 2**20
-
 _CACHED: Final = 32
-
 _MP4_AUDIO: Final = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus", "vorbis"})
 """Encodings of sound that can be copied into MP4."""
 
@@ -50,9 +46,7 @@ _RATE_OF_GRACE: Final = 1.01
 """Containers that count in milliseconds can't express 30 frames a second exactly."""
 
 _CUE: Final = 4_000
-
 _MILLISECOND: Final = Fraction(1, 1000)
-
 _LONGEST_TEXT: Final = 0xFFFF
 
 

@@ -20,9 +20,7 @@ _STYLES: Final = frozenset(
 )
 
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
-
 _MOST_SPEAKERS: Final = 10
-
 _CAPTION_TYPES: Final = 4
 
 

@@ -23,15 +23,10 @@ from akool_async.sandbox.jobs import (
 from akool_async.sandbox.settings import SandboxSettings, reported_progress, shown_while_queued
 
 _UID: Final = 101400
-
 _TEAM: Final = "6805fb69e92d9edc7ca0b409"
-
 _CREDENTIAL: Final = "6823024be0c8e98471611c72"
-
 _TRANSLATE_TYPE: Final = 2
-
 _LIPSYNC_TYPE: Final = 9
-
 _SPLITS: Final = {
     "original_srt": "original_srt_url",
     "translated_srt": "translated_srt_url",

@@ -31,15 +31,10 @@ except ModuleNotFoundError as _missing:
     ) from _missing
 
 Worker: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-
 _PATIENCE: Final = 2.0
-
 _KEEP_ALIVE: Final = 3600
-
 _START: Final = 30.0
-
 _BACKLOG: Final = 2048
-
 _ACCEPTING: Final = 5
 """Turns of the event loop after which what was accepted last is known as a connection; it needs three."""
 

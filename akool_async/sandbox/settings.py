@@ -20,7 +20,6 @@ from attrs import validators
 
 
 ShapeName: TypeAlias = Literal["linear", "stall", "coarse", "front", "liar", "none"]
-
 _STANDSTILL: Final = 0.15
 
 
@@ -74,13 +73,9 @@ def shown_while_queued(shape: ShapeName) -> int | None:
 
 
 __all__ = ["ApiVersion", "MediaLimits", "SandboxSettings"]
-
 ApiVersion: TypeAlias = Literal["current", "legacy"]
-
 _KEY_BYTES: Final = (16, 24, 32)
-
 _SECONDS_OF_400_DAYS: Final = 400 * 86_400.0
-
 _CODECS: Final = frozenset({"av1", "h264", "hevc", "mpeg4", "vp9"})
 
 

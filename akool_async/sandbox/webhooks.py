@@ -24,11 +24,8 @@ from akool_async.sandbox.jobs import COMPLETED, FAILED, FAILURE_CODE, FAILURE_RE
 from akool_async.sandbox.settings import ScaledClock, real_wait
 
 _SHORTEST: Final = 0.001
-
 _LONGEST: Final = 0.01
-
 _IDLE: Final = 0.025
-
 _PATIENCE: Final = 10.0
 
 

@@ -9,22 +9,15 @@ from typing import Any, Final, TypeAlias
 import anyio
 
 Scope: TypeAlias = MutableMapping[str, Any]
-
 Message: TypeAlias = MutableMapping[str, Any]
-
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
-
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
 _PATIENCE: Final = 10.0
 """Seconds in which a body has to be there."""
 
 _NOT_POSTED: Final = 405
-
 _TOO_SLOW: Final = 408
-
 _NO_BODY: Final = (b"content-length", b"0")
-
 _ONLY_POST: Final = (b"allow", b"POST")
 
 

@@ -31,7 +31,6 @@ APPLICATION_ID: Final = 0x616B696E
 """In the file's header: this SQLite file is one of ours ("akin")."""
 
 VERSION: Final = 1
-
 RETENTION: Final = timedelta(days=8)
 """Results die after 7 days, and nobody wants a callback for longer."""
 
@@ -39,13 +38,9 @@ MAX_ROWS: Final = 100_000
 """Callbacks that are kept, whatever comes; the oldest go first."""
 
 _BUSY: Final = 5.0
-
 _NO_STATUS: Final = -1
-
 _PAGE: Final = 100
-
 _TIDIED_EVERY: Final = 1000
-
 _SCHEMA: Final = """
     CREATE TABLE callback (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -224,7 +219,6 @@ class InboxFile:
 
 
 logger = logging.getLogger("akool_async")
-
 POLL_INTERVAL: Final = 0.1
 """Seconds between two glances at the file; one costs some microseconds."""
 

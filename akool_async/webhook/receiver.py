@@ -86,14 +86,14 @@ class ReceiverStatistics:
     Attributes:
         accepted: bodies that were answered with 200 and put in line.
         waiting: of these, how many were not looked at yet.
-        told: callbacks that were handed on.
+        delivered: callbacks that were handed on.
         repeated: contents that had been handed on before.
         malformed: bodies that were no envelope, or too large.
         wrong_signature: bodies signed for another client id.
         stale: bodies from outside the freshness window.
         unreadable: bodies whose content could not be opened.
-        turned_away: bodies answered with 503, because the line was full or the receiver not open.
-        unwritten: times that callbacks could not be written to the inbox; they are tried again.
+        rejected_busy: bodies answered with 503, because the line was full or the receiver not open.
+        write_errors: times that callbacks could not be written to the inbox; they are tried again.
     """
 
     accepted: int = 0
@@ -109,9 +109,7 @@ class ReceiverStatistics:
 
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
-
 ACCEPTED: Final = 200
-
 REJECTED: Final = 503
 """The only two statuses: which of them depends on the length of the line alone."""
 
@@ -123,11 +121,8 @@ _WRITTEN_AT_ONCE: Final = 100
 """Callbacks in one transaction, so that a flood is on disk before it is over."""
 
 _TOKEN: Final = re.compile(r"[0-9a-f]{32}")
-
 _COUNTED: Final[Mapping[str, str]] = {"signature": "wrong_signature"}
-
 _random: Final = SystemRandom()
-
 _Line: TypeAlias = "SimpleQueue[tuple[bytes, str] | None]"
 """Bodies with the paths that they came to; None ends it."""
 
@@ -338,7 +333,7 @@ class WebhookReceiver:
             await run_sync(self._inbox.write, tuple(self._unwritten))
         except InboxError as error:
             del self._unwritten[: -self._length]
-            self._log_rejection("unwritten", error)
+            self._log_rejection("write_errors", error)
         else:
             self._unwritten.clear()
 

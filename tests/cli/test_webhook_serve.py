@@ -90,7 +90,7 @@ def test_a_flood_of_nonsense_is_counted_and_answered_alike(out: Path, vendor: Sa
         said = server.stderr.read()
 
         assert server.wait(10) == 0
-    assert "taken 3" in said
+    assert "accepted 3" in said
     assert "malformed 3" in said
     assert "Traceback" not in said
 

@@ -56,7 +56,7 @@ async def test_a_paid_post_that_an_event_loop_tears_is_in_doubt(fast_house: Open
             while not home.sandbox.audit.requests:
                 await anyio.sleep(0.005)
         for task in asyncio.all_tasks():
-            if "Detached" in task.get_name():
+            if "ShieldedCall" in task.get_name():
                 task.cancel()
         with pytest.raises(SubmissionInDoubt):
             await caller

@@ -168,4 +168,4 @@ def test_no_type_of_an_http_library_stands_in_an_error() -> None:
         )
     }
 
-    assert imported == {"__future__", "typing", "akool_async._model.responses"}
+    assert imported == {"__future__", "collections.abc", "typing", "akool_async._model.responses"}

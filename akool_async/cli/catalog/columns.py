@@ -17,9 +17,7 @@ IGNORED: Final = "#"
 """A column whose name begins so is not read."""
 
 YES: Final = frozenset("yes y true t on 1 x ✓".split())
-
 NO: Final = frozenset("no n false f off 0 -".split())
-
 Read: TypeAlias = Callable[[Any], Any]
 """Gives what an option takes from what a cell holds, or raises `CellWrong`."""
 

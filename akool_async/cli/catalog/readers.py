@@ -23,12 +23,10 @@ from akool_async.cli.catalog.model import (
 )
 
 _SEPARATORS: Final = ",;\t|"
-
 _HINT: Final = "sep="
 """The first line by which Excel is told the separator."""
 
 _LONGEST_CELL: Final = 1024 * 1024
-
 Record: TypeAlias = tuple[int, int, list[str]]
 """Line in the file, row in the spreadsheet, values."""
 
@@ -147,9 +145,7 @@ def _letters(number: int) -> str:
 
 
 _ROWS: Final = ("videos", "rows", "words")
-
 _DEFAULTS: Final = "defaults"
-
 _DEEPEST: Final = 4
 
 

@@ -31,9 +31,7 @@ from akool_async.cli.catalog.model import (
 from akool_async.cli.catalog.readers import read_table
 
 _NO_URL: Final = "The video's URL is missing."
-
 _NO_LANGUAGE: Final = "The languages are missing: fill them in, or give --to for all rows."
-
 _OWN: Final = frozenset({"name"})
 """Columns that are no options of a request."""
 

@@ -45,13 +45,9 @@ _NO_KEY: Final = "none"
 """For a client that is asked for the host alone."""
 
 _PACKAGES: Final = ("akool-async", "anyio", "attrs", "cattrs", "httpx", "httpx-aiohttp", "aiohttp", "backoff")
-
 _SECONDS_APART: Final = 60.0
-
 _PLENTY: Final = 2 * 2**30
-
 _TOO_LITTLE: Final = 100 * 2**20
-
 _TIMEOUT: Final = 15.0
 
 
@@ -254,7 +250,6 @@ def _worries(doubts: int, dying: int, home: OutputOptions) -> Iterator[tuple[str
 
 
 _COLUMNS: Final = {"level": "", "what": "", "found": "", "advice": ""}
-
 _STYLES: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.BAD: "bold red"}
 
 

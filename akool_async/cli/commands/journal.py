@@ -180,7 +180,6 @@ def resume(
 
 
 _AT_ONCE: Final = 8
-
 _EVER: Final = timedelta(days=36_500)
 
 
