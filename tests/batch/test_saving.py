@@ -191,19 +191,19 @@ async def test_a_bad_template_is_refused_before_anything_is_sent(fast_house: Ope
 
 @pytest.mark.parametrize("without_captions", [False, True])
 async def test_a_side_file_says_where_the_others_come_from(
-    house: Open, tmp_path: Path, captionless: bool
+    house: Open, tmp_path: Path, without_captions: bool
 ) -> None:
     request = named("https://e.com/talk.mp4?X-Amz-Signature=secret&id=5", key="mine", style="calm")
     async with house() as home:
         client = await home.client()
-        (outcome,) = await run(client, [request], download_to=tmp_path, without_captions=captionless)
+        (outcome,) = await run(client, [request], download_to=tmp_path, without_captions=without_captions)
 
         (job,) = home.sandbox.audit.jobs
     saved = outcome.saved
     text = saved.manifest.read_text()
     told = json.loads(text)
     assert saved.manifest.name == "talk.ja.json"
-    assert (saved.without_captions is not None) == captionless
+    assert (saved.without_captions is not None) == without_captions
     assert {file["name"] for file in told["files"]} == {path.name for path in saved.files[:-1]}
     for file in told["files"]:
         content = (tmp_path / file["name"]).read_bytes()
@@ -235,7 +235,7 @@ async def test_subtitles_that_are_gone_do_not_keep_the_video_away(fast_house: Op
     async with fast_house() as home:
         client = await home.client()
         shelf = home.sandbox._shelf
-        taken = shelf.take
+        taken = shelf.open
 
         async def take(place: Any, token: str, now: float) -> Any:
             from akool_async.sandbox.cdn import FileUnavailable
@@ -244,7 +244,7 @@ async def test_subtitles_that_are_gone_do_not_keep_the_video_away(fast_house: Op
                 raise FileUnavailable(404)
             return await taken(place, token, now)
 
-        shelf.take = take
+        shelf.open = take
         (outcome,) = await run(client, videos(1), download_to=tmp_path)
 
     assert outcome.saved.video.exists()
@@ -288,8 +288,8 @@ def _unfinish(path: Path) -> None:
 
 
 def _leave_like_a_crash(saved: Any, left: str) -> None:
-    told = json.loads(saved.side_file.read_text())
-    saved.side_file.unlink()
+    told = json.loads(saved.manifest.read_text())
+    saved.manifest.unlink()
     for file in told["files"]:
         path = saved.video.with_name(file["name"])
         if left == "nothing" or (left == "the video alone" and path != saved.video):
@@ -326,7 +326,7 @@ async def test_trouble_with_the_disk_stops_downloads_and_nothing_else(
     async with open_journal(":memory:") as journal, house() as home:
         client = await home.client()
         with monkeypatch.context() as broken:
-            broken.setattr(disk, "check_room", full)
+            broken.setattr(disk, "ensure_free_space", full)
             outcomes = await run(client, videos(5), journal=journal, download_to=tmp_path, max_in_flight=2)
             served = len(home.sandbox.audit.served)
         assert journal.counts()[State.COMPLETED] == 5
@@ -400,7 +400,7 @@ async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) 
 async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
     fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    for name in ("GONE_SPAN", "URL_GRACE", "YOUNG"):
+    for name in ("NOT_FOUND_SPAN", "URL_GRACE", "NOT_FOUND_GRACE"):
         monkeypatch.setattr(observation, name, 0.01)
     monkeypatch.setattr(lookups, "job_status", _timeless)
     async with open_journal(":memory:") as journal, fast_house(time_scale=100_000.0) as home:
