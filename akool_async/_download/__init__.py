@@ -3,7 +3,7 @@
 A file gets its name only when all of it is there.
 """
 
-from akool_async._download.downloader import GONE_STATUSES, DownloadPlan, FileDownloader, ResultDownload
+from akool_async._download.downloader import GONE_STATUSES, DownloadRequest, FileDownloader, ResultDownload
 from akool_async._download.files import FileAlreadyExistsError, FileBusyError
 from akool_async._download.network import DownloadLimits
 
@@ -14,5 +14,5 @@ __all__ = [
     "DownloadLimits",
     "FileBusyError",
     "FileAlreadyExistsError",
-    "DownloadPlan",
+    "DownloadRequest",
 ]

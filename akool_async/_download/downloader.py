@@ -23,9 +23,9 @@ from akool_async._download.fetch import Fetch, FileSpec
 from akool_async._download.network import DownloadLimits, FileHostSession, PublicAddressBackend
 from akool_async._download.ranges import InvalidContentError
 from akool_async._download.verify import Digest, Kind, digest
-from akool_async._model.errors import DownloadError
+from akool_async._model.errors import DownloadError, InvalidRequestError
 from akool_async._model.fingerprint import canonical_url, fingerprint
-from akool_async._model.outcomes import ENDINGS, MANIFEST, Artifact, Completed, Saved
+from akool_async._model.outcomes import ENDINGS, MANIFEST, Artifact, Completed, Saved, result_urls
 from akool_async._model.requests import LipSyncRequest, Request
 from akool_async._model.responses import Snapshot
 from akool_async._retry import RetryPolicy
@@ -96,26 +96,51 @@ GONE_STATUSES: Final = (403, 404, 410)
 
 
 @attrs.frozen(kw_only=True)
-class DownloadPlan:
-    """What is to be brought home.
+class DownloadRequest:
+    """Which result is to be saved, and under which name.
 
     Attributes:
-        owner: the job's id.
-        urls: where its files are, the video first.
+        done: the completed job; a bare snapshot makes a manifest that says less.
         stem: folder and name, without ending.
-        about: what the side file says besides the files.
-        overwrite: whether files that stand there are replaced.
-        known: whether a result that is home already is taken as it is; else its name counts as taken.
-        fresh: whether the URLs were just given: then a subtitle file that is not there is done without.
+        without_captions: whether the video without burnt-in captions is wanted too.
+        overwrite: whether existing files are replaced.
+        skip_existing: whether saved files of this job are kept; otherwise their name counts as taken.
+        urls: where the files are, the video first; default is where `done` says.
+        urls_fresh: whether the URLs were just requested: then a missing subtitle file is left out.
+
+    Raises:
+        InvalidRequestError: the job has no result.
     """
 
-    job_id: str
-    urls: Mapping[Artifact, str] = attrs.field(repr=False)
+    done: Completed | Snapshot = attrs.field(repr=False)
     stem: Path
-    manifest: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    without_captions: bool = False
     overwrite: bool = False
     skip_existing: bool = False
+    urls: Mapping[Artifact, str] = attrs.field(repr=False)
     urls_fresh: bool = False
+
+    @urls.default
+    def _result_urls(self) -> Mapping[Artifact, str]:
+        return result_urls(self.snapshot, captionless=self.without_captions)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a job that has no result."""
+        snapshot = self.snapshot
+        if not snapshot.url:
+            raise InvalidRequestError(
+                f"Job {snapshot.job_id} has no result to download (status {snapshot.status.name})."
+            )
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The answer that said that the job is completed."""
+        return self.done if isinstance(self.done, Snapshot) else self.done.snapshot
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        return self.snapshot.job_id
 
     def path(self, ending: str) -> Path:
         """Give the path of one file."""
@@ -140,8 +165,11 @@ class ResultDownload:
         parcel: what is to be brought home.
     """
 
-    def __init__(self, downloads: FileDownloader, parcel: DownloadPlan) -> None:
+    def __init__(self, downloads: FileDownloader, parcel: DownloadRequest) -> None:
         self._downloads = downloads
+        self._manifest = make_manifest(
+            parcel.done, saved_at=downloads._clock.now(), program=downloads._user_agent
+        )
         self._parcel = parcel
         self._home: dict[Artifact, Digest] = {}
         self._missing: dict[str, str] = {}
@@ -216,7 +244,7 @@ class ResultDownload:
             {"artifact": artifact, "name": parcel.targets[artifact].name, **attrs.asdict(found)}
             for artifact, found in self._home.items()
         ]
-        told = {"job_id": parcel.job_id, **parcel.manifest, "files": files, "missing": self._missing}
+        told = {"job_id": parcel.job_id, **self._manifest, "files": files, "missing": self._missing}
         replace = parcel.overwrite or bool(_files_told(parcel.manifest_path, parcel.job_id))
         disk.write_json(parcel.manifest_path, told, replace=replace)
         for target in parcel.targets.values():

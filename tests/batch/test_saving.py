@@ -360,13 +360,13 @@ async def test_a_fresh_url_that_can_not_be_asked_for_keeps_the_result_for_the_ne
 ) -> None:
     async with open_journal(":memory:") as journal, fast_house() as home:
         client = await home.client()
-        bring_home = client._bring_home
+        download = client.session().download
 
-        async def troubled(wish: Any) -> Any:
+        async def troubled(request: Any) -> Any:
             home.sandbox.faults.add(Fault(on="status", kind="http", status=503))
-            return await bring_home(wish)
+            return await download(request)
 
-        monkeypatch.setattr(client, "_bring_home", troubled)
+        monkeypatch.setattr(client.session(), "download", troubled)
         home.sandbox.faults.add(Fault(on="cdn", kind="http", status=403))
         (outcome,) = await run(client, videos(1), journal=journal, download_to=tmp_path)
         monkeypatch.undo()
@@ -388,7 +388,7 @@ async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) 
             await other.intend(video(0))
             await other.record(_submitted(entry.key, entry.job_id))
             with anyio.fail_after(10):
-                while client._server_now() < entry.expires_at + timedelta(days=1):
+                while client.session().server_now() < entry.expires_at + timedelta(days=1):
                     await client.credit()
             (outcome,) = await run(client, videos(1), journal=other, download_to=tmp_path)
 
@@ -414,7 +414,7 @@ async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
         kept, other = sorted(outcomes, key=lambda outcome: outcome.request.url)
         left = journal.counts()[State.COMPLETED]
         with anyio.fail_after(20):
-            while client._server_now() < entry.expires_at + timedelta(days=1):
+            while client.session().server_now() < entry.expires_at + timedelta(days=1):
                 await client.credit()
         (dead,) = await run(client, videos(1), journal=journal, download_to=tmp_path)
 
