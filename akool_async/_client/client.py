@@ -342,9 +342,7 @@ class AkoolClient:
                 scheduler, job.id, session.schedule, give_up_after=give_up_after, age=0.0
             )
         except (anyio.get_cancelled_exc_class(), AccountError, CallerError):  # these name no job
-            logger.warning(
-                "No longer waiting for job %s, which the vendor continues and bills.", job.id
-            )
+            logger.warning("No longer waiting for job %s, which the vendor continues and bills.", job.id)
             raise
         snapshot = completed_snapshot(state)
         return Completed(
@@ -404,10 +402,12 @@ class AkoolClient:
             StorageError: the folder can't be written: full, read-only or not a folder.
             DownloadError: a file did not come whole; nothing stands under its name.
         """
-        if name is None and isinstance(done, Snapshot):
-            name = done.job_id
-        elif name is None:
-            name = DEFAULT_TEMPLATE.name(done.request, done.target)
+        if name is None:
+            name = (
+                done.job_id
+                if isinstance(done, Snapshot)
+                else DEFAULT_TEMPLATE.name(done.request, done.target)
+            )
         elif not is_safe_filename(name):
             raise InvalidRequestError(f"name must be a plain file name, not {sanitize(repr(name))}.")
         return await self._session.download(
