@@ -200,7 +200,7 @@ class EntryLife:
         admitted = False
         with self._state.tolerate_journal_errors(entry):
             admitted = await self._resumer.needs_submission(entry)
-        return admitted
+        return admitted  # noqa: RET504 - the context manager may suppress the error
 
     @contextmanager
     def _shown_as_submitting(self, request: Request, permit: Permit) -> Iterator[None]:
