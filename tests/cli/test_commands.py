@@ -116,7 +116,7 @@ def test_errors_become_exit_codes(raised: BaseException, code: int, monkeypatch,
     def fails(*_: object, **__: object) -> int:
         raise raised
 
-    monkeypatch.setattr("akool_async.cli.commands.local.run_sandbox", fails)
+    monkeypatch.setattr("akool_async.sandbox.Sandbox.run", fails)
 
     assert app.run(["sandbox"]) == code
     assert str(raised) in capsys.readouterr().err
