@@ -262,7 +262,7 @@ def test_only_what_is_done_is_brought_home(akool: Command, at_work: Book, vendor
     told = akool("collect", "--out", at_work.out)
 
     assert told.code == 0
-    assert "1 entry at work" in told.err
+    assert "1 entry in progress" in told.err
     states = at_work.states()
     assert [key for key, state in states.items() if state != "delivered"] == [
         "young",

@@ -424,4 +424,4 @@ def test_a_plan_on_a_terminal_shows_the_beginning_of_a_long_catalog(vendor: Sand
     assert shown.code == 0
     assert "video-39 " in shown.text
     assert "video-40 " not in shown.text
-    assert "and 60 more; a pipe and --json get them all." in shown.text
+    assert "and 60 more; pipe the output or use --json to see all." in shown.text
