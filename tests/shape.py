@@ -11,6 +11,7 @@ import ast
 import importlib.util
 import io
 import math
+import re
 import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -344,6 +345,45 @@ def _public(node: Documented, name: str) -> Iterator[tuple[str, Documented]]:
                 yield from _public(child, f"{name}: {child.name}")
 
 
+def stale_docstrings(package: Package) -> list[str]:
+    """Names below "Args:" or "Attributes:" that the function or class does not have."""
+    found = []
+    for module in package:
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            text = ast.get_docstring(node) or ""
+            for name in _documented(text):
+                if name not in _has(node):
+                    found.append(f"{module.path}:{node.lineno}: {node.name}: {name}")
+    return found
+
+
+def _documented(text: str) -> Iterator[str]:
+    for section in re.findall(r"^(?:Args|Attributes):\n((?:    .*\n?|\n)*)", text, re.MULTILINE):
+        yield from re.findall(r"^    \*{0,2}(\w+)(?: \([^)]*\))?:", section, re.MULTILINE)
+
+
+def _has(node: Function | ast.ClassDef) -> set[str]:
+    """Arguments of a function; fields, methods and arguments of `__init__` of a class."""
+    if not isinstance(node, ast.ClassDef):
+        return {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+    names = {
+        child.target.id
+        for child in node.body
+        if isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name)
+    }
+    for child in node.body:
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(child.name)
+            if child.name == "__init__":
+                names |= _has(child)
+                names |= {part.attr for part in ast.walk(child) if isinstance(part, ast.Attribute)}
+        elif isinstance(child, ast.Assign):
+            names |= {target.id for target in child.targets if isinstance(target, ast.Name)}
+    return names
+
+
 def percent(part: int, whole: int) -> float:
     return 100 * part / max(whole, 1)
 
@@ -371,6 +411,7 @@ def report(package: Package, root: Path, *, everything: bool) -> Iterator[str]:
         "class names used twice (goal 0)": duplicate_classes(package),
         "import cycles (goal 0)": cycles(package),
         "private names used across packages (goal 0)": private_uses(package),
+        "names in docstrings that do not exist (goal 0)": stale_docstrings(package),
         **{f"old words in {scope} (goal 0)": found for scope, found in words.items()},
         f"without docstring: {percent(len(missing), public):.1f} % of {public} (goal <= 6 %)": missing,
     }
