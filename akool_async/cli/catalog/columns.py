@@ -28,6 +28,7 @@ class CellError(Exception):
 
 def text(value: Any) -> str:
     """Read text; a number is kept as it is written."""
+    # YAML and JSON give `true` where a person wrote it: "true" as a key or a word is never meant.
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise CellError(f"has to be text, not {safe_repr(value)}.")
     return str(value).strip()
@@ -98,6 +99,7 @@ def pairs(value: Any, *, like: str = "word=word; word=word") -> dict[str, str]:
             continue
         if not equals or not left.strip():
             raise CellError(f'has to hold pairs such as "{like}", not {safe_repr(part.strip())}.')
+        # One of the two would win silently, and the video be spoken by the wrong voice.
         if left.strip() in found:
             raise CellError(f"names {safe_repr(left.strip())} twice.")
         found[left.strip()] = right.strip()

@@ -75,6 +75,7 @@ class Glossary:
         Raises:
             CatalogError: it can't be read.
         """
+        # A file may really be called "a=b.csv": then it is the file.
         one = _FOR_ONE.fullmatch(named)
         languages: tuple[str, ...] = ("",)
         if one is not None and not Path(named).exists():

@@ -35,6 +35,7 @@ Record: TypeAlias = tuple[int, int, list[str]]
 def read_delimited(text: str, file: str, is_column: IsColumn) -> CatalogTable:
     """Read a table whose first row names the columns."""
     table = CatalogTable()
+    # Excel writes "sep=;" as a first line of its own in some countries; it is not a header.
     first, _, rest = text.partition("\n")
     hinted = first.strip().strip('"').lower().startswith(_HINT)
     hint = first.strip("\r").strip('"')[len(_HINT) :][:1] if hinted else ""
@@ -46,6 +47,7 @@ def read_delimited(text: str, file: str, is_column: IsColumn) -> CatalogTable:
         if not table.mistakes:
             table.note(SourceLocation(file), "The file is empty.")
         return table
+    # Without this check the first video would be taken for the column names, and be left out.
     if not any(is_column(name.strip()) for name in header[2]) and any("://" in name for name in header[2]):
         text = "The first row has to name the columns, such as url,languages,key; this one holds values."
         table.note(SourceLocation(file, header[0]), text)
@@ -71,6 +73,7 @@ def _separator(text: str, file: str, is_column: IsColumn) -> str:
 
 
 def _records(text: str, separator: str, file: str, table: CatalogTable, *, first: int) -> Iterator[Record]:
+    # The limit is global to the csv module; its default of 128 KiB is too small for a glossary cell.
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     for row in range(1, len(text) + 2):
@@ -178,6 +181,7 @@ def read_yaml(text: str, file: str, _: IsColumn) -> CatalogTable:
     """Read a list of mappings, or a mapping with `defaults` and such a list under `videos`."""
     table = CatalogTable()
     try:
+        # Composed, not loaded: nodes know their line, and `no` stays the language it is.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -223,6 +227,7 @@ def _cells(node: yaml.MappingNode, file: str, table: CatalogTable) -> dict[str, 
     for key, value in node.value:
         name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
         place = _place(value, file, name)
+        # YAML keeps the last of two equal keys: the first languages would be lost without a word.
         if name in cells:
             table.note(_place(key, file, name), "It is in this row twice.")
         try:
@@ -292,6 +297,7 @@ def _text_of(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise _refusal(path, f"The file can't be read: {error.strerror}.") from error
+    # A byte order mark decides; guessing an encoding would turn names and words into other ones.
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)

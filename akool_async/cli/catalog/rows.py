@@ -104,6 +104,7 @@ class RowReader:
             column = self._column(name, cell)
             if column is None or cell.empty:
                 continue
+            # Two columns for one option: which one would be paid for is not ours to choose.
             if column.option in places:
                 text = f"This is the same as the column {places[column.option].field!r}; keep one of them."
                 self._once(name, Issue(self._named(name, cell), text))
@@ -119,6 +120,7 @@ class RowReader:
         if name.startswith(columns.IGNORED) or name.strip().lower() in self._ignored:
             return None
         column = columns.column_of(name)
+        # An unknown column is a mistake: a misspelt `langauges` would fall back to --to and be paid for.
         if column is None:
             near = columns.did_you_mean(name)
             advice = near or ' Remove it, or put "#" before its name.'
@@ -187,6 +189,7 @@ def _split(request: TranslationRequest, glossary: Glossary) -> Iterator[Translat
     if glossary.empty:
         yield request
         return
+    # One POST has one glossary for all its languages.
     groups: list[tuple[Words, list[str]]] = []
     for target in request.targets:
         words = glossary.words(target)
@@ -257,8 +260,10 @@ class _Finder:
         if known != mark:
             text = f"This key names other work in {place}; each row needs a key of its own."
             raise CatalogError([Issue(item.where("key"), text)])
+        # The same key in two rows with the same work is a duplicate; with other work it is a mistake above.
         if place is not item.place:
             return place
+        # The same work under two keys would be paid twice.
         first = self._works.setdefault(exact_fingerprint(item.request, target), item.place)
         return None if first is item.place else first
 

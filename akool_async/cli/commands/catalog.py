@@ -72,7 +72,8 @@ def plan(
     """
     rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed)
     try:
-        read = wanted.read(catalog, options)  # its mistakes are reported before a key is needed
+        # Mistakes in the file are reported before a key is asked for and before the server is called.
+        read = wanted.read(catalog, options)
         client = None if offline else connection.client()
         seen = anyio.run(partial(make_plan, read, output.path, rules, client))
     except CatalogError as wrong:
@@ -130,8 +131,9 @@ def run(
         limits=terms,
         webhook_url=options.webhook_url,
     )
+    # All mistakes at once, before anything is sent: a run that stops half-way has already paid.
     try:
-        read = wanted.read(catalog, options)  # its mistakes are reported before a key is needed
+        read = wanted.read(catalog, options)
     except CatalogError as wrong:
         return report_issues(wrong)
     return execute(read, order, connection)
@@ -161,6 +163,7 @@ def translate(
     retry_failed
         Pay again if it failed, was refused or expired before.
     """
+    # There is no default language: a wrong guess would be paid for.
     if options.to is None:
         raise InvalidRequestError("The languages are missing. Name them, such as --to ja,fr.")
     try:
@@ -170,7 +173,7 @@ def translate(
     order = RunOptions(
         output=output,
         rules=RetryRules(retry_failed=retry_failed),
-        in_flight=UNBOUNDED,
+        in_flight=UNBOUNDED,  # one video: a job for each language, all at once
         limits=terms,
         webhook_url=options.webhook_url,
     )

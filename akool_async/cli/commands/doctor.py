@@ -103,6 +103,7 @@ def _credentials(connection: ConnectionOptions, environment: Mapping[str, str]) 
     key_file = connection.key_file
     if key_file is not None:
         return _key_file(key_file)
+    # Only whether a variable is set is shown, and how long a key is: enough to notice a cut one.
     given = [
         name for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE) if environment.get(name, "").strip()
     ]
@@ -127,6 +128,7 @@ def _key_file(path: Path) -> Finding:
     except OSError as error:
         found = f"The key file {path} can't be read: {error.strerror}."
         return Finding("credentials", Level.BAD, found, "Correct --key-file.", account=True)
+    # The key spends the account's credits.
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
         found = f"Others on this machine can read the key file {path}."
         return Finding("credentials", Level.WARNING, found, f"Run: chmod 600 {path}")
@@ -136,6 +138,7 @@ def _key_file(path: Path) -> Finding:
 async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
     """Call the host without credentials; its answer gives its time too."""
     try:
+        # The client's own rules decide what a valid host is.
         origin = AkoolClient(host=connection.host, api_key=_NO_KEY).host
     except InvalidRequestError as error:
         yield Finding("host", Level.BAD, error.message, error.advice)
@@ -150,7 +153,7 @@ async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
         reason = str(error) or type(error).__name__
         name = urlsplit(origin).hostname or ""
         try:
-            await anyio.getaddrinfo(name, None)
+            await anyio.getaddrinfo(name, None)  # httpx reports both as ConnectError
         except OSError:
             reason = f"the name {name} has no address"
         advice = "Check the name, the network, the proxy (HTTPS_PROXY) and the firewall."
@@ -196,6 +199,7 @@ def _folder(out: Path) -> Finding:
     try:
         if not existing.is_dir():
             raise NotADirectoryError(20, f"{existing} is a file")
+        # Permissions alone don't tell: the disk may be read-only or full.
         with tempfile.TemporaryFile(dir=existing) as probe:
             probe.write(b"akool")
         free = shutil.disk_usage(existing).free
@@ -215,6 +219,7 @@ async def _journal(output: OutputOptions) -> AsyncIterator[Finding]:
         yield Finding("journal", Level.OK, f"{output.path} does not exist yet; the first run makes it.")
         return
     try:
+        # Read-only: a check must neither lock the journal nor bring an older one to a new version.
         async with open_journal(output.path, read_only=True) as journal:
             seen = await read_status(journal, output)
     except JournalError as error:

@@ -98,6 +98,7 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
         yield from ("", "Next to expire at the vendor:")
         for entry in found.expiring:
             assert entry.expires_at is not None  # noqa: S101 - entries without it are not listed
+            # Past its expiry a result may still be there: the vendor deletes without notice.
             left = entry.expires_at - found.now
             when = f"expires in {duration(left)}" if left > timedelta() else f"expired {duration(-left)} ago"
             yield f"  {entry_label(entry)}: {WORDS[entry.state]}, {when}"
@@ -154,8 +155,11 @@ def resume(
     """
     found, works = anyio.run(read_entries, output, _UNFINISHED)
     submitted = [entry for entry in found if entry.state is not State.PLANNED]
+    # A planned entry would be paid for now. It is left out where its request can't be sent as it was
+    # (the journal keeps no signatures of URLs) or where another key paid for the same work.
     planned = (entry for entry in found if entry.state is State.PLANNED)
     entries = submitted + resubmittable(planned, works)
+    # Exit code 1 tells a script that the catalog is still needed for what was left out.
     left_out = len(found) - len(entries)
     if not entries:
         print_info(f"Nothing is in progress in {output.path}.")
@@ -198,9 +202,10 @@ def collect(
     options = RunOptions(
         output=output,
         rules=RetryRules(),
+        # These jobs are at the vendor already; a bound would only delay those that expire first.
         in_flight=max(UNBOUNDED, 2 * len(waiting)),
         limits=RunLimits(without_captions=without_captions, as_json=as_json),
-        recover_pending=False,
+        recover_pending=False,  # nothing else is waited for
     )
     return execute(catalog_from(output, finished, "what is finished and not saved"), options, connection)
 
@@ -208,6 +213,7 @@ def collect(
 async def _at_vendor(output: OutputOptions, within: timedelta | None) -> list[Entry]:
     """Return the entries at the vendor, by expiry; those whose expiry is unknown come last."""
     async with output.reading() as journal:
+        # Two runs that save the same results would fight for the same names.
         if journal.lock_holder is not None:
             raise journal.lock_holder
         found = [entry async for entry in journal.expiring(_EVER if within is None else within)]
@@ -234,6 +240,7 @@ async def _finished(connection: ConnectionOptions, entries: Sequence[Entry]) -> 
                 async with limit:
                     snapshot = await client.status(entries[number].job_id)
             except JobNotFoundError as error:
+                # The vendor has forgotten it: the others can still be saved.
                 print_error(error)
             except AkoolError as error:
                 failures.append(error)
@@ -277,6 +284,7 @@ def retry(
             f"No failed, refused or expired entry is called {', '.join(map(repr, unknown))}.",
             advice="`akool-async status` shows the entries' states.",
         )
+    # What `resubmittable` leaves out would be paid although it is paid already, or can't be sent.
     chosen = [entry for entry in found if failed or entry.key in keys]
     entries = resubmittable(chosen, works)
     if not entries:

@@ -96,7 +96,7 @@ def sandbox(
         stderr.print("Press Ctrl-C to stop it.")
 
     try:
-        server.run(host, port, cdn_port, ready=ready)
+        server.run(host, port, cdn_port, ready=ready)  # returns after Ctrl-C
     except OSError as error:
         print_error(
             f"Can't listen at {host} port {port}, or {cdn_port} for results: {error.strerror}. "

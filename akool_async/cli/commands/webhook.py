@@ -55,6 +55,7 @@ def webhook_serve(
         async with open_inbox(output.inbox_path):
             pass
 
+    # The socket is bound first: the port is known before uvicorn starts, also when it was 0.
     with listening:
         anyio.run(try_inbox)  # raises what is wrong with it; the server would only say that it failed
         host, number = listening.getsockname()[:2]
@@ -68,10 +69,10 @@ def webhook_serve(
         config = uvicorn.Config(
             receiver,
             log_config=None,
-            access_log=False,
+            access_log=False,  # paths hold tokens
             server_header=False,
             lifespan="on",
-            proxy_headers=False,
+            proxy_headers=False,  # nothing here depends on who the sender says it is
         )
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped
             Server(config).run(sockets=[listening])
