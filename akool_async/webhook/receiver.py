@@ -172,10 +172,10 @@ class WebhookReceiver:
         self._key = _key(client_id, client_secret)
         cipher_for(self._key)  # what it needs is missing now, or not at all
         for name, value in {
-            "window": max_clock_skew,
-            "line": queue_size,
-            "largest": max_body_bytes,
-            "remembered": replay_cache_size,
+            "max_clock_skew": max_clock_skew,
+            "queue_size": queue_size,
+            "max_body_bytes": max_body_bytes,
+            "replay_cache_size": replay_cache_size,
         }.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**53:
                 raise InvalidRequestError(f"{name} must be a positive number, not {value!r}.")

@@ -54,4 +54,4 @@ def test_a_body_of_ones_own_is_taken(capsys: pytest.CaptureFixture[str]) -> None
 
     printed = capsys.readouterr().out
     assert printed.startswith("200\n")
-    assert "told=1" in printed
+    assert "delivered=1" in printed

@@ -86,7 +86,7 @@ async def test_every_body_gets_the_same_answer(name: str) -> None:
         seen = door.statistics()
 
     assert seen.accepted == 1
-    assert getattr(seen, counted or "told") == 1
+    assert getattr(seen, counted or "delivered") == 1
     assert bool(ear.heard) is (counted is None)
 
 
@@ -281,10 +281,10 @@ async def test_words_about_work_going_on_wake_nobody() -> None:
         {"client_id": ""},
         {"client_secret": ""},
         {"client_secret": "x" * 20},
-        {"window": 0},
-        {"line": -1},
-        {"largest": True},
-        {"remembered": "many"},
+        {"max_clock_skew": 0},
+        {"queue_size": -1},
+        {"max_body_bytes": True},
+        {"replay_cache_size": "many"},
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:
