@@ -136,14 +136,14 @@ def test_processes_make_and_write_one_file_at_once(tmp_path: Path) -> None:
 def test_one_that_another_process_makes_meanwhile_is_no_stranger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = InboxFile._holds_something
+    usual = InboxFile._has_tables
 
     def slow(self: InboxFile) -> bool:
-        monkeypatch.setattr(InboxFile, "_holds_something", usual)
+        monkeypatch.setattr(InboxFile, "_has_tables", usual)
         InboxFile(tmp_path / "inbox").close()
         return usual(self)
 
-    monkeypatch.setattr(InboxFile, "_holds_something", slow)
+    monkeypatch.setattr(InboxFile, "_has_tables", slow)
     with closing(InboxFile(tmp_path / "inbox")) as inbox:
         inbox.write([told()])
         assert inbox.last_id() == 1
