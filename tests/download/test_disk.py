@@ -23,7 +23,6 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._download import files as part_module
 from akool_async._download.network import MIB
 from akool_async.sandbox import Sandbox
 from tests.client.conftest import OFTEN, video
@@ -191,7 +190,7 @@ async def test_a_file_system_without_locks_or_folders_that_sync_will_do(
         (refuse if stat.S_ISDIR(os.fstat(descriptor).st_mode) else synced)(descriptor)
 
     if where == "lock":
-        monkeypatch.setattr(part_module, "_lock", refuse)
+        monkeypatch.setattr("fcntl.flock", refuse)
     else:
         monkeypatch.setattr(os, "fsync", sync)
     async with hosting(lambda asked: part(film(), asked)) as host:

@@ -69,7 +69,7 @@ async def test_leads_nowhere_but_to_public_https(
 
     resolving(monkeypatch, files_example=["93.184.216.34"], localhost=["127.0.0.1"])
     room = downloads(PUBLIC)
-    monkeypatch.setattr(room._doors._network, "connect_tcp", connect)
+    monkeypatch.setattr(room._backend._network, "connect_tcp", connect)
     if how == "over a redirect":
         room._transport = _Redirecting(url)
     with pytest.raises(DownloadError) as caught:
@@ -336,8 +336,9 @@ async def test_the_name_stays_in_tls_and_host_while_the_address_is_ours(
     authority = trustme.CA()
     resolving(monkeypatch, files_example=["127.0.0.1"])
     room = downloads()
-    room._context = ssl.create_default_context()
-    authority.configure_trust(room._context)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    room._tls_context = lambda: context
     async with https(authority, name, film()) as (port, heard, host):
         if name == "files.example":
             await fetch(room, f"https://files.example:{port}/a.mp4", tmp_path / "a.mp4")
@@ -362,7 +363,7 @@ async def test_a_proxy_from_the_environment_is_used_and_gets_no_credential(
             await fetch(downloads(PUBLIC), "https://files.example/a.mp4", tmp_path / "a.mp4")
         assert {asked.path for asked in proxy.asked} == {"files.example:443"}
         proxy.asked.clear()
-        with pytest.raises(DownloadError, match="was not asked"):
+        with pytest.raises(DownloadError, match="was not requested"):
             await fetch(downloads(PUBLIC), "https://169.254.169.254/", tmp_path / "a.mp4")
         monkeypatch.setenv("NO_PROXY", "files.example")
         resolving(monkeypatch)
