@@ -162,7 +162,7 @@ class Part:
             raise
 
     def publish(self, found: Digest, *, replace: bool) -> None:
-        """Give the complete file its name; raise FileExistsError if another file has it, unless `replace`."""
+        """Move the complete file to its name; raise FileExistsError if another file has it, unless `replace`."""
         os.fsync(self._descriptor)
         # Written first: if the process ends right after the rename, the next run recognises the file as
         # this job's by its hash and does not download it again.
@@ -269,7 +269,7 @@ def ensure_free_space(folder: Path, needed: int, reserve: int) -> None:
 
 
 def publish(draft: Path, target: Path, *, replace: bool) -> None:
-    """Give a synced file its final name, in one step that survives a power cut.
+    """Assign a synced file its final name, in one step that survives a power cut.
 
     Raises:
         FileExistsError: another file has it, and `replace` is False.
