@@ -39,15 +39,9 @@ _URLS: Final = ("url", "video_url", "audio_url", "caption_url")
 
 
 class FileDownloader:
-    """Downloads files from hosts that are not the API's.
+    """Downloads files from hosts that are not the API's; `origin` is the API's.
 
-    Args:
-        origin: of the API, such as "https://openapi.akool.com".
-        clock: waits between attempts.
-        retry: how often an attempt that brought no bytes is repeated.
-        user_agent: the User-Agent header.
-        limits: bounds of each file.
-        transport: sends all requests, as for a sandbox in this process; it is not closed.
+    `retry` counts attempts that brought no bytes. A `transport` sends all requests and is not closed.
     """
 
     def __init__(

@@ -162,7 +162,7 @@ class Part:
             raise
 
     def publish(self, found: Digest, *, replace: bool) -> None:
-        """Move the complete file to its name; raise FileExistsError if another file has it, unless `replace`."""
+        """Rename the complete file to its final name."""
         os.fsync(self._descriptor)
         # Written first: if the process ends right after the rename, the next run recognises the file as
         # this job's by its hash and does not download it again.

@@ -41,12 +41,12 @@ class RetryableResponse(Exception):
 
 @attrs.frozen(kw_only=True)
 class Body:
-    """The bytes that follow the headers of a usable response.
+    """What the headers of a usable response announce; None where the host does not say.
 
     Attributes:
-        restarts: whether they are the whole file, from its first byte; else they continue the part.
-        end: their end in the file, None if the host does not say.
-        length: bytes of the whole file, None if the host does not say.
+        restarts: whether the body is the whole file, from its first byte; else it continues the part.
+        end: where the body ends in the file.
+        length: bytes of the whole file.
         etag: the file's strong ETag, or "".
     """
 
@@ -62,10 +62,10 @@ def read_range(
     """Return what the body of a response is, None if the file has no byte after those received before.
 
     Args:
-        status: HTTP status.
-        headers: names in lower case.
+        status: of the response.
+        headers: of the response, with names in lower case.
         received: bytes received before; the range that was requested begins there.
-        etag: the strong ETag of those bytes, or "".
+        etag: their strong ETag, or "".
         length: bytes of the whole file, as far as known.
 
     Raises:

@@ -56,27 +56,14 @@ class Digest:
 
 
 def digest(path: Path) -> Digest:
-    """Return size and hash of a file.
-
-    Raises:
-        OSError: it can't be read.
-    """
+    """Return size and hash of a file."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Digest(file.tell(), sha256)
 
 
 def verify(path: Path, kind: Kind, *, measured: bool) -> FileVerdict:
-    """Judge a file.
-
-    Args:
-        path: the file.
-        kind: what it should be.
-        measured: whether the file has the length that its host announced.
-
-    Raises:
-        OSError: it can't be read.
-    """
+    """Judge a file; `measured` says that it has the length that its host announced."""
     with path.open("rb") as file:
         beginning = file.read(_BEGINNING)
         # No video or subtitle file begins as HTML, XML or JSON do. Saved under the result's name, an error
@@ -94,12 +81,7 @@ def verify(path: Path, kind: Kind, *, measured: bool) -> FileVerdict:
 
 
 def check_mp4(file: BinaryIO, size: int) -> FileVerdict:
-    """Judge a file made of boxes.
-
-    Args:
-        file: open for reading, at any position.
-        size: its bytes.
-    """
+    """Judge a file made of boxes."""
     position, has_index, has_media = 0, False, False
     while position < size:
         box = _read_box(file, position)

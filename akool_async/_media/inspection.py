@@ -58,30 +58,17 @@ _OTHER_FILES: Final = {
 
 
 class MediaProblem(enum.Enum):
-    """Why a video could not be inspected.
+    """Why a video could not be inspected."""
 
-    Attributes:
-        UNREACHABLE: the server could not be reached, refused the request, or broke HTTP's rules.
-        EMPTY: the file has no bytes.
-        NOT_VIDEO: a web page, a document, a playlist, sound alone, or a damaged file.
-        TRUNCATED: the file is shorter than its own index says.
-        READ_LIMIT: more bytes would have to be read than is allowed.
-    """
-
-    UNREACHABLE = "unreachable"
+    UNREACHABLE = "unreachable"  # or the server refused the request, or broke HTTP's rules
     EMPTY = "empty"
-    NOT_VIDEO = "not a video"
-    TRUNCATED = "truncated"
-    READ_LIMIT = "read limit"
+    NOT_VIDEO = "not a video"  # a web page, a document, a playlist, sound alone, or a damaged file
+    TRUNCATED = "truncated"  # shorter than its own index says
+    READ_LIMIT = "read limit"  # more bytes would have to be read than is allowed
 
 
 class MediaError(CallerError):
-    """A video could not be inspected.
-
-    Args:
-        message: what is wrong, as a sentence without the URL, which may be signed.
-        problem: the same for programs.
-    """
+    """A video could not be inspected. The message never contains the URL, which may be signed."""
 
     impact = "Nothing was sent to the vendor and nothing was spent."
     advice = "Check that the URL leads to the video file itself, and that the whole file was uploaded."
@@ -124,10 +111,7 @@ class MediaFacts:
 
 
 def inspect_file(source: Path | bytes) -> MediaFacts:
-    """Inspect a video on this machine. This blocks: call it in a worker thread.
-
-    Args:
-        source: path of the file, or its content.
+    """Inspect a video on this machine, given its path or content. This blocks: call it in a worker thread.
 
     Raises:
         MediaError: it is not a complete video file.
@@ -148,9 +132,8 @@ async def inspect_url(
 ) -> MediaFacts:
     """Inspect a video on a server by reading a few ranges of it, with GET alone.
 
-    Presigned URLs are made for one method and answer HEAD with 403. If the server does not support ranges,
-    the body is read from its start, within the same limit. PyAV works in a thread; a caller that is
-    cancelled waits until FFmpeg has noticed.
+    If the server does not support ranges, the body is read from its start, within the same limit. A caller
+    that is cancelled waits until FFmpeg has noticed.
 
     Args:
         url: address of the video, http or https.
@@ -201,14 +184,7 @@ def _inspect(file: BinaryIO | _RemoteFile, size: int) -> MediaFacts:
 
 
 def open_video(file: BinaryIO | _RemoteFile) -> InputContainer:
-    """Open a stranger's video for reading: real video formats only, and no other file than this one.
-
-    Args:
-        file: has `read`, `seek` and `tell`.
-
-    Raises:
-        FFmpegError: it is not a video.
-    """
+    """Open a stranger's video for reading: real video formats only, and no other file than this one."""
 
     def refuse(*_: object) -> NoReturn:
         raise ValueError("a video must not refer to other files")
@@ -240,11 +216,7 @@ def _read_index(container: InputContainer, size: int) -> MediaFacts:
 
 
 def find_video(container: InputContainer) -> VideoStream:
-    """Return the video stream; the cover image of a song is not one.
-
-    Raises:
-        MediaError: there is none.
-    """
+    """Return the video stream, or raise MediaError; the cover image of a song is not one."""
     for stream in container.streams.video:
         if Disposition.attached_pic not in stream.disposition:
             return stream
@@ -319,11 +291,7 @@ def _unreachable(message: str) -> NoReturn:
 
 
 class _RemoteFile:
-    """A file on a server, read from a worker thread; blocks that were read are kept.
-
-    `size` is known after the first `fetch`. `error` is what ended the reading: FFmpeg passes no exception on
-    that is not its own.
-    """
+    """A file on a server, read from a worker thread; blocks that were read are kept."""
 
     def __init__(self, url: str, http: httpx.AsyncClient, limit: int) -> None:
         self._url: str | httpx.URL = url
@@ -332,11 +300,10 @@ class _RemoteFile:
         self._blocks: list[tuple[int, bytes]] = []
         self._position = 0
         self._next_size = _FIRST_BLOCK
-        self.size = -1
-        self.error: BaseException | None = None
+        self.size = -1  # known after the first fetch
+        self.error: BaseException | None = None  # kept here: FFmpeg passes no exception on but its own
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return some bytes from the current position on, none at the end or after an error."""
         if self.error is not None or self._position >= self.size:
             return b""
         rest = memoryview(b"")
@@ -353,13 +320,11 @@ class _RemoteFile:
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to another position."""
         origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
         self._position = origins[whence] + offset
         return self._position
 
     def tell(self) -> int:
-        """Return the current position."""
         return self._position
 
     async def fetch(self, start: int) -> memoryview:
@@ -370,6 +335,7 @@ class _RemoteFile:
         wanted = min(self._next_size, self._budget)
         if wanted < 1:
             raise self._limit_error("they do not contain its index")
+        # Never HEAD: presigned URLs are made for one method and answer any other with 403.
         headers = {"range": f"bytes={start}-{start + wanted - 1}", "accept-encoding": "identity"}
         request = self._http.stream("GET", self._url, headers=headers, follow_redirects=True)
         try:

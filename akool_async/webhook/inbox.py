@@ -146,14 +146,7 @@ class Inbox:
 
 
 class InboxFile:
-    """One inbox file, open; its methods may be called from any thread.
-
-    Args:
-        path: the file, on a disk of this machine; it is created if it does not exist.
-
-    Raises:
-        InboxError: it can't be opened, or is not an inbox.
-    """
+    """One inbox file, open; its methods may be called from any thread and raise InboxError."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open the file, create it if needed, and delete old callbacks."""
@@ -162,6 +155,7 @@ class InboxFile:
         self._written = 0
         with self._errors("opened"):
             _create(self.path)
+            # Worker threads write while the event loop's thread reads; `_mutex` keeps them apart.
             self._connection = sqlite3.connect(
                 self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
             )
@@ -202,13 +196,10 @@ class InboxFile:
             raise InboxError(f"The inbox {self.path} could not be {action}: {words}.") from error
 
     def write(self, callbacks: Iterable[Callback]) -> None:
-        """Add callbacks in one durable transaction; those that are in the file already are skipped.
-
-        Raises:
-            InboxError: they could not be written.
-        """
+        """Add callbacks in one durable transaction; those that are in the file already are skipped."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         rows = [
+            # UNIQUE treats NULLs as different, so a callback without status is stored with a number.
             (one.token, one.job_id, _NO_STATUS if one.status is None else one.status, one.repeated, now)
             for one in callbacks
         ]
@@ -267,11 +258,7 @@ class InboxFile:
 
 
 def _create(path: Path) -> None:
-    """Create an empty file that only its owner can read; an existing one is left as it is.
-
-    Raises:
-        InboxError: its write-ahead log exists without it.
-    """
+    """Create an empty file that only its owner can read; an existing one is left as it is."""
     log = path.with_name(f"{path.name}-wal")
     # SQLite deletes a log beside an empty file, and with it the callbacks that only the log holds. The log
     # is looked at first: another process may be creating both.

@@ -55,8 +55,7 @@ _random: Final = SystemRandom()
 _Scope: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-_Queue: TypeAlias = "SimpleQueue[tuple[bytes, str] | None]"
-"""Bodies with the paths of their requests; None ends it."""
+_Queue: TypeAlias = "SimpleQueue[tuple[bytes, str] | None]"  # bodies and paths; None ends it
 
 
 @attrs.frozen(kw_only=True)
@@ -170,6 +169,7 @@ class WebhookReceiver:
                 self._inbox = await run_sync(InboxFile, self._inbox_path)
                 stack.callback(self._inbox.close)
             tasks = await stack.enter_async_context(anyio.create_task_group())
+            # Not an anyio stream: `receive` may be called from threads that know nothing of the event loop.
             self._queue = SimpleQueue()
             tasks.start_soon(self._process, self._queue, name="webhooks")
             self._stack = stack.pop_all()
@@ -209,7 +209,7 @@ class WebhookReceiver:
         return ReceiverStatistics(waiting=waiting, **self._counts)
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        """Serve one request as an ASGI application, or a server's lifespan."""
+        """Serve one ASGI request, or the lifespan of a server."""
         match scope["type"]:
             case "lifespan":
                 await receive()
@@ -261,11 +261,12 @@ class WebhookReceiver:
         return ACCEPTED
 
     async def _process(self, queue: _Queue) -> None:
-        """Process bodies a little after they were answered. A thread waits for the queue."""
+        """Process bodies a little after they were answered."""
         limiter = anyio.CapacityLimiter(1)
         try:
             while True:
                 await self._write()
+                # A thread of its own limiter: it waits for hours and must not use up the default one.
                 item = await run_sync(queue.get, abandon_on_cancel=True, limiter=limiter)
                 await anyio.sleep(_random.uniform(0, _MAX_DELAY))
                 while item is not None:
@@ -337,11 +338,7 @@ class WebhookReceiver:
 
 
 class ReplayCache:
-    """The latest contents and callbacks, in bounded memory, to recognise replays.
-
-    Args:
-        max_size: contents that are remembered; the ones seen longest ago are forgotten first.
-    """
+    """The latest `max_size` contents and their callbacks, in bounded memory, to recognise replays."""
 
     def __init__(self, max_size: int) -> None:
         """Begin empty."""
