@@ -264,7 +264,7 @@ def _create(path: Path) -> None:
     # is looked at first: another process may be creating both.
     if _size(log) and not _size(path):
         raise InboxError(
-            f"The inbox {path} is missing or empty, but {log.name} exists and may hold its last callbacks.",
+            f"The inbox {path} is missing or empty, but {log.name} is there and may hold its last callbacks.",
             advice="Put the inbox back beside it, or name another file.",
         )
     # An existing file is not opened: closing any descriptor of it would drop SQLite's locks in this process.

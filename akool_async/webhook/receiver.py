@@ -201,7 +201,7 @@ class WebhookReceiver:
 
     def callbacks_for(self, token: str) -> tuple[Callback, ...]:
         """Return the callbacks received with a token so far, as far as they are remembered."""
-        return self._replays.find(token)
+        return self._replays.callbacks.get(token, ())
 
     def statistics(self) -> ReceiverStatistics:
         """Return the current counts."""
@@ -344,11 +344,7 @@ class ReplayCache:
         """Begin empty."""
         self._max_size = max_size
         self._tokens: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-        self._callbacks: OrderedDict[str, tuple[Callback, ...]] = OrderedDict()
-
-    def __len__(self) -> int:
-        """Return how many contents are remembered."""
-        return len(self._tokens)
+        self.callbacks: OrderedDict[str, tuple[Callback, ...]] = OrderedDict()  # by token
 
     def remember(self, digest: str, callback: Callback) -> Callback | None:
         """Return the callback if its content is new, or new under its token, and remember it; else None."""
@@ -362,22 +358,18 @@ class ReplayCache:
         self._tokens[digest] = (*known, callback.token)
         self._tokens.move_to_end(digest)
         if callback.token:
-            earlier = self._callbacks.get(callback.token, ())
-            self._callbacks[callback.token] = (*earlier, callback)[-_CALLBACKS_PER_TOKEN:]
-            self._callbacks.move_to_end(callback.token)
-        for table in (self._tokens, self._callbacks):
+            earlier = self.callbacks.get(callback.token, ())
+            self.callbacks[callback.token] = (*earlier, callback)[-_CALLBACKS_PER_TOKEN:]
+            self.callbacks.move_to_end(callback.token)
+        for table in (self._tokens, self.callbacks):
             while len(table) > self._max_size:
                 table.popitem(last=False)
         return callback
 
-    def find(self, token: str) -> tuple[Callback, ...]:
-        """Return the callbacks received with a token."""
-        return self._callbacks.get(token, ())
-
 
 async def _answer(send: _Send, status: int, *headers: tuple[bytes, bytes]) -> None:
-    headers = ((b"content-length", b"0"), *headers)
-    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    empty = (b"content-length", b"0")
+    await send({"type": "http.response.start", "status": status, "headers": [empty, *headers]})
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -178,7 +178,8 @@ async def test_memory_is_bounded() -> None:
             door.receive(body(f"{number:024}"), f"/{number:032x}")
         await looked_at(door)
 
-        assert len(door._replays) == 10
+        assert len(door._replays._tokens) == 10
+        assert len(door._replays.callbacks) == 10
         assert door.callbacks_for(f"{39:032x}") == (
             Callback(job_id=f"{39:024}", token=f"{39:032x}", status=3),
         )
