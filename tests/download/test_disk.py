@@ -68,13 +68,13 @@ async def test_a_full_disk_is_told_before_or_while_it_fills(small_disk: Path, lo
 @AS_ROOT
 async def test_a_disk_that_fills_while_a_part_is_there_keeps_what_is_sure(small_disk: Path) -> None:
     content = film(600_000)
-    room = downloads(min_free_bytes=0, sync_every=64 * 1024)
+    downloader = downloads(min_free_bytes=0, sync_every=64 * 1024)
     async with hosting(lambda asked: part(content, asked, chunked=not asked.first)) as host:
         with pytest.raises(StorageError):
-            await fetch(room, f"{host.url}/a.mp4", small_disk / "a.mp4")
+            await fetch(downloader, f"{host.url}/a.mp4", small_disk / "a.mp4")
         assert content.startswith((small_disk / "a.mp4.part").read_bytes())
         subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-        await fetch(room, f"{host.url}/a.mp4", small_disk / "a.mp4")
+        await fetch(downloader, f"{host.url}/a.mp4", small_disk / "a.mp4")
 
     assert (small_disk / "a.mp4").read_bytes() == content
 
