@@ -46,7 +46,7 @@ def test_the_demo_fails_loudly_when_results_can_not_be_written(tmp_path: Path, c
 
 def _until_one_is_home(said: IO[str]) -> None:
     for line in said:
-        if "home" in line:
+        if "saved" in line:
             return
 
 
