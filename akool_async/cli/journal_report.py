@@ -1,4 +1,4 @@
-"""What a journal holds, in words and as values: counts, credits, doubts, what expires soon, what to do next."""
+"""What a journal holds: counts, credits, doubts, what expires soon, and what to do next."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def resubmittable(entries: Iterable[Entry], paid_work: PaidWork) -> list[Entry]:
     complete = [entry for entry in found if not entry.stripped]
     if len(complete) < len(found):
         print_info(
-            f"{counted(len(found) - len(complete), 'entry')} can't be sent from here: their URLs were signed, "
+            f"{counted(len(found) - len(complete), 'entry')} can't be sent from here: the URLs were signed, "
             "and the journal keeps no signatures. Run the catalog again for them."
         )
     resubmitted = []
@@ -219,8 +219,8 @@ def resubmittable(entries: Iterable[Entry], paid_work: PaidWork) -> list[Entry]:
             resubmitted.append(entry)
             continue
         print_info(
-            f"{entry_label(entry)} is left out: the same work is in the journal as {sanitize(key)!r}, and would "
-            "be paid again."
+            f"{entry_label(entry)} is left out: the same work is in the journal as {sanitize(key)!r}, and "
+            "would be paid again."
         )
     return resubmitted
 

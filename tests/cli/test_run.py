@@ -228,7 +228,7 @@ def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
     vendor.faults.add(Fault(on="create", kind="code", code=1203, nth=(1,)))
     refused = akool("run", catalog(f"{URL}/1.mp4,ja,a", f"{URL}/2.mp4,ja,b"), "--yes", "--in-flight", "1")
     assert refused.code == 1
-    assert "refused   a ja" in refused.err
+    assert "refused    a ja" in refused.err
     assert "akool-async retry --failed" in refused.err
 
     retried = akool("run", "videos.csv", "--yes", "--retry-failed")
