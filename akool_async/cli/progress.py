@@ -76,7 +76,7 @@ class ProgressSnapshot:
     @property
     def remaining(self) -> timedelta | None:
         """How long the rest takes at the rate of this run; None before it has one."""
-        rest = len(self.in_progress) if self.stopping else self.counts.expected - self.counts.ended
+        rest = len(self.in_progress) if self.stopping else self.counts.expected - self.counts.finished
         return timedelta(seconds=min(rest / self.rate, _MAX_SECONDS)) if rest and self.rate else None
 
     @property
@@ -170,12 +170,12 @@ class ProgressView:
     def render(self, moment: ProgressSnapshot, size: ConsoleDimensions) -> RenderableType:
         """Return the picture of a moment for a terminal of this size."""
         footer = list(map(Text, self._footer(moment)))
-        room_below = 6
+        reserved = 6
         for line in footer:
             # A wrapped line leaves some of its columns unused, up to a long word in each.
             wrapped = line.cell_len > size.width
-            room_below += 1 + (-(-line.cell_len // max(size.width - _LONG_WORD, 1)) if wrapped else 0)
-        shown = moment.in_progress[: min(max(size.height - room_below, 1), _MAX_SHOWN)]
+            reserved += 1 + (-(-line.cell_len // max(size.width - _LONG_WORD, 1)) if wrapped else 0)
+        shown = moment.in_progress[: min(max(size.height - reserved, 1), _MAX_SHOWN)]
         parts: list[RenderableType] = [Text(), self._entries(shown, size.width)] if shown else []
         if len(moment.in_progress) > len(shown):
             parts.append(Text(f"and {len(moment.in_progress) - len(shown)} more", style="dim"))
@@ -183,7 +183,7 @@ class ProgressView:
             parts.append(Text())
         overall = Table.grid(padding=(0, 1))
         counts = moment.counts
-        bar = ProgressBar(total=max(counts.expected, 1), completed=counts.ended, width=_BAR_WIDTH)
+        bar = ProgressBar(total=max(counts.expected, 1), completed=counts.finished, width=_BAR_WIDTH)
         overall.add_row(*([bar] if size.width >= _BARS_FROM else []), _counts(counts))
         return Group(*parts, overall, *footer)
 

@@ -83,7 +83,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield f"Cost: {cost(plan.estimate)}."
     checked = plan.checked
     if checked is None:
-        yield "The server was not asked about languages, voices and the balance."
+        yield "The server was not asked for languages, voices and the balance."
     elif checked.balance is not None:
         left = checked.balance - plan.estimate.credits
         rest = f", about {approximate(left)} after that" if plan.estimate.credits and left >= 0 else ""
@@ -179,7 +179,7 @@ class OutcomeCounts:
         return attrs.evolve(self, counts=self.counts.copy())
 
     @property
-    def ended(self) -> int:
+    def finished(self) -> int:
         """Entries that have ended."""
         return self.counts.total()
 
@@ -244,7 +244,7 @@ class RunSummary:
         if self.failure is not None or self.why:
             yield f"Stopped: {self.failure or self.why}"
         # An entry without an outcome and without a job was not sent: it is not charged.
-        unsent = counts["not sent"] + max(score.expected - score.ended - self.in_progress, 0)
+        unsent = counts["not sent"] + max(score.expected - score.finished - self.in_progress, 0)
         for number, what in (
             (self.in_progress, "in progress: they continue at the vendor and are billed"),
             (counts[NOT_SAVED], "done and paid, but not saved"),
@@ -262,5 +262,5 @@ class RunSummary:
         if counts["failed"] or counts["refused"] or counts["expired"]:
             yield "To pay again for what failed, run:"
             yield f"    {self.output.command('retry', '--failed')}"
-        if counts[NOT_SAVED] or counts["not sent"] or score.ended < score.expected:
+        if counts[NOT_SAVED] or counts["not sent"] or score.finished < score.expected:
             yield "To resume, run the same command again. What is paid is not paid again."
