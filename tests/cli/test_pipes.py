@@ -94,7 +94,7 @@ def test_a_run_whose_reader_goes_away_brings_home_what_is_paid(vendor: Vendor, s
         assert finish(vendor, run) == 0
         said = run.stderr.read()
     assert "Traceback" not in said
-    assert "Nobody reads the events any more." in said
+    assert "The events are not read any more." in said
     assert len(list(Path("results").glob("*.mp4"))) == 6
 
 
@@ -159,7 +159,7 @@ def test_being_told_to_end_brings_home_what_is_at_work(vendor: Vendor, start: St
         assert finish(vendor, run) == 130
         said = run.stderr.read()
     assert "2 of 6 translations are saved" in said
-    assert "To go on: run the same again. What is paid is not paid again." in said
+    assert "To resume, run the same command again. What is paid is not paid again." in said
     assert len(vendor.ledger()["jobs"]) == 2
 
 
