@@ -102,6 +102,7 @@ def confirm(question: str, *, yes: bool) -> bool:
             impact="Nothing was sent and nothing was changed.",
             advice="Add --yes to agree where there is no terminal to ask on.",
         )
+    # Enter alone, or the end of the input, spends nothing.
     return prompt(f"{question} [y/N]").lower() in ("y", "yes")
 
 
@@ -146,6 +147,7 @@ def _column_widths(columns: Sequence[Sequence[str]], available: int) -> list[int
     available -= _COLUMN_GAP * (len(columns) - 1)
     if sum(least) > available:
         return []
+    # Taken from the column that has most to spare, so that no word is broken.
     while sum(widths) > available:
         widest = max(range(len(widths)), key=lambda number: widths[number] - least[number])
         widths[widest] -= 1

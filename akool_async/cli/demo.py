@@ -96,6 +96,7 @@ def run_demo(out: Path, *, minutes: float, talk: Console) -> int:
     if good == wanted == len(rows):
         talk.print(f"All {wanted} results are in {out}/ and play.", markup=False, soft_wrap=True)
         return ExitCode.OK
+    # Without an outcome, a second Ctrl-C ended the run; the reason tells of the first.
     if any(row.verdict.startswith("Interrupted") for row in rows) or len(rows) < wanted:
         talk.print(
             f"Interrupted with {good} of {wanted} results saved. Run the same command again to resume."

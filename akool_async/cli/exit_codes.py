@@ -30,6 +30,7 @@ class ExitCode(enum.IntEnum):
     @classmethod
     def for_error(cls, error: AkoolError) -> ExitCode:
         """Return the exit code of a command that ended with `error`."""
+        # Raised before a POST leaves, so that scripts may correct the command and run it again.
         if isinstance(error, InvalidRequestError):
             return cls.USAGE
         return cls.ACCOUNT if isinstance(error, AccountError) else cls.FAILED

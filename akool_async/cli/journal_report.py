@@ -190,6 +190,7 @@ async def read_entries(output: OutputOptions, states: Collection[State]) -> tupl
         JournalError: there is no journal, it can't be read, or a run is writing it.
     """
     async with output.reading() as journal:
+        # The run that is writing may be submitting these entries at this moment.
         if journal.lock_holder is not None:
             raise journal.lock_holder
         paid_work, found = PaidWork(), []
@@ -214,6 +215,7 @@ def resubmittable(entries: Iterable[Entry], paid_work: PaidWork) -> list[Entry]:
         )
     resubmitted = []
     for entry in complete:
+        # The batch knows work by its key: under a second key it would be submitted and paid again.
         key = paid_work.paid_under_key(entry)
         if not key:
             resubmitted.append(entry)

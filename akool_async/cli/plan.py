@@ -195,6 +195,7 @@ async def make_plan(catalog: Catalog, journal: Path, rules: RetryRules, client: 
                 action = rules.action(found)
                 cost = prices.cost(item.request) if action.is_paid else None
                 entries.append(PlanEntry(item=item, target=target, action=action, entry=found, cost=cost))
+                # The run would take the result that the journal has for this row's, and never make it.
                 if (
                     found is not None
                     and found.state is not State.PLANNED
@@ -346,6 +347,7 @@ async def check(client: AkoolClient, items: Iterable[CatalogItem]) -> ServerChec
         AccountError: the credentials or the account are refused. Any other error becomes a note, because the
             run may still wait for jobs that are in progress.
     """
+    # Only calls that cost nothing; voices are fetched only for languages that a row names a voice for.
     try:
         balance = await client.credit()
         languages = {language.code: language for language in await client.languages()}

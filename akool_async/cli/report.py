@@ -220,6 +220,7 @@ class RunSummary:
         """The exit code: the first of these that applies."""
         if self.counts.saved == self.counts.expected:
             return ExitCode.OK
+        # Before failures and doubts: what is missing then is missing because the user stopped the run.
         if self.cause is StopCause.SIGNAL:
             return ExitCode.INTERRUPTED
         if self.failure is not None:
