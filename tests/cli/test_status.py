@@ -52,8 +52,8 @@ def test_people_get_the_same_in_words(akool: Command, full: Book) -> None:
 
     assert (told.code, told.err) == (0, "")
     assert "9 entries" in told.out
-    assert "  dead ja: done, not home yet, expired 1 d 2 h ago\n" in told.out
-    assert "  日本語 العربية ja: done, not home yet, expires in 23 h 5" in told.out
+    assert "  dead ja: done, not saved yet, expired 1 d 2 h ago\n" in told.out
+    assert "  日本語 العربية ja: done, not saved yet, expires in 23 h 5" in told.out
     assert f"akool-async resume --out {full.out}" in told.out
 
 

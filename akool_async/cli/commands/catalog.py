@@ -16,9 +16,10 @@ from akool_async._batch import OnInDoubt
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import LipSyncRequest
-from akool_async.cli import exit_codes as exits
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, SourceLocation, names_for
 from akool_async.cli.console import print_info, print_rows, write_json
+from akool_async.cli.events import plan_json
+from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import (
     DEFAULT_CATALOG,
     DEFAULT_CONNECTION,
@@ -32,7 +33,7 @@ from akool_async.cli.options import (
     TranslationOptions,
 )
 from akool_async.cli.plan import RetryRules, make_plan
-from akool_async.cli.report import COLUMNS, as_data, plan_lines, report_issues, rows
+from akool_async.cli.report import COLUMNS, plan_lines, plan_rows, report_issues
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
 
 _MAX_SHOWN: Final = 40
@@ -79,16 +80,16 @@ def plan(
     except CatalogError as wrong:
         return report_issues(wrong)
     if as_json:
-        write_json(as_data(seen) | {"jobs": list(rows(seen))})
-        return exits.OK
+        write_json(plan_json(seen) | {"jobs": list(plan_rows(seen))})
+        return ExitCode.OK
     shown = _MAX_SHOWN if sys.stdout.isatty() else len(seen.entries)
-    print_rows(islice(rows(seen), shown), COLUMNS, as_json=False)
+    print_rows(islice(plan_rows(seen), shown), COLUMNS, as_json=False)
     if len(seen.entries) > shown:
         print_info(f"and {len(seen.entries) - shown:,} more; pipe the output or use --json to see all.")
     print_info("")
     for line in plan_lines(seen):
         print_info(line)
-    return exits.OK
+    return ExitCode.OK
 
 
 def run(

@@ -31,9 +31,9 @@ from akool_async._journal import open_journal
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AccountError, AkoolError, InvalidRequestError, JournalError
 from akool_async._model.states import State
-from akool_async.cli import exit_codes as exits
-from akool_async.cli.console import format_value, print_rows
-from akool_async.cli.journal_report import counted, read_status
+from akool_async.cli.console import counted, format_value, print_rows
+from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.journal_report import read_status
 from akool_async.cli.options import DEFAULT_CONNECTION, DEFAULT_OUTPUT, ConnectionOptions, OutputOptions
 
 _NO_KEY: Final = "none"
@@ -226,7 +226,7 @@ async def _journal(output: OutputOptions) -> AsyncIterator[Finding]:
         advice = " ".join(part for part in (error.impact, error.advice) if part)
         yield Finding("journal", Level.BAD, error.message, advice)
         return
-    total = counted(sum(seen.counts.values()))
+    total = counted(sum(seen.counts.values()), "entry")
     if seen.lock_holder is not None:
         advice = "Wait for that run, or stop it with Ctrl-C, before you begin another."
         yield Finding("journal", Level.WARNING, f"{total}. {seen.lock_holder.message}", advice)
@@ -234,10 +234,13 @@ async def _journal(output: OutputOptions) -> AsyncIterator[Finding]:
         yield Finding("journal", Level.OK, f"{output.path} can be read: {total}, no run is writing it.")
     if doubts := seen.counts[State.IN_DOUBT]:
         yield Finding(
-            "journal", Level.WARNING, f"{counted(doubts)} in doubt.", f"Run: {output.command('resolve')}"
+            "journal",
+            Level.WARNING,
+            f"{counted(doubts, 'entry')} in doubt.",
+            f"Run: {output.command('resolve')}",
         )
     if seen.expiring_soon:
-        found = f"{counted(seen.expiring_soon)} whose result expires within 2 days."
+        found = f"{counted(seen.expiring_soon, 'entry')} whose result expires within 2 days."
         yield Finding("journal", Level.WARNING, found, f"Run: {output.command('collect')}")
 
 
@@ -272,8 +275,8 @@ def doctor(
         _print_table(findings)
     bad = [finding for finding in findings if finding.level is Level.BAD]
     if any(finding.account for finding in bad):
-        return exits.ACCOUNT
-    return exits.FAILED if bad else exits.OK
+        return ExitCode.ACCOUNT
+    return ExitCode.FAILED if bad else ExitCode.OK
 
 
 def _print_table(findings: Iterable[Finding]) -> None:

@@ -9,8 +9,8 @@ import anyio
 from cyclopts import Parameter
 
 from akool_async._model.responses import Language, Voice
-from akool_async.cli import exit_codes as exits
 from akool_async.cli.console import fields_of, format_value, print_info, print_rows, write_json, write_lines
+from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions
 
 _LANGUAGE_COLUMNS: Final = {"code": "Code", "name": "Language", "needs_voice": "Needs a voice"}
@@ -45,7 +45,7 @@ def languages(
 
     found = sorted(anyio.run(fetch), key=lambda language: language.code)
     print_rows(map(fields_of, found), _LANGUAGE_COLUMNS, as_json=as_json)
-    return exits.OK
+    return ExitCode.OK
 
 
 def voices(
@@ -72,7 +72,7 @@ def voices(
     if not found and language is not None:
         print_info(f"There is no voice for {language!r}; `akool-async languages` lists the codes.")
     print_rows(map(fields_of, found), _VOICE_COLUMNS, as_json=as_json)
-    return exits.OK
+    return ExitCode.OK
 
 
 def credit(
@@ -98,4 +98,4 @@ def credit(
     else:
         unit = " credits" if sys.stdout.isatty() else ""
         write_lines([f"{format_value(balance)}{unit}"])
-    return exits.OK
+    return ExitCode.OK

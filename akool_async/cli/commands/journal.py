@@ -14,9 +14,9 @@ from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
 from akool_async._model.requests import video_url
 from akool_async._model.states import State
-from akool_async.cli import exit_codes as exits
 from akool_async.cli.console import (
     ago,
+    counted,
     duration,
     format_value,
     print_error,
@@ -24,11 +24,11 @@ from akool_async.cli.console import (
     print_wrapped,
     write_json,
 )
+from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
     WORDS,
     JournalStatus,
     catalog_from,
-    counted,
     entry_label,
     read_entries,
     read_status,
@@ -79,12 +79,12 @@ def status(
         write_json(_status_json(found))
     else:
         print_wrapped(_status_lines(found))
-    return exits.OK
+    return ExitCode.OK
 
 
 def _status_lines(found: JournalStatus) -> Iterator[str]:
     total = sum(found.counts.values())
-    yield f"{format_value(found.output.path)}: {counted(total)}"
+    yield f"{format_value(found.output.path)}: {counted(total, 'entry')}"
     if found.lock_holder is not None:
         yield format_value(found.lock_holder.message)
     yield ""
@@ -163,10 +163,10 @@ def resume(
     left_out = len(found) - len(entries)
     if not entries:
         print_info(f"Nothing is in progress in {output.path}.")
-        return exits.FAILED if left_out else exits.OK
+        return ExitCode.FAILED if left_out else ExitCode.OK
     options = RunOptions(output=output, rules=RetryRules(), in_flight=in_flight, limits=terms)
     code = execute(catalog_from(output, entries, "what is in progress"), options, connection)
-    return exits.FAILED if code == exits.OK and left_out else code
+    return ExitCode.FAILED if code == ExitCode.OK and left_out else code
 
 
 def collect(
@@ -194,11 +194,11 @@ def collect(
     connection = connection.with_key()
     finished = anyio.run(_finished, connection, waiting) if waiting else []
     if len(finished) < len(waiting):
-        running = counted(len(waiting) - len(finished))
+        running = counted(len(waiting) - len(finished), "entry")
         print_info(f"{running} in progress: `{output.command('resume')}` waits for them.")
     if not finished:
         print_info(f"Nothing in {output.path} is ready to be saved.")
-        return exits.OK
+        return ExitCode.OK
     options = RunOptions(
         output=output,
         rules=RetryRules(),
@@ -289,9 +289,9 @@ def retry(
     entries = resubmittable(chosen, works)
     if not entries:
         print_info(f"Nothing can be submitted again from {output.path}.")
-        return exits.FAILED if chosen else exits.OK
+        return ExitCode.FAILED if chosen else ExitCode.OK
     options = RunOptions(
         output=output, rules=RetryRules(retry_failed=True), in_flight=in_flight, limits=terms
     )
     code = execute(catalog_from(output, entries, "what ended without a result"), options, connection)
-    return exits.FAILED if code == exits.OK and len(entries) < len(chosen) else code
+    return ExitCode.FAILED if code == ExitCode.OK and len(entries) < len(chosen) else code

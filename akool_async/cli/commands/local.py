@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from akool_async.cli import exit_codes as exits
 from akool_async.cli.console import print_error, stderr
+from akool_async.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from akool_async.sandbox import SandboxServer
@@ -102,5 +102,5 @@ def sandbox(
             f"Can't listen at {host} port {port}, or {cdn_port} for results: {error.strerror}. "
             "Name others with --host, --port and --cdn-port; 0 picks a free port."
         )
-        return exits.FAILED
-    return exits.OK
+        return ExitCode.FAILED
+    return ExitCode.OK

@@ -14,7 +14,6 @@ from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
 from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
-from akool_async.cli import exit_codes as exits
 from akool_async.cli.console import (
     can_ask,
     confirm,
@@ -26,6 +25,7 @@ from akool_async.cli.console import (
     wrap,
     write_json,
 )
+from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
     describe_doubt,
     describe_job,
@@ -93,7 +93,7 @@ def resolve(
                 impact="Nothing was changed.",
                 advice=f"Name its key and --target; `{output.command('resolve')}` explains each.",
             )
-        return exits.OK if session.resolve(doubts[0], job_id) else exits.FAILED
+        return ExitCode.OK if session.resolve(doubts[0], job_id) else ExitCode.FAILED
     if can_ask() and not as_json:
         return session.run(doubts)
     if as_json:
@@ -105,7 +105,7 @@ def resolve(
         for entry in doubts:
             steps = ["  then:", *resolve_commands(entry, output), ""]
             print_wrapped([*describe_doubt(entry, now), *_callback_hint(entry, output), *steps])
-    return exits.IN_DOUBT if doubts else exits.OK
+    return ExitCode.IN_DOUBT if doubts else ExitCode.OK
 
 
 def _callback_hint(entry: Entry, output: OutputOptions) -> Iterator[str]:
@@ -125,7 +125,7 @@ class _ResolveSession:
         """Explain each and ask; the exit code is 6 if some stay in doubt."""
         unresolved = 0
         for number, entry in enumerate(doubts, 1):
-            print_info(f"{number} of {len(doubts)}", style="bold")
+            stderr.print(f"{number} of {len(doubts)}", style="bold")
             wrap([*describe_doubt(entry, datetime.now(UTC)), *_callback_hint(entry, self.output)], stderr)
             try:
                 for known in entry.doubt_ids:
@@ -136,7 +136,7 @@ class _ResolveSession:
             print_info("")
         if not doubts:
             print_info("Nothing is in doubt.")
-        return exits.IN_DOUBT if unresolved else exits.OK
+        return ExitCode.IN_DOUBT if unresolved else ExitCode.OK
 
     def _ask(self, entry: Entry) -> bool:
         """Ask until there is an answer; False when it stays in doubt."""

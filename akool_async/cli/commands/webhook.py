@@ -11,8 +11,8 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from akool_async.cli import exit_codes as exits
 from akool_async.cli.console import print_error, print_info
+from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
 from akool_async.webhook.inbox import open_inbox
 
@@ -49,7 +49,7 @@ def webhook_serve(
     except OSError as error:
         what = f"make {error.filename}" if error.filename else f"listen at {bind} port {port}"
         print_error(f"Can't {what}: {error.strerror}. Name others with --out, --bind and --port.")
-        return exits.FAILED
+        return ExitCode.FAILED
 
     async def try_inbox() -> None:
         async with open_inbox(output.inbox_path):
@@ -79,4 +79,4 @@ def webhook_serve(
     counts = {name: count for name, count in attrs.asdict(receiver.statistics()).items() if count}
     summary = ", ".join(f"{name} {count}" for name, count in counts.items())
     print_info(f"Stopped. {summary or 'Nothing arrived.'}")
-    return exits.OK
+    return ExitCode.OK
