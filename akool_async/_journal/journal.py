@@ -65,8 +65,9 @@ def open_journal(
     is open, `<path>-wal` and `<path>-shm`.
 
     Args:
-        path: the file, whose folder has to be there and to be on a disk of this machine; ":memory:"
-            keeps nothing and uses neither threads nor files.
+        path: the file, whose folder must exist and be on a disk of this machine. ":memory:" makes a journal
+            that uses neither threads nor files and does not survive its `async with`: for tests and dry
+            runs. If the program ends, what was paid for can only be found in the vendor's account.
         read_only: open it for reading, also while a run is writing it; what writes is refused then.
         now: the wall clock, aware; for tests and simulations.
 
@@ -95,10 +96,18 @@ class Journal:
     """The durable list of entries. Made by `open_journal`; used in `async with`, once or again."""
 
     def __init__(
-        self, path: str | os.PathLike[str], *, read_only: bool = False, now: Callable[[], datetime] = _utc_now
+        self,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        forget_ended: bool = False,
+        now: Callable[[], datetime] = _utc_now,
     ) -> None:
-        told = os.fspath(path)
-        self._path = None if told == IN_MEMORY else Path(os.path.realpath(told))
+        # To forget is for the journal of one batch alone: a file must never lose an entry that was paid for.
+        if forget_ended and os.fspath(path) != IN_MEMORY:
+            raise ValueError("Only a journal in memory may forget entries that have ended.")
+        self._path = None if os.fspath(path) == IN_MEMORY else Path(os.path.realpath(path))
+        self._forget_ended = forget_ended
         self._read_only = read_only
         self._now = now
         self._state: _OpenJournal | None = None
@@ -115,7 +124,7 @@ class Journal:
         if self._state is not None:
             raise RuntimeError("This journal is open already.")
         async with AsyncExitStack() as stack:
-            store = Store(self._path, read_only=self._read_only)
+            store = Store(self._path, read_only=self._read_only, forget_ended=self._forget_ended)
             stack.callback(store.close)  # also where a cancelled caller does not wait for the thread
             tally = await self._opened_store(store)
             writer = await self._writer(store, tally, stack)

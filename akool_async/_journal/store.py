@@ -25,6 +25,7 @@ from akool_async._journal.operations import mark_interrupted
 from akool_async._journal.queries import JournalReader
 from akool_async._journal.table import Delta, EntryTable, Operation, Totals, Undo
 from akool_async._model.errors import JournalClosedError, JournalWriteError
+from akool_async._model.fingerprint import CompactSet
 
 YIELD_EVERY: Final = 32
 """Steps after which the writer's thread gives way: one that calls SQLite again and again keeps the
@@ -71,6 +72,7 @@ def _do(ticket: PendingOperation, table: EntryTable) -> None:
             connection.execute("ROLLBACK TO step")
     else:
         ticket.deltas = table.take_deltas()
+        table.forget_ended()
     if step.several:
         connection.execute("RELEASE step")
 
@@ -81,12 +83,14 @@ class Store:
     Args:
         path: its file; None keeps it in memory.
         read_only: open it without the lock, only to read.
+        forget_ended: delete entries that have ended, and only count them.
     """
 
-    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False, forget_ended: bool = False) -> None:
         self.path = path
         self.recovered = 0
         self._read_only = read_only
+        self._forgotten_names = CompactSet() if forget_ended else None
         self._mutex = threading.Lock()
         self._lock = None if path is None or read_only else JournalLock(path)
         self._writing: sqlite3.Connection | None = None
@@ -137,7 +141,7 @@ class Store:
         """
         if self._writing is None:
             raise JournalClosedError("The journal is not open for writing.")
-        return EntryTable(self._writing)
+        return EntryTable(self._writing, self._forgotten_names)
 
     def commit(self, tickets: Sequence[PendingOperation]) -> None:
         """Do what all tickets want in one durable transaction; each ticket says how it went.

@@ -14,6 +14,8 @@ import attrs
 
 from akool_async._journal import codec
 from akool_async._model.errors import JournalCorruptedError
+from akool_async._model.filenames import collision_key
+from akool_async._model.fingerprint import CompactSet
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
 from akool_async._model.states import State
@@ -96,6 +98,14 @@ _FIND: Final = """
 """
 
 
+ENDED: Final = frozenset({State.DELIVERED, State.FAILED, State.EXPIRED})
+"""States after which a run that will not be resumed does nothing more about an entry."""
+
+_FORGET: Final = """
+    DELETE FROM entry WHERE id = ? AND token = '' AND state IN ('delivered', 'failed', 'expired')
+"""
+
+
 class EntryRow(NamedTuple):
     """What a step has to know of an entry before it writes."""
 
@@ -139,14 +149,20 @@ def _after(values: Values, before: Contribution) -> Contribution:
 class EntryTable:
     """The entries of one file, inside the transaction of the one writer.
 
+    Args:
+        connection: the writer's connection.
+        forgotten_names: names of deleted entries; None keeps every entry.
+
     Attributes:
         connection: the writer's connection.
-        moves: what was written since the last `take_moves`.
+        moves: what was written since the last `take_deltas`.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, forgotten_names: CompactSet | None = None) -> None:
         self.connection = connection
         self.moves: list[Delta] = []
+        self._forgotten_names = forgotten_names
+        self._ended: list[EntryRow] = []
 
     def take_deltas(self) -> list[Delta]:
         """Give what was written since the last call."""
@@ -168,6 +184,9 @@ class EntryTable:
 
     def name_taken(self, name_folded: str) -> bool:
         """Whether an entry holds a name that meets this one."""
+        # A file of a deleted entry is still on the disk: another entry of that name would overwrite it.
+        if self._forgotten_names is not None and self._forgotten_names.contains(name_folded, ""):
+            return True
         statement = "SELECT 1 FROM entry WHERE name_folded = ? AND name_folded <> ''"
         return self.connection.execute(statement, (name_folded,)).fetchone() is not None
 
@@ -180,7 +199,23 @@ class EntryTable:
         """Write columns of an entry; the others stay."""
         self.connection.execute(_setting(tuple(values)), (*values.values(), row.id))
         before = row.standing
-        self.moves.append(Delta(before, _after(values, before)))
+        after = _after(values, before)
+        self.moves.append(Delta(before, after))
+        if after.state in ENDED and self._forgotten_names is not None:
+            self._ended.append(row)
+
+    def forget_ended(self) -> None:
+        """Delete the entries that have ended, if this table forgets; the totals still count them.
+
+        An entry whose POST had a webhook token stays: a late callback could give its job to another entry.
+        """
+        ended, self._ended = self._ended, []
+        if self._forgotten_names is None:
+            return
+        for row in ended:
+            deleted = self.connection.execute(_FORGET, (row.id,)).rowcount
+            if deleted and row.name:
+                self._forgotten_names.add(collision_key(row.name), "")
 
     def row_image(self, row: EntryRow) -> dict[str, SqlValue]:
         """Give all columns of an entry, to put it back later as it was."""
