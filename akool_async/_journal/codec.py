@@ -26,6 +26,9 @@ KINDS: Final[Mapping[str, type[TranslationRequest | LipSyncRequest]]] = {
     "lipsync": LipSyncRequest,
 }
 
+COLUMN_OF: Final = {"url_redacted": "stripped", "paid_submissions": "paid"}
+"""Fields of an entry that have another name in the file and in an export: the format is older."""
+
 _URLS: Final = frozenset({"url", "video_url", "audio_url", "caption_url", "webhook_url"})
 _URL_IN_TEXT: Final = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 _LARGEST: Final = 2**63
@@ -194,7 +197,9 @@ def entry_to_json(entry: Entry) -> str:
     for field in attrs.fields(Entry):
         value = getattr(entry, field.name)
         if field.name != "token":
-            told[field.name] = dump_datetime(value) if isinstance(value, datetime) else value
+            told[COLUMN_OF.get(field.name, field.name)] = (
+                dump_datetime(value) if isinstance(value, datetime) else value
+            )
     told["request"] = json.loads(dump_request(entry.request))
     webhook = told["request"].get("webhook_url")
     if webhook is not None:

@@ -26,11 +26,11 @@ class Entry:
         fingerprint: hash of the normalised request, which tells whether the key still names the same work.
         state: where it is, for us.
         request: what was asked for; its URLs lack what signs them.
-        stripped: whether a URL lost its signature or its user here, so that the request can't be sent from
+        url_redacted: whether a URL lost its signature or its user here, so that the request can't be sent from
             the journal alone: the caller has to give it again.
         token: the unguessable part of its webhook URL, or "".
         job_id: the vendor's id of its job, or "".
-        paid: POSTs that were sent, or may have been, and were not proved to have made no job.
+        paid_submissions: POSTs that were sent, or may have been, and were not proved to have made no job.
         credits_locked: credits that were locked for the job.
         credits_used: credits that were deducted for the job.
         credits_before: credits that were deducted for earlier jobs of this entry.
@@ -52,10 +52,10 @@ class Entry:
     fingerprint: str
     state: State
     request: Request
-    stripped: bool = False
+    url_redacted: bool = False
     token: str = attrs.field(default="", repr=False)
     job_id: str = ""
-    paid: int = 0
+    paid_submissions: int = 0
     credits_locked: float | None = None
     credits_used: float | None = None
     credits_before: float = 0.0
@@ -103,7 +103,7 @@ class EntryUpdate:
         target: its language; "" for lip-sync.
         state: where it is now. To SUBMITTING only `Journal.intend` leads. A step to SUBMITTED needs the
             job's id here or in the entry. A step back to PLANNED says that the last POST surely made no
-            job: it is not counted in `Entry.paid` any more.
+            job: it is not counted in `Entry.paid_submissions` any more.
         request: enters an entry that is not there yet, as PLANNED.
         job_id: the vendor's id; an entry that has one is never given another.
         credits_locked: credits that are locked for the job.
@@ -118,7 +118,7 @@ class EntryUpdate:
         snapshot: the answer that said so. Its URLs are kept without their queries, `raw` is not kept.
         doubt_ids: ids that could be read in an answer but not be told to belong to an entry.
         token: with a step to IN_DOUBT, that of the earlier POST which the doubt is about again, or "": the
-            last one surely made no job, and is not counted in `Entry.paid` any more.
+            last one surely made no job, and is not counted in `Entry.paid_submissions` any more.
 
     Raises:
         InvalidRequestError: a moment is not aware.

@@ -350,7 +350,7 @@ class Journal:
         """Give the requests of entries, one for each language, for a batch that goes on without the catalog.
 
         Entries that would have to be sent, but whose URL lost its signature when it was written
-        (`Entry.stripped`), are left out: only the catalog has their URL.
+        (`Entry.url_redacted`), are left out: only the catalog has their URL.
 
         Args:
             states: entries that are in these when this is called; default is what is planned, at the
@@ -362,7 +362,7 @@ class Journal:
 
         def read(place: int) -> Request | None:
             entry = self._opened.reader.by_id(chosen[place])
-            if entry is None or (entry.stripped and entry.state not in _SENT):
+            if entry is None or (entry.url_redacted and entry.state not in _SENT):
                 return None
             return entry.request_for_target
 

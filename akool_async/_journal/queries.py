@@ -23,7 +23,8 @@ from akool_async._model.states import State
 PAGE: Final = 16
 """Entries between two turns of the loop: reading and showing one takes up to 0.2 ms."""
 
-COLUMNS: Final = tuple(attrs.fields_dict(Entry))
+FIELDS: Final = tuple(attrs.fields_dict(Entry))
+COLUMNS: Final = tuple(codec.COLUMN_OF.get(field, field) for field in FIELDS)
 _ALL: Final = f"SELECT {', '.join(COLUMNS)} FROM entry"  # noqa: S608 - our names
 _BY_NAME: Final = f"{_ALL} WHERE key = ? AND target = ?"
 _BY_ID: Final = f"{_ALL} WHERE id = ?"
@@ -46,12 +47,12 @@ _TALLY: Final = """
 
 
 def _decode(row: tuple[Any, ...]) -> Entry:
-    told = dict(zip(COLUMNS, row, strict=True))
+    told = dict(zip(FIELDS, row, strict=True))
     for name in ("created_at", "submitted_at", "ended_at", "expires_at", "updated_at"):
         told[name] = codec.load_datetime(told[name])
     told["state"] = State(told["state"])
     told["request"] = codec.load_request(told["request"])
-    told["stripped"] = bool(told["stripped"])
+    told["url_redacted"] = bool(told["url_redacted"])
     told["files"] = codec.load_texts(told["files"])
     told["doubt_ids"] = codec.load_texts(told["doubt_ids"])
     if told["snapshot"] is not None:

@@ -112,7 +112,7 @@ def counted(number: int) -> str:
 async def read_status(journal: Journal, home: OutputOptions) -> JournalStatus:
     """Read it all; a run may be writing meanwhile."""
     locked, used = journal.credits()
-    planned = [entry async for entry in journal.entries(states={State.PLANNED}) if entry.stripped]
+    planned = [entry async for entry in journal.entries(states={State.PLANNED}) if entry.url_redacted]
     return JournalStatus(
         output=home,
         now=datetime.now(UTC),
@@ -241,7 +241,7 @@ def resubmittable(entries: Iterable[Entry], works: PaidWork) -> list[Entry]:
     Those have a URL that lost its signature, or their work is paid for under another key.
     """
     found = list(entries)
-    whole = [entry for entry in found if not entry.stripped]
+    whole = [entry for entry in found if not entry.url_redacted]
     if len(whole) < len(found):
         print_info(
             f"{counted(len(found) - len(whole))} can't be sent from here: their URLs were signed, and the "
