@@ -34,13 +34,20 @@ _URL_IN_TEXT: Final = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 _LARGEST: Final = 2**63
 
 
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class DecodeError(ValueError):
     """A stored value is not what the journal writes."""
 
 
 def dump_datetime(moment: datetime | None) -> str | None:
     """Give ISO 8601 in UTC, always with microseconds, so that texts sort as moments do."""
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
+    if moment is None:
+        return None
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")
 
 
 def load_datetime(text: str | None) -> datetime | None:
@@ -66,7 +73,7 @@ def dump_float(number: float | None) -> float | None:
 
 def dump_texts(texts: tuple[str, ...]) -> str:
     """Give a list as JSON, in ASCII: paths may hold what can't be encoded."""
-    return json.dumps(texts, separators=(",", ":")) if texts else "[]"
+    return _encode(texts) if texts else "[]"
 
 
 def load_texts(text: str) -> tuple[str, ...]:
@@ -123,7 +130,7 @@ def _told(request: Request) -> dict[str, Any]:
 def dump_request(request: Request) -> str:
     """Give the request as JSON, without what signs its URLs."""
     kind = "translation" if isinstance(request, TranslationRequest) else "lipsync"
-    return json.dumps({"kind": kind, **_told(request)}, separators=(",", ":"))
+    return _encode({"kind": kind, **_told(request)})
 
 
 def load_request(text: str) -> Request:

@@ -26,8 +26,8 @@ class Entry:
         fingerprint: hash of the normalised request, which tells whether the key still names the same work.
         state: where it is, for us.
         request: what was asked for; its URLs lack what signs them.
-        url_redacted: whether a URL lost its signature or its user here, so that the request can't be sent from
-            the journal alone: the caller has to give it again.
+        url_redacted: whether a URL lost its signature or its user when it was stored, so that the request
+            can't be sent from the journal alone: the caller has to pass it again.
         token: the unguessable part of its webhook URL, or "".
         job_id: the vendor's id of its job, or "".
         paid_submissions: POSTs that were sent, or may have been, and were not proved to have made no job.

@@ -22,8 +22,8 @@ from anyio.to_thread import run_sync
 
 from akool_async._journal import codec
 from akool_async._journal import codec as exported
-from akool_async._journal.database import JournalLock
 from akool_async._journal.entry import Entry, EntryUpdate
+from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import (
     RecordIntent,
     RecordUpdates,
@@ -234,8 +234,8 @@ class Journal:
                 first. The entry holds the first one that meets nobody else's, unless it holds one.
 
         Raises:
-            IllegalTransitionError: an entry is in a state from which no POST may be sent, among them SUBMITTING
-                itself; or two of them have one name.
+            IllegalTransitionError: an entry is in a state from which no POST may be sent, such as SUBMITTING;
+                or two of them have the same key and language.
             JournalWriteError: it could not be written: send nothing.
         """
         writer = self._open_writer
@@ -249,8 +249,8 @@ class Journal:
         A caller that is cancelled meanwhile does not take them back: what was handed in is written.
 
         Raises:
-            IllegalTransitionError: a change is not allowed after the entry's state, would lose a job's id, or is
-                about an entry that is not there.
+            IllegalTransitionError: a change is not allowed after the entry's state, would lose a job's id, or
+                names an entry that does not exist.
             JournalWriteError: they could not be written: submit nothing more.
         """
         patient = all(change.state in _ASKED_AGAIN for change in changes)
@@ -277,7 +277,7 @@ class Journal:
         Raises:
             InvalidRequestError: not exactly one of `job_id` and `not_made` is given, the id is none, or the
                 snapshot is another job's.
-            IllegalTransitionError: the entry is not in doubt, several are, or the job belongs to another entry.
+            IllegalTransitionError: the entry is not in doubt, several are, or another entry has the job.
             JournalWriteError: it could not be written.
         """
         check_resolution(job_id, snapshot, not_made=not_made)

@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from akool_async._journal import database as file
-from akool_async._journal.database import JournalLock
+from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import mark_interrupted
 from akool_async._journal.queries import JournalReader
 from akool_async._journal.table import Delta, EntryTable, Operation, Totals, Undo
