@@ -73,12 +73,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
-    """Give the version that the file says."""
+    """Return the schema version of the file."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def application(connection: sqlite3.Connection) -> int:
-    """Give whose file it says to be."""
+    """Return the application id in the file."""
     return int(connection.execute("PRAGMA application_id").fetchone()[0])
 
 
@@ -120,18 +120,18 @@ def _connect(path: Path, query: str, *, busy: float = BUSY) -> sqlite3.Connectio
 
 
 def in_memory() -> sqlite3.Connection:
-    """Give a journal that nobody keeps."""
+    """Return a journal in memory, which does not survive."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     migrate(connection)
     return connection
 
 
 def map_sqlite_error(path: str | os.PathLike[str], error: Exception, doing: str) -> JournalError:
-    """Give the error that a user can act upon."""
+    """Return the error that a user can act upon."""
     undecoded = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if undecoded or code in (_UNREADABLE if doing == "read" else _DAMAGED):
-        return JournalCorruptedError(f"The journal {path} is damaged or is none: {error}.")
+        return JournalCorruptedError(f"The journal {path} is damaged or is not a journal: {error}.")
     words = getattr(error, "strerror", None) or str(error)
     if doing == "read":
         return JournalError(
@@ -142,11 +142,11 @@ def map_sqlite_error(path: str | os.PathLike[str], error: Exception, doing: str)
 
 
 def check_location(path: Path) -> bool:
-    """Whether a file stands there; nothing is opened.
+    """Return whether the file exists; nothing is opened.
 
     Raises:
         JournalWriteError: its folder is not there.
-        JournalCorruptedError: what stands there can't be a journal.
+        JournalCorruptedError: what is there can't be a journal.
     """
     try:
         found = path.stat()
@@ -224,7 +224,7 @@ def _check_columns(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_is_journal(path: Path) -> None:
-    """Look at the marks of what stands there, if anything does, and leave no trace.
+    """Check the marks of the file, if there is one, and leave no trace.
 
     Raises:
         JournalError: it can't be a journal, or not one of this version.
@@ -247,7 +247,8 @@ def _inspect(path: Path, *, whole: bool) -> None:
     except (sqlite3.Error, OSError) as error:
         raise map_sqlite_error(path, error, "read") from error
     except UnicodeDecodeError as error:
-        raise JournalCorruptedError(f"The journal {path} is damaged: it holds text that is none.") from error
+        message = f"The journal {path} is damaged: a text column is not valid UTF-8."
+        raise JournalCorruptedError(message) from error
 
 
 def _make(path: Path) -> None:
@@ -325,7 +326,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open a journal that somebody else may be writing.
+    """Open a journal that another process may be writing.
 
     Raises:
         JournalError: there is none, it is no journal, or it can't be read.
@@ -355,7 +356,7 @@ def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
 
 
 def _of_this_version(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Give the journal as this version reads it: an older one as a copy in memory, as it is now."""
+    """Return the journal as this version reads it: an older one as a copy in memory, as it is now."""
     if schema_version(connection) == len(MIGRATIONS):
         return connection
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)

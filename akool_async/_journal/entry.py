@@ -18,7 +18,7 @@ from akool_async._model.states import State
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """What the journal knows of one (key, language).
+    """What the journal knows about one (key, language).
 
     Attributes:
         key: the caller's name of the entry, or its fingerprint.
@@ -39,11 +39,11 @@ class Entry:
         created_at: the server's time of the job's creation, aware.
         submitted_at: when the last intent was committed, aware.
         ended_at: when the outcome was known, aware.
-        expires_at: when the result dies, aware.
-        name: of its files, without ending; "" while it holds none.
-        files: paths of what was brought home, the video first.
+        expires_at: when the result expires, aware.
+        name: the name of its files, without ending; "" while it has none.
+        files: paths of the saved files, the video first.
         snapshot: the last answer that was recorded, its URLs without their queries, without `raw`.
-        doubt_ids: job ids that could be read in an answer but not be told to belong to this entry.
+        doubt_ids: job ids read in an answer that could not be assigned to this entry for certain.
         updated_at: when the row was last written, aware.
     """
 
@@ -73,12 +73,9 @@ class Entry:
 
     @property
     def request_for_target(self) -> Request:
-        """The request for this entry's language alone: what a batch takes to go on with the entry."""
+        """The request for this entry's language alone: what a batch needs to resume the entry."""
         request = with_targets(self.request, (self.target,))
         return request if entry_key(request, self.target) == self.key else attrs.evolve(request, key=self.key)
-
-
-# What a caller wants to be recorded about one entry, checked when it is built.
 
 
 def _check_aware(_: object, attribute: attrs.Attribute[datetime | None], value: datetime | None) -> None:
@@ -101,7 +98,7 @@ class EntryUpdate:
     Args:
         key: the entry's name.
         target: its language; "" for lip-sync.
-        state: where it is now. To SUBMITTING only `Journal.intend` leads. A step to SUBMITTED needs the
+        state: where it is now. Only `Journal.intend` sets SUBMITTING. A step to SUBMITTED needs the
             job's id here or in the entry. A step back to PLANNED says that the last POST surely made no
             job: it is not counted in `Entry.paid_submissions` any more.
         request: enters an entry that is not there yet, as PLANNED.
@@ -113,10 +110,10 @@ class EntryUpdate:
         created_at: the server's time of creation, aware; default is what `snapshot` says.
         submitted_at: when the POST went out, aware; `Journal.intend` sets it.
         ended_at: when the outcome was known, aware.
-        expires_at: when the result dies, aware; default is 7 days after `created_at`.
-        files: paths of what was brought home.
+        expires_at: when the result expires, aware; default is 7 days after `created_at`.
+        files: paths of the saved files.
         snapshot: the answer that said so. Its URLs are kept without their queries, `raw` is not kept.
-        doubt_ids: ids that could be read in an answer but not be told to belong to an entry.
+        doubt_ids: job ids read in an answer that could not be assigned to an entry for certain.
         token: with a step to IN_DOUBT, that of the earlier POST which the doubt is about again, or "": the
             last one surely made no job, and is not counted in `Entry.paid_submissions` any more.
 
@@ -151,7 +148,7 @@ class EntryUpdate:
 
     @property
     def expires(self) -> datetime | None:
-        """When the result dies, as given or counted from the creation."""
+        """When the result expires, as given or counted from the creation."""
         if self.expires_at is not None:
             return self.expires_at
         return result_expiry(self.created)

@@ -22,21 +22,21 @@ from akool_async._model.redact import sanitize
 if sys.platform == "win32":
     import msvcrt
 
-    def _take(descriptor: int) -> None:
+    def _lock_file(descriptor: int) -> None:
         os.lseek(descriptor, _FAR, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
-    def _free(descriptor: int) -> None:
+    def _unlock_file(descriptor: int) -> None:
         os.lseek(descriptor, _FAR, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
 
-    def _take(descriptor: int) -> None:
+    def _lock_file(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def _free(descriptor: int) -> None:
+    def _unlock_file(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
@@ -47,14 +47,14 @@ _LONGEST: Final = 1000
 _DATABASE: Final = b"SQLite format 3\0"
 _LOOKS: Final = 4
 _BETWEEN: Final = 0.005
-"""Seconds, so many times: somebody who only looks holds the lock for a moment."""
+"""Seconds between tries: `JournalLock.holder` takes the lock for a moment to see whether it is free."""
 
 
 class JournalLock:
     """The right to write one journal.
 
     Args:
-        journal: the journal's path; the lock stands beside it, with ".lock" added to its name.
+        journal: the journal's path; the lock is beside it, with ".lock" added to its name.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -93,18 +93,18 @@ class JournalLock:
         self._write_holder(descriptor, now)
 
     def holder(self) -> JournalLockedError | None:
-        """Say who else holds it, as the error that `take` would raise; None where nobody does."""
+        """Say who else holds it, as the error that `acquire` would raise; None if it is free."""
         try:
             descriptor = os.open(self._path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         except OSError:
             return None  # nobody could lock it here, or nobody ever did
         try:
-            _take(descriptor)
+            _lock_file(descriptor)
         except OSError as error:
             refusal = self._refusal(descriptor, error)
             return refusal if isinstance(refusal, JournalLockedError) else None
         else:
-            _free(descriptor)
+            _unlock_file(descriptor)
             return None
         finally:
             os.close(descriptor)
@@ -141,13 +141,13 @@ class JournalLock:
         )
 
     def release(self) -> None:
-        """Give the lock back; once more does nothing."""
+        """Release the lock; again does nothing."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
         try:
             os.ftruncate(descriptor, 0)
-            _free(descriptor)
+            _unlock_file(descriptor)
         finally:
             os.close(descriptor)
 
@@ -159,17 +159,17 @@ def _is_database(descriptor: int) -> bool:
 def _take_soon(descriptor: int) -> None:
     for _ in range(_LOOKS):
         try:
-            return _take(descriptor)
+            return _lock_file(descriptor)
         except (BlockingIOError, PermissionError):
             time.sleep(_BETWEEN)
-    return _take(descriptor)
+    return _lock_file(descriptor)
 
 
 def _holder(descriptor: int) -> dict[str, Any]:
-    """Read who holds it; what somebody else put into the file says nothing."""
+    """Read who holds it; other content says nothing."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     try:
-        told = json.loads(os.read(descriptor, _LONGEST))
+        stored = json.loads(os.read(descriptor, _LONGEST))
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return stored if isinstance(stored, dict) else {}

@@ -320,7 +320,7 @@ async def test_closing_writes_what_was_handed_in(path: Path, monkeypatch: pytest
             await anyio.sleep(0.001)
         for key in keys[1:]:
             tasks.start_soon(journal.record, step(State.SUBMITTED, key))
-        while len(writer._group.tickets) < len(keys) - 1:
+        while len(writer._group.operations) < len(keys) - 1:
             await anyio.lowlevel.checkpoint()
     async with open_journal(path) as journal:
         assert len(started) == 2
