@@ -83,12 +83,8 @@ def _check_aware(_: object, attribute: attrs.Attribute[datetime | None], value: 
         raise InvalidRequestError(f"{attribute.name} must be an aware datetime, not {safe_repr(value)}.")
 
 
-def _as_paths(paths: Iterable[str | os.PathLike[str]] | None) -> tuple[str, ...] | None:
-    return None if paths is None else tuple(os.fspath(path) for path in paths)
-
-
-def _as_ids(ids: Iterable[str] | None) -> tuple[str, ...] | None:
-    return None if ids is None else tuple(ids)
+def _as_texts(values: Iterable[str | os.PathLike[str]] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(map(os.fspath, values))
 
 
 @attrs.frozen(kw_only=True)
@@ -134,9 +130,9 @@ class EntryUpdate:
     submitted_at: datetime | None = attrs.field(default=None, validator=_check_aware)
     ended_at: datetime | None = attrs.field(default=None, validator=_check_aware)
     expires_at: datetime | None = attrs.field(default=None, validator=_check_aware)
-    files: tuple[str, ...] | None = attrs.field(default=None, converter=_as_paths)
+    files: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
     snapshot: Snapshot | None = None
-    doubt_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_ids)
+    doubt_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
     token: str | None = attrs.field(default=None, repr=False)
 
     @property

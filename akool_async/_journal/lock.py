@@ -75,7 +75,9 @@ class JournalLock:
             raise JournalWriteError(
                 f"The journal's lock {self._path} can't be made: {error.strerror}."
             ) from error
-        if _is_database(descriptor):  # a journal or an inbox of that name: the holder would overwrite it
+        if (
+            os.read(descriptor, len(_DATABASE)) == _DATABASE
+        ):  # a journal or an inbox of that name: the holder would overwrite it
             os.close(descriptor)
             raise JournalWriteError(
                 f"The journal's lock {self._path} is a database, not a lock.",
@@ -150,10 +152,6 @@ class JournalLock:
             _unlock_file(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _is_database(descriptor: int) -> bool:
-    return os.read(descriptor, len(_DATABASE)) == _DATABASE
 
 
 def _take_soon(descriptor: int) -> None:

@@ -269,7 +269,8 @@ class _PreparedUpdate:
             return {**self.request, **self.values} if planned else self.values
         reset: dict[str, SqlValue] = {"reason": "", "code": None}
         if self.change.state is State.PLANNED:
-            reset |= _taken_back(row)
+            # The last POST surely made no job, so it does not count as one that may have been charged.
+            reset |= {"paid": max(row.paid - 1, 0), "submitted_at": None, "doubt_ids": "[]"}
         elif self.change.token is not None:
             reset["paid"] = max(row.paid - 1, 0)
         return {**reset, **self.values}
@@ -285,7 +286,11 @@ def rejection_reason(change: EntryUpdate, row: EntryRow | None, mark: str | None
     """
     after, given = change.state, change.job_id
     if row is None:
-        return _new_entry_rejection(change)
+        if change.request is None:
+            return "is not in the journal, and no request was given to enter it"
+        if after is not State.PLANNED:
+            return f"is not in the journal, so it can't be {after}: it has to be planned or intended first"
+        return ""
     if not may_follow(row.state, after):
         return f"is {row.state}, and {after} may not follow"
     if after is State.SUBMITTING and row.state is not after:
@@ -301,19 +306,6 @@ def rejection_reason(change: EntryUpdate, row: EntryRow | None, mark: str | None
     if mark not in (None, row.fingerprint) and row.state is not State.PLANNED:
         return f"is {row.state} and names other work than the request that is given"
     return ""
-
-
-def _new_entry_rejection(change: EntryUpdate) -> str:
-    if change.request is None:
-        return "is not in the journal, and no request was given to enter it"
-    if change.state is not State.PLANNED:
-        return f"is not in the journal, so it can't be {change.state}: it has to be planned or intended first"
-    return ""
-
-
-def _taken_back(row: EntryRow) -> dict[str, SqlValue]:
-    """Return what changes when the last POST surely made no job."""
-    return {"paid": max(row.paid - 1, 0), "submitted_at": None, "doubt_ids": "[]"}
 
 
 class RecordUpdates:
