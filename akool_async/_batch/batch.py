@@ -27,7 +27,7 @@ from akool_async._batch.resume import OnInDoubt, Resumer
 from akool_async._batch.state import BatchState, Statistics, StopCause, collect_statistics
 from akool_async._batch.submit import Submitter
 from akool_async._client import AkoolClient
-from akool_async._journal import Journal, Passing
+from akool_async._journal import Journal
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
 from akool_async._model.outcomes import InDoubt, Outcome
@@ -60,7 +60,7 @@ class Batch:
         drain_signals: Iterable[signal.Signals],
         webhook: WebhookConfig,
     ) -> None:
-        kept = Passing(now=client._clock.now) if journal is None else journal
+        kept = Journal(":memory:", now=client._clock.now, forget_ended=True) if journal is None else journal
         self._own_journal = kept if journal is None else None
         nets = CallbackPolling(client, schedule, hears=webhook.source is not None)
         self._state = state = BatchState(

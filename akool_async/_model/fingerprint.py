@@ -119,16 +119,25 @@ class CompactSet:
     def __len__(self) -> int:
         return self._count
 
+    def contains(self, key: str, target: str) -> bool:
+        """Whether a name was added."""
+        number, mark = _group_and_mark(key, target)
+        return _holds(self._groups[number], mark)
+
     def add(self, key: str, target: str) -> bool:
         """Add a name; False when it was there."""
-        digest = blake2b(f"{len(key)}:{key}{target}".encode(), digest_size=_MARK + 2).digest()
-        number, mark = int.from_bytes(digest[:2], "big") % _GROUPS, digest[2:]
+        number, mark = _group_and_mark(key, target)
         group = self._groups[number]
         if _holds(group, mark):
             return False
         self._groups[number] = group + mark
         self._count += 1
         return True
+
+
+def _group_and_mark(key: str, target: str) -> tuple[int, bytes]:
+    digest = blake2b(f"{len(key)}:{key}{target}".encode(), digest_size=_MARK + 2).digest()
+    return int.from_bytes(digest[:2], "big") % _GROUPS, digest[2:]
 
 
 def _holds(group: bytes, mark: bytes) -> bool:

@@ -112,7 +112,7 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
         doubts=tuple([entry async for entry in journal.entries(states={State.IN_DOUBT})]),
         expiring=tuple(expiring),
         expiring_soon=journal.count_expiring(SOON),
-        needs_catalog=len([1 async for entry in journal.entries(states={State.PLANNED}) if entry.stripped]),
+        needs_catalog=len([1 async for entry in journal.entries(states={State.PLANNED}) if entry.url_redacted]),
     )
 
 
@@ -207,7 +207,7 @@ def resubmittable(entries: Iterable[Entry], paid_work: PaidWork) -> list[Entry]:
     Their URL lost its signature, or their work is paid for under another key.
     """
     found = list(entries)
-    complete = [entry for entry in found if not entry.stripped]
+    complete = [entry for entry in found if not entry.url_redacted]
     if len(complete) < len(found):
         print_info(
             f"{counted(len(found) - len(complete), 'entry')} can't be sent from here: the URLs were signed, "

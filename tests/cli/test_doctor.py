@@ -163,7 +163,7 @@ def test_a_journal_that_is_broken_or_written(found: Callable[..., Any], vendor: 
     assert (doubtful[0], written[0], broken[0]) == (0, 0, 1)
     assert "resolve" in doubtful[1]["journal"]["advice"]
     assert "resolve" in written[1]["journal"]["advice"]
-    assert "damaged or is none" in broken[1]["journal"]["detail"]
+    assert "damaged or is not a journal" in broken[1]["journal"]["detail"]
 
 
 def test_a_run_that_writes_the_journal_is_named(

@@ -151,7 +151,7 @@ def test_a_journal_that_is_written_broken_or_missing_is_left_alone(
 
     assert [told.code for told in (missing, held, broken)] == [2, 1, 1]
     assert f"process {run.pid}" in held.err
-    assert "damaged or is none" in broken.err
+    assert "damaged or is not a journal" in broken.err
     assert vendor.audit.creates == ()
 
 

@@ -101,7 +101,7 @@ def test_no_journal_and_a_broken_one_are_told_and_left_alone(akool: Command, out
     assert [told.code for told in (none, empty, broken)] == [2, 2, 1]
     assert [told.out for told in (none, empty, broken)] == ["", "", ""]
     assert all("There is no journal" in told.err and "--out" in told.err for told in (none, empty))
-    assert "damaged or is none" in broken.err
+    assert "damaged or is not a journal" in broken.err
     assert sorted(path.name for path in out.iterdir()) == ["jobs.sqlite3"]
 
 
