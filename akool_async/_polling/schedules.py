@@ -148,7 +148,8 @@ class BackoffSchedule:
         """Check what concerns two fields at once."""
         if self.max_delay < self.initial_delay:
             raise InvalidRequestError(
-                f"longest must not be shorter than first, which is {self.initial_delay:g} s, not {self.max_delay:g}."
+                f"max_delay must not be shorter than initial_delay, which is {self.initial_delay:g} s, "
+                f"not {self.max_delay:g}."
             )
 
     def next_poll(self, context: PollContext, rand: float) -> float:
