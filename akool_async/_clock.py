@@ -1,4 +1,4 @@
-"""Real time and real chance: the only place that asks the machine for either."""
+"""Time and randomness as an argument, and the system's own: nothing else reads a clock or draws at random."""
 
 from __future__ import annotations
 
@@ -7,6 +7,26 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 import anyio
+
+
+class Clock(Protocol):
+    """Time and randomness as the package uses them; tests pass their own."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never jump; only differences have a meaning."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the wall clock's time, aware, in UTC."""
+        ...
+
+    def random(self) -> float:
+        """Return a random number from 0 up to 1."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep; may be cancelled."""
+        ...
 
 
 class SystemClock:
@@ -20,40 +40,17 @@ class SystemClock:
         self._random = random.Random(seed)  # noqa: S311 - spreads waits, guards no secret
 
     def monotonic(self) -> float:
-        """Seconds of the event loop's clock."""
+        """Return seconds of the event loop's clock."""
         return anyio.current_time()
 
     def now(self) -> datetime:
-        """The wall clock, aware, in UTC."""
+        """Return the wall clock's time, aware, in UTC."""
         return datetime.now(UTC)
 
     def random(self) -> float:
-        """A random number from 0 up to 1."""
+        """Return a random number from 0 up to 1."""
         return self._random.random()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; can be cancelled."""
+        """Sleep; may be cancelled."""
         await anyio.sleep(max(seconds, 0.0))
-
-
-# What the package asks of time and chance. The real one lives in `_clock`; tests bring their own.
-
-
-class Clock(Protocol):
-    """Time and chance, as an argument."""
-
-    def monotonic(self) -> float:
-        """Seconds that never jump; only differences mean something."""
-        ...
-
-    def now(self) -> datetime:
-        """The wall clock, aware, in UTC."""
-        ...
-
-    def random(self) -> float:
-        """A random number from 0 up to 1."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait; can be cancelled."""
-        ...

@@ -59,7 +59,10 @@ class Answers:
     async def ready(self) -> None:
         """Nothing to wait for."""
 
-    async def make(self, call: ApiCall) -> Envelope:
+    def close(self) -> None:
+        """Nothing to close."""
+
+    async def send(self, call: ApiCall) -> Envelope:
         await anyio.lowlevel.checkpoint()
         target, sent = call.path, b""
         if call.payload is None:
@@ -76,8 +79,8 @@ class Once:
 
     first: float
 
-    def next_poll(self, facts: PollContext, spread: float) -> float:
-        return HOURS if facts.polls else self.first
+    def next_poll(self, context: PollContext, rand: float) -> float:
+        return HOURS if context.polls else self.first
 
 
 def requests(jobs: int) -> Iterator[TranslationRequest]:
