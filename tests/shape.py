@@ -150,8 +150,8 @@ def long_files(package: Package) -> list[str]:
 def single_importers(package: Package) -> list[str]:
     """Return the files that belong into the only file that imports them, which is in the same folder.
 
-    An `__init__` is neither of the two. A file that is imported inside functions only is loaded on demand, which
-    is a reason to be a file. Who imports a name from a private package imports the file that it
+    An `__init__` is neither of the two. A file that is imported inside functions only stays
+    apart, since it is loaded on demand. Who imports a name from a private package imports the file that it
     comes from; what a public package re-exports is imported by users, too.
     """
     importers: dict[str, set[str]] = defaultdict(set)
