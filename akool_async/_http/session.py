@@ -301,11 +301,6 @@ class ApiSession:
                 raise _in_doubt(failed) from failed.error
         raise failed.error from failed.__cause__
 
-    def _throttled(self, call: ApiCall, failed: CallFailed, sent: float, elapsed: float) -> bool:
-        """Close the gate for all calls; give whether this one waits for it to open."""
-        waits = self._pause.rate_limited(sent=sent, elapsed=elapsed, retry_after=failed.retry_after)
-        return waits and call.may_wait
-
     def _action(self, call: ApiCall, failed: CallFailed) -> Action:
         if not call.creates_jobs:
             return POLICY[failed.failure][0]
