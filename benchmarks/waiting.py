@@ -17,9 +17,10 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 import anyio
@@ -39,6 +40,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._clock import SystemClock
 from akool_async._http import ApiCall
 from akool_async._wire import Envelope, read_envelope
 
@@ -49,14 +51,18 @@ TRACED = 10_000
 """Jobs up to which Python's own objects are counted; above, the memory of the process is."""
 
 
+T = TypeVar("T")
+
+
 class Answers:
     """The vendor, within this process: it gives bodies as they come over the wire."""
 
     def __init__(self) -> None:
         self.jobs = vendor.Jobs(HOURS, 0.0)
         self.asked = 0
+        self.server_time = SystemClock()
 
-    async def ready(self) -> None:
+    async def wait_ready(self) -> None:
         """Nothing to wait for."""
 
     def close(self) -> None:
@@ -71,6 +77,9 @@ class Answers:
         else:
             sent = json.dumps(dict(call.payload)).encode()
         return read_envelope(json.dumps(self.jobs.answer(target, sent)).encode())
+
+    async def call(self, call: ApiCall, read: Callable[[Envelope], T]) -> T:
+        return read(await self.send(call))
 
 
 @attrs.frozen
