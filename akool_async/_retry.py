@@ -84,7 +84,8 @@ def backoff_step(number: int, first: float, factor: float, longest: float) -> fl
     return _backoff_steps(first, factor, longest)[min(max(number, 0), _HORIZON - 1)]
 
 
-@lru_cache(maxsize=64)  # every poll of every job asks for a step of the same few sequences
+# Every poll of every job needs a step of the same few sequences.
+@lru_cache(maxsize=64)
 def _backoff_steps(first: float, factor: float, longest: float) -> tuple[float, ...]:
     growing = backoff.expo(base=factor, factor=first, max_value=longest)
     next(growing)  # backoff's generators start with an empty step
