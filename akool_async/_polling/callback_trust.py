@@ -1,7 +1,7 @@
 """Polls that are rare for as long as callbacks announce the ends of jobs before our polls see them.
 
-Polling is relaxed to one poll in `CALLBACK_INTERVAL` while the callbacks of the last `FINISHED_JOBS` jobs
-have arrived before our polls saw the end; one job that ends without its callback brings normal polling back.
+Polling is relaxed to one poll in `CALLBACK_INTERVAL` after `CALLBACKS_NEEDED` callbacks, of running or finished
+jobs; one job that ends without its callback brings normal polling back, and the count begins again.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from akool_async._polling.schedules import AdaptiveSchedule, PollContext, PollRe
 CALLBACK_INTERVAL: Final = 240.0
 """Seconds between polls of a job whose callback is expected: the longest delay by a lost one."""
 
-FINISHED_JOBS: Final = 3
-"""Jobs in a row whose callbacks have to come first."""
+CALLBACKS_NEEDED: Final = 3
+"""Callbacks that have to come first, with no job ending without its own in between."""
 
 _JITTER: Final = 0.1
 _GRACE: Final = 5.0
@@ -51,7 +51,7 @@ class CallbackReliability:
             del self._missing[job_id]
         if lost:  # a lost callback delays a result by minutes, a needless poll costs next to nothing
             self._in_a_row = 0
-        return self._in_a_row >= FINISHED_JOBS
+        return self._in_a_row >= CALLBACKS_NEEDED
 
 
 @attrs.define(eq=False)

@@ -8,7 +8,7 @@ from akool_async import FixedSchedule, LearnedSchedule, PollContext
 from akool_async._model.responses import Status
 from akool_async._polling.callback_trust import (
     CALLBACK_INTERVAL,
-    FINISHED_JOBS,
+    CALLBACKS_NEEDED,
     CallbackReliability,
     CallbackSchedule,
 )
@@ -19,7 +19,7 @@ FACTS = PollContext(elapsed=10.0)
 
 def reliable(now: float = 1000.0) -> CallbackReliability:
     reliability = CallbackReliability()
-    for _ in range(FINISHED_JOBS):
+    for _ in range(CALLBACKS_NEEDED):
         reliability.record_callback()
     assert reliability.is_reliable(now)
     return reliability
@@ -59,11 +59,11 @@ def test_polling_is_relaxed_again_when_callbacks_come_again() -> None:
     reliability.record_missed("a", 1000.0)
     assert not reliability.is_reliable(1010.0)
     seen = []
-    for second in range(FINISHED_JOBS):
+    for second in range(CALLBACKS_NEEDED):
         reliability.record_callback()
         seen.append(reliability.is_reliable(1011.0 + second))
 
-    assert seen == [False] * (FINISHED_JOBS - 1) + [True]
+    assert seen == [False] * (CALLBACKS_NEEDED - 1) + [True]
 
 
 def test_a_silent_webhook_does_not_stop_polling() -> None:
