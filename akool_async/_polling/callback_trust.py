@@ -1,7 +1,7 @@
 """Polls that are rare for as long as callbacks announce the ends of jobs before our polls see them.
 
 Polling is relaxed to one poll in `CALLBACK_INTERVAL` after `CALLBACKS_NEEDED` callbacks, of running
-or finished jobs; one job that ends without its callback brings normal polling back, and the count begins again.
+or finished jobs; one job that ends without its callback brings normal polling back and starts a new count.
 """
 
 from __future__ import annotations
