@@ -84,12 +84,15 @@ class Package:
     def __iter__(self) -> Iterator[Module]:
         return iter(self.modules.values())
 
-    def imports(self, module: Module) -> Iterator[tuple[str, str, str]]:
+    def imports(self, module: Module, *, lazy: bool = True) -> Iterator[tuple[str, str, str]]:
         """Return what a file imports: the module, the name taken from it or "", the name bound here.
 
-        Imports inside functions and for type checking count too.
+        Imports for type checking count too, and those inside functions unless `lazy` is false.
         """
+        inside = {id(node) for each in module.nodes if isinstance(each, Function) for node in ast.walk(each)}
         for node in module.nodes:
+            if not lazy and id(node) in inside:
+                continue
             if isinstance(node, ast.Import):
                 yield from ((alias.name, "", alias.asname or alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -148,7 +151,8 @@ def long_files(package: Package) -> list[str]:
 def single_importers(package: Package) -> list[str]:
     """Return the files that belong into the only file that imports them, which is in the same folder.
 
-    An `__init__` is neither of the two. Who imports a name from a private package imports the file that it
+    An `__init__` is neither of the two. A file that is imported inside functions only stays
+    apart, since it is loaded on demand. Who imports a name from a private package imports the file that it
     comes from; what a public package re-exports is imported by users, too.
     """
     importers: dict[str, set[str]] = defaultdict(set)
@@ -156,11 +160,16 @@ def single_importers(package: Package) -> list[str]:
         if not module.is_package or module.is_public:
             for target in package.targets(module, through=True):
                 importers[target].add(module.name)
+    loaded = {
+        package.target(base, name, through=True)
+        for module in package
+        for base, name, _ in package.imports(module, lazy=False)
+    }
     found = []
     for name, (only, *others) in sorted((name, sorted(names)) for name, names in importers.items()):
         file, importer = package.modules[name], package.modules[only]
         lines = file.lines + importer.lines
-        neither = file.is_package or importer.is_package
+        neither = file.is_package or importer.is_package or name not in loaded
         if not others and not neither and file.folder == importer.folder and lines < LONGEST_FILE:
             found.append(f"{file.path}: imported by {importer.path} only, {lines} lines together")
     return found

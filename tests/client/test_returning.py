@@ -84,7 +84,7 @@ def test_hints_and_leaving_do_not_upset_the_order() -> None:
         async with anyio.create_task_group() as tasks:
             asked = Asked(tasks)
             watches = [asked.add(f"job-{number}", 1000.0 - number) for number in range(200)]
-            asked.waiting.expedite("job-150")
+            asked.waiting.hint("job-150")
             for number in range(50, 60):
                 asked.waiting.unwatch(watches[number], watches[number].listeners[0])
             await anyio.sleep(200 * RESUME_SPACING + MIN_HINTED_INTERVAL)
@@ -175,7 +175,7 @@ def test_a_learning_schedule_is_told_that_a_hint_made_the_poll() -> None:
             asked = Asked(tasks)
             asked.add("job", 0.0, pupil)
             await anyio.sleep(13)
-            asked.waiting.expedite("job")
+            asked.waiting.hint("job")
             await anyio.sleep(10)
             tasks.cancel_scope.cancel()
 
