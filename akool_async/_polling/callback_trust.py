@@ -1,7 +1,7 @@
 """Polls that are rare for as long as callbacks announce the ends of jobs before our polls see them.
 
-Polling is relaxed to one poll in `CALLBACK_INTERVAL` after `CALLBACKS_NEEDED` callbacks, of running
-or finished jobs; one job that ends without its callback brings normal polling back and starts a new count.
+Polling is relaxed to one poll in `CALLBACK_INTERVAL` after `CALLBACKS_NEEDED` callbacks; one job that ends
+without its callback brings normal polling back until `CALLBACKS_AFTER_LOSS` arrived without a loss.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ CALLBACK_INTERVAL: Final = 240.0
 """Seconds between polls of a job whose callback is expected: the longest delay by a lost one."""
 
 CALLBACKS_NEEDED: Final = 3
-"""Callbacks that have to come first, with no job ending without its own in between."""
+"""Callbacks, of running or finished jobs, that have to arrive first."""
+
+CALLBACKS_AFTER_LOSS: Final = 20
+"""The same once one was lost: a webhook that loses one in ten is hardly ever relied on again."""
 
 _JITTER: Final = 0.1
 _GRACE: Final = 5.0
@@ -29,6 +32,7 @@ class CallbackReliability:
 
     def __init__(self) -> None:
         self._in_a_row = 0
+        self._needed = CALLBACKS_NEEDED
         self._missing: dict[str, float] = {}
 
     def record_callback(self) -> None:
@@ -50,8 +54,8 @@ class CallbackReliability:
         for job_id in lost:
             del self._missing[job_id]
         if lost:  # a lost callback delays a result by minutes, a needless poll costs next to nothing
-            self._in_a_row = 0
-        return self._in_a_row >= CALLBACKS_NEEDED
+            self._in_a_row, self._needed = 0, CALLBACKS_AFTER_LOSS
+        return self._in_a_row >= self._needed
 
 
 @attrs.define(eq=False)

@@ -8,6 +8,7 @@ from akool_async import FixedSchedule, LearnedSchedule, PollContext
 from akool_async._model.responses import Status
 from akool_async._polling.callback_trust import (
     CALLBACK_INTERVAL,
+    CALLBACKS_AFTER_LOSS,
     CALLBACKS_NEEDED,
     CallbackReliability,
     CallbackSchedule,
@@ -59,11 +60,11 @@ def test_polling_is_relaxed_again_when_callbacks_come_again() -> None:
     reliability.record_missed("a", 1000.0)
     assert not reliability.is_reliable(1010.0)
     seen = []
-    for second in range(CALLBACKS_NEEDED):
+    for second in range(CALLBACKS_AFTER_LOSS):
         reliability.record_callback()
         seen.append(reliability.is_reliable(1011.0 + second))
 
-    assert seen == [False] * (CALLBACKS_NEEDED - 1) + [True]
+    assert seen == [False] * (CALLBACKS_AFTER_LOSS - 1) + [True]
 
 
 def test_a_silent_webhook_does_not_stop_polling() -> None:
