@@ -18,7 +18,7 @@ from akool_async import (
     WaitTimeout,
 )
 from akool_async.sandbox import Fault
-from akool_async.sandbox import endpoints as lookups
+from akool_async.sandbox import api as lookups
 from tests.client.conftest import KEY, Open, video
 
 pytestmark = pytest.mark.anyio
