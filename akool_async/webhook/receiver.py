@@ -339,7 +339,7 @@ class WebhookReceiver:
 
     def _opened(self, body: bytes) -> Hint:
         if len(body) > self._largest:
-            raise UnsealError("malformed")
+            raise UnsealError(reason="malformed")
         return unseal(
             body,
             client_id=self._key.client_id,
