@@ -21,7 +21,6 @@ from akool_async._journal import Journal
 from akool_async._model.errors import (
     AkoolError,
     DownloadError,
-    JobFailed,
     JobNotFoundError,
     NetworkError,
     StorageError,
@@ -31,7 +30,7 @@ from akool_async._model.filenames import FileTemplates
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import ENDINGS, MANIFEST, Completed, Saved
 from akool_async._model.requests import Request
-from akool_async._model.responses import Snapshot
+from akool_async._model.responses import JobFailed, Snapshot
 from akool_async._model.states import State
 from akool_async._polling.poll_state import PollState, PollVerdict
 from akool_async._polling.scheduler import PolledJob

@@ -147,7 +147,7 @@ class Action(enum.Enum):
 
     RETRY = "wait with growing backoff and send again, as one attempt more"
     WAIT = "wait and send again; it counts as no attempt"
-    REFRESH_TOKEN = "fetch one new token and send again, once"
+    REFRESH_TOKEN = "fetch one new token and send again, once"  # noqa: S105 - what a call does
     RAISE = "give up with an error"
     IN_DOUBT = "give up: it is in doubt, and never sent again"
 

@@ -134,7 +134,8 @@ def _check_bool(_: object, attribute: attrs.Attribute[bool], value: bool) -> Non
 def _check_speakers(_: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_SPEAKERS:
         raise InvalidRequestError(
-            f"{attribute.name} must be a whole number from 0 (detect) to {MOST_SPEAKERS}, not {safe_repr(value)}."
+            f"{attribute.name} must be a whole number from 0 (detect) to {MOST_SPEAKERS}, "
+            f"not {safe_repr(value)}."
         )
 
 

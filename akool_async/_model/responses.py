@@ -8,11 +8,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Unpack
 
 import attrs
 
-from akool_async._model.errors import AkoolError
+from akool_async._model.errors import AkoolError, ErrorDetails
 from akool_async._model.redact import url_repr
 from akool_async._model.requests import EMPTY
 
@@ -141,6 +141,30 @@ class Snapshot:
     def expires_at(self) -> datetime | None:
         """The last moment at which the result is surely there: 7 days after the job was made."""
         return result_expiry(self.created_at)
+
+
+class JobFailed(AkoolError):
+    """The job ended without a result; `snapshot.credits_used` says what was charged, if known.
+
+    Attributes:
+        job_id: the job.
+        snapshot: the last answer about it, if there was one.
+        error_code: the vendor's number for the failure, if it gave one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        job_id: str = "",
+        snapshot: Snapshot | None = None,
+        error_code: int | None = None,
+        **details: Unpack[ErrorDetails],
+    ) -> None:
+        super().__init__(message, **details)
+        self.job_id = job_id
+        self.snapshot = snapshot
+        self.error_code = error_code
 
 
 @attrs.frozen(kw_only=True)

@@ -12,9 +12,9 @@ from typing import Final
 
 import attrs
 
-from akool_async._model.errors import AkoolError, JobFailed, JobNotFoundError
+from akool_async._model.errors import AkoolError, JobNotFoundError
 from akool_async._model.requests import EMPTY
-from akool_async._model.responses import AudioSplits, Snapshot, Status
+from akool_async._model.responses import AudioSplits, JobFailed, Snapshot, Status
 from akool_async._polling.schedules import NEW, UNKNOWN, PollContext, PollResult, PollSchedule, append
 
 URL_GRACE: Final = 15 * 60.0

@@ -306,7 +306,7 @@ class WebhookReceiver:
 
     def _unseal(self, body: bytes) -> Hint:
         if len(body) > self._max_body_bytes:
-            raise UnsealError("malformed")
+            raise UnsealError(reason="malformed")
         return unseal(
             body,
             client_id=self._key.client_id,
