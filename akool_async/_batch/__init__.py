@@ -5,4 +5,4 @@ from akool_async._batch.entry import EntryProgress, Stage
 from akool_async._batch.resume import OnInDoubt
 from akool_async._batch.state import Statistics, StopCause
 
-__all__ = ["EntryProgress", "Batch", "OnInDoubt", "Stage", "Statistics", "StopCause", "open_batch"]
+__all__ = ["Batch", "EntryProgress", "OnInDoubt", "Stage", "Statistics", "StopCause", "open_batch"]

@@ -53,8 +53,8 @@ class OutputConfig:
 
     Attributes:
         folder: None leaves them at the vendor.
-        names: how their names are made.
-        captionless: whether the video without burnt-in captions is brought home too.
+        templates: how their names are made.
+        without_captions: whether the video without burnt-in captions is brought home too.
     """
 
     folder: Path | None

@@ -121,9 +121,9 @@ class DownloadRequest:
     Attributes:
         done: a completed job.
         stem: folder and name, without ending.
-        captionless: whether the video without burnt-in captions is wanted too.
+        without_captions: whether the video without burnt-in captions is wanted too.
         overwrite: whether files that stand there are replaced.
-        known: whether a result that is home already is taken as it is.
+        skip_existing: whether a result that is home already is taken as it is.
     """
 
     done: Completed | Snapshot
@@ -547,7 +547,7 @@ class AkoolClient:
             name: of the files, without ending. Default: the video and the language of a `Completed`,
                 the id of a `Snapshot`'s job.
             overwrite: whether files of the same names are replaced.
-            captionless: bring home the video without burnt-in captions too, where the vendor made one.
+            without_captions: bring home the video without burnt-in captions too, where the vendor made one.
 
         Raises:
             InvalidRequestError: there is no result yet, or a file is there already.

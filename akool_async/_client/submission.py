@@ -26,7 +26,7 @@ async def submit(
         api: sends it.
         request: what is asked for.
         status: asks about a job.
-        patient: whether it waits and tries again where that is safe; else the caller is told at once.
+        may_wait: whether it waits and tries again where that is safe; else the caller is told at once.
 
     Raises:
         SubmissionInDoubt: it was sent, or may have been, and its answer is not known.

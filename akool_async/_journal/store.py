@@ -37,9 +37,9 @@ class PendingOperation:
     """One caller's step on its way through the writer.
 
     Attributes:
-        step: what is to be done.
+        operation: what is to be done.
         error: why it was not done.
-        moves: what it wrote.
+        deltas: what it wrote.
         done: whether it was committed or failed.
     """
 

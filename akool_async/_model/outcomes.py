@@ -96,7 +96,7 @@ class Saved:
         video: the translated video.
         original_srt: subtitles in the source language, if the vendor made them.
         translated_srt: subtitles in the target language, if the vendor made them.
-        captionless: the video without burnt-in captions, if it was asked for and the vendor made it.
+        without_captions: the video without burnt-in captions, if it was asked for and the vendor made it.
         manifest: JSON that says where the others come from: job, request, credits, sizes and hashes.
         missing: files that the vendor names but does not have, and why, in words.
     """

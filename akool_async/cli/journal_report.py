@@ -112,7 +112,9 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
         doubts=tuple([entry async for entry in journal.entries(states={State.IN_DOUBT})]),
         expiring=tuple(expiring),
         expiring_soon=journal.count_expiring(SOON),
-        needs_catalog=len([1 async for entry in journal.entries(states={State.PLANNED}) if entry.url_redacted]),
+        needs_catalog=len(
+            [1 async for entry in journal.entries(states={State.PLANNED}) if entry.url_redacted]
+        ),
     )
 
 

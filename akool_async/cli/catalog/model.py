@@ -44,7 +44,7 @@ class Issue:
     """Something that has to be corrected before anything is sent.
 
     Attributes:
-        place: where.
+        location: where.
         text: what is wrong and what would be right.
     """
 
