@@ -150,7 +150,7 @@ class DownloadRequest:
             )
         return DownloadPlan(
             job_id=snapshot.job_id,
-            urls=result_urls(snapshot, captionless=self.without_captions),
+            urls=result_urls(snapshot, without_captions=self.without_captions),
             stem=self.stem,
             manifest=make_manifest(self.done, saved_at=now, program=user_agent()),
             overwrite=self.overwrite,
@@ -180,7 +180,7 @@ async def download_result(
     with contextlib.suppress(
         JobNotFoundError
     ):  # there are no fresher ones then; what is home counts all the same
-        urls |= result_urls(await status(parcel.job_id), captionless=wish.without_captions)
+        urls |= result_urls(await status(parcel.job_id), without_captions=wish.without_captions)
     return await ResultDownload(downloads, attrs.evolve(parcel, urls=urls, urls_fresh=True)).run()
 
 

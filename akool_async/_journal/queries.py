@@ -157,7 +157,7 @@ T = TypeVar("T")
 
 
 class PagedIterator(AsyncIterator[T], Generic[P, T]):
-    """Gives what stands at each place, read at the moment in which it is given.
+    """Return what stands at each place, read at the moment in which it is given.
 
     Args:
         start: a place before the first.

@@ -83,13 +83,13 @@ def resolve_credentials(
     client_secret: str | None,
     environment: Mapping[str, str],
 ) -> Credentials:
-    """Give the credentials that the arguments name, else those of the environment.
+    """Return the credentials that the arguments name, else those of the environment.
 
     Raises:
         ConfigurationError: none, both or half of them are given.
     """
     if api_key is not None and (client_id is not None or client_secret is not None):
-        raise ConfigurationError("Give either api_key or client_id with client_secret, not both.")
+        raise ConfigurationError("Use either api_key or client_id with client_secret, not both.")
     if api_key is not None:
         return ApiKey(api_key)
     if client_id is not None or client_secret is not None:
@@ -143,7 +143,7 @@ def _shown(url: str) -> str:
 
 
 def parse_origin(host: str) -> str:
-    """Give the origin of `host`, such as "https://openapi.akool.com", without a slash at the end.
+    """Return the origin of `host`, such as "https://openapi.akool.com", without a slash at the end.
 
     Args:
         host: a URL, or a bare host name, for which https is taken.

@@ -66,7 +66,7 @@ def json_object(text: bytes, reason: UnsealReason) -> dict[str, Any]:
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise ValueError("a key stands twice in one JSON object")
+        raise ValueError("a key occurs twice in one JSON object")
     return fields
 
 
@@ -80,14 +80,14 @@ def encodable(text: str) -> bool:
 
 
 def optional_str(value: object) -> str | None:
-    """Give text that can be encoded, else None."""
+    """Return text that can be encoded, else None."""
     if isinstance(value, str) and not isinstance(value, RawNumber) and encodable(value):
         return value
     return None
 
 
 def str_or_number(value: object) -> str | None:
-    """Give text, or a number as it was written, else None."""
+    """Return text, or a number as it was written, else None."""
     if isinstance(value, RawNumber):
         return str(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**64:
@@ -96,7 +96,7 @@ def str_or_number(value: object) -> str | None:
 
 
 def non_empty_str(value: object) -> str | None:
-    """Give text that is not empty, else None."""
+    """Return text that is not empty, else None."""
     return optional_str(value) or None
 
 
@@ -122,7 +122,7 @@ def strict_base64(text: str) -> bytes:
     """Decode base64 of which there is exactly one spelling, so that a message can't be re-spelled.
 
     Raises:
-        UnsealError: it is none, or another spelling.
+        UnsealError: it is not base64 in its one strict spelling.
     """
     try:
         decoded = base64.b64decode(text, validate=True)
@@ -308,7 +308,7 @@ _LONGEST_TAIL = 32
 
 
 def cipher_for(key: SealingKey) -> Cipher[CBC]:
-    """Give the cipher of a pair of credentials.
+    """Return the cipher of a pair of credentials.
 
     Raises:
         ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
@@ -414,7 +414,7 @@ def unseal(
 
     Raises:
         UnsealError: whatever is wrong with the body.
-        ValueError: whatever is wrong with the key or the window, whoever sent the body.
+        ValueError: the key or the window is invalid, whatever the body.
         ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
     """
     key = SealingKey(client_id=client_id, client_secret=client_secret)
