@@ -60,11 +60,12 @@ class Batch:
         drain_signals: Iterable[signal.Signals],
         webhook: WebhookConfig,
     ) -> None:
-        kept = Journal(":memory:", now=client._clock.now, forget_ended=True) if journal is None else journal
+        session = client.session()
+        kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
         self._own_journal = kept if journal is None else None
-        nets = CallbackPolling(client, schedule, hears=webhook.source is not None)
+        nets = CallbackPolling(session, schedule, hears=webhook.source is not None)
         self._state = state = BatchState(
-            client,
+            session,
             kept,
             nets,
             max_in_flight=max_in_flight,

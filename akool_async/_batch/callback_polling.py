@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from akool_async._batch.entry import BatchEntry
-from akool_async._client import AkoolClient
+from akool_async._client import ClientSession
 from akool_async._model.responses import Callback
 from akool_async._polling.callback_trust import CallbackReliability, CallbackSchedule
 from akool_async._polling.schedules import PollSchedule
@@ -23,9 +23,9 @@ class CallbackPolling:
         hears: whether callbacks can come at all.
     """
 
-    def __init__(self, client: AkoolClient, schedule: PollSchedule | None, *, hears: bool) -> None:
+    def __init__(self, client: ClientSession, schedule: PollSchedule | None, *, hears: bool) -> None:
         self._client = client
-        self._clock = client._clock
+        self._clock = client.clock
         self._schedule = schedule
         self._hears = hears
         self._nets: dict[str, CallbackSchedule] = {}
@@ -37,7 +37,7 @@ class CallbackPolling:
         if not self._hears:
             return self._schedule
         net = CallbackSchedule(
-            self._schedule or self._client._schedule, self._trusted, called=bool(batch_entry.token)
+            self._schedule or self._client.schedule, self._trusted, called=bool(batch_entry.token)
         )
         self._nets[batch_entry.job_id] = net
         return net
@@ -66,4 +66,4 @@ class CallbackPolling:
             await self._clock.sleep(_TICK)
             relied, self._relied = self._relied, self._trusted()
             if relied and not self._relied:
-                self._client._replan()
+                self._client.reschedule()

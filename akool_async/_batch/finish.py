@@ -15,8 +15,7 @@ from anyio.to_thread import run_sync
 
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.state import BatchState
-from akool_async._client.client import DownloadRequest
-from akool_async._download import GONE_STATUSES, FileAlreadyExistsError, FileBusyError
+from akool_async._download import GONE_STATUSES, DownloadRequest, FileAlreadyExistsError, FileBusyError
 from akool_async._journal import Journal
 from akool_async._model.errors import (
     AkoolError,
@@ -205,7 +204,7 @@ class ResultCollector:
             if self._disk_trouble is not None:
                 raise self._disk_trouble
             try:
-                return await self._client._bring_home(
+                return await self._client.download(
                     DownloadRequest(
                         done=done, stem=stem, without_captions=self._home.without_captions, skip_existing=True
                     )
@@ -230,7 +229,7 @@ class ResultCollector:
             snapshot = attrs.evolve(snapshot, created_at=batch_entry.job.created_at)
         now, dies = self._clock.now(), snapshot.expires_at
         away = isinstance(error, JobFailed | JobNotFoundError) or error.http_status in GONE_STATUSES
-        if away and dies is not None and self._client._server_now() >= dies:
+        if away and dies is not None and self._client.server_now() >= dies:
             reason = "The result died at the vendor before it was brought home."
             await self._journal.record(batch_entry.update(State.EXPIRED, reason=reason, ended_at=now))
             self._state.emit(batch_entry.expired(reason, now))

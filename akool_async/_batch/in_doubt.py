@@ -196,7 +196,7 @@ class DoubtResolver:
 
     async def _fetch_status(self, job_id: str) -> Snapshot | str:
         """Give what the API says of a job, or why there is nothing."""
-        patience = attrs.evolve(self._client._retry, attempts=_TRIES)
+        patience = attrs.evolve(self._client.retry, attempts=_TRIES)
         began, tries = self._clock.monotonic(), 0
         while True:
             tries += 1
@@ -219,7 +219,7 @@ class DoubtResolver:
         if self._journal.find_job(seen.job_id) is not None:
             return "it belongs to another entry."
         sent, made = entry.submitted_at, seen.created_at
-        fast = max(self._clock.now() - self._client._server_now(), timedelta())  # how far ours is ahead
+        fast = max(self._clock.now() - self._client.server_now(), timedelta())  # how far ours is ahead
         if sent is None or made is None or not sent - fast - SKEW <= made <= sent + LATEST:
             return "it was not made when the entry was sent."
         return ""

@@ -23,7 +23,7 @@ from akool_async._batch.queues import (
     RecoveredJobs,
     WeightedSemaphore,
 )
-from akool_async._client import AkoolClient
+from akool_async._client import ClientSession
 from akool_async._journal import Entry, Journal
 from akool_async._model.errors import AkoolError, ClientClosedError, JournalError
 from akool_async._model.fingerprint import entry_key
@@ -67,7 +67,7 @@ class BatchState:
 
     def __init__(
         self,
-        client: AkoolClient,
+        client: ClientSession,
         journal: Journal,
         nets: CallbackPolling,
         *,
@@ -76,7 +76,7 @@ class BatchState:
         max_credits: float | None,
     ) -> None:
         self.client = client
-        self.clock = client._clock
+        self.clock = client.clock
         self.journal = journal
         self.in_flight = WeightedSemaphore(max_in_flight)
         self.backlog = WeightedSemaphore(backlog)
@@ -162,7 +162,7 @@ class BatchState:
         self.board.start_wait(batch_entry)
         schedule = self._callback_polling.schedule(batch_entry)
         try:
-            following.watch = self.client._follow(batch_entry.job_id, following, schedule=schedule, age=age)
+            following.watch = self.client.watch(batch_entry.job_id, following, schedule=schedule, age=age)
         except ClientClosedError as error:
             self.in_flight.release(1)
             self.abandon_job(batch_entry, error)
@@ -187,7 +187,7 @@ class BatchState:
         """Wait for nothing any more: what is at the vendor goes on without us."""
         for following in self._tracked.values():
             if following.watch is not None:
-                self.client._leave(following.watch, following)
+                self.client.unwatch(following.watch, following)
         self.outcomes.close()
 
     @property

@@ -129,7 +129,7 @@ class Submitter:
         self._state = state
         self._client = state.client
         self._clock = state.clock
-        retry = state.client._retry
+        retry = state.client.retry
         self._patience = attrs.evolve(retry, attempts=_MOST_TRIES, deadline=retry.throttle_deadline)
         self._journal = state.journal
         self._budget = state.budget
@@ -196,7 +196,7 @@ class Submitter:
         """
         part = attempt.part
         try:
-            await self._client._ready()
+            await self._client.wait_ready()
         except AkoolError as error:
             self._after_error(attempt, part.targets, error, disposition_for(error))
             return
@@ -217,7 +217,7 @@ class Submitter:
                 await self._journal.intend(part, token=attempt.token, names=names)
                 self._state.count_resubmissions(part)
                 try:
-                    submission = await self._client._submit_now(addressed)
+                    submission = await self._client.submit_once(addressed)
                 except AkoolError as error:
                     await self._journal.record(*self._changes(part, error))
                     self._after_error(attempt, part.targets, error, disposition_for(error))

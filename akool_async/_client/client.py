@@ -1,32 +1,31 @@
 """The vendor's verbs, for one account: what a caller awaits.
 
-Joins the rooms: a verb becomes a call, its envelope becomes a value. Order of steps over many jobs is
-not decided here.
+A verb becomes a call, the answer becomes a value. The order of steps over many jobs is decided elsewhere.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
-import attrs
-from anyio.abc import TaskGroup
 
 from akool_async import _wire as wire
-from akool_async._client import submission as paying
-from akool_async._client import waiting as following
+from akool_async._client.session import ClientSession, Connections
+from akool_async._client.submission import single_job
+from akool_async._client.waiting import (
+    completed_snapshot,
+    validate_timeout,
+    wait_terminal,
+    watch_snapshots,
+)
 from akool_async._clock import Clock, SystemClock
-from akool_async._download import GONE_STATUSES, DownloadPlan, FileDownloader, ResultDownload
-from akool_async._download import DownloadLimits as FileLimits
-from akool_async._download.downloader import make_manifest
+from akool_async._download import DownloadLimits, DownloadRequest, FileDownloader
 from akool_async._http import ApiCall, ApiSession, Timeouts
 from akool_async._http.clients import TransportName, create_clients, from_user_client
 from akool_async._model.credentials import (
@@ -36,22 +35,15 @@ from akool_async._model.credentials import (
     parse_origin,
     resolve_credentials,
 )
-from akool_async._model.errors import (
-    AccountError,
-    CallerError,
-    ClientClosedError,
-    DownloadError,
-    InvalidRequestError,
-    JobNotFoundError,
-)
+from akool_async._model.errors import AccountError, CallerError, InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_filename
 from akool_async._model.fingerprint import entry_key
-from akool_async._model.outcomes import Completed, Saved, result_urls
+from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
-from akool_async._model.responses import Callback, Job, Language, Snapshot, Submission, Voice, VoicePage
+from akool_async._model.responses import Callback, Language, Snapshot, Submission, Voice
 from akool_async._polling.adaptive import LearnedSchedule
-from akool_async._polling.scheduler import Listener, PolledJob, PollScheduler
+from akool_async._polling.scheduler import PollScheduler
 from akool_async._polling.schedules import PollSchedule
 from akool_async._retry import RetryPolicy
 
@@ -59,156 +51,9 @@ if TYPE_CHECKING:
     import httpx
 
 
-# What the account and the vendor have: languages, voices, credits.
-
-
+logger = logging.getLogger("akool_async")
 _PAGE: Final = 100
 _MOST_PAGES: Final = 10_000
-
-
-async def languages(api: ApiSession) -> tuple[Language, ...]:
-    """Give the languages that videos can be translated into."""
-    return await api.call(ApiCall(path=wire.LANGUAGES_PATH), wire.read_languages)
-
-
-async def credit(api: ApiSession) -> float:
-    """Give the account's balance, in credits."""
-    return await api.call(ApiCall(path=wire.CREDIT_PATH), wire.read_credit)
-
-
-async def voices(api: ApiSession, language_code: str) -> AsyncIterator[Voice]:
-    """Give all voices, page after page, each once; "" gives those of all languages."""
-    seen: set[str] = set()
-    entries = 0
-    for page in range(1, _MOST_PAGES):
-        found = await _voice_page(api, language_code, page)
-        entries += found.entries
-        fresh = [voice for voice in found.voices if voice.voice_id not in seen]
-        seen.update(voice.voice_id for voice in fresh)
-        for voice in fresh:
-            yield voice
-        if not found.entries or (found.voices and not fresh):
-            return
-        if entries >= found.count if found.count is not None else found.entries < _PAGE:
-            return
-
-
-async def _voice_page(api: ApiSession, language_code: str, page: int) -> VoicePage:
-    query: Mapping[str, str | int] = {"language_code": language_code, "page": page, "size": _PAGE}
-    return await api.call(ApiCall(path=wire.VOICES_PATH, query=query), wire.read_voices)
-
-
-# What the program calls itself towards servers.
-
-
-def user_agent() -> str:
-    """Give the name with the version, where it is installed."""
-    from importlib.metadata import PackageNotFoundError, version  # late: it takes as long as all of attrs
-
-    try:
-        return f"akool-async/{version('akool-async')}"
-    except PackageNotFoundError:
-        return "akool-async"
-
-
-# Bringing one result home: what is fetched, under which name, and a URL that does not open any more.
-
-
-@attrs.frozen(kw_only=True)
-class DownloadRequest:
-    """What is to be brought home.
-
-    Attributes:
-        done: a completed job.
-        stem: folder and name, without ending.
-        without_captions: whether the video without burnt-in captions is wanted too.
-        overwrite: whether files that stand there are replaced.
-        skip_existing: whether a result that is home already is taken as it is.
-    """
-
-    done: Completed | Snapshot
-    stem: Path
-    without_captions: bool = False
-    overwrite: bool = False
-    skip_existing: bool = False
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The answer that said that the job is completed."""
-        return self.done if isinstance(self.done, Snapshot) else self.done.snapshot
-
-    def plan(self, now: datetime) -> DownloadPlan:
-        """Give what the room of the file hosts needs to know.
-
-        Raises:
-            InvalidRequestError: there is no result.
-        """
-        snapshot = self.snapshot
-        if not snapshot.url:
-            raise InvalidRequestError(
-                f"Job {snapshot.job_id} has no result to download (status {snapshot.status.name})."
-            )
-        return DownloadPlan(
-            job_id=snapshot.job_id,
-            urls=result_urls(snapshot, without_captions=self.without_captions),
-            stem=self.stem,
-            manifest=make_manifest(self.done, saved_at=now, program=user_agent()),
-            overwrite=self.overwrite,
-            skip_existing=self.skip_existing,
-        )
-
-
-async def download_result(
-    wish: DownloadRequest,
-    downloads: FileDownloader,
-    status: Callable[[str], Awaitable[Snapshot]],
-    now: datetime,
-) -> Saved:
-    """Download; a URL that does not open is asked for once more.
-
-    Raises:
-        InvalidRequestError: there is no result, or a file is there already.
-        DownloadError: a file did not come whole.
-    """
-    parcel = wish.plan(now)
-    try:
-        return await ResultDownload(downloads, parcel).run()
-    except DownloadError as error:
-        if error.http_status not in GONE_STATUSES:
-            raise
-    urls = dict(parcel.urls)
-    with contextlib.suppress(
-        JobNotFoundError
-    ):  # there are no fresher ones then; what is home counts all the same
-        urls |= result_urls(await status(parcel.job_id), without_captions=wish.without_captions)
-    return await ResultDownload(downloads, attrs.evolve(parcel, urls=urls, urls_fresh=True)).run()
-
-
-def default_stem(done: Completed | Snapshot, name: str | None) -> str:
-    """Give the name of the files: the caller's, or one made of what is known.
-
-    Raises:
-        InvalidRequestError: the caller's is no plain file name.
-    """
-    if name is not None:
-        if not is_safe_filename(name):
-            raise InvalidRequestError(f"name must be a plain file name, not {sanitize(repr(name))}.")
-        return name
-    return done.job_id if isinstance(done, Snapshot) else DEFAULT_TEMPLATE.name(done.request, done.target)
-
-
-logger = logging.getLogger("akool_async")
-
-
-@attrs.frozen(kw_only=True)
-class _Resources:
-    """What there is while a client is open."""
-
-    api: ApiSession
-    waiting: PollScheduler
-    downloads: FileDownloader
-    tasks: TaskGroup
-    stack: AsyncExitStack
 
 
 class AkoolClient:
@@ -264,16 +109,15 @@ class AkoolClient:
         self._http_client = http_client
         self._transport: TransportName = transport
         self._limits = Timeouts(connect=connect_timeout, call=timeout, create=create_timeout)
-        self._retry = retry or RetryPolicy()
-        self._schedule = schedule or LearnedSchedule()
-        self._clock = clock or SystemClock()
-        self._file_limits: FileLimits | None = None
+        self._session = ClientSession(
+            clock=clock or SystemClock(), retry=retry or RetryPolicy(), schedule=schedule or LearnedSchedule()
+        )
+        self._file_limits: DownloadLimits | None = None
         self._file_transport: httpx.AsyncBaseTransport | None = None
-        self._state: _Resources | None = None
 
     def __repr__(self) -> str:
         """Show the host and whether the client is open; no credentials."""
-        return f"<AkoolClient {self._origin} {'closed' if self._state is None else 'open'}>"
+        return f"<AkoolClient {self._origin} {'closed' if self._session.connections is None else 'open'}>"
 
     @property
     def host(self) -> str:
@@ -282,7 +126,8 @@ class AkoolClient:
 
     async def __aenter__(self) -> Self:
         """Open the client."""
-        if self._state is not None:
+        session = self._session
+        if session.connections is not None:
             raise RuntimeError("This client is open already.")
         routes = (
             create_clients(self._origin, self._transport)
@@ -296,54 +141,53 @@ class AkoolClient:
                 origin=self._origin,
                 credentials=self._credentials,
                 routes=routes,
-                clock=self._clock,
+                clock=session.clock,
                 tasks=tasks,
-                retry=self._retry,
+                retry=session.retry,
                 limits=self._limits,
                 user_agent=user_agent(),
             )
-            waiting = PollScheduler(
-                self._poll,
-                clock=self._clock,
+            scheduler = PollScheduler(
+                session.status,
+                clock=session.clock,
                 tasks=tasks,
                 pollers=routes.max_concurrency,
                 vendor_now=api.server_time.now,
             )
+            downloads = FileDownloader(
+                origin=self._origin,
+                clock=session.clock,
+                retry=session.retry,
+                user_agent=user_agent(),
+                limits=self._file_limits,
+                transport=self._file_transport,
+            )
             await tasks.__aenter__()
-            self._state = _Resources(
-                api=api, waiting=waiting, downloads=self._downloads(), tasks=tasks, stack=stack.pop_all()
+            session.connections = Connections(
+                api=api, scheduler=scheduler, downloads=downloads, tasks=tasks, stack=stack.pop_all()
             )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the client: a paid POST under way is finished first, all else is given up.
+        """Close the client: finish a paid POST under way, give up everything else.
 
-        What was raised in the block goes on as it is, not inside a group.
+        An exception of the block is raised as it is, not inside a group.
         """
-        state, self._state = self._opened, None
-        async with state.stack:
-            state.waiting.close()
-            state.api.close()
-            state.tasks.cancel_scope.cancel()
-            await state.tasks.__aexit__(None, None, None)
+        closing, self._session.connections = self._session.opened, None
+        async with closing.stack:
+            closing.scheduler.close()
+            closing.api.close()
+            closing.tasks.cancel_scope.cancel()
+            await closing.tasks.__aexit__(None, None, None)
 
-    def _downloads(self) -> FileDownloader:
-        return FileDownloader(
-            origin=self._origin,
-            clock=self._clock,
-            retry=self._retry,
-            user_agent=user_agent(),
-            limits=self._file_limits,
-            transport=self._file_transport,
-        )
+    def session(self) -> ClientSession:
+        """Return the single steps that the verbs are made of.
 
-    @property
-    def _opened(self) -> _Resources:
-        if self._state is None:
-            raise ClientClosedError("The client is not open.")
-        return self._state
+        Internal to this package: for its batch and its workers. It may change without notice.
+        """
+        return self._session
 
     # What the account and the vendor have.
 
@@ -353,7 +197,7 @@ class AkoolClient:
         Raises:
             AkoolError: the call failed after its repeats.
         """
-        return await languages(self._opened.api)
+        return await self._session.opened.api.call(ApiCall(path=wire.LANGUAGES_PATH), wire.read_languages)
 
     def voices(self, language_code: str | None = None) -> AsyncIterator[Voice]:
         """Give all voices, page after page, each once.
@@ -364,7 +208,25 @@ class AkoolClient:
         Raises:
             AkoolError: while iterating, a call failed after its repeats.
         """
-        return voices(self._opened.api, language_code or "")
+        return self._voices(self._session.opened.api, language_code or "")
+
+    @staticmethod
+    async def _voices(api: ApiSession, language_code: str) -> AsyncIterator[Voice]:
+        seen: set[str] = set()
+        entries = 0
+        for page in range(1, _MOST_PAGES):
+            query: Mapping[str, str | int] = {"language_code": language_code, "page": page, "size": _PAGE}
+            found = await api.call(ApiCall(path=wire.VOICES_PATH, query=query), wire.read_voices)
+            entries += found.entries
+            fresh = [voice for voice in found.voices if voice.voice_id not in seen]
+            seen.update(voice.voice_id for voice in fresh)
+            for voice in fresh:
+                yield voice
+            # A page that repeats earlier voices would repeat them for ever: the vendor ignored `page`.
+            if not found.entries or (found.voices and not fresh):
+                return
+            if entries >= found.count if found.count is not None else found.entries < _PAGE:
+                return
 
     async def credit(self) -> float:
         """Give the account's balance, in credits.
@@ -372,7 +234,7 @@ class AkoolClient:
         Raises:
             AkoolError: the call failed after its repeats.
         """
-        return await credit(self._opened.api)
+        return await self._session.opened.api.call(ApiCall(path=wire.CREDIT_PATH), wire.read_credit)
 
     # Jobs.
 
@@ -393,7 +255,7 @@ class AkoolClient:
             SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
             AkoolError: it was refused as a whole or never sent: nothing was charged.
         """
-        return await paying.submit(self._opened.api, request, self._status_of_young, may_wait=True)
+        return await self._session.submit(request)
 
     async def status(self, job_id: str) -> Snapshot:
         """Ask once where a job is.
@@ -402,25 +264,7 @@ class AkoolClient:
             JobNotFoundError: the vendor does not know it.
             AkoolError: the call failed after its repeats.
         """
-        following.validate_job_id(job_id)
-        return await self._poll(job_id)
-
-    async def _status_of_young(self, job_id: str) -> Snapshot:
-        """Ask where a job is that was made just now, if at all: it may only not be known yet."""
-        began, tries = self._clock.monotonic(), 0
-        while True:
-            tries += 1
-            try:
-                return await self.status(job_id)
-            except JobNotFoundError:
-                wait = self._retry.delay(tries, self._clock.monotonic() - began)
-                if wait is None:
-                    raise
-            await self._clock.sleep(wait)
-
-    async def _poll(self, job_id: str) -> Snapshot:
-        call = ApiCall(path=wire.STATUS_PATH, query={"video_model_id": job_id})
-        return await self._opened.api.call(call, lambda envelope: wire.read_snapshot(envelope, job_id))
+        return await self._session.status(job_id)
 
     async def wait(
         self, job_id: str, *, give_up_after: float | None = None, schedule: PollSchedule | None = None
@@ -443,9 +287,15 @@ class AkoolClient:
             WaitTimeout: it was not done in time; it goes on and is billed.
             AkoolError: asking became impossible, as with bad credentials.
         """
-        waiting, rule = self._opened.waiting, schedule or self._schedule
-        seen = await following.wait_terminal(waiting, job_id, rule, give_up_after=give_up_after, age=None)
-        return following.completed_snapshot(seen)
+        session = self._session
+        state = await wait_terminal(
+            session.opened.scheduler,
+            job_id,
+            schedule or session.schedule,
+            give_up_after=give_up_after,
+            age=None,
+        )
+        return completed_snapshot(state)
 
     def watch(self, job_id: str, *, schedule: PollSchedule | None = None) -> AsyncIterator[Snapshot]:
         """Give a job's snapshots as they change, the last one when it has ended.
@@ -461,7 +311,7 @@ class AkoolClient:
             JobFailed: while iterating, the job vanished, or ended without a URL.
             AkoolError: while iterating, asking became impossible, as with bad credentials.
         """
-        return following.watch(self._opened.waiting, job_id, schedule or self._schedule)
+        return watch_snapshots(self._session.opened.scheduler, job_id, schedule or self._session.schedule)
 
     async def translate(self, request: Request, *, give_up_after: float | None = None) -> Completed:
         """Submit one request for one language, or a lip-sync, and wait for its result.
@@ -483,19 +333,18 @@ class AkoolClient:
                 f"translate takes one target, not {len(request.targets)}.",
                 advice="Hand it to client.submit, which gives one job for each.",
             )
-        following.validate_timeout(give_up_after)
-        submitted_at, waiting = self._clock.now(), self._opened.waiting
-        job = paying.single_job(await self.submit(request), request)
+        validate_timeout(give_up_after)
+        session = self._session
+        submitted_at, scheduler = session.clock.now(), session.opened.scheduler
+        job = single_job(await session.submit(request), request)
         try:
-            seen = await following.wait_terminal(
-                waiting, job.id, self._schedule, give_up_after=give_up_after, age=0.0
+            state = await wait_terminal(
+                scheduler, job.id, session.schedule, give_up_after=give_up_after, age=0.0
             )
-        except (anyio.get_cancelled_exc_class(), AccountError, CallerError):  # which name no job
-            logger.warning("No longer waiting for job %s, which goes on at the vendor and is billed.", job.id)
+        except (anyio.get_cancelled_exc_class(), AccountError, CallerError):  # these name no job
+            logger.warning("No longer waiting for job %s, which the vendor continues and bills.", job.id)
             raise
-        return self._completed(request, job, following.completed_snapshot(seen), submitted_at)
-
-    def _completed(self, request: Request, job: Job, snapshot: Snapshot, submitted_at: datetime) -> Completed:
+        snapshot = completed_snapshot(state)
         return Completed(
             key=entry_key(request, job.target),
             request=request,
@@ -503,7 +352,7 @@ class AkoolClient:
             job=job,
             snapshot=snapshot,
             submitted_at=submitted_at,
-            ended_at=self._clock.now(),
+            ended_at=session.clock.now(),
             credits=job.credits_locked if snapshot.credits_used is None else snapshot.credits_used,
         )
 
@@ -517,12 +366,11 @@ class AkoolClient:
         Returns:
             Whether anybody waits for this job.
         """
-        return self._opened.waiting.hint(job_id)
+        return self._session.opened.scheduler.hint(job_id)
 
     def on_callback(self, callback: Callback) -> None:
         """Take in a webhook, as `receiver.attach(client)` wants it: ask about the job unless it goes on."""
-        if self._state is not None and callback.should_poll:
-            self.poll_soon(callback.job_id)
+        self._session.on_callback(callback)
 
     # Files.
 
@@ -547,48 +395,33 @@ class AkoolClient:
             name: of the files, without ending. Default: the video and the language of a `Completed`,
                 the id of a `Snapshot`'s job.
             overwrite: whether files of the same names are replaced.
-            without_captions: bring home the video without burnt-in captions too, where the vendor made one.
+            without_captions: save the video without burnt-in captions too, where the vendor made one.
 
         Raises:
             InvalidRequestError: there is no result yet, or a file is there already.
             StorageError: the folder can't be written: full, read-only or not a folder.
             DownloadError: a file did not come whole; nothing stands under its name.
         """
-        stem = Path(into) / default_stem(done, name)
-        return await self._bring_home(
-            DownloadRequest(done=done, stem=stem, without_captions=without_captions, overwrite=overwrite)
+        if name is None:
+            name = (
+                done.job_id
+                if isinstance(done, Snapshot)
+                else DEFAULT_TEMPLATE.name(done.request, done.target)
+            )
+        elif not is_safe_filename(name):
+            raise InvalidRequestError(f"name must be a plain file name, not {sanitize(repr(name))}.")
+        return await self._session.download(
+            DownloadRequest(
+                done=done, stem=Path(into) / name, without_captions=without_captions, overwrite=overwrite
+            )
         )
 
-    async def _bring_home(self, wish: DownloadRequest) -> Saved:
-        return await download_result(wish, self._opened.downloads, self.status, self._clock.now())
 
-    # For the batch, which keeps its own order of steps.
+def user_agent() -> str:
+    """Return the name of this program with its version, where it is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # late: it takes as long as all of attrs
 
-    async def _ready(self) -> None:
-        """Wait until a paid POST may go out; see `Api.ready`."""
-        await self._opened.api.wait_ready()
-
-    def _server_now(self) -> datetime:
-        """The moment at the vendor, by whose clock results die; ours where the client is closed."""
-        return self._clock.now() if self._state is None else self._state.api.server_time.now()
-
-    async def _submit_now(self, request: Request) -> Submission:
-        """Submit without waiting or trying again; what `submit` would wait for is raised at once."""
-        return await paying.submit(self._opened.api, request, self._status_of_young, may_wait=False)
-
-    def _follow(
-        self, job_id: str, listener: Listener, *, schedule: PollSchedule | None, age: float | None
-    ) -> PolledJob:
-        """Tell `listener` of every poll of a job, without raw answers while it goes on."""
-        waiting = self._opened.waiting
-        return waiting.watch(job_id, schedule or self._schedule, listener, age=age, raw_wanted=False)
-
-    def _leave(self, watch: PolledJob, listener: Listener) -> None:
-        """Tell it no more; a client that is closed tells nobody anything."""
-        if self._state is not None:
-            self._state.waiting.unwatch(watch, listener)
-
-    def _replan(self) -> None:
-        """Plan polls anew, because a schedule has changed its mind; a client that is closed polls nothing."""
-        if self._state is not None:
-            self._state.waiting.reschedule()
+    try:
+        return f"akool-async/{version('akool-async')}"
+    except PackageNotFoundError:
+        return "akool-async"

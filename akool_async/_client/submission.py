@@ -17,7 +17,7 @@ from akool_async._model.responses import Job, Snapshot, Submission
 logger = logging.getLogger("akool_async")
 
 
-async def submit(
+async def submit_request(
     api: ApiSession, request: Request, status: Callable[[str], Awaitable[Snapshot]], *, may_wait: bool
 ) -> Submission:
     """Send one paid POST.

@@ -88,7 +88,9 @@ def completed_snapshot(seen: PollState) -> Snapshot:
     raise seen.failure()
 
 
-async def watch(waiting: PollScheduler, job_id: str, schedule: PollSchedule) -> AsyncIterator[Snapshot]:
+async def watch_snapshots(
+    waiting: PollScheduler, job_id: str, schedule: PollSchedule
+) -> AsyncIterator[Snapshot]:
     """Give a job's snapshots as they change.
 
     Raises:

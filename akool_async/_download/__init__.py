@@ -1,13 +1,13 @@
 """Download results from file hosts, without credentials. A file gets its name only when it is complete."""
 
-from akool_async._download.downloader import GONE_STATUSES, DownloadPlan, FileDownloader, ResultDownload
+from akool_async._download.downloader import GONE_STATUSES, DownloadRequest, FileDownloader, ResultDownload
 from akool_async._download.files import FileAlreadyExistsError, FileBusyError
 from akool_async._download.network import DownloadLimits
 
 __all__ = [
     "GONE_STATUSES",
     "DownloadLimits",
-    "DownloadPlan",
+    "DownloadRequest",
     "FileAlreadyExistsError",
     "FileBusyError",
     "FileDownloader",

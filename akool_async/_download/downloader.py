@@ -21,9 +21,9 @@ from akool_async._download.fetch import Fetch, FileSpec
 from akool_async._download.network import DownloadLimits, FileHostSession, PublicAddressBackend
 from akool_async._download.ranges import InvalidContentError
 from akool_async._download.verify import Digest, Kind, digest
-from akool_async._model.errors import DownloadError
+from akool_async._model.errors import DownloadError, InvalidRequestError
 from akool_async._model.fingerprint import canonical_url, fingerprint
-from akool_async._model.outcomes import ENDINGS, MANIFEST, Artifact, Completed, Saved
+from akool_async._model.outcomes import ENDINGS, MANIFEST, Artifact, Completed, Saved, result_urls
 from akool_async._model.requests import LipSyncRequest, Request
 from akool_async._model.responses import Snapshot
 from akool_async._retry import RetryPolicy
@@ -78,26 +78,51 @@ class FileDownloader:
 
 
 @attrs.frozen(kw_only=True)
-class DownloadPlan:
-    """What to download.
+class DownloadRequest:
+    """Which result is to be saved, and under which name.
 
     Attributes:
-        job_id: the job's id.
-        urls: URLs of its files, the video first.
+        done: the completed job; a bare snapshot makes a manifest that says less.
         stem: folder and name, without ending.
-        manifest: what the manifest says besides the files.
+        without_captions: whether the video without burnt-in captions is wanted too.
         overwrite: whether existing files are replaced.
-        skip_existing: whether a result that was saved before is accepted; else its name counts as taken.
-        urls_fresh: whether the vendor has just returned the URLs: then a missing subtitle file is skipped.
+        skip_existing: whether saved files of this job are kept; otherwise their name counts as taken.
+        urls: where the files are, the video first; default is where `done` says.
+        urls_fresh: whether the URLs were just requested: then a missing subtitle file is left out.
+
+    Raises:
+        InvalidRequestError: the job has no result.
     """
 
-    job_id: str
-    urls: Mapping[Artifact, str] = attrs.field(repr=False)
+    done: Completed | Snapshot = attrs.field(repr=False)
     stem: Path
-    manifest: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    without_captions: bool = False
     overwrite: bool = False
     skip_existing: bool = False
+    urls: Mapping[Artifact, str] = attrs.field(repr=False)
     urls_fresh: bool = False
+
+    @urls.default
+    def _result_urls(self) -> Mapping[Artifact, str]:
+        return result_urls(self.snapshot, without_captions=self.without_captions)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a job that has no result."""
+        snapshot = self.snapshot
+        if not snapshot.url:
+            raise InvalidRequestError(
+                f"Job {snapshot.job_id} has no result to download (status {snapshot.status.name})."
+            )
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The answer that said that the job is completed."""
+        return self.done if isinstance(self.done, Snapshot) else self.done.snapshot
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        return self.snapshot.job_id
 
     def path(self, ending: str) -> Path:
         """Return the path of one file."""
@@ -117,9 +142,12 @@ class DownloadPlan:
 class ResultDownload:
     """The download of one result."""
 
-    def __init__(self, downloader: FileDownloader, plan: DownloadPlan) -> None:
+    def __init__(self, downloader: FileDownloader, request: DownloadRequest) -> None:
         self._downloader = downloader
-        self._plan = plan
+        self._request = request
+        self._manifest = make_manifest(
+            request.done, saved_at=downloader._clock.now(), program=downloader._user_agent
+        )
         self._saved: dict[Artifact, Digest] = {}
         self._missing: dict[str, str] = {}
 
@@ -133,17 +161,17 @@ class ResultDownload:
             StorageError: the folder can't be written.
             DownloadError: a file could not be downloaded completely; it was not saved under its name.
         """
-        plan = self._plan
-        await files.run_blocking(plan.stem, partial(files.make_folder, plan.stem.parent))
-        if not await files.run_blocking(plan.stem, self._find_saved):
+        request = self._request
+        await files.run_blocking(request.stem, partial(files.make_folder, request.stem.parent))
+        if not await files.run_blocking(request.stem, self._find_saved):
             async with self._downloader.session() as session:
-                for artifact in plan.urls:
+                for artifact in request.urls:
                     if artifact not in self._saved:
                         await self._fetch(artifact, session)
             with anyio.CancelScope(shield=True):
-                await files.run_blocking(plan.manifest_path, self._write_manifest)
-        paths = {str(artifact): plan.targets[artifact] for artifact in self._saved}
-        return Saved(**paths, manifest=plan.manifest_path, missing=self._missing)
+                await files.run_blocking(request.manifest_path, self._write_manifest)
+        paths = {str(artifact): request.targets[artifact] for artifact in self._saved}
+        return Saved(**paths, manifest=request.manifest_path, missing=self._missing)
 
     def _find_saved(self) -> bool:
         """Find the files that were saved before; return whether these are all.
@@ -151,56 +179,56 @@ class ResultDownload:
         Raises:
             FileExistsError: a file with one of the names is not this job's.
         """
-        plan = self._plan
-        if plan.overwrite:
+        request = self._request
+        if request.overwrite:
             return False
-        listed = _files_in_manifest(plan.manifest_path, plan.job_id)
-        for artifact, target in plan.targets.items():
+        listed = _files_in_manifest(request.manifest_path, request.job_id)
+        for artifact, target in request.targets.items():
             if not os.path.lexists(target):
                 continue
             # A name alone proves nothing: only a file with the recorded size and hash is this job's result.
-            known = listed.get(target.name) or files.digest_if_owned(target, plan.job_id)
+            known = listed.get(target.name) or files.digest_if_owned(target, request.job_id)
             if known is None or target.is_symlink() or not target.is_file() or digest(target) != known:
                 raise FileExistsError(str(target))
             self._saved[artifact] = known
-        if not os.path.lexists(plan.manifest_path):
+        if not os.path.lexists(request.manifest_path):
             return False
-        if not plan.skip_existing or not listed:
-            raise FileExistsError(str(plan.manifest_path))
-        return len(self._saved) == len(plan.urls)
+        if not request.skip_existing or not listed:
+            raise FileExistsError(str(request.manifest_path))
+        return len(self._saved) == len(request.urls)
 
     async def _fetch(self, artifact: Artifact, session: FileHostSession) -> None:
-        plan = self._plan
+        request = self._request
         video = artifact in (Artifact.VIDEO, Artifact.WITHOUT_CAPTIONS)
         spec = FileSpec(
-            url=plan.urls[artifact],
-            target=plan.targets[artifact],
+            url=request.urls[artifact],
+            target=request.targets[artifact],
             kind=Kind.VIDEO if video else Kind.SUBTITLES,
-            owner=plan.job_id,
-            replace=plan.overwrite,
+            owner=request.job_id,
+            replace=request.overwrite,
         )
         try:
             self._saved[artifact] = await self._downloader.fetch(spec, session)
         except DownloadError as error:
             # The video is what was paid for: a subtitle file that is broken or gone must not keep it from
             # being delivered. With old URLs the caller first asks the vendor for fresh ones.
-            gone = plan.urls_fresh and error.http_status in GONE_STATUSES
+            gone = request.urls_fresh and error.http_status in GONE_STATUSES
             if artifact is Artifact.VIDEO or not (gone or isinstance(error, InvalidContentError)):
                 raise
-            logger.warning("Job %s is saved without its %s. %s", plan.job_id, artifact, error.message)
+            logger.warning("Job %s is saved without its %s. %s", request.job_id, artifact, error.message)
             self._missing[artifact] = error.message
 
     def _write_manifest(self) -> None:
         """Write the manifest, then delete the metadata of the parts, which it replaces."""
-        plan = self._plan
+        request = self._request
         listed = [
-            {"artifact": artifact, "name": plan.targets[artifact].name, **attrs.asdict(saved)}
+            {"artifact": artifact, "name": request.targets[artifact].name, **attrs.asdict(saved)}
             for artifact, saved in self._saved.items()
         ]
-        manifest = {"job_id": plan.job_id, **plan.manifest, "files": listed, "missing": self._missing}
-        replace = plan.overwrite or bool(_files_in_manifest(plan.manifest_path, plan.job_id))
-        files.write_json(plan.manifest_path, manifest, replace=replace)
-        for target in plan.targets.values():
+        manifest = {"job_id": request.job_id, **self._manifest, "files": listed, "missing": self._missing}
+        replace = request.overwrite or bool(_files_in_manifest(request.manifest_path, request.job_id))
+        files.write_json(request.manifest_path, manifest, replace=replace)
+        for target in request.targets.values():
             files.metadata_path(target).unlink(missing_ok=True)
 
 

@@ -30,8 +30,8 @@ from akool_async import (
 from akool_async._download import files as disk
 from akool_async._polling import poll_state as observation
 from akool_async.sandbox import Fault
-from akool_async.sandbox import api as lookups
-from akool_async.sandbox import api as orders
+from akool_async.sandbox import endpoints as lookups
+from akool_async.sandbox import endpoints as orders
 from akool_async.sandbox.response_schema import job_status
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open, video
@@ -191,19 +191,19 @@ async def test_a_bad_template_is_refused_before_anything_is_sent(fast_house: Ope
 
 @pytest.mark.parametrize("without_captions", [False, True])
 async def test_a_side_file_says_where_the_others_come_from(
-    house: Open, tmp_path: Path, captionless: bool
+    house: Open, tmp_path: Path, without_captions: bool
 ) -> None:
     request = named("https://e.com/talk.mp4?X-Amz-Signature=secret&id=5", key="mine", style="calm")
     async with house() as home:
         client = await home.client()
-        (outcome,) = await run(client, [request], download_to=tmp_path, without_captions=captionless)
+        (outcome,) = await run(client, [request], download_to=tmp_path, without_captions=without_captions)
 
         (job,) = home.sandbox.audit.jobs
     saved = outcome.saved
     text = saved.manifest.read_text()
     told = json.loads(text)
     assert saved.manifest.name == "talk.ja.json"
-    assert (saved.without_captions is not None) == captionless
+    assert (saved.without_captions is not None) == without_captions
     assert {file["name"] for file in told["files"]} == {path.name for path in saved.files[:-1]}
     for file in told["files"]:
         content = (tmp_path / file["name"]).read_bytes()
@@ -288,8 +288,8 @@ def _unfinish(path: Path) -> None:
 
 
 def _leave_like_a_crash(saved: Any, left: str) -> None:
-    told = json.loads(saved.side_file.read_text())
-    saved.side_file.unlink()
+    told = json.loads(saved.manifest.read_text())
+    saved.manifest.unlink()
     for file in told["files"]:
         path = saved.video.with_name(file["name"])
         if left == "nothing" or (left == "the video alone" and path != saved.video):
@@ -326,7 +326,7 @@ async def test_trouble_with_the_disk_stops_downloads_and_nothing_else(
     async with open_journal(":memory:") as journal, house() as home:
         client = await home.client()
         with monkeypatch.context() as broken:
-            broken.setattr(disk, "check_room", full)
+            broken.setattr(disk, "ensure_free_space", full)
             outcomes = await run(client, videos(5), journal=journal, download_to=tmp_path, max_in_flight=2)
             served = len(home.sandbox.audit.served)
         assert journal.counts()[State.COMPLETED] == 5
@@ -360,13 +360,13 @@ async def test_a_fresh_url_that_can_not_be_asked_for_keeps_the_result_for_the_ne
 ) -> None:
     async with open_journal(":memory:") as journal, fast_house() as home:
         client = await home.client()
-        bring_home = client._bring_home
+        download = client.session().download
 
-        async def troubled(wish: Any) -> Any:
+        async def troubled(request: Any) -> Any:
             home.sandbox.faults.add(Fault(on="status", kind="http", status=503))
-            return await bring_home(wish)
+            return await download(request)
 
-        monkeypatch.setattr(client, "_bring_home", troubled)
+        monkeypatch.setattr(client.session(), "download", troubled)
         home.sandbox.faults.add(Fault(on="cdn", kind="http", status=403))
         (outcome,) = await run(client, videos(1), journal=journal, download_to=tmp_path)
         monkeypatch.undo()
@@ -388,7 +388,7 @@ async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) 
             await other.intend(video(0))
             await other.record(_submitted(entry.key, entry.job_id))
             with anyio.fail_after(10):
-                while client._server_now() < entry.expires_at + timedelta(days=1):
+                while client.session().server_now() < entry.expires_at + timedelta(days=1):
                     await client.credit()
             (outcome,) = await run(client, videos(1), journal=other, download_to=tmp_path)
 
@@ -400,7 +400,7 @@ async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) 
 async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
     fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    for name in ("GONE_SPAN", "URL_GRACE", "YOUNG"):
+    for name in ("NOT_FOUND_SPAN", "URL_GRACE", "NOT_FOUND_GRACE"):
         monkeypatch.setattr(observation, name, 0.01)
     monkeypatch.setattr(lookups, "job_status", _timeless)
     async with open_journal(":memory:") as journal, fast_house(time_scale=100_000.0) as home:
@@ -414,7 +414,7 @@ async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
         kept, other = sorted(outcomes, key=lambda outcome: outcome.request.url)
         left = journal.counts()[State.COMPLETED]
         with anyio.fail_after(20):
-            while client._server_now() < entry.expires_at + timedelta(days=1):
+            while client.session().server_now() < entry.expires_at + timedelta(days=1):
                 await client.credit()
         (dead,) = await run(client, videos(1), journal=journal, download_to=tmp_path)
 

@@ -104,7 +104,7 @@ class Pupil:
     def __init__(self) -> None:
         self.seen: list[PollResult] = []
 
-    def next_poll(self, facts: PollContext, spread: float) -> float:
+    def next_poll(self, context: PollContext, rand: float) -> float:
         return 10.0
 
     def learn(self, seen: PollResult) -> None:

@@ -50,7 +50,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("with_pair", [False, True])
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault['do']}-{fault.get('status', '')}")
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault['kind']}-{fault.get('status', '')}")
 async def test_nothing_that_can_be_seen_shows_a_secret(
     house: Open, everything_logged: io.StringIO, fault: dict[str, object], with_pair: bool
 ) -> None:

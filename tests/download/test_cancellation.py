@@ -11,7 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from akool_async import AkoolClient, Snapshot, Status
-from akool_async._client.client import DownloadRequest
+from akool_async._download import DownloadRequest
 from akool_async._model.responses import AudioSplits
 from akool_async.sandbox import Fault, Sandbox
 from tests.client.conftest import OFTEN, video
@@ -96,20 +96,22 @@ async def test_a_result_is_brought_home_once_after_any_step(tmp_path: Path) -> N
                 folder = tmp_path / str(number)
 
                 async def bring(folder: Path = folder) -> None:
-                    await client._bring_home(
+                    await client.session().download(
                         DownloadRequest(done=seen, stem=folder / "a", skip_existing=True)
                     )
 
                 await _cancelled_after(number, bring)
                 check(folder, whole)
-                saved = await client._bring_home(
+                saved = await client.session().download(
                     DownloadRequest(done=seen, stem=folder / "a", skip_existing=True)
                 )
                 assert sorted(path.name for path in folder.iterdir()) == sorted([*whole, "a.json"])
                 assert len(saved.files) == 4
                 check(folder, whole)
                 host.asked.clear()
-                await client._bring_home(DownloadRequest(done=seen, stem=folder / "a", skip_existing=True))
+                await client.session().download(
+                    DownloadRequest(done=seen, stem=folder / "a", skip_existing=True)
+                )
                 assert host.asked == []
     assert threading.active_count() <= threads + 45  # the event loop's own workers
 
