@@ -1,15 +1,13 @@
-"""The project's chores: `nox -s lint types tests walks build demo`; `nox -s bench shape` measures."""
+"""The project's chores: `nox` checks a change, `nox -s thorough` adds long runs, `nox -s bench` measures."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 from pathlib import Path
 
 import nox
-from nox.command import CommandFailed
 
 nox.needs_version = ">=2024.10.9"
 nox.options.error_on_missing_interpreters = False
@@ -22,23 +20,38 @@ os.environ["PATH"] = os.pathsep.join(
 )
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-LONG = {"AKOOL_TEST_KILLS": "60", "AKOOL_TEST_SEEDS": "40"}
-SHORT = {
-    "AKOOL_TEST_WAYS": "fast trio",
-    "AKOOL_TEST_KILLS": "5",
-    "AKOOL_TEST_SEEDS": "40",
-    "AKOOL_TEST_STRIDE": "7",
+CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
+EVERY_PYTHON = sorted({"3.11", "3.12", "3.13", CURRENT})
+OTHER_ENDS = sorted({EVERY_PYTHON[0], EVERY_PYTHON[-1]} - {CURRENT})
+"""The oldest and the newest Python, besides the one in use."""
+RANDOM_RUNS = (
+    "tests/batch/test_broken_downloads.py",
+    "tests/batch/test_crash.py",
+    "tests/batch/test_native_cancellation.py",
+    "tests/batch/test_simulation.py",
+    "tests/client/test_cancellation.py",
+    "tests/download/test_cancellation.py",
+    "tests/download/test_storms.py",
+    "tests/journal/test_crash.py",
+    "tests/webhook/test_attacks.py",
+    "tests/webhook/test_processes.py",
+    "tests/webhook/test_virtual.py",
+)
+"""Tests whose length is a setting: short in `tests`, long in `thorough`."""
+SHORT = {"AKOOL_TEST_KILLS": "5", "AKOOL_TEST_SEEDS": "40", "AKOOL_TEST_STRIDE": "7"}
+LONG = {
+    "AKOOL_TEST_KILLS": "60",
+    "AKOOL_TEST_SEEDS": "200",
+    "AKOOL_TEST_CANCELS": "30",
+    "AKOOL_TEST_DOWNLOADS": "100",
+    "AKOOL_TEST_FLOOD": "2000",
 }
-"""On one Python crashes go on for long and clients are built in every way; not so on the others."""
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-EVERY_PYTHON = sorted({"3.11", "3.12", "3.13", HERE})
-ENDS = sorted({EVERY_PYTHON[0], EVERY_PYTHON[-1], HERE})
-"""Tested without being asked: the oldest, the newest and the one in use. `nox -s tests` tests on all."""
-LATE = ("tests/cli/", "tests/sandbox/", "tests/download/", "tests/test_readme.py")
-"""Tests that may only have been late, and how many of them that may be said of."""
-FEW = 3
+OTHER_PYTHON = SHORT | {"AKOOL_TEST_WAYS": "fast trio"}
+"""On the other Pythons a client is not built in every possible way."""
+WALKS = ("1", "2000")
+"""First seed and number of the simulated batches: the same each time, so that a run can be repeated."""
 
-nox.options.sessions = ["lint", "types", *(f"tests-{python}" for python in ENDS), "walks", "build", "demo"]
+nox.options.sessions = ["lint", "types", f"tests-{CURRENT}", "build", "demo"]
 
 
 def install(session: nox.Session, *groups: str, extras: str = "all") -> None:
@@ -47,7 +60,20 @@ def install(session: nox.Session, *groups: str, extras: str = "all") -> None:
     session.install(f".[{extras}]", *tools)
 
 
-@nox.session(python=HERE)
+def enter_suite(session: nox.Session) -> None:
+    """Change to a folder in which the source tree can't be imported by accident."""
+    root = Path(__file__).parent
+    folder = Path(session.create_tmp()) / "suite"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("README.md", "CONTRIBUTING.md", "pyproject.toml"):
+        shutil.copy(root / name, folder / name)
+    for name in ("tests", "docs", "benchmarks", ".ci"):
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
+    session.chdir(folder)
+
+
+@nox.session(python=CURRENT)
 def lint(session: nox.Session) -> None:
     """Style and formatting."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
@@ -55,9 +81,9 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session(python=HERE)
+@nox.session(python=CURRENT)
 def types(session: nox.Session) -> None:
-    """mypy over everything, pyright over the public face."""
+    """mypy over everything, pyright over the public names."""
     install(session, "test", "lint")
     session.run("mypy")
     session.chdir(session.create_tmp())  # so that the installed package is judged, as users see it
@@ -66,67 +92,36 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=EVERY_PYTHON)
 def tests(session: nox.Session) -> None:
-    """The whole test-suite against the installed wheel, with coverage."""
+    """The tests against the installed wheel, with short random runs; arguments go to pytest."""
     install(session, "test")
-    run_tests(session, *session.posargs)
-
-
-@nox.session(python=HERE)
-def walks(session: nox.Session) -> None:
-    """A batch among seeded faults in virtual time: `nox -s walks -- FIRST COUNT` takes other seeds."""
-    install(session, "test")
-    go_to_suite(session)
-    seeds = session.posargs or ["1", "2000"]  # the same ones each time, so that a change is judged by itself
-    session.run("python", "-W", "ignore", "-m", "tests.batch.simulation", *seeds)
-
-
-def go_to_suite(session: nox.Session) -> None:
-    """Go to a folder in which the source tree can't be imported by accident."""
-    root = Path(__file__).parent
-    folder = Path(session.create_tmp()) / "suite"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name in ("README.md", "pyproject.toml"):
-        shutil.copy(root / name, folder / name)
-    for name in ("tests", "docs", ".ci"):
-        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    session.chdir(folder)
-
-
-def run_tests(session: nox.Session, *arguments: str) -> None:
-    """Run pytest in the suite's folder, with coverage unless arguments say otherwise."""
-    go_to_suite(session)
-    thorough = session.python == HERE
-    env = LONG if thorough else SHORT
-    extent = ["--cov", "--cov-report="] if thorough else ["-m", "not thorough"]
-    try:
-        session.run("pytest", *(arguments or ("-n", "2", "--durations=20", *extent)), env=env)
-    except CommandFailed:
-        if not may_be_late(Path(".pytest_cache/v/cache/lastfailed")):
-            raise
-        session.warn("What failed may only have been late; it is run once more, alone.")
-        session.run("pytest", "--last-failed", "--last-failed-no-failures=none", env=env)
-    if thorough and not arguments:
+    enter_suite(session)
+    settings = SHORT if session.python == CURRENT else OTHER_PYTHON
+    coverage = ["--cov", "--cov-report="] if session.python == CURRENT else []
+    usual = ("-n", "2", "-m", "not thorough", "--durations=20", *coverage)
+    session.run("pytest", *(session.posargs or usual), env=settings)
+    if coverage and not session.posargs:
         session.run("coverage", "report", "--fail-under=95")
 
 
-def may_be_late(failed: Path) -> bool:
-    """Whether all that failed deals with real screens, processes and sockets, and nothing with money.
+@nox.session(python=CURRENT)
+def thorough(session: nox.Session) -> None:
+    """Long random runs, tests marked thorough, simulated batches; then the other Pythons."""
+    install(session, "test")
+    enter_suite(session)
+    session.run("pytest", "-n", "2", *RANDOM_RUNS, env=LONG)
+    session.run("pytest", "-n", "2", "-m", "thorough", env=SHORT)
+    session.run("python", "-W", "ignore", "-m", "tests.batch.simulation", *(session.posargs or WALKS))
+    for python in OTHER_ENDS:
+        session.notify(f"tests-{python}")
 
-    Those tests meet a clock that is not theirs, and the machine may have other work. A rule about money
-    or loss has no second chance.
-    """
-    names = json.loads(failed.read_text(encoding="utf-8")) if failed.exists() else {}
-    return bool(names) and len(names) <= FEW and all(name.startswith(LATE) for name in names)
 
-
-@nox.session(python=HERE)
+@nox.session(python=CURRENT)
 def shape(session: nox.Session) -> None:
-    """Print how the code is laid out, and where it misses its goals: `-- --list` lists everything."""
+    """Print figures about the form of the code: sizes, layers, names, comments."""
     session.run("python", "-m", "tests.shape", *session.posargs)
 
 
-@nox.session(python=HERE)
+@nox.session(python=CURRENT)
 def build(session: nox.Session) -> None:
     """A wheel that installs by itself, and an sdist."""
     session.install("build", "twine")
@@ -139,7 +134,7 @@ def build(session: nox.Session) -> None:
     session.run("python", "-c", "import akool_async; print(akool_async.AkoolClient)")
 
 
-@nox.session(python=HERE)
+@nox.session(python=CURRENT)
 def demo(session: nox.Session) -> None:
     """The README's main job."""
     install(session, extras="demo")
@@ -148,7 +143,7 @@ def demo(session: nox.Session) -> None:
     session.run("akool-async", "demo", "--out", str(out))
 
 
-@nox.session(python=HERE)
+@nox.session(python=CURRENT)
 def bench(session: nox.Session) -> None:
     """Measure everything into benchmarks/results; `-- --check` compares with it, `-- poll` runs one."""
     install(session, "bench", extras="webhook,sandbox")

@@ -13,6 +13,7 @@ from akool_async._model.errors import (
     CallerError,
     CertificateError,
     ClientClosedError,
+    ConfigurationError,
     ConnectError,
     ConnectionLostError,
     DownloadError,
@@ -21,7 +22,6 @@ from akool_async._model.errors import (
     InboxError,
     InvalidMediaError,
     InvalidRequestError,
-    JobFailed,
     JobNotFoundError,
     JournalClosedError,
     JournalCorruptedError,
@@ -56,6 +56,7 @@ from akool_async._model.requests import CaptionType, LipSyncRequest, Request, Tr
 from akool_async._model.responses import (
     AudioSplits,
     Job,
+    JobFailed,
     Language,
     Refusal,
     Snapshot,
@@ -79,101 +80,100 @@ if TYPE_CHECKING:
     from akool_async._batch import Batch, EntryProgress, Stage, Statistics, StopCause, open_batch
     from akool_async._journal import Entry, EntryUpdate, Journal, open_journal
 
-
 __all__ = [
-    "PermissionDeniedError",
     "AccountError",
+    "AdaptiveSchedule",
     "AkoolClient",
     "AkoolError",
-    "EntryProgress",
     "AudioSplits",
     "AuthenticationError",
+    "BackoffSchedule",
+    "BadRequestError",
     "Batch",
     "CallerError",
     "CaptionType",
     "CertificateError",
-    "EntryUpdate",
     "ClientClosedError",
     "Clock",
     "Completed",
+    "ConfigurationError",
     "ConnectError",
     "ConnectionLostError",
-    "StorageError",
     "DownloadError",
     "DuplicateJobError",
     "Entry",
+    "EntryProgress",
+    "EntryUpdate",
     "Expired",
     "Failed",
     "FixedSchedule",
-    "BackoffSchedule",
+    "IllegalTransitionError",
     "InDoubt",
     "InboxError",
+    "InvalidMediaError",
     "InvalidRequestError",
     "Job",
     "JobFailed",
     "JobNotFoundError",
     "Journal",
-    "JournalCorruptedError",
     "JournalClosedError",
+    "JournalCorruptedError",
     "JournalError",
     "JournalLockedError",
-    "IllegalTransitionError",
     "JournalVersionError",
     "JournalWriteError",
     "Language",
     "LearnedSchedule",
-    "AdaptiveSchedule",
     "LipSyncRequest",
-    "InvalidMediaError",
     "NetworkError",
     "NotSubmitted",
     "OutOfCredits",
     "Outcome",
+    "PermissionDeniedError",
     "PollContext",
+    "PollResult",
     "PollSchedule",
     "ProtocolError",
+    "RateLimitError",
     "Refusal",
     "Rejected",
     "Request",
-    "BadRequestError",
     "RetryPolicy",
     "Saved",
     "ServerError",
-    "PollResult",
     "Snapshot",
     "Stage",
     "State",
     "Statistics",
     "Status",
     "StopCause",
+    "StorageError",
     "Submission",
     "SubmissionInDoubt",
-    "RateLimitError",
     "TranslationRequest",
     "UnexpectedRedirectError",
     "VendorError",
     "Voice",
     "WaitTimeout",
-    "fingerprint",
     "entry_key",
+    "fingerprint",
     "open_batch",
     "open_journal",
 ]
 
 
-def _later(name: str) -> Any:
-    """Import the journal and the batch when they are first asked for: a plain client needs neither."""
-    for part in ("_journal", "_batch") if name in __all__ else ():
-        module = importlib.import_module(f"{__name__}.{part}")
-        if name in module.__all__:
-            return globals().setdefault(name, getattr(module, name))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 def __dir__() -> list[str]:
-    """Give all names, also those that are imported later."""
+    """Return all names, including those that are not imported yet."""
     return sorted({*globals(), *__all__})
 
 
+# Hidden from type checkers, so that for them a misspelled name stays an error.
 if not TYPE_CHECKING:
-    __getattr__ = _later  # unseen by type checkers, for which a name that is not there stays an error
+
+    def __getattr__(name: str) -> Any:
+        """Import the journal and the batch on first use: a plain client needs neither."""
+        for part in ("_journal", "_batch") if name in __all__ else ():
+            module = importlib.import_module(f"{__name__}.{part}")
+            if name in module.__all__:
+                return globals().setdefault(name, getattr(module, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

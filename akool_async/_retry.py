@@ -1,6 +1,7 @@
-"""How fast paid POSTs may follow each other: halved when the vendor says "too often", raised slowly.
+"""Retries and rates as pure rules: when a failed call is repeated, how fast paid POSTs may follow each other.
 
-A pure rule over moments that are handed in. As long as nobody complains there is no limit.
+The only file that uses `backoff`, and only its wait generators and jitter: its decorators sleep and measure
+time in ways that don't suit anyio or a fake clock.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import backoff
 from akool_async._model.validators import at_least_one, positive, seconds_field, whole_number
 
 SLOWEST: Final = 1 / 30
-"""POSTs a second, however often the vendor complains."""
+"""POSTs a second, however often the vendor limits the rate."""
 
 STEP: Final = 0.1
 """POSTs a second that each success adds to the rate."""
@@ -28,7 +29,7 @@ FREE: Final = 50.0
 
 @attrs.define
 class AimdRateLimiter:
-    """Additive increase, multiplicative decrease of a rate.
+    """Additive increase, multiplicative decrease of a rate; no limit before the first rate-limited answer.
 
     Attributes:
         rate: POSTs a second; None for no limit.
@@ -41,7 +42,7 @@ class AimdRateLimiter:
     _halved: float = float("-inf")
 
     def reserve(self, now: float) -> float:
-        """Take the next turn; give the seconds to wait for it."""
+        """Reserve the next turn; return the seconds to wait for it."""
         at = max(now, self._next)
         if self.rate is not None:
             self._next = at + 1 / self.rate
@@ -51,7 +52,7 @@ class AimdRateLimiter:
         return at - now
 
     def rate_limited(self, *, sent: float = float("inf"), now: float = float("-inf")) -> None:
-        """Take in that the vendor said "too often": half the rate that was tried.
+        """Halve the rate: the vendor said "too often".
 
         Args:
             sent: when the POST was sent; what was sent before the last halving says nothing new.
@@ -64,17 +65,11 @@ class AimdRateLimiter:
         self.rate = max(min(tried, FREE) / 2, SLOWEST)
 
     def succeeded(self) -> None:
-        """Take in that a POST went through."""
+        """Record that a POST succeeded."""
         if self.rate is not None:
             self.rate += STEP
             if self.rate > FREE:
                 self.rate = None
-
-
-# How long to wait before asking again: facts in, seconds or "stop" out.
-#
-# The one file that uses `backoff`: its wait generators shape the waits, its full jitter spreads
-# retries. Its decorators are not used: they sleep and measure in ways that do not suit us.
 
 
 MOST_RETRY_AFTER: Final = 300.0
@@ -84,6 +79,12 @@ _HORIZON: Final = 64
 """Steps after which a growing wait has surely reached its longest."""
 
 
+def backoff_step(number: int, first: float, factor: float, longest: float) -> float:
+    """Return the wait before a retry or poll, counted from 0, before jitter."""
+    return _backoff_steps(first, factor, longest)[min(max(number, 0), _HORIZON - 1)]
+
+
+# Every poll of every job needs a step of the same few sequences.
 @lru_cache(maxsize=64)
 def _backoff_steps(first: float, factor: float, longest: float) -> tuple[float, ...]:
     growing = backoff.expo(base=factor, factor=first, max_value=longest)
@@ -94,24 +95,20 @@ def _backoff_steps(first: float, factor: float, longest: float) -> tuple[float, 
     return (*steps, *itertools.repeat(longest, _HORIZON - len(steps)))
 
 
-def backoff_step(number: int, first: float, factor: float, longest: float) -> float:
-    return _backoff_steps(first, factor, longest)[min(max(number, 0), _HORIZON - 1)]
-
-
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
     """When a failed call is sent again: exponential backoff with full jitter.
 
     Args:
-        attempts: tries in all, at least 1.
-        first: seconds before the second try, before jitter.
-        factor: by how much each wait is longer than the one before, at least 1.
-        longest: seconds that no wait exceeds, unless the server asks for longer.
+        attempts: attempts in all, at least 1.
+        initial_delay: seconds before the second attempt, before jitter.
+        multiplier: the ratio of each wait to the one before, at least 1.
+        max_delay: seconds that no wait exceeds, unless the server asks for longer.
         deadline: seconds in which the call has to succeed, retries included.
-        throttle_first: seconds before a throttled call is sent again, before jitter.
-        throttle_deadline: seconds for which a throttled call is kept waiting.
-        jitter: gives the seconds to wait from the seconds that were computed; default is full jitter, a
-            random time from 0 up to that.
+        throttle_initial_delay: seconds before a rate-limited call is sent again, before jitter.
+        throttle_deadline: seconds for which a rate-limited call is kept waiting.
+        jitter: returns the seconds to wait for the computed seconds; default is full jitter, a random time
+            from 0 up to that.
 
     Raises:
         InvalidRequestError: a value is out of its range.
@@ -127,11 +124,11 @@ class RetryPolicy:
     jitter: Callable[[float], float] = attrs.field(default=backoff.full_jitter, repr=False)
 
     def delay(self, attempt: int, elapsed: float, retry_after: float | None = None) -> float | None:
-        """Give the seconds before the next try, or None to stop.
+        """Return the seconds before the next attempt, or None to stop.
 
         Args:
-            attempt: tries so far, from 1.
-            elapsed: seconds since the first try began.
+            attempt: attempts so far, from 1.
+            elapsed: seconds since the first attempt began.
             retry_after: seconds that the server asked for.
         """
         if attempt >= self.attempts:
@@ -140,11 +137,11 @@ class RetryPolicy:
         return self._within(max(wait, _asked(retry_after)), elapsed, self.deadline)
 
     def throttle_delay(self, times: int, elapsed: float, retry_after: float | None = None) -> float | None:
-        """Give the seconds before a throttled call is sent again, or None to stop.
+        """Return the seconds before a rate-limited call is sent again, or None to stop.
 
         Args:
-            times: how often in a row the vendor said so, from 1.
-            elapsed: seconds since the first try began.
+            times: rate-limited answers in a row, from 1.
+            elapsed: seconds since the first attempt began.
             retry_after: seconds that the server asked for.
         """
         step = backoff_step(times - 1, self.throttle_initial_delay, self.multiplier, self.max_delay)
@@ -164,12 +161,11 @@ def _asked(retry_after: float | None) -> float:
 class RetryBudget:
     """A token bucket for retries of one client, so that an outage is not multiplied.
 
-    Each retry takes one token, each success gives back a part of one. An empty bucket means: fail
-    now, do not repeat.
+    Each retry takes one token, each success returns a part of one. With an empty bucket calls fail at once.
 
     Args:
-        capacity: retries that can be taken at once.
-        refill: what a success gives back, in tokens.
+        capacity: retries that can be made at once.
+        refill_amount: tokens that a success returns.
     """
 
     capacity: float = attrs.field(default=50.0, validator=positive)
@@ -181,12 +177,12 @@ class RetryBudget:
         self.tokens = self.capacity
 
     def try_spend(self) -> bool:
-        """Take a token for one retry; False when there is none."""
+        """Take a token for one retry; return False if there is none."""
         if self.tokens < 1:
             return False
         self.tokens -= 1
         return True
 
     def refill(self) -> None:
-        """Say that a call succeeded."""
+        """Record that a call succeeded."""
         self.tokens = min(self.capacity, self.tokens + self.refill_amount)

@@ -144,7 +144,7 @@ class Hurried:
             trail = UNKNOWN
             for elapsed, progress in seen.reports:
                 trail = append(trail, elapsed * self._times, progress) if elapsed else NEW
-            self._schedule.learn(attrs.evolve(seen, elapsed=seen.elapsed * self._times, trail=trail))
+            self._schedule.learn(attrs.evolve(seen, elapsed=seen.elapsed * self._times, history=trail))
 
 
 async def in_real_time(name: str, seed: int, jobs: int) -> Ran:

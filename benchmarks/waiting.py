@@ -17,9 +17,10 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 import anyio
@@ -39,6 +40,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._clock import SystemClock
 from akool_async._http import ApiCall
 from akool_async._wire import Envelope, read_envelope
 
@@ -49,17 +51,24 @@ TRACED = 10_000
 """Jobs up to which Python's own objects are counted; above, the memory of the process is."""
 
 
+T = TypeVar("T")
+
+
 class Answers:
     """The vendor, within this process: it gives bodies as they come over the wire."""
 
     def __init__(self) -> None:
         self.jobs = vendor.Jobs(HOURS, 0.0)
         self.asked = 0
+        self.server_time = SystemClock()
 
-    async def ready(self) -> None:
+    async def wait_ready(self) -> None:
         """Nothing to wait for."""
 
-    async def make(self, call: ApiCall) -> Envelope:
+    def close(self) -> None:
+        """Nothing to close."""
+
+    async def send(self, call: ApiCall) -> Envelope:
         await anyio.lowlevel.checkpoint()
         target, sent = call.path, b""
         if call.payload is None:
@@ -69,6 +78,9 @@ class Answers:
             sent = json.dumps(dict(call.payload)).encode()
         return read_envelope(json.dumps(self.jobs.answer(target, sent)).encode())
 
+    async def call(self, call: ApiCall, read: Callable[[Envelope], T]) -> T:
+        return read(await self.send(call))
+
 
 @attrs.frozen
 class Once:
@@ -76,8 +88,8 @@ class Once:
 
     first: float
 
-    def next_poll(self, facts: PollContext, spread: float) -> float:
-        return HOURS if facts.polls else self.first
+    def next_poll(self, context: PollContext, rand: float) -> float:
+        return HOURS if context.polls else self.first
 
 
 def requests(jobs: int) -> Iterator[TranslationRequest]:

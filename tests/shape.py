@@ -11,6 +11,7 @@ import ast
 import importlib.util
 import io
 import math
+import re
 import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -83,12 +84,15 @@ class Package:
     def __iter__(self) -> Iterator[Module]:
         return iter(self.modules.values())
 
-    def imports(self, module: Module) -> Iterator[tuple[str, str, str]]:
+    def imports(self, module: Module, *, lazy: bool = True) -> Iterator[tuple[str, str, str]]:
         """Return what a file imports: the module, the name taken from it or "", the name bound here.
 
-        Imports inside functions and for type checking count too.
+        Imports for type checking count too, and those inside functions unless `lazy` is false.
         """
+        inside = {id(node) for each in module.nodes if isinstance(each, Function) for node in ast.walk(each)}
         for node in module.nodes:
+            if not lazy and id(node) in inside:
+                continue
             if isinstance(node, ast.Import):
                 yield from ((alias.name, "", alias.asname or alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -147,7 +151,8 @@ def long_files(package: Package) -> list[str]:
 def single_importers(package: Package) -> list[str]:
     """Return the files that belong into the only file that imports them, which is in the same folder.
 
-    An `__init__` is neither of the two. Who imports a name from a private package imports the file that it
+    An `__init__` is neither of the two. A file that is imported inside functions only stays
+    apart, since it is loaded on demand. Who imports a name from a private package imports the file that it
     comes from; what a public package re-exports is imported by users, too.
     """
     importers: dict[str, set[str]] = defaultdict(set)
@@ -155,11 +160,16 @@ def single_importers(package: Package) -> list[str]:
         if not module.is_package or module.is_public:
             for target in package.targets(module, through=True):
                 importers[target].add(module.name)
+    loaded = {
+        package.target(base, name, through=True)
+        for module in package
+        for base, name, _ in package.imports(module, lazy=False)
+    }
     found = []
     for name, (only, *others) in sorted((name, sorted(names)) for name, names in importers.items()):
         file, importer = package.modules[name], package.modules[only]
         lines = file.lines + importer.lines
-        neither = file.is_package or importer.is_package
+        neither = file.is_package or importer.is_package or name not in loaded
         if not others and not neither and file.folder == importer.folder and lines < LONGEST_FILE:
             found.append(f"{file.path}: imported by {importer.path} only, {lines} lines together")
     return found
@@ -344,6 +354,45 @@ def _public(node: Documented, name: str) -> Iterator[tuple[str, Documented]]:
                 yield from _public(child, f"{name}: {child.name}")
 
 
+def stale_docstrings(package: Package) -> list[str]:
+    """Names below "Args:" or "Attributes:" that the function or class does not have."""
+    found = []
+    for module in package:
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            text = ast.get_docstring(node) or ""
+            for name in _documented(text):
+                if name not in _has(node):
+                    found.append(f"{module.path}:{node.lineno}: {node.name}: {name}")
+    return found
+
+
+def _documented(text: str) -> Iterator[str]:
+    for section in re.findall(r"^(?:Args|Attributes):\n((?:    .*\n?|\n)*)", text, re.MULTILINE):
+        yield from re.findall(r"^    \*{0,2}(\w+)(?: \([^)]*\))?:", section, re.MULTILINE)
+
+
+def _has(node: Function | ast.ClassDef) -> set[str]:
+    """Arguments of a function; fields, methods and arguments of `__init__` of a class."""
+    if not isinstance(node, ast.ClassDef):
+        return {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+    names = {
+        child.target.id
+        for child in node.body
+        if isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name)
+    }
+    for child in node.body:
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(child.name)
+            if child.name == "__init__":
+                names |= _has(child)
+                names |= {part.attr for part in ast.walk(child) if isinstance(part, ast.Attribute)}
+        elif isinstance(child, ast.Assign):
+            names |= {target.id for target in child.targets if isinstance(target, ast.Name)}
+    return names
+
+
 def percent(part: int, whole: int) -> float:
     return 100 * part / max(whole, 1)
 
@@ -371,6 +420,7 @@ def report(package: Package, root: Path, *, everything: bool) -> Iterator[str]:
         "class names used twice (goal 0)": duplicate_classes(package),
         "import cycles (goal 0)": cycles(package),
         "private names used across packages (goal 0)": private_uses(package),
+        "names in docstrings that do not exist (goal 0)": stale_docstrings(package),
         **{f"old words in {scope} (goal 0)": found for scope, found in words.items()},
         f"without docstring: {percent(len(missing), public):.1f} % of {public} (goal <= 6 %)": missing,
     }

@@ -25,7 +25,8 @@ LAYERS: Final = {
     for layer, parts in enumerate(
         (
             "_model",
-            "_wire _polling _retry _clock",
+            "_clock _retry",
+            "_wire _polling",
             "_http _download _journal _media _storage",
             "_client",
             "_batch",

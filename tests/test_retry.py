@@ -78,7 +78,9 @@ def test_a_high_rate_is_no_limit_any_more() -> None:
 
 
 @settings(max_examples=60, deadline=None, database=None)
-@given(st.lists(st.sampled_from(["turn", "throttled", "succeeded", "later"]), max_size=60), st.floats(0, 1e6))
+@given(
+    st.lists(st.sampled_from(["turn", "rate_limited", "succeeded", "later"]), max_size=60), st.floats(0, 1e6)
+)
 def test_no_order_of_events_makes_an_endless_or_negative_wait(events: list[str], now: float) -> None:
     pace, turns = AimdRateLimiter(), 0
     for event in events:

@@ -64,6 +64,10 @@ def test_words_out_of_use_are_gone(words: dict[str, list[str]], scope: str) -> N
     assert words[scope] == []
 
 
+def test_docstrings_name_what_exists(package: Package) -> None:
+    assert shape.stale_docstrings(package) == []
+
+
 def test_comments_are_4_percent_of_the_code_or_more(package: Package) -> None:
     assert shape.comment_share(package) >= 4
 
@@ -93,7 +97,7 @@ def test_the_report_has_every_measure(tmp_path: Path) -> None:
     [
         ({"_p/a.py": "", "_p/b.py": "from . import a"}, ["_p/a.py"]),
         ({"_p/a.py": "", "_p/b.py": "from sample._p.a import x"}, ["_p/a.py"]),
-        ({"_p/a.py": "", "_p/b.py": "def f():\n    import sample._p.a"}, ["_p/a.py"]),
+        ({"_p/a.py": "", "_p/b.py": "def f():\n    import sample._p.a"}, []),
         ({"_p/a.py": "", "_p/b.py": "from . import a", "_p/c.py": "from .a import x"}, []),
         ({"_p/a.py": "", "_q/b.py": "from .._p import a"}, []),
         ({"_p/a.py": "", "_p/__init__.py": "from ._p import a"}, []),
@@ -281,3 +285,24 @@ def test_docstrings_that_are_missing(tmp_path: Path) -> None:
 
     assert missing == ["a.py", "a.py: A", "a.py: A: f", "a.py: h"]
     assert total == 5
+
+
+ASK = "def ask(job, *, deadline):"
+JOB = "class Job:"
+
+
+@pytest.mark.parametrize(
+    ("head", "section", "body", "names"),
+    [
+        (ASK, "Args", "...", ["timeout"]),
+        (JOB, "Attributes", "job: str", ["timeout"]),
+        (JOB, "Args", "def __init__(self, job, timeout): ...", []),
+    ],
+)
+def test_docstrings_that_name_what_is_gone(
+    tmp_path: Path, head: str, section: str, body: str, names: list[str]
+) -> None:
+    text = f'"""Wait.\n\n    {section}:\n        job: its id.\n        timeout: seconds.\n    """'
+    found = shape.stale_docstrings(write(tmp_path, {"job.py": f"{head}\n    {text}\n    {body}"}))
+
+    assert [each.rpartition(" ")[2] for each in found] == names

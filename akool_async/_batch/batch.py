@@ -28,7 +28,7 @@ from akool_async._batch.resume import OnInDoubt, Resumer
 from akool_async._batch.saving import OutputConfig, ResultSaver
 from akool_async._batch.state import BatchState, Statistics, StopCause, collect_statistics
 from akool_async._client import AkoolClient
-from akool_async._journal import Journal, Passing
+from akool_async._journal import Journal
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
 from akool_async._model.outcomes import InDoubt, Outcome
@@ -62,7 +62,7 @@ class Batch:
         webhook: WebhookConfig,
     ) -> None:
         session = client.session()
-        kept = Passing(now=session.clock.now) if journal is None else journal
+        kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
         self._own_journal = kept if journal is None else None
         nets = CallbackPolling(session, schedule, hears=webhook.source is not None)
         self._state = state = BatchState(
@@ -271,24 +271,24 @@ def open_batch(
             that. A slow consumer stops new submissions when it is reached.
         journal: an open journal, used by one batch at a time; without one nothing can be resumed.
         download_to: a folder for results; None leaves them at the vendor, where they die after 7 days.
-        names: what the files are called, without ending, made of {stem} (the video's name), {language},
+        file_names: what the files are called, without ending, made of {stem} (the video's name), {language},
             {key} and {fingerprint}; or such a template for each key (as `entry_key` gives them). Each entry
             holds its name from before it is paid for. Where names of two entries meet on any system, or
             something else stands there, the later one gets a part of its fingerprint.
-        captionless: bring home the video without burnt-in captions too, where the vendor made one.
-        rescue: take up what the journal has at the vendor; False leaves alone what `requests` do not come to.
+        without_captions: bring home the video without burnt-in captions too, where the vendor made one.
+        recover_pending: take up what the journal has at the vendor; False leaves alone what `requests` do not come to.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
         retry_failed: submit again what an earlier run saw failed, rejected or expired.
         schedule: when jobs are asked about; default is the client's.
         max_credits: credits that the journal's entries may cost together; locks and doubts count in full.
-        posts: paid POSTs under way at once.
-        downloads: results brought home at once.
-        drain_on: signals that stop submissions and bring home what is in batch_entry; the second one leaves.
+        max_submits: paid POSTs under way at once.
+        max_downloads: results brought home at once.
+        drain_signals: signals that stop submissions and bring home what is in batch_entry; the second one leaves.
         webhook_url: where the vendor shall call back, such as "https://me.example/akool". Each POST gets
             an unguessable token as the last part of its path, so that a callback names the job of a POST
             whose answer was lost; so each POST is for one language. Requests with a URL of their own
             keep it, and get no token.
-        webhook: where callbacks come from: a `WebhookReceiver`, or an inbox that one writes. They make
+        callbacks: where callbacks come from: a `WebhookReceiver`, or an inbox that one writes. They make
             the batch ask sooner, and clear up doubts.
         webhook_grace: seconds for which an entry in doubt is held back because its callback may come,
             before it comes out as `InDoubt`; 0 or more.

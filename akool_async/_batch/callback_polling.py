@@ -48,12 +48,11 @@ class CallbackPolling:
     def on_callback(self, callback: Callback) -> None:
         """Take in a callback, before anybody asks because of it."""
         net = self._nets.get(callback.job_id)
-        now = self._clock.monotonic()
         if net is None:
-            self._evidence.record_late(callback.job_id, now)
+            self._evidence.record_late(callback.job_id)
             return
         net.called, net.reported_done = True, net.reported_done or not callback.in_progress
-        self._evidence.record_callback(now)
+        self._evidence.record_callback()
 
     def ended(self, job_id: str) -> None:
         """A poll saw a job end."""
@@ -65,8 +64,6 @@ class CallbackPolling:
         """Ask about everything as usual as soon as callbacks can't be relied on any more."""
         while True:
             await self._clock.sleep(_TICK)
-            if not self._nets:
-                self._evidence.record_idle(self._clock.monotonic())
             relied, self._relied = self._relied, self._trusted()
             if relied and not self._relied:
                 self._client.reschedule()

@@ -257,15 +257,15 @@ class Statistics:
         waiting: entries that are pulled and not submitted yet, or done and not handed out yet.
         in_flight: jobs at the vendor.
         completed: entries that ended so; likewise the five others.
-        cleared_up: doubts for which a callback named the job, and the API confirmed it.
+        doubts_resolved: doubts for which a callback named the job, and the API confirmed it.
         resumed: of all these, how many an earlier run had ended.
-        repaid: entries in doubt for which a POST was sent once more, knowingly.
+        resubmitted: entries in doubt for which a POST was sent once more, knowingly.
         credits_locked: credits locked for jobs whose cost is not known yet.
         credits_used: credits deducted.
         seconds: since the batch was opened.
         rate: entries that ended in this run, per second.
         seconds_left: for what is pulled and has not ended, at this rate; None while nothing has ended.
-        basis: what `seconds_left` rests on, in words.
+        estimate_basis: what `seconds_left` rests on, in words.
     """
 
     pulled: int = 0

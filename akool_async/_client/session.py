@@ -167,7 +167,7 @@ class ClientSession:
         # A job that the vendor no longer knows has no fresher URLs; what is saved already still counts.
         with contextlib.suppress(JobNotFoundError):
             fresh = await self.status(request.job_id)
-            urls |= result_urls(fresh, captionless=request.without_captions)
+            urls |= result_urls(fresh, without_captions=request.without_captions)
         return await ResultDownload(
             self.opened.downloads, attrs.evolve(request, urls=urls, urls_fresh=True)
         ).run()

@@ -1,13 +1,12 @@
-"""The files of one result brought home under one name, and beside them one that says where they come from."""
+"""Download the files of one result under one name, with a manifest that records where they come from."""
 
 from __future__ import annotations
 
 import logging
 import os
-import ssl
 from collections.abc import Mapping
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,8 +16,7 @@ import attrs
 import httpx
 
 from akool_async._clock import Clock
-from akool_async._download import files as disk
-from akool_async._download import files as part
+from akool_async._download import files
 from akool_async._download.fetch import Fetch, FileSpec
 from akool_async._download.network import DownloadLimits, FileHostSession, PublicAddressBackend
 from akool_async._download.ranges import InvalidContentError
@@ -30,19 +28,20 @@ from akool_async._model.requests import LipSyncRequest, Request
 from akool_async._model.responses import Snapshot
 from akool_async._retry import RetryPolicy
 
-# The room of the file hosts: lines to them, opened for one result at a time.
+logger = logging.getLogger("akool_async")
+GONE_STATUSES: Final = (403, 404, 410)
+"""How a file host answers when a file does not exist, or not under this URL any more."""
+
+MANIFEST_FORMAT: Final = 1
+"""Raised when the meaning of a name in the manifest changes."""
+
+_URLS: Final = ("url", "video_url", "audio_url", "caption_url")
 
 
 class FileDownloader:
-    """Fetches files from hosts that are not the API's.
+    """Downloads files from hosts that are not the API's; `origin` is the API's.
 
-    Args:
-        origin: the API's, such as "https://openapi.akool.com".
-        clock: time and chance.
-        retry: how often a try that brought nothing is repeated.
-        user_agent: what is said about us.
-        limits: bounds of each file.
-        transport: takes all requests, as for a sandbox inside the process; stays open.
+    `retry` counts attempts that brought no bytes. A `transport` sends all requests and is not closed.
     """
 
     def __init__(
@@ -55,44 +54,27 @@ class FileDownloader:
         limits: DownloadLimits | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._doors = PublicAddressBackend(urlsplit(origin).hostname or "")
+        self._backend = PublicAddressBackend(urlsplit(origin).hostname or "")
         self._clock = clock
         self._retry = retry
         self._limits = limits or DownloadLimits()
         self._user_agent = user_agent
         self._transport = transport
-        self._context: ssl.SSLContext | None = None
+        self._tls_context = cache(httpx.create_ssl_context)  # loading the certificates takes long
 
     def session(self) -> FileHostSession:
-        """Give connections for the files of one result, to be used in `async with`."""
+        """Return connections for the files of one result, to be used in `async with`."""
         return FileHostSession(
-            self._doors,
-            self._tls,
+            self._backend,
+            self._tls_context,
             self._limits,
             user_agent=self._user_agent,
             transport=self._transport,
         )
 
-    def _tls(self) -> ssl.SSLContext:
-        """Give the one TLS context: to load the certificates takes long."""
-        if self._context is None:
-            self._context = httpx.create_ssl_context()
-        return self._context
-
-    async def fetch(self, wanted: FileSpec, line: FileHostSession) -> Digest:
-        """Bring one file home; a caller that is cancelled leaves a part that the next try goes on with.
-
-        Raises:
-            NameTaken: something else stands under its name.
-            StorageError: the folder can't be written.
-            DownloadError: it did not come whole; nothing of it stands under its name.
-        """
-        return await Fetch(wanted, line, self._clock, self._retry, self._limits).run()
-
-
-logger = logging.getLogger("akool_async")
-GONE_STATUSES: Final = (403, 404, 410)
-"""What a file host answers when a file is not there, or not for this URL."""
+    async def fetch(self, spec: FileSpec, session: FileHostSession) -> Digest:
+        """Download one file; see `Fetch.run`."""
+        return await Fetch(spec, session, self._clock, self._retry, self._limits).run()
 
 
 @attrs.frozen(kw_only=True)
@@ -122,7 +104,7 @@ class DownloadRequest:
 
     @urls.default
     def _result_urls(self) -> Mapping[Artifact, str]:
-        return result_urls(self.snapshot, captionless=self.without_captions)
+        return result_urls(self.snapshot, without_captions=self.without_captions)
 
     def __attrs_post_init__(self) -> None:
         """Refuse a job that has no result."""
@@ -143,187 +125,166 @@ class DownloadRequest:
         return self.snapshot.job_id
 
     def path(self, ending: str) -> Path:
-        """Give the path of one file."""
+        """Return the path of one file."""
         return self.stem.with_name(self.stem.name + ending)
 
     @property
     def targets(self) -> dict[Artifact, Path]:
-        """Where its files go."""
+        """The paths of its files."""
         return {artifact: self.path(ENDINGS[artifact]) for artifact in self.urls}
 
     @property
     def manifest_path(self) -> Path:
-        """Where it stands where they come from."""
+        """The path of the manifest."""
         return self.path(MANIFEST)
 
 
 class ResultDownload:
-    """One result on its way home.
+    """The download of one result."""
 
-    Args:
-        downloads: the room of the file hosts.
-        parcel: what is to be brought home.
-    """
-
-    def __init__(self, downloads: FileDownloader, parcel: DownloadRequest) -> None:
-        self._downloads = downloads
+    def __init__(self, downloader: FileDownloader, request: DownloadRequest) -> None:
+        self._downloader = downloader
+        self._request = request
         self._manifest = make_manifest(
-            parcel.done, saved_at=downloads._clock.now(), program=downloads._user_agent
+            request.done, saved_at=downloader._clock.now(), program=downloader._user_agent
         )
-        self._parcel = parcel
-        self._home: dict[Artifact, Digest] = {}
+        self._saved: dict[Artifact, Digest] = {}
         self._missing: dict[str, str] = {}
 
     async def run(self) -> Saved:
-        """Bring home what is not there yet.
+        """Download the files that are not saved yet.
 
-        A caller that is cancelled leaves whole files under their names, and parts that can be gone on with.
+        A caller that is cancelled leaves complete files under their names, and parts that can be resumed.
 
         Raises:
-            NameTaken: something else stands under one of the names; nothing was fetched.
+            FileAlreadyExistsError: another file has one of the names; nothing was downloaded.
             StorageError: the folder can't be written.
-            DownloadError: a file did not come whole; nothing of it stands under its name.
+            DownloadError: a file could not be downloaded completely; it was not saved under its name.
         """
-        parcel = self._parcel
-        await disk.run_blocking(parcel.stem, partial(disk.make_folder, parcel.stem.parent))
-        if not await disk.run_blocking(parcel.stem, self._look):
-            async with self._downloads.session() as line:
-                for artifact in parcel.urls:
-                    if artifact not in self._home:
-                        await self._fetch(artifact, line)
+        request = self._request
+        await files.run_blocking(request.stem, partial(files.make_folder, request.stem.parent))
+        if not await files.run_blocking(request.stem, self._find_saved):
+            async with self._downloader.session() as session:
+                for artifact in request.urls:
+                    if artifact not in self._saved:
+                        await self._fetch(artifact, session)
             with anyio.CancelScope(shield=True):
-                await disk.run_blocking(parcel.manifest_path, self._finish)
-        return self._saved()
+                await files.run_blocking(request.manifest_path, self._write_manifest)
+        paths = {str(artifact): request.targets[artifact] for artifact in self._saved}
+        return Saved(**paths, manifest=request.manifest_path, missing=self._missing)
 
-    def _look(self) -> bool:
-        """Find what is home already; give whether that is all.
+    def _find_saved(self) -> bool:
+        """Find the files that were saved before; return whether these are all.
 
         Raises:
-            FileExistsError: something stands there that is not this job's.
+            FileExistsError: a file with one of the names is not this job's.
         """
-        parcel = self._parcel
-        if parcel.overwrite:
+        request = self._request
+        if request.overwrite:
             return False
-        told = _files_told(parcel.manifest_path, parcel.job_id)
-        for artifact, target in parcel.targets.items():
+        listed = _files_in_manifest(request.manifest_path, request.job_id)
+        for artifact, target in request.targets.items():
             if not os.path.lexists(target):
                 continue
-            found = told.get(target.name) or part.digest_if_owned(target, parcel.job_id)
-            if found is None or not _is(target, found):
+            # A name alone proves nothing: only a file with the recorded size and hash is this job's result.
+            known = listed.get(target.name) or files.digest_if_owned(target, request.job_id)
+            if known is None or target.is_symlink() or not target.is_file() or digest(target) != known:
                 raise FileExistsError(str(target))
-            self._home[artifact] = found
-        if not os.path.lexists(parcel.manifest_path):
+            self._saved[artifact] = known
+        if not os.path.lexists(request.manifest_path):
             return False
-        if not parcel.skip_existing or not told:
-            raise FileExistsError(str(parcel.manifest_path))
-        return len(self._home) == len(parcel.urls)
+        if not request.skip_existing or not listed:
+            raise FileExistsError(str(request.manifest_path))
+        return len(self._saved) == len(request.urls)
 
-    async def _fetch(self, artifact: Artifact, line: FileHostSession) -> None:
-        parcel = self._parcel
+    async def _fetch(self, artifact: Artifact, session: FileHostSession) -> None:
+        request = self._request
         video = artifact in (Artifact.VIDEO, Artifact.WITHOUT_CAPTIONS)
-        wanted = FileSpec(
-            url=parcel.urls[artifact],
-            target=parcel.targets[artifact],
+        spec = FileSpec(
+            url=request.urls[artifact],
+            target=request.targets[artifact],
             kind=Kind.VIDEO if video else Kind.SUBTITLES,
-            owner=parcel.job_id,
-            replace=parcel.overwrite,
+            owner=request.job_id,
+            replace=request.overwrite,
         )
         try:
-            self._home[artifact] = await self._downloads.fetch(wanted, line)
+            self._saved[artifact] = await self._downloader.fetch(spec, session)
         except DownloadError as error:
-            gone = parcel.urls_fresh and error.http_status in GONE_STATUSES
+            # The video is what was paid for: a subtitle file that is broken or gone must not keep it from
+            # being delivered. With old URLs the caller first asks the vendor for fresh ones.
+            gone = request.urls_fresh and error.http_status in GONE_STATUSES
             if artifact is Artifact.VIDEO or not (gone or isinstance(error, InvalidContentError)):
                 raise
-            logger.warning("Job %s comes without its %s. %s", parcel.job_id, artifact, error.message)
+            logger.warning("Job %s is saved without its %s. %s", request.job_id, artifact, error.message)
             self._missing[artifact] = error.message
 
-    def _finish(self) -> None:
-        """Write where the files come from, then forget what was known of their parts."""
-        parcel = self._parcel
-        files = [
-            {"artifact": artifact, "name": parcel.targets[artifact].name, **attrs.asdict(found)}
-            for artifact, found in self._home.items()
+    def _write_manifest(self) -> None:
+        """Write the manifest, then delete the metadata of the parts, which it replaces."""
+        request = self._request
+        listed = [
+            {"artifact": artifact, "name": request.targets[artifact].name, **attrs.asdict(saved)}
+            for artifact, saved in self._saved.items()
         ]
-        told = {"job_id": parcel.job_id, **self._manifest, "files": files, "missing": self._missing}
-        replace = parcel.overwrite or bool(_files_told(parcel.manifest_path, parcel.job_id))
-        disk.write_json(parcel.manifest_path, told, replace=replace)
-        for target in parcel.targets.values():
-            part.metadata_path(target).unlink(missing_ok=True)
-
-    def _saved(self) -> Saved:
-        targets = self._parcel.targets
-        paths = {str(artifact): targets[artifact] for artifact in self._home}
-        return Saved(**paths, manifest=self._parcel.manifest_path, missing=self._missing)
+        manifest = {"job_id": request.job_id, **self._manifest, "files": listed, "missing": self._missing}
+        replace = request.overwrite or bool(_files_in_manifest(request.manifest_path, request.job_id))
+        files.write_json(request.manifest_path, manifest, replace=replace)
+        for target in request.targets.values():
+            files.metadata_path(target).unlink(missing_ok=True)
 
 
-def _files_told(side_file: Path, owner: str) -> dict[str, Digest]:
-    """Give the files that a side file of this job names; none where it is another's."""
-    told = disk.read_json(side_file)
-    files = told.get("files")
-    if told.get("job_id") != owner or not isinstance(files, list):
+def _files_in_manifest(path: Path, job_id: str) -> dict[str, Digest]:
+    """Return the files that a manifest lists, none if it is another job's."""
+    manifest = files.read_json(path)
+    listed = manifest.get("files")
+    if manifest.get("job_id") != job_id or not isinstance(listed, list):
         return {}
     try:
-        return {str(file["name"]): Digest(int(file["size"]), str(file["sha256"])) for file in files}
+        return {str(file["name"]): Digest(int(file["size"]), str(file["sha256"])) for file in listed}
     except (TypeError, KeyError, ValueError):
         return {}
 
 
-def _is(target: Path, found: Digest) -> bool:
-    return not target.is_symlink() and target.is_file() and digest(target) == found
-
-
-# What the file beside a result says of where it comes from; nothing in it signs or opens anything.
-
-
-FORMAT: Final = 1
-"""Raised when the meaning of a name in the file changes."""
-
-_URLS: Final = ("url", "video_url", "audio_url", "caption_url")
-
-
 def make_manifest(done: Completed | Snapshot, *, saved_at: datetime, program: str) -> dict[str, Any]:
-    """Give what is known of a result.
+    """Return what is known of a result; nothing in it signs or opens anything.
 
     Args:
-        done: the completed job; of a bare snapshot less is known.
-        saved_at: when it was brought home, aware.
-        program: who brought it home, with its version.
+        done: the completed job; a bare snapshot tells less.
+        saved_at: when it is saved, aware.
+        program: this program, with its version.
     """
     snapshot = done if isinstance(done, Snapshot) else done.snapshot
-    told: dict[str, Any] = {
-        "format": FORMAT,
+    manifest: dict[str, Any] = {
+        "format": MANIFEST_FORMAT,
         "program": program,
         "job_id": snapshot.job_id,
-        "created_at": _moment(snapshot.created_at),
-        "saved_at": _moment(saved_at),
+        "created_at": _timestamp(snapshot.created_at),
+        "saved_at": _timestamp(saved_at),
         "credits": snapshot.credits_used,
     }
     if isinstance(done, Completed):
-        told |= {
+        manifest |= {
             "key": done.key,
             "target": done.target,
             "fingerprint": fingerprint(done.request, done.target),
-            "request": _options(done.request),
+            "request": _describe(done.request),
             "credits": done.credits,
-            "submitted_at": _moment(done.submitted_at),
-            "ended_at": _moment(done.ended_at),
+            "submitted_at": _timestamp(done.submitted_at),
+            "ended_at": _timestamp(done.ended_at),
         }
-    return told
+    return manifest
 
 
-def _moment(moment: datetime | None) -> str | None:
+def _timestamp(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="milliseconds")
 
 
-def _options(request: Request) -> dict[str, Any]:
-    """Give what was asked for; where to call back is nobody's affair."""
-    told = attrs.asdict(request, filter=attrs.filters.exclude("key", "webhook_url"))
-    for name in _URLS:
-        if told.get(name):
-            told[name] = canonical_url(told[name])
-    kind = "lipsync" if isinstance(request, LipSyncRequest) else "translation"
-    return {"kind": kind, **{name: _plain(value) for name, value in told.items() if value not in (None, "")}}
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value
+def _describe(request: Request) -> dict[str, Any]:
+    # The webhook's URL contains the token that makes a callback trustworthy, and a result may be shared.
+    options = attrs.asdict(request, filter=attrs.filters.exclude("key", "webhook_url"))
+    described: dict[str, Any] = {"kind": "lipsync" if isinstance(request, LipSyncRequest) else "translation"}
+    for name, value in options.items():
+        if name in _URLS and value:
+            described[name] = canonical_url(value)
+        elif value not in (None, ""):
+            described[name] = dict(value) if isinstance(value, Mapping) else value
+    return described

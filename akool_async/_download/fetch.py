@@ -1,4 +1,4 @@
-"""One file brought home: asked for, gone on with where it broke, looked at, and only then given its name."""
+"""Download one file: request it, resume it over new connections, verify it, then give it its name."""
 
 from __future__ import annotations
 
@@ -13,70 +13,30 @@ import attrs
 import httpx
 
 from akool_async._clock import Clock
-from akool_async._download import files as disk
-from akool_async._download import verify
-from akool_async._download.files import Part
+from akool_async._download import files, verify
 from akool_async._download.network import KIB, DownloadLimits, FileHostSession, abort
-from akool_async._download.ranges import (
-    Complete,
-    Continue,
-    Head,
-    InvalidContentError,
-    Restart,
-    RetryableResponse,
-    read_head,
-)
+from akool_async._download.ranges import Body, InvalidContentError, RetryableResponse, read_range
 from akool_async._download.verify import Digest, FileVerdict, Kind
 from akool_async._model.errors import DownloadError, exception_chain
 from akool_async._model.redact import strip_query
 from akool_async._retry import RetryPolicy
 
-# When a line is too slow to wait for.
-
-
-@attrs.define
-class MinimumThroughput:
-    """Counts what a line brings: every `least` bytes have `window` seconds.
-
-    Args:
-        least: bytes.
-        window: seconds.
-        began: when the count began, on a clock that never jumps.
-    """
-
-    least: int
-    window: float
-    began: float
-    taken: int = 0
-
-    @property
-    def deadline(self) -> float:
-        """When patience ends, unless enough comes before."""
-        return self.began + self.window
-
-    def record(self, count: int, now: float) -> None:
-        """Say that so many bytes came."""
-        self.taken += count
-        if self.taken >= self.least:
-            self.taken, self.began = 0, now
-
-
 _BLOCK: Final = 256 * KIB
-"""Bytes that are gathered before a thread writes them."""
+"""Bytes that are collected before a thread writes them."""
 
 T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
 class FileSpec:
-    """One file to be brought home.
+    """One file to download.
 
     Attributes:
         url: where it is; may be signed.
-        target: the name that it gets.
+        target: the path that it gets.
         kind: what it should be.
-        owner: the job that it belongs to.
-        replace: whether what stands under its name is replaced.
+        owner: the id of its job.
+        replace: whether an existing file of this name is replaced.
     """
 
     url: str = attrs.field(repr=False)
@@ -87,233 +47,184 @@ class FileSpec:
 
 
 class Fetch:
-    """One file on its way.
-
-    Args:
-        wanted: the file.
-        line: the way there.
-        clock: time and chance.
-        retry: how often a try that brought nothing is repeated; one that did is gone on with.
-        limits: bounds.
-    """
+    """The download of one file. `retry` counts attempts that brought no bytes; one that did is resumed."""
 
     def __init__(
         self,
-        wanted: FileSpec,
-        line: FileHostSession,
+        spec: FileSpec,
+        session: FileHostSession,
         clock: Clock,
         retry: RetryPolicy,
         limits: DownloadLimits,
     ) -> None:
-        self._wanted = wanted
-        self._line = line
+        self._spec = spec
+        self._session = session
         self._clock = clock
         self._retry = retry
         self._limits = limits
-        self._part = Part(wanted.target, wanted.owner, strip_query(wanted.url))
+        self._max_bytes = limits.max_video_bytes if spec.kind is Kind.VIDEO else limits.max_text_bytes
+        self._part = files.Part(spec.target, spec.owner, strip_query(spec.url))
         self._measured = False
         self._at_end = False
-        self._rangeless = False
-        self._looked_whole = -1
-        self._begun = 0
+        self._ignores_ranges = False
+        self._size_checked = -1
+        self._restarts = 0
 
     async def run(self) -> Digest:
-        """Bring it home. A caller that is cancelled leaves a part that can be gone on with.
+        """Download the file. A caller that is cancelled leaves a part that can be resumed.
 
         Raises:
-            NameTaken: something else stands under its name.
-            DownloadError: it did not come whole; nothing of it stands under its name.
+            FileAlreadyExistsError: another file has its name.
+            StorageError: the folder can't be written.
+            DownloadError: it could not be downloaded completely; no file was saved under its name.
         """
         try:
-            await self._disk(self._part.open)
+            await self._run(self._part.open)
             await self._download()
-            found = await self._disk(partial(verify.digest, self._part.path))
+            found = await self._run(partial(verify.digest, self._part.path))
             with anyio.CancelScope(shield=True):
-                await self._disk(partial(self._part.publish, found, replace=self._wanted.replace))
+                await self._run(partial(self._part.publish, found, replace=self._spec.replace))
         except BaseException as error:
-            given_up = isinstance(error, disk.FileAlreadyExistsError)
+            given_up = isinstance(error, files.FileAlreadyExistsError)
             with anyio.CancelScope(shield=True):
-                await self._disk(self._part.discard if given_up else self._part.suspend)
+                await self._run(self._part.discard if given_up else self._part.suspend)
             raise
         return found
 
-    async def _disk(self, work: Callable[[], T]) -> T:
-        return await disk.run_blocking(self._wanted.target, work)
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await files.run_blocking(self._spec.target, work)
 
     async def _download(self) -> None:
-        """Return when all of it is here."""
+        """Return when the file is complete."""
         fruitless = 0
         for _ in range(self._limits.max_attempts):
             before = self._part.size
             try:
-                await self._try()
-                if await self._is_whole():
+                await self._receive()
+                if await self._is_complete():
                     return
+                continue
             except RetryableResponse as error:
                 failed = error
-            else:
-                continue
-            self._looked_whole = -1
+            self._size_checked = -1
             if failed.start_over:
-                await self._disk(partial(self._part.begin, "", None))
+                await self._run(partial(self._part.begin, "", None))
+            # An attempt that brought bytes is no failure, but for a host that always starts over.
             fruitless = 0 if self._part.size > before else fruitless + 1
-            await self._wait(max(fruitless, self._begun - 1), failed)
-        raise DownloadError(f"The result did not come whole over {self._limits.max_attempts} connections.")
+            failures = max(fruitless, self._restarts - 1)
+            delay = self._retry.delay(failures, 0.0, failed.retry_after if failures else None)
+            if delay is None and failures:
+                kind = InvalidContentError if failed.wrong else DownloadError
+                message = f"{self._spec.target.name} could not be downloaded: {failed.reason}."
+                raise kind(message, http_status=failed.http_status) from failed
+            await self._clock.sleep(delay or 0.0)
+        raise DownloadError(f"The result was not complete after {self._limits.max_attempts} connections.")
 
-    async def _wait(self, failures: int, failed: RetryableResponse) -> None:
-        wait = self._retry.delay(failures, 0.0, failed.retry_after) if failures else self._pause()
-        if wait is None:
-            kind = InvalidContentError if failed.wrong else DownloadError
-            what = f"{self._wanted.target.name} could not be downloaded: {failed.reason}."
-            raise kind(what, http_status=failed.http_status) from failed
-        await self._clock.sleep(wait)
-
-    def _pause(self) -> float:
-        """Seconds before a line that brought something is taken up again."""
-        return self._retry.delay(0, 0.0) or 0.0
-
-    # One connection.
-
-    async def _try(self) -> None:
-        """Ask for what is missing, and take in what comes.
+    async def _receive(self) -> None:
+        """Request the missing bytes over one connection, and add them to the part.
 
         Raises:
-            Unusable: not all of what is missing came.
+            RetryableResponse: some of them are still missing.
         """
-        have, etag = self._part.size, self._part.about.etag
-        if have and not etag:
-            have = 0
-        asked = {"range": f"bytes={have}-", "if-range": etag} if have else {}
+        received, etag, length = self._part.size, self._part.metadata.etag, self._part.metadata.length
+        if not etag:  # without a strong ETag nothing proves that the rest belongs to the same file
+            received = 0
+        if length is not None and length <= self._part.size:
+            length = None  # so the length announced before was wrong
+        headers = {"range": f"bytes={received}-", "if-range": etag} if received else {}
         try:
-            async with self._line.get(self._wanted.url, asked) as response:
-                head = read_head(
-                    response.status_code,
-                    response.headers,
-                    have=have,
-                    etag=etag,
-                    length=self._awaited,
+            async with self._session.get(self._spec.url, headers) as response:
+                body = read_range(
+                    response.status_code, response.headers, received=received, etag=etag, length=length
                 )
-                await self._take_in(response, head)
+                self._at_end = body is None
+                if body is None:
+                    self._measured = True
+                else:
+                    await self._receive_body(response, body)
         except (httpx.HTTPError, httpx.StreamError) as error:
             if any(isinstance(one, ssl.SSLCertVerificationError) for one in exception_chain(error)):
                 raise DownloadError("The file host's TLS certificate was not accepted.") from error
             raise RetryableResponse(f"the connection broke ({type(error).__name__})") from error
 
-    @property
-    def _awaited(self) -> int | None:
-        """Bytes of the whole file, unless so many are here: then whoever told that was wrong."""
-        length = self._part.about.length
-        return length if length is not None and length > self._part.size else None
-
-    async def _take_in(self, response: httpx.Response, head: Head) -> None:
-        match head:
-            case Complete():
-                self._at_end = self._measured = True
-                return
-            case Restart(length=length, etag=etag):
-                await self._check_size(length)
-                self._begun += 1
-                before = self._part.about.etag
-                self._rangeless = self._part.size > 0 and before != "" and before == etag
-                await self._disk(partial(self._part.begin, etag, length))
-                until, exact = length, length
-            case Continue(until=until, length=exact):
-                await self._check_size(exact)
-        self._at_end = False
-        await self._read(response, self._most if until is None else until)
-        if self._part.size < (exact or until or 0):
-            raise RetryableResponse("only a part of the file came")
-        self._measured = exact is not None
-
-    @property
-    def _most(self) -> int:
-        return (
-            self._limits.max_video_bytes if self._wanted.kind is Kind.VIDEO else self._limits.max_text_bytes
-        )
-
-    async def _check_size(self, length: int | None) -> None:
-        """Look whether a file of this length may come and has room.
-
-        Raises:
-            DownloadError: it is larger than any result.
-            StorageError: it has no room.
-        """
-        if length is not None and length > self._most:
+    async def _receive_body(self, response: httpx.Response, body: Body) -> None:
+        part, length = self._part, body.length
+        # Size and space are checked before a byte is written or a part is discarded.
+        if length is not None and length > self._max_bytes:
             raise self._too_large()
-        rest = max((length or 0) - self._part.size, 0)
-        await self._disk(
-            partial(disk.ensure_free_space, self._wanted.target.parent, rest, self._limits.min_free_bytes)
-        )
-
-    def _too_large(self) -> DownloadError:
-        return DownloadError(f"The file is larger than {self._most:,} bytes; it was not taken in.")
-
-    async def _read(self, response: httpx.Response, until: int) -> None:
-        """Add the body to the part, up to `until`; whatever ends it, what came is kept."""
-        dog = MinimumThroughput(self._limits.min_bytes, self._limits.slow_window, anyio.current_time())
-        chunks = response.aiter_raw()
-        held = bytearray()
+        rest = max((length or 0) - part.size, 0)
+        folder, reserve = self._spec.target.parent, self._limits.min_free_bytes
+        await self._run(partial(files.ensure_free_space, folder, rest, reserve))
+        if body.restarts:
+            self._restarts += 1
+            self._ignores_ranges = part.size > 0 and part.metadata.etag == body.etag != ""
+            await self._run(partial(part.begin, body.etag, length))
+        chunks, pending = response.aiter_raw(), bytearray()
         try:
-            while (chunk := await _next(chunks, dog)) is not None:
-                self._check_end(self._part.size + len(held) + len(chunk), until)
-                held += chunk
-                if len(held) >= _BLOCK:
-                    block, held = held, bytearray()
-                    await self._disk(partial(self._put, block))
-        except BaseException:  # a cancelled caller leaves no connection open either
+            await self._read(chunks, pending, self._max_bytes if body.end is None else body.end)
+        except BaseException:  # a cancelled caller must leave no open connection either
             with anyio.CancelScope(shield=True):
                 await abort(response, chunks)
             raise
-        finally:
+        finally:  # bytes that arrived are kept, whatever ended the body
             with anyio.CancelScope(shield=True):
-                await self._disk(partial(self._put, held))
+                await self._run(partial(self._write, pending))
+        if part.size < (length or body.end or 0):
+            raise RetryableResponse("only a part of the file arrived")
+        self._measured = length is not None
 
-    def _check_end(self, end: int, until: int) -> None:
-        if end > self._most:
-            raise self._too_large()
-        if end > until:
-            raise RetryableResponse("more came than the file host had announced", start_over=True)
+    def _too_large(self) -> DownloadError:
+        return DownloadError(f"The file is larger than {self._max_bytes:,} bytes; it was not downloaded.")
 
-    def _put(self, block: bytearray) -> None:
+    async def _read(self, chunks: AsyncIterator[bytes], pending: bytearray, until: int) -> None:
+        """Add chunks to the part; those that are not written yet stay in `pending`."""
+        limits = self._limits
+        counted, deadline = 0, anyio.current_time() + limits.slow_window
+        while True:
+            chunk: bytes | None = None
+            with anyio.CancelScope(deadline=deadline) as scope:
+                chunk = await anext(chunks, None)
+            if scope.cancelled_caught:
+                raise RetryableResponse(
+                    f"less than {limits.min_bytes:,} bytes arrived in {limits.slow_window:g} s"
+                )
+            if chunk is None:
+                return
+            counted += len(chunk)
+            if counted >= limits.min_bytes:
+                counted, deadline = 0, anyio.current_time() + limits.slow_window
+            end = self._part.size + len(pending) + len(chunk)
+            if end > self._max_bytes:
+                raise self._too_large()
+            if end > until:
+                raise RetryableResponse("the file host sent more than it had announced", start_over=True)
+            pending += chunk
+            if len(pending) >= _BLOCK:
+                block = bytes(pending)
+                pending.clear()
+                await self._run(partial(self._write, block))
+
+    def _write(self, block: bytes | bytearray) -> None:
         self._part.write(block)
-        if self._part.size - self._part.about.synced >= self._limits.sync_every:
+        if self._part.size - self._part.metadata.synced >= self._limits.sync_every:
             self._part.sync()
 
-    # What came.
-
-    async def _is_whole(self) -> bool:
-        """Whether what came is the whole file; False asks for the byte after it.
+    async def _is_complete(self) -> bool:
+        """Return whether the part is the complete file; if not, the byte after it has to be requested.
 
         Raises:
-            Unusable: it is not.
+            RetryableResponse: it is not what it should be, or its end is missing.
         """
-        kind, etag = self._wanted.kind, self._part.about.etag
-        verdict = await self._disk(partial(verify.verify, self._part.path, kind, measured=self._measured))
+        kind, etag = self._spec.kind, self._part.metadata.etag
+        verdict = await self._run(partial(verify.verify, self._part.path, kind, measured=self._measured))
         if verdict in (FileVerdict.ERROR_PAGE, FileVerdict.INVALID):
-            wrong = verdict is FileVerdict.INVALID
-            raise RetryableResponse(
-                f"what the file host sent is not the {kind.value}", start_over=True, wrong=wrong
-            )
+            reason = f"the content that the file host sent is not the {kind.value}"
+            raise RetryableResponse(reason, start_over=True, wrong=verdict is FileVerdict.INVALID)
         if verdict is FileVerdict.TRUNCATED:
-            over = self._at_end or not etag
-            raise RetryableResponse(
-                f"what the file host sent lacks the end of the {kind.value}", start_over=over
-            )
-        twice, self._looked_whole = self._part.size == self._looked_whole, self._part.size
-        return verdict is FileVerdict.COMPLETE or self._at_end or self._rangeless or twice or not etag
-
-
-async def _next(chunks: AsyncIterator[bytes], dog: MinimumThroughput) -> bytes | None:
-    """Give the next piece of a body, None at its end.
-
-    Raises:
-        Unusable: the line is too slow.
-    """
-    chunk: bytes | None = None
-    with anyio.CancelScope(deadline=dog.deadline) as patience:
-        chunk = await anext(chunks, None)
-    if patience.cancelled_caught:
-        raise RetryableResponse(f"less than {dog.least:,} bytes came in {dog.window:g} s")
-    if chunk is not None:
-        dog.record(len(chunk), anyio.current_time())
-    return chunk
+            reason = f"the end of the {kind.value} is missing in what the file host sent"
+            raise RetryableResponse(reason, start_over=self._at_end or not etag)
+        # A connection that broke can look like an end. The host is asked for the byte after it, unless it
+        # can't answer that (no ETag, no ranges) or the same size has been found twice.
+        same_size, self._size_checked = self._part.size == self._size_checked, self._part.size
+        certain = verdict is FileVerdict.COMPLETE or self._at_end
+        return certain or self._ignores_ranges or same_size or not etag

@@ -1,154 +1,123 @@
-"""What the head of a file host's answer means for a file of which a part is here: pure rules of ranges."""
+"""What a file host's response means for a partly downloaded file: the rules of HTTP ranges, without I/O."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import Final
 
 import attrs
 
 from akool_async._model.errors import DownloadError
 
-_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
-_OUTSIDE: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
-_STRONG: Final = re.compile(r'"[\x21\x23-\x7e]*"')
-_AGAIN: Final = frozenset({408, 425, 429})
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
+_UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
+_STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]+"')
+_RETRYABLE: Final = frozenset({408, 425, 429})
 
 
 class InvalidContentError(DownloadError):
-    """What came whole is not what it should be."""
+    """A file was received completely and is not what it should be."""
 
 
+@attrs.define
 class RetryableResponse(Exception):
-    """This answer can't be used; another try may bring a better one.
+    """This response can't be used; another attempt may bring a better one.
 
     Attributes:
         reason: in words.
-        start_over: whether what is here is of no use any more.
-        wrong: whether it came whole and is something else.
-        http_status: of the answer.
+        start_over: whether the bytes received so far are of no use any more.
+        wrong: whether the file is complete and is something else.
+        http_status: of the response.
         retry_after: seconds that the host asked for.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        start_over: bool = False,
-        wrong: bool = False,
-        http_status: int | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.start_over = start_over
-        self.wrong = wrong
-        self.http_status = http_status
-        self.retry_after = retry_after
+    reason: str
+    start_over: bool = False
+    wrong: bool = False
+    http_status: int | None = None
+    retry_after: float | None = None
 
 
-@attrs.frozen
-class Restart:
-    """The whole file comes, from its first byte.
+@attrs.frozen(kw_only=True)
+class Body:
+    """What the headers of a usable response announce; None where the host does not say.
 
     Attributes:
-        length: its bytes, None where the host does not say.
-        etag: its strong ETag, or "".
+        restarts: whether the body is the whole file, from its first byte; else it continues the part.
+        end: where the body ends in the file.
+        length: bytes of the whole file.
+        etag: the file's strong ETag, or "".
     """
 
+    restarts: bool
+    end: int | None
     length: int | None
     etag: str
 
 
-@attrs.frozen
-class Continue:
-    """The file goes on where the part ends.
-
-    Attributes:
-        until: where this piece ends.
-        length: bytes of the whole file, None where the host does not say.
-    """
-
-    until: int
-    length: int | None
-
-
-@attrs.frozen
-class Complete:
-    """There is no byte after those that are here."""
-
-
-Head: TypeAlias = Restart | Continue | Complete
-
-
-def read_head(status: int, headers: Mapping[str, str], *, have: int, etag: str, length: int | None) -> Head:
-    """Give what to do with the body.
+def read_range(
+    status: int, headers: Mapping[str, str], *, received: int, etag: str, length: int | None
+) -> Body | None:
+    """Return what the body of a response is, None if the file has no byte after those received before.
 
     Args:
-        status: HTTP status.
-        headers: names in lower case.
-        have: bytes that are here; what was asked for begins there.
-        etag: the strong ETag of what is here, or "".
+        status: of the response.
+        headers: of the response, with names in lower case.
+        received: bytes received before; the range that was requested begins there.
+        etag: their strong ETag, or "".
         length: bytes of the whole file, as far as known.
 
     Raises:
-        Unusable: another try may help.
-        DownloadError: it won't.
+        RetryableResponse: another attempt may help.
+        DownloadError: no attempt will.
     """
-    if status == 416 and have:
-        return _unsatisfied(headers, have)
-    if status not in (200, 206):
-        raise _refused(status, headers)
-    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise RetryableResponse("the file host compressed the file, though it was asked not to")
-    if have and headers.get("content-type", "").partition(";")[0].strip().lower() == "text/html":
-        # Without a part to be lost the content decides: hosts are wrong about types.
-        raise RetryableResponse("the file host sent a page instead of the file")
-    if status == 206:
-        return _partial(headers, have=have, etag=etag, length=length)
-    return Restart(_length(headers), strong_etag(headers.get("etag", "")))
-
-
-def strong_etag(etag: str) -> str:
-    """Give `etag` if it promises the same bytes, else ""."""
-    text = etag.strip()
-    return text if _STRONG.fullmatch(text) and text != '""' else ""
-
-
-def _length(headers: Mapping[str, str]) -> int | None:
-    text = headers.get("content-length", "").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
-
-
-def _partial(headers: Mapping[str, str], *, have: int, etag: str, length: int | None) -> Continue:
-    found = _RANGE.fullmatch(headers.get("content-range", "").strip())
-    if not have or found is None:
-        raise RetryableResponse("the file host sent a part that was not asked for", start_over=True)
-    first, last = int(found[1]), int(found[2])
-    total = None if found[3] == "*" else int(found[3])
-    if first != have or last < first or (total is not None and last >= total):
-        raise RetryableResponse("the file host sent another part than the one asked for", start_over=True)
-    if strong_etag(headers.get("etag", "")) != etag or (None not in (total, length) and total != length):
-        raise RetryableResponse("the file changed at its host", start_over=True)
-    told = _length(headers)
-    if told is not None and told != last - first + 1:
-        raise RetryableResponse("the file host contradicts itself about the part's length", start_over=True)
-    return Continue(last + 1, length if total is None else total)
-
-
-def _unsatisfied(headers: Mapping[str, str], have: int) -> Complete:
-    found = _OUTSIDE.fullmatch(headers.get("content-range", "").strip())
-    if found is None or int(found[1]) != have:
-        raise RetryableResponse("the file at its host is shorter than what is here", start_over=True)
-    return Complete()
-
-
-def _refused(status: int, headers: Mapping[str, str]) -> Exception:
-    if status >= 500 or status in _AGAIN:
+    if status == 416 and received:
+        unsatisfied = _UNSATISFIED.fullmatch(headers.get("content-range", "").strip())
+        if unsatisfied is None or int(unsatisfied[1]) != received:
+            raise RetryableResponse("the file is shorter than what was received before", start_over=True)
+        return None
+    if status >= 500 or status in _RETRYABLE:
         wait = headers.get("retry-after", "").strip()
         seconds = float(wait[:6]) if wait.isascii() and wait.isdigit() else None
-        return RetryableResponse(
+        raise RetryableResponse(
             f"the file host answered HTTP {status}", http_status=status, retry_after=seconds
         )
-    return DownloadError(f"The file host answered HTTP {status}.", http_status=status)
+    if status not in (200, 206):
+        raise DownloadError(f"The file host answered HTTP {status}.", http_status=status)
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise RetryableResponse("the file host compressed the file although it was asked not to")
+    # Hosts are often wrong about types, so the content decides; but a page must not replace a good part.
+    if received and headers.get("content-type", "").partition(";")[0].strip().lower() == "text/html":
+        raise RetryableResponse("the file host sent a page instead of the file")
+    if status == 200:
+        size = _content_length(headers)
+        return Body(restarts=True, end=size, length=size, etag=_strong_etag(headers))
+    return _read_partial(headers, received=received, etag=etag, length=length)
+
+
+def _read_partial(headers: Mapping[str, str], *, received: int, etag: str, length: int | None) -> Body:
+    found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+    if not received or found is None:
+        raise RetryableResponse("the file host sent a range that was not requested", start_over=True)
+    first, last = int(found[1]), int(found[2])
+    total = None if found[3] == "*" else int(found[3])
+    if first != received or last < first or (total is not None and last >= total):
+        raise RetryableResponse("the file host sent another range than the one requested", start_over=True)
+    # Bytes of two versions of a file must never end up in one: it would look complete and be damaged.
+    if _strong_etag(headers) != etag or (None not in (total, length) and total != length):
+        raise RetryableResponse("the file changed at its host", start_over=True)
+    if _content_length(headers) not in (None, last - first + 1):
+        raise RetryableResponse("the file host contradicts itself about the range's length", start_over=True)
+    return Body(restarts=False, end=last + 1, length=length if total is None else total, etag=etag)
+
+
+def _strong_etag(headers: Mapping[str, str]) -> str:
+    """Return the ETag if it promises the same bytes, else ""; a weak one (W/) does not."""
+    etag = headers.get("etag", "").strip()
+    return etag if _STRONG_ETAG.fullmatch(etag) else ""
+
+
+def _content_length(headers: Mapping[str, str]) -> int | None:
+    text = headers.get("content-length", "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

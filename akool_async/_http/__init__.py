@@ -1,5 +1,5 @@
-"""The API host: the only room that sends credentials anywhere."""
+"""Calls to the API host: the only package that sends credentials."""
 
 from akool_async._http.session import ApiCall, ApiSession, Timeouts
 
-__all__ = ["ApiSession", "ApiCall", "Timeouts"]
+__all__ = ["ApiCall", "ApiSession", "Timeouts"]

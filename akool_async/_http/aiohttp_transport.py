@@ -1,8 +1,7 @@
-"""The fast way to the API host for calls that may be repeated: httpx over aiohttp's connections.
+"""The fast transport for repeatable calls to the API host: httpx over aiohttp's connections, asyncio only.
 
-Only asyncio has it. It says wrongly whether a request left the machine, so the paid POST never takes
-it; here its errors are at least sorted into those of httpx. aiohttp sends a request that may be repeated
-once more by itself when its connection was reset: that mends connections that died while idle.
+It can't tell reliably whether a request left the machine, so the paid POST never uses it. aiohttp repeats
+an idempotent request once by itself when its connection was reset: that covers connections closed while idle.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from httpx_aiohttp.transport import AiohttpResponseStream
 
 @contextlib.contextmanager
 def mapped_errors() -> Iterator[None]:
-    """Raise httpx's error for what really happened, whatever name it was given on the way."""
+    """Raise the httpx error that matches the cause, whatever the transport called it."""
     try:
         yield
     except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
@@ -33,6 +32,7 @@ def mapped_errors() -> Iterator[None]:
 
 def _renamed(error: Exception, cause: BaseException | None) -> httpx.TransportError:
     text = str(error) or type(error).__name__
+    # httpx-aiohttp reports a reset after sending as ConnectTimeout, which would pass for "never sent".
     if isinstance(cause, aiohttp.ConnectionTimeoutError):
         return httpx.ConnectTimeout(text)
     if isinstance(cause, aiohttp.ServerTimeoutError):
@@ -61,16 +61,14 @@ class _Stream(httpx.AsyncByteStream):
 
 
 class FastAiohttpTransport(AiohttpTransport):
-    """aiohttp's connection pool under httpx, without cookies and with errors named rightly."""
+    """aiohttp's connection pool for httpx, without cookies and with the right errors."""
 
     def __init__(self, *, context: ssl.SSLContext, connections: int) -> None:
-        super().__init__(verify=context, client=self._session)
-        self._context = context
-        self._connections = connections
+        def session() -> aiohttp.ClientSession:  # built on first use, as it needs a running event loop
+            connector = aiohttp.TCPConnector(limit=connections, ssl=context)
+            return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
-    def _session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=self._connections, ssl=self._context)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        super().__init__(verify=context, client=session)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request."""
@@ -82,25 +80,25 @@ class FastAiohttpTransport(AiohttpTransport):
 
 
 class FastAiohttpClient(httpx.AsyncClient):
-    """An httpx client that hands each request straight to its transport.
+    """An httpx client that passes each request directly to its transport.
 
-    It has no redirects, authentication, cookies or hooks: calls to the API host must not have them, and
-    they are a tenth of what a poll costs.
+    No redirects, authentication, cookies or hooks: the API host must not get them, and they cost a tenth of
+    a poll.
     """
 
     def __init__(self, *, context: ssl.SSLContext, connections: int) -> None:
-        self._straight = FastAiohttpTransport(context=context, connections=connections)
-        super().__init__(transport=self._straight, trust_env=False)
+        self._direct = FastAiohttpTransport(context=context, connections=connections)
+        super().__init__(transport=self._direct, trust_env=False)
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **_: Any) -> httpx.Response:
-        """Send one request, as it is.
+        """Send one request unchanged.
 
         Raises:
             RuntimeError: the client was closed.
         """
         if self.is_closed:
             raise RuntimeError("Cannot send a request, as the client has been closed.")
-        response = await self._straight.handle_async_request(request)
+        response = await self._direct.handle_async_request(request)
         if not stream:
             await response.aread()
         return response

@@ -1,6 +1,6 @@
-"""The one header that says who we are: a key as it is, or a token that is fetched once for all.
+"""The authentication header: an API key, or a token that is fetched once for all calls.
 
-A token that is refused is replaced by one fetch, however many calls found out at the same time.
+A refused token is replaced by one fetch, however many calls it was refused for at the same time.
 """
 
 from __future__ import annotations
@@ -15,62 +15,62 @@ from akool_async._clock import Clock
 from akool_async._model.credentials import ApiKey
 
 FRESH: Final = 60.0
-"""Seconds in which a replaced token that never worked is not replaced again: the account is the trouble."""
+"""Seconds in which a new token that never worked is not replaced again: the account is the problem."""
 
 
 @attrs.frozen
 class AuthHeader:
-    """A header to send, and which generation of token it holds."""
+    """A header to send, and the generation of its token."""
 
     header: tuple[str, str] = attrs.field(repr=False)
     generation: int = 0
 
 
 class Auth(Protocol):
-    """Gives the header, and hears whether it was taken."""
+    """Provides the header and learns whether the vendor accepted it."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be shown."""
+        """Texts that must never be shown."""
         ...
 
     async def header(self) -> AuthHeader:
-        """Give the header to send."""
+        """Return the header to send."""
         ...
 
     async def refresh(self, lease: AuthHeader) -> bool:
-        """Replace what was refused; False when there is nothing to replace it with."""
+        """Replace a refused header; return False if there is no replacement."""
         ...
 
     def confirm(self, lease: AuthHeader) -> None:
-        """Take in that the header worked."""
+        """Record that the header was accepted."""
         ...
 
 
 class ApiKeyAuth:
-    """An API key: there is no other to try when it is refused."""
+    """An API key; if it is refused, there is no other to try."""
 
     def __init__(self, key: ApiKey) -> None:
         self._lease = AuthHeader(("x-api-key", key.api_key))
         self.secrets = key.secrets
 
     async def header(self) -> AuthHeader:
-        """Give the header to send."""
+        """Return the header to send."""
         return self._lease
 
     async def refresh(self, lease: AuthHeader) -> bool:
-        """Say that a key can't be renewed."""
+        """Return False: a key can't be renewed."""
         return False
 
     def confirm(self, lease: AuthHeader) -> None:
-        """Nothing to learn."""
+        """Do nothing."""
 
 
 class TokenAuth:
-    """A bearer token, fetched when it is first needed and again when it is refused.
+    """A bearer token, fetched when first needed and again when refused.
 
     Args:
-        fetch: asks the vendor for a token.
+        fetch: fetches a token from the vendor.
         secrets: the client secret.
     """
 
@@ -86,11 +86,11 @@ class TokenAuth:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be shown: the client secret and the token."""
+        """Texts that must never be shown: the client secret and the token."""
         return self._client_secrets if self._token is None else (*self._client_secrets, self._token)
 
     async def header(self) -> AuthHeader:
-        """Give the header to send; fetches a token if there is none."""
+        """Return the header to send; fetch a token if there is none."""
         if self._token is None:
             async with self._lock:
                 if self._token is None:
@@ -98,18 +98,16 @@ class TokenAuth:
         return AuthHeader(("Authorization", f"Bearer {self._token}"), self._generation)
 
     async def refresh(self, lease: AuthHeader) -> bool:
-        """Fetch a new token, unless another call has done so since `lease` was given."""
+        """Fetch a new token, unless another call has done so since `lease` was issued."""
         async with self._lock:
             if lease.generation == self._generation:
-                if self._hopeless():
+                # A replacement that was refused at once means that the account is refused: fetching again
+                # would repeat this for ever.
+                replaced = self._generation > 1 and not self._worked
+                if replaced and self._clock.monotonic() - self._fetched < FRESH:
                     return False
                 await self._renew()
         return True
-
-    def _hopeless(self) -> bool:
-        """Whether a token that replaced a refused one was refused just now as well."""
-        replaced = self._generation > 1 and not self._worked
-        return replaced and self._clock.monotonic() - self._fetched < FRESH
 
     async def _renew(self) -> None:
         self._token = await self._fetch()
@@ -118,6 +116,6 @@ class TokenAuth:
         self._worked = False
 
     def confirm(self, lease: AuthHeader) -> None:
-        """Remember that this token works."""
+        """Record that this token works."""
         if lease.generation == self._generation:
             self._worked = True

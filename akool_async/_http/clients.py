@@ -1,4 +1,4 @@
-"""Which httpx client a call goes out by: the fast pool, a plain pool, or a connection of its own."""
+"""The httpx clients: a fast or a plain pool for repeatable calls, fresh connections for the paid POST."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from akool_async._model.credentials import is_loopback
 
 TransportName: TypeAlias = Literal["auto", "plain"]
 MAX_PLAIN_CONNECTIONS: Final = 16
-"""Exchanges at once through httpx's own pool, which slows down badly with more than some 20."""
+"""Concurrent exchanges through httpx's own pool, which becomes very slow above about 20."""
 
 MAX_FAST_CONNECTIONS: Final = 32
-"""Exchanges at once, and connections kept, through the fast pool."""
+"""Concurrent exchanges, and connections kept, in the fast pool."""
 
 
 @attrs.frozen
 class HttpClients:
-    """Two httpx clients and how many exchanges may be under way on the first.
+    """Two httpx clients and their limits.
 
     Attributes:
-        repeatable: for calls that may be sent again.
-        paid: for the paid POST.
-        most: exchanges at once on `repeatable`.
-        fragile: a request of `repeatable` that is cancelled while it connects would block a place
-            in its pool for good, so it must not be.
-        owned: whether both were built here: then they are closed here, and errors of `repeatable` are
-            known to say truly whether a request left.
+        reads: for calls that may be repeated.
+        creates: for the paid POST.
+        max_concurrency: the largest number of concurrent exchanges on `reads`.
+        cancel_unsafe: whether cancelling a request of `reads` while it connects would block a slot of its
+            pool for good, so that it must be finished instead.
+        owned: whether both were built here: then they are closed here, and the error types of `reads` say
+            reliably whether a request was sent.
     """
 
     reads: httpx.AsyncClient
@@ -43,13 +43,13 @@ class HttpClients:
     owned: bool
 
     async def __aenter__(self) -> Self:
-        """Nothing is opened before it is used."""
+        """Open nothing: connections are made on first use."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close what was built here; a client that was handed in stays open."""
+        """Close the clients that were built here; a client of the caller stays open."""
         if self.owned:
             with anyio.CancelScope(shield=True):
                 await self.reads.aclose()
@@ -57,25 +57,34 @@ class HttpClients:
 
 
 def from_user_client(client: httpx.AsyncClient) -> HttpClients:
-    """Send everything by the caller's own client."""
+    """Return clients that send everything with the caller's own client."""
     return HttpClients(
         reads=client, creates=client, max_concurrency=MAX_PLAIN_CONNECTIONS, cancel_unsafe=True, owned=False
     )
 
 
 def create_clients(origin: str, transport: TransportName) -> HttpClients:
-    """Build the clients for `origin`: fast where it can be, plain where it has to be."""
+    """Build the clients for `origin`: fast if possible, plain under trio, behind a proxy or if asked for."""
     host = urlsplit(origin).hostname or ""
     local = is_loopback(host)
-    context = _context(origin, trust_env=not local)
+    # One TLS context for all clients: loading the certificates is what makes building slow.
+    if origin.startswith("https:"):
+        context = httpx.create_ssl_context(trust_env=not local)
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # keep=0: a paid POST on a kept connection could meet a reset, with no proof that it was not sent.
     paid = _plain(context, trust_env=not local, keep=0, most=None)
-    if transport == "plain" or under_trio() or _proxied(origin, host, local=local):
+    proxies = {} if local else getproxies()
+    proxied = bool(proxies.get(urlsplit(origin).scheme) or proxies.get("all")) and not proxy_bypass(host)
+    if transport == "plain" or under_trio() or proxied:
         plain = _plain(context, trust_env=not local, keep=MAX_PLAIN_CONNECTIONS, most=MAX_PLAIN_CONNECTIONS)
         return HttpClients(
             reads=plain, creates=paid, max_concurrency=MAX_PLAIN_CONNECTIONS, cancel_unsafe=True, owned=True
         )
+    from akool_async._http.aiohttp_transport import FastAiohttpClient  # aiohttp loads with the first client
+
     return HttpClients(
-        reads=_fast(context),
+        reads=FastAiohttpClient(context=context, connections=MAX_FAST_CONNECTIONS),
         creates=paid,
         max_concurrency=MAX_FAST_CONNECTIONS,
         cancel_unsafe=False,
@@ -83,32 +92,11 @@ def create_clients(origin: str, transport: TransportName) -> HttpClients:
     )
 
 
-def _fast(context: ssl.SSLContext) -> httpx.AsyncClient:
-    from akool_async._http.aiohttp_transport import FastAiohttpClient
-
-    return FastAiohttpClient(context=context, connections=MAX_FAST_CONNECTIONS)
-
-
 def _plain(context: ssl.SSLContext, *, trust_env: bool, keep: int, most: int | None) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=keep)
     return httpx.AsyncClient(verify=context, limits=limits, trust_env=trust_env)
 
 
-def _context(origin: str, *, trust_env: bool) -> ssl.SSLContext:
-    """One TLS context for all clients: loading the certificates is what makes building slow."""
-    if origin.startswith("https:"):
-        return httpx.create_ssl_context(trust_env=trust_env)
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _proxied(origin: str, host: str, *, local: bool) -> bool:
-    if local:
-        return False
-    proxies = getproxies()
-    scheme = urlsplit(origin).scheme
-    return bool(proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host)
-
-
 def under_trio() -> bool:
-    """Whether the running event loop is trio's."""
+    """Return whether the running event loop is trio's."""
     return anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio"

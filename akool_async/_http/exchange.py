@@ -1,12 +1,13 @@
-"""One request and its answer, under one deadline: what came, or how it failed and whether it left.
+"""One request and its answer under one deadline: the answer, or how it failed and whether it was sent.
 
-Knows no meaning of answers beyond their size, and repeats nothing.
+Nothing is repeated here.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Generic, TypeVar
 
@@ -16,6 +17,7 @@ import httpcore
 import httpx
 from anyio.abc import TaskGroup
 
+from akool_async._clock import Clock
 from akool_async._model.codes import Failure, error_for, failure_of_code, failure_of_status
 from akool_async._model.errors import (
     AkoolError,
@@ -35,12 +37,12 @@ from akool_async._model.redact import sanitize
 from akool_async._wire import Envelope, find_job_ids, omits_targets, read_envelope
 
 MAX_BODY: Final = 4 * 2**20
-"""Bytes of an answer's body that are taken in; more is not an answer of this API."""
+"""Bytes of an answer's body that are read; a longer one is not an answer of this API."""
 
 
 @attrs.frozen(kw_only=True)
 class RawResponse:
-    """What came back.
+    """An HTTP answer.
 
     Attributes:
         http_status: the status line's number.
@@ -54,12 +56,12 @@ class RawResponse:
 
 
 class ExchangeFailed(Exception):
-    """No whole answer came.
+    """No complete answer arrived.
 
     Attributes:
         failure: how it failed.
         reason: in words, without anything secret.
-        partial: the bytes of the body that did come.
+        partial: the bytes of the body that did arrive.
     """
 
     def __init__(self, failure: Failure, reason: str, partial: bytes = b"") -> None:
@@ -70,14 +72,14 @@ class ExchangeFailed(Exception):
 
 
 class SendTracker:
-    """Watches a request through httpcore's trace hook: whether any of its bytes may have left."""
+    """Watches a request with httpcore's trace hook: whether any of its bytes may have been sent."""
 
     def __init__(self) -> None:
         self.connecting = False
         self.sending = False
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        """Take in one trace event."""
+        """Record one trace event."""
         if event.startswith("connection.connect_"):
             self.connecting = True
         elif event.endswith(".send_request_headers.started"):
@@ -85,7 +87,7 @@ class SendTracker:
             self.sending = self.sending or not tunnel
 
     def proves_unsent(self, error: BaseException | None) -> bool:
-        """Whether it is certain that nothing was sent; without proof it is not.
+        """Return whether it is certain that nothing was sent: without proof, a paid POST is in doubt.
 
         Args:
             error: what the exchange ended with, if not with its deadline.
@@ -97,7 +99,7 @@ class SendTracker:
 
 
 class _Body:
-    """Takes in a body up to the largest size, and hangs up on more."""
+    """Reads a body up to the largest size, and closes the connection of a larger one."""
 
     def __init__(self) -> None:
         self.bytes = bytearray()
@@ -109,24 +111,17 @@ class _Body:
     async def read(self, response: httpx.Response) -> None:
         async for chunk in response.aiter_bytes():
             self.bytes += chunk[: MAX_BODY + 1 - len(self.bytes)]
-            if self.too_large and not await _abort_body(response):
-                break
+            if self.too_large:
+                # Close the connection under the body, so that reading it ends with an error from inside:
+                # leaving the loop would leave generators behind, which trio complains about.
+                stream = response.extensions.get("network_stream")
+                if stream is None:
+                    break
+                await stream.aclose()
 
     def refused(self) -> ExchangeFailed:
         size = f"an answer of more than {MAX_BODY // 2**20} MiB"
         return ExchangeFailed(Failure.UNREADABLE, size, bytes(self.bytes))
-
-
-async def _abort_body(response: httpx.Response) -> bool:
-    """Close the connection under a body, so that reading it ends with an error from inside.
-
-    Leaving the loop instead would leave generators behind, which trio complains about.
-    """
-    stream = response.extensions.get("network_stream")
-    if stream is None:
-        return False
-    await stream.aclose()
-    return True
 
 
 async def exchange(
@@ -138,10 +133,10 @@ async def exchange(
         client: sends it; without authentication, cookies or redirects of its own.
         request: carries its headers and time-outs.
         deadline: seconds for all of it.
-        honest: whether the name of an error says truly that nothing was sent; else that needs proof.
+        trust_error_types: whether an error type alone proves that nothing was sent; otherwise the trace must.
 
     Raises:
-        ExchangeFailed: no whole answer came.
+        ExchangeFailed: no complete answer arrived.
     """
     trail = SendTracker()
     request.extensions["trace"] = trail
@@ -149,14 +144,14 @@ async def exchange(
     with anyio.move_on_after(deadline):
         try:
             answer = await _exchange(client, request, body)
-        except Exception as error:  # whatever a transport raises, it has to be said whether the request left
+        except Exception as error:  # any error of a transport must become "sent", "not sent" or "unknown"
             if body.too_large:
                 raise body.refused() from error
             raise _failed(error, trail, bytes(body.bytes), honest=trust_error_types) from error
         if body.too_large:
             raise body.refused()
         return answer
-    late = f"no whole answer within {deadline:g} s"
+    late = f"no complete answer within {deadline:g} s"
     failure = Failure.UNREACHABLE if trail.proves_unsent(None) else Failure.CONNECTION_LOST
     raise ExchangeFailed(failure, late, bytes(body.bytes))
 
@@ -173,7 +168,9 @@ async def _exchange(client: httpx.AsyncClient, request: httpx.Request, body: _Bo
 
 
 def _failed(error: Exception, trail: SendTracker, partial: bytes, *, honest: bool) -> ExchangeFailed:
-    reason = _reason(error)
+    # In words of our own: the text of a library's error may contain anything, also secrets.
+    words = next((text for kind, text in _REASONS if isinstance(error, kind)), "the exchange failed")
+    reason = f"{words} ({type(error).__name__})"
     if isinstance(error, httpx.DecodingError):
         return ExchangeFailed(Failure.UNREADABLE, reason, partial)
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in exception_chain(error)):
@@ -184,7 +181,7 @@ def _failed(error: Exception, trail: SendTracker, partial: bytes, *, honest: boo
 
 
 _UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-"""Errors that should mean that nothing was sent; not every transport keeps to it."""
+"""Errors that should mean that nothing was sent; not every transport respects that."""
 
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (httpx.ConnectTimeout, "the connection took too long"),
@@ -192,21 +189,49 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (httpx.PoolTimeout, "no connection was free in time"),
     (httpx.ReadTimeout, "the answer did not come in time"),
     (httpx.WriteTimeout, "the request could not be sent in time"),
-    (httpx.RemoteProtocolError, "the connection ended in the middle, or what came is not HTTP"),
+    (httpx.RemoteProtocolError, "the connection ended early, or the answer is not HTTP"),
     (httpx.NetworkError, "the connection broke"),
     (httpx.DecodingError, "the answer's compression is broken"),
     (httpx.ProxyError, "the proxy did not connect"),
 )
 
 
-def _reason(error: Exception) -> str:
-    """Say it in words of our own: a library's text may hold anything."""
-    words = next((text for kind, text in _REASONS if isinstance(error, kind)), "the exchange failed")
-    return f"{words} ({type(error).__name__})"
+class ServerClock:
+    """The vendor's clock: the Date of its last answer plus monotonic time since.
+
+    Results expire by the vendor's clock, and the local wall clock may be wrong or jump.
+
+    Args:
+        clock: the local clock, used until there is an answer.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._date_time: datetime | None = None
+        self._heard = 0.0
+        self._date = ""
+
+    def update(self, date: str) -> None:
+        """Record the Date header of an answer; an invalid one, or the same second again, is ignored."""
+        if date == self._date:
+            return
+        try:
+            parsed = parsedate_to_datetime(date)
+        except (ValueError, TypeError, OverflowError):
+            return
+        self._date = date
+        self._date_time = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
+        self._heard = self._clock.monotonic()
+
+    def now(self) -> datetime:
+        """Return the vendor's time, aware."""
+        if self._date_time is None:
+            return self._clock.now()
+        return self._date_time + timedelta(seconds=self._clock.monotonic() - self._heard)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Give the seconds that a Retry-After header asks for, in either of its forms; None without one.
+    """Return the seconds that a Retry-After header asks for, in either of its forms; None without one.
 
     Args:
         headers: of an answer.
@@ -221,16 +246,13 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return None
 
 
-# What an answer means: an envelope that says success, or the way in which the call failed.
-
-
 class CallFailed(Exception):
-    """One try of a call failed.
+    """One attempt of a call failed.
 
     Attributes:
         failure: how.
-        error: what the caller is told if nothing more is tried.
-        job_ids: ids that could be read all the same.
+        error: the error for the caller if the call is not repeated.
+        job_ids: job ids that the answer named all the same.
         retry_after: seconds that the server asked for.
     """
 
@@ -243,18 +265,17 @@ class CallFailed(Exception):
 
 
 def parse_response(answer: RawResponse, *, secrets: Iterable[str], languages: int) -> Envelope:
-    """Give the envelope of an answer that says success.
+    """Return the envelope of a successful answer.
 
-    A paid answer that names a job, or leaves languages out, is given back whatever its code: it is not
-    a refusal of all.
+    A paid answer that names a job, or omits languages, is returned whatever its code: some jobs may exist.
 
     Args:
-        answer: what came.
-        secrets: what must not be shown.
-        languages: of a paid call: how many jobs it asks for; 0 for a call that makes none.
+        answer: the HTTP answer.
+        secrets: texts that must not be shown.
+        languages: how many jobs a paid call asks for; 0 for a call that creates none.
 
     Raises:
-        CallFailed: anything else.
+        CallFailed: the answer is a refusal, an error or unreadable.
     """
     failure = failure_of_status(answer.http_status)
     if failure is not None:
@@ -272,8 +293,8 @@ def parse_response(answer: RawResponse, *, secrets: Iterable[str], languages: in
         return envelope
     failure = failure_of_code(envelope.code)
     message = sanitize(envelope.message, secrets=secrets)
-    told = error_for(envelope.code, message, http_status=answer.http_status)
-    raise CallFailed(failure, told, job_ids=ids)
+    refusal = error_for(envelope.code, message, http_status=answer.http_status)
+    raise CallFailed(failure, refusal, job_ids=ids)
 
 
 def _error_of_status(failure: Failure, answer: RawResponse, secrets: Iterable[str]) -> AkoolError:
@@ -298,7 +319,7 @@ def _error_of_status(failure: Failure, answer: RawResponse, secrets: Iterable[st
 
 
 def map_failure(failed: ExchangeFailed) -> CallFailed:
-    """Give the failed call for an exchange that brought no whole answer."""
+    """Return the failed call for an exchange without a complete answer."""
     ids = find_job_ids(failed.partial)
     if failed.failure is Failure.UNREADABLE:
         error: AkoolError = ProtocolError(f"The vendor sent {failed.reason}.", job_ids=ids)
@@ -311,21 +332,18 @@ def map_failure(failed: ExchangeFailed) -> CallFailed:
     return CallFailed(failed.failure, error, job_ids=ids)
 
 
-# Work that goes on when its caller is cancelled, in whichever way: anyio's or the event loop's own.
-#
-# A shield holds off only anyio's cancellation, so the work runs as a task of the client's group.
-
-
 T = TypeVar("T")
 
 
 class ShieldedCall(Generic[T]):
-    """One piece of work in a task of its own.
+    """Work that continues when its caller is cancelled, by anyio or by the event loop itself.
+
+    A shield stops only anyio's cancellation, so the work runs as a task of the client's group.
 
     Args:
-        work: what is done; it needs a deadline of its own.
+        work: the work; it needs a deadline of its own.
         shield: whether closing the group waits for it instead of cancelling it.
-        orphaned: called at the end with the result or the error if nobody waits any more.
+        on_abandoned: called at the end with the result or the error if the caller has left.
     """
 
     def __init__(
@@ -333,11 +351,11 @@ class ShieldedCall(Generic[T]):
         work: Callable[[], Awaitable[T]],
         *,
         shield: bool,
-        orphaned: Callable[[T | Exception], None] | None = None,
+        on_abandoned: Callable[[T | Exception], None] | None = None,
     ) -> None:
         self._work = work
         self._shield = shield
-        self._orphaned = orphaned
+        self._on_abandoned = on_abandoned
         self._ended = anyio.Event()
         self._result: list[T] = []
         self._error: Exception | None = None
@@ -348,9 +366,9 @@ class ShieldedCall(Generic[T]):
         tasks.start_soon(self._run)
         try:
             await self._ended.wait()
-        except BaseException:  # a cancelled caller: what comes of the call is told in the log
+        except BaseException:  # the caller is cancelled: the result of a paid call must still be recorded
             self._left = True
-            self._tell()
+            self._notify_if_abandoned()
             raise
         if self._error is not None:
             raise self._error
@@ -366,13 +384,13 @@ class ShieldedCall(Generic[T]):
             self._error = error
         finally:
             self._ended.set()
-        self._tell()
+        self._notify_if_abandoned()
 
-    def _tell(self) -> None:
-        """Tell of the end when it has come and the caller has left, whichever was last."""
-        if self._orphaned is None or not self._left or not self._ended.is_set():
+    def _notify_if_abandoned(self) -> None:
+        """Report the end once the work has ended and the caller has left, whichever is last."""
+        if self._on_abandoned is None or not self._left or not self._ended.is_set():
             return
         if self._error is not None:
-            self._orphaned(self._error)
+            self._on_abandoned(self._error)
         elif self._result:
-            self._orphaned(self._result[0])
+            self._on_abandoned(self._result[0])

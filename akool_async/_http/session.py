@@ -1,14 +1,9 @@
-"""Calls to the API host: repeated, slowed down, renewed or left in doubt as the policy table says.
-
-Knows paths and envelopes, not what they are about: that is the client's.
-"""
+"""Calls to the API host: repeated, delayed, re-authenticated or left in doubt as the policy table says."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
@@ -25,6 +20,7 @@ from akool_async._http.exchange import (
     CallFailed,
     ExchangeFailed,
     RawResponse,
+    ServerClock,
     ShieldedCall,
     exchange,
     map_failure,
@@ -43,13 +39,11 @@ from akool_async._model.errors import (
 from akool_async._retry import RetryBudget, RetryPolicy
 from akool_async._wire import TOKEN_PATH, Envelope, read_token, token_payload
 
-# The brake of one client: when the vendor says "too often", all its calls wait, not only one.
-
 
 class ThrottlePause:
-    """Closed for a while after each throttled answer, for longer when they follow each other.
+    """Delays all calls of a client after a rate-limited answer, for longer when several follow each other.
 
-    Answers to calls that were sent before the gate closed say nothing new and close it no longer.
+    Answers to calls that were sent before the pause began say nothing new and do not extend it.
     """
 
     def __init__(self, policy: RetryPolicy, clock: Clock) -> None:
@@ -61,16 +55,16 @@ class ThrottlePause:
         self._wait = 0.0
 
     async def wait(self) -> None:
-        """Wait until the gate is open; those who waited leave spread out over half the wait."""
+        """Wait for the end of the pause, and a random part of half of it more, so that calls spread out."""
         while (left := self._opens - self._clock.monotonic()) > 0:
             await self._clock.sleep(left + self._clock.random() * self._wait / 2)
 
-    def throttled(self, *, sent: float, elapsed: float, retry_after: float | None) -> bool:
-        """Take in a throttled answer; False when the call has waited long enough and should give up.
+    def rate_limited(self, *, sent: float, elapsed: float, retry_after: float | None) -> bool:
+        """Begin a pause; return False if the call has waited too long and should fail.
 
         Args:
-            sent: when the call was sent that was answered so.
-            elapsed: seconds since its first try.
+            sent: when the rate-limited call was sent.
+            elapsed: seconds since its first attempt.
             retry_after: seconds that the server asked for.
         """
         if sent > self._closed:
@@ -84,44 +78,9 @@ class ThrottlePause:
         return True
 
     def succeeded(self, *, sent: float) -> None:
-        """Take in that a call went through which was sent after the gate opened again."""
+        """Record that a call succeeded; one that was sent after the pause ends the row of pauses."""
         if sent >= self._opens:
             self._times = 0
-
-
-# What time it is at the vendor: its results die by its clock, and ours may be wrong or jump.
-
-
-class ServerClock:
-    """The server's clock, as its last answer told it and time that can't jump has moved it since.
-
-    Args:
-        clock: ours, which is believed until there is an answer.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._told: datetime | None = None
-        self._heard = 0.0
-        self._date = ""
-
-    def update(self, date: str) -> None:
-        """Take in the Date header of an answer; what is none says nothing, nor is one more of that second."""
-        if date == self._date:
-            return
-        try:
-            told = parsedate_to_datetime(date)
-        except (ValueError, TypeError, OverflowError):
-            return
-        self._date = date
-        self._told = told.replace(tzinfo=UTC) if told.tzinfo is None else told
-        self._heard = self._clock.monotonic()
-
-    def now(self) -> datetime:
-        """Give the moment, aware."""
-        if self._told is None:
-            return self._clock.now()
-        return self._told + timedelta(seconds=self._clock.monotonic() - self._heard)
 
 
 _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
@@ -136,7 +95,7 @@ class Timeouts:
     Attributes:
         connect: to connect.
         call: for a whole exchange that may be repeated.
-        create: for the whole paid POST; generous, because giving up on it makes a doubt.
+        create: for the whole paid POST; generous, because giving up leaves the submission in doubt.
     """
 
     connect: float = 10.0
@@ -161,10 +120,10 @@ class ApiCall:
         path: below the host.
         query: names and values.
         payload: the JSON body.
-        jobs: how many jobs it makes, each of which costs money; 0 for a call that makes none.
-        patient: whether it waits when the vendor says "too often" and tries again when no connection
-            could be made; if not, the caller is told at once.
-        orphaned: of a paid call: gets the envelope or the error if the caller was cancelled meanwhile.
+        job_count: how many jobs it creates, each of which costs money; 0 for a call that creates none.
+        may_wait: whether it waits when rate limited and is repeated when no connection could be made; if
+            not, it fails at once.
+        on_abandoned: of a paid call: called with the envelope or the error if the caller was cancelled.
     """
 
     path: str
@@ -183,7 +142,7 @@ class ApiCall:
 
 @attrs.define
 class _CallState:
-    """What one call has been through so far."""
+    """The attempts of one call so far."""
 
     began: float
     attempts: int = 1
@@ -191,20 +150,20 @@ class _CallState:
 
 
 class ApiSession:
-    """The API host, seen through one set of credentials.
+    """Calls to the API host with one set of credentials.
 
     Args:
         origin: scheme and host, such as "https://openapi.akool.com".
-        credentials: who is asking.
+        credentials: an API key, or a client id and secret.
         routes: the HTTP clients.
-        clock: time and chance.
-        tasks: the group that calls run in which a cancelled caller leaves under way.
+        clock: time and randomness.
+        tasks: the group of calls that outlive a cancelled caller.
         retry: when failed calls are repeated.
         limits: how long exchanges may take.
-        user_agent: what the program calls itself.
+        user_agent: the name of the program.
 
     Attributes:
-        server_time: what time it is there.
+        server_time: the vendor's clock.
     """
 
     def __init__(
@@ -229,8 +188,8 @@ class ApiSession:
         self._prepared: dict[httpx.AsyncClient, httpx.Headers] = {}
         self.server_time = ServerClock(clock)
         self._budget = RetryBudget()
-        self._gate = ThrottlePause(retry, clock)
-        self._places = anyio.Semaphore(routes.max_concurrency, fast_acquire=True)
+        self._pause = ThrottlePause(retry, clock)
+        self._slots = anyio.Semaphore(routes.max_concurrency, fast_acquire=True)
         self._identity = self._identify(credentials)
         self._closed = False
         self._repeatable: set[anyio.CancelScope] = set()
@@ -265,13 +224,13 @@ class ApiSession:
             SubmissionInDoubt: a paid call was sent, or may have been, and the answer is not known.
             AkoolError: it failed, was refused or was never sent.
         """
-        return await self._perform(call, self._identity, _as_it_is)
+        return await self._perform(call, self._identity, lambda envelope: envelope)
 
     async def call(self, call: ApiCall, read: Callable[[Envelope], T]) -> T:
-        """Make a call that costs nothing, and give what its answer says.
+        """Make a call that costs nothing, and return the parsed answer.
 
         Args:
-            call: what is asked.
+            call: the call.
             read: reads the answer; where it raises `ProtocolError` the call is repeated.
 
         Raises:
@@ -280,31 +239,35 @@ class ApiSession:
         return await self._perform(call, self._identity, read)
 
     async def wait_ready(self) -> None:
-        """Wait until a call can go out: the gate is open, and there is a token.
+        """Wait until a call can be sent: there is no pause, and there is a token.
 
         Raises:
-            AkoolError: no token could be had.
+            AkoolError: no token could be fetched.
         """
-        await self._gate.wait()
+        await self._pause.wait()
         await self._identity.header()
 
     async def _perform(self, call: ApiCall, identity: Auth | None, read: Callable[[Envelope], T]) -> T:
         tries = _CallState(self._clock.monotonic())
         while True:
             if call.may_wait:
-                await self._gate.wait()
+                await self._pause.wait()
             lease = _NO_AUTH if identity is None else await identity.header()
             sent = self._clock.monotonic()
             try:
-                said = _parse(read, await self._try(call, lease))
+                envelope = await self._try(call, lease)
+                try:
+                    result = read(envelope)
+                except ProtocolError as error:
+                    raise CallFailed(Failure.UNREADABLE, error) from error
             except CallFailed as failed:
                 await self._after_failure(call, failed, tries, identity, lease, sent)
                 continue
             self._budget.refill()
-            self._gate.succeeded(sent=sent)
+            self._pause.succeeded(sent=sent)
             if identity is not None:
                 identity.confirm(lease)
-            return said
+            return result
 
     async def _after_failure(
         self,
@@ -318,8 +281,11 @@ class ApiSession:
         """Return when the call should be sent again; raise when it should not."""
         elapsed = self._clock.monotonic() - tries.began
         match self._action(call, failed):
-            case Action.WAIT if self._throttled(call, failed, sent, elapsed):
-                return
+            case Action.WAIT:
+                # The pause is for all calls, also when this one may not wait for its end.
+                pause = self._pause.rate_limited(sent=sent, elapsed=elapsed, retry_after=failed.retry_after)
+                if pause and call.may_wait:
+                    return
             case Action.REFRESH_TOKEN if (
                 identity is not None and not tries.renewed and await identity.refresh(lease)
             ):
@@ -332,17 +298,13 @@ class ApiSession:
                     await self._clock.sleep(wait)
                     return
             case Action.IN_DOUBT:
-                raise _doubt(failed) from failed.error
+                raise _in_doubt(failed) from failed.error
         raise failed.error from failed.__cause__
-
-    def _throttled(self, call: ApiCall, failed: CallFailed, sent: float, elapsed: float) -> bool:
-        """Close the gate for all calls; give whether this one waits for it to open."""
-        waits = self._gate.throttled(sent=sent, elapsed=elapsed, retry_after=failed.retry_after)
-        return waits and call.may_wait
 
     def _action(self, call: ApiCall, failed: CallFailed) -> Action:
         if not call.creates_jobs:
             return POLICY[failed.failure][0]
+        # An id in a failed answer proves that a job exists, whatever the failure says: never send again.
         return Action.IN_DOUBT if failed.job_ids else POLICY[failed.failure][1]
 
     async def _try(self, call: ApiCall, lease: AuthHeader) -> Envelope:
@@ -366,9 +328,9 @@ class ApiSession:
         if call.creates_jobs:
             return await self._send_paid(call, lease)
         request = self._request(self._routes.reads, call, lease, self._limits.call)
-        await self._places.acquire()
+        await self._slots.acquire()
         if self._closed:
-            self._places.release()
+            self._slots.release()
             raise _client_closed()
         if self._routes.cancel_unsafe:
             work = ShieldedCall(lambda: self._exchange(request), shield=False)
@@ -376,7 +338,7 @@ class ApiSession:
         return await self._exchange(request)
 
     async def _exchange(self, request: httpx.Request) -> RawResponse:
-        """Send what may be repeated, and give back the place that was taken for it."""
+        """Send a repeatable call, and release its slot."""
         client, deadline = self._routes.reads, self._limits.call
         with anyio.CancelScope() as under_way:
             self._repeatable.add(under_way)
@@ -386,8 +348,8 @@ class ApiSession:
                 )
             finally:
                 self._repeatable.remove(under_way)
-                self._places.release()
-        raise _client_closed()  # a client that is closed under an answer's body would wait for the rest
+                self._slots.release()
+        raise _client_closed()  # closing a client in the middle of a body would wait for the rest
 
     async def _send_paid(self, call: ApiCall, lease: AuthHeader) -> RawResponse:
         if self._closed:
@@ -395,22 +357,22 @@ class ApiSession:
         client, deadline = self._routes.creates, self._limits.create
         request = self._request(client, call, lease, deadline)
 
-        def orphaned(result: RawResponse | Exception) -> None:
+        def on_abandoned(result: RawResponse | Exception) -> None:
             if call.on_abandoned is not None:
-                call.on_abandoned(self._orphan(call, result))
+                call.on_abandoned(self._abandoned_result(call, result))
 
         work = ShieldedCall(
             lambda: exchange(client, request, deadline=deadline, trust_error_types=False),
             shield=True,
-            orphaned=orphaned,
+            on_abandoned=on_abandoned,
         )
         try:
             return await work.run(self._tasks)
-        except ClientClosedError as error:  # the event loop itself tore it
-            raise SubmissionInDoubt("A paid call was torn while it was under way.") from error
+        except ClientClosedError as error:  # the event loop itself cancelled it, after it may have been sent
+            raise SubmissionInDoubt("A paid call was interrupted while it was in progress.") from error
 
-    def _orphan(self, call: ApiCall, result: RawResponse | Exception) -> Envelope | Exception:
-        """Give what the caller would have got, had it waited."""
+    def _abandoned_result(self, call: ApiCall, result: RawResponse | Exception) -> Envelope | Exception:
+        """Return what the cancelled caller would have received."""
         try:
             if isinstance(result, RawResponse):
                 return self._parsed(call, result)
@@ -419,12 +381,13 @@ class ApiSession:
             failed = map_failure(result)
         except CallFailed as error:
             failed = error
-        return _doubt(failed) if self._action(call, failed) is Action.IN_DOUBT else failed.error
+        return _in_doubt(failed) if self._action(call, failed) is Action.IN_DOUBT else failed.error
 
     def _request(
         self, client: httpx.AsyncClient, call: ApiCall, lease: AuthHeader, seconds: float
     ) -> httpx.Request:
         headers = self._headers(client)
+        connect = min(self._limits.connect, seconds * 0.9)
         name, value = lease.header
         headers[name] = value
         content = None
@@ -437,15 +400,11 @@ class ApiSession:
             f"{self._origin}{call.path}{query}",
             headers=headers,
             content=content,
-            extensions={"timeout": self._timeouts(seconds)},
+            extensions={"timeout": {"connect": connect, "read": seconds, "write": seconds, "pool": connect}},
         )
 
-    def _timeouts(self, seconds: float) -> dict[str, float | None]:
-        connect = min(self._limits.connect, seconds * 0.9)
-        return {"connect": connect, "read": seconds, "write": seconds, "pool": connect}
-
     def _headers(self, client: httpx.AsyncClient) -> httpx.Headers:
-        """Give the client's headers without secrets, and ours; those of a client of our own never change."""
+        """Return the client's headers without secrets, and ours; cached for clients of our own."""
         if client in self._prepared:
             return self._prepared[client].copy()
         headers = httpx.Headers(client.headers)
@@ -460,27 +419,11 @@ class ApiSession:
         return headers
 
 
-def _as_it_is(envelope: Envelope) -> Envelope:
-    return envelope
-
-
-def _parse(read: Callable[[Envelope], T], envelope: Envelope) -> T:
-    """Read an answer that says success; what can't be read is as bad as what is no JSON.
-
-    Raises:
-        CallFailed: it can't.
-    """
-    try:
-        return read(envelope)
-    except ProtocolError as error:
-        raise CallFailed(Failure.UNREADABLE, error) from error
-
-
 def _client_closed() -> ClientClosedError:
     return ClientClosedError("The client was closed while this call was under way.")
 
 
-def _doubt(failed: CallFailed) -> AkoolError:
+def _in_doubt(failed: CallFailed) -> AkoolError:
     return SubmissionInDoubt(
         f"A paid call was sent and its answer is not known. {failed.error.message}",
         job_ids=failed.job_ids,

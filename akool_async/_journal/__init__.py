@@ -2,6 +2,5 @@
 
 from akool_async._journal.entry import Entry, EntryUpdate
 from akool_async._journal.journal import Journal, open_journal
-from akool_async._journal.passing import Passing
 
-__all__ = ["EntryUpdate", "Entry", "Journal", "Passing", "open_journal"]
+__all__ = ["Entry", "EntryUpdate", "Journal", "open_journal"]

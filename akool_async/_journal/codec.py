@@ -1,6 +1,6 @@
-"""Values to what the file holds, and back. Whatever signs a URL ends here and is never written.
+"""Conversion of values to what the file stores and back. Signatures in URLs are never written.
 
-Reading fails with `Unreadable` alone, whatever somebody may have done to the file.
+Reading fails with `DecodeError` alone, whatever the file contains.
 """
 
 from __future__ import annotations
@@ -26,9 +26,15 @@ KINDS: Final[Mapping[str, type[TranslationRequest | LipSyncRequest]]] = {
     "lipsync": LipSyncRequest,
 }
 
+COLUMN_OF: Final = {"url_redacted": "stripped", "paid_submissions": "paid"}
+"""Fields of an entry that have another name in the file and in an export: the format is older."""
+
 _URLS: Final = frozenset({"url", "video_url", "audio_url", "caption_url", "webhook_url"})
 _URL_IN_TEXT: Final = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 _LARGEST: Final = 2**63
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class DecodeError(ValueError):
@@ -36,41 +42,45 @@ class DecodeError(ValueError):
 
 
 def dump_datetime(moment: datetime | None) -> str | None:
-    """Give ISO 8601 in UTC, always with microseconds, so that texts sort as moments do."""
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
+    """Return ISO 8601 in UTC, always with microseconds, so that texts sort as moments do."""
+    if moment is None:
+        return None
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")
 
 
 def load_datetime(text: str | None) -> datetime | None:
-    """Give the aware moment that was written."""
+    """Return the aware moment that was written."""
     return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
 
 
 def dump_text(text: str) -> str:
-    """Give text that can be encoded, with every URL in it cut before its query."""
+    """Return text that can be encoded, with every URL in it cut before its query."""
     shown = _URL_IN_TEXT.sub(lambda found: strip_query(found[0]), text)
     return shown.encode("utf-8", "replace").decode()
 
 
 def dump_int(number: int | None) -> int | None:
-    """Give a number that SQLite can hold; no real code is larger."""
+    """Return a number that SQLite can hold; no real code is larger."""
     return number if number is not None and -_LARGEST <= number < _LARGEST else None
 
 
 def dump_float(number: float | None) -> float | None:
-    """Give a number of which many can be added up; no real amount is larger."""
+    """Return a number of which many can be added up; no real amount is larger."""
     return number if number is not None and abs(number) < _LARGEST else None
 
 
 def dump_texts(texts: tuple[str, ...]) -> str:
-    """Give a list as JSON, in ASCII: paths may hold what can't be encoded."""
-    return json.dumps(texts, separators=(",", ":")) if texts else "[]"
+    """Return a list as JSON, in ASCII: paths may hold what can't be encoded."""
+    return _encode(texts) if texts else "[]"
 
 
 def load_texts(text: str) -> tuple[str, ...]:
-    """Give the list that was written.
+    """Return the list that was written.
 
     Raises:
-        Unreadable: it is none.
+        DecodeError: the text is not what the journal writes.
     """
     try:
         return () if text == "[]" else tuple(map(str, json.loads(text)))
@@ -83,7 +93,7 @@ def _names(query: str) -> set[str]:
 
 
 def redacted_url(url: str) -> str:
-    """Give `url` without what signs it, user or fragment; the rest stays letter for letter."""
+    """Return `url` without what signs it, user or fragment; the rest stays letter for letter."""
     parts = urlsplit(url)
     if not parts.query and not parts.fragment and "@" not in parts.netloc:
         return url
@@ -105,39 +115,39 @@ def loses_signature(request: Request) -> bool:
     return any(_is_stripped(url) for url in urls if url)
 
 
-def _told(request: Request) -> dict[str, Any]:
-    """Give the fields that differ from their default."""
-    told: dict[str, Any] = {}
+def _changed_fields(request: Request) -> dict[str, Any]:
+    """Return the fields that differ from their default."""
+    stored: dict[str, Any] = {}
     for field in attrs.fields(type(request)):
         value = getattr(request, field.name)
         if field.name in _URLS and value is not None:
-            told[field.name] = redacted_url(value)
+            stored[field.name] = redacted_url(value)
         elif value != field.default and not (isinstance(value, Mapping) and not value):
-            told[field.name] = dict(value) if isinstance(value, Mapping) else value
-    return told
+            stored[field.name] = dict(value) if isinstance(value, Mapping) else value
+    return stored
 
 
 def dump_request(request: Request) -> str:
-    """Give the request as JSON, without what signs its URLs."""
+    """Return the request as JSON, without what signs its URLs."""
     kind = "translation" if isinstance(request, TranslationRequest) else "lipsync"
-    return json.dumps({"kind": kind, **_told(request)}, separators=(",", ":"))
+    return _encode({"kind": kind, **_changed_fields(request)})
 
 
 def load_request(text: str) -> Request:
-    """Give the request that was written.
+    """Return the request that was written.
 
     Raises:
-        Unreadable: it is none.
+        DecodeError: the text is not what the journal writes.
     """
     try:
-        told = json.loads(text)
-        return KINDS[told.pop("kind")](**told)
+        stored = json.loads(text)
+        return KINDS[stored.pop("kind")](**stored)
     except (AkoolError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DecodeError("the request can't be read") from error
 
 
 def _bare_url(url: str) -> str:
-    """Give `url` without user, query and fragment, or "" when it is none."""
+    """Return `url` without user, query and fragment, or "" when it is not a URL."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -150,8 +160,8 @@ def _bare_splits(splits: AudioSplits) -> dict[str, str]:
 
 
 def dump_snapshot(snapshot: Snapshot) -> str:
-    """Give the snapshot as JSON, its URLs without their queries, without the raw answer."""
-    told = {
+    """Return the snapshot as JSON, its URLs without their queries, without the raw answer."""
+    stored = {
         "job_id": snapshot.job_id,
         "status": int(snapshot.status),
         "raw_status": dump_text(snapshot.raw_status),
@@ -165,40 +175,39 @@ def dump_snapshot(snapshot: Snapshot) -> str:
         "audio_splits": _bare_splits(snapshot.audio_splits) or None,
     }
     return json.dumps(
-        {name: value for name, value in told.items() if name == "job_id" or value not in (None, "")}
+        {name: value for name, value in stored.items() if name == "job_id" or value not in (None, "")}
     )
 
 
 def load_snapshot(text: str) -> Snapshot:
-    """Give the snapshot that was written.
+    """Return the snapshot that was written.
 
     Raises:
-        Unreadable: it is none.
+        DecodeError: the text is not what the journal writes.
     """
     try:
-        told = json.loads(text)
-        told["status"] = Status(told["status"])
-        told["created_at"] = load_datetime(told.get("created_at"))
-        told["audio_splits"] = AudioSplits(**told.get("audio_splits", {}))
-        return Snapshot(**told)
+        stored = json.loads(text)
+        stored["status"] = Status(stored["status"])
+        stored["created_at"] = load_datetime(stored.get("created_at"))
+        stored["audio_splits"] = AudioSplits(**stored.get("audio_splits", {}))
+        return Snapshot(**stored)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DecodeError("the snapshot can't be read") from error
 
 
-# An entry as one line of JSON that may be shown to others.
-
-
 def entry_to_json(entry: Entry) -> str:
-    """Give the entry as JSON in ASCII, without its token and without queries of webhook and result URLs."""
-    told: dict[str, Any] = {}
+    """Return the entry as JSON in ASCII, without its token and without queries of webhook and result URLs."""
+    stored: dict[str, Any] = {}
     for field in attrs.fields(Entry):
         value = getattr(entry, field.name)
         if field.name != "token":
-            told[field.name] = dump_datetime(value) if isinstance(value, datetime) else value
-    told["request"] = json.loads(dump_request(entry.request))
-    webhook = told["request"].get("webhook_url")
+            stored[COLUMN_OF.get(field.name, field.name)] = (
+                dump_datetime(value) if isinstance(value, datetime) else value
+            )
+    stored["request"] = json.loads(dump_request(entry.request))
+    webhook = stored["request"].get("webhook_url")
     if webhook is not None:
-        told["request"]["webhook_url"] = strip_query(webhook)
+        stored["request"]["webhook_url"] = strip_query(webhook)
     if entry.snapshot is not None:
-        told["snapshot"] = json.loads(dump_snapshot(entry.snapshot))
-    return json.dumps(told)
+        stored["snapshot"] = json.loads(dump_snapshot(entry.snapshot))
+    return json.dumps(stored)

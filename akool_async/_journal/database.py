@@ -7,27 +7,20 @@ journal that is there but SQLite itself.
 from __future__ import annotations
 
 import glob
-import json
 import os
-import socket
 import sqlite3
 import stat
-import sys
 import tempfile
-import time
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from akool_async._journal.queries import COLUMNS
 from akool_async._model.errors import (
     JournalCorruptedError,
     JournalError,
-    JournalLockedError,
     JournalVersionError,
     JournalWriteError,
 )
-from akool_async._model.redact import sanitize
 
 # The shape of the file: numbered migrations, each one transaction, and the file's marks.
 
@@ -80,12 +73,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
-    """Give the version that the file says."""
+    """Return the schema version of the file."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def application(connection: sqlite3.Connection) -> int:
-    """Give whose file it says to be."""
+    """Return the application id in the file."""
     return int(connection.execute("PRAGMA application_id").fetchone()[0])
 
 
@@ -127,18 +120,18 @@ def _connect(path: Path, query: str, *, busy: float = BUSY) -> sqlite3.Connectio
 
 
 def in_memory() -> sqlite3.Connection:
-    """Give a journal that nobody keeps."""
+    """Return a journal in memory, which does not survive."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     migrate(connection)
     return connection
 
 
 def map_sqlite_error(path: str | os.PathLike[str], error: Exception, doing: str) -> JournalError:
-    """Give the error that a user can act upon."""
+    """Return the error that a user can act upon."""
     undecoded = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if undecoded or code in (_UNREADABLE if doing == "read" else _DAMAGED):
-        return JournalCorruptedError(f"The journal {path} is damaged or is none: {error}.")
+        return JournalCorruptedError(f"The journal {path} is damaged or is not a journal: {error}.")
     words = getattr(error, "strerror", None) or str(error)
     if doing == "read":
         return JournalError(
@@ -149,11 +142,11 @@ def map_sqlite_error(path: str | os.PathLike[str], error: Exception, doing: str)
 
 
 def check_location(path: Path) -> bool:
-    """Whether a file stands there; nothing is opened.
+    """Return whether the file exists; nothing is opened.
 
     Raises:
         JournalWriteError: its folder is not there.
-        JournalCorruptedError: what stands there can't be a journal.
+        JournalCorruptedError: what is there can't be a journal.
     """
     try:
         found = path.stat()
@@ -231,7 +224,7 @@ def _check_columns(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_is_journal(path: Path) -> None:
-    """Look at the marks of what stands there, if anything does, and leave no trace.
+    """Check the marks of the file, if there is one, and leave no trace.
 
     Raises:
         JournalError: it can't be a journal, or not one of this version.
@@ -254,7 +247,8 @@ def _inspect(path: Path, *, whole: bool) -> None:
     except (sqlite3.Error, OSError) as error:
         raise map_sqlite_error(path, error, "read") from error
     except UnicodeDecodeError as error:
-        raise JournalCorruptedError(f"The journal {path} is damaged: it holds text that is none.") from error
+        message = f"The journal {path} is damaged: a text column is not valid UTF-8."
+        raise JournalCorruptedError(message) from error
 
 
 def _make(path: Path) -> None:
@@ -332,7 +326,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open a journal that somebody else may be writing.
+    """Open a journal that another process may be writing.
 
     Raises:
         JournalError: there is none, it is no journal, or it can't be read.
@@ -362,7 +356,7 @@ def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
 
 
 def _of_this_version(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Give the journal as this version reads it: an older one as a copy in memory, as it is now."""
+    """Return the journal as this version reads it: an older one as a copy in memory, as it is now."""
     if schema_version(connection) == len(MIGRATIONS):
         return connection
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -374,164 +368,3 @@ def _of_this_version(connection: sqlite3.Connection) -> sqlite3.Connection:
         raise
     connection.close()
     return copy
-
-
-# One writer per journal: a lock on a file beside it, which the system frees when the process dies.
-#
-# The lock file stays: to delete it would let two runs lock two different files.
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _take(descriptor: int) -> None:
-        os.lseek(descriptor, _FAR, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-    def _free(descriptor: int) -> None:
-        os.lseek(descriptor, _FAR, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _take(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _free(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-
-_FAR: Final = 1 << 30
-"""Windows locks bytes, and locked bytes can't be read: one far behind the holder's name is taken."""
-
-_LONGEST: Final = 1000
-_DATABASE: Final = b"SQLite format 3\0"
-_LOOKS: Final = 4
-_BETWEEN: Final = 0.005
-"""Seconds, so many times: somebody who only looks holds the lock for a moment."""
-
-
-class JournalLock:
-    """The right to write one journal.
-
-    Args:
-        journal: the journal's path; the lock stands beside it, with ".lock" added to its name.
-    """
-
-    def __init__(self, journal: Path) -> None:
-        self._journal = journal
-        self._path = journal.with_name(f"{journal.name}.lock")
-        self._descriptor: int | None = None
-
-    def acquire(self, now: datetime) -> None:
-        """Take the lock, or fail within 20 ms.
-
-        Raises:
-            JournalLockedError: another run holds it; names that run.
-            JournalWriteError: the lock file can't be made or locked here, or is something else.
-        """
-        try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-        except OSError as error:
-            raise JournalWriteError(
-                f"The journal's lock {self._path} can't be made: {error.strerror}."
-            ) from error
-        if _is_database(descriptor):  # a journal or an inbox of that name: the holder would overwrite it
-            os.close(descriptor)
-            raise JournalWriteError(
-                f"The journal's lock {self._path} is a database, not a lock.",
-                impact="It was left as it is, and nothing was sent.",
-                advice="Give the journal another name.",
-            )
-        try:
-            _take_soon(descriptor)
-        except OSError as error:
-            try:
-                raise self._refusal(descriptor, error) from error
-            finally:
-                os.close(descriptor)
-        self._descriptor = descriptor
-        self._write_holder(descriptor, now)
-
-    def holder(self) -> JournalLockedError | None:
-        """Say who else holds it, as the error that `take` would raise; None where nobody does."""
-        try:
-            descriptor = os.open(self._path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-        except OSError:
-            return None  # nobody could lock it here, or nobody ever did
-        try:
-            _take(descriptor)
-        except OSError as error:
-            refusal = self._refusal(descriptor, error)
-            return refusal if isinstance(refusal, JournalLockedError) else None
-        else:
-            _free(descriptor)
-            return None
-        finally:
-            os.close(descriptor)
-
-    def _write_holder(self, descriptor: int, now: datetime) -> None:
-        """Say who holds it. Where not even this can be written, the journal could not be either."""
-        holder = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": now.isoformat(timespec="seconds"),
-        }
-        try:
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, json.dumps(holder).encode())
-        except OSError as error:
-            self.release()
-            raise JournalWriteError(
-                f"The journal's lock {self._path} can't be written: {error.strerror}."
-            ) from error
-
-    def _refusal(self, descriptor: int, error: OSError) -> JournalLockedError | JournalWriteError:
-        if not isinstance(error, BlockingIOError | PermissionError):
-            return JournalWriteError(f"The journal's lock {self._path} can't be locked: {error.strerror}.")
-        holder = _holder(descriptor)
-        pid = holder.get("pid") if isinstance(holder.get("pid"), int) else None
-        host, since = sanitize(holder.get("host")), sanitize(holder.get("since"))
-        who = f"by process {pid} on {host} since {since}" if pid else "by a run that has only just begun"
-        return JournalLockedError(
-            f"The journal {self._journal} is being written {who}.",
-            pid=pid,
-            host=host,
-            since=since,
-        )
-
-    def release(self) -> None:
-        """Give the lock back; once more does nothing."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
-            return
-        try:
-            os.ftruncate(descriptor, 0)
-            _free(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _is_database(descriptor: int) -> bool:
-    return os.read(descriptor, len(_DATABASE)) == _DATABASE
-
-
-def _take_soon(descriptor: int) -> None:
-    for _ in range(_LOOKS):
-        try:
-            return _take(descriptor)
-        except (BlockingIOError, PermissionError):
-            time.sleep(_BETWEEN)
-    return _take(descriptor)
-
-
-def _holder(descriptor: int) -> dict[str, Any]:
-    """Read who holds it; what somebody else put into the file says nothing."""
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    try:
-        told = json.loads(os.read(descriptor, _LONGEST))
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}

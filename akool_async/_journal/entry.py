@@ -18,7 +18,7 @@ from akool_async._model.states import State
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """What the journal knows of one (key, language).
+    """What the journal knows about one (key, language).
 
     Attributes:
         key: the caller's name of the entry, or its fingerprint.
@@ -26,11 +26,11 @@ class Entry:
         fingerprint: hash of the normalised request, which tells whether the key still names the same work.
         state: where it is, for us.
         request: what was asked for; its URLs lack what signs them.
-        stripped: whether a URL lost its signature or its user here, so that the request can't be sent from
-            the journal alone: the caller has to give it again.
+        url_redacted: whether a URL lost its signature or its user when it was stored, so that the request
+            can't be sent from the journal alone: the caller has to pass it again.
         token: the unguessable part of its webhook URL, or "".
         job_id: the vendor's id of its job, or "".
-        paid: POSTs that were sent, or may have been, and were not proved to have made no job.
+        paid_submissions: POSTs that were sent, or may have been, and were not proved to have made no job.
         credits_locked: credits that were locked for the job.
         credits_used: credits that were deducted for the job.
         credits_before: credits that were deducted for earlier jobs of this entry.
@@ -39,11 +39,11 @@ class Entry:
         created_at: the server's time of the job's creation, aware.
         submitted_at: when the last intent was committed, aware.
         ended_at: when the outcome was known, aware.
-        expires_at: when the result dies, aware.
-        name: of its files, without ending; "" while it holds none.
-        files: paths of what was brought home, the video first.
+        expires_at: when the result expires, aware.
+        name: the name of its files, without ending; "" while it has none.
+        files: paths of the saved files, the video first.
         snapshot: the last answer that was recorded, its URLs without their queries, without `raw`.
-        doubt_ids: job ids that could be read in an answer but not be told to belong to this entry.
+        doubt_ids: job ids read in an answer that could not be assigned to this entry for certain.
         updated_at: when the row was last written, aware.
     """
 
@@ -52,10 +52,10 @@ class Entry:
     fingerprint: str
     state: State
     request: Request
-    stripped: bool = False
+    url_redacted: bool = False
     token: str = attrs.field(default="", repr=False)
     job_id: str = ""
-    paid: int = 0
+    paid_submissions: int = 0
     credits_locked: float | None = None
     credits_used: float | None = None
     credits_before: float = 0.0
@@ -73,12 +73,9 @@ class Entry:
 
     @property
     def request_for_target(self) -> Request:
-        """The request for this entry's language alone: what a batch takes to go on with the entry."""
+        """The request for this entry's language alone: what a batch needs to resume the entry."""
         request = with_targets(self.request, (self.target,))
         return request if entry_key(request, self.target) == self.key else attrs.evolve(request, key=self.key)
-
-
-# What a caller wants to be recorded about one entry, checked when it is built.
 
 
 def _check_aware(_: object, attribute: attrs.Attribute[datetime | None], value: datetime | None) -> None:
@@ -86,12 +83,8 @@ def _check_aware(_: object, attribute: attrs.Attribute[datetime | None], value: 
         raise InvalidRequestError(f"{attribute.name} must be an aware datetime, not {safe_repr(value)}.")
 
 
-def _as_paths(paths: Iterable[str | os.PathLike[str]] | None) -> tuple[str, ...] | None:
-    return None if paths is None else tuple(os.fspath(path) for path in paths)
-
-
-def _as_ids(ids: Iterable[str] | None) -> tuple[str, ...] | None:
-    return None if ids is None else tuple(ids)
+def _as_texts(values: Iterable[str | os.PathLike[str]] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(os.fspath(value) for value in values)
 
 
 @attrs.frozen(kw_only=True)
@@ -101,9 +94,9 @@ class EntryUpdate:
     Args:
         key: the entry's name.
         target: its language; "" for lip-sync.
-        state: where it is now. To SUBMITTING only `Journal.intend` leads. A step to SUBMITTED needs the
+        state: where it is now. Only `Journal.intend` sets SUBMITTING. A step to SUBMITTED needs the
             job's id here or in the entry. A step back to PLANNED says that the last POST surely made no
-            job: it is not counted in `Entry.paid` any more.
+            job: it is not counted in `Entry.paid_submissions` any more.
         request: enters an entry that is not there yet, as PLANNED.
         job_id: the vendor's id; an entry that has one is never given another.
         credits_locked: credits that are locked for the job.
@@ -113,12 +106,12 @@ class EntryUpdate:
         created_at: the server's time of creation, aware; default is what `snapshot` says.
         submitted_at: when the POST went out, aware; `Journal.intend` sets it.
         ended_at: when the outcome was known, aware.
-        expires_at: when the result dies, aware; default is 7 days after `created_at`.
-        files: paths of what was brought home.
+        expires_at: when the result expires, aware; default is 7 days after `created_at`.
+        files: paths of the saved files.
         snapshot: the answer that said so. Its URLs are kept without their queries, `raw` is not kept.
-        doubt_ids: ids that could be read in an answer but not be told to belong to an entry.
+        doubt_ids: job ids read in an answer that could not be assigned to an entry for certain.
         token: with a step to IN_DOUBT, that of the earlier POST which the doubt is about again, or "": the
-            last one surely made no job, and is not counted in `Entry.paid` any more.
+            last one surely made no job, and is not counted in `Entry.paid_submissions` any more.
 
     Raises:
         InvalidRequestError: a moment is not aware.
@@ -137,9 +130,9 @@ class EntryUpdate:
     submitted_at: datetime | None = attrs.field(default=None, validator=_check_aware)
     ended_at: datetime | None = attrs.field(default=None, validator=_check_aware)
     expires_at: datetime | None = attrs.field(default=None, validator=_check_aware)
-    files: tuple[str, ...] | None = attrs.field(default=None, converter=_as_paths)
+    files: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
     snapshot: Snapshot | None = None
-    doubt_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_ids)
+    doubt_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
     token: str | None = attrs.field(default=None, repr=False)
 
     @property
@@ -151,7 +144,7 @@ class EntryUpdate:
 
     @property
     def expires(self) -> datetime | None:
-        """When the result dies, as given or counted from the creation."""
+        """When the result expires, as given or counted from the creation."""
         if self.expires_at is not None:
             return self.expires_at
         return result_expiry(self.created)

@@ -1,7 +1,6 @@
-"""The durable list of paid work, as everyone else sees it.
+"""The durable list of paid work, as its callers see it.
 
-Reads are answered at once, writes are awaited until they are durable. How they get there is the
-writer's affair, what they may do the steps'.
+Reads return at once; writes are awaited until they are durable.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
 from akool_async._journal import codec
-from akool_async._journal import codec as exported
-from akool_async._journal.database import JournalLock
 from akool_async._journal.entry import Entry, EntryUpdate
+from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import (
     RecordIntent,
     RecordUpdates,
@@ -42,12 +40,12 @@ from akool_async._model.states import State
 IN_MEMORY: Final = ":memory:"
 AT_RISK: Final = frozenset({State.SUBMITTED, State.COMPLETED})
 _SENT: Final = AT_RISK | {State.DELIVERED}
-"""What is gone on with by the job's id, whatever became of the request's URL."""
+"""States that are resumed by the job's id alone, so that the request's URL is not needed."""
 
 _ASKED_AGAIN: Final = frozenset({State.COMPLETED, State.DELIVERED, State.EXPIRED})
-"""What a run that did not record it learns again by asking about the job."""
+"""States that a run which did not record them learns again by polling the job."""
 
-AT_WORK: Final = AT_RISK | {State.PLANNED}
+IN_PROGRESS: Final = AT_RISK | {State.PLANNED}
 
 
 def _utc_now() -> datetime:
@@ -57,16 +55,17 @@ def _utc_now() -> datetime:
 def open_journal(
     path: str | os.PathLike[str], *, read_only: bool = False, now: Callable[[], datetime] = _utc_now
 ) -> Journal:
-    """Give the journal in the file `path`, to be used in `async with`; it is made if it is not there.
+    """Return the journal in the file `path`, to be used in `async with`; it is made if it is not there.
 
-    One run writes a journal at a time; a second one stops with `JournalLockedError`. What a run that died
-    was sending is put in doubt when the journal is opened again. The file is made with mode 0600; it
-    holds no credentials, and of URLs not what signs them. Beside it stand `<path>.lock` and, while it
-    is open, `<path>-wal` and `<path>-shm`.
+    One run writes a journal at a time; a second one stops with `JournalLockedError`. Submissions that a
+    killed run was sending become IN_DOUBT when the journal is opened again. The file has mode 0600
+    and holds neither credentials nor signatures of URLs. Beside it are `<path>.lock` and, while it is open,
+    `<path>-wal` and `<path>-shm`.
 
     Args:
-        path: the file, whose folder has to be there and to be on a disk of this machine; ":memory:"
-            keeps nothing and uses neither threads nor files.
+        path: the file, whose folder must exist and be on a disk of this machine. ":memory:" makes a journal
+            that uses neither threads nor files and does not survive its `async with`: for tests and dry
+            runs. If the program ends, what was paid for can only be found in the vendor's account.
         read_only: open it for reading, also while a run is writing it; what writes is refused then.
         now: the wall clock, aware; for tests and simulations.
 
@@ -82,11 +81,11 @@ def open_journal(
 
 @attrs.frozen
 class _OpenJournal:
-    """What is there only while the journal is open."""
+    """What exists only while the journal is open."""
 
     store: Store
     reader: JournalReader
-    tally: Totals
+    totals: Totals
     writer: Writer | None
     stack: AsyncExitStack
 
@@ -95,14 +94,22 @@ class Journal:
     """The durable list of entries. Made by `open_journal`; used in `async with`, once or again."""
 
     def __init__(
-        self, path: str | os.PathLike[str], *, read_only: bool = False, now: Callable[[], datetime] = _utc_now
+        self,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        forget_ended: bool = False,
+        now: Callable[[], datetime] = _utc_now,
     ) -> None:
-        told = os.fspath(path)
-        self._path = None if told == IN_MEMORY else Path(os.path.realpath(told))
+        # To forget is for the journal of one batch alone: a file must never lose an entry that was paid for.
+        if forget_ended and os.fspath(path) != IN_MEMORY:
+            raise ValueError("Only a journal in memory may forget entries that have ended.")
+        self._path = None if os.fspath(path) == IN_MEMORY else Path(os.path.realpath(path))
+        self._forget_ended = forget_ended
         self._read_only = read_only
         self._now = now
         self._state: _OpenJournal | None = None
-        self._lent = False
+        self._in_use = False
 
     def __repr__(self) -> str:
         how = "closed" if self._state is None else "read-only" if self._read_only else "open"
@@ -115,11 +122,11 @@ class Journal:
         if self._state is not None:
             raise RuntimeError("This journal is open already.")
         async with AsyncExitStack() as stack:
-            store = Store(self._path, read_only=self._read_only)
+            store = Store(self._path, read_only=self._read_only, forget_ended=self._forget_ended)
             stack.callback(store.close)  # also where a cancelled caller does not wait for the thread
-            tally = await self._opened_store(store)
-            writer = await self._writer(store, tally, stack)
-            self._state = _OpenJournal(store, store.reader, tally, writer, stack.pop_all())
+            totals = await self._opened_store(store)
+            writer = await self._writer(store, totals, stack)
+            self._state = _OpenJournal(store, store.reader, totals, writer, stack.pop_all())
         return self
 
     async def _opened_store(self, store: Store) -> Totals:
@@ -127,12 +134,12 @@ class Journal:
             return store.open(self._now())
         return await run_sync(store.open, self._now())
 
-    async def _writer(self, store: Store, tally: Totals, stack: AsyncExitStack) -> Writer | None:
+    async def _writer(self, store: Store, totals: Totals, stack: AsyncExitStack) -> Writer | None:
         if self._read_only:
             return None
         if self._path is None:
-            return DirectWriter(store, tally)
-        writer, tasks = GroupCommitWriter(store, tally), anyio.create_task_group()
+            return DirectWriter(store, totals)
+        writer, tasks = GroupCommitWriter(store, totals), anyio.create_task_group()
         await tasks.__aenter__()
         tasks.start_soon(writer.run, name="journal writer")
         stack.push_async_callback(_finish, writer, tasks)
@@ -165,25 +172,25 @@ class Journal:
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
-        """Lend it to one batch at a time; what was handed in before is written by then, also afterwards.
+        """Reserve the journal for one batch; earlier operations are written before it enters and leaves.
 
         Raises:
             JournalLockedError: a batch has it already.
             JournalClosedError: it is not open for writing.
             JournalWriteError: what was handed in could not be written.
         """
-        if self._lent:
+        if self._in_use:
             raise JournalLockedError("Another batch of this program is using this journal.", pid=os.getpid())
-        self._lent = True
+        self._in_use = True
         try:
             await self._settled()
             try:
                 yield
-            finally:  # a journal that was closed meanwhile has told everybody who handed something in
+            finally:  # a journal that was closed meanwhile has failed every pending operation already
                 with anyio.CancelScope(shield=True), suppress(JournalClosedError):
                     await self._settled()
         finally:
-            self._lent = False
+            self._in_use = False
 
     async def _settled(self) -> None:
         """Wait for what others handed in, who may have been cancelled since."""
@@ -196,12 +203,12 @@ class Journal:
 
     @property
     def recovered_count(self) -> int:
-        """Entries that were put in doubt on opening: a run died while it was sending them."""
+        """Entries that became IN_DOUBT on opening: a run was killed while it was sending them."""
         return self._opened.store.recovered
 
     @property
     def lock_holder(self) -> JournalLockedError | None:
-        """Who else is writing it now, as the error that a second run stops with; None where nobody is."""
+        """The process that is writing it, as the error that a second run would raise; None if it is free."""
         return None if self._path is None or not self._read_only else JournalLock(self._path).holder()
 
     # Writing.
@@ -225,8 +232,8 @@ class Journal:
                 first. The entry holds the first one that meets nobody else's, unless it holds one.
 
         Raises:
-            IllegalTransitionError: an entry is in a state from which no POST may be sent, among them SUBMITTING
-                itself; or two of them have one name.
+            IllegalTransitionError: an entry is in a state from which no POST may be sent, such as SUBMITTING;
+                or two of them have the same key and language.
             JournalWriteError: it could not be written: send nothing.
         """
         writer = self._open_writer
@@ -240,8 +247,8 @@ class Journal:
         A caller that is cancelled meanwhile does not take them back: what was handed in is written.
 
         Raises:
-            IllegalTransitionError: a change is not allowed after the entry's state, would lose a job's id, or is
-                about an entry that is not there.
+            IllegalTransitionError: a change is not allowed after the entry's state, would lose a job's id, or
+                names an entry that does not exist.
             JournalWriteError: they could not be written: submit nothing more.
         """
         patient = all(change.state in _ASKED_AGAIN for change in changes)
@@ -256,19 +263,19 @@ class Journal:
         snapshot: Snapshot | None = None,
         not_made: bool = False,
     ) -> None:
-        """Clear up a doubt: the job was made and has this id, or it was not made.
+        """Resolve a doubt: the job was made and has this id, or it was not made.
 
         Args:
             key: the entry.
             target: its language; may be left out where only one is in doubt.
             job_id: the job's id: the entry becomes SUBMITTED.
-            snapshot: what `client.status(job_id)` answered, which tells when the result dies.
+            snapshot: what `client.status(job_id)` answered, which says when the result expires.
             not_made: no job was made: the entry becomes PLANNED and may be sent again.
 
         Raises:
-            InvalidRequestError: not exactly one of `job_id` and `not_made` is given, the id is none, or the
-                snapshot is another job's.
-            IllegalTransitionError: the entry is not in doubt, several are, or the job belongs to another entry.
+            InvalidRequestError: not exactly one of `job_id` and `not_made` is given, the id is invalid, or
+                the snapshot is another job's.
+            IllegalTransitionError: the entry is not in doubt, several are, or another entry has the job.
             JournalWriteError: it could not be written.
         """
         check_resolution(job_id, snapshot, not_made=not_made)
@@ -277,7 +284,7 @@ class Journal:
     async def reserve_name(
         self, key: str, target: str, names: Sequence[str], *, another: bool = False
     ) -> None:
-        """Give an entry a name for its files, if it holds none: the first that meets nobody else's.
+        """Return an entry a name for its files, if it holds none: the first that meets nobody else's.
 
         Names meet when on some system files of one could be files of the other, such as "Talk" and
         "talk", or the subtitles of "talk" and of "talk.original". `Entry.name` tells what it got.
@@ -297,7 +304,7 @@ class Journal:
     # Reading.
 
     def get(self, key: str, target: str = "") -> Entry | None:
-        """Give an entry, at once; sees everything whose `record` has returned.
+        """Return an entry, at once; sees everything whose `record` has returned.
 
         Raises:
             JournalCorruptedError: the entry can't be read.
@@ -305,11 +312,11 @@ class Journal:
         return self._opened.reader.get(key, target)
 
     def find_job(self, job_id: str) -> Entry | None:
-        """Give the entry of a job, at once."""
+        """Return the entry of a job, at once."""
         return self._opened.reader.by_job(job_id)
 
     def find_token(self, token: str) -> Entry | None:
-        """Give an entry of the POST with this webhook token, at once: the first that has no job yet.
+        """Return an entry of the POST with this webhook token, at once: the first that has no job yet.
 
         A POST for several languages has several; see `with_token`.
         """
@@ -317,11 +324,11 @@ class Journal:
         return found[0] if found else None
 
     def with_token(self, token: str) -> tuple[Entry, ...]:
-        """Give all entries of the POST with this webhook token, at once, those without a job first."""
+        """Return all entries of the POST with this webhook token, at once, those without a job first."""
         return tuple(self._opened.reader.by_token(token))
 
     def entries(self, *, states: Iterable[State] | None = None) -> AsyncIterator[Entry]:
-        """Give entries in the order in which they were entered, each once, as it is when it is given.
+        """Return entries in the order in which they were entered, each once, as it is when it is given.
 
         The journal may be written meanwhile, also by the loop's own body, and the loop may be left at any
         time. What enters one of the states behind the reader is not seen any more.
@@ -337,15 +344,15 @@ class Journal:
 
         return PagedIterator(0, lambda after: self._opened.reader.page(after, wanted), read)
 
-    def requests(self, *, states: Iterable[State] = AT_WORK) -> AsyncIterator[Request]:
-        """Give the requests of entries, one for each language, for a batch that goes on without the catalog.
+    def requests(self, *, states: Iterable[State] = IN_PROGRESS) -> AsyncIterator[Request]:
+        """Return the requests of entries, one per language, for a batch that resumes without the catalog.
 
         Entries that would have to be sent, but whose URL lost its signature when it was written
-        (`Entry.stripped`), are left out: only the catalog has their URL.
+        (`Entry.url_redacted`), are left out: only the catalog has their URL.
 
         Args:
             states: entries that are in these when this is called; default is what is planned, at the
-                vendor, or done and not home. With FAILED and EXPIRED the batch has to be opened with
+                vendor, or done and not saved. With FAILED and EXPIRED the batch has to be opened with
                 `retry_failed=True` to send them again.
         """
         reader = self._opened.reader
@@ -353,17 +360,17 @@ class Journal:
 
         def read(place: int) -> Request | None:
             entry = self._opened.reader.by_id(chosen[place])
-            if entry is None or (entry.stripped and entry.state not in _SENT):
+            if entry is None or (entry.url_redacted and entry.state not in _SENT):
                 return None
             return entry.request_for_target
 
         return PagedIterator(-1, lambda after: range(after + 1, min(after + 1 + PAGE, len(chosen))), read)
 
     def expiring(self, within: timedelta, now: datetime | None = None) -> AsyncIterator[Entry]:
-        """Give entries whose result is still at the vendor and dies soon, the soonest first.
+        """Return entries whose result is still at the vendor and expires soon, the soonest first.
 
         Args:
-            within: those that die in this time, those that should be dead already included.
+            within: those that expire in this time, including those that should have expired already.
             now: counted from here, aware; default is the journal's clock.
         """
         until = self._until(within, now)
@@ -382,11 +389,11 @@ class Journal:
         return codec.dump_datetime((now or self._now()) + within) or ""
 
     def export(self) -> AsyncIterator[str]:
-        """Give every entry as one line of JSON, without tokens and without queries of webhook URLs."""
+        """Return every entry as one line of JSON, without tokens and without queries of webhook URLs."""
 
         def read(number: int) -> str | None:
             entry = self._opened.reader.by_id(number)
-            return None if entry is None else exported.entry_to_json(entry)
+            return None if entry is None else codec.entry_to_json(entry)
 
         return PagedIterator(0, lambda after: self._opened.reader.page(after, None), read)
 
@@ -395,19 +402,19 @@ class Journal:
 
         Opened for reading, the whole file is read for it.
         """
-        return self._tally().counts
+        return self._totals().counts
 
     def credits(self) -> tuple[float, float]:
-        """Give credits (locked, used), at once.
+        """Return credits (locked, used), at once.
 
         Used is every deduction that was recorded; locked is what was locked for jobs whose deduction is
         not known, unless they failed. Opened for reading, the whole file is read for it.
         """
-        return self._tally().credits
+        return self._totals().credits
 
-    def _tally(self) -> Totals:
+    def _totals(self) -> Totals:
         opened = self._opened
-        return opened.reader.tally() if self._read_only else opened.tally
+        return opened.reader.totals() if self._read_only else opened.totals
 
 
 async def _finish(writer: GroupCommitWriter, tasks: TaskGroup) -> None:

@@ -1,4 +1,7 @@
-"""The intent to send paid POSTs, how it is taken back, and what a dead run left of it."""
+"""The operations of the one writer: intents, updates, file names, resolved doubts.
+
+Which state may follow which is decided by the table of transitions; what else would lose money, here.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,12 @@ from akool_async._model.responses import Snapshot
 from akool_async._model.states import TRANSITIONS, State, may_follow
 from akool_async._wire import read_id
 
-# Names of files: each held by one entry, told apart as every system would.
-
 
 def reserve(table: EntryTable, names: Iterable[str]) -> dict[str, SqlValue]:
-    """Give the columns that hold the first of `names` that nobody holds; none where there are no names.
+    """Return the columns that hold the first free one of `names`; no columns if there are no names.
 
     Raises:
-        IllegalTransitionError: all of them are held.
+        IllegalTransitionError: all of them are name_columns.
     """
     tried = 0
     for name in names:
@@ -43,7 +44,7 @@ def reserve(table: EntryTable, names: Iterable[str]) -> dict[str, SqlValue]:
 
 @attrs.frozen
 class ReserveName:
-    """The wish of an entry that is there to hold a name.
+    """Reserves a file name for an existing entry.
 
     Attributes:
         names: the one to be preferred first.
@@ -77,7 +78,7 @@ LEFT_BEHIND: Final = "The run that sent it ended before the vendor's answer was 
 
 
 @attrs.frozen
-class _Wanted:
+class _IntendedEntry:
     """One language of a POST that is about to be sent."""
 
     key: str
@@ -121,11 +122,11 @@ class RecordIntent:
         self, requests: tuple[Request, ...], token: str, now: datetime, names: Names = _NONE
     ) -> None:
         self._names = names
-        self._wanted = tuple(_wanted(requests, token, now))
-        self.several = len(self._wanted) > 1
-        self.images: list[tuple[_Wanted, dict[str, SqlValue] | None, int]] = []
+        self._entries = tuple(_intended_entries(requests, token, now))
+        self.several = len(self._entries) > 1
+        self.images: list[tuple[_IntendedEntry, dict[str, SqlValue] | None, int]] = []
         seen = set()
-        for wanted in self._wanted:
+        for wanted in self._entries:
             name = (wanted.key, wanted.target)
             if name in seen:
                 raise duplicate_intent(name)
@@ -133,22 +134,22 @@ class RecordIntent:
 
     def __call__(self, table: EntryTable) -> None:
         """Write it."""
-        for wanted in self._wanted:
+        for wanted in self._entries:
             row = table.find(wanted.key, wanted.target)
-            held = {} if row is not None and row.name else reserve(table, self._offered(wanted))
+            name_columns = {} if row is not None and row.name else reserve(table, self._offered(wanted))
             if row is None:
-                told: Values = {"key": wanted.key, "target": wanted.target, "paid": 1}
-                table.insert({**told, **wanted.values, **held})
+                identity: Values = {"key": wanted.key, "target": wanted.target, "paid": 1}
+                table.insert({**identity, **wanted.values, **name_columns})
                 self.images.append((wanted, None, 1))
                 continue
-            objection = intent_rejection_reason(row, wanted.mark)
-            if objection:
-                raise IllegalTransitionError(f"Entry {display_name(wanted.key, wanted.target)} {objection}.")
+            rejection = intent_rejection_reason(row, wanted.mark)
+            if rejection:
+                raise IllegalTransitionError(f"Entry {display_name(wanted.key, wanted.target)} {rejection}.")
             self.images.append((wanted, table.row_image(row), row.paid + 1))
             again = {"paid": row.paid + 1, "credits_before": row.used_before + (row.used or 0.0)}
-            table.update(row, {**_FRESH, **wanted.values, **again, **held})
+            table.update(row, {**_FRESH, **wanted.values, **again, **name_columns})
 
-    def _offered(self, wanted: _Wanted) -> Sequence[str]:
+    def _offered(self, wanted: _IntendedEntry) -> Sequence[str]:
         return self._names.get((wanted.key, wanted.target), ())
 
     def undo(self, table: EntryTable) -> None:
@@ -163,7 +164,7 @@ class RecordIntent:
                 table.update(row, image)
 
 
-def _wanted(requests: tuple[Request, ...], token: str, now: datetime) -> list[_Wanted]:
+def _intended_entries(requests: tuple[Request, ...], token: str, now: datetime) -> list[_IntendedEntry]:
     moment = codec.dump_datetime(now)
     state: dict[str, SqlValue] = {"state": State.SUBMITTING.value, "token": token}
     found = []
@@ -171,12 +172,12 @@ def _wanted(requests: tuple[Request, ...], token: str, now: datetime) -> list[_W
         for target in request.targets:
             mark = fingerprint(request, target)
             values = {**state, **request_columns(request, mark), "submitted_at": moment, "updated_at": moment}
-            found.append(_Wanted(request.key or mark, target, mark, values))
+            found.append(_IntendedEntry(request.key or mark, target, mark, values))
     return found
 
 
 def duplicate_intent(name: tuple[str, str]) -> IllegalTransitionError:
-    """Give the error of one entry that stands in an intent twice."""
+    """Return the error for an entry that is in an intent twice."""
     return IllegalTransitionError(
         f"Entry {display_name(*name)} is intended twice at once; each POST would be paid."
     )
@@ -197,17 +198,12 @@ def intent_rejection_reason(row: EntryRow, mark: str) -> str:
 
 
 def mark_interrupted(table: EntryTable, now: datetime) -> int:
-    """Put every intent that a dead run left into doubt; give how many there were."""
+    """Set intents that an interrupted run left to IN_DOUBT; return how many there were."""
     done = table.connection.execute(
         "UPDATE entry SET state = ?, reason = ?, updated_at = ? WHERE state = ?",
         (State.IN_DOUBT.value, LEFT_BEHIND, codec.dump_datetime(now), State.SUBMITTING.value),
     )
     return done.rowcount
-
-
-# Changes of entries.
-#
-# Which state may follow which stands in the lifecycle's table; what else would lose money stands here.
 
 
 _COLUMNS: Final[tuple[tuple[str, str, Callable[[Any], SqlValue]], ...]] = (
@@ -227,13 +223,13 @@ _COLUMNS: Final[tuple[tuple[str, str, Callable[[Any], SqlValue]], ...]] = (
 )
 """Each column, what of a change it holds, and how that is written."""
 
-_TOLD: Final = attrgetter(*(told for _, told, _ in _COLUMNS))
+_READ_FIELDS: Final = attrgetter(*(field for _, field, _ in _COLUMNS))
 
 
 def columns(change: EntryUpdate, now: datetime) -> dict[str, SqlValue]:
-    """Give the columns that a change sets."""
+    """Return the columns that a change sets."""
     values: dict[str, SqlValue] = {"state": change.state.value, "updated_at": codec.dump_datetime(now)}
-    for (name, _, write), value in zip(_COLUMNS, _TOLD(change), strict=True):
+    for (name, _, write), value in zip(_COLUMNS, _READ_FIELDS(change), strict=True):
         if value is not None and (written := write(value)) is not None:
             values[name] = written
     return values
@@ -249,7 +245,7 @@ class _PreparedUpdate:
     values: dict[str, SqlValue]
 
     @classmethod
-    def of(cls, change: EntryUpdate, now: datetime) -> _PreparedUpdate:
+    def prepare(cls, change: EntryUpdate, now: datetime) -> _PreparedUpdate:
         wanted = change.request
         mark = None if wanted is None else fingerprint(wanted, change.target)
         request = {} if wanted is None or mark is None else request_columns(wanted, mark)
@@ -258,22 +254,23 @@ class _PreparedUpdate:
     def __call__(self, table: EntryTable) -> None:
         change = self.change
         row = table.find(change.key, change.target)
-        objection = rejection_reason(change, row, self.mark)
-        if objection:
-            raise IllegalTransitionError(f"Entry {display_name(change.key, change.target)} {objection}.")
+        rejection = rejection_reason(change, row, self.mark)
+        if rejection:
+            raise IllegalTransitionError(f"Entry {display_name(change.key, change.target)} {rejection}.")
         if row is None:
             table.insert({"key": change.key, "target": change.target, **self.request, **self.values})
         else:
             table.update(row, self._setting(row))
 
     def _setting(self, row: EntryRow) -> Values:
-        """Give what is written over a row."""
+        """Return what is written over a row."""
         if self.change.state is row.state:
             planned = row.state is State.PLANNED
             return {**self.request, **self.values} if planned else self.values
         reset: dict[str, SqlValue] = {"reason": "", "code": None}
         if self.change.state is State.PLANNED:
-            reset |= _taken_back(row)
+            # The last POST surely made no job, so it does not count as one that may have been charged.
+            reset |= {"paid": max(row.paid - 1, 0), "submitted_at": None, "doubt_ids": "[]"}
         elif self.change.token is not None:
             reset["paid"] = max(row.paid - 1, 0)
         return {**reset, **self.values}
@@ -289,7 +286,11 @@ def rejection_reason(change: EntryUpdate, row: EntryRow | None, mark: str | None
     """
     after, given = change.state, change.job_id
     if row is None:
-        return _objection_to_new(change)
+        if change.request is None:
+            return "is not in the journal, and no request was given to enter it"
+        if after is not State.PLANNED:
+            return f"is not in the journal, so it can't be {after}: it has to be planned or intended first"
+        return ""
     if not may_follow(row.state, after):
         return f"is {row.state}, and {after} may not follow"
     if after is State.SUBMITTING and row.state is not after:
@@ -307,19 +308,6 @@ def rejection_reason(change: EntryUpdate, row: EntryRow | None, mark: str | None
     return ""
 
 
-def _objection_to_new(change: EntryUpdate) -> str:
-    if change.request is None:
-        return "is not in the journal, and no request was given to enter it"
-    if change.state is not State.PLANNED:
-        return f"is not in the journal, so it can't be {change.state}: it has to be planned or intended first"
-    return ""
-
-
-def _taken_back(row: EntryRow) -> dict[str, SqlValue]:
-    """Give what changes when the last POST surely made no job."""
-    return {"paid": max(row.paid - 1, 0), "submitted_at": None, "doubt_ids": "[]"}
-
-
 class RecordUpdates:
     """Changes of one caller, atomic.
 
@@ -329,7 +317,7 @@ class RecordUpdates:
     """
 
     def __init__(self, changes: tuple[EntryUpdate, ...], now: datetime) -> None:
-        self._writes = tuple(_PreparedUpdate.of(change, now) for change in changes)
+        self._writes = tuple(_PreparedUpdate.prepare(change, now) for change in changes)
         self.several = len(self._writes) > 1
 
     def __call__(self, table: EntryTable) -> None:
@@ -338,14 +326,11 @@ class RecordUpdates:
             write(table)
 
 
-# A doubt that somebody has cleared up: the job was made and has this id, or it was not made.
-
-
 def check_resolution(job_id: str | None, snapshot: Snapshot | None, *, not_made: bool) -> None:
     """Refuse what does not say what became of a doubt.
 
     Raises:
-        InvalidRequestError: it is said twice or not at all, the id is none, or the snapshot is another job's.
+        InvalidRequestError: both or neither are given, the id is invalid, or the snapshot is another job's.
     """
     if (job_id is None) is not not_made:
         raise InvalidRequestError("Give either job_id=... or not_made=True.")
@@ -357,7 +342,7 @@ def check_resolution(job_id: str | None, snapshot: Snapshot | None, *, not_made:
 
 @attrs.frozen
 class ResolveDoubt:
-    """A doubt that somebody has cleared up."""
+    """A resolved doubt: the job was made and has this id, or it was not made."""
 
     key: str
     target: str | None
@@ -390,7 +375,7 @@ class ResolveDoubt:
         RecordUpdates((change,), self.now)(table)
 
     def _doubt(self, table: EntryTable) -> tuple[str, tuple[str, ...]]:
-        """Give the one language that is in doubt, and the ids that it may have."""
+        """Return the one language that is in doubt, and the ids that it may have."""
         rows = table.connection.execute(
             "SELECT target, doubt_ids FROM entry WHERE key = ? AND state = ? ORDER BY target",
             (self.key, State.IN_DOUBT.value),

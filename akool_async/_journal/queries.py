@@ -23,7 +23,8 @@ from akool_async._model.states import State
 PAGE: Final = 16
 """Entries between two turns of the loop: reading and showing one takes up to 0.2 ms."""
 
-COLUMNS: Final = tuple(attrs.fields_dict(Entry))
+FIELDS: Final = tuple(attrs.fields_dict(Entry))
+COLUMNS: Final = tuple(codec.COLUMN_OF.get(field, field) for field in FIELDS)
 _ALL: Final = f"SELECT {', '.join(COLUMNS)} FROM entry"  # noqa: S608 - our names
 _BY_NAME: Final = f"{_ALL} WHERE key = ? AND target = ?"
 _BY_ID: Final = f"{_ALL} WHERE id = ?"
@@ -40,23 +41,23 @@ _COUNT_EXPIRING: Final = """
     WHERE state IN ('submitted', 'completed') AND expires_at <= ?
 """
 
-_TALLY: Final = """
+_TOTALS: Final = """
     SELECT state, credits_locked, credits_used, credits_before, count(*) FROM entry GROUP BY 1, 2, 3, 4
 """
 
 
 def _decode(row: tuple[Any, ...]) -> Entry:
-    told = dict(zip(COLUMNS, row, strict=True))
+    values = dict(zip(FIELDS, row, strict=True))
     for name in ("created_at", "submitted_at", "ended_at", "expires_at", "updated_at"):
-        told[name] = codec.load_datetime(told[name])
-    told["state"] = State(told["state"])
-    told["request"] = codec.load_request(told["request"])
-    told["stripped"] = bool(told["stripped"])
-    told["files"] = codec.load_texts(told["files"])
-    told["doubt_ids"] = codec.load_texts(told["doubt_ids"])
-    if told["snapshot"] is not None:
-        told["snapshot"] = codec.load_snapshot(told["snapshot"])
-    return Entry(**told)
+        values[name] = codec.load_datetime(values[name])
+    values["state"] = State(values["state"])
+    values["request"] = codec.load_request(values["request"])
+    values["url_redacted"] = bool(values["url_redacted"])
+    values["files"] = codec.load_texts(values["files"])
+    values["doubt_ids"] = codec.load_texts(values["doubt_ids"])
+    if values["snapshot"] is not None:
+        values["snapshot"] = codec.load_snapshot(values["snapshot"])
+    return Entry(**values)
 
 
 def _ids(page: list[tuple[Any, ...]]) -> list[int]:
@@ -96,23 +97,23 @@ class JournalReader:
         return found[0] if found else None
 
     def get(self, key: str, target: str) -> Entry | None:
-        """Give the entry of this name."""
+        """Return the entry of this name."""
         return self._one(_BY_NAME, key, target)
 
     def by_id(self, number: int) -> Entry | None:
-        """Give the entry of this number."""
+        """Return the entry of this number."""
         return self._one(_BY_ID, number)
 
     def by_job(self, job_id: str) -> Entry | None:
-        """Give the entry of this job."""
+        """Return the entry of this job."""
         return self._one(_BY_JOB, job_id)
 
     def by_token(self, token: str) -> list[Entry]:
-        """Give the entries of the POST with this token, those without a job first."""
+        """Return the entries of the POST with this token, those without a job first."""
         return self._entries(_BY_TOKEN, token)
 
     def page(self, after: int, states: Collection[State] | None) -> list[int]:
-        """Give the next numbers, in the order in which the entries were entered."""
+        """Return the next numbers, in the order in which the entries were entered."""
         if states is None:
             return _ids(self._rows("SELECT id FROM entry WHERE id > ? ORDER BY id LIMIT ?", after, PAGE))
         parts = ["SELECT * FROM (SELECT id FROM entry WHERE state = ? AND id > ? ORDER BY id LIMIT ?)"]
@@ -121,29 +122,29 @@ class JournalReader:
         return _ids(self._rows(statement, *values, PAGE)) if states else []
 
     def ids(self, states: Collection[State]) -> array[int]:
-        """Give the numbers of all entries in these states: 8 bytes each."""
+        """Return the numbers of all entries in these states: 8 bytes each."""
         marks = ", ".join("?" * len(states))
         statement = f"SELECT id FROM entry WHERE state IN ({marks}) ORDER BY id"  # noqa: S608 - our marks
         return array("q", _ids(self._rows(statement, *(state.value for state in states))))
 
     def expiring(self, until: str, after: tuple[str, int]) -> list[tuple[str, int]]:
-        """Give the next (moment, number) of results that die until then, soonest first."""
+        """Return the next (moment, number) of results that die until then, soonest first."""
         return [(moment, number) for moment, number in self._rows(_EXPIRING, until, *after, PAGE)]
 
     def count_expiring(self, until: str) -> int:
         """Count results that die until then."""
         return int(self._rows(_COUNT_EXPIRING, until)[0][0])
 
-    def tally(self) -> Totals:
+    def totals(self) -> Totals:
         """Count all entries; takes as long as reading them."""
-        tally = Totals()
+        totals = Totals()
         try:
-            for state, locked, used, before, times in self._rows(_TALLY):
-                standing = Contribution(State(state), locked, used, before)
-                tally.apply([Delta(None, standing)] * times)
+            for state, locked, used, before, times in self._rows(_TOTALS):
+                contribution = Contribution(State(state), locked, used, before)
+                totals.apply([Delta(None, contribution)] * times)
         except (ValueError, TypeError, OverflowError) as error:
             raise JournalCorruptedError(f"The journal {self._name} holds what it never wrote.") from error
-        return tally
+        return totals
 
 
 # A walk over many entries, page by page, that may be left at any step.
@@ -156,7 +157,7 @@ T = TypeVar("T")
 
 
 class PagedIterator(AsyncIterator[T], Generic[P, T]):
-    """Gives what stands at each place, read at the moment in which it is given.
+    """Return what stands at each place, read at the moment in which it is given.
 
     Args:
         start: a place before the first.
@@ -171,7 +172,7 @@ class PagedIterator(AsyncIterator[T], Generic[P, T]):
         self._ahead: Iterator[P] = iter(())
 
     async def __anext__(self) -> T:
-        """Give the next one."""
+        """Return the next one."""
         while True:
             for place in self._ahead:
                 self._place = place

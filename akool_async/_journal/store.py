@@ -20,15 +20,16 @@ from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from akool_async._journal import database as file
-from akool_async._journal.database import JournalLock
+from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import mark_interrupted
 from akool_async._journal.queries import JournalReader
 from akool_async._journal.table import Delta, EntryTable, Operation, Totals, Undo
 from akool_async._model.errors import JournalClosedError, JournalWriteError
+from akool_async._model.fingerprint import CompactSet
 
 YIELD_EVERY: Final = 32
-"""Steps after which the writer's thread gives way: one that calls SQLite again and again keeps the
-interpreter's lock for milliseconds, and the loop stands still meanwhile."""
+"""Steps after which the writer's thread gives way: one that calls SQLite without a pause keeps
+the interpreter's lock for milliseconds, and the event loop waits meanwhile."""
 
 
 @attrs.define(eq=False)
@@ -36,9 +37,9 @@ class PendingOperation:
     """One caller's step on its way through the writer.
 
     Attributes:
-        step: what is to be done.
+        operation: what is to be done.
         error: why it was not done.
-        moves: what it wrote.
+        deltas: what it wrote.
         done: whether it was committed or failed.
     """
 
@@ -55,9 +56,9 @@ def _breaks_all(error: Exception) -> bool:
     )
 
 
-def _do(ticket: PendingOperation, table: EntryTable) -> None:
+def _do(pending: PendingOperation, table: EntryTable) -> None:
     """Do one step, so that it is done wholly or not at all."""
-    step, connection = ticket.operation, table.connection
+    step, connection = pending.operation, table.connection
     if step.several:
         connection.execute("SAVEPOINT step")
     try:
@@ -65,12 +66,13 @@ def _do(ticket: PendingOperation, table: EntryTable) -> None:
     except Exception as error:
         if _breaks_all(error):
             raise
-        ticket.error = error
+        pending.error = error
         table.take_deltas()
         if step.several:
             connection.execute("ROLLBACK TO step")
     else:
-        ticket.deltas = table.take_deltas()
+        pending.deltas = table.take_deltas()
+        table.forget_ended()
     if step.several:
         connection.execute("RELEASE step")
 
@@ -81,12 +83,14 @@ class Store:
     Args:
         path: its file; None keeps it in memory.
         read_only: open it without the lock, only to read.
+        forget_ended: delete entries that have ended, and only count them.
     """
 
-    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False, forget_ended: bool = False) -> None:
         self.path = path
         self.recovered = 0
         self._read_only = read_only
+        self._forgotten_names = CompactSet() if forget_ended else None
         self._mutex = threading.Lock()
         self._lock = None if path is None or read_only else JournalLock(path)
         self._writing: sqlite3.Connection | None = None
@@ -94,7 +98,7 @@ class Store:
         self._closed = False
 
     def open(self, now: datetime) -> Totals:
-        """Open it; what a dead run left behind is put in doubt. Gives the tally.
+        """Open it; intents of an interrupted run become IN_DOUBT. Return the totals.
 
         Raises:
             JournalError: it can't be opened, locked or read.
@@ -108,7 +112,7 @@ class Store:
                 self._reading = file.open_for_reading(self.path)
             else:
                 self._open_locked(self.path, now)
-            return self.reader.tally()
+            return self.reader.totals()
 
     def _open_locked(self, path: Path, now: datetime) -> None:
         file.check_is_journal(path)
@@ -137,51 +141,51 @@ class Store:
         """
         if self._writing is None:
             raise JournalClosedError("The journal is not open for writing.")
-        return EntryTable(self._writing)
+        return EntryTable(self._writing, self._forgotten_names)
 
-    def commit(self, tickets: Sequence[PendingOperation]) -> None:
-        """Do what all tickets want in one durable transaction; each ticket says how it went.
+    def commit(self, operations: Sequence[PendingOperation]) -> None:
+        """Do what all operations want in one durable transaction; each pending says how it went.
 
-        A step that is refused fails its own ticket. A transaction that fails fails every ticket.
+        A step that is refused fails its own pending. A transaction that fails fails every pending.
         """
         with self._mutex:
             try:
                 table = self.table
                 table.connection.execute("BEGIN IMMEDIATE")
-                for number, ticket in enumerate(tickets):
-                    _do(ticket, table)
+                for number, pending in enumerate(operations):
+                    _do(pending, table)
                     if number % YIELD_EVERY == YIELD_EVERY - 1:
                         time.sleep(0)
                 table.connection.execute("COMMIT")
             except Exception as error:  # noqa: BLE001 - handed to every caller
-                self._fail(tickets, error)
-        for ticket in tickets:
-            ticket.done = True
+                self._fail(operations, error)
+        for pending in operations:
+            pending.done = True
 
-    def do(self, ticket: PendingOperation) -> None:
-        """Do what one ticket wants, at once: for a journal in memory, where there is nothing to gather."""
+    def do(self, pending: PendingOperation) -> None:
+        """Do what one pending wants, at once: for a journal in memory, where there is nothing to gather."""
         try:
-            _do(ticket, self.table)
+            _do(pending, self.table)
         except Exception as error:  # noqa: BLE001 - handed to the caller
-            self._fail([ticket], error)
-        ticket.done = True
+            self._fail([pending], error)
+        pending.done = True
 
-    def _fail(self, tickets: Sequence[PendingOperation], error: Exception) -> None:
+    def _fail(self, operations: Sequence[PendingOperation], error: Exception) -> None:
         """Take the transaction back; callers that were refused already keep their own reason."""
-        for ticket in tickets:
-            ticket.deltas = []
-            ticket.error = ticket.error or self._translated(error)
+        for pending in operations:
+            pending.deltas = []
+            pending.error = pending.error or self._translated(error)
         if self._writing is not None and self._writing.in_transaction:
             with contextlib.suppress(
                 sqlite3.Error
-            ):  # then each step that follows is told that it can't be written
+            ):  # then each step that follows is mapped that it can't be written
                 self._writing.execute("ROLLBACK")
 
     def _translated(self, error: Exception) -> Exception:
         if isinstance(error, sqlite3.Error):
-            told = file.map_sqlite_error(self.path or ":memory:", error, "written")
-            told.__cause__ = error
-            return told
+            mapped = file.map_sqlite_error(self.path or ":memory:", error, "written")
+            mapped.__cause__ = error
+            return mapped
         return error
 
     def close(self) -> None:
@@ -239,46 +243,46 @@ class Writer(Protocol):
 
 @attrs.frozen
 class _Undo:
-    """The way back, as a step: nothing where the ticket itself came to nothing."""
+    """The way back, as a step: nothing where the pending itself came to nothing."""
 
-    ticket: PendingOperation
+    pending: PendingOperation
     undo: Undo
     several: bool = True
 
     def __call__(self, table: EntryTable) -> None:
-        if self.ticket.done and self.ticket.error is None:
+        if self.pending.done and self.pending.error is None:
             self.undo(table)
 
 
 class DirectWriter:
     """Writes at once, in the loop: for a journal in memory."""
 
-    def __init__(self, store: Store, tally: Totals) -> None:
+    def __init__(self, store: Store, totals: Totals) -> None:
         self._store = store
-        self._tally = tally
+        self._totals = totals
 
     async def write(self, step: Operation, undo: Undo | None = None, *, patient: bool = False) -> None:
         """Write, then let others run."""
-        ticket = self._do(step)
+        pending = self._do(step)
         try:
             await checkpoint()
         except BaseException:  # a cancelled caller did not hear of it: it is taken back
             if undo is not None:
-                self._do(_Undo(ticket, undo))
+                self._do(_Undo(pending, undo))
             raise
-        _raise(ticket)
+        _raise(pending)
 
     def _do(self, step: Operation) -> PendingOperation:
-        ticket = PendingOperation(step)
-        self._store.do(ticket)
-        self._tally.apply(ticket.deltas)
-        return ticket
+        pending = PendingOperation(step)
+        self._store.do(pending)
+        self._totals.apply(pending.deltas)
+        return pending
 
 
-def _raise(ticket: PendingOperation) -> None:
-    if ticket.error is not None:
-        raise ticket.error
-    if not ticket.done:
+def _raise(pending: PendingOperation) -> None:
+    if pending.error is not None:
+        raise pending.error
+    if not pending.done:
         raise JournalWriteError("The journal was torn down before it could say whether this was written.")
 
 
@@ -286,15 +290,15 @@ class _Group:
     """Steps that are committed together, and who waits for them."""
 
     def __init__(self) -> None:
-        self.tickets: list[PendingOperation] = []
+        self.operations: list[PendingOperation] = []
         self.hurries: Final = anyio.Event()
         self._settled: list[anyio.Event] = []
 
-    def add(self, ticket: PendingOperation) -> anyio.Event:
+    def add(self, pending: PendingOperation) -> anyio.Event:
         """Put in a step; give what tells its caller that it is settled."""
-        if len(self.tickets) >= WAKE_BATCH * len(self._settled):
+        if len(self.operations) >= WAKE_BATCH * len(self._settled):
             self._settled.append(anyio.Event())
-        self.tickets.append(ticket)
+        self.operations.append(pending)
         return self._settled[-1]
 
     async def wake(self) -> None:
@@ -315,9 +319,9 @@ class GroupCommitWriter:
     `run` is the one task that writes; the commits happen in a thread of their own turn.
     """
 
-    def __init__(self, store: Store, tally: Totals) -> None:
+    def __init__(self, store: Store, totals: Totals) -> None:
         self._store = store
-        self._tally = tally
+        self._totals = totals
         self._group = _Group()
         self._wanted = anyio.Event()
         self._closing = False
@@ -328,28 +332,28 @@ class GroupCommitWriter:
         """Hand in, wait until it is durable."""
         if self._closing:
             raise JournalClosedError("The journal is being closed.")
-        group, ticket = self._group, PendingOperation(step)
-        settled = self._hand_in(ticket, patient=patient)
+        group, pending = self._group, PendingOperation(step)
+        settled = self._hand_in(pending, patient=patient)
         try:
             await settled.wait()
         except BaseException:  # a cancelled caller did not hear of it: it is taken back
             if undo is not None:
-                self._take_back(group, ticket, undo)
+                self._take_back(group, pending, undo)
             raise
-        _raise(ticket)
+        _raise(pending)
 
-    def _hand_in(self, ticket: PendingOperation, *, patient: bool = False) -> anyio.Event:
+    def _hand_in(self, pending: PendingOperation, *, patient: bool = False) -> anyio.Event:
         self._wanted.set()
         if not patient:
             self._group.hurries.set()
-        return self._group.add(ticket)
+        return self._group.add(pending)
 
-    def _take_back(self, group: _Group, ticket: PendingOperation, undo: Undo) -> None:
+    def _take_back(self, group: _Group, pending: PendingOperation, undo: Undo) -> None:
         """Withdraw what is not being written yet; what is, is undone by the next group."""
         if group is self._group:
-            group.tickets.remove(ticket)
+            group.operations.remove(pending)
         elif not self.ended.is_set():
-            self._hand_in(PendingOperation(_Undo(ticket, undo)))
+            self._hand_in(PendingOperation(_Undo(pending, undo)))
 
     async def run(self) -> None:
         """Write until `close`, and then what is left; nothing but the end of the loop cancels it."""
@@ -358,7 +362,7 @@ class GroupCommitWriter:
                 while True:
                     await self._wanted.wait()
                     self._wanted = anyio.Event()
-                    while self._group.tickets:
+                    while self._group.operations:
                         await self._gather()
                         await self._commit()
                     if self._closing:
@@ -374,16 +378,16 @@ class GroupCommitWriter:
         with anyio.move_on_after(GATHER_DELAY):
             await self._group.hurries.wait()
         for _ in range(GATHER_TURNS):
-            if len(self._group.tickets) >= FULL_GROUP:
+            if len(self._group.operations) >= FULL_GROUP:
                 break
             await checkpoint()
 
     async def _commit(self) -> None:
         group, self._group = self._group, _Group()
         try:
-            await run_sync(self._store.commit, group.tickets, limiter=self._limiter)
-            for ticket in group.tickets:
-                self._tally.apply(ticket.deltas)
+            await run_sync(self._store.commit, group.operations, limiter=self._limiter)
+            for pending in group.operations:
+                self._totals.apply(pending.deltas)
             await group.wake()
         finally:
             group.wake_all()

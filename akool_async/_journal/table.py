@@ -1,6 +1,6 @@
-"""The table of entries, as statements of the one writer: find, enter, set, take out.
+"""The table of entries as the writer uses it: find, insert, update, delete; and the totals of its rows.
 
-Says nothing about which step may follow; every write is told to the tally through `moves`.
+Which step may follow is not decided here. Every write adds a `Delta` that moves the totals.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ import attrs
 
 from akool_async._journal import codec
 from akool_async._model.errors import JournalCorruptedError
+from akool_async._model.filenames import collision_key
+from akool_async._model.fingerprint import CompactSet
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
 from akool_async._model.states import State
-
-# How many entries are in each state, and what they cost: kept in memory, moved by every commit.
-#
-# So that statistics can be pulled at any moment without reading the file.
-
 
 _PARTS: Final = 1_000_000
 """Credits are summed in whole millionths, so that nothing drifts."""
@@ -38,7 +35,7 @@ class Contribution(NamedTuple):
     used_before: float = 0.0
 
     def cost(self) -> tuple[int, int]:
-        """Give millionths of credits locked and used: a deduction that is known replaces the lock."""
+        """Return millionths of credits locked and used: a deduction that is known replaces the lock."""
         used = round(((self.used or 0.0) + self.used_before) * _PARTS)
         if self.used is not None or self.locked is None or self.state in _NOTHING_LOCKED:
             return 0, used
@@ -68,9 +65,9 @@ class Totals:
             if after is not None:
                 self._add(after, 1)
 
-    def _add(self, standing: Contribution, times: int) -> None:
-        locked, used = standing.cost()
-        self._counts[standing.state] += times
+    def _add(self, contribution: Contribution, times: int) -> None:
+        locked, used = contribution.cost()
+        self._counts[contribution.state] += times
         self._locked += times * locked
         self._used += times * used
 
@@ -96,6 +93,14 @@ _FIND: Final = """
 """
 
 
+ENDED: Final = frozenset({State.DELIVERED, State.FAILED, State.EXPIRED})
+"""States after which a run that will not be resumed does nothing more about an entry."""
+
+_FORGET: Final = """
+    DELETE FROM entry WHERE id = ? AND token = '' AND state IN ('delivered', 'failed', 'expired')
+"""
+
+
 class EntryRow(NamedTuple):
     """What a step has to know of an entry before it writes."""
 
@@ -110,80 +115,105 @@ class EntryRow(NamedTuple):
     name: str
 
     @property
-    def standing(self) -> Contribution:
+    def contribution(self) -> Contribution:
         """What it adds to the tally."""
         return Contribution(self.state, self.locked, self.used, self.used_before)
 
 
 @functools.lru_cache(maxsize=256)
-def _setting(names: tuple[str, ...]) -> str:
+def _update_statement(names: tuple[str, ...]) -> str:
     return f"UPDATE entry SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608 - our names
 
 
 @functools.lru_cache(maxsize=16)
-def _entering(names: tuple[str, ...]) -> str:
+def _insert_statement(names: tuple[str, ...]) -> str:
     return f"INSERT INTO entry ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - our names
 
 
 def _after(values: Values, before: Contribution) -> Contribution:
-    """Give what an entry adds to the tally once `values` are written."""
-    told = values.get
+    """Return what an entry adds to the tally once `values` are written."""
+    value_of = values.get
     return Contribution(
-        _STATES[told("state", before.state.value)],
-        cast("float | None", told("credits_locked", before.locked)),
-        cast("float | None", told("credits_used", before.used)),
-        cast("float | None", told("credits_before", before.used_before)) or 0.0,
+        _STATES[value_of("state", before.state.value)],
+        cast("float | None", value_of("credits_locked", before.locked)),
+        cast("float | None", value_of("credits_used", before.used)),
+        cast("float | None", value_of("credits_before", before.used_before)) or 0.0,
     )
 
 
 class EntryTable:
     """The entries of one file, inside the transaction of the one writer.
 
+    Args:
+        connection: the writer's connection.
+        forgotten_names: names of deleted entries; None keeps every entry.
+
     Attributes:
         connection: the writer's connection.
-        moves: what was written since the last `take_moves`.
+        moves: what was written since the last `take_deltas`.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, forgotten_names: CompactSet | None = None) -> None:
         self.connection = connection
         self.moves: list[Delta] = []
+        self._forgotten_names = forgotten_names
+        self._ended: list[EntryRow] = []
 
     def take_deltas(self) -> list[Delta]:
-        """Give what was written since the last call."""
+        """Return what was written since the last call."""
         moves, self.moves = self.moves, []
         return moves
 
     def find(self, key: str, target: str) -> EntryRow | None:
-        """Give what stands there.
+        """Return what a step has to know of an entry; None if it does not exist.
 
         Raises:
-            JournalCorruptedError: somebody else wrote a state that there is not.
+            JournalCorruptedError: the state in the file does not exist.
         """
         found = self.connection.execute(_FIND, (key, target)).fetchone()
         if found is None:
             return None
         if found[1] not in _STATES:
-            raise JournalCorruptedError(f"Entry {sanitize(key)} has a state that there is not.")
+            raise JournalCorruptedError(f"Entry {sanitize(key)} has an unknown state.")
         return EntryRow(found[0], _STATES[found[1]], *found[2:])
 
     def name_taken(self, name_folded: str) -> bool:
         """Whether an entry holds a name that meets this one."""
+        # A file of a deleted entry is still on the disk: another entry of that name would overwrite it.
+        if self._forgotten_names is not None and self._forgotten_names.contains(name_folded, ""):
+            return True
         statement = "SELECT 1 FROM entry WHERE name_folded = ? AND name_folded <> ''"
         return self.connection.execute(statement, (name_folded,)).fetchone() is not None
 
     def insert(self, values: Values) -> None:
         """Add an entry."""
-        self.connection.execute(_entering(tuple(values)), tuple(values.values()))
+        self.connection.execute(_insert_statement(tuple(values)), tuple(values.values()))
         self.moves.append(Delta(None, _after(values, Contribution(State.PLANNED))))
 
     def update(self, row: EntryRow, values: Values) -> None:
         """Write columns of an entry; the others stay."""
-        self.connection.execute(_setting(tuple(values)), (*values.values(), row.id))
-        before = row.standing
-        self.moves.append(Delta(before, _after(values, before)))
+        self.connection.execute(_update_statement(tuple(values)), (*values.values(), row.id))
+        before = row.contribution
+        after = _after(values, before)
+        self.moves.append(Delta(before, after))
+        if after.state in ENDED and self._forgotten_names is not None:
+            self._ended.append(row)
+
+    def forget_ended(self) -> None:
+        """Delete the entries that have ended, if this table forgets; the totals still count them.
+
+        An entry whose POST had a webhook token stays: a late callback could give its job to another entry.
+        """
+        ended, self._ended = self._ended, []
+        if self._forgotten_names is None:
+            return
+        for row in ended:
+            deleted = self.connection.execute(_FORGET, (row.id,)).rowcount
+            if deleted and row.name:
+                self._forgotten_names.add(collision_key(row.name), "")
 
     def row_image(self, row: EntryRow) -> dict[str, SqlValue]:
-        """Give all columns of an entry, to put it back later as it was."""
+        """Return all columns of an entry, to put it back later as it was."""
         cursor = self.connection.execute("SELECT * FROM entry WHERE id = ?", (row.id,))
         image = dict(zip((column[0] for column in cursor.description), cursor.fetchone(), strict=True))
         del image["id"]
@@ -192,14 +222,11 @@ class EntryTable:
     def delete(self, row: EntryRow) -> None:
         """Remove an entry, as if it had never been entered."""
         self.connection.execute("DELETE FROM entry WHERE id = ?", (row.id,))
-        self.moves.append(Delta(row.standing, None))
-
-
-# One caller's wish, as the writer sees it: each step checks, then writes, all of it or nothing.
+        self.moves.append(Delta(row.contribution, None))
 
 
 class Operation(Protocol):
-    """One caller's wish."""
+    """One caller's write, all of it or nothing."""
 
     @property
     def several(self) -> bool:
@@ -217,7 +244,7 @@ class Operation(Protocol):
 
 @attrs.frozen
 class Barrier:
-    """No wish; when it is done, so is all that was handed in before it."""
+    """Writes nothing; when it is done, so is every operation before it."""
 
     several: bool = False
 
@@ -230,12 +257,12 @@ Undo: TypeAlias = Callable[[EntryTable], None]
 
 
 def display_name(key: str, target: str) -> str:
-    """Give an entry's name as errors show it."""
+    """Return an entry's name as errors show it."""
     return f"{sanitize(key)} ({target})" if target else sanitize(key)
 
 
 def request_columns(request: Request, mark: str) -> dict[str, SqlValue]:
-    """Give the columns that say what was asked for."""
+    """Return the columns that say what was asked for."""
     return {
         "fingerprint": mark,
         "request": codec.dump_request(request),

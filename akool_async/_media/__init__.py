@@ -1,4 +1,4 @@
-"""What is in a video: read from its index and its first frames, never by downloading it whole."""
+"""Inspect videos by their index and their first frames, without downloading them whole."""
 
 from __future__ import annotations
 

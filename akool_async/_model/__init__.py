@@ -1,4 +1,4 @@
 """Values and rules: no sockets, no clock, no randomness, no event loop.
 
-Every other floor imports from here; this floor imports only itself.
+Every other layer imports from here; this one imports only itself.
 """

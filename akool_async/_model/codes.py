@@ -108,7 +108,7 @@ CODES: Final[Mapping[int, Code]] = MappingProxyType({row.code: row for row in _R
 
 
 def lookup(code: int | None) -> Code:
-    """Give the row of `code`, or one of kind UNKNOWN that keeps the number.
+    """Return the row of `code`, or one of kind UNKNOWN that keeps the number.
 
     Args:
         code: the envelope's number; None when the envelope had none.
@@ -124,7 +124,7 @@ def lookup(code: int | None) -> Code:
 # What can go wrong with a call, and what each kind of call does about it: two tables.
 #
 # `POLICY` says what happens to a call that may be repeated and to the paid POST. `error_of` turns a
-# business code into the exception of whoever can do something about it.
+# business code into the exception that says who can do something about it.
 
 
 class Failure(enum.Enum):
@@ -147,9 +147,9 @@ class Action(enum.Enum):
 
     RETRY = "wait with growing backoff and send again, as one attempt more"
     WAIT = "wait and send again; it counts as no attempt"
-    REFRESH_TOKEN = "fetch one new token and send again, once"
-    RAISE = "give up with an error"
-    IN_DOUBT = "give up: it is in doubt, and never sent again"
+    REFRESH_TOKEN = "fetch one new token and send again, once"  # noqa: S105 - what a call does
+    RAISE = "stop with an error"
+    IN_DOUBT = "stop: it is in doubt, and never sent again"
 
 
 POLICY: Final[Mapping[Failure, tuple[Action, Action]]] = MappingProxyType(
@@ -195,12 +195,12 @@ _ERROR_OF_KIND: Final[Mapping[CodeKind, type[AkoolError]]] = MappingProxyType(
 
 
 def failure_of_code(code: int | None) -> Failure:
-    """Give how a call failed that was answered with `code`, which is not success."""
+    """Return how a call failed that was answered with `code`, which is not success."""
     return _FAILURE_OF_KIND.get(lookup(code).kind, Failure.REFUSED)
 
 
 def failure_of_status(http_status: int) -> Failure | None:
-    """Give how a call failed by its HTTP status alone; None when the body decides."""
+    """Return how a call failed by its HTTP status alone; None when the body decides."""
     if http_status == 429:
         return Failure.RATE_LIMITED
     if http_status in (401, 403):
@@ -213,7 +213,7 @@ def failure_of_status(http_status: int) -> Failure | None:
 
 
 def error_for(code: int | None, message: str = "", *, http_status: int | None = None) -> AkoolError:
-    """Give the exception for a business code other than success.
+    """Return the exception for a business code other than success.
 
     Args:
         code: the envelope's number; None when it had none.

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from akool_async._model.errors import InvalidRequestError
+from akool_async._model.errors import ConfigurationError
 from akool_async._model.redact import sanitize, url_repr
 
 KEY_VARIABLE: Final = "AKOOL_API_KEY"
@@ -37,9 +37,9 @@ class _Unpicklable:
 
 def _check(_: object, attribute: attrs.Attribute[str], value: str) -> None:
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
-        raise InvalidRequestError(f"{attribute.name} must be printable ASCII text and not empty.")
+        raise ConfigurationError(f"{attribute.name} must be printable ASCII text and not empty.")
     if value != value.strip():
-        raise InvalidRequestError(f"{attribute.name} has white space around it; take it away.")
+        raise ConfigurationError(f"{attribute.name} has white space around it; take it away.")
 
 
 @attrs.frozen
@@ -83,13 +83,13 @@ def resolve_credentials(
     client_secret: str | None,
     environment: Mapping[str, str],
 ) -> Credentials:
-    """Give the credentials that the arguments name, else those of the environment.
+    """Return the credentials that the arguments name, else those of the environment.
 
     Raises:
-        InvalidRequestError: none, both or half of them are given.
+        ConfigurationError: none, both or half of them are given.
     """
     if api_key is not None and (client_id is not None or client_secret is not None):
-        raise InvalidRequestError("Give either api_key or client_id with client_secret, not both.")
+        raise ConfigurationError("Use either api_key or client_id with client_secret, not both.")
     if api_key is not None:
         return ApiKey(api_key)
     if client_id is not None or client_secret is not None:
@@ -99,7 +99,7 @@ def resolve_credentials(
         return ApiKey(known[KEY_VARIABLE])
     if known[ID_VARIABLE] or known[SECRET_VARIABLE]:
         return _client_credentials(known[ID_VARIABLE], known[SECRET_VARIABLE])
-    raise InvalidRequestError(
+    raise ConfigurationError(
         "No credentials.",
         advice=f"Set {KEY_VARIABLE}, or pass api_key=..., or client_id=... and client_secret=....",
     )
@@ -108,7 +108,7 @@ def resolve_credentials(
 def _client_credentials(client_id: str | None, client_secret: str | None) -> ClientCredentials:
     if not client_id or not client_secret:
         missing = "client_secret" if client_id else "client_id"
-        raise InvalidRequestError(f"{missing} is missing: a client id and secret go together.")
+        raise ConfigurationError(f"{missing} is missing: a client id and secret go together.")
     return ClientCredentials(client_id, client_secret)
 
 
@@ -143,29 +143,29 @@ def _shown(url: str) -> str:
 
 
 def parse_origin(host: str) -> str:
-    """Give the origin of `host`, such as "https://openapi.akool.com", without a slash at the end.
+    """Return the origin of `host`, such as "https://openapi.akool.com", without a slash at the end.
 
     Args:
         host: a URL, or a bare host name, for which https is taken.
 
     Raises:
-        InvalidRequestError: not a host, with a path, query or user in it, or plain http to another machine.
+        ConfigurationError: not a host, with a path, query or user in it, or plain http to another machine.
     """
     url = host.strip() if "://" in host else f"https://{host.strip()}"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise InvalidRequestError(f"The API host {_shown(url)} is not a URL.") from error
+        raise ConfigurationError(f"The API host {_shown(url)} is not a URL.") from error
     name = parts.hostname or ""
     printable = url.isprintable() and " " not in url
     usable = printable and port != 0 and _is_name(name, bracketed="[" in parts.netloc)
     if parts.scheme not in {"http", "https"} or not usable:
-        raise InvalidRequestError(f"The API host {_shown(url)} must look like {PRODUCTION}.")
+        raise ConfigurationError(f"The API host {_shown(url)} must look like {PRODUCTION}.")
     if parts.username is not None or parts.path.rstrip("/") or parts.query or parts.fragment:
-        raise InvalidRequestError(f"The API host {_shown(url)} must be an origin only, like {PRODUCTION}.")
+        raise ConfigurationError(f"The API host {_shown(url)} must be an origin only, like {PRODUCTION}.")
     if parts.scheme == "http" and not is_loopback(name):
-        raise InvalidRequestError(
+        raise ConfigurationError(
             f"The API host {_shown(url)} is plain http.",
             advice="Use https: plain http shows the credentials to the network, and is for this machine.",
         )

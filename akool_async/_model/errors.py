@@ -1,21 +1,18 @@
 """Every exception of the package, in one tree sorted by whose fault it is.
 
-Each message says what happened, what it means for money or files, and what to do. No type of an
-HTTP library stands in here, and nothing secret may be put into an error: texts from the vendor come
-in already cleaned (see `text`).
+Each says what happened, what it means for money or files, and what to do. No type of an HTTP library is part
+of one, and no secret: texts from the vendor are sanitized before they are put into an error (see `redact`).
+`JobFailed` is defined in `responses`, next to the snapshot that it carries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
-
-if TYPE_CHECKING:
-    from akool_async._model.responses import Snapshot
+from typing import Literal, TypeAlias, TypedDict, Unpack
 
 
 class ErrorDetails(TypedDict, total=False):
-    """What any error can be given besides its first sentence."""
+    """What any error accepts besides its message."""
 
     impact: str | None
     advice: str | None
@@ -25,16 +22,16 @@ class ErrorDetails(TypedDict, total=False):
 
 
 class AkoolError(Exception):
-    """Something went wrong between the caller, the vendor and the network.
+    """Base of all errors of this package. What an error means for money is in its `impact`.
 
     Attributes:
-        what: what happened.
-        money: what it means for credits or files.
+        message: what happened.
+        impact: what it means for credits or files.
         advice: what to do now.
         code: the vendor's business code, if it sent one.
-        vendor_message: the vendor's own words, cleaned of control characters, or "".
+        vendor_message: the vendor's own words without control characters, or "".
         http_status: the HTTP status of the answer, if there was one.
-        for_token: whether it is about a token: the call that needed one was not sent, or was refused.
+        during_auth: whether a token could not be obtained or was refused: the call itself did nothing.
     """
 
     impact: str = ""
@@ -65,131 +62,146 @@ class AkoolError(Exception):
 
 
 class CallerError(AkoolError):
-    """What was asked for can't be done as it was asked."""
+    """The call can't be carried out as it was made. Base of the errors that only the caller can correct."""
 
 
 class InvalidRequestError(CallerError, ValueError):
-    """A value was refused here, before anything was sent."""
+    """A value was refused locally, before anything was sent: nothing was spent."""
 
     impact = "Nothing was sent and nothing was spent."
 
 
+class ConfigurationError(InvalidRequestError):
+    """Credentials, the environment, the host or an argument is missing or invalid: nothing was charged.
+
+    It is about how the program is set up, not about one video, so the same call fails for every request.
+    `except InvalidRequestError` catches it too.
+    """
+
+
 class BadRequestError(CallerError):
-    """The vendor refused a parameter, or an operation on this content."""
+    """The vendor refused a parameter, or an operation on this content: no job, no charge."""
 
     impact = "No job was made and nothing was charged."
     advice = "Correct the request and send it again."
 
 
 class InvalidMediaError(BadRequestError):
-    """The vendor refused the video itself: no audio, too long, too large, unreadable, wrong encoding."""
+    """The vendor refused the video: no audio, too long, too large, unreadable, wrong encoding. No charge."""
 
     advice = "Convert or shorten the video, or ask for another plan, then send it again."
 
 
 class DuplicateJobError(BadRequestError):
-    """The vendor has this video, language and lip-sync option at work already."""
+    """The vendor is already processing this video, language and lip-sync option: no second job, no charge."""
 
     advice = "Wait for the first job, or use its id."
 
 
 class JobNotFoundError(CallerError):
-    """The vendor knows no job or resource of this id."""
+    """The vendor knows no job or resource with this id; a job of another account is billed there."""
 
     advice = "Check the id and that the credentials belong to the account that made the job."
 
 
 class AccountError(AkoolError):
-    """The account can't do this: somebody has to look at it before more is sent."""
+    """The account can't do this, and no other request will succeed until its owner has corrected it."""
 
 
 class AuthenticationError(AccountError):
-    """The key, the client pair or the token was refused."""
+    """The vendor refused the API key, the client id and secret, or the token: this call was not charged."""
 
     impact = "Nothing was charged for this call."
     advice = "Check the API key or the client id and secret, and that they belong to this host."
 
 
 class OutOfCredits(AccountError):
-    """The account has not enough credits, or is overdue."""
+    """The account does not have enough credits, or is overdue: no job was made; earlier jobs are billed."""
 
-    impact = "No job was made and nothing was charged; jobs at work go on."
+    impact = "No job was made and nothing was charged; jobs in progress continue."
     advice = "Top up the account, then run the same again."
 
 
 class PermissionDeniedError(AccountError):
-    """The account is blocked, missing, not verified, not subscribed or lacks a permission."""
+    """The account is blocked, missing, not verified, not subscribed or lacks a permission. No charge."""
 
     impact = "No job was made and nothing was charged."
     advice = "Look at the account on the vendor's site."
 
 
 class VendorError(AkoolError):
-    """The vendor answered with an error of its own, or with a code that is not documented."""
+    """The vendor answered with an error of its own, or with an undocumented code."""
 
-    advice = "Try again later; if it stays, ask the vendor with the code."
+    advice = "Try again later; if it persists, contact the vendor and quote the code."
 
 
 class ServerError(VendorError):
-    """The vendor's service failed: HTTP 5xx, or a code that means so."""
+    """The vendor's service failed: HTTP 5xx, or a code that means so. A paid POST raises it when refused."""
 
 
 class RateLimitError(VendorError):
-    """The vendor kept saying "too often" until the time for this call ran out."""
+    """The vendor rate limited the call until its time ran out: every attempt was refused, no charge."""
 
     impact = "The call was refused each time, so nothing was charged."
-    advice = "Send less at once, or allow more time."
+    advice = "Send fewer calls at once, or allow more time."
 
 
 class ProtocolError(VendorError):
-    """An answer could not be understood, also not after repeating the call.
+    """The vendor's answer could not be understood, even after repeating the call.
+
+    Reading calls cost nothing. After a paid POST, jobs named in `job_ids` may exist and be billed.
 
     Attributes:
-        job_ids: well-formed job ids that could still be read in it.
+        job_ids: well-formed job ids that could still be read in the answer.
     """
 
-    advice = "If it stays, report it with the text above: the vendor may have changed its API."
+    advice = "If it persists, report it with the text above: the vendor may have changed its API."
 
-    def __init__(self, what: str, *, job_ids: tuple[str, ...] = (), **facts: Unpack[ErrorDetails]) -> None:
-        super().__init__(what, **facts)
+    def __init__(
+        self, message: str, *, job_ids: tuple[str, ...] = (), **details: Unpack[ErrorDetails]
+    ) -> None:
+        super().__init__(message, **details)
         self.job_ids = job_ids
 
 
 class NetworkError(AkoolError):
-    """The exchange with the host did not succeed."""
+    """The exchange with the host failed. Base of the network's errors; `impact` says if it was sent."""
 
 
 class ConnectError(NetworkError):
-    """No connection could be made, so nothing was sent."""
+    """No connection could be made: nothing was sent and nothing was charged."""
 
     impact = "Nothing was sent and nothing was charged."
     advice = "Check the host name and the network, then try again."
 
 
 class CertificateError(NetworkError):
-    """The host's TLS certificate was not accepted, so nothing was sent."""
+    """The host's TLS certificate was not accepted: nothing was sent and nothing was charged."""
 
     impact = "Nothing was sent and nothing was charged."
     advice = "Check the host name, the clock and the trusted certificates of this machine."
 
 
 class ConnectionLostError(NetworkError):
-    """The connection broke, or stayed silent for too long, after the call was sent."""
+    """The connection broke or was silent for too long after sending a call that costs nothing.
 
-    advice = "Nothing is lost by asking again."
+    A paid POST raises `SubmissionInDoubt` instead.
+    """
+
+    advice = "The call can be repeated without cost."
 
 
 class UnexpectedRedirectError(NetworkError):
-    """The API host answered with a redirect; it was not followed, so no credential went elsewhere."""
+    """The API host answered with a redirect. It was not followed: no credentials were sent, no charge."""
 
     impact = "Nothing was charged."
     advice = "Check the host name: it has to be the API's own address."
 
 
 class SubmissionInDoubt(AkoolError):
-    """A paid POST was sent, or may have been, and its answer is not known.
+    """A paid POST was sent, or may have been, and its answer is unknown: a job may exist and be billed.
 
-    It is never sent again by itself: the job may exist and may be billed.
+    The POST is never sent again unless the caller asks for it.
 
     Attributes:
         job_ids: well-formed job ids that could still be read in the answer; confirm them with
@@ -202,66 +214,42 @@ class SubmissionInDoubt(AkoolError):
 
     def __init__(
         self,
-        what: str,
+        message: str,
         *,
         job_ids: tuple[str, ...] = (),
         targets: tuple[str, ...] = (),
-        **facts: Unpack[ErrorDetails],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(what, **facts)
+        super().__init__(message, **details)
         self.job_ids = job_ids
         self.targets = targets
 
 
-class JobFailed(AkoolError):
-    """A job ended without a result.
+class WaitTimeout(AkoolError, TimeoutError):
+    """The job did not finish within `give_up_after`. It continues at the vendor and is billed.
 
     Attributes:
         job_id: the job.
-        snapshot: the last answer about it, if there was one.
-        error_code: the vendor's number for the failure, if it gave one.
     """
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        job_id: str = "",
-        snapshot: Snapshot | None = None,
-        error_code: int | None = None,
-        **facts: Unpack[ErrorDetails],
-    ) -> None:
-        super().__init__(what, **facts)
-        self.job_id = job_id
-        self.snapshot = snapshot
-        self.error_code = error_code
+    impact = "The job continues at the vendor and is billed."
 
-
-class WaitTimeout(AkoolError, TimeoutError):
-    """The caller's patience ended before the job did.
-
-    Attributes:
-        job_id: the job, which goes on at the vendor.
-    """
-
-    impact = "The job goes on at the vendor and is billed."
-
-    def __init__(self, what: str, *, job_id: str = "", **facts: Unpack[ErrorDetails]) -> None:
+    def __init__(self, message: str, *, job_id: str = "", **details: Unpack[ErrorDetails]) -> None:
         if job_id:
-            facts.setdefault("advice", f"Wait for it again with client.wait({job_id!r}).")
-        super().__init__(what, **facts)
+            details.setdefault("advice", f"Wait for it again with client.wait({job_id!r}).")
+        super().__init__(message, **details)
         self.job_id = job_id
 
 
 class ClientClosedError(AkoolError, RuntimeError):
-    """The client is used outside its `async with`, or was closed while it was being used."""
+    """The client was used outside its `async with`, or closed during the call. Existing jobs are billed."""
 
-    impact = "Jobs at the vendor go on and are billed."
+    impact = "Jobs at the vendor continue and are billed."
     advice = "Use it inside: async with AkoolClient() as client: ..."
 
 
 class DownloadError(AkoolError):
-    """A result could not be brought home; the job itself is done.
+    """A result could not be downloaded. The job is completed and paid, and nothing more is charged.
 
     Attributes:
         http_status: the status of the file host's answer, if there was one.
@@ -272,97 +260,84 @@ class DownloadError(AkoolError):
 
 
 class StorageError(DownloadError):
-    """A result could not be written here: the disk is full, read-only or not there."""
+    """A result could not be written: the disk is full, read-only or missing. The job is paid."""
 
-    advice = "Make room or correct the permissions, then run the same again: it goes on where it was."
+    advice = "Make room or correct the permissions, then run the same again: the download is resumed."
 
 
 class JournalError(AkoolError):
-    """The journal could not do what was asked of it."""
+    """The journal could not do what was asked. Base of its errors; `impact` says what was recorded."""
 
 
 class JournalLockedError(JournalError):
-    """Another run is writing this journal.
+    """Another run is writing this journal: nothing was opened, nothing was sent, nothing was charged.
 
     Attributes:
-        pid: the process that holds it, if it could be read.
+        pid: the process that holds the lock, if it could be read.
         host: the machine that the process runs on, or "".
         since: when it began, in ISO 8601, or "".
     """
 
     impact = "Two runs on one journal could pay twice, so nothing was opened and nothing was sent."
-    advice = "Wait until the other run has ended, or give this one a journal of its own."
+    advice = "Wait until the other run has ended, or give this one its own journal."
 
     def __init__(
         self,
-        what: str,
+        message: str,
         *,
         pid: int | None = None,
         host: str = "",
         since: str = "",
-        **facts: Unpack[ErrorDetails],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(what, **facts)
+        super().__init__(message, **details)
         self.pid = pid
         self.host = host
         self.since = since
 
 
 class JournalCorruptedError(JournalError):
-    """The file is no journal, or is damaged."""
+    """The file is not a journal, or is damaged. It may name paid jobs, so it was left unchanged."""
 
     impact = "It was left as it is, and nothing was sent: it may name jobs that are paid."
     advice = "Put a copy in its place, or name another file; delete it only if it names no paid job."
 
 
 class JournalVersionError(JournalError):
-    """The journal was written by a newer version of this package."""
+    """The journal was written by a newer version of this package. Nothing was changed, sent or charged."""
 
     impact = "It was left as it is, and nothing was sent."
     advice = "Install the version that wrote it, or a newer one."
 
 
 class JournalWriteError(JournalError):
-    """The journal's file or folder can't be written: read-only, full, or not there."""
+    """The journal can't be written: read-only, full or missing. Unrecorded work could be paid twice."""
 
-    impact = "This was not recorded: submit nothing more, for what is not recorded could be paid twice."
+    impact = "This was not recorded: submit nothing more, because unrecorded work could be paid twice."
     advice = "Make room or correct the permissions, then run the same again."
 
 
 class IllegalTransitionError(JournalError):
-    """A step that the entry's state does not allow; other entries are not touched by it."""
+    """The entry's state does not allow this step. Nothing was recorded; other entries are unchanged."""
 
-    impact = "Nothing of it was recorded."
+    impact = "Nothing was recorded."
     advice = "Read the entry again and decide anew; do not send what was not recorded."
 
 
-class InboxError(AkoolError):
-    """The file that receivers write callbacks into can't be used."""
-
-    impact = "Callbacks are not recorded meanwhile; doubts stay doubts, and nothing is paid twice."
-    advice = "Make room, correct the permissions, or name another file."
-
-
 class JournalClosedError(JournalError):
-    """The journal is used outside its `async with`, or for writing when it was opened for reading."""
+    """The journal was used outside its `async with`, or to write though opened to read: nothing recorded."""
 
-    impact = "Nothing of it was recorded."
+    impact = "Nothing was recorded."
     advice = "Use it inside: async with open_journal(path) as journal: ..."
 
 
-# What stands behind an error: libraries wrap what really happened, often several times.
+class InboxError(AkoolError):
+    """The file into which receivers write callbacks can't be used. Jobs are polled; nothing is paid twice."""
 
-
-def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error and those that led to it, each once."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        yield error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-
-
-# Why a webhook body was refused: one of four reasons, and nothing about what was in it.
+    impact = (
+        "Callbacks are not recorded in the meantime; what is in doubt stays so, and nothing is paid twice."
+    )
+    advice = "Make room, correct the permissions, or name another file."
 
 
 UnsealReason: TypeAlias = Literal["malformed", "signature", "stale", "unreadable"]
@@ -375,17 +350,27 @@ _EXPLAINED: dict[UnsealReason, str] = {
 
 
 class UnsealError(AkoolError):
-    """A webhook body was refused; nothing in it may be acted on.
+    """A webhook body was refused. No job was changed and nothing was charged; polling continues.
 
     Attributes:
         reason: `malformed` (not an envelope), `signature` (wrong signature), `stale` (outside the window) or
-            `unreadable`. The last one covers decryption, padding and content alike, so that whoever
-            sees the refusal learns nothing about the plaintext.
+            `unreadable`. The last one covers decryption, padding and content alike, so that a sender
+            who sees the refusal learns nothing about the plaintext.
     """
 
-    impact = "No job was changed, polling goes on."
+    impact = "No job was changed; polling continues."
 
-    def __init__(self, reason: UnsealReason) -> None:
-        super().__init__(f"Webhook refused: {_EXPLAINED[reason]}.")
-        self.args: tuple[Any, ...] = (reason,)
+    def __init__(
+        self, message: str = "", *, reason: UnsealReason = "malformed", **details: Unpack[ErrorDetails]
+    ) -> None:
+        super().__init__(message or f"Webhook refused: {_EXPLAINED[reason]}.", **details)
         self.reason: UnsealReason = reason
+
+
+def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Return an error and those that caused it, each once: libraries wrap the real cause."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""What files about a result are called: safe on every system, told apart on every system.
+"""What the files of a result are called: safe and distinct on every system.
 
 Pure. Who holds which name is the journal's affair, what stands in a folder the batch's.
 """
@@ -44,14 +44,14 @@ _INFIXES: Final = tuple(ending.rpartition(".")[0] for ending in ENDINGS.values()
 
 
 def video_stem(request: Request) -> str:
-    """Give the name of the request's video, without ending."""
+    """Return the name of the request's video, without ending."""
     url = request.video_url if isinstance(request, LipSyncRequest) else request.url
     last = unquote(urlsplit(url).path).rpartition("/")[2]
     return _cut(safe_filename(last.rpartition(".")[0] or last), _LONGEST_FIELD)
 
 
 def safe_filename(text: str, otherwise: str = "video") -> str:
-    """Give `text` as a name that every system takes, of at most 160 bytes."""
+    """Return `text` as a name that every system takes, of at most 160 bytes."""
     kept = "".join(char if _is_kept(char) else "-" for char in unicodedata.normalize("NFC", text))
     name = _cut(_RUNS.sub("-", kept).strip(" .-"), LONGEST) or otherwise
     return _cut(f"_{name}", LONGEST) if _is_device(name) else name
@@ -67,7 +67,7 @@ def _is_device(name: str) -> bool:
 
 
 def _cut(text: str, most: int) -> str:
-    """Give the beginning of `text` that takes at most so many bytes, and may end a name."""
+    """Return the beginning of `text` that takes at most so many bytes, and may end a name."""
     if len(text.encode()) <= most:
         return text
     return text.encode()[:most].decode("utf-8", "ignore").rstrip(" .-")
@@ -86,7 +86,7 @@ def is_safe_filename(name: str) -> bool:
 
 
 def collision_key(name: str) -> str:
-    """Give a text that is the same for all names whose files could meet on some system.
+    """Return a text that is the same for all names whose files could meet on some system.
 
     Letters that differ only in case or composition are one there; and the subtitles of "a" and of
     "a.original" would both be a.original.srt.
@@ -102,17 +102,17 @@ def _check_template(_: object, __: attrs.Attribute[str], text: str) -> None:
     if not isinstance(text, str) or not text.isprintable() or _FORBIDDEN & set(text):
         raise InvalidRequestError(
             f"names must be part of a file's name such as '{{stem}}.{{language}}', not {safe_repr(text)}.",
-            advice="The folder is told by download_to; endings are added.",
+            advice="download_to names the folder; extensions are added.",
         )
     try:
         pieces = [(field, form, how) for _text, field, form, how in string.Formatter().parse(text)]
     except ValueError as error:
         raise InvalidRequestError(f"names can't be read: {error}; it is {safe_repr(text)}.") from error
-    told = ", ".join(f"{{{name}}}" for name in _FIELDS)
+    fields = ", ".join(f"{{{name}}}" for name in _FIELDS)
     if any(field is not None and (field not in _FIELDS or form or how) for field, form, how in pieces):
-        raise InvalidRequestError(f"names may hold {told} alone, not {safe_repr(text)}.")
+        raise InvalidRequestError(f"names may hold {fields} alone, not {safe_repr(text)}.")
     if not any(field for field, _form, _how in pieces):
-        raise InvalidRequestError(f"names must hold one of {told}; it is {safe_repr(text)}.")
+        raise InvalidRequestError(f"names must hold one of {fields}; it is {safe_repr(text)}.")
 
 
 @attrs.frozen
@@ -130,17 +130,17 @@ class NameTemplate:
     text: str = attrs.field(validator=_check_template)
 
     def name(self, request: Request, target: str) -> str:
-        """Give the name of an entry's files, without ending."""
-        told: Mapping[str, str] = {
+        """Return the name of an entry's files, without ending."""
+        values: Mapping[str, str] = {
             "stem": video_stem(request),
             "language": target or "lipsync",
             "key": _cut(safe_filename(entry_key(request, target), "key"), _LONGEST_FIELD),
             "fingerprint": fingerprint(request, target),
         }
-        return safe_filename(self.text.format_map(told))
+        return safe_filename(self.text.format_map(values))
 
     def names(self, request: Request, target: str) -> Iterator[str]:
-        """Give names for an entry, the one to be preferred first, without end.
+        """Return names for an entry, the one to be preferred first, without end.
 
         All but the first hold a part of a hash of the entry.
         """
@@ -167,20 +167,20 @@ class TemplatesByKey:
     templates: Mapping[str, NameTemplate]
 
     def names(self, request: Request, target: str) -> Iterator[str]:
-        """Give names for an entry, the one to be preferred first, without end."""
+        """Return names for an entry, the one to be preferred first, without end."""
         return self.templates.get(entry_key(request, target), DEFAULT_TEMPLATE).names(request, target)
 
 
 FileTemplates: TypeAlias = NameTemplate | TemplatesByKey
 
 
-def parse_templates(told: str | Mapping[str, str]) -> FileTemplates:
-    """Give what makes names, from one template or from one for each key.
+def parse_templates(templates: str | Mapping[str, str]) -> FileTemplates:
+    """Return what makes names, from one template or from one for each key.
 
     Raises:
-        InvalidRequestError: one of them is none.
+        InvalidRequestError: one of them is not a template.
     """
-    if isinstance(told, Mapping):
-        made = {text: NameTemplate(text) for text in set(told.values())}
-        return TemplatesByKey({key: made[text] for key, text in told.items()})
-    return NameTemplate(told)
+    if isinstance(templates, Mapping):
+        made = {text: NameTemplate(text) for text in set(templates.values())}
+        return TemplatesByKey({key: made[text] for key, text in templates.items()})
+    return NameTemplate(templates)

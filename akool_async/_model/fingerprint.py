@@ -25,11 +25,11 @@ _SIGNING_NAMES: Final = frozenset(
 
 _AZURE_SIGNATURE: Final = "sig"
 _AZURE_NAMES: Final = frozenset("se st sp sv sr spr sip skoid sktid skt ske sks skv".split())
-"""Too short to be taken for signing where no signature of Azure stands beside them."""
+"""Too short to count as signing without a signature of Azure beside them."""
 
 
 def _signing(names: Iterable[str]) -> frozenset[str]:
-    """Give those names, in lower case, that sign a query."""
+    """Return those names, in lower case, that sign a query."""
     folded = {name.lower() for name in names}
     signing = {name for name in folded if name in _SIGNING_NAMES or name.startswith(_SIGNING_PREFIXES)}
     if _AZURE_SIGNATURE in folded:
@@ -38,7 +38,7 @@ def _signing(names: Iterable[str]) -> frozenset[str]:
 
 
 def canonical_url(url: str) -> str:
-    """Give `url` with host in lower case and without what signs it, user or fragment."""
+    """Return `url` with host in lower case and without what signs it, user or fragment."""
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
     signing = _signing(name for name, _ in pairs)
@@ -56,17 +56,17 @@ _NAMES: Final = {
 
 
 def _options(request: Request, target: str, address: Callable[[str], str]) -> dict[str, Any]:
-    told: dict[str, Any] = {name: getattr(request, name) for name in _NAMES[type(request)]}
+    options: dict[str, Any] = {name: getattr(request, name) for name in _NAMES[type(request)]}
     for name in ("url", "video_url", "audio_url", "caption_url"):
-        if told.get(name):
-            told[name] = address(told[name])
+        if options.get(name):
+            options[name] = address(options[name])
     if isinstance(request, TranslationRequest):
-        told["voices_map"] = request.voices_map.get(target, "")
-    return {"kind": type(request).__name__, "target": target, **told}
+        options["voices_map"] = request.voices_map.get(target, "")
+    return {"kind": type(request).__name__, "target": target, **options}
 
 
 def fingerprint(request: Request, target: str) -> str:
-    """Give 32 hexadecimal digits that are the same for the same work on the same video.
+    """Return 32 hexadecimal digits that are the same for the same work on the same video.
 
     Args:
         request: what is asked for.
@@ -76,7 +76,7 @@ def fingerprint(request: Request, target: str) -> str:
 
 
 def exact_fingerprint(request: Request, target: str) -> str:
-    """Give 32 hexadecimal digits that are the same for the same work on the very same URL.
+    """Return 32 hexadecimal digits that are the same for the same work on the very same URL.
 
     Other than in the fingerprint, a query that looks like a signature counts: it may be all that tells
     two videos apart, and then a caller's own keys do so too.
@@ -92,7 +92,7 @@ def _digest(options: dict[str, Any]) -> str:
 
 
 def entry_key(request: Request, target: str) -> str:
-    """Give the name of an entry: the caller's key, or the fingerprint."""
+    """Return the name of an entry: the caller's key, or the fingerprint."""
     return request.key or fingerprint(request, target)
 
 
@@ -119,10 +119,14 @@ class CompactSet:
     def __len__(self) -> int:
         return self._count
 
+    def contains(self, key: str, target: str) -> bool:
+        """Whether a name was added."""
+        number, mark = _group_and_mark(key, target)
+        return _holds(self._groups[number], mark)
+
     def add(self, key: str, target: str) -> bool:
         """Add a name; False when it was there."""
-        digest = blake2b(f"{len(key)}:{key}{target}".encode(), digest_size=_MARK + 2).digest()
-        number, mark = int.from_bytes(digest[:2], "big") % _GROUPS, digest[2:]
+        number, mark = _group_and_mark(key, target)
         group = self._groups[number]
         if _holds(group, mark):
             return False
@@ -131,8 +135,13 @@ class CompactSet:
         return True
 
 
+def _group_and_mark(key: str, target: str) -> tuple[int, bytes]:
+    digest = blake2b(f"{len(key)}:{key}{target}".encode(), digest_size=_MARK + 2).digest()
+    return int.from_bytes(digest[:2], "big") % _GROUPS, digest[2:]
+
+
 def _holds(group: bytes, mark: bytes) -> bool:
-    """Whether a mark stands in a group, at a place where marks begin."""
+    """Return whether a group holds a mark, at a multiple of its length."""
     place = group.find(mark)
     while place % _MARK and place >= 0:
         place = group.find(mark, place + 1)

@@ -44,19 +44,19 @@ MANIFEST: Final = ".json"
 """Ending of the file that says where the others come from."""
 
 
-def result_urls(snapshot: Snapshot, *, captionless: bool) -> Mapping[Artifact, str]:
-    """Give where the files of a result are, the video first; those that the vendor did not make are left out.
+def result_urls(snapshot: Snapshot, *, without_captions: bool) -> Mapping[Artifact, str]:
+    """Return the URLs of a result's files, the video first, without files that the vendor did not make.
 
     Args:
         snapshot: of a completed job.
-        captionless: whether the video without captions is wanted too.
+        without_captions: whether the video without captions is wanted too.
     """
     side = snapshot.audio_splits
     urls = {
         Artifact.VIDEO: snapshot.url,
         Artifact.TRANSLATED_SRT: side.translated_srt_url,
         Artifact.ORIGINAL_SRT: side.original_srt_url,
-        Artifact.WITHOUT_CAPTIONS: side.no_caption_video_url if captionless else "",
+        Artifact.WITHOUT_CAPTIONS: side.no_caption_video_url if without_captions else "",
     }
     return {artifact: url for artifact, url in urls.items() if url}
 
@@ -90,13 +90,13 @@ class _Outcome:
 
 @attrs.frozen(kw_only=True)
 class Saved:
-    """Files of one result that were brought home.
+    """The saved files of one result.
 
     Attributes:
         video: the translated video.
         original_srt: subtitles in the source language, if the vendor made them.
         translated_srt: subtitles in the target language, if the vendor made them.
-        captionless: the video without burnt-in captions, if it was asked for and the vendor made it.
+        without_captions: the video without burnt-in captions, if it was asked for and the vendor made it.
         manifest: JSON that says where the others come from: job, request, credits, sizes and hashes.
         missing: files that the vendor names but does not have, and why, in words.
     """
@@ -116,16 +116,16 @@ class Saved:
 
     @classmethod
     def from_paths(cls, files: Sequence[str]) -> Saved | None:
-        """Give what `files` gave these; None for no files."""
+        """Return what `files` gave these; None for no files."""
         if not files:
             return None
-        told: dict[str, Any] = {_field(file): Path(file) for file in files[1:]}
-        told.pop("", None)
-        return cls(**{**told, "video": Path(files[0])})
+        fields: dict[str, Any] = {_field(file): Path(file) for file in files[1:]}
+        fields.pop("", None)
+        return cls(**{**fields, "video": Path(files[0])})
 
 
 def _field(name: str) -> str:
-    """Give the field that a file of this name stands in."""
+    """Return the field for a file of this name."""
     endings = {**ENDINGS, "manifest": MANIFEST}
     fitting: list[str] = [field for field, ending in endings.items() if name.endswith(ending)]
     return max(fitting, key=lambda field: len(endings[field]), default="")
@@ -137,7 +137,7 @@ class Completed(_Outcome):
 
     Attributes:
         snapshot: the answer that said so, with the result's URLs.
-        saved: the files that were brought home; None where none were wanted, or where they could not be
+        saved: the saved files; None where none were wanted, or where they could not be
             had: then `reason` says why, and the next run tries again.
     """
 
@@ -174,7 +174,7 @@ class InDoubt(_Outcome):
 
 @attrs.frozen(kw_only=True)
 class Expired(_Outcome):
-    """The job was completed, but its result died before it was brought home."""
+    """The job was completed, but its result expired before it was saved."""
 
 
 @attrs.frozen(kw_only=True)

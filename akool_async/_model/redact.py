@@ -19,7 +19,7 @@ _SHORTEST_SECRET = 4
 
 
 def sanitize(remote: object, *, secrets: Iterable[str] = ()) -> str:
-    """Give `remote` as one short printable line.
+    """Return `remote` as one short printable line.
 
     Control, format and surrogate characters go, white space is folded, each of `secrets` is
     replaced, also where such characters or white space split it, and what is longer than 300
@@ -35,7 +35,7 @@ def sanitize(remote: object, *, secrets: Iterable[str] = ()) -> str:
 
 
 def safe_repr(value: object) -> str:
-    """Give the repr of a refused value as one short printable line."""
+    """Return the repr of a refused value as one short printable line."""
     try:
         return sanitize(repr(value))
     except (ValueError, RecursionError):  # a number of too many digits, lists within lists
@@ -58,7 +58,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def strip_query(url: str) -> str:
-    """Give `url` without user, query and fragment: what may be logged of a signed URL."""
+    """Return `url` without user, query and fragment: what may be logged of a signed URL."""
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
@@ -70,5 +70,5 @@ def strip_query(url: str) -> str:
 
 
 def url_repr(url: object) -> str:
-    """Give the repr of a URL field, without what signs it."""
+    """Return the repr of a URL field, without what signs it."""
     return repr(strip_query(url)) if isinstance(url, str) else repr(url)

@@ -1,6 +1,6 @@
 """What a caller may ask for, checked when it is built: a bad value never reaches the paid POST.
 
-The vendor's field names stand in `wire`; here are the caller's words and the allowed ranges.
+The vendor's field names are in `_wire`; here are the caller's words and the allowed ranges.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def _is_url(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise InvalidRequestError(f"{name} must be a URL as text, not {type(value).__name__}.")
     if not _well_formed(value):
-        told = sanitize(url_repr(value))
+        shown = sanitize(url_repr(value))
         blank = " A blank within a URL is written as %20." if " " in value.strip() else ""
-        raise InvalidRequestError(f"{name} must be an absolute http:// or https:// URL, not {told}.{blank}")
+        raise InvalidRequestError(f"{name} must be an absolute http:// or https:// URL, not {shown}.{blank}")
 
 
 def _well_formed(value: str) -> bool:
@@ -92,7 +92,7 @@ def _as_targets(value: object) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _shared(targets: tuple[str, ...]) -> tuple[str, ...]:
-    """Give one tuple for all requests with these languages; there may be very many."""
+    """Return one tuple for all requests with these languages; there may be very many."""
     return targets
 
 
@@ -106,8 +106,8 @@ def _check_targets(_: object, __: object, targets: tuple[str, ...]) -> None:
     folded = [target.lower().replace("_", "-") for target in targets]
     doubled = sorted({target for target in folded if folded.count(target) > 1})
     if doubled:
-        told = sanitize(", ".join(doubled))
-        raise InvalidRequestError(f"targets names {told} more than once; each job would be paid.")
+        shown = sanitize(", ".join(doubled))
+        raise InvalidRequestError(f"targets names {shown} more than once; each job would be paid.")
 
 
 def _check_source(_: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -134,7 +134,8 @@ def _check_bool(_: object, attribute: attrs.Attribute[bool], value: bool) -> Non
 def _check_speakers(_: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_SPEAKERS:
         raise InvalidRequestError(
-            f"{attribute.name} must be a whole number from 0 (detect) to {MOST_SPEAKERS}, not {safe_repr(value)}."
+            f"{attribute.name} must be a whole number from 0 (detect) to {MOST_SPEAKERS}, "
+            f"not {safe_repr(value)}."
         )
 
 
@@ -271,8 +272,8 @@ class TranslationRequest:
         """Check what concerns two fields at once."""
         strangers = sorted(set(self.voices_map) - set(self.targets))
         if strangers:
-            told = sanitize(", ".join(strangers))
-            raise InvalidRequestError(f"voices_map names {told}, which is not among the targets.")
+            shown = sanitize(", ".join(strangers))
+            raise InvalidRequestError(f"voices_map names {shown}, which is not among the targets.")
 
 
 @attrs.frozen(kw_only=True)
@@ -307,7 +308,7 @@ Request: TypeAlias = TranslationRequest | LipSyncRequest
 
 
 def with_targets(request: Request, targets: tuple[str, ...]) -> Request:
-    """Give the request for some of its languages."""
+    """Return the request for some of its languages."""
     if isinstance(request, LipSyncRequest) or targets == request.targets:
         return request
     voices = {target: voice for target, voice in request.voices_map.items() if target in targets}
@@ -315,5 +316,5 @@ def with_targets(request: Request, targets: tuple[str, ...]) -> Request:
 
 
 def video_url(request: Request) -> str:
-    """Give the video's URL."""
+    """Return the video's URL."""
     return request.video_url if isinstance(request, LipSyncRequest) else request.url

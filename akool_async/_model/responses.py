@@ -8,11 +8,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Unpack
 
 import attrs
 
-from akool_async._model.errors import AkoolError
+from akool_async._model.errors import AkoolError, ErrorDetails
 from akool_async._model.redact import url_repr
 from akool_async._model.requests import EMPTY
 
@@ -23,7 +23,7 @@ _LATEST: Final = datetime.max.replace(tzinfo=UTC) - RESULT_LIFETIME
 
 
 def result_expiry(created_at: datetime | None) -> datetime | None:
-    """Give when the result of a job made at `created_at` dies; None where nobody can tell."""
+    """Return when the result of a job made at `created_at` expires; None where that is unknown."""
     return None if created_at is None or created_at > _LATEST else created_at + RESULT_LIFETIME
 
 
@@ -39,7 +39,7 @@ class Status(enum.IntEnum):
     """The vendor's word for where a job is. Source: infobymodelid, video_status."""
 
     UNKNOWN = 0
-    """Not a documented status; what came stands in `Snapshot.raw_status`."""
+    """Not a documented status; `Snapshot.raw_status` has the original."""
     QUEUEING = 1
     PROCESSING = 2
     COMPLETED = 3
@@ -80,7 +80,7 @@ class Job:
     raw: Mapping[str, Any] = _raw()
 
     def without_raw(self) -> Job:
-        """Give the same without the raw answer, its two ids in one place where they are one."""
+        """Return the same without the raw answer, its two ids in one place where they are one."""
         return attrs.evolve(
             self, raw=EMPTY, task_id=self.video_id if self.task_id == self.video_id else self.task_id
         )
@@ -88,7 +88,7 @@ class Job:
 
 @attrs.frozen(kw_only=True)
 class AudioSplits:
-    """Side files of a result; "" for those that the vendor did not make.
+    """Subtitles and other files of a result; "" for those that the vendor did not make.
 
     Attributes:
         original_srt_url: subtitles in the source language.
@@ -101,7 +101,7 @@ class AudioSplits:
     no_caption_video_url: str = _url()
 
 
-NO_SIDE_FILES: Final = AudioSplits()
+NO_AUDIO_SPLITS: Final = AudioSplits()
 """What most snapshots hold."""
 
 
@@ -113,7 +113,7 @@ class Snapshot:
         job_id: the job.
         status: where it is.
         raw_status: the status as it came, also when it is not a documented one.
-        url: the result's URL; "" until the job is completed. It dies with the result.
+        url: the result's URL; "" until the job is completed. It expires with the result.
         progress: percent, 0 to 100; None where the server sends none.
         created_at: the server's time of creation, aware.
         video_id: another id of the vendor's; no call takes it.
@@ -134,13 +134,37 @@ class Snapshot:
     credits_used: float | None = None
     error_code: int | None = None
     error_reason: str = ""
-    audio_splits: AudioSplits = NO_SIDE_FILES
+    audio_splits: AudioSplits = NO_AUDIO_SPLITS
     raw: Mapping[str, Any] = _raw()
 
     @property
     def expires_at(self) -> datetime | None:
         """The last moment at which the result is surely there: 7 days after the job was made."""
         return result_expiry(self.created_at)
+
+
+class JobFailed(AkoolError):
+    """The job ended without a result; `snapshot.credits_used` says what was charged, if known.
+
+    Attributes:
+        job_id: the job.
+        snapshot: the last answer about it, if there was one.
+        error_code: the vendor's number for the failure, if it gave one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        job_id: str = "",
+        snapshot: Snapshot | None = None,
+        error_code: int | None = None,
+        **details: Unpack[ErrorDetails],
+    ) -> None:
+        super().__init__(message, **details)
+        self.job_id = job_id
+        self.snapshot = snapshot
+        self.error_code = error_code
 
 
 @attrs.frozen(kw_only=True)
@@ -158,7 +182,7 @@ class Refusal:
 
 @attrs.frozen(kw_only=True)
 class Submission:
-    """One create POST and what came of it, language by language.
+    """One create POST and its answer, language by language.
 
     Attributes:
         accepted: the jobs that were made, in the order of the request's targets; they are paid.
@@ -255,10 +279,10 @@ class VoicePage:
 
 # A webhook as the rest of the package sees it: which job, under which token, and who wants to hear of it.
 #
-# It is not believed anywhere: whoever hears of it asks the API.
+# It is a hint: its receiver asks the API.
 
 
-_AT_WORK: Final = frozenset({Status.QUEUEING, Status.PROCESSING})
+_IN_PROGRESS: Final = frozenset({Status.QUEUEING, Status.PROCESSING})
 
 
 @attrs.frozen(kw_only=True)
@@ -280,11 +304,11 @@ class Callback:
     @property
     def in_progress(self) -> bool:
         """Whether it says that the job goes on, so that there is no reason to ask about it."""
-        return self.status in _AT_WORK
+        return self.status in _IN_PROGRESS
 
     @property
     def should_poll(self) -> bool:
-        """Whether it is a reason to ask about the job."""
+        """Whether it is a reason to poll the job."""
         return not (self.in_progress or self.repeated)
 
 
@@ -304,5 +328,5 @@ class CallbackSource(Protocol):
         ...
 
     def callbacks_for(self, token: str) -> tuple[Callback, ...]:
-        """Give the callbacks that came with a token so far, as far as they are remembered."""
+        """Return the callbacks that came with a token so far, as far as they are remembered."""
         ...

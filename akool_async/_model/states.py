@@ -26,11 +26,11 @@ class State(enum.StrEnum):
     FAILED = "failed"
     """The job failed, or was refused and never made (then there is no job id)."""
     DELIVERED = "delivered"
-    """The result was handed to the caller, and its files are home if they were wanted."""
+    """The outcome was emitted, and the files are saved if they were wanted."""
     IN_DOUBT = "in_doubt"
     """Sent or maybe sent, the answer is unknown."""
     EXPIRED = "expired"
-    """Completed, but the result died before it was brought home."""
+    """Completed, but the result expired before it was saved."""
 
 
 class ResumeAction(enum.Enum):
@@ -38,9 +38,9 @@ class ResumeAction(enum.Enum):
 
     SUBMIT = "submit it"
     DOUBT = "the intent has no answer: it is in doubt"
-    HOLD = "keep the doubt, or pay again if told to"
+    HOLD = "keep the doubt, or pay again if the caller says so"
     POLL = "wait for the job"
-    DOWNLOAD = "ask for a fresh URL and bring the result home"
+    DOWNLOAD = "ask for a fresh URL and save the result"
     REPORT = "hand out how it ended, marked as resumed"
 
 

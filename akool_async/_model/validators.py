@@ -1,8 +1,4 @@
-"""How long to wait before asking again: facts in, seconds or "stop" out.
-
-The one file that uses `backoff`: its wait generators shape the waits, its full jitter spreads
-retries. Its decorators are not used: they sleep and measure in ways that do not suit us.
-"""
+"""Validators for the numbers of settings: a value out of its range raises `ConfigurationError`."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._model.errors import InvalidRequestError
+from akool_async._model.errors import ConfigurationError
 from akool_async._model.redact import safe_repr
 
 
@@ -34,7 +30,7 @@ def in_range(be: str, holds: Callable[[Any], bool]) -> Check:
 
     def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not (is_number(value) and holds(value)):
-            raise InvalidRequestError(f"{attribute.name} must be {be}, not {safe_repr(value)}.")
+            raise ConfigurationError(f"{attribute.name} must be {be}, not {safe_repr(value)}.")
 
     return check
 

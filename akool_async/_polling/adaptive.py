@@ -1,4 +1,4 @@
-"""The schedule that learns from the jobs it has seen when the next one is worth asking about."""
+"""The schedule that learns from earlier jobs when the next poll of a job is worth its cost."""
 
 from __future__ import annotations
 
@@ -16,36 +16,32 @@ from akool_async._polling import duration_model as durations
 from akool_async._polling.duration_model import BIN_EDGES, DurationModel
 from akool_async._polling.schedules import PollContext, PollResult
 
-# What a reported percentage is worth, learned from jobs that have ended.
-#
-# Servers report progress honestly, in leaps, stuck or as a lie. So it is not believed but counted: what
-# did jobs report when that much of their time was still ahead?
-
-
+# Servers report progress honestly, in leaps, stuck or wrongly. So it is not trusted but counted: what did
+# finished jobs report when a given share of their time was still ahead?
 REMAINING_EDGES: Final = (0.0, *(0.01 * 1.6**number for number in range(16)))
 """Edges of time ahead, as a share of the time gone; the last cell has no end."""
 
 _FINE: Final = 95
 _BUCKETS: Final = _FINE // 5 + 6
-"""Percentages that are counted together: fives, and from 95 on each of its own."""
+"""Percentages are counted in fives, and from 95 on one by one."""
 
 _WIDTHS: Final = (*[5] * (_FINE // 5), *[1] * 6)
 _MIDDLES: Final = (*range(2, _FINE, 5), *range(_FINE, 101))
 _PRIOR: Final = 2.0
-"""Reports that each cell is thought to have had before it had any."""
+"""The weight of the prior, in reports per cell."""
 
 _TRUST: Final = 0.8
 _ROUGHLY: Final = 12.0
-"""The share of them that told the truth, give or take so many percent; the others said anything."""
+"""The prior: this share of reports is true within so many percent, the others are arbitrary."""
 
 _BLUR: Final = ((-1, 0.25), (0, 0.5), (1, 0.25))
 _MEMORY: Final = 300.0
-"""Reports in one cell after which they count half. What was thought before any stays as it was: then a
-server that begins to report otherwise is understood again after some jobs."""
+"""Reports in one cell after which they count half; the prior keeps its weight. So the schedule adapts to a
+server that begins to report otherwise."""
 
 
 def progress_bucket(progress: int | None) -> int | None:
-    """Give the number under which a percentage is counted; None if it is none."""
+    """Return the bucket of a percentage; None if it is not a valid percentage."""
     if progress is None or not 0 <= progress <= 100:
         return None
     return int(progress) // 5 if progress < _FINE else int(progress) - _FINE + _FINE // 5
@@ -60,33 +56,31 @@ class ProgressModel:
         self._weights = [1 / _PRIOR] * len(REMAINING_EDGES)
 
     def likelihoods(self, bucket: int) -> list[float]:
-        """Give for each cell of `AHEAD` the share of jobs there that reported such a percentage."""
+        """Return for each cell of `REMAINING_EDGES` the share of jobs that reported such a percentage."""
         return [count * weight for count, weight in zip(self._counts[bucket], self._weights, strict=True)]
 
     def learn(self, points: Iterable[tuple[float, int]], total: float) -> None:
-        """Take in what a job that took `total` seconds reported at which age."""
+        """Learn what a job that took `total` seconds reported at which age."""
         for elapsed, progress in points:
             bucket = progress_bucket(progress)
             if bucket is not None and 0 < elapsed < total:
-                self._take(bucket, bisect_right(REMAINING_EDGES, total / elapsed - 1) - 1)
+                self._count(bucket, bisect_right(REMAINING_EDGES, total / elapsed - 1) - 1)
         self._weights = [1 / count for count in self._totals]
 
-    def _take(self, bucket: int, cell: int) -> None:
+    def _count(self, bucket: int, cell: int) -> None:
+        """Count a report in a cell and its neighbours, and halve the weight of old ones in full cells."""
         for step, weight in _BLUR:
             near = min(max(cell + step, 0), len(REMAINING_EDGES) - 1)
             self._counts[bucket][near] += weight
             self._totals[near] += weight
             if self._totals[near] > _MEMORY:
-                self._forget(near)
-
-    def _forget(self, cell: int) -> None:
-        for counts, priors in zip(self._counts, _PRIORS, strict=True):
-            counts[cell] = (counts[cell] + priors[cell]) / 2
-        self._totals[cell] = (self._totals[cell] + _PRIOR) / 2
+                for counts, priors in zip(self._counts, _PRIORS, strict=True):
+                    counts[near] = (counts[near] + priors[near]) / 2
+                self._totals[near] = (self._totals[near] + _PRIOR) / 2
 
 
 def _prior_reports(ahead: float) -> list[float]:
-    """Give the reports that a cell has before there are any, by percentage."""
+    """Return the prior of a cell, by percentage."""
     true = 100 / (1 + 1.2 * ahead)
     honest = [
         width * math.exp(-(((middle - true) / _ROUGHLY) ** 2) / 2)
@@ -107,48 +101,48 @@ LONGEST: Final = 60.0
 """Seconds between polls, before jitter."""
 
 LONGEST_HINTED: Final = 600.0
-"""The same where hints have told of nearly every end."""
+"""The same where hints announce nearly every end."""
 
 JITTER: Final = 0.1
 _STEPS: Final = tuple(durations.places_ahead(share) for share in REMAINING_EDGES)
 _GAPS: Final = tuple(end - begin for begin, end in pairwise(REMAINING_EDGES))
 _SURE: Final = 1 - 1e-9
 _HINT_AGE: Final = 2.0
-"""Seconds in which a job surely ended whose end a hint told."""
+"""Seconds before a hinted poll within which the job surely ended."""
 
 _MOST_HINTED: Final = 0.998
-"""The share of ends that hints are trusted to tell, at most."""
+"""The largest share of ends that hints are trusted to announce."""
 
 _VAGUE: Final = 0.3
-"""A duration that is not known better than to this share of it says nothing about percentages."""
+"""A duration that is known less exactly than to this share of it teaches nothing about percentages."""
 
 
 class LearnedSchedule:
-    """Polls where they are worth most, by what the jobs before did; learns from every poll.
+    """Polls when it is worth most, judging by earlier jobs; learns from every poll.
 
-    A job whose end is expected soon is asked about often, one that has just begun or seems to have
-    long to go seldom. How long jobs take is counted from the first job on, those still running
-    included. Progress is not believed but counted: what did jobs report that had so much of their
-    time ahead? Where progress is honest that saves most polls; where it lies or is missing, the
-    durations alone decide. Of what is gained two thirds are fewer polls and one is seeing ends sooner.
-    Where hints tell of most ends, as webhooks do, polls are only for the others and become rare.
+    A job that is expected to end soon is polled often, one that has just begun or seems far from its end
+    seldom. Durations are learned from the first job on, including jobs still running. Reported progress
+    is compared with what earlier jobs reported at the same distance from their end. Honest progress
+    saves most polls; where it is wrong or missing, durations alone decide. Two thirds of the gain are
+    fewer polls, one third is a smaller lag. Where hints announce most ends, as webhooks do, polls
+    become rare.
 
-    The waits come from the theory of inspection: a thing that fails with hazard h(t) is best inspected
-    sqrt(h / 2c) times a second, where c is what one inspection costs, in seconds of lag. So the
-    next poll comes where the integral of that density since the last one reaches 1. Here c is the one
-    that makes the mean lag what was asked for, for jobs like those seen.
+    The waits follow inspection theory: something that fails with hazard h(t) is best inspected
+    sqrt(h / 2c) times a second, where c is the cost of one inspection in seconds of lag. The next poll
+    comes where the integral of that density since the last one reaches 1. Here c is chosen so that jobs
+    like those seen have the wanted mean lag.
     Source: J. B. Keller, Optimum checking schedules for systems subject to random failure,
     Management Science 21 (1974), 256-260.
 
-    One schedule may serve several clients and batches; they learn from each other's jobs. It is not
-    for several threads.
+    One schedule may serve several clients and batches, which then learn from each other's jobs. It must
+    not be shared by threads.
 
     Args:
-        lag: mean seconds that may pass between the end of a job and the poll that sees it, above 0.
-            Half of it costs about twice the polls. Where progress says something the lag is smaller.
+        lag: mean seconds between the end of a job and the poll that sees it, above 0. Half of it costs
+            about twice the polls. Useful progress makes the lag smaller.
 
     Raises:
-        InvalidRequestError: `lag` is no positive number.
+        InvalidRequestError: `lag` is not a positive number.
     """
 
     __slots__ = ("_durations", "_hinted", "_percentages", "_seen_lag", "lag")
@@ -163,11 +157,11 @@ class LearnedSchedule:
         self._percentages = ProgressModel()
 
     def __repr__(self) -> str:
-        """Show the lag that is wanted and how much was learned."""
+        """Show the wanted lag."""
         return f"LearnedSchedule(lag={self.lag:g})"
 
     def next_poll(self, context: PollContext, rand: float) -> float:
-        """Give seconds until the next poll; see `PollSchedule`."""
+        """Return the seconds until the next poll; see `PollSchedule`."""
         age = min(max(context.elapsed, 0.0), BIN_EDGES[-1]) if is_number(context.elapsed) else 0.0
         bucket = progress_bucket(context.progress)
         wait = self._by_age(age) if bucket is None or age <= 0 else self._by_progress(age, bucket)
@@ -176,37 +170,28 @@ class LearnedSchedule:
 
     @property
     def _interval_factor(self) -> float:
-        """How much longer waits are because hints tell of ends: the hazard to look for is what is left."""
+        """How much longer waits are because hints announce ends: polls only have to find the others."""
         return 1 / math.sqrt(1 - self._hinted)
 
     def _poll_spacing(self) -> float:
-        """Give sqrt(2c): how far the integral over the root of the hazard goes between two polls.
+        """Return sqrt(2c): the integral over the root of the hazard between two polls.
 
-        With c = 2 (lag / typical)² the mean lag is what was asked for if polls know the age alone. Where
-        they know more and the lag comes out smaller, waits are longer by the square of that gain, until of
-        the gain, as a logarithm, a third is left in the lag and two thirds are in the polls.
+        With c = 2 (lag / mean_inverse_root)² the mean lag is the wanted one if only ages are known. Where
+        progress makes it smaller, waits are longer by the square of that gain, so that, as a logarithm,
+        a third of the gain stays in the lag and two thirds are fewer polls.
         """
         gain = self.lag / self._seen_lag
-        return (
-            2
-            * self.lag
-            / self._durations.mean_inverse_root
-            * min(max(gain * gain, 0.5), 6.0)
-            * self._interval_factor
-        )
+        spacing = 2 * self.lag / self._durations.mean_inverse_root
+        return spacing * min(max(gain * gain, 0.5), 6.0) * self._interval_factor
 
     def _by_age(self, age: float) -> float:
-        """Wait by the law of durations alone."""
+        """Return the wait by durations alone."""
         roots = self._durations.cumulative_sqrt_hazard
-        return (
-            durations.inverse_interpolate(
-                roots, durations.interpolate(roots, durations.bin_position(age)) + self._poll_spacing()
-            )
-            - age
-        )
+        here = durations.interpolate(roots, durations.bin_position(age))
+        return durations.inverse_interpolate(roots, here + self._poll_spacing()) - age
 
     def _by_progress(self, age: float, bucket: int) -> float:
-        """Wait by what is left of the law once jobs are left out that would have reported otherwise."""
+        """Return the wait by the durations of those jobs that would have reported the same progress."""
         masses = self._end_probabilities(age, bucket)
         at_risk = list(accumulate(reversed(masses)))
         reach, failing = self._poll_spacing(), self._durations.failure_rate * age
@@ -219,7 +204,7 @@ class LearnedSchedule:
         return math.inf
 
     def _end_probabilities(self, age: float, bucket: int) -> list[float]:
-        """Give for each cell of time ahead how probable it is that the job ends there, unscaled."""
+        """Return for each cell of remaining time the probability that the job ends there, unscaled."""
         survivals, here = self._durations.survivals, durations.bin_position(age)
         places = [here + step for step in _STEPS]
         left = [
@@ -234,7 +219,7 @@ class LearnedSchedule:
         ]
 
     def learn(self, seen: PollResult) -> None:
-        """Take in what a poll said; see `AdaptiveSchedule`."""
+        """Learn from an answered poll; see `AdaptiveSchedule`."""
         since = seen.since
         if since is None or not since <= seen.elapsed < BIN_EDGES[-1]:
             return
@@ -246,16 +231,11 @@ class LearnedSchedule:
             self._durations.observe_running(since, recent)
             since = recent
         else:
-            self._record_lag((seen.elapsed - since) / 2)
-        self._record_hint(_MOST_HINTED if seen.hinted else 0.0)
+            # An end found by a poll is half an interval old on average; a long outage must not count in full.
+            lag = min((seen.elapsed - since) / 2 / self._interval_factor, 4 * self.lag)
+            self._seen_lag += (lag - self._seen_lag) / min(self._durations.ends + 20, 50)
+        hinted = _MOST_HINTED if seen.hinted else 0.0
+        self._hinted += (hinted - self._hinted) / min(self._durations.ends + 4, 50)
         total = self._durations.observe_finished(since, seen.elapsed, failed=seen.status is Status.FAILED)
         if seen.status is Status.COMPLETED and seen.elapsed - since <= _VAGUE * total:
             self._percentages.learn(seen.reports, total)
-
-    def _record_lag(self, lag: float) -> None:
-        """Take in how late an end was seen, on average; hints apart, and outages not in full."""
-        found = min(lag / self._interval_factor, 4 * self.lag)
-        self._seen_lag += (found - self._seen_lag) / min(self._durations.ends + 20, 50)
-
-    def _record_hint(self, share: float) -> None:
-        self._hinted += (share - self._hinted) / min(self._durations.ends + 4, 50)

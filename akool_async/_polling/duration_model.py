@@ -1,7 +1,7 @@
-"""How long jobs take, learned while they run: a hazard for each of many short spans of age.
+"""How long jobs take, learned while they run: a hazard rate for each of many short bins of age.
 
-Counts ends and the time that jobs were watched, so that jobs still running count for as long as they
-have run. A histogram of finished jobs alone would forget the long ones, which finish last.
+Counts ends and observed time, so that jobs still running count for as long as they have run. A histogram
+of finished jobs alone would miss the long ones, which finish last.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ BIN_EDGES: Final = (0.0, *(_SHORTEST * _RATIO**number for number in range(_BINS)
 
 _WIDTHS: Final = tuple(end - begin for begin, end in pairwise(BIN_EDGES))
 _STEEPEST: Final = 7.0
-"""Ends per job within one span, at most: nothing is so regular that numbers have to run out."""
+"""Ends per job within one bin, at most, so that very regular jobs cause no underflow."""
 
-_NOBODY: Final = (0.0,) * _BINS
+_NO_SURVIVORS: Final = (0.0,) * _BINS
 _PRIOR_JOBS: Final = 3.0
 _PRIOR_MEDIAN: Final = 120.0
 _PRIOR_SIGMA: Final = 1.3
 """Before anything was seen: as if a few jobs had taken two minutes, give or take a factor of four."""
 
 _MEMORY: Final = 1000.0
-"""Ends after which everything seen counts half, so that a change of the jobs is noticed."""
+"""Ends after which all data counts half, so that a change of the jobs is noticed."""
 
 _BLUR: Final = tuple((step, 0.5 ** abs(step), _RATIO**-step) for step in (-2, -1, 0, 1, 2))
-"""Neighbours whose numbers support a span's own: how far, with what weight, how much wider."""
+"""Neighbours that smooth a bin: how far away, with what weight, how much wider."""
 
 
 def bin_position(age: float) -> float:
-    """Give where an age lies: the number of its span, and as fraction how far into it."""
+    """Return the number of the bin of an age, and as a fraction how far into it the age is."""
     if age < _SHORTEST:
         return age / _SHORTEST
     return min(1.0 + math.log(age / _SHORTEST) * _PER_BIN, _BINS - 1e-6)
 
 
 def places_ahead(share: float) -> float:
-    """Give how many places further an age lies that is longer by a share of itself."""
+    """Return by how many bins an age moves that grows by a share of itself."""
     return math.log1p(share) * _PER_BIN
 
 
 def inverse_interpolate(running: list[float], total: float) -> float:
-    """Give the age at which a running total reaches a value; the last edge if it never does."""
+    """Return the age at which a running total reaches a value; the last edge if it never does."""
     span = bisect_right(running, total) - 1
     if span >= _BINS:
         return BIN_EDGES[-1]
@@ -58,25 +58,28 @@ def inverse_interpolate(running: list[float], total: float) -> float:
 
 
 def interpolate(running: list[float], place: float) -> float:
-    """Give a running total at a place."""
+    """Return a running total at a position."""
     span = int(place)
     before = running[span]
     return before + (running[span + 1] - before) * (place - span)
 
 
 class DurationModel:
-    """The law of the jobs' durations, as far as it is known.
+    """The distribution of job durations, as far as it is known.
 
     Attributes:
-        survivals: the share of jobs that are still running at each edge, and none far behind the last.
-        roots: the square root of the hazard, summed up to each edge.
-        failing: failures per second of age, whatever the age.
-        typical: the mean of 1 / sqrt(hazard) at the moment at which a job ends.
+        survivals: the share of jobs still running at each edge, and 0 far beyond the last.
+        cumulative_sqrt_hazard: the square root of the hazard, integrated up to each edge.
+        failure_rate: failures per second of age, whatever the age.
+        mean_inverse_root: the mean of 1 / sqrt(hazard) at the moment at which a job ends.
         ends: how many jobs were seen to end, old ones counting less.
     """
 
     def __init__(self) -> None:
-        reached = [_prior_survival(edge) for edge in BIN_EDGES]
+        reached = [
+            0.5 * math.erfc(math.log(edge / _PRIOR_MEDIAN) / _PRIOR_SIGMA / math.sqrt(2)) if edge else 1.0
+            for edge in BIN_EDGES
+        ]
         self._prior_ends = [_PRIOR_JOBS * (begin - end) for begin, end in pairwise(reached)]
         self._prior_watched = [
             _PRIOR_JOBS * width * (begin + end) / 2
@@ -90,16 +93,16 @@ class DurationModel:
         self._fit()
 
     def observe_running(self, since: float, until: float) -> None:
-        """Take in that a job did not end between two ages."""
+        """Record that a job did not end between two ages."""
         for span, begin, end in _spans(since, until):
             self._watched[span] += end - begin
             self._seconds += end - begin
         self._fit_if_due()
 
     def observe_finished(self, since: float, until: float, *, failed: bool = False) -> float:
-        """Take in that a job ended between two ages; give when it probably did.
+        """Record that a job ended between two ages; return its most probable age at the end.
 
-        The end is shared out over the spans between them by what is known so far.
+        The end is distributed over the bins between them by what is known so far.
         """
         shares = []
         for span, one, other in _spans(since, until):
@@ -120,7 +123,7 @@ class DurationModel:
         return mean
 
     def _forget(self) -> None:
-        """Let what is old count less."""
+        """Count one end, and halve the weight of everything old when there are many."""
         self.ends += 1
         if self.ends >= _MEMORY:
             self.ends /= 2
@@ -131,7 +134,7 @@ class DurationModel:
             self._fit()
 
     def _fit_if_due(self) -> None:
-        """Fit again when there is so much more to go by that it may matter."""
+        """Fit again once there is a tenth more data: fitting after each poll would cost too much."""
         if self.ends > 1.1 * self._fitted[0] or self._seconds > 1.1 * self._fitted[1]:
             self._fit()
 
@@ -144,14 +147,14 @@ class DurationModel:
         roots = [math.sqrt(step * width) for step, width in zip(steps, _WIDTHS, strict=True)]
         lost = (begin - end for begin, end in pairwise(running))
         times = (share * width / root for share, width, root in zip(lost, _WIDTHS, roots, strict=True))
-        self.survivals = [*running, *_NOBODY]
+        self.survivals = [*running, *_NO_SURVIVORS]
         self.cumulative_sqrt_hazard = list(accumulate(roots, initial=0.0))
         self.mean_inverse_root = sum(times) / (1 - running[-1])
         self.failure_rate = self._failures / sum(watched)
 
 
 def _spans(since: float, until: float) -> Iterator[tuple[int, float, float]]:
-    """Cut the time between two ages at the edges."""
+    """Split the time between two ages at the edges of bins."""
     span = int(bin_position(since))
     while span < _BINS and BIN_EDGES[span] < until:
         begin, end = max(since, BIN_EDGES[span]), min(until, BIN_EDGES[span + 1])
@@ -168,9 +171,3 @@ def _blurred(ends: list[float], watched: list[float], span: int) -> float:
             ended += weight * ends[other]
             seconds += weight * watched[other] * wider
     return ended / seconds
-
-
-def _prior_survival(age: float) -> float:
-    if age <= 0:
-        return 1.0
-    return 0.5 * math.erfc(math.log(age / _PRIOR_MEDIAN) / _PRIOR_SIGMA / math.sqrt(2))

@@ -1,7 +1,7 @@
-"""What a series of polls says about a job: each answer or error in, a new observation out.
+"""What the polls of a job have shown: an answer or error and the state before it give the new state.
 
-Decides when a job has ended for us. A poll that fails is a poll missed and never a job failed; a
-status that is not known keeps waiting; what was seen never goes back.
+Decides when a job has ended. A failed poll is a missed poll, never a failed job; an unknown status keeps
+waiting; status and progress never move backwards.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Final
 
 import attrs
 
-from akool_async._model.errors import AkoolError, JobFailed, JobNotFoundError
+from akool_async._model.errors import AkoolError, JobNotFoundError
 from akool_async._model.requests import EMPTY
-from akool_async._model.responses import AudioSplits, Snapshot, Status
+from akool_async._model.responses import AudioSplits, JobFailed, Snapshot, Status
 from akool_async._polling.schedules import NEW, UNKNOWN, PollContext, PollResult, PollSchedule, append
 
 URL_GRACE: Final = 15 * 60.0
-"""Seconds for which a completed job without a URL is asked again."""
+"""Seconds for which a completed job without a URL is polled again."""
 
 NOT_FOUND_GRACE: Final = 60.0
-"""Seconds after its creation in which an unknown job may only not be known yet."""
+"""Seconds after its creation in which the vendor may not know a job yet."""
 
 NOT_FOUND_POLLS: Final = 3
 NOT_FOUND_SPAN: Final = 10 * 60.0
-"""A job is taken for gone when it was unknown this often, over at least this many seconds."""
+"""A job counts as lost when the vendor did not know it this often, over at least this many seconds."""
 
 STALLED_AFTER: Final = 30 * 60.0
 """Seconds without any change after which a job counts as stalled."""
@@ -33,8 +33,8 @@ STALLED_AFTER: Final = 30 * 60.0
 STALLED_POLL: Final = 120.0
 """Seconds between polls of a stalled job, at least."""
 
-MOST_MISSED: Final = 4
-"""Missed polls that stretch the wait further; each adds the wait once more."""
+MAX_MISSED: Final = 4
+"""Missed polls that lengthen the wait; each adds the wait once more."""
 
 
 class PollVerdict(enum.Enum):
@@ -53,15 +53,15 @@ class PollState:
 
     Attributes:
         job_id: the job.
-        created: when the job was made, in seconds of the clock that all moments here are of; when waiting
-            for it began where that is not known.
-        snapshot: the last answer that moved it on.
-        polls: polls that brought an answer.
-        missed: polls in a row that did not.
+        created: when the job was created, on the caller's monotonic clock like all moments here; when waiting
+            began where that is unknown.
+        snapshot: the last answer, merged with those before.
+        polls: polls that were answered.
+        missed: polls in a row that were not.
         changed: when status or progress last changed.
         verdict: whether it has ended.
-        aged: whether `created` is known.
-        trail: what its polls said of its progress, see `trail`; kept only while its age is known.
+        age_known: whether `created` is known.
+        history: the progress that its polls reported, packed; kept only while its age is known.
     """
 
     job_id: str
@@ -79,7 +79,7 @@ class PollState:
 
     @classmethod
     def begin(cls, job_id: str, now: float, *, age: float | None = 0.0) -> PollState:
-        """Begin to observe a job that was made `age` seconds ago: 0 for just now, None for unknown."""
+        """Return the first state of a job created `age` seconds ago: 0 for just now, None for unknown."""
         return cls(
             job_id=job_id,
             created=now - age if age and age > 0 else now,
@@ -89,7 +89,7 @@ class PollState:
         )
 
     def with_age(self, age: float, now: float) -> PollState:
-        """Take in the age of a job of which it was not known."""
+        """Return the state with the age of a job that was unknown before."""
         return attrs.evolve(self, created=now - max(age, 0.0), age_known=True)
 
     @property
@@ -98,14 +98,23 @@ class PollState:
         return self.verdict is not PollVerdict.WAITING
 
     def stalled(self, now: float) -> bool:
-        """Whether nothing has changed for so long that somebody should know."""
+        """Return whether nothing has changed for so long that the user should know."""
         return not self.is_terminal and now - self.changed >= STALLED_AFTER
 
     def failure(self) -> JobFailed:
-        """Give the error that says why a job that has ended has no result."""
+        """Return the error that says why a job that has ended has no result."""
         snapshot = self.snapshot
         if self.verdict is PollVerdict.FAILED and snapshot is not None:
-            return _failed(self.job_id, snapshot)
+            number = "" if snapshot.error_code is None else f" (error {snapshot.error_code})"
+            reason = f' The vendor says: "{snapshot.error_reason}"' if snapshot.error_reason else ""
+            return JobFailed(
+                f"Job {self.job_id} failed{number}.{reason}",
+                impact="Whether its credits come back is the vendor's decision; look at the balance.",
+                advice="Submit it again if you want to pay for another try.",
+                job_id=self.job_id,
+                snapshot=snapshot,
+                error_code=snapshot.error_code,
+            )
         return JobFailed(
             _WHY.get(self.verdict, "Job {id} ended without a result.").format(id=self.job_id),
             impact="It may have been billed.",
@@ -115,7 +124,7 @@ class PollState:
         )
 
     def facts(self, now: float) -> PollContext:
-        """Give what the poll schedule wants to know."""
+        """Return what a poll schedule needs to know."""
         return PollContext(
             polls=self.polls,
             elapsed=now - self.created,
@@ -124,62 +133,60 @@ class PollState:
         )
 
     def next_poll(self, schedule: PollSchedule, now: float, spread: float) -> float:
-        """Give the seconds until this job is asked about again.
+        """Return the seconds until the next poll of this job.
 
         Args:
-            schedule: the rule for a job that goes on as it should.
+            schedule: the rule for a job that proceeds normally.
             now: the present moment.
             spread: a random number from 0 up to 1, from which jitter is made.
         """
         wait = schedule.next_poll(self.facts(now), spread)
         if self.not_found_polls:
-            return max(
-                wait, 1.01 * NOT_FOUND_SPAN / (NOT_FOUND_POLLS - 1)
-            )  # a little more, so that three are enough
+            # A little more than the even share, so that rounding does not make a fourth poll necessary.
+            return max(wait, 1.01 * NOT_FOUND_SPAN / (NOT_FOUND_POLLS - 1))
         if self.no_url_since is not None:
             return min(max(wait, URL_GRACE / 60), URL_GRACE / 15)
         if self.stalled(now):
             return max(wait, STALLED_POLL)
-        return wait * (1 + min(self.missed, MOST_MISSED))
+        return wait * (1 + min(self.missed, MAX_MISSED))
 
     def after_snapshot(self, snapshot: Snapshot, now: float, *, slim: bool = False) -> PollState:
-        """Take in the answer of a poll.
+        """Return the state after a poll was answered.
 
         Args:
             snapshot: the answer.
             now: the present moment.
-            slim: whether only status and progress are kept of it while the job goes on.
+            slim: whether only status and progress of the answer are kept while the job runs.
         """
         if self.is_terminal:
             return self
         seen = _merge_monotonic(self.snapshot, snapshot)
-        moved = self.snapshot is None or _place(seen) != _place(self.snapshot)
-        verdict, urlless_since = self._judged(seen, now)
+        before = self.snapshot
+        moved = before is None or (seen.status, seen.progress) != (before.status, before.progress)
+        verdict, no_url_since = self._judge(seen, now)
         if slim and verdict is PollVerdict.WAITING and not seen.url:
-            seen = _compact(seen.status, seen.raw_status, seen.progress)
+            seen = compact_snapshot(seen.status, seen.raw_status, seen.progress)
+        history = self.history
+        if self.age_known and not seen.status.terminal:
+            history = append(history, now - self.created, seen.progress)
         return attrs.evolve(
             self,
             verdict=verdict,
-            no_url_since=urlless_since,
+            no_url_since=no_url_since,
             snapshot=seen,
             polls=self.polls + 1,
             missed=0,
             changed=now if moved else self.changed,
             not_found_since=None,
             not_found_polls=0,
-            history=self._longer(seen, now),
+            history=history,
         )
 
-    def _longer(self, seen: Snapshot, now: float) -> bytes:
-        if seen.status.terminal or not self.age_known:
-            return self.history
-        return append(self.history, now - self.created, seen.progress)
-
     def poll_result(self, before: PollState, now: float, *, hinted: bool) -> PollResult | None:
-        """Give what the answer of just now teaches about jobs like this; None once the end was told.
+        """Return what the last answer teaches about jobs like this; None once the end has been reported.
 
         Args:
-            before: the observation before that answer.
+            before: the state before that answer.
             now: the present moment.
             hinted: whether a hint made the poll come when it did.
         """
@@ -190,7 +197,8 @@ class PollState:
             elapsed=now - self.created, status=self.snapshot.status, history=before.history, hinted=hinted
         )
 
-    def _judged(self, seen: Snapshot, now: float) -> tuple[PollVerdict, float | None]:
+    def _judge(self, seen: Snapshot, now: float) -> tuple[PollVerdict, float | None]:
+        # The URL is the result: "completed" without one is not final, since a paid video may still get it.
         if seen.status is Status.FAILED:
             return PollVerdict.FAILED, None
         if seen.status is not Status.COMPLETED:
@@ -201,38 +209,32 @@ class PollState:
         return (PollVerdict.NO_RESULT if now - since >= URL_GRACE else PollVerdict.WAITING), since
 
     def after_error(self, error: AkoolError, now: float) -> PollState:
-        """Take in the error of a poll."""
+        """Return the state after a poll failed."""
         if self.is_terminal:
             return self
         missed = attrs.evolve(self, missed=self.missed + 1)
-        if (
-            not isinstance(error, JobNotFoundError)
-            or error.during_auth
-            or now - self.created < NOT_FOUND_GRACE
-        ):
+        # "Not found" while a token is fetched is about the account, and a new job may not be visible
+        # yet: neither may end the wait for a job that was paid for.
+        young = now - self.created < NOT_FOUND_GRACE
+        if young or not isinstance(error, JobNotFoundError) or error.during_auth:
             return missed
         since = now if self.not_found_since is None else self.not_found_since
         polls = self.not_found_polls + 1
-        over = polls >= NOT_FOUND_POLLS and now - since >= NOT_FOUND_SPAN
         counted = attrs.evolve(missed, not_found_since=since, not_found_polls=polls)
-        if not over:
+        if polls < NOT_FOUND_POLLS or now - since < NOT_FOUND_SPAN:
             return counted
-        last = self.snapshot and attrs.evolve(self.snapshot, job_id=self.job_id)  # an outline names no job
+        last = self.snapshot and attrs.evolve(self.snapshot, job_id=self.job_id)  # compact ones have no id
         return attrs.evolve(counted, verdict=PollVerdict.NOT_FOUND, snapshot=last)
 
 
-def _place(snapshot: Snapshot) -> tuple[Status, int | None]:
-    return snapshot.status, snapshot.progress
-
-
 @lru_cache(maxsize=1024)
-def _compact(status: Status, raw_status: str, progress: int | None) -> Snapshot:
-    """Give what is kept of an answer, one for all jobs that are so far: very many may be waited for."""
+def compact_snapshot(status: Status, raw_status: str, progress: int | None) -> Snapshot:
+    """Return a small snapshot, shared by all jobs with the same progress: thousands may be in flight."""
     return Snapshot(job_id="", status=status, raw_status=raw_status, progress=progress, raw=EMPTY)
 
 
 def _merge_monotonic(before: Snapshot | None, now: Snapshot) -> Snapshot:
-    """Keep the furthest status, the highest progress and what now leaves out; take the rest from now."""
+    """Keep the furthest status, the highest progress and what `now` omits; take the rest from `now`."""
     if before is None:
         return now
     status = before.status if before.status.terminal else max(before.status, now.status)
@@ -249,18 +251,5 @@ def _merge_monotonic(before: Snapshot | None, now: Snapshot) -> Snapshot:
 
 _WHY: Final = {
     PollVerdict.NOT_FOUND: "The vendor no longer knows job {id}.",
-    PollVerdict.NO_RESULT: "Job {id} is completed, but the vendor gave no URL for its result.",
+    PollVerdict.NO_RESULT: "Job {id} is completed, but the vendor returned no URL for its result.",
 }
-
-
-def _failed(job_id: str, snapshot: Snapshot) -> JobFailed:
-    number = "" if snapshot.error_code is None else f" (error {snapshot.error_code})"
-    said = f' The vendor says: "{snapshot.error_reason}"' if snapshot.error_reason else ""
-    return JobFailed(
-        f"Job {job_id} failed{number}.{said}",
-        impact="Whether its credits come back is the vendor's decision; look at the balance.",
-        advice="Submit it again if you want to pay for another try.",
-        job_id=job_id,
-        snapshot=snapshot,
-        error_code=snapshot.error_code,
-    )

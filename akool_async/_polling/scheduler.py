@@ -1,7 +1,6 @@
-"""One scheduler that asks about every waiting job of a client: a heap of moments and a few pollers.
+"""One scheduler that polls all waiting jobs of a client: a heap of due times and a few pollers.
 
-Knows when to ask and when a job has ended; how a poll is made is handed in. A job costs an entry in
-the heap and a small record, not a task with a timer.
+How a poll is made is passed in. A job costs an entry in the heap and a small record, not a task with a timer.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ import heapq
 import itertools
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 import anyio
 import attrs
@@ -30,63 +29,12 @@ from akool_async._model.responses import Snapshot
 from akool_async._polling.poll_state import PollState
 from akool_async._polling.schedules import AdaptiveSchedule, PollSchedule
 
-# Who waits for which job: a hint about a job reaches its one waiter.
-#
-# A hint is not believed here or anywhere: it only makes the scheduler ask sooner.
-
-
-class Waiter(Protocol):
-    """Waits for one job and can be made to look sooner."""
-
-    def hinted(self) -> None:
-        """Take in that something may have happened to the job."""
-        ...
-
-
-W = TypeVar("W", bound=Waiter)
-
-
-class Notifier(Generic[W]):
-    """A table from job id to the one that waits for the job."""
-
-    def __init__(self) -> None:
-        self._waiters: dict[str, W] = {}
-
-    def __len__(self) -> int:
-        """Jobs that are waited for."""
-        return len(self._waiters)
-
-    def __iter__(self) -> Iterator[W]:
-        """Give all who wait."""
-        return iter(tuple(self._waiters.values()))
-
-    def listen(self, job_id: str, waiter: W) -> None:
-        """Send hints about the job to `waiter`."""
-        self._waiters[job_id] = waiter
-
-    def waiter(self, job_id: str) -> W | None:
-        """Give who waits for the job."""
-        return self._waiters.get(job_id)
-
-    def forget(self, job_id: str) -> None:
-        """Send hints about the job to nobody; unknown ids are fine."""
-        self._waiters.pop(job_id, None)
-
-    def hint(self, job_id: str) -> bool:
-        """Wake whoever waits for the job; False when nobody does."""
-        waiter = self._waiters.get(job_id)
-        if waiter is None:
-            return False
-        waiter.hinted()
-        return True
-
-
 logger = logging.getLogger("akool_async")
 MIN_HINTED_INTERVAL: Final = 1.0
 """Seconds between polls of one job that hints can cause, so that a flood of hints is one poll."""
 
 RESUME_SPACING: Final = 0.02
-"""Seconds between the first polls of jobs that an earlier run submitted, so that thousands are no burst."""
+"""Seconds between the first polls of jobs that an earlier run submitted, so that they are not a burst."""
 
 Poll: TypeAlias = Callable[[str], Awaitable[Snapshot]]
 Listener: TypeAlias = Callable[["PolledJob"], None]
@@ -94,18 +42,17 @@ Listener: TypeAlias = Callable[["PolledJob"], None]
 
 @attrs.define(eq=False, weakref_slot=False)
 class PolledJob:
-    """One job that is waited for, by one or several.
+    """One job that one or several listeners wait for.
 
     Attributes:
-        observation: what its polls have said so far.
-        schedule: when to ask.
+        state: what its polls have shown so far.
+        schedule: when to poll.
         error: what stopped the polling for good, such as bad credentials.
-        raw_wanted: whether somebody wants the raw answers of a job that goes on; they are large.
+        raw_wanted: whether a listener wants the raw answers of a running job; they are large.
     """
 
     state: PollState
     schedule: PollSchedule
-    _waiting: PollScheduler
     listeners: tuple[Listener, ...] = ()
     error: AkoolError | None = None
     due: float = 0.0
@@ -117,7 +64,7 @@ class PolledJob:
 
     @property
     def job_id(self) -> str:
-        """The job."""
+        """The id of the job."""
         return self.state.job_id
 
     @property
@@ -127,23 +74,19 @@ class PolledJob:
 
     @property
     def finished(self) -> bool:
-        """Whether it is asked about no more."""
+        """Whether it is not polled any more."""
         return not self.listeners or self.is_terminal
-
-    def hinted(self) -> None:
-        """Ask sooner, as the notifier wants it."""
-        self._waiting.expedite(self)
 
 
 class PollScheduler:
-    """The scheduler.
+    """Polls jobs until they end.
 
     Args:
-        poll: asks the vendor about a job once, retries included.
-        clock: time and chance.
+        poll: fetches a snapshot of a job, retries included.
+        clock: time and randomness.
         tasks: the group that its tasks run in.
-        pollers: polls under way at once, at most.
-        vendor_now: what time it is at the vendor, for the age of jobs; default is the clock's.
+        pollers: the largest number of concurrent polls.
+        vendor_now: returns the vendor's time, for the age of jobs; default is the clock's.
     """
 
     def __init__(
@@ -160,21 +103,21 @@ class PollScheduler:
         self._tasks = tasks
         self._pollers = pollers
         self._vendor_now = vendor_now or clock.now
-        self._notifier: Notifier[PolledJob] = Notifier()
+        self._jobs: dict[str, PolledJob] = {}
         self._heap: list[tuple[float, int, PolledJob | None]] = []
-        self._returned: list[tuple[float, int, PolledJob]] = []
-        self._next_return = float("-inf")
+        self._resumed: list[tuple[float, int, PolledJob]] = []
+        self._next_resumed = float("-inf")
         self._ready: deque[PolledJob] = deque()
         self._order = itertools.count()
-        self._at_work = 0
+        self._active = 0
         self._sleeping: anyio.CancelScope | None = None
         self._sleeps_until = float("inf")
         self._running = False
         self._closed = False
 
     def __len__(self) -> int:
-        """Jobs that are waited for."""
-        return len(self._notifier)
+        """Return the number of jobs that are waited for."""
+        return len(self._jobs)
 
     def watch(
         self,
@@ -185,71 +128,66 @@ class PollScheduler:
         age: float | None = None,
         raw_wanted: bool = True,
     ) -> PolledJob:
-        """Begin to wait for a job; several may wait for one, and share its polls.
+        """Begin to wait for a job; several listeners share its polls.
 
         Args:
             job_id: the job.
-            schedule: when to ask; the first to wait for a job decides.
+            schedule: when to poll; the first listener's schedule is used.
             listener: called after every poll, the last time when the job has ended.
-            age: seconds since the job was made. 0 is for one made just now; an older one is asked about
-                as soon as its turn comes, the oldest first; None, for unknown, asks at once.
-            raw_wanted: whether the raw answers are wanted while the job goes on.
+            age: seconds since the job was created. 0 for one created just now; an older one is polled when
+                its turn comes, the oldest first; one of unknown age, None, is polled at once.
+            raw_wanted: whether the raw answers are wanted while the job runs.
 
         Raises:
-            ClientClosedError: nothing is asked any more.
+            ClientClosedError: the scheduler was closed.
         """
         if self._closed:
             raise _closed(job_id)
-        watch = self._notifier.waiter(job_id)
+        watch = self._jobs.get(job_id)
         if watch is not None:
             watch.listeners += (listener,)
             watch.raw_wanted = watch.raw_wanted or raw_wanted
             return watch
         now = self._clock.monotonic()
         begun = PollState.begin(job_id, now, age=age)
-        watch = PolledJob(begun, schedule, self, (listener,), raw_wanted=raw_wanted)
-        self._notifier.listen(job_id, watch)
+        watch = self._jobs[job_id] = PolledJob(begun, schedule, (listener,), raw_wanted=raw_wanted)
         if age is None:
             self._plan(watch, now)
         elif age > 0:
-            self._return(watch, age, now)
+            # Each resumed job adds one turn, and the oldest takes the next: its result expires first.
+            watch.due = self._next_resumed = max(now, self._next_resumed + RESUME_SPACING)
+            heapq.heappush(self._resumed, (-age, next(self._order), watch))
+            self._push(watch.due, None)
         else:
             self._plan(watch, now + watch.state.next_poll(schedule, now, self._clock.random()))
         return watch
 
-    def _return(self, watch: PolledJob, age: float, now: float) -> None:
-        """Plan the first poll of a job of an earlier run: one turn for each, and the oldest takes the next.
-
-        The oldest is the likeliest to be done, and the first whose result expires.
-        """
-        self._next_return = max(now, self._next_return + RESUME_SPACING)
-        watch.due = self._next_return
-        heapq.heappush(self._returned, (-age, next(self._order), watch))
-        self._push(watch.due, None)
-
     def unwatch(self, watch: PolledJob, listener: Listener) -> None:
-        """Stop waiting; a job that nobody waits for is asked about no more and goes on at the vendor."""
+        """Remove a listener; without any, the job is not polled any more but keeps running."""
         if watch.finished:
             return
         watch.listeners = tuple(other for other in watch.listeners if other is not listener)
         if not watch.listeners:
-            self._notifier.forget(watch.job_id)
+            self._jobs.pop(watch.job_id, None)
 
     def close(self) -> None:
-        """Tell everybody who still waits that nothing is asked any more."""
+        """Tell all listeners that polling has stopped."""
         self._closed = True
-        for watch in self._notifier:
+        jobs, self._jobs = self._jobs, {}
+        for watch in jobs.values():
             watch.error = _closed(watch.job_id)
-            self._notifier.forget(watch.job_id)
             for listener in watch.listeners:
                 listener(watch)
 
     def hint(self, job_id: str) -> bool:
-        """Ask about a job soon; False when nobody waits for it."""
-        return self._notifier.hint(job_id)
+        """Poll a job soon; return False if no listener waits for it. The hint itself proves nothing."""
+        watch = self._jobs.get(job_id)
+        if watch is not None:
+            self._expedite(watch)
+        return watch is not None
 
-    def expedite(self, watch: PolledJob) -> None:
-        """Plan the next poll of a job for now, or for a little after the one that is under way."""
+    def _expedite(self, watch: PolledJob) -> None:
+        """Plan the next poll for now, or for shortly after the one in progress."""
         if watch.polling:
             watch.hint_kept = True
             return
@@ -259,15 +197,15 @@ class PollScheduler:
             self._plan(watch, soon)
 
     def reschedule(self) -> None:
-        """Ask each schedule once more; no poll comes later than it was planned."""
+        """Consult each schedule again; a poll may move forward, never back."""
         now = self._clock.monotonic()
-        for watch in self._notifier:
+        for watch in self._jobs.values():
             due = now + watch.state.next_poll(watch.schedule, now, self._clock.random())
             if due < watch.due and not watch.polling:
                 self._plan(watch, due)
 
     def _plan(self, watch: PolledJob, due: float) -> None:
-        """Put a job into the heap; an entry that was there for a later moment becomes void."""
+        """Put a job into the heap; its earlier entry, due at another time, becomes void."""
         watch.due = due
         self._push(due, watch)
 
@@ -280,10 +218,12 @@ class PollScheduler:
             self._sleeping.cancel()
 
     async def _run(self) -> None:
-        """Hand out what is due, sleep until the next moment, end when nothing waits."""
+        """Start pollers for the jobs that are due, sleep until the next is, end when the heap is empty."""
         while self._heap:
             self._collect()
-            self._hand_out()
+            for _ in range(min(self._pollers - self._active, len(self._ready))):
+                self._active += 1
+                self._tasks.start_soon(self._work)
             if not self._heap:
                 break
             with anyio.CancelScope() as self._sleeping:
@@ -296,34 +236,25 @@ class PollScheduler:
         now = self._clock.monotonic()
         while self._heap and self._heap[0][0] <= now:
             due, _, planned = heapq.heappop(self._heap)
-            watch = self._oldest_returned() if planned is None else planned
-            if watch is None or watch.finished or watch.polling or (planned and due != watch.due):
+            if planned is None:  # the turn of a resumed job; it was polled already if a hint came first
+                watch = heapq.heappop(self._resumed)[2]
+                ready = watch.polled_at == float("-inf")
+            else:
+                watch, ready = planned, due == planned.due
+            if not ready or watch.finished or watch.polling:
                 continue
             watch.polling = True
             self._ready.append(watch)
 
-    def _oldest_returned(self) -> PolledJob | None:
-        """Take the oldest job of an earlier run that was not asked about yet."""
-        while self._returned:
-            _, _, watch = heapq.heappop(self._returned)
-            if not (watch.finished or watch.polling) and watch.polled_at == float("-inf"):
-                return watch
-        return None
-
-    def _hand_out(self) -> None:
-        for _ in range(min(self._pollers - self._at_work, len(self._ready))):
-            self._at_work += 1
-            self._tasks.start_soon(self._work)
-
     async def _work(self) -> None:
-        """Be one poller: poll what is ready until nothing is."""
+        """Poll ready jobs until there are none."""
         try:
             while self._ready:
-                await self._ask(self._ready.popleft())
+                await self._poll_job(self._ready.popleft())
         finally:
-            self._at_work -= 1
+            self._active -= 1
 
-    async def _ask(self, watch: PolledJob) -> None:
+    async def _poll_job(self, watch: PolledJob) -> None:
         if watch.finished:
             return
         error: AkoolError | None = None
@@ -331,23 +262,38 @@ class PollScheduler:
             snapshot = await self._poll(watch.job_id)
         except AkoolError as missed:
             error = missed
-        if watch.error is not None:  # the client is being closed, and everybody was told
+        if watch.error is not None:  # the client is being closed, and all listeners know it
             return
         now = self._clock.monotonic()
         stalled = watch.state.stalled(watch.polled_at)
         watch.polled_at, watch.polling = now, False
         if error is None:
-            self._answered(watch, snapshot, now)
-        elif _is_fatal(error):
-            watch.error = error
-        else:
+            self._record_snapshot(watch, snapshot, now)
+        elif isinstance(error, AccountError | CallerError) and not isinstance(error, JobNotFoundError):
+            watch.error = error  # another poll can't help: the credentials, the account or the call is wrong
+        else:  # a poll missed, never a job failed: the job may be running, and it is paid for
             watch.state = watch.state.after_error(error, now)
         watch.hinted_poll = False
-        if not stalled:
-            _tell_stall(watch, now)
-        self._after(watch, now)
+        if not watch.listeners:
+            return
+        if watch.is_terminal:
+            self._jobs.pop(watch.job_id, None)
+        else:
+            if not stalled and watch.state.stalled(now):
+                minutes = (now - watch.state.changed) / 60
+                logger.warning(
+                    "Job %s has not moved for %.0f min; it is still waited for.", watch.job_id, minutes
+                )
+            if watch.hint_kept:
+                watch.hint_kept, watch.hinted_poll = False, True
+                wait = MIN_HINTED_INTERVAL
+            else:
+                wait = watch.state.next_poll(watch.schedule, now, self._clock.random())
+            self._plan(watch, now + wait)
+        for listener in watch.listeners:
+            listener(watch)
 
-    def _answered(self, watch: PolledJob, snapshot: Snapshot, now: float) -> None:
+    def _record_snapshot(self, watch: PolledJob, snapshot: Snapshot, now: float) -> None:
         before = watch.state
         if not before.age_known and snapshot.created_at is not None:
             before = before.with_age((self._vendor_now() - snapshot.created_at).total_seconds(), now)
@@ -357,33 +303,6 @@ class PollScheduler:
             if seen is not None:
                 watch.schedule.learn(seen)
 
-    def _after(self, watch: PolledJob, now: float) -> None:
-        if not watch.listeners:
-            return
-        if watch.is_terminal:
-            self._notifier.forget(watch.job_id)
-        else:
-            self._plan(watch, self._next(watch, now))
-        for listener in watch.listeners:
-            listener(watch)
-
-    def _next(self, watch: PolledJob, now: float) -> float:
-        if watch.hint_kept:
-            watch.hint_kept, watch.hinted_poll = False, True
-            return now + MIN_HINTED_INTERVAL
-        return now + watch.state.next_poll(watch.schedule, now, self._clock.random())
-
 
 def _closed(job_id: str) -> ClientClosedError:
     return ClientClosedError(f"The client was closed while job {job_id} was waited for.")
-
-
-def _tell_stall(watch: PolledJob, now: float) -> None:
-    if watch.listeners and watch.state.stalled(now) and not watch.is_terminal:
-        minutes = (now - watch.state.changed) / 60
-        logger.warning("Job %s has not moved for %.0f min; it is still waited for.", watch.job_id, minutes)
-
-
-def _is_fatal(error: AkoolError) -> bool:
-    """Whether asking again can't help: the credentials or the account, or a call that is wrong."""
-    return isinstance(error, AccountError | CallerError) and not isinstance(error, JobNotFoundError)

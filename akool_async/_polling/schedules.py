@@ -1,8 +1,4 @@
-"""How long to wait before asking again: facts in, seconds or "stop" out.
-
-The one file that uses `backoff`: its wait generators shape the waits, its full jitter spreads
-retries. Its decorators are not used: they sleep and measure in ways that do not suit us.
-"""
+"""Poll schedules: from what is known about a job to the seconds until its next poll."""
 
 from __future__ import annotations
 
@@ -17,39 +13,35 @@ from akool_async._model.responses import Status
 from akool_async._model.validators import at_least_one, fraction, seconds_field, share
 from akool_async._retry import backoff_step
 
-# What the polls of one job said, packed small: at which age it was at work, and how far it said it was.
-#
-# A trail is bytes, five for each poll and never many polls, because every job in flight carries one.
-
-
+# The poll history of a job is packed into bytes, five for each poll, because every job in flight carries one.
 _POINT: Final = struct.Struct("<fb")
-_MOST: Final = 24
-"""Points that a trail holds; a longer one loses every second."""
+_MAX_POINTS: Final = 24
+"""Points that a history holds; a longer one loses every second."""
 
 UNKNOWN: Final = b""
-"""The trail of a job that nobody has seen at work yet."""
+"""The history of a job that no poll has seen running yet."""
 
 NEW: Final = _POINT.pack(0.0, -1)
-"""The trail of a job that was made just now."""
+"""The history of a job that was created just now."""
 
 
-def append(trail: bytes, elapsed: float, progress: int | None) -> bytes:
-    """Add that the job was at work at the age of `elapsed` seconds, and the percentage that it said."""
-    if len(trail) >= _MOST * _POINT.size:
-        points = range(0, len(trail), 2 * _POINT.size)
-        trail = b"".join(trail[at : at + _POINT.size] for at in points)
-    told = progress if progress is not None and 0 <= progress <= 100 else -1
-    return trail + _POINT.pack(min(max(elapsed, 0.0), 1e30), told)
+def append(history: bytes, elapsed: float, progress: int | None) -> bytes:
+    """Add that the job was running at the age of `elapsed` seconds, and the percentage it reported."""
+    if len(history) >= _MAX_POINTS * _POINT.size:
+        points = range(0, len(history), 2 * _POINT.size)
+        history = b"".join(history[start : start + _POINT.size] for start in points)
+    percent = progress if progress is not None and 0 <= progress <= 100 else -1
+    return history + _POINT.pack(min(max(elapsed, 0.0), 1e30), percent)
 
 
-def iter_points(trail: bytes) -> Iterator[tuple[float, int]]:
-    """Give the age and the percentage of each poll that is kept; -1 for a poll that told none."""
-    return _POINT.iter_unpack(trail)
+def iter_points(history: bytes) -> Iterator[tuple[float, int]]:
+    """Return the age and the percentage of each poll that is kept; -1 where none was reported."""
+    return _POINT.iter_unpack(history)
 
 
-def last_seen_running(trail: bytes) -> float | None:
-    """Give the age at which the job was last known to be at work; None if it never was."""
-    return None if not trail else float(_POINT.unpack(trail[-_POINT.size :])[0])
+def last_seen_running(history: bytes) -> float | None:
+    """Return the age at which the job was last known to be running; None if it never was."""
+    return float(_POINT.unpack(history[-_POINT.size :])[0]) if history else None
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +49,7 @@ class PollContext:
     """What is known about a waiting job when its next poll is planned.
 
     Attributes:
-        polls: polls so far that brought an answer.
+        polls: polls answered so far.
         elapsed: seconds since waiting began, or since the job was created where that is known.
         progress: percent, None where the server sends none.
         stalled: seconds since progress or status last changed.
@@ -73,11 +65,11 @@ class PollSchedule(Protocol):
     """A rule for the wait before the next poll."""
 
     def next_poll(self, context: PollContext, rand: float) -> float:
-        """Give seconds until the next poll.
+        """Return the seconds until the next poll.
 
         Args:
-            facts: what is known about the job.
-            spread: a random number from 0 up to 1, from which jitter is made.
+            context: what is known about the job.
+            rand: a random number from 0 up to 1, from which jitter is made.
         """
         ...
 
@@ -88,9 +80,9 @@ class PollResult:
 
     Attributes:
         elapsed: the job's age in seconds, or seconds since waiting began where that is not known.
-        status: what was answered; after a terminal one there is no further sighting.
-        trail: what the polls before said, packed; `since` and `reports` read it.
-        hinted: whether somebody said that now would be worth a poll, so that an end is no later.
+        status: the status in the answer; after a terminal one there are no more results.
+        history: the earlier polls, packed; `since` and `reports` read it.
+        hinted: whether a hint, such as a callback, caused the poll; then an end is only moments old.
     """
 
     elapsed: float
@@ -100,39 +92,38 @@ class PollResult:
 
     @property
     def since(self) -> float | None:
-        """The age at which the job was last known to be at work; None if it never was."""
+        """The age at which the job was last known to be running; None if it never was."""
         return last_seen_running(self.history)
 
     @property
     def reports(self) -> Iterator[tuple[float, int]]:
-        """Age and percentage of the polls before, not always of all; -1 where one told none."""
+        """Age and percentage of earlier polls, not always of all; -1 where none was reported."""
         return iter_points(self.history)
 
 
 @runtime_checkable
 class AdaptiveSchedule(PollSchedule, Protocol):
-    """A poll schedule that is told what came of the polls."""
+    """A poll schedule that learns from the results of polls."""
 
     def learn(self, seen: PollResult) -> None:
-        """Take in a poll that was answered, before the next one is planned."""
+        """Learn from an answered poll, before the next one is planned."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class BackoffSchedule:
-    """Polls that come less often the longer a job runs, and oftener near its end.
+    """Polls that come less often the longer a job runs, and more often near its end.
 
-    The wait grows from `first` by `factor` up to half of `longest`. Once the vendor reports progress,
-    a part of the time that seems to be left is taken instead, up to `longest`; progress that stands
-    still is not believed for longer than a quarter of the job's age.
+    The wait grows from `initial_delay` by `multiplier` up to half of `max_delay`. Once the vendor reports
+    progress, a share of the estimated remaining time is used instead, up to `max_delay`; progress that
+    has not changed for a quarter of the job's age is ignored.
 
     Args:
-        first: seconds before the first poll, and the shortest wait, before jitter.
-        factor: by how much each wait is longer than the one before, at least 1.
-        longest: seconds that no wait exceeds, before jitter; at least `first`.
-        eagerness: share of the time that seems to be left before asking again, up to 1.
-        jitter: how far a wait is moved at random, as a share of it, below 1; narrow, so that no poll comes
-            at once.
+        initial_delay: seconds before the first poll, and the shortest wait, before jitter.
+        multiplier: the ratio of each wait to the one before, at least 1.
+        max_delay: seconds that no wait exceeds, before jitter; at least `initial_delay`.
+        eagerness: share of the estimated remaining time to wait before the next poll, up to 1.
+        jitter: how far a wait is moved at random, as a share of it, below 1.
 
     Raises:
         InvalidRequestError: a value is out of its range.
@@ -148,25 +139,21 @@ class BackoffSchedule:
         """Check what concerns two fields at once."""
         if self.max_delay < self.initial_delay:
             raise InvalidRequestError(
-                f"longest must not be shorter than first, which is {self.initial_delay:g} s, not {self.max_delay:g}."
+                f"max_delay must not be shorter than initial_delay, which is {self.initial_delay:g} s, "
+                f"not {self.max_delay:g}."
             )
 
     def next_poll(self, context: PollContext, rand: float) -> float:
-        """Give seconds until the next poll; see `PollSchedule`."""
+        """Return the seconds until the next poll; see `PollSchedule`."""
         wait = backoff_step(
             context.polls, self.initial_delay, self.multiplier, max(self.initial_delay, self.max_delay / 2)
         )
-        left = _time_left(context)
-        if left is not None:
-            wait = max(self.initial_delay, min(left * self.eagerness, self.max_delay))
+        progress = context.progress
+        # Progress that has not moved for long would otherwise promise an end that never comes.
+        if progress is not None and 0 < progress < 100 and not context.stalled > context.elapsed / 4:
+            remaining = context.elapsed * (100 - progress) / progress
+            wait = max(self.initial_delay, min(remaining * self.eagerness, self.max_delay))
         return min(wait, self.max_delay) * (1 + self.jitter * (2 * rand - 1))
-
-
-def _time_left(facts: PollContext) -> float | None:
-    """Seconds until the end at the speed so far; None when progress says nothing."""
-    if facts.progress is None or not 0 < facts.progress < 100 or facts.stalled > facts.elapsed / 4:
-        return None
-    return facts.elapsed * (100 - facts.progress) / facts.progress
 
 
 @attrs.frozen(kw_only=True)
@@ -185,5 +172,5 @@ class FixedSchedule:
     jitter: float = attrs.field(default=0.1, validator=fraction)
 
     def next_poll(self, context: PollContext, rand: float) -> float:
-        """Give seconds until the next poll; see `PollSchedule`."""
+        """Return the seconds until the next poll; see `PollSchedule`."""
         return self.interval * (1 + self.jitter * (2 * rand - 1))

@@ -1,6 +1,6 @@
 """Models to the vendor's JSON, and the vendor's JSON, however odd, to models.
 
-The only door for raw dictionaries, and the only place besides `codes` that knows field names.
+The only place for raw dictionaries, and the only place besides `codes` that knows field names.
 Reading never fails with anything but `ProtocolError` or the error of a refusal, and never loses a job
 id that can be read.
 """

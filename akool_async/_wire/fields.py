@@ -15,7 +15,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
 from akool_async._model.redact import sanitize
-from akool_async._model.responses import NO_SIDE_FILES, AudioSplits, Job, Language, Snapshot, Status, Voice
+from akool_async._model.responses import NO_AUDIO_SPLITS, AudioSplits, Job, Language, Snapshot, Status, Voice
 
 _ID: Final = re.compile(r"[0-9A-Za-z_-]{8,128}")
 _LONGEST_NUMBER: Final = 40
@@ -25,7 +25,7 @@ _SMALL: Final = tuple(map(float, range(1000)))
 
 
 def read_int(value: object) -> int | None:
-    """Give a whole number that may come as text or with a fraction of zero, else None."""
+    """Return a whole number that may come as text or with a fraction of zero, else None."""
     number = read_float(value)
     if number is None or number != int(number):
         return None
@@ -33,7 +33,7 @@ def read_int(value: object) -> int | None:
 
 
 def read_float(value: object) -> float | None:
-    """Give a finite number that may come as text, else None."""
+    """Return a finite number that may come as text, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str) and (len(value) > _LONGEST_NUMBER or "_" in value):
@@ -48,7 +48,7 @@ def read_float(value: object) -> float | None:
 
 
 def read_text(value: object) -> str:
-    """Give text that can be encoded; numbers become text, everything else ""."""
+    """Return text that can be encoded; numbers become text, everything else ""."""
     if type(value) is str and value.isascii():
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -59,20 +59,20 @@ def read_text(value: object) -> str:
 
 
 def read_bool(value: object) -> bool:
-    """Give a truth value that may come as text or number; what is unclear is False."""
+    """Return a truth value that may come as text or number; what is unclear is False."""
     if isinstance(value, str):
         return value.strip().lower() in {"true", "1", "yes"}
     return value is True or read_float(value) not in (None, 0.0)
 
 
 def read_texts(value: object) -> tuple[str, ...]:
-    """Give a list of texts, cleaned, that may come as one text; what is empty is left out."""
+    """Return a list of texts, cleaned, that may come as one text; what is empty is left out."""
     items = value if isinstance(value, list) else [value]
     return tuple(text for text in map(read_clean_text, items) if text)
 
 
 def read_moment(value: object) -> datetime | None:
-    """Give the aware moment of a number of milliseconds since the epoch, else None."""
+    """Return the aware moment of a number of milliseconds since the epoch, else None."""
     number = read_float(value)
     if number is None or number <= 0:
         return None
@@ -83,7 +83,7 @@ def read_moment(value: object) -> datetime | None:
 
 
 def read_id(value: object) -> str | None:
-    """Give a well-formed job id, else None."""
+    """Return a well-formed job id, else None."""
     text = read_text(value)
     return text if _ID.fullmatch(text) else None
 
@@ -114,12 +114,12 @@ def read_clean_text(value: object) -> str:
 
 
 def read_code(value: object) -> str:
-    """Give the code of a language; there are few, so each is held once."""
-    return _held_once(read_clean_text(value))
+    """Return the code of a language; there are few, so each is held once."""
+    return _interned(read_clean_text(value))
 
 
 @lru_cache(maxsize=512)
-def _held_once(code: str) -> str:
+def _interned(code: str) -> str:
     return code
 
 
@@ -172,7 +172,7 @@ _register(
 def read_splits(value: object) -> AudioSplits:
     splits = as_mapping(value)
     if not any(splits.values()):
-        return NO_SIDE_FILES
+        return NO_AUDIO_SPLITS
     return AudioSplits(
         original_srt_url=read_url(splits.get("original_srt_url")),
         translated_srt_url=read_url(splits.get("translated_srt_url")),

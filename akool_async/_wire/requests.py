@@ -17,15 +17,15 @@ CREDIT_PATH: Final = "/api/open/v3/faceswap/quota/info"
 
 
 def create_path(request: Request) -> str:
-    """Give the path of the paid POST for `request`."""
+    """Return the path of the paid POST for `request`."""
     return TRANSLATE_PATH if isinstance(request, TranslationRequest) else LIPSYNC_PATH
 
 
 def create_payload(request: Request) -> dict[str, Any]:
-    """Give the JSON of the paid POST: required fields, and options that differ from the default."""
+    """Return the JSON of the paid POST: required fields, and options that differ from the default."""
     if isinstance(request, LipSyncRequest):
-        told: dict[str, Any] = {"video_url": request.video_url, "audio_url": request.audio_url}
-        return told if request.webhook_url is None else {**told, "webhookUrl": request.webhook_url}
+        payload: dict[str, Any] = {"video_url": request.video_url, "audio_url": request.audio_url}
+        return payload if request.webhook_url is None else {**payload, "webhookUrl": request.webhook_url}
     optional = {
         "webhookUrl": request.webhook_url,
         "speaker_num": request.speaker_num or None,
@@ -46,15 +46,15 @@ def create_payload(request: Request) -> dict[str, Any]:
 
 
 def _studio_voice(request: TranslationRequest) -> dict[str, Any]:
-    told = {
+    voice = {
         "no_translate_words": list(request.no_translate_words),
         "style": request.style,
         "fixed_words": dict(request.fixed_words),
         "pronounced_words": dict(request.pronounced_words),
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in voice.items() if value}
 
 
 def token_payload(pair: ClientCredentials) -> dict[str, str]:
-    """Give the JSON of getToken. It holds the secret: it goes to the API host only."""
+    """Return the JSON of getToken. It holds the secret: it goes to the API host only."""
     return {"clientId": pair.client_id, "clientSecret": pair.client_secret}

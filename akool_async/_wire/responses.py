@@ -38,7 +38,7 @@ class Envelope:
         code: the business code; None when there was none that could be read.
         message: the vendor's words, cleaned.
         data: the inner part, as it came.
-        whole: the object as it came.
+        raw: the object as it came.
     """
 
     code: int | None
@@ -91,7 +91,7 @@ def _inside(item: object) -> Iterable[Any]:
 
 
 def iter_job_objects(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Give the outermost objects that have a well-formed id, in their order."""
+    """Return the outermost objects that have a well-formed id, in their order."""
     stack = [value]
     while stack:
         item = stack.pop()
@@ -103,7 +103,7 @@ def iter_job_objects(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def find_job_ids(body: bytes) -> tuple[str, ...]:
-    """Give the well-formed job ids that can be read in a body, whole or torn, each once."""
+    """Return the well-formed job ids that can be read in a body, whole or torn, each once."""
     found = [match.group(1).decode() for match in _ID_IN_TEXT.finditer(body)]
     with contextlib.suppress(ValueError, RecursionError):  # what is whole may hold numbers, escapes or UTF-16
         found += (job_id for job_id, _ in iter_job_objects(json.loads(body)))
@@ -111,7 +111,7 @@ def find_job_ids(body: bytes) -> tuple[str, ...]:
 
 
 def read_token(envelope: Envelope) -> str:
-    """Give the bearer token of a getToken answer; it stands at the top level.
+    """Return the bearer token of a getToken answer; it is at the top level.
 
     Raises:
         ProtocolError: there is none.
@@ -143,7 +143,7 @@ def read_snapshot(envelope: Envelope, job_id: str) -> Snapshot:
     answered = read_text(data.get("_id"))
     if answered and answered != job_id:
         raise ProtocolError(
-            f"The vendor answered about job {sanitize(answered)} when asked about job {job_id}.",
+            f"The vendor answered for job {sanitize(answered)} instead of job {job_id}.",
             job_ids=tuple(filter(None, [read_id(answered)])),
         )
     return structure(data, Snapshot, _id=job_id)
@@ -208,7 +208,7 @@ def read_submission(envelope: Envelope, request: Request) -> Submission:
     Raises:
         AkoolError: the vendor refused the whole request: no job was made.
         ProtocolError: the answer does not say what became of the request; `job_ids` holds the ids
-            that stand somewhere in it all the same.
+            that are somewhere in it all the same.
     """
     results = envelope.raw.get("all_results")
     parts = [_part(item) for item in results] if isinstance(results, list) else []

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import attrs
 
-from akool_async._model.errors import InvalidRequestError, UnsealError, UnsealReason
+from akool_async._model.errors import ConfigurationError, UnsealError, UnsealReason
 from akool_async._model.redact import url_repr
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ def json_object(text: bytes, reason: UnsealReason) -> dict[str, Any]:
         # Refused below, outside of this block: the cause carries the whole text, a result's URL with it.
         parsed = None
     if not isinstance(parsed, dict):
-        raise UnsealError(reason)
+        raise UnsealError(reason=reason)
     return parsed
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise ValueError("a key stands twice in one JSON object")
+        raise ValueError("a key occurs twice in one JSON object")
     return fields
 
 
@@ -80,14 +80,14 @@ def encodable(text: str) -> bool:
 
 
 def optional_str(value: object) -> str | None:
-    """Give text that can be encoded, else None."""
+    """Return text that can be encoded, else None."""
     if isinstance(value, str) and not isinstance(value, RawNumber) and encodable(value):
         return value
     return None
 
 
 def str_or_number(value: object) -> str | None:
-    """Give text, or a number as it was written, else None."""
+    """Return text, or a number as it was written, else None."""
     if isinstance(value, RawNumber):
         return str(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**64:
@@ -96,7 +96,7 @@ def str_or_number(value: object) -> str | None:
 
 
 def non_empty_str(value: object) -> str | None:
-    """Give text that is not empty, else None."""
+    """Return text that is not empty, else None."""
     return optional_str(value) or None
 
 
@@ -122,14 +122,14 @@ def strict_base64(text: str) -> bytes:
     """Decode base64 of which there is exactly one spelling, so that a message can't be re-spelled.
 
     Raises:
-        UnsealError: it is none, or another spelling.
+        UnsealError: it is not base64 in its one strict spelling.
     """
     try:
         decoded = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         decoded = b""
     if not decoded or base64.b64encode(decoded).decode("ascii") != text:
-        raise UnsealError("malformed")
+        raise UnsealError(reason="malformed")
     return decoded
 
 
@@ -161,9 +161,9 @@ class SealedMessage:
         signature, sealed = optional_str(fields.get("signature")), optional_str(fields.get("dataEncrypt"))
         timestamp, nonce = str_or_number(fields.get("timestamp")), str_or_number(fields.get("nonce"))
         if signature is None or sealed is None or timestamp is None or nonce is None:
-            raise UnsealError("malformed")
+            raise UnsealError(reason="malformed")
         if not _TIMESTAMP.fullmatch(timestamp) or not 1 <= len(nonce) <= _LONGEST_NONCE:
-            raise UnsealError("malformed")
+            raise UnsealError(reason="malformed")
         sealed_bytes = strict_base64(sealed)
         return cls(
             signature=signature, sealed=sealed, sealed_bytes=sealed_bytes, timestamp=timestamp, nonce=nonce
@@ -232,7 +232,7 @@ def parse_hint(plain: bytes, envelope: SealedMessage) -> Hint:
     fields = json_object(plain, "unreadable")
     job_id = str_or_number(fields.get("_id"))
     if job_id is None or not _JOB_ID.fullmatch(job_id):
-        raise UnsealError("unreadable")
+        raise UnsealError(reason="unreadable")
     progress = first_present(fields, whole_number, "progress")
     return Hint(
         job_id=job_id,
@@ -258,13 +258,13 @@ _KEY_BYTES = (16, 24, 32)
 
 def _usable_id(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
     if not value or not encodable(value):
-        raise InvalidRequestError("client_id must not be empty: webhook bodies are sealed with it.")
+        raise ConfigurationError("client_id must not be empty: webhook bodies are sealed with it.")
 
 
 def _usable_secret(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
     length = len(value.encode()) if encodable(value) else 0
     if length not in _KEY_BYTES:
-        raise InvalidRequestError(
+        raise ConfigurationError(
             f"client_secret must have 16, 24 or 32 bytes to be an AES key, this one has {length}. "
             "Check AKOOL_CLIENT_SECRET."
         )
@@ -280,7 +280,7 @@ class SealingKey:
             AES key: 16, 24 or 32 of them.
 
     Raises:
-        InvalidRequestError: the id is empty or the secret has another length. The message never shows the secret.
+        ConfigurationError: the id is empty or the secret has another length. The message hides the secret.
     """
 
     client_id: str = attrs.field(validator=_usable_id)
@@ -308,7 +308,7 @@ _LONGEST_TAIL = 32
 
 
 def cipher_for(key: SealingKey) -> Cipher[CBC]:
-    """Give the cipher of a pair of credentials.
+    """Return the cipher of a pair of credentials.
 
     Raises:
         ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
@@ -345,12 +345,12 @@ def _pad(plain: bytes, block: int) -> bytes:
 def decrypt(cipher: Cipher[CBC], sealed: bytes) -> bytes:
     """Decrypt and take off the tail; every way to fail looks the same from outside."""
     if not sealed or len(sealed) % CIPHER_BLOCK:
-        raise UnsealError("unreadable")
+        raise UnsealError(reason="unreadable")
     decryptor = cipher.decryptor()
     plain = decryptor.update(sealed) + decryptor.finalize()
     tail = plain[-1]
     if not 1 <= tail <= min(_LONGEST_TAIL, len(plain)) or plain[-tail:] != bytes([tail]) * tail:
-        raise UnsealError("unreadable")
+        raise UnsealError(reason="unreadable")
     return plain[:-tail]
 
 
@@ -414,7 +414,7 @@ def unseal(
 
     Raises:
         UnsealError: whatever is wrong with the body.
-        ValueError: whatever is wrong with the key or the window, whoever sent the body.
+        ValueError: the key or the window is invalid, whatever the body.
         ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
     """
     key = SealingKey(client_id=client_id, client_secret=client_secret)
@@ -424,7 +424,7 @@ def unseal(
     envelope = SealedMessage.read(body)
     expected = key.signature(envelope.timestamp, envelope.nonce, envelope.sealed)
     if not hmac.compare_digest(expected.encode(), envelope.signature.encode()):
-        raise UnsealError("signature")
+        raise UnsealError(reason="signature")
     if abs(now_ms - int(envelope.timestamp)) > window_seconds * 1000:
-        raise UnsealError("stale")
+        raise UnsealError(reason="stale")
     return parse_hint(decrypt(cipher, envelope.sealed_bytes), envelope)

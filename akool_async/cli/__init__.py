@@ -8,22 +8,16 @@ import sys
 
 def main() -> None:
     """Run the command line; the console script starts here."""
-    _open_streams()
+    # A stream that was closed outside leaves its number free. The next file that is opened, such as the
+    # journal, would get that number, and messages would be written into it.
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
     try:
         from akool_async.cli.app import run
     except ModuleNotFoundError as error:
         sys.exit(f"akool-async: {error.name} is missing. Install it with: pip install 'akool-async[cli]'")
     sys.exit(run())
-
-
-def _open_streams() -> None:
-    """Let streams that were closed outside lead nowhere.
-
-    Else the next file that is opened gets their number, and what is said to people goes into it.
-    """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
-                os.dup2(nowhere, number)
-            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))

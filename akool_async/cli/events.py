@@ -1,4 +1,4 @@
-"""A run as events for programs: one JSON object a line on stdout, by the schema beside this file."""
+"""Plans and runs as data for programs: events are one JSON object a line, by the schema beside this file."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any, Final
 from akool_async._batch import EntryProgress, Statistics
 from akool_async._model.outcomes import Completed, Outcome, Rejected
 from akool_async.cli.console import print_info
-from akool_async.cli.plan import Plan
-from akool_async.cli.report import OutcomeCounts, RunSummary, as_data, outcome_label
+from akool_async.cli.plan import Plan, PlannedAction
+from akool_async.cli.report import OutcomeCounts, RunSummary, outcome_label, plan_notes
 
 SCHEMA: Final = "events.schema.json"
 
 
 class Events:
-    """Writes events as they happen; nothing at all where none are wanted.
+    """Writes events to stdout as they happen, or nothing.
 
     Args:
-        wanted: whether anybody wants them.
+        enabled: whether events are written.
     """
 
-    def __init__(self, *, wanted: bool) -> None:
+    def __init__(self, *, enabled: bool) -> None:
         """Write nothing yet."""
-        self._wanted = wanted
+        self._enabled = enabled
         self._writing = threading.Lock()
 
-    def planned(self, survey: Plan) -> None:
-        """Tell what would be done."""
-        self._write("planned", **as_data(survey))
+    def planned(self, plan: Plan) -> None:
+        """Write what would be done; the first event."""
+        self._write("planned", **plan_json(plan))
 
-    def ended(self, outcome: Outcome) -> None:
-        """Tell how an entry ended."""
+    def entry_ended(self, outcome: Outcome) -> None:
+        """Write how an entry ended."""
         saved = outcome.saved if isinstance(outcome, Completed) else None
         self._write(
             "ended",
@@ -50,55 +50,80 @@ class Events:
             earlier_run=outcome.resumed,
         )
 
-    def progress(self, score: OutcomeCounts, seen: Statistics, at_work: tuple[EntryProgress, ...]) -> None:
-        """Tell how far all is."""
+    def progress(
+        self, counts: OutcomeCounts, statistics: Statistics, entries: tuple[EntryProgress, ...]
+    ) -> None:
+        """Write how far the run is."""
         self._write(
             "progress",
-            entries=score.expected,
-            outcomes=dict(score.counts),
-            credits_used=seen.credits_used,
-            credits_locked=seen.credits_locked,
-            seconds=seen.seconds,
-            at_work=[
+            entries=counts.expected,
+            outcomes=dict(counts.counts),
+            credits_used=statistics.credits_used,
+            credits_locked=statistics.credits_locked,
+            seconds=statistics.seconds,
+            in_progress=[
                 {
-                    "key": one.key,
-                    "target": one.target,
-                    "stage": one.stage.value,
-                    "job_id": one.job_id or None,
-                    "progress": one.progress,
-                    "seconds": one.seconds,
+                    "key": entry.key,
+                    "target": entry.target,
+                    "stage": entry.stage.value,
+                    "job_id": entry.job_id or None,
+                    "progress": entry.progress,
+                    "seconds": entry.seconds,
                 }
-                for one in at_work
+                for entry in entries
             ],
         )
 
     def stopping(self, why: str) -> None:
-        """Tell that nothing more is submitted."""
+        """Write that nothing more is submitted."""
         self._write("stopping", reason=why)
 
-    def over(self, ending: RunSummary) -> None:
-        """Tell how it all ended; the last event."""
-        score = ending.counts
+    def over(self, summary: RunSummary) -> None:
+        """Write how the run ended; the last event."""
+        counts = summary.counts
         self._write(
             "over",
-            exit_code=ending.code,
-            entries=score.expected,
-            outcomes=dict(score.counts),
-            at_work=ending.in_progress,
-            credits_used=ending.credits_used,
-            seconds=ending.seconds,
-            reason=str(ending.failure or ending.why),
+            exit_code=summary.code,
+            entries=counts.expected,
+            outcomes=dict(counts.counts),
+            in_progress=summary.in_progress,
+            credits_used=summary.credits_used,
+            seconds=summary.seconds,
+            reason=str(summary.failure or summary.why),
         )
 
     def _write(self, event: str, **fields: Any) -> None:
-        if not self._wanted:
+        if not self._enabled:
             return
-        told = {"event": event, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
+        data = {"event": event, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
         try:
             with self._writing:
-                sys.stdout.write(f"{json.dumps(told)}\n")
+                sys.stdout.write(f"{json.dumps(data)}\n")
                 sys.stdout.flush()
         except BrokenPipeError:
-            self._wanted = False
+            # A reader that exits must not end the run: its jobs are paid, and their results expire.
+            self._enabled = False
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            print_info("Nobody reads the events any more. The run goes on, and brings home what is paid.")
+            print_info("The events are not read any more. The run continues, and saves what is paid.")
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Return a plan's totals as data."""
+    estimate, checked = plan.estimate, plan.checked
+    return {
+        "catalog": plan.catalog.title or str(plan.catalog.path),
+        "rows": plan.catalog.rows,
+        "entries": len(plan.entries),
+        "actions": {action.value: plan.counts[action] for action in PlannedAction},
+        "duplicates": [
+            {"row": str(one.place), "first": str(one.first), "target": one.target}
+            for one in plan.catalog.duplicates
+        ],
+        "new_jobs": estimate.jobs,
+        "estimated_credits": None if estimate.unknown else estimate.credits,
+        "estimate_basis": estimate.basis,
+        "balance": None if checked is None else checked.balance,
+        "credits_used": plan.used,
+        "credits_locked": plan.locked,
+        "notes": list(plan_notes(plan)),
+    }

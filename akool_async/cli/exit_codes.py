@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Final
+import enum
 
 from akool_async._model.errors import AccountError, AkoolError, InvalidRequestError
 
-OK: Final = 0
-"""All is home."""
 
-FAILED: Final = 1
-"""Something failed, was refused, or could not be done."""
+class ExitCode(enum.IntEnum):
+    """What a command exits with."""
 
-USAGE: Final = 2
-"""The command, its options or the catalog are wrong; nothing was sent."""
+    OK = 0
+    """Everything is saved."""
+    FAILED = 1
+    """Something failed, was refused, expired or could not be saved."""
+    USAGE = 2
+    """The command, its options or the catalog are wrong; nothing was sent."""
+    ACCOUNT = 3
+    """The credentials are missing or refused, or the account lacks a permission."""
+    STILL_RUNNING = 4
+    """Gave up waiting; jobs continue at the vendor."""
+    OUT_OF_BUDGET = 5
+    """The account is out of credits, or `--max-credits` is reached."""
+    IN_DOUBT = 6
+    """Paid calls whose outcome is unknown have to be resolved."""
+    INTERRUPTED = 130
+    """Ctrl-C, SIGTERM, or a question that was answered with no."""
 
-ACCOUNT: Final = 3
-"""The credentials are missing or refused, or the account can't do this."""
-
-STILL_RUNNING: Final = 4
-"""Gave up waiting: jobs go on at the vendor."""
-
-OUT_OF_BUDGET: Final = 5
-"""The account's credits or the bound on them are used up."""
-
-IN_DOUBT: Final = 6
-"""Paid calls whose outcome is unknown have to be resolved."""
-
-INTERRUPTED: Final = 130
-"""Ctrl-C, or told to stop."""
-
-
-def exit_code_for(error: AkoolError) -> int:
-    """Give the exit code of a command that ended with `error`."""
-    if isinstance(error, InvalidRequestError):
-        return USAGE
-    return ACCOUNT if isinstance(error, AccountError) else FAILED
+    @classmethod
+    def for_error(cls, error: AkoolError) -> ExitCode:
+        """Return the exit code of a command that ended with `error`."""
+        # Raised before a POST leaves, so that scripts may correct the command and run it again.
+        if isinstance(error, InvalidRequestError):
+            return cls.USAGE
+        return cls.ACCOUNT if isinstance(error, AccountError) else cls.FAILED

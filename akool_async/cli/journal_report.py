@@ -1,8 +1,8 @@
-"""What a journal says, in one value: counts, credits, what is in doubt, what dies soon, how to go on."""
+"""What a journal holds: counts, credits, doubts, what expires soon, and what to do next."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -15,28 +15,30 @@ from akool_async._model.requests import TranslationRequest, video_url
 from akool_async._model.responses import RESULT_LIFETIME, Snapshot
 from akool_async._model.states import State
 from akool_async.cli.catalog import Catalog, CatalogItem, SourceLocation, names_for
-from akool_async.cli.console import ago, duration, format_value, print_info
+from akool_async.cli.console import ago, counted, duration, format_value, print_info
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.plan import PaidWork
-from akool_async.cli.report import label_of
+from akool_async.cli.report import request_label
 
 WORDS: Final[Mapping[State, str]] = {
-    State.DELIVERED: "home",
-    State.COMPLETED: "done, not home yet",
+    State.DELIVERED: "saved",
+    State.COMPLETED: "done, not saved yet",
     State.SUBMITTED: "at the vendor",
-    State.SUBMITTING: "being sent, or left so by a run that died",
+    State.SUBMITTING: "being sent, or perhaps sent by a run that was interrupted",
     State.PLANNED: "not sent",
     State.IN_DOUBT: "in doubt: sent, or maybe sent, the answer is unknown",
     State.FAILED: "failed or refused",
-    State.EXPIRED: "expired: done, but the result died at the vendor",
+    State.EXPIRED: "expired: done, but the vendor does not have the result any more",
 }
 """The states in words, in the order in which they are shown."""
 
 SOON: Final = timedelta(days=2)
-"""A result that dies in this time is worth a word."""
-
-_MOST: Final = 10
+"""Results that expire within this time are pointed out."""
+_MAX_EXPIRING: Final = 10
 _EVER: Final = timedelta(days=36_500)
+_CREATED_BEFORE: Final = timedelta(minutes=2)
+_CREATED_AFTER: Final = timedelta(minutes=15)
+"""When a job is made, measured from the moment of sending; clocks may differ."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,15 +46,15 @@ class JournalStatus:
     """A journal at one moment.
 
     Attributes:
-        home: which journal.
+        output: where it is.
         now: the moment.
-        held: who writes it, if anybody does.
+        lock_holder: the run that is writing it, if there is one.
         counts: entries in each state.
         locked: credits that are locked.
         used: credits that were deducted.
         doubts: entries in doubt.
-        expiring: up to 10 entries whose result is at the vendor, soonest to die first.
-        dying: entries whose result dies within 2 days.
+        expiring: up to 10 entries whose result is at the vendor, by expiry.
+        expiring_soon: number of entries whose result expires within 2 days.
         needs_catalog: entries not sent whose URL lost its signature.
     """
 
@@ -68,87 +70,61 @@ class JournalStatus:
     needs_catalog: int
 
     @property
-    def in_progress(self) -> int:
-        """Entries that `resume` goes on with."""
-        counts = self.counts
-        planned = counts[State.PLANNED] - self.needs_catalog
-        return counts[State.SUBMITTED] + counts[State.COMPLETED] + planned
-
-    @property
     def next_steps(self) -> tuple[tuple[str, str], ...]:
-        """How to go on: why, and the command; none while a run is at it."""
-        counts, home = self.counts, self.output
+        """What to do next, each with its reason and the command; nothing while a run is writing."""
         if self.lock_holder is not None:
             return ()
-        doubts = len(self.doubts) + counts[State.SUBMITTING]
+        counts, command = self.counts, self.output.command
+        unfinished = counts[State.SUBMITTED] + counts[State.COMPLETED] + counts[State.PLANNED]
         steps = (
+            (self.expiring_soon, "that will expire within 2 days, to be saved first", command("collect")),
             (
-                self.expiring_soon,
-                "that will die within 2 days, to be brought home first",
-                home.command("harvest"),
+                len(self.doubts) + counts[State.SUBMITTING],
+                "whose answer is unknown, paid or not",
+                command("resolve"),
             ),
-            (doubts, "whose answer is unknown, paid or not", home.command("resolve")),
-            (self.in_progress, "not home yet", home.command("resume")),
+            (unfinished - self.needs_catalog, "not saved yet", command("resume")),
             (
-                self.without_result,
+                counts[State.FAILED] + counts[State.EXPIRED],
                 "without a result; sending again costs credits",
-                home.command("retry", "--failed"),
+                command("retry", "--failed"),
             ),
             (self.needs_catalog, "not sent, whose signed URL only the catalog has", "run the catalog again"),
         )
-        return tuple((f"{counted(count)} {why}", command) for count, why, command in steps if count)
-
-    @property
-    def without_result(self) -> int:
-        """Entries that ended without a result."""
-        return self.counts[State.FAILED] + self.counts[State.EXPIRED]
+        return tuple((f"{counted(count, 'entry')} {why}", step) for count, why, step in steps if count)
 
 
-def counted(number: int) -> str:
-    """Give so many entries in words."""
-    return "1 entry" if number == 1 else f"{number} entries"
-
-
-async def read_status(journal: Journal, home: OutputOptions) -> JournalStatus:
-    """Read it all; a run may be writing meanwhile."""
+async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
+    """Read what a journal holds; a run may be writing it meanwhile."""
     locked, used = journal.credits()
-    planned = [entry async for entry in journal.entries(states={State.PLANNED}) if entry.stripped]
+    expiring: list[Entry] = []
+    async for entry in journal.expiring(_EVER):
+        expiring.append(entry)
+        if len(expiring) == _MAX_EXPIRING:
+            break
     return JournalStatus(
-        output=home,
+        output=output,
         now=datetime.now(UTC),
         lock_holder=journal.lock_holder,
         counts=journal.counts(),
         locked=locked,
         used=used,
         doubts=tuple([entry async for entry in journal.entries(states={State.IN_DOUBT})]),
-        expiring=tuple([entry async for entry in _first(journal.expiring(_EVER), _MOST)]),
+        expiring=tuple(expiring),
         expiring_soon=journal.count_expiring(SOON),
-        needs_catalog=len(planned),
+        needs_catalog=len(
+            [1 async for entry in journal.entries(states={State.PLANNED}) if entry.url_redacted]
+        ),
     )
 
 
-async def _first(entries: AsyncIterator[Entry], most: int) -> AsyncIterator[Entry]:
-    number = 0
-    while number < most and (entry := await anext(entries, None)) is not None:
-        yield entry
-        number += 1
-
-
-# What is told of a paid POST whose answer is unknown: what was sent, what it means, how to find out.
-
-
-_BEFORE: Final = timedelta(minutes=2)
-_AFTER: Final = timedelta(minutes=15)
-"""Around the moment of sending a job is made, clocks that differ included."""
-
-
 def entry_label(entry: Entry) -> str:
-    """Give what people call an entry, and its language."""
-    return format_value(f"{label_of(entry.request)} {entry.target}".strip())
+    """Return what people call an entry, and its language."""
+    return format_value(f"{request_label(entry.request)} {entry.target}".strip())
 
 
 def describe_doubt(entry: Entry, now: datetime) -> Iterator[str]:
-    """Give what is known of a doubt, line by line."""
+    """Return what is known of a doubt, what it means for money, and how to find out more, line by line."""
     request = entry.request
     yield entry_label(entry)
     if not request.key:
@@ -161,28 +137,25 @@ def describe_doubt(entry: Entry, now: datetime) -> Iterator[str]:
     yield f"  known: {format_value(entry.reason) or 'nothing about its answer'}"
     ids = ", ".join(map(format_value, entry.doubt_ids)) or "none"
     yield f"  job ids that could be read in the answer: {ids}"
+    expiry = ""
+    if entry.submitted_at is not None:
+        expiry = f"; its result expires on {entry.submitted_at + RESULT_LIFETIME:%Y-%m-%d}"
     yield (
-        "  money: if the job was made, its credits are locked and bringing it home costs nothing more"
-        f"{_until(entry)}. If it was not made, nothing was charged. Sending it again blindly may pay twice."
+        "  money: if the job was made, its credits are locked and saving its result costs nothing more"
+        f"{expiry}. If it was not made, nothing was charged. Sending it again without knowing may pay twice."
     )
-    yield "  how to find out: look at the account's usage on the vendor's site at that time."
+    yield "  how to find out: look at the account's usage at that time on the vendor's site."
 
 
-def _until(entry: Entry) -> str:
-    if entry.submitted_at is None:
-        return ""
-    return f"; its result dies on {entry.submitted_at + RESULT_LIFETIME:%Y-%m-%d}"
-
-
-def resolve_commands(entry: Entry, home: OutputOptions) -> Iterator[str]:
-    """Give the two commands that clear up a doubt."""
+def resolve_commands(entry: Entry, output: OutputOptions) -> Iterator[str]:
+    """Return the two commands that resolve a doubt."""
     words = ["resolve", entry.key, *(["--target", entry.target] if entry.target else [])]
-    yield f"    {home.command(*words, '--job-id', 'ID')}"
-    yield f"    {home.command(*words, '--not-made')}"
+    yield f"    {output.command(*words, '--job-id', 'ID')}"
+    yield f"    {output.command(*words, '--not-made')}"
 
 
 def doubt_json(entry: Entry) -> dict[str, Any]:
-    """Give a doubt for programs."""
+    """Return a doubt for programs."""
     return {
         "key": entry.key,
         "target": entry.target,
@@ -194,83 +167,79 @@ def doubt_json(entry: Entry) -> dict[str, Any]:
 
 
 def describe_job(snapshot: Snapshot, entry: Entry) -> str:
-    """Say what the vendor knows of a job that may belong to a doubt."""
-    made = "at an unknown time"
+    """Return what the vendor knows of a job that may belong to a doubt, as a sentence."""
+    made, distance = "at an unknown time", ""
     if snapshot.created_at is not None:
-        made = f"{snapshot.created_at:%Y-%m-%d %H:%M} UTC{_distance(snapshot.created_at, entry)}"
-    return f"Job {snapshot.job_id} is {snapshot.status.name.lower()}, made {made}."
-
-
-def _distance(created: datetime, entry: Entry) -> str:
-    if entry.submitted_at is None:
-        return ""
-    apart = created - entry.submitted_at
-    return f", {duration(abs(apart))} {'before' if apart < timedelta() else 'after'} the call was sent"
+        made = f"{snapshot.created_at:%Y-%m-%d %H:%M} UTC"
+        if entry.submitted_at is not None:
+            apart = snapshot.created_at - entry.submitted_at
+            order = "before" if apart < timedelta() else "after"
+            distance = f", {duration(abs(apart))} {order} the call was sent"
+    return f"Job {snapshot.job_id} is {snapshot.status.name.lower()}, made {made}{distance}."
 
 
 def plausible(snapshot: Snapshot, entry: Entry) -> bool:
-    """Whether a job was made about when the doubt's POST was sent, as far as known."""
+    """Return whether a job was made about when the doubt's POST was sent, as far as known."""
     if snapshot.created_at is None or entry.submitted_at is None:
         return True
-    return -_BEFORE <= snapshot.created_at - entry.submitted_at <= _AFTER
+    return -_CREATED_BEFORE <= snapshot.created_at - entry.submitted_at <= _CREATED_AFTER
 
 
-# A catalog out of the journal's own entries: what is gone on with where no file of videos is at hand.
-
-
-async def read_entries(home: OutputOptions, states: Collection[State]) -> tuple[list[Entry], PaidWork]:
-    """Give the entries in these states, in the order in which they were entered, and what is paid for.
+async def read_entries(output: OutputOptions, states: Collection[State]) -> tuple[list[Entry], PaidWork]:
+    """Return the entries in these states, in the order in which they were entered, and what is paid for.
 
     Raises:
         JournalError: there is no journal, it can't be read, or a run is writing it.
     """
-    async with home.reading() as journal:
+    async with output.reading() as journal:
+        # The run that is writing may be submitting these entries at this moment.
         if journal.lock_holder is not None:
             raise journal.lock_holder
-        works, found = PaidWork(), []
+        paid_work, found = PaidWork(), []
         async for entry in journal.entries():
-            works.learn(entry)
+            paid_work.add(entry)
             if entry.state in states:
                 found.append(entry)
-        return found, works
+        return found, paid_work
 
 
-def resubmittable(entries: Iterable[Entry], works: PaidWork) -> list[Entry]:
-    """Give those that can be sent from the journal alone, and tell of the others.
+def resubmittable(entries: Iterable[Entry], paid_work: PaidWork) -> list[Entry]:
+    """Return the entries that can be sent from the journal alone, and print why the others can't.
 
-    Those have a URL that lost its signature, or their work is paid for under another key.
+    Their URL lost its signature, or their work is paid for under another key.
     """
     found = list(entries)
-    whole = [entry for entry in found if not entry.stripped]
-    if len(whole) < len(found):
+    complete = [entry for entry in found if not entry.url_redacted]
+    if len(complete) < len(found):
         print_info(
-            f"{counted(len(found) - len(whole))} can't be sent from here: their URLs were signed, and the "
-            "journal keeps no signatures. Run the catalog again for them."
+            f"{counted(len(found) - len(complete), 'entry')} can't be sent from here: the URLs were signed, "
+            "and the journal keeps no signatures. Run the catalog again for them."
         )
-    return [entry for entry in whole if not _has_duplicate(entry, works)]
-
-
-def _has_duplicate(entry: Entry, works: PaidWork) -> bool:
-    key = works.paid_under_key(entry)
-    if key:
+    resubmitted = []
+    for entry in complete:
+        # The batch knows work by its key: under a second key it would be submitted and paid again.
+        key = paid_work.paid_under_key(entry)
+        if not key:
+            resubmitted.append(entry)
+            continue
         print_info(
-            f"{entry_label(entry)} is left out: the same work stands in the journal as {sanitize(key)!r}, "
-            "and would be paid again."
+            f"{entry_label(entry)} is left out: the same work is in the journal as {sanitize(key)!r}, and "
+            "would be paid again."
         )
-    return bool(key)
+    return resubmitted
 
 
-def catalog_from(home: OutputOptions, entries: Iterable[Entry], what: str) -> Catalog:
-    """Give a catalog that asks for the entries' own work.
+def catalog_from(output: OutputOptions, entries: Iterable[Entry], what: str) -> Catalog:
+    """Return a catalog that asks for the work of a journal's entries.
 
     Args:
-        home: where the journal is.
+        output: where the journal is.
         entries: what is asked for.
-        what: that in words.
+        what: the same in words.
     """
-    place = SourceLocation(str(home.path))
+    place = SourceLocation(str(output.path))
     items = tuple(
         CatalogItem(request=entry.request_for_target, names=names_for(entry.request.key), place=place)
         for entry in entries
     )
-    return Catalog(path=home.path, title=f"{home.path}, {what}", rows=len(items), items=items)
+    return Catalog(path=output.path, title=f"{output.path}, {what}", rows=len(items), items=items)

@@ -1,4 +1,4 @@
-"""The options of a translation, as `run`, `plan` and `translate` take them."""
+"""The options that commands share: translation, catalog, limits, connection, output."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -36,7 +37,7 @@ from akool_async.cli.console import print_info
 @Parameter(name="*", group="Translation")
 @attrs.frozen(kw_only=True)
 class TranslationOptions:
-    """What is asked for; in a catalog, what holds for rows that do not say otherwise.
+    """Options of a translation; in a catalog, the defaults of its rows.
 
     Attributes:
         to: Languages, such as ja,fr.
@@ -69,37 +70,42 @@ class TranslationOptions:
     glossary: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
 
     def of_one(self, url: str, key: str | None) -> Catalog:
-        """Give a catalog of one video.
+        """Return a catalog of one video.
 
         Raises:
-            CatalogWrong: with every mistake in these options.
+            CatalogError: with every mistake in these options.
         """
         mistakes: list[Issue] = []
         defaults = dict(self.values(mistakes)) | ({} if key is None else {"key": key})
-        strangers = sorted(set(defaults.get("voices_map", ())) - set(defaults.get("targets", ())))
-        if strangers and "targets" in defaults:
-            text = f"{', '.join(strangers)} is not among the languages of --to."
+        unknown = sorted(set(defaults.get("voices_map", ())) - set(defaults.get("targets", ())))
+        if unknown and "targets" in defaults:
+            text = f"{', '.join(unknown)} is not among the languages of --to."
             mistakes.append(Issue(SourceLocation("--voice"), text))
-        try:
-            catalog = one_video(url, defaults=defaults, glossaries=self.glossary)
-        except CatalogError as wrong:
-            raise CatalogError([*mistakes, *wrong.mistakes]) from None
-        if mistakes:
-            raise CatalogError(mistakes)
-        return catalog
+        with _adding(mistakes):
+            return one_video(url, defaults=defaults, glossaries=self.glossary)
 
     def values(self, mistakes: list[Issue]) -> Iterator[tuple[str, Any]]:
-        """Give the options of `TranslationRequest` that are set, and note what is wrong."""
+        """Return the options of `TranslationRequest` that are set, and add what is wrong to `mistakes`."""
         for name, option in _OPTIONS.items():
             given = getattr(self, name)
             if given in (None, ()):
                 continue
             try:
                 yield option, read_option(option, "; ".join(given) if option == "voices_map" else given)
-            except CellError as wrong:
-                mistakes.append(
-                    Issue(SourceLocation(_NAMES.get(name, f"--{name.replace('_', '-')}")), str(wrong))
-                )
+            except CellError as error:
+                option_name = "--from" if name == "source" else f"--{name.replace('_', '-')}"
+                mistakes.append(Issue(SourceLocation(option_name), str(error)))
+
+
+@contextmanager
+def _adding(mistakes: list[Issue]) -> Iterator[None]:
+    """Raise these mistakes together with those that the block raises."""
+    try:
+        yield
+    except CatalogError as error:
+        raise CatalogError([*mistakes, *error.mistakes]) from None
+    if mistakes:
+        raise CatalogError(mistakes)
 
 
 _OPTIONS: Final[Mapping[str, str]] = {
@@ -116,12 +122,7 @@ _OPTIONS: Final[Mapping[str, str]] = {
     "names": "name",
 }
 
-_NAMES: Final = {"source": "--from"}
 DEFAULT_TRANSLATION: Final = TranslationOptions()
-"""What holds without options."""
-
-
-# How a catalog is read: which columns, what with duplicates, and with what options for all rows.
 
 
 @Parameter(name="*", group="Catalog")
@@ -141,42 +142,33 @@ class CatalogOptions:
         """Read the catalog.
 
         Raises:
-            CatalogWrong: with every mistake in it, in glossaries and in these options.
+            CatalogError: with every mistake in it, in glossaries and in these options.
         """
         mistakes: list[Issue] = []
         defaults = dict(options.values(mistakes))
-        try:
-            catalog = read_catalog(
+        with _adding(mistakes):
+            return read_catalog(
                 path,
                 defaults=defaults,
                 glossaries=options.glossary,
                 ignore=[name for names in self.ignore_columns for name in names.split(",")],
                 on_duplicate=self.duplicates,
             )
-        except CatalogError as wrong:
-            raise CatalogError([*mistakes, *wrong.mistakes]) from None
-        if mistakes:
-            raise CatalogError(mistakes)
-        return catalog
 
 
 DEFAULT_CATALOG: Final = CatalogOptions()
-"""What holds without options."""
 
 
-# On which terms a command spends, waits and tells: the options that all such commands share.
-
-
-@Parameter(name="*", group="Terms")
+@Parameter(name="*", group="Limits")
 @attrs.frozen(kw_only=True)
 class RunLimits:
     """Options of every command that may pay for jobs or waits for them.
 
     Attributes:
-        yes: Spend without asking. Needed where there is no terminal to ask on.
+        yes: Spend without asking. Required where there is no terminal to ask on.
         max_credits: What the jobs in the journal may cost together, earlier ones included.
-        give_up_after: How long to wait, such as 90m or 2h. What is at work then goes on at the vendor.
-        captionless: Bring home videos without burnt-in captions too, where the vendor made them.
+        give_up_after: How long to wait, such as 90m or 2h. Jobs then continue at the vendor.
+        without_captions: Also save videos without burnt-in captions, where the vendor made them.
         as_json: Write events to stdout, one JSON object a line.
     """
 
@@ -188,24 +180,19 @@ class RunLimits:
 
     @property
     def deadline(self) -> float | None:
-        """Seconds after which it is left; None waits as long as it takes."""
+        """Seconds after which waiting ends; None waits as long as it takes."""
         return None if self.give_up_after is None else self.give_up_after.total_seconds()
 
 
 DEFAULT_LIMITS: Final = RunLimits()
-"""What holds without options."""
-
-
-# How a command reaches the vendor: the options that all of them share, and where the key comes from.
-#
-# A key is never an option: options stand in the shell's history and in every list of processes. It comes
-# from the environment, from a file, or is asked for.
 
 
 @Parameter(name="*", group="Connection")
 @attrs.frozen(kw_only=True)
 class ConnectionOptions:
-    """Options of every command that talks to the API.
+    """Options of every command that calls the API.
+
+    A key is no option: the shell's history and every list of processes would show it.
 
     Attributes:
         host: Origin of the API; default is AKOOL_API_HOST, or the vendor's own.
@@ -218,27 +205,34 @@ class ConnectionOptions:
     key_file: Annotated[Path | None, Parameter(name="--key-file")] = None
 
     def with_key(self) -> ConnectionOptions:
-        """Give the same with its key at hand, so that a command with two clients asks for it once."""
+        """Return these options with the key read, so that a command with two clients asks for it once."""
         return attrs.evolve(self, asked=self._api_key())
 
     def client(self, **options: Any) -> AkoolClient:
-        """Give a client, not opened yet.
+        """Return a client that is not opened yet.
 
         Args:
-            **options: as `AkoolClient` takes them.
+            **options: arguments of `AkoolClient`.
 
         Raises:
-            AuthenticationError: there are none.
-            InvalidRequestError: the host is none.
+            AuthenticationError: there are no credentials.
+            InvalidRequestError: the key file can't be read, or the host is not valid.
         """
         return AkoolClient(host=self.host, api_key=self._api_key(), **options)
 
     def _api_key(self) -> str | None:
-        """Give the key; None leaves it to the client to take what the environment has."""
+        """Return the key; None lets the client read the environment."""
         if self._asked is not None:
             return self._asked
         if self.key_file is not None:
-            return _read(self.key_file)
+            try:
+                key = self.key_file.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is not text"
+                raise InvalidRequestError(f"The key file {self.key_file} can't be read: {why}.") from error
+            if not key:
+                raise InvalidRequestError(f"The key file {self.key_file} is empty.")
+            return key
         if any(os.environ.get(name, "").strip() for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE)):
             return None
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -252,23 +246,6 @@ class ConnectionOptions:
 
 
 DEFAULT_CONNECTION: Final = ConnectionOptions()
-"""What holds without options."""
-
-
-def _read(path: Path) -> str:
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InvalidRequestError(f"The key file {path} can't be read: {why}.") from error
-    if not key:
-        raise InvalidRequestError(f"The key file {path} is empty.")
-    return key
-
-
-# Where results come home: a folder, and the journal that stands in it.
-
-
 JOURNAL: Final = "jobs.sqlite3"
 INBOX: Final = "inbox.sqlite3"
 _OUT: Final = Path("results")
@@ -277,12 +254,12 @@ _OUT: Final = Path("results")
 @Parameter(name="*", group="Files")
 @attrs.frozen(kw_only=True)
 class OutputOptions:
-    """Options of every command that knows of paid jobs.
+    """Options of every command that uses the journal.
 
     Attributes:
-        out: Folder for the results; it is made if it is missing.
-        journal: The list of paid jobs; default is jobs.sqlite3 in that folder.
-        inbox: What `webhook serve` writes; default is inbox.sqlite3 in that folder.
+        out: Folder for the results; it is created if it is missing.
+        journal: Journal of paid jobs; default is jobs.sqlite3 in that folder.
+        inbox: Callbacks that `webhook serve` received; default is inbox.sqlite3 in that folder.
     """
 
     out: Path = _OUT
@@ -296,17 +273,17 @@ class OutputOptions:
 
     @property
     def inbox_path(self) -> Path:
-        """The inbox's file, which need not be there."""
+        """The inbox's file, which may be missing."""
         return self.out / INBOX if self.inbox is None else self.inbox
 
     def reading(self) -> Journal:
-        """Give the journal to be read, which has to be there.
+        """Return the existing journal, read-only.
 
         Raises:
-            InvalidRequestError: there is none.
+            InvalidRequestError: there is no journal.
         """
-        gone = not self.path.exists() and not self.path.with_name(f"{self.path.name}-wal").exists()
-        if gone:
+        # Without its main file a journal is damaged, not missing, while its log is there.
+        if not self.path.exists() and not self.path.with_name(f"{self.path.name}-wal").exists():
             raise InvalidRequestError(
                 f"There is no journal {self.path}.",
                 impact="Nothing was sent.",
@@ -315,7 +292,7 @@ class OutputOptions:
         return open_journal(self.path, read_only=True)
 
     def command(self, *words: str) -> str:
-        """Give the command with these words for the same folder and journal, to be typed into a shell."""
+        """Return the shell command with these words for the same folder and journal."""
         options = [] if self.out == _OUT else ["--out", str(self.out)]
         options += [] if self.journal is None else ["--journal", str(self.journal)]
         options += [] if self.inbox is None else ["--inbox", str(self.inbox)]
@@ -323,4 +300,3 @@ class OutputOptions:
 
 
 DEFAULT_OUTPUT: Final = OutputOptions()
-"""What holds without options."""

@@ -1,6 +1,6 @@
 """The vendor's video translation API, imitated on this machine: for tests, demos and first steps.
 
-`Sandbox` is the way in; `Fault` says what shall go wrong, the sandbox's `ledger` what happened.
+`Sandbox` is the way in; `Fault` says what goes wrong, the sandbox's `audit` what happened.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from akool_async.sandbox.sandbox import Sandbox, SandboxServer
 from akool_async.sandbox.settings import FakeClock, MediaLimits, SandboxClock, ScaledClock
 
 __all__ = [
-    "SandboxClock",
-    "FaultKind",
+    "Audit",
     "Engine",
     "FakeClock",
     "Fault",
+    "FaultKind",
     "FaultPlan",
-    "SandboxLanguage",
-    "Audit",
     "MediaLimits",
     "Sandbox",
+    "SandboxClock",
+    "SandboxLanguage",
     "SandboxServer",
-    "ScaledClock",
     "SandboxVoice",
+    "ScaledClock",
 ]

@@ -1,6 +1,7 @@
-"""The truth about what happened, for tests and demos to compare their own view with.
+"""The audit: what really happened in a sandbox, for tests and demos to compare with what they saw.
 
-Filled by the sandbox, read by anyone, from any thread. Reading catches up with the clock first.
+May be read from any thread; reading catches up with the clock first. Times are sandbox seconds since the
+epoch. No record holds a credential.
 """
 
 from __future__ import annotations
@@ -21,14 +22,10 @@ from akool_async.sandbox.http import Scope
 from akool_async.sandbox.jobs import FAILED, JobKind, SandboxJob
 from akool_async.sandbox.settings import SandboxSettings
 
-# What the ledger writes down: one frozen value for each thing that happened.
-#
-# Times are sandbox seconds since the epoch. No value here holds a credential.
-
 
 @attrs.frozen(kw_only=True)
 class CreateRecord:
-    """One paid POST that arrived whole, whatever came of it."""
+    """One paid POST that arrived whole, whatever its result."""
 
     number: int
     at: float
@@ -66,25 +63,10 @@ class JobRecord:
     status: int
 
     @classmethod
-    def of(cls, job: SandboxJob) -> JobRecord:
-        """Take down a job."""
-        order = job.spec
-        return cls(
-            id=job.id,
-            ordinal=job.ordinal,
-            kind=order.kind,
-            url=order.url,
-            language=order.language,
-            lipsync=order.lipsync,
-            options=order.options,
-            seconds=order.seconds,
-            credits=order.credits,
-            webhook_url=order.webhook_url,
-            created=job.created,
-            started=job.started,
-            ended=job.ended,
-            status=job.status,
-        )
+    def from_job(cls, job: SandboxJob) -> JobRecord:
+        """Record a job: what was requested and how it is now."""
+        names = attrs.fields_dict(cls)
+        return cls(**{name: getattr(job if hasattr(job, name) else job.spec, name) for name in names})
 
 
 @attrs.frozen(kw_only=True)
@@ -106,7 +88,7 @@ class ServedRecord:
 
 @attrs.frozen(kw_only=True)
 class LeakRecord:
-    """A credential that came to a place other than the API."""
+    """A credential that was sent to a place other than the API."""
 
     at: float
     path: str
@@ -138,7 +120,7 @@ class Audit:
     """
 
     def __init__(self, engine: Engine, tokens: TokenIssuer) -> None:
-        """Begin with empty pages."""
+        """Begin with nothing recorded."""
         self._engine = engine
         self._tokens = tokens
         self._lock = threading.Lock()
@@ -159,7 +141,7 @@ class Audit:
     @property
     def jobs(self) -> tuple[JobRecord, ...]:
         """Every job ever made, in order."""
-        return tuple(JobRecord.of(job) for job in self._engine.jobs)
+        return tuple(JobRecord.from_job(job) for job in self._engine.jobs)
 
     def job(self, job_id: str) -> JobRecord:
         """Return one job.
@@ -170,7 +152,7 @@ class Audit:
         job = self._engine.job(job_id)
         if job is None:
             raise KeyError(job_id)
-        return JobRecord.of(job)
+        return JobRecord.from_job(job)
 
     def polls(self, job_id: str) -> tuple[float, ...]:
         """Return when the status of a job, or of an id that never was one, was asked for."""
@@ -207,7 +189,7 @@ class Audit:
 
     @property
     def leaks(self) -> tuple[LeakRecord, ...]:
-        """Every credential that came to a place other than the API."""
+        """Every credential that was sent to a place other than the API."""
         with self._lock:
             return tuple(self._leaks)
 
@@ -244,15 +226,13 @@ class Audit:
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         return {
-            "creates": [attrs.asdict(record) for record in self.creates],
-            "jobs": [attrs.asdict(record) for record in self.jobs],
+            **{
+                name: [attrs.asdict(record) for record in getattr(self, name)]
+                for name in ("creates", "jobs", "served", "leaks", "webhooks", "movements")
+            },
             "polls": {job_id: list(self.polls(job_id)) for job_id in self.polled},
             "requests": dict(self.requests),
             "tokens_issued": self.tokens_issued,
-            "served": [attrs.asdict(record) for record in self.served],
-            "leaks": [attrs.asdict(record) for record in self.leaks],
-            "webhooks": [attrs.asdict(record) for record in self.webhooks],
-            "movements": [attrs.asdict(record) for record in self.movements],
             "credits": attrs.asdict(self.credits),
             "paid_twice": [[job.id for job in group] for group in self.paid_twice()],
         }
@@ -272,12 +252,12 @@ class Audit:
             self._requests[endpoint] += 1
 
     def note_poll(self, job_id: str, at: float) -> None:
-        """Write down that the status of a job was asked for."""
+        """Record that the status of a job was asked for."""
         with self._lock:
             self._polls.setdefault(job_id, []).append(at)
 
     def note(self, record: CreateRecord | ServedRecord | LeakRecord | WebhookRecord) -> None:
-        """Write down one thing that happened."""
+        """Record one thing that happened."""
         with self._lock:
             match record:
                 case CreateRecord():
@@ -290,13 +270,10 @@ class Audit:
                     self._webhooks.append(record)
 
 
-# The watch for credentials at places where none belong: the CDN and the targets of redirects.
-#
-# Notes where one was seen, never its value.
-
-
 class CredentialLeakDetector:
-    """Knows every credential of the sandbox and looks for them.
+    """Finds credentials in requests to places where none belong: the CDN and targets of redirects.
+
+    It reports where one was seen, never its value.
 
     Args:
         settings: Hold the key and the secret.

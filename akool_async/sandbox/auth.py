@@ -1,7 +1,4 @@
-"""The doorman of the API: which credential a request carries, and whether requests come too often.
-
-Codes only; what a refused request is answered is the API's affair.
-"""
+"""Tokens, credentials and the rate limit: which requests the API admits, as business codes."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from akool_async.sandbox.settings import SandboxSettings
 
-# The tokens of the older way in: granted for the client's id and secret, valid for a while.
+# The tokens of the older way in: issued for the client's id and secret, valid for a while.
 #
 # They look like JSON Web Tokens and are opaque all the same. Thread-safe; times are the sandbox's.
 
@@ -25,7 +22,7 @@ def _part(data: bytes) -> str:
 
 
 class TokenIssuer:
-    """Grants tokens and knows which are valid.
+    """Issues tokens and knows which are valid.
 
     Args:
         seed: Makes the tokens the same again in another run.
@@ -50,24 +47,19 @@ class TokenIssuer:
             return token
 
     def valid(self, token: str, now: float) -> bool:
-        """Tell whether the token was granted here, is not void and has not expired."""
+        """Tell whether the token was issued here, is not revoked and has not expired."""
         return self._expiry.get(token, now) > now
 
     def revoke(self) -> None:
-        """Make all tokens granted so far invalid."""
+        """Make all tokens issued so far invalid."""
         with self._lock:
             self._expiry = dict.fromkeys(self._expiry, float("-inf"))
 
     @property
     def issued(self) -> tuple[str, ...]:
-        """All tokens ever granted, the void ones too."""
+        """All tokens ever issued, the revoked ones too."""
         with self._lock:
             return tuple(self._expiry)
-
-
-# What the ledger writes down: one frozen value for each thing that happened.
-#
-# Times are sandbox seconds since the epoch. No value here holds a credential.
 
 
 CredentialKind: TypeAlias = Literal["key", "token", "wrong", "none"]
@@ -83,7 +75,7 @@ def _same(one: str, other: str) -> bool:
 
 
 class Authenticator:
-    """Lets requests in or not.
+    """Decides which requests are admitted.
 
     Args:
         settings: Holds the right credentials and the rate.

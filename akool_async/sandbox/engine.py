@@ -1,7 +1,7 @@
-"""The vendor's inside: jobs, the cap on jobs at work, credits, as pure state over a clock.
+"""The vendor's inside: jobs, the cap on concurrent jobs, credits, as pure state over a clock.
 
 No sockets, no sleep, no background work: every call first catches up with the clock, event by event,
-so that jobs start and end at their exact moments however rarely anybody looks. Thread-safe.
+so that jobs start and end at their exact moments however rarely they are polled. Thread-safe.
 """
 
 from __future__ import annotations
@@ -28,129 +28,11 @@ from akool_async.sandbox.jobs import (
 )
 from akool_async.sandbox.settings import SandboxClock, SandboxSettings
 
-# The account's credits: what can be spent, what is locked for jobs at work, what is gone.
-#
-# available + locked + spent is what was ever paid in, at every moment. Not thread-safe by itself:
-# the engine, its one owner, holds the lock.
-
-
 MovementKind: TypeAlias = Literal["locked", "deducted", "released"]
 
 
-@attrs.frozen(kw_only=True)
-class Credits:
-    """The account at one moment."""
-
-    paid_in: float
-    available: float
-    locked: float
-    spent: float
-
-
-@attrs.frozen
-class LedgerEntry:
-    """One change of the account for one job."""
-
-    at: float
-    job_id: str
-    kind: MovementKind
-    amount: float
-
-
-class Account:
-    """The credits of the one customer.
-
-    Args:
-        paid_in: The credits at the start.
-    """
-
-    def __init__(self, paid_in: float) -> None:
-        """Open the account."""
-        self._paid_in = paid_in
-        self._available = paid_in
-        self._locked = 0.0
-        self._spent = 0.0
-        self.movements: list[LedgerEntry] = []
-
-    @property
-    def credits(self) -> Credits:
-        """The account now."""
-        return Credits(
-            paid_in=self._paid_in, available=self._available, locked=self._locked, spent=self._spent
-        )
-
-    @property
-    def available(self) -> float:
-        """What new jobs can be paid with."""
-        return self._available
-
-    def deposit(self, amount: float) -> None:
-        """Add credits."""
-        self._paid_in += amount
-        self._available += amount
-
-    def check(self, amount: float) -> None:
-        """Refuse what can't be paid: 1006 when nothing is left, 1104 when it is too little.
-
-        Unconfirmed: which of the two the vendor answers when.
-        """
-        if amount > self._available:
-            code = 1006 if self._available <= 0 else 1104
-            raise ApiRejection(code, f"the job takes {amount} credits, {self._available} are left")
-
-    def lock(self, job_id: str, amount: float, at: float) -> None:
-        """Set credits aside for a new job."""
-        self._available -= amount
-        self._locked += amount
-        self.movements.append(LedgerEntry(at, job_id, "locked", amount))
-
-    def deduct(self, job_id: str, amount: float, at: float) -> None:
-        """Spend the credits of a completed job."""
-        self._locked -= amount
-        self._spent += amount
-        self.movements.append(LedgerEntry(at, job_id, "deducted", amount))
-
-    def release(self, job_id: str, amount: float, at: float) -> None:
-        """Give the credits of a failed job back."""
-        self._locked -= amount
-        self._available += amount
-        self.movements.append(LedgerEntry(at, job_id, "released", amount))
-
-
-# Identifiers in the vendor's manner: 24 lower-case hex digits, as a Mongo ObjectId has.
-#
-# Four bytes of time, five of the "machine" (from the seed), three of a counter: unique in one sandbox
-# and the same again for the same seed and clock.
-
-
-class ObjectIdGenerator:
-    """Makes identifiers, each one once."""
-
-    def __init__(self, seed: int) -> None:
-        """Draw the machine and the first count."""
-        draw = random.Random(f"{seed}:ids")  # noqa: S311 - repeatable
-        self._machine = draw.randbytes(5).hex()
-        self._counter = count(draw.randrange(1 << 22))
-
-    def make(self, now: float) -> str:
-        """Return a new identifier for the moment `now` (seconds since the epoch)."""
-        return f"{int(now) & 0xFFFFFFFF:08x}{self._machine}{next(self._counter) & 0xFFFFFF:06x}"
-
-
-__all__ = ["EntryUpdate", "Engine"]
-
-
-@attrs.frozen
-class EntryUpdate:
-    """A job with a webhook got another status."""
-
-    at: float
-    job: SandboxJob
-    status: int
-
-
 class Engine:
-    """All jobs of the account and their course.
+    """All jobs of the account and what becomes of them.
 
     Args:
         settings: The choices behind the sandbox.
@@ -170,7 +52,7 @@ class Engine:
         self._queue: deque[SandboxJob] = deque()
         self._ends: list[tuple[float, int]] = []
         self._unfinished: dict[tuple[str, str, bool], int] = {}
-        self._changes: deque[EntryUpdate] = deque()
+        self._events: deque[JobEvent] = deque()
         self._watched = 0
 
     def advance(self) -> float:
@@ -185,19 +67,19 @@ class Engine:
             self._now = now
             return now
 
-    def submit(self, order: JobSpec) -> SandboxJob:
+    def submit(self, spec: JobSpec) -> SandboxJob:
         """Make a job and lock its credits.
 
         Raises:
-            Refused: The credits don't suffice (1006, 1104), or the same job is at work (1202).
+            ApiRejection: Too few credits (1006, 1104), or the same job is unfinished (1202).
         """
         with self._lock:
             now = self.advance()
-            twin = (order.url, order.language, order.lipsync)
+            twin = (spec.url, spec.language, spec.lipsync)
             if self._settings.reject_duplicates and self._unfinished.get(twin):
-                raise ApiRejection(1202, "this video is at work in this language already")
-            self._account.check(order.credits)
-            job = self._make(order, now)
+                raise ApiRejection(1202, "this video is being translated into this language already")
+            self._account.check(spec.credits)
+            job = self._make(spec, now)
             self._unfinished[twin] = self._unfinished.get(twin, 0) + 1
             if len(self._ends) < self._settings.max_jobs:
                 self._start(job, now)
@@ -212,7 +94,7 @@ class Engine:
             return self._by_id.get(job_id)
 
     def peek(self, job_id: str) -> SandboxJob | None:
-        """Return a copy of a job as it is now, on which time does not go on; None when there is none."""
+        """Return a copy of a job that stays as it is now, None when there is none."""
         job = self.job(job_id)
         return None if job is None else copy.copy(job)
 
@@ -228,11 +110,11 @@ class Engine:
         """The account now."""
         with self._lock:
             self.advance()
-            return self._account.credits
+            return attrs.evolve(self._account.credits)
 
     @property
     def movements(self) -> Sequence[LedgerEntry]:
-        """Every change of the account, in order."""
+        """Every change of the account, in spec."""
         with self._lock:
             self.advance()
             return tuple(self._account.movements)
@@ -244,7 +126,7 @@ class Engine:
 
     @property
     def next_event(self) -> float | None:
-        """When the next job ends, None when none is at work."""
+        """When the next job ends, None when none is in progress."""
         with self._lock:
             return self._ends[0][0] if self._ends else None
 
@@ -253,54 +135,138 @@ class Engine:
         """How many unfinished jobs have a webhook."""
         return self._watched
 
-    def take_changes(self) -> list[EntryUpdate]:
-        """Return the changes of jobs with a webhook since the last call."""
+    def take_events(self) -> list[JobEvent]:
+        """Return the events of jobs with a webhook since the last call."""
         with self._lock:
             self.advance()
-            taken = list(self._changes)
-            self._changes.clear()
+            taken = list(self._events)
+            self._events.clear()
             return taken
 
     def mutate(self, change: Callable[[], None]) -> None:
-        """Run something that alters a job, alone."""
+        """Change a job while nothing else does."""
         with self._lock:
             change()
 
-    def _make(self, order: JobSpec, now: float) -> SandboxJob:
+    def _make(self, spec: JobSpec, now: float) -> SandboxJob:
         ordinal = len(self._jobs) + 1
         job = SandboxJob(
             id=self._ids.make(now),
             ordinal=ordinal,
-            spec=order,
+            spec=spec,
             script=script_for(ordinal, self._settings),
             created=now,
             video_id=self._ids.make(now),
         )
-        self._account.lock(job.id, order.credits, now)
+        self._account.move("locked", job, now)
         self._jobs.append(job)
         self._by_id[job.id] = job
-        self._watched += bool(order.webhook_url)
+        self._watched += bool(spec.webhook_url)
         return job
 
     def _start(self, job: SandboxJob, at: float) -> None:
         job.started = at
         job.status = PROCESSING
         heapq.heappush(self._ends, (at + job.script.span, job.ordinal))
-        self._tell(job, at)
+        self._emit(job, at)
 
     def _end(self, job: SandboxJob, at: float) -> None:
-        order = job.spec
+        spec = job.spec
         job.ended = at
         job.status = FAILED if job.script.fails else COMPLETED
-        settle = self._account.release if job.script.fails else self._account.deduct
-        settle(job.id, order.credits, at)
-        twin = (order.url, order.language, order.lipsync)
+        self._account.move("released" if job.script.fails else "deducted", job, at)
+        twin = (spec.url, spec.language, spec.lipsync)
         self._unfinished[twin] -= 1
         if not self._unfinished[twin]:
             del self._unfinished[twin]
-        self._watched -= bool(order.webhook_url)
-        self._tell(job, at)
+        self._watched -= bool(spec.webhook_url)
+        self._emit(job, at)
 
-    def _tell(self, job: SandboxJob, at: float) -> None:
+    def _emit(self, job: SandboxJob, at: float) -> None:
         if job.spec.webhook_url:
-            self._changes.append(EntryUpdate(at, job, job.status))
+            self._events.append(JobEvent(at, job, job.status))
+
+
+@attrs.frozen
+class JobEvent:
+    """A job with a webhook got another status."""
+
+    at: float
+    job: SandboxJob
+    status: int
+
+
+@attrs.define(kw_only=True)
+class Credits:
+    """The account at one moment; available + locked + spent is always what was paid in."""
+
+    paid_in: float
+    available: float
+    locked: float = 0.0
+    spent: float = 0.0
+
+
+@attrs.frozen
+class LedgerEntry:
+    """One change of the account for one job."""
+
+    at: float
+    job_id: str
+    kind: MovementKind
+    amount: float
+
+
+class Account:
+    """The credits of the one customer; the engine, its owner, holds the lock.
+
+    Args:
+        paid_in: The credits at the start.
+    """
+
+    def __init__(self, paid_in: float) -> None:
+        """Open the account."""
+        self.credits = Credits(paid_in=paid_in, available=paid_in)
+        self.movements: list[LedgerEntry] = []
+
+    def deposit(self, amount: float) -> None:
+        """Add credits."""
+        self.credits.paid_in += amount
+        self.credits.available += amount
+
+    def check(self, amount: float) -> None:
+        """Reject what can't be paid: 1006 when nothing is left, 1104 when it is too little.
+
+        Unconfirmed: which of the two the vendor answers when.
+        """
+        available = self.credits.available
+        if amount > available:
+            code = 1006 if available <= 0 else 1104
+            raise ApiRejection(code, f"the job takes {amount} credits, {available} are left")
+
+    def move(self, kind: MovementKind, job: SandboxJob, at: float) -> None:
+        """Lock the credits of a new job, deduct those of a completed one, release those of a failed one."""
+        amount = job.spec.credits
+        self.credits.locked += amount if kind == "locked" else -amount
+        if kind == "deducted":
+            self.credits.spent += amount
+        else:
+            self.credits.available += -amount if kind == "locked" else amount
+        self.movements.append(LedgerEntry(at, job.id, kind, amount))
+
+
+class ObjectIdGenerator:
+    """Makes identifiers like the vendor's, each one once: 24 hex digits, as a Mongo ObjectId has.
+
+    Four bytes of time, five of the "machine" (from the seed), three of a counter: the same again for the
+    same seed and clock.
+    """
+
+    def __init__(self, seed: int) -> None:
+        """Draw the machine and the first count."""
+        draw = random.Random(f"{seed}:ids")  # noqa: S311 - repeatable
+        self._machine = draw.randbytes(5).hex()
+        self._counter = count(draw.randrange(1 << 22))
+
+    def make(self, now: float) -> str:
+        """Return a new identifier for the moment `now` (seconds since the epoch)."""
+        return f"{int(now) & 0xFFFFFFFF:08x}{self._machine}{next(self._counter) & 0xFFFFFF:06x}"

@@ -1,7 +1,6 @@
-"""One thing that shall go wrong: where, when, what and with which details.
+"""What goes wrong in a sandbox: the kinds of faults, one `Fault`, and the plan that decides when each hits.
 
-Values only. Which fault strikes which request is decided in `plan`, what it does to an answer in
-`distortion`, `orders`, `lookups`, `cdn` and `courier`.
+What a fault does to an answer is in `fault_effects`, `api`, `cdn` and `webhooks`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from typing import Any, Final
 import attrs
 from attrs import validators
 
-__all__ = ["API_ENDPOINTS", "FaultKind", "Fault"]
+from akool_async.sandbox.jobs import SandboxJob
+
 API_ENDPOINTS: Final = ("token", "create", "lipsync", "status", "languages", "voices", "credit")
 
 
@@ -63,7 +63,7 @@ class FaultKind(enum.StrEnum):
     """The list of results is left out, as older servers do. Create only."""
 
     UNKNOWN_STATUS = "unknown_status"
-    """`video_status` is `value` (7 by default). "1" to "4" strike only jobs that have that status.
+    """`video_status` is `value` (7 by default). "1" to "4" hit only jobs that have that status.
     Status only."""
     DONE_WITHOUT_URL = "done_without_url"
     """A completed job shows no result. Status only."""
@@ -104,64 +104,29 @@ class FaultKind(enum.StrEnum):
     """A webhook is sent after the next one of the same job; the last one of a job never is. Webhook only."""
 
 
-_CREATE_ONLY: Final = frozenset(
-    {FaultKind.REFUSE_LANGUAGE, FaultKind.OMIT_LANGUAGE, FaultKind.EXTRA_LANGUAGE, FaultKind.NO_ALL_RESULTS}
-)
+def kinds(names: str) -> frozenset[FaultKind]:
+    """Return the kinds with these names, which are separated by spaces."""
+    return frozenset(map(FaultKind, names.split()))
 
-_STATUS_ONLY: Final = frozenset(
-    {
-        FaultKind.UNKNOWN_STATUS,
-        FaultKind.DONE_WITHOUT_URL,
-        FaultKind.STUCK,
-        FaultKind.VANISH,
-        FaultKind.URL_FORBIDDEN,
-    },
-)
 
-_CDN_ONLY: Final = frozenset(
-    {
-        FaultKind.RESET_MID,
-        FaultKind.WRONG_LENGTH,
-        FaultKind.NO_LENGTH,
-        FaultKind.CHANGED_ETAG,
-        FaultKind.DRIP,
-        FaultKind.STALL,
-        FaultKind.NO_RANGES,
-        FaultKind.WRONG_RANGE,
-        FaultKind.WEAK_ETAG,
-        FaultKind.COMPRESSED,
-    }
+_CREATE_ONLY: Final = kinds("refuse_language omit_language extra_language no_all_results")
+_STATUS_ONLY: Final = kinds("unknown_status done_without_url stuck vanish url_forbidden")
+_CDN_ONLY: Final = kinds(
+    "reset_mid wrong_length no_length changed_etag drip stall no_ranges wrong_range weak_etag compressed"
 )
-
-_WEBHOOK: Final = frozenset({FaultKind.LOSE, FaultKind.DUPLICATE, FaultKind.REORDER, FaultKind.DELAY})
-_API_ONLY: Final = frozenset({FaultKind.HUGE, FaultKind.WRONG_TYPE, FaultKind.CODE, FaultKind.TOKEN_EXPIRED})
-_WIRE: Final = (
-    frozenset(FaultKind)
-    - _CREATE_ONLY
-    - _STATUS_ONLY
-    - _CDN_ONLY
-    - (_WEBHOOK - {FaultKind.DELAY})
-    - _API_ONLY
-)
-
+_WEBHOOK_ONLY: Final = kinds("lose duplicate reorder")
+_API_ONLY: Final = kinds("huge wrong_type code token_expired")
+_WIRE: Final = frozenset(FaultKind) - _CREATE_ONLY - _STATUS_ONLY - _CDN_ONLY - _WEBHOOK_ONLY - _API_ONLY
 SUITED: Final[Mapping[str, frozenset[FaultKind]]] = {
     **dict.fromkeys((*API_ENDPOINTS, "*"), _WIRE | _API_ONLY),
     "create": _WIRE | _API_ONLY | _CREATE_ONLY,
     "status": _WIRE | _API_ONLY | _STATUS_ONLY,
     "cdn": _WIRE | _CDN_ONLY,
-    "webhook": _WEBHOOK,
+    "webhook": _WEBHOOK_ONLY | {FaultKind.DELAY},
 }
 """What can go wrong where."""
 
-_ACTS_UNLESS_TOLD: Final = frozenset(
-    {
-        FaultKind.RESET_AFTER,
-        FaultKind.TRUNCATED,
-        FaultKind.SHORT,
-        FaultKind.WRONG_TYPE,
-        FaultKind.OMIT_LANGUAGE,
-    }
-)
+_ACTS_BY_DEFAULT: Final = kinds("reset_after truncated short wrong_type omit_language")
 
 
 def _as_numbers(value: object) -> tuple[int, ...] | range | None:
@@ -176,19 +141,19 @@ def _as_numbers(value: object) -> tuple[int, ...] | range | None:
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """One thing that shall go wrong.
+    """One thing that goes wrong.
 
     Args:
         on: "token", "create", "lipsync", "status", "languages", "voices", "credit", "cdn", "webhook", or
             "*" for every API endpoint.
-        kind: What goes wrong, a `Do` or its value.
-        nth: Which requests it strikes, counted from 1 over those that came since the fault was added
+        kind: What goes wrong, a `FaultKind` or its value.
+        nth: Which requests it hits, counted from 1 over those that arrived since the fault was added
             and pass its other filters: a number, several, a range, or None for every one.
         job: Only requests about this job: its id, or its ordinal (1 for the first job ever made).
         language: Only requests about this language. For the kinds that name a language: that one.
-        probability: The share of the requests picked by the rest that it strikes; seeded.
-        limit: How often it strikes at most; None for no end.
-        acted: Whether the request has its effect; None for the usual of the kind: yes for reset_after,
+        probability: The share of the requests picked by the other filters that it hits; seeded.
+        limit: How often it hits at most; None for no limit.
+        acted: Whether the request has its effect; None for the default of the kind: yes for reset_after,
             truncated, short, wrong_type and omit_language, no for the others.
         seconds: For delay and drip.
         status: For http and redirect.
@@ -220,11 +185,11 @@ class Fault:
     value: Any = attrs.field(default=attrs.NOTHING)
 
     @value.default
-    def _usual_value(self) -> object:
+    def _default_value(self) -> object:
         return {FaultKind.UNKNOWN_STATUS: 7, FaultKind.STUCK: 5}.get(self.kind, "not an object")
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what can't happen there, and what names no language but needs one."""
+        """Reject a kind that does not suit `on`, and an omit_language without a language."""
         if self.kind not in SUITED[self.on]:
             raise ValueError(f"{self.kind.value} can't happen on {self.on!r}")
         if self.kind is FaultKind.OMIT_LANGUAGE and self.language is None:
@@ -233,12 +198,7 @@ class Fault:
     @property
     def acts(self) -> bool:
         """Whether the request has its effect although the answer is spoiled."""
-        return self.kind in _ACTS_UNLESS_TOLD if self.acted is None else self.acted
-
-    @property
-    def filter_language(self) -> str | None:
-        """The language a request must be about, None for any."""
-        return None if self.kind is FaultKind.EXTRA_LANGUAGE else self.language
+        return self.kind in _ACTS_BY_DEFAULT if self.acted is None else self.acted
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Fault:
@@ -251,14 +211,9 @@ class Fault:
         return cls(**fields)
 
 
-# The faults in force, and the choice of those that strike a request.
-#
-# The one place that counts requests for faults. Safe to change from any thread at any moment.
-
-
 @attrs.frozen(kw_only=True)
 class FaultTarget:
-    """What a request is about, as far as a fault may ask."""
+    """What a request is about, as far as the filters of faults ask."""
 
     on: str
     jobs: tuple[tuple[int, str], ...] = ()
@@ -267,105 +222,108 @@ class FaultTarget:
     status: int | None = None
     """The true status of the one job concerned."""
 
+    @classmethod
+    def for_job(cls, on: str, job: SandboxJob | None) -> FaultTarget:
+        """Describe a request about one job, or about none."""
+        if job is None:
+            return cls(on=on)
+        return cls(on=on, jobs=((job.ordinal, job.id),), languages=(job.spec.language,), status=job.status)
+
 
 @attrs.define(eq=False)
 class _Entry:
     fault: Fault
     seen: int = 0
-    struck: int = 0
-    jobs_struck: set[str] = attrs.field(factory=set)
+    hits: int = 0
+    jobs_hit: set[str] = attrs.field(factory=set)
 
 
 class FaultPlan:
-    """The faults in force, in the order in which they were added.
+    """The active faults, in the order in which they were added; safe to change from any thread.
 
     Args:
         faults: The first ones.
-        seed: Feeds the draws of faults with a probability.
+        seed: Seeds the draws of faults with a probability.
     """
 
     def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
-        """Put the first faults in force."""
+        """Activate the first faults."""
         self._lock = threading.Lock()
         self._draw = random.Random(f"{seed}:faults")  # noqa: S311 - repeatable
         self._entries: tuple[_Entry, ...] = ()
-        self._struck: list[Fault] = []
+        self._hits: list[Fault] = []
         self.add(*faults)
 
     def add(self, *faults: Fault) -> None:
-        """Put faults in force from the next request on."""
+        """Activate faults from the next request on."""
         with self._lock:
             self._entries += tuple(_Entry(fault) for fault in faults)
 
     def remove(self, fault: Fault) -> None:
-        """Take one fault out of force; it need not be there."""
+        """Remove one fault, if it is there."""
         with self._lock:
             self._entries = tuple(entry for entry in self._entries if entry.fault is not fault)
 
     def clear(self) -> None:
-        """Take all faults out of force."""
+        """Remove all faults."""
         with self._lock:
             self._entries = ()
 
     def __len__(self) -> int:
-        """Return how many are in force."""
+        """Return how many are active."""
         return len(self._entries)
 
     def __iter__(self) -> Iterator[Fault]:
-        """Go through those in force."""
+        """Iterate over the active ones."""
         return iter([entry.fault for entry in self._entries])
 
     @property
     def hits(self) -> tuple[Fault, ...]:
-        """What has happened so far, in order: one entry for every time a fault struck."""
+        """What has happened so far, in order: one entry for each time a fault hit a request."""
         with self._lock:
-            return tuple(self._struck)
+            return tuple(self._hits)
 
-    def match(self, subject: FaultTarget) -> tuple[Fault, ...]:
-        """Count a request and return the faults that strike it."""
+    def match(self, target: FaultTarget) -> tuple[Fault, ...]:
+        """Count a request and return the faults that hit it."""
         if not self._entries:
             return ()
         with self._lock:
-            hits = tuple(entry.fault for entry in self._entries if self._hits(entry, subject))
-            self._struck.extend(hits)
-            return hits
+            concerned = [entry for entry in self._entries if _concerns(entry.fault, target)]
+            hits = []
+            for entry in concerned:
+                entry.seen += 1
+                if self._is_due(entry, target):
+                    entry.hits += 1
+                    entry.jobs_hit.update(job_id for _, job_id in target.jobs)
+                    hits.append(entry.fault)
+            self._hits += hits
+            return tuple(hits)
 
-    def _hits(self, entry: _Entry, subject: FaultTarget) -> bool:
-        if not _concerns(entry.fault, subject):
-            return False
-        entry.seen += 1
-        if not self._chosen(entry, subject):
-            return False
-        entry.struck += 1
-        entry.jobs_struck.update(job_id for _, job_id in subject.jobs)
-        return True
-
-    def _chosen(self, entry: _Entry, subject: FaultTarget) -> bool:
+    def _is_due(self, entry: _Entry, target: FaultTarget) -> bool:
         fault = entry.fault
-        if fault.limit is not None and entry.struck >= fault.limit:
+        if fault.limit is not None and entry.hits >= fault.limit:
             return False
         if fault.nth is not None and entry.seen not in fault.nth:
             return False
         once_per_job = fault.kind is FaultKind.URL_FORBIDDEN and fault.nth is None and fault.limit is None
-        if once_per_job and any(job_id in entry.jobs_struck for _, job_id in subject.jobs):
+        if once_per_job and any(job_id in entry.jobs_hit for _, job_id in target.jobs):
             return False
         return fault.probability >= 1 or self._draw.random() < fault.probability
 
 
-def _concerns(fault: Fault, subject: FaultTarget) -> bool:
-    at_endpoint = subject.on in API_ENDPOINTS if fault.on == "*" else subject.on == fault.on
-    return (
-        at_endpoint
-        and (fault.job is None or any(fault.job in names for names in subject.jobs))
-        and (fault.filter_language is None or fault.filter_language in subject.languages)
-        and _possible(fault, subject.status)
-    )
-
-
-def _possible(fault: Fault, status: int | None) -> bool:
-    """Tell whether the job is in a state in which the fault would show."""
+def _concerns(fault: Fault, target: FaultTarget) -> bool:
+    is_api = target.on in API_ENDPOINTS
+    language = None if fault.kind is FaultKind.EXTRA_LANGUAGE else fault.language
+    # A fault that only shows in some states must not use up its `nth` and `limit` in others.
     if fault.kind in {FaultKind.DONE_WITHOUT_URL, FaultKind.URL_FORBIDDEN}:
-        return status == 3
-    if fault.kind is FaultKind.UNKNOWN_STATUS and str(fault.value) in {"1", "2", "3", "4"}:
-        return str(status) == str(fault.value)
-    return True
+        shows = target.status == 3
+    elif fault.kind is FaultKind.UNKNOWN_STATUS and str(fault.value) in {"1", "2", "3", "4"}:
+        shows = str(target.status) == str(fault.value)
+    else:
+        shows = True
+    return (
+        shows
+        and (is_api if fault.on == "*" else target.on == fault.on)
+        and (fault.job is None or any(fault.job in names for names in target.jobs))
+        and (language is None or language in target.languages)
+    )

@@ -27,7 +27,7 @@ class MediaBackend(Protocol):
         """Return the length of a video in seconds.
 
         Raises:
-            Refused: The video or its captions can't be used.
+            ApiRejection: The video or its captions can't be used.
         """
         ...
 
@@ -35,7 +35,7 @@ class MediaBackend(Protocol):
         """Return the content of a completed job's artifact: the same bytes every time.
 
         Raises:
-            Refused: The video is not there any more, or can't be copied.
+            ApiRejection: The video is not there any more, or can't be copied.
         """
         ...
 

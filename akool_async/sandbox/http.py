@@ -1,6 +1,6 @@
-"""One request and its answer over ASGI: read the body, send an answer, or break off.
+"""One HTTP request over ASGI: read the body, send an answer or break the connection; dates and ranges.
 
-The few moves that honest answers and faults are made of; it knows neither endpoints nor faults.
+It knows neither endpoints nor faults. Needs no web framework: the sandbox has a dozen routes and sends bytes.
 """
 
 from __future__ import annotations
@@ -18,36 +18,124 @@ import attrs
 if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-
-# The types of ASGI, as far as plain HTTP needs them.
-#
-# Written out here so that the sandbox needs no framework: it has a dozen routes and sends bytes.
-
-
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+CONNECTION: Final = "connection"
+"""Where an application finds its `Connection` in the state of an ASGI scope."""
 
-# The connection under a request, as far as faults have to reach it.
-#
-# `SocketLine` is the real one and breaks it for real; the one for calls inside the process lives in
-# `inprocess`. An application finds its line in the ASGI scope's state under `LINE`.
+_CHUNK: Final = 64 * 1024
+_MAX_BODY: Final = 16 * 2**20
+_SINGLE_RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
 
-CONNECTION: Final = "line"
-_LINGER_NOT: Final = struct.pack("ii", 1, 0)
+class HttpExchange:
+    """One request on its connection.
+
+    Args:
+        scope: The request's ASGI scope.
+        receive: Returns the body, then reports that the client disconnected.
+        send: Sends the answer.
+        date: The Date header's value, from the sandbox's clock.
+    """
+
+    __slots__ = ("_receive", "_send", "connection", "date", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, date: bytes) -> None:
+        """Count the request on its connection."""
+        self.scope: Scope = scope
+        self._receive = receive
+        self._send = send
+        self.date: bytes = date
+        self.connection: Connection = scope["state"][CONNECTION]
+        self.connection.requests += 1
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The request's headers, names in lower case."""
+        pairs: Iterable[tuple[bytes, bytes]] = self.scope["headers"]
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
+
+    async def body(self) -> bytes | None:
+        """Return the request's body, None if the client disconnected or sent more than 16 MiB."""
+        parts = bytearray()
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts += message.get("body", b"")
+            if len(parts) > _MAX_BODY:
+                self.connection.reset()
+            if not message.get("more_body", False):
+                return bytes(parts)
+
+    async def answer(self, answer: Answer) -> None:
+        """Send a whole answer with its Content-Length."""
+        length = (b"content-length", str(len(answer.body)).encode())
+        await self.start(answer.status, (*answer.headers, length))
+        if len(answer.body) <= _CHUNK:
+            await self._send({"type": "http.response.body", "body": answer.body})
+            return
+        await self.part(answer.body)
+        await self.end()
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head of an answer."""
+        stamped = [*headers, (b"date", self.date)]
+        await self._send({"type": "http.response.start", "status": status, "headers": stamped})
+
+    async def part(self, data: bytes) -> None:
+        """Send some of the body, in pieces that heed a slow reader."""
+        view = memoryview(data)
+        for begin in range(0, len(data), _CHUNK):
+            piece = bytes(view[begin : begin + _CHUNK])
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def end(self) -> None:
+        """Finish the body."""
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def reset(self) -> None:
+        """Break the connection so that the client sees a reset."""
+        self.connection.reset()
+        await self.wait_closed()
+
+    async def close(self) -> None:
+        """Close the connection, whether or not the answer is complete."""
+        self.connection.close()
+        await self.wait_closed()
+
+    async def raw(self, data: bytes) -> None:
+        """Send bytes that are not HTTP and close."""
+        self.connection.raw(data)
+        await self.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until the client disconnects or the server stops."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+@attrs.frozen
+class Answer:
+    """A whole answer, ready to be sent."""
+
+    status: int
+    headers: Headers
+    body: bytes
 
 
 class Connection(Protocol):
-    """One connection."""
+    """The connection under a request, as far as faults have to reach it."""
 
     number: int
     """Counted from 1 per origin."""
     requests: int
-    """How many requests have come over it, the one under way included."""
+    """How many requests have come over it, the current one included."""
 
     @property
     def broken(self) -> bool:
@@ -84,9 +172,11 @@ class SocketConnection:
         return self._protocol.transport.is_closing()
 
     def reset(self) -> None:
-        """Close with SO_LINGER 0, which makes the kernel send RST."""
+        """Reset the connection."""
         transport = self._protocol.transport
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        # An SO_LINGER of 0 seconds makes the kernel send RST instead of FIN.
+        linger = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
 
     def close(self) -> None:
@@ -98,130 +188,10 @@ class SocketConnection:
         self._protocol.transport.write(data)
 
 
-Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
-_CHUNK: Final = 64 * 1024
-_LARGEST_BODY: Final = 16 * 2**20
-
-
-@attrs.frozen
-class Answer:
-    """A whole answer, ready to be sent."""
-
-    status: int
-    headers: Headers
-    body: bytes
-
-
-class HttpExchange:
-    """One request on its line.
-
-    Args:
-        scope: The request's ASGI scope.
-        receive: Gives the body, then word that the client has gone.
-        send: Takes the answer.
-        date: The Date header's value, from the sandbox's clock.
-    """
-
-    __slots__ = ("_receive", "_send", "date", "line", "scope")
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, date: bytes) -> None:
-        """Count the request on its line."""
-        self.scope: Scope = scope
-        self._receive = receive
-        self._send = send
-        self.date: bytes = date
-        self.line: Connection = scope["state"][CONNECTION]
-        self.line.requests += 1
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The request's headers, names in lower case."""
-        pairs: Iterable[tuple[bytes, bytes]] = self.scope["headers"]
-        return {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
-
-    async def body(self) -> bytes | None:
-        """Return the request's body, None when the client left before its end or it is absurdly long."""
-        parts = bytearray()
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                return None
-            parts += message.get("body", b"")
-            if len(parts) > _LARGEST_BODY:
-                self.line.reset()
-            if not message.get("more_body", False):
-                return bytes(parts)
-
-    async def answer(self, answer: Answer) -> None:
-        """Send a whole answer with its Content-Length."""
-        length = (b"content-length", str(len(answer.body)).encode())
-        await self.start(answer.status, (*answer.headers, length))
-        if len(answer.body) <= _CHUNK:
-            await self._send({"type": "http.response.body", "body": answer.body})
-            return
-        await self.part(answer.body)
-        await self.end()
-
-    async def start(self, status: int, headers: Headers) -> None:
-        """Send the head of an answer."""
-        stamped = [*headers, (b"date", self.date)]
-        await self._send({"type": "http.response.start", "status": status, "headers": stamped})
-
-    async def part(self, data: bytes) -> None:
-        """Send some of the body, in pieces that heed a slow reader."""
-        view = memoryview(data)
-        for begin in range(0, len(data), _CHUNK):
-            piece = bytes(view[begin : begin + _CHUNK])
-            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-
-    async def end(self) -> None:
-        """Finish the body."""
-        await self._send({"type": "http.response.body", "body": b""})
-
-    async def reset(self) -> None:
-        """Break the connection so that the client sees a reset."""
-        self.line.reset()
-        await self.gone()
-
-    async def hang_up(self) -> None:
-        """Close the connection in the middle of things."""
-        self.line.close()
-        await self.gone()
-
-    async def raw(self, data: bytes) -> None:
-        """Send bytes that are no HTTP and close."""
-        self.line.raw(data)
-        await self.hang_up()
-
-    @property
-    def left(self) -> bool:
-        """Whether the connection is known to be gone."""
-        return self.line.broken
-
-    async def gone(self) -> None:
-        """Wait until the client has gone, or the server stops."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-
-# Moments as HTTP writes them, in the sandbox's time.
-#
-# The servers' own Date header is switched off: it would tell real time.
-
-
 @lru_cache(maxsize=256)
 def http_date(second: int) -> bytes:
-    """Return a moment, in whole seconds since the epoch, as a Date header has it."""
+    """Return a moment, in whole seconds since the epoch, as the value of a Date header."""
     return formatdate(second, usegmt=True).encode()
-
-
-# Range and If-Range as RFC 9110 has them, for one range of bytes.
-#
-# Pure: header values and a length in, a span or a verdict out. Several ranges at once are ignored, as
-# a server may.
-
-
-_SINGLE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
 
 class Unsatisfiable(ValueError):
@@ -243,7 +213,7 @@ class Span:
 def span_of(
     wanted: str | None, condition: str | None, *, length: int, etag: str, modified: str
 ) -> Span | None:
-    """Return the span to send, None for the whole file.
+    """Return the span that Range and If-Range ask for (RFC 9110), None for the whole file.
 
     Args:
         wanted: The Range header, if any.
@@ -255,21 +225,17 @@ def span_of(
     Raises:
         Unsatisfiable: The range lies outside of the file.
     """
-    match = _SINGLE.fullmatch(wanted.strip()) if wanted else None
+    match = _SINGLE_RANGE.fullmatch(wanted.strip()) if wanted else None
     if match is None or match.group(0) == "bytes=-":
-        return None
+        return None  # several ranges at once may be ignored (RFC 9110, 14.2)
     if condition is not None and condition.strip() not in {etag, modified}:
         return None
     first, last = match.groups()
     if first and last and int(first) > int(last):
         return None
-    return _within(first, last, length)
-
-
-def _within(first: str, last: str, length: int) -> Span:
+    if not first and (int(last) == 0 or length == 0):
+        raise Unsatisfiable("an empty suffix")
     if not first:
-        if int(last) == 0 or length == 0:
-            raise Unsatisfiable("an empty suffix")
         return Span(max(0, length - int(last)), length - 1)
     if int(first) >= length:
         raise Unsatisfiable("begins behind the end")

@@ -68,11 +68,11 @@ class _Content(httpx.AsyncByteStream):
 
 
 class _Call:
-    """One request to an application and what came back."""
+    """One request to an application and its answer."""
 
-    def __init__(self, body: bytes, line: _FakeConnection) -> None:
+    def __init__(self, body: bytes, connection: _FakeConnection) -> None:
         self._body: bytes | None = body
-        self._line = line
+        self._connection = connection
         self.status: int | None = None
         self.headers: list[tuple[bytes, bytes]] = []
         self.parts: list[bytes] = []
@@ -80,9 +80,9 @@ class _Call:
         self.scope = anyio.CancelScope()
 
     async def receive(self) -> MutableMapping[str, Any]:
-        """Give the body once, then wait for the end of the connection."""
+        """Return the body once, then wait for the end of the connection."""
         if self._body is None:
-            await self._line.gone()
+            await self._connection.gone()
             return {"type": "http.disconnect"}
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
@@ -91,7 +91,7 @@ class _Call:
         """Take a piece of the answer; each one gives the next as much time again."""
         await anyio.lowlevel.checkpoint()
         self.postpone()
-        if self._line.broken:
+        if self._connection.broken:
             return
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], list(message["headers"])
@@ -99,7 +99,7 @@ class _Call:
             self.parts.append(message["body"])
 
     def postpone(self) -> None:
-        """Move the moment at which the client loses patience."""
+        """Move the moment at which the client times out."""
         if self.timeout is not None:
             self.scope.deadline = anyio.current_time() + self.timeout
 
@@ -129,32 +129,32 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         if app is None:
             raise httpx.ConnectError("no such origin in the sandbox", request=request)
         self._connections += 1
-        line = _FakeConnection(self._connections)
-        conversation = _Call(await request.aread(), line)
-        await self._hold(app, request, conversation, line)
-        if conversation.scope.cancelled_caught:
+        connection = _FakeConnection(self._connections)
+        call = _Call(await request.aread(), connection)
+        await self._hold(app, request, call, connection)
+        if call.scope.cancelled_caught:
             raise httpx.ReadTimeout("the sandbox did not answer in time", request=request)
-        if conversation.status is None:
-            raise line.error or httpx.RemoteProtocolError("no answer", request=request)
-        parts = [] if request.method == "HEAD" else conversation.parts
+        if call.status is None:
+            raise connection.error or httpx.RemoteProtocolError("no answer", request=request)
+        parts = [] if request.method == "HEAD" else call.parts
         return httpx.Response(
-            conversation.status,
-            headers=conversation.headers,
-            stream=_Content(parts, line.error),
+            call.status,
+            headers=call.headers,
+            stream=_Content(parts, connection.error),
             request=request,
         )
 
     async def _hold(
-        self, app: Application, request: httpx.Request, conversation: _Call, line: _FakeConnection
+        self, app: Application, request: httpx.Request, call: _Call, connection: _FakeConnection
     ) -> None:
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
-        conversation.timeout = timeouts.get("read")
-        conversation.postpone()
-        with conversation.scope:
-            await app(_scope(request, line), conversation.receive, conversation.send)
+        call.timeout = timeouts.get("read")
+        call.postpone()
+        with call.scope:
+            await app(_scope(request, connection), call.receive, call.send)
 
 
-def _scope(request: httpx.Request, line: _FakeConnection) -> MutableMapping[str, Any]:
+def _scope(request: httpx.Request, connection: _FakeConnection) -> MutableMapping[str, Any]:
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -167,6 +167,6 @@ def _scope(request: httpx.Request, line: _FakeConnection) -> MutableMapping[str,
         "root_path": "",
         "headers": [(name.lower(), value) for name, value in request.headers.raw],
         "server": (request.url.host, request.url.port),
-        "client": ("127.0.0.1", line.number),
-        "state": {CONNECTION: line},
+        "client": ("127.0.0.1", connection.number),
+        "state": {CONNECTION: connection},
     }

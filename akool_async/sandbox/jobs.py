@@ -1,4 +1,4 @@
-"""A job: what was ordered, how it will go, how far it is.
+"""A job: what was requested, how it will run, its state now; its links; the rejection of a request.
 
 The engine alone changes a job. Times are sandbox seconds since the epoch.
 """
@@ -7,26 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import random
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from akool_async.sandbox.settings import SandboxSettings
-
-__all__ = [
-    "COMPLETED",
-    "FAILED",
-    "PROCESSING",
-    "QUEUEING",
-    "JobScript",
-    "SandboxJob",
-    "JobKind",
-    "JobSpec",
-    "script_for",
-]
 
 JobKind: TypeAlias = Literal["translate", "lipsync"]
 QUEUEING: Final = 1
@@ -35,12 +23,19 @@ COMPLETED: Final = 3
 FAILED: Final = 4
 FAILURE_CODE: Final = 501312
 FAILURE_REASON: Final = "The translation broke off on the way. Please start it again."
-_SHORTEST: Final = 0.5
+_MIN_SECONDS: Final = 0.5
+ARTIFACTS: Final[Mapping[str, str]] = {
+    "video": "video.mp4",
+    "no_caption_video": "no-caption.mp4",
+    "original_srt": "original.srt",
+    "translated_srt": "translated.srt",
+}
+"""The file name of each artifact."""
 
 
 @attrs.frozen(kw_only=True)
 class JobSpec:
-    """What one job was asked for and what it costs."""
+    """What one job has to do and what it costs."""
 
     url: str
     language: str
@@ -55,12 +50,12 @@ class JobSpec:
     audio_url: str = ""
     webhook_url: str = ""
     options: str = "{}"
-    """Everything else that makes two orders different, as canonical JSON."""
+    """Everything else that makes two jobs different, as canonical JSON."""
 
 
 @attrs.frozen(kw_only=True)
 class JobScript:
-    """How a job will go, decided when it is made."""
+    """How a job will run, decided when it is made."""
 
     span: float
     """Seconds of work until it ends."""
@@ -72,9 +67,9 @@ class JobScript:
 
 
 def script_for(ordinal: int, settings: SandboxSettings) -> JobScript:
-    """Draw the fate of the n-th job: the same for the same seed, whatever happened before."""
+    """Draw how the n-th job will run: the same for the same seed, whatever happened before."""
     draw = random.Random(f"{settings.seed}:job:{ordinal}")  # noqa: S311 - repeatable
-    whole = max(_SHORTEST, settings.median_seconds * 2.718281828459045 ** (settings.sigma * draw.gauss(0, 1)))
+    whole = max(_MIN_SECONDS, settings.median_seconds * math.exp(settings.sigma * draw.gauss(0, 1)))
     fails = draw.random() < settings.failure_rate
     share = 0.05 + 0.9 * draw.random() if fails else 1.0
     return JobScript(span=whole * share, whole=whole, fails=fails, quirk=draw.random())
@@ -112,50 +107,46 @@ class SandboxJob:
         until = now if self.ended is None else self.ended
         return (until - self.started) / self.script.whole
 
+    def forbid_urls(self) -> None:
+        """Let the current URLs answer 403; not those that already did, or the job would never recover."""
+        if not self.stale:
+            self.forbidden |= {self.generation}
+
+    def note_forbidden(self, generation: int) -> None:
+        """Record that a URL of a generation answered 403."""
+        self.stale = self.stale or generation == self.generation
+
+    def renew_urls(self) -> None:
+        """Show other URLs from now on if the current ones have answered 403."""
+        if self.stale:
+            self.generation += 1
+            self.stale = False
+
     def __repr__(self) -> str:
-        """Show which job and how far."""
+        """Show number, id and status."""
         return f"<Job {self.ordinal} {self.id} {self.spec.language} status {self.status}>"
 
 
-# A request turned down by the vendor with a business code: raised by whoever finds out why.
-#
-# The reason is for people reading a log; what goes out is the code and its meaning.
-
-
 class ApiRejection(Exception):
-    """The vendor says no.
+    """The vendor rejects a request with a business code.
 
     Args:
-        code: The business code of the answer.
-        reason: Why, in the sandbox's words.
+        code: The business code of the answer; its meaning is sent, too.
+        reason: Why, for people who read a log; it is not sent.
     """
 
     def __init__(self, code: int, reason: str) -> None:
-        """Say why, and with which code."""
+        """Join both in the message."""
         super().__init__(f"{reason} (code {code})")
         self.code = code
         self.reason = reason
 
 
-# Where a job's results lie: paths on the CDN and the token that opens them.
-#
-# A token belongs to one file of one job and one generation of links; making it needs a secret of the
-# sandbox, so that links can't be guessed.
-
-
-ARTIFACTS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "video": "video.mp4",
-        "no_caption_video": "no-caption.mp4",
-        "original_srt": "original.srt",
-        "translated_srt": "translated.srt",
-    }
-)
-"""The file name of each artifact."""
-
-
 class Signer:
-    """Makes links and checks their tokens.
+    """Makes links to results and checks their tokens.
+
+    A token opens one file of one job in one generation of links. It is derived from a secret, so that links
+    can't be guessed.
 
     Args:
         seed: Makes the links the same again in another run.
@@ -166,7 +157,7 @@ class Signer:
         self._secret = f"{seed}:links".encode()
 
     def url(self, origin: str, job: SandboxJob, artifact: str) -> str:
-        """Return the link to an artifact as it stands now."""
+        """Return the current link to an artifact."""
         token = self._token(job.id, artifact, job.generation)
         return f"{origin}/results/{job.id}/{ARTIFACTS[artifact]}?token={token}"
 

@@ -83,12 +83,12 @@ class RealMedia:
         """Return a playable video or an SRT file."""
         return await to_thread.run_sync(self._make, job.spec, artifact, abandon_on_cancel=True)
 
-    def _make(self, order: JobSpec, artifact: str) -> bytes:
+    def _make(self, spec: JobSpec, artifact: str) -> bytes:
         if not artifact.endswith("_srt"):
-            caption_type = order.caption_type if artifact == "video" else 0
-            return self._video(order.url, order.caption_url, order.language, order.seconds, caption_type)
-        language = "" if artifact == "original_srt" else order.language
-        return self._cues(order.caption_url, order.seconds, language).to_string("srt").encode()
+            caption_type = spec.caption_type if artifact == "video" else 0
+            return self._video(spec.url, spec.caption_url, spec.language, spec.seconds, caption_type)
+        language = "" if artifact == "original_srt" else spec.language
+        return self._cues(spec.caption_url, spec.seconds, language).to_string("srt").encode()
 
     def _make_video(
         self, url: str, caption_url: str, language: str, seconds: float, caption_type: int
@@ -111,7 +111,7 @@ def _measured(facts: MediaFacts, limits: MediaLimits) -> float:
     """Hold a video against the limits; return its length.
 
     Raises:
-        Refused: the first of these that is true: 1207 too large, 1209 encoding not taken, 1203 no audio,
+        ApiRejection: the first of these that is true: 1207 too large, 1209 encoding not taken, 1203 no audio,
             1208 no length, 1204 too long, 1210 too many frames a second.
     """
     if facts.bytes > limits.max_bytes:

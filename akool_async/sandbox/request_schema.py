@@ -26,7 +26,7 @@ _CAPTION_TYPES: Final = 4
 
 @attrs.frozen(kw_only=True)
 class CreateParams:
-    """A translation as ordered, for one or several languages."""
+    """A translation as requested, for one or several languages."""
 
     url: str
     languages: tuple[str, ...]
@@ -38,12 +38,12 @@ class CreateParams:
     caption_url: str
     voices: Mapping[str, str]
     options: str
-    """What makes two orders of one video and language different, as canonical JSON."""
+    """What makes two requests for one video and language different, as canonical JSON."""
 
 
 @attrs.frozen(kw_only=True)
 class LipSyncParams:
-    """A lip-sync as ordered."""
+    """A lip-sync as requested."""
 
     video_url: str
     audio_url: str
@@ -54,8 +54,8 @@ def json_object(body: bytes) -> dict[str, Any] | None:
     """Return the JSON object in a body, None when it is something else."""
     try:
         found = json.loads(body)
-        if b"\\u" in body:
-            json.dumps(found, ensure_ascii=False).encode()  # half a letter is none, and can't be told back
+        if b"\\u" in body:  # a lone surrogate can't be encoded in an answer or in the audit
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -76,7 +76,7 @@ def read_create(fields: Mapping[str, Any], *, source_required: bool) -> CreatePa
         source_required: Whether source_language may not be left out, as with older servers.
 
     Raises:
-        Refused: With 1003, for the first field that is missing or wrong.
+        ApiRejection: With 1003, for the first field that is missing or wrong.
     """
     languages = split_languages(fields.get("language"))
     if not languages:
@@ -84,7 +84,7 @@ def read_create(fields: Mapping[str, Any], *, source_required: bool) -> CreatePa
     source = _text(fields, "source_language")
     if source_required and not source:
         raise ApiRejection(1003, "source_language is missing")
-    brief = CreateParams(
+    params = CreateParams(
         url=_url(fields, "url", required=True),
         languages=languages,
         source_language=source or "DEFAULT",
@@ -96,24 +96,24 @@ def read_create(fields: Mapping[str, Any], *, source_required: bool) -> CreatePa
         voices=_voices(fields),
         options="",
     )
-    return attrs.evolve(brief, options=_canonical(brief, fields))
+    return attrs.evolve(params, options=_canonical(params, fields))
 
 
-def _canonical(brief: CreateParams, fields: Mapping[str, Any]) -> str:
-    studio = _mapping(fields, "studio_voice")
+def _canonical(params: CreateParams, fields: Mapping[str, Any]) -> str:
+    voice_options = _mapping(fields, "studio_voice")
     options = {
-        "source_language": brief.source_language,
-        "lipsync": brief.lipsync,
-        "speaker_num": brief.speaker_num,
-        "caption_type": brief.caption_type,
-        "caption_url": brief.caption_url,
-        "voices_map": brief.voices,
+        "source_language": params.source_language,
+        "lipsync": params.lipsync,
+        "speaker_num": params.speaker_num,
+        "caption_type": params.caption_type,
+        "caption_url": params.caption_url,
+        "voices_map": params.voices,
         "remove_bgm": _flag(fields, "remove_bgm"),
         "dynamic_duration": _flag(fields, "dynamic_duration"),
-        "no_translate_words": _word_list(studio, "no_translate_words"),
-        "style": _style(studio),
-        "fixed_words": _word_map(studio, "fixed_words"),
-        "pronounced_words": _word_map(studio, "pronounced_words"),
+        "no_translate_words": _word_list(voice_options, "no_translate_words"),
+        "style": _style(voice_options),
+        "fixed_words": _word_map(voice_options, "fixed_words"),
+        "pronounced_words": _word_map(voice_options, "pronounced_words"),
     }
     return json.dumps(options, sort_keys=True, separators=(",", ":"))
 
@@ -122,7 +122,7 @@ def read_lipsync(fields: Mapping[str, Any]) -> LipSyncParams:
     """Read the body of the lip-sync endpoint.
 
     Raises:
-        Refused: With 1003, for the first field that is missing or wrong.
+        ApiRejection: With 1003, for the first field that is missing or wrong.
     """
     return LipSyncParams(
         video_url=_url(fields, "video_url", required=True),
@@ -131,14 +131,14 @@ def read_lipsync(fields: Mapping[str, Any]) -> LipSyncParams:
     )
 
 
-def read_count(value: object, name: str, *, most: int, least: int = 0, usual: int = 0) -> int:
-    """Return a whole number given as number or text, `usual` when there is none.
+def read_count(value: object, name: str, *, most: int, least: int = 0, default: int = 0) -> int:
+    """Return a whole number given as number or text, `default` when there is none.
 
     Raises:
-        Refused: With 1003, when it is no number or out of range.
+        ApiRejection: With 1003, when it is no number or out of range.
     """
     if value is None or value == "":
-        return usual
+        return default
     try:
         number = _whole(value)
     except ValueError as error:
@@ -209,15 +209,15 @@ def _voices(fields: Mapping[str, Any]) -> dict[str, str]:
     return voices
 
 
-def _style(studio: Mapping[str, Any]) -> str:
-    style = _text(studio, "style") or "professional"
+def _style(voice_options: Mapping[str, Any]) -> str:
+    style = _text(voice_options, "style") or "professional"
     if style not in _STYLES:
         raise ApiRejection(1003, "studio_voice.style is unknown")
     return style
 
 
-def _word_list(studio: Mapping[str, Any], name: str) -> list[str]:
-    value = studio.get(name)
+def _word_list(voice_options: Mapping[str, Any], name: str) -> list[str]:
+    value = voice_options.get(name)
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
@@ -225,8 +225,8 @@ def _word_list(studio: Mapping[str, Any], name: str) -> list[str]:
     return value
 
 
-def _word_map(studio: Mapping[str, Any], name: str) -> dict[str, str]:
-    value = _mapping(studio, name)
+def _word_map(voice_options: Mapping[str, Any], name: str) -> dict[str, str]:
+    value = _mapping(voice_options, name)
     if not all(isinstance(word, str) for word in value.values()):
         raise ApiRejection(1003, f"studio_voice.{name} does not map texts to texts")
     return dict(value)

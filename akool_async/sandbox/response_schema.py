@@ -53,55 +53,55 @@ def created_job(job: SandboxJob, settings: SandboxSettings) -> dict[str, Any]:
 
 
 def _created_current(job: SandboxJob) -> dict[str, Any]:
-    order = job.spec
+    spec = job.spec
     return {
         "_id": job.id,
         "create_time": _ms(job.created),
         "uid": _UID,
         "team_id": _TEAM,
-        "target_video": order.url,
-        "language": order.language,
-        "source_language": order.source_language,
+        "target_video": spec.url,
+        "language": spec.language,
+        "source_language": spec.source_language,
         "video_id": job.video_id,
         "video_status": QUEUEING,
-        "video_lock_duration": round(order.seconds, 2),
-        "deduction_lock_duration": _number(order.credits),
+        "video_lock_duration": round(spec.seconds, 2),
+        "deduction_lock_duration": _number(spec.credits),
         "video": "",
         "credentialId": _CREDENTIAL,
         "task_id": job.video_id,
         "target_video_md5": f"md5_{_ms(job.created)}",
-        "lipsync": order.lipsync,
-        "lipSyncType": int(order.lipsync),
-        "speaker_num": order.speaker_num,
-        "webhookUrl": order.webhook_url,
+        "lipsync": spec.lipsync,
+        "lipSyncType": int(spec.lipsync),
+        "speaker_num": spec.speaker_num,
+        "webhookUrl": spec.webhook_url,
     }
 
 
 def _created_legacy(job: SandboxJob) -> dict[str, Any]:
-    order = job.spec
+    spec = job.spec
     return {
         **_old_fields(job, _TRANSLATE_TYPE),
-        "target_video": order.url,
-        "language": order.language,
-        "source_language": order.source_language,
+        "target_video": spec.url,
+        "language": spec.language,
+        "source_language": spec.source_language,
         "video_status": QUEUEING,
         "video": "",
-        "webhookUrl": order.webhook_url,
+        "webhookUrl": spec.webhook_url,
         "task_id": job.video_id,
-        "lipsync": order.lipsync,
+        "lipsync": spec.lipsync,
         "__v": 0,
     }
 
 
 def _created_lipsync(job: SandboxJob) -> dict[str, Any]:
-    order = job.spec
+    spec = job.spec
     return {
         **_old_fields(job, _LIPSYNC_TYPE),
-        "target_video": order.url,
+        "target_video": spec.url,
         "video_status": QUEUEING,
         "video": "",
-        "input_audio": order.audio_url,
-        "webhookUrl": order.webhook_url,
+        "input_audio": spec.audio_url,
+        "webhookUrl": spec.webhook_url,
         "task_id": job.video_id,
         "lipsync": True,
         "__v": 0,

@@ -1,6 +1,6 @@
 """The sandbox: the vendor's API and CDN, imitated on loopback or inside the process.
 
-Puts the parts together and opens the doors. How the vendor behaves is in the parts.
+Puts the parts together and serves them. How the vendor behaves is in the parts.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Sandbox:
         credits_per_second: The tariff. A job costs round(seconds x this), at least 1, twice that with
             lip-sync; the vendor's own is not published. Credits are locked when a job is made,
             deducted when it completes, released when it fails.
-        max_jobs: How many jobs are at work at once; the others wait with status 1.
+        max_jobs: How many jobs are in progress at once; the others wait with status 1.
         rate: Requests per sandbox second that the API takes, with a burst of one second's worth; those
             above get code 1005. None for no limit.
         seed: Makes durations, failures, ids, tokens, links and voices the same in another run.
@@ -88,13 +88,13 @@ class Sandbox:
         result_bytes: The size of a video result when `media` is off.
         token_seconds: How long a token lives, in sandbox seconds.
         result_days: How long results are kept after a job ended, in sandbox days.
-        reject_duplicates: Whether a video, language and lip-sync that is at work is refused with 1202.
+        reject_duplicates: Whether a video, language and lip-sync that is in progress is rejected with 1202.
         languages: The languages offered.
         voices: The voices offered; some for each language by default.
         webhook_attempts: How often one webhook is sent at most.
         webhook_wait: Sandbox seconds before it is sent again; twice as long each time.
         faults: What goes wrong from the start on.
-        control: Whether GET /_sandbox/ledger and POST and DELETE /_sandbox/faults are answered on the
+        control: Whether GET /_sandbox/audit and POST and DELETE /_sandbox/faults are answered on the
             CDN's origin, for tests with the sandbox in another process.
         clock: Tells the sandbox's time, such as a `FakeClock`.
     """
@@ -159,37 +159,39 @@ class Sandbox:
         )
         offered = invent_voices(languages, seed=seed) if voices is None else tuple(voices)
         time = ScaledClock(time_scale) if clock is None else clock
-        self._world = _build(settings, time, tuple(languages), offered, faults)
-        self._shelf = ResultStore(self._world.engine, self._world.media, self._world.signer, days=result_days)
+        self._context = _build(settings, time, tuple(languages), offered, faults)
+        self._results = ResultStore(
+            self._context.engine, self._context.media, self._context.signer, days=result_days
+        )
 
     @property
     def settings(self) -> SandboxSettings:
         """What was chosen."""
-        return self._world.settings
+        return self._context.settings
 
     @property
     def clock(self) -> SandboxClock:
         """Tells the sandbox's time."""
-        return self._world.clock
+        return self._context.clock
 
     @property
     def engine(self) -> Engine:
         """The jobs and credits themselves."""
-        return self._world.engine
+        return self._context.engine
 
     @property
     def faults(self) -> FaultPlan:
         """What goes wrong; may be changed at any moment from any thread."""
-        return self._world.faults
+        return self._context.faults
 
     @property
     def audit(self) -> Audit:
         """The truth about everything that happened."""
-        return self._world.audit
+        return self._context.audit
 
     def revoke_tokens(self) -> None:
         """Make all tokens issued so far invalid: calls with them get 1101."""
-        self._world.tokens.revoke()
+        self._context.tokens.revoke()
 
     @asynccontextmanager
     async def serve(
@@ -208,13 +210,13 @@ class Sandbox:
         """
         from akool_async.sandbox.server import Origin, ServerThread, listen
 
-        cdn = Origin(Cdn(self._world, self._shelf, self._watch()), listen(host, cdn_port))
+        cdn = Origin(Cdn(self._context, self._results, self._watch()), listen(host, cdn_port))
         try:
-            api = Origin(VendorApi(self._world, cdn=cdn.url), listen(host, port))
+            api = Origin(VendorApi(self._context, cdn=cdn.url), listen(host, port))
         except OSError:
             cdn.socket.close()
             raise
-        thread = ServerThread((api, cdn), (WebhookSender(self._world, cdn=cdn.url).run,))
+        thread = ServerThread((api, cdn), (WebhookSender(self._context, cdn=cdn.url).run,))
         server = SandboxServer(base_url=api.url, cdn_url=cdn.url)
         try:
             await thread.start()
@@ -258,8 +260,8 @@ class Sandbox:
         """
         return InProcessTransport(
             {
-                API_ORIGIN: VendorApi(self._world, cdn=CDN_ORIGIN),
-                CDN_ORIGIN: Cdn(self._world, self._shelf, self._watch()),
+                API_ORIGIN: VendorApi(self._context, cdn=CDN_ORIGIN),
+                CDN_ORIGIN: Cdn(self._context, self._results, self._watch()),
             }
         )
 
@@ -281,11 +283,11 @@ class Sandbox:
         return client
 
     def _watch(self) -> CredentialLeakDetector:
-        return CredentialLeakDetector(self._world.settings, self._world.tokens)
+        return CredentialLeakDetector(self._context.settings, self._context.tokens)
 
     def __repr__(self) -> str:
-        """Show how much is going on."""
-        engine = self._world.engine
+        """Show the number of jobs and faults."""
+        engine = self._context.engine
         return f"<Sandbox {self.settings.api_version}, {len(engine.jobs)} jobs, {len(self.faults)} faults>"
 
 

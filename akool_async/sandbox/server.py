@@ -31,7 +31,7 @@ except ModuleNotFoundError as _missing:
     ) from _missing
 
 Worker: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-_PATIENCE: Final = 2.0
+_STOP_TIMEOUT: Final = 2.0
 _KEEP_ALIVE: Final = 3600
 _START: Final = 30.0
 _BACKLOG: Final = 2048
@@ -66,19 +66,19 @@ class _Protocol(H11Protocol):
     def __init__(
         self, config: _Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None
     ) -> None:
-        line = SocketConnection(self, next(config.connections))
-        super().__init__(config, server_state, {**app_state, CONNECTION: line}, _loop)
+        connection = SocketConnection(self, next(config.connections))
+        super().__init__(config, server_state, {**app_state, CONNECTION: connection}, _loop)
 
 
 class _Server(uvicorn.Server):
-    """A server that is told to stop instead of looking ten times a second, and stops at once."""
+    """A server that stops at once when `stop` is set, instead of looking ten times a second."""
 
     def __init__(self, config: _Config) -> None:
         super().__init__(config)
         self.stop = anyio.Event()
 
     async def main_loop(self) -> None:
-        """Serve until told to stop."""
+        """Serve until `stop` is set."""
         await self.stop.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -88,7 +88,7 @@ class _Server(uvicorn.Server):
             server.close()
         for one in sockets or ():
             one.close()
-        with anyio.move_on_after(_PATIENCE):
+        with anyio.move_on_after(_STOP_TIMEOUT):
             # uvicorn tells nobody when its last task ends.
             while self.server_state.tasks or self.server_state.connections:
                 for connection in list(self.server_state.connections):
@@ -190,7 +190,7 @@ class ServerThread:
     def _run(self) -> None:
         try:
             anyio.run(self._main)
-        except BaseException as error:  # noqa: BLE001 - handed over to whoever waits for the thread
+        except BaseException as error:  # noqa: BLE001 - raised again by `start` and `stop`
             self._error = error
         finally:
             self._running.set()

@@ -151,8 +151,8 @@ class SandboxSettings:
 
 # The sandbox's sense of time: seconds since the epoch, from a call without arguments.
 #
-# `ScaledClock` runs with real time or a multiple of it, `FakeClock` stands still until it is moved.
-# Nothing here sleeps; whoever has to wait asks `real_seconds` how long that is outside.
+# `ScaledClock` runs with real time or a multiple of it, `FakeClock` moves only by `advance`.
+# Nothing here sleeps; `real_wait` says how long a wait is in real seconds.
 
 
 class SandboxClock(Protocol):
@@ -189,7 +189,7 @@ class ScaledClock:
 
 
 class FakeClock:
-    """A clock that stands still until `advance` is called; safe to move from any thread."""
+    """A clock that moves only by `advance`; safe to move from any thread."""
 
     def __init__(self, start: float = 1_760_000_000.0) -> None:
         """Set the clock."""

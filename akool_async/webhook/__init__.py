@@ -1,4 +1,4 @@
-"""Webhooks: a receiver of the vendor's, a signer for tests. What comes out is a hint, never a fact."""
+"""Receive the vendor's webhooks, and seal some for tests. Their content is a hint, never a fact."""
 
 from akool_async._model.errors import UnsealError
 from akool_async._model.responses import Callback, CallbackListener, CallbackSource
@@ -8,10 +8,10 @@ from akool_async.webhook.receiver import ReceiverStatistics, WebhookReceiver
 
 __all__ = [
     "Callback",
+    "CallbackListener",
     "CallbackSource",
     "Hint",
     "Inbox",
-    "CallbackListener",
     "ReceiverStatistics",
     "UnsealError",
     "WebhookReceiver",

@@ -1,14 +1,17 @@
-"""The inbox: one SQLite file into which receivers write callbacks and out of which a batch reads them."""
+"""The inbox: one SQLite file that receivers write callbacks to and batches read them from.
+
+Several processes may write it and several may read it. It holds tokens, job ids, states and times, and
+nothing that a webhook is sealed with or that signs a URL.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -21,26 +24,25 @@ from anyio.to_thread import run_sync
 from akool_async._model.errors import InboxError
 from akool_async._model.responses import Callback, CallbackListener
 
-# The inbox's file: callbacks in the order in which they came, each once. Knows no event loop.
-#
-# Several processes may write it and several may read it. It holds tokens, job ids, states and times,
-# and nothing that a webhook is sealed with or that signs a URL.
-
+logger = logging.getLogger("akool_async")
+POLL_INTERVAL: Final = 0.1
+"""Seconds between two looks at the file; one costs some microseconds."""
 
 APPLICATION_ID: Final = 0x616B696E
-"""In the file's header: this SQLite file is one of ours ("akin")."""
+"""In the file's header: this SQLite file is an inbox of this package ("akin")."""
 
 VERSION: Final = 1
 RETENTION: Final = timedelta(days=8)
-"""Results die after 7 days, and nobody wants a callback for longer."""
+"""Results expire after 7 days, and no batch needs a callback for longer."""
 
 MAX_ROWS: Final = 100_000
-"""Callbacks that are kept, whatever comes; the oldest go first."""
+"""Callbacks that are kept at most; the oldest are deleted first."""
 
-_BUSY: Final = 5.0
+_LOCK_TIMEOUT: Final = 5.0
 _NO_STATUS: Final = -1
 _PAGE: Final = 100
-_TIDIED_EVERY: Final = 1000
+_PRUNE_INTERVAL: Final = 1000
+_COLUMNS: Final = "token, job_id, status, repeated"
 _SCHEMA: Final = """
     CREATE TABLE callback (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -53,195 +55,27 @@ _SCHEMA: Final = """
     )
 """
 
-_ADD: Final = """
-    INSERT OR IGNORE INTO callback (token, job_id, status, repeated, came_at) VALUES (?, ?, ?, ?, ?)
-"""
-
-
-def _make(path: Path) -> None:
-    """Make an empty file that only its owner can read; one that is there stays as it is.
-
-    SQLite drops its locks when a process closes any descriptor of the file, so one that is there is not
-    opened here. It would delete a log beside an empty file, and with it what only the log holds.
-
-    Raises:
-        InboxError: a log is there without its inbox.
-    """
-    log = path.with_name(f"{path.name}-wal")
-    if _size(log) and not _size(path):  # in this order: another process may be making it
-        raise InboxError(
-            f"The inbox {path} is gone or empty, but {log.name} is there and may hold its last callbacks.",
-            advice="Put the inbox back beside it, or name another file.",
-        )
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _callback(row: tuple[str, str, int, int]) -> Callback:
-    token, job_id, status, repeated = row
-    return Callback(
-        job_id=job_id,
-        token=token,
-        status=None if status == _NO_STATUS else status,
-        repeated=bool(repeated),
-    )
-
-
-class InboxFile:
-    """One inbox, open; its methods may be called from any thread.
-
-    Args:
-        path: the file, on a disk of this machine; it is made if it is not there.
-
-    Raises:
-        InboxError: it can't be opened, or is something else.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._mutex = threading.Lock()
-        self._written = 0
-        with self._told("opened"):
-            _make(self.path)
-            self._connection = sqlite3.connect(
-                self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare()
-            except BaseException:  # whatever it is, an open file would keep its locks
-                self._connection.close()
-                raise
-
-    def _prepare(self) -> None:
-        run = self._connection.execute
-        full = self._holds_something()  # before it is asked whose it is: another process may be making it
-        (ours,), (version,) = run("PRAGMA application_id").fetchone(), run("PRAGMA user_version").fetchone()
-        if ours not in (0, APPLICATION_ID) or version > VERSION or (full and not ours):
-            raise InboxError(f"The file {self.path} is no inbox, or one of a newer version.")
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")
-        if version < VERSION:
-            with self._transaction():
-                if not self._holds_something():  # another process may have been faster
-                    run(_SCHEMA)
-                    run(f"PRAGMA application_id = {APPLICATION_ID}")
-                    run(f"PRAGMA user_version = {VERSION}")
-        self._prune()
-
-    def _holds_something(self) -> bool:
-        return bool(self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-
-    @contextlib.contextmanager
-    def _told(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            words = getattr(error, "strerror", None) or error
-            raise InboxError(f"The inbox {self.path} could not be {doing}: {words}.") from error
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-
-    def write(self, callbacks: Iterable[Callback]) -> None:
-        """Add callbacks in one durable transaction; those that are there already are not added again.
-
-        Raises:
-            InboxError: they could not be written.
-        """
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        rows = [
-            (one.token, one.job_id, _NO_STATUS if one.status is None else one.status, one.repeated, now)
-            for one in callbacks
-        ]
-        with self._mutex, self._told("written"):
-            with self._transaction():
-                self._connection.executemany(_ADD, rows)
-            self._written += len(rows)
-            if self._written >= _TIDIED_EVERY:
-                self._prune()
-
-    def _prune(self) -> None:
-        """Delete what nobody wants any more."""
-        self._written = 0
-        oldest = (datetime.now(UTC) - RETENTION).isoformat(timespec="seconds")
-        self._connection.execute(
-            "DELETE FROM callback WHERE came_at < ? OR id <= (SELECT max(id) FROM callback) - ?",
-            (oldest, MAX_ROWS),
-        )
-
-    def data_version(self) -> int:
-        """Give a number that differs once another connection has written."""
-        with self._mutex, self._told("read"):
-            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-
-    def last_id(self) -> int:
-        """Give the number of the last callback, 0 where there is none."""
-        with self._mutex, self._told("read"):
-            return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM callback").fetchone()[0])
-
-    def since(self, number: int) -> list[tuple[int, Callback]]:
-        """Give some of the callbacks that came after one, with their numbers, in order."""
-        statement = (
-            "SELECT id, token, job_id, status, repeated FROM callback WHERE id > ? ORDER BY id LIMIT ?"
-        )
-        with self._mutex, self._told("read"):
-            rows = self._connection.execute(statement, (number, _PAGE)).fetchall()
-        return [(row[0], _callback(row[1:])) for row in rows]
-
-    def find(self, token: str) -> tuple[Callback, ...]:
-        """Give the callbacks that came with a token, in order."""
-        statement = "SELECT token, job_id, status, repeated FROM callback WHERE token = ? ORDER BY id"
-        with self._mutex, self._told("read"):
-            rows = self._connection.execute(statement, (token,)).fetchall()
-        return tuple(map(_callback, rows))
-
-    def close(self) -> None:
-        """Close it; waits for a write under way. Twice is fine."""
-        with self._mutex:
-            self._connection.close()
-
-
-# An inbox as a batch sees it: a source of callbacks that a receiver in another process writes.
-
-
-logger = logging.getLogger("akool_async")
-POLL_INTERVAL: Final = 0.1
-"""Seconds between two glances at the file; one costs some microseconds."""
-
 
 def open_inbox(path: str | os.PathLike[str]) -> Inbox:
-    """Give the inbox in the file `path`, to be used in `async with` and handed to `open_batch(webhook=...)`.
+    """Return the inbox in a file, to be opened with `async with` and passed to `open_batch(callbacks=...)`.
 
-    A `WebhookReceiver(inbox=path)` in another process writes it. What came while no batch was running is
-    found by the next one. The file is made with mode 0600 if it is not there.
+    A `WebhookReceiver(inbox=path)` in another process writes it. Callbacks that arrived while no batch was
+    running are found by the next one. The file is created with mode 0600 if it does not exist.
 
     Args:
-        path: the file, whose folder has to be there and on a disk of this machine.
+        path: the file, whose folder has to exist and to be on a disk of this machine.
 
     Raises:
-        InboxError: on entering, it can't be opened, or is something else.
+        InboxError: on entering, it can't be opened, or is not an inbox.
     """
     return Inbox(path)
 
 
 class Inbox:
-    """Callbacks out of a file; made by `open_inbox`, which describes it."""
+    """Callbacks from a file; created by `open_inbox`, which describes it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open nothing yet."""
         self._path = path
         self._file: InboxFile | None = None
         self._listeners: list[CallbackListener] = []
@@ -272,16 +106,16 @@ class Inbox:
         await self._stack.aclose()
 
     def subscribe(self, listener: CallbackListener) -> Callable[[], None]:
-        """Tell `listener` of each callback that comes from now on; give what ends that."""
+        """Pass each callback from now on to `listener`; return a function that ends the subscription."""
         self._listeners.append(listener)
 
-        def detach() -> None:
+        def unsubscribe() -> None:
             self._listeners = [other for other in self._listeners if other is not listener]
 
-        return detach
+        return unsubscribe
 
     def callbacks_for(self, token: str) -> tuple[Callback, ...]:
-        """Give the callbacks that came with a token so far, those of earlier days too."""
+        """Return the callbacks received with a token so far, also before this inbox was opened."""
         if self._file is None:
             return ()
         try:
@@ -291,26 +125,155 @@ class Inbox:
             return ()
 
     async def _watch(self, file: InboxFile, last: int) -> None:
-        """Read what comes; trouble with the file is told once, and waited out."""
-        mark, trouble = -1, False
+        """Pass new callbacks on; log an error once and wait it out, because polls go out all the same."""
+        seen_version, failing = -1, False
         while True:
             try:
-                now = file.data_version()
-                if now != mark:
-                    last = await self._read(file, last)
-                    mark, trouble = now, False
+                version = file.data_version()
+                if version != seen_version:
+                    while page := file.since(last):
+                        for number, callback in page:
+                            last = number
+                            for listener in self._listeners:
+                                listener.on_callback(callback)
+                        await checkpoint()
+                    seen_version, failing = version, False
             except InboxError as error:
-                if not trouble:
+                if not failing:
                     logger.warning("%s", error)
-                trouble = True
+                failing = True
             await anyio.sleep(POLL_INTERVAL)
 
-    async def _read(self, file: InboxFile, last: int) -> int:
-        """Hand on what came after `last`; give what is last now."""
-        while page := file.since(last):
-            for number, callback in page:
-                last = number
-                for listener in self._listeners:
-                    listener.on_callback(callback)
-            await checkpoint()
-        return last
+
+class InboxFile:
+    """One inbox file, open; its methods may be called from any thread and raise InboxError."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open the file, create it if needed, and delete old callbacks."""
+        self.path = Path(path)
+        self._mutex = threading.Lock()
+        self._written = 0
+        with self._errors("opened"):
+            _create(self.path)
+            # Worker threads write while the event loop's thread reads; `_mutex` keeps them apart.
+            self._connection = sqlite3.connect(
+                self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare()
+            except BaseException:  # an open connection would keep its locks
+                self._connection.close()
+                raise
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        # Read before the application id: another process may be creating the schema at this moment.
+        full = self._has_tables()
+        (ours,), (version,) = run("PRAGMA application_id").fetchone(), run("PRAGMA user_version").fetchone()
+        if ours not in (0, APPLICATION_ID) or version > VERSION or (full and not ours):
+            raise InboxError(f"The file {self.path} is not an inbox, or was made by a newer version.")
+        run("PRAGMA journal_mode = WAL")
+        # FULL: a callback may be the only trace of a paid job, so it has to survive a power cut.
+        run("PRAGMA synchronous = FULL")
+        if version < VERSION:
+            with self._connection:
+                run("BEGIN IMMEDIATE")
+                if not self._has_tables():  # another process may have been faster
+                    run(_SCHEMA)
+                    run(f"PRAGMA application_id = {APPLICATION_ID}")
+                    run(f"PRAGMA user_version = {VERSION}")
+        self._prune()
+
+    def _has_tables(self) -> bool:
+        return bool(self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+    @contextmanager
+    def _errors(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            words = getattr(error, "strerror", None) or error
+            raise InboxError(f"The inbox {self.path} could not be {action}: {words}.") from error
+
+    def write(self, callbacks: Iterable[Callback]) -> None:
+        """Add callbacks in one durable transaction; those that are in the file already are skipped."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        rows = [
+            # UNIQUE treats NULLs as different, so a callback without status is stored with a number.
+            (one.token, one.job_id, _NO_STATUS if one.status is None else one.status, one.repeated, now)
+            for one in callbacks
+        ]
+        statement = f"INSERT OR IGNORE INTO callback ({_COLUMNS}, came_at) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
+        with self._mutex, self._errors("written"):
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(statement, rows)
+            self._written += len(rows)
+            if self._written >= _PRUNE_INTERVAL:
+                self._prune()
+
+    def _prune(self) -> None:
+        """Delete callbacks that are too old or too many."""
+        self._written = 0
+        oldest = (datetime.now(UTC) - RETENTION).isoformat(timespec="seconds")
+        self._connection.execute(
+            "DELETE FROM callback WHERE came_at < ? OR id <= (SELECT max(id) FROM callback) - ?",
+            (oldest, MAX_ROWS),
+        )
+
+    def data_version(self) -> int:
+        """Return a number that changes when another connection has written."""
+        with self._mutex, self._errors("read"):
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def last_id(self) -> int:
+        """Return the number of the last callback, 0 if the file is empty."""
+        with self._mutex, self._errors("read"):
+            return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM callback").fetchone()[0])
+
+    def since(self, number: int) -> list[tuple[int, Callback]]:
+        """Return the next callbacks after number `number`, a page at most, with their numbers, in order."""
+        return self._select("id > ? ORDER BY id LIMIT ?", number, _PAGE)
+
+    def find(self, token: str) -> tuple[Callback, ...]:
+        """Return the callbacks received with a token, in order."""
+        return tuple(callback for _, callback in self._select("token = ? ORDER BY id", token))
+
+    def _select(self, where: str, *values: str | int) -> list[tuple[int, Callback]]:
+        statement = f"SELECT id, {_COLUMNS} FROM callback WHERE {where}"  # noqa: S608 - constants only
+        with self._mutex, self._errors("read"):
+            rows = self._connection.execute(statement, values).fetchall()
+        found = []
+        for number, token, job_id, code, repeated in rows:
+            status = None if code == _NO_STATUS else code
+            found.append(
+                (number, Callback(job_id=job_id, token=token, status=status, repeated=bool(repeated)))
+            )
+        return found
+
+    def close(self) -> None:
+        """Close it, after a write that is under way. Closing twice is harmless."""
+        with self._mutex:
+            self._connection.close()
+
+
+def _create(path: Path) -> None:
+    """Create an empty file that only its owner can read; an existing one is left as it is."""
+    log = path.with_name(f"{path.name}-wal")
+    # SQLite deletes a log beside an empty file, and with it the callbacks that only the log holds. The log
+    # is looked at first: another process may be creating both.
+    if _size(log) and not _size(path):
+        raise InboxError(
+            f"The inbox {path} is missing or empty, but {log.name} is there and may hold its last callbacks.",
+            advice="Put the inbox back beside it, or name another file.",
+        )
+    # An existing file is not opened: closing any descriptor of it would drop SQLite's locks in this process.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -220,7 +220,7 @@ async def test_a_lost_answer_is_in_doubt_and_stays_so_until_told(house: Open, tm
             entry = journal.get(doubts[0].key, "ja")
 
     assert entry.state is State.DELIVERED
-    assert entry.paid == 2
+    assert entry.paid_submissions == 2
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ async def test_a_doubt_stays_one_where_paying_again_is_refused(
 
         (entry,) = [entry async for entry in journal.entries()]
         assert len(home.sandbox.audit.creates) == 2
-    assert (entry.state, entry.paid) == (State.IN_DOUBT, 1)
+    assert (entry.state, entry.paid_submissions) == (State.IN_DOUBT, 1)
     assert isinstance(again, InDoubt)
     assert isinstance(held, InDoubt)
     assert "refused" in again.reason

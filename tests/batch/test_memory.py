@@ -9,6 +9,7 @@ import pytest
 
 from akool_async import Completed, open_batch
 from akool_async._model.fingerprint import CompactSet, _holds
+from akool_async._model.states import State
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video
 
@@ -23,9 +24,9 @@ async def test_a_batch_without_a_journal_holds_only_what_is_at_work(fast_house: 
         async with open_batch(client, requests, max_in_flight=slots) as batch:
             async for outcome in batch:
                 ended += isinstance(outcome, Completed)
-                held.append(len(batch._state.journal))
+                held.append(len(batch._state.journal._opened.reader.ids(State)))
             left = [
-                batch._state.journal,
+                batch._state.journal._opened.reader.ids(State),
                 batch._state.unfinished_jobs,
                 batch._state.board._turns,
                 client.session().opened.scheduler,

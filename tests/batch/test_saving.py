@@ -234,17 +234,17 @@ async def test_what_is_told_again_names_all_files(fast_house: Open, tmp_path: Pa
 async def test_subtitles_that_are_gone_do_not_keep_the_video_away(fast_house: Open, tmp_path: Path) -> None:
     async with fast_house() as home:
         client = await home.client()
-        shelf = home.sandbox._shelf
-        taken = shelf.open
+        results = home.sandbox._results
+        open_file = results.open
 
-        async def take(place: Any, token: str, now: float) -> Any:
+        async def open_or_miss(place: Any, token: str, now: float) -> Any:
             from akool_async.sandbox.cdn import FileUnavailable
 
             if place.artifact == "original_srt":
                 raise FileUnavailable(404)
-            return await taken(place, token, now)
+            return await open_file(place, token, now)
 
-        shelf.open = take
+        results.open = open_or_miss
         (outcome,) = await run(client, videos(1), download_to=tmp_path)
 
     assert outcome.saved.video.exists()

@@ -135,7 +135,7 @@ async def test_failed_entries_are_sent_again_when_asked_for(fast_house: Open, tm
             assert len(home.sandbox.audit.creates) == 2
 
         assert [type(outcome) for outcome in outcomes] == [Completed, Completed]
-        assert [entry.stripped async for entry in journal.entries(states={State.FAILED})] == [True]
+        assert [entry.url_redacted async for entry in journal.entries(states={State.FAILED})] == [True]
 
 
 async def test_an_entry_keeps_its_key_when_the_default_names_change(tmp_path: Path) -> None:

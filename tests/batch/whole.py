@@ -11,7 +11,7 @@ from akool_async.sandbox.fixtures import modified, stub_content
 
 def check_files(sandbox: Sandbox, out: Path, *, parts: bool = True) -> None:
     """Every file under a name is what the sandbox made in one of its versions, byte by byte."""
-    size, versions = sandbox.settings.result_bytes, sandbox._shelf._versions
+    size, versions = sandbox.settings.result_bytes, sandbox._results.versions
     made = {
         modified(stub_content(job, name, size), name, version)
         for job in sandbox.engine.jobs

@@ -142,7 +142,7 @@ def test_missing_languages_are_named_as_people_know_them(
     found = mistakes_of(write(f"{header}\n{URL}/a.mp4{row and ','}{row}\n"))
 
     assert (
-        f"videos.csv:2: {named}: The languages are missing: fill them in, or give --to for all rows." in found
+        f"videos.csv:2: {named}: The languages are missing: fill them in, or use --to for all rows." in found
     )
 
 
@@ -165,7 +165,7 @@ def catalog_with_mistakes() -> tuple[str, set[str]]:
     put(90, f"{URL}/90.mp4,ja,video-89,,,,,,,,,")
     put(100, f"{URL}/99.mp4,ja,,,,,,,,,,")
     expected = {
-        "videos.csv:1: languages (L1): The column stands here twice",
+        "videos.csv:1: languages (L1): The column is here twice",
         "videos.csv:1: color (J1): There is no such column.",
         "videos.csv:10: url (A10): must be an absolute http",
         "videos.csv:20: languages (B20): must be a language code",
@@ -176,7 +176,7 @@ def catalog_with_mistakes() -> tuple[str, set[str]]:
         "videos.csv:70: speakers (F70): must be a whole number from 0",
         "videos.csv:80: voices (H80): voices_map names fr",
         "videos.csv:90: key (C90): This key names other work in videos.csv:89",
-        "videos.csv:100: The same video and options into 'ja' stand in videos.csv:99 already",
+        "videos.csv:100: The same video and options into 'ja' are in videos.csv:99 already",
     }
     return "\n".join([header, *rows]) + "\n", expected
 
@@ -207,7 +207,7 @@ def test_twelve_mistakes_in_two_hundred_rows_are_told_at_once_with_their_places(
         (
             f"url,to,languages\n{URL}/a.mp4,ja,fr\n",
             "v.csv",
-            "v.csv:1: languages (C1): This says the same as the",
+            "v.csv:1: languages (C1): This is the same as the",
         ),
         (f"url,languages\n{URL}/a.mp4,caf\xe9\n".encode("latin-1"), "v.csv", "v.csv:2: This is not UTF-8"),
         ("x", "v.xlsx", 'v.xlsx: The file ends in ".xlsx"'),
@@ -219,17 +219,17 @@ def test_twelve_mistakes_in_two_hundred_rows_are_told_at_once_with_their_places(
         (
             f'{{"url": "{URL}", "to": "ja", "to": "fr"}}\n',
             "v.jsonl",
-            "v.jsonl:1: to: It stands in this line twice",
+            "v.jsonl:1: to: It is in this line twice",
         ),
         ("url: [\n", "v.yaml", "v.yaml:2:1: This is not YAML"),
         ("- 5\n", "v.yaml", "v.yaml:1:3: Each row has to be a mapping"),
         ("5", "v.yaml", "v.yaml:1:1: The file has to hold a list"),
         ("", "v.yaml", "v.yaml: The file has to hold a list"),
-        (f"movies:\n- url: {URL}\n", "v.yaml", 'v.yaml:1:1: Here may stand "defaults"'),
+        (f"movies:\n- url: {URL}\n", "v.yaml", 'v.yaml:1:1: Only "defaults"'),
         (
             f"- url: {URL}/a.mp4\n  to: ja\n  to: fr\n",
             "v.yaml",
-            "v.yaml:3:3: to: It stands in this row twice",
+            "v.yaml:3:3: to: It is in this row twice",
         ),
         (
             f"- url: {URL}/a.mp4\n  to: [ja, [[[[[fr]]]]]]\n",
@@ -330,7 +330,7 @@ def test_mistakes_of_a_glossary_are_told_together_with_the_catalogs(write: Any) 
         "g.csv:3: translation (B3): 'Paris' is 'パリ' in g.csv:2; which one?",
         "g.csv:4: word: The word is missing.",
         "missing.csv: The file can't be read: No such file or directory.",
-        "videos.csv:2: to (B2): The languages are missing: fill them in, or give --to for all rows.",
+        "videos.csv:2: to (B2): The languages are missing: fill them in, or use --to for all rows.",
     ]
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from akool_async.cli import exit_codes as exits
 from akool_async.cli.app import COMMANDS
 from akool_async.cli.catalog import read_catalog
 from akool_async.cli.catalog.columns import COLUMNS, column_of
+from akool_async.cli.exit_codes import ExitCode
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def test_every_column_stands_in_the_table_with_names_that_are_taken() -> None:
 def test_every_exit_code_stands_in_the_table() -> None:
     told = {int(code) for code, _ in rows_below("| code | meaning |")}
 
-    assert told == {value for name, value in vars(exits).items() if name.isupper()}
+    assert told == {code.value for code in ExitCode}
 
 
 def test_the_examples_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

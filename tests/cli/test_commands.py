@@ -46,7 +46,7 @@ def test_the_demo_fails_loudly_when_results_can_not_be_written(tmp_path: Path, c
 
 def _until_one_is_home(said: IO[str]) -> None:
     for line in said:
-        if "home" in line:
+        if "saved" in line:
             return
 
 
@@ -59,7 +59,7 @@ def test_the_demo_is_interrupted_gone_on_with_and_then_pays_for_nothing_more(tmp
         demo.send_signal(signal.SIGINT)
         rest = demo.stderr.read()
         assert demo.wait(40) == 130
-    assert "Run the same again" in rest
+    assert "Run the same command again" in rest
 
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     once_more = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -116,7 +116,7 @@ def test_errors_become_exit_codes(raised: BaseException, code: int, monkeypatch,
     def fails(*_: object, **__: object) -> int:
         raise raised
 
-    monkeypatch.setattr("akool_async.cli.commands.local.run_sandbox", fails)
+    monkeypatch.setattr("akool_async.sandbox.Sandbox.run", fails)
 
     assert app.run(["sandbox"]) == code
     assert str(raised) in capsys.readouterr().err

@@ -32,8 +32,8 @@ def found(akool: Command, out: Path) -> Callable[..., tuple[int, dict[str, Any]]
     def examine(*arguments: object) -> tuple[int, dict[str, Any]]:
         told = akool("doctor", "--json", "--out", out, *arguments)
         findings = json.loads(told.out)
-        assert len({finding["what"] for finding in findings}) >= 5
-        return told.code, {one["what"]: one for one in findings if one["level"] != "ok"}
+        assert len({finding["check"] for finding in findings}) >= 5
+        return told.code, {one["check"]: one for one in findings if one["level"] != "ok"}
 
     return examine
 
@@ -74,7 +74,7 @@ def test_a_wrong_key(found: Callable[..., Any], vendor: Sandbox, monkeypatch: py
     code, wrong = found()
 
     assert (code, list(wrong)) == (3, ["account"])
-    assert "1101" in wrong["account"]["found"]
+    assert "1101" in wrong["account"]["detail"]
     assert "another-canary" not in str(wrong)
 
 
@@ -103,21 +103,21 @@ def test_a_host_that_is_down(found: Callable[..., Any], vendor: Sandbox, free_po
     code, wrong = found("--host", f"http://127.0.0.1:{free_port}")
 
     assert (code, list(wrong)) == (1, ["host"])
-    assert "can't be reached" in wrong["host"]["found"]
+    assert "can't be reached" in wrong["host"]["detail"]
 
 
 def test_a_host_that_has_no_address(found: Callable[..., Any], vendor: Sandbox) -> None:
     code, wrong = found("--host", "https://nowhere.invalid")
 
     assert (code, list(wrong)) == (1, ["host"])
-    assert "nowhere.invalid has no address" in wrong["host"]["found"]
+    assert "nowhere.invalid has no address" in wrong["host"]["detail"]
 
 
 def test_a_host_that_would_show_the_key(found: Callable[..., Any], vendor: Sandbox) -> None:
     code, wrong = found("--host", "http://example.com")
 
     assert (code, list(wrong)) == (1, ["host"])
-    assert "plain http" in wrong["host"]["found"]
+    assert "plain http" in wrong["host"]["detail"]
 
 
 def test_a_clock_that_is_wrong(found: Callable[..., Any], serve: Callable[..., Sandbox]) -> None:
@@ -125,7 +125,7 @@ def test_a_clock_that_is_wrong(found: Callable[..., Any], serve: Callable[..., S
     code, wrong = found()
 
     assert (code, list(wrong)) == (0, ["clock"])
-    assert "behind the host's" in wrong["clock"]["found"]
+    assert "behind the host's" in wrong["clock"]["detail"]
 
 
 def test_a_folder_that_is_a_file(found: Callable[..., Any], vendor: Sandbox, out: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_journal_that_is_broken_or_written(found: Callable[..., Any], vendor: 
     assert (doubtful[0], written[0], broken[0]) == (0, 0, 1)
     assert "resolve" in doubtful[1]["journal"]["advice"]
     assert "resolve" in written[1]["journal"]["advice"]
-    assert "damaged or is none" in broken[1]["journal"]["found"]
+    assert "damaged or is not a journal" in broken[1]["journal"]["detail"]
 
 
 def test_a_run_that_writes_the_journal_is_named(
@@ -174,7 +174,7 @@ def test_a_run_that_writes_the_journal_is_named(
         code, wrong = found()
 
     assert (code, list(wrong)) == (0, ["journal"])
-    assert f"process {run.pid}" in wrong["journal"]["found"]
+    assert f"process {run.pid}" in wrong["journal"]["detail"]
 
 
 def test_it_fits_a_narrow_terminal(vendor: Sandbox, out: Path) -> None:

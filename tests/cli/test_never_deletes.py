@@ -135,8 +135,8 @@ def test_a_journal_that_can_not_be_used_is_left_alone_and_named(
 
     assert told.code not in (0, 130)
     if words[0] == "doctor":
-        (found,) = [found for found in json.loads(told.out) if found["what"] == "journal"]
-        said = f"{found['found']} {found['advice']}"
+        (found,) = [found for found in json.loads(told.out) if found["check"] == "journal"]
+        said = f"{found['detail']} {found['advice']}"
     else:
         said = told.err
     assert str(journal) in said

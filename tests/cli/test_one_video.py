@@ -40,7 +40,7 @@ def test_a_lip_sync_comes_home_and_is_not_paid_again(akool: Command, out: Path, 
 
     assert (told.code, again.code) == (0, 0)
     assert "1 lip-sync" in told.err
-    assert "It is home" in told.err
+    assert "It is saved" in told.err
     assert [path.name for path in out.glob("*.mp4")] == ["mouth.lipsync.mp4"]
     assert len(vendor.audit.creates) == 1
 

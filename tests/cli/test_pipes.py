@@ -94,7 +94,7 @@ def test_a_run_whose_reader_goes_away_brings_home_what_is_paid(vendor: Vendor, s
         assert finish(vendor, run) == 0
         said = run.stderr.read()
     assert "Traceback" not in said
-    assert "Nobody reads the events any more." in said
+    assert "The events are not read any more." in said
     assert len(list(Path("results").glob("*.mp4"))) == 6
 
 
@@ -110,18 +110,22 @@ def test_a_reader_that_does_not_read_holds_up_no_job_that_is_paid(vendor: Vendor
     rows = [f"https://example.com/{number}.mp4,ja,{'long-' * 30}{number}" for number in range(160)]
     Path("long.csv").write_text("\n".join(["url,languages,key", *rows]), encoding="utf-8")
     with start("run", "long.csv", "--yes", "--json", "--in-flight", "20", stderr=subprocess.DEVNULL) as run:
-        home = made = still = 0
-        while home < 40 or still < 20:  # the pipe is full when nothing more comes home
+        saved = made = still = 0
+        while saved < 40 or still < 20:  # the pipe is full when nothing more is saved
             vendor.advance(500)
             time.sleep(0.05)
-            before, home, made = home, len(list(Path("results").glob("*.mp4"))), len(vendor.ledger()["jobs"])
-            still = still + 1 if before == home == made else 0
+            before, saved, made = (
+                saved,
+                len(list(Path("results").glob("*.mp4"))),
+                len(vendor.ledger()["jobs"]),
+            )
+            still = still + 1 if before == saved == made else 0
             assert run.poll() is None
         reader = threading.Thread(target=run.stdout.read)
         reader.start()
         assert finish(vendor, run) == 0
         reader.join()
-    assert 40 <= home == made < 160
+    assert 40 <= saved == made < 160
     assert vendor.ledger()["paid_twice"] == []
 
 
@@ -134,8 +138,8 @@ def test_without_a_terminal_there_are_plain_lines(vendor: Vendor, start: Start) 
     assert out == ""
     assert "\x1b" not in said
     assert "\r" not in said
-    assert sum(line.startswith("home      video-") and line.endswith(".mp4") for line in lines) == 6
-    assert lines[-1].startswith("All 6 translations are home in results; 24 credits used in this run (")
+    assert sum(line.startswith("saved      video-") and line.endswith(".mp4") for line in lines) == 6
+    assert lines[-1].startswith("All 6 translations are saved in results; 24 credits used in this run (")
 
 
 def test_under_nohup_a_run_outlives_its_terminal(vendor: Vendor, start: Start) -> None:
@@ -154,8 +158,8 @@ def test_being_told_to_end_brings_home_what_is_at_work(vendor: Vendor, start: St
                 break
         assert finish(vendor, run) == 130
         said = run.stderr.read()
-    assert "2 of 6 translations are home" in said
-    assert "To go on: run the same again. What is paid is not paid again." in said
+    assert "2 of 6 translations are saved" in said
+    assert "To resume, run the same command again. What is paid is not paid again." in said
     assert len(vendor.ledger()["jobs"]) == 2
 
 

@@ -32,7 +32,7 @@ def drawn(
     moment: ProgressSnapshot, *, width: int = 100, height: int = 30, max_credits: float | None = None
 ) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    console.print(ProgressView({}, max_credits).of(moment, console.size))
+    console.print(ProgressView({}, max_credits).render(moment, console.size))
     shown = console.file.getvalue()
     assert len(shown.splitlines()) <= height
     assert all(cell_len(line) <= width for line in shown.splitlines())
@@ -41,7 +41,11 @@ def drawn(
 
 def moment(at_work: tuple[EntryProgress, ...], told: OutcomeCounts, **facts: Any) -> ProgressSnapshot:
     return ProgressSnapshot(
-        score=told, seen=facts.pop("seen", Statistics(seconds=60.0)), in_progress=at_work, now=NOW, **facts
+        counts=told,
+        statistics=facts.pop("statistics", Statistics(seconds=60.0)),
+        in_progress=at_work,
+        now=NOW,
+        **facts,
     )
 
 
@@ -49,7 +53,7 @@ def moment(at_work: tuple[EntryProgress, ...], told: OutcomeCounts, **facts: Any
 def test_a_low_terminal_shows_fewer_jobs_and_says_how_many_there_are(width: int, height: int) -> None:
     shown = drawn(moment(jobs(40), score(100)), width=width, height=height)
 
-    assert "40 at work" in shown
+    assert "40 in progress" in shown
     lines = [line for line in shown.splitlines() if line.startswith("video-")]
     assert f"and {40 - len(lines)} more" in shown
 
@@ -57,7 +61,7 @@ def test_a_low_terminal_shows_fewer_jobs_and_says_how_many_there_are(width: int,
 @pytest.mark.parametrize(
     ("made", "rest", "told"),
     [
-        (0, 10, "10 at work, 1 min so far"),
+        (0, 10, "10 in progress, 1 min so far"),
         (120, 60, "2.0 a second, about 30 s to go"),
         (10, 60, "10.0 a minute, about 6 min to go"),
         (1, 600, "1.0 a minute, about 10 h to go"),
@@ -73,12 +77,14 @@ def test_the_speed_is_told_in_units_that_make_sense(made: int, rest: int, told: 
 def test_what_did_not_move_a_doubt_and_a_bound_are_seen() -> None:
     seen = Statistics(seconds=60.0, credits_used=12.0, credits_locked=1_234_567.5)
     shown = drawn(
-        moment(jobs(1, stalled=True), score(9, saved=2, failed=1, in_doubt=1), seen=seen, total=1999.4444),
+        moment(
+            jobs(1, stalled=True), score(9, saved=2, failed=1, in_doubt=1), statistics=seen, total=1999.4444
+        ),
         max_credits=5000.0,
     )
 
-    assert "does not move" in shown
-    assert "2 of 9 home, 1 failed, 1 in doubt" in shown
+    assert "stalled" in shown
+    assert "2 of 9 saved, 1 failed, 1 in doubt" in shown
     assert "Credits: 12 used, 1,234,567.5 locked, about 1,999 in all, at most 5,000" in shown
 
 
@@ -86,7 +92,7 @@ def test_a_stop_says_what_happens_to_what_is_at_work() -> None:
     shown = drawn(moment(jobs(3), score(9), stopping="Interrupted by SIGINT."))
 
     assert "Stopping: Interrupted by SIGINT." in shown
-    assert "Ctrl-C again leaves it at the vendor" in shown
+    assert "Ctrl-C again to exit now; jobs continue at the vendor" in shown
 
 
 @pytest.mark.parametrize("stage", list(Stage))

@@ -77,7 +77,7 @@ def test_an_id_is_confirmed_before_it_is_believed(akool: Command, two: Book, ven
     assert "knows no job" in unknown.err
     assert "belongs to entry first" in taken.err
     entry = two.read()["first", "ja"]
-    assert (entry.state, entry.job_id, entry.paid) == (State.SUBMITTED, job_id, 1)
+    assert (entry.state, entry.job_id, entry.paid_submissions) == (State.SUBMITTED, job_id, 1)
     assert entry.expires_at is not None
     assert two.states()["second"] == "in_doubt"
     assert len(vendor.audit.creates) == 1
@@ -103,7 +103,7 @@ def test_not_made_may_be_sent_again(akool: Command, two: Book) -> None:
 
     assert told.code == 0
     assert "costs credits" in told.err
-    assert two.read()["first", "ja"].paid == 0
+    assert two.read()["first", "ja"].paid_submissions == 0
     assert two.states() == {"first": "planned", "second": "in_doubt", "home": "delivered"}
 
 

@@ -1,4 +1,4 @@
-"""Going on without the catalog: what is paid comes home, what costs is asked about first."""
+"""Resuming without the catalog: what is paid is saved, what costs is asked about first."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_giving_up_leaves_jobs_at_the_vendor(akool: Command, at_work: Book, vend
     told = akool("resume", "--out", at_work.out, "--give-up-after", "0.05s")
 
     assert told.code == 4
-    assert "go on at the vendor" in told.err
+    assert "continue at the vendor" in told.err
     assert set(at_work.states().values()) == {"submitted"}
     assert len(vendor.audit.creates) == 3
 
@@ -151,7 +151,7 @@ def test_a_journal_that_is_written_broken_or_missing_is_left_alone(
 
     assert [told.code for told in (missing, held, broken)] == [2, 1, 1]
     assert f"process {run.pid}" in held.err
-    assert "damaged or is none" in broken.err
+    assert "damaged or is not a journal" in broken.err
     assert vendor.audit.creates == ()
 
 
@@ -262,7 +262,7 @@ def test_only_what_is_done_is_brought_home(akool: Command, at_work: Book, vendor
     told = akool("collect", "--out", at_work.out)
 
     assert told.code == 0
-    assert "1 entry at work" in told.err
+    assert "1 entry in progress" in told.err
     states = at_work.states()
     assert [key for key, state in states.items() if state != "delivered"] == [
         "young",
@@ -291,7 +291,7 @@ def test_a_result_that_can_not_be_had_is_told(akool: Command, at_work: Book, ven
     told = akool("collect", "--out", at_work.out)
 
     assert told.code == 1
-    assert "not brought home" in told.err
+    assert "not saved" in told.err
     assert "delivered" not in at_work.states().values()
 
 

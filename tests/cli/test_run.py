@@ -67,7 +67,7 @@ def test_a_catalog_comes_home_and_is_not_paid_again(akool: Command, vendor: Sand
     assert len(vendor.audit.jobs) == 4
     told = events_of(first.out)
     assert [told[0]["event"], told[-1]["event"]] == ["planned", "over"]
-    assert told[-1]["outcomes"] == {"home": 4}
+    assert told[-1]["outcomes"] == {"saved": 4}
     homes = [event for event in told if event["event"] == "ended"]
     assert all(Path(file).stat().st_size for event in homes for file in event["files"])
     assert {(event["key"], event["target"]) for event in homes} == {
@@ -77,7 +77,7 @@ def test_a_catalog_comes_home_and_is_not_paid_again(akool: Command, vendor: Sand
         ("東京の夜", "ar"),
     }
     assert all(event["earlier_run"] for event in events_of(again.out) if event["event"] == "ended")
-    assert "All 4 translations are home" in first.err
+    assert "All 4 translations are saved" in first.err
     assert "nothing would be submitted" in again.err
 
 
@@ -177,7 +177,7 @@ def test_a_plan_tells_what_the_journal_has_and_what_it_will_cost(akool: Command,
     words = akool("plan", path)
 
     plan = json.loads(told.out)
-    assert (plan["due"]["new"], plan["due"]["home"]) == (3, 3)
+    assert (plan["actions"]["new"], plan["actions"]["saved"]) == (3, 3)
     assert plan["new_jobs"] == 3
     assert plan["estimated_credits"] is None  # nothing with lip-sync was made before
     assert plan["balance"] == 100_000 - 16
@@ -214,10 +214,10 @@ def test_work_that_is_paid_under_another_key_is_not_paid_again(akool: Command, v
     signed = akool("plan", catalog(f"{URL}/2.mp4?token=b,ja,two"))
 
     assert renamed.code == 2
-    told = "key (C2): The same work into 'ja' stands in the journal as 'first', and would be paid again."
+    told = "key (C2): The same work into 'ja' is in the journal as 'first', and would be paid again."
     assert told in renamed.err
     assert signed.code == 0
-    assert "Perhaps the same work into 'ja' stands in the journal as 'second'" in signed.err
+    assert "Perhaps the same work into 'ja' is in the journal as 'second'" in signed.err
     assert len(vendor.audit.jobs) == 2
 
 
@@ -228,7 +228,7 @@ def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
     vendor.faults.add(Fault(on="create", kind="code", code=1203, nth=(1,)))
     refused = akool("run", catalog(f"{URL}/1.mp4,ja,a", f"{URL}/2.mp4,ja,b"), "--yes", "--in-flight", "1")
     assert refused.code == 1
-    assert "refused   a ja" in refused.err
+    assert "refused    a ja" in refused.err
     assert "akool-async retry --failed" in refused.err
 
     retried = akool("run", "videos.csv", "--yes", "--retry-failed")
@@ -255,7 +255,7 @@ def test_credits_that_run_out_and_a_bound_on_them_have_an_exit_code(
     vendor = serve(credits=6)
     empty = akool("run", three_videos(), "--yes", "--json")
     assert empty.code == 5
-    assert events_of(empty.out)[-1]["outcomes"]["home"] == 1
+    assert events_of(empty.out)[-1]["outcomes"]["saved"] == 1
     assert "not submitted, not charged" in empty.err
     assert len(vendor.audit.jobs) == 1
 
@@ -270,8 +270,8 @@ def test_giving_up_leaves_jobs_at_work_and_says_so(akool: Command, serve: Callab
     told = akool("run", three_videos(), "--yes", "--give-up-after", "0.5s", "--json")
 
     assert told.code == 4
-    assert events_of(told.out)[-1]["at_work"] == 4
-    assert "4 at work: they go on at the vendor and are billed" in told.err
+    assert events_of(told.out)[-1]["in_progress"] == 4
+    assert "4 in progress: they continue at the vendor and are billed" in told.err
 
 
 def test_an_account_that_is_closed_has_an_exit_code(akool: Command, vendor: Sandbox) -> None:
@@ -279,7 +279,7 @@ def test_an_account_that_is_closed_has_an_exit_code(akool: Command, vendor: Sand
     told = akool("run", three_videos(), "--yes")
 
     assert told.code == 3
-    assert "0 of 4 translations are home" in told.err
+    assert "0 of 4 translations are saved" in told.err
 
 
 def test_two_runs_on_one_journal_do_not_meet(akool: Command, vendor: Sandbox) -> None:
@@ -383,12 +383,12 @@ def test_a_stop_is_an_event(akool: Command, serve: Callable[..., Sandbox]) -> No
 def test_now_and_then_a_line_tells_how_far_all_is(
     akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("akool_async.cli.progress.REPORTED_EVERY", 0.02)
+    monkeypatch.setattr("akool_async.cli.progress.REPORT_INTERVAL", 0.02)
     serve(time_scale=300.0)
     told = akool("run", three_videos(), "--yes")
 
     assert told.code == 0
-    assert "0 of 4 home, 4 at work, 0 credits used" in told.err
+    assert "0 of 4 saved, 4 in progress, 0 credits used" in told.err
     assert " to go\n" in told.err
 
 
@@ -424,4 +424,4 @@ def test_a_plan_on_a_terminal_shows_the_beginning_of_a_long_catalog(vendor: Sand
     assert shown.code == 0
     assert "video-39 " in shown.text
     assert "video-40 " not in shown.text
-    assert "and 60 more; a pipe and --json get them all." in shown.text
+    assert "and 60 more; pipe the output or use --json to see all." in shown.text

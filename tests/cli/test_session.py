@@ -62,18 +62,18 @@ def test_plan_run_interrupt_and_go_on(vendor: Vendor, outside: dict[str, str]) -
         run.shot("2-question")
         assert vendor.ledger()["creates"] == []
         run.type("y\n")
-        seen = run.until("at work", "1 refused", "2 in doubt", "in all")
+        seen = run.until("in progress", "1 refused", "2 in doubt", "in all")
         run.shot("3-begun")
-        assert "0 of 16 home" in seen
-        assert "Ctrl-C submits nothing more and brings home what is at work." in seen
+        assert "0 of 16 saved" in seen
+        assert "Ctrl-C submits nothing more and saves what is in progress." in seen
         vendor.advance(60)
         run.until_match(r"[1-9]\d? %")
         run.shot("4-progress")
         vendor.advance(45)
-        run.until_match(r"(?s)home      .*to go, until")
+        run.until_match(r"(?s)saved     .*to go, until")
         run.shot("5-results-come")
         run.type(CTRL_C)
-        run.until("Stopping: Interrupted by SIGINT.", "Ctrl-C again leaves it")
+        run.until("Stopping: Interrupted by SIGINT.", "Ctrl-C again to exit now")
         run.shot("6-stopping")
         vendor.advance(500)
         assert run.end() == 130
@@ -82,23 +82,23 @@ def test_plan_run_interrupt_and_go_on(vendor: Vendor, outside: dict[str, str]) -
             "Stopped: Interrupted by SIGINT.",
             "2 in doubt",
             "1 refused",
-            "To go on: run the same again",
+            "To resume, run the same command again",
         ):
             assert told in run.text
         assert KEY.encode() not in run.raw
 
     with terminal("run", "videos.csv", "--in-flight", "6", environment=outside) as again:
-        again.until("[y/N]", "in doubt, perhaps paid", "home: nothing to do")
+        again.until("[y/N]", "in doubt, perhaps paid", "saved: nothing to do")
         again.shot("8-again")
         again.type("y\n")
-        again.until("at work")
+        again.until("in progress")
         for _ in range(100):
             vendor.advance(500)
-            if "translations are home" in again.look(0.2):
+            if "translations are saved" in again.look(0.2):
                 break
         assert again.end() == 6
         again.shot("9-ended")
-        assert "13 of 16 translations are home" in again.text
+        assert "13 of 16 translations are saved" in again.text
         assert "akool-async resolve" in again.text
 
     ledger = vendor.ledger()
@@ -113,16 +113,16 @@ def test_a_run_fits_a_terminal_of_any_width_and_has_no_colours_where_none_are_wa
 ) -> None:
     environment = outside | {"NO_COLOR": "1"}
     with terminal("run", "videos.csv", "--yes", environment=environment, columns=columns, lines=20) as run:
-        run.until_match(r"8 at\s+work")
+        run.until_match(r"8 in\s+progress")
         vendor.advance(60)
         seen = run.until_match(r"[1-9]\d? %")
         run.shot(f"width-{columns}")
         assert fits(seen, columns)
-        assert "home" in seen
+        assert "saved" in seen
         assert "Ctrl-C" in seen
         for _ in range(100):
             vendor.advance(500)
-            if "All 16 translations are home" in run.look(0.2).replace("\n", " "):
+            if "All 16 translations are saved" in run.look(0.2).replace("\n", " "):
                 break
         assert run.end() == 0
         run.shot(f"width-{columns}-ended")
@@ -134,20 +134,20 @@ def test_a_second_ctrl_c_leaves_and_what_is_paid_is_brought_home_later(
     vendor: Vendor, outside: dict[str, str]
 ) -> None:
     with terminal("run", "videos.csv", "--yes", environment=outside) as run:
-        run.until("8 at work", "32 locked")
+        run.until("8 in progress", "32 locked")
         run.type(CTRL_C)
         run.until("Ctrl-C again")
         run.type(CTRL_C)
         assert run.end() == 130
         run.shot("left")
-        assert "8 at work: they go on at the vendor and are billed" in run.text
+        assert "8 in progress: they continue at the vendor and are billed" in run.text
         assert "\x1b[?25h" in run.raw[-2000:].decode()  # the cursor is there again
     with terminal("run", "videos.csv", environment=outside) as again:
         again.until("8  at the vendor, paid already", "[y/N]")
         again.type("y\n")
         for _ in range(100):
             vendor.advance(500)
-            if "translations are home" in again.look(0.2):
+            if "translations are saved" in again.look(0.2):
                 break
         assert again.end() == 0
     assert vendor.ledger()["paid_twice"] == []

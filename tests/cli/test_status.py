@@ -35,11 +35,11 @@ def test_counts_credits_and_ways_to_go_on_are_told(akool: Command, full: Book) -
         "submitted": 2,
     }
     assert seen["credits"] == {"used": 0, "locked": 6.5}
-    assert seen["held_by"] is None
+    assert seen["lock_holder"] is None
     assert [entry["key"] for entry in seen["expiring"]] == ["soon", "later"]
     assert [(entry["key"], entry["target"]) for entry in seen["in_doubt"]] == [("in_doubt", "ja")]
-    assert seen["dying_within_2_days"] == 1
-    assert seen["to_go_on"] == [
+    assert seen["expiring_within_2_days"] == 1
+    assert seen["next_steps"] == [
         f"akool-async {words} --out {full.out}"
         for words in ("collect", "resolve", "resume", "retry --failed")
     ]
@@ -52,8 +52,8 @@ def test_people_get_the_same_in_words(akool: Command, full: Book) -> None:
 
     assert (told.code, told.err) == (0, "")
     assert "9 entries" in told.out
-    assert "  dead ja: done, not home yet, should be dead since 1 d 2 h\n" in told.out
-    assert "  日本語 العربية ja: done, not home yet, dies in 23 h 5" in told.out
+    assert "  dead ja: done, not saved yet, expired 1 d 2 h ago\n" in told.out
+    assert "  日本語 العربية ja: done, not saved yet, expires in 23 h 5" in told.out
     assert f"akool-async resume --out {full.out}" in told.out
 
 
@@ -61,15 +61,15 @@ def test_all_home_is_said(akool: Command, book: Book) -> None:
     book.enter(("a", State.DELIVERED), ("b", State.DELIVERED))
     told = akool("status", "--out", book.out)
 
-    assert told.out.rstrip().endswith("All that was submitted is home.")
-    assert "To go on" not in told.out
+    assert told.out.rstrip().endswith("Everything that was submitted is saved.")
+    assert "Next:" not in told.out
 
 
 def test_a_url_that_only_the_catalog_has_is_told(akool: Command, book: Book) -> None:
     book.enter_signed("signed")
 
     seen = json.loads(akool("status", "--out", book.out, "--json").out)
-    assert (seen["needs_catalog"], seen["to_go_on"]) == (1, ["run the catalog again"])
+    assert (seen["needs_catalog"], seen["next_steps"]) == (1, ["run the catalog again"])
 
 
 def test_a_run_that_writes_is_named_and_not_disturbed(akool: Command, book: Book) -> None:
@@ -79,8 +79,8 @@ def test_a_run_that_writes_is_named_and_not_disturbed(akool: Command, book: Book
         seen = json.loads(akool("status", "--journal", book.path, "--json").out)
 
     assert f"by process {run.pid}" in told.out
-    assert "To go on" not in told.out
-    assert seen["held_by"]["pid"] == run.pid
+    assert "Next:" not in told.out
+    assert seen["lock_holder"]["pid"] == run.pid
     assert seen["states"]["submitting"] == 1
 
 
@@ -101,7 +101,7 @@ def test_no_journal_and_a_broken_one_are_told_and_left_alone(akool: Command, out
     assert [told.code for told in (none, empty, broken)] == [2, 2, 1]
     assert [told.out for told in (none, empty, broken)] == ["", "", ""]
     assert all("There is no journal" in told.err and "--out" in told.err for told in (none, empty))
-    assert "damaged or is none" in broken.err
+    assert "damaged or is not a journal" in broken.err
     assert sorted(path.name for path in out.iterdir()) == ["jobs.sqlite3"]
 
 

@@ -28,8 +28,8 @@ def session() -> list[tuple[list[str], str]]:
 def normal(shown: str) -> list[str]:
     """Give what does not depend on speed: no durations, results in one order."""
     lines = [re.sub(r"\((\d+ \w+ ?)+\)", "(TIME)", line.rstrip()) for line in shown.strip().splitlines()]
-    homes = iter(sorted(line for line in lines if line.startswith("home ")))
-    return [next(homes) if line.startswith("home ") else line for line in lines]
+    saved = iter(sorted(line for line in lines if line.startswith("saved ")))
+    return [next(saved) if line.startswith("saved ") else line for line in lines]
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class Vendor:
 
     def ledger(self) -> dict[str, Any]:
         """What really happened."""
-        return self._call("GET", "ledger", None)
+        return self._call("GET", "audit", None)
 
     def _call(self, method: str, path: str, fields: dict[str, Any] | None) -> dict[str, Any]:
         body = None if fields is None else json.dumps(fields).encode()

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from akool_async import AkoolClient
-from akool_async._http.session import ServerClock
+from akool_async._http.exchange import ServerClock
 from tests.client.conftest import Open
 
 DATE = "Tue, 02 Jun 2026 10:00:00 GMT"

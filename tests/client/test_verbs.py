@@ -18,7 +18,7 @@ from akool_async import (
     WaitTimeout,
 )
 from akool_async.sandbox import Fault
-from akool_async.sandbox import endpoints as lookups
+from akool_async.sandbox import api as lookups
 from tests.client.conftest import KEY, Open, video
 
 pytestmark = pytest.mark.anyio
@@ -170,7 +170,7 @@ async def test_an_unknown_job_is_gone(house: Open) -> None:
 async def test_impatience_names_the_job_and_says_that_it_goes_on(house: Open) -> None:
     async with house(time_scale=1.0) as home:
         client = await home.client()
-        with pytest.raises(WaitTimeout, match="goes on at the vendor and is billed") as caught:
+        with pytest.raises(WaitTimeout, match="continues at the vendor and is billed") as caught:
             await client.translate(video(), give_up_after=0.05)
 
         assert caught.value.job_id == home.sandbox.audit.jobs[0].id

@@ -31,7 +31,7 @@ def box(kind: bytes, content: bytes) -> bytes:
 
 
 def film(size: int = 20_000) -> bytes:
-    """A file that is an MP4 by its boxes, with its index at the end."""
+    """Return an MP4 file of boxes, with its index at the end."""
     pattern = bytes(number * 7 % 251 for number in range(1009))
     content = (pattern * (size // len(pattern) + 1))[:size]
     return box(b"ftyp", b"isom\0\0\2\0isom") + box(b"mdat", content) + box(b"moov", b"index")
@@ -47,11 +47,11 @@ def downloads(api: str = LOOPBACK, **limits: object) -> FileDownloader:
     )
 
 
-async def fetch(room: FileDownloader, url: str, target: Path, **told: object) -> Digest:
-    """Fetch one file over a line of its own."""
-    wanted = FileSpec(**{"url": url, "target": target, "kind": Kind.VIDEO, "owner": "job-1"} | told)
-    async with room.session() as line:
-        return await room.fetch(wanted, line)
+async def fetch(downloader: FileDownloader, url: str, target: Path, **fields: object) -> Digest:
+    """Download one file over a session of its own."""
+    spec = FileSpec(**{"url": url, "target": target, "kind": Kind.VIDEO, "owner": "job-1"} | fields)
+    async with downloader.session() as session:
+        return await downloader.fetch(spec, session)
 
 
 def names(folder: Path) -> list[str]:

@@ -23,7 +23,6 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._download import files as part_module
 from akool_async._download.network import MIB
 from akool_async.sandbox import Sandbox
 from tests.client.conftest import OFTEN, video
@@ -69,13 +68,13 @@ async def test_a_full_disk_is_told_before_or_while_it_fills(small_disk: Path, lo
 @AS_ROOT
 async def test_a_disk_that_fills_while_a_part_is_there_keeps_what_is_sure(small_disk: Path) -> None:
     content = film(600_000)
-    room = downloads(min_free_bytes=0, sync_every=64 * 1024)
+    downloader = downloads(min_free_bytes=0, sync_every=64 * 1024)
     async with hosting(lambda asked: part(content, asked, chunked=not asked.first)) as host:
         with pytest.raises(StorageError):
-            await fetch(room, f"{host.url}/a.mp4", small_disk / "a.mp4")
+            await fetch(downloader, f"{host.url}/a.mp4", small_disk / "a.mp4")
         assert content.startswith((small_disk / "a.mp4.part").read_bytes())
         subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-        await fetch(room, f"{host.url}/a.mp4", small_disk / "a.mp4")
+        await fetch(downloader, f"{host.url}/a.mp4", small_disk / "a.mp4")
 
     assert (small_disk / "a.mp4").read_bytes() == content
 
@@ -191,7 +190,7 @@ async def test_a_file_system_without_locks_or_folders_that_sync_will_do(
         (refuse if stat.S_ISDIR(os.fstat(descriptor).st_mode) else synced)(descriptor)
 
     if where == "lock":
-        monkeypatch.setattr(part_module, "_lock", refuse)
+        monkeypatch.setattr("fcntl.flock", refuse)
     else:
         monkeypatch.setattr(os, "fsync", sync)
     async with hosting(lambda asked: part(film(), asked)) as host:

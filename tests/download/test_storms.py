@@ -67,7 +67,7 @@ async def _storm(seed: int, folder: Path) -> Counter[str]:
         return Reply(status=reply.status, headers=reply.headers, body=reply.body, chunked=chunks)
 
     target = folder / "a.mp4"
-    room = downloads(slow_window=0.1, min_bytes=1)
+    downloader = downloads(slow_window=0.1, min_bytes=1)
     counts: Counter[str] = Counter()
     async with hosting(answer) as host, proxying(host.url, seed, len(content) + 600) as proxy:
         while "whole" not in counts:
@@ -75,7 +75,7 @@ async def _storm(seed: int, folder: Path) -> Counter[str]:
             patience = chance.choice([None, None, 0.02, 0.1])
             with anyio.move_on_after(patience):
                 try:
-                    await fetch(room, f"{proxy.url}/a.mp4?token={seed}", target, kind=kind)
+                    await fetch(downloader, f"{proxy.url}/a.mp4?token={seed}", target, kind=kind)
                     counts["whole"] += 1
                 except DownloadError:
                     counts["given up"] += 1

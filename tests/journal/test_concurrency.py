@@ -97,7 +97,7 @@ async def test_only_one_of_two_intents_at_once_wins(opened: Opened) -> None:
         assert len(won) == 1
         entry = journal.get("talk", "fr")
         assert entry is not None
-        assert entry.paid == 1
+        assert entry.paid_submissions == 1
 
 
 async def test_the_group_is_what_came_in_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ async def test_a_refused_intent_that_is_cancelled_takes_nothing_of_another_back(
 
         entry = journal.get("talk", "ja")
         assert entry is not None
-        assert (entry.state, entry.paid) == (State.SUBMITTING, 1)
+        assert (entry.state, entry.paid_submissions) == (State.SUBMITTING, 1)
 
 
 async def test_cancellation_at_random_moments_tears_nothing(opened: Opened, chance: random.Random) -> None:
@@ -320,7 +320,7 @@ async def test_closing_writes_what_was_handed_in(path: Path, monkeypatch: pytest
             await anyio.sleep(0.001)
         for key in keys[1:]:
             tasks.start_soon(journal.record, step(State.SUBMITTED, key))
-        while len(writer._group.tickets) < len(keys) - 1:
+        while len(writer._group.operations) < len(keys) - 1:
             await anyio.lowlevel.checkpoint()
     async with open_journal(path) as journal:
         assert len(started) == 2

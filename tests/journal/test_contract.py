@@ -42,7 +42,7 @@ async def test_an_intent_enters_every_language_of_a_post(opened: Opened) -> None
                 state=State.SUBMITTING,
                 request=request,
                 token="t0ken",
-                paid=1,
+                paid_submissions=1,
                 submitted_at=START,
                 updated_at=START,
             )
@@ -105,7 +105,7 @@ async def test_every_field_of_a_change_is_kept(opened: Opened, clock: StillClock
         entry,
         state=State.DELIVERED,
         job_id="job-1",
-        paid=1,
+        paid_submissions=1,
         credits_locked=4.0,
         credits_used=3.5,
         reason="",  # said of an earlier state
@@ -140,7 +140,7 @@ async def test_planning_enters_what_was_not_submitted(opened: Opened) -> None:
 
         entry = journal.get("talk", "ja")
     assert entry is not None
-    assert (entry.state, entry.paid, entry.reason) == (State.PLANNED, 0, "out of credits")
+    assert (entry.state, entry.paid_submissions, entry.reason) == (State.PLANNED, 0, "out of credits")
 
 
 async def test_a_planned_entry_takes_a_new_request_and_no_other_does(opened: Opened) -> None:
@@ -169,7 +169,7 @@ async def test_an_intent_is_refused_where_no_post_may_be_sent(opened: Opened, be
             await journal.intend(video())
             again = journal.get("talk", "ja")
             assert again is not None
-            assert (again.state, again.paid) == (State.SUBMITTING, seen.paid + 1)
+            assert (again.state, again.paid_submissions) == (State.SUBMITTING, seen.paid_submissions + 1)
         else:
             with pytest.raises(IllegalTransitionError, match=f"is {before}"):
                 await journal.intend(video())
@@ -214,7 +214,13 @@ async def test_a_retry_starts_afresh_but_keeps_ids_in_doubt_and_what_was_spent(o
         entry = journal.get("talk", "ja")
         assert entry is not None
         assert entry == attrs.evolve(
-            entry, paid=2, job_id="", credits_used=None, credits_before=2.5, doubt_ids=("abcdefgh",), files=()
+            entry,
+            paid_submissions=2,
+            job_id="",
+            credits_used=None,
+            credits_before=2.5,
+            doubt_ids=("abcdefgh",),
+            files=(),
         )
         assert (entry.created_at, entry.ended_at, entry.expires_at) == (None, None, None)
         assert (entry.reason, entry.code) == ("", None)
@@ -229,7 +235,7 @@ async def test_a_post_that_surely_made_no_job_is_not_counted(opened: Opened, bef
 
         entry = journal.get("talk", "ja")
     assert entry is not None
-    assert (entry.paid, entry.submitted_at, entry.reason) == (0, None, "too often")
+    assert (entry.paid_submissions, entry.submitted_at, entry.reason) == (0, None, "too often")
 
 
 async def test_a_doubt_comes_back_as_it_was_where_the_next_post_surely_made_no_job(opened: Opened) -> None:
@@ -244,7 +250,7 @@ async def test_a_doubt_comes_back_as_it_was_where_the_next_post_surely_made_no_j
         with pytest.raises(IllegalTransitionError, match="can't come back"):
             await journal.record(step(State.IN_DOUBT, token="second"))
     assert entry is not None
-    assert (entry.state, entry.paid, entry.reason) == (State.IN_DOUBT, 1, "no answer")
+    assert (entry.state, entry.paid_submissions, entry.reason) == (State.IN_DOUBT, 1, "no answer")
 
 
 REFUSED = {
@@ -306,7 +312,7 @@ async def test_a_doubt_is_resolved_with_an_id(opened: Opened) -> None:
 
         entry = journal.get("talk", "ja")
     assert entry is not None
-    assert (entry.state, entry.job_id, entry.paid) == (State.SUBMITTED, "found-id", 1)
+    assert (entry.state, entry.job_id, entry.paid_submissions) == (State.SUBMITTED, "found-id", 1)
     assert entry.doubt_ids == ("other-id",)
 
 
@@ -332,7 +338,7 @@ async def test_a_doubt_is_resolved_as_not_made(opened: Opened) -> None:
 
         entry = journal.get("talk", "ja")
         assert entry is not None
-        assert (entry.state, entry.paid, entry.doubt_ids) == (State.PLANNED, 0, ())
+        assert (entry.state, entry.paid_submissions, entry.doubt_ids) == (State.PLANNED, 0, ())
         await journal.intend(video())
 
 
@@ -552,7 +558,7 @@ async def test_an_intent_that_a_dead_run_left_is_in_doubt(path: Path) -> None:
         for target in ("ja", "fr"):
             entry = journal.get("talk", target)
             assert entry is not None
-            assert (entry.state, entry.paid) == (State.IN_DOUBT, 1)
+            assert (entry.state, entry.paid_submissions) == (State.IN_DOUBT, 1)
             assert "ended before the vendor's answer" in entry.reason
         assert journal.counts()[State.IN_DOUBT] == 2
 

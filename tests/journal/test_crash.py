@@ -75,7 +75,7 @@ async def standing(path: Path) -> dict[str, list[tuple[State, str, int]]]:
     found: dict[str, list[tuple[State, str, int]]] = {}
     async with open_journal(path) as journal:
         async for entry in journal.entries():
-            found.setdefault(entry.key, []).append((entry.state, entry.job_id, entry.paid))
+            found.setdefault(entry.key, []).append((entry.state, entry.job_id, entry.paid_submissions))
         assert journal.counts()[State.SUBMITTING] == 0
     return found
 

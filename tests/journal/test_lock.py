@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from akool_async._journal import open_journal
-from akool_async._journal.database import JournalLock
+from akool_async._journal.lock import JournalLock
 from akool_async._model.errors import JournalLockedError
 from akool_async._model.states import State
 from tests.journal.conftest import StillClock, video

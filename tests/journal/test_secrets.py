@@ -86,5 +86,5 @@ async def test_a_request_that_lost_its_signature_says_so(opened: Callable[[], Jo
         plain = TranslationRequest(url="https://e.com/talk.mp4?v=1", targets="de", key="plain")
         await journal.intend(*REQUESTS, plain)
 
-        stripped = {entry.key: entry.stripped async for entry in journal.entries()}
+        stripped = {entry.key: entry.url_redacted async for entry in journal.entries()}
     assert stripped == {"talk": True, "lips": True, "plain": False}

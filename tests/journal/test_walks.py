@@ -106,7 +106,9 @@ async def one_resolution(journal: Journal, model: Model, chance: random.Random) 
 
 async def known_to(journal: Journal) -> Model:
     found = [entry async for entry in journal.entries()]
-    return {(entry.key, entry.target): Known(entry.state, entry.paid, entry.job_id) for entry in found}
+    return {
+        (entry.key, entry.target): Known(entry.state, entry.paid_submissions, entry.job_id) for entry in found
+    }
 
 
 async def agree(journal: Journal, model: Model) -> None:

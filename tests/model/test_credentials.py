@@ -21,7 +21,7 @@ from akool_async._model.credentials import (
     Credentials,
     resolve_credentials,
 )
-from akool_async._model.errors import InvalidRequestError
+from akool_async._model.errors import ConfigurationError
 
 KEY = "canary-4f9c1b7e2a"
 SECRET = "canary-90ab12cd34"
@@ -65,7 +65,7 @@ def test_white_space_around_a_variable_is_taken_away() -> None:
     "environment", [{}, dict.fromkeys(ENVIRONMENT, ""), dict.fromkeys(ENVIRONMENT, "  ")]
 )
 def test_without_any_credentials_it_is_said_where_they_can_come_from(environment: dict[str, str]) -> None:
-    with pytest.raises(InvalidRequestError, match="No credentials") as caught:
+    with pytest.raises(ConfigurationError, match="No credentials") as caught:
         chosen(environment)
 
     assert "AKOOL_API_KEY" in str(caught.value)
@@ -82,7 +82,7 @@ def test_without_any_credentials_it_is_said_where_they_can_come_from(environment
     ],
 )
 def test_two_kinds_of_credentials_at_once_are_refused(given: dict[str, str]) -> None:
-    with pytest.raises(InvalidRequestError, match="not both"):
+    with pytest.raises(ConfigurationError, match="not both"):
         chosen(api_key=KEY, **given)
 
 
@@ -98,7 +98,7 @@ def test_two_kinds_of_credentials_at_once_are_refused(given: dict[str, str]) -> 
 def test_half_a_pair_is_refused_and_never_filled_up_from_the_environment(
     given: dict[str, str], missing: str
 ) -> None:
-    with pytest.raises(InvalidRequestError, match=missing) as caught:
+    with pytest.raises(ConfigurationError, match=missing) as caught:
         chosen(ENVIRONMENT, **given)
 
     assert SECRET not in str(caught.value)
@@ -112,12 +112,12 @@ def test_half_a_pair_is_refused_and_never_filled_up_from_the_environment(
     ],
 )
 def test_half_a_pair_in_the_environment_is_refused(environment: dict[str, str], missing: str) -> None:
-    with pytest.raises(InvalidRequestError, match=missing):
+    with pytest.raises(ConfigurationError, match=missing):
         chosen(environment)
 
 
 def test_an_empty_key_as_argument_is_refused_and_not_replaced_by_the_environments() -> None:
-    with pytest.raises(InvalidRequestError, match="api_key must be printable"):
+    with pytest.raises(ConfigurationError, match="api_key must be printable"):
         chosen(ENVIRONMENT, api_key="")
 
 
@@ -146,7 +146,7 @@ MAKERS: dict[str, Callable[[Any], Credentials]] = {
     ],
 )
 def test_what_can_not_be_a_header_is_refused_and_not_shown(name: str, value: Any) -> None:
-    with pytest.raises(InvalidRequestError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         MAKERS[name](value)
 
     assert str(caught.value).startswith(name)
@@ -155,7 +155,7 @@ def test_what_can_not_be_a_header_is_refused_and_not_shown(name: str, value: Any
 
 @pytest.mark.parametrize("name", ["client_id", "client_secret"])
 def test_a_pair_of_other_types_is_refused(name: str) -> None:
-    with pytest.raises(InvalidRequestError, match=f"{name} must be printable"):
+    with pytest.raises(ConfigurationError, match=f"{name} must be printable"):
         chosen(**{"client_id": "i", "client_secret": "s", name: 12345})
 
 

@@ -13,15 +13,20 @@ import pytest
 from akool_async._model import errors
 from akool_async._model.errors import (
     AkoolError,
+    CallerError,
+    ConfigurationError,
     InvalidRequestError,
-    JobFailed,
     ProtocolError,
     SubmissionInDoubt,
+    UnsealError,
     WaitTimeout,
 )
-from akool_async._model.responses import Snapshot, Status
+from akool_async._model.responses import JobFailed, Snapshot, Status
 
-ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)]
+ALL = [
+    *(kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)),
+    JobFailed,
+]
 FACTS = {"impact": "Money.", "advice": "Advice.", "code": 1234, "vendor_message": "words", "http_status": 418}
 SNAPSHOT = Snapshot(
     job_id="7a10c0ffee",
@@ -34,6 +39,7 @@ TREE = {
     "AkoolError": "Exception",
     "CallerError": "AkoolError",
     "InvalidRequestError": "CallerError",
+    "ConfigurationError": "InvalidRequestError",
     "BadRequestError": "CallerError",
     "InvalidMediaError": "BadRequestError",
     "DuplicateJobError": "BadRequestError",
@@ -55,6 +61,7 @@ TREE = {
     "JobFailed": "AkoolError",
     "WaitTimeout": "AkoolError",
     "DownloadError": "AkoolError",
+    "UnsealError": "AkoolError",
 }
 
 
@@ -102,6 +109,7 @@ def ripe(kind: type[AkoolError]) -> AkoolError:
         SubmissionInDoubt: {"job_ids": ("a", "b"), "targets": ("ja", "fr")},
         JobFailed: {"job_id": "7a10c0ffee", "snapshot": SNAPSHOT, "error_code": 501999},
         WaitTimeout: {"job_id": "7a10c0ffee"},
+        UnsealError: {"reason": "stale"},
     }
     return kind("It broke.", **FACTS, **more.get(kind, {}))  # type: ignore[arg-type]
 
@@ -134,18 +142,26 @@ def test_a_refused_value_is_a_value_error() -> None:
         raise InvalidRequestError("targets is empty.")
 
 
-def test_lost_patience_is_a_timeout_that_names_the_job_and_says_that_it_is_billed() -> None:
+def test_a_configuration_error_is_caught_by_those_who_catch_refused_values() -> None:
+    with pytest.raises(InvalidRequestError, match="nothing was spent") as caught:
+        raise ConfigurationError("No credentials.")
+
+    assert isinstance(caught.value, CallerError)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_a_wait_timeout_names_the_job_and_says_that_it_is_billed() -> None:
     with pytest.raises(TimeoutError) as caught:
         raise WaitTimeout("Job 7a10c0ffee was not done within 5 s.", job_id="7a10c0ffee")
 
     assert caught.value.job_id == "7a10c0ffee"
     assert str(caught.value) == (
-        "Job 7a10c0ffee was not done within 5 s. The job goes on at the vendor and is billed. "
+        "Job 7a10c0ffee was not done within 5 s. The job continues at the vendor and is billed. "
         "Wait for it again with client.wait('7a10c0ffee')."
     )
 
 
-def test_lost_patience_keeps_the_advice_that_it_is_given() -> None:
+def test_a_wait_timeout_keeps_the_advice_that_it_is_given() -> None:
     assert WaitTimeout("Late.", job_id="7a10c0ffee", advice="Wait on.").advice == "Wait on."
     assert WaitTimeout("Late.").advice == ""
 
@@ -157,7 +173,7 @@ def test_a_doubt_says_that_it_may_have_cost_money_and_is_not_to_be_repeated() ->
     assert "Do not send it again" in text
 
 
-def test_no_type_of_an_http_library_stands_in_an_error() -> None:
+def test_no_type_of_an_http_library_is_part_of_an_error() -> None:
     tree = ast.parse(inspect.getsource(errors))
     imported = {
         name
@@ -168,4 +184,4 @@ def test_no_type_of_an_http_library_stands_in_an_error() -> None:
         )
     }
 
-    assert imported == {"__future__", "collections.abc", "typing", "akool_async._model.responses"}
+    assert imported == {"__future__", "collections.abc", "typing"}

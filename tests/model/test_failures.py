@@ -77,8 +77,8 @@ def test_the_table_does_not_change() -> None:
         (308, Failure.REDIRECT), (304, Failure.REDIRECT),
         (400, None), (404, None), (408, None), (422, None),
         (401, Failure.UNAUTHORIZED), (403, Failure.UNAUTHORIZED), (429, Failure.RATE_LIMITED),
-        (500, Failure.SERVER_ERROR), (502, Failure.SERVER_ERROR), (503, Failure.SERVER_ERROR), (504, Failure.SERVER_ERROR),
-        (520, Failure.SERVER_ERROR), (599, Failure.SERVER_ERROR),
+        (500, Failure.SERVER_ERROR), (502, Failure.SERVER_ERROR), (503, Failure.SERVER_ERROR),
+        (504, Failure.SERVER_ERROR), (520, Failure.SERVER_ERROR), (599, Failure.SERVER_ERROR),
     ],
 )  # fmt: skip
 def test_each_http_status_is_its_failure(http_status: int, failure: Failure | None) -> None:

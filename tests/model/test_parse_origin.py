@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from akool_async._model.credentials import PRODUCTION, is_loopback, parse_origin
-from akool_async._model.errors import InvalidRequestError
+from akool_async._model.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_host_is_an_origin(host: str, origin: str) -> None:
     ],
 )
 def test_what_is_no_host_is_refused_on_one_printable_line(host: str) -> None:
-    with pytest.raises(InvalidRequestError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         parse_origin(host)
 
     assert str(caught.value).isprintable()
@@ -99,7 +99,7 @@ def test_what_is_no_host_is_refused_on_one_printable_line(host: str) -> None:
     ],
 )
 def test_more_than_an_origin_is_refused_and_its_secrets_are_not_shown(host: str) -> None:
-    with pytest.raises(InvalidRequestError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         parse_origin(host)
 
     assert "canary" not in str(caught.value)
@@ -130,7 +130,7 @@ def test_more_than_an_origin_is_refused_and_its_secrets_are_not_shown(host: str)
     ],
 )
 def test_plain_http_to_another_machine_is_refused(host: str) -> None:
-    with pytest.raises(InvalidRequestError, match="is plain http") as caught:
+    with pytest.raises(ConfigurationError, match="is plain http") as caught:
         parse_origin(host)
 
     assert "Use https" in str(caught.value)
@@ -140,7 +140,7 @@ def test_plain_http_to_another_machine_is_refused(host: str) -> None:
     "host", ["http://１２７.0.0.1", "http://127。0。0。1", "http://ⓛocalhost", "http://localhoﬆ"]
 )
 def test_letters_that_only_look_like_this_machine_are_refused(host: str) -> None:
-    with pytest.raises(InvalidRequestError):
+    with pytest.raises(ConfigurationError):
         parse_origin(host)
 
 
@@ -170,7 +170,7 @@ def test_other_machines_are_not_this_one(host: str) -> None:
 
 
 def test_a_huge_host_is_refused_with_a_short_text() -> None:
-    with pytest.raises(InvalidRequestError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         parse_origin("https://" + "a b" * 100_000)
 
     assert len(str(caught.value)) < 600

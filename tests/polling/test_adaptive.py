@@ -80,7 +80,9 @@ def wait(schedule: LearnedSchedule, elapsed: float = 0.0, progress: int | None =
 @quick
 @given(
     st.lists(
-        st.builds(PollResult, elapsed=odd, status=st.sampled_from(Status), trail=trails, hinted=st.booleans())
+        st.builds(
+            PollResult, elapsed=odd, status=st.sampled_from(Status), history=trails, hinted=st.booleans()
+        )
     ),
     st.floats(1e-3, 1e6),
     st.builds(PollContext, polls=st.integers(), elapsed=odd, progress=st.none() | st.integers(), stalled=odd),

@@ -161,12 +161,19 @@ def test_any_policy_gives_a_wait_within_its_deadline_or_none(
     ("initial_delay", "multiplier", "max_delay"),
     [(1e-300, 1e200, 1e300), (1e-9, 1e308, 1e308), (1.0, 1e10, 1e308)],
 )
-def test_steps_too_large_for_a_number_are_the_longest(first: float, factor: float, longest: float) -> None:
+def test_steps_too_large_for_a_number_are_the_longest(
+    initial_delay: float, multiplier: float, max_delay: float
+) -> None:
     steep = attrs.evolve(
-        SURE, initial_delay=first, multiplier=factor, max_delay=longest, deadline=1.7e308, attempts=99
+        SURE,
+        initial_delay=initial_delay,
+        multiplier=multiplier,
+        max_delay=max_delay,
+        deadline=1.7e308,
+        attempts=99,
     )
 
-    assert steep.delay(90, 0.0) == longest
+    assert steep.delay(90, 0.0) == max_delay
 
 
 # The budget.
@@ -288,10 +295,14 @@ def test_nonsense_is_survived() -> None:
 
 
 @pytest.mark.parametrize(("initial_delay", "max_delay"), [(15.0, 20.0), (20.0, 20.0), (0.1, 0.15)])
-def test_no_wait_is_shorter_than_the_first_although_the_longest_is_near(first: float, longest: float) -> None:
-    schedule = BackoffSchedule(initial_delay=first, max_delay=longest, jitter=0.0)
+def test_no_wait_is_outside_the_two_delays_however_near_they_are(
+    initial_delay: float, max_delay: float
+) -> None:
+    schedule = BackoffSchedule(initial_delay=initial_delay, max_delay=max_delay, jitter=0.0)
 
-    assert all(first <= schedule.next_poll(PollContext(polls=n), 0.5) <= longest for n in range(10))
+    waits = [schedule.next_poll(PollContext(polls=n), 0.5) for n in range(10)]
+
+    assert all(initial_delay <= wait <= max_delay for wait in waits)
 
 
 @pytest.mark.parametrize("schedule", [BackoffSchedule(), FixedSchedule(interval=2.0)])
@@ -355,9 +366,9 @@ def test_a_parameter_that_is_no_number_is_refused_by_name(make: Callable[..., An
         assert len(str(caught.value)) < 600
 
 
-def test_a_first_wait_above_the_longest_is_refused() -> None:
+def test_an_initial_delay_above_the_max_delay_is_refused() -> None:
     with pytest.raises(
-        InvalidRequestError, match="longest must not be shorter than first, which is 30 s, not 20"
+        InvalidRequestError, match="max_delay must not be shorter than initial_delay, which is 30 s, not 20"
     ):
         BackoffSchedule(initial_delay=30)
 

@@ -1,4 +1,4 @@
-"""Every endpoint over a real socket: the documented shapes, in both API versions, and the documented refusals."""
+"""Every endpoint over a real socket, in both API versions: the documented shapes and refusals."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def test_a_process_of_its_own_is_steered_from_outside_and_stopped_by_ctrl_c() ->
                 cdn, "POST", "/_sandbox/faults", {"faults": [{"on": "create", "kind": "nonsense"}]}
             )
             cleared = call(cdn, "DELETE", "/_sandbox/faults")
-            ledger = call(cdn, "GET", "/_sandbox/ledger")
+            ledger = call(cdn, "GET", "/_sandbox/audit")
             unknown = call(cdn, "GET", "/_sandbox/nothing")
         finally:
             process.send_signal(signal.SIGINT)
@@ -228,7 +228,7 @@ def test_a_process_of_its_own_is_steered_from_outside_and_stopped_by_ctrl_c() ->
 @pytest.mark.anyio
 async def test_without_control_nothing_can_be_steered() -> None:
     async with visiting() as visitor, plain_client(visitor.server.cdn_url) as http_client:
-        assert (await http_client.get("/_sandbox/ledger")).status_code == 404
+        assert (await http_client.get("/_sandbox/audit")).status_code == 404
         assert (
             await http_client.post("/_sandbox/faults", json={"on": "*", "kind": "empty"})
         ).status_code == 404

@@ -1,4 +1,4 @@
-"""A receiver, bodies for it, and two ways to bring them: over a socket, or by hand as a server would."""
+"""A receiver, bodies for it, and two ways to send them: over a socket, or by hand as a server would."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def receiver(**options: Any) -> WebhookReceiver:
 
 
 class Ear:
-    """Remembers what it was told."""
+    """Records the callbacks it receives."""
 
     def __init__(self) -> None:
         self.heard: list[Callback] = []
@@ -53,7 +53,7 @@ class Ear:
 
 
 async def looked_at(door: WebhookReceiver) -> None:
-    """Wait until nothing is in line any more."""
+    """Wait until the queue is empty."""
     with anyio.fail_after(30):
         while True:
             seen = door.statistics()
@@ -64,22 +64,22 @@ async def looked_at(door: WebhookReceiver) -> None:
 
 
 async def posted(app: Any, content: bytes, *, path: str = "/", method: str = "POST", cut: int = 0) -> Any:
-    """Bring one request by hand; give status, headers and body of the answer."""
+    """Send one request by hand; return status, headers and body of the answer."""
     parts = [content] if not cut else [content[at : at + cut] for at in range(0, len(content), cut)]
-    told = iter(parts)
-    said: list[Any] = []
+    rest_of_body = iter(parts)
+    messages: list[Any] = []
     left = len(parts)
 
     async def receive() -> Any:
         nonlocal left
         left -= 1
-        return {"type": "http.request", "body": next(told, b""), "more_body": left > 0}
+        return {"type": "http.request", "body": next(rest_of_body, b""), "more_body": left > 0}
 
     async def send(message: Any) -> None:
-        said.append(message)
+        messages.append(message)
 
     await app({"type": "http", "method": method, "path": path, "headers": []}, receive, send)
-    start, rest = said
+    start, rest = messages
     return start["status"], start["headers"], rest["body"]
 
 
@@ -95,7 +95,7 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def served(app: Any) -> Iterator[str]:
-    """Serve an application with uvicorn in a thread; give its origin."""
+    """Serve an application with uvicorn in a thread; yield its origin."""
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1)
     server = _Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -114,7 +114,7 @@ def served(app: Any) -> Iterator[str]:
 
 @asynccontextmanager
 async def open_ear(**options: Any) -> AsyncIterator[tuple[WebhookReceiver, Ear]]:
-    """Open a receiver with somebody who listens."""
+    """Open a receiver with a listener."""
     ear = Ear()
     async with receiver(**options) as door:
         door.subscribe(ear)

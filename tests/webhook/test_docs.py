@@ -21,7 +21,7 @@ def _example(number: int) -> str:
     return re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[number]
 
 
-def test_a_receiver_and_a_batch_clear_up_doubts(
+def test_a_receiver_and_a_batch_resolve_doubts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -44,14 +44,14 @@ def test_a_receiver_and_a_batch_clear_up_doubts(
         anyio.run(run)
 
     printed = capsys.readouterr().out.splitlines()
-    assert printed[-1] == "2 doubts cleared up"
+    assert printed[-1] == "2 doubts resolved"
     assert [line.rpartition(" ")[2] for line in printed[:-1]] == ["Completed"] * 6
 
 
-def test_a_body_of_ones_own_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sealed_body_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
     exec(compile(_example(2), "seal", "exec"), names)
 
     printed = capsys.readouterr().out
     assert printed.startswith("200\n")
-    assert "told=1" in printed
+    assert "delivered=1" in printed

@@ -475,7 +475,7 @@ async def test_a_doubt_that_paying_again_did_not_end_is_cleared_up_by_its_own_ca
             batch.drain()
             outcomes = [outcome async for outcome in batch]
         (entry,) = [entry async for entry in journal.entries()]
-        assert (entry.state, entry.paid, entry.token) == (State.IN_DOUBT, 1, before.token)
+        assert (entry.state, entry.paid_submissions, entry.token) == (State.IN_DOUBT, 1, before.token)
         (outcome,) = await _run_telling(
             home, Callback(job_id=job.id, token=before.token), requests=[video(1)]
         )

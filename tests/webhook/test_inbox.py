@@ -120,7 +120,7 @@ def test_what_is_something_else_is_refused_and_left_alone(tmp_path: Path) -> Non
 
 def test_processes_make_and_write_one_file_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys; from akool_async._inbox import InboxFile\n"
+        "import sys; from akool_async.webhook.inbox import InboxFile\n"
         "from akool_async._model.responses import Callback\n"
         "inbox = InboxFile(sys.argv[1])\n"
         "for n in range(20): inbox.write([Callback(job_id=f'{sys.argv[2]}-{n}', token='t', status=2)])"
@@ -130,20 +130,20 @@ def test_processes_make_and_write_one_file_at_once(tmp_path: Path) -> None:
 
     assert [run.wait(60) for run in runs] == [0, 0, 0]
     with closing(InboxFile(tmp_path / "inbox")) as inbox:
-        assert len(inbox.callbacks_for("t")) == 60
+        assert len(inbox.find("t")) == 60
 
 
 def test_one_that_another_process_makes_meanwhile_is_no_stranger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = InboxFile._holds_something
+    usual = InboxFile._has_tables
 
     def slow(self: InboxFile) -> bool:
-        monkeypatch.setattr(InboxFile, "_holds_something", usual)
+        monkeypatch.setattr(InboxFile, "_has_tables", usual)
         InboxFile(tmp_path / "inbox").close()
         return usual(self)
 
-    monkeypatch.setattr(InboxFile, "_holds_something", slow)
+    monkeypatch.setattr(InboxFile, "_has_tables", slow)
     with closing(InboxFile(tmp_path / "inbox")) as inbox:
         inbox.write([told()])
         assert inbox.last_id() == 1

@@ -130,4 +130,4 @@ async def test_a_callback_that_came_while_no_batch_ran_clears_up_the_next_runs_d
 
 
 def _orders(sandbox: Sandbox) -> list[JobSpec]:
-    return [job.spec for job in sandbox._world.engine.jobs]
+    return [job.spec for job in sandbox.engine.jobs]

@@ -86,7 +86,7 @@ async def test_every_body_gets_the_same_answer(name: str) -> None:
         seen = door.statistics()
 
     assert seen.accepted == 1
-    assert getattr(seen, counted or "told") == 1
+    assert getattr(seen, counted or "delivered") == 1
     assert bool(ear.heard) is (counted is None)
 
 
@@ -178,7 +178,8 @@ async def test_memory_is_bounded() -> None:
             door.receive(body(f"{number:024}"), f"/{number:032x}")
         await looked_at(door)
 
-        assert len(door._memory) == 10
+        assert len(door._replays._tokens) == 10
+        assert len(door._replays.callbacks) == 10
         assert door.callbacks_for(f"{39:032x}") == (
             Callback(job_id=f"{39:024}", token=f"{39:032x}", status=3),
         )
@@ -281,10 +282,10 @@ async def test_words_about_work_going_on_wake_nobody() -> None:
         {"client_id": ""},
         {"client_secret": ""},
         {"client_secret": "x" * 20},
-        {"window": 0},
-        {"line": -1},
-        {"largest": True},
-        {"remembered": "many"},
+        {"max_clock_skew": 0},
+        {"queue_size": -1},
+        {"max_body_bytes": True},
+        {"replay_cache_size": "many"},
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:

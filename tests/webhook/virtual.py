@@ -74,7 +74,7 @@ class Post:
         """Look now and then what has happened to jobs, and bring word of it."""
         async with anyio.create_task_group() as tasks:
             while True:
-                for change in self.sandbox._world.engine.take_changes():
+                for change in self.sandbox.engine.take_events():
                     token = change.job.spec.webhook_url.rpartition("/")[2]
                     right = Callback(job_id=change.job.id, token=token, status=change.status)
                     for callback in self._spoiled(right):

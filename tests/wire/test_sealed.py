@@ -396,7 +396,7 @@ def test_everything_behind_the_cipher_fails_in_the_same_words(name: str) -> None
         opened(encrypted(BROKEN_PLAINTEXTS[name]))
 
     assert caught.value.reason == "unreadable"
-    assert str(caught.value) == str(UnsealError("unreadable"))
+    assert str(caught.value) == str(UnsealError(reason="unreadable"))
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
@@ -558,6 +558,6 @@ def test_a_missing_cipher_package_names_the_extra(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_refusal_survives_pickling() -> None:
-    copy = pickle.loads(pickle.dumps(UnsealError("stale")))
+    copy = pickle.loads(pickle.dumps(UnsealError(reason="stale")))
 
-    assert (copy.reason, str(copy)) == ("stale", str(UnsealError("stale")))
+    assert (copy.reason, str(copy)) == ("stale", str(UnsealError(reason="stale")))

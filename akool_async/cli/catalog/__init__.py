@@ -16,13 +16,13 @@ from akool_async.cli.catalog.rows import one_video, read_catalog
 __all__ = [
     "Catalog",
     "CatalogError",
-    "Duplicate",
     "CatalogItem",
+    "Duplicate",
     "Issue",
     "OnDuplicate",
     "SourceLocation",
+    "format_issues",
     "names_for",
     "one_video",
     "read_catalog",
-    "format_issues",
 ]

@@ -14,20 +14,21 @@ from akool_async._model.filenames import NameTemplate
 from akool_async._model.redact import safe_repr
 
 IGNORED: Final = "#"
-"""A column whose name begins so is not read."""
+"""A column whose name begins with it is not read."""
 
 YES: Final = frozenset("yes y true t on 1 x ✓".split())
 NO: Final = frozenset("no n false f off 0 -".split())
 Read: TypeAlias = Callable[[Any], Any]
-"""Gives what an option takes from what a cell holds, or raises `CellWrong`."""
+"""Turns the content of a cell into an option's value, or raises `CellError`."""
 
 
 class CellError(Exception):
-    """A cell can't be read; says what it has to be."""
+    """A cell can't be read; the text says what it has to be."""
 
 
 def text(value: Any) -> str:
-    """Read text; a number is taken as it is written."""
+    """Read text; a number is kept as it is written."""
+    # YAML and JSON give `true` where a person wrote it: "true" as a key or a word is never meant.
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise CellError(f"has to be text, not {safe_repr(value)}.")
     return str(value).strip()
@@ -98,6 +99,7 @@ def pairs(value: Any, *, like: str = "word=word; word=word") -> dict[str, str]:
             continue
         if not equals or not left.strip():
             raise CellError(f'has to hold pairs such as "{like}", not {safe_repr(part.strip())}.')
+        # One of the two would win silently, and the video be spoken by the wrong voice.
         if left.strip() in found:
             raise CellError(f"names {safe_repr(left.strip())} twice.")
         found[left.strip()] = right.strip()
@@ -111,7 +113,7 @@ class Column:
     Attributes:
         option: the option of `TranslationRequest`, or "name" and "glossary", which are the catalog's own.
         read: reads a cell.
-        aliases: other names for it.
+        aliases: other names for the column.
     """
 
     option: str
@@ -143,7 +145,7 @@ _BY_NAME: Final = {name: column for column in COLUMNS for name in (column.option
 
 
 def column_of(name: str) -> Column | None:
-    """Give the column that a header names; letter case, blanks and "-" for "_" do not matter."""
+    """Return the column that a header names; letter case, blanks and "-" for "_" do not matter."""
     return _BY_NAME.get(_folded(name))
 
 
@@ -153,7 +155,7 @@ def is_column(name: str) -> bool:
 
 
 def did_you_mean(name: str, known: Iterable[str] | None = None) -> str:
-    """Give " Did you mean ...?" for a name that is not known, or ""."""
+    """Return " Did you mean ...?" for an unknown name, or ""."""
     names = [*_BY_NAME] if known is None else [*known]
     near = get_close_matches(_folded(name), names, n=1, cutoff=0.7)
     return f" Did you mean {near[0]!r}?" if near else ""

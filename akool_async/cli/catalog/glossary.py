@@ -1,8 +1,8 @@
-"""Glossaries: words that stay as they are, get a certain translation, or are said in a certain way.
+"""Glossaries: words that are kept, get a certain translation, or are pronounced in a certain way.
 
 A glossary is a table of the same formats as a catalog, with the columns `word`, `translation`,
-`pronunciation` and `languages`. A word with neither of the two stays as it is; one without a language
-holds for all.
+`pronunciation` and `languages`. A word with neither of the two is kept as it is; one without a language
+applies to all.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FOR_ONE: Final = re.compile(r"([A-Za-z0-9]{2,8}(?:[-_][A-Za-z0-9]{1,20})*)=(.+)
 
 @attrs.frozen
 class Words:
-    """What a glossary says for one language; equal where two languages are told the same."""
+    """The glossary's words for one language."""
 
     no_translate_words: tuple[str, ...] = ()
     fixed_words: Mapping[str, str] = attrs.field(factory=dict)
@@ -44,7 +44,7 @@ class Words:
 
 @attrs.frozen
 class _Term:
-    """What is said about a word: a kind ("keep", "translation", "pronunciation"), the words, and where."""
+    """A row's rule for a word; the kind is "keep", "translation" or "pronunciation"."""
 
     kind: str
     word: str
@@ -60,36 +60,37 @@ class Glossary:
     """
 
     def __init__(self) -> None:
-        """Begin without a word."""
+        """Begin empty."""
         self.mistakes: list[Issue] = []
-        self._said: dict[str, list[_Term]] = {}
+        self._terms: dict[str, list[_Term]] = {}
 
     @property
     def empty(self) -> bool:
-        """Whether it says nothing."""
-        return not self._said
+        """Whether there are no words."""
+        return not self._terms
 
     def read(self, named: str) -> None:
-        """Take in a file, named as "FILE" or, for one language, as "ja=FILE".
+        """Add a file, given as "FILE" or, for one language, as "ja=FILE".
 
         Raises:
-            CatalogWrong: it can't be read.
+            CatalogError: it can't be read.
         """
+        # A file may really be called "a=b.csv": then it is the file.
         one = _FOR_ONE.fullmatch(named)
         languages: tuple[str, ...] = ("",)
         if one is not None and not Path(named).exists():
             languages, named = (one.group(1),), one.group(2)
         table = read_table(Path(named), _COLUMNS.__contains__)
         self.mistakes += table.mistakes
-        named_so = {name: cell.place for row in table.rows for name, cell in row.cells.items()}
-        for name, place in (named_so | table.header).items():
+        used = {name: cell.place for row in table.rows for name, cell in row.cells.items()}
+        for name, place in (used | table.header).items():
             if name and not _known(name):
                 text = f"There is no such column in a glossary.{columns.did_you_mean(name, _COLUMNS)}"
                 self.mistakes.append(Issue(place, text))
         for row in table.rows:
-            self._take(row, languages)
+            self._add(row, languages)
 
-    def _take(self, row: CatalogRow, languages: tuple[str, ...]) -> None:
+    def _add(self, row: CatalogRow, languages: tuple[str, ...]) -> None:
         found, places = self._values(row)
         if "word" not in found:
             self.mistakes.append(Issue(attrs.evolve(row.place, field="word"), "The word is missing."))
@@ -100,7 +101,13 @@ class Glossary:
         for language in found.get("languages", languages):
             for kind in kinds:
                 place = places.get(kind, places["word"])
-                self._say(language.lower(), _Term(kind, found["word"], str(found.get(kind, "")), place))
+                term = _Term(kind, found["word"], str(found.get(kind, "")), place)
+                terms = self._terms.setdefault(language.lower(), [])
+                for other in terms:
+                    if (other.kind, other.word) == (kind, term.word) and other.value != term.value:
+                        text = f"{term.word!r} is {other.value!r} in {other.place}; which one?"
+                        self.mistakes.append(Issue(place, text))
+                terms.append(term)
 
     def _values(self, row: CatalogRow) -> tuple[dict[str, Any], dict[str, SourceLocation]]:
         found: dict[str, Any] = {}
@@ -115,21 +122,14 @@ class Glossary:
                 self.mistakes.append(Issue(cell.place, f"It {error}"))
         return found, places
 
-    def _say(self, language: str, said: _Term) -> None:
-        for other in self._said.setdefault(language, []):
-            if (other.kind, other.word) == (said.kind, said.word) and other.value != said.value:
-                text = f"{said.word!r} is {other.value!r} in {other.place}; which one?"
-                self.mistakes.append(Issue(said.place, text))
-        self._said[language].append(said)
-
     def words(self, language: str) -> Words:
-        """Give what holds for a language; what is said for it alone wins."""
-        said = [*self._said.get("", ()), *self._said.get(language.lower(), ())]
+        """Return the words for a language; those for it alone take precedence."""
+        terms = [*self._terms.get("", ()), *self._terms.get(language.lower(), ())]
 
         def pairs(kind: str) -> dict[str, str]:
-            return {one.word: one.value for one in said if one.kind == kind}
+            return {one.word: one.value for one in terms if one.kind == kind}
 
-        kept = dict.fromkeys(one.word for one in said if one.kind == "keep")
+        kept = dict.fromkeys(one.word for one in terms if one.kind == "keep")
         return Words(tuple(kept), pairs("translation"), pairs("pronunciation"))
 
 

@@ -1,4 +1,4 @@
-"""What a catalog holds once it is read: requests, and where each of them stands."""
+"""A catalog once it is read: its requests, where each comes from, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ import attrs
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.requests import Request, video_url
 
-# Where something stands in a file that a person wrote, and what is wrong with it there.
-
 
 @attrs.frozen(order=True)
 class SourceLocation:
-    """One spot in a file.
+    """A place in a file that a person wrote.
 
     Attributes:
-        file: as it was named.
+        file: its name as given.
         line: from 1; 0 for the file as a whole.
         column: a spreadsheet's cell such as "C14", or a number of characters from 1; "" for the line.
-        field: what stands there, by the name that it has in the file; "" for the line.
+        field: the column or key, as the file names it; "" for the line.
     """
 
     file: str
@@ -46,7 +44,7 @@ class Issue:
     """Something that has to be corrected before anything is sent.
 
     Attributes:
-        place: where.
+        location: where.
         text: what is wrong and what would be right.
     """
 
@@ -60,14 +58,14 @@ class Issue:
 
 
 class CatalogError(Exception):
-    """A catalog, a glossary or what they lead to is wrong.
+    """A catalog, a glossary or an option has mistakes; nothing was sent.
 
     Attributes:
         mistakes: all of them, in the order of the files.
     """
 
     def __init__(self, mistakes: Iterable[Issue]) -> None:
-        """Sort them."""
+        """Sort the mistakes by place."""
         self.mistakes: tuple[Issue, ...] = tuple(sorted(mistakes))
         super().__init__("\n".join(format_issues(self.mistakes)))
 
@@ -76,7 +74,7 @@ _FEW: Final = 3
 
 
 def format_issues(mistakes: Iterable[Issue]) -> Iterator[str]:
-    """Give a line for each mistake; one that stands in more than three lines of a column is told once."""
+    """Return a line for each mistake; one that occurs in more than three lines is reported once."""
     groups: dict[tuple[str, str, str], list[Issue]] = {}
     for one in sorted(mistakes):
         groups.setdefault((one.location.file, one.location.field, one.text), []).append(one)
@@ -89,7 +87,7 @@ def format_issues(mistakes: Iterable[Issue]) -> Iterator[str]:
 
 
 def _ranges(lines: Iterable[int]) -> str:
-    """Give numbers as "2-9,12"."""
+    """Return numbers as "2-9,12"."""
     given: list[list[int]] = []
     for line in sorted(set(lines)):
         if given and line == given[-1][1] + 1:
@@ -103,7 +101,7 @@ OnDuplicate: TypeAlias = Literal["refuse", "skip"]
 
 
 def names_for(key: str | None) -> str:
-    """Give the template of names for a request with this key."""
+    """Return the template of file names for a request with this key."""
     return "{stem}.{language}" if key is None else "{key}.{language}"
 
 
@@ -115,7 +113,7 @@ class CatalogItem:
         request: for one or several languages.
         names: template of its files' names.
         place: its row.
-        places: where its options stand, by option.
+        places: where its options are set, by option.
     """
 
     request: Request
@@ -129,17 +127,17 @@ class CatalogItem:
         return video_url(self.request)
 
     def key_for(self, target: str) -> str:
-        """Give the name under which a journal keeps one of its languages."""
+        """Return the key of one of its languages in the journal."""
         return entry_key(self.request, target)
 
     def where(self, option: str) -> SourceLocation:
-        """Give where an option stands; the row where it comes from the defaults."""
+        """Return where an option is set; the row where it comes from the defaults."""
         return self.places.get(option, self.place)
 
 
 @attrs.frozen
 class Duplicate:
-    """A row's language that was left out, because another row asks for the same.
+    """A language of a row that was left out, because another row asks for the same.
 
     Attributes:
         place: what was left out.
@@ -154,13 +152,13 @@ class Duplicate:
 
 @attrs.frozen(kw_only=True)
 class Catalog:
-    """What a file asks for.
+    """The requests of a file.
 
     Attributes:
         path: the file.
-        title: what it is called in words; default is its path and how many rows it has.
-        rows: how many rows it has.
-        items: what is to be done; a row whose languages have different glossaries makes several.
+        title: its name in messages; default is its path and number of rows.
+        rows: number of rows.
+        items: the requests; a row whose languages have different glossaries makes several.
         duplicates: what was left out.
     """
 
@@ -171,17 +169,9 @@ class Catalog:
     duplicates: tuple[Duplicate, ...] = ()
 
 
-# A file of rows, whatever its format: named cells, each with its place.
-
-
 @attrs.frozen
 class Cell:
-    """One value and where it stands.
-
-    Attributes:
-        value: text in CSV and TSV; in JSON and YAML also numbers, lists and so on.
-        place: where.
-    """
+    """One value and its place: text in CSV and TSV; in JSON and YAML also numbers, lists and so on."""
 
     value: Any
     place: SourceLocation
@@ -202,19 +192,23 @@ class CatalogRow:
 
 @attrs.define
 class CatalogTable:
-    """What a file holds.
+    """The rows of a file, whatever its format.
 
     Attributes:
         header: where each column is named, in formats that name them once.
         rows: in the order of the file.
-        defaults: cells that hold for every row that does not say otherwise.
-        mistakes: what is wrong with the file as such.
+        defaults: cells for every row that does not set them itself.
+        mistakes: what is wrong with the file itself.
     """
 
     header: dict[str, SourceLocation] = attrs.field(factory=dict)
     rows: list[CatalogRow] = attrs.field(factory=list)
     defaults: dict[str, Cell] = attrs.field(factory=dict)
     mistakes: list[Issue] = attrs.field(factory=list)
+
+    def note(self, location: SourceLocation, text: str) -> None:
+        """Note a mistake."""
+        self.mistakes.append(Issue(location, text))
 
 
 IsColumn: TypeAlias = Callable[[str], bool]

@@ -1,4 +1,4 @@
-"""CSV and TSV, as spreadsheets and people write them."""
+"""Read a file of rows: CSV and TSV as spreadsheets and people write them, JSON Lines, YAML."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -24,7 +25,7 @@ from akool_async.cli.catalog.model import (
 
 _SEPARATORS: Final = ",;\t|"
 _HINT: Final = "sep="
-"""The first line by which Excel is told the separator."""
+"""Excel's first line, which names the separator."""
 
 _LONGEST_CELL: Final = 1024 * 1024
 Record: TypeAlias = tuple[int, int, list[str]]
@@ -34,17 +35,22 @@ Record: TypeAlias = tuple[int, int, list[str]]
 def read_delimited(text: str, file: str, is_column: IsColumn) -> CatalogTable:
     """Read a table whose first row names the columns."""
     table = CatalogTable()
-    hint, body, skipped = _without_hint(text)
+    # Excel writes "sep=;" as a first line of its own in some countries; it is not a header.
+    first, _, rest = text.partition("\n")
+    hinted = first.strip().strip('"').lower().startswith(_HINT)
+    hint = first.strip("\r").strip('"')[len(_HINT) :][:1] if hinted else ""
+    body = rest if hinted else text
     separator = hint or _separator(body, file, is_column)
-    records = _records(body, separator, file, table, first=skipped + 1)
+    records = _records(body, separator, file, table, first=1 + hinted)
     header = next((record for record in records if any(map(str.strip, record[2]))), None)
     if header is None:
         if not table.mistakes:
-            table.mistakes.append(Issue(SourceLocation(file), "The file is empty."))
+            table.note(SourceLocation(file), "The file is empty.")
         return table
+    # Without this check the first video would be taken for the column names, and be left out.
     if not any(is_column(name.strip()) for name in header[2]) and any("://" in name for name in header[2]):
         text = "The first row has to name the columns, such as url,languages,key; this one holds values."
-        table.mistakes.append(Issue(SourceLocation(file, header[0]), text))
+        table.note(SourceLocation(file, header[0]), text)
         return table
     names = _names(header, file, table)
     for record in records:
@@ -53,18 +59,8 @@ def read_delimited(text: str, file: str, is_column: IsColumn) -> CatalogTable:
     return table
 
 
-def _without_hint(text: str) -> tuple[str, str, int]:
-    """Give the separator that Excel's first line names or "", the rest, and how many lines were taken."""
-    first, end, rest = text.partition("\n")
-    said = first.strip().strip('"')
-    if not said.lower().startswith(_HINT):
-        return "", text, 0
-    hint = first.strip("\r").strip('"')[len(_HINT) :]
-    return hint[:1], rest if end else "", 1
-
-
 def _separator(text: str, file: str, is_column: IsColumn) -> str:
-    """Give the separator by which the first row has most known columns, and most columns at all."""
+    """Return the separator that finds most known columns in the first row, and most columns at all."""
     if file.lower().endswith((".tsv", ".tab")):
         return "\t"
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -77,6 +73,7 @@ def _separator(text: str, file: str, is_column: IsColumn) -> str:
 
 
 def _records(text: str, separator: str, file: str, table: CatalogTable, *, first: int) -> Iterator[Record]:
+    # The limit is global to the csv module; its default of 128 KiB is too small for a glossary cell.
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     for row in range(1, len(text) + 2):
@@ -84,8 +81,8 @@ def _records(text: str, separator: str, file: str, table: CatalogTable, *, first
         try:
             values = next(reader, None)
         except csv.Error as error:
-            told = _ERRORS.get(str(error), f"It can't be read as a table: {error}.")
-            table.mistakes.append(Issue(SourceLocation(file, line), told))
+            text = _ERRORS.get(str(error), f"It can't be read as a table: {error}.")
+            table.note(SourceLocation(file, line), text)
             return
         if values is None:
             return
@@ -103,15 +100,15 @@ _ERRORS: Final = {
 
 
 def _names(header: Record, file: str, table: CatalogTable) -> list[tuple[str, str]]:
-    """Give each column's letters and name."""
+    """Return each column's letters and name."""
     line, row, values = header
     names: list[tuple[str, str]] = []
     for number, value in enumerate(values):
         letters, name = _letters(number), value.strip()
         if name and name in [other for _, other in names]:
             first = next(letter for letter, other in names if other == name)
-            text = f"The column stands here twice; the first is {first}{row}."
-            table.mistakes.append(Issue(SourceLocation(file, line, f"{letters}{row}", name), text))
+            text = f"The column is here twice; the first is {first}{row}."
+            table.note(SourceLocation(file, line, f"{letters}{row}", name), text)
         names.append((letters, name))
         table.header.setdefault(name, SourceLocation(file, line, f"{letters}{row}", name))
     return names
@@ -126,22 +123,19 @@ def _row(record: Record, names: list[tuple[str, str]], file: str, table: Catalog
         if name:
             cells.setdefault(name, Cell(value.strip(), place))
         elif value.strip():
-            text = "This cell has no column; is a cell to the left not quoted that holds the separator?"
-            table.mistakes.append(Issue(place, text))
+            text = "This cell has no column; does a cell to the left hold the separator without quotes?"
+            table.note(place, text)
     return CatalogRow(SourceLocation(file, line), cells)
 
 
 def _letters(number: int) -> str:
-    """Give a spreadsheet's name of the column with this number from 0: A, B, ..., Z, AA."""
+    """Return a spreadsheet's name of the column with this number from 0: A, B, ..., Z, AA."""
     letters = ""
     number += 1
     while number:
         number, rest = divmod(number - 1, 26)
         letters = chr(ord("A") + rest) + letters
     return letters
-
-
-# JSON Lines and YAML: rows whose cells may be lists, numbers and so on.
 
 
 _ROWS: Final = ("videos", "rows", "words")
@@ -157,30 +151,27 @@ def read_json_lines(text: str, file: str, _: IsColumn) -> CatalogTable:
             continue
         doubled: list[str] = []
         try:
-            found = json.loads(line, object_pairs_hook=lambda pairs: _once(pairs, doubled))  # noqa: B023
+            found = json.loads(line, object_pairs_hook=partial(_to_dict, doubled))
         except ValueError as error:
             place = SourceLocation(file, number, str(getattr(error, "colno", "") or ""))
             what = getattr(error, "msg", None) or str(error)
-            table.mistakes.append(Issue(place, f"This is not JSON: {what}."))
+            table.note(place, f"This is not JSON: {what}.")
             continue
         except RecursionError:
-            table.mistakes.append(Issue(SourceLocation(file, number), "This is nested too deeply."))
+            table.note(SourceLocation(file, number), "This is nested too deeply.")
             continue
         if not isinstance(found, dict):
-            table.mistakes.append(
-                Issue(SourceLocation(file, number), "Each line has to hold one object: {...}.")
-            )
+            table.note(SourceLocation(file, number), "Each line has to hold one object: {...}.")
             continue
         for name in doubled:
-            table.mistakes.append(
-                Issue(SourceLocation(file, number, field=name), "It stands in this line twice.")
-            )
+            table.note(SourceLocation(file, number, field=name), "It is in this line twice.")
         cells = {name: Cell(value, SourceLocation(file, number, field=name)) for name, value in found.items()}
         table.rows.append(CatalogRow(SourceLocation(file, number), cells))
     return table
 
 
-def _once(pairs: list[tuple[str, Any]], doubled: list[str]) -> dict[str, Any]:
+def _to_dict(doubled: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make one JSON object, and note its doubled names, of which json would keep the last."""
     names = [name for name, _ in pairs]
     doubled += sorted({name for name in names if names.count(name) > 1})
     return dict(pairs)
@@ -190,6 +181,7 @@ def read_yaml(text: str, file: str, _: IsColumn) -> CatalogTable:
     """Read a list of mappings, or a mapping with `defaults` and such a list under `videos`."""
     table = CatalogTable()
     try:
+        # Composed, not loaded: nodes know their line, and `no` stays the language it is.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -198,16 +190,16 @@ def read_yaml(text: str, file: str, _: IsColumn) -> CatalogTable:
             if mark is None
             else SourceLocation(file, mark.line + 1, str(mark.column + 1))
         )
-        table.mistakes.append(Issue(place, f"This is not YAML: {getattr(error, 'problem', None) or error}."))
+        table.note(place, f"This is not YAML: {getattr(error, 'problem', None) or error}.")
         return table
     except RecursionError:
-        table.mistakes.append(Issue(SourceLocation(file), "This is nested too deeply."))
+        table.note(SourceLocation(file), "This is nested too deeply.")
         return table
     for node in _rows_of(root, file, table):
         if isinstance(node, yaml.MappingNode):
             table.rows.append(CatalogRow(_place(node, file), _cells(node, file, table)))
         else:
-            table.mistakes.append(Issue(_place(node, file), 'Each row has to be a mapping: "url: ...".'))
+            table.note(_place(node, file), 'Each row has to be a mapping: "url: ...".')
     return table
 
 
@@ -217,7 +209,7 @@ def _rows_of(root: yaml.Node | None, file: str, table: CatalogTable) -> list[yam
     rows: list[yaml.Node] = []
     if not isinstance(root, yaml.MappingNode):
         where = SourceLocation(file) if root is None else _place(root, file)
-        table.mistakes.append(Issue(where, "The file has to hold a list of rows."))
+        table.note(where, "The file has to hold a list of rows.")
         return rows
     for key, value in root.value:
         if key.value in _ROWS and isinstance(value, yaml.SequenceNode):
@@ -225,8 +217,8 @@ def _rows_of(root: yaml.Node | None, file: str, table: CatalogTable) -> list[yam
         elif key.value == _DEFAULTS and isinstance(value, yaml.MappingNode):
             table.defaults = _cells(value, file, table)
         else:
-            text = 'Here may stand "defaults" with a mapping and "videos" with a list of rows.'
-            table.mistakes.append(Issue(_place(key, file), text))
+            text = 'Only "defaults" with a mapping and "videos" with a list of rows are allowed here.'
+            table.note(_place(key, file), text)
     return rows
 
 
@@ -235,17 +227,18 @@ def _cells(node: yaml.MappingNode, file: str, table: CatalogTable) -> dict[str, 
     for key, value in node.value:
         name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
         place = _place(value, file, name)
+        # YAML keeps the last of two equal keys: the first languages would be lost without a word.
         if name in cells:
-            table.mistakes.append(Issue(_place(key, file, name), "It stands in this row twice."))
+            table.note(_place(key, file, name), "It is in this row twice.")
         try:
             cells[name] = Cell(_value_of(value), place)
         except (TypeError, ValueError):
-            table.mistakes.append(Issue(place, "This value can't be read."))
+            table.note(place, "This value can't be read.")
     return cells
 
 
 def _value_of(node: yaml.Node, depth: int = 0) -> Any:
-    """Give text, a list or a mapping: "no" stays a language, 1:30 no number, and 2026-01-01 no date."""
+    """Return text, a list or a mapping: "no" stays a language, 1:30 no number, and 2026-01-01 no date."""
     if depth > _DEEPEST:
         raise ValueError("nested too deeply")
     if isinstance(node, yaml.ScalarNode):
@@ -258,9 +251,6 @@ def _value_of(node: yaml.Node, depth: int = 0) -> Any:
 def _place(node: yaml.Node, file: str, field: str = "") -> SourceLocation:
     mark = node.start_mark
     return SourceLocation(file, mark.line + 1, str(mark.column + 1), field)
-
-
-# Which reader a file is given to, and how its bytes become text.
 
 
 _MARKS: Final = (
@@ -276,17 +266,14 @@ def read_table(path: Path, is_column: IsColumn) -> CatalogTable:
     """Read a file by the format that its ending names.
 
     Raises:
-        CatalogWrong: it can't be read, or is of no format that is known.
+        CatalogError: it can't be read, or is of no format that is known.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise _refusal(path, _unknown(path))
+        ending = f'ends in "{path.suffix}"' if path.suffix else "has no ending"
+        text = f"The file {ending}; known are {', '.join(_READERS)}. {_ADVICE.get(path.suffix.lower(), '')}"
+        raise _refusal(path, text)
     return reader(_text_of(path), str(path), is_column)
-
-
-def _unknown(path: Path) -> str:
-    ending = f'ends in "{path.suffix}"' if path.suffix else "has no ending"
-    return f"The file {ending}; known are {', '.join(_READERS)}. {_ADVICE.get(path.suffix.lower(), '')}"
 
 
 _READERS: Final[Mapping[str, Callable[[str, str, IsColumn], CatalogTable]]] = {
@@ -310,6 +297,7 @@ def _text_of(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise _refusal(path, f"The file can't be read: {error.strerror}.") from error
+    # A byte order mark decides; guessing an encoding would turn names and words into other ones.
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)

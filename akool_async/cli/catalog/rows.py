@@ -1,4 +1,4 @@
-"""Rows become requests: cells are read, options judged, glossaries put in, and every mistake noted."""
+"""Turn rows into requests: read cells, validate options, apply glossaries, and note every mistake."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from akool_async.cli.catalog.model import (
 from akool_async.cli.catalog.readers import read_table
 
 _NO_URL: Final = "The video's URL is missing."
-_NO_LANGUAGE: Final = "The languages are missing: fill them in, or give --to for all rows."
+_NO_LANGUAGE: Final = "The languages are missing: fill them in, or use --to for all rows."
 _OWN: Final = frozenset({"name"})
-"""Columns that are no options of a request."""
+"""Columns that are not options of a request."""
 
 _PLAIN: Final = {"targets": "languages"}
-"""What the documentation calls a column that has another name in a request."""
+"""Columns that the documentation calls by another name than a request."""
 
 _SAMPLE: Final = {"url": "https://example.com/video.mp4", "targets": "en"}
 
 
 class RowReader:
-    """Makes requests of rows, and notes every mistake on the way."""
+    """Make requests of rows, and note every mistake."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class RowReader:
         self._header = table.header
         self._glossary = glossary
         self._ignored = {name.strip().lower() for name in ignore}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         own, places = self._values(table.defaults)
         self._judge_each(own, places)
         self._defaults = defaults | own
 
     def items(self, row: CatalogRow) -> Iterator[CatalogItem]:
-        """Give a row's requests; none if anything is wrong with it."""
+        """Return a row's requests; none if anything is wrong with it."""
         before = len(self._mistakes)
         own, places = self._values(row.cells)
         values = self._defaults | own
@@ -74,7 +74,8 @@ class RowReader:
         whole: Issue | None = None
         try:
             if len(self._mistakes) == before:
-                values["voices_map"] = _voices(values, own)
+                if "voices_map" not in own:  # the defaults' voices need not suit all languages of the row
+                    values["voices_map"] = _voices_for(values["targets"], values.get("voices_map", {}))
                 request = TranslationRequest(**values)
                 names = names or names_for(request.key)
                 for part in _split(request, self._glossary):
@@ -84,10 +85,10 @@ class RowReader:
             whole = Issue(places.get("voices_map", row.place), error.message)
         self._judge_each(own, places)
         if whole is not None and len(self._mistakes) == before:
-            self._mistakes.append(whole)  # its options are good one by one, not together
+            self._mistakes.append(whole)  # each option is valid by itself, not together
 
     def _judge_each(self, own: dict[str, Any], places: Mapping[str, SourceLocation]) -> None:
-        """Note which options are wrong one by one, and take them out."""
+        """Note the options that are wrong by themselves, and remove them."""
         for option in list(own):
             try:
                 validate_option(option, own[option])
@@ -96,33 +97,38 @@ class RowReader:
                 del own[option]
 
     def _values(self, cells: Mapping[str, Cell]) -> tuple[dict[str, Any], dict[str, SourceLocation]]:
-        """Give the options that cells hold, and where each stands."""
+        """Return the options that cells set, and their places."""
         values: dict[str, Any] = {}
         places: dict[str, SourceLocation] = {}
         for name, cell in cells.items():
             column = self._column(name, cell)
             if column is None or cell.empty:
                 continue
+            # Two columns for one option: which one would be paid for is not ours to choose.
             if column.option in places:
-                text = f"This says the same as the column {places[column.option].field!r}; keep one of them."
+                text = f"This is the same as the column {places[column.option].field!r}; keep one of them."
                 self._once(name, Issue(self._named(name, cell), text))
                 continue
             places[column.option] = cell.place
-            self._take(column, cell, values)
+            try:
+                values[column.option] = column.read(cell.value)
+            except columns.CellError as error:
+                self._mistakes.append(Issue(cell.place, str(error)))
         return values, places
 
     def _column(self, name: str, cell: Cell) -> Column | None:
         if name.startswith(columns.IGNORED) or name.strip().lower() in self._ignored:
             return None
         column = columns.column_of(name)
+        # An unknown column is a mistake: a misspelt `langauges` would fall back to --to and be paid for.
         if column is None:
             near = columns.did_you_mean(name)
-            advice = near or ' Take it away, or put "#" before its name.'
+            advice = near or ' Remove it, or put "#" before its name.'
             self._once(name, Issue(self._named(name, cell), f"There is no such column.{advice}"))
         return column
 
     def _place_for(self, option: str, row: CatalogRow) -> SourceLocation:
-        """Give where an option would stand in a row, by the name it has in the file, else in the docs."""
+        """Return the place of a missing option, by its name in the file, else in the documentation."""
         for name, cell in row.cells.items():
             if _is(option, name):
                 return cell.place
@@ -133,16 +139,10 @@ class RowReader:
         return self._header.get(name, cell.place)
 
     def _once(self, name: str, mistake: Issue) -> None:
-        """Note a mistake that is the column's, not the row's, the first time it is met."""
-        if name not in self._told:
-            self._told.add(name)
+        """Note a mistake of the column, not of the row, the first time it occurs."""
+        if name not in self._reported:
+            self._reported.add(name)
             self._mistakes.append(mistake)
-
-    def _take(self, column: Column, cell: Cell, values: dict[str, Any]) -> None:
-        try:
-            values[column.option] = column.read(cell.value)
-        except columns.CellError as error:
-            self._mistakes.append(Issue(cell.place, str(error)))
 
 
 def _is(option: str, name: str) -> bool:
@@ -151,10 +151,10 @@ def _is(option: str, name: str) -> bool:
 
 
 def read_option(option: str, given: Any) -> Any:
-    """Read what was given for one option.
+    """Read the value of one command line option.
 
     Raises:
-        CellWrong: it can't be read, or the request would not take it.
+        CellError: it can't be read, or the request refuses it.
     """
     column = columns.column_of(option)
     assert column is not None  # noqa: S101 - the table of columns has all options
@@ -164,10 +164,10 @@ def read_option(option: str, given: Any) -> Any:
 
 
 def validate_option(option: str, value: Any) -> None:
-    """Let the request itself judge one option.
+    """Let the request itself validate one option.
 
     Raises:
-        CellWrong: it would not take it.
+        CellError: the request refuses it.
     """
     sample: dict[str, Any] = dict(_SAMPLE)
     if option == "voices_map":
@@ -180,19 +180,16 @@ def validate_option(option: str, value: Any) -> None:
         raise columns.CellError(error.message.removeprefix(f"{option} ")) from None
 
 
-def _voices(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, str]:
-    """Give the voices of a row; those that come from the defaults need not suit all its languages."""
-    voices: dict[str, str] = dict(values.get("voices_map", {}))
-    if "voices_map" in own:
-        return voices
-    return {target: voice for target, voice in voices.items() if target in values["targets"]}
+def _voices_for(targets: Collection[str], voices: Mapping[str, str]) -> dict[str, str]:
+    return {target: voice for target, voice in voices.items() if target in targets}
 
 
 def _split(request: TranslationRequest, glossary: Glossary) -> Iterator[TranslationRequest]:
-    """Cut a request where the glossary says different things for its languages, and put that in."""
+    """Split a request where the glossary differs between its languages, and add the words."""
     if glossary.empty:
         yield request
         return
+    # One POST has one glossary for all its languages.
     groups: list[tuple[Words, list[str]]] = []
     for target in request.targets:
         words = glossary.words(target)
@@ -204,25 +201,19 @@ def _split(request: TranslationRequest, glossary: Glossary) -> Iterator[Translat
             groups.append((words, [target]))
     for words, targets in groups:
         yield attrs.evolve(
-            _part(request, targets),
+            request,
+            targets=tuple(targets),
+            voices_map=_voices_for(targets, request.voices_map),
             no_translate_words=tuple(dict.fromkeys((*request.no_translate_words, *words.no_translate_words))),
             fixed_words={**words.fixed_words, **request.fixed_words},
             pronounced_words={**words.pronounced_words, **request.pronounced_words},
         )
 
 
-def _part(request: TranslationRequest, targets: Collection[str]) -> TranslationRequest:
-    voices = {target: voice for target, voice in request.voices_map.items() if target in targets}
-    return attrs.evolve(request, targets=tuple(targets), voices_map=voices)
-
-
-# The same work in two rows: each would be paid, so it is found before anything is sent.
-
-
 def without_duplicates(
     items: Iterable[CatalogItem], on_duplicate: OnDuplicate, mistakes: list[Issue]
 ) -> tuple[list[CatalogItem], list[Duplicate]]:
-    """Leave out what asks for the same work twice, or note it as a mistake."""
+    """Leave out rows that repeat work, or note them as mistakes: each would be paid."""
     finder = _Finder()
     kept: list[CatalogItem] = []
     duplicates: list[Duplicate] = []
@@ -241,44 +232,40 @@ def without_duplicates(
         if fresh:
             kept.append(attrs.evolve(item, request=with_targets(item.request, tuple(fresh))))
     if on_duplicate == "refuse":
-        mistakes += map(_refused, duplicates)
+        for duplicate in duplicates:
+            text = (
+                f"The same video and options into {duplicate.target!r} are in {duplicate.first} already; "
+                "each would be paid. Remove one, or leave such rows out with --duplicates skip."
+            )
+            mistakes.append(Issue(duplicate.place, text))
         duplicates = []
     return kept, duplicates
 
 
 class _Finder:
-    """Knows where each key and each piece of work was met first."""
+    """Remember where each key and each piece of work occurred first."""
 
     def __init__(self) -> None:
         self._keys: dict[tuple[str, str], tuple[str, SourceLocation]] = {}
         self._works: dict[str, SourceLocation] = {}
 
     def first(self, item: CatalogItem, target: str) -> SourceLocation | None:
-        """Give where the same work stood before, None if nowhere.
+        """Return where the same work occurred before, or None.
 
         Raises:
-            CatalogWrong: the key stood before for other work.
+            CatalogError: the key was used before for other work.
         """
         mark = fingerprint(item.request, target)
         known, place = self._keys.setdefault((item.key_for(target), target), (mark, item.place))
         if known != mark:
             text = f"This key names other work in {place}; each row needs a key of its own."
             raise CatalogError([Issue(item.where("key"), text)])
+        # The same key in two rows with the same work is a duplicate; with other work it is a mistake above.
         if place is not item.place:
             return place
+        # The same work under two keys would be paid twice.
         first = self._works.setdefault(exact_fingerprint(item.request, target), item.place)
         return None if first is item.place else first
-
-
-def _refused(duplicate: Duplicate) -> Issue:
-    text = (
-        f"The same video and options into {duplicate.target!r} stand in {duplicate.first} already; each "
-        "would be paid. Take one away, or leave such rows out with --duplicates skip."
-    )
-    return Issue(duplicate.place, text)
-
-
-# A catalog: what a person wants translated, read and checked as far as that needs no network.
 
 
 def read_catalog(
@@ -293,27 +280,27 @@ def read_catalog(
 
     Args:
         path: a file of CSV, TSV, JSON Lines or YAML.
-        defaults: options of `TranslationRequest` for rows that do not say otherwise.
+        defaults: options of `TranslationRequest` for rows that do not set them.
         glossaries: files, as "FILE" or "LANGUAGE=FILE".
         ignore: columns that are not read.
-        on_duplicate: "refuse" takes the same work twice for a mistake, "skip" leaves the second out.
+        on_duplicate: "refuse" makes repeated work a mistake, "skip" leaves the second out.
 
     Raises:
-        CatalogWrong: with every mistake that there is.
+        CatalogError: names every mistake.
     """
     table, glossary, mistakes = _tables(path, glossaries)
     reading = RowReader(table, dict(defaults or {}), glossary, mistakes, ignore)
     items = [item for row in table.rows for item in reading.items(row)]
     kept, duplicates = without_duplicates(items, on_duplicate, mistakes)
     if not table.rows and not mistakes:
-        mistakes.append(Issue(SourceLocation(str(path)), "There is no row below the names of the columns."))
+        mistakes.append(Issue(SourceLocation(str(path)), "There is no row below the column names."))
     if mistakes:
         raise CatalogError(dict.fromkeys(mistakes))
     return Catalog(path=path, rows=len(table.rows), items=tuple(kept), duplicates=tuple(duplicates))
 
 
 def one_video(url: str, *, defaults: Mapping[str, Any], glossaries: Iterable[str]) -> Catalog:
-    """Give a catalog of one video.
+    """Return a catalog of one video.
 
     Args:
         url: the video's.
@@ -321,7 +308,7 @@ def one_video(url: str, *, defaults: Mapping[str, Any], glossaries: Iterable[str
         glossaries: files, as "FILE" or "LANGUAGE=FILE".
 
     Raises:
-        CatalogWrong: with every mistake that there is.
+        CatalogError: names every mistake.
     """
     glossary, mistakes = _glossary(glossaries)
     place = SourceLocation("URL")

@@ -1,4 +1,4 @@
-"""`akool-async plan`."""
+"""`akool-async plan`, `run`, `translate` and `lipsync`: submit a catalog, or a catalog of one row."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from akool_async._batch import OnInDoubt
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import LipSyncRequest
-from akool_async.cli import exit_codes as exits
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, SourceLocation, names_for
 from akool_async.cli.console import print_info, print_rows, write_json
+from akool_async.cli.events import plan_json
+from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import (
     DEFAULT_CATALOG,
     DEFAULT_CONNECTION,
@@ -32,18 +33,18 @@ from akool_async.cli.options import (
     TranslationOptions,
 )
 from akool_async.cli.plan import RetryRules, make_plan
-from akool_async.cli.report import COLUMNS, as_data, plan_lines, report_issues, rows
+from akool_async.cli.report import COLUMNS, plan_lines, plan_rows, report_issues
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
 
-_MOST: Final = 40
-"""Entries that a terminal gets."""
+_MAX_SHOWN: Final = 40
+"""Entries that are shown on a terminal."""
 
 
 def plan(
     catalog: Path,
     /,
     *,
-    home: OutputOptions = DEFAULT_OUTPUT,
+    output: OutputOptions = DEFAULT_OUTPUT,
     retry_failed: bool = False,
     on_in_doubt: OnInDoubt = "hold",
     offline: Annotated[bool, Parameter(negative="")] = False,
@@ -52,52 +53,50 @@ def plan(
     wanted: CatalogOptions = DEFAULT_CATALOG,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
-    """Tell what `run` would do with a catalog and what it would cost; nothing is spent.
+    """Show what `run` would do with a catalog and what it would cost; nothing is spent.
 
     The catalog is a file of CSV, TSV, JSON Lines or YAML with a row for each video: url, languages, key and
-    any option of a translation. Every mistake in it is told at once, before the server is asked.
+    any option of a translation. Every mistake in it is reported at once, before the server is asked.
 
     Parameters
     ----------
     catalog
         File with the videos.
     retry_failed
-        Count what failed, was refused or expired as to be paid again.
+        Plan to pay again for what failed, was refused or expired.
     on_in_doubt
-        Whether entries in doubt stay so, or are to be paid again.
+        Hold entries in doubt, or plan to pay for them again.
     offline
-        Do not ask the server about languages, voices and the balance.
+        Do not ask the server for languages, voices and the balance.
     as_json
-        Give a JSON object.
+        Print a JSON object.
     """
     rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed)
     try:
-        read = wanted.read(catalog, options)  # its mistakes are told before a key is asked for
+        # Mistakes in the file are reported before a key is asked for and before the server is called.
+        read = wanted.read(catalog, options)
         client = None if offline else connection.client()
-        seen = anyio.run(partial(make_plan, read, home.path, rules, client))
+        seen = anyio.run(partial(make_plan, read, output.path, rules, client))
     except CatalogError as wrong:
         return report_issues(wrong)
     if as_json:
-        write_json(as_data(seen) | {"jobs": list(rows(seen))})
-        return exits.OK
-    shown = _MOST if sys.stdout.isatty() else len(seen.entries)
-    print_rows(islice(rows(seen), shown), COLUMNS, as_json=False)
+        write_json(plan_json(seen) | {"jobs": list(plan_rows(seen))})
+        return ExitCode.OK
+    shown = _MAX_SHOWN if sys.stdout.isatty() else len(seen.entries)
+    print_rows(islice(plan_rows(seen), shown), COLUMNS, as_json=False)
     if len(seen.entries) > shown:
-        print_info(f"and {len(seen.entries) - shown:,} more; a pipe and --json get them all.")
+        print_info(f"and {len(seen.entries) - shown:,} more; pipe the output or use --json to see all.")
     print_info("")
     for line in plan_lines(seen):
         print_info(line)
-    return exits.OK
-
-
-# `akool-async run`.
+    return ExitCode.OK
 
 
 def run(
     catalog: Path,
     /,
     *,
-    home: OutputOptions = DEFAULT_OUTPUT,
+    output: OutputOptions = DEFAULT_OUTPUT,
     in_flight: Annotated[int, Parameter(validator=Number(gte=1))] = 8,
     retry_failed: bool = False,
     on_in_doubt: OnInDoubt = "hold",
@@ -106,13 +105,13 @@ def run(
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
-    """Translate a catalog, and bring all results home into a folder.
+    """Translate a catalog and save all results in a folder.
 
-    Run again it goes on: what is home is left alone, what is at the vendor is waited for, nothing is
-    paid twice. Ctrl-C submits nothing more and brings home what is at work; the second one leaves it
-    there, where it goes on.
+    The same command run again resumes: saved results are left alone, jobs at the vendor are waited for,
+    nothing is paid twice. Ctrl-C submits nothing more and saves what is in progress; a second Ctrl-C
+    exits now, and the jobs continue at the vendor.
 
-    Exit codes: 0 all is home, 1 something failed, 2 wrong usage or catalog, 3 credentials or account,
+    Exit codes: 0 everything is saved, 1 something failed, 2 wrong usage or catalog, 3 credentials or account,
     4 still running, 5 out of budget, 6 doubts to resolve, 130 interrupted.
 
     Parameters
@@ -124,23 +123,21 @@ def run(
     retry_failed
         Pay again for what failed, was refused or expired.
     on_in_doubt
-        Whether entries in doubt stay so, or are paid again.
+        Hold entries in doubt, or pay for them again.
     """
     order = RunOptions(
-        output=home,
+        output=output,
         rules=RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed),
         in_flight=in_flight,
         limits=terms,
         webhook_url=options.webhook_url,
     )
+    # All mistakes at once, before anything is sent: a run that stops half-way has already paid.
     try:
-        read = wanted.read(catalog, options)  # its mistakes are told before a key is asked for
+        read = wanted.read(catalog, options)
     except CatalogError as wrong:
         return report_issues(wrong)
     return execute(read, order, connection)
-
-
-# `akool-async translate`.
 
 
 def translate(
@@ -148,42 +145,40 @@ def translate(
     /,
     *,
     key: str | None = None,
-    home: OutputOptions = DEFAULT_OUTPUT,
+    output: OutputOptions = DEFAULT_OUTPUT,
     retry_failed: bool = False,
     options: TranslationOptions = DEFAULT_TRANSLATION,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
-    """Translate one video into one or several languages, and bring the results home.
+    """Translate one video into one or several languages, and save the results.
 
-    What is paid is written down in the folder's journal: run again it goes on, and pays nothing twice.
+    Paid jobs are recorded in the folder's journal: run again it resumes and pays nothing twice.
 
     Parameters
     ----------
     url
         The video's public URL; the vendor fetches it from there.
     key
-        Your own name for it; default is a fingerprint of what is asked for.
+        Your own name for it; default is a fingerprint of the request.
     retry_failed
         Pay again if it failed, was refused or expired before.
     """
+    # There is no default language: a wrong guess would be paid for.
     if options.to is None:
-        raise InvalidRequestError("Into which languages? Name them, such as --to ja,fr.")
+        raise InvalidRequestError("The languages are missing. Name them, such as --to ja,fr.")
     try:
         wanted = options.of_one(url, key)
     except CatalogError as wrong:
         return report_issues(wrong)
     order = RunOptions(
-        output=home,
+        output=output,
         rules=RetryRules(retry_failed=retry_failed),
-        in_flight=UNBOUNDED,
+        in_flight=UNBOUNDED,  # one video: a job for each language, all at once
         limits=terms,
         webhook_url=options.webhook_url,
     )
     return execute(wanted, order, connection)
-
-
-# `akool-async lipsync`.
 
 
 def lipsync(
@@ -192,30 +187,30 @@ def lipsync(
     /,
     *,
     key: str | None = None,
-    home: OutputOptions = DEFAULT_OUTPUT,
+    output: OutputOptions = DEFAULT_OUTPUT,
     retry_failed: bool = False,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
-    """Let the mouths in a video follow an audio file, and bring the result home.
+    """Make the mouths in a video follow an audio file, and save the result.
 
-    What is paid is written down in the folder's journal: run again it goes on, and pays nothing twice.
+    Paid jobs are recorded in the folder's journal: run again it resumes and pays nothing twice.
 
     Parameters
     ----------
     video_url
-        The video's public URL; above 25 frames a second the result is worse.
+        The video's public URL; above 25 frames per second the result is worse.
     audio_url
         The audio's public URL; best as long as the video.
     key
-        Your own name for it; default is a fingerprint of what is asked for.
+        Your own name for it; default is a fingerprint of the request.
     retry_failed
         Pay again if it failed, was refused or expired before.
     """
     request = LipSyncRequest(video_url=video_url, audio_url=audio_url, key=key)
     item = CatalogItem(request=request, names=names_for(key), place=SourceLocation("URL"))
     order = RunOptions(
-        output=home,
+        output=output,
         rules=RetryRules(retry_failed=retry_failed),
         in_flight=UNBOUNDED,
         limits=terms,

@@ -1,4 +1,4 @@
-"""`akool-async doctor`."""
+"""`akool-async doctor`: check what a run needs, one finding for each thing. Nothing is changed or paid."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import anyio
@@ -31,24 +31,19 @@ from akool_async._journal import open_journal
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AccountError, AkoolError, InvalidRequestError, JournalError
 from akool_async._model.states import State
-from akool_async.cli import exit_codes as exits
-from akool_async.cli.console import format_value, print_rows
-from akool_async.cli.journal_report import counted, read_status
+from akool_async.cli.console import counted, format_value, print_rows
+from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.journal_report import read_status
 from akool_async.cli.options import DEFAULT_CONNECTION, DEFAULT_OUTPUT, ConnectionOptions, OutputOptions
 
-# What can be wrong around a run before it begins: one finding for each thing that was looked at.
-#
-# Nothing is changed, and the paid calls are not touched.
-
-
 _NO_KEY: Final = "none"
-"""For a client that is asked for the host alone."""
-
+"""Key of a client that only parses the host."""
 _PACKAGES: Final = ("akool-async", "anyio", "attrs", "cattrs", "httpx", "httpx-aiohttp", "aiohttp", "backoff")
-_SECONDS_APART: Final = 60.0
-_PLENTY: Final = 2 * 2**30
-_TOO_LITTLE: Final = 100 * 2**20
+_MAX_CLOCK_DIFFERENCE: Final = 60.0
+_LOW_SPACE: Final = 2 * 2**30
+_MIN_SPACE: Final = 100 * 2**20
 _TIMEOUT: Final = 15.0
+_COLUMNS: Final = {"level": "", "check": "", "detail": "", "advice": ""}
 
 
 class Level(enum.StrEnum):
@@ -61,14 +56,14 @@ class Level(enum.StrEnum):
 
 @attrs.frozen
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: it.
-        level: how bad it is.
-        found: in words.
+        check: its name.
+        level: how bad the result is.
+        detail: the result in words.
         advice: what to do, or "".
-        account: whether it is about the credentials or the account.
+        account: whether it concerns the credentials or the account.
     """
 
     check: str
@@ -78,8 +73,8 @@ class Finding:
     account: bool = False
 
 
-async def examine(connection: ConnectionOptions, home: OutputOptions) -> AsyncIterator[Finding]:
-    """Look at one thing after the other."""
+async def examine(connection: ConnectionOptions, output: OutputOptions) -> AsyncIterator[Finding]:
+    """Run one check after the other."""
     yield _versions()
     keys = _credentials(connection, os.environ)
     yield keys
@@ -89,8 +84,8 @@ async def examine(connection: ConnectionOptions, home: OutputOptions) -> AsyncIt
         yield finding
     if keys.level is not Level.BAD and host is not None and host.level is Level.OK:
         yield await _account(connection)
-    yield _folder(home.out)
-    async for finding in _journal(home):
+    yield _folder(output.out)
+    async for finding in _journal(output):
         yield finding
 
 
@@ -100,7 +95,7 @@ def _versions() -> Finding:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            found.append(f"{name} without a version")
+            found.append(f"{name} of unknown version")
     return Finding("versions", Level.OK, ", ".join(found))
 
 
@@ -108,21 +103,22 @@ def _credentials(connection: ConnectionOptions, environment: Mapping[str, str]) 
     key_file = connection.key_file
     if key_file is not None:
         return _key_file(key_file)
-    there = [
+    # Only whether a variable is set is shown, and how long a key is: enough to notice a cut one.
+    given = [
         name for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE) if environment.get(name, "").strip()
     ]
-    if not there:
+    if not given:
         advice = f"Set {KEY_VARIABLE}, or use --key-file."
-        return Finding("credentials", Level.BAD, "There are none.", advice, account=True)
-    if there[0] != KEY_VARIABLE:
-        if len(there) == 1:
+        return Finding("credentials", Level.BAD, "No credentials are set.", advice, account=True)
+    if given[0] != KEY_VARIABLE:
+        if len(given) == 1:
             advice = f"Set {ID_VARIABLE} and {SECRET_VARIABLE}, or better {KEY_VARIABLE}."
-            return Finding("credentials", Level.BAD, f"Only {there[0]} is set.", advice, account=True)
+            return Finding("credentials", Level.BAD, f"Only {given[0]} is set.", advice, account=True)
         return Finding("credentials", Level.OK, f"{ID_VARIABLE} and {SECRET_VARIABLE} are set (hidden).")
     length = len(environment[KEY_VARIABLE].strip())
     found = f"{KEY_VARIABLE} is set (hidden, {length} characters)."
-    if len(there) > 1:
-        return Finding("credentials", Level.WARNING, f"{found} {' and '.join(there[1:])} are not used.")
+    if len(given) > 1:
+        return Finding("credentials", Level.WARNING, f"{found} {' and '.join(given[1:])} are not used.")
     return Finding("credentials", Level.OK, found)
 
 
@@ -132,15 +128,17 @@ def _key_file(path: Path) -> Finding:
     except OSError as error:
         found = f"The key file {path} can't be read: {error.strerror}."
         return Finding("credentials", Level.BAD, found, "Correct --key-file.", account=True)
+    # The key spends the account's credits.
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
         found = f"Others on this machine can read the key file {path}."
         return Finding("credentials", Level.WARNING, found, f"Run: chmod 600 {path}")
-    return Finding("credentials", Level.OK, f"The key file {path} is there.")
+    return Finding("credentials", Level.OK, f"The key file {path} can be read.")
 
 
 async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
-    """Say hello to the host without credentials; its answer tells its time."""
+    """Call the host without credentials; its answer gives its time too."""
     try:
+        # The client's own rules decide what a valid host is.
         origin = AkoolClient(host=connection.host, api_key=_NO_KEY).host
     except InvalidRequestError as error:
         yield Finding("host", Level.BAD, error.message, error.advice)
@@ -148,43 +146,37 @@ async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
     began = time.monotonic()
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT) as http, http.stream("HEAD", origin) as answer:
-            where = _address(answer) or "an address that is not known"
+            stream = answer.extensions.get("network_stream")
+            address = None if stream is None else stream.get_extra_info("server_addr")
+            where = f"{address[0]} port {address[1]}" if address else "an unknown address"
     except httpx.HTTPError as error:
+        reason = str(error) or type(error).__name__
+        name = urlsplit(origin).hostname or ""
+        try:
+            await anyio.getaddrinfo(name, None)  # httpx reports both as ConnectError
+        except OSError:
+            reason = f"the name {name} has no address"
         advice = "Check the name, the network, the proxy (HTTPS_PROXY) and the firewall."
-        yield Finding("host", Level.BAD, f"{origin} can't be reached: {await _why(origin, error)}.", advice)
+        yield Finding("host", Level.BAD, f"{origin} can't be reached: {reason}.", advice)
         return
     seconds = time.monotonic() - began
     yield Finding("host", Level.OK, f"{origin} answers from {where} in {seconds:.2g} s.")
     yield _clock(answer.headers.get("date", ""), seconds)
 
 
-async def _why(origin: str, error: httpx.HTTPError) -> str:
-    name = urlsplit(origin).hostname or ""
-    try:
-        await anyio.getaddrinfo(name, None)
-    except OSError:
-        return f"the name {name} has no address"
-    return str(error) or type(error).__name__
-
-
-def _address(answer: httpx.Response) -> str:
-    stream = answer.extensions.get("network_stream")
-    address = None if stream is None else stream.get_extra_info("server_addr")
-    return f"{address[0]} port {address[1]}" if address else ""
-
-
 def _clock(date: str, seconds: float) -> Finding:
     try:
         theirs = parsedate_to_datetime(date).astimezone(UTC)
     except ValueError:
-        return Finding("clock", Level.WARNING, "The host does not tell its time, so ours was not compared.")
+        return Finding(
+            "clock", Level.WARNING, "The host does not send its time, so the clocks were not compared."
+        )
     apart = (datetime.now(UTC) - theirs).total_seconds() - seconds / 2
-    if abs(apart) <= _SECONDS_APART:
+    if abs(apart) <= _MAX_CLOCK_DIFFERENCE:
         return Finding("clock", Level.OK, f"Within {max(abs(apart), 1):.0f} s of the host's.")
     found = f"This machine's clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} the host's."
-    return Finding(
-        "clock", Level.WARNING, found, "Let it be set by NTP: webhooks and expiry are judged by it."
-    )
+    advice = "Set it by NTP: the age of webhooks and the expiry of results are judged by it."
+    return Finding("clock", Level.WARNING, found, advice)
 
 
 async def _account(connection: ConnectionOptions) -> Finding:
@@ -201,98 +193,97 @@ async def _account(connection: ConnectionOptions) -> Finding:
 
 
 def _folder(out: Path) -> Finding:
-    there = out
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    existing = out
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
     try:
-        if not there.is_dir():
-            raise NotADirectoryError(20, f"{there} is a file")
-        with tempfile.TemporaryFile(dir=there) as probe:
+        if not existing.is_dir():
+            raise NotADirectoryError(20, f"{existing} is a file")
+        # Permissions alone don't tell: the disk may be read-only or full.
+        with tempfile.TemporaryFile(dir=existing) as probe:
             probe.write(b"akool")
-        free = shutil.disk_usage(there).free
+        free = shutil.disk_usage(existing).free
     except OSError as error:
         found = f"Nothing can be written to {out}: {error.strerror}."
         return Finding("folder", Level.BAD, found, "Correct its permissions, or name another with --out.")
-    found = f"{out} can be {'written' if there == out else 'made'}; {free / 2**30:.1f} GiB are free."
-    if free < _TOO_LITTLE:
+    found = f"{out} can be {'written' if existing == out else 'made'}; {free / 2**30:.1f} GiB are free."
+    if free < _MIN_SPACE:
         return Finding("folder", Level.BAD, found, "Make room: a full disk stops downloads.")
-    if free < _PLENTY:
+    if free < _LOW_SPACE:
         return Finding("folder", Level.WARNING, found, "Make room before a large catalog.")
     return Finding("folder", Level.OK, found)
 
 
-async def _journal(home: OutputOptions) -> AsyncIterator[Finding]:
-    if not home.path.exists():
-        yield Finding("journal", Level.OK, f"There is none at {home.path} yet; the first run makes it.")
+async def _journal(output: OutputOptions) -> AsyncIterator[Finding]:
+    if not output.path.exists():
+        yield Finding("journal", Level.OK, f"{output.path} does not exist yet; the first run makes it.")
         return
     try:
-        async with open_journal(home.path, read_only=True) as journal:
-            seen = await read_status(journal, home)
+        # Read-only: a check must neither lock the journal nor bring an older one to a new version.
+        async with open_journal(output.path, read_only=True) as journal:
+            seen = await read_status(journal, output)
     except JournalError as error:
         advice = " ".join(part for part in (error.impact, error.advice) if part)
         yield Finding("journal", Level.BAD, error.message, advice)
         return
-    total = counted(sum(seen.counts.values()))
+    total = counted(sum(seen.counts.values()), "entry")
     if seen.lock_holder is not None:
         advice = "Wait for that run, or stop it with Ctrl-C, before you begin another."
         yield Finding("journal", Level.WARNING, f"{total}. {seen.lock_holder.message}", advice)
     else:
-        yield Finding("journal", Level.OK, f"{home.path} can be read: {total}, nobody writes it.")
-    for why, command in _worries(seen.counts[State.IN_DOUBT], seen.expiring_soon, home):
-        yield Finding("journal", Level.WARNING, why, command)
+        yield Finding("journal", Level.OK, f"{output.path} can be read: {total}, no run is writing it.")
+    if doubts := seen.counts[State.IN_DOUBT]:
+        yield Finding(
+            "journal",
+            Level.WARNING,
+            f"{counted(doubts, 'entry')} in doubt.",
+            f"Run: {output.command('resolve')}",
+        )
+    if seen.expiring_soon:
+        found = f"{counted(seen.expiring_soon, 'entry')} whose result expires within 2 days."
+        yield Finding("journal", Level.WARNING, found, f"Run: {output.command('collect')}")
 
 
-def _worries(doubts: int, dying: int, home: OutputOptions) -> Iterator[tuple[str, str]]:
-    if doubts:
-        yield f"{counted(doubts)} in doubt.", f"Run: {home.command('resolve')}"
-    if dying:
-        yield f"{counted(dying)} whose result dies within 2 days.", f"Run: {home.command('harvest')}"
-
-
-_COLUMNS: Final = {"level": "", "what": "", "found": "", "advice": ""}
 _STYLES: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.BAD: "bold red"}
 
 
 def doctor(
     *,
-    home: OutputOptions = DEFAULT_OUTPUT,
+    output: OutputOptions = DEFAULT_OUTPUT,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
-    """Look at what a run needs: credentials, host, clock, folder, journal, versions.
+    """Check what a run needs: credentials, host, clock, folder, journal, versions.
 
-    Nothing is sent that costs anything, and nothing is changed. The exit code is 0 if nothing is bad, 3 if
+    Nothing is spent, and nothing is changed. The exit code is 0 if nothing is bad, 3 if
     the credentials or the account are, else 1.
 
     Parameters
     ----------
     as_json
-        Give one JSON array. Without it a program that reads this gets fields between tabs.
+        Print one JSON array. Without it a program that reads this gets fields between tabs.
     """
-    findings = anyio.run(_findings, connection, home)
+
+    async def collect() -> list[Finding]:
+        return [finding async for finding in examine(connection, output)]
+
+    findings = anyio.run(collect)
     if as_json or not sys.stdout.isatty():
-        print_rows([_told(finding) for finding in findings], _COLUMNS, as_json=as_json)
+        rows = [{name: getattr(finding, name) for name in _COLUMNS} for finding in findings]
+        print_rows(rows, _COLUMNS, as_json=as_json)
     else:
-        _show(findings)
+        _print_table(findings)
     bad = [finding for finding in findings if finding.level is Level.BAD]
     if any(finding.account for finding in bad):
-        return exits.ACCOUNT
-    return exits.FAILED if bad else exits.OK
+        return ExitCode.ACCOUNT
+    return ExitCode.FAILED if bad else ExitCode.OK
 
 
-async def _findings(connection: ConnectionOptions, home: OutputOptions) -> list[Finding]:
-    return [finding async for finding in examine(connection, home)]
-
-
-def _told(finding: Finding) -> dict[str, Any]:
-    return {name: getattr(finding, name) for name in _COLUMNS}
-
-
-def _show(findings: Iterable[Finding]) -> None:
+def _print_table(findings: Iterable[Finding]) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for finding in findings:
-        words = Text(format_value(finding.detail))
+        detail = Text(format_value(finding.detail))
         if finding.advice:
-            words.append(f"\n{format_value(finding.advice)}", style="dim")
-        table.add_row(Text(finding.level, style=_STYLES[finding.level]), finding.check, words)
+            detail.append(f"\n{format_value(finding.advice)}", style="dim")
+        table.add_row(Text(finding.level, style=_STYLES[finding.level]), finding.check, detail)
     Console(highlight=False).print(table)

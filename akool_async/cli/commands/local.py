@@ -1,16 +1,15 @@
-"""`akool-async demo`."""
+"""`akool-async demo` and `sandbox`: what runs without an account."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from rich.console import Console
 
-from akool_async.cli import exit_codes as exits
 from akool_async.cli.console import print_error, stderr
+from akool_async.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from akool_async.sandbox import SandboxServer
@@ -23,23 +22,20 @@ def demo(
 ) -> int:
     """Translate three short videos into two languages each, against a sandbox on this machine.
 
-    Needs no account and no network, and takes under a minute. Ctrl-C brings home what is at work; run
-    it again to go on.
+    Needs no account and no network, and takes under a minute. Ctrl-C saves what is in progress; run it
+    again to resume.
 
     Parameters
     ----------
     out
-        New or empty folder for the results and the journal of what was done, or one of an earlier demo.
-        A demo that can't go on there leaves it as it is, and begins anew in run-2, run-3 ... in it.
+        New or empty folder for the results and the journal, or the folder of an earlier demo. A demo that
+        can't resume there leaves it as it is, and starts in run-2, run-3 ... inside it.
     minutes
-        How long a typical job takes by the sandbox's clock, which runs faster than ours.
+        How long a typical job takes by the sandbox's clock, which runs faster than real time.
     """
-    from akool_async.cli.demo import run_demo
+    from akool_async.cli.demo import run_demo  # loads uvicorn and av, which no other command needs
 
     return run_demo(out, minutes=minutes, talk=stderr)
-
-
-# `akool-async sandbox`.
 
 
 def sandbox(
@@ -62,29 +58,27 @@ def sandbox(
     host
         Address to listen on.
     port
-        Port of the API; 0 takes a free one.
+        Port of the API; 0 picks a free one.
     cdn_port
-        Port of the host for results; 0 takes a free one.
+        Port of the host for results; 0 picks a free one.
     api_key
         The key that is accepted; the client secret is the same.
     credit
         Balance of the account at the start.
     max_jobs
-        Jobs at work at once; more wait.
+        Jobs in progress at once; more wait.
     time_scale
         Sandbox seconds in one real second.
     media
-        Inspect the videos and return copies of them with subtitles; without it any URL will do.
+        Inspect the videos and return copies of them with subtitles; without it any URL is accepted.
     legacy
         Answer as older servers do.
     seed
         Makes durations and failures repeatable.
     """
-    return run_sandbox(
-        host=host,
-        port=port,
-        cdn_port=cdn_port,
-        talk=stderr,
+    from akool_async.sandbox import Sandbox
+
+    server = Sandbox(
         api_key=api_key,
         credits=credit,
         max_jobs=max_jobs,
@@ -94,29 +88,19 @@ def sandbox(
         seed=seed,
     )
 
-
-# The sandbox as a server of its own, for clients in any language.
-
-
-def run_sandbox(*, host: str, port: int, cdn_port: int, talk: Console, **settings: Any) -> int:
-    """Serve until Ctrl-C; give the exit code."""
-    from akool_async.sandbox import Sandbox  # loads uvicorn, which `demo --help` does not need
-
-    sandbox = Sandbox(**settings)
-
-    def ready(server: SandboxServer) -> None:
-        talk.print(f"API      {server.base_url}   results {server.cdn_url}", markup=False)
-        talk.print(f"Key      {settings['api_key']}   client id {sandbox.settings.client_id}", markup=False)
-        if settings["media"]:
-            talk.print("Videos   are fetched from their URLs, and have to play; --no-media takes any URL")
-        talk.print("Ctrl-C stops it.")
+    def ready(listening: SandboxServer) -> None:
+        stderr.print(f"API      {listening.base_url}   results {listening.cdn_url}", markup=False)
+        stderr.print(f"Key      {api_key}   client id {server.settings.client_id}", markup=False)
+        if media:
+            stderr.print("Videos   are fetched from their URLs and have to play; --no-media accepts any URL")
+        stderr.print("Press Ctrl-C to stop it.")
 
     try:
-        sandbox.run(host, port, cdn_port, ready=ready)
+        server.run(host, port, cdn_port, ready=ready)  # returns after Ctrl-C
     except OSError as error:
         print_error(
             f"Can't listen at {host} port {port}, or {cdn_port} for results: {error.strerror}. "
-            "Name others with --host, --port and --cdn-port; 0 takes a free port."
+            "Name others with --host, --port and --cdn-port; 0 picks a free port."
         )
-        return exits.FAILED
-    return exits.OK
+        return ExitCode.FAILED
+    return ExitCode.OK

@@ -1,4 +1,4 @@
-"""`akool-async resolve`."""
+"""`akool-async resolve`: say what became of paid calls whose answer is unknown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
 from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
-from akool_async.cli import exit_codes as exits
 from akool_async.cli.console import (
     can_ask,
     confirm,
@@ -26,6 +25,7 @@ from akool_async.cli.console import (
     wrap,
     write_json,
 )
+from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
     describe_doubt,
     describe_job,
@@ -35,8 +35,6 @@ from akool_async.cli.journal_report import (
     resolve_commands,
 )
 from akool_async.cli.options import DEFAULT_CONNECTION, DEFAULT_OUTPUT, ConnectionOptions, OutputOptions
-
-_MAYBE_SENT = frozenset({State.IN_DOUBT, State.SUBMITTING})
 
 
 def resolve(
@@ -48,18 +46,18 @@ def resolve(
     not_made: Annotated[bool, Parameter(negative="")] = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
-    home: OutputOptions = DEFAULT_OUTPUT,
+    output: OutputOptions = DEFAULT_OUTPUT,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
-    """Clear up paid calls whose answer is unknown: the job was made, or it was not.
+    """Resolve paid calls whose answer is unknown: the job was made, or it was not.
 
-    Each is explained: what was sent when, what it means for money, how to find out. On a terminal it is
-    asked about each; elsewhere they are listed, and the exit code is 6 while there are any.
+    Each is explained: what was sent when, what it means for money, how to find out. On a terminal you
+    answer for each; elsewhere they are listed, and the exit code is 6 while there are any.
 
     Parameters
     ----------
     key
-        The entry's key; all that are in doubt when left out.
+        The entry's key; without it all that are in doubt.
     target
         Its language, where several are in doubt.
     job_id
@@ -67,159 +65,132 @@ def resolve(
     not_made
         No job was made: the entry may be sent again, which then costs credits.
     yes
-        Take a job that was made at another time than the call was sent.
+        Accept a job that was made at another time than the call was sent.
     as_json
         Only list what is in doubt, as one JSON array.
     """
-    doubts = _chosen(anyio.run(_doubts, home), key, target)
+
+    async def read() -> list[Entry]:
+        async with output.reading() as journal:
+            # Without a run that writes the journal, an intent without an answer is in doubt too.
+            states = {State.IN_DOUBT} | (set() if journal.lock_holder else {State.SUBMITTING})
+            return [entry async for entry in journal.entries(states=states)]
+
+    doubts = [
+        entry for entry in anyio.run(read) if target in (None, entry.target) and key in (None, entry.key)
+    ]
+    if key is not None and not doubts:
+        name = f"{key} {target or ''}".strip()
+        raise InvalidRequestError(f"No entry {name!r} is in doubt.", impact="Nothing was changed.")
     if job_id is not None and not_made:
-        raise InvalidRequestError("Give either --job-id or --not-made, not both.")
+        raise InvalidRequestError("Name either --job-id or --not-made, not both.")
+    session = _ResolveSession(output, connection, yes=yes)
     if job_id is not None or not_made:
-        table = _ResolveSession(home, connection, yes=yes)
-        entry = _only(doubts, home)
-        return exits.OK if table.resolve(entry, job_id) else exits.FAILED
-    if as_json or not can_ask():
-        return _listed(doubts, home, as_json=as_json)
-    return _ResolveSession(home, connection, yes=yes).run(doubts)
-
-
-async def _doubts(home: OutputOptions) -> list[Entry]:
-    """Read them; what is being sent counts when nobody is there who sends it."""
-    async with home.reading() as journal:
-        states = {State.IN_DOUBT} if journal.lock_holder else _MAYBE_SENT
-        return [entry async for entry in journal.entries(states=states)]
-
-
-def _chosen(doubts: Sequence[Entry], key: str | None, target: str | None) -> list[Entry]:
-    found = [entry for entry in doubts if target in (None, entry.target)]
-    if key is not None:
-        found = [entry for entry in found if entry.key == key]
-        if not found:
-            named = f"{key} {target or ''}".strip()
-            raise InvalidRequestError(f"No entry {named!r} is in doubt.", impact="Nothing was changed.")
-    return found
-
-
-def _only(doubts: list[Entry], home: OutputOptions) -> Entry:
-    if len(doubts) != 1:
-        names = ", ".join(map(entry_label, doubts[:5])) or "none"
-        raise InvalidRequestError(
-            f"That is about one entry, but {len(doubts)} are in doubt: {names}.",
-            impact="Nothing was changed.",
-            advice=f"Name its key and --target; `{home.command('resolve')}` explains each.",
-        )
-    return doubts[0]
-
-
-def _listed(doubts: list[Entry], home: OutputOptions, *, as_json: bool) -> int:
+        if len(doubts) != 1:
+            names = ", ".join(map(entry_label, doubts[:5])) or "none"
+            raise InvalidRequestError(
+                f"Only one entry can be resolved at a time, but {len(doubts)} are in doubt: {names}.",
+                impact="Nothing was changed.",
+                advice=f"Name its key and --target; `{output.command('resolve')}` explains each.",
+            )
+        return ExitCode.OK if session.resolve(doubts[0], job_id) else ExitCode.FAILED
+    if can_ask() and not as_json:
+        return session.run(doubts)
     if as_json:
         write_json([doubt_json(entry) for entry in doubts])
-        return exits.IN_DOUBT if doubts else exits.OK
-    now = datetime.now(UTC)
-    for entry in doubts:
-        print_wrapped(
-            [
-                *describe_doubt(entry, now),
-                *_callback(entry, home),
-                "  then:",
-                *resolve_commands(entry, home),
-                "",
-            ]
-        )
-    if not doubts:
+    elif not doubts:
         print_info("Nothing is in doubt.")
-    return exits.IN_DOUBT if doubts else exits.OK
+    else:
+        now = datetime.now(UTC)
+        for entry in doubts:
+            steps = ["  then:", *resolve_commands(entry, output), ""]
+            print_wrapped([*describe_doubt(entry, now), *_callback_hint(entry, output), *steps])
+    return ExitCode.IN_DOUBT if doubts else ExitCode.OK
 
 
-def _callback(entry: Entry, home: OutputOptions) -> Iterator[str]:
-    """Say where a callback would tell the job, if it was asked for one."""
+def _callback_hint(entry: Entry, output: OutputOptions) -> Iterator[str]:
     if entry.token:
-        yield f"  its callback names the job: `{home.command('resume')}` reads what `webhook serve` wrote."
+        yield f"  its callback names the job: `{output.command('resume')}` reads what `webhook serve` wrote."
 
 
 @attrs.frozen
 class _ResolveSession:
-    """Where doubts are cleared up, one after the other."""
+    """Resolve doubts one after the other."""
 
-    home: OutputOptions
+    output: OutputOptions
     connection: ConnectionOptions
     yes: bool
 
-    def run(self, doubts: list[Entry]) -> int:
-        """Explain each and ask; give 6 if some are left."""
-        left = 0
+    def run(self, doubts: Sequence[Entry]) -> int:
+        """Explain each and ask; the exit code is 6 if some stay in doubt."""
+        unresolved = 0
         for number, entry in enumerate(doubts, 1):
-            print_info(f"{number} of {len(doubts)}", style="bold")
-            wrap([*describe_doubt(entry, datetime.now(UTC)), *_callback(entry, self.home)], stderr)
-            self._ask_about_known(entry)
-            left += not self._asked(entry)
+            stderr.print(f"{number} of {len(doubts)}", style="bold")
+            wrap([*describe_doubt(entry, datetime.now(UTC)), *_callback_hint(entry, self.output)], stderr)
+            try:
+                for known in entry.doubt_ids:
+                    self._look_up(known, entry)
+            except AkoolError as error:  # it can still be resolved without the vendor
+                print_error(error)
+            unresolved += not self._ask(entry)
             print_info("")
         if not doubts:
             print_info("Nothing is in doubt.")
-        return exits.IN_DOUBT if left else exits.OK
+        return ExitCode.IN_DOUBT if unresolved else ExitCode.OK
 
-    def _ask_about_known(self, entry: Entry) -> None:
-        """Say what the vendor knows of ids that could be read, if it can be asked."""
-        try:
-            for known in entry.doubt_ids:
-                self._ask_vendor(known, entry)
-        except AkoolError as error:
-            print_error(error)
-
-    def _asked(self, entry: Entry) -> bool:
+    def _ask(self, entry: Entry) -> bool:
         """Ask until there is an answer; False when it stays in doubt."""
-        print_info(
-            "What became of it? Type the job's id, or `no` if none was made; Enter leaves it in doubt."
-        )
-        while True:
-            said = prompt(">")
-            if not said:
-                return False
+        print_info("What became of it? Type the job's id, or `no` if none was made; Enter keeps the doubt.")
+        while answer := prompt(">"):
             try:
-                if self.resolve(entry, None if said.lower() in ("n", "no") else said):
+                if self.resolve(entry, None if answer.lower() in ("n", "no") else answer):
                     return True
             except AkoolError as error:
                 print_error(error)
+        return False
 
-    def _ask_vendor(self, job_id: str, entry: Entry) -> Snapshot | None:
-        """Ask for a job, and say what the vendor knows of it."""
+    def _look_up(self, job_id: str, entry: Entry) -> Snapshot | None:
+        """Ask the vendor for a job, and print what it knows."""
+
+        async def fetch() -> Snapshot:
+            async with self.connection.client() as client:
+                return await client.status(job_id)
+
         try:
-            snapshot = anyio.run(self._status, job_id)
+            snapshot = anyio.run(fetch)
         except JobNotFoundError:
             print_info(f"The vendor knows no job {job_id}.")
             return None
         print_info(describe_job(snapshot, entry))
         return snapshot
 
-    async def _status(self, job_id: str) -> Snapshot:
-        async with self.connection.client() as client:
-            return await client.status(job_id)
-
     def resolve(self, entry: Entry, job_id: str | None) -> bool:
-        """Write down that the job was made and has this id, or None: that it was not made.
+        """Record that the job was made and has this id, or None: that it was not made.
 
         Returns:
-            Whether it was written down.
+            Whether it was recorded.
         """
         snapshot = None
         if job_id is not None:
-            snapshot = self._ask_vendor(job_id, entry)
+            snapshot = self._look_up(job_id, entry)
             if snapshot is None:
                 return False
+            # Another entry's job would be saved under this name, and this one's job be lost.
             if not plausible(snapshot, entry) and not confirm(
-                "That is not when this was sent. Is it the job?", yes=self.yes
+                "It was not made when this call was sent. Is it the job?", yes=self.yes
             ):
                 return False
-        anyio.run(self._record, entry, snapshot)
+
+        async def record() -> None:
+            async with open_journal(self.output.path) as journal:
+                if snapshot is None:
+                    await journal.resolve(entry.key, entry.target, not_made=True)
+                else:
+                    await journal.resolve(entry.key, entry.target, job_id=snapshot.job_id, snapshot=snapshot)
+
+        anyio.run(record)
         if snapshot is None:
             print_info(f"{entry_label(entry)}: not made. The next run sends it, which costs credits.")
         else:
-            print_info(f"{entry_label(entry)}: made. `{self.home.command('resume')}` brings it home.")
+            print_info(f"{entry_label(entry)}: made. `{self.output.command('resume')}` saves its result.")
         return True
-
-    async def _record(self, entry: Entry, snapshot: Snapshot | None) -> None:
-        async with open_journal(self.home.path) as journal:
-            if snapshot is None:
-                await journal.resolve(entry.key, entry.target, not_made=True)
-            else:
-                await journal.resolve(entry.key, entry.target, job_id=snapshot.job_id, snapshot=snapshot)
