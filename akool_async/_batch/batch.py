@@ -64,16 +64,16 @@ class Batch:
         session = client.session()
         kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
         self._own_journal = kept if journal is None else None
-        nets = CallbackPolling(session, schedule, hears=webhook.source is not None)
+        polling = CallbackPolling(session, schedule, hears=webhook.source is not None)
         self._state = state = BatchState(
             session,
             kept,
-            nets,
+            polling,
             max_in_flight=max_in_flight,
             backlog=backlog,
             max_credits=max_credits,
         )
-        self._callbacks = WebhookCoordinator(state, webhook, nets)
+        self._callbacks = WebhookCoordinator(state, webhook, polling)
         self._resumer = Resumer(
             state,
             self._callbacks,
@@ -135,7 +135,7 @@ class Batch:
         return self._tasks
 
     async def _work(self) -> None:
-        """Go on with what is there, then take what is new."""
+        """Resume what is there, then pull what is new."""
         self._stack.callback(self._callbacks.listen(self._group))
         await self._callbacks.load_inbox()
         if self._rescues:
@@ -151,9 +151,11 @@ class Batch:
             self._say_what_was_not_taken()
         left = self._state.unfinished_jobs
         if left and self._own_journal is not None:
-            logger.warning("%d jobs go on at the vendor and are billed: %s.", len(left), ", ".join(left))
+            logger.warning("%d jobs continue at the vendor and are billed: %s.", len(left), ", ".join(left))
         elif left:
-            logger.info("%d jobs go on at the vendor; run the same again to bring them home.", len(left))
+            logger.info(
+                "%d jobs continue at the vendor; run the same again to save their results.", len(left)
+            )
 
     def _say_what_was_not_taken(self) -> None:
         """Name what is paid, or may be, where no journal will tell it again."""
@@ -162,7 +164,7 @@ class Batch:
                 logger.warning("Job %s has ended and is billed; its outcome was not taken.", outcome.job.id)
             elif isinstance(outcome, InDoubt):
                 logger.warning("Entry %s is in doubt; its outcome was not taken.", outcome.key)
-        for key in self._callbacks.held:
+        for key in self._callbacks.held_back:
             logger.warning("Entry %s is in doubt; no callback has cleared it up yet.", key)
 
     def __aiter__(self) -> Self:
@@ -170,7 +172,7 @@ class Batch:
         return self
 
     async def __anext__(self) -> Outcome:
-        """Give the next outcome.
+        """Return the next outcome.
 
         Raises:
             AkoolError: after the last outcome, if something stopped the batch: the account, the journal.
@@ -188,7 +190,7 @@ class Batch:
     def drain(
         self, reason: str = "The batch was told to stop.", *, cause: StopCause = StopCause.REQUESTED
     ) -> None:
-        """Submit nothing more and bring home what is in batch_entry; what is left comes out as not submitted.
+        """Submit nothing more and finish what is in flight; what is left comes out as not submitted.
 
         Args:
             reason: what the outcomes of the rest say.
@@ -214,16 +216,16 @@ class Batch:
                     self._left_by = number
                     break
                 self._interrupted = True
-                logger.warning("Stopping: jobs at work are brought home. Once more to leave at once.")
+                logger.warning("Stopping: jobs in progress are finished. Once more to leave at once.")
                 self.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
         self._group.cancel_scope.cancel()
 
     def in_progress(self) -> tuple[EntryProgress, ...]:
-        """Give the entries that are at work and how far each is, in the order in which their turn came."""
+        """Return the entries in progress and how far each is, in the order in which they began."""
         return self._state.board.snapshot(self._state.clock.monotonic())
 
     def statistics(self) -> Statistics:
-        """Give numbers about the batch, as it is now."""
+        """Return numbers about the batch, as it is now."""
         return collect_statistics(self._state, self._state.clock.monotonic() - self._began)
 
 
@@ -252,14 +254,14 @@ def open_batch(
     callbacks: CallbackSource | None = None,
     webhook_grace: float = 120.0,
 ) -> Batch:
-    """Give a batch, to be used in `async with` and iterated over with `async for`, once.
+    """Return a batch, to be used in `async with` and iterated over with `async for`, once.
 
     Outcomes come in the order in which they end, one for each (request, language). Leaving the block
     early is fine: a POST under way is finished and recorded, jobs at the vendor go on, and the same
-    code run again with the same journal brings them home.
+    code run again with the same journal saves them.
 
     With `download_to`, what the journal has at the vendor is taken up before anything is submitted, for
-    its results die after 7 days: it comes home also where `requests` come to it late or never. Its
+    its results expire after 7 days: they are saved even if `requests` come to it late or never. Its
     outcome is given when they do. A batch that is left before its end does not close an async generator
     that it took requests from; that is its owner's to do (`contextlib.aclosing`).
 
@@ -270,26 +272,27 @@ def open_batch(
         backlog: entries pulled whose outcome is not taken yet, at least `max_in_flight`; default is twice
             that. A slow consumer stops new submissions when it is reached.
         journal: an open journal, used by one batch at a time; without one nothing can be resumed.
-        download_to: a folder for results; None leaves them at the vendor, where they die after 7 days.
+        download_to: a folder for results; None leaves them at the vendor, where they expire after 7 days.
         file_names: what the files are called, without ending, made of {stem} (the video's name), {language},
             {key} and {fingerprint}; or such a template for each key (as `entry_key` gives them). Each entry
             holds its name from before it is paid for. Where names of two entries meet on any system, or
             something else stands there, the later one gets a part of its fingerprint.
-        without_captions: bring home the video without burnt-in captions too, where the vendor made one.
-        recover_pending: take up what the journal has at the vendor; False leaves alone what `requests` do not come to.
+        without_captions: save the video without burnt-in captions too, where the vendor made one.
+        recover_pending: resume what the journal has at the vendor; False leaves alone what `requests`
+            do not name.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
         retry_failed: submit again what an earlier run saw failed, rejected or expired.
-        schedule: when jobs are asked about; default is the client's.
+        schedule: when jobs are polled; default is the client's.
         max_credits: credits that the journal's entries may cost together; locks and doubts count in full.
         max_submits: paid POSTs under way at once.
-        max_downloads: results brought home at once.
-        drain_signals: signals that stop submissions and bring home what is in batch_entry; the second one leaves.
+        max_downloads: results downloaded at once.
+        drain_signals: signals that stop submissions and finish what is in flight; the second one leaves.
         webhook_url: where the vendor shall call back, such as "https://me.example/akool". Each POST gets
             an unguessable token as the last part of its path, so that a callback names the job of a POST
             whose answer was lost; so each POST is for one language. Requests with a URL of their own
             keep it, and get no token.
         callbacks: where callbacks come from: a `WebhookReceiver`, or an inbox that one writes. They make
-            the batch ask sooner, and clear up doubts.
+            the batch ask sooner, and resolve doubts.
         webhook_grace: seconds for which an entry in doubt is held back because its callback may come,
             before it comes out as `InDoubt`; 0 or more.
 

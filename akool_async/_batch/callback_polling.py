@@ -18,46 +18,46 @@ class CallbackPolling:
     """The poll schedules of a batch that hears callbacks.
 
     Args:
-        client: asks, and has the schedule where the batch has none.
+        session: polls, and has the schedule where the batch has none.
         schedule: the batch's.
         hears: whether callbacks can come at all.
     """
 
-    def __init__(self, client: ClientSession, schedule: PollSchedule | None, *, hears: bool) -> None:
-        self._client = client
-        self._clock = client.clock
+    def __init__(self, session: ClientSession, schedule: PollSchedule | None, *, hears: bool) -> None:
+        self._session = session
+        self._clock = session.clock
         self._schedule = schedule
         self._hears = hears
-        self._nets: dict[str, CallbackSchedule] = {}
+        self._schedules: dict[str, CallbackSchedule] = {}
         self._evidence = CallbackReliability()
         self._relied = False
 
     def schedule(self, batch_entry: BatchEntry) -> PollSchedule | None:
-        """Give the schedule of a job that is about to be followed; None for the client's own."""
+        """Return the schedule of a job that is about to be followed; None for the client's own."""
         if not self._hears:
             return self._schedule
-        net = CallbackSchedule(
-            self._schedule or self._client.schedule, self._trusted, called=bool(batch_entry.token)
+        schedule = CallbackSchedule(
+            self._schedule or self._session.schedule, self._trusted, called=bool(batch_entry.token)
         )
-        self._nets[batch_entry.job_id] = net
-        return net
+        self._schedules[batch_entry.job_id] = schedule
+        return schedule
 
     def _trusted(self) -> bool:
         return self._evidence.is_reliable(self._clock.monotonic())
 
     def on_callback(self, callback: Callback) -> None:
-        """Take in a callback, before anybody asks because of it."""
-        net = self._nets.get(callback.job_id)
-        if net is None:
+        """Record a callback, before anybody asks because of it."""
+        schedule = self._schedules.get(callback.job_id)
+        if schedule is None:
             self._evidence.record_late(callback.job_id)
             return
-        net.called, net.reported_done = True, net.reported_done or not callback.in_progress
+        schedule.called, schedule.reported_done = True, schedule.reported_done or not callback.in_progress
         self._evidence.record_callback()
 
-    def ended(self, job_id: str) -> None:
+    def job_ended(self, job_id: str) -> None:
         """A poll saw a job end."""
-        net = self._nets.pop(job_id, None)
-        if net is not None and net.called and not net.reported_done:
+        schedule = self._schedules.pop(job_id, None)
+        if schedule is not None and schedule.called and not schedule.reported_done:
             self._evidence.record_missed(job_id, self._clock.monotonic())
 
     async def watch(self) -> None:
@@ -66,4 +66,4 @@ class CallbackPolling:
             await self._clock.sleep(_TICK)
             relied, self._relied = self._relied, self._trusted()
             if relied and not self._relied:
-                self._client.reschedule()
+                self._session.reschedule()

@@ -56,7 +56,7 @@ class WebhookConfig:
             raise InvalidRequestError(f"webhook_grace must be seconds, 0 or more, not {self.grace!r}.")
 
     def with_token(self, token: str) -> str:
-        """Give the URL with a token as the last part of its path."""
+        """Return the URL with a token as the last part of its path."""
         parts = urlsplit(self.url or "")
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
 
@@ -64,15 +64,15 @@ class WebhookConfig:
 class WebhookCoordinator:
     """Sends tokens out for a batch and takes in what comes back."""
 
-    def __init__(self, state: BatchState, webhook: WebhookConfig, nets: CallbackPolling) -> None:
+    def __init__(self, state: BatchState, webhook: WebhookConfig, polling: CallbackPolling) -> None:
         self._state = state
-        self._client = state.session
+        self._session = state.session
         self._clock = state.clock
         self._journal = state.journal
         self._webhook = webhook
         self._doubts = DoubtResolver(state, self._answered)
-        self._nets = nets
-        self._early: dict[str, list[Callback]] = {}
+        self._polling = polling
+        self._before_response: dict[str, list[Callback]] = {}
         self._under_way: set[anyio.Event] = set()
 
     # What goes out.
@@ -86,7 +86,7 @@ class WebhookCoordinator:
 
     @contextmanager
     def submission(self, request: Request) -> Iterator[tuple[str, Request]]:
-        """Give the token of a POST, and the request as it is to be sent, while it is under way.
+        """Return the token of a POST, and the request as it is to be sent, while it is under way.
 
         The request with the token is for the POST alone; what is recorded and handed out lacks it.
         """
@@ -94,12 +94,12 @@ class WebhookCoordinator:
         if self.uses_token(request):
             token = secrets.token_hex(_TOKEN_BYTES)
             addressed = attrs.evolve(request, webhook_url=self._webhook.with_token(token))
-            self._early[token] = []
+            self._before_response[token] = []
         self._under_way.add(answered)
         try:
             yield token, addressed
         finally:
-            self._early.pop(token, None)
+            self._before_response.pop(token, None)
             self._under_way.remove(answered)
             answered.set()
 
@@ -110,7 +110,9 @@ class WebhookCoordinator:
 
     def finished_before_response(self, token: str, job_id: str) -> bool:
         """Whether it was said already that the job of a POST under way does not go on."""
-        return any(one.job_id == job_id and not one.in_progress for one in self._early.get(token, ()))
+        return any(
+            one.job_id == job_id and not one.in_progress for one in self._before_response.get(token, ())
+        )
 
     # What comes back.
 
@@ -120,11 +122,11 @@ class WebhookCoordinator:
         source = self._webhook.source
         if source is None:
             return lambda: None
-        tasks.start_soon(self._nets.watch)
+        tasks.start_soon(self._polling.watch)
         return source.subscribe(self)
 
     async def load_inbox(self) -> None:
-        """Take in what came for earlier runs."""
+        """Record what came for earlier runs."""
         source = self._webhook.source
         if source is None:
             return
@@ -134,19 +136,19 @@ class WebhookCoordinator:
                     self._doubts.add_candidate(entry.token, callback.job_id)
 
     def on_callback(self, callback: Callback) -> None:
-        """Take in a callback: it may name the job of a doubt, and makes the client ask sooner."""
+        """Record a callback: it may name the job of a doubt, and makes the client ask sooner."""
         try:
             if callback.token:
                 self._named(callback)
         except JournalError as error:
             self._state.stop(error.message, error)
-        self._nets.on_callback(callback)
-        self._client.on_callback(callback)
+        self._polling.on_callback(callback)
+        self._session.on_callback(callback)
 
     def _named(self, callback: Callback) -> None:
         token = callback.token
-        if token in self._early and token not in self._doubts:
-            self._early[token].append(callback)
+        if token in self._before_response and token not in self._doubts:
+            self._before_response[token].append(callback)
             return
         entry = self._journal.find_token(token)
         if entry is not None and entry.state is State.IN_DOUBT:
@@ -155,9 +157,9 @@ class WebhookCoordinator:
     # Doubts.
 
     @property
-    def held(self) -> tuple[str, ...]:
+    def held_back(self) -> tuple[str, ...]:
         """The keys of entries in doubt whose outcome is held back."""
-        return self._doubts.left
+        return self._doubts.held_back
 
     def hold(self, batch_entry: BatchEntry, reason: str) -> bool:
         """Keep back the outcome of a POST that has just come into doubt; False if nothing can clear it up."""
@@ -168,7 +170,7 @@ class WebhookCoordinator:
             self._state.emit(batch_entry, batch_entry.in_doubt(reason, self._clock.now()))
 
         self._doubts.hold(batch_entry, seconds=self._webhook.grace, unresolved=unresolved)
-        for callback in self._early.get(batch_entry.token, ()):
+        for callback in self._before_response.get(batch_entry.token, ()):
             self._doubts.add_candidate(batch_entry.token, callback.job_id)
         return True
 
@@ -181,7 +183,7 @@ class WebhookCoordinator:
     def hold_resumed(
         self, batch_entry: BatchEntry, entry: Entry, *, again: Callable[[], None] | None
     ) -> None:
-        """Keep back the outcome of such an entry, which holds a place in batch_entry.
+        """Keep back the outcome of such an entry, which has a slot.
 
         Args:
             batch_entry: the entry, as it was asked for now.

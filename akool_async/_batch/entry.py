@@ -81,11 +81,11 @@ class BatchEntry:
         )
         self.submitted_at = entry.submitted_at
 
-    def update(self, state: State, **told: Any) -> EntryUpdate:
-        """Give the journal's change to a state."""
-        return EntryUpdate(key=self.key, target=self.target, state=state, **told)
+    def update(self, state: State, **values: Any) -> EntryUpdate:
+        """Return the journal's change to a state."""
+        return EntryUpdate(key=self.key, target=self.target, state=state, **values)
 
-    def _facts(self, **told: Any) -> dict[str, Any]:
+    def _facts(self, **values: Any) -> dict[str, Any]:
         locked = None if self.job is None else self.job.credits_locked
         return {
             "key": self.key,
@@ -94,40 +94,40 @@ class BatchEntry:
             "job": self.job,
             "submitted_at": self.submitted_at,
             "credits": locked,
-        } | told
+        } | values
 
     def completed(
         self, snapshot: Snapshot, saved: Saved | None, now: datetime, reason: str = ""
     ) -> Completed:
-        """Give the outcome of a result that is there."""
+        """Return the outcome of a result that is there."""
         facts = self._facts(snapshot=snapshot, saved=saved, ended_at=now, reason=reason)
         if snapshot.credits_used is not None:
             facts["credits"] = snapshot.credits_used
         return Completed(**facts)
 
     def failed(self, reason: str, snapshot: Snapshot | None, now: datetime) -> Failed:
-        """Give the outcome of a job without a result."""
+        """Return the outcome of a job without a result."""
         return Failed(**self._facts(reason=reason, snapshot=snapshot, ended_at=now))
 
     def expired(self, reason: str, now: datetime) -> Expired:
-        """Give the outcome of a result that died."""
+        """Return the outcome of a result that expired."""
         return Expired(**self._facts(reason=reason, ended_at=now))
 
     def rejected(self, reason: str, code: int | None, now: datetime) -> Rejected:
-        """Give the outcome of a request that the vendor refused."""
+        """Return the outcome of a request that the vendor refused."""
         return Rejected(**self._facts(reason=reason, code=code, ended_at=now, credits=0.0))
 
     def in_doubt(self, reason: str, now: datetime) -> InDoubt:
-        """Give the outcome of a POST whose answer is unknown."""
+        """Return the outcome of a POST whose answer is unknown."""
         return InDoubt(**self._facts(reason=reason, ended_at=now))
 
     def not_submitted(self, reason: str, now: datetime) -> NotSubmitted:
-        """Give the outcome of an entry for which nothing was sent."""
+        """Return the outcome of an entry for which nothing was sent."""
         return NotSubmitted(**self._facts(reason=reason, ended_at=now, credits=0.0))
 
 
 def outcome_from_journal(entry: Entry, request: Request) -> Outcome:
-    """Give the outcome that an earlier run came to."""
+    """Return the outcome that an earlier run came to."""
     job = None
     if entry.job_id:
         job = Job(
@@ -157,7 +157,7 @@ def outcome_from_journal(entry: Entry, request: Request) -> Outcome:
     return Expired(**facts) if entry.state is State.EXPIRED else InDoubt(**facts)
 
 
-# A job in batch_entry, as the batch follows it: one small object, for there may be very many.
+# A job in flight, as the batch follows it: one small object, for there may be very many.
 
 
 @attrs.define(eq=False, weakref_slot=False)
@@ -175,29 +175,29 @@ class TrackedJob:
     watch: PolledJob | None = None
 
     def __call__(self, watch: PolledJob) -> None:
-        """Take in what a poll said."""
+        """Record what a poll said."""
         if watch.is_terminal:
             self.ended(self.batch_entry, watch)
 
 
-# Which entries a batch has at work and how far each is, pulled when somebody wants to know.
+# Which entries a batch has in progress and how far each is, pulled when somebody wants to know.
 #
 # Told by the batch at each step; decides nothing.
 
 
 class Stage(enum.StrEnum):
-    """How far an entry at work is."""
+    """How far an entry in progress is."""
 
     SUBMITTING = "submitting"
     """Its POST is waiting for its turn, or is under way."""
     WAITING = "waiting"
-    """Its job is at the vendor, which was not asked about it yet."""
+    """Its job is at the vendor, which was not polled it yet."""
     QUEUEING = "queueing"
     """The vendor has not begun with it."""
     PROCESSING = "processing"
     """The vendor is at it."""
     DOWNLOADING = "saving"
-    """The vendor is done; its result is being recorded and brought home."""
+    """The vendor is done; its result is being recorded and saved."""
 
 
 _STAGES: Final = {
@@ -209,7 +209,7 @@ _STAGES: Final = {
 
 @attrs.frozen(kw_only=True)
 class EntryProgress:
-    """One entry that a batch has at work, at one moment.
+    """One entry that a batch has in progress, at one moment.
 
     Attributes:
         key: the caller's name of the entry, or its fingerprint.
@@ -231,14 +231,14 @@ class EntryProgress:
 
 
 class ProgressBoard:
-    """The entries at work, in the order in which their turn came or their jobs were made.
+    """The entries in progress, in the order in which their turn came or their jobs were made.
 
     Args:
-        flying: the jobs in batch_entry, as the batch follows them.
+        jobs: the jobs in flight, as the batch follows them.
     """
 
-    def __init__(self, flying: Mapping[tuple[str, str], TrackedJob]) -> None:
-        self._flying = flying
+    def __init__(self, jobs: Mapping[tuple[str, str], TrackedJob]) -> None:
+        self._jobs = jobs
         self._turns: dict[tuple[str, str], float] = {}
 
     def start_submit(self, request: Request, now: float) -> None:
@@ -247,7 +247,7 @@ class ProgressBoard:
             self._turns[entry_key(request, target), target] = now
 
     def end_submit(self, request: Request) -> None:
-        """A POST has come to its end: what has no job by now has none at work."""
+        """A POST has come to its end: what has no job by now has none in progress."""
         for target in request.targets:
             self._turns.pop((entry_key(request, target), target), None)
 
@@ -256,14 +256,12 @@ class ProgressBoard:
         self._turns.pop((batch_entry.key, batch_entry.target), None)
 
     def snapshot(self, now: float) -> tuple[EntryProgress, ...]:
-        """Give them all, as they are at the moment `now`."""
+        """Return them all, as they are at the moment `now`."""
         turns = [
             EntryProgress(key=key, target=target, stage=Stage.SUBMITTING, seconds=max(now - since, 0.0))
             for (key, target), since in self._turns.items()
         ]
-        jobs = [
-            _job(one.batch_entry, one.watch, now) for one in self._flying.values() if one.watch is not None
-        ]
+        jobs = [_job(one.batch_entry, one.watch, now) for one in self._jobs.values() if one.watch is not None]
         return tuple(sorted((*turns, *jobs), key=lambda one: -one.seconds))
 
 

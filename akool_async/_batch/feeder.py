@@ -22,7 +22,7 @@ Requests: TypeAlias = Iterable[Request] | AsyncIterable[Request]
 
 
 class Source:
-    """Gives one request after the other.
+    """Return one request after the other.
 
     Args:
         requests: an iterable or an async iterable, finite or endless.
@@ -41,7 +41,7 @@ class Source:
             )
 
     async def next(self) -> Request | None:
-        """Give the next request, None at the end.
+        """Return the next request, None at the end.
 
         Raises:
             InvalidRequestError: what came is no request.

@@ -1,4 +1,4 @@
-"""Doubts that a callback may clear up: held for a while, confirmed by asking the API, never just believed.
+"""Doubts that a callback may resolve: held for a while, confirmed by asking the API, never just believed.
 
 A callback names a job for the entry whose token it came to. The entry is given that job only if the
 account has it, it was made after the entry's intent, and no other entry owns it.
@@ -38,13 +38,13 @@ LATEST: Final = timedelta(days=1)
 """A job that was made this long after the intent is not its either."""
 
 _MOST_NAMED: Final = 8
-"""Jobs that are asked about for one doubt: an honest vendor names one."""
+"""Jobs that are polled for one doubt: an honest vendor names one."""
 
 _TRIES: Final = 8
-"""Times that an unknown job is asked about: right after its creation the vendor may not know it yet."""
+"""Times that an unknown job is polled: right after its creation the vendor may not know it yet."""
 
 _NO_SUCH_JOB: Final = "the account has no such job."
-_NOT_ASKED: Final = "the API could not be asked about it."
+_NOT_ASKED: Final = "the API could not be polled it."
 
 
 @attrs.define(eq=False)
@@ -57,7 +57,7 @@ class _Doubt:
         until: how long its outcome is held back.
         unresolved: what is done when nothing has cleared it up by then.
         named: the jobs that callbacks named, in order.
-        tried: how many of them were asked about.
+        tried: how many of them were polled.
     """
 
     token: str
@@ -74,7 +74,7 @@ class _Doubt:
             self.news.set()
 
     async def next_named(self, clock: Clock) -> str | None:
-        """Give the next job to ask about; None when the time is over."""
+        """Return the next job to ask about; None when the time is over."""
         while self.tried == len(self.named):
             until, self.news = self.until, anyio.Event()
             with anyio.move_on_after(max(until - clock.monotonic(), 0.0)) as waiting:
@@ -97,7 +97,7 @@ class DoubtResolver:
 
     def __init__(self, state: BatchState, answers: Callable[[], Awaitable[None]]) -> None:
         self._state = state
-        self._client = state.session
+        self._session = state.session
         self._clock = state.clock
         self._journal = state.journal
         self._answers = answers
@@ -111,7 +111,7 @@ class DoubtResolver:
         return token in self._doubts
 
     @property
-    def left(self) -> tuple[str, ...]:
+    def held_back(self) -> tuple[str, ...]:
         """The keys of entries whose outcome is held back."""
         return tuple(
             doubt.batch_entry.key for doubt in self._doubts.values() if doubt.batch_entry is not None
@@ -122,17 +122,17 @@ class DoubtResolver:
         self._tasks = tasks
 
     def add_candidate(self, token: str, job_id: str) -> None:
-        """Take in that a callback names a job for an entry in doubt."""
+        """Record that a callback names a job for an entry in doubt."""
         if self._owners.setdefault(job_id, token) != token:
             self._owners[job_id] = ""  # two entries claim it: it is given to neither
         self._doubt(token).name(job_id)
 
     def hold(self, batch_entry: BatchEntry, *, seconds: float, unresolved: Callable[[], None]) -> None:
-        """Keep back the outcome of an entry in doubt, which holds a place in batch_entry.
+        """Keep back the outcome of an entry in doubt, which has a slot.
 
         Args:
             batch_entry: the entry, with its token.
-            seconds: for which its callback is awaited; jobs that were named by then are asked about.
+            seconds: for which its callback is awaited; jobs that were named by then are polled.
             unresolved: what is done then, if nothing has cleared it up.
         """
         doubt = self._doubt(batch_entry.token)
@@ -148,7 +148,7 @@ class DoubtResolver:
         return doubt
 
     async def _resolve(self, doubt: _Doubt) -> None:
-        """Ask about each job that is named, until one is the entry's or the time is over."""
+        """Poll each job that is named, until one is the entry's or the time is over."""
         found: Snapshot | None = None
         try:
             while found is None:
@@ -167,7 +167,7 @@ class DoubtResolver:
             doubt.unresolved()
 
     async def _confirmed(self, token: str, job_id: str) -> Snapshot | None:
-        """Give the entry of a token this job, if it is its; give what the API says of it then.
+        """Return the entry of a token this job, if it is its; give what the API says of it then.
 
         Raises:
             JournalError: the journal can't be read or written.
@@ -179,34 +179,34 @@ class DoubtResolver:
         entries = self._journal.with_token(token)
         if len(entries) != 1 or entries[0].state is not State.IN_DOUBT:
             return None
-        objection = seen if isinstance(seen, str) else self._mismatch(entries[0], seen)
-        if isinstance(seen, Snapshot) and not objection:
+        mismatch = seen if isinstance(seen, str) else self._mismatch(entries[0], seen)
+        if isinstance(seen, Snapshot) and not mismatch:
             try:
                 await self._journal.resolve(entries[0].key, entries[0].target, job_id=job_id, snapshot=seen)
             except IllegalTransitionError as error:
-                objection = error.message
+                mismatch = error.message
             else:
-                logger.info("A callback cleared up the doubt about %s: it is job %s.", entries[0].key, job_id)
+                logger.info("A callback resolved the doubt about %s: it is job %s.", entries[0].key, job_id)
                 return seen
-        if objection != _NOT_ASKED:
+        if mismatch != _NOT_ASKED:
             self._refused.add((token, job_id))
-        logger.warning("A callback names job %s for %s, but %s", job_id, entries[0].key, objection)
+        logger.warning("A callback names job %s for %s, but %s", job_id, entries[0].key, mismatch)
         return None
 
     async def _fetch_status(self, job_id: str) -> Snapshot | str:
-        """Give what the API says of a job, or why there is nothing."""
-        patience = attrs.evolve(self._client.retry, attempts=_TRIES)
+        """Return what the API says of a job, or why there is nothing."""
+        retry = attrs.evolve(self._session.retry, attempts=_TRIES)
         began, tries = self._clock.monotonic(), 0
         while True:
             tries += 1
             try:
-                return await self._client.status(job_id)
+                return await self._session.status(job_id)
             except AccountError:
                 return _NOT_ASKED
             except AkoolError as error:
                 gone = isinstance(error, JobNotFoundError) and not error.during_auth
                 nothing = _NO_SUCH_JOB if gone else _NOT_ASKED
-                wait = patience.delay(tries, self._clock.monotonic() - began)
+                wait = retry.delay(tries, self._clock.monotonic() - began)
             if wait is None:
                 return nothing
             await self._clock.sleep(wait)
@@ -218,7 +218,7 @@ class DoubtResolver:
         if self._journal.find_job(seen.job_id) is not None:
             return "it belongs to another entry."
         sent, made = entry.submitted_at, seen.created_at
-        fast = max(self._clock.now() - self._client.server_now(), timedelta())  # how far ours is ahead
+        fast = max(self._clock.now() - self._session.server_now(), timedelta())  # how far ours is ahead
         if sent is None or made is None or not sent - fast - SKEW <= made <= sent + LATEST:
             return "it was not made when the entry was sent."
         return ""

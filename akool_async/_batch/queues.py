@@ -38,7 +38,7 @@ class CreditBudget:
         self._doubts = 0
         self._reserved = 0
         self._settled = anyio.Event()
-        self._cleared_up: set[str] = set()
+        self._resolved_jobs: set[str] = set()
 
     async def reserve(self, jobs: int) -> bool:
         """Set credits aside for jobs that are about to be submitted; False when there are not enough.
@@ -56,7 +56,7 @@ class CreditBudget:
         return True
 
     def settle(self, jobs: int, *, costs: Iterable[float] = (), doubts: int = 0) -> None:
-        """Take in what came of jobs that credits were set aside for."""
+        """Record what came of jobs that credits were set aside for."""
         if self.most is None:
             return
         self._reserved -= jobs
@@ -67,19 +67,19 @@ class CreditBudget:
         self._settled = anyio.Event()
 
     def record_cost(self, *, cost: float | None, in_doubt: bool) -> None:
-        """Take in an entry of an earlier run: what its job cost, and whether it is in doubt."""
+        """Record an entry of an earlier run: what its job cost, and whether it is in doubt."""
         if cost is not None:
             self._dearest = max(cost, self._dearest or 0.0)
         self._doubts += in_doubt
 
     def resolve_doubt(self, job_id: str) -> None:
-        """Take in that a doubt was about this job; it is counted as a doubt until its cost is known."""
-        self._cleared_up.add(job_id)
+        """Record that a doubt was about this job; it is counted as a doubt until its cost is known."""
+        self._resolved_jobs.add(job_id)
 
     def job_finished(self, job_id: str) -> None:
-        """Take in that a job has ended, and that the journal knows its cost."""
-        if job_id in self._cleared_up:
-            self._cleared_up.remove(job_id)
+        """Record that a job has ended, and that the journal knows its cost."""
+        if job_id in self._resolved_jobs:
+            self._resolved_jobs.remove(job_id)
             self._doubts -= 1
 
 
@@ -117,7 +117,7 @@ class OutcomeQueue:
         self._news = anyio.Event()
 
     async def get(self) -> Outcome | None:
-        """Give the next outcome, None after the last one."""
+        """Return the next outcome, None after the last one."""
         if self._outcomes or self._closed:
             await checkpoint()
         while not self._outcomes:
@@ -127,11 +127,11 @@ class OutcomeQueue:
         return self._outcomes.popleft()
 
 
-# Jobs that have ended and wait to be finished: what dies soonest is fetched first.
+# Jobs that have ended and wait to be finished: what expires soonest is fetched first.
 
 
 class FinishedQueue:
-    """A queue ordered by when results die; what has nothing to be fetched goes first."""
+    """A queue ordered by when results expire; what has nothing to be fetched goes first."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, BatchEntry, PolledJob]] = []
@@ -155,7 +155,7 @@ class FinishedQueue:
 
 
 def _expiry(watch: PolledJob) -> float:
-    """When the result dies, in seconds since the epoch."""
+    """When the result expires, in seconds since the epoch."""
     snapshot = watch.state.snapshot
     if snapshot is None or not snapshot.url:
         return 0.0
@@ -164,11 +164,11 @@ def _expiry(watch: PolledJob) -> float:
 
 # Jobs that an earlier run left at the vendor, taken up before the source comes to them.
 #
-# A source may come to them late or never, and their results die meanwhile.
+# A source may come to them late or never, and their results expire meanwhile.
 
 
 class RecoveredJobs:
-    """Keeps apart who was brought home early from who was asked for, by key and language."""
+    """Keeps apart who was recovered early from who was asked for, by key and language."""
 
     def __init__(self) -> None:
         self._ended: dict[tuple[str, str], Outcome | AkoolError | None] = {}
@@ -183,7 +183,7 @@ class RecoveredJobs:
         self._ended[key, target] = None
 
     def claim(self, key: str, target: str, request: Request) -> Outcome | AkoolError | None:
-        """Take in that the source came to such a job; give its outcome, or why there is none, if it ended."""
+        """Record that the source came to such a job; give its outcome, or why there is none, if it ended."""
         ended = self._ended.pop((key, target))
         if ended is None:
             self._asked[key, target] = request
@@ -192,14 +192,14 @@ class RecoveredJobs:
         return ended
 
     def fail(self, name: tuple[str, str], error: AkoolError) -> bool:
-        """Take in why it can't be told how a job ended; whether the source has come to it."""
+        """Record why it can't be told how a job ended; whether the source has come to it."""
         if name not in self._ended:
             return True
         self._ended[name] = error
         return False
 
     def complete(self, outcome: Outcome) -> Outcome | None:
-        """Take in an outcome; give it back unless nobody has asked for it yet."""
+        """Record an outcome; give it back unless nobody has asked for it yet."""
         name = (outcome.key, outcome.target)
         if name in self._ended:
             self._ended[name] = outcome

@@ -24,7 +24,7 @@ class Resumer:
 
     Args:
         state: the batch's.
-        callbacks: know which doubts may still be cleared up.
+        callbacks: know which doubts may still be resolved.
         on_in_doubt: what is done with those that are not.
         retry_failed: whether what failed, was refused or expired is submitted again.
         send_off: submits a request, in a task of its own.
@@ -50,7 +50,7 @@ class Resumer:
         self._works = CompactSet()
 
     async def recover_pending(self) -> None:
-        """Follow what an earlier run left at the vendor, the soonest to die first."""
+        """Follow what an earlier run left at the vendor, the soonest to expire first."""
         left = (
             self._journal.expiring(_EVER, self._clock.now()),
             self._journal.entries(states=(State.SUBMITTED, State.COMPLETED)),  # of unknown age, too
@@ -64,7 +64,7 @@ class Resumer:
     async def needs_submission(self, batch_entry: BatchEntry) -> bool:
         """Whether an entry is to be submitted; if not, it is on its way."""
         if not self._seen.add(batch_entry.key, batch_entry.target):
-            self._refuse(batch_entry, "It stands in this batch twice; each would be paid.")
+            self._refuse(batch_entry, "This batch has it twice; each would be paid.")
             return False
         doubled = not self._works.add(
             exact_fingerprint(batch_entry.request, batch_entry.target), batch_entry.target
@@ -73,9 +73,7 @@ class Resumer:
         if entry is not None and not await self._may_be_sent(batch_entry, entry):
             return False
         if doubled:
-            self._refuse(
-                batch_entry, "The same work stands in this batch under another key; each would be paid."
-            )
+            self._refuse(batch_entry, "This batch has the same work under another key; each would be paid.")
         return not doubled
 
     def _refuse(self, batch_entry: BatchEntry, reason: str) -> None:
@@ -126,7 +124,7 @@ class Resumer:
         return await self._resume(batch_entry, now)
 
     def _again(self, batch_entry: BatchEntry, entry: Entry) -> Callable[[], None] | None:
-        """Give what pays for an entry in doubt once more, where that is wanted."""
+        """Return what pays for an entry in doubt once more, where that is wanted."""
         if self._on_in_doubt != "resubmit":
             return None
 
@@ -143,7 +141,7 @@ class Resumer:
         self._state.poll(batch_entry, self._age(entry))
 
     def _age(self, entry: Entry) -> float | None:
-        """Give the seconds since a job was made, as far as known."""
+        """Return the seconds since a job was made, as far as known."""
         since = entry.created_at or entry.submitted_at
         if since is None:
             return None

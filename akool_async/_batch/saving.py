@@ -44,8 +44,8 @@ class OutputConfig:
 
     Attributes:
         folder: None leaves them at the vendor.
-        names: how their names are made.
-        captionless: whether the video without burnt-in captions is brought home too.
+        templates: how their names are made.
+        without_captions: whether the video without burnt-in captions is saved too.
     """
 
     folder: Path | None
@@ -67,7 +67,7 @@ class FileNames:
         self._journal = journal
 
     async def candidates(self, request: Request) -> dict[tuple[str, str], tuple[str, ...]]:
-        """Give for each entry of a request the names that it may get, none where nothing is brought home."""
+        """Return for each entry of a request the names that it may get, none where nothing is downloaded."""
         if self._folder is None:
             return {}
         names = await run_sync(partial(self._free, request, self._folder))
@@ -84,7 +84,7 @@ class FileNames:
         return found
 
     async def reserve(self, batch_entry: BatchEntry, *, another: bool = False) -> Path:
-        """Give folder and name of an entry's files; an entry that holds no name is given one.
+        """Return folder and name of an entry's files; an entry that holds no name is given one.
 
         Args:
             batch_entry: the entry.
@@ -94,7 +94,7 @@ class FileNames:
         Raises:
             JournalError: it can't be recorded.
         """
-        assert self._folder is not None  # noqa: S101 - there is something to bring home
+        assert self._folder is not None  # noqa: S101 - there is something to download
         entry = self._journal.get(batch_entry.key, batch_entry.target)
         if entry is None or not entry.name or another:
             names = await run_sync(partial(self._free, batch_entry.request, self._folder, begun=another))

@@ -21,7 +21,7 @@ class Permit:
         self._slots: WeightedSemaphore | None = slots
 
     def release(self) -> None:
-        """Give it back, unless that was done."""
+        """Return it back, unless that was done."""
         slots, self._slots = self._slots, None
         if slots is not None:
             slots.release(1)
@@ -62,7 +62,7 @@ class WeightedSemaphore:
         return Permit(self)
 
     def release(self, freed: int) -> None:
-        """Give back what was taken."""
+        """Return back what was taken."""
         self.taken -= freed
         self._serve()
 

@@ -1,7 +1,4 @@
-"""The state: what all who work on a batch share: places, what is at work, what was handed out, why it stopped.
-
-Knows when all is done. Who does what in which order stands in the files of those who work here.
-"""
+"""What the steps of a batch share: slots, jobs in flight, outcomes, and why it stopped to submit."""
 
 from __future__ import annotations
 
@@ -59,7 +56,7 @@ class BatchState:
     Args:
         session: polls and submits.
         journal: what was done, so far and before.
-        nets: when jobs are asked about.
+        polling: when jobs are polled.
         max_in_flight: jobs at the vendor at once.
         backlog: entries pulled whose outcome is not taken yet.
         max_credits: credits that the journal's entries may cost together; None for no bound.
@@ -69,7 +66,7 @@ class BatchState:
         self,
         session: ClientSession,
         journal: Journal,
-        nets: CallbackPolling,
+        polling: CallbackPolling,
         *,
         max_in_flight: int,
         backlog: int,
@@ -89,13 +86,13 @@ class BatchState:
         self.stopped = ""
         self.stop_cause: StopCause | None = None
         self.failure: BaseException | None = None
-        self._callback_polling = nets
+        self._callback_polling = polling
         self._tracked: dict[tuple[str, str], TrackedJob] = {}
-        self._arrived = self._ended  # one for all jobs
+        self._arrived = self._job_ended  # one for all jobs
         self.board = ProgressBoard(self._tracked)
         self._all_admitted = False
         self._doubted: dict[tuple[str, str], Entry] = {}
-        self._repaid: set[tuple[str, str]] = set()
+        self._resubmitted: set[tuple[str, str]] = set()
 
     # What comes in.
 
@@ -137,16 +134,16 @@ class BatchState:
         """A POST is about to be sent; each entry of it that was in doubt counts as paid again, once."""
         for target in request.targets:
             name = (entry_key(request, target), target)
-            if name in self._doubted and name not in self._repaid:
-                self._repaid.add(name)
-                self.counts["repaid"] += 1
+            if name in self._doubted and name not in self._resubmitted:
+                self._resubmitted.add(name)
+                self.counts["resubmitted"] += 1
 
     def previous_doubt(self, batch_entry: BatchEntry) -> Entry | None:
-        """Give what the journal said of an entry that was in doubt; None where it was not."""
+        """Return what the journal said of an entry that was in doubt; None where it was not."""
         return self._doubted.get((batch_entry.key, batch_entry.target))
 
     def not_submitted_outcome(self, batch_entry: BatchEntry, reason: str) -> Outcome:
-        """Give the outcome of an entry for which this run sent nothing."""
+        """Return the outcome of an entry for which this run sent nothing."""
         entry = self.previous_doubt(batch_entry)
         if entry is not None:
             return outcome_from_journal(entry, batch_entry.request)
@@ -162,25 +159,23 @@ class BatchState:
 
     def poll(self, batch_entry: BatchEntry, age: float | None) -> None:
         """Poll until a job, made `age` seconds ago, is terminal; None polls at once."""
-        following = self._tracked[batch_entry.key, batch_entry.target] = TrackedJob(
-            batch_entry, self._arrived
-        )
+        tracked = self._tracked[batch_entry.key, batch_entry.target] = TrackedJob(batch_entry, self._arrived)
         self.board.start_wait(batch_entry)
         schedule = self._callback_polling.schedule(batch_entry)
         try:
-            following.watch = self.session.watch(batch_entry.job_id, following, schedule=schedule, age=age)
+            tracked.watch = self.session.watch(batch_entry.job_id, tracked, schedule=schedule, age=age)
         except ClientClosedError as error:
             self.abandon_job(batch_entry, error)
 
-    def _ended(self, batch_entry: BatchEntry, watch: PolledJob) -> None:
-        """Take in that a job in batch_entry has ended."""
-        self._callback_polling.ended(batch_entry.job_id)
+    def _job_ended(self, batch_entry: BatchEntry, watch: PolledJob) -> None:
+        """Record that a job in flight has ended."""
+        self._callback_polling.job_ended(batch_entry.job_id)
         batch_entry.release_slot()
         self.finished.put(batch_entry, watch)
 
     def track_resolved(self, batch_entry: BatchEntry | None, seen: Snapshot) -> None:
         """Follow the job of an entry that was in doubt, if this run awaits it: then it holds a place."""
-        self.counts["cleared_up"] += 1
+        self.counts["doubts_resolved"] += 1
         if batch_entry is not None:
             self.budget.resolve_doubt(seen.job_id)
             batch_entry.job = Job(
@@ -190,15 +185,15 @@ class BatchState:
 
     def stop_tracking(self) -> None:
         """Wait for nothing any more: what is at the vendor goes on without us."""
-        for following in self._tracked.values():
-            if following.watch is not None:
-                self.session.unwatch(following.watch, following)
+        for tracked in self._tracked.values():
+            if tracked.watch is not None:
+                self.session.unwatch(tracked.watch, tracked)
         self.outcomes.close()
 
     @property
     def unfinished_jobs(self) -> tuple[str, ...]:
         """The jobs at the vendor that nobody has been told the end of."""
-        return tuple(dict.fromkeys(following.batch_entry.job_id for following in self._tracked.values()))
+        return tuple(dict.fromkeys(tracked.batch_entry.job_id for tracked in self._tracked.values()))
 
     # What goes out.
 
@@ -218,7 +213,7 @@ class BatchState:
         self._close_if_done()
 
     def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:
-        """Go on without a job whose end can't be told; as far as is known it is still at the vendor."""
+        """Continue without a job whose end can't be told; as far as is known it is still at the vendor."""
         name = (batch_entry.key, batch_entry.target)
         self._tracked[name].watch = None
         batch_entry.release_slot()
@@ -226,14 +221,14 @@ class BatchState:
 
     @contextmanager
     def tolerate_journal_errors(self, *entries: BatchEntry) -> Iterator[None]:
-        """Go on where the journal can't be read, without entries that were pulled, and submit nothing new."""
+        """Continue without entries that the journal can't read or write, and submit nothing new."""
         try:
             yield
         except JournalError as error:
             self.abandon(error, *entries)
 
     def abandon(self, error: AkoolError, *entries: BatchEntry) -> None:
-        """Go on without entries whose outcome can't be told, and raise `error` when all else is home."""
+        """Continue without entries whose outcome can't be told, and raise `error` when all else is home."""
         self.stop(error.message, error)
         for entry in entries:
             entry.release_slot()
@@ -299,7 +294,7 @@ _COUNTED: Final = {
 
 
 def collect_statistics(state: BatchState, seconds: float) -> Statistics:
-    """Give the numbers of a batch that has been open for so many seconds."""
+    """Return the numbers of a batch that has been open for so many seconds."""
     counts = state.counts
     here = sum(counts[name] for name in _COUNTED) - counts["resumed"]
     rate = here / max(seconds, 1e-9)
@@ -310,9 +305,9 @@ def collect_statistics(state: BatchState, seconds: float) -> Statistics:
         waiting=max(state.backlog.taken - state.in_flight.taken, 0),
         in_flight=state.in_flight.taken,
         **{field: counts[name] for name, field in _COUNTED.items()},
-        doubts_resolved=counts["cleared_up"],
+        doubts_resolved=counts["doubts_resolved"],
         resumed=counts["resumed"],
-        resubmitted=counts["repaid"],
+        resubmitted=counts["resubmitted"],
         credits_locked=locked,
         credits_used=used,
         seconds=seconds,

@@ -77,7 +77,7 @@ class AkoolClient:
         connect_timeout: seconds for making a connection.
         create_timeout: seconds for the paid POST; giving up on it makes a doubt, so be generous.
         retry: when failed calls are repeated.
-        schedule: when waiting jobs are asked about; default is a `LearnedSchedule` of its own.
+        schedule: when waiting jobs are polled; default is a `LearnedSchedule` of its own.
         clock: time and chance; for tests.
 
     Raises:
@@ -192,7 +192,7 @@ class AkoolClient:
     # What the account and the vendor have.
 
     async def languages(self) -> tuple[Language, ...]:
-        """Give the languages that videos can be translated into.
+        """Return the languages that videos can be translated into.
 
         Raises:
             AkoolError: the call failed after its repeats.
@@ -200,7 +200,7 @@ class AkoolClient:
         return await self._session.opened.api.call(ApiCall(path=wire.LANGUAGES_PATH), wire.read_languages)
 
     def voices(self, language_code: str | None = None) -> AsyncIterator[Voice]:
-        """Give all voices, page after page, each once.
+        """Return all voices, page after page, each once.
 
         Args:
             language_code: only the voices for this language; None gives all.
@@ -229,7 +229,7 @@ class AkoolClient:
                 return
 
     async def credit(self) -> float:
-        """Give the account's balance, in credits.
+        """Return the account's balance, in credits.
 
         Raises:
             AkoolError: the call failed after its repeats.
@@ -272,7 +272,7 @@ class AkoolClient:
         """Wait until a job is completed.
 
         Several may wait for one job; they share its polls. A caller that is cancelled leaves the job
-        as it is: it goes on at the vendor.
+        as it is: it continues at the vendor.
 
         Args:
             job_id: the job.
@@ -284,7 +284,7 @@ class AkoolClient:
 
         Raises:
             JobFailed: the job ended without a result.
-            WaitTimeout: it was not done in time; it goes on and is billed.
+            WaitTimeout: it was not done in time; it continues and is billed.
             AkoolError: asking became impossible, as with bad credentials.
         """
         session = self._session
@@ -298,10 +298,10 @@ class AkoolClient:
         return completed_snapshot(state)
 
     def watch(self, job_id: str, *, schedule: PollSchedule | None = None) -> AsyncIterator[Snapshot]:
-        """Give a job's snapshots as they change, the last one when it has ended.
+        """Return a job's snapshots as they change, the last one when it has ended.
 
         A failed job is given as a snapshot with status FAILED. The loop may be left at any time; the job
-        goes on at the vendor.
+        continues at the vendor.
 
         Args:
             job_id: the job.
@@ -325,7 +325,7 @@ class AkoolClient:
                 is no number of seconds. Nothing was sent.
             SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
             JobFailed: the job ended without a result.
-            WaitTimeout: it was not done in time; it goes on and is billed.
+            WaitTimeout: it was not done in time; it continues and is billed.
             AkoolError: it was refused or never sent: nothing was charged.
         """
         if len(request.targets) != 1:
@@ -359,7 +359,7 @@ class AkoolClient:
     # Hints.
 
     def poll_soon(self, job_id: str) -> bool:
-        """Ask about a job soon, because something may have happened to it.
+        """Poll a job soon, because something may have happened to it.
 
         Hints cause one poll a second at most. They are not believed: the poll decides.
 
@@ -369,7 +369,7 @@ class AkoolClient:
         return self._session.opened.scheduler.hint(job_id)
 
     def on_callback(self, callback: Callback) -> None:
-        """Take in a webhook, as `receiver.attach(client)` wants it: ask about the job unless it goes on."""
+        """Record a webhook, as `receiver.attach(client)` wants it: ask about the job unless it goes on."""
         self._session.on_callback(callback)
 
     # Files.

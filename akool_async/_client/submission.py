@@ -72,7 +72,7 @@ async def _confirmed(
 
 
 def single_job(submission: Submission, request: Request) -> Job:
-    """Give the job of a request for one target.
+    """Return the job of a request for one target.
 
     Raises:
         AkoolError: it was refused, or the answer does not mention it.
@@ -104,7 +104,7 @@ def _read(envelope: wire.Envelope, request: Request) -> Submission:
 
 
 def _log_abandoned(request: Request) -> Callable[[Any], None]:
-    """Give what is called if nobody waits for the answer of a paid POST any more."""
+    """Return what is called if nobody waits for the answer of a paid POST any more."""
 
     def log(result: wire.Envelope | Exception) -> None:
         try:

@@ -78,7 +78,7 @@ async def wait_terminal(
 
 
 def completed_snapshot(seen: PollState) -> Snapshot:
-    """Give the completed snapshot of a job that has ended.
+    """Return the completed snapshot of a job that has ended.
 
     Raises:
         JobFailed: it ended without a result.
@@ -91,7 +91,7 @@ def completed_snapshot(seen: PollState) -> Snapshot:
 async def watch_snapshots(
     waiting: PollScheduler, job_id: str, schedule: PollSchedule
 ) -> AsyncIterator[Snapshot]:
-    """Give a job's snapshots as they change.
+    """Return a job's snapshots as they change.
 
     Raises:
         JobFailed: the job vanished, or ended without a URL.

@@ -29,9 +29,7 @@ from akool_async import (
 )
 from akool_async._download import files as disk
 from akool_async._polling import poll_state as observation
-from akool_async.sandbox import Fault
-from akool_async.sandbox import endpoints as lookups
-from akool_async.sandbox import endpoints as orders
+from akool_async.sandbox import Fault, api
 from akool_async.sandbox.response_schema import job_status
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open, video
@@ -402,7 +400,7 @@ async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
 ) -> None:
     for name in ("NOT_FOUND_SPAN", "URL_GRACE", "NOT_FOUND_GRACE"):
         monkeypatch.setattr(observation, name, 0.01)
-    monkeypatch.setattr(lookups, "job_status", _timeless)
+    monkeypatch.setattr(api, "job_status", _timeless)
     async with open_journal(":memory:") as journal, fast_house(time_scale=100_000.0) as home:
         client = await home.client()
         home.sandbox.faults.add(away := Fault(on="cdn", kind="http", status=404))
@@ -428,7 +426,7 @@ async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
 
 
 @pytest.mark.parametrize("odd", [{"create_time": 253_402_300_799_000}, {"deduction_lock_duration": 1e308}])
-@pytest.mark.parametrize(("module", "name"), [(orders, "created_job"), (lookups, "job_status")])
+@pytest.mark.parametrize(("module", "name"), [(api, "created_job"), (api, "job_status")])
 async def test_numbers_beyond_all_reason_do_not_cost_a_job(
     fast_house: Open, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, odd: dict[str, Any]
 ) -> None:
