@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,10 +23,10 @@ from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.callbacks import WebhookConfig, WebhookCoordinator
 from akool_async._batch.entry import EntryProgress
 from akool_async._batch.feeder import Feeder, Requests, Source
-from akool_async._batch.finish import FileNames, OutputConfig, ResultCollector
+from akool_async._batch.life import EntryLife
 from akool_async._batch.resume import OnInDoubt, Resumer
+from akool_async._batch.saving import OutputConfig, ResultSaver
 from akool_async._batch.state import BatchState, Statistics, StopCause, collect_statistics
-from akool_async._batch.submit import Submitter
 from akool_async._client import AkoolClient
 from akool_async._journal import Journal
 from akool_async._model.errors import InvalidRequestError
@@ -80,10 +81,9 @@ class Batch:
             retry_failed=retry_failed,
             send_off=self._send_off,
         )
-        naming = FileNames(output, state.journal)
-        submitter = Submitter(state, self._callbacks, naming)
-        self._finisher = ResultCollector(state, output, naming)
-        self._feeder = Feeder(state, Source(requests), self._resumer, submitter, self._callbacks, max_submits)
+        saver = ResultSaver(state, output)
+        self._life = EntryLife(state, self._resumer, self._callbacks, saver, max_submits=max_submits)
+        self._feeder = Feeder(state, Source(requests), self._life, self._callbacks)
         self._rescues = recover_pending and output.folder is not None
         self._downloads = max_downloads
         self._drain_on = tuple(drain_signals)
@@ -108,7 +108,7 @@ class Batch:
         if self._drain_on:
             self._tasks.start_soon(self._listen)
         for _ in range(self._downloads):
-            self._tasks.start_soon(self._finisher.run)
+            self._tasks.start_soon(self._life.finish_all)
         self._tasks.start_soon(self._work)
         return self
 
@@ -144,7 +144,7 @@ class Batch:
         await self._feeder.run(self._group)
 
     def _send_off(self, request: Request) -> None:
-        self._group.start_soon(self._feeder.dispatch, request, self._group)
+        self._group.start_soon(partial(self._life.submit, request, admitted=True))
 
     def _say_what_is_left(self) -> None:
         if self._own_journal is not None:

@@ -66,7 +66,7 @@ class WebhookCoordinator:
 
     def __init__(self, state: BatchState, webhook: WebhookConfig, nets: CallbackPolling) -> None:
         self._state = state
-        self._client = state.client
+        self._client = state.session
         self._clock = state.clock
         self._journal = state.journal
         self._webhook = webhook
@@ -165,7 +165,7 @@ class WebhookCoordinator:
             return False
 
         def unresolved() -> None:
-            self._state.release_and_emit(batch_entry.in_doubt(reason, self._clock.now()))
+            self._state.emit(batch_entry, batch_entry.in_doubt(reason, self._clock.now()))
 
         self._doubts.hold(batch_entry, seconds=self._webhook.grace, unresolved=unresolved)
         for callback in self._early.get(batch_entry.token, ()):
@@ -190,15 +190,15 @@ class WebhookCoordinator:
         """
 
         def unresolved() -> None:
-            self._state.in_flight.release(1)
             if again is not None:
+                batch_entry.release_slot()
                 again()
             else:
-                self._state.emit(outcome_from_journal(entry, batch_entry.request))
+                self._state.emit(batch_entry, outcome_from_journal(entry, batch_entry.request))
 
         seconds = self._webhook.grace if self._age(entry) < EXPECTED else 0.0
-        held = attrs.evolve(batch_entry, submitted_at=entry.submitted_at, token=entry.token)
-        self._doubts.hold(held, seconds=seconds, unresolved=unresolved)
+        batch_entry.submitted_at, batch_entry.token = entry.submitted_at, entry.token
+        self._doubts.hold(batch_entry, seconds=seconds, unresolved=unresolved)
 
     def _age(self, entry: Entry) -> float:
         sent = entry.submitted_at

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 
+from akool_async._batch.slots import Permit
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import (
@@ -28,9 +29,9 @@ from akool_async._polling.poll_state import PollState, PollVerdict
 from akool_async._polling.scheduler import PolledJob
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
+@attrs.define(kw_only=True, weakref_slot=False, eq=False)
 class BatchEntry:
-    """What is known about an entry while it is at work.
+    """One entry on its way; it learns of its job, and carries its slot.
 
     Attributes:
         request: what was asked for, with this and maybe other languages.
@@ -38,6 +39,7 @@ class BatchEntry:
         job: the job, once there is one.
         submitted_at: when the POST went out.
         token: what its callbacks come with, or "".
+        slot: its right to have a job in flight, from before its POST until the job is terminal.
         key: the entry's name; a hash, so it is made once.
     """
 
@@ -46,6 +48,7 @@ class BatchEntry:
     job: Job | None = None
     submitted_at: datetime | None = None
     token: str = attrs.field(default="", repr=False)
+    slot: Permit | None = attrs.field(default=None, repr=False)
     key: str = attrs.field(init=False, repr=False)
 
     @key.default
@@ -57,15 +60,26 @@ class BatchEntry:
         """The id of its job, or ""."""
         return "" if self.job is None else self.job.id
 
-    def with_job_from(self, entry: Entry) -> BatchEntry:
-        """Give the same with the job that the journal knows."""
-        job = Job(
+    def release_slot(self) -> None:
+        """Let another entry have a job in flight; does nothing without a slot."""
+        if self.slot is not None:
+            self.slot.release()
+            self.slot = None
+
+    def submitted(self, job: Job, sent_at: datetime | None, token: str) -> BatchEntry:
+        """Take over the job that the POST made."""
+        self.job, self.submitted_at, self.token = job.without_raw(), sent_at, token
+        return self
+
+    def resume_job(self, entry: Entry) -> None:
+        """Take over the job that the journal knows."""
+        self.job = Job(
             id=entry.job_id,
             target=entry.target,
             created_at=entry.created_at,
             credits_locked=entry.credits_locked,
         )
-        return attrs.evolve(self, job=job, submitted_at=entry.submitted_at)
+        self.submitted_at = entry.submitted_at
 
     def update(self, state: State, **told: Any) -> EntryUpdate:
         """Give the journal's change to a state."""

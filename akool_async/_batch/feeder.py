@@ -9,11 +9,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from akool_async._batch.callbacks import WebhookCoordinator
-from akool_async._batch.entry import BatchEntry
-from akool_async._batch.queues import Permit, WeightedSemaphore
-from akool_async._batch.resume import Resumer
+from akool_async._batch.life import EntryLife
 from akool_async._batch.state import BatchState
-from akool_async._batch.submit import Submitter
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest, with_targets
 from akool_async._model.states import State
@@ -75,27 +72,21 @@ class Feeder:
     Args:
         state: the batch's.
         source: where requests come from.
-        resumer: knows what is not new.
-        submitter: sends what is.
+        life: takes each request from there on.
         callbacks: know which requests go out one language at a time.
-        posts: paid POSTs under way at once.
     """
 
     def __init__(
         self,
         state: BatchState,
         source: Source,
-        resumer: Resumer,
-        submitter: Submitter,
+        life: EntryLife,
         callbacks: WebhookCoordinator,
-        posts: int,
     ) -> None:
         self._state = state
         self._source = source
-        self._resumer = resumer
-        self._submitter = submitter
+        self._life = life
         self._callbacks = callbacks
-        self._posts = WeightedSemaphore(posts)
         self._draining = False
         self._pulling: anyio.CancelScope | None = None
 
@@ -116,7 +107,9 @@ class Feeder:
                 break
             most = 1 if self._callbacks.uses_token(request) else self._state.in_flight.total
             for targets in chunked(request.targets, most):
-                await self._admit(with_targets(request, targets), tasks)
+                await self._state.backlog.acquire(len(targets))
+                self._state.count_pulled(len(targets))
+                await tasks.start(self._life.submit, with_targets(request, targets))
         self._state.source_exhausted()
 
     async def _learn_costs(self) -> None:
@@ -135,34 +128,3 @@ class Feeder:
         finally:
             self._pulling = None
         return None
-
-    async def _admit(self, request: Request, tasks: TaskGroup) -> None:
-        await self._state.backlog.acquire(len(request.targets))
-        self._state.count_pulled(len(request.targets))
-        fresh = []
-        for target in request.targets:
-            batch_entry = BatchEntry(request=request, target=target)
-            with self._state.tolerate_journal_errors(1):
-                if await self._resumer.needs_submission(batch_entry):
-                    fresh.append(target)
-        if fresh:
-            await self.dispatch(with_targets(request, tuple(fresh)), tasks)
-
-    async def dispatch(self, request: Request, tasks: TaskGroup) -> None:
-        """Submit a request that holds no places yet, or end it where nothing is submitted any more."""
-        state = self._state
-        if not state.stopped:
-            await state.in_flight.acquire(len(request.targets))
-            tasks.start_soon(self._submit, request, await self._posts.acquire_one())
-            return
-        for target in request.targets:
-            state.emit(state.not_submitted_outcome(BatchEntry(request=request, target=target), state.stopped))
-
-    async def _submit(self, request: Request, place: Permit) -> None:
-        board = self._state.board
-        board.start_submit(request, self._state.clock.monotonic())
-        try:
-            await self._submitter.submit(request, place)
-        finally:
-            board.end_submit(request)
-            place.release()

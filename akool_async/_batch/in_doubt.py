@@ -97,7 +97,7 @@ class DoubtResolver:
 
     def __init__(self, state: BatchState, answers: Callable[[], Awaitable[None]]) -> None:
         self._state = state
-        self._client = state.client
+        self._client = state.session
         self._clock = state.clock
         self._journal = state.journal
         self._answers = answers
@@ -158,8 +158,7 @@ class DoubtResolver:
                 found = await self._confirmed(doubt.token, job_id)
         except JournalError as error:
             del self._doubts[doubt.token]
-            self._state.in_flight.release(doubt.batch_entry is not None)
-            self._state.abandon(doubt.batch_entry is not None, error)
+            self._state.abandon(error, *([] if doubt.batch_entry is None else [doubt.batch_entry]))
             return
         del self._doubts[doubt.token]  # unless the batch is left meanwhile
         if found is not None:

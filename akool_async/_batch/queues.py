@@ -1,4 +1,4 @@
-"""A bound that is taken several at once, first come first served."""
+"""What a batch keeps between two steps: credits, outcomes, terminal jobs, recovered jobs."""
 
 from __future__ import annotations
 
@@ -16,75 +16,6 @@ from akool_async._model.errors import AkoolError
 from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request
 from akool_async._polling.scheduler import PolledJob
-
-
-@attrs.define(eq=False)
-class _Waiter:
-    wanted: int
-    given: anyio.Event = attrs.field(factory=anyio.Event)
-
-
-class Permit:
-    """One of the slots, taken; it may be freed early, and then once more."""
-
-    def __init__(self, slots: WeightedSemaphore) -> None:
-        self._slots: WeightedSemaphore | None = slots
-
-    def release(self) -> None:
-        """Give it back, unless that was done."""
-        slots, self._slots = self._slots, None
-        if slots is not None:
-            slots.release(1)
-
-
-class WeightedSemaphore:
-    """So many at once, and no more.
-
-    Args:
-        total: how many there are, at least 1.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.taken = 0
-        self._waiters: deque[_Waiter] = deque()
-
-    async def acquire(self, wanted: int) -> None:
-        """Take `wanted` at once, at most all; whoever waits longest is served first."""
-        if not self._waiters and self.taken + wanted <= self.total:
-            self.taken += wanted
-            return
-        waiter = _Waiter(wanted)
-        self._waiters.append(waiter)
-        try:
-            await waiter.given.wait()
-        except BaseException:  # a cancelled waiter, too, makes room for the one behind it
-            self._leave(waiter)
-            raise
-
-    async def acquire_one(self) -> Permit:
-        """Take one."""
-        await self.acquire(1)
-        return Permit(self)
-
-    def _leave(self, waiter: _Waiter) -> None:
-        if waiter.given.is_set():
-            self.release(waiter.wanted)
-        else:
-            self._waiters.remove(waiter)
-            self._serve()
-
-    def release(self, freed: int) -> None:
-        """Give back what was taken."""
-        self.taken -= freed
-        self._serve()
-
-    def _serve(self) -> None:
-        while self._waiters and self.taken + self._waiters[0].wanted <= self.total:
-            waiter = self._waiters.popleft()
-            self.taken += waiter.wanted
-            waiter.given.set()
-
 
 # What may still be spent: locks and doubts are counted at their worst before a POST goes out.
 

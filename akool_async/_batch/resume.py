@@ -10,7 +10,7 @@ from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.state import BatchState
 from akool_async._journal import Entry
-from akool_async._model.errors import AkoolError, JournalError
+from akool_async._model.errors import AkoolError
 from akool_async._model.fingerprint import CompactSet, exact_fingerprint, fingerprint
 from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import RESUME_ACTIONS, ResumeAction, State
@@ -59,9 +59,7 @@ class Resumer:
             async for entry in entries:
                 if (entry.key, entry.target) not in self._state.recovered:
                     self._state.recovered.adopt(entry.key, entry.target)
-                    await self._follow(
-                        BatchEntry(request=entry.request_for_target, target=entry.target), entry
-                    )
+                    await self._poll(BatchEntry(request=entry.request_for_target, target=entry.target), entry)
 
     async def needs_submission(self, batch_entry: BatchEntry) -> bool:
         """Whether an entry is to be submitted; if not, it is on its way."""
@@ -81,7 +79,7 @@ class Resumer:
         return not doubled
 
     def _refuse(self, batch_entry: BatchEntry, reason: str) -> None:
-        self._state.emit(batch_entry.not_submitted(reason, self._clock.now()))
+        self._state.emit(batch_entry, batch_entry.not_submitted(reason, self._clock.now()))
 
     async def _may_be_sent(self, batch_entry: BatchEntry, entry: Entry) -> bool:
         mark = fingerprint(batch_entry.request, batch_entry.target)
@@ -96,16 +94,16 @@ class Resumer:
     def _ask(self, batch_entry: BatchEntry) -> None:
         ended = self._state.recovered.claim(batch_entry.key, batch_entry.target, batch_entry.request)
         if isinstance(ended, AkoolError):
-            self._state.abandon(1, ended)
+            self._state.abandon(ended, batch_entry)
         elif ended is not None:
-            self._state.emit(ended)
+            self._state.emit(batch_entry, ended)
 
     async def _resume(self, batch_entry: BatchEntry, entry: Entry) -> bool:
         match RESUME_ACTIONS[entry.state]:
             case ResumeAction.SUBMIT:
                 return True
             case ResumeAction.POLL | ResumeAction.DOWNLOAD:
-                await self._follow(batch_entry, entry)
+                await self._poll(batch_entry, entry)
                 return False
             case ResumeAction.HOLD if self._callbacks.callback_expected(entry):
                 return await self._hold(batch_entry, entry)
@@ -114,21 +112,17 @@ class Resumer:
                 return True
             case ResumeAction.REPORT if self._retry_failed and entry.state in (State.FAILED, State.EXPIRED):
                 return True
-        self._state.emit(outcome_from_journal(entry, batch_entry.request))
+        self._state.emit(batch_entry, outcome_from_journal(entry, batch_entry.request))
         return False
 
     async def _hold(self, batch_entry: BatchEntry, entry: Entry) -> bool:
         """Keep back the outcome of an entry in doubt; whether it is to be submitted after all."""
-        await self._state.in_flight.acquire(1)
-        try:
-            now = self._journal.get(batch_entry.key, batch_entry.target)
-        except JournalError:
-            self._state.in_flight.release(1)
-            raise
+        await self._state.take_slots([batch_entry])
+        now = self._journal.get(batch_entry.key, batch_entry.target)
         if now is None or now.state is State.IN_DOUBT:
             self._callbacks.hold_resumed(batch_entry, entry, again=self._again(batch_entry, entry))
             return False
-        self._state.in_flight.release(1)  # a callback cleared it up meanwhile
+        batch_entry.release_slot()  # a callback cleared it up meanwhile
         return await self._resume(batch_entry, now)
 
     def _again(self, batch_entry: BatchEntry, entry: Entry) -> Callable[[], None] | None:
@@ -142,10 +136,11 @@ class Resumer:
 
         return again
 
-    async def _follow(self, batch_entry: BatchEntry, entry: Entry) -> None:
+    async def _poll(self, batch_entry: BatchEntry, entry: Entry) -> None:
         """Wait for a job that an earlier run submitted."""
-        await self._state.in_flight.acquire(1)
-        self._state.track(batch_entry.with_job_from(entry), self._age(entry))
+        batch_entry.resume_job(entry)
+        await self._state.take_slots([batch_entry])
+        self._state.poll(batch_entry, self._age(entry))
 
     def _age(self, entry: Entry) -> float | None:
         """Give the seconds since a job was made, as far as known."""

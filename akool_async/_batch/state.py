@@ -21,8 +21,8 @@ from akool_async._batch.queues import (
     FinishedQueue,
     OutcomeQueue,
     RecoveredJobs,
-    WeightedSemaphore,
 )
+from akool_async._batch.slots import Permit, WeightedSemaphore
 from akool_async._client import ClientSession
 from akool_async._journal import Entry, Journal
 from akool_async._model.errors import AkoolError, ClientClosedError, JournalError
@@ -57,7 +57,7 @@ class BatchState:
     """One batch's.
 
     Args:
-        client: asks and submits.
+        session: polls and submits.
         journal: what was done, so far and before.
         nets: when jobs are asked about.
         max_in_flight: jobs at the vendor at once.
@@ -67,7 +67,7 @@ class BatchState:
 
     def __init__(
         self,
-        client: ClientSession,
+        session: ClientSession,
         journal: Journal,
         nets: CallbackPolling,
         *,
@@ -75,8 +75,8 @@ class BatchState:
         backlog: int,
         max_credits: float | None,
     ) -> None:
-        self.client = client
-        self.clock = client.clock
+        self.session = session
+        self.clock = session.clock
         self.journal = journal
         self.in_flight = WeightedSemaphore(max_in_flight)
         self.backlog = WeightedSemaphore(backlog)
@@ -154,23 +154,28 @@ class BatchState:
 
     # What is at the vendor.
 
-    def track(self, batch_entry: BatchEntry, age: float | None) -> None:
-        """Wait for a job that holds a place in batch_entry, made `age` seconds ago; None asks at once."""
+    async def take_slots(self, entries: list[BatchEntry]) -> None:
+        """Wait until all these entries may have a job in flight; each carries its slot from then on."""
+        await self.in_flight.acquire(len(entries))
+        for entry in entries:
+            entry.slot = Permit(self.in_flight)
+
+    def poll(self, batch_entry: BatchEntry, age: float | None) -> None:
+        """Poll until a job, made `age` seconds ago, is terminal; None polls at once."""
         following = self._tracked[batch_entry.key, batch_entry.target] = TrackedJob(
             batch_entry, self._arrived
         )
         self.board.start_wait(batch_entry)
         schedule = self._callback_polling.schedule(batch_entry)
         try:
-            following.watch = self.client.watch(batch_entry.job_id, following, schedule=schedule, age=age)
+            following.watch = self.session.watch(batch_entry.job_id, following, schedule=schedule, age=age)
         except ClientClosedError as error:
-            self.in_flight.release(1)
             self.abandon_job(batch_entry, error)
 
     def _ended(self, batch_entry: BatchEntry, watch: PolledJob) -> None:
         """Take in that a job in batch_entry has ended."""
         self._callback_polling.ended(batch_entry.job_id)
-        self.in_flight.release(1)
+        batch_entry.release_slot()
         self.finished.put(batch_entry, watch)
 
     def track_resolved(self, batch_entry: BatchEntry | None, seen: Snapshot) -> None:
@@ -178,16 +183,16 @@ class BatchState:
         self.counts["cleared_up"] += 1
         if batch_entry is not None:
             self.budget.resolve_doubt(seen.job_id)
-            job = Job(
+            batch_entry.job = Job(
                 id=seen.job_id, target=batch_entry.target, status=seen.status, created_at=seen.created_at
             )
-            self.track(attrs.evolve(batch_entry, job=job), None)
+            self.poll(batch_entry, None)
 
     def stop_tracking(self) -> None:
         """Wait for nothing any more: what is at the vendor goes on without us."""
         for following in self._tracked.values():
             if following.watch is not None:
-                self.client.unwatch(following.watch, following)
+                self.session.unwatch(following.watch, following)
         self.outcomes.close()
 
     @property
@@ -197,8 +202,9 @@ class BatchState:
 
     # What goes out.
 
-    def emit(self, outcome: Outcome) -> None:
-        """Hand out how an entry ended, once it was asked for."""
+    def emit(self, entry: BatchEntry, outcome: Outcome) -> None:
+        """Hand out how an entry ended, once the source has come to it."""
+        entry.release_slot()
         if outcome.job is not None:
             self.budget.job_finished(outcome.job.id)
             self._tracked.pop((outcome.key, outcome.target), None)
@@ -211,29 +217,27 @@ class BatchState:
         self.outcomes.put(asked)
         self._close_if_done()
 
-    def release_and_emit(self, outcome: Outcome) -> None:
-        """Hand out how an entry ended that holds a place in batch_entry, but has no job there."""
-        self.in_flight.release(1)
-        self.emit(outcome)
-
     def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:
         """Go on without a job whose end can't be told; as far as is known it is still at the vendor."""
         name = (batch_entry.key, batch_entry.target)
         self._tracked[name].watch = None
-        self.abandon(int(self.recovered.fail(name, error)), error)
+        batch_entry.release_slot()
+        self.abandon(error, *([batch_entry] if self.recovered.fail(name, error) else ()))
 
     @contextmanager
-    def tolerate_journal_errors(self, entries: int = 0) -> Iterator[None]:
+    def tolerate_journal_errors(self, *entries: BatchEntry) -> Iterator[None]:
         """Go on where the journal can't be read, without entries that were pulled, and submit nothing new."""
         try:
             yield
         except JournalError as error:
-            self.abandon(entries, error)
+            self.abandon(error, *entries)
 
-    def abandon(self, entries: int, error: AkoolError) -> None:
+    def abandon(self, error: AkoolError, *entries: BatchEntry) -> None:
         """Go on without entries whose outcome can't be told, and raise `error` when all else is home."""
         self.stop(error.message, error)
-        self.pending -= entries
+        for entry in entries:
+            entry.release_slot()
+        self.pending -= len(entries)
         self._close_if_done()
 
     def _close_if_done(self) -> None:

@@ -1,0 +1,513 @@
+"""The life of an entry, top to bottom, in two halves that meet at "poll until terminal".
+
+`submit` takes the languages of one POST from the source to the vendor, `finish` takes one job from its end to
+its outcome. In between a job is not a task but a small record in the poll scheduler: there may be very many.
+Resume enters at the step that the journal names: `Resumer` starts a known job at "poll until terminal".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final
+
+import anyio
+import attrs
+from anyio.abc import TaskStatus
+
+from akool_async._batch.callbacks import WebhookCoordinator
+from akool_async._batch.entry import BatchEntry
+from akool_async._batch.resume import Resumer
+from akool_async._batch.saving import ResultSaver
+from akool_async._batch.slots import Permit, WeightedSemaphore
+from akool_async._batch.state import BatchState, StopCause
+from akool_async._download import GONE_STATUSES
+from akool_async._journal import EntryUpdate
+from akool_async._model.errors import (
+    AccountError,
+    AkoolError,
+    CallerError,
+    ConnectError,
+    ConnectionLostError,
+    DownloadError,
+    JobFailed,
+    JobNotFoundError,
+    JournalError,
+    NetworkError,
+    OutOfCredits,
+    ProtocolError,
+    RateLimitError,
+    SubmissionInDoubt,
+    VendorError,
+)
+from akool_async._model.outcomes import Outcome
+from akool_async._model.requests import Request, with_targets
+from akool_async._model.responses import Snapshot
+from akool_async._model.states import State
+from akool_async._polling.poll_state import PollState, PollVerdict
+from akool_async._polling.scheduler import PolledJob
+from akool_async._retry import AimdRateLimiter
+
+logger = logging.getLogger("akool_async")
+_MAX_ATTEMPTS: Final = 1_000_000
+"""An outage makes a batch wait as long as the policy waits for a rate limit; it uses up no entries."""
+
+_RETRY_NEXT_RUN: Final = (DownloadError, JobNotFoundError, NetworkError, VendorError)
+"""Why a result may be left for the next run; the last two come from requesting a fresh URL."""
+
+
+class EntryLife:
+    """Takes the entries of a batch through all their steps.
+
+    Args:
+        state: the batch's.
+        resumer: knows duplicates, and what the journal says about an entry.
+        callbacks: gives each POST its token.
+        saver: chooses file names and downloads.
+        max_submits: paid POSTs under way at once.
+    """
+
+    def __init__(
+        self,
+        state: BatchState,
+        resumer: Resumer,
+        callbacks: WebhookCoordinator,
+        saver: ResultSaver,
+        *,
+        max_submits: int,
+    ) -> None:
+        self._state = state
+        self._session = state.session
+        self._clock = state.clock
+        self._journal = state.journal
+        self._resumer = resumer
+        self._callbacks = callbacks
+        self._saver = saver
+        self._posts = WeightedSemaphore(max_submits)
+        self._rate = AimdRateLimiter()
+        retry = state.session.retry
+        self._retry = attrs.evolve(retry, attempts=_MAX_ATTEMPTS, deadline=retry.throttle_deadline)
+
+    async def submit(
+        self,
+        request: Request,
+        *,
+        admitted: bool = False,
+        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Take the languages of one POST from the source to the vendor: the first half.
+
+        Args:
+            request: the POST.
+            admitted: whether its entries were admitted before, as when a doubt is submitted again.
+            task_status: started once the source may be pulled again.
+        """
+        entries = [BatchEntry(request=request, target=target) for target in request.targets]
+        if not admitted:  # duplicate? what does the journal know?
+            entries = [entry for entry in entries if await self._admitted(entry)]
+        if self._state.stopped or not entries:
+            self._end_unsubmitted(entries, self._state.stopped)
+            task_status.started()
+            return None
+        await self._state.take_slots(entries)
+        permit = await self._posts.acquire_one()
+        task_status.started()
+        began, failures = self._clock.monotonic(), 0
+        with self._shown_as_submitting(request, permit):
+            while entries:
+                if not await self._reserve_credits(len(entries)):
+                    return self._end_unsubmitted(entries, self._state.stopped)
+                post = Post(request, entries, permit)
+                with self._settled(post):
+                    if await self._turn_comes(post):
+                        names = await self._saver.names.candidates(post.request)
+                        await self._send(post, names)
+                entries = post.again
+                if entries and not post.rate_limited:  # a rate limit already slows down `_turn_comes`
+                    failures += 1
+                    wait = self._retry.delay(failures, self._clock.monotonic() - began)
+                    if wait is None:
+                        return self._end_unsubmitted(entries, "The vendor could not be reached for too long.")
+                    await self._clock.sleep(wait)
+        return None
+
+    async def _send(self, post: Post, names: Mapping[tuple[str, str], tuple[str, ...]]) -> None:
+        """Commit the intent, send the POST, commit its ids, poll: no step before the one above it.
+
+        Raises:
+            JournalError: what has to be durable can't be written.
+        """
+        if self._state.stopped:  # while it waited for its turn
+            self._end_unsubmitted(post.entries, self._state.stopped)
+            return
+        self._skip_resolved(post)
+        if not post.entries:
+            return
+        # Shielded: a cancellation between the POST and its ids would lose a job that is paid.
+        with (
+            anyio.CancelScope(shield=True),
+            self._callbacks.submission(post.request) as (post.token, addressed),
+        ):
+            post.sent, post.sent_at = self._clock.monotonic(), self._clock.now()
+            await self._journal.intend(post.request, token=post.token, names=names)
+            self._state.count_resubmissions(post.request)
+            await self._post(post, addressed)
+            await self._journal.record(*self._changes(post))
+            for entry in post.submitted:
+                finished = self._callbacks.finished_before_response(post.token, entry.job_id)
+                self._state.poll(entry, None if finished else 0.0)
+            self._end_failed(post)
+
+    async def finish(self, entry: BatchEntry, job: PolledJob) -> None:
+        """Take one terminal job to its outcome: the second half. Its slot was released when it ended.
+
+        Raises:
+            AkoolError: polling became impossible, or the journal can't be written.
+        """
+        if job.error is not None:
+            raise job.error
+        snapshot = job.state.snapshot
+        if job.state.verdict is not PollVerdict.COMPLETED or snapshot is None:
+            return await self._finish_failed(entry, job.state)
+        now = self._clock.now()
+        done = entry.completed(snapshot, None, now)
+        completed = entry.update(State.COMPLETED, snapshot=snapshot, ended_at=now)
+        if self._saver.folder is None:  # nothing happens between the two states
+            await self._journal.record(completed, entry.update(State.DELIVERED))
+            return self._state.emit(entry, done)
+        await self._journal.record(completed)
+        try:
+            saved = await self._saver.save(entry, done)
+        except _RETRY_NEXT_RUN as error:
+            return await self._finish_unsaved(entry, snapshot, error)
+        await self._journal.record(entry.update(State.DELIVERED, files=saved.files))
+        return self._state.emit(entry, attrs.evolve(done, saved=saved))
+
+    async def finish_all(self) -> None:
+        """Finish terminal jobs one after the other, without end; what expires soonest comes first."""
+        while True:
+            entry, job = await self._state.finished.get()
+            try:
+                await self.finish(entry, job)
+            except AkoolError as error:
+                self._state.abandon_job(entry, error)
+
+    # The steps of the first half.
+
+    async def _admitted(self, entry: BatchEntry) -> bool:
+        admitted = False
+        with self._state.tolerate_journal_errors(entry):
+            admitted = await self._resumer.needs_submission(entry)
+        return admitted  # noqa: RET504 - the context manager may suppress the error
+
+    @contextmanager
+    def _shown_as_submitting(self, request: Request, permit: Permit) -> Iterator[None]:
+        self._state.board.start_submit(request, self._clock.monotonic())
+        try:
+            yield
+        finally:
+            self._state.board.end_submit(request)
+            permit.release()
+
+    async def _reserve_credits(self, jobs: int) -> bool:
+        """Set credits aside; False where nothing is submitted any more."""
+        budget = self._state.budget
+        if self._state.stopped:
+            return False
+        if not await budget.reserve(jobs):
+            self._state.stop(f"max_credits ({budget.most:g}) would be exceeded.", cause=StopCause.BUDGET)
+            return False
+        if self._state.stop_cause is not None:  # meanwhile; the next one that waits for credits continues
+            budget.settle(jobs)
+            return False
+        return True
+
+    @contextmanager
+    def _settled(self, post: Post) -> Iterator[None]:
+        """Settle the credits that were set aside, and abandon what the journal could not record."""
+        jobs = len(post.entries)
+        try:
+            yield
+        except JournalError as error:
+            # Raised before any entry of the POST was polled or ended: see the order in `_send`.
+            self._state.abandon(error, *post.entries)
+            post.again = []
+        finally:
+            costs = [entry.job.credits_locked or 0.0 for entry in post.submitted if entry.job is not None]
+            self._state.budget.settle(jobs, costs=costs if post.recorded else (), doubts=post.doubts)
+
+    async def _turn_comes(self, post: Post) -> bool:
+        """Wait for the pace that all POSTs share and for a token; False if that failed."""
+        wait = self._rate.reserve(self._clock.monotonic())
+        if wait > 0:
+            await self._clock.sleep(wait)
+        try:
+            await self._session.wait_ready()
+        except AkoolError as error:
+            post.fail(post.entries, error)
+            self._end_failed(post)
+            return False
+        return True
+
+    def _skip_resolved(self, post: Post) -> None:
+        """Poll entries that were to be paid again, but whose job a callback named meanwhile."""
+        known = {}
+        for entry in post.entries:
+            if self._state.previous_doubt(entry) is not None:
+                recorded = self._journal.get(entry.key, entry.target)
+                if recorded is not None and recorded.state is State.SUBMITTED:
+                    known[entry.target] = recorded
+        resolved = [entry for entry in post.entries if entry.target in known]
+        post.select([entry for entry in post.entries if entry.target not in known])
+        for entry in resolved:
+            entry.resume_job(known[entry.target])
+            self._state.poll(entry, None)
+
+    async def _post(self, post: Post, addressed: Request) -> None:
+        """Send the POST; note for each of its entries the job, or the error and what it means."""
+        try:
+            submission = await self._session.submit_once(addressed)
+        except AkoolError as error:
+            post.other_ids = error.job_ids if isinstance(error, SubmissionInDoubt) else ()
+            post.fail(post.entries, error)
+            return
+        post.permit.release()  # the next POST need not wait until these ids are durable
+        self._rate.succeeded()
+        post.other_ids = tuple(job.id for job in submission.extra)
+        if post.other_ids:
+            ids = ", ".join(post.other_ids)
+            logger.warning("The vendor made jobs that were not asked for; they may be billed: %s.", ids)
+        entries = {entry.target: entry for entry in post.entries}
+        for job in submission.accepted:
+            post.submitted.append(entries[job.target].submitted(job, post.sent_at, post.token))
+        for refusal in submission.refused:
+            post.fail([entries[refusal.target]], refusal.error)
+        for target in submission.missing:
+            reason = f"The answer to a paid call does not mention {target!r}."
+            post.fail([entries[target]], SubmissionInDoubt(reason, targets=(target,)))
+
+    def _changes(self, post: Post) -> list[EntryUpdate]:
+        changes = []
+        for entry in post.submitted:
+            job = entry.job
+            assert job is not None  # noqa: S101 - it was accepted
+            changes.append(
+                entry.update(
+                    State.SUBMITTED,
+                    job_id=job.id,
+                    credits_locked=job.credits_locked,
+                    created_at=job.created_at,
+                )
+            )
+        changes += [self._failure_change(post, failure) for failure in post.failures]
+        in_doubt = any(failure.disposition.state is State.IN_DOUBT for failure in post.failures)
+        if post.other_ids and not in_doubt:  # they may be billed, so some entry has to name them
+            ids = self._doubt_ids((post.submitted or [post.failures[0].entry])[0], post.other_ids)
+            changes[0] = attrs.evolve(changes[0], doubt_ids=ids)
+        return changes
+
+    def _failure_change(self, post: Post, failure: PostFailure) -> EntryUpdate:
+        entry, error, state = failure.entry, failure.error, failure.disposition.state
+        doubt = None if state is State.IN_DOUBT else self._state.previous_doubt(entry)
+        if doubt is not None:  # what this POST did not make, an earlier one may have made
+            refused = state is State.FAILED
+            return entry.update(
+                State.IN_DOUBT,
+                reason=_still_in_doubt(error) if refused else doubt.reason,
+                code=error.code if refused else doubt.code,
+                submitted_at=doubt.submitted_at,
+                token=doubt.token,
+            )
+        return entry.update(
+            state,
+            reason=str(error),
+            code=error.code,
+            doubt_ids=self._doubt_ids(entry, post.other_ids) if state is State.IN_DOUBT else None,
+            ended_at=self._clock.now() if state is State.FAILED else None,
+        )
+
+    def _doubt_ids(self, entry: BatchEntry, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Return ids in doubt with those of the POST before, which may be jobs, too."""
+        doubt = self._state.previous_doubt(entry)
+        return ids if doubt is None else tuple(dict.fromkeys((*doubt.doubt_ids, *ids)))
+
+    def _end_failed(self, post: Post) -> None:
+        """End the entries that an error ended, and keep those that are sent again."""
+        post.recorded = True
+        if post.rate_limited:
+            self._rate.rate_limited(sent=post.sent, now=self._clock.monotonic())
+        for failure in post.failures:
+            entry, error, disposition = failure.entry, failure.error, failure.disposition
+            if disposition.retry:
+                post.again.append(entry)
+                continue
+            if disposition.stop is not None:
+                raised = error if disposition.stop is StopCause.FAILURE else None
+                self._state.stop(str(error), raised, cause=disposition.stop)
+            entry.token = post.token
+            entry.submitted_at = None if disposition.state is State.PLANNED else post.sent_at
+            if disposition.state is State.IN_DOUBT:
+                post.doubts += 1
+                if self._callbacks.hold(entry, str(error)):
+                    continue  # its outcome waits for the callback, and it keeps its slot
+            self._state.emit(entry, self._failure_outcome(failure))
+
+    def _failure_outcome(self, failure: PostFailure) -> Outcome:
+        entry, error, now = failure.entry, failure.error, self._clock.now()
+        if failure.disposition.state is State.IN_DOUBT:
+            return entry.in_doubt(str(error), now)
+        if failure.disposition.state is State.PLANNED:
+            return self._state.not_submitted_outcome(entry, str(error))
+        if self._state.previous_doubt(entry) is not None:
+            unsent = self._state.not_submitted_outcome(entry, "")
+            return attrs.evolve(unsent, reason=_still_in_doubt(error))
+        return entry.rejected(str(error), error.code, now)
+
+    def _end_unsubmitted(self, entries: list[BatchEntry], reason: str) -> None:
+        for entry in entries:
+            self._state.emit(entry, self._state.not_submitted_outcome(entry, reason))
+
+    # The ends of the second half that are no saved result.
+
+    async def _finish_failed(self, entry: BatchEntry, seen: PollState) -> None:
+        error = seen.failure()
+        recorded = self._journal.get(entry.key, entry.target)
+        if recorded is not None and recorded.state is State.COMPLETED:  # an earlier run saw its result
+            known = recorded.snapshot or Snapshot(job_id=entry.job_id, created_at=recorded.created_at)
+            return await self._finish_unsaved(entry, known, error)
+        now = self._clock.now()
+        change = entry.update(
+            State.FAILED,
+            reason=error.message,
+            code=error.error_code,
+            snapshot=seen.snapshot,
+            ended_at=now,
+        )
+        await self._journal.record(change)
+        return self._state.emit(entry, entry.failed(error.message, seen.snapshot, now))
+
+    async def _finish_unsaved(self, entry: BatchEntry, snapshot: Snapshot, error: AkoolError) -> None:
+        """Leave the result for the next run, unless it has expired at the vendor."""
+        if snapshot.created_at is None and entry.job is not None:
+            snapshot = attrs.evolve(snapshot, created_at=entry.job.created_at)
+        now, expires_at = self._clock.now(), snapshot.expires_at
+        gone = isinstance(error, JobFailed | JobNotFoundError) or error.http_status in GONE_STATUSES
+        # By the vendor's clock: a wrong clock here must not give up a result that is still there.
+        if gone and expires_at is not None and self._session.server_now() >= expires_at:
+            reason = "The result expired at the vendor before it was saved."
+            await self._journal.record(entry.update(State.EXPIRED, reason=reason, ended_at=now))
+            return self._state.emit(entry, entry.expired(reason, now))
+        return self._state.emit(entry, entry.completed(snapshot, None, now, reason=str(error)))
+
+
+def _still_in_doubt(error: AkoolError) -> str:
+    """Say why an entry is still in doubt: the refusal now says nothing about the POST before."""
+    return f"Sent once more, it was refused: {error.message} Whether the POST before made a job is not known."
+
+
+@attrs.frozen
+class Disposition:
+    """What an error of the POST means for an entry and for its batch.
+
+    Attributes:
+        state: the journal's next state. IN_DOUBT and FAILED end the entry as in doubt and rejected, PLANNED
+            as not submitted.
+        retry: it surely made no job: send it again later, instead of ending the entry.
+        stop: why nothing more is submitted; a FAILURE is also raised after the last outcome.
+    """
+
+    state: State
+    retry: bool = False
+    stop: StopCause | None = None
+
+
+_RETRY: Final = Disposition(State.PLANNED, retry=True)
+_ABORT: Final = Disposition(State.PLANNED, stop=StopCause.FAILURE)
+_REJECTED: Final = Disposition(State.FAILED)
+DISPOSITIONS: Final[tuple[tuple[type[AkoolError], Disposition], ...]] = (
+    (SubmissionInDoubt, Disposition(State.IN_DOUBT)),  # sent, or maybe sent: never again by itself
+    (RateLimitError, _RETRY),
+    (ConnectError, _RETRY),
+    (ConnectionLostError, _RETRY),  # of the call for a token: a POST that was sent would be in doubt
+    (ProtocolError, _RETRY),  # likewise
+    (OutOfCredits, Disposition(State.PLANNED, stop=StopCause.CREDITS)),
+    (AccountError, _ABORT),
+    (CallerError, _REJECTED),
+    (VendorError, _REJECTED),
+    (AkoolError, _ABORT),
+)
+"""What each error means; the first class that fits counts."""
+
+
+def disposition_for(error: AkoolError) -> Disposition:
+    """Return what an error of the POST, or of fetching its token, means."""
+    found = next(disposition for kind, disposition in DISPOSITIONS if isinstance(error, kind))
+    if isinstance(error, VendorError) and error.code is None and found is _REJECTED:
+        return _RETRY  # the vendor failed without saying that it refuses the entry
+    if found is _REJECTED and error.during_auth:
+        # It refused the token, not the entry: the paid call was not sent.
+        return _RETRY if isinstance(error, VendorError) else _ABORT
+    return found
+
+
+@attrs.frozen
+class PostFailure:
+    """An entry for which a POST made no known job."""
+
+    entry: BatchEntry
+    error: AkoolError
+    disposition: Disposition
+
+
+@attrs.define
+class Post:
+    """One attempt to submit entries, and its result.
+
+    Attributes:
+        permit: allows its POST to be under way.
+        submitted: the entries that have a job now.
+        failures: the others.
+        again: entries that are sent again.
+        other_ids: jobs in the answer that may be an entry's, or were not asked for.
+        doubts: entries that are in doubt.
+        recorded: whether the result is durable.
+        sent: when it was sent, in seconds of the clock.
+        token: the unguessable part of its webhook URL, or "".
+    """
+
+    request: Request
+    entries: list[BatchEntry]
+    permit: Permit
+    submitted: list[BatchEntry] = attrs.field(factory=list)
+    failures: list[PostFailure] = attrs.field(factory=list)
+    again: list[BatchEntry] = attrs.field(factory=list)
+    other_ids: tuple[str, ...] = ()
+    doubts: int = 0
+    recorded: bool = False
+    sent: float = 0.0
+    sent_at: datetime | None = None
+    token: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        """Narrow the request down to the languages that are sent."""
+        self.select(self.entries)
+
+    def select(self, entries: list[BatchEntry]) -> None:
+        """Send these entries only."""
+        self.entries = entries
+        if entries:
+            self.request = with_targets(self.request, tuple(entry.target for entry in entries))
+        for entry in entries:
+            entry.request = self.request
+
+    @property
+    def rate_limited(self) -> bool:
+        """Whether the vendor answered that there are too many calls."""
+        return any(isinstance(failure.error, RateLimitError) for failure in self.failures)
+
+    def fail(self, entries: list[BatchEntry], error: AkoolError) -> None:
+        """Judge an error, once, for these entries."""
+        disposition = disposition_for(error)
+        self.failures += [PostFailure(entry, error, disposition) for entry in entries]

@@ -1,0 +1,157 @@
+"""What is done with a job that has ended: record it, bring the result home, record that, hand it out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import attrs
+from anyio.to_thread import run_sync
+
+from akool_async._batch.entry import BatchEntry
+from akool_async._batch.state import BatchState
+from akool_async._download import DownloadRequest, FileAlreadyExistsError, FileBusyError
+from akool_async._journal import Journal
+from akool_async._model.errors import (
+    DownloadError,
+    StorageError,
+)
+from akool_async._model.filenames import FileTemplates
+from akool_async._model.fingerprint import entry_key
+from akool_async._model.outcomes import ENDINGS, MANIFEST, Completed, Saved
+from akool_async._model.requests import Request
+
+# What the files of an entry are called: settled before money is spent, and the same in every run.
+#
+# The template makes names, the journal holds each for one entry, the folder tells which are taken by others.
+
+
+_OFFERED: Final = 5
+"""Names that the journal may choose from: all but the first hold a part of a hash of the entry."""
+
+_WHOLE: Final = (*ENDINGS.values(), MANIFEST)
+_BEGUN: Final = tuple(f"{ending}.part" for ending in ENDINGS.values())
+
+
+@attrs.frozen(kw_only=True)
+class OutputConfig:
+    """Where results go.
+
+    Attributes:
+        folder: None leaves them at the vendor.
+        names: how their names are made.
+        captionless: whether the video without burnt-in captions is brought home too.
+    """
+
+    folder: Path | None
+    templates: FileTemplates
+    without_captions: bool = False
+
+
+class FileNames:
+    """Names for a batch.
+
+    Args:
+        output: where the files go, and how names are made.
+        journal: who holds which name.
+    """
+
+    def __init__(self, output: OutputConfig, journal: Journal) -> None:
+        self._template = output.templates
+        self._folder = output.folder
+        self._journal = journal
+
+    async def candidates(self, request: Request) -> dict[tuple[str, str], tuple[str, ...]]:
+        """Give for each entry of a request the names that it may get, none where nothing is brought home."""
+        if self._folder is None:
+            return {}
+        names = await run_sync(partial(self._free, request, self._folder))
+        return {(entry_key(request, target), target): found for target, found in names.items()}
+
+    def _free(self, request: Request, folder: Path, *, begun: bool = False) -> dict[str, tuple[str, ...]]:
+        """Look which names are not taken by files that stand there, or are `begun`."""
+        endings = (*_WHOLE, *_BEGUN) if begun else _WHOLE
+        found = {}
+        for target in request.targets:
+            names = self._template.names(request, target)
+            free = (name for name in names if not _is_taken(folder, name, endings))
+            found[target] = tuple(islice(free, _OFFERED))
+        return found
+
+    async def reserve(self, batch_entry: BatchEntry, *, another: bool = False) -> Path:
+        """Give folder and name of an entry's files; an entry that holds no name is given one.
+
+        Args:
+            batch_entry: the entry.
+            another: whether the name that it holds turned out to be somebody else's, who may be just
+                bringing files of this name home.
+
+        Raises:
+            JournalError: it can't be recorded.
+        """
+        assert self._folder is not None  # noqa: S101 - there is something to bring home
+        entry = self._journal.get(batch_entry.key, batch_entry.target)
+        if entry is None or not entry.name or another:
+            names = await run_sync(partial(self._free, batch_entry.request, self._folder, begun=another))
+            await self._journal.reserve_name(
+                batch_entry.key, batch_entry.target, names[batch_entry.target], another=another
+            )
+            entry = self._journal.get(batch_entry.key, batch_entry.target)
+        assert entry is not None  # noqa: S101 - it was just written
+        return self._folder / entry.name
+
+
+def _is_taken(folder: Path, name: str, endings: Iterable[str]) -> bool:
+    return any(os.path.lexists(folder / f"{name}{ending}") for ending in endings)
+
+
+logger = logging.getLogger("akool_async")
+_NAMES: Final = 5
+"""Names that are tried for one result; all but the first hold a hash of the entry."""
+
+
+class ResultSaver:
+    """Downloads for a batch, under names that the journal holds for its entries.
+
+    Args:
+        state: the batch's.
+        output: where results go.
+    """
+
+    def __init__(self, state: BatchState, output: OutputConfig) -> None:
+        self.folder = output.folder
+        self.names = FileNames(output, state.journal)
+        self._session = state.session
+        self._without_captions = output.without_captions
+        self._disk_error: StorageError | None = None
+
+    async def save(self, batch_entry: BatchEntry, done: Completed) -> Saved:
+        """Download under the entry's name, or under another if files of another entry have that.
+
+        Raises:
+            StorageError: the folder can't be written; then nothing more is downloaded in this run.
+            DownloadError: a file is incomplete.
+        """
+        stem = await self.names.reserve(batch_entry)
+        for _ in range(_NAMES):
+            if self._disk_error is not None:
+                raise self._disk_error
+            try:
+                return await self._session.download(
+                    DownloadRequest(
+                        done=done, stem=stem, without_captions=self._without_captions, skip_existing=True
+                    )
+                )
+            except StorageError as error:
+                if self._disk_error is None:  # what can't be written for one result can't be for the next
+                    self._disk_error = error
+                    logger.warning("No more results are downloaded; jobs are waited for as before. %s", error)
+                raise
+            except (FileAlreadyExistsError, FileBusyError):
+                stem = await self.names.reserve(batch_entry, another=True)
+        raise DownloadError(f"Whatever name the result should get, something appeared there: {stem}.")
