@@ -32,7 +32,6 @@ from akool_async._model.errors import (
     ConnectError,
     ConnectionLostError,
     DownloadError,
-    JobFailed,
     JobNotFoundError,
     JournalError,
     NetworkError,
@@ -44,7 +43,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request, with_targets
-from akool_async._model.responses import Snapshot
+from akool_async._model.responses import JobFailed, Snapshot
 from akool_async._model.states import State
 from akool_async._polling.poll_state import PollState, PollVerdict
 from akool_async._polling.scheduler import PolledJob

@@ -27,7 +27,9 @@ async def main():
     async with (
         AkoolClient() as client,
         open_journal("j.sqlite3") as journal,
-        open_batch(client, requests, max_in_flight=2, journal=journal, drain_signals=[signal.SIGINT]) as batch,
+        open_batch(
+            client, requests, max_in_flight=2, journal=journal, drain_signals=[signal.SIGINT]
+        ) as batch,
     ):
         async for outcome in batch:
             pass
