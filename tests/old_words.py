@@ -118,7 +118,8 @@ ORDINARY = (
     r"held locks?|locks? held",
     r"command line",
     r"early returns?",
-    r"\w+\.captionless\.mp4",  # the ending of a file name
+    r"_?studio_voice\w*",  # a field of the vendor's
+    r"\w*\.captionless\.mp4",  # the ending of a file name
 )
 """Phrases in which such a word is ordinary English; they are taken out before the search."""
 

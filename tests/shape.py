@@ -385,9 +385,9 @@ def _has(node: Function | ast.ClassDef) -> set[str]:
     for child in node.body:
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             names.add(child.name)
+            names |= {part.attr for part in ast.walk(child) if isinstance(part, ast.Attribute)}
             if child.name == "__init__":
                 names |= _has(child)
-                names |= {part.attr for part in ast.walk(child) if isinstance(part, ast.Attribute)}
         elif isinstance(child, ast.Assign):
             names |= {target.id for target in child.targets if isinstance(target, ast.Name)}
     return names

@@ -229,9 +229,6 @@ class Batch:
         return collect_statistics(self._state, self._state.clock.monotonic() - self._began)
 
 
-# How a batch is asked for: every option is checked before anything is opened.
-
-
 def open_batch(
     client: AkoolClient,
     requests: Requests,
@@ -256,45 +253,45 @@ def open_batch(
 ) -> Batch:
     """Return a batch, to be used in `async with` and iterated over with `async for`, once.
 
-    Outcomes come in the order in which they end, one for each (request, language). Leaving the block
-    early is fine: a POST under way is finished and recorded, jobs at the vendor go on, and the same
-    code run again with the same journal saves them.
+    Outcomes come in the order in which they end, one for each (request, language). The block may be left
+    early: a POST under way is finished and recorded, jobs at the vendor continue and are billed, and the
+    same code run again with the same journal saves their results.
 
-    With `download_to`, what the journal has at the vendor is taken up before anything is submitted, for
-    its results expire after 7 days: they are saved even if `requests` come to it late or never. Its
-    outcome is given when they do. A batch that is left before its end does not close an async generator
-    that it took requests from; that is its owner's to do (`contextlib.aclosing`).
+    With `download_to`, what the journal has at the vendor is recovered before anything is submitted, because
+    its results expire after 7 days: they are saved even if `requests` names them late or never. Their
+    outcomes are emitted when `requests` names them. A batch that is left before its end does not close an
+    async generator that it took requests from; close it yourself (`contextlib.aclosing`).
 
     Args:
         client: an open client.
         requests: an iterable or async iterable, finite or endless; pulled lazily.
-        max_in_flight: jobs at the vendor at once. A request for more languages is cut into several POSTs.
+        max_in_flight: jobs at the vendor at once. A request for more languages is split into several POSTs.
         backlog: entries pulled whose outcome is not taken yet, at least `max_in_flight`; default is twice
             that. A slow consumer stops new submissions when it is reached.
         journal: an open journal, used by one batch at a time; without one nothing can be resumed.
         download_to: a folder for results; None leaves them at the vendor, where they expire after 7 days.
-        file_names: what the files are called, without ending, made of {stem} (the video's name), {language},
-            {key} and {fingerprint}; or such a template for each key (as `entry_key` gives them). Each entry
-            holds its name from before it is paid for. Where names of two entries meet on any system, or
-            something else stands there, the later one gets a part of its fingerprint.
-        without_captions: save the video without burnt-in captions too, where the vendor made one.
-        recover_pending: resume what the journal has at the vendor; False leaves alone what `requests`
-            do not name.
+        file_names: what the files are called, without extension, made of {stem} (the video's name),
+            {language}, {key} and {fingerprint}; or such a template for each key (as returned by
+            `entry_key`). Each entry has its name before it is paid for. Where names of two entries collide
+            on any system, or another file has the name, the later one gets a part of its fingerprint.
+        without_captions: also save the video without burnt-in captions, where the vendor made one.
+        recover_pending: recover what the journal has at the vendor; False leaves alone what `requests` does
+            not name.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
-        retry_failed: submit again what an earlier run saw failed, rejected or expired.
+        retry_failed: submit again what failed, was rejected or expired in an earlier run.
         schedule: when jobs are polled; default is the client's.
         max_credits: credits that the journal's entries may cost together; locks and doubts count in full.
         max_submits: paid POSTs under way at once.
         max_downloads: results downloaded at once.
-        drain_signals: signals that stop submissions and finish what is in flight; the second one leaves.
-        webhook_url: where the vendor shall call back, such as "https://me.example/akool". Each POST gets
+        drain_signals: signals that stop submissions and save what is in flight; the second one leaves.
+        webhook_url: where the vendor sends callbacks, such as "https://me.example/akool". Each POST gets
             an unguessable token as the last part of its path, so that a callback names the job of a POST
             whose answer was lost; so each POST is for one language. Requests with a URL of their own
             keep it, and get no token.
         callbacks: where callbacks come from: a `WebhookReceiver`, or an inbox that one writes. They make
-            the batch ask sooner, and resolve doubts.
-        webhook_grace: seconds for which an entry in doubt is held back because its callback may come,
-            before it comes out as `InDoubt`; 0 or more.
+            the batch poll sooner, and resolve doubts.
+        webhook_grace: seconds for which an entry in doubt is held because its callback may still arrive,
+            before its outcome is `InDoubt`; 0 or more.
 
     Raises:
         InvalidRequestError: a value is out of its range; nothing was sent.

@@ -150,7 +150,7 @@ class Journal:
     ) -> None:
         """Write what was handed in, then close the file and give the lock back.
 
-        What was raised in the block goes on as it is, not inside a group.
+        An exception of the block is raised as it is, not inside a group.
         """
         state, self._state = self._opened, None
         await state.stack.aclose()

@@ -82,7 +82,7 @@ class JournalLock:
             raise JournalWriteError(
                 f"The journal's lock {self._path} is a database, not a lock.",
                 impact="It was left as it is, and nothing was sent.",
-                advice="Give the journal another name.",
+                advice="Choose another name for the journal.",
             )
         try:
             _take_soon(descriptor)

@@ -333,7 +333,7 @@ def check_resolution(job_id: str | None, snapshot: Snapshot | None, *, not_made:
         InvalidRequestError: both or neither are given, the id is invalid, or the snapshot is another job's.
     """
     if (job_id is None) is not not_made:
-        raise InvalidRequestError("Give either job_id=... or not_made=True.")
+        raise InvalidRequestError("Use either job_id=... or not_made=True.")
     if job_id is not None and read_id(job_id) is None:
         raise InvalidRequestError(f"job_id must be an id as the vendor gives it, not {safe_repr(job_id)}.")
     if snapshot is not None and snapshot.job_id != job_id:

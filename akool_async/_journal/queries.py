@@ -128,11 +128,11 @@ class JournalReader:
         return array("q", _ids(self._rows(statement, *(state.value for state in states))))
 
     def expiring(self, until: str, after: tuple[str, int]) -> list[tuple[str, int]]:
-        """Return the next (moment, number) of results that die until then, soonest first."""
+        """Return the next (moment, number) of results that expire until then, soonest first."""
         return [(moment, number) for moment, number in self._rows(_EXPIRING, until, *after, PAGE)]
 
     def count_expiring(self, until: str) -> int:
-        """Count results that die until then."""
+        """Count results that expire until then."""
         return int(self._rows(_COUNT_EXPIRING, until)[0][0])
 
     def totals(self) -> Totals:
@@ -147,7 +147,7 @@ class JournalReader:
         return totals
 
 
-# A walk over many entries, page by page, that may be left at any step.
+# An iteration over many entries, page by page, that may be left at any step.
 #
 # An object and not a generator: it holds nothing open, so nothing has to be closed when a loop breaks off.
 
@@ -157,12 +157,12 @@ T = TypeVar("T")
 
 
 class PagedIterator(AsyncIterator[T], Generic[P, T]):
-    """Return what stands at each place, read at the moment in which it is given.
+    """Iterate over many rows, each read at the moment in which it is returned.
 
     Args:
         start: a place before the first.
         page: gives the next places after one, an empty page at the end.
-        read: gives what stands at a place, or None if it is not wanted any more.
+        read: returns the row at a position, or None if it is not wanted any more.
     """
 
     def __init__(self, start: P, page: Callable[[P], Sequence[P]], read: Callable[[P], T | None]) -> None:

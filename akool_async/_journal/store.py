@@ -205,7 +205,7 @@ class Store:
 
 # How steps reach the store: gathered into groups by one task, or inline for a journal in memory.
 #
-# Whoever waits for a step is woken when it is durable. To stop waiting tears nothing: the step is
+# A task that waits for an operation is woken when it is durable. To stop waiting tears nothing: the step is
 # done or not done, and a step that has a way back is taken back.
 
 

@@ -251,8 +251,7 @@ class ClientClosedError(AkoolError, RuntimeError):
 class DownloadError(AkoolError):
     """A result could not be downloaded. The job is completed and paid, and nothing more is charged.
 
-    Attributes:
-        http_status: the status of the file host's answer, if there was one.
+    `http_status` is the status of the file host's answer, if there was one.
     """
 
     impact = "The job is done and paid; its result stays at the vendor for 7 days after it was made."

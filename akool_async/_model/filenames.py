@@ -1,6 +1,6 @@
 """What the files of a result are called: safe and distinct on every system.
 
-Pure. Who holds which name is the journal's affair, what stands in a folder the batch's.
+Without I/O: the journal knows which entry has which name, the batch what is in a folder.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DEVICES: Final = frozenset(
 """Names that mean a device on Windows, with any ending. Source: Microsoft, "Naming Files, Paths"."""
 
 _INFIXES: Final = tuple(ending.rpartition(".")[0] for ending in ENDINGS.values() if ending.rpartition(".")[0])
-"""What stands between a name and the last ending of some of its files, such as ".original"."""
+"""What is between a name and the last ending of some of its files, such as ".original"."""
 
 
 def video_stem(request: Request) -> str:

@@ -150,7 +150,7 @@ class Failed(_Outcome):
     """The job was made and ended without a result.
 
     Attributes:
-        snapshot: the last answer about it, if there was one; the vendor's reason stands in it.
+        snapshot: the last answer about it, if there was one; the vendor's reason is in it.
     """
 
     snapshot: Snapshot | None = None

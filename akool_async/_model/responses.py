@@ -303,7 +303,7 @@ class Callback:
 
     @property
     def in_progress(self) -> bool:
-        """Whether it says that the job goes on, so that there is no reason to ask about it."""
+        """Whether it says that the job is in progress, so that a poll would bring nothing new."""
         return self.status in _IN_PROGRESS
 
     @property

@@ -1,7 +1,7 @@
 """The states of an entry, which may follow which, and what a resume does with each: tables.
 
 A job travels one way: planned, submitting (intent committed), submitted (ids committed), completed or
-failed, delivered. Doubts and retries are the only ways back, and somebody has to ask for them.
+failed, delivered. Doubts and retries are the only ways back, and only the caller can take them.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ def read_submission(envelope: Envelope, request: Request) -> Submission:
 def omits_targets(envelope: Envelope, languages: int) -> bool:
     """Whether the answer lists results for single languages, and fewer than were asked for.
 
-    Then the code of the whole says nothing about those that are left out: they may be at work.
+    Then the code of the whole says nothing about those that are left out: they may be in progress.
     """
     results = envelope.raw.get("all_results")
     return isinstance(results, list) and 0 < len(results) < languages

@@ -496,7 +496,7 @@ def test_an_answer_that_names_no_job_is_about_the_one_that_was_asked_for(said: o
 
 
 def test_an_answer_about_another_job_is_not_believed() -> None:
-    with pytest.raises(ProtocolError, match=f"about job {OTHER} when asked about job {JA}") as caught:
+    with pytest.raises(ProtocolError, match=f"for job {OTHER} instead of job {JA}") as caught:
         seen(completed(OTHER))
 
     assert caught.value.job_ids == (OTHER,)
