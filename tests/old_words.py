@@ -118,7 +118,7 @@ ORDINARY = (
     r"held locks?|locks? held",
     r"command line",
     r"early returns?",
-    r"_?studio_voice\w*",  # a field of the vendor's
+    r"_?studio_voice\w*|studio[ _]voice",  # a field of the vendor's
     r"\w*\.captionless\.mp4",  # the ending of a file name
 )
 """Phrases in which such a word is ordinary English; they are taken out before the search."""

@@ -115,7 +115,7 @@ class Batch:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop: a POST under way is finished and recorded, jobs at the vendor go on without us."""
+        """Stop: a POST under way is finished and recorded, jobs at the vendor continue without us."""
         tasks = self._group
         async with self._stack:
             try:
@@ -164,7 +164,7 @@ class Batch:
                 logger.warning("Job %s has ended and is billed; its outcome was not taken.", outcome.job.id)
             elif isinstance(outcome, InDoubt):
                 logger.warning("Entry %s is in doubt; its outcome was not taken.", outcome.key)
-        for key in self._callbacks.held_back:
+        for key in self._callbacks.waiting_keys:
             logger.warning("Entry %s is in doubt; no callback has cleared it up yet.", key)
 
     def __aiter__(self) -> Self:
@@ -188,7 +188,7 @@ class Batch:
         raise StopAsyncIteration
 
     def drain(
-        self, reason: str = "The batch was told to stop.", *, cause: StopCause = StopCause.REQUESTED
+        self, reason: str = "The batch was asked to stop.", *, cause: StopCause = StopCause.REQUESTED
     ) -> None:
         """Submit nothing more and finish what is in flight; what is left comes out as not submitted.
 

@@ -46,7 +46,7 @@ class CallbackPolling:
         return self._evidence.is_reliable(self._clock.monotonic())
 
     def on_callback(self, callback: Callback) -> None:
-        """Record a callback, before anybody asks because of it."""
+        """Record a callback, before it makes the batch poll."""
         schedule = self._schedules.get(callback.job_id)
         if schedule is None:
             self._evidence.record_late(callback.job_id)
@@ -61,7 +61,7 @@ class CallbackPolling:
             self._evidence.record_missed(job_id, self._clock.monotonic())
 
     async def watch(self) -> None:
-        """Ask about everything as usual as soon as callbacks can't be relied on any more."""
+        """Poll all jobs as usual as soon as callbacks can't be relied on any more."""
         while True:
             await self._clock.sleep(_TICK)
             relied, self._relied = self._relied, self._trusted()

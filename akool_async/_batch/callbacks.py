@@ -35,7 +35,7 @@ _TOKEN_BYTES: Final = 16
 
 @attrs.frozen(kw_only=True)
 class WebhookConfig:
-    """What a batch was told about webhooks.
+    """The webhook options of a batch.
 
     Attributes:
         url: where the vendor shall call back, without a token; None leaves it to the requests.
@@ -109,7 +109,7 @@ class WebhookCoordinator:
             await answered.wait()
 
     def finished_before_response(self, token: str, job_id: str) -> bool:
-        """Whether it was said already that the job of a POST under way does not go on."""
+        """Return whether a callback has already reported the job of a POST under way as ended."""
         return any(
             one.job_id == job_id and not one.in_progress for one in self._before_response.get(token, ())
         )
@@ -126,7 +126,7 @@ class WebhookCoordinator:
         return source.subscribe(self)
 
     async def load_inbox(self) -> None:
-        """Record what came for earlier runs."""
+        """Record the callbacks that arrived for earlier runs."""
         source = self._webhook.source
         if source is None:
             return
@@ -157,9 +157,9 @@ class WebhookCoordinator:
     # Doubts.
 
     @property
-    def held_back(self) -> tuple[str, ...]:
+    def waiting_keys(self) -> tuple[str, ...]:
         """The keys of entries in doubt whose outcome is held back."""
-        return self._doubts.held_back
+        return self._doubts.waiting_keys
 
     def hold(self, batch_entry: BatchEntry, reason: str) -> bool:
         """Keep back the outcome of a POST that has just come into doubt; False if nothing can clear it up."""

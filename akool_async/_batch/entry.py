@@ -180,9 +180,7 @@ class TrackedJob:
             self.ended(self.batch_entry, watch)
 
 
-# Which entries a batch has in progress and how far each is, pulled when somebody wants to know.
-#
-# Told by the batch at each step; decides nothing.
+# Which entries a batch has in progress and how far each is: recorded at each step, decides nothing.
 
 
 class Stage(enum.StrEnum):
@@ -216,9 +214,9 @@ class EntryProgress:
         target: the language; "" for lip-sync.
         stage: how far it is.
         job_id: its job at the vendor; "" before there is one.
-        progress: percent as the vendor last told it, 0 to 100; None where it has told none.
+        progress: percent as the vendor last reported it, 0 to 100; None where it reported none.
         seconds: since its job was made, as far as known; before that, since its turn came.
-        stalled: whether nothing has moved for so long that somebody should know.
+        stalled: whether progress has not changed for so long that the caller should know.
     """
 
     key: str

@@ -44,7 +44,7 @@ class Source:
         """Return the next request, None at the end.
 
         Raises:
-            InvalidRequestError: what came is no request.
+            InvalidRequestError: an item is not a request.
             Exception: whatever the iterable raises.
         """
         try:
@@ -123,7 +123,7 @@ class Feeder:
                 await self._state.backlog.acquire(1)  # room for one has to be there before one is pulled
                 self._state.backlog.release(1)
                 return await self._source.next()
-        except Exception as error:  # noqa: BLE001 - the caller's own; it is raised when all is home
+        except Exception as error:  # noqa: BLE001 - the caller's own; it is raised after the last outcome
             self._state.stop(f"The source of requests failed: {type(error).__name__}.", error)
         finally:
             self._pulling = None

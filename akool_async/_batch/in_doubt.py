@@ -74,7 +74,7 @@ class _Doubt:
             self.news.set()
 
     async def next_named(self, clock: Clock) -> str | None:
-        """Return the next job to ask about; None when the time is over."""
+        """Return the next job to look up; None when the time is over."""
         while self.tried == len(self.named):
             until, self.news = self.until, anyio.Event()
             with anyio.move_on_after(max(until - clock.monotonic(), 0.0)) as waiting:
@@ -111,7 +111,7 @@ class DoubtResolver:
         return token in self._doubts
 
     @property
-    def held_back(self) -> tuple[str, ...]:
+    def waiting_keys(self) -> tuple[str, ...]:
         """The keys of entries whose outcome is held back."""
         return tuple(
             doubt.batch_entry.key for doubt in self._doubts.values() if doubt.batch_entry is not None

@@ -56,7 +56,7 @@ class CreditBudget:
         return True
 
     def settle(self, jobs: int, *, costs: Iterable[float] = (), doubts: int = 0) -> None:
-        """Record what came of jobs that credits were set aside for."""
+        """Record how jobs ended that credits were reserved for."""
         if self.most is None:
             return
         self._reserved -= jobs
@@ -192,7 +192,7 @@ class RecoveredJobs:
         return ended
 
     def fail(self, name: tuple[str, str], error: AkoolError) -> bool:
-        """Record why it can't be told how a job ended; whether the source has come to it."""
+        """Record why it is unknown how a job ended; whether the source has come to it."""
         if name not in self._ended:
             return True
         self._ended[name] = error

@@ -1,4 +1,4 @@
-"""What an earlier run knows of an entry, and what is gone on with before the source comes to it."""
+"""What an earlier run knows of an entry, and what is resumed before the source names it."""
 
 from __future__ import annotations
 

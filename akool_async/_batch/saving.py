@@ -1,4 +1,4 @@
-"""What is done with a job that has ended: record it, bring the result home, record that, hand it out."""
+"""Save the result of a job that has ended: its file names, its download, and what can stop downloads."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class FileNames:
         return {(entry_key(request, target), target): found for target, found in names.items()}
 
     def _free(self, request: Request, folder: Path, *, begun: bool = False) -> dict[str, tuple[str, ...]]:
-        """Look which names are not taken by files that stand there, or are `begun`."""
+        """Return the names that no existing file, or begun download, has."""
         endings = (*_WHOLE, *_BEGUN) if begun else _WHOLE
         found = {}
         for target in request.targets:
@@ -88,8 +88,8 @@ class FileNames:
 
         Args:
             batch_entry: the entry.
-            another: whether the name that it holds turned out to be somebody else's, who may be just
-                bringing files of this name home.
+            another: whether its name turned out to belong to another run, which may be downloading files of
+                this name just now.
 
         Raises:
             JournalError: it can't be recorded.

@@ -40,7 +40,7 @@ class WeightedSemaphore:
         self._waiters: deque[_Waiter] = deque()
 
     async def acquire(self, wanted: int) -> None:
-        """Take `wanted` at once, at most all; whoever waits longest is served first."""
+        """Take `wanted` at once, at most all; the longest waiting is served first."""
         if not self._waiters and self.taken + wanted <= self.total:
             self.taken += wanted
             return

@@ -35,7 +35,7 @@ from akool_async._polling.scheduler import PolledJob
 class StopCause(enum.StrEnum):
     """What made a batch stop to submit; the first one counts."""
 
-    REQUESTED = "told"
+    REQUESTED = "requested"
     """The caller: `batch.drain()`."""
     SIGNAL = "signal"
     """One of the signals in `drain_on`."""
@@ -184,7 +184,7 @@ class BatchState:
             self.poll(batch_entry, None)
 
     def stop_tracking(self) -> None:
-        """Wait for nothing any more: what is at the vendor goes on without us."""
+        """Stop waiting: jobs at the vendor continue without us."""
         for tracked in self._tracked.values():
             if tracked.watch is not None:
                 self.session.unwatch(tracked.watch, tracked)
@@ -192,7 +192,7 @@ class BatchState:
 
     @property
     def unfinished_jobs(self) -> tuple[str, ...]:
-        """The jobs at the vendor that nobody has been told the end of."""
+        """The jobs at the vendor whose end was not emitted."""
         return tuple(dict.fromkeys(tracked.batch_entry.job_id for tracked in self._tracked.values()))
 
     # What goes out.
@@ -213,7 +213,7 @@ class BatchState:
         self._close_if_done()
 
     def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:
-        """Continue without a job whose end can't be told; as far as is known it is still at the vendor."""
+        """Continue without a job whose end is unknown; as far as is known it is still at the vendor."""
         name = (batch_entry.key, batch_entry.target)
         self._tracked[name].watch = None
         batch_entry.release_slot()
@@ -228,7 +228,7 @@ class BatchState:
             self.abandon(error, *entries)
 
     def abandon(self, error: AkoolError, *entries: BatchEntry) -> None:
-        """Continue without entries whose outcome can't be told, and raise `error` when all else is home."""
+        """Continue without entries whose outcome is unknown, and raise `error` after the last outcome."""
         self.stop(error.message, error)
         for entry in entries:
             entry.release_slot()
@@ -240,7 +240,7 @@ class BatchState:
             self.outcomes.close()
 
 
-# Numbers about a batch, pulled when somebody wants to know them.
+# Numbers about a batch, made when they are read.
 
 
 @attrs.frozen(kw_only=True)

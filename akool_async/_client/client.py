@@ -113,7 +113,7 @@ class AkoolClient:
             clock=clock or SystemClock(), retry=retry or RetryPolicy(), schedule=schedule or LearnedSchedule()
         )
         self._file_limits: DownloadLimits | None = None
-        self._file_transport: httpx.AsyncBaseTransport | None = None
+        self.file_transport: httpx.AsyncBaseTransport | None = None
 
     def __repr__(self) -> str:
         """Show the host and whether the client is open; no credentials."""
@@ -160,7 +160,7 @@ class AkoolClient:
                 retry=session.retry,
                 user_agent=user_agent(),
                 limits=self._file_limits,
-                transport=self._file_transport,
+                transport=self.file_transport,
             )
             await tasks.__aenter__()
             session.connections = Connections(
@@ -243,7 +243,7 @@ class AkoolClient:
 
         It is sent once. It is sent again only if it provably never left, or if it was answered with a
         refusal that asks for it (too often, token expired). A caller that is cancelled meanwhile leaves
-        it under way: what came of it is then logged, with the job ids.
+        it under way: its result is then logged, with the job ids.
 
         Args:
             request: a `TranslationRequest` or a `LipSyncRequest`.
@@ -364,12 +364,12 @@ class AkoolClient:
         Hints cause one poll a second at most. They are not believed: the poll decides.
 
         Returns:
-            Whether anybody waits for this job.
+            Whether a caller waits for this job.
         """
         return self._session.opened.scheduler.hint(job_id)
 
     def on_callback(self, callback: Callback) -> None:
-        """Record a webhook, as `receiver.attach(client)` wants it: ask about the job unless it goes on."""
+        """Record a callback, for `receiver.subscribe(client)`: poll the job unless it is in progress."""
         self._session.on_callback(callback)
 
     # Files.
@@ -383,11 +383,11 @@ class AkoolClient:
         overwrite: bool = False,
         without_captions: bool = False,
     ) -> Saved:
-        """Bring a result and its subtitles home, with a side file (JSON) that says where they come from.
+        """Save a result and its subtitles, with a manifest (JSON) that says where they come from.
 
-        What breaks is gone on with where it broke, also by the next call and the next process. A file
-        gets its name when all of it is there. A caller that is cancelled leaves whole files, and parts
-        (".part") that are gone on with.
+        A download that breaks resumes where it broke, also in the next call and the next process. A file
+        gets its name when it is complete. A caller that is cancelled leaves complete files, and parts
+        (".part") that can be resumed.
 
         Args:
             done: a completed job.
@@ -400,7 +400,7 @@ class AkoolClient:
         Raises:
             InvalidRequestError: there is no result yet, or a file is there already.
             StorageError: the folder can't be written: full, read-only or not a folder.
-            DownloadError: a file did not come whole; nothing stands under its name.
+            DownloadError: a file could not be downloaded completely; it was not saved under its name.
         """
         if name is None:
             name = (

@@ -25,8 +25,8 @@ async def submit_request(
     Args:
         api: sends it.
         request: what is asked for.
-        status: asks about a job.
-        may_wait: whether it waits and tries again where that is safe; else the caller is told at once.
+        status: looks a job up.
+        may_wait: whether it waits and tries again where that is safe; else it raises at once.
 
     Raises:
         SubmissionInDoubt: it was sent, or may have been, and its answer is not known.

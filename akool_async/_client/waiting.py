@@ -31,7 +31,7 @@ def validate_timeout(give_up_after: float | None) -> None:
     """Refuse what is no time to wait.
 
     Raises:
-        InvalidRequestError: it is none.
+        InvalidRequestError: it is not valid.
     """
     if give_up_after is None:
         return
@@ -52,7 +52,7 @@ async def wait_terminal(
     """Wait until a job has ended.
 
     Raises:
-        InvalidRequestError: the id or the time is none.
+        InvalidRequestError: the id or the time is not valid.
         WaitTimeout: it was not done in time.
         AkoolError: asking became impossible.
     """

@@ -279,7 +279,7 @@ class Sandbox:
         if "http_client" not in options:
             usual["http_client"] = httpx.AsyncClient(transport=self.http_transport(), trust_env=False)
         client = AkoolClient(**{**usual, **options})
-        client._file_transport = self.http_transport()
+        client.file_transport = self.http_transport()
         return client
 
     def _watch(self) -> CredentialLeakDetector:
