@@ -29,7 +29,7 @@ from akool_async import (
 )
 from akool_async._download import files as disk
 from akool_async._polling import poll_state as observation
-from akool_async.sandbox import Fault
+from akool_async.sandbox import Fault, api
 from akool_async.sandbox.response_schema import job_status
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open, video

@@ -497,7 +497,7 @@ async def test_without_a_journal_a_doubt_that_is_held_back_is_named(caplog: pyte
         open_batch(home.client, [video(1)], callbacks=home.receiver, webhook_url=home.url) as batch,
     ):
         with anyio.fail_after(20):
-            while not batch._callbacks.held_back:
+            while not batch._callbacks.waiting_keys:
                 await anyio.sleep(0.005)
 
     assert f"Entry {entry_key(video(1), 'ja')} is in doubt" in caplog.text
