@@ -186,7 +186,7 @@ class ApiSession:
         self._limits = limits
         self._user_agent = user_agent
         self._prepared: dict[httpx.AsyncClient, httpx.Headers] = {}
-        self.server_time = ServerClock(clock)
+        self.server_time: ServerClock = ServerClock(clock)
         self._budget = RetryBudget()
         self._pause = ThrottlePause(retry, clock)
         self._slots = anyio.Semaphore(routes.max_concurrency, fast_acquire=True)

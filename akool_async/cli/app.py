@@ -57,7 +57,7 @@ for _number, (_heading, _modules) in enumerate(COMMANDS.items()):
     _group = Group(_heading, sort_key=_number)
     for _name, _module in _modules.items():
         _function = f"akool_async.cli.commands.{_module}:{_name.replace(' ', '_')}"
-        _above, _, _last = _name.rpartition(" ")
+        _above, _last = _name.rpartition(" ")[::2]
         if _above:
             _parent = App(name=_above, help=_heading, group=_group)
             _parent.command(_function, name=_last, group=_group)

@@ -225,7 +225,7 @@ class Account:
 
     def __init__(self, paid_in: float) -> None:
         """Open the account."""
-        self.credits = Credits(paid_in=paid_in, available=paid_in)
+        self.credits: Credits = Credits(paid_in=paid_in, available=paid_in)
         self.movements: list[LedgerEntry] = []
 
     def deposit(self, amount: float) -> None:

@@ -24,7 +24,7 @@ from anyio.to_thread import run_sync
 from akool_async._model.errors import InboxError
 from akool_async._model.responses import Callback, CallbackListener
 
-logger = logging.getLogger("akool_async")
+logger: Final[logging.Logger] = logging.getLogger("akool_async")
 POLL_INTERVAL: Final = 0.1
 """Seconds between two looks at the file; one costs some microseconds."""
 
@@ -150,7 +150,7 @@ class InboxFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open the file, create it if needed, and delete old callbacks."""
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._mutex = threading.Lock()
         self._written = 0
         with self._errors("opened"):
