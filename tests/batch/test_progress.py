@@ -24,7 +24,7 @@ async def processed(batch: Batch) -> EntryProgress:
 
 async def test_every_entry_is_shown_from_its_turn_to_its_end(house: Open) -> None:
     seen: dict[str, list[EntryProgress]] = {}
-    async with house(time_scale=600.0, max_jobs=2, progress="linear") as home:
+    async with house(time_scale=120.0, max_jobs=2, progress="linear") as home:
         client = await home.client()
         requests = [video(number, targets="ja,fr", key=f"video-{number}") for number in range(2)]
         async with open_batch(client, requests, max_in_flight=4) as batch, anyio.create_task_group() as tasks:
