@@ -31,6 +31,11 @@ READ_LIMIT: Final = 8 * 2**20
 
 _FIRST_BLOCK: Final = 128 * 2**10
 _LARGEST_BLOCK: Final = 2 * 2**20
+_LENIENT_METADATA: Final[dict[str, Any]] = (
+    {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
+"""A title that is not UTF-8 is no reason to refuse a video. PyAV 19 has no such option."""
+
 _BUFFER: Final = 64 * 2**10
 _HEAD: Final = 4096
 _FIRST_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
@@ -189,9 +194,10 @@ def open_video(file: BinaryIO | _RemoteFile) -> InputContainer:
     def refuse(*_: object) -> NoReturn:
         raise ValueError("a video must not refer to other files")
 
-    return av.open(
-        file, "r", container_options=_OPTIONS, metadata_errors="ignore", buffer_size=_BUFFER, io_open=refuse
+    container: InputContainer = av.open(
+        file, "r", container_options=_OPTIONS, buffer_size=_BUFFER, io_open=refuse, **_LENIENT_METADATA
     )
+    return container
 
 
 def _read_index(container: InputContainer, size: int) -> MediaFacts:
