@@ -108,7 +108,9 @@ class AkoolClient:
         self._origin = parse_origin(host or os.environ.get(HOST_VARIABLE) or PRODUCTION)
         self._http_client = http_client
         self._transport: TransportName = transport
-        self._limits = Timeouts(connect=connect_timeout, call=timeout, create=create_timeout)
+        self._limits = Timeouts(
+            connect_timeout=connect_timeout, timeout=timeout, create_timeout=create_timeout
+        )
         self._session = ClientSession(
             clock=clock or SystemClock(), retry=retry or RetryPolicy(), schedule=schedule or LearnedSchedule()
         )

@@ -32,10 +32,10 @@ from akool_async._model.credentials import ApiKey, Credentials
 from akool_async._model.errors import (
     AkoolError,
     ClientClosedError,
-    InvalidRequestError,
     ProtocolError,
     SubmissionInDoubt,
 )
+from akool_async._model.validators import seconds_field
 from akool_async._retry import RetryBudget, RetryPolicy
 from akool_async._wire import TOKEN_PATH, Envelope, read_token, token_payload
 
@@ -93,22 +93,14 @@ class Timeouts:
     """How long single exchanges may take, in seconds.
 
     Attributes:
-        connect: to connect.
-        call: for a whole exchange that may be repeated.
-        create: for the whole paid POST; generous, because giving up leaves the submission in doubt.
+        connect_timeout: to connect.
+        timeout: for a whole exchange that may be repeated.
+        create_timeout: for the whole paid POST; generous, because giving up leaves the submission in doubt.
     """
 
-    connect: float = 10.0
-    call: float = 30.0
-    create: float = 180.0
-
-    def __attrs_post_init__(self) -> None:
-        """Check the ranges."""
-        for name, value in attrs.asdict(self).items():
-            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-                raise InvalidRequestError(
-                    f"The time-out for {name!r} must be a positive number of seconds, not {value!r}."
-                )
+    connect_timeout: float = seconds_field(10.0)
+    timeout: float = seconds_field(30.0)
+    create_timeout: float = seconds_field(180.0)
 
 
 @attrs.frozen(kw_only=True)
@@ -327,7 +319,7 @@ class ApiSession:
     async def _send(self, call: ApiCall, lease: AuthHeader) -> RawResponse:
         if call.creates_jobs:
             return await self._send_paid(call, lease)
-        request = self._request(self._routes.reads, call, lease, self._limits.call)
+        request = self._request(self._routes.reads, call, lease, self._limits.timeout)
         await self._slots.acquire()
         if self._closed:
             self._slots.release()
@@ -339,7 +331,7 @@ class ApiSession:
 
     async def _exchange(self, request: httpx.Request) -> RawResponse:
         """Send a repeatable call, and release its slot."""
-        client, deadline = self._routes.reads, self._limits.call
+        client, deadline = self._routes.reads, self._limits.timeout
         with anyio.CancelScope() as under_way:
             self._repeatable.add(under_way)
             try:
@@ -354,7 +346,7 @@ class ApiSession:
     async def _send_paid(self, call: ApiCall, lease: AuthHeader) -> RawResponse:
         if self._closed:
             raise _client_closed()
-        client, deadline = self._routes.creates, self._limits.create
+        client, deadline = self._routes.creates, self._limits.create_timeout
         request = self._request(client, call, lease, deadline)
 
         def on_abandoned(result: RawResponse | Exception) -> None:
@@ -387,7 +379,7 @@ class ApiSession:
         self, client: httpx.AsyncClient, call: ApiCall, lease: AuthHeader, seconds: float
     ) -> httpx.Request:
         headers = self._headers(client)
-        connect = min(self._limits.connect, seconds * 0.9)
+        connect = min(self._limits.connect_timeout, seconds * 0.9)
         name, value = lease.header
         headers[name] = value
         content = None

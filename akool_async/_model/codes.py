@@ -1,7 +1,4 @@
-"""The vendor's business codes: what each means and who can do something about it.
-
-One table. The rules that act on it live in `failures` and `wire`; nothing here decides anything.
-"""
+"""The vendor's business codes, and what a call does about each failure, as tables."""
 
 from __future__ import annotations
 
@@ -28,8 +25,6 @@ from akool_async._model.errors import (
 
 SUCCESS: Final = 1000
 """The only envelope code that means success."""
-
-_DOCS: Final = "docs.akool.com, response code table"
 
 
 class CodeKind(enum.Enum):
@@ -58,7 +53,7 @@ class Code:
     name: str
     meaning: str
     kind: CodeKind
-    source: str = _DOCS
+    source: str = "docs.akool.com, response code table"
 
 
 _ROWS: Final = (
@@ -108,23 +103,13 @@ CODES: Final[Mapping[int, Code]] = MappingProxyType({row.code: row for row in _R
 
 
 def lookup(code: int | None) -> Code:
-    """Return the row of `code`, or one of kind UNKNOWN that keeps the number.
-
-    Args:
-        code: the envelope's number; None when the envelope had none.
-    """
+    """Return the row of `code`, or one of kind UNKNOWN that keeps the number; None is no number at all."""
     if code is not None and code in CODES:
         return CODES[code]
     shown = "no code" if code is None else f"code {code}"
     return Code(
         -1 if code is None else code, "unknown", f"an undocumented answer ({shown})", CodeKind.UNKNOWN, ""
     )
-
-
-# What can go wrong with a call, and what each kind of call does about it: two tables.
-#
-# `POLICY` says what happens to a call that may be repeated and to the paid POST. `error_of` turns a
-# business code into the exception that says who can do something about it.
 
 
 class Failure(enum.Enum):
@@ -167,7 +152,7 @@ POLICY: Final[Mapping[Failure, tuple[Action, Action]]] = MappingProxyType(
         Failure.REFUSED: (Action.RAISE, Action.RAISE),
     }
 )
-"""What each failure leads to. `tests/core/test_failures.py` reads it row by row."""
+"""What each failure leads to; `tests/model/test_failures.py` checks it row by row."""
 
 _FAILURE_OF_KIND: Final[Mapping[CodeKind, Failure]] = MappingProxyType(
     {
@@ -213,13 +198,7 @@ def failure_of_status(http_status: int) -> Failure | None:
 
 
 def error_for(code: int | None, message: str = "", *, http_status: int | None = None) -> AkoolError:
-    """Return the exception for a business code other than success.
-
-    Args:
-        code: the envelope's number; None when it had none.
-        message: the vendor's words, cleaned.
-        http_status: the HTTP status that came with it.
-    """
+    """Return the exception for a business code other than success; `message` must be cleaned."""
     row = lookup(code)
     said = f' It says: "{message}".' if message else ""
     number = "" if row.kind is CodeKind.UNKNOWN else f" (code {code})"

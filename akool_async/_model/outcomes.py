@@ -14,8 +14,6 @@ import attrs
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
 
-# The files of one result: what the vendor makes of it, and how each is called here.
-
 
 class Artifact(enum.StrEnum):
     """One file of a result."""
@@ -45,12 +43,7 @@ MANIFEST: Final = ".json"
 
 
 def result_urls(snapshot: Snapshot, *, without_captions: bool) -> Mapping[Artifact, str]:
-    """Return the URLs of a result's files, the video first, without files that the vendor did not make.
-
-    Args:
-        snapshot: of a completed job.
-        without_captions: whether the video without captions is wanted too.
-    """
+    """Return the URLs of the files that the vendor made for a completed job, the video first."""
     side = snapshot.audio_splits
     urls = {
         Artifact.VIDEO: snapshot.url,
@@ -119,16 +112,13 @@ class Saved:
         """Return what `files` gave these; None for no files."""
         if not files:
             return None
-        fields: dict[str, Any] = {_field(file): Path(file) for file in files[1:]}
-        fields.pop("", None)
+        # The longest endings come last, so that ".original.srt" is not taken for ".srt".
+        endings = sorted({**ENDINGS, "manifest": MANIFEST}.items(), key=lambda item: len(item[1]))
+        fields: dict[str, Any] = {}
+        for file in files[1:]:
+            fitting = [field for field, ending in endings if file.endswith(ending)]
+            fields |= {fitting[-1]: Path(file)} if fitting else {}
         return cls(**{**fields, "video": Path(files[0])})
-
-
-def _field(name: str) -> str:
-    """Return the field for a file of this name."""
-    endings = {**ENDINGS, "manifest": MANIFEST}
-    fitting: list[str] = [field for field, ending in endings.items() if name.endswith(ending)]
-    return max(fitting, key=lambda field: len(endings[field]), default="")
 
 
 @attrs.frozen(kw_only=True)

@@ -229,7 +229,7 @@ class Voice:
         voice_id: what `voices_map` takes.
         name: for people; like all texts here as the vendor has it, "" where it has none.
         gender: the vendor's word.
-        language: the language in words.
+        language: in words.
         language_code: the language as `TranslationRequest.targets` takes it.
         preview_url: a sound file to listen to.
         thumbnail_url: a picture of the voice.
@@ -277,17 +277,12 @@ class VoicePage:
     entries: int = 0
 
 
-# A webhook as the rest of the package sees it: which job, under which token, and who wants to hear of it.
-#
-# It is a hint: its receiver asks the API.
-
-
 _IN_PROGRESS: Final = frozenset({Status.QUEUEING, Status.PROCESSING})
 
 
 @attrs.frozen(kw_only=True)
 class Callback:
-    """What one webhook claims, without its secrets.
+    """What one webhook claims, without its secrets: a hint, whose receiver asks the API.
 
     Attributes:
         job_id: the vendor's id of the job that it is about.

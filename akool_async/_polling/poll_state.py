@@ -88,10 +88,6 @@ class PollState:
             history=NEW if age == 0 else UNKNOWN,
         )
 
-    def with_age(self, age: float, now: float) -> PollState:
-        """Return the state with the age of a job that was unknown before."""
-        return attrs.evolve(self, created=now - max(age, 0.0), age_known=True)
-
     @property
     def is_terminal(self) -> bool:
         """Whether no more polls are needed."""
@@ -116,7 +112,11 @@ class PollState:
                 error_code=snapshot.error_code,
             )
         return JobFailed(
-            _WHY.get(self.verdict, "Job {id} ended without a result.").format(id=self.job_id),
+            {
+                PollVerdict.NOT_FOUND: f"The vendor no longer knows job {self.job_id}.",
+                PollVerdict.NO_RESULT: f"Job {self.job_id} is completed, but the vendor returned no URL for "
+                "its result.",
+            }.get(self.verdict, f"Job {self.job_id} ended without a result."),
             impact="It may have been billed.",
             advice="Ask the vendor about it, with the id.",
             job_id=self.job_id,
@@ -133,13 +133,7 @@ class PollState:
         )
 
     def next_poll(self, schedule: PollSchedule, now: float, spread: float) -> float:
-        """Return the seconds until the next poll of this job.
-
-        Args:
-            schedule: the rule for a job that proceeds normally.
-            now: the present moment.
-            spread: a random number from 0 up to 1, from which jitter is made.
-        """
+        """Return the seconds until the next poll; `schedule` is the rule for a job that proceeds normally."""
         wait = schedule.next_poll(self.facts(now), spread)
         if self.not_found_polls:
             # A little more than the even share, so that rounding does not make a fourth poll necessary.
@@ -153,10 +147,7 @@ class PollState:
     def after_snapshot(self, snapshot: Snapshot, now: float, *, slim: bool = False) -> PollState:
         """Return the state after a poll was answered.
 
-        Args:
-            snapshot: the answer.
-            now: the present moment.
-            slim: whether only status and progress of the answer are kept while the job runs.
+        With `slim`, only status and progress of the answer are kept while the job runs.
         """
         if self.is_terminal:
             return self
@@ -183,13 +174,7 @@ class PollState:
         )
 
     def poll_result(self, before: PollState, now: float, *, hinted: bool) -> PollResult | None:
-        """Return what the last answer teaches about jobs like this; None once the end has been reported.
-
-        Args:
-            before: the state before that answer.
-            now: the present moment.
-            hinted: whether a hint made the poll come when it did.
-        """
+        """Return what the answer after `before` teaches; None once the end has been reported."""
         ended_before = before.snapshot is not None and before.snapshot.status.terminal
         if self.snapshot is None or ended_before:
             return None
@@ -247,9 +232,3 @@ def _merge_monotonic(before: Snapshot | None, now: Snapshot) -> Snapshot:
         created_at=now.created_at or before.created_at,
         audio_splits=before.audio_splits if now.audio_splits == AudioSplits() else now.audio_splits,
     )
-
-
-_WHY: Final = {
-    PollVerdict.NOT_FOUND: "The vendor no longer knows job {id}.",
-    PollVerdict.NO_RESULT: "Job {id} is completed, but the vendor returned no URL for its result.",
-}

@@ -182,19 +182,15 @@ class PollScheduler:
     def hint(self, job_id: str) -> bool:
         """Poll a job soon; return False if no listener waits for it. The hint itself proves nothing."""
         watch = self._jobs.get(job_id)
-        if watch is not None:
-            self._expedite(watch)
-        return watch is not None
-
-    def _expedite(self, watch: PolledJob) -> None:
-        """Plan the next poll for now, or for shortly after the one in progress."""
-        if watch.polling:
-            watch.hint_kept = True
-            return
+        if watch is None:
+            return False
         soon = max(self._clock.monotonic(), watch.polled_at + MIN_HINTED_INTERVAL)
-        if soon < watch.due:
+        if watch.polling:  # its answer may be older than the hint
+            watch.hint_kept = True
+        elif soon < watch.due:
             watch.hinted_poll = True
             self._plan(watch, soon)
+        return True
 
     def reschedule(self) -> None:
         """Consult each schedule again; a poll may move forward, never back."""
@@ -220,7 +216,7 @@ class PollScheduler:
     async def _run(self) -> None:
         """Start pollers for the jobs that are due, sleep until the next is, end when the heap is empty."""
         while self._heap:
-            self._collect()
+            self._collect_due()
             for _ in range(min(self._pollers - self._active, len(self._ready))):
                 self._active += 1
                 self._tasks.start_soon(self._work)
@@ -232,7 +228,7 @@ class PollScheduler:
             self._sleeping = None
         self._running = False
 
-    def _collect(self) -> None:
+    def _collect_due(self) -> None:
         now = self._clock.monotonic()
         while self._heap and self._heap[0][0] <= now:
             due, _, planned = heapq.heappop(self._heap)
@@ -241,10 +237,9 @@ class PollScheduler:
                 ready = watch.polled_at == float("-inf")
             else:
                 watch, ready = planned, due == planned.due
-            if not ready or watch.finished or watch.polling:
-                continue
-            watch.polling = True
-            self._ready.append(watch)
+            if ready and not watch.finished and not watch.polling:
+                watch.polling = True
+                self._ready.append(watch)
 
     async def _work(self) -> None:
         """Poll ready jobs until there are none."""
@@ -280,10 +275,8 @@ class PollScheduler:
             self._jobs.pop(watch.job_id, None)
         else:
             if not stalled and watch.state.stalled(now):
-                minutes = (now - watch.state.changed) / 60
-                logger.warning(
-                    "Job %s has not moved for %.0f min; it is still waited for.", watch.job_id, minutes
-                )
+                said = "Job %s has not moved for %.0f min; it is still waited for."
+                logger.warning(said, watch.job_id, (now - watch.state.changed) / 60)
             if watch.hint_kept:
                 watch.hint_kept, watch.hinted_poll = False, True
                 wait = MIN_HINTED_INTERVAL
@@ -296,7 +289,8 @@ class PollScheduler:
     def _record_snapshot(self, watch: PolledJob, snapshot: Snapshot, now: float) -> None:
         before = watch.state
         if not before.age_known and snapshot.created_at is not None:
-            before = before.with_age((self._vendor_now() - snapshot.created_at).total_seconds(), now)
+            age = (self._vendor_now() - snapshot.created_at).total_seconds()
+            before = attrs.evolve(before, created=now - max(age, 0.0), age_known=True)
         watch.state = before.after_snapshot(snapshot, now, slim=not watch.raw_wanted)
         if isinstance(watch.schedule, AdaptiveSchedule):
             seen = watch.state.poll_result(before, now, hinted=watch.hinted_poll)

@@ -113,14 +113,12 @@ def read_clean_text(value: object) -> str:
     return sanitize(read_text(value))
 
 
+_interned: Final = lru_cache(maxsize=512)(str)
+
+
 def read_code(value: object) -> str:
-    """Return the code of a language; there are few, so each is held once."""
+    """Return the code of a language; there are few, so each is kept once."""
     return _interned(read_clean_text(value))
-
-
-@lru_cache(maxsize=512)
-def _interned(code: str) -> str:
-    return code
 
 
 def read_milliseconds(value: object) -> float | None:
@@ -133,7 +131,6 @@ def as_mapping(value: object) -> Mapping[str, Any]:
 
 
 # One converter: each model's fields, where they come from and how they are read.
-
 
 T = TypeVar("T")
 _Reader: TypeAlias = Callable[[Any], Any]

@@ -65,8 +65,12 @@ def read_envelope(body: bytes) -> Envelope:
         raise _unreadable(what, body) from error
     if not isinstance(whole, dict):
         raise _unreadable("JSON that is not an object", body)
-    if body.count(b"{") + body.count(b"[") > _DEEPEST and _deeper_than(_DEEPEST, whole):
-        raise _unreadable("JSON that is nested too deeply", body)
+    if body.count(b"{") + body.count(b"[") > _DEEPEST:
+        layer: list[Any] = [whole]
+        for _ in range(_DEEPEST):
+            layer = [inner for item in layer for inner in _inside(item) if isinstance(inner, dict | list)]
+        if layer:
+            raise _unreadable("JSON that is nested too deeply", body)
     code = read_int(whole.get("code"))
     if code is None:
         raise _unreadable("an object without a code", body)
@@ -75,15 +79,6 @@ def read_envelope(body: bytes) -> Envelope:
 
 def _unreadable(what: str, body: bytes) -> ProtocolError:
     return ProtocolError(f"The vendor answered with {what}.", job_ids=find_job_ids(body))
-
-
-def _deeper_than(levels: int, value: object) -> bool:
-    layer = [value]
-    for _ in range(levels):
-        layer = [inner for item in layer for inner in _inside(item) if isinstance(inner, dict | list)]
-        if not layer:
-            return False
-    return True
 
 
 def _inside(item: object) -> Iterable[Any]:
@@ -121,9 +116,6 @@ def read_token(envelope: Envelope) -> str:
         if isinstance(token, str) and token.strip() and token.isascii() and token.isprintable():
             return token.strip()
     raise ProtocolError("The vendor answered getToken without a usable token.")
-
-
-# What the calls that cost nothing answer: status, lists, credit.
 
 
 T = TypeVar("T")
@@ -196,9 +188,6 @@ def read_credit(envelope: Envelope) -> float:
     return credit
 
 
-# What a paid POST answers, language by language, with no job id lost.
-
-
 def read_submission(envelope: Envelope, request: Request) -> Submission:
     """Read the answer of a create POST, language by language.
 
@@ -211,7 +200,12 @@ def read_submission(envelope: Envelope, request: Request) -> Submission:
             that are somewhere in it all the same.
     """
     results = envelope.raw.get("all_results")
-    parts = [_part(item) for item in results] if isinstance(results, list) else []
+    parts = []
+    for item in results if isinstance(results, list) else []:
+        whole = as_mapping(item)
+        inner = whole.get("data") or (whole if "_id" in whole else None)
+        message = read_clean_text(whole.get("msg"))
+        parts.append(Envelope(code=read_int(whole.get("code")), message=message, data=inner, raw=whole))
     jobs = _jobs((*parts, envelope), request)
     refusals = [part for part in parts if _refuses(part)]
     if not jobs:
@@ -238,14 +232,6 @@ def omits_targets(envelope: Envelope, languages: int) -> bool:
     return isinstance(results, list) and 0 < len(results) < languages
 
 
-def _part(item: object) -> Envelope:
-    whole = as_mapping(item)
-    inner = whole.get("data") or (whole if "_id" in whole else None)
-    return Envelope(
-        code=read_int(whole.get("code")), message=read_clean_text(whole.get("msg")), data=inner, raw=whole
-    )
-
-
 def _refuses(part: Envelope) -> bool:
     """Whether a part says that no job was made; one that holds an id does not."""
     return part.code not in (None, SUCCESS) and not any(iter_job_objects(part.raw))
@@ -263,36 +249,13 @@ def _jobs(parts: Iterable[Envelope], request: Request) -> dict[str, Job]:
 
 def _job(job_id: str, raw: Mapping[str, Any], request: Request, language: str = "") -> Job:
     job = structure(raw, Job, _id=job_id)
-    return attrs.evolve(job, target=_target(job.target or language, request))
+    answered = job.target or language
+    same = (target for target in request.targets if _language_key(target) == _language_key(answered))
+    return attrs.evolve(job, target="" if isinstance(request, LipSyncRequest) else next(same, answered))
 
 
 def _language_key(language: str) -> str:
     return language.lower().replace("_", "-")
-
-
-def _target(answered: str, request: Request) -> str:
-    if isinstance(request, LipSyncRequest):
-        return ""
-    for target in request.targets:
-        if _language_key(target) == _language_key(answered):
-            return target
-    return answered
-
-
-def _named(refusals: list[Envelope]) -> tuple[dict[str, AkoolError], list[AkoolError]]:
-    """Sort refusals into those that name a language and those that don't."""
-    named: dict[str, AkoolError] = {}
-    nameless: list[AkoolError] = []
-    for part in refusals:
-        language = read_clean_text(as_mapping(part.data).get("language")) or read_clean_text(
-            part.raw.get("language")
-        )
-        error = error_for(part.code, part.message)
-        if language:
-            named[_language_key(language)] = error
-        else:
-            nameless.append(error)
-    return named, nameless
 
 
 def _match_jobs_to_targets(
@@ -308,8 +271,9 @@ def _match_jobs_to_targets(
     extra = [job for job in jobs.values() if accepted.get(job.target) is not job]
     refused = _refused(left, parts, alone=len(request.targets) == 1, strangers=bool(extra))
     missing = tuple(target for target in left if target not in {refusal.target for refusal in refused})
-    if missing:
-        extra += _unexpected_jobs(envelope, jobs, request)
+    if missing:  # an id in a place where no job is expected may be of a language that is missing
+        found = {job_id: raw for job_id, raw in iter_job_objects(envelope.raw) if job_id not in jobs}
+        extra += (_job(job_id, raw, request) for job_id, raw in found.items())
     return Submission(
         accepted=tuple(accepted[target] for target in request.targets if target in accepted),
         refused=refused,
@@ -318,23 +282,23 @@ def _match_jobs_to_targets(
     )
 
 
-def _unexpected_jobs(envelope: Envelope, jobs: Mapping[str, Job], request: Request) -> Iterable[Job]:
-    """Ids in places where jobs are not expected: they may be of a language that is missing."""
-    found = {job_id: raw for job_id, raw in iter_job_objects(envelope.raw) if job_id not in jobs}
-    return (_job(job_id, raw, request) for job_id, raw in found.items())
-
-
 def _refused(left: list[str], parts: list[Envelope], *, alone: bool, strangers: bool) -> tuple[Refusal, ...]:
     """Match by name; refusals without a name only when they must be all that is left.
 
-    Args:
-        left: languages for which there is no job.
-        parts: the answers for single languages.
-        alone: whether the request has one language only, so that its name does not matter.
-        strangers: whether there are jobs that could be of a language that is left.
+    `alone` says that the request has one language only, so that its name does not matter; `strangers` that
+    there are jobs that could be of a language that is `left`.
     """
     refusals = [part for part in parts if _refuses(part)]
-    named, nameless = _named(refusals)
+    named: dict[str, AkoolError] = {}
+    nameless: list[AkoolError] = []
+    for part in refusals:
+        error = error_for(part.code, part.message)
+        beside = read_clean_text(part.raw.get("language"))
+        language = read_clean_text(as_mapping(part.data).get("language")) or beside
+        if language:
+            named[_language_key(language)] = error
+        else:
+            nameless.append(error)
     if alone and not strangers and refusals and len(refusals) == len(parts):
         named, nameless = {}, [_combined_error([*named.values(), *nameless])]
     unnamed = [target for target in left if _language_key(target) not in named]

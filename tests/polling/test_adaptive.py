@@ -21,11 +21,13 @@ from akool_async._polling.adaptive import (
     LONGEST_HINTED,
     REMAINING_EDGES,
     SHORTEST,
+    DurationModel,
     LearnedSchedule,
     ProgressModel,
+    bin_position,
+    interpolate,
     progress_bucket,
 )
-from akool_async._polling.duration_model import DurationModel, bin_position, interpolate
 from akool_async._polling.schedules import (
     NEW,
     UNKNOWN,
