@@ -56,6 +56,7 @@ class Batch:
         retry_failed: bool,
         schedule: PollSchedule | None,
         max_credits: float | None,
+        max_doubts: int,
         max_submits: int,
         max_downloads: int,
         drain_signals: Iterable[signal.Signals],
@@ -72,6 +73,7 @@ class Batch:
             max_in_flight=max_in_flight,
             backlog=backlog,
             max_credits=max_credits,
+            max_doubts=max_doubts,
         )
         self._callbacks = WebhookCoordinator(state, webhook, polling)
         self._resumer = Resumer(
@@ -199,6 +201,17 @@ class Batch:
         self._state.stop(reason, cause=cause)
         self._feeder.drain()
 
+    def resume_submitting(self) -> None:
+        """Submit again what is pulled from now on, after a stop for credits, `max_credits` or doubts.
+
+        For a service whose source does not end, after the account was topped up. Entries that came out as
+        not submitted may be given again.
+
+        Raises:
+            RuntimeError: something else stopped the batch.
+        """
+        self._state.resume_submitting()
+
     @property
     def stopped(self) -> str:
         """Why nothing more is submitted; "" while it is."""
@@ -244,6 +257,7 @@ def open_batch(
     retry_failed: bool = False,
     schedule: PollSchedule | None = None,
     max_credits: float | None = None,
+    max_doubts: int = 3,
     max_submits: int = 8,
     max_downloads: int = 4,
     drain_signals: Iterable[signal.Signals] = (),
@@ -280,7 +294,12 @@ def open_batch(
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
         retry_failed: submit again what failed, was rejected or expired in an earlier run.
         schedule: when jobs are polled; default is the client's.
-        max_credits: credits that the journal's entries may cost together; locks and doubts count in full.
+        max_credits: credits that the journal's entries may cost together. Locks count in full; a doubt, and a
+            job of unknown cost, counts as much as the dearest known job. Each job is made by itself, after
+            the price of the one before is known, so that the bound is exceeded by one job at most.
+        max_doubts: paid POSTs in a row that get no clear answer, 1 or more. Then nothing more is submitted
+            until a callback or the API resolves one of them; without that the batch stops. This keeps an
+            outage from making a doubt of each entry.
         max_submits: paid POSTs under way at once.
         max_downloads: results downloaded at once.
         drain_signals: signals that stop submissions and save what is in flight; the second one leaves.
@@ -319,6 +338,7 @@ def open_batch(
         retry_failed=retry_failed,
         schedule=schedule,
         max_credits=max_credits,
+        max_doubts=_count("max_doubts", max_doubts, 1),
         max_submits=_count("posts", max_submits, 1),
         max_downloads=_count("downloads", max_downloads, 1),
         drain_signals=drain_signals,

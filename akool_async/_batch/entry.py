@@ -56,6 +56,11 @@ class BatchEntry:
         return entry_key(self.request, self.target)
 
     @property
+    def name(self) -> tuple[str, str]:
+        """Its key and its language, which name it in the journal."""
+        return self.key, self.target
+
+    @property
     def job_id(self) -> str:
         """The id of its job, or ""."""
         return "" if self.job is None else self.job.id

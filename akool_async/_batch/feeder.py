@@ -105,7 +105,9 @@ class Feeder:
             request = await self._pull()
             if request is None:
                 break
-            most = 1 if self._callbacks.uses_token(request) else self._state.in_flight.total
+            # A bound on credits needs the price of each job before the next one is made.
+            alone = self._state.budget.most is not None or self._callbacks.uses_token(request)
+            most = 1 if alone else self._state.in_flight.total
             for targets in chunked(request.targets, most):
                 await self._state.backlog.acquire(len(targets))
                 self._state.count_pulled(len(targets))
@@ -114,8 +116,15 @@ class Feeder:
 
     async def _learn_costs(self) -> None:
         async for entry in self._state.journal.entries():
-            cost = entry.credits_locked if entry.credits_used is None else entry.credits_used
-            self._state.budget.record_cost(cost=cost, in_doubt=entry.state is State.IN_DOUBT)
+            name, cost = (entry.key, entry.target), entry.credits_used or entry.credits_locked
+            self._state.budget.settle(name, cost)
+            # POSTs before the last one, and the last one, that may have made jobs of unknown cost.
+            unknown = 0 if entry.credits_before else max(entry.paid_submissions - 1, 0)
+            in_doubt = entry.state is State.IN_DOUBT
+            if in_doubt or (entry.job_id and not cost and entry.state is not State.FAILED):
+                unknown += 1
+            if unknown and entry.state is not State.FAILED:
+                self._state.budget.count_unknown(name, unknown)
 
     async def _pull(self) -> Request | None:
         try:

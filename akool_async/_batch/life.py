@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Final
 
 import anyio
@@ -19,6 +18,7 @@ from anyio.abc import TaskStatus
 
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
+from akool_async._batch.post import Post, PostFailure
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import ResultSaver
 from akool_async._batch.slots import Permit, WeightedSemaphore
@@ -26,23 +26,16 @@ from akool_async._batch.state import BatchState, StopCause
 from akool_async._download import GONE_STATUSES
 from akool_async._journal import EntryUpdate
 from akool_async._model.errors import (
-    AccountError,
     AkoolError,
-    CallerError,
-    ConnectError,
-    ConnectionLostError,
     DownloadError,
     JobNotFoundError,
     JournalError,
     NetworkError,
-    OutOfCredits,
-    ProtocolError,
-    RateLimitError,
     SubmissionInDoubt,
     VendorError,
 )
 from akool_async._model.outcomes import Outcome
-from akool_async._model.requests import Request, with_targets
+from akool_async._model.requests import Request
 from akool_async._model.responses import JobFailed, Snapshot
 from akool_async._model.states import State
 from akool_async._polling.poll_state import PollState, PollVerdict
@@ -116,7 +109,7 @@ class EntryLife:
         began, failures = self._clock.monotonic(), 0
         with self._shown_as_submitting(request, permit):
             while entries:
-                if not await self._reserve_credits(len(entries)):
+                if not await self._may_submit():
                     return self._end_unsubmitted(entries, self._state.stopped)
                 post = Post(request, entries, permit)
                 with self._settled(post):
@@ -153,6 +146,7 @@ class EntryLife:
             await self._journal.intend(post.request, token=post.token, names=names)
             self._state.count_resubmissions(post.request)
             await self._post(post, addressed)
+            self._count(post)
             await self._journal.record(*self._changes(post))
             for entry in post.submitted:
                 finished = self._callbacks.finished_before_response(post.token, entry.job_id)
@@ -177,6 +171,7 @@ class EntryLife:
             await self._journal.record(completed, entry.update(State.DELIVERED))
             return self._state.emit(entry, done)
         await self._journal.record(completed)
+        self._state.budget.settle(entry.name, snapshot.credits_used)
         try:
             saved = await self._saver.save(entry, done)
         except _RETRY_NEXT_RUN as error:
@@ -210,23 +205,32 @@ class EntryLife:
             self._state.board.end_submit(request)
             permit.release()
 
-    async def _reserve_credits(self, jobs: int) -> bool:
-        """Set credits aside; False where nothing is submitted any more."""
-        budget = self._state.budget
+    async def _may_submit(self) -> bool:
+        """Wait until credits and clear answers allow a POST; False if nothing is submitted any more.
+
+        True has to be followed by `_settled`.
+        """
+        budget, brake = self._state.budget, self._state.brake
         if self._state.stopped:
             return False
-        if not await budget.reserve(jobs):
-            self._state.stop(f"max_credits ({budget.most:g}) would be exceeded.", cause=StopCause.BUDGET)
+        refusal = await budget.reserve()
+        if refusal:
+            self._state.stop(refusal, cause=StopCause.BUDGET)
             return False
-        if self._state.stop_cause is not None:  # meanwhile; the next one that waits for credits continues
-            budget.settle(jobs)
+        try:
+            await brake.acquire()
+        except BaseException:  # cancelled
+            budget.release()
+            raise
+        if self._state.stop_cause is not None:  # meanwhile
+            budget.release()
+            brake.release()
             return False
         return True
 
     @contextmanager
     def _settled(self, post: Post) -> Iterator[None]:
-        """Settle the credits that were set aside, and abandon what the journal could not record."""
-        jobs = len(post.entries)
+        """Make room for the next POST at the end, and abandon what the journal could not record."""
         try:
             yield
         except JournalError as error:
@@ -234,8 +238,8 @@ class EntryLife:
             self._state.abandon(error, *post.entries)
             post.again = []
         finally:
-            costs = [entry.job.credits_locked or 0.0 for entry in post.submitted if entry.job is not None]
-            self._state.budget.settle(jobs, costs=costs if post.recorded else (), doubts=post.doubts)
+            self._state.budget.release()
+            self._state.brake.release()
 
     async def _turn_comes(self, post: Post) -> bool:
         """Wait for the pace that all POSTs share and for a token; False if that failed."""
@@ -287,6 +291,16 @@ class EntryLife:
             reason = f"The answer to a paid call does not mention {target!r}."
             post.fail([entries[target]], SubmissionInDoubt(reason, targets=(target,)))
 
+    def _count(self, post: Post) -> None:
+        """Count what the POST cost, before anything can fail: the next one must know."""
+        for entry in post.submitted:
+            self._state.budget.count_job(entry.name, None if entry.job is None else entry.job.credits_locked)
+        doubts = [failure.entry for failure in post.failures if failure.disposition.state is State.IN_DOUBT]
+        for entry in doubts:
+            self._state.budget.count_unknown(entry.name)
+        if post.answered:
+            self._state.brake.count_answer()
+
     def _changes(self, post: Post) -> list[EntryUpdate]:
         changes = []
         for entry in post.submitted:
@@ -334,7 +348,7 @@ class EntryLife:
 
     def _end_failed(self, post: Post) -> None:
         """End the entries that an error ended, and keep those that are sent again."""
-        post.recorded = True
+        held = []
         if post.rate_limited:
             self._rate.rate_limited(sent=post.sent, now=self._clock.monotonic())
         for failure in post.failures:
@@ -347,11 +361,13 @@ class EntryLife:
                 self._state.stop(str(error), raised, cause=disposition.stop)
             entry.token = post.token
             entry.submitted_at = None if disposition.state is State.PLANNED else post.sent_at
-            if disposition.state is State.IN_DOUBT:
-                post.doubts += 1
-                if self._callbacks.hold(entry, str(error)):
-                    continue  # its outcome waits for the callback, and it keeps its slot
+            if disposition.state is State.IN_DOUBT and self._callbacks.hold(entry, str(error)):
+                self._state.budget.follow(entry.name)
+                held.append(entry.name)
+                continue  # its outcome waits for the callback, and it keeps its slot
             self._state.emit(entry, self._failure_outcome(failure))
+        if any(failure.disposition.state is State.IN_DOUBT for failure in post.failures):
+            self._state.brake.count_doubt(held)
 
     def _failure_outcome(self, failure: PostFailure) -> Outcome:
         entry, error, now = failure.entry, failure.error, self._clock.now()
@@ -404,109 +420,3 @@ class EntryLife:
 def _still_in_doubt(error: AkoolError) -> str:
     """Say why an entry is still in doubt: the refusal now says nothing about the POST before."""
     return f"Sent once more, it was refused: {error.message} Whether the POST before made a job is not known."
-
-
-@attrs.frozen
-class Disposition:
-    """What an error of the POST means for an entry and for its batch.
-
-    Attributes:
-        state: the journal's next state. IN_DOUBT and FAILED end the entry as in doubt and rejected, PLANNED
-            as not submitted.
-        retry: it surely made no job: send it again later, instead of ending the entry.
-        stop: why nothing more is submitted; a FAILURE is also raised after the last outcome.
-    """
-
-    state: State
-    retry: bool = False
-    stop: StopCause | None = None
-
-
-_RETRY: Final = Disposition(State.PLANNED, retry=True)
-_ABORT: Final = Disposition(State.PLANNED, stop=StopCause.FAILURE)
-_REJECTED: Final = Disposition(State.FAILED)
-DISPOSITIONS: Final[tuple[tuple[type[AkoolError], Disposition], ...]] = (
-    (SubmissionInDoubt, Disposition(State.IN_DOUBT)),  # sent, or maybe sent: never again by itself
-    (RateLimitError, _RETRY),
-    (ConnectError, _RETRY),
-    (ConnectionLostError, _RETRY),  # of the call for a token: a POST that was sent would be in doubt
-    (ProtocolError, _RETRY),  # likewise
-    (OutOfCredits, Disposition(State.PLANNED, stop=StopCause.CREDITS)),
-    (AccountError, _ABORT),
-    (CallerError, _REJECTED),
-    (VendorError, _REJECTED),
-    (AkoolError, _ABORT),
-)
-"""What each error means; the first class that fits counts."""
-
-
-def disposition_for(error: AkoolError) -> Disposition:
-    """Return what an error of the POST, or of fetching its token, means."""
-    found = next(disposition for kind, disposition in DISPOSITIONS if isinstance(error, kind))
-    if isinstance(error, VendorError) and error.code is None and found is _REJECTED:
-        return _RETRY  # the vendor failed without saying that it refuses the entry
-    if found is _REJECTED and error.during_auth:
-        # It refused the token, not the entry: the paid call was not sent.
-        return _RETRY if isinstance(error, VendorError) else _ABORT
-    return found
-
-
-@attrs.frozen
-class PostFailure:
-    """An entry for which a POST made no known job."""
-
-    entry: BatchEntry
-    error: AkoolError
-    disposition: Disposition
-
-
-@attrs.define
-class Post:
-    """One attempt to submit entries, and its result.
-
-    Attributes:
-        permit: allows its POST to be under way.
-        submitted: the entries that have a job now.
-        failures: the others.
-        again: entries that are sent again.
-        other_ids: jobs in the answer that may be an entry's, or were not asked for.
-        doubts: entries that are in doubt.
-        recorded: whether the result is durable.
-        sent: when it was sent, in seconds of the clock.
-        token: the unguessable part of its webhook URL, or "".
-    """
-
-    request: Request
-    entries: list[BatchEntry]
-    permit: Permit
-    submitted: list[BatchEntry] = attrs.field(factory=list)
-    failures: list[PostFailure] = attrs.field(factory=list)
-    again: list[BatchEntry] = attrs.field(factory=list)
-    other_ids: tuple[str, ...] = ()
-    doubts: int = 0
-    recorded: bool = False
-    sent: float = 0.0
-    sent_at: datetime | None = None
-    token: str = ""
-
-    def __attrs_post_init__(self) -> None:
-        """Narrow the request down to the languages that are sent."""
-        self.select(self.entries)
-
-    def select(self, entries: list[BatchEntry]) -> None:
-        """Send these entries only."""
-        self.entries = entries
-        if entries:
-            self.request = with_targets(self.request, tuple(entry.target for entry in entries))
-        for entry in entries:
-            entry.request = self.request
-
-    @property
-    def rate_limited(self) -> bool:
-        """Whether the vendor answered that there are too many calls."""
-        return any(isinstance(failure.error, RateLimitError) for failure in self.failures)
-
-    def fail(self, entries: list[BatchEntry], error: AkoolError) -> None:
-        """Judge an error, once, for these entries."""
-        disposition = disposition_for(error)
-        self.failures += [PostFailure(entry, error, disposition) for entry in entries]

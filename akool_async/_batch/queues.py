@@ -1,11 +1,10 @@
-"""What a batch keeps between two steps: credits, outcomes, terminal jobs, recovered jobs."""
+"""What a batch keeps between two steps: outcomes, terminal jobs, recovered jobs."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
 
 import anyio
 import attrs
@@ -16,72 +15,6 @@ from akool_async._model.errors import AkoolError
 from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request
 from akool_async._polling.scheduler import PolledJob
-
-# What may still be spent: locks and doubts are counted at their worst before a POST goes out.
-
-
-class CreditBudget:
-    """Credits that a journal's entries may cost together.
-
-    What a job will cost is known only when it is made, so the dearest job so far is taken for each new
-    one; until one is known, POSTs go out one after the other.
-
-    Args:
-        most: credits; None for no bound.
-        spent: gives the credits that are used by or locked for the journal's entries.
-    """
-
-    def __init__(self, most: float | None, spent: Callable[[], float]) -> None:
-        self.most = most
-        self._spent = spent
-        self._dearest: float | None = None
-        self._doubts = 0
-        self._reserved = 0
-        self._settled = anyio.Event()
-        self._resolved_jobs: set[str] = set()
-
-    async def reserve(self, jobs: int) -> bool:
-        """Set credits aside for jobs that are about to be submitted; False when there are not enough.
-
-        Each that gives True has to be followed by one `settle`.
-        """
-        if self.most is None:
-            return True
-        while self._dearest is None and self._reserved:
-            await self._settled.wait()
-        expected = (self._reserved + self._doubts + jobs) * (self._dearest or 0.0)
-        if self._spent() >= self.most or self._spent() + expected > self.most:
-            return False
-        self._reserved += jobs
-        return True
-
-    def settle(self, jobs: int, *, costs: Iterable[float] = (), doubts: int = 0) -> None:
-        """Record how jobs ended that credits were reserved for."""
-        if self.most is None:
-            return
-        self._reserved -= jobs
-        self._doubts += doubts
-        for cost in costs:
-            self._dearest = max(cost, self._dearest or 0.0)
-        self._settled.set()
-        self._settled = anyio.Event()
-
-    def record_cost(self, *, cost: float | None, in_doubt: bool) -> None:
-        """Record an entry of an earlier run: what its job cost, and whether it is in doubt."""
-        if cost is not None:
-            self._dearest = max(cost, self._dearest or 0.0)
-        self._doubts += in_doubt
-
-    def resolve_doubt(self, job_id: str) -> None:
-        """Record that a doubt was about this job; it is counted as a doubt until its cost is known."""
-        self._resolved_jobs.add(job_id)
-
-    def job_finished(self, job_id: str) -> None:
-        """Record that a job has ended, and that the journal knows its cost."""
-        if job_id in self._resolved_jobs:
-            self._resolved_jobs.remove(job_id)
-            self._doubts -= 1
-
 
 # Outcomes that wait for the caller.
 #

@@ -63,12 +63,13 @@ class Resumer:
 
     async def needs_submission(self, batch_entry: BatchEntry) -> bool:
         """Whether an entry is to be submitted; if not, it is on its way."""
-        if not self._seen.add(batch_entry.key, batch_entry.target):
+        again = batch_entry.name in self._state.not_submitted  # nothing was sent for it so far
+        self._state.not_submitted.discard(batch_entry.name)
+        if not self._seen.add(*batch_entry.name) and not again:
             self._refuse(batch_entry, "This batch has it twice; each would be paid.")
             return False
-        doubled = not self._works.add(
-            exact_fingerprint(batch_entry.request, batch_entry.target), batch_entry.target
-        )
+        work = exact_fingerprint(batch_entry.request, batch_entry.target)
+        doubled = not self._works.add(work, batch_entry.target) and not again
         entry = self._journal.get(batch_entry.key, batch_entry.target)
         if entry is not None and not await self._may_be_sent(batch_entry, entry):
             return False

@@ -13,8 +13,8 @@ import attrs
 
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.entry import BatchEntry, ProgressBoard, TrackedJob, outcome_from_journal
+from akool_async._batch.limits import CreditBudget, DoubtBrake
 from akool_async._batch.queues import (
-    CreditBudget,
     FinishedQueue,
     OutcomeQueue,
     RecoveredJobs,
@@ -24,7 +24,7 @@ from akool_async._client import ClientSession
 from akool_async._journal import Entry, Journal
 from akool_async._model.errors import AkoolError, ClientClosedError, JournalError
 from akool_async._model.fingerprint import entry_key
-from akool_async._model.outcomes import Outcome
+from akool_async._model.outcomes import Failed, NotSubmitted, Outcome, Rejected
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
 from akool_async._polling.scheduler import PolledJob
@@ -43,6 +43,8 @@ class StopCause(enum.StrEnum):
     """`max_credits` would be exceeded."""
     CREDITS = "credits"
     """The account has no more credits."""
+    DOUBTS = "doubts"
+    """Too many paid POSTs in a row got no clear answer."""
     FAILURE = "failure"
     """The account, the journal or the source of requests; it is raised after the last outcome."""
 
@@ -60,6 +62,7 @@ class BatchState:
         max_in_flight: jobs at the vendor at once.
         backlog: entries pulled whose outcome is not taken yet.
         max_credits: credits that the journal's entries may cost together; None for no bound.
+        max_doubts: paid POSTs in a row without a clear answer, after which nothing more is submitted.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class BatchState:
         max_in_flight: int,
         backlog: int,
         max_credits: float | None,
+        max_doubts: int,
     ) -> None:
         self.session = session
         self.clock = session.clock
@@ -78,6 +82,7 @@ class BatchState:
         self.in_flight = WeightedSemaphore(max_in_flight)
         self.backlog = WeightedSemaphore(backlog)
         self.budget = CreditBudget(max_credits, lambda: sum(journal.credits()))
+        self.brake = DoubtBrake(max_doubts, self._stop_for_doubts)
         self.recovered = RecoveredJobs()
         self.finished = FinishedQueue()
         self.outcomes = OutcomeQueue()
@@ -91,6 +96,7 @@ class BatchState:
         self._arrived = self._job_ended  # one for all jobs
         self.board = ProgressBoard(self._tracked)
         self._all_admitted = False
+        self.not_submitted: set[tuple[str, str]] = set()
         self._doubted: dict[tuple[str, str], Entry] = {}
         self._resubmitted: set[tuple[str, str]] = set()
 
@@ -123,6 +129,24 @@ class BatchState:
         self.stopped = self.stopped or reason
         self.stop_cause = self.stop_cause or cause
         self.failure = self.failure or failure
+        self.brake.open()
+
+    def _stop_for_doubts(self) -> None:
+        self.stop(
+            f"{self.brake.limit} paid calls in a row got no clear answer; each may have made a billed job.",
+            cause=StopCause.DOUBTS,
+        )
+
+    def resume_submitting(self) -> None:
+        """Submit again after a stop that the caller could do something about.
+
+        Raises:
+            RuntimeError: something else stopped the batch.
+        """
+        if self.stop_cause not in (None, StopCause.BUDGET, StopCause.CREDITS, StopCause.DOUBTS):
+            raise RuntimeError(f"This batch can't submit any more: {self.stopped}")
+        self.stopped, self.stop_cause = "", None
+        self.brake.reset()
 
     # Doubts that are paid for once more.
 
@@ -161,6 +185,7 @@ class BatchState:
         """Poll until a job, made `age` seconds ago, is terminal; None polls at once."""
         tracked = self._tracked[batch_entry.key, batch_entry.target] = TrackedJob(batch_entry, self._arrived)
         self.board.start_wait(batch_entry)
+        self.budget.follow(batch_entry.name)
         schedule = self._callback_polling.schedule(batch_entry)
         try:
             tracked.watch = self.session.watch(batch_entry.job_id, tracked, schedule=schedule, age=age)
@@ -177,7 +202,7 @@ class BatchState:
         """Follow the job of an entry that was in doubt, if this run awaits it: then it holds a place."""
         self.counts["doubts_resolved"] += 1
         if batch_entry is not None:
-            self.budget.resolve_doubt(seen.job_id)
+            self.brake.settle(batch_entry.name, resolved=True)
             batch_entry.job = Job(
                 id=seen.job_id, target=batch_entry.target, status=seen.status, created_at=seen.created_at
             )
@@ -200,8 +225,12 @@ class BatchState:
     def emit(self, entry: BatchEntry, outcome: Outcome) -> None:
         """Hand out how an entry ended, once the source has come to it."""
         entry.release_slot()
+        uncharged = isinstance(outcome, Failed | Rejected | NotSubmitted)
+        self.budget.settle(entry.name, outcome.credits, charged=not uncharged)
+        self.brake.settle(entry.name, resolved=False)
+        if isinstance(outcome, NotSubmitted):
+            self.not_submitted.add(entry.name)
         if outcome.job is not None:
-            self.budget.job_finished(outcome.job.id)
             self._tracked.pop((outcome.key, outcome.target), None)
         asked = self.recovered.complete(outcome)
         if asked is None:
@@ -217,6 +246,7 @@ class BatchState:
         name = (batch_entry.key, batch_entry.target)
         self._tracked[name].watch = None
         batch_entry.release_slot()
+        self.budget.settle(name, None)
         self.abandon(error, *([batch_entry] if self.recovered.fail(name, error) else ()))
 
     @contextmanager
@@ -232,6 +262,8 @@ class BatchState:
         self.stop(error.message, error)
         for entry in entries:
             entry.release_slot()
+            self.budget.settle(entry.name, None)
+            self.brake.settle(entry.name, resolved=False)
         self.pending -= len(entries)
         self._close_if_done()
 

@@ -1,0 +1,171 @@
+"""What holds back a paid POST: the credits that may be spent, and a vendor that gives no clear answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import anyio
+
+COST_UNKNOWN: Final = (
+    "A job was made, or may have been made, whose cost is not known, so nothing more is submitted within "
+    "max_credits ({most:g})."
+)
+EXCEEDED: Final = "max_credits ({most:g}) would be exceeded."
+
+
+class CreditBudget:
+    """Credits that a journal's entries may cost together.
+
+    The vendor names the price of a job only once the job is made, and sometimes not even then. So with a
+    bound one job is made after the other, and a job whose cost is not known counts as much as the dearest
+    known one. While no cost is known at all, the next job waits until that of the last one is.
+    What is spent exceeds the bound by one job at most.
+
+    Args:
+        most: credits; None for no bound.
+        spent: returns the credits that are used by or locked for the journal's entries.
+    """
+
+    def __init__(self, most: float | None, spent: Callable[[], float]) -> None:
+        self.most = most
+        self._spent = spent
+        self._dearest: float | None = None
+        self._unknown: dict[tuple[str, str], int] = {}
+        self._followed: set[tuple[str, str]] = set()
+        self._posting = False
+        self._changed = anyio.Event()
+
+    async def reserve(self) -> str:
+        """Wait until the next job may be made; return why none may be, or "".
+
+        "" has to be followed by one `release`.
+        """
+        if self.most is None:
+            return ""
+        while self._posting or (self._dearest is None and self._followed):
+            await self._changed.wait()
+        if self._dearest is None and self._unknown:
+            return COST_UNKNOWN.format(most=self.most)
+        spent, jobs = self._spent(), sum(self._unknown.values()) + 1
+        if spent >= self.most or spent + jobs * (self._dearest or 0.0) > self.most:
+            return EXCEEDED.format(most=self.most)
+        self._posting = True
+        return ""
+
+    def release(self) -> None:
+        """The POST that credits were reserved for has ended, and its result is counted."""
+        self._posting = False
+        self._notify()
+
+    def count_job(self, name: tuple[str, str], cost: float | None) -> None:
+        """An entry has a job; None for a cost that the vendor did not say."""
+        if cost:
+            self._dearest = max(cost, self._dearest or 0.0)
+        else:
+            self.count_unknown(name)
+
+    def count_unknown(self, name: tuple[str, str], submissions: int = 1) -> None:
+        """POSTs of an entry may have made jobs, or have made jobs of unknown cost."""
+        self._unknown[name] = self._unknown.get(name, 0) + submissions
+
+    def follow(self, name: tuple[str, str]) -> None:
+        """The cost of an entry may become known in this run: its job is polled, or its doubt is held."""
+        if name in self._unknown:
+            self._followed.add(name)
+
+    def settle(self, name: tuple[str, str], cost: float | None, *, charged: bool = True) -> None:
+        """An entry will tell no more about its cost.
+
+        Args:
+            name: the entry's.
+            cost: what its job cost, None if that is unknown.
+            charged: False where the last POST surely made no job, or its job failed.
+        """
+        if cost:
+            self._dearest = max(cost, self._dearest or 0.0)
+        if name in self._unknown:
+            if cost or not charged:
+                self._unknown[name] -= 1
+                if not self._unknown[name]:
+                    del self._unknown[name]
+            self._followed.discard(name)
+            self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+class DoubtBrake:
+    """Bounds what an outage of the vendor's gateway costs: a few doubts, not one for each entry.
+
+    A POST goes out alone until the vendor has answered one, and again after each doubt. After `limit` doubts
+    in a row none goes out until one of them is resolved, which takes an answer of the API; then a single one
+    goes out as a probe.
+
+    Args:
+        limit: doubts in a row.
+        give_up: called when the limit is reached and no doubt can be resolved in this run any more.
+    """
+
+    def __init__(self, limit: int, give_up: Callable[[], None]) -> None:
+        self.limit = limit
+        self._give_up = give_up
+        self._answered = False
+        self._let_all = False
+        self._in_a_row = 0
+        self._under_way = 0
+        self._resolvable: set[tuple[str, str]] = set()
+        self._changed = anyio.Event()
+
+    async def acquire(self) -> None:
+        """Wait until a POST may go out; `release` has to follow."""
+        while not self._let_all and (
+            self._in_a_row >= self.limit or (self._under_way and (self._in_a_row or not self._answered))
+        ):
+            await self._changed.wait()
+        self._under_way += 1
+
+    def release(self) -> None:
+        """A POST has ended, and its result is counted."""
+        self._under_way -= 1
+        self._notify()
+
+    def count_answer(self) -> None:
+        """The vendor said what became of a POST."""
+        self._answered, self._in_a_row = True, 0
+
+    def count_doubt(self, resolvable: Iterable[tuple[str, str]]) -> None:
+        """It is not known what became of a POST; this run may still find out about the entries named."""
+        self._in_a_row += 1
+        self._resolvable.update(resolvable)
+        self._check()
+
+    def settle(self, name: tuple[str, str], *, resolved: bool) -> None:
+        """A doubt was resolved by an answer of the API, or will not be resolved in this run."""
+        if name not in self._resolvable:
+            return
+        self._resolvable.remove(name)
+        if resolved and self._in_a_row >= self.limit:
+            self._in_a_row = self.limit - 1  # one probe: in doubt, it closes the way again
+        self._check()
+
+    def reset(self) -> None:
+        """Let POSTs out again, one at a time at first."""
+        self._answered, self._in_a_row, self._let_all = False, 0, False
+        self._notify()
+
+    def open(self) -> None:
+        """Let everyone through, because nothing is submitted any more."""
+        self._let_all = True
+        self._notify()
+
+    def _check(self) -> None:
+        if self._in_a_row >= self.limit and not self._resolvable:
+            self._give_up()
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

@@ -1,0 +1,139 @@
+"""One paid POST of a batch: its entries, and what an error of it means for them.
+
+Nothing here decides whether a POST is sent; `life` does.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import attrs
+
+from akool_async._batch.entry import BatchEntry
+from akool_async._batch.slots import Permit
+from akool_async._batch.state import StopCause
+from akool_async._model.errors import (
+    AccountError,
+    AkoolError,
+    CallerError,
+    ConnectError,
+    ConnectionLostError,
+    OutOfCredits,
+    ProtocolError,
+    RateLimitError,
+    SubmissionInDoubt,
+    VendorError,
+)
+from akool_async._model.requests import Request, with_targets
+from akool_async._model.states import State
+
+
+@attrs.frozen
+class Disposition:
+    """What an error of the POST means for an entry and for its batch.
+
+    Attributes:
+        state: the journal's next state. IN_DOUBT and FAILED end the entry as in doubt and rejected, PLANNED
+            as not submitted.
+        retry: it surely made no job: send it again later, instead of ending the entry.
+        stop: why nothing more is submitted; a FAILURE is also raised after the last outcome.
+    """
+
+    state: State
+    retry: bool = False
+    stop: StopCause | None = None
+
+
+_RETRY: Final = Disposition(State.PLANNED, retry=True)
+_ABORT: Final = Disposition(State.PLANNED, stop=StopCause.FAILURE)
+_REJECTED: Final = Disposition(State.FAILED)
+DISPOSITIONS: Final[tuple[tuple[type[AkoolError], Disposition], ...]] = (
+    (SubmissionInDoubt, Disposition(State.IN_DOUBT)),  # sent, or maybe sent: never again by itself
+    (RateLimitError, _RETRY),
+    (ConnectError, _RETRY),
+    (ConnectionLostError, _RETRY),  # of the call for a token: a POST that was sent would be in doubt
+    (ProtocolError, _RETRY),  # likewise
+    (OutOfCredits, Disposition(State.PLANNED, stop=StopCause.CREDITS)),
+    (AccountError, _ABORT),
+    (CallerError, _REJECTED),
+    (VendorError, _REJECTED),
+    (AkoolError, _ABORT),
+)
+"""What each error means; the first class that fits counts."""
+
+
+def disposition_for(error: AkoolError) -> Disposition:
+    """Return what an error of the POST, or of fetching its token, means."""
+    found = next(disposition for kind, disposition in DISPOSITIONS if isinstance(error, kind))
+    if isinstance(error, VendorError) and error.code is None and found is _REJECTED:
+        return _RETRY  # the vendor failed without saying that it refuses the entry
+    if found is _REJECTED and error.during_auth:
+        # It refused the token, not the entry: the paid call was not sent.
+        return _RETRY if isinstance(error, VendorError) else _ABORT
+    return found
+
+
+@attrs.frozen
+class PostFailure:
+    """An entry for which a POST made no known job."""
+
+    entry: BatchEntry
+    error: AkoolError
+    disposition: Disposition
+
+
+@attrs.define
+class Post:
+    """One attempt to submit entries, and its result.
+
+    Attributes:
+        permit: allows its POST to be under way.
+        submitted: the entries that have a job now.
+        failures: the others.
+        again: entries that are sent again.
+        other_ids: jobs in the answer that may be an entry's, or were not asked for.
+        sent: when it was sent, in seconds of the clock.
+        token: the unguessable part of its webhook URL, or "".
+    """
+
+    request: Request
+    entries: list[BatchEntry]
+    permit: Permit
+    submitted: list[BatchEntry] = attrs.field(factory=list)
+    failures: list[PostFailure] = attrs.field(factory=list)
+    again: list[BatchEntry] = attrs.field(factory=list)
+    other_ids: tuple[str, ...] = ()
+    sent: float = 0.0
+    sent_at: datetime | None = None
+    token: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        """Narrow the request down to the languages that are sent."""
+        self.select(self.entries)
+
+    def select(self, entries: list[BatchEntry]) -> None:
+        """Send these entries only."""
+        self.entries = entries
+        if entries:
+            self.request = with_targets(self.request, tuple(entry.target for entry in entries))
+        for entry in entries:
+            entry.request = self.request
+
+    @property
+    def answered(self) -> bool:
+        """Whether the vendor said what became of an entry."""
+        refused = any(
+            isinstance(failure.error, AccountError | CallerError | VendorError) for failure in self.failures
+        )
+        return refused or bool(self.submitted)
+
+    @property
+    def rate_limited(self) -> bool:
+        """Whether the vendor answered that there are too many calls."""
+        return any(isinstance(failure.error, RateLimitError) for failure in self.failures)
+
+    def fail(self, entries: list[BatchEntry], error: AkoolError) -> None:
+        """Judge an error, once, for these entries."""
+        disposition = disposition_for(error)
+        self.failures += [PostFailure(entry, error, disposition) for entry in entries]
