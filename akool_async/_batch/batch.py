@@ -139,7 +139,7 @@ class Batch:
     async def _work(self) -> None:
         """Resume what is there, then pull what is new."""
         self._stack.callback(self._callbacks.listen(self._group))
-        await self._callbacks.load_inbox()
+        await self._callbacks.load_doubts()
         if self._rescues:
             with self._state.tolerate_journal_errors():
                 await self._resumer.recover_pending()

@@ -7,6 +7,7 @@ reason to ask the API.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -74,6 +75,7 @@ class WebhookCoordinator:
         self._polling = polling
         self._before_response: dict[str, list[Callback]] = {}
         self._under_way: set[anyio.Event] = set()
+        self._doubt_ids: Counter[str] = Counter()
 
     # What goes out.
 
@@ -125,15 +127,14 @@ class WebhookCoordinator:
         tasks.start_soon(self._polling.watch)
         return source.subscribe(self)
 
-    async def load_inbox(self) -> None:
-        """Record the callbacks that arrived for earlier runs."""
+    async def load_doubts(self) -> None:
+        """Record what earlier runs learned about their doubts: ids, and callbacks that arrived since."""
         source = self._webhook.source
-        if source is None:
-            return
         with self._state.tolerate_journal_errors():
             async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
-                for callback in source.callbacks_for(entry.token) if entry.token else ():
-                    self._doubts.add_candidate(entry.token, callback.job_id)
+                self._doubt_ids.update(entry.doubt_ids)
+                for callback in source.callbacks_for(entry.token) if source and entry.token else ():
+                    self._doubts.add_called(entry, callback.job_id)
 
     def on_callback(self, callback: Callback) -> None:
         """Record a callback: it may name the job of a doubt, and makes the client ask sooner."""
@@ -146,13 +147,12 @@ class WebhookCoordinator:
         self._session.on_callback(callback)
 
     def _named(self, callback: Callback) -> None:
-        token = callback.token
-        if token in self._before_response and token not in self._doubts:
-            self._before_response[token].append(callback)
-            return
-        entry = self._journal.find_token(token)
-        if entry is not None and entry.state is State.IN_DOUBT:
-            self._doubts.add_candidate(token, callback.job_id)
+        entry = self._journal.find_token(callback.token)
+        held = entry is not None and self._doubts.is_held(entry.key, entry.target)
+        if callback.token in self._before_response and not held:
+            self._before_response[callback.token].append(callback)
+        elif entry is not None and entry.state is State.IN_DOUBT:
+            self._doubts.add_called(entry, callback.job_id)
 
     # Doubts.
 
@@ -161,24 +161,45 @@ class WebhookCoordinator:
         """The keys of entries in doubt whose outcome is held back."""
         return self._doubts.waiting_keys
 
-    def hold(self, batch_entry: BatchEntry, reason: str) -> bool:
-        """Keep back the outcome of a POST that has just come into doubt; False if nothing can clear it up."""
-        if not batch_entry.token or self._webhook.source is None:
+    def hold(self, batch_entry: BatchEntry, reason: str, *, candidates: tuple[str, ...]) -> bool:
+        """Keep back the outcome of a POST that has just come into doubt; False if nothing can resolve it.
+
+        Args:
+            batch_entry: the entry.
+            reason: why it is in doubt.
+            candidates: ids in the answer that can only be this entry's job.
+        """
+        called = bool(batch_entry.token) and self._webhook.source is not None
+        if not called and not candidates:
             return False
 
-        def unresolved() -> None:
+        def unresolved(_asked: bool) -> None:
             self._state.emit(batch_entry, batch_entry.in_doubt(reason, self._clock.now()))
 
-        self._doubts.hold(batch_entry, seconds=self._webhook.grace, unresolved=unresolved)
+        self._doubts.hold(
+            batch_entry,
+            seconds=self._webhook.grace if called else 0.0,
+            candidates=candidates,
+            unresolved=unresolved,
+        )
+        entry = self._journal.find_token(batch_entry.token) if called else None
         for callback in self._before_response.get(batch_entry.token, ()):
-            self._doubts.add_candidate(batch_entry.token, callback.job_id)
+            if entry is not None:
+                self._doubts.add_called(entry, callback.job_id)
         return True
 
-    def callback_expected(self, entry: Entry) -> bool:
-        """Whether the callback of an entry that an earlier run left in doubt may still come, or is here."""
-        if not entry.token or self._webhook.source is None:
-            return False
-        return entry.token in self._doubts or self._age(entry) < EXPECTED
+    def may_be_resolved(self, entry: Entry) -> bool:
+        """Whether the doubt of an earlier run may be resolved now: by an id in its answer, or a callback."""
+        if self._candidates(entry) or self._doubts.is_held(entry.key, entry.target):
+            return True
+        return self._callback_expected(entry)
+
+    def _callback_expected(self, entry: Entry) -> bool:
+        return bool(entry.token) and self._webhook.source is not None and self._age(entry) < EXPECTED
+
+    def _candidates(self, entry: Entry) -> tuple[str, ...]:
+        """Return the ids in the answer to the POST that no other entry in doubt may have."""
+        return tuple(job_id for job_id in entry.doubt_ids if self._doubt_ids[job_id] <= 1)
 
     def hold_resumed(
         self, batch_entry: BatchEntry, entry: Entry, *, again: Callable[[], None] | None
@@ -191,16 +212,21 @@ class WebhookCoordinator:
             again: sends it once more, where that is wanted.
         """
 
-        def unresolved() -> None:
-            if again is not None:
+        def unresolved(asked: bool) -> None:
+            # What could not be asked may be a job: paying again would pay for it twice.
+            if again is not None and asked:
                 batch_entry.release_slot()
                 again()
             else:
                 self._state.emit(batch_entry, outcome_from_journal(entry, batch_entry.request))
 
-        seconds = self._webhook.grace if self._age(entry) < EXPECTED else 0.0
         batch_entry.submitted_at, batch_entry.token = entry.submitted_at, entry.token
-        self._doubts.hold(batch_entry, seconds=seconds, unresolved=unresolved)
+        self._doubts.hold(
+            batch_entry,
+            seconds=self._webhook.grace if self._callback_expected(entry) else 0.0,
+            candidates=self._candidates(entry),
+            unresolved=unresolved,
+        )
 
     def _age(self, entry: Entry) -> float:
         sent = entry.submitted_at

@@ -1,15 +1,15 @@
-"""Doubts that a callback may resolve: held for a while, confirmed by asking the API, never just believed.
+"""Doubts that may be resolved: by a callback, or by an id that was read in the answer to the POST.
 
-A callback names a job for the entry whose token it came to. The entry is given that job only if the
-account has it, it was made after the entry's intent, and no other entry owns it.
+Neither is believed. The API is asked for the job, and the entry is given it only if the account has it and no
+other entry claims it; a job that a callback names must also have been made after the entry's intent.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 import attrs
@@ -37,14 +37,33 @@ before the intent is not its."""
 LATEST: Final = timedelta(days=1)
 """A job that was made this long after the intent is not its either."""
 
-_MOST_NAMED: Final = 8
-"""Jobs that are polled for one doubt: an honest vendor names one."""
+_MOST_CANDIDATES: Final = 8
+"""Jobs that the API is asked for because of one doubt: an honest vendor names one."""
 
 _TRIES: Final = 8
-"""Times that an unknown job is polled: right after its creation the vendor may not know it yet."""
+"""Times that the API is asked for an unknown job: right after its creation the vendor may not know it yet."""
+
+_JUST_SENT: Final = timedelta(minutes=5)
 
 _NO_SUCH_JOB: Final = "the account has no such job."
-_NOT_ASKED: Final = "the API could not be polled it."
+_NOT_ASKED: Final = "the API could not be asked."
+
+Unresolved: TypeAlias = Callable[[bool], None]
+"""What is done with an entry whose doubt was not resolved; True if the API was asked for each candidate."""
+
+
+@attrs.frozen
+class _Candidate:
+    """A job that may be an entry's.
+
+    Attributes:
+        job_id: the vendor's id.
+        called: whether a callback names it, which anybody can send who knows its URL; otherwise the answer to
+            the POST names it.
+    """
+
+    job_id: str
+    called: bool
 
 
 @attrs.define(eq=False)
@@ -52,43 +71,50 @@ class _Doubt:
     """One entry in doubt.
 
     Attributes:
-        token: what its callbacks come with.
+        key: the entry's.
+        target: the entry's.
+        token: what its callbacks come with, or "".
         batch_entry: the entry, once this run has come to it.
         until: how long its outcome is held back.
-        unresolved: what is done when nothing has cleared it up by then.
-        named: the jobs that callbacks named, in order.
-        tried: how many of them were polled.
+        unresolved: what is done when nothing has resolved it by then.
+        candidates: the jobs that may be its, in the order in which they were named.
+        tried: for how many of them the API was asked.
+        asked: False once the API could not be asked for one of them.
     """
 
+    key: str
+    target: str
     token: str
     batch_entry: BatchEntry | None = None
     until: float = 0.0
-    unresolved: Callable[[], None] | None = None
-    named: list[str] = attrs.field(factory=list)
+    unresolved: Unresolved | None = None
+    candidates: list[_Candidate] = attrs.field(factory=list)
     tried: int = 0
+    asked: bool = True
     news: anyio.Event = attrs.field(factory=anyio.Event)
 
-    def name(self, job_id: str) -> None:
-        if job_id not in self.named and len(self.named) < _MOST_NAMED:
-            self.named.append(job_id)
+    def add(self, candidate: _Candidate) -> None:
+        known = any(candidate.job_id == one.job_id for one in self.candidates)
+        if not known and len(self.candidates) < _MOST_CANDIDATES:
+            self.candidates.append(candidate)
             self.news.set()
 
-    async def next_named(self, clock: Clock) -> str | None:
-        """Return the next job to look up; None when the time is over."""
-        while self.tried == len(self.named):
+    async def next_candidate(self, clock: Clock) -> _Candidate | None:
+        """Return the next job to ask for; None when the time is over."""
+        while self.tried == len(self.candidates):
             until, self.news = self.until, anyio.Event()
             with anyio.move_on_after(max(until - clock.monotonic(), 0.0)) as waiting:
                 await self.news.wait()
             if waiting.cancelled_caught and self.until == until:  # it was not held back meanwhile
                 break
-        if self.tried == len(self.named):
+        if self.tried == len(self.candidates):
             return None
         self.tried += 1
-        return self.named[self.tried - 1]
+        return self.candidates[self.tried - 1]
 
 
 class DoubtResolver:
-    """The doubts of a batch that have a token.
+    """The doubts of a batch for which there may be a job.
 
     Args:
         state: the batch's.
@@ -101,101 +127,114 @@ class DoubtResolver:
         self._clock = state.clock
         self._journal = state.journal
         self._answers = answers
-        self._doubts: dict[str, _Doubt] = {}
-        self._owners: dict[str, str] = {}
-        self._refused: set[tuple[str, str]] = set()
+        self._doubts: dict[tuple[str, str], _Doubt] = {}
+        self._owners: dict[str, tuple[str, str] | None] = {}
+        self._refused: set[tuple[str, str, str]] = set()
         self._tasks: TaskGroup | None = None
 
-    def __contains__(self, token: str) -> bool:
-        """Whether something is being done about this doubt."""
-        return token in self._doubts
+    def is_held(self, key: str, target: str) -> bool:
+        """Whether something is being done about the doubt of an entry."""
+        return (key, target) in self._doubts
 
     @property
     def waiting_keys(self) -> tuple[str, ...]:
         """The keys of entries whose outcome is held back."""
-        return tuple(
-            doubt.batch_entry.key for doubt in self._doubts.values() if doubt.batch_entry is not None
-        )
+        return tuple(doubt.key for doubt in self._doubts.values() if doubt.batch_entry is not None)
 
     def open(self, tasks: TaskGroup) -> None:
         """Run in this group from now on."""
         self._tasks = tasks
 
-    def add_candidate(self, token: str, job_id: str) -> None:
+    def add_called(self, entry: Entry, job_id: str) -> None:
         """Record that a callback names a job for an entry in doubt."""
-        if self._owners.setdefault(job_id, token) != token:
-            self._owners[job_id] = ""  # two entries claim it: it is given to neither
-        self._doubt(token).name(job_id)
+        self._add(self._doubt(entry.key, entry.target, entry.token), job_id, called=True)
 
-    def hold(self, batch_entry: BatchEntry, *, seconds: float, unresolved: Callable[[], None]) -> None:
+    def hold(
+        self, batch_entry: BatchEntry, *, seconds: float, candidates: Iterable[str], unresolved: Unresolved
+    ) -> None:
         """Keep back the outcome of an entry in doubt, which has a slot.
 
         Args:
             batch_entry: the entry, with its token.
-            seconds: for which its callback is awaited; jobs that were named by then are polled.
-            unresolved: what is done then, if nothing has cleared it up.
+            seconds: for which its callback is awaited; jobs that were named by then are asked for.
+            candidates: ids in the answer to its POST; they are in the journal.
+            unresolved: what is done then, if nothing has resolved the doubt.
         """
-        doubt = self._doubt(batch_entry.token)
+        doubt = self._doubt(*batch_entry.name, batch_entry.token)
         doubt.batch_entry, doubt.unresolved = batch_entry, unresolved
         doubt.until = self._clock.monotonic() + seconds
+        for job_id in candidates:
+            self._add(doubt, job_id, called=False)
 
-    def _doubt(self, token: str) -> _Doubt:
-        doubt = self._doubts.get(token)
+    def _add(self, doubt: _Doubt, job_id: str, *, called: bool) -> None:
+        name = (doubt.key, doubt.target)
+        if self._owners.setdefault(job_id, name) != name:
+            self._owners[job_id] = None  # two entries claim it: it is given to neither
+        doubt.add(_Candidate(job_id, called))
+
+    def _doubt(self, key: str, target: str, token: str) -> _Doubt:
+        doubt = self._doubts.get((key, target))
         if doubt is None:
             assert self._tasks is not None  # noqa: S101 - the batch is open
-            doubt = self._doubts[token] = _Doubt(token)
+            doubt = self._doubts[key, target] = _Doubt(key, target, token)
             self._tasks.start_soon(self._resolve, doubt)
         return doubt
 
     async def _resolve(self, doubt: _Doubt) -> None:
-        """Poll each job that is named, until one is the entry's or the time is over."""
+        """Ask for each job that is named, until one is the entry's or the time is over."""
         found: Snapshot | None = None
         try:
             while found is None:
-                job_id = await doubt.next_named(self._clock)
-                if job_id is None:
+                candidate = await doubt.next_candidate(self._clock)
+                if candidate is None:
                     break
-                found = await self._confirmed(doubt.token, job_id)
+                found = await self._confirmed(doubt, candidate)
         except JournalError as error:
-            del self._doubts[doubt.token]
+            del self._doubts[doubt.key, doubt.target]
             self._state.abandon(error, *([] if doubt.batch_entry is None else [doubt.batch_entry]))
             return
-        del self._doubts[doubt.token]  # unless the batch is left meanwhile
+        del self._doubts[doubt.key, doubt.target]  # unless the batch is left meanwhile
         if found is not None:
             self._state.track_resolved(doubt.batch_entry, found)
         elif doubt.unresolved is not None:
-            doubt.unresolved()
+            doubt.unresolved(doubt.asked)
 
-    async def _confirmed(self, token: str, job_id: str) -> Snapshot | None:
-        """Return the entry of a token this job, if it is its; give what the API says of it then.
+    async def _confirmed(self, doubt: _Doubt, candidate: _Candidate) -> Snapshot | None:
+        """Give the entry this job if it is its; return what the API says of it then.
 
         Raises:
             JournalError: the journal can't be read or written.
         """
-        if (token, job_id) in self._refused:
+        job_id = candidate.job_id
+        if (doubt.key, doubt.target, job_id) in self._refused:
             return None
-        seen = await self._fetch_status(job_id)
+        entry = self._journal.get(doubt.key, doubt.target)
+        seen = await self._fetch_status(job_id, entry)
         await self._answers()
-        entries = self._journal.with_token(token)
-        if len(entries) != 1 or entries[0].state is not State.IN_DOUBT:
+        entry = self._journal.get(doubt.key, doubt.target)
+        if entry is None or entry.state is not State.IN_DOUBT or entry.token != doubt.token:
             return None
-        mismatch = seen if isinstance(seen, str) else self._mismatch(entries[0], seen)
+        mismatch = seen if isinstance(seen, str) else self._mismatch(entry, candidate, seen)
         if isinstance(seen, Snapshot) and not mismatch:
             try:
-                await self._journal.resolve(entries[0].key, entries[0].target, job_id=job_id, snapshot=seen)
+                await self._journal.resolve(entry.key, entry.target, job_id=job_id, snapshot=seen)
             except IllegalTransitionError as error:
                 mismatch = error.message
             else:
-                logger.info("A callback resolved the doubt about %s: it is job %s.", entries[0].key, job_id)
+                logger.info("The doubt about %s is resolved: the API has its job %s.", entry.key, job_id)
                 return seen
-        if mismatch != _NOT_ASKED:
-            self._refused.add((token, job_id))
-        logger.warning("A callback names job %s for %s, but %s", job_id, entries[0].key, mismatch)
+        if mismatch == _NOT_ASKED:
+            doubt.asked = False
+        else:
+            self._refused.add((doubt.key, doubt.target, job_id))
+        who = "A callback names" if candidate.called else "The answer to a paid call names"
+        logger.warning("%s job %s for %s, but %s", who, job_id, entry.key, mismatch)
         return None
 
-    async def _fetch_status(self, job_id: str) -> Snapshot | str:
+    async def _fetch_status(self, job_id: str, entry: Entry | None) -> Snapshot | str:
         """Return what the API says of a job, or why there is nothing."""
-        retry = attrs.evolve(self._session.retry, attempts=_TRIES)
+        sent = None if entry is None else entry.submitted_at
+        fresh = sent is None or self._clock.now() - sent < _JUST_SENT
         began, tries = self._clock.monotonic(), 0
         while True:
             tries += 1
@@ -205,18 +244,20 @@ class DoubtResolver:
                 return _NOT_ASKED
             except AkoolError as error:
                 gone = isinstance(error, JobNotFoundError) and not error.during_auth
-                nothing = _NO_SUCH_JOB if gone else _NOT_ASKED
-                wait = retry.delay(tries, self._clock.monotonic() - began)
+            retry = attrs.evolve(self._session.retry, attempts=_TRIES if fresh or not gone else 1)
+            wait = retry.delay(tries, self._clock.monotonic() - began)
             if wait is None:
-                return nothing
+                return _NO_SUCH_JOB if gone else _NOT_ASKED
             await self._clock.sleep(wait)
 
-    def _mismatch(self, entry: Entry, seen: Snapshot) -> str:
+    def _mismatch(self, entry: Entry, candidate: _Candidate, seen: Snapshot) -> str:
         """Say why this job is not the entry's, or ""."""
-        if self._owners.get(seen.job_id) == "":
+        if self._owners.get(seen.job_id) is None:
             return "it was named for another entry, too."
         if self._journal.find_job(seen.job_id) is not None:
             return "it belongs to another entry."
+        if not candidate.called:
+            return ""
         sent, made = entry.submitted_at, seen.created_at
         fast = max(self._clock.now() - self._session.server_now(), timedelta())  # how far ours is ahead
         if sent is None or made is None or not sent - fast - SKEW <= made <= sent + LATEST:

@@ -361,7 +361,10 @@ class EntryLife:
                 self._state.stop(str(error), raised, cause=disposition.stop)
             entry.token = post.token
             entry.submitted_at = None if disposition.state is State.PLANNED else post.sent_at
-            if disposition.state is State.IN_DOUBT and self._callbacks.hold(entry, str(error)):
+            candidates = post.candidates(entry)
+            if disposition.state is State.IN_DOUBT and self._callbacks.hold(
+                entry, str(error), candidates=candidates
+            ):
                 self._state.budget.follow(entry.name)
                 held.append(entry.name)
                 continue  # its outcome waits for the callback, and it keeps its slot

@@ -120,6 +120,10 @@ class Post:
         for entry in entries:
             entry.request = self.request
 
+    def candidates(self, entry: BatchEntry) -> tuple[str, ...]:
+        """Return the ids in the answer that can only be this entry's job."""
+        return self.other_ids if len(self.entries) == 1 else ()
+
     @property
     def answered(self) -> bool:
         """Whether the vendor said what became of an entry."""

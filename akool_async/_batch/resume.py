@@ -104,7 +104,7 @@ class Resumer:
             case ResumeAction.POLL | ResumeAction.DOWNLOAD:
                 await self._poll(batch_entry, entry)
                 return False
-            case ResumeAction.HOLD if self._callbacks.callback_expected(entry):
+            case ResumeAction.HOLD if self._callbacks.may_be_resolved(entry):
                 return await self._hold(batch_entry, entry)
             case ResumeAction.HOLD if self._on_in_doubt == "resubmit":
                 self._state.mark_resubmission(entry)

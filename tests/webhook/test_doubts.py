@@ -27,7 +27,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._batch.in_doubt import _Doubt
+from akool_async._batch.in_doubt import _Candidate, _Doubt
 from akool_async._clock import SystemClock
 from akool_async._model.responses import Callback
 from akool_async.sandbox import Fault, Sandbox
@@ -504,10 +504,10 @@ async def test_without_a_journal_a_doubt_that_is_held_back_is_named(caplog: pyte
 
 
 async def test_a_doubt_that_is_held_back_in_its_last_moment_waits_for_its_callback() -> None:
-    doubt, clock, named = _Doubt(TOKEN), SystemClock(), list[str | None]()
+    doubt, clock, named = _Doubt("key", "ja", TOKEN), SystemClock(), list[_Candidate | None]()
 
     async def wait() -> None:
-        named.append(await doubt.next_named(clock))
+        named.append(await doubt.next_candidate(clock))
 
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
@@ -515,9 +515,9 @@ async def test_a_doubt_that_is_held_back_in_its_last_moment_waits_for_its_callba
             await anyio.lowlevel.checkpoint()  # its time is over, and it is about to notice that
             doubt.until = clock.monotonic() + 15
             await anyio.sleep(0.01)
-            doubt.name("a" * 24)
+            doubt.add(candidate := _Candidate("a" * 24, called=True))
 
-    assert named == ["a" * 24]
+    assert named == [candidate]
 
 
 async def test_unknown_tokens_cost_nothing() -> None:
