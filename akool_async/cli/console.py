@@ -107,13 +107,7 @@ def confirm(question: str, *, yes: bool) -> bool:
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool) -> None:
-    """Print a list to stdout.
-
-    Args:
-        rows: the list, each row with all fields.
-        columns: the fields for people and for tab-separated lines, with their headings.
-        as_json: print one JSON array with all fields.
-    """
+    """Print a list to stdout: all fields as JSON, or those of `columns`, which has their headings."""
     if as_json:
         write_json(list(rows))
         return

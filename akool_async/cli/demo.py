@@ -16,18 +16,16 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import anyio
-import attrs
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from akool_async._batch import Batch, open_batch
+from akool_async._batch import open_batch
 from akool_async._client import AkoolClient
 from akool_async._journal import Entry, open_journal
 from akool_async._media import MediaError, inspect_file
@@ -38,33 +36,18 @@ from akool_async._model.states import State
 from akool_async._polling.schedules import FixedSchedule
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import JOURNAL
+from akool_async.cli.progress import ProgressSnapshot, RunProgress
+from akool_async.cli.report import OutcomeCounts
 from akool_async.sandbox import Sandbox
 from akool_async.sandbox.media import sample_video
 
-TITLES: Final = ("first light", "short talk", "long goodbye")
+TITLES: Final = ("first-light", "short-talk", "long-goodbye")
 TARGETS: Final = ("ja", "fr")
 KEY: Final = "sandbox-key-of-the-demo"
 POLL: Final = FixedSchedule(interval=0.3)
 MARKER: Final = "made-by-the-demo.txt"
 MARK: Final = "`akool-async demo` made what is in this folder. Nothing in it was paid for.\n"
 _ADVICE: Final = "Name a new folder with --out."
-
-
-@attrs.frozen
-class Row:
-    """One result in the table at the end.
-
-    Attributes:
-        name: the file's name.
-        saved: the files, if they are saved.
-        verdict: what was found in them.
-        good: whether everything that was asked for was found.
-    """
-
-    name: str
-    saved: Saved | None
-    verdict: str
-    good: bool
 
 
 def run_demo(out: Path, *, minutes: float, talk: Console) -> int:
@@ -83,21 +66,28 @@ def run_demo(out: Path, *, minutes: float, talk: Console) -> int:
     talk.print(f"Three videos into {' and '.join(TARGETS)}, against a sandbox on this machine.")
     with tempfile.TemporaryDirectory() as folder, _video_host(Path(folder), port) as videos:
         outcomes = anyio.run(functools.partial(_translate_all, videos, out, minutes=minutes, talk=talk))
-    rows = sorted(map(_row, outcomes), key=lambda row: row.name)
     table = Table(title=f"Results in {out}/", title_justify="left")
     for column in ("file", "size", "what is in it"):
         table.add_column(column, overflow="fold")
-    for row in rows:
-        size = "-" if row.saved is None else f"{row.saved.video.stat().st_size / 1024:.0f} KiB"
-        table.add_row(row.name, size, row.verdict, style=None if row.good else "red")
+    wanted, good, interrupted = len(TITLES) * len(TARGETS), 0, False
+    for outcome in sorted(outcomes, key=lambda outcome: (outcome.key, outcome.target)):
+        size, fine = "-", False
+        if isinstance(outcome, Completed) and outcome.saved is not None:
+            size = f"{outcome.saved.video.stat().st_size / 1024:.0f} KiB"
+            verdict, fine = _check(outcome.saved)
+        elif isinstance(outcome, NotSubmitted):
+            verdict = outcome.reason
+            interrupted |= verdict.startswith("Interrupted")
+        else:
+            verdict = f"no result: {outcome.reason}"
+        good += fine
+        table.add_row(f"{outcome.key}.{outcome.target}.mp4", size, verdict, style=None if fine else "red")
     talk.print(table)
-    wanted = len(TITLES) * len(TARGETS)
-    good = sum(row.good for row in rows)
-    if good == wanted == len(rows):
+    if good == wanted == len(outcomes):
         talk.print(f"All {wanted} results are in {out}/ and play.", markup=False, soft_wrap=True)
         return ExitCode.OK
     # Without an outcome, a second Ctrl-C ended the run; the reason tells of the first.
-    if any(row.verdict.startswith("Interrupted") for row in rows) or len(rows) < wanted:
+    if interrupted or len(outcomes) < wanted:
         talk.print(
             f"Interrupted with {good} of {wanted} results saved. Run the same command again to resume."
         )
@@ -165,9 +155,8 @@ async def _entries(path: Path) -> list[Entry]:
             entries = [entry async for entry in journal.entries()]
     except (JournalCorruptedError, JournalVersionError) as error:
         raise type(error)(error.message, advice=_ADVICE) from error
-    names = {_file_name(title) for title in TITLES}
     for url in (video_url(entry.request) for entry in entries):
-        if urlsplit(url).hostname != "127.0.0.1" or _title(url) not in names:
+        if urlsplit(url).hostname != "127.0.0.1" or _title(url) not in TITLES:
             raise InvalidRequestError(
                 f"The journal {path} names jobs that are not the demo's and may be paid.",
                 impact="Nothing in it was changed.",
@@ -180,14 +169,14 @@ async def _entries(path: Path) -> list[Entry]:
 def _video_host(folder: Path, port: int) -> Iterator[list[str]]:
     """Make the videos and serve them on loopback, at `port` or a free one for 0; yield their URLs."""
     for number, title in enumerate(TITLES):
-        (folder / f"{_file_name(title)}.mp4").write_bytes(sample_video(seconds=3.0 + number, seed=number))
+        (folder / f"{title}.mp4").write_bytes(sample_video(seconds=3.0 + number, seed=number))
     handler = functools.partial(_VideoHandler, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     thread = threading.Thread(target=server.serve_forever, name="videos", daemon=True)
     thread.start()
     try:
         origin = f"http://127.0.0.1:{server.server_port}"
-        yield [f"{origin}/{_file_name(title)}.mp4" for title in TITLES]
+        yield [f"{origin}/{title}.mp4" for title in TITLES]
     finally:
         server.shutdown()
         server.server_close()
@@ -208,6 +197,8 @@ async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: 
         for url in videos
     ]
     outcomes: list[Outcome] = []
+    counts = OutcomeCounts(expected=len(TITLES) * len(TARGETS))
+    progress = RunProgress({}, drawn=talk.is_terminal)
     async with (
         # First: in the task groups of the others its errors would be wrapped in an ExceptionGroup.
         open_journal(out / JOURNAL) as journal,
@@ -221,10 +212,11 @@ async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: 
             download_to=out,
             drain_signals=(signal.SIGINT, signal.SIGTERM),
         ) as batch,
-        _shown(batch, talk),
+        progress.watching(lambda: ProgressSnapshot.of_batch(batch, counts)),
     ):
         async for outcome in batch:
             outcomes.append(outcome)
+            counts.add(outcome)
             state = outcome.reason
             if isinstance(outcome, Completed):
                 state = "saved by an earlier run, not paid again" if outcome.resumed else "saved"
@@ -232,55 +224,8 @@ async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: 
     return outcomes
 
 
-def _file_name(title: str) -> str:
-    return title.replace(" ", "-")
-
-
 def _title(url: str) -> str:
     return url.rpartition("/")[2].removesuffix(".mp4")
-
-
-@contextlib.asynccontextmanager
-async def _shown(batch: Batch, talk: Console) -> AsyncIterator[None]:
-    """Show a bar on a terminal; elsewhere the lines about each outcome are enough."""
-    if not talk.is_terminal:
-        yield
-        return
-    columns = (
-        TextColumn("{task.fields[in_progress]} in progress"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=talk) as progress:
-        bar = progress.add_task("", total=len(TITLES) * len(TARGETS), in_progress=0)
-
-        def update() -> None:
-            seen = batch.statistics()
-            done = seen.completed + seen.failed + seen.rejected
-            progress.update(bar, completed=done, in_progress=seen.in_flight)
-
-        async def refresh() -> None:
-            while True:
-                update()
-                await anyio.sleep(0.1)
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(refresh)
-            yield
-            update()
-            tasks.cancel_scope.cancel()
-
-
-def _row(outcome: Outcome) -> Row:
-    name = f"{outcome.key}.{outcome.target}.mp4"
-    if not isinstance(outcome, Completed) or outcome.saved is None:
-        reason = outcome.reason
-        return Row(
-            name, None, reason if isinstance(outcome, NotSubmitted) else f"no result: {reason}", good=False
-        )
-    verdict, good = _check(outcome.saved)
-    return Row(name, outcome.saved, verdict, good)
 
 
 def _check(saved: Saved) -> tuple[str, bool]:

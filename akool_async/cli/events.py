@@ -19,11 +19,7 @@ SCHEMA: Final = "events.schema.json"
 
 
 class Events:
-    """Writes events to stdout as they happen, or nothing.
-
-    Args:
-        enabled: whether events are written.
-    """
+    """Writes events to stdout as they happen, or nothing."""
 
     def __init__(self, *, enabled: bool) -> None:
         """Write nothing yet."""

@@ -46,13 +46,8 @@ class JournalStatus:
     """A journal at one moment.
 
     Attributes:
-        output: where it is.
-        now: the moment.
-        lock_holder: the run that is writing it, if there is one.
-        counts: entries in each state.
         locked: credits that are locked.
         used: credits that were deducted.
-        doubts: entries in doubt.
         expiring: up to 10 entries whose result is at the vendor, by expiry.
         expiring_soon: number of entries whose result expires within 2 days.
         needs_catalog: entries not sent whose URL lost its signature.
@@ -230,13 +225,7 @@ def resubmittable(entries: Iterable[Entry], paid_work: PaidWork) -> list[Entry]:
 
 
 def catalog_from(output: OutputOptions, entries: Iterable[Entry], what: str) -> Catalog:
-    """Return a catalog that asks for the work of a journal's entries.
-
-    Args:
-        output: where the journal is.
-        entries: what is asked for.
-        what: the same in words.
-    """
+    """Return a catalog that asks for the work of a journal's entries; in words that is `what`."""
     place = SourceLocation(str(output.path))
     items = tuple(
         CatalogItem(request=entry.request_for_target, names=names_for(entry.request.key), place=place)

@@ -6,16 +6,18 @@ import getpass
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
+import anyio
 import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from akool_async._batch import OnInDoubt
 from akool_async._client import AkoolClient
 from akool_async._journal import Journal, open_journal
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
@@ -32,6 +34,19 @@ from akool_async.cli.catalog import (
 from akool_async.cli.catalog.columns import CellError
 from akool_async.cli.catalog.rows import read_option
 from akool_async.cli.console import print_info
+
+T = TypeVar("T")
+JsonFlag: TypeAlias = Annotated[
+    bool,
+    Parameter(
+        name="--json",
+        negative="",
+        help="Print JSON. Without it a program that reads this gets lines with tabs between the fields.",
+    ),
+]
+InFlight: TypeAlias = Annotated[int, Parameter(validator=Number(gte=1), help="Jobs at the vendor at once.")]
+RetryFailed: TypeAlias = Annotated[bool, Parameter(help="Pay again for what failed, was refused or expired.")]
+OnDoubt: TypeAlias = Annotated[OnInDoubt, Parameter(help="Hold entries in doubt, or pay for them again.")]
 
 
 @Parameter(name="*", group="Translation")
@@ -70,11 +85,7 @@ class TranslationOptions:
     glossary: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
 
     def of_one(self, url: str, key: str | None) -> Catalog:
-        """Return a catalog of one video.
-
-        Raises:
-            CatalogError: with every mistake in these options.
-        """
+        """Return a catalog of one video, or raise a `CatalogError` with every mistake in these options."""
         mistakes: list[Issue] = []
         defaults = dict(self.values(mistakes)) | ({} if key is None else {"key": key})
         unknown = sorted(set(defaults.get("voices_map", ())) - set(defaults.get("targets", ())))
@@ -85,11 +96,11 @@ class TranslationOptions:
             return one_video(url, defaults=defaults, glossaries=self.glossary)
 
     def values(self, mistakes: list[Issue]) -> Iterator[tuple[str, Any]]:
-        """Return the options of `TranslationRequest` that are set, and add what is wrong to `mistakes`."""
-        for name, option in _OPTIONS.items():
-            given = getattr(self, name)
-            if given in (None, ()):
+        """Yield the options of `TranslationRequest` that are set, and add what is wrong to `mistakes`."""
+        for name, given in attrs.asdict(self).items():
+            if name == "glossary" or given in (None, ()):
                 continue
+            option = _OPTIONS.get(name, name)
             try:
                 yield option, read_option(option, "; ".join(given) if option == "voices_map" else given)
             except CellError as error:
@@ -108,17 +119,13 @@ def _adding(mistakes: list[Issue]) -> Iterator[None]:
         raise CatalogError(mistakes)
 
 
+# Options that a request calls by another name.
 _OPTIONS: Final[Mapping[str, str]] = {
     "to": "targets",
     "source": "source_language",
-    "lipsync": "lipsync",
     "caption": "caption_type",
     "voice": "voices_map",
-    "style": "style",
     "speakers": "speaker_num",
-    "remove_bgm": "remove_bgm",
-    "dynamic_duration": "dynamic_duration",
-    "webhook_url": "webhook_url",
     "names": "name",
 }
 
@@ -139,11 +146,7 @@ class CatalogOptions:
     duplicates: OnDuplicate = "refuse"
 
     def read(self, path: Path, options: TranslationOptions) -> Catalog:
-        """Read the catalog.
-
-        Raises:
-            CatalogError: with every mistake in it, in glossaries and in these options.
-        """
+        """Read a catalog; a `CatalogError` names every mistake in it, in glossaries and in these options."""
         mistakes: list[Issue] = []
         defaults = dict(options.values(mistakes))
         with _adding(mistakes):
@@ -209,16 +212,22 @@ class ConnectionOptions:
         return attrs.evolve(self, asked=self._api_key())
 
     def client(self, **options: Any) -> AkoolClient:
-        """Return a client that is not opened yet.
-
-        Args:
-            **options: arguments of `AkoolClient`.
+        """Return a client with these arguments of `AkoolClient`, not opened yet.
 
         Raises:
             AuthenticationError: there are no credentials.
             InvalidRequestError: the key file can't be read, or the host is not valid.
         """
         return AkoolClient(host=self.host, api_key=self._api_key(), **options)
+
+    def ask(self, call: Callable[[AkoolClient], Awaitable[T]]) -> T:
+        """Return what one call of a client returns."""
+
+        async def answer() -> T:
+            async with self.client() as client:
+                return await call(client)
+
+        return anyio.run(answer)
 
     def _api_key(self) -> str | None:
         """Return the key; None lets the client read the environment."""

@@ -66,12 +66,7 @@ _PAID: Final = frozenset(
 
 @attrs.frozen(kw_only=True)
 class RetryRules:
-    """What may be paid for again.
-
-    Attributes:
-        on_in_doubt: "hold" leaves entries in doubt as they are; "resubmit" pays for them again.
-        retry_failed: whether what failed, was refused or expired is paid for again.
-    """
+    """What may be paid for again, besides what was never sent."""
 
     on_in_doubt: OnInDoubt = "hold"
     retry_failed: bool = False
@@ -91,9 +86,7 @@ class PlanEntry:
     """One entry of the catalog: one (key, language).
 
     Attributes:
-        item: its row.
         target: its language; "" for a lip-sync.
-        action: what would be done with it.
         entry: the journal's entry, if there is one.
         cost: what a new job would probably cost; None if no job would be made or the cost is unknown.
     """
@@ -117,8 +110,7 @@ class ServerCheck:
     Attributes:
         issues: what the vendor would refuse.
         notes: what the user should know.
-        balance: the account's credits; None if it could not be fetched.
-        failure: why the server could not be asked, if so.
+        balance: the account's credits; None with `failure`, which is why the server could not be asked.
     """
 
     issues: tuple[Issue, ...] = ()
@@ -132,12 +124,10 @@ class Plan:
     """What a run would do.
 
     Attributes:
-        catalog: what was asked for.
-        entries: its entries, in its order.
+        entries: those of the catalog, in its order.
         estimate: what new jobs would cost.
         locked: credits that all entries of the journal have locked.
         used: credits that were deducted for them.
-        lock_holder: the run that is writing the journal, if there is one.
         notes: what the user should know.
         checked: what the server says; None if it was not asked.
     """
@@ -175,7 +165,7 @@ async def make_plan(catalog: Catalog, journal: Path, rules: RetryRules, client: 
         catalog: what is asked for.
         journal: the journal's file, which is only read and may be missing.
         rules: what may be paid for again.
-        client: asks the server about languages, voices and the balance; None does not ask it.
+        client: asks about languages, voices and the balance; without one the server is not asked.
 
     Raises:
         CatalogError: its keys name other work in the journal, or the server does not know its languages.
@@ -234,7 +224,6 @@ class Estimate:
     """What some new jobs would cost. The vendor names no price before a job is made.
 
     Attributes:
-        jobs: number of new jobs.
         credits: for the jobs whose cost can be estimated.
         same_video: jobs that are estimated by earlier jobs of the same video.
         average: jobs that are estimated by the average of earlier jobs of their kind.
@@ -271,7 +260,7 @@ class Prices:
     """What earlier jobs cost, by video and by kind (with or without lip-sync)."""
 
     def __init__(self) -> None:
-        """Begin without any job."""
+        """Begin empty."""
         self._videos: dict[tuple[str, bool], list[float]] = {}
         self._kinds: dict[bool, list[float]] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from akool_async._batch import EntryProgress, Stage, Statistics
+from akool_async._batch import Batch, EntryProgress, Stage, Statistics
 from akool_async._model.outcomes import Completed, Outcome
 from akool_async.cli.console import approximate, credits_text, duration, print_info, stderr, strip_control
 from akool_async.cli.report import NOT_SAVED, SAVED, OutcomeCounts, outcome_label
@@ -58,11 +58,7 @@ class ProgressSnapshot:
     """A run at one moment.
 
     Attributes:
-        counts: how its entries ended so far.
-        statistics: the batch's numbers.
-        in_progress: its entries in progress.
         stopping: why nothing more is submitted; "" while it is.
-        now: the wall clock, aware.
         total: what all jobs of the journal will have cost, as far as it can be estimated.
     """
 
@@ -72,6 +68,17 @@ class ProgressSnapshot:
     stopping: str = ""
     now: datetime
     total: float | None = None
+
+    @classmethod
+    def of_batch(cls, batch: Batch, counts: OutcomeCounts) -> ProgressSnapshot:
+        """Look at a batch now."""
+        return cls(
+            counts=counts,
+            statistics=batch.statistics(),
+            in_progress=batch.in_progress(),
+            stopping=batch.stopped,
+            now=datetime.now(UTC),
+        )
 
     @property
     def remaining(self) -> timedelta | None:
@@ -88,17 +95,22 @@ class ProgressSnapshot:
 class RunProgress:
     """Shows a run on stderr.
 
+    A picture is a table and not `rich.progress`, whose list of tasks can't be cut to the height of the
+    terminal: one that is too high would scroll and flicker.
+
     Args:
         labels: what people call each key.
         drawn: whether there is a terminal to draw on.
         max_credits: the bound on credits, if there is one.
     """
 
-    def __init__(self, labels: Mapping[str, str], *, drawn: bool, max_credits: float | None) -> None:
+    def __init__(
+        self, labels: Mapping[str, str], *, drawn: bool = True, max_credits: float | None = None
+    ) -> None:
         """Show nothing yet."""
         self._labels = labels
         self._drawn = drawn
-        self._view = ProgressView(labels, max_credits)
+        self._max_credits = max_credits
 
     @asynccontextmanager
     async def watching(self, look: Callable[[], ProgressSnapshot]) -> AsyncIterator[None]:
@@ -114,7 +126,7 @@ class RunProgress:
         with Live(console=stderr, auto_refresh=False, transient=True, redirect_stdout=False) as live:
             while True:
                 # In a thread, because a terminal that is paused (Ctrl-S) blocks the write, and polls with it.
-                await run_sync(partial(live.update, self._view.render(look(), stderr.size), refresh=True))
+                await run_sync(partial(live.update, self.render(look(), stderr.size), refresh=True))
                 await anyio.sleep(REDRAW_INTERVAL)
 
     async def _report(self, look: Callable[[], ProgressSnapshot]) -> None:
@@ -149,23 +161,6 @@ class RunProgress:
                 print_info(f"  {outcome.reason}")
         else:
             print_info("  ".join(filter(None, (line.plain, outcome.reason))))
-
-
-class ProgressView:
-    """Renders a run at one moment for a terminal.
-
-    It is a table and not `rich.progress`, whose list of tasks can't be cut to the height of the terminal: a
-    picture that is too high would scroll and flicker.
-
-    Args:
-        labels: what people call each key.
-        max_credits: the bound on credits, if there is one.
-    """
-
-    def __init__(self, labels: Mapping[str, str], max_credits: float | None) -> None:
-        """Render nothing yet."""
-        self._labels = labels
-        self._max_credits = max_credits
 
     def render(self, moment: ProgressSnapshot, size: ConsoleDimensions) -> RenderableType:
         """Return the picture of a moment for a terminal of this size."""

@@ -194,15 +194,11 @@ class RunSummary:
     """How a run ended.
 
     Attributes:
-        counts: how its entries ended.
-        output: where results are saved.
-        cause: what kind of event stopped the submissions, if one did.
-        why: the same in words.
+        cause: what kind of event stopped the submissions, if one did; in words it is `why`.
         failure: the error that ended the run, if one did.
         timed_out: whether `--give-up-after` ended it.
         in_progress: jobs that continue at the vendor.
         credits_used: what this run's jobs cost.
-        seconds: how long it took.
     """
 
     counts: OutcomeCounts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -40,10 +39,7 @@ class RunOptions:
     """What a run may do.
 
     Attributes:
-        output: where results and the journal are.
-        rules: what may be paid for again.
         in_flight: jobs at the vendor at once.
-        limits: what it may cost, how long it may take, how it is reported.
         webhook_url: where the vendor sends callbacks, which `webhook serve` writes to the inbox.
         recover_pending: whether jobs of the journal that were not asked for are waited for and saved too.
     """
@@ -61,11 +57,6 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
 
     Plan, show the plan, ask whether to spend, run, and report how it ended: what every command does that may
     pay for jobs or waits for them.
-
-    Args:
-        catalog: what is asked for.
-        options: what may be done for it.
-        connection: how the vendor is reached.
 
     Raises:
         AkoolError: the run could not begin.
@@ -114,14 +105,7 @@ def _may_spend(plan: Plan, *, yes: bool) -> bool:
 
 
 class CatalogRun:
-    """One run.
-
-    Args:
-        plan: what is to be done.
-        options: what may be done.
-        progress: shows it to people.
-        events: reports it to programs.
-    """
+    """One run; it is shown to people by `progress`, to programs by `events`."""
 
     def __init__(self, plan: Plan, options: RunOptions, progress: RunProgress, events: Events) -> None:
         """Send nothing yet."""
@@ -238,22 +222,14 @@ class CatalogRun:
     def _look(self) -> ProgressSnapshot:
         batch = self._batch
         assert batch is not None  # noqa: S101 - it is open
-        statistics, in_progress = batch.statistics(), batch.in_progress()
-        spent = statistics.credits_used + statistics.credits_locked
+        seen = ProgressSnapshot.of_batch(batch, self._counts)
+        spent = seen.statistics.credits_used + seen.statistics.credits_locked
         resumed = self._plan.counts[PlannedAction.WAIT]
-        made = sum(bool(entry.job_id) for entry in in_progress) + self._counts.made - resumed
-        total = None
+        made = sum(bool(entry.job_id) for entry in seen.in_progress) + self._counts.made - resumed
         if made > 0 and not batch.stopped:  # the jobs still to come will cost what this run's jobs did
             each = (spent - self._plan.used - self._plan.locked) / made
-            total = spent + each * max(self._plan.estimate.jobs - made, 0)
-        return ProgressSnapshot(
-            counts=self._counts,
-            statistics=statistics,
-            in_progress=in_progress,
-            stopping=batch.stopped,
-            now=datetime.now(UTC),
-            total=total,
-        )
+            return attrs.evolve(seen, total=spent + each * max(self._plan.estimate.jobs - made, 0))
+        return seen
 
     def summary(self) -> RunSummary:
         """Return how the run ended, also after the second Ctrl-C."""

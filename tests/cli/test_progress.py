@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from akool_async import EntryProgress, Stage, Statistics
-from akool_async.cli.progress import ProgressSnapshot, ProgressView
+from akool_async.cli.progress import ProgressSnapshot, RunProgress
 from akool_async.cli.report import OutcomeCounts
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -32,7 +32,7 @@ def drawn(
     moment: ProgressSnapshot, *, width: int = 100, height: int = 30, max_credits: float | None = None
 ) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    console.print(ProgressView({}, max_credits).render(moment, console.size))
+    console.print(RunProgress({}, max_credits=max_credits).render(moment, console.size))
     shown = console.file.getvalue()
     assert len(shown.splitlines()) <= height
     assert all(cell_len(line) <= width for line in shown.splitlines())

@@ -108,13 +108,7 @@ def pairs(value: Any, *, like: str = "word=word; word=word") -> dict[str, str]:
 
 @attrs.frozen
 class Column:
-    """One column.
-
-    Attributes:
-        option: the option of `TranslationRequest`, or "name" and "glossary", which are the catalog's own.
-        read: reads a cell.
-        aliases: other names for the column.
-    """
+    """One column: an option of `TranslationRequest`, or the catalog's own "name"."""
 
     option: str
     read: Read

@@ -29,7 +29,6 @@ _COLUMNS: Final[Mapping[str, tuple[str, columns.Read]]] = {
     "languages": ("languages", columns.codes),
     "language": ("languages", columns.codes),
 }
-
 _FOR_ONE: Final = re.compile(r"([A-Za-z0-9]{2,8}(?:[-_][A-Za-z0-9]{1,20})*)=(.+)")
 
 
@@ -53,11 +52,7 @@ class _Term:
 
 
 class Glossary:
-    """All glossaries together.
-
-    Attributes:
-        mistakes: what is wrong with them.
-    """
+    """All glossaries together, and their mistakes."""
 
     def __init__(self) -> None:
         """Begin empty."""

@@ -41,12 +41,7 @@ class SourceLocation:
 
 @attrs.frozen(order=True)
 class Issue:
-    """Something that has to be corrected before anything is sent.
-
-    Attributes:
-        location: where.
-        text: what is wrong and what would be right.
-    """
+    """Something that has to be corrected before anything is sent: what is wrong and what would be right."""
 
     location: SourceLocation
     text: str
@@ -58,11 +53,7 @@ class Issue:
 
 
 class CatalogError(Exception):
-    """A catalog, a glossary or an option has mistakes; nothing was sent.
-
-    Attributes:
-        mistakes: all of them, in the order of the files.
-    """
+    """A catalog, a glossary or an option has mistakes; nothing was sent."""
 
     def __init__(self, mistakes: Iterable[Issue]) -> None:
         """Sort the mistakes by place."""
@@ -107,10 +98,9 @@ def names_for(key: str | None) -> str:
 
 @attrs.frozen(kw_only=True)
 class CatalogItem:
-    """One request and where it comes from.
+    """One request, for one or several languages, and where it comes from.
 
     Attributes:
-        request: for one or several languages.
         names: template of its files' names.
         place: its row.
         places: where its options are set, by option.
@@ -137,13 +127,7 @@ class CatalogItem:
 
 @attrs.frozen
 class Duplicate:
-    """A language of a row that was left out, because another row asks for the same.
-
-    Attributes:
-        place: what was left out.
-        first: what it repeats.
-        target: the language.
-    """
+    """A language of a row that was left out, because the row at `first` asks for the same."""
 
     place: SourceLocation
     first: SourceLocation
@@ -155,7 +139,6 @@ class Catalog:
     """The requests of a file.
 
     Attributes:
-        path: the file.
         title: its name in messages; default is its path and number of rows.
         rows: number of rows.
         items: the requests; a row whose languages have different glossaries makes several.

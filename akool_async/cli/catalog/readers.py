@@ -7,7 +7,6 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -149,9 +148,16 @@ def read_json_lines(text: str, file: str, _: IsColumn) -> CatalogTable:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        doubled: list[str] = []
+        doubled: set[str] = set()
+
+        def to_dict(pairs: list[tuple[str, Any]], doubled: set[str] = doubled) -> dict[str, Any]:
+            # Of two equal names, json would keep the last without a word.
+            names = [name for name, _ in pairs]
+            doubled.update(name for name in names if names.count(name) > 1)
+            return dict(pairs)
+
         try:
-            found = json.loads(line, object_pairs_hook=partial(_to_dict, doubled))
+            found = json.loads(line, object_pairs_hook=to_dict)
         except ValueError as error:
             place = SourceLocation(file, number, str(getattr(error, "colno", "") or ""))
             what = getattr(error, "msg", None) or str(error)
@@ -163,18 +169,11 @@ def read_json_lines(text: str, file: str, _: IsColumn) -> CatalogTable:
         if not isinstance(found, dict):
             table.note(SourceLocation(file, number), "Each line has to hold one object: {...}.")
             continue
-        for name in doubled:
+        for name in sorted(doubled):
             table.note(SourceLocation(file, number, field=name), "It is in this line twice.")
         cells = {name: Cell(value, SourceLocation(file, number, field=name)) for name, value in found.items()}
         table.rows.append(CatalogRow(SourceLocation(file, number), cells))
     return table
-
-
-def _to_dict(doubled: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make one JSON object, and note its doubled names, of which json would keep the last."""
-    names = [name for name, _ in pairs]
-    doubled += sorted({name for name in names if names.count(name) > 1})
-    return dict(pairs)
 
 
 def read_yaml(text: str, file: str, _: IsColumn) -> CatalogTable:

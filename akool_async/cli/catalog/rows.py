@@ -32,9 +32,6 @@ from akool_async.cli.catalog.readers import read_table
 
 _NO_URL: Final = "The video's URL is missing."
 _NO_LANGUAGE: Final = "The languages are missing: fill them in, or use --to for all rows."
-_OWN: Final = frozenset({"name"})
-"""Columns that are not options of a request."""
-
 _PLAIN: Final = {"targets": "languages"}
 """Columns that the documentation calls by another name than a request."""
 
@@ -69,7 +66,11 @@ class RowReader:
         values = self._defaults | own
         for option, text in (("url", _NO_URL), ("targets", _NO_LANGUAGE)):
             if option not in values and option not in places:
-                self._mistakes.append(Issue(self._place_for(option, row), text))
+                # By the option's name in the file, else in the documentation.
+                places_of = {name: cell.place for name, cell in row.cells.items()}
+                there = next((place for name, place in places_of.items() if _is(option, name)), None)
+                named = next((name for name in self._header if _is(option, name)), _PLAIN.get(option, option))
+                self._mistakes.append(Issue(there or attrs.evolve(row.place, field=named), text))
         names = values.pop("name", None)
         whole: Issue | None = None
         try:
@@ -127,14 +128,6 @@ class RowReader:
             self._once(name, Issue(self._named(name, cell), f"There is no such column.{advice}"))
         return column
 
-    def _place_for(self, option: str, row: CatalogRow) -> SourceLocation:
-        """Return the place of a missing option, by its name in the file, else in the documentation."""
-        for name, cell in row.cells.items():
-            if _is(option, name):
-                return cell.place
-        named = next((name for name in self._header if _is(option, name)), _PLAIN.get(option, option))
-        return attrs.evolve(row.place, field=named)
-
     def _named(self, name: str, cell: Cell) -> SourceLocation:
         return self._header.get(name, cell.place)
 
@@ -151,11 +144,7 @@ def _is(option: str, name: str) -> bool:
 
 
 def read_option(option: str, given: Any) -> Any:
-    """Read the value of one command line option.
-
-    Raises:
-        CellError: it can't be read, or the request refuses it.
-    """
+    """Read the value of one command line option; raises a `CellError` as a cell would."""
     column = columns.column_of(option)
     assert column is not None  # noqa: S101 - the table of columns has all options
     value = column.read(given)
@@ -164,16 +153,12 @@ def read_option(option: str, given: Any) -> Any:
 
 
 def validate_option(option: str, value: Any) -> None:
-    """Let the request itself validate one option.
-
-    Raises:
-        CellError: the request refuses it.
-    """
+    """Let the request itself validate one option; raises a `CellError` if it is refused."""
+    if option == "name":  # the catalog's own
+        return
     sample: dict[str, Any] = dict(_SAMPLE)
     if option == "voices_map":
         sample["targets"] = tuple(value) or "en"
-    if option in _OWN:
-        return
     try:
         TranslationRequest(**sample | {option: value})
     except InvalidRequestError as error:
@@ -288,7 +273,14 @@ def read_catalog(
     Raises:
         CatalogError: names every mistake.
     """
-    table, glossary, mistakes = _tables(path, glossaries)
+    mistakes: list[Issue] = []
+    table = CatalogTable()
+    try:
+        table = read_table(path, columns.is_column)
+    except CatalogError as wrong:
+        mistakes += wrong.mistakes
+    mistakes += table.mistakes
+    glossary = _glossary(glossaries, mistakes)
     reading = RowReader(table, dict(defaults or {}), glossary, mistakes, ignore)
     items = [item for row in table.rows for item in reading.items(row)]
     kept, duplicates = without_duplicates(items, on_duplicate, mistakes)
@@ -300,17 +292,9 @@ def read_catalog(
 
 
 def one_video(url: str, *, defaults: Mapping[str, Any], glossaries: Iterable[str]) -> Catalog:
-    """Return a catalog of one video.
-
-    Args:
-        url: the video's.
-        defaults: options of `TranslationRequest`, the languages among them.
-        glossaries: files, as "FILE" or "LANGUAGE=FILE".
-
-    Raises:
-        CatalogError: names every mistake.
-    """
-    glossary, mistakes = _glossary(glossaries)
+    """Return a catalog of one video; arguments and errors are those of `read_catalog`."""
+    mistakes: list[Issue] = []
+    glossary = _glossary(glossaries, mistakes)
     place = SourceLocation("URL")
     reading = RowReader(CatalogTable(), dict(defaults), glossary, mistakes, ())
     items = tuple(reading.items(CatalogRow(place, {"url": Cell(url, place)})))
@@ -319,24 +303,12 @@ def one_video(url: str, *, defaults: Mapping[str, Any], glossaries: Iterable[str
     return Catalog(path=Path(), title=strip_query(url), rows=1, items=items)
 
 
-def _tables(path: Path, glossaries: Iterable[str]) -> tuple[CatalogTable, Glossary, list[Issue]]:
-    """Read the files, each as far as it goes."""
-    mistakes: list[Issue] = []
-    table = CatalogTable()
-    try:
-        table = read_table(path, columns.is_column)
-    except CatalogError as wrong:
-        mistakes += wrong.mistakes
-    glossary, more = _glossary(glossaries)
-    return table, glossary, [*mistakes, *table.mistakes, *more]
-
-
-def _glossary(glossaries: Iterable[str]) -> tuple[Glossary, list[Issue]]:
+def _glossary(glossaries: Iterable[str], mistakes: list[Issue]) -> Glossary:
     glossary = Glossary()
-    mistakes: list[Issue] = []
     for named in glossaries:
         try:
             glossary.read(named)
         except CatalogError as wrong:
             mistakes += wrong.mistakes
-    return glossary, [*mistakes, *glossary.mistakes]
+    mistakes += glossary.mistakes
+    return glossary

@@ -10,9 +10,7 @@ from typing import Annotated, Final
 
 import anyio
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
-from akool_async._batch import OnInDoubt
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import LipSyncRequest
@@ -28,7 +26,11 @@ from akool_async.cli.options import (
     DEFAULT_TRANSLATION,
     CatalogOptions,
     ConnectionOptions,
+    InFlight,
+    JsonFlag,
+    OnDoubt,
     OutputOptions,
+    RetryFailed,
     RunLimits,
     TranslationOptions,
 )
@@ -45,10 +47,10 @@ def plan(
     /,
     *,
     output: OutputOptions = DEFAULT_OUTPUT,
-    retry_failed: bool = False,
-    on_in_doubt: OnInDoubt = "hold",
+    retry_failed: RetryFailed = False,
+    on_in_doubt: OnDoubt = "hold",
     offline: Annotated[bool, Parameter(negative="")] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
     options: TranslationOptions = DEFAULT_TRANSLATION,
     wanted: CatalogOptions = DEFAULT_CATALOG,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -62,14 +64,8 @@ def plan(
     ----------
     catalog
         File with the videos.
-    retry_failed
-        Plan to pay again for what failed, was refused or expired.
-    on_in_doubt
-        Hold entries in doubt, or plan to pay for them again.
     offline
         Do not ask the server for languages, voices and the balance.
-    as_json
-        Print a JSON object.
     """
     rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed)
     try:
@@ -97,9 +93,9 @@ def run(
     /,
     *,
     output: OutputOptions = DEFAULT_OUTPUT,
-    in_flight: Annotated[int, Parameter(validator=Number(gte=1))] = 8,
-    retry_failed: bool = False,
-    on_in_doubt: OnInDoubt = "hold",
+    in_flight: InFlight = 8,
+    retry_failed: RetryFailed = False,
+    on_in_doubt: OnDoubt = "hold",
     options: TranslationOptions = DEFAULT_TRANSLATION,
     wanted: CatalogOptions = DEFAULT_CATALOG,
     terms: RunLimits = DEFAULT_LIMITS,
@@ -118,12 +114,6 @@ def run(
     ----------
     catalog
         File with the videos; see `plan`.
-    in_flight
-        Jobs at the vendor at once.
-    retry_failed
-        Pay again for what failed, was refused or expired.
-    on_in_doubt
-        Hold entries in doubt, or pay for them again.
     """
     order = RunOptions(
         output=output,
@@ -146,7 +136,7 @@ def translate(
     *,
     key: str | None = None,
     output: OutputOptions = DEFAULT_OUTPUT,
-    retry_failed: bool = False,
+    retry_failed: RetryFailed = False,
     options: TranslationOptions = DEFAULT_TRANSLATION,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -161,8 +151,6 @@ def translate(
         The video's public URL; the vendor fetches it from there.
     key
         Your own name for it; default is a fingerprint of the request.
-    retry_failed
-        Pay again if it failed, was refused or expired before.
     """
     # There is no default language: a wrong guess would be paid for.
     if options.to is None:
@@ -188,7 +176,7 @@ def lipsync(
     *,
     key: str | None = None,
     output: OutputOptions = DEFAULT_OUTPUT,
-    retry_failed: bool = False,
+    retry_failed: RetryFailed = False,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -204,16 +192,11 @@ def lipsync(
         The audio's public URL; best as long as the video.
     key
         Your own name for it; default is a fingerprint of the request.
-    retry_failed
-        Pay again if it failed, was refused or expired before.
     """
     request = LipSyncRequest(video_url=video_url, audio_url=audio_url, key=key)
     item = CatalogItem(request=request, names=names_for(key), place=SourceLocation("URL"))
     order = RunOptions(
-        output=output,
-        rules=RetryRules(retry_failed=retry_failed),
-        in_flight=UNBOUNDED,
-        limits=terms,
+        output=output, rules=RetryRules(retry_failed=retry_failed), in_flight=UNBOUNDED, limits=terms
     )
     wanted = Catalog(path=Path(), title=strip_query(video_url), rows=1, items=(item,))
     return execute(wanted, order, connection)

@@ -15,13 +15,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import anyio
 import attrs
 import httpx
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -34,7 +33,13 @@ from akool_async._model.states import State
 from akool_async.cli.console import counted, format_value, print_rows
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import read_status
-from akool_async.cli.options import DEFAULT_CONNECTION, DEFAULT_OUTPUT, ConnectionOptions, OutputOptions
+from akool_async.cli.options import (
+    DEFAULT_CONNECTION,
+    DEFAULT_OUTPUT,
+    ConnectionOptions,
+    JsonFlag,
+    OutputOptions,
+)
 
 _NO_KEY: Final = "none"
 """Key of a client that only parses the host."""
@@ -251,17 +256,12 @@ def doctor(
     *,
     output: OutputOptions = DEFAULT_OUTPUT,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
 ) -> int:
     """Check what a run needs: credentials, host, clock, folder, journal, versions.
 
     Nothing is spent, and nothing is changed. The exit code is 0 if nothing is bad, 3 if
     the credentials or the account are, else 1.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON array. Without it a program that reads this gets fields between tabs.
     """
 
     async def collect() -> list[Finding]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Final
+from typing import Final
 
-import anyio
-from cyclopts import Parameter
-
-from akool_async._model.responses import Language, Voice
+from akool_async._client import AkoolClient
+from akool_async._model.responses import Voice
 from akool_async.cli.console import fields_of, format_value, print_info, print_rows, write_json, write_lines
 from akool_async.cli.exit_codes import ExitCode
-from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions
+from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag
 
 _LANGUAGE_COLUMNS: Final = {"code": "Code", "name": "Language", "needs_voice": "Needs a voice"}
 _VOICE_COLUMNS: Final = {
@@ -24,26 +22,12 @@ _VOICE_COLUMNS: Final = {
 }
 
 
-def languages(
-    *,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
-    connection: ConnectionOptions = DEFAULT_CONNECTION,
-) -> int:
+def languages(*, as_json: JsonFlag = False, connection: ConnectionOptions = DEFAULT_CONNECTION) -> int:
     """List the languages that videos can be translated into.
 
     Where one needs a voice, name it with --voice; `voices` lists them.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON array. Without it a program that reads this gets fields between tabs.
     """
-
-    async def fetch() -> tuple[Language, ...]:
-        async with connection.client() as client:
-            return await client.languages()
-
-    found = sorted(anyio.run(fetch), key=lambda language: language.code)
+    found = sorted(connection.ask(AkoolClient.languages), key=lambda language: language.code)
     print_rows(map(fields_of, found), _LANGUAGE_COLUMNS, as_json=as_json)
     return ExitCode.OK
 
@@ -51,7 +35,7 @@ def languages(
 def voices(
     *,
     language: str | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """List the voices that a translation can name.
@@ -60,39 +44,21 @@ def voices(
     ----------
     language
         Only those of this language, such as ja; `languages` lists the codes.
-    as_json
-        Print one JSON array. Without it a program that reads this gets fields between tabs.
     """
 
-    async def fetch() -> list[Voice]:
-        async with connection.client() as client:
-            return [voice async for voice in client.voices(language)]
+    async def fetch(client: AkoolClient) -> list[Voice]:
+        return [voice async for voice in client.voices(language)]
 
-    found = anyio.run(fetch)
+    found = connection.ask(fetch)
     if not found and language is not None:
         print_info(f"There is no voice for {language!r}; `akool-async languages` lists the codes.")
     print_rows(map(fields_of, found), _VOICE_COLUMNS, as_json=as_json)
     return ExitCode.OK
 
 
-def credit(
-    *,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
-    connection: ConnectionOptions = DEFAULT_CONNECTION,
-) -> int:
-    """Print the account's balance, in credits.
-
-    Parameters
-    ----------
-    as_json
-        Print a JSON object. Without it a program that reads this gets the number alone.
-    """
-
-    async def fetch() -> float:
-        async with connection.client() as client:
-            return await client.credit()
-
-    balance = anyio.run(fetch)
+def credit(*, as_json: JsonFlag = False, connection: ConnectionOptions = DEFAULT_CONNECTION) -> int:
+    """Print the account's balance, in credits; to a program that reads this, the number alone."""
+    balance = connection.ask(AkoolClient.credit)
     if as_json:
         write_json({"credit": balance})
     else:

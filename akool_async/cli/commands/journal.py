@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 
 import anyio
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
@@ -39,6 +38,8 @@ from akool_async.cli.options import (
     DEFAULT_LIMITS,
     DEFAULT_OUTPUT,
     ConnectionOptions,
+    InFlight,
+    JsonFlag,
     OutputOptions,
     RunLimits,
 )
@@ -58,16 +59,11 @@ _EVER: Final = timedelta(days=36_500)
 def status(
     *,
     output: OutputOptions = DEFAULT_OUTPUT,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
 ) -> int:
     """Show what the journal holds: saved, in progress, in doubt, what expires soon, what to do next.
 
     It only reads, so it can be used while a run is in progress.
-
-    Parameters
-    ----------
-    as_json
-        Print a JSON object.
     """
 
     async def read() -> JournalStatus:
@@ -139,7 +135,7 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
 def resume(
     *,
     output: OutputOptions = DEFAULT_OUTPUT,
-    in_flight: Annotated[int, Parameter(validator=Number(gte=1))] = 8,
+    in_flight: InFlight = 8,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -147,11 +143,6 @@ def resume(
 
     Jobs at the vendor are waited for and saved; what is not sent yet is sent. Doubts are left as they are,
     and so are entries whose signed URL only the catalog has, or whose work is paid under another key.
-
-    Parameters
-    ----------
-    in_flight
-        Jobs at the vendor at once.
     """
     found, works = anyio.run(read_entries, output, _UNFINISHED)
     submitted = [entry for entry in found if entry.state is not State.PLANNED]
@@ -260,7 +251,7 @@ def retry(
     *keys: str,
     failed: Annotated[bool, Parameter(negative="")] = False,
     output: OutputOptions = DEFAULT_OUTPUT,
-    in_flight: Annotated[int, Parameter(validator=Number(gte=1))] = 8,
+    in_flight: InFlight = 8,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -272,8 +263,6 @@ def retry(
         Keys of the entries, in all their languages.
     failed
         All entries that failed, were refused or expired.
-    in_flight
-        Jobs at the vendor at once.
     """
     if failed == bool(keys):
         raise InvalidRequestError("Name what to submit again: --failed for all, or keys.")
