@@ -114,7 +114,7 @@ class EntryLife:
                 post = Post(request, entries, permit)
                 with self._settled(post):
                     if await self._turn_comes(post):
-                        names = await self._saver.names.candidates(post.request)
+                        names = await self._saver.candidate_names(post.request)
                         await self._send(post, names)
                 entries = post.again
                 if entries and not post.rate_limited:  # a rate limit already slows down `_turn_comes`

@@ -1,10 +1,13 @@
-"""Save the result of a job that has ended: its file names, its download, and what can stop downloads."""
+"""Save the result of a job that has ended: its file names, its download, and what can stop downloads.
+
+What the files of an entry are called is settled before money is spent and is the same in every run: the
+template makes names, the journal holds each for one entry, the folder tells which are taken by others.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,23 +19,15 @@ from anyio.to_thread import run_sync
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.state import BatchState
 from akool_async._download import DownloadRequest, FileAlreadyExistsError, FileBusyError
-from akool_async._journal import Journal
-from akool_async._model.errors import (
-    DownloadError,
-    StorageError,
-)
+from akool_async._model.errors import DownloadError, StorageError
 from akool_async._model.filenames import FileTemplates
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import ENDINGS, MANIFEST, Completed, Saved
 from akool_async._model.requests import Request
 
-# What the files of an entry are called: settled before money is spent, and the same in every run.
-#
-# The template makes names, the journal holds each for one entry, the folder tells which are taken by others.
-
-
-_OFFERED: Final = 5
-"""Names that the journal may choose from: all but the first hold a part of a hash of the entry."""
+logger = logging.getLogger("akool_async")
+_NAMES: Final = 5
+"""Names that are offered or tried for one result: all but the first hold a part of a hash of the entry."""
 
 _WHOLE: Final = (*ENDINGS.values(), MANIFEST)
 _BEGUN: Final = tuple(f"{ending}.part" for ending in ENDINGS.values())
@@ -53,68 +48,6 @@ class OutputConfig:
     without_captions: bool = False
 
 
-class FileNames:
-    """Names for a batch.
-
-    Args:
-        output: where the files go, and how names are made.
-        journal: who holds which name.
-    """
-
-    def __init__(self, output: OutputConfig, journal: Journal) -> None:
-        self._template = output.templates
-        self._folder = output.folder
-        self._journal = journal
-
-    async def candidates(self, request: Request) -> dict[tuple[str, str], tuple[str, ...]]:
-        """Return for each entry of a request the names that it may get, none where nothing is downloaded."""
-        if self._folder is None:
-            return {}
-        names = await run_sync(partial(self._free, request, self._folder))
-        return {(entry_key(request, target), target): found for target, found in names.items()}
-
-    def _free(self, request: Request, folder: Path, *, begun: bool = False) -> dict[str, tuple[str, ...]]:
-        """Return the names that no existing file, or begun download, has."""
-        endings = (*_WHOLE, *_BEGUN) if begun else _WHOLE
-        found = {}
-        for target in request.targets:
-            names = self._template.names(request, target)
-            free = (name for name in names if not _is_taken(folder, name, endings))
-            found[target] = tuple(islice(free, _OFFERED))
-        return found
-
-    async def reserve(self, batch_entry: BatchEntry, *, another: bool = False) -> Path:
-        """Return folder and name of an entry's files; an entry that holds no name is given one.
-
-        Args:
-            batch_entry: the entry.
-            another: whether its name turned out to belong to another run, which may be downloading files of
-                this name just now.
-
-        Raises:
-            JournalError: it can't be recorded.
-        """
-        assert self._folder is not None  # noqa: S101 - there is something to download
-        entry = self._journal.get(batch_entry.key, batch_entry.target)
-        if entry is None or not entry.name or another:
-            names = await run_sync(partial(self._free, batch_entry.request, self._folder, begun=another))
-            await self._journal.reserve_name(
-                batch_entry.key, batch_entry.target, names[batch_entry.target], another=another
-            )
-            entry = self._journal.get(batch_entry.key, batch_entry.target)
-        assert entry is not None  # noqa: S101 - it was just written
-        return self._folder / entry.name
-
-
-def _is_taken(folder: Path, name: str, endings: Iterable[str]) -> bool:
-    return any(os.path.lexists(folder / f"{name}{ending}") for ending in endings)
-
-
-logger = logging.getLogger("akool_async")
-_NAMES: Final = 5
-"""Names that are tried for one result; all but the first hold a hash of the entry."""
-
-
 class ResultSaver:
     """Downloads for a batch, under names that the journal holds for its entries.
 
@@ -125,10 +58,17 @@ class ResultSaver:
 
     def __init__(self, state: BatchState, output: OutputConfig) -> None:
         self.folder = output.folder
-        self.names = FileNames(output, state.journal)
+        self._output = output
+        self._journal = state.journal
         self._session = state.session
-        self._without_captions = output.without_captions
         self._disk_error: StorageError | None = None
+
+    async def candidate_names(self, request: Request) -> dict[tuple[str, str], tuple[str, ...]]:
+        """Return for each entry of a request the names that it may get, none where nothing is downloaded."""
+        if self.folder is None:
+            return {}
+        names = await run_sync(self._free_names, request, self.folder)
+        return {(entry_key(request, target), target): found for target, found in names.items()}
 
     async def save(self, batch_entry: BatchEntry, done: Completed) -> Saved:
         """Download under the entry's name, or under another if files of another entry have that.
@@ -137,21 +77,50 @@ class ResultSaver:
             StorageError: the folder can't be written; then nothing more is downloaded in this run.
             DownloadError: a file is incomplete.
         """
-        stem = await self.names.reserve(batch_entry)
+        stem = await self._reserve_name(batch_entry)
         for _ in range(_NAMES):
             if self._disk_error is not None:
                 raise self._disk_error
+            request = DownloadRequest(
+                done=done, stem=stem, without_captions=self._output.without_captions, skip_existing=True
+            )
             try:
-                return await self._session.download(
-                    DownloadRequest(
-                        done=done, stem=stem, without_captions=self._without_captions, skip_existing=True
-                    )
-                )
+                return await self._session.download(request)
             except StorageError as error:
                 if self._disk_error is None:  # what can't be written for one result can't be for the next
                     self._disk_error = error
                     logger.warning("No more results are downloaded; jobs are waited for as before. %s", error)
                 raise
             except (FileAlreadyExistsError, FileBusyError):
-                stem = await self.names.reserve(batch_entry, another=True)
+                stem = await self._reserve_name(batch_entry, another=True)
         raise DownloadError(f"Whatever name the result should get, something appeared there: {stem}.")
+
+    async def _reserve_name(self, batch_entry: BatchEntry, *, another: bool = False) -> Path:
+        """Return folder and name of an entry's files; an entry that holds no name is given one.
+
+        With `another` its name turned out to belong to another run, which may be downloading files of this
+        name just now.
+        """
+        folder = self.folder
+        assert folder is not None  # noqa: S101 - there is something to download
+        entry = self._journal.get(*batch_entry.name)
+        if entry is None or not entry.name or another:
+            names = await run_sync(partial(self._free_names, batch_entry.request, folder, begun=another))
+            await self._journal.reserve_name(*batch_entry.name, names[batch_entry.target], another=another)
+            entry = self._journal.get(*batch_entry.name)
+        assert entry is not None  # noqa: S101 - it was just written
+        return folder / entry.name
+
+    def _free_names(
+        self, request: Request, folder: Path, *, begun: bool = False
+    ) -> dict[str, tuple[str, ...]]:
+        """Return the names that no existing file, or begun download, has."""
+        endings = (*_WHOLE, *_BEGUN) if begun else _WHOLE
+
+        def is_free(name: str) -> bool:
+            return not any(os.path.lexists(folder / f"{name}{ending}") for ending in endings)
+
+        return {
+            target: tuple(islice(filter(is_free, self._output.templates.names(request, target)), _NAMES))
+            for target in request.targets
+        }

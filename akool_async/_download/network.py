@@ -154,7 +154,9 @@ class FileHostSession:
             host = parsed.host  # decodes internationalised names, and raises for some of them
         except (httpx.InvalidURL, ValueError) as error:
             raise DownloadError(f"The vendor returned an invalid {shown}.") from error
-        if not is_host(parsed.raw_host.decode("ascii")) or not 0 < (parsed.port or 443) < 65_536:
+        ascii_host = parsed.raw_host.decode("ascii")
+        known = parse_ip(ascii_host) is not None or _HOST_NAME.fullmatch(ascii_host) is not None
+        if not known or not 0 < (parsed.port or 443) < 65_536:
             raise DownloadError(f"The vendor returned an invalid {shown}.")
         if parsed.userinfo:
             raise DownloadError(f"The {shown} contains a user name; it was not requested.")
@@ -318,11 +320,6 @@ def is_local(host: str) -> bool:
     """Return whether `host` is written as an address that is not public."""
     address = parse_ip(host)
     return address is not None and not is_public(address)
-
-
-def is_host(host: str) -> bool:
-    """Return whether `host` is an address, or an ASCII name without unusual characters."""
-    return parse_ip(host) is not None or _HOST_NAME.fullmatch(host) is not None
 
 
 def is_legacy_ipv4(host: str) -> bool:
