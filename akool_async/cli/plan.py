@@ -165,7 +165,7 @@ async def make_plan(catalog: Catalog, journal: Path, rules: RetryRules, client: 
         catalog: what is asked for.
         journal: the journal's file, which is only read and may be missing.
         rules: what may be paid for again.
-        client: asks about languages, voices and the balance; without one the server is not asked.
+        client: asks the server about languages, voices and the balance; None does not ask it.
 
     Raises:
         CatalogError: its keys name other work in the journal, or the server does not know its languages.
