@@ -29,7 +29,7 @@ from akool_async._batch.saving import OutputConfig, ResultSaver
 from akool_async._batch.state import BatchState, Statistics, StopCause, collect_statistics
 from akool_async._client import AkoolClient
 from akool_async._journal import Journal
-from akool_async._model.errors import InvalidRequestError
+from akool_async._model.errors import ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
 from akool_async._model.outcomes import InDoubt, Outcome
 from akool_async._model.requests import Request
@@ -313,15 +313,15 @@ def open_batch(
             before its outcome is `InDoubt`; 0 or more.
 
     Raises:
-        InvalidRequestError: a value is out of its range; nothing was sent.
+        ConfigurationError: a value is out of its range; nothing was sent.
         JournalLockedError: on entering, another batch is using the journal; nothing was sent.
         JournalError: on entering, the journal can't be written; nothing was sent.
     """
     _count("max_in_flight", max_in_flight, 1)
     if on_in_doubt not in ("hold", "resubmit"):
-        raise InvalidRequestError(f"on_in_doubt must be 'hold' or 'resubmit', not {on_in_doubt!r}.")
+        raise ConfigurationError(f"on_in_doubt must be 'hold' or 'resubmit', not {on_in_doubt!r}.")
     if max_credits is not None and not max_credits > 0:
-        raise InvalidRequestError(f"max_credits must be a positive number, not {max_credits!r}.")
+        raise ConfigurationError(f"max_credits must be a positive number, not {max_credits!r}.")
     return Batch(
         client,
         requests,
@@ -348,5 +348,5 @@ def open_batch(
 
 def _count(name: str, value: int, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidRequestError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}.")
     return value

@@ -22,7 +22,7 @@ from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.in_doubt import DoubtResolver
 from akool_async._batch.state import BatchState
 from akool_async._journal import Entry
-from akool_async._model.errors import InvalidRequestError, JournalError
+from akool_async._model.errors import ConfigurationError, JournalError
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, CallbackSource
@@ -52,9 +52,9 @@ class WebhookConfig:
         """Refuse what can't be called or waited for."""
         parts = urlsplit(self.url or "https://unused")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidRequestError(f"webhook_url must be an http or https URL, not {sanitize(self.url)}.")
+            raise ConfigurationError(f"webhook_url must be an http or https URL, not {sanitize(self.url)}.")
         if isinstance(self.grace, bool) or not isinstance(self.grace, int | float) or not self.grace >= 0:
-            raise InvalidRequestError(f"webhook_grace must be seconds, 0 or more, not {self.grace!r}.")
+            raise ConfigurationError(f"webhook_grace must be seconds, 0 or more, not {self.grace!r}.")
 
     def with_token(self, token: str) -> str:
         """Return the URL with a token as the last part of its path."""

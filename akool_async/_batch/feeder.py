@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.life import EntryLife
 from akool_async._batch.state import BatchState
-from akool_async._model.errors import InvalidRequestError
+from akool_async._model.errors import ConfigurationError, InvalidRequestError
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest, with_targets
 from akool_async._model.states import State
 
@@ -36,9 +36,7 @@ class Source:
         elif isinstance(requests, Iterable):
             self._sync = iter(requests)
         else:
-            raise InvalidRequestError(
-                f"A batch takes an iterable of requests, not {type(requests).__name__}."
-            )
+            raise ConfigurationError(f"A batch takes an iterable of requests, not {type(requests).__name__}.")
 
     async def next(self) -> Request | None:
         """Return the next request, None at the end.

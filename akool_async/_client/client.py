@@ -35,7 +35,7 @@ from akool_async._model.credentials import (
     parse_origin,
     resolve_credentials,
 )
-from akool_async._model.errors import AccountError, CallerError, InvalidRequestError
+from akool_async._model.errors import AccountError, CallerError, ConfigurationError, InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_filename
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Completed, Saved
@@ -81,7 +81,7 @@ class AkoolClient:
         clock: time and chance; for tests.
 
     Raises:
-        InvalidRequestError: credentials are missing or doubled, or a value is out of its range.
+        ConfigurationError: credentials are missing or doubled, or a value is out of its range.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class AkoolClient:
         clock: Clock | None = None,
     ) -> None:
         if transport not in ("auto", "plain"):
-            raise InvalidRequestError(f"transport must be 'auto' or 'plain', not {transport!r}.")
+            raise ConfigurationError(f"transport must be 'auto' or 'plain', not {transport!r}.")
         self._credentials: Credentials = resolve_credentials(
             api_key=api_key, client_id=client_id, client_secret=client_secret, environment=os.environ
         )

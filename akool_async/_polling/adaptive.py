@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate, pairwise
 from typing import Final
 
-from akool_async._model.errors import InvalidRequestError
+from akool_async._model.errors import ConfigurationError
 from akool_async._model.redact import safe_repr
 from akool_async._model.responses import Status
 from akool_async._model.validators import is_number
@@ -293,14 +293,14 @@ class LearnedSchedule:
             about twice the polls. Useful progress makes the lag smaller.
 
     Raises:
-        InvalidRequestError: `lag` is not a positive number.
+        ConfigurationError: `lag` is not a positive number.
     """
 
     __slots__ = ("_durations", "_hinted", "_percentages", "_seen_lag", "lag")
 
     def __init__(self, lag: float = 2.5) -> None:
         if not is_number(lag) or lag <= 0:
-            raise InvalidRequestError(f"lag must be a positive number of seconds, not {safe_repr(lag)}.")
+            raise ConfigurationError(f"lag must be a positive number of seconds, not {safe_repr(lag)}.")
         self.lag: float = float(lag)
         self._seen_lag = self.lag
         self._hinted = 0.0

@@ -8,7 +8,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import attrs
 
-from akool_async._model.errors import InvalidRequestError
+from akool_async._model.errors import ConfigurationError
 from akool_async._model.responses import Status
 from akool_async._model.validators import at_least_one, fraction, seconds_field, share
 from akool_async._retry import backoff_step
@@ -126,7 +126,7 @@ class BackoffSchedule:
         jitter: how far a wait is moved at random, as a share of it, below 1.
 
     Raises:
-        InvalidRequestError: a value is out of its range.
+        ConfigurationError: a value is out of its range.
     """
 
     initial_delay: float = seconds_field(2.0)
@@ -138,7 +138,7 @@ class BackoffSchedule:
     def __attrs_post_init__(self) -> None:
         """Check what concerns two fields at once."""
         if self.max_delay < self.initial_delay:
-            raise InvalidRequestError(
+            raise ConfigurationError(
                 f"max_delay must not be shorter than initial_delay, which is {self.initial_delay:g} s, "
                 f"not {self.max_delay:g}."
             )
@@ -165,7 +165,7 @@ class FixedSchedule:
         jitter: how far a wait is moved at random, as a share of it, below 1.
 
     Raises:
-        InvalidRequestError: a value is out of its range.
+        ConfigurationError: a value is out of its range.
     """
 
     interval: float = seconds_field(5.0)

@@ -23,7 +23,7 @@ from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
-from akool_async._model.errors import AkoolError, InboxError, InvalidRequestError, UnsealError
+from akool_async._model.errors import AkoolError, ConfigurationError, InboxError, UnsealError
 from akool_async._model.responses import Callback, CallbackListener
 from akool_async._wire.sealed import Hint, SealingKey, cipher_for, unseal
 from akool_async.webhook.inbox import InboxFile
@@ -112,7 +112,7 @@ class WebhookReceiver:
         now: the wall clock, seconds since the epoch; for tests.
 
     Raises:
-        InvalidRequestError: credentials are missing, or a value is out of its range.
+        ConfigurationError: credentials are missing, or a value is out of its range.
         ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
     """
 
@@ -138,7 +138,7 @@ class WebhookReceiver:
             "replay_cache_size": replay_cache_size,
         }.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**53:
-                raise InvalidRequestError(f"{name} must be a positive number, not {value!r}.")
+                raise ConfigurationError(f"{name} must be a positive number, not {value!r}.")
         self._max_clock_skew = max_clock_skew
         self._queue_size = queue_size
         self._max_body_bytes = max_body_bytes
@@ -380,7 +380,7 @@ def _sealing_key(client_id: str | None, client_secret: str | None) -> SealingKey
         secret = os.environ.get(SECRET_VARIABLE) or os.environ.get(KEY_VARIABLE) or ""
     if not name or not secret:
         missing = "client id" if not name else "client secret"
-        raise InvalidRequestError(
+        raise ConfigurationError(
             f"Webhooks can't be decrypted without the {missing}.",
             advice=f"Set {ID_VARIABLE} and {SECRET_VARIABLE} (the API key is the same value as the secret).",
         )

@@ -20,6 +20,7 @@ from akool_async import (
     Batch,
     ClientClosedError,
     Completed,
+    ConfigurationError,
     Failed,
     InDoubt,
     InvalidRequestError,
@@ -691,7 +692,7 @@ async def test_bad_options_are_refused_before_anything_is_sent(
     fast_house: Open, options: dict[str, Any]
 ) -> None:
     async with fast_house() as home:
-        with pytest.raises(InvalidRequestError):
+        with pytest.raises(ConfigurationError):
             open_batch(await home.client(), videos(2), **options)
 
 
@@ -700,7 +701,7 @@ async def test_what_is_no_request_is_raised(fast_house: Open) -> None:
         client = await home.client()
         with pytest.raises(InvalidRequestError, match="takes requests"):
             await run(client, ["https://example.com/a.mp4"])
-        with pytest.raises(InvalidRequestError, match="iterable"):
+        with pytest.raises(ConfigurationError, match="iterable"):
             open_batch(client, 5)
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akool_async._model.errors import InvalidRequestError
+from akool_async._model.errors import ConfigurationError
 from akool_async._model.responses import Status
 from akool_async._polling.adaptive import (
     JITTER,
@@ -357,7 +357,7 @@ def test_jitter_is_narrow() -> None:
 
 @pytest.mark.parametrize("lag", [0, -1.0, math.nan, math.inf, "1", None, True])
 def test_a_lag_that_is_no_positive_number_is_refused(lag: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="lag must be a positive number"):
+    with pytest.raises(ConfigurationError, match="lag must be a positive number"):
         LearnedSchedule(lag)
 
 

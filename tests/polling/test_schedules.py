@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akool_async._model.errors import InvalidRequestError
+from akool_async._model.errors import ConfigurationError
 from akool_async._polling.schedules import BackoffSchedule, FixedSchedule, PollContext
 from akool_async._retry import MOST_RETRY_AFTER, RetryBudget, RetryPolicy
 
@@ -351,7 +351,7 @@ RANGES: list[tuple[Callable[..., Any], str, tuple[Any, ...]]] = [
 def test_a_parameter_out_of_its_range_is_refused_by_name(
     make: Callable[..., Any], name: str, value: Any
 ) -> None:
-    with pytest.raises(InvalidRequestError, match=rf"^{name} must .* not {value}") as caught:
+    with pytest.raises(ConfigurationError, match=rf"^{name} must .* not {value}") as caught:
         make(**{name: value})
 
     assert len(str(caught.value)) < 300
@@ -360,7 +360,7 @@ def test_a_parameter_out_of_its_range_is_refused_by_name(
 @pytest.mark.parametrize(("make", "name"), [(make, name) for make, name, _ in RANGES])
 def test_a_parameter_that_is_no_number_is_refused_by_name(make: Callable[..., Any], name: str) -> None:
     for value in NO_NUMBER:
-        with pytest.raises(InvalidRequestError, match=f"^{name} must ") as caught:
+        with pytest.raises(ConfigurationError, match=f"^{name} must ") as caught:
             make(**{name: value})
 
         assert len(str(caught.value)) < 600
@@ -368,7 +368,7 @@ def test_a_parameter_that_is_no_number_is_refused_by_name(make: Callable[..., An
 
 def test_an_initial_delay_above_the_max_delay_is_refused() -> None:
     with pytest.raises(
-        InvalidRequestError, match="max_delay must not be shorter than initial_delay, which is 30 s, not 20"
+        ConfigurationError, match="max_delay must not be shorter than initial_delay, which is 30 s, not 20"
     ):
         BackoffSchedule(initial_delay=30)
 

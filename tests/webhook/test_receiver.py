@@ -16,7 +16,7 @@ import pytest
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
-from akool_async import AkoolClient, FixedSchedule, InvalidRequestError, TranslationRequest
+from akool_async import AkoolClient, ConfigurationError, FixedSchedule, TranslationRequest
 from akool_async.sandbox import Sandbox
 from akool_async.webhook import Callback, WebhookReceiver, seal
 
@@ -289,7 +289,7 @@ async def test_words_about_work_going_on_wake_nobody() -> None:
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequestError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         receiver(**options)
 
     assert SECRET not in str(caught.value)
