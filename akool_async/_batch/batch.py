@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -21,7 +22,7 @@ from anyio.abc import TaskGroup
 
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.callbacks import WebhookConfig, WebhookCoordinator
-from akool_async._batch.entry import EntryProgress
+from akool_async._batch.entry import BatchEntry, EntryProgress
 from akool_async._batch.feeder import Feeder, Requests, Source
 from akool_async._batch.life import EntryLife
 from akool_async._batch.resume import OnInDoubt, Resumer
@@ -32,7 +33,6 @@ from akool_async._journal import Journal
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
 from akool_async._model.outcomes import InDoubt, Outcome
-from akool_async._model.requests import Request
 from akool_async._model.responses import CallbackSource
 from akool_async._polling.schedules import PollSchedule
 
@@ -54,6 +54,7 @@ class Batch:
         recover_pending: bool,
         on_in_doubt: OnInDoubt,
         retry_failed: bool,
+        retry_transient: int,
         schedule: PollSchedule | None,
         max_credits: float | None,
         max_doubts: int,
@@ -81,10 +82,17 @@ class Batch:
             self._callbacks,
             on_in_doubt=on_in_doubt,
             retry_failed=retry_failed,
-            send_off=self._send_off,
+            start_submit=self._start_submit,
         )
-        saver = ResultSaver(state, output)
-        self._life = EntryLife(state, self._resumer, self._callbacks, saver, max_submits=max_submits)
+        self._life = EntryLife(
+            state,
+            self._resumer,
+            self._callbacks,
+            ResultSaver(state, output),
+            max_submits=max_submits,
+            retry_transient=retry_transient,
+            start_submit=self._start_submit,
+        )
         self._feeder = Feeder(state, Source(requests), self._life, self._callbacks)
         self._rescues = recover_pending and output.folder is not None
         self._downloads = max_downloads
@@ -99,6 +107,10 @@ class Batch:
         """Begin to submit."""
         if self._tasks is not None:
             raise RuntimeError("This batch was opened already; make another one.")
+        if self._drain_on and threading.current_thread() is not threading.main_thread():
+            raise ConfigurationError(
+                "drain_signals works in the main thread only: Python delivers signals there."
+            )
         async with AsyncExitStack() as stack:
             if self._own_journal is not None:
                 await stack.enter_async_context(self._own_journal)
@@ -145,8 +157,8 @@ class Batch:
                 await self._resumer.recover_pending()
         await self._feeder.run(self._group)
 
-    def _send_off(self, request: Request) -> None:
-        self._group.start_soon(partial(self._life.submit, request, admitted=True))
+    def _start_submit(self, entries: list[BatchEntry]) -> None:
+        self._group.start_soon(partial(self._life.submit, entries[0].request, admitted=entries))
 
     def _say_what_is_left(self) -> None:
         if self._own_journal is not None:
@@ -229,7 +241,7 @@ class Batch:
                     self._left_by = number
                     break
                 self._interrupted = True
-                logger.warning("Stopping: jobs in progress are finished. Once more to leave at once.")
+                logger.warning("Stopping: jobs in progress are finished. A second signal exits now.")
                 self.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
         self._group.cancel_scope.cancel()
 
@@ -255,6 +267,7 @@ def open_batch(
     recover_pending: bool = True,
     on_in_doubt: OnInDoubt = "hold",
     retry_failed: bool = False,
+    retry_transient: int = 0,
     schedule: PollSchedule | None = None,
     max_credits: float | None = None,
     max_doubts: int = 3,
@@ -293,6 +306,9 @@ def open_batch(
             not name.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
         retry_failed: submit again what failed, was rejected or expired in an earlier run.
+        retry_transient: times that this run submits an entry again after a failure that may pass: status 4
+            without a reason in the video or the request, and codes 1015, 1201, 1205 and 1211. Each is paid
+            like any other submission, within `max_credits`; 0 or more.
         schedule: when jobs are polled; default is the client's.
         max_credits: credits that the journal's entries may cost together. Locks count in full; a doubt, and a
             job of unknown cost, counts as much as the dearest known job. Each job is made by itself, after
@@ -313,7 +329,8 @@ def open_batch(
             before its outcome is `InDoubt`; 0 or more.
 
     Raises:
-        ConfigurationError: a value is out of its range; nothing was sent.
+        ConfigurationError: a value is out of its range, or, on entering, `drain_signals` are wanted outside
+            the main thread; nothing was sent.
         JournalLockedError: on entering, another batch is using the journal; nothing was sent.
         JournalError: on entering, the journal can't be written; nothing was sent.
     """
@@ -336,6 +353,7 @@ def open_batch(
         recover_pending=recover_pending,
         on_in_doubt=on_in_doubt,
         retry_failed=retry_failed,
+        retry_transient=_count("retry_transient", retry_transient, 0),
         schedule=schedule,
         max_credits=max_credits,
         max_doubts=_count("max_doubts", max_doubts, 1),

@@ -40,6 +40,8 @@ class BatchEntry:
         submitted_at: when the POST went out.
         token: what its callbacks come with, or "".
         slot: its right to have a job in flight, from before its POST until the job is terminal.
+        retries_left: times that it may be submitted again after a failure that may pass.
+        failure: how its job before ended, where it is submitted again because of that.
         key: the entry's name; a hash, so it is made once.
     """
 
@@ -49,6 +51,8 @@ class BatchEntry:
     submitted_at: datetime | None = None
     token: str = attrs.field(default="", repr=False)
     slot: Permit | None = attrs.field(default=None, repr=False)
+    retries_left: int = 0
+    failure: Failed | None = None
     key: str = attrs.field(init=False, repr=False)
 
     @key.default

@@ -8,8 +8,9 @@ Resume enters at the step that the journal names: `Resumer` starts a known job a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final
 
 import anyio
@@ -25,9 +26,11 @@ from akool_async._batch.slots import Permit, WeightedSemaphore
 from akool_async._batch.state import BatchState, StopCause
 from akool_async._download import GONE_STATUSES
 from akool_async._journal import EntryUpdate
+from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.errors import (
     AkoolError,
     DownloadError,
+    DuplicateJobError,
     JobNotFoundError,
     JournalError,
     NetworkError,
@@ -35,8 +38,8 @@ from akool_async._model.errors import (
     VendorError,
 )
 from akool_async._model.outcomes import Outcome
-from akool_async._model.requests import Request
-from akool_async._model.responses import JobFailed, Snapshot
+from akool_async._model.requests import Request, with_targets
+from akool_async._model.responses import RESULT_LIFETIME, JobFailed, Snapshot, Status
 from akool_async._model.states import State
 from akool_async._polling.poll_state import PollState, PollVerdict
 from akool_async._polling.scheduler import PolledJob
@@ -45,6 +48,10 @@ from akool_async._retry import AimdRateLimiter
 logger = logging.getLogger("akool_async")
 _MAX_ATTEMPTS: Final = 1_000_000
 """An outage makes a batch wait as long as the policy waits for a rate limit; it uses up no entries."""
+
+_CLOCK_TOLERANCE: Final = timedelta(days=1)
+_PERMANENT: Final = frozenset({CodeKind.BAD_REQUEST, CodeKind.MEDIA, CodeKind.DUPLICATE})
+"""Kinds of codes of a failed job that would fail again."""
 
 _RETRY_NEXT_RUN: Final = (DownloadError, JobNotFoundError, NetworkError, VendorError)
 """Why a result may be left for the next run; the last two come from requesting a fresh URL."""
@@ -59,6 +66,8 @@ class EntryLife:
         callbacks: gives each POST its token.
         saver: chooses file names and downloads.
         max_submits: paid POSTs under way at once.
+        retry_transient: times that an entry is submitted again after a failure that may pass.
+        start_submit: calls `submit` with these entries, in a task of its own.
     """
 
     def __init__(
@@ -69,6 +78,8 @@ class EntryLife:
         saver: ResultSaver,
         *,
         max_submits: int,
+        retry_transient: int,
+        start_submit: Callable[[list[BatchEntry]], None],
     ) -> None:
         self._state = state
         self._session = state.session
@@ -77,6 +88,8 @@ class EntryLife:
         self._resumer = resumer
         self._callbacks = callbacks
         self._saver = saver
+        self._retry_transient = retry_transient
+        self._start_submit = start_submit
         self._posts = WeightedSemaphore(max_submits)
         self._rate = AimdRateLimiter()
         retry = state.session.retry
@@ -86,19 +99,24 @@ class EntryLife:
         self,
         request: Request,
         *,
-        admitted: bool = False,
+        admitted: list[BatchEntry] | None = None,
         task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Take the languages of one POST from the source to the vendor: the first half.
 
         Args:
             request: the POST.
-            admitted: whether its entries were admitted before, as when a doubt is submitted again.
+            admitted: its entries, where they were admitted before, as when a doubt is submitted again.
             task_status: started once the source may be pulled again.
         """
-        entries = [BatchEntry(request=request, target=target) for target in request.targets]
-        if not admitted:  # duplicate? what does the journal know?
-            entries = [entry for entry in entries if await self._admitted(entry)]
+        if admitted is None:  # duplicate? what does the journal know?
+            pulled = [
+                BatchEntry(request=request, target=target, retries_left=self._retry_transient)
+                for target in request.targets
+            ]
+            entries = [entry for entry in pulled if await self._admitted(entry)]
+        else:
+            entries = admitted
         if self._state.stopped or not entries:
             self._end_unsubmitted(entries, self._state.stopped)
             task_status.started()
@@ -149,6 +167,7 @@ class EntryLife:
             self._count(post)
             await self._journal.record(*self._changes(post))
             for entry in post.submitted:
+                logger.info("Submitted %s (%s): job %s.", *entry.name, entry.job_id)
                 finished = self._callbacks.finished_before_response(post.token, entry.job_id)
                 self._state.poll(entry, None if finished else 0.0)
             self._end_failed(post)
@@ -171,12 +190,14 @@ class EntryLife:
             await self._journal.record(completed, entry.update(State.DELIVERED))
             return self._state.emit(entry, done)
         await self._journal.record(completed)
+        logger.info("Job %s of %s (%s) is completed.", entry.job_id, *entry.name)
         self._state.budget.settle(entry.name, snapshot.credits_used)
         try:
             saved = await self._saver.save(entry, done)
         except _RETRY_NEXT_RUN as error:
             return await self._finish_unsaved(entry, snapshot, error)
         await self._journal.record(entry.update(State.DELIVERED, files=saved.files))
+        logger.info("The result of %s (%s) is saved in %s.", *entry.name, saved.video)
         return self._state.emit(entry, attrs.evolve(done, saved=saved))
 
     async def finish_all(self) -> None:
@@ -395,7 +416,7 @@ class EntryLife:
         if recorded is not None and recorded.state is State.COMPLETED:  # an earlier run saw its result
             known = recorded.snapshot or Snapshot(job_id=entry.job_id, created_at=recorded.created_at)
             return await self._finish_unsaved(entry, known, error)
-        now = self._clock.now()
+        now, code = self._clock.now(), lookup(error.error_code)
         change = entry.update(
             State.FAILED,
             reason=error.message,
@@ -404,7 +425,18 @@ class EntryLife:
             ended_at=now,
         )
         await self._journal.record(change)
-        return self._state.emit(entry, entry.failed(error.message, seen.snapshot, now))
+        logger.info("Job %s of %s (%s) failed: %s", entry.job_id, *entry.name, error.message)
+        # A job that vanished may still be made and billed; only one that the vendor says has failed is over.
+        failed = seen.snapshot is not None and seen.snapshot.status is Status.FAILED
+        outcome = entry.failed(error.message, seen.snapshot, now)
+        if not failed or not entry.retries_left or code.kind in _PERMANENT or self._state.stopped:
+            return self._state.emit(entry, outcome)
+        self._state.end_job(entry)
+        request = with_targets(entry.request, (entry.target,))
+        left = entry.retries_left - 1
+        return self._start_submit(
+            [BatchEntry(request=request, target=entry.target, retries_left=left, failure=outcome)]
+        )
 
     async def _finish_unsaved(self, entry: BatchEntry, snapshot: Snapshot, error: AkoolError) -> None:
         """Leave the result for the next run, unless it has expired at the vendor."""
@@ -413,7 +445,10 @@ class EntryLife:
         now, expires_at = self._clock.now(), snapshot.expires_at
         gone = isinstance(error, JobFailed | JobNotFoundError) or error.http_status in GONE_STATUSES
         # By the vendor's clock: a wrong clock here must not give up a result that is still there.
-        if gone and expires_at is not None and self._session.server_now() >= expires_at:
+        # And by ours: no time that the vendor names makes a result expire early.
+        sent = entry.submitted_at
+        over = sent is None or now >= sent + RESULT_LIFETIME + _CLOCK_TOLERANCE
+        if gone and over and expires_at is not None and self._session.server_now() >= expires_at:
             reason = "The result expired at the vendor before it was saved."
             await self._journal.record(entry.update(State.EXPIRED, reason=reason, ended_at=now))
             return self._state.emit(entry, entry.expired(reason, now))
@@ -422,4 +457,9 @@ class EntryLife:
 
 def _still_in_doubt(error: AkoolError) -> str:
     """Say why an entry is still in doubt: the refusal now says nothing about the POST before."""
+    if isinstance(error, DuplicateJobError):
+        return (
+            f"Sent once more, it was refused: {error.message} So the POST before made a job, which is "
+            "billed; its id is not known."
+        )
     return f"Sent once more, it was refused: {error.message} Whether the POST before made a job is not known."

@@ -13,6 +13,7 @@ import attrs
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.slots import Permit
 from akool_async._batch.state import StopCause
+from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.errors import (
     AccountError,
     AkoolError,
@@ -139,5 +140,9 @@ class Post:
 
     def fail(self, entries: list[BatchEntry], error: AkoolError) -> None:
         """Judge an error, once, for these entries."""
-        disposition = disposition_for(error)
-        self.failures += [PostFailure(entry, error, disposition) for entry in entries]
+        judged = disposition_for(error)
+        busy = judged is _REJECTED and lookup(error.code).kind is CodeKind.BUSY
+        for entry in entries:
+            again = busy and entry.retries_left > 0
+            entry.retries_left -= again
+            self.failures.append(PostFailure(entry, error, _RETRY if again else judged))

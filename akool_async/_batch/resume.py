@@ -6,13 +6,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
+import attrs
+
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.state import BatchState
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError
 from akool_async._model.fingerprint import CompactSet, exact_fingerprint, fingerprint
-from akool_async._model.requests import Request, with_targets
+from akool_async._model.requests import with_targets
 from akool_async._model.states import RESUME_ACTIONS, ResumeAction, State
 
 OnInDoubt: TypeAlias = Literal["hold", "resubmit"]
@@ -27,7 +29,7 @@ class Resumer:
         callbacks: know which doubts may still be resolved.
         on_in_doubt: what is done with those that are not.
         retry_failed: whether what failed, was refused or expired is submitted again.
-        send_off: submits a request, in a task of its own.
+        start_submit: submits entries, in a task of its own.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Resumer:
         *,
         on_in_doubt: OnInDoubt,
         retry_failed: bool,
-        send_off: Callable[[Request], None],
+        start_submit: Callable[[list[BatchEntry]], None],
     ) -> None:
         self._state = state
         self._clock = state.clock
@@ -45,7 +47,7 @@ class Resumer:
         self._callbacks = callbacks
         self._on_in_doubt = on_in_doubt
         self._retry_failed = retry_failed
-        self._send_off = send_off
+        self._start_submit = start_submit
         self._seen = CompactSet()
         self._works = CompactSet()
 
@@ -131,7 +133,8 @@ class Resumer:
 
         def again() -> None:
             self._state.mark_resubmission(entry)
-            self._send_off(with_targets(batch_entry.request, (batch_entry.target,)))
+            request = with_targets(batch_entry.request, (batch_entry.target,))
+            self._start_submit([attrs.evolve(batch_entry, request=request)])
 
         return again
 

@@ -171,7 +171,7 @@ class BatchState:
         entry = self.previous_doubt(batch_entry)
         if entry is not None:
             return outcome_from_journal(entry, batch_entry.request)
-        return batch_entry.not_submitted(reason, self.clock.now())
+        return batch_entry.failure or batch_entry.not_submitted(reason, self.clock.now())
 
     # What is at the vendor.
 
@@ -197,6 +197,12 @@ class BatchState:
         self._callback_polling.job_ended(batch_entry.job_id)
         batch_entry.release_slot()
         self.finished.put(batch_entry, watch)
+
+    def end_job(self, batch_entry: BatchEntry) -> None:
+        """A job failed, and its entry is submitted again instead of being emitted."""
+        self.counts["retried"] += 1
+        self._tracked.pop(batch_entry.name, None)
+        self.budget.settle(batch_entry.name, None, charged=False)
 
     def track_resolved(self, batch_entry: BatchEntry | None, seen: Snapshot) -> None:
         """Follow the job of an entry that was in doubt, if this run awaits it: then it holds a place."""
@@ -287,6 +293,7 @@ class Statistics:
         doubts_resolved: doubts for which a callback named the job, and the API confirmed it.
         resumed: of all these, how many an earlier run had ended.
         resubmitted: entries in doubt for which a POST was sent once more, knowingly.
+        retried: jobs that failed and were submitted again (`retry_transient`).
         credits_locked: credits locked for jobs whose cost is not known yet.
         credits_used: credits deducted.
         seconds: since the batch was opened.
@@ -307,6 +314,7 @@ class Statistics:
     doubts_resolved: int = 0
     resumed: int = 0
     resubmitted: int = 0
+    retried: int = 0
     credits_locked: float = 0.0
     credits_used: float = 0.0
     seconds: float = 0.0
@@ -340,6 +348,7 @@ def collect_statistics(state: BatchState, seconds: float) -> Statistics:
         doubts_resolved=counts["doubts_resolved"],
         resumed=counts["resumed"],
         resubmitted=counts["resubmitted"],
+        retried=counts["retried"],
         credits_locked=locked,
         credits_used=used,
         seconds=seconds,
