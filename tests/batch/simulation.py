@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 from unittest import mock
 
 import anyio
@@ -47,6 +47,7 @@ from tests import virtual_time
 from tests.batch.whole import check_files
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 KEY = "canary-4f9c1b7e2a"
 PLENTY = 1000.0
@@ -129,10 +130,10 @@ def simulate(seed: int) -> None:
         virtual_time.run(_simulate, seed, Path(folder), seed=seed)
 
 
-async def _at_once(work: Callable[[], T]) -> T:
+async def _at_once(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
     """Do without a thread what would block: virtual time does not wait for threads."""
     await anyio.lowlevel.checkpoint_if_cancelled()
-    result = work()
+    result = work(*arguments)
     await anyio.lowlevel.cancel_shielded_checkpoint()
     return result
 

@@ -27,6 +27,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._clock import SystemClock
 from akool_async._download import files as disk
 from akool_async._polling import poll_state as observation
 from akool_async.sandbox import Fault, api
@@ -377,6 +378,13 @@ async def test_a_fresh_url_that_can_not_be_asked_for_keeps_the_result_for_the_ne
     assert again.saved.video.exists()
 
 
+class LaterClock(SystemClock):
+    """The clock as it will be when a result has expired: neither the vendor's nor ours decides that alone."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(days=9)
+
+
 async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) -> None:
     async with open_journal(":memory:") as journal, fast_house(time_scale=1_000_000.0) as home:
         client = await home.client()
@@ -388,7 +396,10 @@ async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) 
             with anyio.fail_after(10):
                 while client.session().server_now() < entry.expires_at + timedelta(days=1):
                     await client.credit()
-            (outcome,) = await run(client, videos(1), journal=other, download_to=tmp_path)
+            late = await home.client(clock=LaterClock())
+            while late.session().server_now() < entry.expires_at + timedelta(days=1):
+                await late.credit()
+            (outcome,) = await run(late, videos(1), journal=other, download_to=tmp_path)
 
     assert isinstance(outcome, Expired)
     assert datetime.now(UTC) < entry.expires_at
@@ -414,7 +425,9 @@ async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
         with anyio.fail_after(20):
             while client.session().server_now() < entry.expires_at + timedelta(days=1):
                 await client.credit()
-        (dead,) = await run(client, videos(1), journal=journal, download_to=tmp_path)
+        late = await home.client(clock=LaterClock())
+        await late.credit()  # tells it the vendor's time
+        (dead,) = await run(late, videos(1), journal=journal, download_to=tmp_path)
 
     assert {kept.job.id, dead.job.id} == {entry.job_id}
     assert isinstance(kept, Completed)
