@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from collections.abc import Iterable, Mapping
+from functools import lru_cache, partial
+from typing import Any, Final, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
+from attrs.validators import optional
 
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import safe_repr, sanitize, url_repr
+from akool_async._model.validators import must_be
 
 STYLES: Final = frozenset(
     "affectionate angry calm cheerful depressed disgruntled embarrassed empathetic excited fearful "
@@ -32,7 +34,6 @@ AUTO_DETECT: Final = "DEFAULT"
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9]{2,8}(?:[-_][A-Za-z0-9]{1,20}){0,4}")
 _LONGEST_URL: Final = 8192
 _LONGEST_KEY: Final = 200
-T = TypeVar("T")
 
 
 class CaptionType(enum.IntEnum):
@@ -46,17 +47,8 @@ class CaptionType(enum.IntEnum):
     TRANSLATED = 4
 
 
-def _is_url(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise InvalidRequestError(f"{name} must be a URL as text, not {type(value).__name__}.")
-    if not _well_formed(value):
-        shown = sanitize(url_repr(value))
-        blank = " A blank within a URL is written as %20." if " " in value.strip() else ""
-        raise InvalidRequestError(f"{name} must be an absolute http:// or https:// URL, not {shown}.{blank}")
-
-
-def _well_formed(value: str) -> bool:
-    if len(value) > _LONGEST_URL or " " in value or not value.isprintable():
+def _is_http_url(value: object) -> bool:
+    if not isinstance(value, str) or len(value) > _LONGEST_URL or " " in value or not value.isprintable():
         return False
     try:
         parts = urlsplit(value)
@@ -65,20 +57,11 @@ def _well_formed(value: str) -> bool:
         return False
 
 
-def _check_url(_: object, attribute: attrs.Attribute[str], value: str) -> None:
-    _is_url(attribute.name, value)
-
-
-def _check_optional_url(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
-    if value is not None:
-        _is_url(attribute.name, value)
-
-
-def _check_language(name: str, value: object) -> None:
-    if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
-        raise InvalidRequestError(
-            f"{name} must be a language code such as 'ja' or 'zh-CN-shandong', not {safe_repr(value)}."
-        )
+def _show_url(value: object) -> str:
+    if not isinstance(value, str):
+        return type(value).__name__
+    shown = sanitize(url_repr(value))
+    return f"{shown}. A blank within a URL is written as %20" if " " in value.strip() else shown
 
 
 def _as_targets(value: object) -> tuple[str, ...]:
@@ -96,11 +79,11 @@ def _shared(targets: tuple[str, ...]) -> tuple[str, ...]:
     return targets
 
 
-def _check_targets(_: object, __: object, targets: tuple[str, ...]) -> None:
+def _check_targets(request: object, attribute: attrs.Attribute[Any], targets: tuple[str, ...]) -> None:
     if not targets or targets == ("",):
         raise InvalidRequestError("targets is empty: name at least one language, such as targets='ja'.")
     for target in targets:
-        _check_language("targets", target)
+        _is_language(request, attribute, target)
         if target.upper() == AUTO_DETECT:
             raise InvalidRequestError(f"{AUTO_DETECT!r} can be a source language, not a target.")
     folded = [target.lower().replace("_", "-") for target in targets]
@@ -108,10 +91,6 @@ def _check_targets(_: object, __: object, targets: tuple[str, ...]) -> None:
     if doubled:
         shown = sanitize(", ".join(doubled))
         raise InvalidRequestError(f"targets names {shown} more than once; each job would be paid.")
-
-
-def _check_source(_: object, attribute: attrs.Attribute[str], value: str) -> None:
-    _check_language(attribute.name, value)
 
 
 def _as_caption_type(value: object) -> CaptionType:
@@ -124,35 +103,6 @@ def _as_caption_type(value: object) -> CaptionType:
     except (KeyError, ValueError):
         pass  # said below, with what is allowed
     raise InvalidRequestError(f"caption_type must be one of {allowed}, not {safe_repr(value)}.")
-
-
-def _check_bool(_: object, attribute: attrs.Attribute[bool], value: bool) -> None:
-    if not isinstance(value, bool):
-        raise InvalidRequestError(f"{attribute.name} must be True or False, not {safe_repr(value)}.")
-
-
-def _check_speakers(_: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_SPEAKERS:
-        raise InvalidRequestError(
-            f"{attribute.name} must be a whole number from 0 (detect) to {MOST_SPEAKERS}, "
-            f"not {safe_repr(value)}."
-        )
-
-
-def _check_style(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
-    if value is not None and not (isinstance(value, str) and value in STYLES):
-        raise InvalidRequestError(
-            f"{attribute.name} must be one of {', '.join(sorted(STYLES))}, not {safe_repr(value)}."
-        )
-
-
-def _check_key(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
-    if value is None:
-        return
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_KEY or not value.isprintable():
-        raise InvalidRequestError(
-            f"{attribute.name} must be 1 to {_LONGEST_KEY} printable characters, not {safe_repr(value)}."
-        )
 
 
 def _is_text(value: object) -> bool:
@@ -195,32 +145,47 @@ EMPTY: Final = FrozenDict()
 """Most requests hold none: all of them hold this one."""
 
 
-def _no_map() -> FrozenDict:
-    return EMPTY
-
-
-def _as_text_map(name: str, *, empty_values: bool) -> Callable[[Any], FrozenDict]:
+def _text_map(name: str, *, empty_values: bool = False) -> Any:
     def convert(value: Any) -> FrozenDict:
         if not isinstance(value, Mapping):
             raise InvalidRequestError(f"{name} must map text to text, not be {safe_repr(value)}.")
-        if not value:
-            return EMPTY
         for left, right in value.items():
             if not (_is_word(left) and _is_text(right) and (right.strip() or empty_values)):
                 raise InvalidRequestError(
                     f"{name} holds {safe_repr(left)}: {safe_repr(right)}; both must be text."
                 )
-        return FrozenDict(value)
+        return FrozenDict(value) if value else EMPTY
 
-    return convert
-
-
-def _text_map(name: str, *, empty_values: bool = False) -> Any:
-    return attrs.field(factory=_no_map, converter=_as_text_map(name, empty_values=empty_values), hash=False)
+    return attrs.field(factory=lambda: EMPTY, converter=convert, hash=False)
 
 
-def _flag() -> Any:
-    return attrs.field(default=False, validator=_check_bool)
+_must_be: Final = partial(must_be, error=InvalidRequestError)
+_is_url: Final = _must_be("an absolute http:// or https:// URL", _is_http_url, show=_show_url)
+_is_language: Final = _must_be(
+    "a language code such as 'ja' or 'zh-CN-shandong'",
+    lambda value: isinstance(value, str) and _LANGUAGE.fullmatch(value),
+)
+_is_bool: Final = _must_be("True or False", lambda value: isinstance(value, bool))
+_is_number_of_speakers: Final = _must_be(
+    f"a whole number from 0 (detect) to {MOST_SPEAKERS}",
+    lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_SPEAKERS,
+)
+_is_style: Final = _must_be(
+    f"one of {', '.join(sorted(STYLES))}", lambda value: isinstance(value, str) and value in STYLES
+)
+_is_key: Final = _must_be(
+    f"1 to {_LONGEST_KEY} printable characters",
+    lambda value: isinstance(value, str) and 0 < len(value) <= _LONGEST_KEY and value.isprintable(),
+)
+
+
+def _url_field(**options: Any) -> Any:
+    check = optional(_is_url) if "default" in options else _is_url
+    return attrs.field(validator=check, repr=url_repr, **options)
+
+
+def _key_field() -> Any:
+    return attrs.field(default=None, validator=optional(_is_key))
 
 
 @attrs.frozen(kw_only=True)
@@ -251,22 +216,22 @@ class TranslationRequest:
     Source: the vendor's page on POST /api/open/v3/content/video/createbytranslate.
     """
 
-    url: str = attrs.field(validator=_check_url, repr=url_repr)
+    url: str = _url_field()
     targets: tuple[str, ...] = attrs.field(converter=_as_targets, validator=_check_targets)
-    source_language: str = attrs.field(default=AUTO_DETECT, validator=_check_source)
-    lipsync: bool = _flag()
-    webhook_url: str | None = attrs.field(default=None, validator=_check_optional_url, repr=url_repr)
-    speaker_num: int = attrs.field(default=0, validator=_check_speakers)
-    remove_bgm: bool = _flag()
+    source_language: str = attrs.field(default=AUTO_DETECT, validator=_is_language)
+    lipsync: bool = attrs.field(default=False, validator=_is_bool)
+    webhook_url: str | None = _url_field(default=None)
+    speaker_num: int = attrs.field(default=0, validator=_is_number_of_speakers)
+    remove_bgm: bool = attrs.field(default=False, validator=_is_bool)
     caption_type: CaptionType = attrs.field(default=CaptionType.NONE, converter=_as_caption_type)
-    caption_url: str | None = attrs.field(default=None, validator=_check_optional_url, repr=url_repr)
+    caption_url: str | None = _url_field(default=None)
     voices_map: Mapping[str, str] = _text_map("voices_map", empty_values=True)
     no_translate_words: tuple[str, ...] = attrs.field(default=(), converter=_as_words)
-    style: str | None = attrs.field(default=None, validator=_check_style)
+    style: str | None = attrs.field(default=None, validator=optional(_is_style))
     fixed_words: Mapping[str, str] = _text_map("fixed_words")
     pronounced_words: Mapping[str, str] = _text_map("pronounced_words")
-    dynamic_duration: bool = _flag()
-    key: str | None = attrs.field(default=None, validator=_check_key)
+    dynamic_duration: bool = attrs.field(default=False, validator=_is_bool)
+    key: str | None = _key_field()
 
     def __attrs_post_init__(self) -> None:
         """Check what concerns two fields at once."""
@@ -292,10 +257,10 @@ class LipSyncRequest:
     Source: the vendor's page on POST /api/open/v3/content/video/lipsync.
     """
 
-    video_url: str = attrs.field(validator=_check_url, repr=url_repr)
-    audio_url: str = attrs.field(validator=_check_url, repr=url_repr)
-    webhook_url: str | None = attrs.field(default=None, validator=_check_optional_url, repr=url_repr)
-    key: str | None = attrs.field(default=None, validator=_check_key)
+    video_url: str = _url_field()
+    audio_url: str = _url_field()
+    webhook_url: str | None = _url_field(default=None)
+    key: str | None = _key_field()
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Validators for the numbers of settings: a value out of its range raises `ConfigurationError`."""
+"""Validators of fields. A number of a setting that is out of its range raises `ConfigurationError`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._model.errors import ConfigurationError
+from akool_async._model.errors import ConfigurationError, InvalidRequestError
 from akool_async._model.redact import safe_repr
 
 
@@ -25,14 +25,25 @@ def is_number(value: object) -> bool:
 Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
-def in_range(be: str, holds: Callable[[Any], bool]) -> Check:
-    """Make the validator of a number's range."""
+def must_be(
+    expected: str,
+    holds: Callable[[Any], object],
+    *,
+    error: type[InvalidRequestError] = ConfigurationError,
+    show: Callable[[Any], str] = safe_repr,
+) -> Check:
+    """Make the validator of a field; its error says what a value must be, and shows the value."""
 
     def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not (is_number(value) and holds(value)):
-            raise ConfigurationError(f"{attribute.name} must be {be}, not {safe_repr(value)}.")
+        if not holds(value):
+            raise error(f"{attribute.name} must be {expected}, not {show(value)}.")
 
     return check
+
+
+def in_range(expected: str, holds: Callable[[Any], bool]) -> Check:
+    """Make the validator of a finite number."""
+    return must_be(expected, lambda value: is_number(value) and holds(value))
 
 
 positive: Final = in_range("a positive number", lambda value: value > 0)

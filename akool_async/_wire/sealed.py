@@ -1,20 +1,18 @@
 """The vendor's webhook envelope: seal a message, open one and judge it.
 
-Here live the signature, the cipher, the freshness window and the `Hint` that comes out of them.
-Not here: HTTP, the memory of what was delivered before, a clock or a source of nonces (all are arguments).
-The signature is keyed by the client id alone, so what comes out is a hint and never a proof.
+The signature is keyed by the client id alone, so the `Hint` that comes out is never a proof.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import attrs
@@ -27,9 +25,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 
-# Text from strangers, read in one way only: UTF-8, JSON without repeats, base64 of one spelling.
-#
-# Whatever is not exactly that is refused, so that two readers can't see two things in one body.
+# Text from strangers is read in one way only: UTF-8, JSON without repeats, base64 of one spelling. Anything
+# else is refused, so that two readers can't see two things in one body.
 
 
 _Found = TypeVar("_Found")
@@ -42,16 +39,26 @@ class RawNumber(str):
 
 
 def json_object(text: bytes, reason: UnsealReason) -> dict[str, Any]:
-    """Parse strictly: UTF-8, one object, no key twice, no NaN; numbers come back as they were written.
+    """Parse strictly: UTF-8, one object, no key twice, no NaN; numbers are returned as they were written.
 
     Raises:
         UnsealError: with `reason`, if it is anything else.
     """
+
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise ValueError("a key occurs twice in one JSON object")
+        return fields
+
+    def refuse_constant(name: str) -> NoReturn:
+        raise ValueError(f"{name} is not JSON")
+
     try:
         parsed = json.loads(
             text.decode("utf-8"),
-            object_pairs_hook=_without_repeats,
-            parse_constant=_refuse_constant,
+            object_pairs_hook=without_repeats,
+            parse_constant=refuse_constant,
             parse_float=RawNumber,
             parse_int=RawNumber,
         )
@@ -61,17 +68,6 @@ def json_object(text: bytes, reason: UnsealReason) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise UnsealError(reason=reason)
     return parsed
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a key occurs twice in one JSON object")
-    return fields
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def encodable(text: str) -> bool:
@@ -102,13 +98,11 @@ def non_empty_str(value: object) -> str | None:
 
 def whole_number(value: object) -> int | None:
     """Read a number or a numeric text; fractions are cut, anything else counts as absent."""
-    if not isinstance(value, str):
-        return None
     try:
-        number = float(value)
+        number = float(value) if isinstance(value, str) else math.nan
     except ValueError:
         return None
-    return int(number) if math.isfinite(number) and abs(number) < 2**53 else None
+    return int(number) if abs(number) < 2**53 else None
 
 
 def first_present(
@@ -126,27 +120,27 @@ def strict_base64(text: str) -> bytes:
     """
     try:
         decoded = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         decoded = b""
     if not decoded or base64.b64encode(decoded).decode("ascii") != text:
         raise UnsealError(reason="malformed")
     return decoded
 
 
-# The four texts of a webhook body.
-
-
 _LONGEST_NONCE = 256
-_TIMESTAMP = re.compile(r"[0-9]{1,16}", re.ASCII)
+_TIMESTAMP = re.compile(r"[0-9]{1,16}(\.[0-9]{1,9})?", re.ASCII)
+_FIRST_MILLISECONDS = 10**11
+"""As milliseconds a day in 1973, as seconds one in the year 5138."""
+
+_JOB_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 
 
 @attrs.frozen(kw_only=True)
 class SealedMessage:
-    """The four texts of a body whose shape is right; nothing about them is proven yet."""
+    """The four texts of a body of the right shape; nothing about them is proven."""
 
     signature: str
     sealed: str
-    sealed_bytes: bytes
     timestamp: str
     nonce: str
 
@@ -164,14 +158,11 @@ class SealedMessage:
             raise UnsealError(reason="malformed")
         if not _TIMESTAMP.fullmatch(timestamp) or not 1 <= len(nonce) <= _LONGEST_NONCE:
             raise UnsealError(reason="malformed")
-        sealed_bytes = strict_base64(sealed)
-        return cls(
-            signature=signature, sealed=sealed, sealed_bytes=sealed_bytes, timestamp=timestamp, nonce=nonce
-        )
+        return cls(signature=signature, sealed=sealed, timestamp=timestamp, nonce=nonce)
 
     @property
     def digest(self) -> str:
-        """One message, one digest: each text goes in with its length, so none can borrow from the next."""
+        """The hash of the four texts, each with its length, so that none can borrow from the next."""
         digest = hashlib.sha256()
         for text in (self.signature, self.timestamp, self.nonce, self.sealed):
             encoded = text.encode()
@@ -179,15 +170,10 @@ class SealedMessage:
         return digest.hexdigest()
 
     @property
-    def content_digest(self) -> str:
-        """The hash of the sealed content alone: one content has one, whatever is written around it."""
-        return hashlib.sha256(self.sealed_bytes).hexdigest()
-
-
-# What a webhook claims about a job, read out of the plaintext.
-
-
-_JOB_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+    def sent_at_ms(self) -> int:
+        """The timestamp in milliseconds; a number too small to be some is in seconds."""
+        number = Decimal(self.timestamp)
+        return int(number if number >= _FIRST_MILLISECONDS else number * 1000)
 
 
 @attrs.frozen(kw_only=True)
@@ -197,16 +183,16 @@ class Hint:
     Attributes:
         job_id: the vendor's `_id`, 1 to 128 printable ASCII characters.
         status: the vendor's number (2 processing, 3 completed, 4 failed), unknown ones kept, None if absent.
-        url: where the result is said to lie, None if absent; its query is left out of the repr.
+        url: where the result is said to be, None if absent; its query is left out of the repr.
         type: the vendor's word for the kind of job.
         progress: percent from 0 to 100, None if absent or out of range.
         error_code: the vendor's error number of a failed job.
         error_reason: the vendor's text for it.
         nonce: the envelope's nonce as text.
-        digest: SHA-256 hex of the four texts of the envelope, the same however the JSON around them was
-            spelled: two deliveries with one digest are one message.
-        content_digest: SHA-256 hex of the sealed content alone. Its key and IV never change, so a content
-            that is sent again, under another nonce and signed anew, still has the same one.
+        digest: SHA-256 hex of the four texts of the envelope, however its JSON was spelled: two deliveries
+            with one digest are one message.
+        content_digest: SHA-256 hex of the sealed content alone, which has the same one when it is sent again
+            under another nonce and signed anew.
         sent_at_ms: the envelope's timestamp, milliseconds since the epoch.
     """
 
@@ -223,8 +209,8 @@ class Hint:
     sent_at_ms: int
 
 
-def parse_hint(plain: bytes, envelope: SealedMessage) -> Hint:
-    """Read the plaintext of an envelope.
+def parse_hint(plain: bytes, sealed_bytes: bytes, envelope: SealedMessage) -> Hint:
+    """Read the plaintext of an envelope, whose sealed content is given decoded.
 
     Raises:
         UnsealError: it names no job.
@@ -244,26 +230,22 @@ def parse_hint(plain: bytes, envelope: SealedMessage) -> Hint:
         error_reason=first_present(fields, non_empty_str, "error_reason", "error_message"),
         nonce=envelope.nonce,
         digest=envelope.digest,
-        content_digest=envelope.content_digest,
-        sent_at_ms=int(envelope.timestamp),
+        content_digest=hashlib.sha256(sealed_bytes).hexdigest(),
+        sent_at_ms=envelope.sent_at_ms,
     )
 
 
-# The pair of credentials that seals and opens webhook bodies, and the signature that it makes.
-
-
 CIPHER_BLOCK = 16
-_KEY_BYTES = (16, 24, 32)
 
 
-def _usable_id(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
+def _check_id(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
     if not value or not encodable(value):
         raise ConfigurationError("client_id must not be empty: webhook bodies are sealed with it.")
 
 
-def _usable_secret(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
+def _check_secret(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
     length = len(value.encode()) if encodable(value) else 0
-    if length not in _KEY_BYTES:
+    if length not in (16, 24, 32):
         raise ConfigurationError(
             f"client_secret must have 16, 24 or 32 bytes to be an AES key, this one has {length}. "
             "Check AKOOL_CLIENT_SECRET."
@@ -283,8 +265,8 @@ class SealingKey:
         ConfigurationError: the id is empty or the secret has another length. The message hides the secret.
     """
 
-    client_id: str = attrs.field(validator=_usable_id)
-    client_secret: str = attrs.field(validator=_usable_secret, repr=False)
+    client_id: str = attrs.field(validator=_check_id)
+    client_secret: str = attrs.field(validator=_check_secret, repr=False)
 
     @property
     def iv(self) -> bytes:
@@ -295,12 +277,6 @@ class SealingKey:
         """Sign the three texts of an envelope: SHA-1, 40 lower-case hex digits."""
         signed = "".join(sorted((self.client_id, timestamp, nonce, sealed)))
         return hashlib.sha1(signed.encode(), usedforsecurity=False).hexdigest()
-
-
-# The cipher of a webhook's content: AES in CBC mode, its tail a PKCS#7 one of up to 32 bytes.
-#
-# It authenticates nothing: whatever comes out of it may have been altered on the way. The package
-# `cryptography` is imported when the first cipher is asked for, not before.
 
 
 _PAD_BLOCKS = (16, 24, 32)
@@ -325,36 +301,35 @@ def cipher_for(key: SealingKey) -> Cipher[CBC]:
 
 
 def encrypt(cipher: Cipher[CBC], plain: bytes, block: int) -> bytes:
-    """Put on a tail for `block` and encrypt.
+    """Add a PKCS#7 tail for `block` and encrypt.
 
     Raises:
-        ValueError: it is none of the blocks that are known.
+        ValueError: the block is not one of those that are known.
     """
-    encryptor = cipher.encryptor()
-    return encryptor.update(_pad(plain, block)) + encryptor.finalize()
-
-
-def _pad(plain: bytes, block: int) -> bytes:
     if block not in _PAD_BLOCKS:
         raise ValueError(f"block must be 16, 24 or 32 bytes, not {block}.")
+    # Not `cryptography`'s PKCS7: CBC can't carry each multiple of 24 that it pads to, only those that are
+    # multiples of 16 as well. For the others the tail is 8 bytes longer.
     tail = block - len(plain) % block
     tail += -(len(plain) + tail) % CIPHER_BLOCK
-    return plain + bytes([tail]) * tail
+    encryptor = cipher.encryptor()
+    return encryptor.update(plain + bytes([tail]) * tail) + encryptor.finalize()
 
 
 def decrypt(cipher: Cipher[CBC], sealed: bytes) -> bytes:
-    """Decrypt and take off the tail; every way to fail looks the same from outside."""
+    """Decrypt and take off the tail; every way to fail looks the same from outside.
+
+    CBC authenticates nothing: what is returned may have been altered on the way.
+    """
     if not sealed or len(sealed) % CIPHER_BLOCK:
         raise UnsealError(reason="unreadable")
     decryptor = cipher.decryptor()
     plain = decryptor.update(sealed) + decryptor.finalize()
+    # PKCS7 can't undo it either: it would have to know the block, and refuses a tail longer than that.
     tail = plain[-1]
     if not 1 <= tail <= min(_LONGEST_TAIL, len(plain)) or plain[-tail:] != bytes([tail]) * tail:
         raise UnsealError(reason="unreadable")
     return plain[:-tail]
-
-
-# Seal a message as the vendor does; open one and judge it.
 
 
 def seal(
@@ -374,9 +349,7 @@ def seal(
         client_secret: see `SealingKey`.
         timestamp_ms: when it is sent, milliseconds since the epoch, not negative.
         nonce: text that no other message repeats.
-        block: PKCS#7 block of 16, 24 or 32 bytes. The vendor's page says 24 and its sample code pads to 16.
-            CBC carries whole blocks of 16 only, and just every other multiple of 24 is one: for the rest
-            the tail is 8 bytes longer, so a block of 24 gives tails of 1 to 32 bytes.
+        block: PKCS#7 block of 16, 24 or 32 bytes. The vendor's page says 24, its sample code pads to 16.
 
     Raises:
         ValueError: a key, block or timestamp that can't be used, or a payload that is not JSON.
@@ -401,8 +374,8 @@ def unseal(
 ) -> Hint:
     """Check a webhook body and return what it claims.
 
-    Order: shape, signature, freshness, decryption. Repeats are the caller's to recognise, by
-    `Hint.digest` or `Hint.content_digest`.
+    Order: shape, signature, freshness, decryption, from the cheapest on. Repeats are the caller's to
+    recognise, by `Hint.digest` or `Hint.content_digest`.
 
     Args:
         body: the raw request body, or the same as a parsed mapping (repeated keys can't be seen in one).
@@ -425,6 +398,12 @@ def unseal(
     expected = key.signature(envelope.timestamp, envelope.nonce, envelope.sealed)
     if not hmac.compare_digest(expected.encode(), envelope.signature.encode()):
         raise UnsealError(reason="signature")
-    if abs(now_ms - int(envelope.timestamp)) > window_seconds * 1000:
-        raise UnsealError(reason="stale")
-    return parse_hint(decrypt(cipher, envelope.sealed_bytes), envelope)
+    ahead = (envelope.sent_at_ms - now_ms) / 1000
+    if abs(ahead) > window_seconds:
+        raise UnsealError(
+            f"Webhook refused: its timestamp is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} "
+            f"the clock of this machine, and {window_seconds:g} s are allowed.",
+            reason="stale",
+        )
+    sealed_bytes = strict_base64(envelope.sealed)  # after the cheap refusals: it costs more than they do
+    return parse_hint(decrypt(cipher, sealed_bytes), sealed_bytes, envelope)

@@ -104,13 +104,13 @@ def test_a_blank_in_a_url_is_named() -> None:
 @pytest.mark.parametrize("value", [7, b"https://media.test/talk.mp4", ["https://media.test"], object()])
 def test_a_url_that_is_no_text_is_refused_by_its_type(value: object) -> None:
     assert refusal(translation, url=value).startswith(
-        f"url must be a URL as text, not {type(value).__name__}."
+        f"url must be an absolute http:// or https:// URL, not {type(value).__name__}."
     )
 
 
 @pytest.mark.parametrize("name", ["url", "targets"])
 def test_none_is_no_value_of_a_required_field(name: str) -> None:
-    assert refusal(translation, **{name: None}).startswith(f"{name} must be a ")
+    assert refusal(translation, **{name: None}).startswith(f"{name} must be a")
 
 
 @pytest.mark.parametrize(

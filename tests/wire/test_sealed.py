@@ -293,7 +293,10 @@ def test_a_key_that_stands_twice_is_malformed(name: str) -> None:
         ("timestamp", "soon"),
         ("timestamp", ""),
         ("timestamp", -5),
-        ("timestamp", 1.5),
+        ("timestamp", 1e22),
+        ("timestamp", ".5"),
+        ("timestamp", "1."),
+        ("timestamp", "1.5.5"),
         ("timestamp", "\u0661\u0662\u0663"),
         ("timestamp", "9" * 5000),
         ("nonce", None),
@@ -485,6 +488,25 @@ def test_a_number_keeps_its_spelling_between_wire_and_signature() -> None:
     body = json.dumps(signed(sealed, nonce="1E-9")).replace('"1E-9"', "1E-9")
 
     assert opened(body.encode()).nonce == "1E-9"
+
+
+@pytest.mark.parametrize(
+    "timestamp", [f"{NOW_MS}.0", f"{NOW_MS}.75", f"{NOW_MS / 1000:.3f}", f"{NOW_MS / 1000:.0f}"]
+)
+@pytest.mark.parametrize("spelled", ["number", "text"])
+def test_a_timestamp_may_have_a_fraction_or_count_seconds(timestamp: str, spelled: str) -> None:
+    body = json.dumps(signed(str(sealed_body()["dataEncrypt"]), timestamp=timestamp))
+    written = body if spelled == "text" else body.replace(f'"{timestamp}"', timestamp)
+
+    hint = opened(written.encode(), window_seconds=0.4)
+
+    assert abs(hint.sent_at_ms - NOW_MS) <= 400
+
+
+def test_a_stale_message_tells_by_how_much_and_what_is_allowed() -> None:
+    for behind, words in ((7200, "7200 s behind"), (-7200, "7200 s ahead of")):
+        with pytest.raises(UnsealError, match=f"{words} the clock of this machine, and 300 s are allowed"):
+            opened(sealed_body(timestamp_ms=NOW_MS - behind * 1000))
 
 
 def test_one_message_has_one_digest_however_its_json_is_spelled() -> None:
