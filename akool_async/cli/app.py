@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import reduce
 from typing import Final
 
 from cyclopts import App, CycloptsError, Group
 
 from akool_async._model.errors import AkoolError
-from akool_async.cli.console import WarningPrinter, print_error, print_info, stderr
+from akool_async.cli.catalog import CatalogError, format_issues
+from akool_async.cli.console import WarningPrinter, counted, print_error, print_info, write_lines
 from akool_async.cli.exit_codes import ExitCode
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
@@ -68,7 +71,7 @@ for _number, (_heading, _modules) in enumerate(COMMANDS.items()):
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code; with `--json` its failure is an event on stdout too."""
     given = sys.argv[1:] if arguments is None else arguments
     warnings = WarningPrinter(logging.WARNING)
     logger.addHandler(warnings)
@@ -76,23 +79,51 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if not given or given[0].startswith("-") or given[0] in _PARENTS:
             for name in (name for modules in COMMANDS.values() for name in modules):
                 reduce(App.__getitem__, name.split(), app)  # imports it: the help shows its first line
-        code = app(given, exit_on_error=False, error_console=stderr)
+        code = app(given, exit_on_error=False, print_error=False)
         sys.stdout.flush()
-    except CycloptsError:
-        return ExitCode.USAGE  # cyclopts has printed it to stderr
-    except KeyboardInterrupt:
-        print_info("Interrupted.")
-        return ExitCode.INTERRUPTED
     except BrokenPipeError:  # as by `| head`; Python would complain about stdout once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
-    except AkoolError as error:
-        print_error(error)
-        return ExitCode.for_error(error)
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0], "cli")
-        print_error(f"{error.name} is missing. Install it with: pip install 'akool-async[{extra}]'")
-        return ExitCode.USAGE
+    except (CycloptsError, CatalogError, AkoolError, ModuleNotFoundError, KeyboardInterrupt) as error:
+        exit_code, failure = _explain(error)
+        if "--json" in given:
+            at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            event = {"event": "error", "at": at, "exit_code": exit_code, **failure}
+            write_lines([json.dumps(event)])
+        return exit_code
     finally:
         logger.removeHandler(warnings)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _explain(error: BaseException) -> tuple[ExitCode, dict[str, str | list[str]]]:
+    """Print why a command failed; return its exit code, and the same for programs."""
+    match error:
+        case KeyboardInterrupt():
+            print_info("Interrupted.")
+            return ExitCode.INTERRUPTED, {"message": "Interrupted.", "impact": "", "advice": ""}
+        case CatalogError():
+            found, impact = (
+                counted(len(error.mistakes), "mistake"),
+                "Nothing was submitted and nothing was spent.",
+            )
+            print_error(f"{found}. {impact}")
+            for line in format_issues(error.mistakes):
+                print_info(f"  {line}")
+            mistakes = [str(issue) for issue in error.mistakes]
+            return ExitCode.USAGE, {
+                "message": f"{found}.",
+                "impact": impact,
+                "advice": "",
+                "mistakes": mistakes,
+            }
+        case AkoolError():
+            code, failure = ExitCode.for_error(error), error
+        case ModuleNotFoundError():
+            extra = EXTRAS.get((error.name or "").partition(".")[0], "cli")
+            advice = f"Install it with: pip install 'akool-async[{extra}]'"
+            code, failure = ExitCode.USAGE, AkoolError(f"{error.name} is missing.", advice=advice)
+        case _:  # not printed by cyclopts, which would show control characters as they were typed
+            code, failure = ExitCode.USAGE, AkoolError(str(error), advice="--help shows what there is.")
+    print_error(failure)
+    return code, {"message": failure.message, "impact": failure.impact, "advice": failure.advice}

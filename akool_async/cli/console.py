@@ -32,6 +32,13 @@ class _Stderr(Console):
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
+    def _check_buffer(self) -> None:
+        # A closed terminal (EIO) or a full disk must not end a run either, whose jobs are paid.
+        try:
+            super()._check_buffer()
+        except OSError:
+            self.on_broken_pipe()
+
 
 stderr: Final[Console] = _Stderr(stderr=True, highlight=False, emoji=False)
 """For people. NO_COLOR turns colours off; the width is the terminal's, or COLUMNS."""
@@ -57,10 +64,15 @@ def strip_control(text: object) -> str:
     return "".join(char for char in cleaned if char == " " or unicodedata.category(char)[0] != "C")
 
 
+def is_terminal(console: Console) -> bool:
+    """Return whether a console writes to a terminal; rich says so for FORCE_COLOR in a pipe too."""
+    return console.file.isatty()
+
+
 def print_info(text: str) -> None:
     """Print one line to stderr; on a terminal it is wrapped as `wrap` does."""
     line = strip_control(text)
-    if stderr.is_terminal:
+    if is_terminal(stderr):
         wrap([line], stderr)
     else:
         stderr.print(line, markup=False, soft_wrap=True)

@@ -34,6 +34,7 @@ from akool_async._model.outcomes import Completed, NotSubmitted, Outcome, Saved
 from akool_async._model.requests import CaptionType, TranslationRequest, video_url
 from akool_async._model.states import State
 from akool_async._polling.schedules import FixedSchedule
+from akool_async.cli.console import is_terminal
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import JOURNAL
 from akool_async.cli.progress import ProgressSnapshot, RunProgress
@@ -198,7 +199,7 @@ async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: 
     ]
     outcomes: list[Outcome] = []
     counts = OutcomeCounts(expected=len(TITLES) * len(TARGETS))
-    progress = RunProgress({}, drawn=talk.is_terminal)
+    progress = RunProgress({}, drawn=is_terminal(talk))
     async with (
         # First: in the task groups of the others its errors would be wrapped in an ExceptionGroup.
         open_journal(out / JOURNAL) as journal,
@@ -210,7 +211,7 @@ async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: 
             max_in_flight=4,
             journal=journal,
             download_to=out,
-            drain_signals=(signal.SIGINT, signal.SIGTERM),
+            drain_signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
         ) as batch,
         progress.watching(lambda: ProgressSnapshot.of_batch(batch, counts)),
     ):

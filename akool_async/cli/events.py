@@ -96,11 +96,12 @@ class Events:
             with self._writing:
                 sys.stdout.write(f"{json.dumps(data)}\n")
                 sys.stdout.flush()
-        except BrokenPipeError:
-            # A reader that exits must not end the run: its jobs are paid, and their results expire.
+        except OSError as error:
+            # Neither a reader that exits nor a full disk must end the run: its jobs are paid, and expire.
             self._enabled = False
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            print_info("The events are not read any more. The run continues, and saves what is paid.")
+            why = error.strerror
+            print_info(f"Events can't be written: {why}. The run continues, and saves what is paid.")
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

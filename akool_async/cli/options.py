@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import getpass
 import os
+import re
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -21,7 +23,7 @@ from akool_async._batch import OnInDoubt
 from akool_async._client import AkoolClient
 from akool_async._journal import Journal, open_journal
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
-from akool_async._model.errors import AuthenticationError, InvalidRequestError
+from akool_async._model.errors import AuthenticationError, ConfigurationError
 from akool_async.cli.catalog import (
     Catalog,
     CatalogError,
@@ -47,6 +49,47 @@ JsonFlag: TypeAlias = Annotated[
 InFlight: TypeAlias = Annotated[int, Parameter(validator=Number(gte=1), help="Jobs at the vendor at once.")]
 RetryFailed: TypeAlias = Annotated[bool, Parameter(help="Pay again for what failed, was refused or expired.")]
 OnDoubt: TypeAlias = Annotated[OnInDoubt, Parameter(help="Hold entries in doubt, or pay for them again.")]
+
+
+def read_key_file(path: Path) -> str:
+    """Return the key in a file, which may begin with a byte order mark.
+
+    Raises:
+        ConfigurationError: it can't be read, is empty or holds more than a key.
+    """
+    try:
+        content = path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        key = content.decode("utf-16" if wide else "utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigurationError(f"The key file {path} can't be read: {why}.") from error
+    if not key:
+        raise ConfigurationError(f"The key file {path} is empty.")
+    if not key.isascii() or not key.isprintable():
+        raise ConfigurationError(f"The key file {path} holds more than a key: one line of plain letters.")
+    return key
+
+
+def local_path(path: Path) -> Path:
+    """Expand "~", which a shell leaves as it is in --out=~/x, and refuse what names no file of this machine.
+
+    Raises:
+        ConfigurationError: it is a URL, or "~" can't be expanded.
+    """
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", str(path))
+    # As a path it would be a local folder called "s3:", into which results would be saved unseen.
+    if scheme is not None:
+        raise ConfigurationError(
+            f"{scheme[1]}:// names no file or folder of this machine, and only those can be used here.",
+            advice="Name a local folder, and copy the results from there when the run has ended.",
+        )
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"{path} can't be expanded: there is no home folder of that name."
+        ) from error
 
 
 @Parameter(name="*", group="Translation")
@@ -205,7 +248,9 @@ class ConnectionOptions:
 
     host: str | None = None
     _asked: Annotated[str | None, Parameter(parse=False)] = attrs.field(default=None, repr=False)
-    key_file: Annotated[Path | None, Parameter(name="--key-file")] = None
+    key_file: Annotated[Path | None, Parameter(name="--key-file")] = attrs.field(
+        default=None, converter=attrs.converters.optional(local_path)
+    )
 
     def with_key(self) -> ConnectionOptions:
         """Return these options with the key read, so that a command with two clients asks for it once."""
@@ -216,7 +261,8 @@ class ConnectionOptions:
 
         Raises:
             AuthenticationError: there are no credentials.
-            InvalidRequestError: the key file can't be read, or the host is not valid.
+            ConfigurationError: the key file can't be read, the host is not valid, or the environment can't
+                be used.
         """
         return AkoolClient(host=self.host, api_key=self._api_key(), **options)
 
@@ -234,14 +280,7 @@ class ConnectionOptions:
         if self._asked is not None:
             return self._asked
         if self.key_file is not None:
-            try:
-                key = self.key_file.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                why = error.strerror if isinstance(error, OSError) else "it is not text"
-                raise InvalidRequestError(f"The key file {self.key_file} can't be read: {why}.") from error
-            if not key:
-                raise InvalidRequestError(f"The key file {self.key_file} is empty.")
-            return key
+            return read_key_file(self.key_file)
         if any(os.environ.get(name, "").strip() for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE)):
             return None
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -255,6 +294,8 @@ class ConnectionOptions:
 
 
 DEFAULT_CONNECTION: Final = ConnectionOptions()
+
+
 JOURNAL: Final = "jobs.sqlite3"
 INBOX: Final = "inbox.sqlite3"
 _OUT: Final = Path("results")
@@ -271,9 +312,9 @@ class OutputOptions:
         inbox: Callbacks that `webhook serve` received; default is inbox.sqlite3 in that folder.
     """
 
-    out: Path = _OUT
-    journal: Path | None = None
-    inbox: Path | None = None
+    out: Path = attrs.field(default=_OUT, converter=local_path)
+    journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(local_path))
+    inbox: Path | None = attrs.field(default=None, converter=attrs.converters.optional(local_path))
 
     @property
     def path(self) -> Path:
@@ -289,11 +330,11 @@ class OutputOptions:
         """Return the existing journal, read-only.
 
         Raises:
-            InvalidRequestError: there is no journal.
+            ConfigurationError: there is no journal.
         """
         # Without its main file a journal is damaged, not missing, while its log is there.
         if not self.path.exists() and not self.path.with_name(f"{self.path.name}-wal").exists():
-            raise InvalidRequestError(
+            raise ConfigurationError(
                 f"There is no journal {self.path}.",
                 impact="Nothing was sent.",
                 advice="Name the folder of the results with --out, or the journal itself with --journal.",

@@ -19,7 +19,15 @@ from rich.text import Text
 
 from akool_async._batch import Batch, EntryProgress, Stage, Statistics
 from akool_async._model.outcomes import Completed, Outcome
-from akool_async.cli.console import approximate, credits_text, duration, print_info, stderr, strip_control
+from akool_async.cli.console import (
+    approximate,
+    credits_text,
+    duration,
+    is_terminal,
+    print_info,
+    stderr,
+    strip_control,
+)
 from akool_async.cli.report import NOT_SAVED, SAVED, OutcomeCounts, outcome_label
 
 REDRAW_INTERVAL: Final = 0.2
@@ -155,7 +163,7 @@ class RunProgress:
         file = outcome.saved.video if isinstance(outcome, Completed) and outcome.saved else ""
         line = Text(f"{label:<{_LABEL_WIDTH}}", style=STYLES.get(label, ""))
         line.append("  ".join(["", *filter(None, map(strip_control, (name, file)))]), style="default")
-        if stderr.is_terminal:
+        if is_terminal(stderr):
             stderr.print(line, soft_wrap=True)
             if outcome.reason:
                 print_info(f"  {outcome.reason}")

@@ -16,14 +16,11 @@ from akool_async._model.filenames import NameTemplate
 from akool_async._model.outcomes import Completed, Expired, Failed, InDoubt, NotSubmitted, Outcome, Rejected
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import Request, video_url
-from akool_async.cli.catalog import CatalogError, format_issues
 from akool_async.cli.console import (
     approximate,
     counted,
     credits_text,
     duration,
-    print_error,
-    print_info,
     strip_control,
 )
 from akool_async.cli.exit_codes import ExitCode
@@ -138,14 +135,6 @@ def request_label(request: Request) -> str:
     """Return what people call a request: its key, or the name of its video if it has none."""
     parts = urlsplit(video_url(request))
     return strip_control(request.key or unquote(parts.path).rstrip("/").rpartition("/")[2] or parts.netloc)
-
-
-def report_issues(error: CatalogError) -> int:
-    """Print all mistakes of a catalog, and return the exit code."""
-    print_error(f"{counted(len(error.mistakes), 'mistake')}. Nothing was submitted and nothing was spent.")
-    for line in format_issues(error.mistakes):
-        print_info(f"  {line}")
-    return ExitCode.USAGE
 
 
 def outcome_label(outcome: Outcome) -> str:

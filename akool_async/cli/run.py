@@ -15,16 +15,16 @@ from anyio.to_thread import run_sync
 from akool_async._batch import Batch, StopCause, open_batch
 from akool_async._client import AkoolClient
 from akool_async._journal import open_journal
-from akool_async._model.errors import AkoolError, InvalidRequestError
+from akool_async._model.errors import AkoolError, ConfigurationError
 from akool_async._model.outcomes import Outcome
-from akool_async.cli.catalog import Catalog, CatalogError
-from akool_async.cli.console import confirm, counted, print_info, stderr
+from akool_async.cli.catalog import Catalog
+from akool_async.cli.console import confirm, counted, is_terminal, print_info, stderr
 from akool_async.cli.events import Events
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import ConnectionOptions, OutputOptions, RunLimits
 from akool_async.cli.plan import Plan, PlannedAction, RetryRules, make_plan
 from akool_async.cli.progress import ProgressSnapshot, RunProgress
-from akool_async.cli.report import OutcomeCounts, RunSummary, cost, plan_lines, report_issues, request_label
+from akool_async.cli.report import OutcomeCounts, RunSummary, cost, plan_lines, request_label
 from akool_async.webhook.inbox import open_inbox
 
 UNBOUNDED: Final = 10_000
@@ -59,15 +59,13 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     pay for jobs or waits for them.
 
     Raises:
+        CatalogError: the server or the journal refuses something in it.
         AkoolError: the run could not begin.
     """
     limits = options.limits
     events = Events(enabled=limits.as_json)
     connection = connection.with_key()
-    try:
-        plan = anyio.run(partial(make_plan, catalog, options.output.path, options.rules, connection.client()))
-    except CatalogError as error:
-        return report_issues(error)
+    plan = anyio.run(partial(make_plan, catalog, options.output.path, options.rules, connection.client()))
     if plan.lock_holder is not None:
         raise plan.lock_holder
     if plan.new_items and plan.unreachable is not None and not plan.counts[PlannedAction.WAIT]:
@@ -80,9 +78,8 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     if plan.estimate.jobs and not _may_spend(plan, yes=limits.yes):
         print_info("Nothing was submitted and nothing was spent.")
         return ExitCode.INTERRUPTED
-    drawn = (
-        stderr.is_terminal and not stderr.is_dumb_terminal and not (limits.as_json and sys.stdout.isatty())
-    )
+    drawn = is_terminal(stderr) and not stderr.is_dumb_terminal
+    drawn &= not (limits.as_json and sys.stdout.isatty())
     labels = {entry.key: request_label(entry.item.request) for entry in plan.entries}
     progress = RunProgress(labels, drawn=drawn, max_credits=limits.max_credits)
     running = CatalogRun(plan, options, progress, events)
@@ -125,7 +122,7 @@ class CatalogRun:
         """Save everything, as far as the options allow it.
 
         Raises:
-            InvalidRequestError: a folder can't be made.
+            ConfigurationError: a folder can't be made.
             JournalError: the journal can't be opened.
         """
         options, plan = self._options, self._plan
@@ -134,7 +131,7 @@ class CatalogRun:
             try:
                 await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise InvalidRequestError(f"The folder {folder} can't be made: {error.strerror}.") from error
+                raise ConfigurationError(f"The folder {folder} can't be made: {error.strerror}.") from error
         inbox = open_inbox(output.inbox_path) if output.inbox_path.exists() else None
         url = None if inbox is None else options.webhook_url
         # Jobs at the vendor come first, because their results expire. The URL that all requests share is left
@@ -192,7 +189,10 @@ class CatalogRun:
 
     async def _handle_signals(self, batch: Batch, scope: anyio.CancelScope) -> None:
         """Drain at the first signal and exit at the second; a POST that is being sent is finished anyway."""
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        # A signal that is ignored stays so: nohup lets a run outlive its terminal by ignoring SIGHUP.
+        known = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        wanted = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
+        with anyio.open_signal_receiver(*wanted) as signals:
             async for number in signals:
                 if self._interrupted:
                     break

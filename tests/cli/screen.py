@@ -28,7 +28,7 @@ class Terminal:
 
     def __init__(self, descriptor: int, process: subprocess.Popen[bytes], columns: int, lines: int) -> None:
         self._descriptor = descriptor
-        self._process = process
+        self.process = process
         self._screen = pyte.HistoryScreen(columns, lines, history=1000)
         self._stream = pyte.ByteStream(self._screen)
         self._shots = Path(os.environ["AKOOL_TEST_SCREENS"]) if "AKOOL_TEST_SCREENS" in os.environ else None
@@ -51,7 +51,12 @@ class Terminal:
     @property
     def alive(self) -> bool:
         """Whether the command goes on; False when all that it showed was looked at, too."""
-        return self._process.poll() is None or self._read(0.0)
+        return self.process.poll() is None or self._read(0.0)
+
+    def close(self) -> None:
+        """Close it as a person closes a window: the command gets SIGHUP, and can write to it no more."""
+        os.close(self._descriptor)
+        self._descriptor = -1
 
     def type(self, text: str) -> None:
         """Type something."""
@@ -90,7 +95,7 @@ class Terminal:
         while self._read(end):
             pass
         assert time.monotonic() < end, f"It does not end:\n{self.text}"
-        return self._process.wait(10)
+        return self.process.wait(10)
 
     def _read(self, end: float) -> bool:
         ready, _, _ = select.select([self._descriptor], [], [], max(end - time.monotonic(), 0))
@@ -127,8 +132,10 @@ def terminal(
         start_new_session=True,
     ) as process:
         os.close(theirs)
+        shown = Terminal(ours, process, columns, lines)
         try:
-            yield Terminal(ours, process, columns, lines)
+            yield shown
         finally:
             process.kill()
-            os.close(ours)
+            if shown._descriptor >= 0:
+                shown.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,4 +198,26 @@ def test_leaving_in_the_middle_of_a_paid_call_makes_no_doubt(vendor: Vendor, out
     with terminal("status", "--json", environment=outside) as status:
         assert status.end() == 0
         assert f'"submitted": {jobs}' in status.whole
+        assert '"in_doubt": 0' in status.whole
+
+
+@pytest.mark.parametrize("when", ["being sent", "processing"])
+def test_closing_the_terminal_saves_what_is_paid_and_makes_no_doubt(
+    when: str, vendor: Vendor, outside: dict[str, str]
+) -> None:
+    vendor.fault(on="create", kind="delay", seconds=0.3)
+    with terminal("run", "videos.csv", "--yes", "--in-flight", "2", environment=outside) as run:
+        run.until(when)
+        run.close()
+        for _ in range(300):
+            vendor.advance(500)
+            if run.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        assert run.process.wait(1) == 130
+    ledger = vendor.ledger()
+    assert 1 <= len(ledger["jobs"]) <= 4
+    assert len(list(Path("results").glob("*.mp4"))) == len(ledger["jobs"])
+    with terminal("status", "--json", environment=outside) as status:
+        assert status.end() == 0
         assert '"in_doubt": 0' in status.whole

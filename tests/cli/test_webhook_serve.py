@@ -80,12 +80,15 @@ def test_what_came_while_no_run_was_on_clears_up_the_doubts_of_the_next(
     assert len(vendor.audit.jobs) == 1
 
 
-def test_a_flood_of_nonsense_is_counted_and_answered_alike(out: Path, vendor: Sandbox) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_flood_of_nonsense_is_counted_and_answered_alike(
+    number: signal.Signals, out: Path, vendor: Sandbox
+) -> None:
     with served(out) as (server, url):
         for body in (b"{}", b"\xff" * 100, b"[" * 1000):
             with urllib.request.urlopen(url, data=body, timeout=5) as answer:
                 assert (answer.status, answer.read()) == (200, b"")
-        server.send_signal(signal.SIGINT)
+        server.send_signal(number)
         assert server.stderr is not None
         said = server.stderr.read()
 

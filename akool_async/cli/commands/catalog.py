@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import LipSyncRequest
-from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, SourceLocation, names_for
+from akool_async.cli.catalog import Catalog, CatalogItem, SourceLocation, names_for
 from akool_async.cli.console import print_info, print_rows, write_json
 from akool_async.cli.events import plan_json
 from akool_async.cli.exit_codes import ExitCode
@@ -35,7 +35,7 @@ from akool_async.cli.options import (
     TranslationOptions,
 )
 from akool_async.cli.plan import RetryRules, make_plan
-from akool_async.cli.report import COLUMNS, plan_lines, plan_rows, report_issues
+from akool_async.cli.report import COLUMNS, plan_lines, plan_rows
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
 
 _MAX_SHOWN: Final = 40
@@ -68,13 +68,10 @@ def plan(
         Do not ask the server for languages, voices and the balance.
     """
     rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed)
-    try:
-        # Mistakes in the file are reported before a key is asked for and before the server is called.
-        read = wanted.read(catalog, options)
-        client = None if offline else connection.client()
-        seen = anyio.run(partial(make_plan, read, output.path, rules, client))
-    except CatalogError as wrong:
-        return report_issues(wrong)
+    # Mistakes in the file are reported before a key is asked for and before the server is called.
+    read = wanted.read(catalog, options)
+    client = None if offline else connection.client()
+    seen = anyio.run(partial(make_plan, read, output.path, rules, client))
     if as_json:
         write_json(plan_json(seen) | {"jobs": list(plan_rows(seen))})
         return ExitCode.OK
@@ -123,11 +120,7 @@ def run(
         webhook_url=options.webhook_url,
     )
     # All mistakes at once, before anything is sent: a run that stops half-way has already paid.
-    try:
-        read = wanted.read(catalog, options)
-    except CatalogError as wrong:
-        return report_issues(wrong)
-    return execute(read, order, connection)
+    return execute(wanted.read(catalog, options), order, connection)
 
 
 def translate(
@@ -155,10 +148,7 @@ def translate(
     # There is no default language: a wrong guess would be paid for.
     if options.to is None:
         raise InvalidRequestError("The languages are missing. Name them, such as --to ja,fr.")
-    try:
-        wanted = options.of_one(url, key)
-    except CatalogError as wrong:
-        return report_issues(wrong)
+    wanted = options.of_one(url, key)
     order = RunOptions(
         output=output,
         rules=RetryRules(retry_failed=retry_failed),

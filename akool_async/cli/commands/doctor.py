@@ -26,9 +26,16 @@ from rich.table import Table
 from rich.text import Text
 
 from akool_async._client import AkoolClient
+from akool_async._http.clients import create_clients
 from akool_async._journal import open_journal
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
-from akool_async._model.errors import AccountError, AkoolError, InvalidRequestError, JournalError
+from akool_async._model.errors import (
+    AccountError,
+    AkoolError,
+    ConfigurationError,
+    InvalidRequestError,
+    JournalError,
+)
 from akool_async._model.states import State
 from akool_async.cli.console import counted, format_value, print_rows
 from akool_async.cli.exit_codes import ExitCode
@@ -39,6 +46,7 @@ from akool_async.cli.options import (
     ConnectionOptions,
     JsonFlag,
     OutputOptions,
+    read_key_file,
 )
 
 _NO_KEY: Final = "none"
@@ -129,10 +137,10 @@ def _credentials(connection: ConnectionOptions, environment: Mapping[str, str]) 
 
 def _key_file(path: Path) -> Finding:
     try:
+        read_key_file(path)
         mode = path.stat().st_mode
-    except OSError as error:
-        found = f"The key file {path} can't be read: {error.strerror}."
-        return Finding("credentials", Level.BAD, found, "Correct --key-file.", account=True)
+    except ConfigurationError as error:
+        return Finding("credentials", Level.BAD, error.message, "Correct --key-file.", account=True)
     # The key spends the account's credits.
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
         found = f"Others on this machine can read the key file {path}."
@@ -145,12 +153,13 @@ async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
     try:
         # The client's own rules decide what a valid host is.
         origin = AkoolClient(host=connection.host, api_key=_NO_KEY).host
-    except InvalidRequestError as error:
+        clients = create_clients(origin, "plain")
+    except ConfigurationError as error:
         yield Finding("host", Level.BAD, error.message, error.advice)
         return
     began = time.monotonic()
     try:
-        async with httpx.AsyncClient(timeout=_TIMEOUT) as http, http.stream("HEAD", origin) as answer:
+        async with clients, clients.creates.stream("HEAD", origin, timeout=_TIMEOUT) as answer:
             stream = answer.extensions.get("network_stream")
             address = None if stream is None else stream.get_extra_info("server_addr")
             where = f"{address[0]} port {address[1]}" if address else "an unknown address"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from contextlib import suppress
 from typing import Annotated
@@ -74,8 +75,14 @@ def webhook_serve(
             lifespan="on",
             proxy_headers=False,  # nothing here depends on who the sender says it is
         )
-        with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped
-            Server(config).run(sockets=[listening])
+        server = Server(config)
+        # Uvicorn does not know SIGHUP, and raises SIGTERM again after it has stopped, which would end us
+        # without a word. What is ignored stays so, as under nohup.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, server.handle_exit)
+        with suppress(KeyboardInterrupt):  # uvicorn raises Ctrl-C again too
+            server.run(sockets=[listening])
     counts = {name: count for name, count in attrs.asdict(receiver.statistics()).items() if count}
     summary = ", ".join(f"{name} {count}" for name, count in counts.items())
     print_info(f"Stopped. {summary or 'Nothing arrived.'}")
