@@ -139,20 +139,16 @@ class WebhookCoordinator:
     def on_callback(self, callback: Callback) -> None:
         """Record a callback: it may name the job of a doubt, and makes the client ask sooner."""
         try:
-            if callback.token:
-                self._named(callback)
+            entry = self._journal.find_token(callback.token) if callback.token else None
+            pending = entry is not None and self._doubts.is_pending(entry.key, entry.target)
+            if callback.token in self._before_response and not pending:
+                self._before_response[callback.token].append(callback)
+            elif entry is not None and entry.state is State.IN_DOUBT:
+                self._doubts.add_called(entry, callback.job_id)
         except JournalError as error:
             self._state.stop(error.message, error)
         self._polling.on_callback(callback)
         self._session.on_callback(callback)
-
-    def _named(self, callback: Callback) -> None:
-        entry = self._journal.find_token(callback.token)
-        held = entry is not None and self._doubts.is_held(entry.key, entry.target)
-        if callback.token in self._before_response and not held:
-            self._before_response[callback.token].append(callback)
-        elif entry is not None and entry.state is State.IN_DOUBT:
-            self._doubts.add_called(entry, callback.job_id)
 
     # Doubts.
 
@@ -174,7 +170,7 @@ class WebhookCoordinator:
             return False
 
         def unresolved(_asked: bool) -> None:
-            self._state.emit(batch_entry, batch_entry.in_doubt(reason, self._clock.now()))
+            self._state.emit(batch_entry, batch_entry.in_doubt(reason, self._clock.now(), candidates))
 
         self._doubts.hold(
             batch_entry,
@@ -190,12 +186,14 @@ class WebhookCoordinator:
 
     def may_be_resolved(self, entry: Entry) -> bool:
         """Whether the doubt of an earlier run may be resolved now: by an id in its answer, or a callback."""
-        if self._candidates(entry) or self._doubts.is_held(entry.key, entry.target):
+        if self._candidates(entry) or self._doubts.is_pending(entry.key, entry.target):
             return True
         return self._callback_expected(entry)
 
     def _callback_expected(self, entry: Entry) -> bool:
-        return bool(entry.token) and self._webhook.source is not None and self._age(entry) < EXPECTED
+        if not entry.token or self._webhook.source is None or entry.submitted_at is None:
+            return False
+        return (self._clock.now() - entry.submitted_at).total_seconds() < EXPECTED
 
     def _candidates(self, entry: Entry) -> tuple[str, ...]:
         """Return the ids in the answer to the POST that no other entry in doubt may have."""
@@ -227,7 +225,3 @@ class WebhookCoordinator:
             candidates=self._candidates(entry),
             unresolved=unresolved,
         )
-
-    def _age(self, entry: Entry) -> float:
-        sent = entry.submitted_at
-        return EXPECTED if sent is None else (self._clock.now() - sent).total_seconds()

@@ -25,7 +25,7 @@ from akool_async._model.outcomes import (
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot, Status
 from akool_async._model.states import State
-from akool_async._polling.poll_state import PollState, PollVerdict
+from akool_async._polling.poll_state import PollVerdict
 from akool_async._polling.scheduler import PolledJob
 
 
@@ -126,9 +126,9 @@ class BatchEntry:
         """Return the outcome of a request that the vendor refused."""
         return Rejected(**self._facts(reason=reason, code=code, ended_at=now, credits=0.0))
 
-    def in_doubt(self, reason: str, now: datetime) -> InDoubt:
+    def in_doubt(self, reason: str, now: datetime, doubt_ids: tuple[str, ...]) -> InDoubt:
         """Return the outcome of a POST whose answer is unknown."""
-        return InDoubt(**self._facts(reason=reason, ended_at=now))
+        return InDoubt(**self._facts(reason=reason, ended_at=now, doubt_ids=doubt_ids))
 
     def not_submitted(self, reason: str, now: datetime) -> NotSubmitted:
         """Return the outcome of an entry for which nothing was sent."""
@@ -163,7 +163,9 @@ def outcome_from_journal(entry: Entry, request: Request) -> Outcome:
         return Rejected(**facts, code=entry.code)
     if entry.state is State.FAILED:
         return Failed(**facts, snapshot=entry.snapshot)
-    return Expired(**facts) if entry.state is State.EXPIRED else InDoubt(**facts)
+    if entry.state is State.EXPIRED:
+        return Expired(**facts)
+    return InDoubt(**facts, doubt_ids=entry.doubt_ids)
 
 
 # A job in flight, as the batch follows it: one small object, for there may be very many.
@@ -273,21 +275,17 @@ class ProgressBoard:
 
 
 def _job(batch_entry: BatchEntry, watch: PolledJob, now: float) -> EntryProgress:
-    seen = watch.state
+    seen, stage = watch.state, Stage.WAITING
+    if seen.verdict is PollVerdict.COMPLETED:
+        stage = Stage.DOWNLOADING
+    elif seen.snapshot is not None:
+        stage = _STAGES.get(seen.snapshot.status, Stage.WAITING)
     return EntryProgress(
         key=batch_entry.key,
         target=batch_entry.target,
-        stage=_stage(seen),
+        stage=stage,
         job_id=batch_entry.job_id,
         progress=None if seen.snapshot is None else seen.snapshot.progress,
         seconds=max(now - seen.created, 0.0),
         stalled=seen.stalled(now),
     )
-
-
-def _stage(seen: PollState) -> Stage:
-    if seen.snapshot is None:
-        return Stage.WAITING
-    if seen.verdict is PollVerdict.COMPLETED:
-        return Stage.DOWNLOADING
-    return _STAGES.get(seen.snapshot.status, Stage.WAITING)

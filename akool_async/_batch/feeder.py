@@ -46,16 +46,16 @@ class Source:
             Exception: whatever the iterable raises.
         """
         try:
-            found = next(self._sync) if self._sync is not None else await self._pull_async()
+            if self._sync is not None:
+                found = next(self._sync)
+            else:
+                assert self._async is not None  # noqa: S101 - one of the two is there
+                found = await anext(self._async)
         except (StopIteration, StopAsyncIteration):
             return None
         if not isinstance(found, TranslationRequest | LipSyncRequest):
             raise InvalidRequestError(f"A batch takes requests, not {type(found).__name__}.")
         return found
-
-    async def _pull_async(self) -> Request:
-        assert self._async is not None  # noqa: S101 - one of the two is there
-        return await anext(self._async)
 
 
 def chunked(targets: tuple[str, ...], most: int) -> Iterator[tuple[str, ...]]:

@@ -58,8 +58,7 @@ class _Candidate:
 
     Attributes:
         job_id: the vendor's id.
-        called: whether a callback names it, which anybody can send who knows its URL; otherwise the answer to
-            the POST names it.
+        called: whether a callback names it, which can be forged; otherwise the answer to the POST does.
     """
 
     job_id: str
@@ -132,7 +131,7 @@ class DoubtResolver:
         self._refused: set[tuple[str, str, str]] = set()
         self._tasks: TaskGroup | None = None
 
-    def is_held(self, key: str, target: str) -> bool:
+    def is_pending(self, key: str, target: str) -> bool:
         """Whether something is being done about the doubt of an entry."""
         return (key, target) in self._doubts
 
@@ -200,7 +199,7 @@ class DoubtResolver:
             doubt.unresolved(doubt.asked)
 
     async def _confirmed(self, doubt: _Doubt, candidate: _Candidate) -> Snapshot | None:
-        """Give the entry this job if it is its; return what the API says of it then.
+        """Assign this job to the entry if it is its; return what the API says of it then.
 
         Raises:
             JournalError: the journal can't be read or written.

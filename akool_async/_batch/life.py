@@ -109,14 +109,12 @@ class EntryLife:
             admitted: its entries, where they were admitted before, as when a doubt is submitted again.
             task_status: started once the source may be pulled again.
         """
-        if admitted is None:  # duplicate? what does the journal know?
-            pulled = [
-                BatchEntry(request=request, target=target, retries_left=self._retry_transient)
-                for target in request.targets
-            ]
-            entries = [entry for entry in pulled if await self._admitted(entry)]
-        else:
-            entries = admitted
+        entries = admitted or []
+        for target in request.targets if admitted is None else ():
+            entry = BatchEntry(request=request, target=target, retries_left=self._retry_transient)
+            with self._state.tolerate_journal_errors(entry):
+                if await self._resumer.needs_submission(entry):  # duplicate? what does the journal know?
+                    entries.append(entry)
         if self._state.stopped or not entries:
             self._end_unsubmitted(entries, self._state.stopped)
             task_status.started()
@@ -210,12 +208,6 @@ class EntryLife:
                 self._state.abandon_job(entry, error)
 
     # The steps of the first half.
-
-    async def _admitted(self, entry: BatchEntry) -> bool:
-        admitted = False
-        with self._state.tolerate_journal_errors(entry):
-            admitted = await self._resumer.needs_submission(entry)
-        return admitted  # noqa: RET504 - the context manager may suppress the error
 
     @contextmanager
     def _shown_as_submitting(self, request: Request, permit: Permit) -> Iterator[None]:
@@ -369,7 +361,7 @@ class EntryLife:
 
     def _end_failed(self, post: Post) -> None:
         """End the entries that an error ended, and keep those that are sent again."""
-        held = []
+        resolvable = []
         if post.rate_limited:
             self._rate.rate_limited(sent=post.sent, now=self._clock.monotonic())
         for failure in post.failures:
@@ -387,16 +379,16 @@ class EntryLife:
                 entry, str(error), candidates=candidates
             ):
                 self._state.budget.follow(entry.name)
-                held.append(entry.name)
+                resolvable.append(entry.name)
                 continue  # its outcome waits for the callback, and it keeps its slot
-            self._state.emit(entry, self._failure_outcome(failure))
+            self._state.emit(entry, self._failure_outcome(failure, post.other_ids))
         if any(failure.disposition.state is State.IN_DOUBT for failure in post.failures):
-            self._state.brake.count_doubt(held)
+            self._state.brake.count_doubt(resolvable)
 
-    def _failure_outcome(self, failure: PostFailure) -> Outcome:
+    def _failure_outcome(self, failure: PostFailure, doubt_ids: tuple[str, ...]) -> Outcome:
         entry, error, now = failure.entry, failure.error, self._clock.now()
         if failure.disposition.state is State.IN_DOUBT:
-            return entry.in_doubt(str(error), now)
+            return entry.in_doubt(str(error), now, doubt_ids)
         if failure.disposition.state is State.PLANNED:
             return self._state.not_submitted_outcome(entry, str(error))
         if self._state.previous_doubt(entry) is not None:

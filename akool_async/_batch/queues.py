@@ -73,7 +73,11 @@ class FinishedQueue:
 
     def put(self, batch_entry: BatchEntry, watch: PolledJob) -> None:
         """Add a job that has ended."""
-        heapq.heappush(self._heap, (_expiry(watch), next(self._order), batch_entry, watch))
+        snapshot = watch.state.snapshot
+        expires = 0.0  # there is nothing to be fetched
+        if snapshot is not None and snapshot.url:
+            expires = float("inf") if snapshot.expires_at is None else snapshot.expires_at.timestamp()
+        heapq.heappush(self._heap, (expires, next(self._order), batch_entry, watch))
         self._news.set()
         self._news = anyio.Event()
 
@@ -85,14 +89,6 @@ class FinishedQueue:
             await self._news.wait()
         _, _, batch_entry, watch = heapq.heappop(self._heap)
         return batch_entry, watch
-
-
-def _expiry(watch: PolledJob) -> float:
-    """When the result expires, in seconds since the epoch."""
-    snapshot = watch.state.snapshot
-    if snapshot is None or not snapshot.url:
-        return 0.0
-    return float("inf") if snapshot.expires_at is None else snapshot.expires_at.timestamp()
 
 
 # Jobs that an earlier run left at the vendor, taken up before the source comes to them.

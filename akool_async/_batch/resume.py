@@ -87,17 +87,14 @@ class Resumer:
         if entry.fingerprint != mark and entry.state is not State.PLANNED:
             self._refuse(batch_entry, "Its key names other work in the journal; use another key.")
             return False
-        if (entry.key, entry.target) in self._state.recovered:
-            self._ask(batch_entry)
-            return False
-        return await self._resume(batch_entry, entry)
-
-    def _ask(self, batch_entry: BatchEntry) -> None:
+        if (entry.key, entry.target) not in self._state.recovered:
+            return await self._resume(batch_entry, entry)
         ended = self._state.recovered.claim(batch_entry.key, batch_entry.target, batch_entry.request)
         if isinstance(ended, AkoolError):
             self._state.abandon(ended, batch_entry)
         elif ended is not None:
             self._state.emit(batch_entry, ended)
+        return False
 
     async def _resume(self, batch_entry: BatchEntry, entry: Entry) -> bool:
         match RESUME_ACTIONS[entry.state]:
@@ -142,11 +139,7 @@ class Resumer:
         """Wait for a job that an earlier run submitted."""
         batch_entry.resume_job(entry)
         await self._state.take_slots([batch_entry])
-        self._state.poll(batch_entry, self._age(entry))
-
-    def _age(self, entry: Entry) -> float | None:
-        """Return the seconds since a job was made, as far as known."""
         since = entry.created_at or entry.submitted_at
-        if since is None:
-            return None
-        return max((self._clock.now() - since).total_seconds(), 1.0)  # 0 would say: made just now
+        # An age of 0 would say: made just now.
+        age = None if since is None else max((self._clock.now() - since).total_seconds(), 1.0)
+        self._state.poll(batch_entry, age)

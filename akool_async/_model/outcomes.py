@@ -159,7 +159,13 @@ class Rejected(_Outcome):
 
 @attrs.frozen(kw_only=True)
 class InDoubt(_Outcome):
-    """The POST was sent, or may have been, and its answer is unknown: it is not sent again by itself."""
+    """The POST was sent, or may have been, and its answer is unknown: it is not sent again by itself.
+
+    Attributes:
+        doubt_ids: job ids in the answer that may be this entry's, and that the API did not confirm.
+    """
+
+    doubt_ids: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
