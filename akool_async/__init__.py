@@ -40,6 +40,7 @@ from akool_async._model.errors import (
     UnexpectedRedirectError,
     VendorError,
     WaitTimeout,
+    WrongHostError,
 )
 from akool_async._model.fingerprint import entry_key, fingerprint
 from akool_async._model.outcomes import (
@@ -155,6 +156,7 @@ __all__ = [
     "VendorError",
     "Voice",
     "WaitTimeout",
+    "WrongHostError",
     "entry_key",
     "fingerprint",
     "open_batch",

@@ -284,7 +284,13 @@ class EntryLife:
     async def _post(self, post: Post, addressed: Request) -> None:
         """Send the POST; note for each of its entries the job, or the error and what it means."""
         try:
-            submission = await self._session.submit_once(addressed)
+            try:
+                submission = await self._session.submit_once(addressed)
+            except SubmissionInDoubt as doubt:
+                confirmed = await self._session.confirm_submission(doubt) if doubt.job_ids else None
+                if confirmed is None or not confirmed.accepted:
+                    raise
+                submission = confirmed
         except AkoolError as error:
             post.other_ids = error.job_ids if isinstance(error, SubmissionInDoubt) else ()
             post.fail(post.entries, error)

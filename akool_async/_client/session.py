@@ -7,25 +7,38 @@ so that its user decides the order of steps over many jobs.
 from __future__ import annotations
 
 import contextlib
+import itertools
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from datetime import datetime
+from typing import Final
 
+import anyio
 import attrs
 from anyio.abc import TaskGroup
 
 from akool_async import _wire as wire
-from akool_async._client.submission import submit_request
+from akool_async._client.submission import confirmed_submission, submit_request
 from akool_async._client.waiting import validate_job_id
 from akool_async._clock import Clock
 from akool_async._download import GONE_STATUSES, DownloadRequest, FileDownloader, ResultDownload
 from akool_async._http import ApiCall, ApiSession
-from akool_async._model.errors import ClientClosedError, DownloadError, JobNotFoundError
+from akool_async._model.errors import (
+    AkoolError,
+    ClientClosedError,
+    DownloadError,
+    JobNotFoundError,
+    SubmissionInDoubt,
+)
 from akool_async._model.outcomes import Saved, result_urls
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, Snapshot, Submission
 from akool_async._polling.scheduler import Listener, PolledJob, PollScheduler
 from akool_async._polling.schedules import PollSchedule
 from akool_async._retry import RetryPolicy
+
+_MOST_CONFIRMED: Final = 64
+"""Ids of one answer that are polled; an honest vendor names one for each language."""
 
 
 @attrs.frozen(kw_only=True)
@@ -83,30 +96,62 @@ class ClientSession:
         await self.opened.api.wait_ready()
 
     async def submit_once(self, request: Request) -> Submission:
-        """Send one paid POST without waiting or retrying; `submit` describes the rest.
+        """Send one paid POST without waiting, retrying or polling its jobs.
+
+        The raised doubt holds every id that can be read in the answer, by language where that is known. None
+        of them is confirmed: record them first, then call `confirm_submission(doubt)`. If nothing was
+        recorded and the process is killed meanwhile, paid jobs are lost.
 
         Raises:
             SubmissionInDoubt: it was sent, or may have been, and its answer is unknown.
             AkoolError: it was refused as a whole or never sent.
         """
-        return await submit_request(self.opened.api, request, self._confirm, may_wait=False)
+        return await submit_request(self.opened.api, request, may_wait=False)
 
     async def submit(self, request: Request) -> Submission:
-        """Send one paid POST; wait and repeat it where it surely made no job."""
-        return await submit_request(self.opened.api, request, self._confirm, may_wait=True)
+        """Send one paid POST; wait and repeat it where it surely made no job, confirm ids in doubt."""
+        try:
+            return await submit_request(self.opened.api, request, may_wait=True)
+        except SubmissionInDoubt as doubt:
+            submission = await self.confirm_submission(doubt) if doubt.job_ids else None
+            if submission is None or not submission.accepted:
+                raise
+            return submission
 
-    async def _confirm(self, job_id: str) -> Snapshot:
-        """Ask for a job that was just made, if at all: the vendor may not know it yet."""
-        began, attempts = self.clock.monotonic(), 0
-        while True:
-            attempts += 1
-            try:
-                return await self.status(job_id)
-            except JobNotFoundError:
-                wait = self.retry.delay(attempts, self.clock.monotonic() - began)
-                if wait is None:
-                    raise
-            await self.clock.sleep(wait)
+    async def confirm_submission(self, doubt: SubmissionInDoubt) -> Submission:
+        """Poll the jobs that a doubt names; return what it turned out to be.
+
+        Languages whose job the vendor knows are `accepted`, the others `missing`, that is still in doubt.
+        Every other id is in `extra`, also one that could not be confirmed. Does not raise for the API.
+        """
+        return confirmed_submission(doubt, await self.confirm(doubt.job_ids))
+
+    async def confirm(self, job_ids: Iterable[str]) -> dict[str, Snapshot | AkoolError]:
+        """Poll jobs that may exist, all at once; the vendor may not know a new one at first.
+
+        Returns:
+            By id the snapshot of a job that exists, a `JobNotFoundError` where the vendor knows no such job
+            after several polls, or the error that kept it from being asked: that one proves nothing. Ids
+            beyond the first 64 are left out.
+        """
+        answers: dict[str, Snapshot | AkoolError] = {}
+
+        async def ask(job_id: str) -> None:
+            began = self.clock.monotonic()
+            for attempt in itertools.count(1):
+                try:
+                    answers[job_id] = await self.status(job_id)
+                except AkoolError as error:
+                    answers[job_id] = error
+                wait = self.retry.delay(attempt, self.clock.monotonic() - began)
+                if wait is None or not isinstance(answers[job_id], JobNotFoundError):
+                    break
+                await self.clock.sleep(wait)
+
+        async with anyio.create_task_group() as tasks:
+            for job_id in itertools.islice(dict.fromkeys(job_ids), _MOST_CONFIRMED):
+                tasks.start_soon(ask, job_id)
+        return answers
 
     # Jobs.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from typing import Any
 
-import anyio
+import attrs
 
 from akool_async import _wire as wire
-from akool_async._http import ApiCall, ApiSession
+from akool_async._http import ApiCall, ApiSession, CallInDoubt
+from akool_async._model.codes import Failure
 from akool_async._model.errors import AkoolError, ProtocolError, SubmissionInDoubt
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot, Submission
@@ -17,58 +18,98 @@ from akool_async._model.responses import Job, Snapshot, Submission
 logger = logging.getLogger("akool_async")
 
 
-async def submit_request(
-    api: ApiSession, request: Request, status: Callable[[str], Awaitable[Snapshot]], *, may_wait: bool
-) -> Submission:
-    """Send one paid POST.
-
-    Args:
-        api: sends it.
-        request: what is asked for.
-        status: looks a job up.
-        may_wait: whether it waits and tries again where that is safe; else it raises at once.
+async def submit_request(api: ApiSession, request: Request, *, may_wait: bool) -> Submission:
+    """Send one paid POST; with `may_wait` it waits and tries again where that is safe.
 
     Raises:
         SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
         AkoolError: it was refused as a whole or never sent.
     """
+
+    def log_abandoned(result: wire.Envelope | Exception) -> None:
+        """Log the end of a POST whose caller was cancelled: its ids would be lost otherwise."""
+        try:
+            ids = ", ".join(_read(result, request).job_ids) or "none"
+        except AkoolError as error:
+            logger.warning("The paid call of a cancelled caller ended: %s", error)
+        else:
+            logger.warning("The paid call of a cancelled caller made these jobs, which are billed: %s.", ids)
+
     call = ApiCall(
         method="POST",
         path=wire.create_path(request),
         payload=wire.create_payload(request),
         job_count=len(request.targets),
         may_wait=may_wait,
-        on_abandoned=_log_abandoned(request),
+        on_abandoned=log_abandoned,
     )
+    result: wire.Envelope | Exception
     try:
-        return _read(await api.send(call), request)
-    except SubmissionInDoubt as doubt:
-        doubt.targets = request.targets
-        return await _confirmed(doubt, request, status)
+        result = await api.send(call)
+    except CallInDoubt as failed:
+        result = failed
+    return _read(result, request)
 
 
-async def _confirmed(
-    doubt: SubmissionInDoubt, request: Request, status: Callable[[str], Awaitable[Snapshot]]
+def _read(result: wire.Envelope | Exception, request: Request) -> Submission:
+    """Return the jobs of a paid POST; an answer that can't be used is a doubt, with every id in it."""
+    cause: AkoolError
+    answer: bytes | Mapping[str, Any]
+    if isinstance(result, CallInDoubt):
+        words, cause, answer = "was sent and its answer is not known", result.error, result.body
+    elif isinstance(result, Exception):
+        raise result
+    else:
+        try:
+            return wire.read_submission(result, request)
+        except ProtocolError as error:
+            words, cause, answer = "was answered in a way that is not understood", error, result.raw
+    jobs = wire.find_jobs(answer, request)
+    wrong_host = isinstance(result, CallInDoubt) and result.failure is Failure.NOT_UNDERSTOOD
+    doubt = SubmissionInDoubt(
+        f"A paid call {words}. {cause.message}",
+        advice=f"{cause.advice} {SubmissionInDoubt.advice}" if wrong_host else None,
+        job_ids=tuple(job.id for job in jobs),
+        # Reversed, so that the first of several jobs of a language counts, as in a whole answer.
+        job_ids_by_target={job.target: job.id for job in reversed(jobs) if job.target in request.targets},
+        targets=request.targets,
+        wrong_host=wrong_host,
+        code=cause.code,
+        http_status=cause.http_status,
+        vendor_message=cause.vendor_message,
+    )
+    if jobs:
+        logger.warning("The unusable answer to a paid call names these jobs: %s.", ", ".join(doubt.job_ids))
+    raise doubt from cause
+
+
+def confirmed_submission(
+    doubt: SubmissionInDoubt, answers: Mapping[str, Snapshot | AkoolError]
 ) -> Submission:
-    """Resolve the doubt if one id could be read for one target and the vendor knows it."""
-    if len(doubt.job_ids) != 1 or len(request.targets) != 1:
-        raise doubt
-    try:
-        snapshot = await status(doubt.job_ids[0])
-    except AkoolError as error:
-        raise doubt from error
-    except anyio.get_cancelled_exc_class():
-        logger.warning("The paid call of a cancelled caller is in doubt; it names job %s.", doubt.job_ids[0])
-        raise
-    job = Job(
-        id=snapshot.job_id,
-        target=request.targets[0],
-        status=snapshot.status,
-        created_at=snapshot.created_at,
-        video_id=snapshot.video_id,
-        raw=snapshot.raw,
+    """Return what a doubt turned out to be.
+
+    Args:
+        doubt: the doubt.
+        answers: what `ClientSession.confirm` returned about its ids.
+
+    Returns:
+        As `accepted` the languages whose job the vendor knows, as `missing` the others. Every other id is in
+        `extra`, also one that could not be confirmed: none is lost.
+    """
+    jobs = {job_id: Job(id=job_id) for job_id in doubt.job_ids}
+    for job_id, answer in answers.items():
+        if isinstance(answer, Snapshot):
+            jobs[job_id] = wire.read_job(answer)
+    accepted = {}
+    for target, job_id in doubt.job_ids_by_target.items():
+        jobs[job_id] = attrs.evolve(jobs[job_id], target=target)
+        if isinstance(answers.get(job_id), Snapshot):
+            accepted[target] = jobs.pop(job_id)
+    return Submission(
+        accepted=tuple(accepted[target] for target in doubt.targets if target in accepted),
+        missing=tuple(target for target in doubt.targets if target not in accepted),
+        extra=tuple(jobs.values()),
     )
-    return Submission(accepted=(job,))
 
 
 def single_job(submission: Submission, request: Request) -> Job:
@@ -89,31 +130,3 @@ def single_job(submission: Submission, request: Request) -> Job:
         job_ids=submission.job_ids,
         targets=request.targets,
     )
-
-
-def _read(envelope: wire.Envelope, request: Request) -> Submission:
-    """Read the answer of a paid POST; one that can't be understood is a doubt."""
-    try:
-        return wire.read_submission(envelope, request)
-    except ProtocolError as error:
-        raise SubmissionInDoubt(
-            f"A paid call was answered in a way that is not understood. {error.message}",
-            job_ids=error.job_ids,
-            targets=request.targets,
-        ) from error
-
-
-def _log_abandoned(request: Request) -> Callable[[Any], None]:
-    """Return what is called if nobody waits for the answer of a paid POST any more."""
-
-    def log(result: wire.Envelope | Exception) -> None:
-        try:
-            if isinstance(result, Exception):
-                raise result
-            ids = ", ".join(_read(result, request).job_ids) or "none"
-        except AkoolError as error:
-            logger.warning("The paid call of a cancelled caller ended: %s", error)
-        else:
-            logger.warning("The paid call of a cancelled caller made these jobs, which are billed: %s.", ids)
-
-    return log

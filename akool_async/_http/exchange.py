@@ -5,7 +5,9 @@ Nothing is repeated here.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -18,7 +20,7 @@ import httpx
 from anyio.abc import TaskGroup
 
 from akool_async._clock import Clock
-from akool_async._model.codes import Failure, error_for, failure_of_code, failure_of_status
+from akool_async._model.codes import Failure, error_for, failure_of_code, failure_of_status, not_understood
 from akool_async._model.errors import (
     AkoolError,
     AuthenticationError,
@@ -31,13 +33,17 @@ from akool_async._model.errors import (
     RateLimitError,
     ServerError,
     UnexpectedRedirectError,
+    WrongHostError,
     exception_chain,
 )
 from akool_async._model.redact import sanitize
-from akool_async._wire import Envelope, find_job_ids, omits_targets, read_envelope
+from akool_async._wire import Envelope, find_job_ids, holds_id, omits_targets, read_envelope
 
 MAX_BODY: Final = 4 * 2**20
 """Bytes of an answer's body that are read; a longer one is not an answer of this API."""
+
+_MOST_UNPACKED_SLOWLY: Final = 2**18
+"""Bytes of a broken compressed body in which ids are looked for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -102,15 +108,20 @@ class _Body:
     """Reads a body up to the largest size, and closes the connection of a larger one."""
 
     def __init__(self) -> None:
-        self.bytes = bytearray()
+        self._received = bytearray()
+        self._inflates = False
 
     @property
     def too_large(self) -> bool:
-        return len(self.bytes) > MAX_BODY
+        return len(self._received) > MAX_BODY
 
     async def read(self, response: httpx.Response) -> None:
-        async for chunk in response.aiter_bytes():
-            self.bytes += chunk[: MAX_BODY + 1 - len(self.bytes)]
+        codings = response.headers.get("content-encoding", "").lower().replace(",", " ").split()
+        # httpx drops what it has unpacked before a bad checksum, and a paid job's id with it. So the usual
+        # coding is unpacked here, and only others are left to httpx.
+        self._inflates = codings in (["gzip"], ["x-gzip"], ["deflate"]) and not response.is_stream_consumed
+        async for chunk in response.aiter_raw() if self._inflates else response.aiter_bytes():
+            self._received += chunk[: MAX_BODY + 1 - len(self._received)]
             if self.too_large:
                 # Close the connection under the body, so that reading it ends with an error from inside:
                 # leaving the loop would leave generators behind, which trio complains about.
@@ -119,9 +130,26 @@ class _Body:
                     break
                 await stream.aclose()
 
-    def refused(self) -> ExchangeFailed:
-        size = f"an answer of more than {MAX_BODY // 2**20} MiB"
-        return ExchangeFailed(Failure.UNREADABLE, size, bytes(self.bytes))
+    def unpacked(self) -> tuple[bytes, bool]:
+        """Return the body without its coding, as far as it can be read, and whether that is all of it."""
+        received = bytes(self._received)
+        return _inflated(received) if self._inflates and received else (received, True)
+
+
+def _inflated(packed: bytes) -> tuple[bytes, bool]:
+    wrapped = packed[:2] == b"\x1f\x8b" or (packed[0] & 0x0F == 8 and int.from_bytes(packed[:2]) % 31 == 0)
+    form = 47 if wrapped else -15  # gzip or zlib by its header; else bare deflate, which some servers send
+    inflater = zlib.decompressobj(form)
+    with contextlib.suppress(zlib.error):
+        return inflater.decompress(packed, MAX_BODY + 1), True  # one without an end is torn: its JSON tells
+    # An error drops everything that the same call unpacked, so approach it byte by byte.
+    inflater, readable = zlib.decompressobj(form), bytearray()
+    with contextlib.suppress(zlib.error):
+        for number in range(min(len(packed), _MOST_UNPACKED_SLOWLY)):
+            readable += inflater.decompress(packed[number : number + 1], MAX_BODY)
+            if len(readable) > MAX_BODY:
+                break
+    return bytes(readable), False
 
 
 async def exchange(
@@ -143,28 +171,26 @@ async def exchange(
     body = _Body()
     with anyio.move_on_after(deadline):
         try:
-            answer = await _exchange(client, request, body)
+            response = await client.send(request, stream=True, auth=None, follow_redirects=False)
+            try:
+                await body.read(response)
+            finally:
+                if not response.is_closed:
+                    with anyio.CancelScope(shield=True):
+                        await response.aclose()
         except Exception as error:  # any error of a transport must become "sent", "not sent" or "unknown"
-            if body.too_large:
-                raise body.refused() from error
-            raise _failed(error, trail, bytes(body.bytes), honest=trust_error_types) from error
+            if not body.too_large:
+                raise _failed(error, trail, body.unpacked()[0], honest=trust_error_types) from error
+        unpacked, whole = body.unpacked()
         if body.too_large:
-            raise body.refused()
-        return answer
+            size = f"an answer of more than {MAX_BODY // 2**20} MiB"
+            raise ExchangeFailed(Failure.UNREADABLE, size, unpacked)
+        if not whole:
+            raise ExchangeFailed(Failure.UNREADABLE, "an answer whose compression is broken", unpacked)
+        return RawResponse(http_status=response.status_code, body=unpacked, headers=response.headers)
     late = f"no complete answer within {deadline:g} s"
     failure = Failure.UNREACHABLE if trail.proves_unsent(None) else Failure.CONNECTION_LOST
-    raise ExchangeFailed(failure, late, bytes(body.bytes))
-
-
-async def _exchange(client: httpx.AsyncClient, request: httpx.Request, body: _Body) -> RawResponse:
-    response = await client.send(request, stream=True, auth=None, follow_redirects=False)
-    try:
-        await body.read(response)
-    finally:
-        if not response.is_closed:
-            with anyio.CancelScope(shield=True):
-                await response.aclose()
-    return RawResponse(http_status=response.status_code, body=bytes(body.bytes), headers=response.headers)
+    raise ExchangeFailed(failure, late, body.unpacked()[0])
 
 
 def _failed(error: Exception, trail: SendTracker, partial: bytes, *, honest: bool) -> ExchangeFailed:
@@ -252,59 +278,59 @@ class CallFailed(Exception):
     Attributes:
         failure: how.
         error: the error for the caller if the call is not repeated.
-        job_ids: job ids that the answer named all the same.
+        body: what arrived of the answer's body, which may name jobs all the same.
         retry_after: seconds that the server asked for.
     """
 
-    def __init__(self, failure: Failure, error: AkoolError, *, job_ids: tuple[str, ...] = ()) -> None:
+    def __init__(self, failure: Failure, error: AkoolError, body: bytes = b"") -> None:
         super().__init__(str(error))
         self.failure = failure
         self.error = error
-        self.job_ids = job_ids
+        self.body = body
         self.retry_after: float | None = None
 
 
-def parse_response(answer: RawResponse, *, secrets: Iterable[str], languages: int) -> Envelope:
+def parse_response(answer: RawResponse, *, host: str, secrets: Iterable[str], languages: int) -> Envelope:
     """Return the envelope of a successful answer.
 
-    A paid answer that names a job, or omits languages, is returned whatever its code: some jobs may exist.
+    A refusal of a paid call that holds an id, or omits languages, is returned too: jobs may exist.
 
     Args:
         answer: the HTTP answer.
+        host: where it came from.
         secrets: texts that must not be shown.
         languages: how many jobs a paid call asks for; 0 for a call that creates none.
 
     Raises:
         CallFailed: the answer is a refusal, an error or unreadable.
     """
-    failure = failure_of_status(answer.http_status)
-    if failure is not None:
-        error = _error_of_status(failure, answer, secrets)
-        raise CallFailed(failure, error, job_ids=find_job_ids(answer.body))
+    status, body = answer.http_status, answer.body
     try:
-        envelope = read_envelope(answer.body)
+        envelope = read_envelope(body)
     except ProtocolError as error:
-        error.http_status = answer.http_status
-        raise CallFailed(Failure.UNREADABLE, error, job_ids=find_job_ids(answer.body)) from error
-    if envelope.ok:
-        return envelope
-    ids = find_job_ids(answer.body)
-    if languages and (ids or omits_targets(envelope, languages)):
-        return envelope
-    failure = failure_of_code(envelope.code)
+        envelope, unreadable = Envelope(code=None), error
+        unreadable.http_status = status
     message = sanitize(envelope.message, secrets=secrets)
-    refusal = error_for(envelope.code, message, http_status=answer.http_status)
-    raise CallFailed(failure, refusal, job_ids=ids)
+    failure = failure_of_status(status)
+    if failure is not None:
+        raise CallFailed(failure, _error_of_status(failure, status, envelope.code, message), body)
+    if not_understood(status, envelope.code):
+        words = f"The server at {host} did not understand the call (HTTP {status}, no answer of this API)."
+        raise CallFailed(Failure.NOT_UNDERSTOOD, WrongHostError(words, http_status=status), body)
+    if envelope.code is None:
+        raise CallFailed(Failure.UNREADABLE, unreadable, body) from unreadable
+    failure = failure_of_code(envelope.code)
+    # A rate-limited or unauthorized call would be sent again: with an id it must stay a failure.
+    refused, named = failure in (Failure.REFUSED, Failure.BUSY), holds_id(envelope.raw)
+    jobs_may_exist = (refused and named) or (omits_targets(envelope, languages) and not named)
+    if envelope.ok or (languages and jobs_may_exist):
+        return envelope
+    raise CallFailed(
+        failure, error_for(envelope.code, message, http_status=status, creating=languages > 0), body
+    )
 
 
-def _error_of_status(failure: Failure, answer: RawResponse, secrets: Iterable[str]) -> AkoolError:
-    status = answer.http_status
-    try:
-        envelope = read_envelope(answer.body)
-    except ProtocolError:
-        code, message = None, ""
-    else:
-        code, message = envelope.code, sanitize(envelope.message, secrets=secrets)
+def _error_of_status(failure: Failure, status: int, code: int | None, message: str) -> AkoolError:
     said = f' It says: "{message}".' if message else ""
     facts: ErrorDetails = {"code": code, "http_status": status, "vendor_message": message}
     if failure is Failure.RATE_LIMITED:
@@ -320,8 +346,8 @@ def _error_of_status(failure: Failure, answer: RawResponse, secrets: Iterable[st
 
 def map_failure(failed: ExchangeFailed) -> CallFailed:
     """Return the failed call for an exchange without a complete answer."""
-    ids = find_job_ids(failed.partial)
     if failed.failure is Failure.UNREADABLE:
+        ids = find_job_ids(failed.partial)
         error: AkoolError = ProtocolError(f"The vendor sent {failed.reason}.", job_ids=ids)
     elif failed.failure is Failure.CERTIFICATE:
         error = CertificateError("The API host's certificate was not accepted.")
@@ -329,7 +355,7 @@ def map_failure(failed: ExchangeFailed) -> CallFailed:
         error = ConnectError(f"The API host could not be reached: {failed.reason}.")
     else:
         error = ConnectionLostError(f"The exchange with the API host failed: {failed.reason}.")
-    return CallFailed(failed.failure, error, job_ids=ids)
+    return CallFailed(failed.failure, error, failed.partial)
 
 
 T = TypeVar("T")

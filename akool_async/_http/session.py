@@ -32,12 +32,12 @@ from akool_async._model.credentials import ApiKey, Credentials
 from akool_async._model.errors import (
     AkoolError,
     ClientClosedError,
+    ConnectionLostError,
     ProtocolError,
-    SubmissionInDoubt,
 )
 from akool_async._model.validators import seconds_field
 from akool_async._retry import RetryBudget, RetryPolicy
-from akool_async._wire import TOKEN_PATH, Envelope, read_token, token_payload
+from akool_async._wire import TOKEN_PATH, Envelope, may_name_job, read_token, token_payload
 
 
 class ThrottlePause:
@@ -132,6 +132,10 @@ class ApiCall:
         return self.job_count > 0
 
 
+class CallInDoubt(CallFailed):
+    """A paid call was sent, or may have been, and its answer is not known; `body` may name its jobs."""
+
+
 @attrs.define
 class _CallState:
     """The attempts of one call so far."""
@@ -213,7 +217,7 @@ class ApiSession:
         again only if it surely made no job; a cancelled caller does not cancel it once it is sent.
 
         Raises:
-            SubmissionInDoubt: a paid call was sent, or may have been, and the answer is not known.
+            CallInDoubt: a paid call was sent, or may have been, and the answer is not known.
             AkoolError: it failed, was refused or was never sent.
         """
         return await self._perform(call, self._identity, lambda envelope: envelope)
@@ -290,14 +294,16 @@ class ApiSession:
                     await self._clock.sleep(wait)
                     return
             case Action.IN_DOUBT:
-                raise _in_doubt(failed) from failed.error
+                raise CallInDoubt(failed.failure, failed.error, failed.body) from failed.error
         raise failed.error from failed.__cause__
 
     def _action(self, call: ApiCall, failed: CallFailed) -> Action:
         if not call.creates_jobs:
             return POLICY[failed.failure][0]
-        # An id in a failed answer proves that a job exists, whatever the failure says: never send again.
-        return Action.IN_DOUBT if failed.job_ids else POLICY[failed.failure][1]
+        # What may be an id means that a job may exist, whatever the failure says: a repeat could pay twice.
+        # Plain refusals without any `_id` are not among these, see `parse_response`.
+        refused = failed.failure in (Failure.REFUSED, Failure.BUSY)
+        return Action.IN_DOUBT if not refused and may_name_job(failed.body) else POLICY[failed.failure][1]
 
     async def _try(self, call: ApiCall, lease: AuthHeader) -> Envelope:
         try:
@@ -311,7 +317,9 @@ class ApiSession:
     def _parsed(self, call: ApiCall, answer: RawResponse) -> Envelope:
         self.server_time.update(answer.headers.get("date", ""))
         try:
-            return parse_response(answer, secrets=self._identity.secrets, languages=call.job_count)
+            return parse_response(
+                answer, host=self._origin, secrets=self._identity.secrets, languages=call.job_count
+            )
         except CallFailed as failed:
             failed.retry_after = retry_after(answer.headers, self._clock.now().timestamp())
             raise
@@ -361,7 +369,8 @@ class ApiSession:
         try:
             return await work.run(self._tasks)
         except ClientClosedError as error:  # the event loop itself cancelled it, after it may have been sent
-            raise SubmissionInDoubt("A paid call was interrupted while it was in progress.") from error
+            lost = ConnectionLostError("It was interrupted while it was in progress.")
+            raise CallInDoubt(Failure.CONNECTION_LOST, lost) from error
 
     def _abandoned_result(self, call: ApiCall, result: RawResponse | Exception) -> Envelope | Exception:
         """Return what the cancelled caller would have received."""
@@ -373,7 +382,8 @@ class ApiSession:
             failed = map_failure(result)
         except CallFailed as error:
             failed = error
-        return _in_doubt(failed) if self._action(call, failed) is Action.IN_DOUBT else failed.error
+        in_doubt = self._action(call, failed) is Action.IN_DOUBT
+        return CallInDoubt(failed.failure, failed.error, failed.body) if in_doubt else failed.error
 
     def _request(
         self, client: httpx.AsyncClient, call: ApiCall, lease: AuthHeader, seconds: float
@@ -413,13 +423,3 @@ class ApiSession:
 
 def _client_closed() -> ClientClosedError:
     return ClientClosedError("The client was closed while this call was under way.")
-
-
-def _in_doubt(failed: CallFailed) -> AkoolError:
-    return SubmissionInDoubt(
-        f"A paid call was sent and its answer is not known. {failed.error.message}",
-        job_ids=failed.job_ids,
-        code=failed.error.code,
-        http_status=failed.error.http_status,
-        vendor_message=failed.error.vendor_message,
-    )

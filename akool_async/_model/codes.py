@@ -121,6 +121,7 @@ class Failure(enum.Enum):
     RATE_LIMITED = "HTTP 429 or code 1005"
     SERVER_ERROR = "HTTP 5xx"
     UNREADABLE = "empty, torn, too large, not JSON, or JSON without a code"
+    NOT_UNDERSTOOD = "HTTP 4xx without an answer of this API: most likely another server"
     REDIRECT = "HTTP 3xx"
     UNAUTHORIZED = "HTTP 401 or 403, code 1101 or 1102"
     BUSY = "a code for which the vendor says: try again later"
@@ -146,6 +147,7 @@ POLICY: Final[Mapping[Failure, tuple[Action, Action]]] = MappingProxyType(
         Failure.RATE_LIMITED: (Action.WAIT, Action.WAIT),
         Failure.SERVER_ERROR: (Action.RETRY, Action.IN_DOUBT),
         Failure.UNREADABLE: (Action.RETRY, Action.IN_DOUBT),
+        Failure.NOT_UNDERSTOOD: (Action.RAISE, Action.IN_DOUBT),
         Failure.REDIRECT: (Action.RAISE, Action.RAISE),
         Failure.UNAUTHORIZED: (Action.REFRESH_TOKEN, Action.REFRESH_TOKEN),
         Failure.BUSY: (Action.RETRY, Action.RAISE),
@@ -197,14 +199,40 @@ def failure_of_status(http_status: int) -> Failure | None:
     return None
 
 
-def error_for(code: int | None, message: str = "", *, http_status: int | None = None) -> AkoolError:
-    """Return the exception for a business code other than success; `message` must be cleaned."""
+def not_understood(http_status: int, code: int | None) -> bool:
+    """Whether an answer shows that its server does not know this API.
+
+    Args:
+        http_status: of the answer.
+        code: of its envelope, if it has one. Other servers put HTTP statuses there, the vendor does not.
+    """
+    return (
+        400 <= http_status < 500 and http_status not in _OTHER_4XX and (code is None or 0 <= code < SUCCESS)
+    )
+
+
+_MISSING_CONTENT: Final = (
+    "Check that the vendor can fetch the video's URL, and that its account has the voices of voices_map."
+)
+_OTHER_4XX: Final = frozenset({401, 403, 408, 425, 429})
+"""Statuses about credentials, time or rates: a gateway in front of the right server may send them, too."""
+
+
+def error_for(
+    code: int | None, message: str = "", *, http_status: int | None = None, creating: bool = False
+) -> AkoolError:
+    """Return the exception for a business code other than success; `message` must be cleaned.
+
+    A paid POST names no job, so what does not exist where one is `creating` is the video or a voice.
+    """
     row = lookup(code)
     said = f' It says: "{message}".' if message else ""
     number = "" if row.kind is CodeKind.UNKNOWN else f" (code {code})"
-    error = _ERROR_OF_KIND.get(row.kind, VendorError)
+    missing = creating and row.kind is CodeKind.NOT_FOUND
+    error = BadRequestError if missing else _ERROR_OF_KIND.get(row.kind, VendorError)
     return error(
         f"The vendor refused the call: {row.meaning}{number}.{said}",
+        advice=_MISSING_CONTENT if missing else None,
         code=code,
         vendor_message=message,
         http_status=http_status,

@@ -7,7 +7,7 @@ of one, and no secret: texts from the vendor are sanitized before they are put i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias, TypedDict, Unpack
 
 
@@ -198,15 +198,28 @@ class UnexpectedRedirectError(NetworkError):
     advice = "Check the host name: it has to be the API's own address."
 
 
+class WrongHostError(NetworkError):
+    """The server does not know this API: HTTP 404 or the like, without an answer of the API. No charge.
+
+    A paid POST raises `SubmissionInDoubt` instead, with `wrong_host` set.
+    """
+
+    impact = "Nothing was charged for this call."
+    advice = "Check the host: AKOOL_API_HOST, or the argument host."
+
+
 class SubmissionInDoubt(AkoolError):
     """A paid POST was sent, or may have been, and its answer is unknown: a job may exist and be billed.
 
     The POST is never sent again unless the caller asks for it.
 
     Attributes:
-        job_ids: well-formed job ids that could still be read in the answer; confirm them with
-            `client.status`.
+        job_ids: every job id that could still be read in the answer, each once. Record them first, then
+            confirm them with `client.status`.
+        job_ids_by_target: the ids among them of which the answer tells the language ("" for a lip-sync).
         targets: the languages of the request that are in doubt.
+        wrong_host: whether the server did not understand the call at all (HTTP 404 and the like, without an
+            answer of this API): the next POST would most likely end the same way.
     """
 
     impact = "A job may have been made and its credits locked."
@@ -217,12 +230,16 @@ class SubmissionInDoubt(AkoolError):
         message: str,
         *,
         job_ids: tuple[str, ...] = (),
+        job_ids_by_target: Mapping[str, str] | None = None,
         targets: tuple[str, ...] = (),
+        wrong_host: bool = False,
         **details: Unpack[ErrorDetails],
     ) -> None:
         super().__init__(message, **details)
         self.job_ids = job_ids
+        self.job_ids_by_target = dict(job_ids_by_target or {})
         self.targets = targets
+        self.wrong_host = wrong_host
 
 
 class WaitTimeout(AkoolError, TimeoutError):

@@ -17,7 +17,10 @@ from cattrs.gen import make_dict_structure_fn, override
 from akool_async._model.redact import sanitize
 from akool_async._model.responses import NO_AUDIO_SPLITS, AudioSplits, Job, Language, Snapshot, Status, Voice
 
-_ID: Final = re.compile(r"[0-9A-Za-z_-]{8,128}")
+_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
+_SURELY_AN_ID: Final = 16
+_NO_ID: Final = frozenset("0 false nan nil none null true undefined".split())
+_WRAPPED_ID: Final = re.compile(r"""\s*(?:ObjectId\(\s*)?["']?([0-9A-Za-z_-]{1,128})["']?\s*\)?\s*""")
 _LONGEST_NUMBER: Final = 40
 _DIGITS: Final = "0123456789"
 _SMALL: Final = tuple(map(float, range(1000)))
@@ -83,9 +86,21 @@ def read_moment(value: object) -> datetime | None:
 
 
 def read_id(value: object) -> str | None:
-    """Return a well-formed job id, else None."""
-    text = read_text(value)
-    return text if _ID.fullmatch(text) else None
+    """Return a job id that a status call takes, else None.
+
+    It may come as a number, as `{"$oid": "..."}`, as `ObjectId("...")` or alone in a list.
+    """
+    if type(value) is str and len(value) >= _SURELY_AN_ID and _ID.fullmatch(value):
+        return value
+    if isinstance(value, list | dict) and len(value) == 1:
+        (inner,) = value if isinstance(value, list) else map(value.get, ("$oid",))
+        return None if isinstance(inner, list | dict) else read_id(inner)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # larger ones are rounded
+        value = int(value)
+    if type(value) is int:
+        return read_text(value) if 0 < value < 10**128 else None
+    found = _WRAPPED_ID.fullmatch(value) if isinstance(value, str) else None
+    return None if found is None or found.group(1).lower() in _NO_ID else found.group(1)
 
 
 def read_status(value: object) -> Status:

@@ -25,7 +25,21 @@ from akool_async._wire.fields import (
     structure,
 )
 
-_ID_IN_TEXT: Final = re.compile(rb'"_id"\s*:\s*"([0-9A-Za-z_-]{8,128})"')
+# Ids in text that is no JSON as a whole: torn, or quoted inside a message or a page. A number counts only if
+# it surely ends there: half of one would be another job's id.
+_QUOTE: Final = r"""(?:\\*"|&quot;|&#34;)"""
+_ID_IN_TEXT: Final = re.compile(
+    rf"""{_QUOTE}_id{_QUOTE}\s*:\s*(?:\{{\s*{_QUOTE}\$oid{_QUOTE}\s*:\s*)?"""
+    rf"""(?:{_QUOTE}([^"\\&]{{1,200}}){_QUOTE}|(\d{{1,40}})(?=\s*[,}}\]]))"""
+)
+_MAY_BE_AN_ID: Final = re.compile(
+    rf"""{_QUOTE}(?:_id|video_id|task_id|job_id|video_model_id){_QUOTE}\s*:\s*"""
+    rf"""(?!null\b|false\b|0\s*[,}}\]]|\{{\s*\}}|\[\s*\]|{_QUOTE}\s*{_QUOTE}\s*[,}}\]])"""
+)
+_JSON_TOKEN: Final = re.compile(r"""\"(?:[^"\\]|\\.)*("|\\?\Z)|[{}\[\],:]""", re.DOTALL)
+_MOST_MENDED: Final = 2**20
+"""Characters of torn JSON that are read as JSON; ids beyond are found without their language."""
+
 _MOST_IDS: Final = 1000
 _DEEPEST: Final = 64
 
@@ -98,11 +112,84 @@ def iter_job_objects(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def find_job_ids(body: bytes) -> tuple[str, ...]:
-    """Return the well-formed job ids that can be read in a body, whole or torn, each once."""
-    found = [match.group(1).decode() for match in _ID_IN_TEXT.finditer(body)]
-    with contextlib.suppress(ValueError, RecursionError):  # what is whole may hold numbers, escapes or UTF-16
-        found += (job_id for job_id, _ in iter_job_objects(json.loads(body)))
-    return tuple(dict.fromkeys(found))[:_MOST_IDS]
+    """Return the job ids that can be read in a body, whole or torn, each once."""
+    text = _text_of(body)
+    found = (read_id(quoted or number) for quoted, number in _ID_IN_TEXT.findall(text))
+    named = (job_id for job_id, _ in iter_job_objects(_parse_torn(text)))
+    return tuple(dict.fromkeys(job_id for job_id in (*found, *named) if job_id))[:_MOST_IDS]
+
+
+def may_name_job(body: bytes) -> bool:
+    """Whether a body, whole or torn, holds anything that could be the id of a job, well-formed or not."""
+    return _MAY_BE_AN_ID.search(_text_of(body)) is not None
+
+
+def find_jobs(answer: bytes | Mapping[str, Any], request: Request) -> tuple[Job, ...]:
+    """Return every job that can still be read in an answer that is unusable as a whole.
+
+    Args:
+        answer: a body, whole or torn, or an object that was read from one.
+        request: what was asked for.
+
+    Returns:
+        The jobs, each id once. `target` is a language of the request where the answer tells it.
+    """
+    whole = as_mapping(_parse_torn(_text_of(answer))) if isinstance(answer, bytes) else answer
+    top = Envelope(code=None, data=whole.get("data"), raw=whole)
+    jobs = _jobs((*_parts(whole), top), request)
+    for job_id, raw in iter_job_objects(whole):
+        if job_id not in jobs:
+            jobs[job_id] = _job(job_id, raw, request)
+    for job_id in find_job_ids(answer) if isinstance(answer, bytes) else ():
+        jobs.setdefault(job_id, Job(id=job_id))
+    return tuple(_named_by_the_only_target(jobs, request).values())[:_MOST_IDS]
+
+
+def _text_of(body: bytes) -> str:
+    text, encoding = body.decode("utf-8", "replace"), json.detect_encoding(body)
+    # Bytes that only look like UTF-16 must not hide an id, so such a body is read both ways.
+    return text if encoding.startswith("utf-8") else f"{body.decode(encoding, 'replace')}\n{text}"
+
+
+def _parse_torn(text: str) -> Any:
+    """Return what JSON can be read in a text: all of it, or what is whole of it when it was cut."""
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text)
+    begin = text.find("{")
+    if begin < 0 or '_id"' not in text:
+        return None
+    text = text[begin : begin + _MOST_MENDED]
+    closers: list[str] = []
+    whole, before = "", ""
+    for token in _JSON_TOKEN.finditer(text):
+        sign = token.group()[0]
+        end = token.start() if sign == "," else token.end()
+        if sign in "{[":
+            closers.append("}" if sign == "{" else "]")
+        elif sign in "}]":
+            closers.pop()
+        elif sign == '"' and token.group(1) != '"':  # a text that was cut
+            break
+        key = sign == '"' and before != ":" and closers[-1] == "}"
+        if sign != ":" and not key:
+            whole = text[:end] + "".join(reversed(closers))
+        if not closers or len(closers) > _DEEPEST:
+            break
+        before = sign
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(whole)
+    return None
+
+
+def holds_id(whole: Mapping[str, Any]) -> bool:
+    """Whether an answer that was read holds any `_id`, well-formed or not."""
+    stack: list[Any] = [whole]
+    while stack:
+        item = stack.pop()
+        if as_mapping(item).get("_id"):
+            return True
+        stack.extend(_inside(item))
+    return False
 
 
 def read_token(envelope: Envelope) -> str:
@@ -139,6 +226,11 @@ def read_snapshot(envelope: Envelope, job_id: str) -> Snapshot:
             job_ids=tuple(filter(None, [read_id(answered)])),
         )
     return structure(data, Snapshot, _id=job_id)
+
+
+def read_job(snapshot: Snapshot) -> Job:
+    """Return the job that a status call found, as far as its answer tells."""
+    return structure(snapshot.raw, Job, _id=snapshot.job_id)
 
 
 def _list_of(envelope: Envelope, name: str) -> list[Any]:
@@ -199,25 +291,22 @@ def read_submission(envelope: Envelope, request: Request) -> Submission:
         ProtocolError: the answer does not say what became of the request; `job_ids` holds the ids
             that are somewhere in it all the same.
     """
-    results = envelope.raw.get("all_results")
-    parts = []
-    for item in results if isinstance(results, list) else []:
-        whole = as_mapping(item)
-        inner = whole.get("data") or (whole if "_id" in whole else None)
-        message = read_clean_text(whole.get("msg"))
-        parts.append(Envelope(code=read_int(whole.get("code")), message=message, data=inner, raw=whole))
+    parts = _parts(envelope.raw)
     jobs = _jobs((*parts, envelope), request)
     refusals = [part for part in parts if _refuses(part)]
     if not jobs:
         strays = tuple(dict.fromkeys(job_id for job_id, _ in iter_job_objects(envelope.raw)))
         if strays:
             raise ProtocolError("The vendor names a job in an unknown place.", job_ids=strays)
+        # A refusal makes no job. With an id in it, it may be something else, and a repeat may pay twice.
+        if not envelope.ok and holds_id(envelope.raw):
+            raise ProtocolError("The vendor refused the call, but the answer holds an id that can't be read.")
         if (
             not envelope.ok
             and len(refusals) == len(parts)
             and not omits_targets(envelope, len(request.targets))
         ):
-            raise error_for(envelope.code, envelope.message)
+            raise error_for(envelope.code, envelope.message, creating=True)
         if not parts:
             raise ProtocolError("The vendor says success but names no job.")
     return _match_jobs_to_targets(jobs, parts, envelope, request)
@@ -230,6 +319,17 @@ def omits_targets(envelope: Envelope, languages: int) -> bool:
     """
     results = envelope.raw.get("all_results")
     return isinstance(results, list) and 0 < len(results) < languages
+
+
+def _parts(whole: Mapping[str, Any]) -> list[Envelope]:
+    """Return the answers for single languages."""
+    parts = []
+    results = whole.get("all_results")
+    for item in map(as_mapping, results if isinstance(results, list) else []):
+        inner = item.get("data") or (item if "_id" in item else None)
+        message = read_clean_text(item.get("msg"))
+        parts.append(Envelope(code=read_int(item.get("code")), message=message, data=inner, raw=item))
+    return parts
 
 
 def _refuses(part: Envelope) -> bool:
@@ -258,11 +358,17 @@ def _language_key(language: str) -> str:
     return language.lower().replace("_", "-")
 
 
+def _named_by_the_only_target(jobs: dict[str, Job], request: Request) -> dict[str, Job]:
+    """Return the jobs; the only one for the only language is its own, whatever the answer calls it."""
+    if len(jobs) == len(request.targets) == 1:
+        return {job_id: attrs.evolve(job, target=request.targets[0]) for job_id, job in jobs.items()}
+    return jobs
+
+
 def _match_jobs_to_targets(
     jobs: dict[str, Job], parts: list[Envelope], envelope: Envelope, request: Request
 ) -> Submission:
-    if len(jobs) == len(request.targets) == 1:
-        jobs = {job_id: attrs.evolve(job, target=request.targets[0]) for job_id, job in jobs.items()}
+    jobs = _named_by_the_only_target(jobs, request)
     accepted: dict[str, Job] = {}
     for job in jobs.values():
         if job.target in request.targets:
@@ -292,7 +398,7 @@ def _refused(left: list[str], parts: list[Envelope], *, alone: bool, strangers: 
     named: dict[str, AkoolError] = {}
     nameless: list[AkoolError] = []
     for part in refusals:
-        error = error_for(part.code, part.message)
+        error = error_for(part.code, part.message, creating=True)
         beside = read_clean_text(part.raw.get("language"))
         language = read_clean_text(as_mapping(part.data).get("language")) or beside
         if language:

@@ -279,7 +279,8 @@ async def test_a_doubt_stays_one_where_paying_again_is_refused(
 async def test_ids_that_one_post_left_in_doubt_outlive_the_next(house: Open, tmp_path: Path) -> None:
     torn = Fault(on="create", kind="truncated", keep=0.9, nth=1)
     both = [video(1, targets=("ja", "fr"))]
-    async with house(faults=[torn, Fault(on="create", kind="reset_after", nth=2)]) as home:
+    unknown = Fault(on="status", kind="vanish")
+    async with house(faults=[torn, unknown, Fault(on="create", kind="reset_after", nth=2)]) as home:
         client = await home.client()
         async with open_journal(tmp_path / "j.sqlite3") as journal:
             await run(client, both, journal=journal)

@@ -89,13 +89,14 @@ async def test_keeps_an_id_that_can_be_read_in_a_torn_answer_and_confirms_it(hou
         assert len(home.sandbox.audit.polls(job.id)) == 1
 
 
-async def test_ids_of_several_languages_in_a_torn_answer_are_named_in_the_doubt(house: Open) -> None:
+async def test_ids_of_several_languages_in_a_torn_answer_are_confirmed(house: Open) -> None:
     async with house(faults=[Fault(on="create", kind="truncated", keep=0.95)]) as home:
-        with pytest.raises(SubmissionInDoubt) as caught:
-            await (await home.client()).submit(video(targets="ja,fr"))
+        submission = await (await home.client()).submit(video(targets="ja,fr"))
 
-        assert set(caught.value.job_ids) == {job.id for job in home.sandbox.audit.jobs}
-    assert caught.value.targets == ("ja", "fr")
+        assert {job.target: job.id for job in submission.accepted} == {
+            job.language: job.id for job in home.sandbox.audit.jobs
+        }
+    assert submission.missing == ()
 
 
 @pytest.mark.parametrize(

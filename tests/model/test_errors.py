@@ -57,6 +57,7 @@ TREE = {
     "CertificateError": "NetworkError",
     "ConnectionLostError": "NetworkError",
     "UnexpectedRedirectError": "NetworkError",
+    "WrongHostError": "NetworkError",
     "SubmissionInDoubt": "AkoolError",
     "JobFailed": "AkoolError",
     "WaitTimeout": "AkoolError",
@@ -106,7 +107,12 @@ def ripe(kind: type[AkoolError]) -> AkoolError:
     """An error with everything that it can carry."""
     more: dict[type[AkoolError], dict[str, object]] = {
         ProtocolError: {"job_ids": ("a", "b")},
-        SubmissionInDoubt: {"job_ids": ("a", "b"), "targets": ("ja", "fr")},
+        SubmissionInDoubt: {
+            "job_ids": ("a", "b"),
+            "job_ids_by_target": {"ja": "a"},
+            "targets": ("ja", "fr"),
+            "wrong_host": True,
+        },
         JobFailed: {"job_id": "7a10c0ffee", "snapshot": SNAPSHOT, "error_code": 501999},
         WaitTimeout: {"job_id": "7a10c0ffee"},
         UnsealError: {"reason": "stale"},

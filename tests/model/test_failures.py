@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from akool_async._model.codes import POLICY, Action, Failure, error_for, failure_of_code, failure_of_status
+from akool_async._model.codes import (
+    POLICY,
+    Action,
+    Failure,
+    error_for,
+    failure_of_code,
+    failure_of_status,
+    not_understood,
+)
 from akool_async._model.errors import (
     AccountError,
     AkoolError,
@@ -28,6 +36,7 @@ WANTED = {
     "RATE_LIMITED": ("WAIT", "WAIT"),  # it was refused: not an attempt
     "SERVER_ERROR": ("RETRY", "IN_DOUBT"),
     "UNREADABLE": ("RETRY", "IN_DOUBT"),
+    "NOT_UNDERSTOOD": ("RAISE", "IN_DOUBT"),
     "REDIRECT": ("RAISE", "RAISE"),
     "UNAUTHORIZED": ("REFRESH_TOKEN", "REFRESH_TOKEN"),  # it was refused: nothing was made
     "BUSY": ("RETRY", "RAISE"),  # answered with an error: rejected by default
@@ -83,6 +92,25 @@ def test_the_table_does_not_change() -> None:
 )  # fmt: skip
 def test_each_http_status_is_its_failure(http_status: int, failure: Failure | None) -> None:
     assert failure_of_status(http_status) is failure
+
+
+@pytest.mark.parametrize("http_status", [400, 404, 405, 410, 413, 415, 422, 402, 406, 414, 431])
+@pytest.mark.parametrize("code", [None, 0, 404, 999])
+def test_a_server_that_does_not_know_the_api_is_recognised(http_status: int, code: int | None) -> None:
+    assert not_understood(http_status, code)
+
+
+@pytest.mark.parametrize(
+    ("http_status", "code"),
+    [
+        (404, 1008),
+        (400, 1999),
+        (422, -1),
+        *((status, None) for status in (200, 302, 401, 403, 408, 425, 429, 500)),
+    ],
+)
+def test_an_answer_of_the_api_or_of_its_gateway_is_understood(http_status: int, code: int | None) -> None:
+    assert not not_understood(http_status, code)
 
 
 # Business codes.

@@ -310,9 +310,7 @@ def test_success_for_a_part_without_a_job_is_a_doubt_although_the_whole_is_refus
     assert codes(submission) == {"fr": 1003}
 
 
-@pytest.mark.parametrize(
-    "data", [None, {}, [], "", "queued", 1, {"video_status": 1}, [None], {"_id": "short"}]
-)
+@pytest.mark.parametrize("data", [None, {}, [], "", "queued", 1, {"video_status": 1}, [None], {"_id": "a/b"}])
 def test_success_without_a_job_is_a_protocol_error(data: object) -> None:
     for all_results in (None, [], "none", 0):
         with pytest.raises(ProtocolError, match="names no job") as caught:
@@ -372,7 +370,7 @@ def test_the_odd_language_of_an_extra_job_is_printable() -> None:
     "hidden",
     [
         {"data": {"job": {"_id": OTHER}}},
-        {"data": {"_id": "short", "list": [{"_id": OTHER}]}},
+        {"data": {"_id": "a/b", "list": [{"_id": OTHER}]}},
         {"data": None, "_id": OTHER},
         {"data": None, "job": {"_id": OTHER}},
         {"all_results": {"ja": answer(made(OTHER, "ja"))}},
@@ -386,6 +384,15 @@ def test_an_id_in_an_unknown_place_is_neither_lost_nor_taken_for_a_refusal(hidde
             read(**{"data": None, **hidden}, code=code)
 
         assert caught.value.job_ids == (OTHER,)
+
+
+@pytest.mark.parametrize("odd", ["a/b", {"low": 1, "high": 2}, [1, 2], True])
+@pytest.mark.parametrize("code", [1003, 1015, 9999])
+def test_a_refusal_that_holds_an_id_of_an_unknown_form_is_none(code: int, odd: object) -> None:
+    with pytest.raises(ProtocolError, match="holds an id") as caught:
+        read({"_id": odd}, code=code)
+
+    assert caught.value.job_ids == ()
 
 
 @pytest.mark.parametrize("code", [1000, 1015])

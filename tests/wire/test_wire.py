@@ -17,6 +17,8 @@ from akool_async._wire import (
     create_path,
     create_payload,
     find_job_ids,
+    find_jobs,
+    may_name_job,
     read_bool,
     read_credit,
     read_envelope,
@@ -40,12 +42,15 @@ from tests.wire.examples import (
     LIP_SYNC,
     OTHER,
     REQUEST,
+    THREE,
+    accepted,
     answer,
     body,
     completed,
     envelope,
     failed,
     language,
+    made,
     status,
     status_long_ago,
     voice,
@@ -177,17 +182,33 @@ def test_a_moment_that_makes_no_sense_is_no_moment(value: object) -> None:
         (12345678, "12345678"),
         ("a" * 8, "a" * 8),
         ("a" * 128, "a" * 128),
-        ("a" * 7, None),
+        ("a", "a"),
+        (7, "7"),
+        (7.0, "7"),
+        (" 7a10c0ffee\n", "7a10c0ffee"),
+        ({"$oid": JA}, JA),
+        ({"$oid": 12}, "12"),
+        (f'ObjectId("{JA}")', JA),
+        ([JA], JA),
         ("a" * 129, None),
+        (10**128, None),
+        (1e30, None),
+        (7.5, None),
+        (0, None),
+        (-7, None),
         ("7a10c0ff/../../etc", None),
-        ("7a10c0ffee\n", None),
+        ("null", None),
+        ("undefined", None),
         ("", None),
         (None, None),
         (True, None),
-        ([JA], None),
+        ({}, None),
+        ({"name": JA}, None),
+        ({"$oid": {"$oid": JA}}, None),
+        ([JA, HI], None),
     ],
 )
-def test_an_id_is_taken_only_if_it_is_well_formed(value: object, expected: str | None) -> None:
+def test_an_id_is_taken_only_if_a_status_call_takes_it(value: object, expected: str | None) -> None:
     assert read_id(value) == expected
 
 
@@ -286,15 +307,92 @@ def test_ids_are_found_however_they_are_written(content: bytes) -> None:
     assert find_job_ids(content) == (HI,)
 
 
-def test_ids_that_are_numbers_are_found() -> None:
-    assert find_job_ids(b'{"data":{"_id":123456789}}') == ("123456789",)
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b'{"data":{"_id":123456789}}', "123456789"),
+        (b'{"data":{"_id":12, "language', "12"),
+        (b'{"data":{"_id":{"$oid":"7a10c0ffee00000000000001"}', HI),
+        (b'{"data":{"_id":"7a10c0ffee00000000000001"', HI),
+        (b'{"message":"{\\"data\\":{\\"_id\\":\\"7a10c0ffee00000000000001\\"', HI),
+        (b"<p>{&quot;_id&quot;: &quot;7a10c0ffee00000000000001&quot;", HI),
+    ],
+)
+def test_ids_in_other_forms_are_found_in_whole_and_torn_bodies(content: bytes, found: str) -> None:
+    assert find_job_ids(content) == (found,)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b'{"_id":"short"}', b'{"_id":null}', b'{"_id":"7a10c0ffee000', b"\x00"]
+    "content",
+    [
+        b"",
+        b'{"_id":"a/b"}',
+        b'{"_id":null}',
+        b'{"_id":"7a10c0ffee000',
+        b'{"_id":12345',
+        b'{"_id":{}}',
+        b"\x00",
+    ],
 )
 def test_no_id_is_made_up(content: bytes) -> None:
     assert find_job_ids(content) == ()
+
+
+@pytest.mark.parametrize("closed", ["}", ""])
+@pytest.mark.parametrize(
+    "value", ['"a/b"', '{"$oid":"x', '{"low":1,"high":2}', "[1,2]", '"', "7", "true", '"7a10', ""]
+)
+@pytest.mark.parametrize("name", ["_id", "video_id", "task_id"])
+def test_whatever_could_be_an_id_is_noticed(name: str, value: str, closed: str) -> None:
+    assert may_name_job(f'{{"code":1005,"data":{{"{name}": {value}{closed}'.encode())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>too many requests</html>",
+        b'{"code":1005,"msg":"too often","request_id":"7a10c0ffee00000000000001"}',
+        b'{"error":{"id":"too_many_requests"}}',
+        *(b'{"data":{"_id":%s}}' % value for value in (b"null", b'""', b"{}", b"[]", b"0", b"false", b"{ }")),
+    ],
+)
+def test_an_answer_without_an_id_names_no_job(content: bytes) -> None:
+    assert not may_name_job(content)
+
+
+WHOLE = body(answer(made(JA, "ja"), all_results=[accepted(HI, "hi"), accepted(FR, "fr"), accepted(JA, "ja")]))
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (WHOLE, {HI: "hi", FR: "fr", JA: "ja"}),
+        (b"HTTP 502 " + WHOLE + b"<hr>", {HI: "hi", FR: "fr", JA: "ja"}),
+        (WHOLE[: WHOLE.index(b'"language": "fr"') + 14], {JA: "ja", HI: "hi", FR: ""}),
+        (b'["' + HI.encode() + b'", {"_id": "' + FR.encode() + b'", "language": "FR"', {FR: "fr"}),
+        (b'{"data":{"job":{"_id":{"$oid":"' + FR.encode() + b'"},"language":"fr"}}}', {FR: "fr"}),
+    ],
+)
+def test_jobs_of_an_unusable_answer_keep_their_languages(content: bytes, found: dict[str, str]) -> None:
+    jobs = find_jobs(content, THREE)
+
+    assert {job.id: job.target for job in jobs} == found
+
+
+def test_the_only_job_of_a_torn_answer_is_of_the_only_language() -> None:
+    (job,) = find_jobs(b'{"code":1000,"data":{"_id":"7a10c0ffee00000000000001","video_st', REQUEST)
+
+    assert (job.id, job.target) == (HI, "ja")
+
+
+def test_every_cut_of_an_answer_gives_each_id_at_most_its_own_language() -> None:
+    own = {HI: "hi", FR: "fr", JA: "ja"}
+    for cut in range(len(WHOLE)):
+        jobs = find_jobs(WHOLE[:cut], THREE)
+
+        assert {job.id for job in jobs} == {job_id for job_id in own if f'"{job_id}"'.encode() in WHOLE[:cut]}
+        assert all(job.target in ("", own[job.id]) for job in jobs)
 
 
 def test_a_flood_of_ids_is_cut() -> None:

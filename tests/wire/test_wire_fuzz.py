@@ -235,7 +235,7 @@ def test_any_body_is_an_envelope_or_a_protocol_error(content: bytes) -> None:
 @given(st.binary(max_size=200) | damaged())
 def test_ids_are_sought_in_any_body(content: bytes) -> None:
     for job_id in find_job_ids(content):
-        assert re.fullmatch(r"[0-9A-Za-z_-]{8,128}", job_id)
+        assert re.fullmatch(r"[0-9A-Za-z_-]{1,128}", job_id)
 
 
 @many
@@ -335,7 +335,15 @@ def test_a_refusal_is_raised_only_for_an_answer_without_any_id(
     result = outcome_of(lambda: read_submission(read_envelope(content), request))
 
     if isinstance(result, AkoolError) and not isinstance(result, ProtocolError):
-        assert find_job_ids(content) == ()
+        assert not any(all_ids(json.loads(content)))
+
+
+def all_ids(value: Any) -> list[Any]:
+    """The values of all keys `_id`; an `_id` quoted in a text is no id of the answer's own."""
+    if isinstance(value, dict):
+        inner = [found for each in value.values() for found in all_ids(each)]
+        return [value["_id"], *inner] if "_id" in value else inner
+    return [found for each in value for found in all_ids(each)] if isinstance(value, list) else []
 
 
 @many
