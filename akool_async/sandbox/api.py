@@ -86,16 +86,13 @@ class VendorApi:
         if route.paid:
             request.number = audit.next_create()
         if len(self._context.faults):
-            request.faults = self._context.faults.match(self._target(request))
+            if route.name == "status":
+                request.seen = self._context.engine.peek(query.get("video_model_id", ""))
+            target = FaultTarget.for_job(route.name, request.seen)
+            if route.name == "create":
+                target = attrs.evolve(target, languages=split_languages((fields or {}).get("language")))
+            request.faults = self._context.faults.match(target)
         return request
-
-    def _target(self, request: Request) -> FaultTarget:
-        name = request.route.name
-        if name == "create":
-            return FaultTarget(on=name, languages=split_languages((request.fields or {}).get("language")))
-        if name == "status":
-            request.seen = self._context.engine.peek(request.query.get("video_model_id", ""))
-        return FaultTarget.for_job(name, request.seen)
 
     async def _serve(self, request: Request) -> None:
         for fault in request.faults:
@@ -194,11 +191,12 @@ async def create(request: Request) -> dict[str, Any]:
     if request.fields is None:
         raise ApiRejection(1003, "the body is not a JSON object")
     params = read_create(request.fields, source_required=context.settings.legacy)
-    if params.source_language != "DEFAULT" and context.language(params.source_language) is None:
+    source = params.spec.source_language
+    if source != "DEFAULT" and context.language(source) is None:
         raise ApiRejection(1003, "source_language is unknown")
     if not any(context.language(language) for language in params.languages):
         raise ApiRejection(1003, "no language of the request is known")
-    seconds = await context.media.examine(params.url, params.caption_url)
+    seconds = await context.media.examine(params.spec.url, params.spec.caption_url)
     results = [*_submit_all(request, params, seconds)]
     entries = [entry for entry, shown in results if shown]
     accepted = [entry for entry in entries if entry["code"] == 1000]
@@ -240,48 +238,28 @@ def _submit(
     lacks_voice = known and known.needs_voice and language not in params.voices
     if requested and (known is None or (lacks_voice and not context.settings.legacy)):
         return refusal(1003)
-    spec = JobSpec(
-        url=params.url,
-        language=language,
-        seconds=seconds,
-        credits=context.settings.cost(seconds, lipsync=params.lipsync),
-        source_language=params.source_language,
-        lipsync=params.lipsync,
-        speaker_num=params.speaker_num,
-        caption_type=params.caption_type,
-        caption_url=params.caption_url,
-        webhook_url=params.webhook_url,
-        options=params.options,
-    )
     try:
-        job = context.engine.submit(spec)
+        return _make_job(request, attrs.evolve(params.spec, language=language, seconds=seconds))
     except ApiRejection as rejection:
         return refusal(rejection.code)
+
+
+def _make_job(request: Request, spec: JobSpec) -> dict[str, Any]:
+    """Make a job and return its envelope."""
+    settings = request.context.settings
+    credits = settings.cost(spec.seconds, lipsync=spec.lipsync)  # noqa: A001 - the vendor's word
+    job = request.context.engine.submit(attrs.evolve(spec, credits=credits))
     request.job_ids.append(job.id)
-    return envelope(created_job(job, context.settings))
+    return envelope(created_job(job, settings))
 
 
 async def lipsync(request: Request) -> dict[str, Any]:
     """Accept a lip-sync."""
     if request.fields is None:
         raise ApiRejection(1003, "the body is not a JSON object")
-    params = read_lipsync(request.fields)
-    seconds = await request.context.media.examine(params.video_url, "")
-    settings = request.context.settings
-    spec = JobSpec(
-        kind="lipsync",
-        url=params.video_url,
-        audio_url=params.audio_url,
-        language="",
-        lipsync=True,
-        seconds=seconds,
-        credits=settings.cost(seconds, lipsync=True),
-        webhook_url=params.webhook_url,
-        options=params.audio_url,
-    )
-    job = request.context.engine.submit(spec)
-    request.job_ids.append(job.id)
-    return envelope(created_job(job, settings))
+    spec = read_lipsync(request.fields)
+    seconds = await request.context.media.examine(spec.url, "")
+    return _make_job(request, attrs.evolve(spec, seconds=seconds))
 
 
 async def token(request: Request) -> dict[str, Any]:

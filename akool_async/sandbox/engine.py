@@ -42,7 +42,7 @@ class Engine:
     def __init__(self, settings: SandboxSettings, clock: SandboxClock) -> None:
         """Begin without jobs."""
         self._settings = settings
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.RLock()
         self._now = clock()
         self._ids = ObjectIdGenerator(settings.seed)
@@ -58,7 +58,7 @@ class Engine:
     def advance(self) -> float:
         """Catch up with the clock and return the time reached; it never goes back."""
         with self._lock:
-            now = max(self._now, self._clock())
+            now = max(self._now, self.clock())
             while self._ends and self._ends[0][0] <= now:
                 at, ordinal = heapq.heappop(self._ends)
                 self._end(self._jobs[ordinal - 1], at)

@@ -40,6 +40,15 @@ class MediaBackend(Protocol):
         ...
 
 
+def media_backend(settings: SandboxSettings) -> MediaBackend:
+    """Return the backend for real videos, or `StubMedia` where `media` is off."""
+    if not settings.media:
+        return StubMedia(settings)
+    from akool_async.sandbox.media import RealMedia
+
+    return RealMedia(settings)
+
+
 class StubMedia:
     """Takes any URL; results are MP4 boxes without a film and two lines of captions.
 
@@ -63,7 +72,11 @@ class StubMedia:
 def stub_content(job: SandboxJob, artifact: str, size: int) -> bytes:
     """Return what `StubMedia` gives for an artifact; a video has about `size` bytes."""
     if artifact.endswith("_srt"):
-        return _captions(job, artifact).encode()
+        language = job.spec.source_language if artifact == "original_srt" else job.spec.language
+        return (
+            f"1\n00:00:00,000 --> 00:00:02,000\n[{language}] {job.spec.url}\n\n"
+            f"2\n00:00:02,000 --> 00:00:04,000\n[{language}] {job.id}\n"
+        ).encode()
     head = box(b"ftyp", _BRANDS) + box(b"moov", box(b"free", job.id.encode()))
     draw = random.Random(f"{job.id}:{artifact}")  # noqa: S311 - repeatable
     return head + box(b"mdat", draw.randbytes(max(0, size - len(head) - 8)))
@@ -83,19 +96,6 @@ def modified(content: bytes, artifact: str, version: int) -> bytes:
     return content + box(b"free", b"replaced %d" % version)
 
 
-def _captions(job: SandboxJob, artifact: str) -> str:
-    language = job.spec.source_language if artifact == "original_srt" else job.spec.language
-    return (
-        f"1\n00:00:00,000 --> 00:00:02,000\n[{language}] {job.spec.url}\n\n"
-        f"2\n00:00:02,000 --> 00:00:04,000\n[{language}] {job.id}\n"
-    )
-
-
-# The languages that the sandbox translates to, close to the vendor's own list.
-#
-# A table and nothing else. Some need a voice of their own (`need_voice_id`), as dialects do.
-
-
 @attrs.frozen
 class SandboxLanguage:
     """One target language."""
@@ -105,55 +105,20 @@ class SandboxLanguage:
     needs_voice: bool = False
 
 
+_NAMED: Final = (
+    "en English, zh Chinese (Simplified), hi Hindi, es Spanish, fr French, de German, ja Japanese, "
+    "ko Korean, pt Portuguese, ru Russian, it Italian, ar Arabic, nl Dutch, pl Polish, tr Turkish, "
+    "vi Vietnamese, th Thai, id Indonesian, ms Malay, fil Filipino, sv Swedish, da Danish, no Norwegian, "
+    "fi Finnish, cs Czech, sk Slovak, hu Hungarian, ro Romanian, bg Bulgarian, hr Croatian, el Greek, "
+    "he Hebrew, uk Ukrainian, ta Tamil, te Telugu, en-GB English (United Kingdom), es-MX Spanish (Mexico), "
+    "pt-BR Portuguese (Brazil)"
+)
 LANGUAGES: Final = (
-    SandboxLanguage("en", "English"),
-    SandboxLanguage("zh", "Chinese (Simplified)"),
-    SandboxLanguage("hi", "Hindi"),
-    SandboxLanguage("es", "Spanish"),
-    SandboxLanguage("fr", "French"),
-    SandboxLanguage("de", "German"),
-    SandboxLanguage("ja", "Japanese"),
-    SandboxLanguage("ko", "Korean"),
-    SandboxLanguage("pt", "Portuguese"),
-    SandboxLanguage("ru", "Russian"),
-    SandboxLanguage("it", "Italian"),
-    SandboxLanguage("ar", "Arabic"),
-    SandboxLanguage("nl", "Dutch"),
-    SandboxLanguage("pl", "Polish"),
-    SandboxLanguage("tr", "Turkish"),
-    SandboxLanguage("vi", "Vietnamese"),
-    SandboxLanguage("th", "Thai"),
-    SandboxLanguage("id", "Indonesian"),
-    SandboxLanguage("ms", "Malay"),
-    SandboxLanguage("fil", "Filipino"),
-    SandboxLanguage("sv", "Swedish"),
-    SandboxLanguage("da", "Danish"),
-    SandboxLanguage("no", "Norwegian"),
-    SandboxLanguage("fi", "Finnish"),
-    SandboxLanguage("cs", "Czech"),
-    SandboxLanguage("sk", "Slovak"),
-    SandboxLanguage("hu", "Hungarian"),
-    SandboxLanguage("ro", "Romanian"),
-    SandboxLanguage("bg", "Bulgarian"),
-    SandboxLanguage("hr", "Croatian"),
-    SandboxLanguage("el", "Greek"),
-    SandboxLanguage("he", "Hebrew"),
-    SandboxLanguage("uk", "Ukrainian"),
-    SandboxLanguage("ta", "Tamil"),
-    SandboxLanguage("te", "Telugu"),
-    SandboxLanguage("en-GB", "English (United Kingdom)"),
-    SandboxLanguage("es-MX", "Spanish (Mexico)"),
-    SandboxLanguage("pt-BR", "Portuguese (Brazil)"),
+    *(SandboxLanguage(code, name) for code, name in (entry.split(" ", 1) for entry in _NAMED.split(", "))),
     SandboxLanguage("af-ZA", "Afrikaans (South Africa)", needs_voice=True),
     SandboxLanguage("zh-CN-shandong", "Chinese (Jilu Mandarin, Simplified)", needs_voice=True),
 )
-"""What a sandbox offers unless it is given another table."""
-
-
-# The voices that the sandbox offers: seeded inventions, enough of them for several pages.
-#
-# Made once per sandbox; the wire form is made in `shapes`.
-
+"""What a sandbox offers unless it is given another table: close to the vendor's own list."""
 
 VOICES_PER_LANGUAGE: Final = 8
 _FIRST: Final = ("Calm", "Bright", "Honest", "Gentle", "Bold", "Warm", "Clear", "Quiet", "Lively", "Steady")
@@ -190,22 +155,23 @@ class SandboxVoice:
 def invent_voices(languages: Sequence[SandboxLanguage], *, seed: int) -> tuple[SandboxVoice, ...]:
     """Return the voices of some languages, the same for the same seed."""
     draw = random.Random(f"{seed}:voices")  # noqa: S311 - repeatable
-    return tuple(_voice(draw, language) for language in languages for _ in range(VOICES_PER_LANGUAGE))
-
-
-def _voice(draw: random.Random, language: SandboxLanguage) -> SandboxVoice:
-    use = draw.choice(tuple(_USES))
-    return SandboxVoice(
-        id=draw.randbytes(12).hex(),
-        voice_id=draw.randbytes(12).hex(),
-        name=f"{draw.choice(_FIRST)} {draw.choice(_SECOND)}",
-        gender=draw.choice(("Male", "Female")),
-        language_code=language.code,
-        language_name=language.name,
-        use_case=use,
-        ages=(draw.choice(_AGES),),
-        styles=tuple(draw.sample(_STYLES, 3)),
-        scenarios=_USES[use],
-        duration_ms=draw.randrange(4_000, 15_000),
-        created_ms=_FIRST_DAY + draw.randrange(300) * 86_400_000,
-    )
+    voices = []
+    for language in [one for one in languages for _ in range(VOICES_PER_LANGUAGE)]:
+        use = draw.choice(tuple(_USES))
+        voices.append(
+            SandboxVoice(
+                id=draw.randbytes(12).hex(),
+                voice_id=draw.randbytes(12).hex(),
+                name=f"{draw.choice(_FIRST)} {draw.choice(_SECOND)}",
+                gender=draw.choice(("Male", "Female")),
+                language_code=language.code,
+                language_name=language.name,
+                use_case=use,
+                ages=(draw.choice(_AGES),),
+                styles=tuple(draw.sample(_STYLES, 3)),
+                scenarios=_USES[use],
+                duration_ms=draw.randrange(4_000, 15_000),
+                created_ms=_FIRST_DAY + draw.randrange(300) * 86_400_000,
+            )
+        )
+    return tuple(voices)

@@ -6,17 +6,12 @@ It knows neither endpoints nor faults. Needs no web framework: the sandbox has a
 from __future__ import annotations
 
 import re
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from email.utils import formatdate
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
-
-if TYPE_CHECKING:
-    from uvicorn.protocols.http.h11_impl import H11Protocol
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -140,7 +135,6 @@ class Connection(Protocol):
     @property
     def broken(self) -> bool:
         """Whether nothing can be sent over it any more."""
-        ...
 
     def reset(self) -> None:
         """Break the connection at once; the other side sees a reset."""
@@ -150,42 +144,6 @@ class Connection(Protocol):
 
     def raw(self, data: bytes) -> None:
         """Write bytes as they are, past HTTP."""
-
-
-class SocketConnection:
-    """A TCP connection of the server.
-
-    Args:
-        protocol: The server's side of the connection.
-        number: Its number.
-    """
-
-    def __init__(self, protocol: H11Protocol, number: int) -> None:
-        """Begin without requests."""
-        self._protocol = protocol
-        self.number = number
-        self.requests = 0
-
-    @property
-    def broken(self) -> bool:
-        """Whether the transport is closing or closed."""
-        return self._protocol.transport.is_closing()
-
-    def reset(self) -> None:
-        """Reset the connection."""
-        transport = self._protocol.transport
-        # An SO_LINGER of 0 seconds makes the kernel send RST instead of FIN.
-        linger = struct.pack("ii", 1, 0)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        transport.abort()
-
-    def close(self) -> None:
-        """Flush, then close."""
-        self._protocol.transport.close()
-
-    def raw(self, data: bytes) -> None:
-        """Write past HTTP."""
-        self._protocol.transport.write(data)
 
 
 @lru_cache(maxsize=256)

@@ -38,9 +38,9 @@ class JobSpec:
     """What one job has to do and what it costs."""
 
     url: str
-    language: str
-    seconds: float
-    credits: float
+    language: str = ""
+    seconds: float = 0.0
+    credits: float = 0.0
     kind: JobKind = "translate"
     source_language: str = "DEFAULT"
     lipsync: bool = False

@@ -1,6 +1,6 @@
 """The JSON that goes out: envelopes, jobs, languages and voices, in the current and the older form.
 
-Field names and their order follow the vendor's answers. Only values go in, only dicts come out.
+Field names follow the vendor's answers. Only values go in, only dicts come out.
 """
 
 from __future__ import annotations
@@ -46,81 +46,29 @@ def refusal(code: int) -> dict[str, Any]:
 
 
 def created_job(job: SandboxJob, settings: SandboxSettings) -> dict[str, Any]:
-    """Return a job as the paid POST answers it."""
-    if job.spec.kind == "lipsync":
-        return _created_lipsync(job)
-    return _created_legacy(job) if settings.legacy else _created_current(job)
-
-
-def _created_current(job: SandboxJob) -> dict[str, Any]:
+    """Return a job as the paid POST answers it; lip-syncs have kept the older form."""
     spec = job.spec
-    return {
-        "_id": job.id,
-        "create_time": _ms(job.created),
-        "uid": _UID,
-        "team_id": _TEAM,
+    common = {
         "target_video": spec.url,
-        "language": spec.language,
-        "source_language": spec.source_language,
-        "video_id": job.video_id,
         "video_status": QUEUEING,
-        "video_lock_duration": round(spec.seconds, 2),
-        "deduction_lock_duration": _number(spec.credits),
         "video": "",
-        "credentialId": _CREDENTIAL,
+        "webhookUrl": spec.webhook_url,
         "task_id": job.video_id,
-        "target_video_md5": f"md5_{_ms(job.created)}",
         "lipsync": spec.lipsync,
+    }
+    if spec.kind == "lipsync":
+        return {**_old_job(job), **common, "input_audio": spec.audio_url, "__v": 0}
+    common |= {"language": spec.language, "source_language": spec.source_language}
+    if settings.legacy:
+        return {**_old_job(job), **common, "__v": 0}
+    return {
+        **_job(job),
+        **common,
+        **_locked(job),
+        "credentialId": _CREDENTIAL,
+        "target_video_md5": f"md5_{_ms(job.created)}",
         "lipSyncType": int(spec.lipsync),
         "speaker_num": spec.speaker_num,
-        "webhookUrl": spec.webhook_url,
-    }
-
-
-def _created_legacy(job: SandboxJob) -> dict[str, Any]:
-    spec = job.spec
-    return {
-        **_old_fields(job, _TRANSLATE_TYPE),
-        "target_video": spec.url,
-        "language": spec.language,
-        "source_language": spec.source_language,
-        "video_status": QUEUEING,
-        "video": "",
-        "webhookUrl": spec.webhook_url,
-        "task_id": job.video_id,
-        "lipsync": spec.lipsync,
-        "__v": 0,
-    }
-
-
-def _created_lipsync(job: SandboxJob) -> dict[str, Any]:
-    spec = job.spec
-    return {
-        **_old_fields(job, _LIPSYNC_TYPE),
-        "target_video": spec.url,
-        "video_status": QUEUEING,
-        "video": "",
-        "input_audio": spec.audio_url,
-        "webhookUrl": spec.webhook_url,
-        "task_id": job.video_id,
-        "lipsync": True,
-        "__v": 0,
-    }
-
-
-def _old_fields(job: SandboxJob, kind: int) -> dict[str, Any]:
-    return {
-        "faceswap_quality": 2,
-        "storage_loc": 1,
-        "_id": job.id,
-        "create_time": _ms(job.created),
-        "uid": _UID,
-        "type": kind,
-        "from": 2,
-        "video_id": job.video_id,
-        "video_lock_duration": round(job.spec.seconds, 2),
-        "deduction_lock_duration": _number(job.spec.credits),
-        "external_video": "",
     }
 
 
@@ -136,7 +84,13 @@ def job_status(
         signer: Makes the links to the results.
         cdn: The origin on which they lie.
     """
-    data: dict[str, Any] = _old_status(job) if settings.legacy else _current_status(job, now, settings)
+    data = {**(_old_job if settings.legacy else _job)(job), "video_status": job.status, "video": ""}
+    if job.status == QUEUEING:
+        progress = shown_while_queued(settings.progress)
+    else:
+        progress = reported_progress(settings.progress, job.fraction(now), job.script.quirk)
+    if progress is not None and not settings.legacy:
+        data["progress"] = 100 if job.status == COMPLETED else progress
     if job.status == COMPLETED:
         links = {artifact: signer.url(cdn, job, artifact) for artifact in ARTIFACTS}
         data["video"] = links["video"]
@@ -150,48 +104,44 @@ def job_status(
     return data
 
 
-def _current_status(job: SandboxJob, now: float, settings: SandboxSettings) -> dict[str, Any]:
-    data: dict[str, Any] = {
+def _job(job: SandboxJob) -> dict[str, Any]:
+    created = _ms(job.created)
+    return {"_id": job.id, "create_time": created, "uid": _UID, "team_id": _TEAM, "video_id": job.video_id}
+
+
+def _old_job(job: SandboxJob) -> dict[str, Any]:
+    return {
+        "faceswap_quality": 2,
+        "storage_loc": 1,
         "_id": job.id,
         "create_time": _ms(job.created),
         "uid": _UID,
-        "team_id": _TEAM,
+        "type": _LIPSYNC_TYPE if job.spec.kind == "lipsync" else _TRANSLATE_TYPE,
+        "from": 2,
         "video_id": job.video_id,
-        "video_status": job.status,
-        "video": "",
+        **_locked(job),
+        "external_video": "",
     }
-    progress = _progress(job, now, settings)
-    if progress is not None:
-        data["progress"] = progress
-    return data
 
 
-def _old_status(job: SandboxJob) -> dict[str, Any]:
-    kind = _LIPSYNC_TYPE if job.spec.kind == "lipsync" else _TRANSLATE_TYPE
-    return {**_old_fields(job, kind), "video_status": job.status, "video": ""}
-
-
-def _progress(job: SandboxJob, now: float, settings: SandboxSettings) -> int | None:
-    if job.status == QUEUEING:
-        return shown_while_queued(settings.progress)
-    progress = reported_progress(settings.progress, job.fraction(now), job.script.quirk)
-    return 100 if job.status == COMPLETED and progress is not None else progress
+def _locked(job: SandboxJob) -> dict[str, Any]:
+    credits = _number(job.spec.credits)  # noqa: A001 - the vendor's word
+    return {"video_lock_duration": round(job.spec.seconds, 2), "deduction_lock_duration": credits}
 
 
 def language_list(languages: Sequence[SandboxLanguage], *, legacy: bool) -> object:
     """Return the languages: under `lang_list`, or as a bare list in the older form."""
-    entries = [_language(language, legacy=legacy) for language in languages]
+    entries: list[dict[str, Any]] = [
+        {
+            "lang_code": language.code,
+            "lang_name": language.name,
+            "url": f"https://example.com/flags/{language.code}.png",
+            # The vendor leaves the field out where no voice is needed.
+            **({"need_voice_id": True} if language.needs_voice and not legacy else {}),
+        }
+        for language in languages
+    ]
     return entries if legacy else {"lang_list": entries}
-
-
-def _language(language: SandboxLanguage, *, legacy: bool) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "lang_code": language.code,
-        "lang_name": language.name,
-        "url": f"https://example.com/flags/{language.code}.png",
-    }
-    # The vendor leaves the field out where no voice is needed.
-    return entry | {"need_voice_id": True} if language.needs_voice and not legacy else entry
 
 
 def voice_entry(voice: SandboxVoice) -> Mapping[str, Any]:

@@ -5,10 +5,9 @@ Puts the parts together and serves them. How the vendor behaves is in the parts.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import attrs
@@ -23,13 +22,12 @@ from akool_async.sandbox.engine import Engine
 from akool_async.sandbox.faults import Fault, FaultPlan
 from akool_async.sandbox.fixtures import (
     LANGUAGES,
-    MediaBackend,
     SandboxLanguage,
     SandboxVoice,
-    StubMedia,
     invent_voices,
+    media_backend,
 )
-from akool_async.sandbox.in_process import API_ORIGIN, CDN_ORIGIN, InProcessTransport
+from akool_async.sandbox.http import CONNECTION, Application
 from akool_async.sandbox.jobs import Signer
 from akool_async.sandbox.settings import (
     ApiVersion,
@@ -44,8 +42,9 @@ from akool_async.sandbox.webhooks import WebhookSender
 if TYPE_CHECKING:
     from akool_async._client import AkoolClient
 
-
 __all__ = ["Sandbox", "SandboxServer"]
+API_ORIGIN: Final = "http://127.0.0.1:1"
+CDN_ORIGIN: Final = "http://127.0.0.1:2"
 
 
 @attrs.frozen(kw_only=True)
@@ -157,12 +156,22 @@ class Sandbox:
             webhook_wait=webhook_wait,
             control=control,
         )
-        offered = invent_voices(languages, seed=seed) if voices is None else tuple(voices)
-        time = ScaledClock(time_scale) if clock is None else clock
-        self._context = _build(settings, time, tuple(languages), offered, faults)
-        self._results = ResultStore(
-            self._context.engine, self._context.media, self._context.signer, days=result_days
+        engine = Engine(settings, ScaledClock(time_scale) if clock is None else clock)
+        tokens = TokenIssuer(seed=seed, lifetime=token_seconds)
+        self._context = SandboxContext(
+            settings=settings,
+            clock=engine.clock,
+            engine=engine,
+            tokens=tokens,
+            authenticator=Authenticator(settings, tokens),
+            audit=Audit(engine, tokens),
+            faults=FaultPlan(faults, seed=seed),
+            signer=Signer(seed),
+            media=media_backend(settings),
+            languages=tuple(languages),
+            voices=invent_voices(languages, seed=seed) if voices is None else tuple(voices),
         )
+        self._results = ResultStore(engine, self._context.media, self._context.signer, days=result_days)
 
     @property
     def settings(self) -> SandboxSettings:
@@ -210,7 +219,7 @@ class Sandbox:
         """
         from akool_async.sandbox.server import Origin, ServerThread, listen
 
-        cdn = Origin(Cdn(self._context, self._results, self._watch()), listen(host, cdn_port))
+        cdn = Origin(self._cdn(), listen(host, cdn_port))
         try:
             api = Origin(VendorApi(self._context, cdn=cdn.url), listen(host, port))
         except OSError:
@@ -240,30 +249,25 @@ class Sandbox:
             cdn_port: The results' port, 0 for a free one.
             ready: Called with the addresses once requests are answered.
         """
+
+        async def serve() -> None:
+            async with self.serve(host, port, cdn_port) as server:
+                if ready is not None:
+                    ready(server)
+                await anyio.sleep_forever()
+
         try:
-            anyio.run(partial(self._run, host, port, cdn_port, ready))
+            anyio.run(serve)
         except KeyboardInterrupt:
             return
-
-    async def _run(
-        self, host: str, port: int, cdn_port: int, ready: Callable[[SandboxServer], object] | None
-    ) -> None:
-        async with self.serve(host, port, cdn_port) as server:
-            if ready is not None:
-                ready(server)
-            await anyio.sleep_forever()
 
     def http_transport(self) -> httpx.AsyncBaseTransport:
         """Return a transport for httpx that reaches API and CDN inside the process.
 
         Webhooks are not sent: they need `serve`.
         """
-        return InProcessTransport(
-            {
-                API_ORIGIN: VendorApi(self._context, cdn=CDN_ORIGIN),
-                CDN_ORIGIN: Cdn(self._context, self._results, self._watch()),
-            }
-        )
+        api = VendorApi(self._context, cdn=CDN_ORIGIN)
+        return InProcessTransport({API_ORIGIN: api, CDN_ORIGIN: self._cdn()})
 
     def client(self, **options: Any) -> AkoolClient:
         """Return a client of this sandbox inside the process.
@@ -282,8 +286,9 @@ class Sandbox:
         client.file_transport = self.http_transport()
         return client
 
-    def _watch(self) -> CredentialLeakDetector:
-        return CredentialLeakDetector(self._context.settings, self._context.tokens)
+    def _cdn(self) -> Cdn:
+        leaks = CredentialLeakDetector(self._context.settings, self._context.tokens)
+        return Cdn(self._context, self._results, leaks)
 
     def __repr__(self) -> str:
         """Show the number of jobs and faults."""
@@ -291,33 +296,116 @@ class Sandbox:
         return f"<Sandbox {self.settings.api_version}, {len(engine.jobs)} jobs, {len(self.faults)} faults>"
 
 
-def _build(
-    settings: SandboxSettings,
-    clock: SandboxClock,
-    languages: tuple[SandboxLanguage, ...],
-    voices: tuple[SandboxVoice, ...],
-    faults: Iterable[Fault],
-) -> SandboxContext:
-    engine = Engine(settings, clock)
-    tokens = TokenIssuer(seed=settings.seed, lifetime=settings.token_seconds)
-    return SandboxContext(
-        settings=settings,
-        clock=clock,
-        engine=engine,
-        tokens=tokens,
-        authenticator=Authenticator(settings, tokens),
-        audit=Audit(engine, tokens),
-        faults=FaultPlan(faults, seed=settings.seed),
-        signer=Signer(settings.seed),
-        media=_media(settings),
-        languages=languages,
-        voices=voices,
-    )
+class InProcessTransport(httpx.AsyncBaseTransport):
+    """Takes requests for `API_ORIGIN` and `CDN_ORIGIN` to the applications; nobody else is there.
+
+    Faults of the connection come out as the httpx errors that a real one would give.
+
+    Args:
+        apps: The application behind each origin.
+    """
+
+    def __init__(self, apps: Mapping[str, Application]) -> None:
+        """Take the applications over."""
+        self._apps = apps
+        self._calls = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request.
+
+        Raises:
+            httpx.ConnectError: The request is for another origin.
+            httpx.ReadError: A fault reset the connection.
+            httpx.ReadTimeout: No answer within the request's read time-out.
+            httpx.RemoteProtocolError: A fault broke the protocol.
+        """
+        app = self._apps.get(f"{request.url.scheme}://{request.url.netloc.decode()}")
+        if app is None:
+            raise httpx.ConnectError("no such origin in the sandbox", request=request)
+        self._calls += 1
+        call = _Call(self._calls, await request.aread(), request.extensions.get("timeout", {}).get("read"))
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": request.method,
+            "scheme": request.url.scheme,
+            "path": request.url.path,
+            "raw_path": request.url.raw_path.partition(b"?")[0],
+            "query_string": request.url.query,
+            "root_path": "",
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "server": (request.url.host, request.url.port),
+            "client": ("127.0.0.1", call.number),
+            "state": {CONNECTION: call},
+        }
+        with call.patience:
+            await app(scope, call.receive, call.send)
+        if call.patience.cancelled_caught:
+            raise httpx.ReadTimeout("the sandbox did not answer in time", request=request)
+        if call.status is None:
+            raise call.error or httpx.RemoteProtocolError("no answer", request=request)
+        if request.method == "HEAD":
+            call.parts.clear()
+        return httpx.Response(call.status, headers=call.headers, stream=call, request=request)
 
 
-def _media(settings: SandboxSettings) -> MediaBackend:
-    if not settings.media:
-        return StubMedia(settings)
-    from akool_async.sandbox.media import RealMedia
+class _Call(httpx.AsyncByteStream):
+    """One request on an imagined connection of its own, and its answer, which may end in an error."""
 
-    return RealMedia(settings)
+    def __init__(self, number: int, body: bytes, timeout: float | None) -> None:
+        self.number = number
+        self.requests = 0
+        self.status: int | None = None
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.parts: list[bytes] = []
+        self.error: httpx.TransportError | None = None
+        self.patience = anyio.CancelScope()
+        self._body: bytes | None = body
+        self._timeout = timeout
+        self._gone = anyio.Event()
+        self._postpone()
+
+    def _postpone(self) -> None:
+        if self._timeout is not None:
+            self.patience.deadline = anyio.current_time() + self._timeout
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        if self._body is None:
+            await self._gone.wait()
+            return {"type": "http.disconnect"}
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        await anyio.lowlevel.checkpoint()
+        self._postpone()  # a read time-out counts from the last piece of the answer
+        if self.broken:
+            return
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], list(message["headers"])
+        elif message.get("body"):
+            self.parts.append(message["body"])
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            yield part
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def broken(self) -> bool:
+        return self.error is not None
+
+    def reset(self) -> None:
+        self._break(httpx.ReadError("connection reset by the sandbox"))
+
+    def close(self) -> None:
+        self._break(httpx.RemoteProtocolError("the sandbox closed the connection too early"))
+
+    def raw(self, data: bytes) -> None:
+        self._break(httpx.RemoteProtocolError(f"the sandbox sent {len(data)} bytes that are no HTTP"))
+
+    def _break(self, error: httpx.TransportError) -> None:
+        self.error = self.error or error
+        self._gone.set()

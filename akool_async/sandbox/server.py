@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import count
@@ -18,7 +19,7 @@ from anyio import to_thread
 from anyio.from_thread import BlockingPortal
 from anyio.lowlevel import checkpoint
 
-from akool_async.sandbox.http import CONNECTION, Application, SocketConnection
+from akool_async.sandbox.http import CONNECTION, Application
 
 try:
     import uvicorn
@@ -40,8 +41,6 @@ _ACCEPTING: Final = 5
 
 
 class _Config(uvicorn.Config):
-    """Settings of one origin, with the counter of its connections."""
-
     def __init__(self, app: Application) -> None:
         super().__init__(
             app,
@@ -66,8 +65,32 @@ class _Protocol(H11Protocol):
     def __init__(
         self, config: _Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None
     ) -> None:
-        connection = SocketConnection(self, next(config.connections))
+        connection = _SocketConnection(self, next(config.connections))
         super().__init__(config, server_state, {**app_state, CONNECTION: connection}, _loop)
+
+
+class _SocketConnection:
+    def __init__(self, protocol: H11Protocol, number: int) -> None:
+        self._protocol = protocol
+        self.number = number
+        self.requests = 0
+
+    @property
+    def broken(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def reset(self) -> None:
+        transport = self._protocol.transport
+        # An SO_LINGER of 0 seconds makes the kernel send RST instead of FIN.
+        linger = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+
+    def close(self) -> None:
+        self._protocol.transport.close()
+
+    def raw(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
 
 
 class _Server(uvicorn.Server):
@@ -117,13 +140,8 @@ class Origin:
     @property
     def url(self) -> str:
         """The origin's address, such as "http://127.0.0.1:8000"."""
-        return url_of(self.socket)
-
-
-def url_of(listening: socket.socket) -> str:
-    """Return the address of a listening socket."""
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        host, port = self.socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -175,17 +193,14 @@ class ServerThread:
     async def stop(self) -> None:
         """Stop serving; returns when the thread has ended."""
         if self._portal is not None and self._thread.is_alive():
-            self._portal.start_task_soon(self._halt)
+            for server in self._servers:
+                self._portal.start_task_soon(server.stop.set)
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(self._thread.join)
         for origin in self._origins:
             origin.socket.close()
         if self._error is not None:
             raise RuntimeError("the sandbox broke down") from self._error
-
-    def _halt(self) -> None:
-        for server in self._servers:
-            server.stop.set()
 
     def _run(self) -> None:
         try:

@@ -7,80 +7,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, Protocol, TypeAlias, get_args
 
 import attrs
 from attrs import validators
 
-# How far a job says it is: the ways in which servers report progress, from honest to useless.
-#
-# A shape turns the true fraction of the work done, and a quirk of the job between 0 and 1, into the
-# number shown. No shape ever goes back. Nothing here knows about jobs or time.
-
-
-ShapeName: TypeAlias = Literal["linear", "stall", "coarse", "front", "liar", "none"]
-_STANDSTILL: Final = 0.15
-
-
-def _linear(fraction: float, quirk: float) -> int:
-    return int(99 * fraction ** (0.9 + 0.2 * quirk))
-
-
-def _stall(fraction: float, quirk: float) -> int:
-    begin = 0.15 + 0.5 * quirk
-    if begin < fraction < begin + _STANDSTILL:
-        fraction = begin
-    return min(95, max(5, 5 * int(20 * fraction ** (0.8 + 0.4 * quirk))))
-
-
-def _coarse(fraction: float, quirk: float) -> int:
-    first, second = 0.2 + 0.2 * quirk, 0.6 + 0.2 * quirk
-    if fraction < first:
-        return 10
-    return 40 if fraction < second else 80
-
-
-def _front(fraction: float, quirk: float) -> int:
-    return int(99 * fraction ** (0.25 + 0.1 * quirk))
-
-
-def _liar(fraction: float, quirk: float) -> int:
-    return min(99, int(99 * fraction / (0.45 + 0.1 * quirk)))
-
-
-SHAPES: Final[Mapping[ShapeName, Callable[[float, float], int] | None]] = {
-    "linear": _linear,
-    "stall": _stall,
-    "coarse": _coarse,
-    "front": _front,
-    "liar": _liar,
-    "none": None,
-}
-
-
-def reported_progress(shape: ShapeName, fraction: float, quirk: float) -> int | None:
-    """Return the percentage shown at a fraction of the work, None when nothing is shown."""
-    rule = SHAPES[shape]
-    return None if rule is None else rule(min(max(fraction, 0.0), 1.0), quirk)
-
-
-def shown_while_queued(shape: ShapeName) -> int | None:
-    """Return the percentage shown before the work begins, None when nothing is shown."""
-    if shape == "none":
-        return None
-    return 5 if shape == "stall" else 0
-
-
-__all__ = ["ApiVersion", "MediaLimits", "SandboxSettings"]
 ApiVersion: TypeAlias = Literal["current", "legacy"]
+ShapeName: TypeAlias = Literal["linear", "stall", "coarse", "front", "liar", "none"]
 _KEY_BYTES: Final = (16, 24, 32)
 _SECONDS_OF_400_DAYS: Final = 400 * 86_400.0
 _CODECS: Final = frozenset({"av1", "h264", "hevc", "mpeg4", "vp9"})
-
-
-def _names(codecs: Iterable[str]) -> frozenset[str]:
-    return frozenset(codecs)
 
 
 @attrs.frozen(kw_only=True)
@@ -98,14 +34,7 @@ class MediaLimits:
     max_seconds: float = attrs.field(default=60.0, validator=validators.gt(0))
     max_bytes: int = attrs.field(default=300 * 2**20, validator=validators.ge(1))
     max_fps: float = attrs.field(default=30.0, validator=validators.gt(0))
-    codecs: frozenset[str] = attrs.field(default=_CODECS, converter=_names)
-
-
-def _usable_secret(settings: SandboxSettings) -> str:
-    """Take the API key, as the vendor does; a key that can't be an AES key is filled up to one."""
-    length = len(settings.api_key.encode())
-    wanted = next((size for size in _KEY_BYTES if size >= length), None)
-    return settings.api_key if wanted is None else settings.api_key + "-" * (wanted - length)
+    codecs: frozenset[str] = attrs.field(default=_CODECS, converter=frozenset)
 
 
 @attrs.frozen(kw_only=True)
@@ -114,7 +43,7 @@ class SandboxSettings:
 
     api_key: str = attrs.field(default="sandbox-key", repr=False, validator=validators.min_len(1))
     client_id: str = attrs.field(default="sandbox-client-id", validator=validators.min_len(1))
-    client_secret: str = attrs.field(default=attrs.Factory(_usable_secret, takes_self=True), repr=False)
+    client_secret: str = attrs.field(repr=False)
     credits: float = attrs.field(default=100_000.0, validator=validators.ge(0))
     credits_per_second: float = attrs.field(default=0.25, validator=validators.ge(0))
     max_jobs: int = attrs.field(default=10, validator=validators.ge(1))
@@ -124,7 +53,7 @@ class SandboxSettings:
     sigma: float = attrs.field(default=0.6, validator=validators.ge(0))
     failure_rate: float = attrs.field(default=0.0, validator=(validators.ge(0), validators.le(1)))
     api_version: ApiVersion = attrs.field(default="current", validator=validators.in_(get_args(ApiVersion)))
-    progress: ShapeName = attrs.field(default="stall", validator=validators.in_(tuple(SHAPES)))
+    progress: ShapeName = attrs.field(default="stall", validator=validators.in_(get_args(ShapeName)))
     media: bool = True
     limits: MediaLimits | None = None
     video_seconds: float = attrs.field(default=16.0, validator=validators.gt(0))
@@ -135,6 +64,12 @@ class SandboxSettings:
     webhook_attempts: int = attrs.field(default=6, validator=validators.ge(1))
     webhook_wait: float = attrs.field(default=2.0, validator=validators.ge(0))
     control: bool = False
+
+    @client_secret.default
+    def _filled_up_key(self) -> str:
+        """Return the API key, as with the vendor; one that can't be an AES key is filled up to one."""
+        length = len(self.api_key.encode())
+        return self.api_key + "-" * (next((size for size in _KEY_BYTES if size >= length), length) - length)
 
     @property
     def legacy(self) -> bool:
@@ -149,10 +84,38 @@ class SandboxSettings:
         return float(max(1, round(seconds * self.credits_per_second)) * (2 if lipsync else 1))
 
 
-# The sandbox's sense of time: seconds since the epoch, from a call without arguments.
-#
-# `ScaledClock` runs with real time or a multiple of it, `FakeClock` moves only by `advance`.
-# Nothing here sleeps; `real_wait` says how long a wait is in real seconds.
+def reported_progress(shape: ShapeName, fraction: float, quirk: float) -> int | None:
+    """Return the percentage that a job shows, which never goes back; None when it shows nothing.
+
+    Args:
+        shape: How servers report progress, from honest ("linear") to useless.
+        fraction: The share of the work that is done.
+        quirk: The job's character, from 0 to 1.
+    """
+    fraction = min(max(fraction, 0.0), 1.0)
+    match shape:
+        case "linear":
+            return int(99 * fraction ** (0.9 + 0.2 * quirk))
+        case "stall":
+            standstill = 0.15 + 0.5 * quirk
+            if standstill < fraction < standstill + 0.15:
+                fraction = standstill
+            return min(95, max(5, 5 * int(20 * fraction ** (0.8 + 0.4 * quirk))))
+        case "coarse":
+            if fraction < 0.2 + 0.2 * quirk:
+                return 10
+            return 40 if fraction < 0.6 + 0.2 * quirk else 80
+        case "front":
+            return int(99 * fraction ** (0.25 + 0.1 * quirk))
+        case "liar":
+            return min(99, int(99 * fraction / (0.45 + 0.1 * quirk)))
+        case "none":
+            return None
+
+
+def shown_while_queued(shape: ShapeName) -> int | None:
+    """Return the percentage shown before the work begins, None when nothing is shown."""
+    return {"none": None, "stall": 5}.get(shape, 0)
 
 
 class SandboxClock(Protocol):
@@ -160,7 +123,6 @@ class SandboxClock(Protocol):
 
     def __call__(self) -> float:
         """Return the sandbox's time now."""
-        ...
 
 
 class ScaledClock:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akool_async.sandbox.settings import SHAPES, ShapeName, reported_progress, shown_while_queued
+from akool_async.sandbox.settings import ShapeName, reported_progress, shown_while_queued
 
 QUIRK = st.floats(0, 1)
-TELLING = [name for name in SHAPES if name != "none"]
+TELLING = [name for name in get_args(ShapeName) if name != "none"]
 
 
 @settings(deadline=None)

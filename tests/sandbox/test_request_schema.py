@@ -37,18 +37,18 @@ def refused(fields: dict[str, Any], *, source_required: bool = False) -> int:
 
 
 def test_a_whole_body_is_read() -> None:
-    brief = read_create(WHOLE, source_required=True)
+    params = read_create(WHOLE, source_required=True)
 
-    assert brief.languages == ("hi", "fr")
-    assert (brief.lipsync, brief.speaker_num, brief.caption_type) == (True, 2, 3)
-    assert brief.voices == {"hi": "6889", "fr": ""}
-    assert brief.webhook_url == "https://example.com/hook"
+    assert params.languages == ("hi", "fr")
+    assert (params.spec.lipsync, params.spec.speaker_num, params.spec.caption_type) == (True, 2, 3)
+    assert params.voices == {"hi": "6889", "fr": ""}
+    assert params.spec.webhook_url == "https://example.com/hook"
 
 
 def test_url_and_language_are_enough() -> None:
-    brief = read_create({"url": "http://example.com/a.mp4", "language": "ja"}, source_required=False)
+    spec = read_create({"url": "http://example.com/a.mp4", "language": "ja"}, source_required=False).spec
 
-    assert (brief.source_language, brief.lipsync, brief.speaker_num) == ("DEFAULT", False, 0)
+    assert (spec.source_language, spec.lipsync, spec.speaker_num) == ("DEFAULT", False, 0)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_url_and_language_are_enough() -> None:
     ],
 )
 def test_sloppy_values_are_taken(field: str, value: object) -> None:
-    assert read_create({**WHOLE, field: value}, source_required=False).url == WHOLE["url"]
+    assert read_create({**WHOLE, field: value}, source_required=False).spec.url == WHOLE["url"]
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_older_servers_want_the_source_language() -> None:
 
 
 def test_options_tell_orders_apart_but_webhook_and_language_do_not() -> None:
-    usual = read_create(WHOLE, source_required=False).options
+    usual = read_create(WHOLE, source_required=False).spec.options
     same = read_create({**WHOLE, "webhookUrl": "", "language": "ja", "lipsync": "1"}, source_required=False)
     other = read_create({**WHOLE, "speaker_num": 3}, source_required=False)
 
-    assert same.options == usual
-    assert other.options != usual
+    assert same.spec.options == usual
+    assert other.spec.options != usual
 
 
 @pytest.mark.parametrize(
