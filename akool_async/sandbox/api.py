@@ -99,7 +99,7 @@ class VendorApi:
             if fault.kind is FaultKind.DELAY:
                 await anyio.sleep(fault.seconds)
             elif fault.kind is FaultKind.TOKEN_EXPIRED:
-                self._context.tokens.revoke()
+                self._context.authenticator.revoke()
         if request.faults:
             request.now = self._context.engine.advance()
         spoiling = response_fault(request.faults, elsewhere=f"{self._cdn}/elsewhere")
@@ -271,7 +271,7 @@ async def token(request: Request) -> dict[str, Any]:
     if not request.context.authenticator.knows(client_id, client_secret):
         # Unconfirmed: which code the vendor answers to a wrong secret.
         raise ApiRejection(1101, "clientId or clientSecret is wrong")
-    return {"code": 1000, "token": request.context.tokens.issue(request.now)}
+    return {"code": 1000, "token": request.context.authenticator.issue(request.now)}
 
 
 async def status(request: Request) -> dict[str, Any]:

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import count
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_plus
 
 import attrs
 
-from akool_async.sandbox.auth import CredentialKind, TokenIssuer
+from akool_async.sandbox.auth import Authenticator, CredentialKind
 from akool_async.sandbox.engine import Credits, Engine, LedgerEntry
 from akool_async.sandbox.http import Scope
 from akool_async.sandbox.jobs import FAILED, JobKind, SandboxJob
 from akool_async.sandbox.settings import SandboxSettings
+
+_CREDENTIAL_HEADERS: Final = frozenset(
+    {"header authorization", "header x-api-key", "header proxy-authorization"}
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -116,27 +120,24 @@ class Audit:
 
     Args:
         engine: Owner of the jobs and the credits.
-        tokens: Owner of the tokens.
+        authenticator: Owner of the tokens.
     """
 
-    def __init__(self, engine: Engine, tokens: TokenIssuer) -> None:
+    def __init__(self, engine: Engine, authenticator: Authenticator) -> None:
         """Begin with nothing recorded."""
         self._engine = engine
-        self._tokens = tokens
+        self._authenticator = authenticator
         self._lock = threading.Lock()
         self._numbers = count(1)
-        self._creates: list[CreateRecord] = []
-        self._polls: dict[str, list[float]] = {}
-        self._served: list[ServedRecord] = []
-        self._leaks: list[LeakRecord] = []
-        self._webhooks: list[WebhookRecord] = []
+        self._records: defaultdict[type, list[Any]] = defaultdict(list)
+        self._polls: defaultdict[str, list[float]] = defaultdict(list)
         self._requests: Counter[str] = Counter()
 
     @property
     def creates(self) -> tuple[CreateRecord, ...]:
         """Every paid POST that arrived whole, in the order of arrival."""
         with self._lock:
-            return tuple(sorted(self._creates, key=lambda record: record.number))
+            return tuple(sorted(self._records[CreateRecord], key=lambda record: record.number))
 
     @property
     def jobs(self) -> tuple[JobRecord, ...]:
@@ -174,7 +175,7 @@ class Audit:
     @property
     def tokens_issued(self) -> int:
         """How many tokens were issued."""
-        return len(self._tokens.issued)
+        return len(self._authenticator.issued)
 
     @property
     def token_calls(self) -> int:
@@ -185,19 +186,19 @@ class Audit:
     def served(self) -> tuple[ServedRecord, ...]:
         """Every answer of the CDN."""
         with self._lock:
-            return tuple(self._served)
+            return tuple(self._records[ServedRecord])
 
     @property
     def leaks(self) -> tuple[LeakRecord, ...]:
         """Every credential that was sent to a place other than the API."""
         with self._lock:
-            return tuple(self._leaks)
+            return tuple(self._records[LeakRecord])
 
     @property
     def webhooks(self) -> tuple[WebhookRecord, ...]:
         """Every webhook, sent or lost, with its attempt."""
         with self._lock:
-            return tuple(self._webhooks)
+            return tuple(self._records[WebhookRecord])
 
     @property
     def movements(self) -> tuple[LedgerEntry, ...]:
@@ -254,55 +255,27 @@ class Audit:
     def note_poll(self, job_id: str, at: float) -> None:
         """Record that the status of a job was asked for."""
         with self._lock:
-            self._polls.setdefault(job_id, []).append(at)
+            self._polls[job_id].append(at)
 
     def note(self, record: CreateRecord | ServedRecord | LeakRecord | WebhookRecord) -> None:
         """Record one thing that happened."""
         with self._lock:
-            match record:
-                case CreateRecord():
-                    self._creates.append(record)
-                case ServedRecord():
-                    self._served.append(record)
-                case LeakRecord():
-                    self._leaks.append(record)
-                case WebhookRecord():
-                    self._webhooks.append(record)
+            self._records[type(record)].append(record)
 
 
-class CredentialLeakDetector:
-    """Finds credentials in requests to places where none belong: the CDN and targets of redirects.
-
-    It reports where one was seen, never its value.
-
-    Args:
-        settings: Hold the key and the secret.
-        tokens: Knows the tokens.
-    """
-
-    def __init__(self, settings: SandboxSettings, tokens: TokenIssuer) -> None:
-        """Take the parts over."""
-        self._settings = settings
-        self._tokens = tokens
-
-    def findings(self, scope: Scope, body: bytes) -> Iterator[tuple[str, str]]:
-        """Go through (where, what) of each credential in a request."""
-        for raw_name, raw_value in scope["headers"]:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            what = self._kind(value)
-            if what is None and name in {"authorization", "x-api-key", "proxy-authorization"}:
-                what = "authorization"
-            if what is not None:
-                yield f"header {name}", what
-        target = scope["path"] + "?" + unquote_plus(scope["query_string"].decode("latin-1"))
-        for where, text in (("query", target), ("body", body.decode("utf-8", "replace"))):
-            what = self._kind(text)
-            if what is not None:
-                yield where, what
-
-    def _kind(self, text: str) -> str | None:
-        if self._settings.api_key in text:
-            return "key"
-        if self._settings.client_secret in text:
-            return "secret"
-        return "token" if any(token in text for token in self._tokens.issued) else None
+def credentials_in(
+    scope: Scope, body: bytes, settings: SandboxSettings, authenticator: Authenticator
+) -> Iterator[tuple[str, str]]:
+    """Return (where, what) of each credential in a request to a place where none belongs; never its value."""
+    secrets = {settings.api_key: "key", settings.client_secret: "secret"}
+    secrets.update((token, "token") for token in authenticator.issued if token not in secrets)
+    target = scope["path"] + "?" + unquote_plus(scope["query_string"].decode("latin-1"))
+    places = [("query", target), ("body", body.decode("utf-8", "replace"))]
+    for raw_name, raw_value in scope["headers"]:
+        places.append((f"header {raw_name.decode('latin-1')}", raw_value.decode("latin-1")))
+    for where, text in places:
+        what = next((kind for secret, kind in secrets.items() if secret in text), None)
+        if what is None and where in _CREDENTIAL_HEADERS:
+            what = "authorization"
+        if what is not None:
+            yield where, what

@@ -12,43 +12,38 @@ from typing import Final, Literal, TypeAlias
 
 from akool_async.sandbox.settings import SandboxSettings
 
-# The tokens of the older way in: issued for the client's id and secret, valid for a while.
-#
-# They look like JSON Web Tokens and are opaque all the same. Thread-safe; times are the sandbox's.
+CredentialKind: TypeAlias = Literal["key", "token", "wrong", "none"]
+_OK: Final = 1000
+_BAD: Final = 1101
+_MISSING: Final = 1102
 
 
-def _part(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-class TokenIssuer:
-    """Issues tokens and knows which are valid.
+class Authenticator:
+    """Issues tokens and decides which requests are admitted. Thread-safe; times are the sandbox's.
 
     Args:
-        seed: Makes the tokens the same again in another run.
-        lifetime: Sandbox seconds until a token expires.
+        settings: Hold the right credentials, the tokens' lifetime and the rate.
     """
 
-    def __init__(self, *, seed: int, lifetime: float) -> None:
-        """Begin without tokens."""
-        self._seed = seed
-        self._lifetime = lifetime
+    def __init__(self, settings: SandboxSettings) -> None:
+        """Begin without tokens and with a full bucket."""
+        self._settings = settings
         self._lock = threading.Lock()
         self._expiry: dict[str, float] = {}
+        self._depth = max(1.0, settings.rate or 0.0)
+        self._level = self._depth
+        self._filled = float("-inf")
 
     def issue(self, now: float) -> str:
-        """Return a new token, valid from `now` on."""
+        """Return a new token, valid from `now` on: like a JSON Web Token, and opaque all the same."""
+        expiry = now + self._settings.token_seconds
         with self._lock:
-            number = len(self._expiry) + 1
-            claims = {"id": f"sandbox-{number}", "iat": int(now), "exp": int(now + self._lifetime)}
-            head = _part(b'{"alg":"HS256","typ":"JWT"}') + "." + _part(json.dumps(claims).encode())
-            token = f"{head}.{_part(hashlib.sha256(f'{self._seed}:{head}'.encode()).digest())}"
-            self._expiry[token] = now + self._lifetime
+            claims = {"id": f"sandbox-{len(self._expiry) + 1}", "iat": int(now), "exp": int(expiry)}
+            signature = hashlib.sha256(f"{self._settings.seed}:{claims}".encode()).digest()
+            parts = (b'{"alg":"HS256","typ":"JWT"}', json.dumps(claims).encode(), signature)
+            token = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+            self._expiry[token] = expiry
             return token
-
-    def valid(self, token: str, now: float) -> bool:
-        """Tell whether the token was issued here, is not revoked and has not expired."""
-        return self._expiry.get(token, now) > now
 
     def revoke(self) -> None:
         """Make all tokens issued so far invalid."""
@@ -61,55 +56,23 @@ class TokenIssuer:
         with self._lock:
             return tuple(self._expiry)
 
-
-CredentialKind: TypeAlias = Literal["key", "token", "wrong", "none"]
-
-
-_OK: Final = 1000
-_BAD: Final = 1101
-_MISSING: Final = 1102
-
-
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode())
-
-
-class Authenticator:
-    """Decides which requests are admitted.
-
-    Args:
-        settings: Holds the right credentials and the rate.
-        tokens: Knows which tokens are valid.
-    """
-
-    def __init__(self, settings: SandboxSettings, tokens: TokenIssuer) -> None:
-        """Begin with a full bucket."""
-        self._settings = settings
-        self._tokens = tokens
-        self._lock = threading.Lock()
-        self._depth = max(1.0, settings.rate or 0.0)
-        self._level = self._depth
-        self._filled = float("-inf")
-
     def credential(self, headers: Mapping[str, str], now: float) -> tuple[CredentialKind, int]:
         """Return which credential counts and its code: 1000, 1101 (wrong, expired) or 1102 (none).
 
         Authorization wins: when it is there, the key is not looked at.
         """
         if "authorization" in headers:
-            return self._bearer(headers["authorization"], now)
+            scheme, _, token = headers["authorization"].strip().partition(" ")
+            if scheme.lower() not in {"bearer", ""}:
+                return "wrong", _BAD
+            if not token.strip():
+                return "none", _MISSING
+            valid = self._expiry.get(token.strip(), now) > now
+            return ("token", _OK) if valid else ("wrong", _BAD)
         key = headers.get("x-api-key", "").strip()
         if not key:
             return "none", _MISSING
         return ("key", _OK) if _same(key, self._settings.api_key) else ("wrong", _BAD)
-
-    def _bearer(self, value: str, now: float) -> tuple[CredentialKind, int]:
-        scheme, _, token = value.strip().partition(" ")
-        if scheme.lower() not in {"bearer", ""}:
-            return "wrong", _BAD
-        if not token.strip():
-            return "none", _MISSING
-        return ("token", _OK) if self._tokens.valid(token.strip(), now) else ("wrong", _BAD)
 
     def knows(self, client_id: str, client_secret: str) -> bool:
         """Tell whether a token may be issued; the vendor's secret and key are the same value."""
@@ -131,3 +94,7 @@ class Authenticator:
                 return False
             self._level -= 1
             return True
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode(), other.encode())

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import anyio
 import attrs
 
-from akool_async.sandbox.audit import CredentialLeakDetector, LeakRecord, ServedRecord
+from akool_async.sandbox.audit import LeakRecord, ServedRecord, credentials_in
 from akool_async.sandbox.context import SandboxContext
 from akool_async.sandbox.engine import Engine
 from akool_async.sandbox.fault_effects import html_page, json_answer, response_fault, send_short, send_spoiled
@@ -51,14 +51,12 @@ class Cdn:
     Args:
         context: The sandbox's parts.
         results: The files.
-        leaks: Finds credentials in requests.
     """
 
-    def __init__(self, context: SandboxContext, results: ResultStore, leaks: CredentialLeakDetector) -> None:
+    def __init__(self, context: SandboxContext, results: ResultStore) -> None:
         """Serve the results of one sandbox."""
         self._context = context
         self._results = results
-        self._leaks = leaks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -67,16 +65,16 @@ class Cdn:
         body = b"" if scope["method"] in {"GET", "HEAD"} else await exchange.body()
         if body is None:
             return
-        path = scope["path"]
-        if self._context.settings.control and path.startswith(_CONTROL):
+        path, context = scope["path"], self._context
+        if context.settings.control and path.startswith(_CONTROL):
             await self._control(exchange, body)
             return
-        for where, what in self._leaks.findings(scope, body):
-            self._context.audit.note(LeakRecord(at=now, path=path, where=where, what=what))
+        for where, what in credentials_in(scope, body, context.settings, context.authenticator):
+            context.audit.note(LeakRecord(at=now, path=path, where=where, what=what))
         file = self._results.find(path)
         faults: tuple[Fault, ...] = ()
         if path.startswith("/results/"):
-            faults = self._context.faults.match(FaultTarget.for_job("cdn", file.job if file else None))
+            faults = context.faults.match(FaultTarget.for_job("cdn", file.job if file else None))
         await self._serve(_FileRequest(exchange, now, file, faults))
 
     async def _serve(self, request: _FileRequest) -> None:
@@ -147,7 +145,7 @@ class Cdn:
                 case "GET audit":
                     content = context.audit.as_dict()
                 case "POST faults":
-                    context.faults.add(*[Fault.from_json(one) for one in fields.get("faults", [fields])])
+                    context.faults.add(*[Fault(**one) for one in fields.get("faults", [fields])])
                     content = {"faults": len(context.faults)}
                 case "DELETE faults":
                     context.faults.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 
 from akool_async.sandbox.audit import Audit
-from akool_async.sandbox.auth import Authenticator, TokenIssuer
+from akool_async.sandbox.auth import Authenticator
 from akool_async.sandbox.engine import Engine
 from akool_async.sandbox.faults import FaultPlan
 from akool_async.sandbox.fixtures import MediaBackend, SandboxLanguage, SandboxVoice
@@ -23,7 +23,6 @@ class SandboxContext:
     settings: SandboxSettings
     clock: SandboxClock
     engine: Engine
-    tokens: TokenIssuer
     authenticator: Authenticator
     audit: Audit
     faults: FaultPlan

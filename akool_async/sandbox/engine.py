@@ -45,8 +45,11 @@ class Engine:
         self.clock = clock
         self._lock = threading.RLock()
         self._now = clock()
-        self._ids = ObjectIdGenerator(settings.seed)
-        self._account = Account(settings.credits)
+        draw = random.Random(f"{settings.seed}:ids")  # noqa: S311 - repeatable
+        self._machine = draw.randbytes(5).hex()
+        self._counter = count(draw.randrange(1 << 22))
+        self._credits = Credits(paid_in=settings.credits, available=settings.credits)
+        self._movements: list[LedgerEntry] = []
         self._jobs: list[SandboxJob] = []
         self._by_id: dict[str, SandboxJob] = {}
         self._queue: deque[SandboxJob] = deque()
@@ -78,7 +81,11 @@ class Engine:
             twin = (spec.url, spec.language, spec.lipsync)
             if self._settings.reject_duplicates and self._unfinished.get(twin):
                 raise ApiRejection(1202, "this video is being translated into this language already")
-            self._account.check(spec.credits)
+            available = self._credits.available
+            if spec.credits > available:
+                # Unconfirmed: which of the two the vendor answers when.
+                code = 1006 if available <= 0 else 1104
+                raise ApiRejection(code, f"the job takes {spec.credits} credits, {available} are left")
             job = self._make(spec, now)
             self._unfinished[twin] = self._unfinished.get(twin, 0) + 1
             if len(self._ends) < self._settings.max_jobs:
@@ -110,19 +117,20 @@ class Engine:
         """The account now."""
         with self._lock:
             self.advance()
-            return attrs.evolve(self._account.credits)
+            return attrs.evolve(self._credits)
 
     @property
     def movements(self) -> Sequence[LedgerEntry]:
-        """Every change of the account, in spec."""
+        """Every change of the account, in order."""
         with self._lock:
             self.advance()
-            return tuple(self._account.movements)
+            return tuple(self._movements)
 
     def deposit(self, amount: float) -> None:
         """Add credits to the account."""
         with self._lock:
-            self._account.deposit(amount)
+            self._credits.paid_in += amount
+            self._credits.available += amount
 
     @property
     def next_event(self) -> float | None:
@@ -151,18 +159,32 @@ class Engine:
     def _make(self, spec: JobSpec, now: float) -> SandboxJob:
         ordinal = len(self._jobs) + 1
         job = SandboxJob(
-            id=self._ids.make(now),
+            id=self._make_id(now),
             ordinal=ordinal,
             spec=spec,
             script=script_for(ordinal, self._settings),
             created=now,
-            video_id=self._ids.make(now),
+            video_id=self._make_id(now),
         )
-        self._account.move("locked", job, now)
+        self._move("locked", job, now)
         self._jobs.append(job)
         self._by_id[job.id] = job
         self._watched += bool(spec.webhook_url)
         return job
+
+    def _make_id(self, now: float) -> str:
+        """Return 24 hex digits, as a Mongo ObjectId has: time, "machine" (from the seed), counter."""
+        return f"{int(now) & 0xFFFFFFFF:08x}{self._machine}{next(self._counter) & 0xFFFFFF:06x}"
+
+    def _move(self, kind: MovementKind, job: SandboxJob, at: float) -> None:
+        """Lock the credits of a new job, deduct those of a completed one, release those of a failed one."""
+        amount = job.spec.credits
+        self._credits.locked += amount if kind == "locked" else -amount
+        if kind == "deducted":
+            self._credits.spent += amount
+        else:
+            self._credits.available += -amount if kind == "locked" else amount
+        self._movements.append(LedgerEntry(at, job.id, kind, amount))
 
     def _start(self, job: SandboxJob, at: float) -> None:
         job.started = at
@@ -174,7 +196,7 @@ class Engine:
         spec = job.spec
         job.ended = at
         job.status = FAILED if job.script.fails else COMPLETED
-        self._account.move("released" if job.script.fails else "deducted", job, at)
+        self._move("released" if job.script.fails else "deducted", job, at)
         twin = (spec.url, spec.language, spec.lipsync)
         self._unfinished[twin] -= 1
         if not self._unfinished[twin]:
@@ -214,59 +236,3 @@ class LedgerEntry:
     job_id: str
     kind: MovementKind
     amount: float
-
-
-class Account:
-    """The credits of the one customer; the engine, its owner, holds the lock.
-
-    Args:
-        paid_in: The credits at the start.
-    """
-
-    def __init__(self, paid_in: float) -> None:
-        """Open the account."""
-        self.credits: Credits = Credits(paid_in=paid_in, available=paid_in)
-        self.movements: list[LedgerEntry] = []
-
-    def deposit(self, amount: float) -> None:
-        """Add credits."""
-        self.credits.paid_in += amount
-        self.credits.available += amount
-
-    def check(self, amount: float) -> None:
-        """Reject what can't be paid: 1006 when nothing is left, 1104 when it is too little.
-
-        Unconfirmed: which of the two the vendor answers when.
-        """
-        available = self.credits.available
-        if amount > available:
-            code = 1006 if available <= 0 else 1104
-            raise ApiRejection(code, f"the job takes {amount} credits, {available} are left")
-
-    def move(self, kind: MovementKind, job: SandboxJob, at: float) -> None:
-        """Lock the credits of a new job, deduct those of a completed one, release those of a failed one."""
-        amount = job.spec.credits
-        self.credits.locked += amount if kind == "locked" else -amount
-        if kind == "deducted":
-            self.credits.spent += amount
-        else:
-            self.credits.available += -amount if kind == "locked" else amount
-        self.movements.append(LedgerEntry(at, job.id, kind, amount))
-
-
-class ObjectIdGenerator:
-    """Makes identifiers like the vendor's, each one once: 24 hex digits, as a Mongo ObjectId has.
-
-    Four bytes of time, five of the "machine" (from the seed), three of a counter: the same again for the
-    same seed and clock.
-    """
-
-    def __init__(self, seed: int) -> None:
-        """Draw the machine and the first count."""
-        draw = random.Random(f"{seed}:ids")  # noqa: S311 - repeatable
-        self._machine = draw.randbytes(5).hex()
-        self._counter = count(draw.randrange(1 << 22))
-
-    def make(self, now: float) -> str:
-        """Return a new identifier for the moment `now` (seconds since the epoch)."""
-        return f"{int(now) & 0xFFFFFFFF:08x}{self._machine}{next(self._counter) & 0xFFFFFF:06x}"

@@ -200,16 +200,6 @@ class Fault:
         """Whether the request has its effect although the answer is spoiled."""
         return self.kind in _ACTS_BY_DEFAULT if self.acted is None else self.acted
 
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Fault:
-        """Build one from a JSON object with the same names.
-
-        Raises:
-            TypeError: A name that no fault has, or a missing one.
-            ValueError: A value that is out of range.
-        """
-        return cls(**fields)
-
 
 @attrs.frozen(kw_only=True)
 class FaultTarget:

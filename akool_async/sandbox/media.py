@@ -11,7 +11,6 @@ import io
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from itertools import zip_longest
@@ -63,7 +62,7 @@ class RealMedia:
         self._tls = httpx.create_ssl_context(trust_env=False)  # made once, as it takes some time
         self._download = lru_cache(_CACHED)(_download)
         self._subtitles = lru_cache(_CACHED)(_subtitles)
-        self._video = lru_cache(_CACHED)(self._make_video)
+        self._made = lru_cache(_CACHED)(self._make)
 
     async def examine(self, url: str, caption_url: str) -> float:
         """Inspect a video and its subtitles; return its length in seconds."""
@@ -81,30 +80,28 @@ class RealMedia:
 
     async def artifact(self, job: SandboxJob, artifact: str) -> bytes:
         """Return a playable video or an SRT file."""
-        return await to_thread.run_sync(self._make, job.spec, artifact, abandon_on_cancel=True)
+        return await to_thread.run_sync(self._made, job.spec, artifact, abandon_on_cancel=True)
 
     def _make(self, spec: JobSpec, artifact: str) -> bytes:
-        if not artifact.endswith("_srt"):
-            caption_type = spec.caption_type if artifact == "video" else 0
-            return self._video(spec.url, spec.caption_url, spec.language, spec.seconds, caption_type)
-        language = "" if artifact == "original_srt" else spec.language
-        return self._cues(spec.caption_url, spec.seconds, language).to_string("srt").encode()
-
-    def _make_video(
-        self, url: str, caption_url: str, language: str, seconds: float, caption_type: int
-    ) -> bytes:
-        """Copy a video with no subtitles (caption_type 0), the original ones (1) or translated ones."""
-        cues = self._cues(caption_url, seconds, language if caption_type > 1 else "")
-        data = self._download(url, self._limits.max_bytes, 1207, 1208)
-        return _remuxed(data, cues if caption_type else SSAFile(), language, round(seconds * 1000))
-
-    def _cues(self, caption_url: str, seconds: float, language: str) -> SSAFile:
-        """Return the original subtitles, or with a language those lines marked with it."""
-        mark = f"[{language}] " if language else ""
+        """Make an SRT file, or copy a video with no subtitles (caption_type 0), original or other ones."""
+        caption_type = spec.caption_type if artifact == "video" else 0
+        original = artifact == "original_srt" or (artifact == "video" and caption_type < 2)
+        mark = "" if original else f"[{spec.language}] "
+        length = round(spec.seconds * 1000)
+        if spec.caption_url:
+            source = list(self._subtitles(spec.caption_url))
+        else:
+            starts = range(0, length, _CUE)
+            source = [
+                SSAEvent(start, min(start + _CUE, length), f"Sentence {number} of the talk.")
+                for number, start in enumerate(starts, start=1)
+            ]
         cues = SSAFile()
-        for event in self._subtitles(caption_url) if caption_url else _invented(round(seconds * 1000)):
-            cues.append(SSAEvent(event.start, event.end, mark + event.text))
-        return cues
+        cues.events = [SSAEvent(cue.start, cue.end, mark + cue.text) for cue in source]
+        if artifact.endswith("_srt"):
+            return cues.to_string("srt").encode()
+        data = self._download(spec.url, self._limits.max_bytes, 1207, 1208)
+        return _remuxed(data, cues if caption_type else SSAFile(), spec.language, length)
 
 
 def _measured(facts: MediaFacts, limits: MediaLimits) -> float:
@@ -157,11 +154,6 @@ def _subtitles(url: str) -> SSAFile:
     if not cues or any(not 0 <= event.start <= event.end for event in cues):
         raise ApiRejection(1003, "caption_url leads to subtitles without valid times")
     return cues
-
-
-def _invented(length: int) -> Iterator[SSAEvent]:
-    for number, start in enumerate(range(0, length, _CUE), start=1):
-        yield SSAEvent(start, min(start + _CUE, length), f"Sentence {number} of the talk.")
 
 
 def _remuxed(data: bytes, cues: SSAFile, language: str, length: int) -> bytes:

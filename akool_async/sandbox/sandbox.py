@@ -14,8 +14,8 @@ import attrs
 import httpx
 
 from akool_async.sandbox.api import VendorApi
-from akool_async.sandbox.audit import Audit, CredentialLeakDetector
-from akool_async.sandbox.auth import Authenticator, TokenIssuer
+from akool_async.sandbox.audit import Audit
+from akool_async.sandbox.auth import Authenticator
 from akool_async.sandbox.cdn import Cdn, ResultStore
 from akool_async.sandbox.context import SandboxContext
 from akool_async.sandbox.engine import Engine
@@ -157,14 +157,13 @@ class Sandbox:
             control=control,
         )
         engine = Engine(settings, ScaledClock(time_scale) if clock is None else clock)
-        tokens = TokenIssuer(seed=seed, lifetime=token_seconds)
+        authenticator = Authenticator(settings)
         self._context = SandboxContext(
             settings=settings,
             clock=engine.clock,
             engine=engine,
-            tokens=tokens,
-            authenticator=Authenticator(settings, tokens),
-            audit=Audit(engine, tokens),
+            authenticator=authenticator,
+            audit=Audit(engine, authenticator),
             faults=FaultPlan(faults, seed=seed),
             signer=Signer(seed),
             media=media_backend(settings),
@@ -200,7 +199,7 @@ class Sandbox:
 
     def revoke_tokens(self) -> None:
         """Make all tokens issued so far invalid: calls with them get 1101."""
-        self._context.tokens.revoke()
+        self._context.authenticator.revoke()
 
     @asynccontextmanager
     async def serve(
@@ -219,7 +218,7 @@ class Sandbox:
         """
         from akool_async.sandbox.server import Origin, ServerThread, listen
 
-        cdn = Origin(self._cdn(), listen(host, cdn_port))
+        cdn = Origin(Cdn(self._context, self._results), listen(host, cdn_port))
         try:
             api = Origin(VendorApi(self._context, cdn=cdn.url), listen(host, port))
         except OSError:
@@ -267,7 +266,7 @@ class Sandbox:
         Webhooks are not sent: they need `serve`.
         """
         api = VendorApi(self._context, cdn=CDN_ORIGIN)
-        return InProcessTransport({API_ORIGIN: api, CDN_ORIGIN: self._cdn()})
+        return InProcessTransport({API_ORIGIN: api, CDN_ORIGIN: Cdn(self._context, self._results)})
 
     def client(self, **options: Any) -> AkoolClient:
         """Return a client of this sandbox inside the process.
@@ -285,10 +284,6 @@ class Sandbox:
         client = AkoolClient(**{**usual, **options})
         client.file_transport = self.http_transport()
         return client
-
-    def _cdn(self) -> Cdn:
-        leaks = CredentialLeakDetector(self._context.settings, self._context.tokens)
-        return Cdn(self._context, self._results, leaks)
 
     def __repr__(self) -> str:
         """Show the number of jobs and faults."""
@@ -339,9 +334,9 @@ class InProcessTransport(httpx.AsyncBaseTransport):
             "client": ("127.0.0.1", call.number),
             "state": {CONNECTION: call},
         }
-        with call.patience:
+        with call.reading:
             await app(scope, call.receive, call.send)
-        if call.patience.cancelled_caught:
+        if call.reading.cancelled_caught:
             raise httpx.ReadTimeout("the sandbox did not answer in time", request=request)
         if call.status is None:
             raise call.error or httpx.RemoteProtocolError("no answer", request=request)
@@ -360,7 +355,7 @@ class _Call(httpx.AsyncByteStream):
         self.headers: list[tuple[bytes, bytes]] = []
         self.parts: list[bytes] = []
         self.error: httpx.TransportError | None = None
-        self.patience = anyio.CancelScope()
+        self.reading = anyio.CancelScope()
         self._body: bytes | None = body
         self._timeout = timeout
         self._gone = anyio.Event()
@@ -368,7 +363,7 @@ class _Call(httpx.AsyncByteStream):
 
     def _postpone(self) -> None:
         if self._timeout is not None:
-            self.patience.deadline = anyio.current_time() + self._timeout
+            self.reading.deadline = anyio.current_time() + self._timeout
 
     async def receive(self) -> MutableMapping[str, Any]:
         if self._body is None:

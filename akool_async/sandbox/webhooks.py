@@ -97,18 +97,19 @@ class WebhookSender:
             heapq.heappush(self._due, (due, next(self._sequence), one))
 
     def _send_due(self, tasks: TaskGroup, client: httpx.AsyncClient) -> None:
+        """Send what is due: the webhooks of one job one after the other."""
         now = self._context.engine.advance()
         by_job: dict[str, list[_Delivery]] = {}
         while self._due and self._due[0][0] <= now:
             delivery = heapq.heappop(self._due)[2]
             by_job.setdefault(delivery.job.id, []).append(delivery)
-        for deliveries in by_job.values():
-            tasks.start_soon(self._deliver_all, client, deliveries)
 
-    async def _deliver_all(self, client: httpx.AsyncClient, deliveries: list[_Delivery]) -> None:
-        """Send the webhooks of one job in order."""
-        for delivery in deliveries:
-            await self._deliver(client, delivery)
+        async def deliver(deliveries: list[_Delivery]) -> None:
+            for delivery in deliveries:
+                await self._deliver(client, delivery)
+
+        for deliveries in by_job.values():
+            tasks.start_soon(deliver, deliveries)
 
     async def _deliver(self, client: httpx.AsyncClient, delivery: _Delivery) -> None:
         try:
@@ -128,31 +129,24 @@ class WebhookSender:
     def _sealed(self, delivery: _Delivery) -> dict[str, object]:
         from akool_async._wire.sealed import seal
 
-        settings = self._context.settings
-        return seal(
-            self._content(delivery),
-            client_id=settings.client_id,
-            client_secret=settings.client_secret,
-            timestamp_ms=int(self._posted() * 1000),
-            nonce=str(self._nonces.randrange(10**12)),
-        )
-
-    def _posted(self) -> float:
-        """Return the moment of sending: real time, by which receivers judge it, or that of a clock given."""
-        return time.time() if isinstance(self._context.clock, ScaledClock) else self._context.clock()
-
-    def _content(self, delivery: _Delivery) -> dict[str, Any]:
-        job = delivery.job
-        url = self._context.signer.url(self._cdn, job, "video") if delivery.status == COMPLETED else ""
-        content = {
+        settings, clock, job = self._context.settings, self._context.clock, delivery.job
+        content: dict[str, Any] = {
             "_id": job.id,
             "status": delivery.status,
             "type": "lipsync" if job.spec.kind == "lipsync" else "video translate",
-            "url": url,
+            "url": self._context.signer.url(self._cdn, job, "video") if delivery.status == COMPLETED else "",
         }
         if delivery.status == FAILED:
             content |= {"error_code": FAILURE_CODE, "error_reason": FAILURE_REASON}
-        return content
+        # Receivers judge the moment of sending by real time, unless they were given a clock too.
+        moment = time.time() if isinstance(clock, ScaledClock) else clock()
+        return seal(
+            content,
+            client_id=settings.client_id,
+            client_secret=settings.client_secret,
+            timestamp_ms=int(moment * 1000),
+            nonce=str(self._nonces.randrange(10**12)),
+        )
 
     def _note(self, delivery: _Delivery, answered: int | None, *, lost: bool = False) -> None:
         self._context.audit.note(

@@ -122,13 +122,13 @@ def test_faults_come_and_go() -> None:
 )
 def test_what_makes_no_sense_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
-        Fault.from_json(fields)
+        Fault(**fields)
 
 
 @pytest.mark.parametrize("fields", [{"on": "status"}, {"on": "status", "kind": "empty", "nht": 1}])
 def test_a_misspelt_fault_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
-        Fault.from_json(fields)
+        Fault(**fields)
 
 
 def test_nth_has_to_be_a_number() -> None:
