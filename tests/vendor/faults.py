@@ -105,6 +105,7 @@ class Strike:
         byte: counted from 0; a number beyond the end means the end.
         pause: seconds between the moment and the first signal, in which the vendor does nothing.
         gap: seconds between two signals.
+        thaw: seconds after the answer was sent at which a stopped client continues.
     """
 
     signals: tuple[int, ...] = (signal.SIGKILL,)
@@ -112,6 +113,7 @@ class Strike:
     byte: int = 0
     pause: float = 0.0
     gap: float = 0.0
+    thaw: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,11 +164,10 @@ class Case:
         process that is killed right after the last byte can't have written anything down.
         """
         asked = {event["id"] for event in self.events if event["event"] == "asked"}
-        ends = [event for event in self.events if event["event"] == "ended"]
+        ends = {event["pid"]: event["code"] for event in self.events if event["event"] == "ended"}
         for event in self.events:
             if event["event"] == "answered":
-                end = next((end for end in ends if end["at"] > event["at"]), None)
-                killed = end is not None and end["code"] == -signal.SIGKILL
+                killed = ends.get(event["pid"]) == -signal.SIGKILL
                 yield from (job_id for job_id in event["ids"] if job_id in asked or not killed)
 
 

@@ -65,6 +65,12 @@ def command(arguments: list[str], environment: dict[str, str], stdout: Path, std
     main()
 
 
+def shell(arguments: list[str], environment: dict[str, str], stdout: Path, stderr: Path) -> None:
+    """Run the command line as people do, with its own pace."""
+    _enter(environment, stdout, stderr)
+    os.execv(sys.executable, [sys.executable, "-m", "akool_async", *arguments])
+
+
 def batch(
     backend: str,
     requests: list[dict[str, Any]],
@@ -146,6 +152,10 @@ class Customer:
     def start(self, *arguments: object) -> Run:
         """Start the command line."""
         return self._start(command, ([str(one) for one in arguments],))
+
+    def start_shell(self, *arguments: object) -> Run:
+        """Start `python -m akool_async`."""
+        return self._start(shell, ([str(one) for one in arguments],))
 
     def start_batch(self, backend: str, requests: list[dict[str, Any]], **options: Any) -> Run:
         self.out.mkdir(exist_ok=True)

@@ -12,6 +12,7 @@ import json
 import os
 import random
 import re
+import signal
 import socket
 import struct
 import threading
@@ -227,6 +228,7 @@ class Exchange:
         self._fault = NO_FAULT
         self._made: list[Job] = []
         self._struck = False
+        self._client: int | None = None
 
     def run(self) -> bool:
         """Take part in one exchange; return whether another may follow on the connection."""
@@ -242,6 +244,10 @@ class Exchange:
         if self._fault.delay:
             time.sleep(self._fault.delay)
         self._send(wire)
+        thaw = None if self._fault.strike is None else self._fault.strike.thaw
+        if thaw is not None and self._client is not None:
+            time.sleep(thaw)
+            os.kill(self._client, signal.SIGCONT)
         return self._end()
 
     def _read(self) -> Request | None:
@@ -251,6 +257,7 @@ class Exchange:
             first = self._connection.recv(65_536, socket.MSG_PEEK)
         if not first:
             return None
+        self._client = self._vendor.victim
         method, target, _ = first.partition(b"\r\n")[0].decode("latin-1").split(" ")
         self._kind = "file" if self._files else KINDS.get((method, urlsplit(target).path), "other")
         self._fault = self._vendor.take_fault(self._kind)
@@ -286,7 +293,7 @@ class Exchange:
             return
         self._struck = True
         time.sleep(strike.pause)
-        victim = self._vendor.victim
+        victim = self._client
         for place, number in enumerate(strike.signals):
             if place:
                 time.sleep(strike.gap)
@@ -320,7 +327,12 @@ class Exchange:
                 text = readable_text(wire[:sent]).decode("utf-8", "replace")
                 ids = [str(job.id) for job in self._made if re.search(rf'"?\b{job.id}\b["}},\s]', text)]
                 self._vendor.ledger.note(
-                    "answered", exchange=self._number, bytes=sent, whole=sent == len(wire), ids=ids
+                    "answered",
+                    exchange=self._number,
+                    pid=self._client,
+                    bytes=sent,
+                    whole=sent == len(wire),
+                    ids=ids,
                 )
 
     def _end(self) -> bool:
