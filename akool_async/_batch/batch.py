@@ -12,7 +12,6 @@ import signal
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -158,7 +157,7 @@ class Batch:
         await self._feeder.run(self._group)
 
     def _start_submit(self, entries: list[BatchEntry]) -> None:
-        self._group.start_soon(partial(self._life.submit, entries[0].request, admitted=entries))
+        self._group.start_soon(self._life.submit, entries)
 
     def _say_what_is_left(self) -> None:
         if self._own_journal is not None:

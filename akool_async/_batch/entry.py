@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -250,15 +250,14 @@ class ProgressBoard:
         self._jobs = jobs
         self._turns: dict[tuple[str, str], float] = {}
 
-    def start_submit(self, request: Request, now: float) -> None:
-        """The turn of a request's languages has come."""
-        for target in request.targets:
-            self._turns[entry_key(request, target), target] = now
+    def start_submit(self, names: Iterable[tuple[str, str]], now: float) -> None:
+        """The turn of these entries has come."""
+        self._turns.update(dict.fromkeys(names, now))
 
-    def end_submit(self, request: Request) -> None:
-        """A POST has come to its end: what has no job by now has none in progress."""
-        for target in request.targets:
-            self._turns.pop((entry_key(request, target), target), None)
+    def end_submit(self, names: Iterable[tuple[str, str]]) -> None:
+        """Their POST has come to its end: what has no job by now has none in progress."""
+        for name in names:
+            self._turns.pop(name, None)
 
     def start_wait(self, batch_entry: BatchEntry) -> None:
         """An entry has its job."""

@@ -109,7 +109,9 @@ class Feeder:
             for targets in chunked(request.targets, most):
                 await self._state.backlog.acquire(len(targets))
                 self._state.count_pulled(len(targets))
-                await tasks.start(self._life.submit, with_targets(request, targets))
+                entries = await self._life.admit(with_targets(request, targets))
+                if entries:
+                    await tasks.start(self._life.submit, entries)
         self._state.source_exhausted()
 
     async def _learn_costs(self) -> None:

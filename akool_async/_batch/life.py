@@ -95,35 +95,34 @@ class EntryLife:
         retry = state.session.retry
         self._retry = attrs.evolve(retry, attempts=_MAX_ATTEMPTS, deadline=retry.throttle_deadline)
 
-    async def submit(
-        self,
-        request: Request,
-        *,
-        admitted: list[BatchEntry] | None = None,
-        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Take the languages of one POST from the source to the vendor: the first half.
-
-        Args:
-            request: the POST.
-            admitted: its entries, where they were admitted before, as when a doubt is submitted again.
-            task_status: started once the source may be pulled again.
-        """
-        entries = admitted or []
-        for target in request.targets if admitted is None else ():
+    async def admit(self, request: Request) -> list[BatchEntry]:
+        """Return the languages of a POST that have to be submitted; the others are on their way, or ended."""
+        entries = []
+        for target in request.targets:
             entry = BatchEntry(request=request, target=target, retries_left=self._retry_transient)
             with self._state.tolerate_journal_errors(entry):
                 if await self._resumer.needs_submission(entry):  # duplicate? what does the journal know?
                     entries.append(entry)
-        if self._state.stopped or not entries:
-            self._end_unsubmitted(entries, self._state.stopped)
-            task_status.started()
-            return None
+        if not self._state.stopped:
+            return entries
+        self._end_unsubmitted(entries, self._state.stopped)
+        return []
+
+    async def submit(
+        self, entries: list[BatchEntry], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Take the languages of one POST from the source to the vendor: the first half.
+
+        Args:
+            entries: what was admitted, all of one request.
+            task_status: started once the source may be pulled again.
+        """
+        request = entries[0].request
         await self._state.take_slots(entries)
         permit = await self._posts.acquire_one()
         task_status.started()
         began, failures = self._clock.monotonic(), 0
-        with self._shown_as_submitting(request, permit):
+        with self._shown_as_submitting([entry.name for entry in entries], permit):
             while entries:
                 if not await self._may_submit():
                     return self._end_unsubmitted(entries, self._state.stopped)
@@ -210,12 +209,12 @@ class EntryLife:
     # The steps of the first half.
 
     @contextmanager
-    def _shown_as_submitting(self, request: Request, permit: Permit) -> Iterator[None]:
-        self._state.board.start_submit(request, self._clock.monotonic())
+    def _shown_as_submitting(self, names: list[tuple[str, str]], permit: Permit) -> Iterator[None]:
+        self._state.board.start_submit(names, self._clock.monotonic())
         try:
             yield
         finally:
-            self._state.board.end_submit(request)
+            self._state.board.end_submit(names)
             permit.release()
 
     async def _may_submit(self) -> bool:
