@@ -283,15 +283,12 @@ class EntryLife:
     async def _post(self, post: Post, addressed: Request) -> None:
         """Send the POST; note for each of its entries the job, or the error and what it means."""
         try:
-            try:
-                submission = await self._session.submit_once(addressed)
-            except SubmissionInDoubt as doubt:
-                confirmed = await self._session.confirm_submission(doubt) if doubt.job_ids else None
-                if confirmed is None or not confirmed.accepted:
-                    raise
-                submission = confirmed
+            submission = await self._session.submit_once(addressed)
         except AkoolError as error:
-            post.other_ids = error.job_ids if isinstance(error, SubmissionInDoubt) else ()
+            if isinstance(error, SubmissionInDoubt):  # its ids are committed before anybody asks for them
+                post.own_ids = error.job_ids_by_target
+                own = frozenset(post.own_ids.values())
+                post.other_ids = tuple(job_id for job_id in error.job_ids if job_id not in own)
             post.fail(post.entries, error)
             return
         post.permit.release()  # the next POST need not wait until these ids are durable
@@ -355,7 +352,7 @@ class EntryLife:
             state,
             reason=str(error),
             code=error.code,
-            doubt_ids=self._doubt_ids(entry, post.other_ids) if state is State.IN_DOUBT else None,
+            doubt_ids=self._doubt_ids(entry, post.doubt_ids(entry)) if state is State.IN_DOUBT else None,
             ended_at=self._clock.now() if state is State.FAILED else None,
         )
 
@@ -386,7 +383,7 @@ class EntryLife:
                 self._state.budget.follow(entry.name)
                 resolvable.append(entry.name)
                 continue  # its outcome waits for the callback, and it keeps its slot
-            self._state.emit(entry, self._failure_outcome(failure, post.other_ids))
+            self._state.emit(entry, self._failure_outcome(failure, post.doubt_ids(entry)))
         if any(failure.disposition.state is State.IN_DOUBT for failure in post.failures):
             self._state.brake.count_doubt(resolvable)
 

@@ -49,6 +49,8 @@ class Disposition:
 _RETRY: Final = Disposition(State.PLANNED, retry=True)
 _ABORT: Final = Disposition(State.PLANNED, stop=StopCause.FAILURE)
 _REJECTED: Final = Disposition(State.FAILED)
+_WRONG_HOST: Final = Disposition(State.IN_DOUBT, stop=StopCause.FAILURE)
+"""The next POST would end like this one: a wrong host costs one doubt, not one for each entry."""
 DISPOSITIONS: Final[tuple[tuple[type[AkoolError], Disposition], ...]] = (
     (SubmissionInDoubt, Disposition(State.IN_DOUBT)),  # sent, or maybe sent: never again by itself
     (RateLimitError, _RETRY),
@@ -67,6 +69,8 @@ DISPOSITIONS: Final[tuple[tuple[type[AkoolError], Disposition], ...]] = (
 def disposition_for(error: AkoolError) -> Disposition:
     """Return what an error of the POST, or of fetching its token, means."""
     found = next(disposition for kind, disposition in DISPOSITIONS if isinstance(error, kind))
+    if isinstance(error, SubmissionInDoubt) and error.wrong_host:
+        return _WRONG_HOST
     if isinstance(error, VendorError) and error.code is None and found is _REJECTED:
         return _RETRY  # the vendor failed without saying that it refuses the entry
     if found is _REJECTED and error.during_auth:
@@ -93,6 +97,7 @@ class Post:
         submitted: the entries that have a job now.
         failures: the others.
         again: entries that are sent again.
+        own_ids: by language the job that an unusable answer names for it.
         other_ids: jobs in the answer that may be an entry's, or were not asked for.
         sent: when it was sent, in seconds of the clock.
         token: the unguessable part of its webhook URL, or "".
@@ -104,6 +109,7 @@ class Post:
     submitted: list[BatchEntry] = attrs.field(factory=list)
     failures: list[PostFailure] = attrs.field(factory=list)
     again: list[BatchEntry] = attrs.field(factory=list)
+    own_ids: dict[str, str] = attrs.field(factory=dict)
     other_ids: tuple[str, ...] = ()
     sent: float = 0.0
     sent_at: datetime | None = None
@@ -121,9 +127,17 @@ class Post:
         for entry in entries:
             entry.request = self.request
 
+    def doubt_ids(self, entry: BatchEntry) -> tuple[str, ...]:
+        """Return the ids in an unusable answer that may be this entry's job."""
+        own = self.own_ids.get(entry.target)
+        return self.other_ids if own is None else (own, *self.other_ids)
+
     def candidates(self, entry: BatchEntry) -> tuple[str, ...]:
-        """Return the ids in the answer that can only be this entry's job."""
-        return self.other_ids if len(self.entries) == 1 else ()
+        """Return the ids in an unusable answer that can only be this entry's job."""
+        if len(self.entries) == 1:
+            return self.doubt_ids(entry)
+        own = self.own_ids.get(entry.target)
+        return () if own is None else (own,)
 
     @property
     def answered(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,20 @@ from akool_async import (
     EntryUpdate,
     InDoubt,
     Journal,
+    NotSubmitted,
     Outcome,
+    Snapshot,
     State,
+    SubmissionInDoubt,
     TranslationRequest,
     entry_key,
     open_batch,
     open_journal,
 )
+from akool_async._client import ClientSession
 from akool_async.sandbox import Fault
-from tests.client.conftest import House, Open, video
+from tests.client.conftest import KEY, OFTEN, QUICK, House, Open, video
+from tests.client.raw import KNOWN, RawVendor, gzip_with_bad_checksum, http
 
 pytestmark = pytest.mark.anyio
 NOBODYS = "66160f989dfc997ac2890000"
@@ -102,3 +108,96 @@ async def test_an_id_that_two_entries_may_have_is_given_to_neither(fast_house: O
 
         assert journal.counts()[State.IN_DOUBT] == 2
     assert all(isinstance(outcome, InDoubt) for outcome in outcomes)
+
+
+# Answers that can't be used, from a vendor of raw sockets.
+
+ID = f"{KNOWN}0001"
+SUCCESS = {"code": 1000, "msg": "OK", "data": {"_id": ID, "video_status": 1, "deduction_lock_duration": 4}}
+UNUSABLE = {
+    "503 with a whole answer": http(SUCCESS, 503),
+    "cut after the id": http(json.dumps(SUCCESS)[:75].encode()),
+    "connection closed early": http(json.dumps(SUCCESS)[:75].encode(), length=400),
+    "bad checksum": gzip_with_bad_checksum(SUCCESS),
+    "too often, with an id": http({"code": 1005, "msg": "too often", "data": {"_id": {"$oid": ID}}}),
+}
+
+
+@pytest.mark.parametrize("answer", UNUSABLE.values(), ids=UNUSABLE.keys())
+async def test_an_id_is_committed_before_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    seen: list[tuple[State, tuple[str, ...]]] = []
+    key = entry_key(video(1), "ja")
+    async with open_journal(tmp_path / "j.sqlite3") as journal:
+        status = ClientSession.status
+
+        async def watched(self: ClientSession, job_id: str) -> Snapshot:
+            entry = journal.get(key, "ja")
+            assert entry is not None
+            seen.append((entry.state, entry.doubt_ids))
+            return await status(self, job_id)
+
+        monkeypatch.setattr(ClientSession, "status", watched)
+        with RawVendor(lambda _: answer).serve() as vendor:
+            async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client:
+                with anyio.fail_after(20):
+                    async with open_batch(client, [video(1)], journal=journal):
+                        while journal.counts()[State.SUBMITTED] == 0:
+                            await anyio.sleep(0.005)
+        entry = journal.get(key, "ja")
+
+    assert seen[0] == (State.IN_DOUBT, (ID,))
+    assert entry is not None
+    assert entry.job_id == ID
+    assert len(vendor.posts) == 1
+
+
+async def test_each_language_gets_the_job_that_the_answer_names_for_it(tmp_path: Path) -> None:
+    results = [
+        {"code": 1000, "data": {"_id": f"{KNOWN}000{number}", "language": language}}
+        for number, language in enumerate(("ja", "fr"))
+    ]
+    answer = http({"code": 1000, "data": results[-1]["data"], "all_results": results}, 502)
+    request = video(1, targets="ja,fr")
+    async with open_journal(tmp_path / "j.sqlite3") as journal:
+        with RawVendor(lambda _: answer).serve() as vendor:
+            async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client:
+                with anyio.fail_after(20):
+                    async with open_batch(client, [request], journal=journal):
+                        while journal.counts()[State.SUBMITTED] < 2:
+                            await anyio.sleep(0.005)
+        jobs = {entry.target: entry.job_id async for entry in journal.entries()}
+
+    assert jobs == {"ja": f"{KNOWN}0000", "fr": f"{KNOWN}0001"}
+
+
+async def test_what_is_not_confirmed_is_told_with_its_ids(tmp_path: Path) -> None:
+    with RawVendor(lambda _: http(SUCCESS, 503), known=lambda _: False).serve() as vendor:
+        async with (
+            open_journal(tmp_path / "j.sqlite3") as journal,
+            AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client,
+        ):
+            (outcome,) = await run(client, [video(1)], journal=journal)
+            (again,) = await run(client, [video(1)], journal=journal)
+
+    assert isinstance(outcome, InDoubt)
+    assert isinstance(again, InDoubt)
+    assert outcome.doubt_ids == again.doubt_ids == (ID,)
+    assert len(vendor.posts) == 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 410, 413, 415, 422])
+async def test_a_wrong_host_costs_one_doubt(status: int) -> None:
+    with RawVendor(lambda _: http(b"<html>not here</html>", status)).serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK) as client:
+            outcomes: list[Outcome] = []
+            with anyio.fail_after(20):
+                async with open_batch(client, [video(number) for number in range(20)]) as batch:
+                    with pytest.raises(SubmissionInDoubt, match="host"):
+                        async for outcome in batch:
+                            outcomes.append(outcome)
+
+    assert len(vendor.posts) == 1
+    assert [type(outcome) for outcome in outcomes].count(InDoubt) == 1
+    assert [type(outcome) for outcome in outcomes].count(NotSubmitted) == 19
