@@ -11,16 +11,21 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-import anyio
 import attrs
 
 from akool_async.sandbox.audit import CreateRecord
 from akool_async.sandbox.auth import CredentialKind
 from akool_async.sandbox.context import SandboxContext
-from akool_async.sandbox.fault_effects import json_answer, response_fault, send_spoiled
-from akool_async.sandbox.faults import Fault, FaultKind, FaultTarget
+from akool_async.sandbox.fault_effects import (
+    json_answer,
+    reshape,
+    response_fault,
+    send_spoiled,
+    wait_and_date,
+)
+from akool_async.sandbox.faults import Fault, FaultKind, FaultTarget, kinds
 from akool_async.sandbox.http import HttpExchange, Receive, Scope, Send, http_date
-from akool_async.sandbox.jobs import COMPLETED, FAILED, ApiRejection, JobSpec, SandboxJob
+from akool_async.sandbox.jobs import FAILURE, ApiRejection, JobSpec, SandboxJob
 from akool_async.sandbox.request_schema import (
     CreateParams,
     json_object,
@@ -40,7 +45,7 @@ from akool_async.sandbox.response_schema import (
 
 _MAX_PAGE_SIZE: Final = 100
 _MAX_COUNT: Final = 1_000_000
-_ANSWER_SHOWS: Final = frozenset({FaultKind.HUGE, FaultKind.WRONG_TYPE, FaultKind.TRUNCATED, FaultKind.SHORT})
+_ANSWER_SHOWS: Final = kinds("huge wrong_type truncated short http_with_answer code_with_answer cut_after_id")
 """Faults that leave some of the real answer to be seen."""
 
 
@@ -95,12 +100,10 @@ class VendorApi:
         return request
 
     async def _serve(self, request: Request) -> None:
-        for fault in request.faults:
-            if fault.kind is FaultKind.DELAY:
-                await anyio.sleep(fault.seconds)
-            elif fault.kind is FaultKind.TOKEN_EXPIRED:
-                self._context.authenticator.revoke()
+        if request.faults_of(FaultKind.TOKEN_EXPIRED):
+            self._context.authenticator.revoke()
         if request.faults:
+            await wait_and_date(request.exchange, request.faults, request.now)
             request.now = self._context.engine.advance()
         spoiling = response_fault(request.faults, elsewhere=f"{self._cdn}/elsewhere")
         if spoiling is None:
@@ -248,9 +251,18 @@ def _make_job(request: Request, spec: JobSpec) -> dict[str, Any]:
     """Make a job and return its envelope."""
     settings = request.context.settings
     credits = settings.cost(spec.seconds, lipsync=spec.lipsync)  # noqa: A001 - the vendor's word
-    job = request.context.engine.submit(attrs.evolve(spec, credits=credits))
+    spec = attrs.evolve(spec, credits=credits)
+    faults = [fault for fault in request.faults if fault.language in (None, spec.language)]
+    for fault in faults:
+        if fault.kind is FaultKind.JOB_FAILS:
+            spec = attrs.evolve(spec, failure=(fault.code, fault.value or FAILURE[1]))
+        elif fault.kind is FaultKind.ODD_ID:
+            spec = attrs.evolve(spec, short_id=fault.value == "number")
+    job = request.context.engine.submit(spec)
     request.job_ids.append(job.id)
-    return envelope(created_job(job, settings))
+    data = created_job(job, settings)
+    reshape(data, faults)
+    return envelope(data)
 
 
 async def lipsync(request: Request) -> dict[str, Any]:
@@ -290,17 +302,7 @@ async def status(request: Request) -> dict[str, Any]:
     seen = request.seen or copy.copy(job)
     seen.generation = job.generation
     data = job_status(seen, request.now, settings=context.settings, signer=context.signer, cdn=request.cdn)
-    for fault in request.faults:
-        match fault.kind:
-            case FaultKind.UNKNOWN_STATUS:
-                data["video_status"] = fault.value
-            case FaultKind.DONE_WITHOUT_URL:
-                data["video"] = ""
-                data.pop("audio_splits", None)
-            case FaultKind.STUCK if seen.status not in (COMPLETED, FAILED) and "progress" in data:
-                data["progress"] = fault.value
-            case _:
-                pass
+    reshape(data, request.faults)
     return envelope(data)
 
 

@@ -19,7 +19,14 @@ import attrs
 from akool_async.sandbox.audit import LeakRecord, ServedRecord, credentials_in
 from akool_async.sandbox.context import SandboxContext
 from akool_async.sandbox.engine import Engine
-from akool_async.sandbox.fault_effects import html_page, json_answer, response_fault, send_short, send_spoiled
+from akool_async.sandbox.fault_effects import (
+    html_page,
+    json_answer,
+    response_fault,
+    send_short,
+    send_spoiled,
+    wait_and_date,
+)
 from akool_async.sandbox.faults import Fault, FaultKind, FaultTarget, kinds
 from akool_async.sandbox.fixtures import MediaBackend, modified
 from akool_async.sandbox.http import (
@@ -78,11 +85,9 @@ class Cdn:
         await self._serve(_FileRequest(exchange, now, file, faults))
 
     async def _serve(self, request: _FileRequest) -> None:
-        for fault in request.faults:
-            if fault.kind is FaultKind.DELAY:
-                await anyio.sleep(fault.seconds)
-            elif fault.kind is FaultKind.CHANGED_ETAG and request.file is not None:
-                self._results.replace(request.file)
+        await wait_and_date(request.exchange, request.faults, request.now)
+        if request.file and any(fault.kind is FaultKind.CHANGED_ETAG for fault in request.faults):
+            self._results.replace(request.file)
         transfer = next((one for one in request.faults if one.kind in _TRANSFER_FAULTS), None)
         others = tuple(one for one in request.faults if one.kind not in _TRANSFER_FAULTS)
         spoiling = response_fault(others, elsewhere="/elsewhere")

@@ -159,10 +159,10 @@ class Engine:
     def _make(self, spec: JobSpec, now: float) -> SandboxJob:
         ordinal = len(self._jobs) + 1
         job = SandboxJob(
-            id=self._make_id(now),
+            id=str(1_000_000 + ordinal) if spec.short_id else self._make_id(now),
             ordinal=ordinal,
             spec=spec,
-            script=script_for(ordinal, self._settings),
+            script=script_for(ordinal, self._settings, bound_to_fail=spec.failure is not None),
             created=now,
             video_id=self._make_id(now),
         )

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, Final
 
+import anyio
 import attrs
 
 from akool_async.sandbox.faults import Fault, FaultKind, kinds
-from akool_async.sandbox.http import Answer, Headers, HttpExchange
+from akool_async.sandbox.http import Answer, Headers, HttpExchange, http_date
+from akool_async.sandbox.jobs import COMPLETED, FAILED
 from akool_async.sandbox.response_schema import envelope, refusal
 
 _HTML: Final[Headers] = ((b"content-type", b"text/html; charset=utf-8"),)
 _NOISE: Final = b"\x00\x01\x16\x03noise, not HTTP\r\n\r\n\xff\xfe"
 _HUGE: Final = 5 * 2**20
 _REPLACING: Final = kinds(
-    "reset_before reset_after hang http html empty truncated short garbage huge wrong_type redirect code"
+    "reset_before reset_after hang http html empty truncated short garbage huge wrong_type redirect code "
+    "http_with_answer code_with_answer cut_after_id"
 )
+_WITH_ANSWER: Final = kinds("http_with_answer code_with_answer cut_after_id")
+_JOB_ID: Final = re.compile(rb'"_id":(?:"[^"]*"|\{[^}]*\}|\d+)')
+_NO_JOB: Final = {"_id": "0" * 24, "video_status": 1}
 
 
 def response_fault(faults: tuple[Fault, ...], *, elsewhere: str) -> Fault | None:
@@ -35,8 +44,10 @@ async def send_spoiled(exchange: HttpExchange, fault: Fault, meant: dict[str, An
         fault: A fault that `response_fault` returned.
         meant: The endpoint's envelope, None when the request had no effect.
     """
-    # An answer without effect names no job: the client can't take it for a paid one.
-    whole = json_answer(envelope({}) if meant is None else meant)
+    if meant is None:
+        # An answer without effect names no job, or one that does not exist: nothing was paid.
+        meant = envelope(_NO_JOB if fault.kind in _WITH_ANSWER else {})
+    whole = json_answer(meant)
     match fault.kind:
         case FaultKind.RESET_BEFORE | FaultKind.RESET_AFTER:
             await exchange.reset()
@@ -54,12 +65,21 @@ async def send_spoiled(exchange: HttpExchange, fault: Fault, meant: dict[str, An
             await exchange.answer(attrs.evolve(whole, body=whole.body[: int(len(whole.body) * fault.keep)]))
         case FaultKind.HUGE:
             padding = {"padding": "x" * (fault.size or _HUGE)}
-            await exchange.answer(json_answer((meant or envelope(None)) | padding))
+            await exchange.answer(json_answer(meant | padding))
         case FaultKind.WRONG_TYPE:
-            await exchange.answer(json_answer((meant or envelope(None)) | {"data": fault.value}))
+            await exchange.answer(json_answer(meant | {"data": fault.value}))
         case FaultKind.REDIRECT:
             location = (b"location", (fault.location or "").encode())
             await exchange.answer(Answer(fault.status or 302, (*_HTML, location), b""))
+        case FaultKind.HTTP_WITH_ANSWER:
+            await exchange.answer(attrs.evolve(whole, status=fault.status or 503))
+        case FaultKind.CODE_WITH_ANSWER:
+            await exchange.answer(
+                json_answer(meant | {"code": fault.code, "msg": refusal(fault.code)["msg"]})
+            )
+        case FaultKind.CUT_AFTER_ID:
+            ends = [found.end() for found in _JOB_ID.finditer(whole.body)][: fault.value]
+            await exchange.answer(attrs.evolve(whole, body=whole.body[: ends[-1] if ends else None]))
         case FaultKind.CODE:
             await exchange.answer(json_answer(refusal(fault.code)))
         case _:
@@ -74,6 +94,49 @@ def _http_error(fault: Fault) -> Answer:
     if fault.retry_after is not None:
         answer = attrs.evolve(answer, headers=(*_HTML, (b"retry-after", str(fault.retry_after).encode())))
     return answer
+
+
+def reshape(data: dict[str, Any], faults: Iterable[Fault]) -> None:
+    """Change the job in an answer as the faults say."""
+    for fault in faults:
+        match fault.kind:
+            case FaultKind.ODD_ID:
+                number = fault.value == "number" and data["_id"].isdecimal()
+                data["_id"] = int(data["_id"]) if number else {"$oid": data["_id"]}
+            case FaultKind.ODD_PRICE:
+                for name in {"deduction_lock_duration", "deduction_duration"} & data.keys():
+                    data[name] = fault.value
+                    if fault.value == "missing":
+                        del data[name]
+            case FaultKind.ODD_TIME if fault.value == "missing":
+                del data["create_time"]
+            case FaultKind.ODD_TIME:
+                created = data["create_time"]
+                forms = {
+                    "seconds": created // 1000,
+                    "text": str(created),
+                    "float": created + 0.5,
+                    "iso": datetime.fromtimestamp(created // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                }
+                data["create_time"] = forms.get(fault.value, fault.value)
+            case FaultKind.UNKNOWN_STATUS:
+                data["video_status"] = fault.value
+            case FaultKind.DONE_WITHOUT_URL:
+                data["video"] = ""
+                data.pop("audio_splits", None)
+            case FaultKind.STUCK if data["video_status"] not in (COMPLETED, FAILED) and "progress" in data:
+                data["progress"] = fault.value
+            case _:
+                pass
+
+
+async def wait_and_date(exchange: HttpExchange, faults: Iterable[Fault], now: float) -> None:
+    """Take a request up late and change the Date header, as the faults say."""
+    for fault in faults:
+        if fault.kind is FaultKind.DELAY:
+            await anyio.sleep(fault.seconds)
+        elif fault.kind is FaultKind.WRONG_DATE:
+            exchange.date = b"" if fault.value is None else http_date(int(now + fault.value * 86_400))
 
 
 async def send_short(exchange: HttpExchange, answer: Answer, keep: float, *, reset: bool = False) -> None:

@@ -16,6 +16,7 @@ from attrs import validators
 
 from akool_async.sandbox.jobs import SandboxJob
 
+ODD_TIMES: Final = ("seconds", "text", "float", "iso", "missing")
 API_ENDPOINTS: Final = ("token", "create", "lipsync", "status", "languages", "voices", "credit")
 
 
@@ -26,6 +27,8 @@ class FaultKind(enum.StrEnum):
     """The connection is reset; the request had no effect."""
     RESET_AFTER = "reset_after"
     """The request had its effect; the connection is reset instead of an answer."""
+    WRONG_DATE = "wrong_date"
+    """The Date header is `value` days ahead (30 by default; behind if negative), or missing for None."""
     DELAY = "delay"
     """The request is taken up `seconds` of real time late. Webhooks: sandbox seconds."""
     HANG = "hang"
@@ -50,6 +53,12 @@ class FaultKind(enum.StrEnum):
     """The HTTP `status` (302 by default) to `location`, by default /elsewhere on the CDN."""
     CODE = "code"
     """An envelope with the business `code`. API only."""
+    HTTP_WITH_ANSWER = "http_with_answer"
+    """The HTTP `status` (503 by default) with the whole answer as its body. API only."""
+    CODE_WITH_ANSWER = "code_with_answer"
+    """The whole answer with the business `code` (1005 by default) of a refusal. API only."""
+    CUT_AFTER_ID = "cut_after_id"
+    """Valid HTTP, but the content ends after the `value`th id of a job (1 by default). API only."""
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the name of a fault
     """Every token issued so far is void, from this very request on. API only."""
 
@@ -61,6 +70,19 @@ class FaultKind(enum.StrEnum):
     """A job for `language` (by default one not asked for) is made besides. Create only."""
     NO_ALL_RESULTS = "no_all_results"
     """The list of results is left out, as older servers do. Create only."""
+
+    JOB_FAILS = "job_fails"
+    """The jobs made end with status 4, the error code `code` (1201 by default) and the reason `value`.
+    Create and lipsync only."""
+    ODD_ID = "odd_id"
+    """A job's id is an object ({"$oid": "..."}), or with the `value` "number" a short number, under which
+    the job is known. Create, lipsync and status only."""
+    ODD_PRICE = "odd_price"
+    """The credits locked or deducted are shown as `value` (null by default), or are "missing". Create,
+    lipsync and status only."""
+    ODD_TIME = "odd_time"
+    """The time of creation is shown in "seconds" (by default), as "text", "float" or "iso", is "missing", or
+    any `value` that is not text. Create, lipsync and status only."""
 
     UNKNOWN_STATUS = "unknown_status"
     """`video_status` is `value` (7 by default). "1" to "4" hit only jobs that have that status.
@@ -110,23 +132,40 @@ def kinds(names: str) -> frozenset[FaultKind]:
 
 
 _CREATE_ONLY: Final = kinds("refuse_language omit_language extra_language no_all_results")
+_CREATES: Final = kinds("job_fails odd_id odd_price odd_time")
 _STATUS_ONLY: Final = kinds("unknown_status done_without_url stuck vanish url_forbidden")
 _CDN_ONLY: Final = kinds(
     "reset_mid wrong_length no_length changed_etag drip stall no_ranges wrong_range weak_etag compressed"
 )
 _WEBHOOK_ONLY: Final = kinds("lose duplicate reorder")
-_API_ONLY: Final = kinds("huge wrong_type code token_expired")
-_WIRE: Final = frozenset(FaultKind) - _CREATE_ONLY - _STATUS_ONLY - _CDN_ONLY - _WEBHOOK_ONLY - _API_ONLY
+_API_ONLY: Final = kinds("huge wrong_type code token_expired http_with_answer code_with_answer cut_after_id")
+_WIRE: Final = kinds(
+    "reset_before reset_after delay wrong_date hang http html empty truncated short garbage redirect"
+)
 SUITED: Final[Mapping[str, frozenset[FaultKind]]] = {
-    **dict.fromkeys((*API_ENDPOINTS, "*"), _WIRE | _API_ONLY),
-    "create": _WIRE | _API_ONLY | _CREATE_ONLY,
-    "status": _WIRE | _API_ONLY | _STATUS_ONLY,
+    **dict.fromkeys((*API_ENDPOINTS, "*", "post"), _WIRE | _API_ONLY),
+    "create": _WIRE | _API_ONLY | _CREATE_ONLY | _CREATES,
+    "lipsync": _WIRE | _API_ONLY | _CREATES,
+    "status": _WIRE | _API_ONLY | _STATUS_ONLY | _CREATES - {FaultKind.JOB_FAILS},
     "cdn": _WIRE | _CDN_ONLY,
     "webhook": _WEBHOOK_ONLY | {FaultKind.DELAY},
 }
 """What can go wrong where."""
 
-_ACTS_BY_DEFAULT: Final = kinds("reset_after truncated short wrong_type omit_language")
+_ACTS_BY_DEFAULT: Final = kinds(
+    "reset_after truncated short wrong_type omit_language http_with_answer code_with_answer cut_after_id"
+)
+_VALUES: Final[Mapping[FaultKind, object]] = {
+    FaultKind.UNKNOWN_STATUS: 7,
+    FaultKind.STUCK: 5,
+    FaultKind.WRONG_TYPE: "not an object",
+    FaultKind.CUT_AFTER_ID: 1,
+    FaultKind.ODD_ID: "oid",
+    FaultKind.ODD_TIME: "seconds",
+    FaultKind.WRONG_DATE: 30,
+}
+"""The value of a fault that names none; None for the other kinds."""
+_CODES: Final = {FaultKind.CODE_WITH_ANSWER: 1005, FaultKind.JOB_FAILS: 1201}
 
 
 def _as_numbers(value: object) -> tuple[int, ...] | range | None:
@@ -144,8 +183,8 @@ class Fault:
     """One thing that goes wrong.
 
     Args:
-        on: "token", "create", "lipsync", "status", "languages", "voices", "credit", "cdn", "webhook", or
-            "*" for every API endpoint.
+        on: "token", "create", "lipsync", "status", "languages", "voices", "credit", "cdn", "webhook",
+            "post" for token, create and lipsync, or "*" for every API endpoint.
         kind: What goes wrong, a `FaultKind` or its value.
         nth: Which requests it hits, counted from 1 over those that arrived since the fault was added
             and pass its other filters: a number, several, a range, or None for every one.
@@ -154,16 +193,17 @@ class Fault:
         probability: The share of the requests picked by the other filters that it hits; seeded.
         limit: How often it hits at most; None for no limit.
         acted: Whether the request has its effect; None for the default of the kind: yes for reset_after,
-            truncated, short, wrong_type and omit_language, no for the others.
+            truncated, short, wrong_type, omit_language, http_with_answer, code_with_answer and
+            cut_after_id, no for the others. Without it, the last three name the id of no job.
         seconds: For delay and drip.
-        status: For http and redirect.
+        status: For http, http_with_answer and redirect.
         retry_after: For http: the header's text, or seconds.
         body: For http: the page instead of the usual one.
         keep: For truncated, short, reset_mid and stall: the fraction of the content that is sent.
         location: For redirect.
-        code: For code and refuse_language.
+        code: For code, code_with_answer, refuse_language and job_fails.
         size: For huge, wrong_length and drip, in bytes.
-        value: For wrong_type, unknown_status and stuck.
+        value: For wrong_type, unknown_status, stuck, cut_after_id, job_fails, wrong_date and the odd ones.
     """
 
     on: str = attrs.field(validator=validators.in_(tuple(SUITED)))
@@ -180,20 +220,37 @@ class Fault:
     body: str | None = None
     keep: float = attrs.field(default=0.5, validator=(validators.ge(0), validators.lt(1)))
     location: str | None = None
-    code: int = 1003
+    code: int = attrs.field()
     size: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(1)))
     value: Any = attrs.field(default=attrs.NOTHING)
 
+    @code.default
+    def _default_code(self) -> int:
+        return _CODES.get(self.kind, 1003)
+
     @value.default
     def _default_value(self) -> object:
-        return {FaultKind.UNKNOWN_STATUS: 7, FaultKind.STUCK: 5}.get(self.kind, "not an object")
+        return _VALUES.get(self.kind)
 
     def __attrs_post_init__(self) -> None:
-        """Reject a kind that does not suit `on`, and an omit_language without a language."""
+        """Reject a kind that does not suit `on`, a value that does not suit the kind, a language left out."""
         if self.kind not in SUITED[self.on]:
             raise ValueError(f"{self.kind.value} can't happen on {self.on!r}")
         if self.kind is FaultKind.OMIT_LANGUAGE and self.language is None:
             raise ValueError("omit_language has to name the language")
+        match self.kind:
+            case FaultKind.ODD_ID:
+                suits = self.value in {"oid", "number"}
+            case FaultKind.ODD_TIME:
+                suits = not isinstance(self.value, str) or self.value in ODD_TIMES
+            case FaultKind.CUT_AFTER_ID:
+                suits = isinstance(self.value, int) and self.value >= 1
+            case FaultKind.WRONG_DATE:
+                suits = self.value is None or isinstance(self.value, int | float)
+            case _:
+                suits = True
+        if not suits:
+            raise ValueError(f"{self.kind.value} has no value {self.value!r}")
 
     @property
     def acts(self) -> bool:
@@ -302,7 +359,7 @@ class FaultPlan:
 
 
 def _concerns(fault: Fault, target: FaultTarget) -> bool:
-    is_api = target.on in API_ENDPOINTS
+    places = {"*": API_ENDPOINTS, "post": ("token", "create", "lipsync")}.get(fault.on, (fault.on,))
     language = None if fault.kind is FaultKind.EXTRA_LANGUAGE else fault.language
     # A fault that only shows in some states must not use up its `nth` and `limit` in others.
     if fault.kind in {FaultKind.DONE_WITHOUT_URL, FaultKind.URL_FORBIDDEN}:
@@ -313,7 +370,7 @@ def _concerns(fault: Fault, target: FaultTarget) -> bool:
         shows = True
     return (
         shows
-        and (is_api if fault.on == "*" else target.on == fault.on)
+        and target.on in places
         and (fault.job is None or any(fault.job in names for names in target.jobs))
         and (language is None or language in target.languages)
     )

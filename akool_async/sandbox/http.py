@@ -35,7 +35,7 @@ class HttpExchange:
         scope: The request's ASGI scope.
         receive: Returns the body, then reports that the client disconnected.
         send: Sends the answer.
-        date: The Date header's value, from the sandbox's clock.
+        date: The Date header's value, from the sandbox's clock; empty for none.
     """
 
     __slots__ = ("_receive", "_send", "connection", "date", "scope")
@@ -80,7 +80,7 @@ class HttpExchange:
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of an answer."""
-        stamped = [*headers, (b"date", self.date)]
+        stamped = [*headers, (b"date", self.date)] if self.date else [*headers]
         await self._send({"type": "http.response.start", "status": status, "headers": stamped})
 
     async def part(self, data: bytes) -> None:

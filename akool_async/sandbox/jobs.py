@@ -21,8 +21,8 @@ QUEUEING: Final = 1
 PROCESSING: Final = 2
 COMPLETED: Final = 3
 FAILED: Final = 4
-FAILURE_CODE: Final = 501312
-FAILURE_REASON: Final = "The translation broke off on the way. Please start it again."
+FAILURE: Final = (501312, "The translation broke off on the way. Please start it again.")
+"""The error code and the reason of a job that failed by chance."""
 _MIN_SECONDS: Final = 0.5
 ARTIFACTS: Final[Mapping[str, str]] = {
     "video": "video.mp4",
@@ -51,6 +51,10 @@ class JobSpec:
     webhook_url: str = ""
     options: str = "{}"
     """Everything else that makes two jobs different, as canonical JSON."""
+    failure: tuple[int, str] | None = None
+    """The error code and the reason of a job that is bound to fail."""
+    short_id: bool = False
+    """Whether the id is a short number."""
 
 
 @attrs.frozen(kw_only=True)
@@ -66,11 +70,11 @@ class JobScript:
     """The job's character, from 0 to 1, for the shape of its progress."""
 
 
-def script_for(ordinal: int, settings: SandboxSettings) -> JobScript:
+def script_for(ordinal: int, settings: SandboxSettings, *, bound_to_fail: bool = False) -> JobScript:
     """Draw how the n-th job will run: the same for the same seed, whatever happened before."""
     draw = random.Random(f"{settings.seed}:job:{ordinal}")  # noqa: S311 - repeatable
     whole = max(_MIN_SECONDS, settings.median_seconds * math.exp(settings.sigma * draw.gauss(0, 1)))
-    fails = draw.random() < settings.failure_rate
+    fails = draw.random() < settings.failure_rate or bound_to_fail
     share = 0.05 + 0.9 * draw.random() if fails else 1.0
     return JobScript(span=whole * share, whole=whole, fails=fails, quirk=draw.random())
 

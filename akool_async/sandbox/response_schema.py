@@ -14,8 +14,7 @@ from akool_async.sandbox.jobs import (
     ARTIFACTS,
     COMPLETED,
     FAILED,
-    FAILURE_CODE,
-    FAILURE_REASON,
+    FAILURE,
     QUEUEING,
     SandboxJob,
     Signer,
@@ -100,7 +99,7 @@ def job_status(
         elif job.spec.kind == "translate":
             data["audio_splits"] = {field: links[artifact] for artifact, field in _SPLITS.items()}
     if job.status == FAILED:
-        data |= {"error_code": FAILURE_CODE, "error_reason": FAILURE_REASON}
+        data["error_code"], data["error_reason"] = job.spec.failure or FAILURE
     return data
 
 

@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 from akool_async.sandbox.audit import WebhookRecord
 from akool_async.sandbox.context import SandboxContext
 from akool_async.sandbox.faults import FaultKind, FaultTarget
-from akool_async.sandbox.jobs import COMPLETED, FAILED, FAILURE_CODE, FAILURE_REASON, SandboxJob
+from akool_async.sandbox.jobs import COMPLETED, FAILED, FAILURE, SandboxJob
 from akool_async.sandbox.settings import ScaledClock, real_wait
 
 _SHORTEST: Final = 0.001
@@ -137,7 +137,7 @@ class WebhookSender:
             "url": self._context.signer.url(self._cdn, job, "video") if delivery.status == COMPLETED else "",
         }
         if delivery.status == FAILED:
-            content |= {"error_code": FAILURE_CODE, "error_reason": FAILURE_REASON}
+            content["error_code"], content["error_reason"] = job.spec.failure or FAILURE
         # Receivers judge the moment of sending by real time, unless they were given a clock too.
         moment = time.time() if isinstance(clock, ScaledClock) else clock()
         return seal(
