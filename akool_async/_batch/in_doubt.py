@@ -207,8 +207,7 @@ class DoubtResolver:
         job_id = candidate.job_id
         if (doubt.key, doubt.target, job_id) in self._refused:
             return None
-        entry = self._journal.get(doubt.key, doubt.target)
-        seen = await self._fetch_status(job_id, entry)
+        seen = await self._fetch_status(doubt, job_id)
         await self._answers()
         entry = self._journal.get(doubt.key, doubt.target)
         if entry is None or entry.state is not State.IN_DOUBT or entry.token != doubt.token:
@@ -230,8 +229,9 @@ class DoubtResolver:
         logger.warning("%s job %s for %s, but %s", who, job_id, entry.key, mismatch)
         return None
 
-    async def _fetch_status(self, job_id: str, entry: Entry | None) -> Snapshot | str:
+    async def _fetch_status(self, doubt: _Doubt, job_id: str) -> Snapshot | str:
         """Return what the API says of a job, or why there is nothing."""
+        entry = self._journal.get(doubt.key, doubt.target)
         sent = None if entry is None else entry.submitted_at
         fresh = sent is None or self._clock.now() - sent < _JUST_SENT
         began, tries = self._clock.monotonic(), 0
@@ -243,7 +243,9 @@ class DoubtResolver:
                 return _NOT_ASKED
             except AkoolError as error:
                 gone = isinstance(error, JobNotFoundError) and not error.during_auth
-            retry = attrs.evolve(self._session.retry, attempts=_TRIES if fresh or not gone else 1)
+            # The client has repeated what failed; only a new job, or a doubt with time left, is worth more.
+            waits = fresh if gone else self._clock.monotonic() < doubt.until
+            retry = attrs.evolve(self._session.retry, attempts=_TRIES if waits else 1)
             wait = retry.delay(tries, self._clock.monotonic() - began)
             if wait is None:
                 return _NO_SUCH_JOB if gone else _NOT_ASKED

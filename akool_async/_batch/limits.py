@@ -60,7 +60,7 @@ class CreditBudget:
 
     def count_job(self, name: tuple[str, str], cost: float | None) -> None:
         """An entry has a job; None for a cost that the vendor did not say."""
-        if cost:
+        if cost is not None and cost > 0:
             self._dearest = max(cost, self._dearest or 0.0)
         else:
             self.count_unknown(name)
@@ -82,10 +82,11 @@ class CreditBudget:
             cost: what its job cost, None if that is unknown.
             charged: False where the last POST surely made no job, or its job failed.
         """
-        if cost:
+        known = cost is not None and cost > 0
+        if cost is not None and known:
             self._dearest = max(cost, self._dearest or 0.0)
         if name in self._unknown:
-            if cost or not charged:
+            if known or not charged:
                 self._unknown[name] -= 1
                 if not self._unknown[name]:
                     del self._unknown[name]
