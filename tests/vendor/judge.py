@@ -94,23 +94,30 @@ class Evidence:
 
 
 def read_journal(path: Path) -> list[Entry]:
-    """Read a copy: opening the file itself would change it."""
+    """Read a copy of a journal that no client has open: opening the file itself would change it."""
     with tempfile.TemporaryDirectory() as folder:
         for name in (path.name, f"{path.name}-wal"):
             if (path.parent / name).exists():
                 shutil.copy(path.parent / name, folder)
-        if not (Path(folder) / path.name).exists():
+        copy = Path(folder) / path.name
+        if not copy.exists():
             return []
-        with closing(sqlite3.connect(Path(folder) / path.name)) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)], (
-                "the journal is broken"
-            )
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'entry'").fetchall():
-                return []  # killed while the file was made
-            rows = connection.execute(
-                "SELECT key, target, state, request, job_id, doubt_ids, files FROM entry"
-            )
-            return [Entry(*row[:3], _url(row[3]), row[4], *map(_texts, row[5:])) for row in rows]
+        with closing(sqlite3.connect(copy)) as connection:
+            return _entries(connection)
+
+
+def read_open_journal(path: Path) -> list[Entry]:
+    """Read a journal that a client of this process has open: a copy would give its lock away."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        return _entries(connection)
+
+
+def _entries(connection: sqlite3.Connection) -> list[Entry]:
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)], "the journal is broken"
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'entry'").fetchall():
+        return []  # killed while the file was made
+    rows = connection.execute("SELECT key, target, state, request, job_id, doubt_ids, files FROM entry")
+    return [Entry(*row[:3], _url(row[3]), row[4], *map(_texts, row[5:])) for row in rows]
 
 
 def _url(request: str) -> str:
@@ -267,7 +274,10 @@ def _files(case: Case) -> Iterator[str]:
 
 
 def _overspent(case: Case) -> Iterator[str]:
-    spent, most = sum(job["cost"] for job in case.jobs.values()), case.evidence.max_credits
+    spent, most = (
+        sum(job["cost"] for job in case.jobs.values() if not job["fails"]),
+        case.evidence.max_credits,
+    )
     if most is not None and spent > most + case.evidence.unpriced:
         yield f"overspent: {spent:g} of {most:g}"
 

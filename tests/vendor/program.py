@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.context import ForkServerProcess
@@ -36,8 +38,20 @@ from tests.vendor.server import Vendor
 POLICY = RetryPolicy(
     initial_delay=0.005, max_delay=0.05, throttle_initial_delay=0.005, deadline=5.0, throttle_deadline=5.0
 )
-OFTEN = FixedSchedule(interval=0.03)
+OFTEN = FixedSchedule(interval=0.02)
 """A test does not wait minutes for a job, nor seconds between two attempts."""
+
+CLIENT_SETTINGS = (
+    "api_key",
+    "client_id",
+    "client_secret",
+    "host",
+    "timeout",
+    "create_timeout",
+    "transport",
+    "retry",
+)
+"""Options of a batch in these tests that are its client's."""
 
 _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(["tests.vendor.program"])
@@ -82,24 +96,26 @@ def batch(
 ) -> None:
     """Run a batch, and print each outcome as the command line's events do."""
     _enter(environment, stdout, stderr)
-    settings = {name: options.pop(name) for name in ("timeout", "create_timeout") if name in options}
+    anyio.run(_translate, requests, folder, options, lambda event: print(event, flush=True), backend=backend)
 
-    async def run() -> None:
-        async with (
-            AkoolClient(retry=POLICY, schedule=OFTEN, **settings) as client,
-            open_journal(folder / "jobs.sqlite3") as journal,
-            open_batch(
-                client,
-                [TranslationRequest(**request) for request in requests],
-                journal=journal,
-                download_to=folder,
-                **options,
-            ) as running,
-        ):
-            async for outcome in running:
-                print(json.dumps(_event(outcome)), flush=True)
 
-    anyio.run(run, backend=backend)
+async def _translate(
+    requests: list[dict[str, Any]], folder: Path, options: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    settings = {name: options.pop(name) for name in CLIENT_SETTINGS if name in options}
+    async with (
+        AkoolClient(**{"retry": POLICY, "schedule": OFTEN} | settings) as client,
+        open_journal(folder / "jobs.sqlite3") as journal,
+        open_batch(
+            client,
+            [TranslationRequest(**request) for request in requests],
+            journal=journal,
+            download_to=folder,
+            **options,
+        ) as running,
+    ):
+        async for outcome in running:
+            say(json.dumps(_event(outcome)))
 
 
 def _event(outcome: Outcome) -> dict[str, Any]:
@@ -113,6 +129,22 @@ def _event(outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.reason,
         "earlier_run": isinstance(outcome, Completed) and outcome.resumed,
     }
+
+
+class LogText(logging.Handler):
+    """Keeps what the client logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def video(number: int, languages: str = "ja") -> dict[str, Any]:
+    """Return the fields of a request."""
+    return {"url": f"https://media.example/{number}.mp4", "targets": languages, "key": f"video-{number}"}
 
 
 @dataclass
@@ -160,6 +192,22 @@ class Customer:
     def start_batch(self, backend: str, requests: list[dict[str, Any]], **options: Any) -> Run:
         self.out.mkdir(exist_ok=True)
         return self._start(batch, (backend, requests, self.out, options))
+
+    def batch(self, *requests: dict[str, Any], backend: str = "asyncio", **options: Any) -> list[Told]:
+        """Run a batch in this process; return its outcomes."""
+        self.out.mkdir(exist_ok=True)
+        lines: list[str] = []
+        client = {"host": self.vendor.url} | ({} if "client_id" in options else {"api_key": self.key})
+        log, logger = LogText(), logging.getLogger("akool_async")
+        logger.addHandler(log)
+        try:
+            anyio.run(_translate, list(requests), self.out, client | options, lines.append, backend=backend)
+        finally:
+            logger.removeHandler(log)
+            told = told_by_events("\n".join(lines))
+            self.told += told
+            self.shown += "\n".join([*lines, *log.lines])
+        return told
 
     def _start(self, work: Any, arguments: tuple[Any, ...]) -> Run:
         self.runs += 1

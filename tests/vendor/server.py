@@ -100,6 +100,8 @@ class Vendor:
         victim: the process that strikes hit.
         new_id: makes the id of a job.
         fails: whether the job of a video, in a language, fails.
+        edit: changes what is said of a job; given the kind of exchange and the job's object.
+        witness: is told of each job that is asked for, before the answer.
     """
 
     def __init__(
@@ -118,6 +120,8 @@ class Vendor:
         chance = random.Random(seed)
         self.new_id: Callable[[], Any] = lambda: f"{chance.getrandbits(96):024x}"
         self.fails: Callable[[str, str], bool] = lambda url, language: False
+        self.edit: Callable[[str, dict[str, Any]], None] = lambda kind, job: None
+        self.witness: Callable[[str], None] = lambda job_id: None
         self.jobs: dict[str, Job] = {}
         self._turn = threading.Lock()
         self._numbers = itertools.count(1)
@@ -364,6 +368,7 @@ class Exchange:
         if self._kind == "status":
             job = self._vendor.jobs.get(query.get("video_model_id", [""])[0])
             self._vendor.ledger.note("asked", exchange=self._number, id=query.get("video_model_id", [""])[0])
+            self._vendor.witness(query.get("video_model_id", [""])[0])
             return (
                 {"code": 1008, "msg": "content does not exist"}
                 if job is None
@@ -410,9 +415,11 @@ class Exchange:
             "lipsync": bool(fields.get("lipsync", not job.language)),
             "webhookUrl": fields.get("webhookUrl", ""),
         }
-        return made | (
+        made |= (
             {"language": job.language} if job.language else {"type": 9, "input_audio": fields["audio_url"]}
         )
+        self._vendor.edit("create", made)
+        return made
 
     def _progress(self, job: Job) -> dict[str, Any]:
         status = job.status
@@ -429,6 +436,7 @@ class Exchange:
             answer["deduction_duration"] = job.cost
         if status == FAILED:
             answer |= {"error_code": 501312, "error_reason": "Oops! Something went a bit wonky."}
+        self._vendor.edit("status", answer)
         return answer
 
     # The file host.

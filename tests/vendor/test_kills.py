@@ -10,7 +10,6 @@ import os
 import random
 import signal
 from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,7 @@ from tests.vendor.conftest import violations
 from tests.vendor.faults import Fault, Strike
 from tests.vendor.judge import DOUBTFUL, read_journal
 from tests.vendor.ledger import read_events
-from tests.vendor.program import Customer, Run
+from tests.vendor.program import Customer, Run, video
 from tests.vendor.server import Vendor
 
 KILLS = int(os.environ.get("AKOOL_TEST_KILLS", "10"))
@@ -40,6 +39,7 @@ SECOND_FAULTS = [
     Fault(cut=300, end="fin"),
     Fault(status=503, end="fin"),
     Fault(shape=shapes.bad_chunk, end="fin"),
+    Fault(shape=shapes.bad_checksum),
     Fault(stop_reading=200, end="rst"),
     Fault(on="status", end="rst", cut=10),
     Fault(on="file", cut=900, end="rst"),
@@ -79,13 +79,8 @@ class KillLoop:
         if form == "command":
             catalog = customer.catalog(self.videos, languages="ja,fr")
             return customer.start("run", catalog, "--out", customer.out, "--yes", "--json")
-        return customer.start_batch(form, self.requests(), drain_signals=DRAINING)
-
-    def requests(self) -> list[dict[str, Any]]:
-        return [
-            {"url": f"https://media.example/{number}.mp4", "targets": "ja,fr", "key": f"video-{number}"}
-            for number in range(self.videos)
-        ]
+        requests = [video(number, "ja,fr") for number in range(self.videos)]
+        return customer.start_batch(form, requests, drain_signals=DRAINING)
 
     def round(self) -> None:
         vendor = self.customer.vendor
@@ -176,10 +171,7 @@ def test_a_process_that_was_frozen_reads_the_answer_that_arrived(customer: Custo
     """Four times: which of the two wins is chance under asyncio."""
     freeze = Strike(signals=(STOP,), moment="made", thaw=0.4)
     customer.vendor.faults.append(Fault(strike=freeze, times=4))
-    requests = [
-        {"url": f"https://media.example/{number}.mp4", "targets": "ja", "key": f"video-{number}"}
-        for number in range(4)
-    ]
+    requests = [video(number) for number in range(4)]
     customer.start_batch(backend, requests, create_timeout=0.25, max_submits=1).wait()
 
     assert [told.outcome for told in customer.told] == ["saved"] * 4

@@ -45,12 +45,12 @@ def raw_answer(vendor: Vendor, fields: object = VIDEO, *, first: int | None = No
     address = urlsplit(vendor.url)
     with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
         connection.sendall(request[:first])
-        connection.shutdown(socket.SHUT_WR)
         received = b""
         try:
+            connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(65_536):
                 received += piece
-        except ConnectionResetError:
+        except OSError:  # reset while it was read, or before that
             received += b"<reset>"
         return received
 
