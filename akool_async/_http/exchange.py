@@ -20,6 +20,7 @@ import httpx
 from anyio.abc import TaskGroup
 
 from akool_async._clock import Clock
+from akool_async._http.deadlines import ExchangeDeadlines
 from akool_async._model.codes import Failure, error_for, failure_of_code, failure_of_status, not_understood
 from akool_async._model.errors import (
     AkoolError,
@@ -153,14 +154,22 @@ def _inflated(packed: bytes) -> tuple[bytes, bool]:
 
 
 async def exchange(
-    client: httpx.AsyncClient, request: httpx.Request, *, deadline: float, trust_error_types: bool
+    client: httpx.AsyncClient,
+    request: httpx.Request,
+    *,
+    deadlines: ExchangeDeadlines,
+    timeout: float,  # noqa: ASYNC109 - `deadlines` measures it
+    paid: bool,
+    trust_error_types: bool,
 ) -> RawResponse:
     """Send `request` and read the whole answer.
 
     Args:
         client: sends it; without authentication, cookies or redirects of its own.
         request: carries its headers and time-outs.
-        deadline: seconds for all of it.
+        deadlines: ends it when its time is over.
+        timeout: seconds for all of it.
+        paid: whether it is finished when the client is closed.
         trust_error_types: whether an error type alone proves that nothing was sent; otherwise the trace must.
 
     Raises:
@@ -169,7 +178,7 @@ async def exchange(
     trail = SendTracker()
     request.extensions["trace"] = trail
     body = _Body()
-    with anyio.move_on_after(deadline):
+    with deadlines.limit(timeout, paid=paid):
         try:
             response = await client.send(request, stream=True, auth=None, follow_redirects=False)
             try:
@@ -188,7 +197,7 @@ async def exchange(
         if not whole:
             raise ExchangeFailed(Failure.UNREADABLE, "an answer whose compression is broken", unpacked)
         return RawResponse(http_status=response.status_code, body=unpacked, headers=response.headers)
-    late = f"no complete answer within {deadline:g} s"
+    late = f"no complete answer within {timeout:g} s"
     failure = Failure.UNREACHABLE if trail.proves_unsent(None) else Failure.CONNECTION_LOST
     raise ExchangeFailed(failure, late, body.unpacked()[0])
 

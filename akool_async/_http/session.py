@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from akool_async._clock import Clock
 from akool_async._http.auth import ApiKeyAuth, Auth, AuthHeader, TokenAuth
 from akool_async._http.clients import HttpClients
+from akool_async._http.deadlines import ExchangeDeadlines
 from akool_async._http.exchange import (
     CallFailed,
     ExchangeFailed,
@@ -188,13 +189,12 @@ class ApiSession:
         self._slots = anyio.Semaphore(routes.max_concurrency, fast_acquire=True)
         self._identity = self._identify(credentials)
         self._closed = False
-        self._repeatable: set[anyio.CancelScope] = set()
+        self._deadlines = ExchangeDeadlines(tasks)
 
     def close(self) -> None:
         """Send nothing more, and give up what may be repeated; a paid call that was sent is finished."""
         self._closed = True
-        for under_way in self._repeatable:
-            under_way.cancel()
+        self._deadlines.close()
 
     def _identify(self, credentials: Credentials) -> Auth:
         if isinstance(credentials, ApiKey):
@@ -339,30 +339,37 @@ class ApiSession:
 
     async def _exchange(self, request: httpx.Request) -> RawResponse:
         """Send a repeatable call, and release its slot."""
-        client, deadline = self._routes.reads, self._limits.timeout
-        with anyio.CancelScope() as under_way:
-            self._repeatable.add(under_way)
-            try:
-                return await exchange(
-                    client, request, deadline=deadline, trust_error_types=self._routes.owned
-                )
-            finally:
-                self._repeatable.remove(under_way)
-                self._slots.release()
-        raise _client_closed()  # closing a client in the middle of a body would wait for the rest
+        try:
+            return await exchange(
+                self._routes.reads,
+                request,
+                deadlines=self._deadlines,
+                timeout=self._limits.timeout,
+                paid=False,
+                trust_error_types=self._routes.owned,
+            )
+        finally:
+            self._slots.release()
 
     async def _send_paid(self, call: ApiCall, lease: AuthHeader) -> RawResponse:
         if self._closed:
             raise _client_closed()
-        client, deadline = self._routes.creates, self._limits.create_timeout
-        request = self._request(client, call, lease, deadline)
+        client, timeout = self._routes.creates, self._limits.create_timeout
+        request = self._request(client, call, lease, timeout)
 
         def on_abandoned(result: RawResponse | Exception) -> None:
             if call.on_abandoned is not None:
                 call.on_abandoned(self._abandoned_result(call, result))
 
         work = ShieldedCall(
-            lambda: exchange(client, request, deadline=deadline, trust_error_types=False),
+            lambda: exchange(
+                client,
+                request,
+                deadlines=self._deadlines,
+                timeout=timeout,
+                paid=True,
+                trust_error_types=False,
+            ),
             shield=True,
             on_abandoned=on_abandoned,
         )
@@ -402,7 +409,8 @@ class ApiSession:
             f"{self._origin}{call.path}{query}",
             headers=headers,
             content=content,
-            extensions={"timeout": {"connect": connect, "read": seconds, "write": seconds, "pool": connect}},
+            # The deadline covers reading and writing, and unlike a time-out it knows of a frozen process.
+            extensions={"timeout": {"connect": connect, "read": None, "write": None, "pool": connect}},
         )
 
     def _headers(self, client: httpx.AsyncClient) -> httpx.Headers:

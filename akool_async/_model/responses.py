@@ -64,7 +64,7 @@ class Job:
         video_id: another id of the vendor's; no call takes it.
         task_id: the same.
         seconds_locked: length of video that is charged, in seconds.
-        credits_locked: credits that are locked for it.
+        credits_locked: credits that are locked for it, above 0; None where the answer does not say.
         raw: the answer as it came; empty in a batch, which may have very many jobs in flight.
     """
 
@@ -117,7 +117,7 @@ class Snapshot:
         progress: percent, 0 to 100; None where the server sends none.
         created_at: the server's time of creation, aware.
         video_id: another id of the vendor's; no call takes it.
-        credits_used: credits that were deducted; None until the vendor says.
+        credits_used: credits that were deducted, above 0; None until the vendor says.
         error_code: the vendor's number for a failure.
         error_reason: the vendor's words for a failure, cleaned of control characters.
         audio_splits: URLs of subtitles and of the video without captions.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -22,6 +23,9 @@ _SURELY_AN_ID: Final = 16
 _NO_ID: Final = frozenset("0 false nan nil none null true undefined".split())
 _WRAPPED_ID: Final = re.compile(r"""\s*(?:ObjectId\(\s*)?["']?([0-9A-Za-z_-]{1,128})["']?\s*\)?\s*""")
 _LONGEST_NUMBER: Final = 40
+_MOST_SECONDS: Final = 1e11
+"""A larger number is in milliseconds: as seconds it would be after the year 5000."""
+
 _DIGITS: Final = "0123456789"
 _SMALL: Final = tuple(map(float, range(1000)))
 """Most credits and seconds; each is held once, however many jobs have it."""
@@ -75,14 +79,27 @@ def read_texts(value: object) -> tuple[str, ...]:
 
 
 def read_moment(value: object) -> datetime | None:
-    """Return the aware moment of a number of milliseconds since the epoch, else None."""
+    """Return the aware moment of a time in milliseconds, in seconds or in ISO 8601, else None.
+
+    A moment before the year 2000 is not believed: it would make a result look expired.
+    """
     number = read_float(value)
-    if number is None or number <= 0:
-        return None
-    try:
-        return datetime.fromtimestamp(number / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        if number is not None:
+            moment = datetime.fromtimestamp(number if number < _MOST_SECONDS else number / 1000, UTC)
+        elif isinstance(value, str) and len(value) <= _LONGEST_NUMBER:
+            moment = datetime.fromisoformat(value.strip())
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        else:
+            return None
+        return moment if moment.year >= 2000 else None
+    return None
+
+
+def read_cost(value: object) -> float | None:
+    """Return a number of credits above 0, else None: a job is never free, so its cost is unknown then."""
+    number = read_float(value)
+    return number if number is not None and number > 0 else None
 
 
 def read_id(value: object) -> str | None:
@@ -177,7 +194,7 @@ _register(
     video_id=_from("video_id", read_clean_text),
     task_id=_from("task_id", read_clean_text),
     seconds_locked=_from("video_lock_duration", read_float),
-    credits_locked=_from("deduction_lock_duration", read_float),
+    credits_locked=_from("deduction_lock_duration", read_cost),
 )
 
 
@@ -201,7 +218,7 @@ _register(
     progress=_from("progress", read_progress),
     created_at=_from("create_time", read_moment),
     video_id=_from("video_id", read_clean_text),
-    credits_used=_from("deduction_duration", read_float),
+    credits_used=_from("deduction_duration", read_cost),
     error_code=_from("error_code", read_int),
     error_reason=_from("error_reason", read_clean_text),
     audio_splits=_from("audio_splits", read_splits),

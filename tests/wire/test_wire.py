@@ -28,6 +28,7 @@ from akool_async._wire import (
     read_languages,
     read_moment,
     read_snapshot,
+    read_submission,
     read_text,
     read_texts,
     read_token,
@@ -163,13 +164,39 @@ def test_a_list_of_texts_may_come_as_one_text(value: object, expected: tuple[str
     assert read_texts(value) == expected
 
 
-@pytest.mark.parametrize("value", [CREATED_MS, str(CREATED_MS), float(CREATED_MS)])
-def test_a_moment_is_read_from_milliseconds_and_is_aware(value: object) -> None:
-    assert read_moment(value) == MADE_AT
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(CREATED_MS, str(CREATED_MS), float(CREATED_MS), CREATED_MS / 1000, str(CREATED_MS / 1000)),
+        *("2026-01-02T03:04:05.678Z", "2026-01-02 03:04:05.678", "2026-01-02T05:04:05.678+02:00"),
+    ],
+)
+def test_a_moment_is_read_from_milliseconds_seconds_or_text_and_is_aware(value: object) -> None:
+    moment = read_moment(value)
+
+    assert moment == MADE_AT
+    assert moment.tzinfo is UTC
+
+
+@pytest.mark.parametrize("value", [None, "", "NaN", "nan", 0, "0", 0.0, -4, "-4", True, [], {}, "Infinity"])
+def test_a_job_without_a_cost_above_0_is_of_unknown_cost(value: object) -> None:
+    job = read_submission(envelope(made(JA, "ja", deduction_lock_duration=value)), REQUEST).accepted[0]
+    snapshot = seen(completed(deduction_duration=value))
+
+    assert job.credits_locked is None
+    assert snapshot.credits_used is None
+
+
+def test_a_job_whose_answer_leaves_out_the_cost_is_of_unknown_cost() -> None:
+    (job,) = read_submission(envelope({"_id": JA, "video_status": 1}), REQUEST).accepted
+
+    assert job.credits_locked is None
+    assert seen(status()).credits_used is None
 
 
 @pytest.mark.parametrize(
-    "value", [None, "", 0, -5, "yesterday", 1e18, 1e300, float("nan"), True, [CREATED_MS]]
+    "value",
+    [None, "", 0, -5, 7.5, 946684799, "yesterday", "1999-12-31", 1e18, 1e300, float("nan"), True, [1]],
 )
 def test_a_moment_that_makes_no_sense_is_no_moment(value: object) -> None:
     assert read_moment(value) is None

@@ -1,0 +1,122 @@
+"""Deadlines of exchanges that count only the time in which this process ran."""
+
+from __future__ import annotations
+
+import math
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+
+_TICK: Final = 1.0
+"""Seconds after which the watcher wakes at the latest, to notice that the process was frozen."""
+
+_FROZEN: Final = 0.02
+"""Seconds that the watcher wakes late when the process was frozen, or blocked for as long."""
+
+_GRACE: Final = 1.0
+"""Seconds that an exchange has left after a freeze, at most, to read an answer that has arrived."""
+
+_MOST_GRACE: Final = 5.0
+"""Seconds that an exchange is given in all, so that an event loop that always lags ends it, too."""
+
+
+class ExchangeDeadlines:
+    """Cancels exchanges that take too long, also when the process was frozen meanwhile.
+
+    A process that continues after SIGSTOP, a paused container or a closed lid finds the answers that came
+    meanwhile in its sockets. A plain deadline has passed by then, and would throw away the ids of paid jobs.
+    So one task watches all deadlines. When it wakes late, it moves them by as much.
+
+    Args:
+        tasks: the group that the watcher runs in; it outlives the group's cancellation for paid exchanges.
+    """
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        self._limits: set[ExchangeLimit] = set()
+        self._frozen = 0.0
+        self._watching = False
+        self._sleeping: anyio.CancelScope | None = None
+        self._due = 0.0
+        self._closed = False
+
+    def limit(self, seconds: float, *, paid: bool) -> ExchangeLimit:
+        """Return a scope that ends after so many seconds, and unless `paid` when the client is closed."""
+        return ExchangeLimit(self, anyio.current_time() - self._frozen + seconds, paid)
+
+    def add(self, limit: ExchangeLimit) -> None:
+        """Watch a limit from now on."""
+        self._limits.add(limit)
+        self._wake(limit.at + self._frozen)
+
+    def remove(self, limit: ExchangeLimit) -> None:
+        """Stop watching a limit."""
+        self._limits.remove(limit)
+        if self._closed and not self._limits:
+            self._wake()
+
+    def close(self) -> None:
+        """Cancel what is not paid; the watcher ends with the last paid exchange."""
+        self._closed = True
+        for limit in self._limits:
+            if not limit.paid:
+                limit.scope.cancel()
+        self._wake()
+
+    def _wake(self, before: float = -math.inf) -> None:
+        """Let the watcher look at the deadlines now, unless it would wake before that moment anyway."""
+        if not self._watching and self._limits:
+            self._watching, self._due = True, anyio.current_time()
+            self._tasks.start_soon(self._watch)
+        elif self._sleeping is not None and before < self._due:
+            self._due = anyio.current_time()
+            self._sleeping.cancel()
+
+    async def _watch(self) -> None:
+        with anyio.CancelScope(shield=True):
+            while self._limits or not self._closed:
+                late = anyio.current_time() - self._due
+                if late > _FROZEN:
+                    self._frozen += late
+                now = anyio.current_time() - self._frozen
+                soonest = math.inf
+                for limit in self._limits:
+                    if late > _FROZEN and limit.grace > 0:
+                        at = max(limit.at, now + min(late, _GRACE, limit.grace))
+                        limit.grace, limit.at = limit.grace - (at - limit.at), at
+                    if limit.at <= now:
+                        limit.scope.cancel()
+                    else:
+                        soonest = min(soonest, limit.at)
+                self._due = self._frozen + min(soonest, now + _TICK) if self._limits else math.inf
+                with anyio.CancelScope() as self._sleeping:
+                    await anyio.sleep_until(self._due)
+                self._sleeping = None
+        self._watching = False
+
+
+@attrs.define(eq=False)
+class ExchangeLimit:
+    """The scope of one exchange; `at` is a moment of the time in which this process ran."""
+
+    _deadlines: ExchangeDeadlines
+    at: float
+    paid: bool
+    grace: float = _MOST_GRACE
+    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
+
+    def __enter__(self) -> Self:
+        """Begin the exchange."""
+        self.scope.__enter__()
+        self._deadlines.add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """End the exchange; one whose time is over is left without an error."""
+        self._deadlines.remove(self)
+        return bool(self.scope.__exit__(kind, error, trace))
