@@ -104,15 +104,13 @@ def redacted_url(url: str) -> str:
     return url if plain == tuple(parts) else urlunsplit(plain)
 
 
-def _is_stripped(url: str) -> bool:
-    parts = urlsplit(url)
-    return "@" in parts.netloc or _names(parts.query) != _names(urlsplit(redacted_url(url)).query)
-
-
 def loses_signature(request: Request) -> bool:
     """Whether a URL of the request loses its signature or its user when it is written."""
-    urls = (getattr(request, name, None) for name in _URLS)
-    return any(_is_stripped(url) for url in urls if url)
+    for url in filter(None, (getattr(request, name, None) for name in _URLS)):
+        parts = urlsplit(url)
+        if "@" in parts.netloc or _names(parts.query) != _names(urlsplit(redacted_url(url)).query):
+            return True
+    return False
 
 
 def _changed_fields(request: Request) -> dict[str, Any]:
@@ -155,12 +153,9 @@ def _bare_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _bare_splits(splits: AudioSplits) -> dict[str, str]:
-    return {name: _bare_url(url) for name, url in attrs.asdict(splits).items() if url}
-
-
 def dump_snapshot(snapshot: Snapshot) -> str:
     """Return the snapshot as JSON, its URLs without their queries, without the raw answer."""
+    splits = {name: _bare_url(url) for name, url in attrs.asdict(snapshot.audio_splits).items() if url}
     stored = {
         "job_id": snapshot.job_id,
         "status": int(snapshot.status),
@@ -172,7 +167,7 @@ def dump_snapshot(snapshot: Snapshot) -> str:
         "credits_used": dump_float(snapshot.credits_used),
         "error_code": snapshot.error_code,
         "error_reason": dump_text(snapshot.error_reason),
-        "audio_splits": _bare_splits(snapshot.audio_splits) or None,
+        "audio_splits": splits or None,
     }
     return json.dumps(
         {name: value for name, value in stored.items() if name == "job_id" or value not in (None, "")}

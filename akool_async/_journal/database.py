@@ -22,9 +22,6 @@ from akool_async._model.errors import (
     JournalWriteError,
 )
 
-# The shape of the file: numbered migrations, each one transaction, and the file's marks.
-
-
 APPLICATION_ID: Final = 0x616B6A6C
 """In the file's header: this SQLite file is one of ours ("akjl")."""
 
@@ -72,19 +69,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 """The version of a file is the number of migrations that it has seen."""
 
 
-def schema_version(connection: sqlite3.Connection) -> int:
-    """Return the schema version of the file."""
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def application(connection: sqlite3.Connection) -> int:
-    """Return the application id in the file."""
-    return int(connection.execute("PRAGMA application_id").fetchone()[0])
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file to the newest version, in one transaction: all of it or nothing."""
-    before = schema_version(connection)
+    before = _pragma(connection, "user_version")
     if before == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -119,10 +110,16 @@ def _connect(path: Path, query: str, *, busy: float = BUSY) -> sqlite3.Connectio
     )
 
 
-def in_memory() -> sqlite3.Connection:
-    """Return a journal in memory, which does not survive."""
+def in_memory(*, of: sqlite3.Connection | None = None) -> sqlite3.Connection:
+    """Return a journal in memory, new or a copy of one as it is now."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    migrate(connection)
+    try:
+        if of is not None:
+            of.backup(connection)
+        migrate(connection)
+    except BaseException:  # whatever it is, nobody else knows the connection
+        connection.close()
+        raise
     return connection
 
 
@@ -142,16 +139,21 @@ def map_sqlite_error(path: str | os.PathLike[str], error: Exception, doing: str)
 
 
 def check_location(path: Path) -> bool:
-    """Return whether the file exists; nothing is opened.
-
-    Raises:
-        JournalWriteError: its folder is not there.
-        JournalCorruptedError: what is there can't be a journal.
-    """
+    """Return whether the file exists, without opening it; refuse what can't be a journal."""
     try:
         found = path.stat()
     except FileNotFoundError:
-        _check_folder(path)
+        if not path.parent.is_dir():
+            raise JournalWriteError(
+                f"The folder {path.parent} for the journal is not there.",
+                impact=_NOTHING,
+                advice="Make the folder, or name another place.",
+            ) from None
+        if not _is_alone(path):
+            raise JournalCorruptedError(
+                f"The journal {path} is gone, but {path.name}-wal is there and may hold its last entries.",
+                advice="Put the journal back beside it; delete it only if no paid job is in it.",
+            ) from None
         return False
     except OSError as error:
         raise map_sqlite_error(path, error, "found") from error
@@ -165,28 +167,13 @@ def check_location(path: Path) -> bool:
     return True
 
 
-def _check_folder(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise JournalWriteError(
-            f"The folder {path.parent} for the journal is not there.",
-            impact=_NOTHING,
-            advice="Make the folder, or name another place.",
-        )
-    if not _is_alone(path):
-        log = _beside(path, "-wal")
-        raise JournalCorruptedError(
-            f"The journal {path} is gone, but {log.name} is still there and may hold its last entries.",
-            advice="Put the journal back beside it; delete it only if no paid job is in it.",
-        )
+def open_immutable(path: Path) -> sqlite3.Connection:
+    """Look into a file without a trace where that is possible: where no log is waiting beside it."""
+    return _connect(path, "mode=ro&immutable=1" if _is_alone(path) else "mode=ro")
 
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name}{suffix}")
-
-
-def open_immutable(path: Path) -> sqlite3.Connection:
-    """Look into a file without a trace where that is possible: where no log is waiting beside it."""
-    return _connect(path, "mode=ro&immutable=1" if _is_alone(path) else "mode=ro")
 
 
 def _is_alone(path: Path) -> bool:
@@ -196,24 +183,15 @@ def _is_alone(path: Path) -> bool:
 
 
 def _check_marks(connection: sqlite3.Connection, path: Path) -> None:
-    if application(connection) != APPLICATION_ID:
+    if _pragma(connection, "application_id") != APPLICATION_ID:
         raise JournalCorruptedError(f"{path} is a file of SQLite, but not a journal.")
-    version, known = schema_version(connection), len(MIGRATIONS)
+    version, known = _pragma(connection, "user_version"), len(MIGRATIONS)
     if version > known:
         raise JournalVersionError(
             f"The journal {path} has version {version}; this package knows up to {known}."
         )
     if version < 1:
         raise JournalCorruptedError(f"The journal {path} has no version: it was not made by this package.")
-
-
-def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
-    (page,) = connection.execute("PRAGMA page_size").fetchone()
-    if _is_alone(path) and path.stat().st_size % page:
-        raise JournalCorruptedError(f"The journal {path} was cut: its last page is not whole.")
-    (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if said != "ok":
-        raise JournalCorruptedError(f"The journal {path} is damaged: {said}.")
 
 
 def _check_columns(connection: sqlite3.Connection, path: Path) -> None:
@@ -224,11 +202,7 @@ def _check_columns(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_is_journal(path: Path) -> None:
-    """Check the marks of the file, if there is one, and leave no trace.
-
-    Raises:
-        JournalError: it can't be a journal, or not one of this version.
-    """
+    """Refuse a file that is no journal, or none of this version, without leaving a trace."""
     if check_location(path):
         _inspect(path, whole=False)
 
@@ -239,8 +213,12 @@ def _inspect(path: Path, *, whole: bool) -> None:
         try:
             _check_marks(connection, path)
             if whole:
-                _check_whole(connection, path)
-                if schema_version(connection) == len(MIGRATIONS):
+                if _is_alone(path) and path.stat().st_size % _pragma(connection, "page_size"):
+                    raise JournalCorruptedError(f"The journal {path} was cut: its last page is not whole.")
+                (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                if said != "ok":
+                    raise JournalCorruptedError(f"The journal {path} is damaged: {said}.")
+                if _pragma(connection, "user_version") == len(MIGRATIONS):
                     _check_columns(connection, path)
         finally:
             connection.close()
@@ -267,21 +245,15 @@ def _make(path: Path) -> None:
         finally:
             connection.close()
         draft.rename(path)
-        _sync_folder(path.parent)
+        if os.name != "nt":  # the new name has to survive a power cut, too; Windows sees to that itself
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     finally:
         for left in (draft, *(_beside(draft, suffix) for suffix in ("-journal", "-wal", "-shm"))):
             left.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name survive a power cut; Windows does so by itself."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def enable_wal(connection: sqlite3.Connection, path: Path) -> None:
@@ -293,21 +265,10 @@ def enable_wal(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    enable_wal(connection, path)
-    for pragma in ("synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1"):
-        connection.execute(f"PRAGMA {pragma}")
-    migrate(connection)
-    _check_columns(connection, path)
-
-
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """Open a journal, or make one where there is none. The caller holds the lock.
+    """Open a journal, or make one where there is none; one that can't be used is not touched.
 
-    Raises:
-        JournalCorruptedError: what is there is no journal, or is damaged; it was not touched.
-        JournalVersionError: a newer version wrote it; it was not touched.
-        JournalWriteError: the file or its folder can't be written.
+    The caller holds the lock.
     """
     try:
         if check_location(path):
@@ -316,7 +277,11 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             _make(path)
         connection = _connect(path, "mode=rw")
         try:
-            _prepare(connection, path)
+            enable_wal(connection, path)
+            for pragma in ("synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1"):
+                connection.execute(f"PRAGMA {pragma}")
+            migrate(connection)
+            _check_columns(connection, path)
         except BaseException:  # whatever it is, an open file would keep its locks
             connection.close()
             raise
@@ -326,11 +291,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open a journal that another process may be writing.
-
-    Raises:
-        JournalError: there is none, it is no journal, or it can't be read.
-    """
+    """Open a journal that another process may be writing."""
     if not check_location(path):
         raise JournalError(f"There is no journal {path}.", impact=_NOTHING, advice="Check the path.")
     _inspect(path, whole=False)
@@ -345,26 +306,14 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """Return a connection to the journal as this version reads it: an older one as a copy in memory."""
     try:
         _check_marks(connection, path)
-        current = _of_this_version(connection)
-        _check_columns(current, path)
+        if _pragma(connection, "user_version") < len(MIGRATIONS):
+            older, connection = connection, in_memory(of=connection)
+            older.close()
+        _check_columns(connection, path)
     except BaseException:  # whatever it is, an open file would keep its locks
         connection.close()
         raise
-    return current
-
-
-def _of_this_version(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Return the journal as this version reads it: an older one as a copy in memory, as it is now."""
-    if schema_version(connection) == len(MIGRATIONS):
-        return connection
-    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    try:
-        connection.backup(copy)
-        migrate(copy)
-    except BaseException:  # whatever it is, nobody else knows the copy
-        copy.close()
-        raise
-    connection.close()
-    return copy
+    return connection

@@ -26,8 +26,8 @@ class Entry:
         fingerprint: hash of the normalised request, which tells whether the key still names the same work.
         state: where it is, for us.
         request: what was asked for; its URLs lack what signs them.
-        url_redacted: whether a URL lost its signature or its user when it was stored, so that the request
-            can't be sent from the journal alone: the caller has to pass it again.
+        url_redacted: whether a URL lost its signature or its user when it was stored, so that the caller
+            has to pass the request again to have it sent.
         token: the unguessable part of its webhook URL, or "".
         job_id: the vendor's id of its job, or "".
         paid_submissions: POSTs that were sent, or may have been, and were not proved to have made no job.
@@ -94,9 +94,8 @@ class EntryUpdate:
     Args:
         key: the entry's name.
         target: its language; "" for lip-sync.
-        state: where it is now. Only `Journal.intend` sets SUBMITTING. A step to SUBMITTED needs the
-            job's id here or in the entry. A step back to PLANNED says that the last POST surely made no
-            job: it is not counted in `Entry.paid_submissions` any more.
+        state: where it is now. Only `Journal.intend` sets SUBMITTING; SUBMITTED needs a job's id. A step
+            back to PLANNED says that the last POST surely made no job, and no longer counts it.
         request: enters an entry that is not there yet, as PLANNED.
         job_id: the vendor's id; an entry that has one is never given another.
         credits_locked: credits that are locked for the job.
@@ -111,7 +110,7 @@ class EntryUpdate:
         snapshot: the answer that said so. Its URLs are kept without their queries, `raw` is not kept.
         doubt_ids: job ids read in an answer that could not be assigned to an entry for certain.
         token: with a step to IN_DOUBT, that of the earlier POST which the doubt is about again, or "": the
-            last one surely made no job, and is not counted in `Entry.paid_submissions` any more.
+            last one surely made no job, and is no longer counted.
 
     Raises:
         InvalidRequestError: a moment is not aware.

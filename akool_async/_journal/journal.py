@@ -9,13 +9,13 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 import anyio
 import attrs
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
@@ -30,8 +30,8 @@ from akool_async._journal.operations import (
     check_resolution,
 )
 from akool_async._journal.queries import PAGE, JournalReader, PagedIterator
-from akool_async._journal.store import DirectWriter, GroupCommitWriter, Store, Writer
-from akool_async._journal.table import Barrier, Totals
+from akool_async._journal.store import Barrier, DirectWriter, GroupCommitWriter, Store, Writer
+from akool_async._journal.table import Totals
 from akool_async._model.errors import JournalClosedError, JournalLockedError
 from akool_async._model.requests import Request
 from akool_async._model.responses import Snapshot
@@ -48,8 +48,7 @@ _ASKED_AGAIN: Final = frozenset({State.COMPLETED, State.DELIVERED, State.EXPIRED
 IN_PROGRESS: Final = AT_RISK | {State.PLANNED}
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
+_utc_now: Final = partial(datetime.now, UTC)
 
 
 def open_journal(
@@ -57,15 +56,14 @@ def open_journal(
 ) -> Journal:
     """Return the journal in the file `path`, to be used in `async with`; it is made if it is not there.
 
-    One run writes a journal at a time; a second one stops with `JournalLockedError`. Submissions that a
-    killed run was sending become IN_DOUBT when the journal is opened again. The file has mode 0600
-    and holds neither credentials nor signatures of URLs. Beside it are `<path>.lock` and, while it is open,
-    `<path>-wal` and `<path>-shm`.
+    One run writes a journal at a time. Submissions that a killed run was sending become IN_DOUBT on opening.
+    The file has mode 0600 and holds neither credentials nor signatures of URLs. Beside it are `<path>.lock`
+    and, while it is open, `<path>-wal` and `<path>-shm`.
 
     Args:
-        path: the file, whose folder must exist and be on a disk of this machine. ":memory:" makes a journal
-            that uses neither threads nor files and does not survive its `async with`: for tests and dry
-            runs. If the program ends, what was paid for can only be found in the vendor's account.
+        path: the file, whose folder must exist on a disk of this machine. ":memory:" uses neither threads
+            nor files and does not survive its `async with`, for tests and dry runs: what was paid for can
+            then only be found in the vendor's account.
         read_only: open it for reading, also while a run is writing it; what writes is refused then.
         now: the wall clock, aware; for tests and simulations.
 
@@ -124,34 +122,23 @@ class Journal:
         async with AsyncExitStack() as stack:
             store = Store(self._path, read_only=self._read_only, forget_ended=self._forget_ended)
             stack.callback(store.close)  # also where a cancelled caller does not wait for the thread
-            totals = await self._opened_store(store)
-            writer = await self._writer(store, totals, stack)
+            now = self._now()
+            writer: Writer | None = None
+            if self._path is None:
+                totals = store.open(now)
+                writer = None if self._read_only else DirectWriter(store, totals)
+            else:
+                totals = await run_sync(store.open, now)
+                if not self._read_only:
+                    writer = gathering = GroupCommitWriter(store, totals)
+                    await stack.enter_async_context(gathering)
             self._state = _OpenJournal(store, store.reader, totals, writer, stack.pop_all())
         return self
-
-    async def _opened_store(self, store: Store) -> Totals:
-        if self._path is None:
-            return store.open(self._now())
-        return await run_sync(store.open, self._now())
-
-    async def _writer(self, store: Store, totals: Totals, stack: AsyncExitStack) -> Writer | None:
-        if self._read_only:
-            return None
-        if self._path is None:
-            return DirectWriter(store, totals)
-        writer, tasks = GroupCommitWriter(store, totals), anyio.create_task_group()
-        await tasks.__aenter__()
-        tasks.start_soon(writer.run, name="journal writer")
-        stack.push_async_callback(_finish, writer, tasks)
-        return writer
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what was handed in, then close the file and give the lock back.
-
-        An exception of the block is raised as it is, not inside a group.
-        """
+        """Write what was handed in, then close the file and release the lock."""
         state, self._state = self._opened, None
         await state.stack.aclose()
 
@@ -183,18 +170,16 @@ class Journal:
             raise JournalLockedError("Another batch of this program is using this journal.", pid=os.getpid())
         self._in_use = True
         try:
-            await self._settled()
+            await self._open_writer.write(
+                Barrier()
+            )  # what others handed in, who may have been cancelled since
             try:
                 yield
             finally:  # a journal that was closed meanwhile has failed every pending operation already
                 with anyio.CancelScope(shield=True), suppress(JournalClosedError):
-                    await self._settled()
+                    await self._open_writer.write(Barrier())
         finally:
             self._in_use = False
-
-    async def _settled(self) -> None:
-        """Wait for what others handed in, who may have been cancelled since."""
-        await self._open_writer.write(Barrier())
 
     @property
     def path(self) -> Path | None:
@@ -221,15 +206,14 @@ class Journal:
     ) -> None:
         """Commit the intent to send POSTs: one entry per language, SUBMITTING, paid once more.
 
-        To be awaited before each paid POST, for all languages of the POST at once: all of them are
-        written or none. When it returns, the intent is durable. If the caller is cancelled instead, the
-        POST must not be sent, and the intent is not made or is taken back.
+        To be awaited before each paid POST: all its languages are written or none, durably. If the caller
+        is cancelled instead, the POST must not be sent, and the intent is not made or is taken back.
 
         Args:
             requests: what is about to be sent, targets as in the POST.
             token: the unguessable part of the POST's webhook URL, or "".
-            names: for each (key, target) the names that its files may get, the one to be preferred
-                first. The entry holds the first one that meets nobody else's, unless it holds one.
+            names: for each (key, target) the names that its files may get, the preferred one first. An
+                entry without a name is given the first that is free.
 
         Raises:
             IllegalTransitionError: an entry is in a state from which no POST may be sent, such as SUBMITTING;
@@ -252,7 +236,9 @@ class Journal:
             JournalWriteError: they could not be written: submit nothing more.
         """
         patient = all(change.state in _ASKED_AGAIN for change in changes)
-        await self._open_writer.write(RecordUpdates(changes, self._now()), patient=patient)
+        await self._open_writer.write(
+            RecordUpdates(changes, self._now(), forgets=self._forget_ended), patient=patient
+        )
 
     async def resolve(
         self,
@@ -284,16 +270,16 @@ class Journal:
     async def reserve_name(
         self, key: str, target: str, names: Sequence[str], *, another: bool = False
     ) -> None:
-        """Return an entry a name for its files, if it holds none: the first that meets nobody else's.
+        """Reserve for an entry without a name the first of these that is free; `Entry.name` says which.
 
-        Names meet when on some system files of one could be files of the other, such as "Talk" and
-        "talk", or the subtitles of "talk" and of "talk.original". `Entry.name` tells what it got.
+        Names collide when on some system files of one could be files of the other, such as "Talk" and
+        "talk", or the subtitles of "talk" and of "talk.original".
 
         Args:
             key: the entry.
             target: its language; "" for lip-sync.
-            names: the one to be preferred first.
-            another: whether it gives up the name that it holds for one of these.
+            names: the preferred one first.
+            another: whether it gives up the name that it has for one of these.
 
         Raises:
             IllegalTransitionError: the entry is not there, or all names belong to others.
@@ -328,13 +314,12 @@ class Journal:
         return tuple(self._opened.reader.by_token(token))
 
     def entries(self, *, states: Iterable[State] | None = None) -> AsyncIterator[Entry]:
-        """Return entries in the order in which they were entered, each once, as it is when it is given.
+        """Return entries in the order in which they were entered, each as it is at that moment.
 
-        The journal may be written meanwhile, also by the loop's own body, and the loop may be left at any
-        time. What enters one of the states behind the reader is not seen any more.
+        The journal may be written meanwhile, also by the loop's own body.
 
         Args:
-            states: only entries in these; None gives all.
+            states: only entries in these; None returns all.
         """
         wanted = None if states is None else frozenset(states)
 
@@ -347,13 +332,12 @@ class Journal:
     def requests(self, *, states: Iterable[State] = IN_PROGRESS) -> AsyncIterator[Request]:
         """Return the requests of entries, one per language, for a batch that resumes without the catalog.
 
-        Entries that would have to be sent, but whose URL lost its signature when it was written
-        (`Entry.url_redacted`), are left out: only the catalog has their URL.
+        Entries that would have to be sent, but whose URL was redacted (`Entry.url_redacted`), are left out:
+        only the catalog has their URL.
 
         Args:
-            states: entries that are in these when this is called; default is what is planned, at the
-                vendor, or done and not saved. With FAILED and EXPIRED the batch has to be opened with
-                `retry_failed=True` to send them again.
+            states: entries that are in these now; default is what is planned, at the vendor, or done and
+                not saved. FAILED and EXPIRED need a batch with `retry_failed=True`.
         """
         reader = self._opened.reader
         chosen = reader.ids(frozenset(states))
@@ -398,29 +382,13 @@ class Journal:
         return PagedIterator(0, lambda after: self._opened.reader.page(after, None), read)
 
     def counts(self) -> Mapping[State, int]:
-        """Count the entries in each state, zeros included, at once.
-
-        Opened for reading, the whole file is read for it.
-        """
+        """Count the entries in each state, zeros included. Opened for reading, it reads the whole file."""
         return self._totals().counts
 
     def credits(self) -> tuple[float, float]:
-        """Return credits (locked, used), at once.
-
-        Used is every deduction that was recorded; locked is what was locked for jobs whose deduction is
-        not known, unless they failed. Opened for reading, the whole file is read for it.
-        """
+        """Return credits (locked, used): locked for jobs that did not fail and whose deduction is unknown."""
         return self._totals().credits
 
     def _totals(self) -> Totals:
         opened = self._opened
         return opened.reader.totals() if self._read_only else opened.totals
-
-
-async def _finish(writer: GroupCommitWriter, tasks: TaskGroup) -> None:
-    writer.close()
-    try:
-        with anyio.CancelScope(shield=True):
-            await writer.ended.wait()
-    finally:
-        await tasks.__aexit__(None, None, None)

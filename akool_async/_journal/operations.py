@@ -5,8 +5,9 @@ Which state may follow which is decided by the table of transitions; what else w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -15,7 +16,7 @@ import attrs
 
 from akool_async._journal import codec
 from akool_async._journal.entry import EntryUpdate
-from akool_async._journal.table import EntryRow, EntryTable, SqlValue, Values, display_name, request_columns
+from akool_async._journal.table import ENDED, EntryRow, EntryTable, SqlValue, Values
 from akool_async._model.errors import IllegalTransitionError, InvalidRequestError, JournalCorruptedError
 from akool_async._model.filenames import collision_key
 from akool_async._model.fingerprint import fingerprint
@@ -26,30 +27,38 @@ from akool_async._model.states import TRANSITIONS, State, may_follow
 from akool_async._wire import read_id
 
 
-def reserve(table: EntryTable, names: Iterable[str]) -> dict[str, SqlValue]:
+def display_name(key: str, target: str) -> str:
+    """Return an entry's name as errors show it."""
+    return f"{sanitize(key)} ({target})" if target else sanitize(key)
+
+
+def request_columns(request: Request, mark: str) -> dict[str, SqlValue]:
+    """Return the columns that say what was asked for."""
+    return {
+        "fingerprint": mark,
+        "request": codec.dump_request(request),
+        "stripped": int(codec.loses_signature(request)),
+    }
+
+
+def name_columns(table: EntryTable, names: Sequence[str]) -> dict[str, SqlValue]:
     """Return the columns that hold the first free one of `names`; no columns if there are no names.
 
     Raises:
-        IllegalTransitionError: all of them are name_columns.
+        IllegalTransitionError: all of them belong to other entries.
     """
-    tried = 0
     for name in names:
-        mark, tried = collision_key(name), tried + 1
+        mark = collision_key(name)
         if not table.name_taken(mark):
             return {"name": name, "name_folded": mark}
-    if tried:
+    if names:
         raise IllegalTransitionError("Each of the names that were offered belongs to another entry.")
     return {}
 
 
 @attrs.frozen
 class ReserveName:
-    """Reserves a file name for an existing entry.
-
-    Attributes:
-        names: the one to be preferred first.
-        another: whether it gives up the name that it holds for one that it does not hold yet.
-    """
+    """Reserves a file name for an existing entry; one that has a name keeps it, unless it wants another."""
 
     key: str
     target: str
@@ -60,31 +69,15 @@ class ReserveName:
     several = False
 
     def __call__(self, table: EntryTable) -> None:
-        """Write it; an entry that holds a name keeps it, unless it wants another.
-
-        Raises:
-            IllegalTransitionError: the entry is not there, or all names belong to others.
-        """
+        """Write it."""
         row = table.find(self.key, self.target)
         if row is None:
             raise IllegalTransitionError(
                 f"Entry {display_name(self.key, self.target)} is not in the journal."
             )
         if self.another or not row.name:
-            table.update(row, {**reserve(table, self.names), "updated_at": codec.dump_datetime(self.now)})
-
-
-LEFT_BEHIND: Final = "The run that sent it ended before the vendor's answer was recorded."
-
-
-@attrs.frozen
-class _IntendedEntry:
-    """One language of a POST that is about to be sent."""
-
-    key: str
-    target: str
-    mark: str
-    values: dict[str, SqlValue]
+            moment = codec.dump_datetime(self.now)
+            table.update(row, {**name_columns(table, self.names), "updated_at": moment})
 
 
 _FRESH: Final[Values] = {
@@ -111,51 +104,55 @@ class RecordIntent:
     Args:
         requests: what is about to be sent.
         token: the webhook token of these POSTs, or "".
-        names: for each (key, target) names that its files may get, the one to be preferred first.
         now: when it is recorded.
-
-    Attributes:
-        images: after the step, what each entry was before; None where there was none.
+        names: for each (key, target) names that its files may get, the preferred one first.
     """
 
     def __init__(
         self, requests: tuple[Request, ...], token: str, now: datetime, names: Names = _NONE
     ) -> None:
+        moment = codec.dump_datetime(now)
+        sent: Values = {"state": State.SUBMITTING.value, "token": token, "submitted_at": moment}
         self._names = names
-        self._entries = tuple(_intended_entries(requests, token, now))
+        self._entries: dict[tuple[str, str], Values] = {}
+        self._images: list[tuple[str, str, dict[str, SqlValue] | None, int]] = []
+        """Each entry that was written: what it was before, or None, and how often it is paid now."""
+        for request in requests:
+            for target in request.targets:
+                mark = fingerprint(request, target)
+                name = (request.key or mark, target)
+                if name in self._entries:
+                    raise IllegalTransitionError(
+                        f"Entry {display_name(*name)} is intended twice at once; each POST would be paid."
+                    )
+                self._entries[name] = {**sent, **request_columns(request, mark), "updated_at": moment}
         self.several = len(self._entries) > 1
-        self.images: list[tuple[_IntendedEntry, dict[str, SqlValue] | None, int]] = []
-        seen = set()
-        for wanted in self._entries:
-            name = (wanted.key, wanted.target)
-            if name in seen:
-                raise duplicate_intent(name)
-            seen.add(name)
 
     def __call__(self, table: EntryTable) -> None:
         """Write it."""
-        for wanted in self._entries:
-            row = table.find(wanted.key, wanted.target)
-            name_columns = {} if row is not None and row.name else reserve(table, self._offered(wanted))
+        for (key, target), intent in self._entries.items():
+            row = table.find(key, target)
+            names = () if row is not None and row.name else self._names.get((key, target), ())
+            values = {**intent, **name_columns(table, names)}
             if row is None:
-                identity: Values = {"key": wanted.key, "target": wanted.target, "paid": 1}
-                table.insert({**identity, **wanted.values, **name_columns})
-                self.images.append((wanted, None, 1))
+                table.insert({"key": key, "target": target, "paid": 1, **values})
+                self._images.append((key, target, None, 1))
                 continue
-            rejection = intent_rejection_reason(row, wanted.mark)
+            rejection = ""
+            if State.SUBMITTING not in TRANSITIONS[row.state]:
+                rejection = f"is {row.state}, so no POST may be sent for it"
+            elif row.state is State.IN_DOUBT and row.fingerprint != intent["fingerprint"]:
+                rejection = "is in doubt over other work; resolve that first, or use another key"
             if rejection:
-                raise IllegalTransitionError(f"Entry {display_name(wanted.key, wanted.target)} {rejection}.")
-            self.images.append((wanted, table.row_image(row), row.paid + 1))
+                raise IllegalTransitionError(f"Entry {display_name(key, target)} {rejection}.")
+            self._images.append((key, target, table.row_image(row), row.paid + 1))
             again = {"paid": row.paid + 1, "credits_before": row.used_before + (row.used or 0.0)}
-            table.update(row, {**_FRESH, **wanted.values, **again, **name_columns})
-
-    def _offered(self, wanted: _IntendedEntry) -> Sequence[str]:
-        return self._names.get((wanted.key, wanted.target), ())
+            table.update(row, {**_FRESH, **values, **again})
 
     def undo(self, table: EntryTable) -> None:
         """Put back what was, for a caller that was cancelled before it could send anything."""
-        for wanted, image, paid in self.images:
-            row = table.find(wanted.key, wanted.target)
+        for key, target, image, paid in self._images:
+            row = table.find(key, target)
             if row is None or row.state is not State.SUBMITTING or row.paid != paid:
                 continue
             if image is None:
@@ -164,44 +161,12 @@ class RecordIntent:
                 table.update(row, image)
 
 
-def _intended_entries(requests: tuple[Request, ...], token: str, now: datetime) -> list[_IntendedEntry]:
-    moment = codec.dump_datetime(now)
-    state: dict[str, SqlValue] = {"state": State.SUBMITTING.value, "token": token}
-    found = []
-    for request in requests:
-        for target in request.targets:
-            mark = fingerprint(request, target)
-            values = {**state, **request_columns(request, mark), "submitted_at": moment, "updated_at": moment}
-            found.append(_IntendedEntry(request.key or mark, target, mark, values))
-    return found
-
-
-def duplicate_intent(name: tuple[str, str]) -> IllegalTransitionError:
-    """Return the error for an entry that is in an intent twice."""
-    return IllegalTransitionError(
-        f"Entry {display_name(*name)} is intended twice at once; each POST would be paid."
-    )
-
-
-def intent_rejection_reason(row: EntryRow, mark: str) -> str:
-    """Say why no POST may be sent for an entry, or "".
-
-    Args:
-        row: the entry.
-        mark: the fingerprint of what is about to be sent.
-    """
-    if State.SUBMITTING not in TRANSITIONS[row.state]:
-        return f"is {row.state}, so no POST may be sent for it"
-    if row.state is State.IN_DOUBT and row.fingerprint != mark:
-        return "is in doubt over other work; resolve that first, or use another key"
-    return ""
-
-
 def mark_interrupted(table: EntryTable, now: datetime) -> int:
     """Set intents that an interrupted run left to IN_DOUBT; return how many there were."""
+    reason = "The run that sent it ended before the vendor's answer was recorded."
     done = table.connection.execute(
         "UPDATE entry SET state = ?, reason = ?, updated_at = ? WHERE state = ?",
-        (State.IN_DOUBT.value, LEFT_BEHIND, codec.dump_datetime(now), State.SUBMITTING.value),
+        (State.IN_DOUBT.value, reason, codec.dump_datetime(now), State.SUBMITTING.value),
     )
     return done.rowcount
 
@@ -226,52 +191,34 @@ _COLUMNS: Final[tuple[tuple[str, str, Callable[[Any], SqlValue]], ...]] = (
 _READ_FIELDS: Final = attrgetter(*(field for _, field, _ in _COLUMNS))
 
 
-def columns(change: EntryUpdate, now: datetime) -> dict[str, SqlValue]:
-    """Return the columns that a change sets."""
-    values: dict[str, SqlValue] = {"state": change.state.value, "updated_at": codec.dump_datetime(now)}
-    for (name, _, write), value in zip(_COLUMNS, _READ_FIELDS(change), strict=True):
-        if value is not None and (written := write(value)) is not None:
-            values[name] = written
-    return values
-
-
-@attrs.frozen
 class _PreparedUpdate:
-    """One change, made ready outside the transaction."""
+    """One change, encoded outside the transaction."""
 
-    change: EntryUpdate
-    mark: str | None
-    request: dict[str, SqlValue]
-    values: dict[str, SqlValue]
+    def __init__(self, change: EntryUpdate, now: datetime, *, with_snapshot: bool) -> None:
+        self.change = change
+        self.name = (change.key, change.target)
+        self.mark = None if change.request is None else fingerprint(change.request, change.target)
+        self.values: dict[str, SqlValue] = {
+            "state": change.state.value,
+            "updated_at": codec.dump_datetime(now),
+        }
+        for (column, _, encode), value in zip(_COLUMNS, _READ_FIELDS(change), strict=True):
+            wanted = value is not None and (with_snapshot or column != "snapshot")
+            if wanted and (written := encode(value)) is not None:
+                self.values[column] = written
 
-    @classmethod
-    def prepare(cls, change: EntryUpdate, now: datetime) -> _PreparedUpdate:
-        wanted = change.request
-        mark = None if wanted is None else fingerprint(wanted, change.target)
-        request = {} if wanted is None or mark is None else request_columns(wanted, mark)
-        return cls(change, mark, request, columns(change, now))
-
-    def __call__(self, table: EntryTable) -> None:
-        change = self.change
-        row = table.find(change.key, change.target)
-        rejection = rejection_reason(change, row, self.mark)
-        if rejection:
-            raise IllegalTransitionError(f"Entry {display_name(change.key, change.target)} {rejection}.")
-        if row is None:
-            table.insert({"key": change.key, "target": change.target, **self.request, **self.values})
-        else:
-            table.update(row, self._setting(row))
-
-    def _setting(self, row: EntryRow) -> Values:
-        """Return what is written over a row."""
-        if self.change.state is row.state:
-            planned = row.state is State.PLANNED
-            return {**self.request, **self.values} if planned else self.values
+    def columns(self, row: EntryRow | None) -> Values:
+        """Return what is written over a row, or into a new one."""
+        change, request = self.change, self.change.request
+        if row is None or change.state is row.state:
+            if request is None or self.mark is None or (row is not None and row.state is not State.PLANNED):
+                return self.values
+            return {**request_columns(request, self.mark), **self.values}
         reset: dict[str, SqlValue] = {"reason": "", "code": None}
-        if self.change.state is State.PLANNED:
+        if change.state is State.PLANNED:
             # The last POST surely made no job, so it does not count as one that may have been charged.
             reset |= {"paid": max(row.paid - 1, 0), "submitted_at": None, "doubt_ids": "[]"}
-        elif self.change.token is not None:
+        elif change.token is not None:
             reset["paid"] = max(row.paid - 1, 0)
         return {**reset, **self.values}
 
@@ -314,24 +261,39 @@ class RecordUpdates:
     Args:
         changes: in the order in which they happened.
         now: when they are recorded.
+        forgets: whether the journal deletes what has ended, so that its snapshot need not be encoded.
     """
 
-    def __init__(self, changes: tuple[EntryUpdate, ...], now: datetime) -> None:
-        self._writes = tuple(_PreparedUpdate.prepare(change, now) for change in changes)
-        self.several = len(self._writes) > 1
+    def __init__(self, changes: tuple[EntryUpdate, ...], now: datetime, *, forgets: bool = False) -> None:
+        last = {(change.key, change.target): change.state for change in changes} if forgets else {}
+        self._updates = [
+            _PreparedUpdate(change, now, with_snapshot=last.get((change.key, change.target)) not in ENDED)
+            for change in changes
+        ]
+        self.several = len(changes) > 1
 
     def __call__(self, table: EntryTable) -> None:
-        """Write them."""
-        for write in self._writes:
-            write(table)
+        """Write them; what happened to one entry in a row is one write."""
+        for (key, target), updates in groupby(self._updates, key=attrgetter("name")):
+            found = row = table.find(key, target)
+            values: dict[str, SqlValue] = {}
+            for update in updates:
+                rejection = rejection_reason(update.change, row, update.mark)
+                if rejection:
+                    raise IllegalTransitionError(f"Entry {display_name(key, target)} {rejection}.")
+                columns = update.columns(row)
+                if row is None:
+                    table.insert({"key": key, "target": target, **columns})
+                    found = row = table.find(key, target)
+                else:
+                    row = row.after(columns)
+                    values |= columns
+            if found is not None and values:
+                table.update(found, values)
 
 
 def check_resolution(job_id: str | None, snapshot: Snapshot | None, *, not_made: bool) -> None:
-    """Refuse what does not say what became of a doubt.
-
-    Raises:
-        InvalidRequestError: both or neither are given, the id is invalid, or the snapshot is another job's.
-    """
+    """Refuse what does not say what became of a doubt."""
     if (job_id is None) is not not_made:
         raise InvalidRequestError("Use either job_id=... or not_made=True.")
     if job_id is not None and read_id(job_id) is None:
@@ -353,16 +315,18 @@ class ResolveDoubt:
     several = True
 
     def __call__(self, table: EntryTable) -> None:
-        """Write it.
-
-        Raises:
-            IllegalTransitionError: no entry or several are in doubt, or the job belongs to another entry.
-        """
+        """Write it."""
         target, ids = self._doubt(table)
         if self.job_id is None:
             change = EntryUpdate(key=self.key, target=target, state=State.PLANNED)
         else:
-            self._refuse_taken(table, self.job_id)
+            taken = table.connection.execute(
+                "SELECT key, target FROM entry WHERE job_id = ? AND job_id <> ''", (self.job_id,)
+            ).fetchone()
+            if taken is not None:
+                raise IllegalTransitionError(
+                    f"Job {sanitize(self.job_id)} belongs to entry {display_name(*taken)} already."
+                )
             left = tuple(other for other in ids if other != self.job_id)
             change = EntryUpdate(
                 key=self.key,
@@ -397,12 +361,3 @@ class ResolveDoubt:
             raise JournalCorruptedError(
                 f"Entry {display_name(self.key, target)} can't be read: {error}."
             ) from error
-
-    def _refuse_taken(self, table: EntryTable, job_id: str) -> None:
-        taken = table.connection.execute(
-            "SELECT key, target FROM entry WHERE job_id = ? AND job_id <> ''", (job_id,)
-        ).fetchone()
-        if taken is not None:
-            raise IllegalTransitionError(
-                f"Job {sanitize(job_id)} belongs to entry {display_name(*taken)} already."
-            )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 from anyio.lowlevel import checkpoint
@@ -60,10 +60,6 @@ def _decode(row: tuple[Any, ...]) -> Entry:
     return Entry(**values)
 
 
-def _ids(page: list[tuple[Any, ...]]) -> list[int]:
-    return [row[-1] for row in page]
-
-
 class JournalReader:
     """Reads one journal.
 
@@ -83,30 +79,26 @@ class JournalReader:
             raise JournalCorruptedError(f"The journal {self._name} can't be read: {error}.") from error
 
     def _entries(self, statement: str, *values: str | int) -> list[Entry]:
-        return [self._entry(row) for row in self._rows(statement, *values)]
-
-    def _entry(self, row: tuple[Any, ...]) -> Entry:
-        try:
-            return _decode(row)
-        except (ValueError, TypeError, RecursionError) as error:
-            name = sanitize(row[0])
-            raise JournalCorruptedError(f"Entry {name} of the journal {self._name} can't be read.") from error
-
-    def _one(self, statement: str, *values: str | int) -> Entry | None:
-        found = self._entries(statement, *values)
-        return found[0] if found else None
+        entries = []
+        for row in self._rows(statement, *values):
+            try:
+                entries.append(_decode(row))
+            except (ValueError, TypeError, RecursionError) as error:
+                message = f"Entry {sanitize(row[0])} of the journal {self._name} can't be read."
+                raise JournalCorruptedError(message) from error
+        return entries
 
     def get(self, key: str, target: str) -> Entry | None:
         """Return the entry of this name."""
-        return self._one(_BY_NAME, key, target)
+        return next(iter(self._entries(_BY_NAME, key, target)), None)
 
     def by_id(self, number: int) -> Entry | None:
         """Return the entry of this number."""
-        return self._one(_BY_ID, number)
+        return next(iter(self._entries(_BY_ID, number)), None)
 
     def by_job(self, job_id: str) -> Entry | None:
         """Return the entry of this job."""
-        return self._one(_BY_JOB, job_id)
+        return next(iter(self._entries(_BY_JOB, job_id)), None)
 
     def by_token(self, token: str) -> list[Entry]:
         """Return the entries of the POST with this token, those without a job first."""
@@ -115,21 +107,25 @@ class JournalReader:
     def page(self, after: int, states: Collection[State] | None) -> list[int]:
         """Return the next numbers, in the order in which the entries were entered."""
         if states is None:
-            return _ids(self._rows("SELECT id FROM entry WHERE id > ? ORDER BY id LIMIT ?", after, PAGE))
-        parts = ["SELECT * FROM (SELECT id FROM entry WHERE state = ? AND id > ? ORDER BY id LIMIT ?)"]
-        statement = f"{' UNION ALL '.join(parts * len(states))} ORDER BY 1 LIMIT ?"
-        values = [value for state in states for value in (state.value, after, PAGE)]
-        return _ids(self._rows(statement, *values, PAGE)) if states else []
+            rows = self._rows("SELECT id FROM entry WHERE id > ? ORDER BY id LIMIT ?", after, PAGE)
+        elif states:
+            parts = ["SELECT * FROM (SELECT id FROM entry WHERE state = ? AND id > ? ORDER BY id LIMIT ?)"]
+            statement = f"{' UNION ALL '.join(parts * len(states))} ORDER BY 1 LIMIT ?"
+            values = [value for state in states for value in (state.value, after, PAGE)]
+            rows = self._rows(statement, *values, PAGE)
+        else:
+            rows = []
+        return [number for (number,) in rows]
 
     def ids(self, states: Collection[State]) -> array[int]:
         """Return the numbers of all entries in these states: 8 bytes each."""
         marks = ", ".join("?" * len(states))
         statement = f"SELECT id FROM entry WHERE state IN ({marks}) ORDER BY id"  # noqa: S608 - our marks
-        return array("q", _ids(self._rows(statement, *(state.value for state in states))))
+        return array("q", [row[0] for row in self._rows(statement, *(state.value for state in states))])
 
     def expiring(self, until: str, after: tuple[str, int]) -> list[tuple[str, int]]:
         """Return the next (moment, number) of results that expire until then, soonest first."""
-        return [(moment, number) for moment, number in self._rows(_EXPIRING, until, *after, PAGE)]
+        return cast("list[tuple[str, int]]", self._rows(_EXPIRING, until, *after, PAGE))
 
     def count_expiring(self, until: str) -> int:
         """Count results that expire until then."""
@@ -147,17 +143,14 @@ class JournalReader:
         return totals
 
 
-# An iteration over many entries, page by page, that may be left at any step.
-#
-# An object and not a generator: it holds nothing open, so nothing has to be closed when a loop breaks off.
-
-
 P = TypeVar("P")
 T = TypeVar("T")
 
 
 class PagedIterator(AsyncIterator[T], Generic[P, T]):
     """Iterate over many rows, each read at the moment in which it is returned.
+
+    Not a generator, because that would have to be closed when a loop is left; this holds nothing open.
 
     Args:
         start: a place before the first.

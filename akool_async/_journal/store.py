@@ -12,11 +12,11 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import anyio
 import attrs
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
 from akool_async._journal import database as file
@@ -34,14 +34,7 @@ the interpreter's lock for milliseconds, and the event loop waits meanwhile."""
 
 @attrs.define(eq=False)
 class PendingOperation:
-    """One caller's step on its way through the writer.
-
-    Attributes:
-        operation: what is to be done.
-        error: why it was not done.
-        deltas: what it wrote.
-        done: whether it was committed or failed.
-    """
+    """One caller's step on its way through the writer; `done` once it was committed or failed."""
 
     operation: Operation
     error: Exception | None = None
@@ -49,22 +42,16 @@ class PendingOperation:
     done: bool = False
 
 
-def _breaks_all(error: Exception) -> bool:
-    """Whether the transaction is lost, and not one caller's step."""
-    return isinstance(error, sqlite3.OperationalError | sqlite3.InternalError) or (
-        type(error) is sqlite3.DatabaseError
-    )
-
-
 def _do(pending: PendingOperation, table: EntryTable) -> None:
-    """Do one step, so that it is done wholly or not at all."""
+    """Do one step wholly or not at all; its error is its caller's, unless it breaks the transaction."""
     step, connection = pending.operation, table.connection
     if step.several:
         connection.execute("SAVEPOINT step")
     try:
         step(table)
     except Exception as error:
-        if _breaks_all(error):
+        broken = isinstance(error, sqlite3.OperationalError | sqlite3.InternalError)
+        if broken or type(error) is sqlite3.DatabaseError:
             raise
         pending.error = error
         table.take_deltas()
@@ -72,7 +59,7 @@ def _do(pending: PendingOperation, table: EntryTable) -> None:
             connection.execute("ROLLBACK TO step")
     else:
         pending.deltas = table.take_deltas()
-        table.forget_ended()
+    table.settle(done=pending.error is None)
     if step.several:
         connection.execute("RELEASE step")
 
@@ -89,7 +76,6 @@ class Store:
     def __init__(self, path: Path | None, *, read_only: bool = False, forget_ended: bool = False) -> None:
         self.path = path
         self.recovered = 0
-        self._read_only = read_only
         self._forgotten_names = CompactSet() if forget_ended else None
         self._mutex = threading.Lock()
         self._lock = None if path is None or read_only else JournalLock(path)
@@ -98,32 +84,23 @@ class Store:
         self._closed = False
 
     def open(self, now: datetime) -> Totals:
-        """Open it; intents of an interrupted run become IN_DOUBT. Return the totals.
-
-        Raises:
-            JournalError: it can't be opened, locked or read.
-        """
+        """Open it; intents of an interrupted run become IN_DOUBT. Return the totals."""
         with self._mutex:
             if self._closed:
                 raise JournalClosedError("The journal was closed before it was open.")
             if self.path is None:
                 self._writing = self._reading = file.in_memory()
-            elif self._read_only:
-                self._reading = file.open_for_reading(self.path)
-            else:
-                self._open_locked(self.path, now)
+                return self.reader.totals()
+            if self._lock is not None:
+                file.check_is_journal(self.path)
+                self._lock.acquire(now)
+                self._writing = file.open_for_writing(self.path)
+                try:
+                    self.recovered = mark_interrupted(self.table, now)
+                except sqlite3.Error as error:
+                    raise file.map_sqlite_error(self.path, error, "written") from error
+            self._reading = file.open_for_reading(self.path)
             return self.reader.totals()
-
-    def _open_locked(self, path: Path, now: datetime) -> None:
-        file.check_is_journal(path)
-        if self._lock is not None:
-            self._lock.acquire(now)
-        self._writing = file.open_for_writing(path)
-        try:
-            self.recovered = mark_interrupted(self.table, now)
-        except sqlite3.Error as error:
-            raise file.map_sqlite_error(path, error, "written") from error
-        self._reading = file.open_for_reading(path)
 
     @property
     def reader(self) -> JournalReader:
@@ -134,19 +111,15 @@ class Store:
 
     @property
     def table(self) -> EntryTable:
-        """What writes it.
-
-        Raises:
-            JournalClosedError: it is closed, or open for reading only.
-        """
+        """What writes it."""
         if self._writing is None:
             raise JournalClosedError("The journal is not open for writing.")
         return EntryTable(self._writing, self._forgotten_names)
 
     def commit(self, operations: Sequence[PendingOperation]) -> None:
-        """Do what all operations want in one durable transaction; each pending says how it went.
+        """Do what all operations want in one durable transaction; each says how it went.
 
-        A step that is refused fails its own pending. A transaction that fails fails every pending.
+        A step that is refused fails alone. A transaction that fails fails every step.
         """
         with self._mutex:
             try:
@@ -163,7 +136,7 @@ class Store:
             pending.done = True
 
     def do(self, pending: PendingOperation) -> None:
-        """Do what one pending wants, at once: for a journal in memory, where there is nothing to gather."""
+        """Do one step at once: for a journal in memory, where there is nothing to gather."""
         try:
             _do(pending, self.table)
         except Exception as error:  # noqa: BLE001 - handed to the caller
@@ -172,21 +145,17 @@ class Store:
 
     def _fail(self, operations: Sequence[PendingOperation], error: Exception) -> None:
         """Take the transaction back; callers that were refused already keep their own reason."""
-        for pending in operations:
-            pending.deltas = []
-            pending.error = pending.error or self._translated(error)
-        if self._writing is not None and self._writing.in_transaction:
-            with contextlib.suppress(
-                sqlite3.Error
-            ):  # then each step that follows is mapped that it can't be written
-                self._writing.execute("ROLLBACK")
-
-    def _translated(self, error: Exception) -> Exception:
         if isinstance(error, sqlite3.Error):
             mapped = file.map_sqlite_error(self.path or ":memory:", error, "written")
             mapped.__cause__ = error
-            return mapped
-        return error
+            error = mapped
+        for pending in operations:
+            pending.deltas = []
+            pending.error = pending.error or error
+        if self._writing is not None and self._writing.in_transaction:
+            # If even this fails, each step that follows fails with the reason.
+            with contextlib.suppress(sqlite3.Error):
+                self._writing.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the connections, then give the lock back; waits for a commit under way. Twice is fine."""
@@ -205,8 +174,8 @@ class Store:
 
 # How steps reach the store: gathered into groups by one task, or inline for a journal in memory.
 #
-# A task that waits for an operation is woken when it is durable. To stop waiting tears nothing: the step is
-# done or not done, and a step that has a way back is taken back.
+# A task that waits for a step is woken when it is durable. To stop waiting tears nothing: the step is done or
+# not done, and a step that has a way back is taken back.
 
 
 WAKE_BATCH: Final = 8
@@ -242,8 +211,18 @@ class Writer(Protocol):
 
 
 @attrs.frozen
+class Barrier:
+    """Writes nothing; when it is done, so is every operation before it."""
+
+    several: bool = False
+
+    def __call__(self, table: EntryTable) -> None:
+        """Write nothing."""
+
+
+@attrs.frozen
 class _Undo:
-    """The way back, as a step: nothing where the pending itself came to nothing."""
+    """The way back, as a step: nothing where the step itself came to nothing."""
 
     pending: PendingOperation
     undo: Undo
@@ -260,17 +239,20 @@ class DirectWriter:
     def __init__(self, store: Store, totals: Totals) -> None:
         self._store = store
         self._totals = totals
+        self._written = 0
 
     async def write(self, step: Operation, undo: Undo | None = None, *, patient: bool = False) -> None:
-        """Write, then let others run."""
+        """Write; now and then let others run."""
         pending = self._do(step)
+        self._written += 1
         try:
-            await checkpoint()
+            await (checkpoint if self._written % YIELD_EVERY == 0 else checkpoint_if_cancelled)()
         except BaseException:  # a cancelled caller did not hear of it: it is taken back
             if undo is not None:
                 self._do(_Undo(pending, undo))
             raise
-        _raise(pending)
+        if pending.error is not None:
+            raise pending.error
 
     def _do(self, step: Operation) -> PendingOperation:
         pending = PendingOperation(step)
@@ -279,44 +261,26 @@ class DirectWriter:
         return pending
 
 
-def _raise(pending: PendingOperation) -> None:
-    if pending.error is not None:
-        raise pending.error
-    if not pending.done:
-        raise JournalWriteError("The journal was torn down before it could say whether this was written.")
-
-
 class _Group:
     """Steps that are committed together, and who waits for them."""
 
     def __init__(self) -> None:
         self.operations: list[PendingOperation] = []
         self.hurries: Final = anyio.Event()
-        self._settled: list[anyio.Event] = []
+        self.settled: list[anyio.Event] = []
 
     def add(self, pending: PendingOperation) -> anyio.Event:
-        """Put in a step; give what tells its caller that it is settled."""
-        if len(self.operations) >= WAKE_BATCH * len(self._settled):
-            self._settled.append(anyio.Event())
+        """Put in a step; return the event that is set once it is settled."""
+        if len(self.operations) >= WAKE_BATCH * len(self.settled):
+            self.settled.append(anyio.Event())
         self.operations.append(pending)
-        return self._settled[-1]
-
-    async def wake(self) -> None:
-        """Wake the callers, a few per turn of the loop."""
-        for event in self._settled:
-            event.set()
-            await checkpoint()
-
-    def wake_all(self) -> None:
-        """Wake the callers that are not awake yet."""
-        for event in self._settled:
-            event.set()
+        return self.settled[-1]
 
 
 class GroupCommitWriter:
     """Gathers what is handed in while a commit is under way, and commits it in the next one.
 
-    `run` is the one task that writes; the commits happen in a thread of their own turn.
+    `run` is the one task that writes, in a thread; `async with` starts it, and ends it when all is written.
     """
 
     def __init__(self, store: Store, totals: Totals) -> None:
@@ -326,7 +290,23 @@ class GroupCommitWriter:
         self._wanted = anyio.Event()
         self._closing = False
         self._limiter: Final = anyio.CapacityLimiter(1)
+        self._tasks: Final = anyio.create_task_group()
         self.ended: Final = anyio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Start to write."""
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self.run, name="journal writer")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Take nothing new, write what is there; an exception of the block is not wrapped in a group."""
+        self.close()
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.ended.wait()
+        finally:
+            await self._tasks.__aexit__(None, None, None)
 
     async def write(self, step: Operation, undo: Undo | None = None, *, patient: bool = False) -> None:
         """Hand in, wait until it is durable."""
@@ -338,22 +318,21 @@ class GroupCommitWriter:
             await settled.wait()
         except BaseException:  # a cancelled caller did not hear of it: it is taken back
             if undo is not None:
-                self._take_back(group, pending, undo)
+                if group is self._group:  # it is not being written yet
+                    group.operations.remove(pending)
+                elif not self.ended.is_set():
+                    self._hand_in(PendingOperation(_Undo(pending, undo)))
             raise
-        _raise(pending)
+        if pending.error is not None:
+            raise pending.error
+        if not pending.done:
+            raise JournalWriteError("The journal was torn down before it could say whether this was written.")
 
     def _hand_in(self, pending: PendingOperation, *, patient: bool = False) -> anyio.Event:
         self._wanted.set()
         if not patient:
             self._group.hurries.set()
         return self._group.add(pending)
-
-    def _take_back(self, group: _Group, pending: PendingOperation, undo: Undo) -> None:
-        """Withdraw what is not being written yet; what is, is undone by the next group."""
-        if group is self._group:
-            group.operations.remove(pending)
-        elif not self.ended.is_set():
-            self._hand_in(PendingOperation(_Undo(pending, undo)))
 
     async def run(self) -> None:
         """Write until `close`, and then what is left; nothing but the end of the loop cancels it."""
@@ -363,7 +342,6 @@ class GroupCommitWriter:
                     await self._wanted.wait()
                     self._wanted = anyio.Event()
                     while self._group.operations:
-                        await self._gather()
                         await self._commit()
                     if self._closing:
                         break
@@ -371,26 +349,28 @@ class GroupCommitWriter:
         finally:
             self._closing = True
             self.ended.set()
-            self._group.wake_all()
+            for settled in self._group.settled:
+                settled.set()
 
-    async def _gather(self) -> None:
-        """Let those come along who are about to hand something in."""
+    async def _commit(self) -> None:
+        """Let those come along who are about to hand something in, then write."""
         with anyio.move_on_after(GATHER_DELAY):
             await self._group.hurries.wait()
         for _ in range(GATHER_TURNS):
             if len(self._group.operations) >= FULL_GROUP:
                 break
             await checkpoint()
-
-    async def _commit(self) -> None:
         group, self._group = self._group, _Group()
         try:
             await run_sync(self._store.commit, group.operations, limiter=self._limiter)
             for pending in group.operations:
                 self._totals.apply(pending.deltas)
-            await group.wake()
+            for settled in group.settled:  # a few callers per turn of the loop
+                settled.set()
+                await checkpoint()
         finally:
-            group.wake_all()
+            for settled in group.settled:
+                settled.set()
 
     def close(self) -> None:
         """Take nothing new, write what is there, then end."""

@@ -10,24 +10,32 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
-import attrs
-
-from akool_async._journal import codec
 from akool_async._model.errors import JournalCorruptedError
 from akool_async._model.filenames import collision_key
 from akool_async._model.fingerprint import CompactSet
 from akool_async._model.redact import sanitize
-from akool_async._model.requests import Request
 from akool_async._model.states import State
+
+SqlValue: TypeAlias = str | int | float | None
+Values: TypeAlias = Mapping[str, SqlValue]
+"""Columns to be written."""
+
+ENDED: Final = frozenset({State.DELIVERED, State.FAILED, State.EXPIRED})
+"""States after which a run that will not be resumed does nothing more about an entry."""
 
 _PARTS: Final = 1_000_000
 """Credits are summed in whole millionths, so that nothing drifts."""
 
 _NOTHING_LOCKED: Final = frozenset({State.PLANNED, State.FAILED})
+_STATES: Final[Mapping[SqlValue, State]] = {state.value: state for state in State}
+_FIND: Final = """
+    SELECT id, state, paid, job_id, fingerprint, credits_locked, credits_used, credits_before, name, token
+    FROM entry WHERE key = ? AND target = ?
+"""
 
 
 class Contribution(NamedTuple):
-    """What an entry adds to the tally."""
+    """What an entry adds to the totals."""
 
     state: State
     locked: float | None = None
@@ -43,7 +51,7 @@ class Contribution(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """One entry's step; None stands for not being there."""
+    """How one entry's contribution changed; None stands for not being there."""
 
     before: Contribution | None
     after: Contribution | None
@@ -59,17 +67,13 @@ class Totals:
 
     def apply(self, moves: Iterable[Delta]) -> None:
         """Count committed steps."""
-        for before, after in moves:
-            if before is not None:
-                self._add(before, -1)
-            if after is not None:
-                self._add(after, 1)
-
-    def _add(self, contribution: Contribution, times: int) -> None:
-        locked, used = contribution.cost()
-        self._counts[contribution.state] += times
-        self._locked += times * locked
-        self._used += times * used
+        for move in moves:
+            for contribution, times in zip(move, (-1, 1), strict=True):
+                if contribution is not None:
+                    locked, used = contribution.cost()
+                    self._counts[contribution.state] += times
+                    self._locked += times * locked
+                    self._used += times * used
 
     @property
     def counts(self) -> Mapping[State, int]:
@@ -80,25 +84,6 @@ class Totals:
     def credits(self) -> tuple[float, float]:
         """Credits locked and used."""
         return self._locked / _PARTS, self._used / _PARTS
-
-
-SqlValue: TypeAlias = str | int | float | None
-Values: TypeAlias = Mapping[str, SqlValue]
-"""Columns to be written."""
-
-_STATES: Final[Mapping[SqlValue, State]] = {state.value: state for state in State}
-_FIND: Final = """
-    SELECT id, state, paid, job_id, fingerprint, credits_locked, credits_used, credits_before, name
-    FROM entry WHERE key = ? AND target = ?
-"""
-
-
-ENDED: Final = frozenset({State.DELIVERED, State.FAILED, State.EXPIRED})
-"""States after which a run that will not be resumed does nothing more about an entry."""
-
-_FORGET: Final = """
-    DELETE FROM entry WHERE id = ? AND token = '' AND state IN ('delivered', 'failed', 'expired')
-"""
 
 
 class EntryRow(NamedTuple):
@@ -113,32 +98,39 @@ class EntryRow(NamedTuple):
     used: float | None
     used_before: float
     name: str
+    token: str
 
     @property
     def contribution(self) -> Contribution:
-        """What it adds to the tally."""
+        """What it adds to the totals."""
         return Contribution(self.state, self.locked, self.used, self.used_before)
+
+    def after(self, values: Values) -> EntryRow:
+        """Return the row as it is once these columns are written."""
+        new = cast("Mapping[str, Any]", values).get
+        return EntryRow(
+            self.id,
+            _STATES[new("state", self.state)],
+            new("paid", self.paid),
+            new("job_id", self.job_id),
+            new("fingerprint", self.fingerprint),
+            new("credits_locked", self.locked),
+            new("credits_used", self.used),
+            new("credits_before", self.used_before) or 0.0,
+            new("name", self.name),
+            new("token", self.token),
+        )
+
+
+_NO_ROW: Final = EntryRow(0, State.PLANNED, 0, "", "", None, None, 0.0, "", "")
 
 
 @functools.lru_cache(maxsize=256)
-def _update_statement(names: tuple[str, ...]) -> str:
-    return f"UPDATE entry SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608 - our names
-
-
-@functools.lru_cache(maxsize=16)
-def _insert_statement(names: tuple[str, ...]) -> str:
-    return f"INSERT INTO entry ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - our names
-
-
-def _after(values: Values, before: Contribution) -> Contribution:
-    """Return what an entry adds to the tally once `values` are written."""
-    value_of = values.get
-    return Contribution(
-        _STATES[value_of("state", before.state.value)],
-        cast("float | None", value_of("credits_locked", before.locked)),
-        cast("float | None", value_of("credits_used", before.used)),
-        cast("float | None", value_of("credits_before", before.used_before)) or 0.0,
-    )
+def _statement(names: tuple[str, ...], *, insert: bool) -> str:
+    """Return the statement that writes these columns: our own names, never a caller's text."""
+    if insert:
+        return f"INSERT INTO entry ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
+    return f"UPDATE entry SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608
 
 
 class EntryTable:
@@ -147,21 +139,17 @@ class EntryTable:
     Args:
         connection: the writer's connection.
         forgotten_names: names of deleted entries; None keeps every entry.
-
-    Attributes:
-        connection: the writer's connection.
-        moves: what was written since the last `take_deltas`.
     """
 
     def __init__(self, connection: sqlite3.Connection, forgotten_names: CompactSet | None = None) -> None:
         self.connection = connection
-        self.moves: list[Delta] = []
+        self._moves: list[Delta] = []
         self._forgotten_names = forgotten_names
-        self._ended: list[EntryRow] = []
+        self._freed: list[str] = []
 
     def take_deltas(self) -> list[Delta]:
         """Return what was written since the last call."""
-        moves, self.moves = self.moves, []
+        moves, self._moves = self._moves, []
         return moves
 
     def find(self, key: str, target: str) -> EntryRow | None:
@@ -178,7 +166,7 @@ class EntryTable:
         return EntryRow(found[0], _STATES[found[1]], *found[2:])
 
     def name_taken(self, name_folded: str) -> bool:
-        """Whether an entry holds a name that meets this one."""
+        """Whether an entry holds a name that collides with this one."""
         # A file of a deleted entry is still on the disk: another entry of that name would overwrite it.
         if self._forgotten_names is not None and self._forgotten_names.contains(name_folded, ""):
             return True
@@ -187,30 +175,29 @@ class EntryTable:
 
     def insert(self, values: Values) -> None:
         """Add an entry."""
-        self.connection.execute(_insert_statement(tuple(values)), tuple(values.values()))
-        self.moves.append(Delta(None, _after(values, Contribution(State.PLANNED))))
+        statement = _statement(tuple(values), insert=True)
+        self.connection.execute(statement, tuple(values.values()))
+        self._moves.append(Delta(None, _NO_ROW.after(values).contribution))
 
     def update(self, row: EntryRow, values: Values) -> None:
-        """Write columns of an entry; the others stay."""
-        self.connection.execute(_update_statement(tuple(values)), (*values.values(), row.id))
-        before = row.contribution
-        after = _after(values, before)
-        self.moves.append(Delta(before, after))
-        if after.state in ENDED and self._forgotten_names is not None:
-            self._ended.append(row)
-
-    def forget_ended(self) -> None:
-        """Delete the entries that have ended, if this table forgets; the totals still count them.
-
-        An entry whose POST had a webhook token stays: a late callback could give its job to another entry.
-        """
-        ended, self._ended = self._ended, []
-        if self._forgotten_names is None:
+        """Write columns of an entry; the others stay. A table that forgets deletes it if it has ended."""
+        after = row.after(values)
+        self._moves.append(Delta(row.contribution, after.contribution))
+        # An entry whose POST had a token stays: a late callback could give its job to another entry.
+        if self._forgotten_names is not None and after.state in ENDED and not after.token:
+            self.connection.execute("DELETE FROM entry WHERE id = ?", (row.id,))
+            if after.name:
+                self._freed.append(collision_key(after.name))
             return
-        for row in ended:
-            deleted = self.connection.execute(_FORGET, (row.id,)).rowcount
-            if deleted and row.name:
-                self._forgotten_names.add(collision_key(row.name), "")
+        statement = _statement(tuple(values), insert=False)
+        self.connection.execute(statement, (*values.values(), row.id))
+
+    def settle(self, *, done: bool) -> None:
+        """Keep, at the end of a step, the names of what it deleted; a step taken back deleted nothing."""
+        freed, self._freed = self._freed, []
+        if done and self._forgotten_names is not None:
+            for name in freed:
+                self._forgotten_names.add(name, "")
 
     def row_image(self, row: EntryRow) -> dict[str, SqlValue]:
         """Return all columns of an entry, to put it back later as it was."""
@@ -222,7 +209,7 @@ class EntryTable:
     def delete(self, row: EntryRow) -> None:
         """Remove an entry, as if it had never been entered."""
         self.connection.execute("DELETE FROM entry WHERE id = ?", (row.id,))
-        self.moves.append(Delta(row.contribution, None))
+        self._moves.append(Delta(row.contribution, None))
 
 
 class Operation(Protocol):
@@ -242,29 +229,5 @@ class Operation(Protocol):
         ...
 
 
-@attrs.frozen
-class Barrier:
-    """Writes nothing; when it is done, so is every operation before it."""
-
-    several: bool = False
-
-    def __call__(self, table: EntryTable) -> None:
-        """Write nothing."""
-
-
 Undo: TypeAlias = Callable[[EntryTable], None]
 """Takes a committed step back, for a caller that was cancelled before it learned of it."""
-
-
-def display_name(key: str, target: str) -> str:
-    """Return an entry's name as errors show it."""
-    return f"{sanitize(key)} ({target})" if target else sanitize(key)
-
-
-def request_columns(request: Request, mark: str) -> dict[str, SqlValue]:
-    """Return the columns that say what was asked for."""
-    return {
-        "fingerprint": mark,
-        "request": codec.dump_request(request),
-        "stripped": int(codec.loses_signature(request)),
-    }
