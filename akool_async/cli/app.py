@@ -23,7 +23,8 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     "Translate a catalog": {"plan": "catalog", "run": "catalog"},
     "Translate one video": {"translate": "catalog", "lipsync": "catalog"},
     "Resume": {
-        "status": "journal",
+        "status": "status",
+        "list": "status:list_entries",
         "resume": "journal",
         "collect": "journal",
         "resolve": "resolve",
@@ -35,7 +36,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """The commands by their heading in the help, each with its module in `commands/`.
 
-Each is a function of its name (with "_" for " "), imported when it is run or listed.
+Each is a function of its name (with "_" for " ") unless another is named, imported when it is run or listed.
 """
 
 EXTRAS: Final[Mapping[str, str]] = {
@@ -59,7 +60,8 @@ _PARENTS: Final[set[str]] = set()
 for _number, (_heading, _modules) in enumerate(COMMANDS.items()):
     _group = Group(_heading, sort_key=_number)
     for _name, _module in _modules.items():
-        _function = f"akool_async.cli.commands.{_module}:{_name.replace(' ', '_')}"
+        _module, _, _function = _module.partition(":")
+        _function = f"akool_async.cli.commands.{_module}:{_function or _name.replace(' ', '_')}"
         _above, _last = _name.rpartition(" ")[::2]
         if _above:
             _parent = App(name=_above, help=_heading, group=_group)

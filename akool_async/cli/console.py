@@ -46,6 +46,8 @@ stderr: Final[Console] = _Stderr(stderr=True, highlight=False, emoji=False)
 _COMMAND_INDENT: Final = 4
 """Spaces before a command. A line that begins with as many is never wrapped, so that it can be copied."""
 _COLUMN_GAP: Final = 2
+_READABLE: Final = 24
+"""Columns that a text has to have before other columns are shown beside it."""
 _APPROXIMATE_FROM: Final = 10
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -118,8 +120,17 @@ def confirm(question: str, *, yes: bool) -> bool:
     return prompt(f"{question} [y/N]").lower() in ("y", "yes")
 
 
-def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool) -> None:
-    """Print a list to stdout: all fields as JSON, or those of `columns`, which has their headings."""
+def print_rows(
+    rows: Iterable[Mapping[str, Any]],
+    columns: Mapping[str, str],
+    *,
+    as_json: bool,
+    optional: Sequence[str] = (),
+) -> None:
+    """Print a list to stdout: all fields as JSON, or those of `columns`, which has their headings.
+
+    On a terminal the last of `optional` are left out where it is too narrow, and all that are empty.
+    """
     if as_json:
         write_json(list(rows))
         return
@@ -128,12 +139,21 @@ def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *,
         write_lines(map("\t".join, cells))
         return
     console = Console(markup=False, highlight=False)
-    widths = _column_widths(list(zip(columns.values(), *cells, strict=True)), console.width)
+    by_name = dict(zip(columns, zip(columns.values(), *cells, strict=True), strict=True))
+    if optional:
+        by_name = {name: column for name, column in by_name.items() if any(column[1:])}
+    droppable = [name for name in optional if name in by_name]
+    while True:
+        shown = list(by_name.values())
+        widths = _column_widths(shown, console.width, readable=_READABLE if optional else 0)
+        if widths or not droppable:
+            break
+        del by_name[droppable.pop()]
     if widths:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading, width in zip(columns.values(), widths, strict=True):
-            table.add_column(heading, overflow="fold", width=width)
-        for line in cells:
+        for column, width in zip(shown, widths, strict=True):
+            table.add_column(column[0], overflow="fold", width=width)
+        for line in list(zip(*shown, strict=True))[1:]:
             table.add_row(*map(Text, line))
         console.print(table)
         return
@@ -142,14 +162,18 @@ def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *,
         console.print(Padding(Text(" · ".join(filter(None, others))), (0, 0, 0, 2)))
 
 
-def _column_widths(columns: Sequence[Sequence[str]], available: int) -> list[int]:
-    """Return each column's width; none if words would have to be broken.
+def _column_widths(columns: Sequence[Sequence[str]], available: int, *, readable: int) -> list[int]:
+    """Return each column's width; none if words would have to be broken, or texts get less than `readable`.
 
     Rich's own widths break words while another column has space to spare. The first column is not wrapped at
     all: it holds the keys and ids that people copy.
     """
     widths = [max(map(cell_len, column)) for column in columns]
-    least = [widths[0], *(max(map(cell_len, " ".join(column).split())) for column in columns[1:])]
+    words = (max(map(cell_len, " ".join(column).split())) for column in columns[1:])
+    least = [
+        widths[0],
+        *(max(word, min(width, readable)) for word, width in zip(words, widths[1:], strict=True)),
+    ]
     available -= _COLUMN_GAP * (len(columns) - 1)
     if sum(least) > available:
         return []
@@ -243,6 +267,20 @@ def duration(length: timedelta) -> str:
     return " ".join(f"{count} {unit}" for count, unit in counts[:2] if count) or "0 s"
 
 
+def rough_duration(length: timedelta) -> str:
+    """Return a length as people say it, such as "7 days" or "40 minutes"."""
+    seconds = max(length.total_seconds(), 0)
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= 2 * size:
+            return counted(round(seconds / size), unit)
+    return counted(round(seconds), "second")
+
+
+def moment_text(moment: datetime | None) -> str:
+    """Return a moment such as "2026-03-01 12:00 UTC"; "" for none."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else ""
+
+
 def ago(moment: datetime | None, now: datetime) -> str:
     """Return a moment of the past, such as "2026-03-01 12:00 UTC, 3 h ago"."""
-    return f"{moment:%Y-%m-%d %H:%M} UTC, {duration(now - moment)} ago" if moment else "at an unknown time"
+    return f"{moment_text(moment)}, {duration(now - moment)} ago" if moment else "at an unknown time"

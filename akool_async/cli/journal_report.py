@@ -1,44 +1,99 @@
-"""What a journal holds: counts, credits, doubts, what expires soon, and what to do next."""
+"""What a journal holds: its entries as data and in words, counts, credits, and what to do next."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import attrs
 
 from akool_async._journal import Entry, Journal
+from akool_async._model.codes import error_for
 from akool_async._model.errors import JournalLockedError
-from akool_async._model.redact import sanitize
-from akool_async._model.requests import TranslationRequest, video_url
-from akool_async._model.responses import RESULT_LIFETIME, Snapshot
+from akool_async._model.redact import sanitize, strip_query
+from akool_async._model.requests import video_url
 from akool_async._model.states import State
 from akool_async.cli.catalog import Catalog, CatalogItem, SourceLocation, names_for
-from akool_async.cli.console import ago, counted, duration, format_value, print_info
+from akool_async.cli.console import counted, format_value, print_info
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.plan import PaidWork
 from akool_async.cli.report import request_label
+from akool_async.cli.run_history import read_history
 
-WORDS: Final[Mapping[State, str]] = {
-    State.DELIVERED: "saved",
-    State.COMPLETED: "done, not saved yet",
-    State.SUBMITTED: "at the vendor",
-    State.SUBMITTING: "being sent, or perhaps sent by a run that was interrupted",
-    State.PLANNED: "not sent",
-    State.IN_DOUBT: "in doubt: sent, or maybe sent, the answer is unknown",
-    State.FAILED: "failed or refused",
-    State.EXPIRED: "expired: done, but the vendor does not have the result any more",
+NOT_SUBMITTED: Final = "not submitted"
+WORDS: Final[Mapping[str, str]] = {
+    "saved": "saved",
+    "done": "done, not saved yet",
+    "at the vendor": "at the vendor",
+    "being sent": "being sent, or perhaps sent by a run that was interrupted",
+    NOT_SUBMITTED: "not submitted yet",
+    "in doubt": "in doubt: sent or maybe sent, the answer is unknown",
+    "failed": "failed: the vendor made no result",
+    "refused": "refused by the vendor, not charged",
+    "expired": "expired: done, but the vendor does not have the result any more",
 }
-"""The states in words, in the order in which they are shown."""
+"""How an entry is, in a word or two and in more, in the order in which they are shown."""
 
+_STATES: Final[Mapping[State, str]] = {
+    State.DELIVERED: "saved",
+    State.COMPLETED: "done",
+    State.SUBMITTED: "at the vendor",
+    State.SUBMITTING: "being sent",
+    State.PLANNED: NOT_SUBMITTED,
+    State.IN_DOUBT: "in doubt",
+    State.FAILED: "failed",
+    State.EXPIRED: "expired",
+}
 SOON: Final = timedelta(days=2)
 """Results that expire within this time are pointed out."""
-_MAX_EXPIRING: Final = 10
-_EVER: Final = timedelta(days=36_500)
-_CREATED_BEFORE: Final = timedelta(minutes=2)
-_CREATED_AFTER: Final = timedelta(minutes=15)
-"""When a job is made, measured from the moment of sending; clocks may differ."""
+
+WITHOUT_RESULT: Final = frozenset({State.FAILED, State.EXPIRED})
+AT_VENDOR: Final = frozenset({State.SUBMITTED, State.COMPLETED})
+MAX_SHOWN: Final = 10
+"""Entries of a kind that `status` shows; `list` shows all."""
+EVER: Final = timedelta(days=36_500)
+
+
+def state_word(entry: Entry) -> str:
+    """Return how an entry is; one that failed without a job was refused."""
+    return "refused" if entry.state is State.FAILED and not entry.job_id else _STATES[entry.state]
+
+
+def advice_for(entry: Entry) -> str:
+    """Return what can be done about an entry without a result, or ""."""
+    match state_word(entry):
+        case "refused":
+            return error_for(entry.code, creating=True).advice
+        case "failed" if entry.code is not None:
+            return error_for(entry.code).advice
+        case "failed":
+            return "Send it again, which costs credits; if it fails again, look at the video."
+        case "expired":
+            return "Only sending it again makes a new result, which costs credits."
+        case "in doubt" | "being sent":
+            return "Do not send it again before it is known whether a job was made: `akool-async resolve`."
+    return ""
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """Return an entry for programs and tables."""
+    return {
+        "key": entry.key,
+        "target": entry.target,
+        "state": state_word(entry),
+        "reason": entry.reason,
+        "code": entry.code,
+        "job_id": entry.job_id,
+        "credits": entry.credits_locked if entry.credits_used is None else entry.credits_used,
+        "submitted_at": entry.submitted_at,
+        "ended_at": entry.ended_at,
+        "expires_at": entry.expires_at,
+        "files": list(entry.files),
+        "url": strip_query(video_url(entry.request)),
+        "doubt_ids": list(entry.doubt_ids),
+        "advice": advice_for(entry),
+    }
 
 
 @attrs.frozen(kw_only=True)
@@ -46,22 +101,28 @@ class JournalStatus:
     """A journal at one moment.
 
     Attributes:
+        counts: entries by how they are, as in `WORDS`; rows of catalogs that have no entry yet included.
         locked: credits that are locked.
         used: credits that were deducted.
+        without_result: entries that failed, were refused or expired.
         expiring: up to 10 entries whose result is at the vendor, by expiry.
         expiring_soon: number of entries whose result expires within 2 days.
-        needs_catalog: entries not sent whose URL lost its signature.
+        not_submitted: rows without an entry, by catalog.
+        needs_catalog: entries not submitted whose URL lost its signature.
     """
 
     output: OutputOptions
     now: datetime
     lock_holder: JournalLockedError | None
-    counts: Mapping[State, int]
+    states: Mapping[State, int]
+    counts: Mapping[str, int]
     locked: float
     used: float
     doubts: tuple[Entry, ...]
+    without_result: tuple[Entry, ...]
     expiring: tuple[Entry, ...]
     expiring_soon: int
+    not_submitted: Mapping[str, int]
     needs_catalog: int
 
     @property
@@ -69,23 +130,36 @@ class JournalStatus:
         """What to do next, each with its reason and the command; nothing while a run is writing."""
         if self.lock_holder is not None:
             return ()
-        counts, command = self.counts, self.output.command
-        unfinished = counts[State.SUBMITTED] + counts[State.COMPLETED] + counts[State.PLANNED]
-        steps = (
-            (self.expiring_soon, "that will expire within 2 days, to be saved first", command("collect")),
+        states, command = self.states, self.output.command
+        planned = states[State.PLANNED] - self.needs_catalog
+        steps = [
+            (self.expiring_soon, "expire at the vendor within 2 days: save them first", command("collect")),
             (
-                len(self.doubts) + counts[State.SUBMITTING],
-                "whose answer is unknown, paid or not",
+                len(self.doubts) + states[State.SUBMITTING],
+                "in doubt: find out whether they are paid",
                 command("resolve"),
             ),
-            (unfinished - self.needs_catalog, "not saved yet", command("resume")),
+            (sum(states[state] for state in AT_VENDOR), "paid and not saved yet", command("resume")),
+            (planned, "not submitted yet, which costs credits", command("resume")),
             (
-                counts[State.FAILED] + counts[State.EXPIRED],
-                "without a result; sending again costs credits",
+                len(self.without_result),
+                "without a result; sending them again costs credits",
                 command("retry", "--failed"),
             ),
-            (self.needs_catalog, "not sent, whose signed URL only the catalog has", "run the catalog again"),
-        )
+            (
+                self.needs_catalog,
+                "not submitted yet, whose signed URL only the catalog has",
+                "run the catalog again",
+            ),
+            *(
+                (
+                    count,
+                    "not submitted yet: run the catalog again, with the same options",
+                    command("run", catalog),
+                )
+                for catalog, count in self.not_submitted.items()
+            ),
+        ]
         return tuple((f"{counted(count, 'entry')} {why}", step) for count, why, step in steps if count)
 
 
@@ -93,20 +167,30 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
     """Read what a journal holds; a run may be writing it meanwhile."""
     locked, used = journal.credits()
     expiring: list[Entry] = []
-    async for entry in journal.expiring(_EVER):
+    async for entry in journal.expiring(EVER):
         expiring.append(entry)
-        if len(expiring) == _MAX_EXPIRING:
+        if len(expiring) == MAX_SHOWN:
             break
+    without_result = [entry async for entry in journal.entries(states=WITHOUT_RESULT)]
+    states = journal.counts()
+    missing = read_history(output.path).not_submitted(journal)
+    counts = {_STATES[state]: number for state, number in states.items()}
+    counts["refused"] = sum(state_word(entry) == "refused" for entry in without_result)
+    counts["failed"] -= counts["refused"]
+    counts[NOT_SUBMITTED] += sum(map(len, missing.values()))
     return JournalStatus(
         output=output,
         now=datetime.now(UTC),
         lock_holder=journal.lock_holder,
-        counts=journal.counts(),
+        states=states,
+        counts=counts,
         locked=locked,
         used=used,
         doubts=tuple([entry async for entry in journal.entries(states={State.IN_DOUBT})]),
+        without_result=tuple(without_result),
         expiring=tuple(expiring),
         expiring_soon=journal.count_expiring(SOON),
+        not_submitted={catalog: len(names) for catalog, names in missing.items()},
         needs_catalog=len(
             [1 async for entry in journal.entries(states={State.PLANNED}) if entry.url_redacted]
         ),
@@ -116,68 +200,6 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
 def entry_label(entry: Entry) -> str:
     """Return what people call an entry, and its language."""
     return format_value(f"{request_label(entry.request)} {entry.target}".strip())
-
-
-def describe_doubt(entry: Entry, now: datetime) -> Iterator[str]:
-    """Return what is known of a doubt, what it means for money, and how to find out more, line by line."""
-    request = entry.request
-    yield entry_label(entry)
-    if not request.key:
-        yield f"  key: {entry.key}"
-    if isinstance(request, TranslationRequest):
-        yield f"  asked for: {format_value(request.url)} in {entry.target}"
-    else:
-        yield f"  asked for: {format_value(request.video_url)} to follow {format_value(request.audio_url)}"
-    yield f"  sent: {ago(entry.submitted_at, now)}"
-    yield f"  known: {format_value(entry.reason) or 'nothing about its answer'}"
-    ids = ", ".join(map(format_value, entry.doubt_ids)) or "none"
-    yield f"  job ids that could be read in the answer: {ids}"
-    expiry = ""
-    if entry.submitted_at is not None:
-        expiry = f"; its result expires on {entry.submitted_at + RESULT_LIFETIME:%Y-%m-%d}"
-    yield (
-        "  money: if the job was made, its credits are locked and saving its result costs nothing more"
-        f"{expiry}. If it was not made, nothing was charged. Sending it again without knowing may pay twice."
-    )
-    yield "  how to find out: look at the account's usage at that time on the vendor's site."
-
-
-def resolve_commands(entry: Entry, output: OutputOptions) -> Iterator[str]:
-    """Return the two commands that resolve a doubt."""
-    words = ["resolve", entry.key, *(["--target", entry.target] if entry.target else [])]
-    yield f"    {output.command(*words, '--job-id', 'ID')}"
-    yield f"    {output.command(*words, '--not-made')}"
-
-
-def doubt_json(entry: Entry) -> dict[str, Any]:
-    """Return a doubt for programs."""
-    return {
-        "key": entry.key,
-        "target": entry.target,
-        "url": video_url(entry.request),
-        "submitted_at": entry.submitted_at,
-        "reason": entry.reason,
-        "doubt_ids": list(entry.doubt_ids),
-    }
-
-
-def describe_job(snapshot: Snapshot, entry: Entry) -> str:
-    """Return what the vendor knows of a job that may belong to a doubt, as a sentence."""
-    made, distance = "at an unknown time", ""
-    if snapshot.created_at is not None:
-        made = f"{snapshot.created_at:%Y-%m-%d %H:%M} UTC"
-        if entry.submitted_at is not None:
-            apart = snapshot.created_at - entry.submitted_at
-            order = "before" if apart < timedelta() else "after"
-            distance = f", {duration(abs(apart))} {order} the call was sent"
-    return f"Job {snapshot.job_id} is {snapshot.status.name.lower()}, made {made}{distance}."
-
-
-def plausible(snapshot: Snapshot, entry: Entry) -> bool:
-    """Return whether a job was made about when the doubt's POST was sent, as far as known."""
-    if snapshot.created_at is None or entry.submitted_at is None:
-        return True
-    return -_CREATED_BEFORE <= snapshot.created_at - entry.submitted_at <= _CREATED_AFTER
 
 
 async def read_entries(output: OutputOptions, states: Collection[State]) -> tuple[list[Entry], PaidWork]:

@@ -256,6 +256,12 @@ class ConnectionOptions:
         """Return these options with the key read, so that a command with two clients asks for it once."""
         return attrs.evolve(self, asked=self._api_key())
 
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there are credentials without asking for them."""
+        known = any(os.environ.get(name, "").strip() for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE))
+        return known or self.key_file is not None or self._asked is not None
+
     def client(self, **options: Any) -> AkoolClient:
         """Return a client with these arguments of `AkoolClient`, not opened yet.
 
@@ -281,7 +287,7 @@ class ConnectionOptions:
             return self._asked
         if self.key_file is not None:
             return read_key_file(self.key_file)
-        if any(os.environ.get(name, "").strip() for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE)):
+        if self.has_credentials:
             return None
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise AuthenticationError(

@@ -25,6 +25,7 @@ from akool_async.cli.options import ConnectionOptions, OutputOptions, RunLimits
 from akool_async.cli.plan import Plan, PlannedAction, RetryRules, make_plan
 from akool_async.cli.progress import ProgressSnapshot, RunProgress
 from akool_async.cli.report import OutcomeCounts, RunSummary, cost, plan_lines, request_label
+from akool_async.cli.run_history import record_run
 from akool_async.webhook.inbox import open_inbox
 
 UNBOUNDED: Final = 10_000
@@ -145,6 +146,7 @@ class CatalogRun:
             for item in items
         ]
         async with client, open_journal(output.path) as journal, inbox or nullcontext():
+            await run_sync(record_run, plan, output.path)
             self._batch = open_batch(
                 client,
                 requests,

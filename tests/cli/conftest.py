@@ -155,7 +155,7 @@ class Book:
             async with open_journal(self.path) as journal:
                 entry = journal.get(key, "ja")
                 assert entry is not None
-                change = EntryUpdate(key=key, target="ja", state=entry.state, **told)  # type: ignore[arg-type]
+                change = EntryUpdate(**{"key": key, "target": "ja", "state": entry.state} | told)  # type: ignore[arg-type]
                 await journal.record(change)
 
         anyio.run(write)

@@ -61,6 +61,7 @@ UNUSABLE = (other_program, newer_version, broken, empty)
 
 READING = {
     "status": ["status"],
+    "list": ["list"],
     "resume": ["resume"],
     "collect": ["collect"],
     "resolve": ["resolve", "--json"],

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from akool_async import AkoolClient, State, TranslationRequest
-from akool_async.sandbox import Sandbox
+from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import KEY, Book, Command
 from tests.cli.terminal import on_terminal
 from tests.journal.test_lock import another_run
@@ -198,3 +198,96 @@ def test_ctrl_c_ends_the_questions_and_keeps_what_was_said(two: Book) -> None:
     assert told.code == 130
     assert "Traceback" not in told.text
     assert two.states() == {"first": "planned", "second": "in_doubt", "home": "delivered"}
+
+
+@pytest.fixture
+def lost(akool: Command, vendor: Sandbox, book: Book, quick: None) -> Book:
+    """One paid call for two languages whose answer was lost, and one that was answered."""
+    vendor.faults.add(Fault(on="create", kind="reset_after", acted=True, nth=2))
+    for key in ("fine", "lost"):
+        url = f"https://example.com/{key}.mp4"
+        order = ["translate", url, "--key", key, "--to", "ja,fr", "--yes", "--give-up-after", "0.3s"]
+        akool(*order, "--out", book.out)
+    return book
+
+
+def test_a_lost_call_for_several_languages_is_one_question(lost: Book, vendor: Sandbox) -> None:
+    ids = {job.language: job.id for job in vendor.audit.jobs if "lost" in job.url}
+    told = on_terminal(
+        "resolve",
+        "--out",
+        lost.out,
+        answers=[
+            ("Type the ids as ja=ID fr=ID", ids["ja"]),
+            ("Name the language", f"ja={ids['ja']}"),
+            ("Type the job's id, or `no` if none was made", ids["fr"]),
+        ],
+    )
+
+    assert told.code == 0, told.text
+    assert "1 of 1" in told.text
+    assert "in ja, fr" in told.text
+    assert {target: entry.job_id for (key, target), entry in lost.read().items() if key == "lost"} == ids
+
+
+def test_no_answers_for_all_languages_of_a_call(lost: Book, vendor: Sandbox) -> None:
+    told = on_terminal("resolve", "--out", lost.out, answers=[("`no` if no job was made", "no")])
+
+    assert told.code == 0, told.text
+    assert {entry.state for (key, _), entry in lost.read().items() if key == "lost"} == {State.PLANNED}
+
+
+def test_the_balance_tells_how_many_jobs_exist_at_least(lost: Book, akool: Command) -> None:
+    told = akool("resolve", "--out", lost.out)
+    listed = json.loads(akool("resolve", "--out", lost.out, "--json").out)
+
+    assert told.code == 6
+    assert "8 credits are unaccounted for" in told.out
+    assert "So at least 2 jobs in doubt exist, unless the account is used elsewhere too." in told.out
+    assert [(one["call"], one["target"], one["unaccounted_credits"]) for one in listed] == [
+        (1, "ja", 8.0),
+        (1, "fr", 8.0),
+    ]
+
+
+def test_a_balance_without_a_gap_is_no_proof(
+    akool: Command, vendor: Sandbox, book: Book, quick: None
+) -> None:
+    vendor.faults.add(Fault(on="create", kind="reset_after", acted=False))
+    akool("translate", "https://example.com/a.mp4", "--to", "ja", "--yes", "--out", book.out)
+    told = akool("resolve", "--out", book.out)
+
+    assert "No credits are unaccounted for." in told.out
+    assert "does not prove it" in told.out
+
+
+def test_credits_that_were_added_are_not_taken_for_an_answer(
+    lost: Book, akool: Command, vendor: Sandbox
+) -> None:
+    vendor.audit._engine.deposit(1000)
+    told = akool("resolve", "--out", lost.out)
+
+    assert "the balance tells nothing" in told.out
+    assert "unaccounted" not in told.out
+
+
+def test_ids_in_a_lost_answer_are_looked_up(two: Book, akool: Command, vendor: Sandbox) -> None:
+    job_id = _job()
+    two.enter(("second", State.IN_DOUBT), doubt_ids=(job_id, "0" * 24))
+    told = akool("resolve", "--out", two.out)
+    listed = json.loads(akool("resolve", "--out", two.out, "--json").out)
+
+    assert f"    Job {job_id} is processing, made" in told.out
+    assert f"    The vendor knows no job {'0' * 24}." in told.out
+    assert listed[1]["jobs"] == {job_id: "processing", "0" * 24: "unknown"}
+
+
+def test_doubts_are_listed_without_the_vendor_too(
+    two: Book, akool: Command, quick: None, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AKOOL_API_KEY", KEY)
+    told = akool("resolve", "--out", two.out, "--host", f"http://127.0.0.1:{free_port}")
+
+    assert told.code == 6
+    assert "first ja" in told.out
+    assert "The vendor could not be asked." in told.out

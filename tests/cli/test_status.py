@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from akool_async import State
+from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import Book, Command
 from tests.cli.terminal import on_terminal
 from tests.journal.test_lock import another_run
 
 NOW = datetime.now(UTC)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def test_counts_credits_and_ways_to_go_on_are_told(akool: Command, full: Book) -
     assert seen["expiring_within_2_days"] == 1
     assert seen["next_steps"] == [
         f"akool-async {words} --out {full.out}"
-        for words in ("collect", "resolve", "resume", "retry --failed")
+        for words in ("collect", "resolve", "resume", "resume", "retry --failed")
     ]
 
 
@@ -52,8 +54,9 @@ def test_people_get_the_same_in_words(akool: Command, full: Book) -> None:
 
     assert (told.code, told.err) == (0, "")
     assert "9 entries" in told.out
-    assert "  dead ja: done, not saved yet, expired 1 d 2 h ago\n" in told.out
-    assert "  日本語 العربية ja: done, not saved yet, expires in 23 h 5" in told.out
+    assert "  dead ja: done, not saved yet, expired 26 hours ago\n" in told.out
+    assert "  日本語 العربية ja: done, not saved yet, expires in 24 hours\n" in told.out
+    assert "Interrupted: 1 entry not submitted yet.\n" in told.out
     assert f"akool-async resume --out {full.out}" in told.out
 
 
@@ -61,7 +64,8 @@ def test_all_home_is_said(akool: Command, book: Book) -> None:
     book.enter(("a", State.DELIVERED), ("b", State.DELIVERED))
     told = akool("status", "--out", book.out)
 
-    assert told.out.rstrip().endswith("Everything that was submitted is saved.")
+    assert "Everything that was submitted is saved." in told.out
+    assert told.out.endswith(f"    akool-async list --out {book.out}\n")
     assert "Next:" not in told.out
 
 
@@ -112,4 +116,70 @@ def test_a_narrow_terminal_gets_whole_words(full: Book) -> None:
 
     assert told.code == 0
     assert all(len(line) <= 40 for line in lines if not line.startswith("    ") and str(full.out) not in line)
-    assert "  1  in doubt: sent, or maybe sent, the" in [line.rstrip() for line in lines]
+    assert "  1  in doubt: sent or maybe sent, the" in [line.rstrip() for line in lines]
+
+
+def test_what_failed_is_told_with_reasons_and_what_to_do(akool: Command, book: Book) -> None:
+    book.enter(("lost", State.SUBMITTED))
+    book.enter_again("lost", state=State.FAILED, reason="The voice \x1b[31mbroke.", code=1112)
+    book.enter(("gone", State.EXPIRED), reason="It expired.")
+    with_job = book.read()["lost", "ja"].job_id
+    for number in range(11):
+        book.enter((f"more-{number}", State.FAILED), code=1204)
+    told = akool("status", "--out", book.out)
+    seen = json.loads(akool("status", "--out", book.out, "--json").out)
+
+    assert with_job
+    assert "  lost ja: failed. The voice [31mbroke. Try again later" in told.out
+    assert "  gone ja: expired. It expired. Only sending it again makes a new result" in told.out
+    assert "  more-7 ja: refused." in told.out
+    assert "  and 3 more:\n" in told.out
+    assert f"    akool-async list --failed --out {book.out}\n" in told.out
+    assert [one["key"] for one in seen["without_result"]][:2] == ["lost", "gone"]
+    assert len(seen["without_result"]) == 13
+    assert seen["without_result"][0]["reason"] == "The voice \x1b[31mbroke."
+    assert seen["without_result"][0]["advice"].startswith("Try again later")
+
+
+def test_rows_that_an_interrupted_run_did_not_submit_are_counted(
+    akool: Command, vendor: Sandbox, book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = tmp_path / "films.csv"
+    rows = "".join(f"https://example.com/{number}.mp4,ja,film-{number}\n" for number in range(6))
+    catalog.write_text(f"url,languages,key\n{rows}")
+    vendor.faults.add(Fault(on="create", kind="code", code=1104, nth=3))
+    run = ["run", catalog, "--out", book.out, "--yes", "--in-flight", "1"]
+    stopped = akool(*run)
+    told = akool("status", "--out", book.out)
+    seen = json.loads(akool("status", "--out", book.out, "--json").out)
+    listed = json.loads(akool("list", "--out", book.out, "--json").out)
+
+    assert stopped.code == 5
+    assert "  4  not submitted yet\n" in told.out
+    assert "Interrupted: 4 entries not submitted yet.\n" in told.out
+    assert f"    akool-async run {catalog} --out {book.out}\n" in told.out
+    assert (seen["not_submitted"], seen["counts"]["saved"]) == (4, 2)
+    assert [one["key"] for one in listed if one["state"] == "not submitted"] == [
+        f"film-{number}" for number in range(2, 6)
+    ]
+
+    assert akool(*run).code == 0
+    assert json.loads(akool("status", "--out", book.out, "--json").out)["not_submitted"] == 0
+
+
+@pytest.mark.parametrize(
+    "content", ["a journal", '{"made_by": "akool-async runs", "pending": 3}', "[" * 10**5]
+)
+def test_a_list_of_runs_that_is_broken_or_foreign_harms_nothing(
+    content: str, akool: Command, vendor: Sandbox, book: Book
+) -> None:
+    book.enter(("b", State.DELIVERED))
+    history = book.path.with_name("jobs.sqlite3.runs")
+    history.write_text(content)
+    run = akool("translate", "https://example.com/a.mp4", "--to", "ja", "--yes", "--out", book.out)
+
+    assert run.code == 0, run.err
+    assert akool("status", "--out", book.out).code == 0
+    if "made_by" not in content:
+        assert history.read_text() == content
+        assert f"{history} is not a list of earlier runs and was left alone" in run.err

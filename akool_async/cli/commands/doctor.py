@@ -36,7 +36,6 @@ from akool_async._model.errors import (
     InvalidRequestError,
     JournalError,
 )
-from akool_async._model.states import State
 from akool_async.cli.console import counted, format_value, print_rows
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import read_status
@@ -246,7 +245,7 @@ async def _journal(output: OutputOptions) -> AsyncIterator[Finding]:
         yield Finding("journal", Level.WARNING, f"{total}. {seen.lock_holder.message}", advice)
     else:
         yield Finding("journal", Level.OK, f"{output.path} can be read: {total}, no run is writing it.")
-    if doubts := seen.counts[State.IN_DOUBT]:
+    if doubts := seen.counts["in doubt"]:
         yield Finding(
             "journal",
             Level.WARNING,

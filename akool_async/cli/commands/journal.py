@@ -1,36 +1,25 @@
-"""`akool-async status`, `resume`, `collect` and `retry`: continue with what a journal holds."""
+"""`akool-async resume`, `collect` and `retry`: continue with what a journal holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import anyio
 from cyclopts import Parameter
 
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
-from akool_async._model.requests import video_url
 from akool_async._model.states import State
-from akool_async.cli.console import (
-    ago,
-    counted,
-    duration,
-    format_value,
-    print_error,
-    print_info,
-    print_wrapped,
-    write_json,
-)
+from akool_async.cli.console import counted, print_error, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
-    WORDS,
-    JournalStatus,
+    AT_VENDOR,
+    EVER,
+    WITHOUT_RESULT,
     catalog_from,
-    entry_label,
     read_entries,
-    read_status,
     resubmittable,
 )
 from akool_async.cli.options import (
@@ -39,97 +28,15 @@ from akool_async.cli.options import (
     DEFAULT_OUTPUT,
     ConnectionOptions,
     InFlight,
-    JsonFlag,
     OutputOptions,
     RunLimits,
 )
 from akool_async.cli.plan import RetryRules
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
 
-_MAX_DOUBTS: Final = 10
-_UNFINISHED: Final = frozenset(
-    {State.PLANNED, State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.IN_DOUBT}
-)
-_WITHOUT_RESULT: Final = frozenset({State.FAILED, State.EXPIRED})
+_UNFINISHED: Final = AT_VENDOR | {State.PLANNED, State.SUBMITTING, State.IN_DOUBT}
 _STATUS_CALLS: Final = 8
 """Jobs that `collect` asks the vendor for at once."""
-_EVER: Final = timedelta(days=36_500)
-
-
-def status(
-    *,
-    output: OutputOptions = DEFAULT_OUTPUT,
-    as_json: JsonFlag = False,
-) -> int:
-    """Show what the journal holds: saved, in progress, in doubt, what expires soon, what to do next.
-
-    It only reads, so it can be used while a run is in progress.
-    """
-
-    async def read() -> JournalStatus:
-        async with output.reading() as journal:
-            return await read_status(journal, output)
-
-    found = anyio.run(read)
-    if as_json:
-        write_json(_status_json(found))
-    else:
-        print_wrapped(_status_lines(found))
-    return ExitCode.OK
-
-
-def _status_lines(found: JournalStatus) -> Iterator[str]:
-    total = sum(found.counts.values())
-    yield f"{format_value(found.output.path)}: {counted(total, 'entry')}"
-    if found.lock_holder is not None:
-        yield format_value(found.lock_holder.message)
-    yield ""
-    width = len(str(max(found.counts.values())))
-    for state, words in WORDS.items():
-        if found.counts[state]:
-            yield f"  {found.counts[state]:>{width}}  {words}"
-    yield ""
-    yield f"Credits: {found.used:g} used, {found.locked:g} locked."
-    if found.expiring:
-        yield from ("", "Next to expire at the vendor:")
-        for entry in found.expiring:
-            assert entry.expires_at is not None  # noqa: S101 - entries without it are not listed
-            # Past its expiry a result may still be there: the vendor deletes without notice.
-            left = entry.expires_at - found.now
-            when = f"expires in {duration(left)}" if left > timedelta() else f"expired {duration(-left)} ago"
-            yield f"  {entry_label(entry)}: {WORDS[entry.state]}, {when}"
-    if found.doubts:
-        yield from ("", "In doubt:")
-        shown = found.doubts[:_MAX_DOUBTS]
-        yield from (f"  {entry_label(entry)}: sent {ago(entry.submitted_at, found.now)}" for entry in shown)
-        if len(found.doubts) > len(shown):
-            yield f"  and {len(found.doubts) - len(shown)} more"
-    if found.next_steps:
-        yield from ("", "Next:")
-        for why, command in found.next_steps:
-            yield from (f"  {why}:", f"    {format_value(command)}")
-    elif total and not found.lock_holder:
-        yield from ("", "Everything that was submitted is saved.")
-
-
-def _status_json(found: JournalStatus) -> dict[str, Any]:
-    holder = found.lock_holder
-
-    def facts(entry: Entry) -> dict[str, Any]:
-        names = ("key", "target", "state", "job_id", "submitted_at", "reason")
-        return {"url": video_url(entry.request), **{name: getattr(entry, name) for name in names}}
-
-    return {
-        "journal": str(found.output.path),
-        "lock_holder": holder and {"pid": holder.pid, "host": holder.host, "since": holder.since},
-        "states": {state.value: count for state, count in found.counts.items()},
-        "credits": {"used": found.used, "locked": found.locked},
-        "expiring_within_2_days": found.expiring_soon,
-        "needs_catalog": found.needs_catalog,
-        "expiring": [facts(entry) | {"expires_at": entry.expires_at} for entry in found.expiring],
-        "in_doubt": [facts(entry) | {"doubt_ids": list(entry.doubt_ids)} for entry in found.doubts],
-        "next_steps": [command for _, command in found.next_steps],
-    }
 
 
 def resume(
@@ -207,9 +114,9 @@ async def _at_vendor(output: OutputOptions, within: timedelta | None) -> list[En
         # Two runs that save the same results would fight for the same names.
         if journal.lock_holder is not None:
             raise journal.lock_holder
-        found = [entry async for entry in journal.expiring(_EVER if within is None else within)]
+        found = [entry async for entry in journal.expiring(EVER if within is None else within)]
         if within is None:
-            others = journal.entries(states={State.SUBMITTED, State.COMPLETED})
+            others = journal.entries(states=AT_VENDOR)
             found += [entry async for entry in others if entry.expires_at is None]
         return found
 
@@ -266,12 +173,12 @@ def retry(
     """
     if failed == bool(keys):
         raise InvalidRequestError("Name what to submit again: --failed for all, or keys.")
-    found, works = anyio.run(read_entries, output, _WITHOUT_RESULT)
+    found, works = anyio.run(read_entries, output, WITHOUT_RESULT)
     unknown = sorted(set(keys) - {entry.key for entry in found})
     if unknown:
         raise InvalidRequestError(
             f"No failed, refused or expired entry is called {', '.join(map(repr, unknown))}.",
-            advice="`akool-async status` shows the entries' states.",
+            advice="`akool-async list` shows the entries and their states.",
         )
     # What `resubmittable` leaves out would be paid although it is paid already, or can't be sent.
     chosen = [entry for entry in found if failed or entry.key in keys]

@@ -1,0 +1,123 @@
+"""What earlier runs were to submit, and the balance when they began: a small file beside the journal.
+
+The journal has no entry for a row of a catalog before its turn comes, and does not know the account's
+balance. With both, `status` counts what was not submitted, and `resolve` compares what was spent with what is
+recorded. Nothing depends on the file: without it, that much less can be said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from akool_async._journal import Journal
+from akool_async.cli.console import print_info
+from akool_async.cli.plan import Plan, PlannedAction
+
+_MARK: Final = "akool-async runs"
+_MAX_RUNS: Final = 100
+
+
+@attrs.frozen(kw_only=True)
+class RunStart:
+    """The moment at which a run began.
+
+    Attributes:
+        balance: the account's credits.
+        recorded: credits that the journal had as used or locked.
+    """
+
+    at: datetime
+    balance: float
+    recorded: float
+
+
+@attrs.frozen
+class RunHistory:
+    """The earlier runs of a journal.
+
+    Attributes:
+        starts: those whose balance is known, in their order.
+        pending: by catalog, what its last run was to submit for the first time, as (key, language).
+    """
+
+    starts: tuple[RunStart, ...] = ()
+    pending: Mapping[str, tuple[tuple[str, str], ...]] = attrs.field(factory=dict)
+
+    def not_submitted(self, journal: Journal) -> dict[str, list[tuple[str, str]]]:
+        """Return by catalog what the journal has no entry for since; each once, by its newest catalog."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        seen: set[tuple[str, str]] = set()
+        for catalog in reversed([*self.pending]):
+            for name in self.pending[catalog]:
+                if name not in seen and journal.get(*name) is None:
+                    found.setdefault(catalog, []).append(name)
+                seen.add(name)
+        return found
+
+
+def history_path(journal: Path) -> Path:
+    """Return the file beside a journal."""
+    return journal.with_name(f"{journal.name}.runs")
+
+
+def read_history(journal: Path) -> RunHistory:
+    """Read the file; empty if it is missing or not ours."""
+    data = _read(history_path(journal)) or {}
+    try:
+        starts = tuple(
+            RunStart(at=datetime.fromisoformat(at), balance=float(balance), recorded=float(recorded))
+            for at, balance, recorded in data.get("starts", ())
+        )
+        pending = {
+            str(catalog): tuple((str(key), str(target)) for key, target in names)
+            for catalog, names in data.get("pending", {}).items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        return RunHistory()
+    return RunHistory(starts, pending)
+
+
+def record_run(plan: Plan, journal: Path) -> None:
+    """Add a run that is about to begin. What goes wrong is printed: the run does not need it."""
+    path, history = history_path(journal), read_history(journal)
+    starts, pending = [*history.starts], dict(history.pending)
+    if plan.checked is not None and plan.checked.balance is not None:
+        recorded = plan.used + plan.locked
+        starts.append(RunStart(at=datetime.now(UTC), balance=plan.checked.balance, recorded=recorded))
+    if not plan.catalog.title:  # a file; the others have their entries in the journal
+        pending.pop(str(plan.catalog.path.absolute()), None)  # the newest is the last
+        pending[str(plan.catalog.path.absolute())] = tuple(
+            (entry.key, entry.target) for entry in plan.entries if entry.action is PlannedAction.SUBMIT
+        )
+    data = {
+        "made_by": _MARK,
+        "starts": [(one.at.isoformat(), one.balance, one.recorded) for one in starts[-_MAX_RUNS:]],
+        "pending": {catalog: names for catalog, names in pending.items() if names},
+    }
+    try:
+        # Another file of this name, perhaps a journal, is not overwritten.
+        if os.path.lexists(path) and _read(path) is None:
+            print_info(f"{path} is not a list of earlier runs and was left alone.")
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            json.dump(data, file)
+        Path(file.name).replace(path)
+    except OSError as error:
+        print_info(f"What this run is to submit can't be noted in {path}: {error.strerror}.")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and found.get("made_by") == _MARK else None

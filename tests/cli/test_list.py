@@ -1,0 +1,210 @@
+"""The entries of a journal, one by one: what is asked for, as people and programs read it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from akool_async import State
+from akool_async.sandbox import Fault, Sandbox
+from tests.cli.conftest import Book, Command
+from tests.cli.terminal import on_terminal
+from tests.journal.test_lock import another_run
+
+NOW = datetime.now(UTC)
+FIELDS = "key language state reason code job_id credits submitted_at ended_at expires_at files".split()
+
+
+@pytest.fixture
+def full(book: Book) -> Book:
+    """Entries in every state that a journal at rest can have, and some in French."""
+    book.enter(*((state.value, state) for state in State if state is not State.SUBMITTING))
+    book.enter(("soon", State.COMPLETED), created_at=NOW - timedelta(days=6, hours=1), credits_locked=4.0)
+    book.enter(("later", State.SUBMITTED), created_at=NOW - timedelta(hours=1), credits_locked=2.5)
+    book.enter(("a-1", State.FAILED), ("a-2", State.DELIVERED), target="fr", reason="No voice.", code=1003)
+    return book
+
+
+def keys(akool: Command, *arguments: object) -> list[str]:
+    told = akool("list", "--json", *arguments)
+    assert (told.code, told.err) == (0, "")
+    return [one["key"] for one in json.loads(told.out)]
+
+
+def test_everything_is_listed_in_the_order_of_the_journal(akool: Command, full: Book) -> None:
+    told = akool("list", "--out", full.out)
+    lines = [line.split("\t") for line in told.out.splitlines()]
+    found = {one["key"]: one for one in json.loads(akool("list", "--out", full.out, "--json").out)}
+
+    assert (told.code, told.err) == (0, "")
+    assert all(len(line) == len(FIELDS) for line in lines)
+    assert [line[0] for line in lines] == [key for key, _ in full.read()]
+    assert {key: one["state"] for key, one in found.items()} == {
+        "planned": "not submitted",
+        "submitted": "at the vendor",
+        "completed": "done",
+        "failed": "refused",
+        "delivered": "saved",
+        "in_doubt": "in doubt",
+        "expired": "expired",
+        "soon": "done",
+        "later": "at the vendor",
+        "a-1": "refused",
+        "a-2": "saved",
+    }
+    assert found["a-1"]["reason"] == "No voice."
+    assert found["soon"]["credits"] == 4.0
+    assert found["soon"]["job_id"] == full.read()["soon", "ja"].job_id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--failed"], ["failed", "expired", "a-1"]),
+        (["--in-doubt"], ["in_doubt"]),
+        (["--failed", "--in-doubt"], ["failed", "in_doubt", "expired", "a-1"]),
+        (["--expiring", "2d"], ["soon"]),
+        (["--expiring", "30d"], ["soon", "later"]),
+        (["--expiring", "2d", "--in-doubt"], ["in_doubt", "soon"]),
+        (["--language", "fr"], ["a-1", "a-2"]),
+        (["--language", "fr,de", "--failed"], ["a-1"]),
+        (["--key", "a*"], ["a-1", "a-2"]),
+        (["--key", "a*", "--language", "ja"], []),
+        (["--key", "[a]-?", "--sort", "key", "--reverse"], ["a-2", "a-1"]),
+        (["--sort", "credits", "--key", "[sla]*"], ["later", "soon", "submitted", "a-1", "a-2"]),
+        (["--sort", "credits", "--reverse", "--key", "[sl]*"], ["soon", "later", "submitted"]),
+        (["--sort", "expires", "--expiring", "30d"], ["soon", "later"]),
+        (["--sort", "expires", "--reverse", "--expiring", "30d"], ["later", "soon"]),
+        (["--sort", "code", "--failed"], ["a-1", "failed", "expired"]),
+    ],
+)
+def test_what_is_asked_for_is_listed(
+    arguments: list[str], expected: list[str], akool: Command, full: Book
+) -> None:
+    found = keys(akool, "--out", full.out, *arguments)
+
+    assert (found if "--sort" in arguments else sorted(found)) == (
+        expected if "--sort" in arguments else sorted(expected)
+    )
+
+
+def test_a_journal_or_a_folder_may_be_named(akool: Command, full: Book) -> None:
+    every = [key for key, _ in full.read()]
+
+    assert keys(akool, full.out) == keys(akool, full.path) == keys(akool, "--journal", full.path) == every
+    assert akool("list", full.out / "none").code == 2
+
+
+def test_an_intent_that_a_dead_run_left_is_a_doubt_too(akool: Command, book: Book) -> None:
+    book.enter(("a", State.DELIVERED))
+    with another_run(book.path) as run:
+        alive = keys(akool, book.out, "--in-doubt")
+        run.kill()
+        run.wait()
+
+    assert alive == []
+    assert keys(akool, book.out, "--in-doubt") == ["talk"]
+
+
+def test_csv_is_whole_and_runs_nothing_in_a_spreadsheet(akool: Command, book: Book) -> None:
+    evil = ['=HYPERLINK("http://x")', "+1", "-1+2", "@SUM(A1)", 'quote",comma', "日本語"]
+    for key in evil:
+        book.enter((key, State.FAILED), reason="=cmd|' /C calc'!A0\nline", credits_used=1234.5)
+    told = akool("list", book.out, "--csv")
+    rows = list(csv.DictReader(io.StringIO(told.out)))
+
+    assert list(rows[0]) == FIELDS
+    assert [row["key"] for row in rows] == [f"'{key}" if key[0] in "=+-@" else key for key in evil]
+    assert {row["reason"] for row in rows} == {"'=cmd|' /C calc'!A0 line"}
+    assert {row["credits"] for row in rows} == {"1234.5"}
+    assert {row["state"] for row in rows} == {"refused"}
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120, 200])
+def test_a_terminal_gets_what_it_has_room_for(columns: int, full: Book) -> None:
+    told = on_terminal("list", full.out, columns=columns)
+    lines = [line.rstrip() for line in told.text.splitlines() if str(full.out) not in line]
+
+    assert told.code == 0
+    assert all(cell_len(line) <= columns for line in lines)
+    assert all(any(line.startswith(key) for line in lines) for key, _ in full.read())
+    assert ("Job" in lines[0]) == (columns >= 120)
+    assert any("No voice." in line for line in lines)
+    assert any(line.startswith("11 of 11 entries") for line in lines)
+
+
+def test_escapes_in_a_journal_are_not_obeyed(akool: Command, book: Book) -> None:
+    book.enter(("a", State.FAILED), reason="\x1b[31mred\x1b]0;t\x07\u202e")
+    shown = on_terminal("list", book.out)
+
+    assert "\x1b]0" not in shown.raw
+    assert all("\x1b" not in akool("list", book.out, *how).out for how in ([], ["--csv"], ["--json"]))
+
+
+def test_nothing_is_written(akool: Command, full: Book) -> None:
+    before = full.path.read_bytes(), full.read()
+    akool("list", full.out)
+
+    assert (full.path.read_bytes(), full.read()) == before
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_all_numbers_agree_after_a_random_run(
+    seed: int,
+    akool: Command,
+    serve: Callable[..., Sandbox],
+    quick: None,
+    tmp_path: Path,
+    book: Book,
+) -> None:
+    """What list, status, resolve and retry count is what the vendor's audit has."""
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    vendor = serve(seed=seed, credits=dice.choice([24.0, 60.0, 10_000.0]))
+    for fault in (
+        Fault(on="create", kind="code", code=dice.choice([1003, 1203, 1015]), probability=0.15),
+        Fault(on="create", kind="reset_after", acted=dice.random() < 0.7, probability=0.15),
+        Fault(on="create", kind="refuse_language", language="fr", code=1203, probability=0.2),
+        Fault(on="create", kind="omit_language", language="ja", probability=0.1),
+        Fault(on="status", kind="vanish", probability=0.02),
+    ):
+        vendor.faults.add(fault)
+    rows = "".join(f'https://example.com/{number}.mp4,"ja,fr",film-{number}\n' for number in range(10))
+    (tmp_path / "films.csv").write_text(f"url,languages,key\n{rows}")
+    order = ["run", tmp_path / "films.csv", "--out", book.out, "--yes", "--json", "--in-flight", "4"]
+    run = akool(*order, "--give-up-after", f"{dice.choice([1, 20])}s")
+
+    listed = json.loads(akool("list", book.out, "--json").out)
+    status = json.loads(akool("status", "--json", "--out", book.out).out)
+    doubts = json.loads(akool("resolve", "--json", "--out", book.out).out)
+    failed = json.loads(akool("list", book.out, "--json", "--failed").out)
+    retry = akool("retry", "--failed", "--json", "--out", book.out)  # without --yes it only plans
+    over = json.loads(run.out.splitlines()[-1])
+    by_state = Counter(one["state"] for one in listed)
+
+    assert len(listed) == 20
+    assert by_state == {state: count for state, count in status["counts"].items() if count}
+    assert by_state["in doubt"] == len(status["in_doubt"]) == len(doubts)
+    assert by_state["not submitted"] == status["not_submitted"]
+    assert len(failed) == len(status["without_result"])
+    if failed:
+        assert json.loads(retry.out.splitlines()[0])["new_jobs"] == len(failed)
+    outcomes = over["outcomes"]
+    assert by_state["saved"] == outcomes.get("saved", 0)
+    assert by_state["refused"] == outcomes.get("refused", 0)
+    made = {job.id for job in vendor.audit.jobs}
+    known = {one["job_id"] for one in listed if one["job_id"]}
+    assert known <= made
+    assert len(made - known) <= by_state["in doubt"]
+    spent = sum(one["credits"] or 0 for one in listed if one["state"] not in ("failed", "refused"))
+    assert status["credits"]["used"] + status["credits"]["locked"] == pytest.approx(spent)
+    assert vendor.audit.paid_twice() == ()
