@@ -50,15 +50,8 @@ WITHOUT_PRICE = {
 }
 
 
-def marks_of(case: str) -> list[pytest.MarkDecorator]:
-    mend = pytest.mark.xfail(
-        strict=True, reason="a negative price counts as one, and makes room for more jobs"
-    )
-    return [mend] if case.startswith("negative") else []
-
-
 @pytest.mark.parametrize("in_flight", [1, pytest.param(8, marks=pytest.mark.thorough), 30])
-@pytest.mark.parametrize("case", [pytest.param(case, marks=marks_of(case)) for case in WITHOUT_PRICE])
+@pytest.mark.parametrize("case", WITHOUT_PRICE)
 def test_what_is_spent_exceeds_the_bound_by_one_job_of_unknown_price_at_most(
     customer: Customer, case: str, in_flight: int
 ) -> None:
