@@ -39,7 +39,7 @@ from akool_async._model.errors import AccountError, CallerError, ConfigurationEr
 from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_filename
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Completed, Saved
-from akool_async._model.redact import sanitize
+from akool_async._model.redact import Secret, hide, sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, Language, Snapshot, Submission, Voice
 from akool_async._polling.adaptive import LearnedSchedule
@@ -87,9 +87,9 @@ class AkoolClient:
     def __init__(
         self,
         *,
-        api_key: str | None = None,
+        api_key: str | Secret | None = None,
         client_id: str | None = None,
-        client_secret: str | None = None,
+        client_secret: str | Secret | None = None,
         host: str | None = None,
         http_client: httpx.AsyncClient | None = None,
         transport: TransportName = "auto",
@@ -100,19 +100,25 @@ class AkoolClient:
         schedule: PollSchedule | None = None,
         clock: Clock | None = None,
     ) -> None:
+        # First what can't fail: a traceback with local variables shows the repr of this client and no key.
+        api_key, client_secret = hide(api_key), hide(client_secret)
+        self._origin = ""
+        self._session = ClientSession(
+            clock=clock or SystemClock(), retry=retry or RetryPolicy(), schedule=schedule or LearnedSchedule()
+        )
         if transport not in ("auto", "plain"):
             raise ConfigurationError(f"transport must be 'auto' or 'plain', not {transport!r}.")
         self._credentials: Credentials = resolve_credentials(
-            api_key=api_key, client_id=client_id, client_secret=client_secret, environment=os.environ
+            api_key=api_key,
+            client_id=client_id,
+            client_secret=client_secret,
+            environment=lambda name: os.environ.get(name),
         )
         self._origin = parse_origin(host or os.environ.get(HOST_VARIABLE) or PRODUCTION)
         self._http_client = http_client
         self._transport: TransportName = transport
         self._limits = Timeouts(
             connect_timeout=connect_timeout, timeout=timeout, create_timeout=create_timeout
-        )
-        self._session = ClientSession(
-            clock=clock or SystemClock(), retry=retry or RetryPolicy(), schedule=schedule or LearnedSchedule()
         )
         self._file_limits: DownloadLimits | None = None
         self.file_transport: httpx.AsyncBaseTransport | None = None

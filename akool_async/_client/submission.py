@@ -11,7 +11,7 @@ import attrs
 from akool_async import _wire as wire
 from akool_async._http import ApiCall, ApiSession, CallInDoubt
 from akool_async._model.codes import Failure
-from akool_async._model.errors import AkoolError, ProtocolError, SubmissionInDoubt
+from akool_async._model.errors import AkoolError, ProtocolError, SubmissionInDoubt, detach
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot, Submission
 
@@ -65,6 +65,7 @@ def _read(result: wire.Envelope | Exception, request: Request) -> Submission:
         except ProtocolError as error:
             words, cause, answer = "was answered in a way that is not understood", error, result.raw
     jobs = wire.find_jobs(answer, request)
+    del answer  # it may repeat the key, and a traceback with local variables would show it
     wrong_host = isinstance(result, CallInDoubt) and result.failure is Failure.NOT_UNDERSTOOD
     doubt = SubmissionInDoubt(
         f"A paid call {words}. {cause.message}",
@@ -80,7 +81,7 @@ def _read(result: wire.Envelope | Exception, request: Request) -> Submission:
     )
     if jobs:
         logger.warning("The unusable answer to a paid call names these jobs: %s.", ", ".join(doubt.job_ids))
-    raise doubt from cause
+    raise doubt from detach(cause)
 
 
 def confirmed_submission(

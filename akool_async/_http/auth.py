@@ -13,6 +13,7 @@ import attrs
 
 from akool_async._clock import Clock
 from akool_async._model.credentials import ApiKey
+from akool_async._model.redact import Secret
 
 FRESH: Final = 60.0
 """Seconds in which a new token that never worked is not replaced again: the account is the problem."""
@@ -22,17 +23,13 @@ FRESH: Final = 60.0
 class AuthHeader:
     """A header to send, and the generation of its token."""
 
-    header: tuple[str, str] = attrs.field(repr=False)
+    name: str
+    value: Secret
     generation: int = 0
 
 
 class Auth(Protocol):
     """Provides the header and learns whether the vendor accepted it."""
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Texts that must never be shown."""
-        ...
 
     async def header(self) -> AuthHeader:
         """Return the header to send."""
@@ -51,8 +48,7 @@ class ApiKeyAuth:
     """An API key; if it is refused, there is no other to try."""
 
     def __init__(self, key: ApiKey) -> None:
-        self._lease = AuthHeader(("x-api-key", key.api_key))
-        self.secrets = key.secrets
+        self._lease = AuthHeader("x-api-key", key.api_key)
 
     async def header(self) -> AuthHeader:
         """Return the header to send."""
@@ -71,31 +67,24 @@ class TokenAuth:
 
     Args:
         fetch: fetches a token from the vendor.
-        secrets: the client secret.
     """
 
-    def __init__(self, fetch: Callable[[], Awaitable[str]], secrets: tuple[str, ...], clock: Clock) -> None:
+    def __init__(self, fetch: Callable[[], Awaitable[Secret]], clock: Clock) -> None:
         self._fetch = fetch
-        self._client_secrets = secrets
         self._clock = clock
         self._lock = anyio.Lock()
-        self._token: str | None = None
+        self._bearer = Secret("")
         self._generation = 0
         self._fetched = float("-inf")
         self._worked = True
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Texts that must never be shown: the client secret and the token."""
-        return self._client_secrets if self._token is None else (*self._client_secrets, self._token)
-
     async def header(self) -> AuthHeader:
         """Return the header to send; fetch a token if there is none."""
-        if self._token is None:
+        if not self._generation:
             async with self._lock:
-                if self._token is None:
+                if not self._generation:
                     await self._renew()
-        return AuthHeader(("Authorization", f"Bearer {self._token}"), self._generation)
+        return AuthHeader("Authorization", self._bearer, self._generation)
 
     async def refresh(self, lease: AuthHeader) -> bool:
         """Fetch a new token, unless another call has done so since `lease` was issued."""
@@ -110,7 +99,8 @@ class TokenAuth:
         return True
 
     async def _renew(self) -> None:
-        self._token = await self._fetch()
+        token = await self._fetch()
+        self._bearer = Secret(f"Bearer {token.reveal()}")
         self._generation += 1
         self._fetched = self._clock.monotonic()
         self._worked = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Generic, TypeVar
@@ -37,7 +37,6 @@ from akool_async._model.errors import (
     WrongHostError,
     exception_chain,
 )
-from akool_async._model.redact import sanitize
 from akool_async._wire import Envelope, find_job_ids, holds_id, omits_targets, read_envelope
 
 MAX_BODY: Final = 4 * 2**20
@@ -299,7 +298,7 @@ class CallFailed(Exception):
         self.retry_after: float | None = None
 
 
-def parse_response(answer: RawResponse, *, host: str, secrets: Iterable[str], languages: int) -> Envelope:
+def parse_response(answer: RawResponse, *, host: str, languages: int) -> Envelope:
     """Return the envelope of a successful answer.
 
     A refusal of a paid call that holds an id, or omits languages, is returned too: jobs may exist.
@@ -307,7 +306,6 @@ def parse_response(answer: RawResponse, *, host: str, secrets: Iterable[str], la
     Args:
         answer: the HTTP answer.
         host: where it came from.
-        secrets: texts that must not be shown.
         languages: how many jobs a paid call asks for; 0 for a call that creates none.
 
     Raises:
@@ -319,10 +317,9 @@ def parse_response(answer: RawResponse, *, host: str, secrets: Iterable[str], la
     except ProtocolError as error:
         envelope, unreadable = Envelope(code=None), error
         unreadable.http_status = status
-    message = sanitize(envelope.message, secrets=secrets)
     failure = failure_of_status(status)
     if failure is not None:
-        raise CallFailed(failure, _error_of_status(failure, status, envelope.code, message), body)
+        raise CallFailed(failure, _error_of_status(failure, status, envelope.code, envelope.message), body)
     if not_understood(status, envelope.code):
         words = f"The server at {host} did not understand the call (HTTP {status}, no answer of this API)."
         raise CallFailed(Failure.NOT_UNDERSTOOD, WrongHostError(words, http_status=status), body)
@@ -335,7 +332,7 @@ def parse_response(answer: RawResponse, *, host: str, secrets: Iterable[str], la
     if envelope.ok or (languages and jobs_may_exist):
         return envelope
     raise CallFailed(
-        failure, error_for(envelope.code, message, http_status=status, creating=languages > 0), body
+        failure, error_for(envelope.code, envelope.message, http_status=status, creating=languages > 0), body
     )
 
 

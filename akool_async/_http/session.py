@@ -35,7 +35,9 @@ from akool_async._model.errors import (
     ClientClosedError,
     ConnectionLostError,
     ProtocolError,
+    detach,
 )
+from akool_async._model.redact import Secret
 from akool_async._model.validators import seconds_field
 from akool_async._retry import RetryBudget, RetryPolicy
 from akool_async._wire import TOKEN_PATH, Envelope, may_name_job, read_token, token_payload
@@ -86,7 +88,6 @@ class ThrottlePause:
 
 _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
 T = TypeVar("T")
-_NO_AUTH: Final = AuthHeader(("accept", "application/json"))
 
 
 @attrs.frozen(kw_only=True)
@@ -201,14 +202,14 @@ class ApiSession:
             return ApiKeyAuth(credentials)
         call = ApiCall(method="POST", path=TOKEN_PATH, payload=token_payload(credentials))
 
-        async def fetch() -> str:
+        async def fetch() -> Secret:
             try:
                 return await self._perform(call, None, read_token)
             except AkoolError as error:
                 error.during_auth = True
                 raise
 
-        return TokenAuth(fetch, credentials.secrets, self._clock)
+        return TokenAuth(fetch, self._clock)
 
     async def send(self, call: ApiCall) -> Envelope:
         """Make a call.
@@ -248,7 +249,7 @@ class ApiSession:
         while True:
             if call.may_wait:
                 await self._pause.wait()
-            lease = _NO_AUTH if identity is None else await identity.header()
+            lease = None if identity is None else await identity.header()
             sent = self._clock.monotonic()
             try:
                 envelope = await self._try(call, lease)
@@ -257,11 +258,11 @@ class ApiSession:
                 except ProtocolError as error:
                     raise CallFailed(Failure.UNREADABLE, error) from error
             except CallFailed as failed:
-                await self._after_failure(call, failed, tries, identity, lease, sent)
+                await self._after_failure(call, detach(failed), tries, identity, lease, sent)
                 continue
             self._budget.refill()
             self._pause.succeeded(sent=sent)
-            if identity is not None:
+            if identity is not None and lease is not None:
                 identity.confirm(lease)
             return result
 
@@ -271,7 +272,7 @@ class ApiSession:
         failed: CallFailed,
         tries: _CallState,
         identity: Auth | None,
-        lease: AuthHeader,
+        lease: AuthHeader | None,
         sent: float,
     ) -> None:
         """Return when the call should be sent again; raise when it should not."""
@@ -283,7 +284,7 @@ class ApiSession:
                 if pause and call.may_wait:
                     return
             case Action.REFRESH_TOKEN if (
-                identity is not None and not tries.renewed and await identity.refresh(lease)
+                identity and lease and not tries.renewed and await identity.refresh(lease)
             ):
                 tries.renewed = True
                 return
@@ -294,8 +295,8 @@ class ApiSession:
                     await self._clock.sleep(wait)
                     return
             case Action.IN_DOUBT:
-                raise CallInDoubt(failed.failure, failed.error, failed.body) from failed.error
-        raise failed.error from failed.__cause__
+                raise CallInDoubt(failed.failure, failed.error, failed.body) from detach(failed.error)
+        raise detach(failed.error) from None
 
     def _action(self, call: ApiCall, failed: CallFailed) -> Action:
         if not call.creates_jobs:
@@ -305,26 +306,24 @@ class ApiSession:
         refused = failed.failure in (Failure.REFUSED, Failure.BUSY)
         return Action.IN_DOUBT if not refused and may_name_job(failed.body) else POLICY[failed.failure][1]
 
-    async def _try(self, call: ApiCall, lease: AuthHeader) -> Envelope:
+    async def _try(self, call: ApiCall, lease: AuthHeader | None) -> Envelope:
         try:
             answer = await self._send(call, lease)
         except ExchangeFailed as failed:
             if self._closed and not call.creates_jobs:
-                raise _client_closed() from failed
-            raise map_failure(failed) from failed
+                raise _client_closed() from detach(failed)
+            raise map_failure(failed) from detach(failed)
         return self._parsed(call, answer)
 
     def _parsed(self, call: ApiCall, answer: RawResponse) -> Envelope:
         self.server_time.update(answer.headers.get("date", ""))
         try:
-            return parse_response(
-                answer, host=self._origin, secrets=self._identity.secrets, languages=call.job_count
-            )
+            return parse_response(answer, host=self._origin, languages=call.job_count)
         except CallFailed as failed:
             failed.retry_after = retry_after(answer.headers, self._clock.now().timestamp())
             raise
 
-    async def _send(self, call: ApiCall, lease: AuthHeader) -> RawResponse:
+    async def _send(self, call: ApiCall, lease: AuthHeader | None) -> RawResponse:
         if call.creates_jobs:
             return await self._send_paid(call, lease)
         request = self._request(self._routes.reads, call, lease, self._limits.timeout)
@@ -351,7 +350,7 @@ class ApiSession:
         finally:
             self._slots.release()
 
-    async def _send_paid(self, call: ApiCall, lease: AuthHeader) -> RawResponse:
+    async def _send_paid(self, call: ApiCall, lease: AuthHeader | None) -> RawResponse:
         if self._closed:
             raise _client_closed()
         client, timeout = self._routes.creates, self._limits.create_timeout
@@ -393,18 +392,16 @@ class ApiSession:
         return CallInDoubt(failed.failure, failed.error, failed.body) if in_doubt else failed.error
 
     def _request(
-        self, client: httpx.AsyncClient, call: ApiCall, lease: AuthHeader, seconds: float
+        self, client: httpx.AsyncClient, call: ApiCall, lease: AuthHeader | None, seconds: float
     ) -> httpx.Request:
         headers = self._headers(client)
         connect = min(self._limits.connect_timeout, seconds * 0.9)
-        name, value = lease.header
-        headers[name] = value
         content = None
         if call.payload is not None:
             content = json.dumps(call.payload, ensure_ascii=False).encode()
             headers["content-type"] = "application/json"
         query = f"?{urlencode(call.query)}" if call.query else ""
-        return httpx.Request(
+        request = httpx.Request(
             call.method,
             f"{self._origin}{call.path}{query}",
             headers=headers,
@@ -412,6 +409,9 @@ class ApiSession:
             # The deadline covers reading and writing, and unlike a time-out it knows of a frozen process.
             extensions={"timeout": {"connect": connect, "read": None, "write": None, "pool": connect}},
         )
+        if lease is not None:  # last: nothing fails after it whose traceback could show the local variables
+            request.headers[lease.name] = lease.value.reveal()
+        return request
 
     def _headers(self, client: httpx.AsyncClient) -> httpx.Headers:
         """Return the client's headers without secrets, and ours; cached for clients of our own."""

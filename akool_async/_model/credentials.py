@@ -1,21 +1,20 @@
 """Who the caller is to the vendor: an API key, or a client id and secret.
 
-Values only; reading the environment happens through a mapping that is handed in. Neither repr, str
-nor pickle shows a secret.
+Values only; the environment is read through a function that is handed in. A secret is a `Secret`.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
-from typing import Final, NoReturn, TypeAlias
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
 
 from akool_async._model.errors import ConfigurationError
-from akool_async._model.redact import sanitize, url_repr
+from akool_async._model.redact import Secret, hide, sanitize, url_repr
 
 KEY_VARIABLE: Final = "AKOOL_API_KEY"
 ID_VARIABLE: Final = "AKOOL_CLIENT_ID"
@@ -24,53 +23,36 @@ HOST_VARIABLE: Final = "AKOOL_API_HOST"
 """Sources: the vendor's command-line tool reads the last three; AKOOL_API_KEY is what programs use."""
 
 
-class _Unpicklable:
-    __slots__ = ()
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """Refuse: a pickle would carry the secret to wherever it is sent."""
-        raise TypeError(
-            f"{type(self).__name__} can't be pickled, because the secret would go along. "
-            "Build it again from the environment where it is needed."
-        )
-
-
-def _check(_: object, attribute: attrs.Attribute[str], value: str) -> None:
-    if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
+def _check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    text = value.reveal() if isinstance(value, Secret) else value
+    usable = isinstance(text, str) and text and text.isascii() and text.isprintable()
+    stripped = text == str(text).strip()
+    del text, value  # a traceback with its local variables would show them
+    if not usable:
         raise ConfigurationError(f"{attribute.name} must be printable ASCII text and not empty.")
-    if value != value.strip():
+    if not stripped:
         raise ConfigurationError(f"{attribute.name} has white space around it; take it away.")
 
 
 @attrs.frozen
-class ApiKey(_Unpicklable):
+class ApiKey:
     """The recommended way: one key in the header `x-api-key`.
 
     Source: the vendor's page on authentication.
     """
 
-    api_key: str = attrs.field(repr=False, validator=_check)
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must never be shown."""
-        return (self.api_key,)
+    api_key: Secret = attrs.field(converter=hide, repr=False, validator=_check, eq=Secret.reveal)
 
 
 @attrs.frozen
-class ClientCredentials(_Unpicklable):
+class ClientCredentials:
     """The legacy way: an id and a secret, exchanged for a bearer token.
 
     Source: the vendor's page on authentication, getToken.
     """
 
     client_id: str = attrs.field(validator=_check)
-    client_secret: str = attrs.field(repr=False, validator=_check)
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must never be shown."""
-        return (self.client_secret,)
+    client_secret: Secret = attrs.field(converter=hide, repr=False, validator=_check, eq=Secret.reveal)
 
 
 Credentials: TypeAlias = ApiKey | ClientCredentials
@@ -78,35 +60,38 @@ Credentials: TypeAlias = ApiKey | ClientCredentials
 
 def resolve_credentials(
     *,
-    api_key: str | None,
+    api_key: Secret | None,
     client_id: str | None,
-    client_secret: str | None,
-    environment: Mapping[str, str],
+    client_secret: Secret | None,
+    environment: Callable[[str], str | None],
 ) -> Credentials:
     """Return the credentials that the arguments name, else those of the environment.
+
+    Args:
+        api_key: see `ApiKey`.
+        client_id: see `ClientCredentials`.
+        client_secret: see `ClientCredentials`.
+        environment: returns a variable; not a mapping, because its repr would show all of them.
 
     Raises:
         ConfigurationError: none, both or half of them are given.
     """
     if api_key is not None and (client_id is not None or client_secret is not None):
         raise ConfigurationError("Use either api_key or client_id with client_secret, not both.")
+    if api_key is None and client_id is None and client_secret is None:
+        api_key = hide((environment(KEY_VARIABLE) or "").strip() or None)
+        if api_key is None:
+            client_id = (environment(ID_VARIABLE) or "").strip() or None
+            client_secret = hide((environment(SECRET_VARIABLE) or "").strip() or None)
     if api_key is not None:
         return ApiKey(api_key)
-    if client_id is not None or client_secret is not None:
-        return _client_credentials(client_id, client_secret)
-    known = {name: environment.get(name, "").strip() for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE)}
-    if known[KEY_VARIABLE]:
-        return ApiKey(known[KEY_VARIABLE])
-    if known[ID_VARIABLE] or known[SECRET_VARIABLE]:
-        return _client_credentials(known[ID_VARIABLE], known[SECRET_VARIABLE])
-    raise ConfigurationError(
-        "No credentials.",
-        advice=f"Set {KEY_VARIABLE}, or pass api_key=..., or client_id=... and client_secret=....",
-    )
-
-
-def _client_credentials(client_id: str | None, client_secret: str | None) -> ClientCredentials:
-    if not client_id or not client_secret:
+    if client_id is None and client_secret is None:
+        raise ConfigurationError(
+            "No credentials.",
+            advice=f"Set {KEY_VARIABLE}, or pass api_key=..., or client_id=... and client_secret=....",
+        )
+    absent = client_secret is None or (isinstance(client_secret, Secret) and not client_secret.reveal())
+    if not client_id or absent or client_secret is None:
         missing = "client_secret" if client_id else "client_id"
         raise ConfigurationError(f"{missing} is missing: a client id and secret go together.")
     return ClientCredentials(client_id, client_secret)
@@ -131,17 +116,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _is_name(name: str, *, bracketed: bool) -> bool:
-    """Whether `name` can be a host as it is sent: ASCII; other letters are written as "xn--..."."""
-    if bracketed:
-        return ":" in name and "%" not in name
-    return _NAME.fullmatch(name) is not None
-
-
-def _shown(url: str) -> str:
-    return sanitize(url_repr(url))
-
-
 def parse_origin(host: str) -> str:
     """Return the origin of `host`, such as "https://openapi.akool.com", without a slash at the end.
 
@@ -152,21 +126,23 @@ def parse_origin(host: str) -> str:
         ConfigurationError: not a host, with a path, query or user in it, or plain http to another machine.
     """
     url = host.strip() if "://" in host else f"https://{host.strip()}"
+    said = f"The API host {sanitize(url_repr(url))}"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ConfigurationError(f"The API host {_shown(url)} is not a URL.") from error
+        raise ConfigurationError(f"{said} is not a URL.") from error
     name = parts.hostname or ""
+    # A name as it is sent is ASCII; other letters are written as "xn--...".
+    is_name = ":" in name and "%" not in name if "[" in parts.netloc else _NAME.fullmatch(name)
     printable = url.isprintable() and " " not in url
-    usable = printable and port != 0 and _is_name(name, bracketed="[" in parts.netloc)
-    if parts.scheme not in {"http", "https"} or not usable:
-        raise ConfigurationError(f"The API host {_shown(url)} must look like {PRODUCTION}.")
+    if parts.scheme not in {"http", "https"} or not (printable and port != 0 and is_name):
+        raise ConfigurationError(f"{said} must look like {PRODUCTION}.")
     if parts.username is not None or parts.path.rstrip("/") or parts.query or parts.fragment:
-        raise ConfigurationError(f"The API host {_shown(url)} must be an origin only, like {PRODUCTION}.")
+        raise ConfigurationError(f"{said} must be an origin only, like {PRODUCTION}.")
     if parts.scheme == "http" and not is_loopback(name):
         raise ConfigurationError(
-            f"The API host {_shown(url)} is plain http.",
+            f"{said} is plain http.",
             advice="Use https: plain http shows the credentials to the network, and is for this machine.",
         )
     shown = f"[{name}]" if ":" in name else name

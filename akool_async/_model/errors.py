@@ -8,7 +8,7 @@ of one, and no secret: texts from the vendor are sanitized before they are put i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, TypeAlias, TypedDict, Unpack
+from typing import Literal, TypeAlias, TypedDict, TypeVar, Unpack
 
 
 class ErrorDetails(TypedDict, total=False):
@@ -381,6 +381,15 @@ class UnsealError(AkoolError):
     ) -> None:
         super().__init__(message or f"Webhook refused: {_EXPLAINED[reason]}.", **details)
         self.reason: UnsealReason = reason
+
+
+_ErrorT = TypeVar("_ErrorT", bound=BaseException)
+
+
+def detach(error: _ErrorT) -> _ErrorT:
+    """Cut an error off from its frames and causes, which hold requests, headers and bodies; return it."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def exception_chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,37 +1,115 @@
-"""Texts from outside, made safe to show: no control characters, no secrets, no signed queries.
+"""Texts from outside, made safe to show, and secrets that don't show themselves.
 
-Whatever the vendor or a URL contributes to a log, an error or a repr passes here first.
+Whatever the vendor, a file host or a URL contributes to a log, an error, a file or a repr passes `sanitize`.
+A `Secret` hides itself where it is held, and `sanitize` hides it where others repeat it.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 import unicodedata
-from collections.abc import Iterable
+import weakref
+from typing import Final, NoReturn, TypeAlias, overload
 from urllib.parse import urlsplit
 
-LONGEST = 300
+LONGEST: Final = 300
 """Characters of a remote text that are shown."""
 
-_MOST_READ = 16_384
-_HIDDEN = "[redacted]"
-_SHORTEST_SECRET = 4
+_MOST_READ: Final = 16_384
+_LONGEST_SECRET: Final = 512
+_HIDDEN: Final = "[redacted]"
+_SHORTEST_SECRET: Final = 4
+_WINDOW: Final = 8
+"""Letters and digits of a secret that are hidden when they follow each other, whatever is between them."""
+
+_GRAM: Final = 4
+"""Among 8 letters in a row are 4 that begin at a multiple of 4: without such 4, none of 8 are in a text."""
 
 
-def sanitize(remote: object, *, secrets: Iterable[str] = ()) -> str:
+class Secret:
+    """A text that no repr, pickle or traceback shows, and that `sanitize` hides while this object lives.
+
+    Args:
+        text: the secret; one shorter than 4 characters is taken for a placeholder and hidden nowhere else.
+    """
+
+    __slots__ = ("__weakref__", "_text", "fragments", "grams", "pattern")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        solid = "".join(text.split())
+        self.pattern: re.Pattern[str] = re.compile(r"\s*".join(map(re.escape, solid)))
+        self.fragments: dict[int, set[str]] = {}
+        self.grams: set[str] | None = set()
+        if len(solid) < _SHORTEST_SECRET:
+            return
+        encoded = text.encode("utf-8", "surrogatepass")
+        forms = [(text, _WINDOW), (encoded.hex(), 2 * _WINDOW)]
+        for before in range(3):  # base64 of a text that holds the secret depends on the bytes before it
+            form = base64.b64encode(bytes(before) + encoded).decode()
+            forms.append((form[(0, 2, 3)[before] : (before + len(encoded)) * 8 // 6], _WINDOW))
+        for form, longest in forms:
+            letters = "".join(char for char, _, _ in _letters(_characters(form)))
+            size = min(longest, len(letters))
+            if size >= _SHORTEST_SECRET:
+                self.fragments.setdefault(size, set()).update(_windows(letters, size))
+                if size < _WINDOW:
+                    self.grams = None
+                elif self.grams is not None:
+                    self.grams.update(_windows(letters, _GRAM))
+        number = id(self)
+        _live[number] = weakref.ref(self, lambda _: _live.pop(number, None))
+
+    def reveal(self) -> str:
+        """Return the secret itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse: a pickle would carry the secret to wherever it is sent."""
+        raise TypeError(
+            "A secret can't be pickled, because it would go along. "
+            "Build the object again from the environment where it is needed."
+        )
+
+
+_live: Final[dict[int, weakref.ref[Secret]]] = {}
+
+
+@overload
+def hide(text: str | Secret) -> Secret: ...
+@overload
+def hide(text: str | Secret | None) -> Secret | None: ...
+def hide(text: str | Secret | None) -> Secret | None:
+    """Return a text as a secret; None and what is one already as they are."""
+    return Secret(text) if isinstance(text, str) else text
+
+
+def sanitize(remote: object) -> str:
     """Return `remote` as one short printable line.
 
-    Control, format and surrogate characters go, white space is folded, each of `secrets` is
-    replaced, also where such characters or white space split it, and what is longer than 300
-    characters is cut.
+    Control, format and surrogate characters go and white space is folded. Then secrets are hidden: every live
+    `Secret`, also where it is split, encoded or repeated in part, tokens by their look, and what URLs have
+    besides scheme, host and path. What is longer than 300 characters is cut last.
     """
     if remote is None or remote == "":
         return ""
-    text = str(remote)[:_MOST_READ]
+    whole = str(remote)
+    text = whole[:_MOST_READ]
     if not text.isprintable():
-        text = "".join(" " if char.isspace() else char for char in text if _shows(char))
-    folded = redact(" ".join(text.split()), secrets)
-    return folded if len(folded) <= LONGEST else folded[: LONGEST - 1] + "…"
+        text = "".join(
+            " " if char.isspace() else char
+            for char in text
+            if char.isspace() or unicodedata.category(char)[0] != "C"
+        )
+    text = " ".join(text.split())
+    if len(whole) > _MOST_READ:
+        text = text[:-_LONGEST_SECRET]  # what was cut off may have been the rest of a secret
+    text = _hide_credentials(_hide_secrets(text)).strip()
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def safe_repr(value: object) -> str:
@@ -42,19 +120,155 @@ def safe_repr(value: object) -> str:
         return f"a value of type {type(value).__name__} that can't be shown"
 
 
-def _shows(char: str) -> bool:
-    return char.isspace() or unicodedata.category(char)[0] != "C"
+# Secrets that are known. A text is read as it is and with two kinds of escapes decoded, each time as its
+# letters and digits alone: what is between them may have been put there to split a secret.
+
+_Characters: TypeAlias = list[tuple[str, int, int]]
+"""Each character of a reading, and where in the text it is written."""
+
+_ESCAPES: Final = re.compile(
+    r"%(?:25)*([0-9a-f]{2})|\\+u00([0-9a-f]{2})|\\+x([0-9a-f]{2})|&#x0*([0-9a-f]{2});?|&#0*([0-9]{2,3});?|&[a-z]+;",
+    re.IGNORECASE,
+)
+_QUOTED_PRINTABLE: Final = re.compile(r"=([0-9a-f]{2})", re.IGNORECASE)
+_NOT_LETTERS: Final = re.compile(r"[^0-9A-Za-z]+")
+_GRAMS: Final = re.compile("." * _GRAM)
+_HIDDEN_RUN: Final = re.compile("\0+")
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace each secret in `text`; secrets shorter than 4 characters are taken for placeholders.
+def _characters(text: str) -> _Characters:
+    return [(char, place, place + 1) for place, char in enumerate(text)]
 
-    White space inside a secret may differ: a line that was folded may have broken it.
+
+def _decode(characters: _Characters, escapes: re.Pattern[str]) -> _Characters:
+    text = "".join(char for char, _, _ in characters)
+    decoded: _Characters = []
+    done = 0
+    for found in escapes.finditer(text):
+        start, end = found.span()
+        decoded += characters[done:start]
+        if found.lastindex is not None:
+            code = int(found[found.lastindex], 10 if found.lastindex == 5 else 16)
+            decoded.append((chr(code), characters[start][1], characters[end - 1][2]))
+        done = end
+    return decoded + characters[done:]
+
+
+def _letters(characters: _Characters) -> _Characters:
+    """Return letters and digits, in lower case and of ordinary width."""
+    return [
+        (plain, start, end)
+        for char, start, end in characters
+        if char.isalnum()
+        for plain in (char if char.isascii() else unicodedata.normalize("NFKC", char)).casefold()
+    ]
+
+
+def _windows(letters: str, size: int) -> list[str]:
+    return [letters[at : at + size] for at in range(len(letters) - size + 1)]
+
+
+def _hide_secrets(text: str) -> str:
+    secrets = [secret for known in list(_live.values()) if (secret := known()) is not None]
+    if not secrets:
+        return text
+    for secret in sorted(secrets, key=lambda secret: -len(secret.reveal())):
+        text = secret.pattern.sub(_HIDDEN, text)
+    readings = []
+    # Nearly all texts are short and have no 4 letters in common with a secret: for them this is all.
+    grams = _GRAMS.findall(_NOT_LETTERS.sub("", text).lower())
+    if not text.isascii() or any(one.grams is None or not one.grams.isdisjoint(grams) for one in secrets):
+        readings.append(_characters(text))
+    readings += [
+        _decode(_decode(_characters(text), escapes), escapes)
+        for escapes in (_ESCAPES, _QUOTED_PRINTABLE)
+        if escapes.search(text)
+    ]
+    hidden: set[int] = set()
+    for reading in map(_letters, readings):
+        letters = "".join(char for char, _, _ in reading)
+        for secret in secrets:
+            for at, size in _found(letters, secret):
+                hidden.update(range(reading[at][1], reading[at + size - 1][2]))
+    if not hidden:
+        return text
+    return _HIDDEN_RUN.sub(_HIDDEN, "".join("\0" if at in hidden else char for at, char in enumerate(text)))
+
+
+def _found(letters: str, secret: Secret) -> list[tuple[int, int]]:
+    """Return where parts of a secret are, and how many letters each has."""
+    return [
+        (at, size)
+        for size, fragments in secret.fragments.items()
+        if not fragments.isdisjoint(windows := _windows(letters, size))
+        for at, window in enumerate(windows)
+        if window in fragments
+    ]
+
+
+# Secrets that are not known: signed URLs and tokens, by their look.
+
+
+def _written(char: str) -> str:
+    """Return the pattern of a character of a URL as it is or escaped."""
+    code = f"{ord(char):02x}"
+    return rf"(?:{re.escape(char)}|%(?:25)*{code}|\\+u00{code}|\\+x{code}|&\#x0*{code};|&\#0*{ord(char)};)"
+
+
+_PLAIN_WORD: Final = (
+    r"""[("'\[]*(?:[A-Za-z]?[a-z]*(?:['’-][a-z]+)*|[A-Z]{2,5}|\d{1,4}|[&–-])[.,:;!?)"'\]…]*"""
+)
+_URL: Final = re.compile(
+    rf"""(?ix)
+    (?P<scheme> \b[a-z][a-z0-9+.-]* {_written(":")} (?:\\*{_written("/")}){{2}} )
+    (?P<user> [^\s/?\#"<>]* {_written("@")} )?
+    (?P<path> (?: (?! {_written("?")} | {_written("#")} | ;\w+= ) [^\s"<>] )* )
+    (?P<query> [^\s"<>]+ )?
+    (?(query) (?-i: (?P<words> (?:\ {_PLAIN_WORD}(?=\ |$))* ) ) (?P<rest> \ .+ )? )
     """
-    for secret in sorted(("".join(secret.split()) for secret in secrets), key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = re.sub(r"\s*".join(map(re.escape, secret)), _HIDDEN, text)
-    return text
+)
+_QUERY: Final = re.compile(rf"""(?i){_written("?")}[\w.~%\[\]\\-]{{1,64}}{_written("=")}[^\s"<>]*""")
+_TOKEN: Final = re.compile(
+    r"""(?ix) \beyJ[\w-]{8,}(?:\.[\w-]*)*
+    | (?<= = ) (?! [a-z][a-z0-9+.-]*:[/\\] ) (?=[^\s"<>]{0,99}\d) [^\s"<>&;,]{20,}
+    """
+)
+_NAMED: Final = re.compile(
+    r"""(?ix)
+    ( \b (?: authorization | bearer | basic | (?:x-)?api[-_\ ]?key | cookie | credentials?
+        | passw(?:or)?d | pwd | secret(?:[-_\ ]?key)? | sig(?:nature)? | token )
+      ["']? \s? [:=]? \s? ["']? (?: (?:bearer|basic) \s )? )
+    ( (?=[^\s"'<>]{0,99}\d) [^\s"'<>]{8,} | [^\s"'<>]{20,} )
+    """
+)
+
+
+_CLOSING: Final = re.compile(r"'[.,:;)\]}]*$")
+_SUSPECT: Final = re.compile(
+    r"[=%&;\\?]|:/|eyJ|auth|bearer|basic|key|cookie|cred|pass|pwd|secret|sig|token", re.IGNORECASE
+)
+
+
+def _hide_credentials(text: str) -> str:
+    if not _SUSPECT.search(text):
+        return text
+    text = _URL.sub(_cut_url, text)
+    text = _QUERY.sub("?…", text)
+    text = _TOKEN.sub(_HIDDEN, text)
+    return _NAMED.sub(rf"\1{_HIDDEN}", text)
+
+
+def _cut_url(found: re.Match[str]) -> str:
+    shown = found["scheme"] + found["path"]
+    query = found["query"]
+    if query is None:
+        return shown
+    if len(query) > 1 and not query.startswith("#"):
+        shown += "?…"
+    if found.string[: found.start()].endswith("'") and (quoted := _CLOSING.search(query)):
+        shown += quoted[0]
+    # A signature that white space splits goes on after it: nothing is shown from the first odd word on.
+    return shown + found["words"] + (" …" if found["rest"] else "")
 
 
 def strip_query(url: str) -> str:

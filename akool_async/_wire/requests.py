@@ -57,4 +57,4 @@ def _studio_voice(request: TranslationRequest) -> dict[str, Any]:
 
 def token_payload(pair: ClientCredentials) -> dict[str, str]:
     """Return the JSON of getToken. It holds the secret: it goes to the API host only."""
-    return {"clientId": pair.client_id, "clientSecret": pair.client_secret}
+    return {"clientId": pair.client_id, "clientSecret": pair.client_secret.reveal()}

@@ -12,7 +12,7 @@ import attrs
 
 from akool_async._model.codes import SUCCESS, error_for
 from akool_async._model.errors import AkoolError, ProtocolError, VendorError
-from akool_async._model.redact import sanitize
+from akool_async._model.redact import Secret, sanitize
 from akool_async._model.requests import LipSyncRequest, Request
 from akool_async._model.responses import Job, Language, Refusal, Snapshot, Submission, Voice, VoicePage
 from akool_async._wire.fields import (
@@ -192,7 +192,7 @@ def holds_id(whole: Mapping[str, Any]) -> bool:
     return False
 
 
-def read_token(envelope: Envelope) -> str:
+def read_token(envelope: Envelope) -> Secret:
     """Return the bearer token of a getToken answer; it is at the top level.
 
     Raises:
@@ -201,7 +201,7 @@ def read_token(envelope: Envelope) -> str:
     for place in (envelope.raw, as_mapping(envelope.data)):
         token = place.get("token")
         if isinstance(token, str) and token.strip() and token.isascii() and token.isprintable():
-            return token.strip()
+            return Secret(token.strip())
     raise ProtocolError("The vendor answered getToken without a usable token.")
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import attrs
 
 from akool_async._model.errors import ConfigurationError, UnsealError, UnsealReason
-from akool_async._model.redact import url_repr
+from akool_async._model.redact import Secret, hide, url_repr
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers import Cipher
@@ -243,8 +243,8 @@ def _check_id(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) ->
         raise ConfigurationError("client_id must not be empty: webhook bodies are sealed with it.")
 
 
-def _check_secret(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
-    length = len(value.encode()) if encodable(value) else 0
+def _check_secret(_key: SealingKey, _attribute: attrs.Attribute[Secret], value: Secret) -> None:
+    length = len(value.reveal().encode()) if encodable(value.reveal()) else 0
     if length not in (16, 24, 32):
         raise ConfigurationError(
             f"client_secret must have 16, 24 or 32 bytes to be an AES key, this one has {length}. "
@@ -266,7 +266,7 @@ class SealingKey:
     """
 
     client_id: str = attrs.field(validator=_check_id)
-    client_secret: str = attrs.field(validator=_check_secret, repr=False)
+    client_secret: Secret = attrs.field(converter=hide, validator=_check_secret, repr=False)
 
     @property
     def iv(self) -> bytes:
@@ -297,7 +297,7 @@ def cipher_for(key: SealingKey) -> Cipher[CBC]:
             "install akool-async[webhook].",
             name=missing.name,
         ) from missing
-    return Cipher(algorithms.AES(key.client_secret.encode()), modes.CBC(key.iv))
+    return Cipher(algorithms.AES(key.client_secret.reveal().encode()), modes.CBC(key.iv))
 
 
 def encrypt(cipher: Cipher[CBC], plain: bytes, block: int) -> bytes:
@@ -336,7 +336,7 @@ def seal(
     payload: Mapping[str, object],
     *,
     client_id: str,
-    client_secret: str,
+    client_secret: str | Secret,
     timestamp_ms: int,
     nonce: str,
     block: int = 16,
@@ -355,6 +355,7 @@ def seal(
         ValueError: a key, block or timestamp that can't be used, or a payload that is not JSON.
         ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
     """
+    client_secret = hide(client_secret)  # a traceback with its local variables does not show it
     key = SealingKey(client_id=client_id, client_secret=client_secret)
     if timestamp_ms < 0:
         raise ValueError(f"timestamp_ms counts milliseconds since the epoch and can't be {timestamp_ms}.")
@@ -368,7 +369,7 @@ def unseal(
     body: bytes | Mapping[str, object],
     *,
     client_id: str,
-    client_secret: str,
+    client_secret: str | Secret,
     now_ms: int,
     window_seconds: float = 300.0,
 ) -> Hint:
@@ -390,6 +391,7 @@ def unseal(
         ValueError: the key or the window is invalid, whatever the body.
         ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
     """
+    client_secret = hide(client_secret)  # a traceback with its local variables does not show it
     key = SealingKey(client_id=client_id, client_secret=client_secret)
     if not 0 <= window_seconds < math.inf:
         raise ValueError(f"window_seconds must be 0 or more and finite, not {window_seconds}.")

@@ -24,6 +24,7 @@ from anyio.to_thread import run_sync
 
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AkoolError, ConfigurationError, InboxError, UnsealError
+from akool_async._model.redact import Secret, hide
 from akool_async._model.responses import Callback, CallbackListener
 from akool_async._wire.sealed import Hint, SealingKey, cipher_for, unseal
 from akool_async.webhook.inbox import InboxFile
@@ -120,7 +121,7 @@ class WebhookReceiver:
         self,
         *,
         client_id: str | None = None,
-        client_secret: str | None = None,
+        client_secret: str | Secret | None = None,
         inbox: str | os.PathLike[str] | None = None,
         max_clock_skew: float = 300.0,
         queue_size: int = 1000,
@@ -129,6 +130,7 @@ class WebhookReceiver:
         now: Callable[[], float] = time.time,
     ) -> None:
         """Check the credentials; nothing is opened yet."""
+        client_secret = hide(client_secret)  # a traceback with its local variables does not show it
         self._key = _sealing_key(client_id, client_secret)
         cipher_for(self._key)  # raises here, and not at the first webhook, if the extra is not installed
         for name, value in {
@@ -373,12 +375,12 @@ async def _answer(send: _Send, status: int, *headers: tuple[bytes, bytes]) -> No
     await send({"type": "http.response.body", "body": b""})
 
 
-def _sealing_key(client_id: str | None, client_secret: str | None) -> SealingKey:
+def _sealing_key(client_id: str | None, client_secret: Secret | None) -> SealingKey:
     name = os.environ.get(ID_VARIABLE, "") if client_id is None else client_id
     secret = client_secret
     if secret is None:
-        secret = os.environ.get(SECRET_VARIABLE) or os.environ.get(KEY_VARIABLE) or ""
-    if not name or not secret:
+        secret = hide(os.environ.get(SECRET_VARIABLE) or os.environ.get(KEY_VARIABLE) or "")
+    if not name or not secret.reveal():
         missing = "client id" if not name else "client secret"
         raise ConfigurationError(
             f"Webhooks can't be decrypted without the {missing}.",

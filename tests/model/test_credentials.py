@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
+from akool_async import AkoolClient
 from akool_async._model.credentials import (
     HOST_VARIABLE,
     ID_VARIABLE,
@@ -22,6 +23,7 @@ from akool_async._model.credentials import (
     resolve_credentials,
 )
 from akool_async._model.errors import ConfigurationError
+from akool_async._model.redact import hide, sanitize
 
 KEY = "canary-4f9c1b7e2a"
 SECRET = "canary-90ab12cd34"
@@ -29,9 +31,9 @@ ENVIRONMENT = {KEY_VARIABLE: "env-key", ID_VARIABLE: "env-id", SECRET_VARIABLE: 
 
 
 def chosen(environment: dict[str, str] | None = None, **given: Any) -> Credentials:
-    return resolve_credentials(
-        **{"api_key": None, "client_id": None, "client_secret": None, **given}, environment=environment or {}
-    )
+    known = {"api_key": None, "client_id": None, "client_secret": None, **given}
+    hidden = {name: known[name] if name == "client_id" else hide(known[name]) for name in known}
+    return resolve_credentials(**hidden, environment=(environment or {}).get)
 
 
 def test_the_variables_have_the_vendors_own_names() -> None:
@@ -187,19 +189,16 @@ def test_no_traceback_shows_the_secret(credentials: Credentials) -> None:
 @pytest.mark.parametrize("credentials", CANARIES)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_credentials_can_not_be_pickled(credentials: Credentials, protocol: int) -> None:
-    with pytest.raises(TypeError, match="can't be pickled, because the secret would go along") as caught:
+    with pytest.raises(TypeError, match="can't be pickled, because it would go along") as caught:
         pickle.dumps([credentials], protocol)
 
     assert "canary" not in str(caught.value)
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
 @pytest.mark.parametrize("credentials", CANARIES)
-def test_credentials_refuse_to_be_copied_and_say_what_to_do(
-    credentials: Credentials, copied: Callable[[Any], Any]
-) -> None:
-    with pytest.raises(TypeError, match="Build it again"):
-        copied(credentials)
+def test_credentials_refuse_to_be_copied_and_say_what_to_do(credentials: Credentials) -> None:
+    with pytest.raises(TypeError, match="Build the object again"):
+        copy.deepcopy(credentials)
 
 
 @pytest.mark.parametrize("credentials", CANARIES)
@@ -208,5 +207,39 @@ def test_credentials_do_not_change(credentials: Any) -> None:
         credentials.api_key = "other"
 
 
-def test_credentials_name_what_has_to_be_hidden() -> None:
-    assert [found.secrets for found in CANARIES] == [(KEY,), (SECRET,)]
+def test_what_credentials_hold_is_hidden_in_the_texts_of_others() -> None:
+    assert sanitize(f"bad {KEY} and {SECRET}") == "bad [redacted] and [redacted]"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"api_key": f" {KEY}"},
+        {"api_key": f"{KEY}ä"},
+        {"api_key": KEY, "client_secret": SECRET},
+        {"client_secret": SECRET},
+        {"client_id": "i", "client_secret": f"{SECRET}\n"},
+    ],
+)
+def test_no_local_variable_of_a_refusal_shows_the_secret(given: dict[str, str]) -> None:
+    hidden = {name: value if name == "client_id" else hide(value) for name, value in given.items()}
+    del given
+    with pytest.raises(ConfigurationError) as caught:
+        AkoolClient(**hidden)
+
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "canary" not in "".join(frames.format())
+
+
+@pytest.mark.parametrize("given", [{}, {"client_id": "i"}])
+def test_no_local_variable_of_a_refusal_shows_the_environment(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SECRET_VARIABLE, SECRET)
+    monkeypatch.delenv(ID_VARIABLE, raising=False)
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    with pytest.raises(ConfigurationError) as caught:
+        AkoolClient(**given)
+
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "canary" not in "".join(frames.format())
