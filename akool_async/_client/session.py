@@ -6,9 +6,8 @@ so that its user decides the order of steps over many jobs.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Final
@@ -21,16 +20,15 @@ from akool_async import _wire as wire
 from akool_async._client.submission import confirmed_submission, submit_request
 from akool_async._client.waiting import validate_job_id
 from akool_async._clock import Clock
-from akool_async._download import GONE_STATUSES, DownloadRequest, FileDownloader, ResultDownload
+from akool_async._download import DownloadRequest, FileDownloader, ResultDownload
 from akool_async._http import ApiCall, ApiSession
 from akool_async._model.errors import (
     AkoolError,
     ClientClosedError,
-    DownloadError,
     JobNotFoundError,
     SubmissionInDoubt,
 )
-from akool_async._model.outcomes import Saved, result_urls
+from akool_async._model.outcomes import Artifact, Saved, result_urls
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, Snapshot, Submission
 from akool_async._polling.scheduler import Listener, PolledJob, PollScheduler
@@ -201,18 +199,11 @@ class ClientSession:
         Raises:
             InvalidRequestError: a file of that name exists.
             StorageError: the folder can't be written.
-            DownloadError: a file is incomplete; nothing of it has its final name.
+            DownloadError: the video is incomplete; nothing of it has its final name.
         """
-        try:
-            return await ResultDownload(self.opened.downloads, request).run()
-        except DownloadError as error:
-            if error.http_status not in GONE_STATUSES:
-                raise
-        urls = dict(request.urls)
-        # A job that the vendor no longer knows has no fresher URLs; what is saved already still counts.
-        with contextlib.suppress(JobNotFoundError):
+
+        async def fresh_urls() -> Mapping[Artifact, str]:
             fresh = await self.status(request.job_id)
-            urls |= result_urls(fresh, without_captions=request.without_captions)
-        return await ResultDownload(
-            self.opened.downloads, attrs.evolve(request, urls=urls, urls_fresh=True)
-        ).run()
+            return result_urls(fresh, without_captions=request.without_captions)
+
+        return await ResultDownload(self.opened.downloads, request, fresh_urls).run()

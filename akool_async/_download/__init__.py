@@ -2,6 +2,7 @@
 
 from akool_async._download.downloader import GONE_STATUSES, DownloadRequest, FileDownloader, ResultDownload
 from akool_async._download.files import FileAlreadyExistsError, FileBusyError
+from akool_async._download.manifest import FileState, SavedFile, SavedResult, verify
 from akool_async._download.network import DownloadLimits
 
 __all__ = [
@@ -11,5 +12,9 @@ __all__ = [
     "FileAlreadyExistsError",
     "FileBusyError",
     "FileDownloader",
+    "FileState",
     "ResultDownload",
+    "SavedFile",
+    "SavedResult",
+    "verify",
 ]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import anyio
@@ -17,25 +16,40 @@ import httpx
 
 from akool_async._clock import Clock
 from akool_async._download import files
-from akool_async._download.fetch import Fetch, FileSpec
+from akool_async._download.fetch import Fetch, FetchedFile, FileSpec
+from akool_async._download.manifest import (
+    FileState,
+    SavedFile,
+    digest_file,
+    make_manifest,
+    read_manifest,
+)
 from akool_async._download.network import DownloadLimits, FileHostSession, PublicAddressBackend
-from akool_async._download.ranges import InvalidContentError
-from akool_async._download.verify import Digest, Kind, digest
-from akool_async._model.errors import DownloadError, InvalidRequestError
-from akool_async._model.fingerprint import canonical_url, fingerprint
-from akool_async._model.outcomes import ENDINGS, MANIFEST, Artifact, Completed, Saved, result_urls
-from akool_async._model.requests import LipSyncRequest, Request
+from akool_async._download.verify import Digest, Kind
+from akool_async._model.errors import (
+    AkoolError,
+    DownloadError,
+    InvalidRequestError,
+    JobNotFoundError,
+    StorageError,
+)
+from akool_async._model.outcomes import (
+    ENDINGS,
+    MANIFEST,
+    SUBTITLE_ENDINGS,
+    Artifact,
+    Completed,
+    Saved,
+    result_urls,
+)
 from akool_async._model.responses import Snapshot
 from akool_async._retry import RetryPolicy
 
 logger = logging.getLogger("akool_async")
-GONE_STATUSES: Final = (403, 404, 410)
-"""How a file host answers when a file does not exist, or not under this URL any more."""
+GONE_STATUSES: Final = (400, 401, 403, 404, 410)
+"""How a file host answers when a file does not exist, or not under this URL any more; signatures expire."""
 
-MANIFEST_FORMAT: Final = 1
-"""Raised when the meaning of a name in the manifest changes."""
-
-_URLS: Final = ("url", "video_url", "audio_url", "caption_url")
+FreshUrls = Callable[[], Awaitable[Mapping[Artifact, str]]]
 
 
 class FileDownloader:
@@ -72,7 +86,7 @@ class FileDownloader:
             transport=self._transport,
         )
 
-    async def fetch(self, spec: FileSpec, session: FileHostSession) -> Digest:
+    async def fetch(self, spec: FileSpec, session: FileHostSession) -> FetchedFile:
         """Download one file; see `Fetch.run`."""
         return await Fetch(spec, session, self._clock, self._retry, self._limits).run()
 
@@ -88,7 +102,6 @@ class DownloadRequest:
         overwrite: whether existing files are replaced.
         skip_existing: whether saved files of this job are kept; otherwise their name counts as taken.
         urls: where the files are, the video first; default is where `done` says.
-        urls_fresh: whether the URLs were just requested: then a missing subtitle file is left out.
 
     Raises:
         InvalidRequestError: the job has no result.
@@ -100,7 +113,6 @@ class DownloadRequest:
     overwrite: bool = False
     skip_existing: bool = False
     urls: Mapping[Artifact, str] = attrs.field(repr=False)
-    urls_fresh: bool = False
 
     @urls.default
     def _result_urls(self) -> Mapping[Artifact, str]:
@@ -124,54 +136,65 @@ class DownloadRequest:
         """The job's id."""
         return self.snapshot.job_id
 
-    def path(self, ending: str) -> Path:
-        """Return the path of one file."""
-        return self.stem.with_name(self.stem.name + ending)
-
-    @property
-    def targets(self) -> dict[Artifact, Path]:
-        """The paths of its files."""
-        return {artifact: self.path(ENDINGS[artifact]) for artifact in self.urls}
+    def paths(self, artifact: Artifact) -> list[Path]:
+        """Return the paths that a file may have, the usual one first."""
+        ending = ENDINGS[artifact]
+        usual = self.stem.with_name(self.stem.name + ending)
+        return [usual.with_suffix(one) for one in SUBTITLE_ENDINGS] if ending.endswith(".srt") else [usual]
 
     @property
     def manifest_path(self) -> Path:
         """The path of the manifest."""
-        return self.path(MANIFEST)
+        return self.stem.with_name(self.stem.name + MANIFEST)
 
 
 class ResultDownload:
-    """The download of one result."""
+    """The download of one result.
 
-    def __init__(self, downloader: FileDownloader, request: DownloadRequest) -> None:
+    Args:
+        downloader: whose limits count.
+        request: what is downloaded.
+        fresh_urls: asks the vendor for URLs that have not expired; called once at most.
+    """
+
+    def __init__(self, downloader: FileDownloader, request: DownloadRequest, fresh_urls: FreshUrls) -> None:
         self._downloader = downloader
         self._request = request
-        self._manifest = make_manifest(
-            request.done, saved_at=downloader._clock.now(), program=downloader._user_agent
-        )
-        self._saved: dict[Artifact, Digest] = {}
-        self._missing: dict[str, str] = {}
+        self._ask_fresh_urls = fresh_urls
+        self._fresh_urls: Mapping[Artifact, str] | None = None
+        self._files: dict[Artifact, SavedFile] = {}
+        self._unverified: dict[Artifact, SavedFile] = {}
+        self._has_manifest = False
 
     async def run(self) -> Saved:
         """Download the files that are not saved yet.
 
-        A caller that is cancelled leaves complete files under their names, and parts that can be resumed.
+        The video decides: whatever is wrong with another file, the result is saved without it. A caller that
+        is cancelled leaves complete files under their names, and parts that can be resumed.
 
         Raises:
             FileAlreadyExistsError: another file has one of the names; nothing was downloaded.
             StorageError: the folder can't be written.
-            DownloadError: a file could not be downloaded completely; it was not saved under its name.
+            DownloadError: the video could not be downloaded completely; it was not saved under its name.
         """
         request = self._request
         await files.run_blocking(request.stem, partial(files.make_folder, request.stem.parent))
         if not await files.run_blocking(request.stem, self._find_saved):
             async with self._downloader.session() as session:
                 for artifact in request.urls:
-                    if artifact not in self._saved:
-                        await self._fetch(artifact, session)
+                    if artifact not in self._files:
+                        self._files[artifact] = await self._save(artifact, session)
             with anyio.CancelScope(shield=True):
                 await files.run_blocking(request.manifest_path, self._write_manifest)
-        paths = {str(artifact): request.targets[artifact] for artifact in self._saved}
-        return Saved(**paths, manifest=request.manifest_path, missing=self._missing)
+        found = self._files.items()
+        return Saved(
+            **{artifact: file.path for artifact, file in found if file.path is not None},
+            manifest=request.manifest_path,
+            missing={artifact: file.reason for artifact, file in found if file.path is None},
+            unverified={
+                artifact: file.reason for artifact, file in found if file.state is FileState.UNVERIFIED
+            },
+        )
 
     def _find_saved(self) -> bool:
         """Find the files that were saved before; return whether these are all.
@@ -180,111 +203,120 @@ class ResultDownload:
             FileExistsError: a file with one of the names is not this job's.
         """
         request = self._request
+        manifest = read_manifest(request.manifest_path)
+        ours = manifest is not None and manifest.job_id == request.job_id
+        self._has_manifest = ours
         if request.overwrite:
             return False
-        listed = _files_in_manifest(request.manifest_path, request.job_id)
-        for artifact, target in request.targets.items():
-            if not os.path.lexists(target):
-                continue
-            # A name alone proves nothing: only a file with the recorded size and hash is this job's result.
-            known = listed.get(target.name) or files.digest_if_owned(target, request.job_id)
-            if known is None or target.is_symlink() or not target.is_file() or digest(target) != known:
-                raise FileExistsError(str(target))
-            self._saved[artifact] = known
+        listed = {file.path: file for file in manifest.files if file.path} if manifest and ours else {}
+        for artifact in request.urls:
+            paths = request.paths(artifact)
+            for path in paths:
+                if not os.path.lexists(path):
+                    continue
+                # A name alone proves nothing: only a file with the recorded size and hash is this job's.
+                saved = listed.get(path)
+                if saved is None:
+                    about = files.read_metadata(paths[0])
+                    if about.owner == request.job_id and about.sha256:
+                        saved = SavedFile(
+                            artifact=artifact,
+                            path=path,
+                            digest=Digest(about.length or 0, about.sha256),
+                            state=FileState.UNVERIFIED if about.unverified else FileState.INTACT,
+                            reason=about.unverified,
+                        )
+                if saved is None or digest_file(path) != saved.digest:
+                    raise FileExistsError(str(path))
+                # One that could not be verified may be whole at the vendor by now.
+                (self._files if saved.state is FileState.INTACT else self._unverified)[artifact] = saved
         if not os.path.lexists(request.manifest_path):
             return False
-        if not request.skip_existing or not listed:
+        if not request.skip_existing or not ours:
             raise FileExistsError(str(request.manifest_path))
-        return len(self._saved) == len(request.urls)
+        return len(self._files) == len(request.urls)
 
-    async def _fetch(self, artifact: Artifact, session: FileHostSession) -> None:
+    async def _save(self, artifact: Artifact, session: FileHostSession) -> SavedFile:
+        """Download one file, from a fresh URL if the first one has expired.
+
+        Raises:
+            AkoolError: the video, or any file in this folder, can't be saved.
+        """
+        before = self._unverified.get(artifact)
+        try:
+            try:
+                fetched = await self._fetch(artifact, self._request.urls[artifact], session)
+            except DownloadError as error:
+                fresh = await self._fresh_url(artifact, error)
+                fetched = await self._fetch(artifact, fresh, session)
+        except (StorageError, files.FileAlreadyExistsError, files.FileBusyError):
+            raise
+        except AkoolError as error:
+            if before is not None:
+                return before
+            if artifact is Artifact.VIDEO:
+                raise
+            logger.warning(
+                "Job %s is saved without its %s. %s", self._request.job_id, artifact, error.message
+            )
+            return SavedFile(artifact=artifact, path=None, state=FileState.MISSING, reason=error.message)
+        state = FileState.INTACT
+        if fetched.unverified:
+            state = FileState.UNVERIFIED
+            logger.warning(
+                "The %s of job %s could not be verified; look at %s before it expires at the vendor: %s.",
+                *(artifact, self._request.job_id, fetched.path, fetched.unverified),
+            )
+        return SavedFile(
+            artifact=artifact,
+            path=fetched.path,
+            digest=fetched.digest,
+            state=state,
+            reason=fetched.unverified,
+        )
+
+    async def _fresh_url(self, artifact: Artifact, error: DownloadError) -> str:
+        """Return another URL where `error` says that the first one has expired; else raise it."""
+        if error.http_status not in GONE_STATUSES:
+            raise error
+        if self._fresh_urls is None:
+            self._fresh_urls = {}  # not asked for again, whatever becomes of this call
+            try:
+                self._fresh_urls = await self._ask_fresh_urls()
+            except AkoolError as failed:
+                # A job that the vendor no longer knows has no fresher URLs. That the vendor can't be asked
+                # leaves the video for the next run; another file is left out.
+                if artifact is Artifact.VIDEO and not isinstance(failed, JobNotFoundError):
+                    raise
+                raise error from failed
+        if not self._fresh_urls.get(artifact):
+            raise error
+        return self._fresh_urls[artifact]
+
+    async def _fetch(self, artifact: Artifact, url: str, session: FileHostSession) -> FetchedFile:
         request = self._request
         video = artifact in (Artifact.VIDEO, Artifact.WITHOUT_CAPTIONS)
         spec = FileSpec(
-            url=request.urls[artifact],
-            target=request.targets[artifact],
+            url=url,
+            target=request.paths(artifact)[0],
             kind=Kind.VIDEO if video else Kind.SUBTITLES,
             owner=request.job_id,
-            replace=request.overwrite,
+            replace=request.overwrite or artifact in self._unverified,
         )
-        try:
-            self._saved[artifact] = await self._downloader.fetch(spec, session)
-        except DownloadError as error:
-            # The video is what was paid for: a subtitle file that is broken or gone must not keep it from
-            # being delivered. With old URLs the caller first asks the vendor for fresh ones.
-            gone = request.urls_fresh and error.http_status in GONE_STATUSES
-            if artifact is Artifact.VIDEO or not (gone or isinstance(error, InvalidContentError)):
-                raise
-            logger.warning("Job %s is saved without its %s. %s", request.job_id, artifact, error.message)
-            self._missing[artifact] = error.message
+        return await self._downloader.fetch(spec, session)
 
     def _write_manifest(self) -> None:
-        """Write the manifest, then delete the metadata of the parts, which it replaces."""
-        request = self._request
-        listed = [
-            {"artifact": artifact, "name": request.targets[artifact].name, **attrs.asdict(saved)}
-            for artifact, saved in self._saved.items()
-        ]
-        manifest = {"job_id": request.job_id, **self._manifest, "files": listed, "missing": self._missing}
-        replace = request.overwrite or bool(_files_in_manifest(request.manifest_path, request.job_id))
+        """Write the manifest, then delete the parts that are left, and their metadata, which it replaces."""
+        request, downloader = self._request, self._downloader
+        manifest = make_manifest(
+            request.done,
+            list(self._files.values()),
+            saved_at=downloader._clock.now(),
+            program=downloader._user_agent,
+        )
+        replace = request.overwrite or self._has_manifest
         files.write_json(request.manifest_path, manifest, replace=replace)
-        for target in request.targets.values():
-            files.metadata_path(target).unlink(missing_ok=True)
-
-
-def _files_in_manifest(path: Path, job_id: str) -> dict[str, Digest]:
-    """Return the files that a manifest lists, none if it is another job's."""
-    manifest = files.read_json(path)
-    listed = manifest.get("files")
-    if manifest.get("job_id") != job_id or not isinstance(listed, list):
-        return {}
-    try:
-        return {str(file["name"]): Digest(int(file["size"]), str(file["sha256"])) for file in listed}
-    except (TypeError, KeyError, ValueError):
-        return {}
-
-
-def make_manifest(done: Completed | Snapshot, *, saved_at: datetime, program: str) -> dict[str, Any]:
-    """Return what is known of a result; nothing in it signs or opens anything.
-
-    Args:
-        done: the completed job; a bare snapshot tells less.
-        saved_at: when it is saved, aware.
-        program: this program, with its version.
-    """
-    snapshot = done if isinstance(done, Snapshot) else done.snapshot
-    manifest: dict[str, Any] = {
-        "format": MANIFEST_FORMAT,
-        "program": program,
-        "job_id": snapshot.job_id,
-        "created_at": _timestamp(snapshot.created_at),
-        "saved_at": _timestamp(saved_at),
-        "credits": snapshot.credits_used,
-    }
-    if isinstance(done, Completed):
-        manifest |= {
-            "key": done.key,
-            "target": done.target,
-            "fingerprint": fingerprint(done.request, done.target),
-            "request": _describe(done.request),
-            "credits": done.credits,
-            "submitted_at": _timestamp(done.submitted_at),
-            "ended_at": _timestamp(done.ended_at),
-        }
-    return manifest
-
-
-def _timestamp(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="milliseconds")
-
-
-def _describe(request: Request) -> dict[str, Any]:
-    # The webhook's URL contains the token that makes a callback trustworthy, and a result may be shared.
-    options = attrs.asdict(request, filter=attrs.filters.exclude("key", "webhook_url"))
-    described: dict[str, Any] = {"kind": "lipsync" if isinstance(request, LipSyncRequest) else "translation"}
-    for name, value in options.items():
-        if name in _URLS and value:
-            described[name] = canonical_url(value)
-        elif value not in (None, ""):
-            described[name] = dict(value) if isinstance(value, Mapping) else value
-    return described
+        for artifact in request.urls:
+            path = request.paths(artifact)[0]
+            files.part_path(path).unlink(missing_ok=True)
+            files.metadata_path(path).unlink(missing_ok=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -15,7 +17,6 @@ import httpx
 from akool_async._clock import Clock
 from akool_async._download import files, verify
 from akool_async._download.network import KIB, DownloadLimits, FileHostSession, abort
-from akool_async._download.ranges import Body, InvalidContentError, RetryableResponse, read_range
 from akool_async._download.verify import Digest, FileVerdict, Kind
 from akool_async._model.errors import DownloadError, exception_chain
 from akool_async._model.redact import strip_query
@@ -23,6 +24,13 @@ from akool_async._retry import RetryPolicy
 
 _BLOCK: Final = 256 * KIB
 """Bytes that are collected before a thread writes them."""
+
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
+_UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
+_STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]+"')
+_RETRYABLE: Final = frozenset({408, 425, 429})
+_COMPRESSIONS: Final = frozenset({"gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd", "exi"})
+"""Encodings that change the bytes; hosts name others, such as aws-chunked or utf-8, that do not."""
 
 T = TypeVar("T")
 
@@ -46,6 +54,21 @@ class FileSpec:
     replace: bool = False
 
 
+@attrs.frozen(kw_only=True)
+class FetchedFile:
+    """One file that was downloaded.
+
+    Attributes:
+        path: its final name; subtitles have the ending of their format.
+        digest: its size and hash.
+        unverified: why its content could not be verified, or "".
+    """
+
+    path: Path
+    digest: Digest
+    unverified: str = ""
+
+
 class Fetch:
     """The download of one file. `retry` counts attempts that brought no bytes; one that did is resumed."""
 
@@ -67,10 +90,10 @@ class Fetch:
         self._measured = False
         self._at_end = False
         self._ignores_ranges = False
-        self._size_checked = -1
+        self._previous: Digest | None = None
         self._restarts = 0
 
-    async def run(self) -> Digest:
+    async def run(self) -> FetchedFile:
         """Download the file. A caller that is cancelled leaves a part that can be resumed.
 
         Raises:
@@ -80,10 +103,9 @@ class Fetch:
         """
         try:
             await self._run(self._part.open)
-            await self._download()
-            found = await self._run(partial(verify.digest, self._part.path))
+            unverified = await self._download()
             with anyio.CancelScope(shield=True):
-                await self._run(partial(self._part.publish, found, replace=self._spec.replace))
+                found = await self._run(partial(self._publish, unverified))
         except BaseException as error:
             given_up = isinstance(error, files.FileAlreadyExistsError)
             with anyio.CancelScope(shield=True):
@@ -94,29 +116,50 @@ class Fetch:
     async def _run(self, work: Callable[[], T]) -> T:
         return await files.run_blocking(self._spec.target, work)
 
-    async def _download(self) -> None:
-        """Return when the file is complete."""
+    def _publish(self, unverified: str) -> FetchedFile:
+        spec, content = self._spec, self._part.content
+        target = spec.target
+        if spec.kind is Kind.SUBTITLES:
+            content.seek(0)
+            target = target.with_suffix(verify.subtitle_ending(content.read(verify.HEAD)))
+        found = verify.digest(content)
+        self._part.publish(target, found, unverified, replace=spec.replace)
+        return FetchedFile(path=target, digest=found, unverified=unverified)
+
+    async def _download(self) -> str:
+        """Return when the file is here: "" if it is complete, else why it could not be verified."""
         fruitless = 0
+        refused: Counter[Digest] = Counter()
         for _ in range(self._limits.max_attempts):
             before = self._part.size
             try:
                 await self._receive()
                 if await self._is_complete():
-                    return
+                    return ""
                 continue
             except RetryableResponse as error:
                 failed = error
-            self._size_checked = -1
-            if failed.start_over:
-                await self._run(partial(self._part.begin, "", None))
             # An attempt that brought bytes is no failure, but for a host that always starts over.
-            fruitless = 0 if self._part.size > before else fruitless + 1
+            fruitless = 0 if self._part.size > before and not failed.start_over else fruitless + 1
             failures = max(fruitless, self._restarts - 1)
             delay = self._retry.delay(failures, 0.0, failed.retry_after if failures else None)
-            if delay is None and failures:
-                kind = InvalidContentError if failed.wrong else DownloadError
+            given_up = delay is None and failures > 0
+            subtitles = self._spec.kind is Kind.SUBTITLES
+            if failed.arrived and failed.start_over and (failed.playable or subtitles):
+                found = await self._run(partial(verify.digest, self._part.content))
+                refused[found] += 1
+                # The same bytes came so often that more attempts would only bring them again.
+                given_up = given_up or refused[found] >= (2 if subtitles else 3)
+            # The last resort: a strict check must not let a paid result expire of which every byte arrived.
+            if given_up and failed.arrived and failed.playable:
+                return (
+                    f"all {self._part.size:,} bytes that the file host announced arrived, but {failed.reason}"
+                )
+            if failed.start_over:
+                await self._run(partial(self._part.begin, "", None))
+            if given_up:
                 message = f"{self._spec.target.name} could not be downloaded: {failed.reason}."
-                raise kind(message, http_status=failed.http_status) from failed
+                raise DownloadError(message, http_status=failed.http_status) from failed
             await self._clock.sleep(delay or 0.0)
         raise DownloadError(f"The result was not complete after {self._limits.max_attempts} connections.")
 
@@ -157,7 +200,7 @@ class Fetch:
         await self._run(partial(files.ensure_free_space, folder, rest, reserve))
         if body.restarts:
             self._restarts += 1
-            self._ignores_ranges = part.size > 0 and part.metadata.etag == body.etag != ""
+            self._ignores_ranges = self._ignores_ranges or (part.size > 0 and part.metadata.etag != "")
             await self._run(partial(part.begin, body.etag, length))
         chunks, pending = response.aiter_raw(), bytearray()
         try:
@@ -210,21 +253,147 @@ class Fetch:
             self._part.sync()
 
     async def _is_complete(self) -> bool:
-        """Return whether the part is the complete file; if not, the byte after it has to be requested.
+        """Return whether the part is the complete file; if not, it has to be requested once more.
 
         Raises:
             RetryableResponse: it is not what it should be, or its end is missing.
         """
-        kind, etag = self._spec.kind, self._part.metadata.etag
-        verdict = await self._run(partial(verify.verify, self._part.path, kind, measured=self._measured))
-        if verdict in (FileVerdict.ERROR_PAGE, FileVerdict.INVALID):
-            reason = f"the content that the file host sent is not the {kind.value}"
-            raise RetryableResponse(reason, start_over=True, wrong=verdict is FileVerdict.INVALID)
-        if verdict is FileVerdict.TRUNCATED:
-            reason = f"the end of the {kind.value} is missing in what the file host sent"
-            raise RetryableResponse(reason, start_over=self._at_end or not etag)
-        # A connection that broke can look like an end. The host is asked for the byte after it, unless it
-        # can't answer that (no ETag, no ranges) or the same size has been found twice.
-        same_size, self._size_checked = self._part.size == self._size_checked, self._part.size
-        certain = verdict is FileVerdict.COMPLETE or self._at_end
-        return certain or self._ignores_ranges or same_size or not etag
+        kind, content, etag = self._spec.kind, self._part.content, self._part.metadata.etag
+        arrived = self._measured or self._at_end
+        verdict = await self._run(partial(verify.verify, content, kind, measured=arrived))
+        if verdict is FileVerdict.INVALID:
+            what = await self._run(partial(verify.describe_content, content))
+            reason = f"the file host sent {what}, which is not the {kind.value}"
+            raise RetryableResponse(reason, start_over=True, arrived=arrived)
+        if verdict is FileVerdict.DAMAGED:
+            raise RetryableResponse(
+                f"the end of the {kind.value} is missing in what the file host sent, or it is damaged",
+                start_over=self._at_end or not etag,
+                arrived=arrived,
+                playable=kind is Kind.VIDEO,
+            )
+        if verdict is FileVerdict.COMPLETE or self._at_end or (self._measured and not etag):
+            return True
+        # A connection that broke can look like an end. The host is asked for the byte after it; one that
+        # can't answer that (no ETag, no ranges) has to send the same file twice.
+        found = await self._run(partial(verify.digest, content))
+        before, self._previous = self._previous, found
+        if etag and not self._ignores_ranges:
+            return False
+        if before not in (None, found):
+            raise RetryableResponse(f"the file host does not say where the {kind.value} ends")
+        return found == before
+
+
+# What a response means for a partly downloaded file: the rules of HTTP ranges, without I/O.
+
+
+@attrs.define
+class RetryableResponse(Exception):
+    """This response can't be used; another attempt may bring a better one.
+
+    Attributes:
+        reason: in words.
+        start_over: whether the bytes received so far are of no use any more.
+        arrived: whether all bytes that the host announced are here, and their content is the reason.
+        playable: whether they begin as a video does.
+        http_status: of the response.
+        retry_after: seconds that the host asked for.
+    """
+
+    reason: str
+    start_over: bool = False
+    arrived: bool = False
+    playable: bool = False
+    http_status: int | None = None
+    retry_after: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Body:
+    """What the headers of a usable response announce; None where the host does not say.
+
+    Attributes:
+        restarts: whether the body is the whole file, from its first byte; else it continues the part.
+        end: where the body ends in the file.
+        length: bytes of the whole file.
+        etag: the file's strong ETag, or "".
+    """
+
+    restarts: bool
+    end: int | None
+    length: int | None
+    etag: str
+
+
+def read_range(
+    status: int, headers: Mapping[str, str], *, received: int, etag: str, length: int | None
+) -> Body | None:
+    """Return what the body of a response is, None if the file has no byte after those received before.
+
+    Args:
+        status: of the response.
+        headers: of the response, with names in lower case.
+        received: bytes received before; the range that was requested begins there.
+        etag: their strong ETag, or "".
+        length: bytes of the whole file, as far as known.
+
+    Raises:
+        RetryableResponse: another attempt may help.
+        DownloadError: no attempt will.
+    """
+    if status == 416 and received:
+        unsatisfied = _UNSATISFIED.fullmatch(headers.get("content-range", "").strip())
+        if unsatisfied is None or int(unsatisfied[1]) != received:
+            raise RetryableResponse("the file is shorter than what was received before", start_over=True)
+        return None
+    if status >= 500 or status in _RETRYABLE:
+        wait = headers.get("retry-after", "").strip()
+        seconds = float(wait[:6]) if wait.isascii() and wait.isdigit() else None
+        raise RetryableResponse(
+            f"the file host answered HTTP {status}", http_status=status, retry_after=seconds
+        )
+    if status not in (200, 206):
+        raise DownloadError(f"The file host answered HTTP {status}.", http_status=status)
+    # Hosts are often wrong about types, so the content decides; but a page must not replace a good part.
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if received and media_type == "text/html":
+        raise RetryableResponse("the file host sent a page instead of the file")
+    if status == 200:
+        size = _content_length(headers)
+        return Body(restarts=True, end=size, length=size, etag=_strong_etag(headers))
+    if media_type.startswith("multipart/"):
+        raise RetryableResponse("the file host sent several ranges in one answer", start_over=True)
+    return _read_partial(headers, received=received, etag=etag, length=length)
+
+
+def _read_partial(headers: Mapping[str, str], *, received: int, etag: str, length: int | None) -> Body:
+    found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+    if found is None:
+        raise RetryableResponse("the file host sent a range that was not requested", start_over=True)
+    first, last = int(found[1]), int(found[2])
+    total = None if found[3] == "*" else int(found[3])
+    whole = first == 0 and (not received or last + 1 == total)  # unasked, and as good as HTTP 200
+    if not (whole or first == received) or last < first or (total is not None and last >= total):
+        raise RetryableResponse("the file host sent another range than the one requested", start_over=True)
+    if _content_length(headers) not in (None, last - first + 1):
+        raise RetryableResponse("the file host contradicts itself about the range's length", start_over=True)
+    if whole:
+        return Body(restarts=True, end=last + 1, length=total, etag=_strong_etag(headers))
+    # Bytes of two versions of a file must never end up in one: it would look complete and be damaged.
+    if _strong_etag(headers) != etag or (None not in (total, length) and total != length):
+        raise RetryableResponse("the file changed at its host", start_over=True)
+    if not _COMPRESSIONS.isdisjoint(re.split(r"[\s,]+", headers.get("content-encoding", "").lower())):
+        raise RetryableResponse("the file host compressed the range although it was asked not to")
+    return Body(restarts=False, end=last + 1, length=length if total is None else total, etag=etag)
+
+
+def _strong_etag(headers: Mapping[str, str]) -> str:
+    """Return the ETag if it promises the same bytes, else ""; a weak one (W/) does not."""
+    etag = headers.get("etag", "").strip()
+    return etag if _STRONG_ETAG.fullmatch(etag) else ""
+
+
+def _content_length(headers: Mapping[str, str]) -> int | None:
+    text = headers.get("content-length", "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

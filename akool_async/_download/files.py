@@ -13,6 +13,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -37,7 +38,16 @@ _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, er
 _ONE_FILE: Final = frozenset({errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.ELOOP})
 """Errors of one file, after which others may still be written."""
 
-_OPEN: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+# Neither follows a link that another user laid, nor waits at a pipe.
+_SAFE: Final = (
+    getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_TRIES: Final = 100
+_LARGEST_JSON: Final = 2**20
+"""Bytes of a manifest or of a part's metadata that are read; real ones have a few thousand."""
 
 
 class FileAlreadyExistsError(InvalidRequestError):
@@ -53,6 +63,12 @@ class FileBusyError(DownloadError):
     advice = "Wait until it has finished, or use another name."
 
 
+class ForeignFileError(FileBusyError):
+    """What has the name of a part or a manifest is a link, a pipe or another user's: it was not touched."""
+
+    advice = "Look who put it there and move it away, or use another folder."
+
+
 async def run_blocking(target: Path, work: Callable[[], T]) -> T:
     """Run `work` in a thread; a caller that is cancelled waits until it is done.
 
@@ -65,6 +81,11 @@ async def run_blocking(target: Path, work: Callable[[], T]) -> T:
         return await run_sync(work)
     except FileExistsError as error:
         raise FileAlreadyExistsError(f"{target} is there already.") from error
+    except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        raise DownloadError(
+            f"The name {target.name!a} can't be written in the file names of this system ({encoding})."
+        ) from error
     except OSError as error:
         words = error.strerror or type(error).__name__
         # A StorageError stops further downloads; an error of one file must not keep back the others.
@@ -77,7 +98,7 @@ class Part:
 
     def __init__(self, target: Path, owner: str, source: str) -> None:
         self.target = target
-        self.path = _part_path(target)
+        self.path = part_path(target)
         self.size = 0
         self.metadata = PartMetadata(owner=owner, source=source)
         self._descriptor = -1
@@ -88,15 +109,20 @@ class Part:
         self._descriptor = self._open_locked()
         mine = (before.owner, before.source) == (self.metadata.owner, self.metadata.source)
         if before.etag and mine:
-            self.metadata = attrs.evolve(before, sha256="")
+            self.metadata = attrs.evolve(before, sha256="", unverified="")
             # After a power cut the file may have holes behind the bytes that were synced.
             self.size = min(before.synced, os.fstat(self._descriptor).st_size)
         os.ftruncate(self._descriptor, self.size)
-        os.lseek(self._descriptor, self.size, os.SEEK_SET)
 
     def _open_locked(self) -> int:
-        while True:
-            descriptor = os.open(self.path, _OPEN, 0o666)
+        for _ in range(_TRIES):
+            try:
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o666)
+            except FileExistsError:
+                try:
+                    descriptor = open_regular(self.path, os.O_RDWR, links=2)
+                except FileNotFoundError:
+                    continue  # another run renamed it meanwhile
             try:
                 try:
                     if sys.platform != "win32":  # an open file can be neither renamed nor deleted there
@@ -112,33 +138,40 @@ class Part:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
+        raise ForeignFileError(f"{self.path} was replaced again and again.")
 
     def _is_current(self, descriptor: int) -> bool:
         """Return whether the open file is still the one of this name, and has no other name."""
-        found = os.fstat(descriptor)
         try:
-            named = self.path.lstat()
+            found, named = os.fstat(descriptor), self.path.lstat()
         except FileNotFoundError:
             return False  # another run renamed it before its lock was released
         if not os.path.samestat(found, named):
             return False
-        if found.st_nlink == 1 and stat.S_ISREG(found.st_mode):
+        if found.st_nlink == 1:
             return True
         # A run was killed between link and unlink: under its other name this is a whole result, so it
-        # must not be written. Only the part's name is removed.
+        # must not be written. Only the part's name is removed. Any other link may be another user's trap.
+        if not (os.path.lexists(self.target) and os.path.samestat(found, self.target.lstat())):
+            raise ForeignFileError(f"{self.path} is a link to another file; that was not changed.")
         self.path.unlink()
         return False
+
+    @property
+    def content(self) -> BufferedReader:
+        """The open file, for reading: what has the part's name by now may be another file."""
+        return os.fdopen(self._descriptor, "rb", closefd=False)
 
     def begin(self, etag: str, length: int | None) -> None:
         """Discard the bytes received so far and expect a whole file with this ETag and length."""
         self.size = 0
         os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
         self._save_metadata(etag=etag, length=length, synced=0, sha256="")
 
     def write(self, content: bytes | bytearray) -> None:
         """Append bytes."""
         view = memoryview(content)
+        os.lseek(self._descriptor, self.size, os.SEEK_SET)
         while view:
             count = os.write(self._descriptor, view)
             self.size += count
@@ -153,24 +186,20 @@ class Part:
     def _save_metadata(self, **changes: Any) -> None:
         self.metadata = attrs.evolve(self.metadata, **changes)
         path = metadata_path(self.target)
+        if os.path.lexists(path):
+            os.close(open_regular(path))  # a link, or another user's file, must not be replaced
         draft = path.with_name(f"{path.name}.new")
-        try:
-            draft.write_text(json.dumps(attrs.asdict(self.metadata)), encoding="utf-8")
-            draft.replace(path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
+        os.close(_write_draft(draft, json.dumps(attrs.asdict(self.metadata)).encode(), durable=False))
+        draft.replace(path)
 
-    def publish(self, found: Digest, *, replace: bool) -> None:
+    def publish(self, target: Path, found: Digest, unverified: str, *, replace: bool) -> None:
         """Rename the complete file to its final name."""
         os.fsync(self._descriptor)
         # Written first: if the process ends right after the rename, the next run recognises the file as
         # this job's by its hash and does not download it again.
-        self._save_metadata(synced=found.size, length=found.size, sha256=found.sha256)
-        if os.name == "nt":  # an open file can't be renamed there; elsewhere the lock is kept until then
-            self.close()
-        publish(self.path, self.target, replace=replace)
-        self.close()
+        self._save_metadata(synced=found.size, length=found.size, sha256=found.sha256, unverified=unverified)
+        descriptor, self._descriptor = self._descriptor, -1
+        publish(descriptor, self.path, target, replace=replace)
 
     def close(self) -> None:
         """Close the file. Closing twice is harmless."""
@@ -211,6 +240,7 @@ class PartMetadata:
         length: bytes of the whole file, None if the host did not say.
         synced: bytes that survive a power cut.
         sha256: hash of the complete file, "" before.
+        unverified: why the complete file could not be verified, or "".
     """
 
     owner: str = ""
@@ -219,16 +249,21 @@ class PartMetadata:
     length: int | None = None
     synced: int = 0
     sha256: str = ""
+    unverified: str = ""
 
 
 def read_metadata(target: Path) -> PartMetadata:
-    """Return the metadata of `target`'s part, empty if there is none or it is damaged."""
-    stored = read_json(metadata_path(target))
+    """Return the metadata of `target`'s part, empty if there is none or it is damaged.
+
+    Raises:
+        ForeignFileError: it is a link, a pipe or another user's.
+    """
+    stored = read_json(metadata_path(target), links=1)
     fields: dict[str, Any] = {
         field.name: stored.get(field.name, field.default) for field in attrs.fields(PartMetadata)
     }
     metadata = PartMetadata(**fields)
-    texts = (metadata.owner, metadata.source, metadata.etag, metadata.sha256)
+    texts = (metadata.owner, metadata.source, metadata.etag, metadata.sha256, metadata.unverified)
     numbers = (metadata.synced, 0 if metadata.length is None else metadata.length)
     valid = all(isinstance(text, str) for text in texts) and all(
         type(number) is int and number >= 0 for number in numbers
@@ -236,15 +271,8 @@ def read_metadata(target: Path) -> PartMetadata:
     return metadata if valid else PartMetadata()
 
 
-def digest_if_owned(target: Path, owner: str) -> Digest | None:
-    """Return what `target` was when it was saved, if it belongs to this job."""
-    metadata = read_metadata(target)
-    if metadata.owner != owner or not metadata.sha256:
-        return None
-    return Digest(metadata.length or 0, metadata.sha256)
-
-
-def _part_path(target: Path) -> Path:
+def part_path(target: Path) -> Path:
+    """Return where the bytes of `target` are collected."""
     return target.with_name(f"{target.name}.part")
 
 
@@ -268,59 +296,131 @@ def ensure_free_space(folder: Path, needed: int, reserve: int) -> None:
         raise OSError(errno.ENOSPC, f"no space left: {needed:,} bytes are needed, {free:,} are free")
 
 
-def publish(draft: Path, target: Path, *, replace: bool) -> None:
-    """Assign a synced file its final name, in one step that survives a power cut.
+def open_regular(path: Path, flags: int = os.O_RDONLY, *, links: int = 1, any_owner: bool = False) -> int:
+    """Open an existing regular file without following a link or waiting at a pipe.
+
+    Args:
+        path: the file.
+        flags: how it is opened.
+        links: names that it may have at most, 0 for any number; more may be a trap that another user laid.
+        any_owner: whether it may be another user's; if not, the owner of the folder may own it too, as on
+            network drives where all files have one owner.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ForeignFileError: it is something else.
+    """
+    try:
+        descriptor = os.open(path, flags | _SAFE)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if not _is_trusted(path, path.lstat(), links, any_owner=any_owner):
+            raise ForeignFileError(f"{path} is a link, a pipe or another user's file.") from error
+        raise
+    if not _is_trusted(path, os.fstat(descriptor), links, any_owner=any_owner):
+        os.close(descriptor)
+        raise ForeignFileError(f"{path} is a link, a pipe or another user's file.")
+    return descriptor
+
+
+def _is_trusted(path: Path, found: os.stat_result, links: int, *, any_owner: bool) -> bool:
+    if not stat.S_ISREG(found.st_mode) or 0 < links < found.st_nlink:
+        return False
+    return any_owner or os.name == "nt" or found.st_uid in (os.geteuid(), path.parent.stat().st_uid)
+
+
+def publish(descriptor: int, draft: Path, target: Path, *, replace: bool) -> None:
+    """Rename an open, synced file in one step that survives a power cut, and close it.
 
     Raises:
         FileExistsError: another file has it, and `replace` is False.
+        ForeignFileError: another program replaced the draft meanwhile.
     """
-    if replace:
-        draft.replace(target)
-    elif os.name == "nt":
-        draft.rename(target)
-    else:
-        try:
-            target.hardlink_to(draft)  # rename() would overwrite a file that another run has just saved
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            if os.path.lexists(target):
-                raise FileExistsError(errno.EEXIST, "it is there already", str(target)) from error
-            draft.rename(target)
-        else:
-            draft.unlink()
-    if os.name == "nt":  # makes names durable by itself
-        return
-    descriptor = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
-            raise
-    finally:
+    if os.name == "nt":  # an open file can't be renamed there; names are durable by themselves
         os.close(descriptor)
+        (draft.replace if replace else draft.rename)(target)
+        return
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        if replace or not _link(descriptor, draft, target, folder):
+            draft.replace(target)
+        if not os.path.samestat(os.fstat(descriptor), target.lstat()):
+            target.unlink()
+            raise ForeignFileError(f"{draft} was replaced by another program while {target} was saved.")
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            if error.errno not in _NO_FOLDER_SYNC:
+                raise
+    finally:
+        os.close(folder)
+        os.close(descriptor)
+
+
+def _link(descriptor: int, draft: Path, target: Path, folder: int) -> bool:
+    """Link the open file to its final name; False where the file system has no links and nothing is there.
+
+    rename() would overwrite a file that another run has just saved.
+    """
+    try:
+        if sys.platform == "linux" and os.path.lexists(f"/proc/self/fd/{descriptor}"):
+            # By the descriptor, not by the draft's name: that may be another file by now.
+            os.link(f"/proc/self/fd/{descriptor}", target.name, dst_dir_fd=folder, follow_symlinks=True)
+        else:
+            target.hardlink_to(draft)
+    except FileNotFoundError as error:
+        raise ForeignFileError(f"{draft} was removed by another program.") from error
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "it is there already", str(target)) from error
+        return False
+    draft.unlink(missing_ok=True)
+    return True
+
+
+def _write_draft(draft: Path, content: bytes, *, durable: bool) -> int:
+    """Write a new file and return its descriptor; a draft that a crash left is replaced, nothing else is."""
+    if os.path.lexists(draft):
+        os.close(open_regular(draft, links=2 if durable else 1))  # two: a run was killed before `unlink`
+        draft.unlink()
+    descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o666)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        if durable:
+            os.fsync(descriptor)
+    except OSError:
+        os.close(descriptor)
+        draft.unlink(missing_ok=True)
+        raise
+    return descriptor
 
 
 def write_json(target: Path, value: Mapping[str, Any], *, replace: bool) -> None:
     """Write a small file completely or not at all."""
-    draft = _part_path(target)
+    draft = part_path(target)
     text = json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "replace")
-    draft.unlink(missing_ok=True)
+    descriptor = _write_draft(draft, text + b"\n", durable=True)
     try:
-        with draft.open("xb") as file:
-            file.write(text + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        publish(draft, target, replace=replace)
-    except OSError:
+        publish(descriptor, draft, target, replace=replace)
+    except (OSError, DownloadError):
         draft.unlink(missing_ok=True)
         raise
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a small file, empty if the file does not exist or holds something else."""
+def read_json(path: Path, *, links: int = 0, any_owner: bool = False) -> dict[str, Any]:
+    """Return the object in a small file, empty if the file does not exist or holds something else.
+
+    Raises:
+        ForeignFileError: it is a link, a pipe or another user's.
+    """
     try:
-        value = json.loads(path.read_bytes())
-    except (FileNotFoundError, IsADirectoryError, ValueError, RecursionError):
+        with os.fdopen(open_regular(path, links=links, any_owner=any_owner), "rb") as file:
+            value = json.loads(file.read(_LARGEST_JSON))
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

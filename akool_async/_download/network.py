@@ -75,7 +75,7 @@ class DownloadLimits:
     max_redirects: int = 3
     max_attempts: int = 200
     max_video_bytes: int = 8 * GIB
-    max_text_bytes: int = 64 * MIB
+    max_text_bytes: int = 16 * MIB
     min_free_bytes: int = MIB
     sync_every: int = 4 * MIB
 

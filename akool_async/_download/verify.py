@@ -1,28 +1,55 @@
 """Check whether a downloaded file is what it should be and complete, by its content alone.
 
 An MP4 file is complete if its boxes fill it exactly and include an index and media data
-(Source: ISO/IEC 14496-12, 4.2). An SRT file never says where it ends.
+(Source: ISO/IEC 14496-12, 4.2). A subtitle file never says where it ends. No check reads a file whole.
 """
 
 from __future__ import annotations
 
 import enum
 import hashlib
+import io
 import re
 import struct
-from pathlib import Path
-from typing import BinaryIO, Final
+from io import BufferedReader
+from typing import Final
 
 import attrs
 
-_BEGINNING: Final = 512
+HEAD: Final = 64 * 1024
+"""Bytes of a file that decide what it is."""
+
+_TAIL: Final = 4 * 1024
+"""Bytes in which the last line of subtitles is looked for."""
+
+_MAX_BOXES: Final = 250_000
+"""Boxes of one video; a day in fragments of one second has some 180,000. A host could send millions."""
+
+_MAX_EMPTY_BOXES: Final = 1_000
+"""Boxes without content, of which 64 MiB would hold 8 million."""
+
 _FIRST_BOXES: Final = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"})
 _INDEX_BOXES: Final = frozenset({b"moov", b"moof"})
-_BOX_HEADER: Final = 8
-_TIMES: Final = re.compile(
-    r"\s*(\d{1,3}:)?\d{1,2}:\d{2}[,.]\d{1,3}\s*-->\s*(\d{1,3}:)?\d{1,2}:\d{2}[,.]\d{1,3}(\s.*)?", re.ASCII
-)
-_LONGEST_UTF8_CHARACTER: Final = 4
+_TOP_BOXES: Final = _FIRST_BOXES | {
+    *(b"moof", b"mfra", b"sidx", b"ssix", b"udta", b"meta", b"uuid", b"pdin", b"emsg", b"prft", b"junk")
+}
+"""Boxes at the top level of a file; what looks like another one at its end is not a box."""
+
+_MAGIC: Final = {
+    0: (
+        b"\x1a\x45\xdf\xa3",
+        b"FLV\x01",
+        b"OggS\x00",
+        b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+        b"\x00\x00\x01\xba",
+    ),
+    8: (b"AVI ",),
+}
+"""How Matroska and WebM, FLV, Ogg, ASF, MPEG-PS and AVI files begin, by position."""
+
+_TIME: Final = r"(\d{1,3}:)?\d{1,2}:\d{2}[,.]\d{1,3}"
+_TIMES: Final = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(\s.*)?", re.ASCII)
+_BEGUN_TIMES: Final = re.compile(rf"\s*{_TIME}\s*-->", re.ASCII)
 
 
 class Kind(enum.Enum):
@@ -37,8 +64,7 @@ class FileVerdict(enum.Enum):
 
     COMPLETE = "complete"
     UNKNOWN_END = "may be complete; its content does not say where it ends"
-    TRUNCATED = "its end is missing"
-    ERROR_PAGE = "a page or an error document, as hosts send in place of a file"
+    DAMAGED = "its end is missing, or its structure is broken"
     INVALID = "something else"
 
 
@@ -55,87 +81,115 @@ class Digest:
     sha256: str
 
 
-def digest(path: Path) -> Digest:
+def digest(file: BufferedReader) -> Digest:
     """Return size and hash of a file."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return Digest(file.tell(), sha256)
+    file.seek(0)
+    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Digest(file.tell(), sha256)
 
 
-def verify(path: Path, kind: Kind, *, measured: bool) -> FileVerdict:
+def verify(file: BufferedReader, kind: Kind, *, measured: bool) -> FileVerdict:
     """Judge a file; `measured` says that it has the length that its host announced."""
-    with path.open("rb") as file:
-        beginning = file.read(_BEGINNING)
-        # No video or subtitle file begins as HTML, XML or JSON do. Saved under the result's name, an error
-        # page would count as delivered and the paid result would expire.
-        if beginning.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"<", b"{"):
-            return FileVerdict.ERROR_PAGE
-        if not beginning.strip():
-            return FileVerdict.INVALID
-        if kind is Kind.SUBTITLES:
-            return check_srt(beginning + file.read())
-        if beginning[4:8] in _FIRST_BOXES:
-            verdict = check_mp4(file, path.stat().st_size)
-            return FileVerdict.COMPLETE if verdict is FileVerdict.UNKNOWN_END and measured else verdict
-        return FileVerdict.COMPLETE if measured else FileVerdict.INVALID
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(HEAD)
+    if kind is Kind.SUBTITLES:
+        return check_subtitles(file, size, head)
+    # Only what begins as a video does is believed, whatever its length: an error page that is saved under
+    # the result's name would count as delivered, and the paid result would expire.
+    if head[4:8] in _FIRST_BOXES:
+        verdict = check_mp4(file, size)
+    elif _is_other_container(head):
+        verdict = FileVerdict.UNKNOWN_END
+    else:
+        return FileVerdict.INVALID
+    return FileVerdict.COMPLETE if measured and verdict is FileVerdict.UNKNOWN_END else verdict
 
 
-def check_mp4(file: BinaryIO, size: int) -> FileVerdict:
-    """Judge a file made of boxes."""
-    position, has_index, has_media = 0, False, False
-    while position < size:
-        box = _read_box(file, position)
-        if box is None:
-            return FileVerdict.TRUNCATED
-        length, kind = box
-        if not length or not kind.isascii():
-            return FileVerdict.INVALID
-        has_index, has_media = has_index or kind in _INDEX_BOXES, has_media or kind == b"mdat"
-        if length < 0:  # it reaches to the end of the file, wherever that is
-            return FileVerdict.UNKNOWN_END if has_index and has_media else FileVerdict.TRUNCATED
+def _is_other_container(head: bytes) -> bool:
+    if any(head[position:].startswith(magic) for position, magic in _MAGIC.items()):
+        return head[8:12] != b"AVI " or head.startswith(b"RIFF")
+    # MPEG-TS has a sync byte at every 188th position, behind a timestamp of 4 bytes on some discs.
+    streams = ((0, 188, 376), (4, 196, 388))
+    return not head[:512].isascii() and any(
+        all(head[position : position + 1] == b"G" for position in positions) for positions in streams
+    )
+
+
+def check_mp4(file: BufferedReader, size: int) -> FileVerdict:
+    """Judge a file made of boxes. Bytes behind the last box are accepted where index and media are there."""
+    position, empty, kinds = 0, 0, set[bytes]()
+    for _ in range(_MAX_BOXES):
+        playable = b"mdat" in kinds and not kinds.isdisjoint(_INDEX_BOXES)
+        if position == size:
+            if not playable:
+                return FileVerdict.DAMAGED
+            # Any number of fragments may follow, so only a file with one index says where it ends.
+            return FileVerdict.UNKNOWN_END if b"moof" in kinds else FileVerdict.COMPLETE
+        file.seek(position)
+        header = file.read(16)
+        length, kind = struct.unpack(">I4s", header[:8]) if len(header) >= 8 else (0, b"")
+        smallest = 8
+        if length == 1:  # the real length follows, in 64 bits
+            length, smallest = int.from_bytes(header[8:], "big"), 16
+        if length == 0 and kind in _TOP_BOXES:  # it reaches to the end of the file, wherever that is
+            open_end = playable or (kind == b"mdat" and not kinds.isdisjoint(_INDEX_BOXES))
+            return FileVerdict.UNKNOWN_END if open_end else FileVerdict.DAMAGED
+        fits = smallest <= length <= size - position and kind.isascii()
+        if not fits:
+            if kind in _TOP_BOXES and length >= smallest:
+                # The letters of a text make a length of hundreds of megabytes: "Are free" is no box.
+                text = position == 0 and header[0] >= ord("\t")
+                return FileVerdict.INVALID if text else FileVerdict.DAMAGED
+            return FileVerdict.UNKNOWN_END if playable else FileVerdict.DAMAGED
+        empty += length == smallest
+        if empty > _MAX_EMPTY_BOXES:
+            break
+        kinds.add(kind)
         position += length
-    complete = position == size and has_index and has_media
-    return FileVerdict.COMPLETE if complete else FileVerdict.TRUNCATED
+    return FileVerdict.INVALID
 
 
-def _read_box(file: BinaryIO, position: int) -> tuple[int, bytes] | None:
-    """Return length and kind of a box: 0 if it is invalid, -1 if it has no end; None if its header is cut."""
-    file.seek(position)
-    header = file.read(_BOX_HEADER)
-    if len(header) < _BOX_HEADER:
-        return None
-    length, kind = struct.unpack(">I4s", header)
-    shortest = _BOX_HEADER
-    if length == 0:
-        return -1, kind
-    if length == 1:  # the real length follows, in 64 bits
-        large = file.read(8)
-        if len(large) < 8:
-            return None
-        (length,) = struct.unpack(">Q", large)
-        shortest = 2 * _BOX_HEADER
-    return (length if length >= shortest else 0), kind
-
-
-def check_srt(content: bytes) -> FileVerdict:
-    """Judge a subtitle file. The text between the time lines is not looked at."""
-    text = _decode(content)
-    if text is None:
+def check_subtitles(file: BufferedReader, size: int, head: bytes) -> FileVerdict:
+    """Judge a subtitle file by its beginning and its last line."""
+    if not subtitle_ending(head):
         return FileVerdict.INVALID
-    lines = text.splitlines()
-    if lines[0].lstrip().startswith("<") or not any(map(_TIMES.fullmatch, lines)):
-        return FileVerdict.INVALID
-    cut = "-->" in lines[-1] and not _TIMES.fullmatch(lines[-1])
-    return FileVerdict.TRUNCATED if cut else FileVerdict.UNKNOWN_END
+    file.seek(max(size - _TAIL, 0) & ~1)  # not within a character of UTF-16
+    lines = file.read(_TAIL + 1).decode(_encoding(head), "replace").splitlines()
+    cut = _BEGUN_TIMES.match(lines[-1]) and not _TIMES.fullmatch(lines[-1])
+    return FileVerdict.DAMAGED if cut else FileVerdict.UNKNOWN_END
 
 
-def _decode(content: bytes) -> str | None:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", "replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # A file that was cut may end within a character.
-        if error.start >= len(content) - _LONGEST_UTF8_CHARACTER:
-            return content[: error.start].decode("utf-8-sig")
-        return None if b"\x00" in content else content.decode("latin-1")
+def subtitle_ending(head: bytes) -> str:
+    """Return the ending of a subtitle file that begins so: .srt, .ass or .vtt; "" for other files."""
+    text = head.decode(_encoding(head), "replace").lstrip("\ufeff \t\r\n")
+    if text.startswith("WEBVTT"):
+        return ".vtt"
+    if text[:13].lower() == "[script info]":
+        return ".ass"
+    if text[:1] in ("<", "{"):  # pages and error documents may contain times, too
+        return ""
+    return ".srt" if any(map(_TIMES.fullmatch, text.splitlines())) else ""
+
+
+def describe_content(file: BufferedReader) -> str:
+    """Return in words what a file is that was refused."""
+    file.seek(0)
+    head = file.read(512)
+    text = head.decode(_encoding(head), "replace").strip("\ufeff \t\r\n")
+    if not text:
+        return "an empty file"
+    if head.startswith(b"\x1f\x8b"):
+        return "a gzip-compressed file"
+    if not text.replace("\r", "").replace("\n", "").replace("\t", "").isprintable():
+        return "a file of an unknown format"
+    return {"<": "a page", "{": "an error document"}.get(text[0], "a text")
+
+
+def _encoding(head: bytes) -> str:
+    """Return in which encoding a text is, by its byte order mark or the zeros in it."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16-le" if head[0] == 0xFF else "utf-16-be"
+    if b"\x00" in head[:64]:
+        return "utf-16-be" if head.startswith(b"\x00") else "utf-16-le"
+    return "utf-8"

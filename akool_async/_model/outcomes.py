@@ -38,6 +38,9 @@ ENDINGS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """What follows a result's name in the name of each file."""
 
+SUBTITLE_ENDINGS: Final = (".srt", ".ass", ".vtt")
+"""Endings of subtitle files, the usual one first: what the vendor made decides."""
+
 MANIFEST: Final = ".json"
 """Ending of the file that says where the others come from."""
 
@@ -91,7 +94,8 @@ class Saved:
         translated_srt: subtitles in the target language, if the vendor made them.
         without_captions: the video without burnt-in captions, if it was asked for and the vendor made it.
         manifest: JSON that says where the others come from: job, request, credits, sizes and hashes.
-        missing: files that the vendor names but does not have, and why, in words.
+        missing: files that could not be saved, and why, in words; a later run tries again.
+        unverified: files of which all bytes arrived, but which could not be verified, and why, in words.
     """
 
     video: Path
@@ -100,6 +104,12 @@ class Saved:
     without_captions: Path | None = None
     manifest: Path | None = None
     missing: Mapping[str, str] = attrs.field(factory=dict)
+    unverified: Mapping[str, str] = attrs.field(factory=dict)
+
+    @property
+    def verified(self) -> bool:
+        """Whether each saved file is known to be whole."""
+        return not self.unverified
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -116,7 +126,9 @@ class Saved:
         endings = sorted({**ENDINGS, "manifest": MANIFEST}.items(), key=lambda item: len(item[1]))
         fields: dict[str, Any] = {}
         for file in files[1:]:
-            fitting = [field for field, ending in endings if file.endswith(ending)]
+            stem, dot, suffix = file.rpartition(".")
+            name = f"{stem}.srt" if dot + suffix in SUBTITLE_ENDINGS else file
+            fitting = [field for field, ending in endings if name.endswith(ending)]
             fields |= {fitting[-1]: Path(file)} if fitting else {}
         return cls(**{**fields, "video": Path(files[0])})
 

@@ -263,7 +263,7 @@ async def test_a_fresh_answer_without_the_video_leaves_nothing_that_looks_like_a
     async with house() as home:
         client = await home.client()
         done = await client.translate(video(), give_up_after=30)
-        home.sandbox.faults.add(_fault("cdn", "http", status=404, limit=2))
+        home.sandbox.faults.add(_fault("cdn", "http", status=404, limit=1))
         monkeypatch.setattr(lookups, "job_status", without_video)
         with pytest.raises(DownloadError):
             await client.download(done, into=tmp_path)

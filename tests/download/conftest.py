@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -12,7 +13,7 @@ from akool_async import RetryPolicy
 from akool_async._clock import SystemClock
 from akool_async._download import DownloadLimits, FileDownloader
 from akool_async._download.fetch import FileSpec
-from akool_async._download.verify import Digest, Kind
+from akool_async._download.verify import Kind
 
 QUICK = RetryPolicy(attempts=4, initial_delay=0.001, max_delay=0.002)
 LIMITS = DownloadLimits(slow_window=5.0, connect=5.0)
@@ -47,7 +48,7 @@ def downloads(api: str = LOOPBACK, **limits: object) -> FileDownloader:
     )
 
 
-async def fetch(downloader: FileDownloader, url: str, target: Path, **fields: object) -> Digest:
+async def fetch(downloader: FileDownloader, url: str, target: Path, **fields: object) -> Any:
     """Download one file over a session of its own."""
     spec = FileSpec(**{"url": url, "target": target, "kind": Kind.VIDEO, "owner": "job-1"} | fields)
     async with downloader.session() as session:

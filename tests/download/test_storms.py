@@ -66,7 +66,8 @@ async def _storm(seed: int, folder: Path) -> Counter[str]:
         chunks = chunked and reply.status == 200
         return Reply(status=reply.status, headers=reply.headers, body=reply.body, chunked=chunks)
 
-    target = folder / "a.mp4"
+    name = "a.srt" if subtitles else "a.mp4"
+    target = folder / name
     downloader = downloads(slow_window=0.1, min_bytes=1)
     counts: Counter[str] = Counter()
     async with hosting(answer) as host, proxying(host.url, seed, len(content) + 600) as proxy:
@@ -79,7 +80,7 @@ async def _storm(seed: int, folder: Path) -> Counter[str]:
                     counts["whole"] += 1
                 except DownloadError:
                     counts["given up"] += 1
-            _check(folder, content, whole=target.exists())
+            _check(folder, name, content, whole=target.exists())
             assert "whole" in counts or not target.exists() or patience
             if target.exists() and "whole" not in counts:  # cancelled just when it was done
                 counts["whole"] += 1
@@ -87,11 +88,11 @@ async def _storm(seed: int, folder: Path) -> Counter[str]:
     return counts + proxy.seen
 
 
-def _check(folder: Path, content: bytes, *, whole: bool) -> None:
-    allowed = {"a.mp4", "a.mp4.part", "a.mp4.part.about"}
+def _check(folder: Path, name: str, content: bytes, *, whole: bool) -> None:
+    allowed = {name, f"{name}.part", f"{name}.part.about"}
     assert set(names(folder)) <= allowed
     if whole:
-        assert (folder / "a.mp4").read_bytes() == content
-        assert not (folder / "a.mp4.part").exists()
-    elif (folder / "a.mp4.part").exists():
-        assert content.startswith((folder / "a.mp4.part").read_bytes())
+        assert (folder / name).read_bytes() == content
+        assert not (folder / f"{name}.part").exists()
+    elif (folder / f"{name}.part").exists():
+        assert content.startswith((folder / f"{name}.part").read_bytes())

@@ -1,0 +1,251 @@
+"""The manifest beside a result: where its files come from, and whether they are still what was saved."""
+
+from __future__ import annotations
+
+import enum
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from akool_async._download.files import ForeignFileError, open_regular, read_json, run_blocking
+from akool_async._download.verify import Digest, digest
+from akool_async._model.errors import StorageError
+from akool_async._model.fingerprint import canonical_url, fingerprint
+from akool_async._model.outcomes import MANIFEST, Completed
+from akool_async._model.requests import LipSyncRequest, Request
+from akool_async._model.responses import Snapshot
+
+MANIFEST_FORMAT: Final = 1
+"""Raised when the meaning of a name in the manifest changes."""
+
+_URLS: Final = ("url", "video_url", "audio_url", "caption_url")
+
+
+class FileState(enum.StrEnum):
+    """What became of a saved file."""
+
+    INTACT = "intact"
+    """It is there, and is what was saved as far as that was looked at."""
+    UNVERIFIED = "unverified"
+    """It is what was saved, but it could not be verified when it was downloaded."""
+    MISSING = "missing"
+    """It was deleted or moved, or could not be downloaded in the first place."""
+    CHANGED = "changed"
+    """Its size or its content is not what was saved."""
+
+
+@attrs.frozen(kw_only=True)
+class SavedFile:
+    """One file of a result, as its manifest lists it.
+
+    Attributes:
+        artifact: which file of the result it is, such as "video".
+        path: where it should be; None if it could not be downloaded.
+        digest: its size and hash when it was saved; None if that is not known.
+        state: what became of it.
+        reason: why it is missing or unverified, in words, or "".
+    """
+
+    artifact: str
+    path: Path | None
+    digest: Digest | None = None
+    state: FileState = FileState.INTACT
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class SavedResult:
+    """The files of one result in a folder.
+
+    Attributes:
+        manifest: the path of the manifest.
+        job_id: the job that made it.
+        key: the entry's key, "" if it was saved without one.
+        target: the language.
+        files: what was to be saved.
+    """
+
+    manifest: Path
+    job_id: str
+    key: str = ""
+    target: str = ""
+    files: tuple[SavedFile, ...] = ()
+
+    @property
+    def damaged(self) -> tuple[SavedFile, ...]:
+        """The files that are not there as they should be."""
+        return tuple(file for file in self.files if file.state is not FileState.INTACT)
+
+
+async def verify(folder: str | os.PathLike[str], *, hashes: bool = True) -> tuple[SavedResult, ...]:
+    """Compare the results in a folder with their manifests; nothing is changed, and no journal is needed.
+
+    Args:
+        folder: where results were saved; folders in it are not looked into.
+        hashes: whether each file is read and its SHA-256 compared, too. Without it only existence and size
+            are looked at, which is fast.
+
+    Returns:
+        The results, in the order of their names, each with the state of its files.
+
+    Raises:
+        StorageError: the folder or a file can't be read.
+    """
+    place = Path(folder)
+    return await run_blocking(place, partial(_verify_folder, place, hashes=hashes))
+
+
+def _verify_folder(folder: Path, *, hashes: bool) -> tuple[SavedResult, ...]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(MANIFEST))
+        found = [read_manifest(folder / name, any_owner=True) for name in names]
+        return tuple(check_result(result, hashes=hashes) for result in found if result is not None)
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or folder} can't be read: {error.strerror}.",
+            impact="Nothing was changed.",
+            advice="Correct the name or the permissions.",
+        ) from error
+
+
+def read_manifest(path: Path, *, any_owner: bool = False) -> SavedResult | None:
+    """Return what a manifest lists, None if there is none, or if it is damaged or something else."""
+    try:
+        stored = read_json(path, any_owner=any_owner)
+    except ForeignFileError:
+        if any_owner:
+            return None
+        raise
+    try:
+        files = [
+            SavedFile(
+                artifact=str(file["artifact"]),
+                path=path.with_name(Path(file["name"]).name),
+                digest=Digest(int(file["size"]), str(file["sha256"])),
+                state=FileState.INTACT if file.get("verified", True) else FileState.UNVERIFIED,
+                reason=str(file.get("reason", "")),
+            )
+            for file in stored["files"]
+        ]
+        files += [
+            SavedFile(artifact=artifact, path=None, state=FileState.MISSING, reason=str(reason))
+            for artifact, reason in dict(stored.get("missing", {})).items()
+        ]
+        return SavedResult(
+            manifest=path,
+            job_id=str(stored["job_id"]),
+            key=str(stored.get("key") or ""),
+            target=str(stored.get("target") or ""),
+            files=tuple(files),
+        )
+    except (AttributeError, TypeError, KeyError, ValueError, OverflowError):
+        return None
+
+
+def check_result(result: SavedResult, *, hashes: bool) -> SavedResult:
+    """Return the result with the state that its files have now."""
+    return attrs.evolve(result, files=tuple(_check_file(file, hashes=hashes) for file in result.files))
+
+
+def _check_file(file: SavedFile, *, hashes: bool) -> SavedFile:
+    if file.path is None or file.digest is None:
+        return file
+    try:
+        found = file.path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            return attrs.evolve(file, state=FileState.CHANGED, reason="it is not a file any more")
+        if found.st_size != file.digest.size:
+            reason = f"it has {found.st_size:,} bytes instead of {file.digest.size:,}"
+            return attrs.evolve(file, state=FileState.CHANGED, reason=reason)
+        if hashes and digest_file(file.path, any_owner=True) != file.digest:
+            return attrs.evolve(file, state=FileState.CHANGED, reason="its content was changed")
+    except FileNotFoundError:
+        return attrs.evolve(file, state=FileState.MISSING, reason="it was deleted or moved")
+    except ForeignFileError as error:
+        return attrs.evolve(file, state=FileState.CHANGED, reason=error.message)
+    return file
+
+
+def digest_file(path: Path, *, any_owner: bool = False) -> Digest:
+    """Return size and hash of a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ForeignFileError: it is a link, a pipe or, unless `any_owner` is set, another user's.
+    """
+    with os.fdopen(open_regular(path, links=0, any_owner=any_owner), "rb") as file:
+        return digest(file)
+
+
+def make_manifest(
+    done: Completed | Snapshot,
+    files: Sequence[SavedFile],
+    *,
+    saved_at: datetime,
+    program: str,
+) -> dict[str, Any]:
+    """Return what is known of a result; nothing in it signs or opens anything.
+
+    Args:
+        done: the completed job; a bare snapshot tells less.
+        files: the files, also those that are missing.
+        saved_at: when it is saved, aware.
+        program: this program, with its version.
+    """
+    snapshot = done if isinstance(done, Snapshot) else done.snapshot
+    manifest: dict[str, Any] = {
+        "format": MANIFEST_FORMAT,
+        "program": program,
+        "job_id": snapshot.job_id,
+        "created_at": _timestamp(snapshot.created_at),
+        "saved_at": _timestamp(saved_at),
+        "credits": snapshot.credits_used,
+    }
+    if isinstance(done, Completed):
+        manifest |= {
+            "key": done.key,
+            "target": done.target,
+            "fingerprint": fingerprint(done.request, done.target),
+            "request": _describe(done.request),
+            "credits": done.credits,
+            "submitted_at": _timestamp(done.submitted_at),
+            "ended_at": _timestamp(done.ended_at),
+        }
+    manifest["files"] = [
+        {
+            "artifact": file.artifact,
+            "name": file.path.name,
+            **attrs.asdict(file.digest),
+            **(
+                {"verified": True}
+                if file.state is FileState.INTACT
+                else {"verified": False, "reason": file.reason}
+            ),
+        }
+        for file in files
+        if file.path is not None and file.digest is not None
+    ]
+    manifest["missing"] = {file.artifact: file.reason for file in files if file.path is None}
+    return manifest
+
+
+def _timestamp(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds")
+
+
+def _describe(request: Request) -> dict[str, Any]:
+    # The webhook's URL contains the token that makes a callback trustworthy, and a result may be shared.
+    options = attrs.asdict(request, filter=attrs.filters.exclude("key", "webhook_url"))
+    described: dict[str, Any] = {"kind": "lipsync" if isinstance(request, LipSyncRequest) else "translation"}
+    for name, value in options.items():
+        if name in _URLS and value:
+            described[name] = canonical_url(value)
+        elif value not in (None, ""):
+            described[name] = dict(value) if isinstance(value, Mapping) else value
+    return described
