@@ -213,6 +213,8 @@ class RunLimits:
     Attributes:
         yes: Spend without asking. Required where there is no terminal to ask on.
         max_credits: What the jobs in the journal may cost together, earlier ones included.
+        retry_transient: How often to send again what failed for a reason that may pass, within --max-credits.
+            Each job costs credits.
         give_up_after: How long to wait, such as 90m or 2h. Jobs then continue at the vendor.
         without_captions: Also save videos without burnt-in captions, where the vendor made them.
         as_json: Write events to stdout, one JSON object a line.
@@ -220,6 +222,7 @@ class RunLimits:
 
     yes: Annotated[bool, Parameter(negative="")] = False
     max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    retry_transient: Annotated[int, Parameter(validator=Number(gte=0))] = 0
     give_up_after: timedelta | None = None
     without_captions: Annotated[bool, Parameter(negative="")] = False
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False

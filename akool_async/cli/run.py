@@ -158,6 +158,7 @@ class CatalogRun:
                 recover_pending=options.recover_pending,
                 on_in_doubt=options.rules.on_in_doubt,
                 retry_failed=options.rules.retry_failed,
+                retry_transient=options.limits.retry_transient,
                 max_credits=options.limits.max_credits,
                 callbacks=inbox,
                 webhook_url=url,

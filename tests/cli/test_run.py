@@ -112,7 +112,7 @@ def test_twelve_mistakes_cost_not_one_request(akool: Command, vendor: Sandbox) -
     for command in (["plan"], ["run", "--yes"], ["run", "--yes", "--json"]):
         told = akool(*command, "videos.csv")
         assert told.code == 2
-        assert told.out == ""
+        assert [len(event["mistakes"]) for event in events_of(told.out)] == [12] * ("--json" in command)
         assert "12 mistakes" in told.err
         assert {wanted for wanted in expected if wanted not in told.err} == set()
     assert requests_of(vendor) == 0
@@ -425,3 +425,24 @@ def test_a_plan_on_a_terminal_shows_the_beginning_of_a_long_catalog(vendor: Sand
     assert "video-39 " in shown.text
     assert "video-40 " not in shown.text
     assert "and 60 more; pipe the output or use --json to see all." in shown.text
+
+
+@pytest.mark.parametrize(("times", "code", "posts"), [(0, 1, 1), (1, 1, 2), (2, 0, 3)])
+def test_what_may_pass_is_sent_again_as_often_as_is_allowed(
+    times: int, code: int, posts: int, akool: Command, vendor: Sandbox
+) -> None:
+    vendor.faults.add(Fault(on="create", kind="code", code=1015, limit=2))
+    told = akool("run", catalog(f"{URL}/1.mp4,ja,a"), "--yes", "--retry-transient", times)
+
+    assert told.code == code, told.err
+    assert len(vendor.audit.creates) == posts
+
+
+def test_what_may_pass_is_not_sent_again_beyond_the_bound(akool: Command, vendor: Sandbox) -> None:
+    vendor.faults.add(Fault(on="create", kind="code", code=1015, probability=0.5))
+    path = catalog(*(f"{URL}/{number}.mp4,ja,video-{number}" for number in range(8)))
+    told = akool("run", path, "--yes", "--retry-transient", 20, "--max-credits", 12, "--in-flight", 1)
+
+    assert told.code == 5, told.err
+    assert vendor.audit.credits.spent + vendor.audit.credits.locked <= 12
+    assert akool("run", path, "--retry-transient", -1).code == 2
