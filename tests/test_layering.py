@@ -25,7 +25,7 @@ LAYERS: Final = {
     for layer, parts in enumerate(
         (
             "_model",
-            "_clock _retry",
+            "_clock _environment _retry",
             "_wire _polling",
             "_http _download _journal _media _storage",
             "_client",

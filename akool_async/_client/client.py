@@ -114,7 +114,8 @@ class AkoolClient:
             client_secret=client_secret,
             environment=lambda name: os.environ.get(name),
         )
-        self._origin = parse_origin(host or os.environ.get(HOST_VARIABLE) or PRODUCTION)
+        named_by = "The API host" if host or not os.environ.get(HOST_VARIABLE) else HOST_VARIABLE
+        self._origin = parse_origin(host or os.environ.get(HOST_VARIABLE) or PRODUCTION, named_by)
         self._http_client = http_client
         self._transport: TransportName = transport
         self._limits = Timeouts(

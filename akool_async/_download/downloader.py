@@ -26,6 +26,7 @@ from akool_async._download.manifest import (
 )
 from akool_async._download.network import DownloadLimits, FileHostSession, PublicAddressBackend
 from akool_async._download.verify import Digest, Kind
+from akool_async._environment import tls_context
 from akool_async._model.errors import (
     AkoolError,
     DownloadError,
@@ -74,7 +75,7 @@ class FileDownloader:
         self._limits = limits or DownloadLimits()
         self._user_agent = user_agent
         self._transport = transport
-        self._tls_context = cache(httpx.create_ssl_context)  # loading the certificates takes long
+        self._tls_context = cache(tls_context)  # loading the certificates takes long
 
     def session(self) -> FileHostSession:
         """Return connections for the files of one result, to be used in `async with`."""

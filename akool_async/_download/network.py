@@ -13,15 +13,15 @@ from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
-from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import attrs
 import httpcore
 import httpx
 
+from akool_async._environment import proxy_for
 from akool_async._model.credentials import is_loopback
-from akool_async._model.errors import DownloadError
+from akool_async._model.errors import ConfigurationError, DownloadError
 from akool_async._model.redact import sanitize, strip_query
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -169,10 +169,14 @@ class FileHostSession:
         return parsed
 
     async def _send(self, url: httpx.URL, headers: Mapping[str, str]) -> httpx.Response:
-        key = (url.scheme, _proxy_for(url))
-        transport = self._transport or self._opened.get(key)
-        if transport is None:
-            transport = self._opened[key] = self._open_transport(*key)
+        try:
+            proxy = proxy_for(str(url))
+            key = (url.scheme, None if proxy is None else proxy.url)
+            transport = self._transport or self._opened.get(key)
+            if transport is None:
+                transport = self._opened[key] = self._open_transport(*key)
+        except ConfigurationError as error:  # the environment is wrong, not the result: it can be tried again
+            raise DownloadError(error.message, advice=error.advice) from error
         connect, read = self._limits.connect, self._limits.slow_window
         timeout = httpx.Timeout(read, connect=connect, pool=connect)
         request = httpx.Request(
@@ -187,13 +191,7 @@ class FileHostSession:
         context = self._tls_context() if scheme == "https" else _NO_TLS
         if proxy is None:
             return FileTransport(self._backend, context)
-        try:
-            return httpx.AsyncHTTPTransport(verify=context, proxy=httpx.Proxy(proxy))
-        except (ImportError, ValueError, httpx.InvalidURL) as error:
-            raise DownloadError(
-                "The proxy for file hosts that the environment names is of an unsupported kind.",
-                advice="Name an http proxy in HTTPS_PROXY, or the file hosts in NO_PROXY.",
-            ) from error
+        return httpx.AsyncHTTPTransport(verify=context, proxy=httpx.Proxy(proxy))
 
 
 class FileTransport(httpx.AsyncHTTPTransport):
@@ -286,17 +284,6 @@ async def _resolve(host: str, port: int, seconds: float | None) -> list[str]:
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError(f"{host} could not be resolved") from error
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
-def _proxy_for(url: httpx.URL) -> str | None:
-    """Return the proxy that the environment names for `url`, if any."""
-    if is_loopback(url.host):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(url.host):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def is_public(address: Address) -> bool:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import ssl
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import attrs
 import httpx
 
-from akool_async._model.credentials import is_loopback
+from akool_async._environment import EnvironmentProxy, proxy_for, tls_context
 
 TransportName: TypeAlias = Literal["auto", "plain"]
 MAX_PLAIN_CONNECTIONS: Final = 16
@@ -32,6 +30,7 @@ class HttpClients:
         max_concurrency: the largest number of concurrent exchanges on `reads`.
         cancel_unsafe: whether cancelling a request of `reads` while it connects would block a slot of its
             pool for good, so that it must be finished instead.
+        proxy: what `reads` and `creates` connect to instead of the API host.
         owned: whether both were built here: then they are closed here, and the error types of `reads` say
             reliably whether a request was sent.
     """
@@ -41,6 +40,7 @@ class HttpClients:
     max_concurrency: int
     cancel_unsafe: bool
     owned: bool
+    proxy: EnvironmentProxy | None = None
 
     async def __aenter__(self) -> Self:
         """Open nothing: connections are made on first use."""
@@ -64,22 +64,25 @@ def from_user_client(client: httpx.AsyncClient) -> HttpClients:
 
 
 def create_clients(origin: str, transport: TransportName) -> HttpClients:
-    """Build the clients for `origin`: fast if possible, plain under trio, behind a proxy or if asked for."""
-    host = urlsplit(origin).hostname or ""
-    local = is_loopback(host)
+    """Build the clients for `origin`: fast if possible, plain under trio, behind a proxy or if asked for.
+
+    Raises:
+        ConfigurationError: the environment names a proxy or certificates that can't be used.
+    """
     # One TLS context for all clients: loading the certificates is what makes building slow.
-    if origin.startswith("https:"):
-        context = httpx.create_ssl_context(trust_env=not local)
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = tls_context() if origin.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    proxy = proxy_for(origin)
     # keep=0: a paid POST on a kept connection could meet a reset, with no proof that it was not sent.
-    paid = _plain(context, trust_env=not local, keep=0, most=None)
-    proxies = {} if local else getproxies()
-    proxied = bool(proxies.get(urlsplit(origin).scheme) or proxies.get("all")) and not proxy_bypass(host)
-    if transport == "plain" or under_trio() or proxied:
-        plain = _plain(context, trust_env=not local, keep=MAX_PLAIN_CONNECTIONS, most=MAX_PLAIN_CONNECTIONS)
+    paid = _plain(context, proxy, keep=0, most=None)
+    under_trio = anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio"
+    if transport == "plain" or under_trio or proxy is not None:
         return HttpClients(
-            reads=plain, creates=paid, max_concurrency=MAX_PLAIN_CONNECTIONS, cancel_unsafe=True, owned=True
+            reads=_plain(context, proxy, keep=MAX_PLAIN_CONNECTIONS, most=MAX_PLAIN_CONNECTIONS),
+            creates=paid,
+            max_concurrency=MAX_PLAIN_CONNECTIONS,
+            cancel_unsafe=True,
+            owned=True,
+            proxy=proxy,
         )
     from akool_async._http.aiohttp_transport import FastAiohttpClient  # aiohttp loads with the first client
 
@@ -92,11 +95,10 @@ def create_clients(origin: str, transport: TransportName) -> HttpClients:
     )
 
 
-def _plain(context: ssl.SSLContext, *, trust_env: bool, keep: int, most: int | None) -> httpx.AsyncClient:
+def _plain(
+    context: ssl.SSLContext, proxy: EnvironmentProxy | None, *, keep: int, most: int | None
+) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=keep)
-    return httpx.AsyncClient(verify=context, limits=limits, trust_env=trust_env)
-
-
-def under_trio() -> bool:
-    """Return whether the running event loop is trio's."""
-    return anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio"
+    # trust_env=False: the environment was read already, and it must not add a netrc's credentials either.
+    url = None if proxy is None else proxy.url
+    return httpx.AsyncClient(verify=context, limits=limits, trust_env=False, proxy=url)

@@ -20,6 +20,7 @@ import httpx
 from anyio.abc import TaskGroup
 
 from akool_async._clock import Clock
+from akool_async._environment import EnvironmentProxy
 from akool_async._http.deadlines import ExchangeDeadlines
 from akool_async._model.codes import Failure, error_for, failure_of_code, failure_of_status, not_understood
 from akool_async._model.errors import (
@@ -350,13 +351,16 @@ def _error_of_status(failure: Failure, status: int, code: int | None, message: s
     return ServerError(f"The vendor's service failed (HTTP {status}).{said}", **facts)
 
 
-def map_failure(failed: ExchangeFailed) -> CallFailed:
+def map_failure(failed: ExchangeFailed, proxy: EnvironmentProxy | None) -> CallFailed:
     """Return the failed call for an exchange without a complete answer."""
     if failed.failure is Failure.UNREADABLE:
         ids = find_job_ids(failed.partial)
         error: AkoolError = ProtocolError(f"The vendor sent {failed.reason}.", job_ids=ids)
     elif failed.failure is Failure.CERTIFICATE:
         error = CertificateError("The API host's certificate was not accepted.")
+    elif failed.failure is Failure.UNREACHABLE and proxy is not None:
+        words = f"The API host could not be reached by the proxy {proxy}: {failed.reason}."
+        error = ConnectError(words, advice=f"Check the proxy, or correct or unset {proxy.named_by}.")
     elif failed.failure is Failure.UNREACHABLE:
         error = ConnectError(f"The API host could not be reached: {failed.reason}.")
     else:

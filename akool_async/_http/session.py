@@ -312,7 +312,7 @@ class ApiSession:
         except ExchangeFailed as failed:
             if self._closed and not call.creates_jobs:
                 raise _client_closed() from detach(failed)
-            raise map_failure(failed) from detach(failed)
+            raise map_failure(failed, self._routes.proxy) from detach(failed)
         return self._parsed(call, answer)
 
     def _parsed(self, call: ApiCall, answer: RawResponse) -> Envelope:
@@ -385,7 +385,7 @@ class ApiSession:
                 return self._parsed(call, result)
             if not isinstance(result, ExchangeFailed):
                 return result
-            failed = map_failure(result)
+            failed = map_failure(result, self._routes.proxy)
         except CallFailed as error:
             failed = error
         in_doubt = self._action(call, failed) is Action.IN_DOUBT

@@ -23,6 +23,11 @@ HOST_VARIABLE: Final = "AKOOL_API_HOST"
 """Sources: the vendor's command-line tool reads the last three; AKOOL_API_KEY is what programs use."""
 
 
+_VARIABLES: Final = {"api_key": KEY_VARIABLE, "client_id": ID_VARIABLE, "client_secret": SECRET_VARIABLE}
+_AROUND: Final = "\ufeff \t\r\n"
+"""What files leave around the value of a variable: white space and a byte order mark."""
+
+
 def _check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     text = value.reveal() if isinstance(value, Secret) else value
     usable = isinstance(text, str) and text and text.isascii() and text.isprintable()
@@ -79,10 +84,19 @@ def resolve_credentials(
     if api_key is not None and (client_id is not None or client_secret is not None):
         raise ConfigurationError("Use either api_key or client_id with client_secret, not both.")
     if api_key is None and client_id is None and client_secret is None:
-        api_key = hide((environment(KEY_VARIABLE) or "").strip() or None)
-        if api_key is None:
-            client_id = (environment(ID_VARIABLE) or "").strip() or None
-            client_secret = hide((environment(SECRET_VARIABLE) or "").strip() or None)
+        found = {name: hide((environment(name) or "").strip(_AROUND) or None) for name in _VARIABLES.values()}
+        if any(found.values()):
+            client_id = hidden.reveal() if (hidden := found[ID_VARIABLE]) else None
+            try:
+                return resolve_credentials(
+                    api_key=found[KEY_VARIABLE],
+                    client_id=None if found[KEY_VARIABLE] else client_id,
+                    client_secret=None if found[KEY_VARIABLE] else found[SECRET_VARIABLE],
+                    environment=environment,
+                )
+            except ConfigurationError as error:
+                argument, _, rest = error.message.partition(" ")
+                raise ConfigurationError(f"{_VARIABLES[argument]} {rest}") from None
     if api_key is not None:
         return ApiKey(api_key)
     if client_id is None and client_secret is None:
@@ -116,23 +130,30 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def parse_origin(host: str) -> str:
+def parse_origin(host: str, named_by: str = "The API host") -> str:
     """Return the origin of `host`, such as "https://openapi.akool.com", without a slash at the end.
 
     Args:
         host: a URL, or a bare host name, for which https is taken.
+        named_by: what an error says about where the host comes from.
 
     Raises:
         ConfigurationError: not a host, with a path, query or user in it, or plain http to another machine.
     """
     url = host.strip() if "://" in host else f"https://{host.strip()}"
-    said = f"The API host {sanitize(url_repr(url))}"
+    said = f"{named_by} {sanitize(url_repr(url))}"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise ConfigurationError(f"{said} is not a URL.") from error
     name = parts.hostname or ""
+    if "://" not in host and is_loopback(name):  # the sandbox speaks http: with https the error would mislead
+        bare = said.removeprefix(f"{named_by} 'https://").removesuffix("'")
+        raise ConfigurationError(
+            f"{named_by} {bare!r} has no scheme.",
+            advice=f"Write http://{bare} for a sandbox on this machine.",
+        )
     # A name as it is sent is ASCII; other letters are written as "xn--...".
     is_name = ":" in name and "%" not in name if "[" in parts.netloc else _NAME.fullmatch(name)
     printable = url.isprintable() and " " not in url

@@ -305,7 +305,7 @@ async def test_a_proxy_of_another_kind_is_told(
     for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ALL_PROXY", proxy)
-    with pytest.raises(DownloadError, match="HTTPS_PROXY"):
+    with pytest.raises(DownloadError, match="ALL_PROXY"):
         await fetch(downloads(PUBLIC), "https://files.example/a.mp4", tmp_path / "a.mp4")
 
 
