@@ -69,6 +69,7 @@ async def test_a_variable_that_can_not_be_used_is_named(
 async def test_a_secret_that_can_not_be_sent_is_named_and_not_shown(
     clean: pytest.MonkeyPatch, variable: str
 ) -> None:
+    clean.setenv("AKOOL_CLIENT_ID", "someone")
     clean.setenv(variable, "canary\u200bcanary")
 
     with pytest.raises(ConfigurationError, match=variable) as caught:
