@@ -109,8 +109,8 @@ def test_half_a_pair_is_refused_and_never_filled_up_from_the_environment(
 @pytest.mark.parametrize(
     ("environment", "missing"),
     [
-        ({ID_VARIABLE: "i"}, "client_secret is missing"),
-        ({SECRET_VARIABLE: SECRET, ID_VARIABLE: " "}, "client_id is"),
+        ({ID_VARIABLE: "i"}, "AKOOL_CLIENT_SECRET is missing"),
+        ({SECRET_VARIABLE: SECRET, ID_VARIABLE: " "}, "AKOOL_CLIENT_ID is"),
     ],
 )
 def test_half_a_pair_in_the_environment_is_refused(environment: dict[str, str], missing: str) -> None:
