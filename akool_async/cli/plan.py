@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -23,6 +25,7 @@ from akool_async._model.errors import (
     ConnectError,
     JournalLockedError,
 )
+from akool_async._model.filenames import NameTemplate
 from akool_async._model.fingerprint import canonical_url, exact_fingerprint, fingerprint
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import Language
@@ -184,6 +187,16 @@ async def make_plan(catalog: Catalog, journal: Path, rules: RetryRules, client: 
                 found = opened.get(item.key_for(target), target)
                 action = rules.action(found)
                 cost = prices.cost(item.request) if action.is_paid else None
+                name = NameTemplate(item.names).name(item.request, target) if action.is_paid else ""
+                try:
+                    os.fsencode(name)
+                except UnicodeEncodeError:
+                    # The job would be paid for, and its result could not be saved under this name.
+                    text = (
+                        f"The file name {name!a} can't be written on this system, whose names are in "
+                        f"{sys.getfilesystemencoding()}. Set LC_ALL=C.UTF-8, or name the files with --names."
+                    )
+                    issues.append(Issue(item.where("key"), text))
                 entries.append(PlanEntry(item=item, target=target, action=action, entry=found, cost=cost))
                 # The run would take the result that the journal has for this row's, and never make it.
                 if (

@@ -145,6 +145,30 @@ def test_colours_that_are_forced_draw_nothing_in_a_pipe(vendor: Sandbox, out: Pa
     assert f"saved in {out}" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("locale", "code"),
+    [
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, 2),
+        ({"LC_ALL": "C"}, 0),
+        ({"LC_ALL": "POSIX", "LANG": "C"}, 0),
+    ],
+)
+def test_a_name_that_the_system_can_not_write_is_found_before_anything_is_spent(
+    locale: dict[str, str], code: int, vendor: Sandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "films.csv").write_text("url,languages,key\nhttps://example.com/1.mp4,ja,東京\n", "utf-8")
+    command = [sys.executable, "-m", "tests.cli.quick", "run", "films.csv", "--yes"]
+    environment = os.environ | locale | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ("can't be written on this system" in ended.stderr) == (code == 2)
+    assert bool(vendor.audit.creates) == (code == 0)
+
+
 def test_a_folder_that_can_not_be_made_is_named(akool: Command, vendor: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ended = akool(*RUN, "--out", tmp_path / "file" / "out")
