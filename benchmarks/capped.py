@@ -42,7 +42,7 @@ from akool_async.sandbox.settings import SandboxClock, ShapeName
 
 CAP: Final = 10
 ARMS: Final = (virtual.OURS, virtual.FIVE, virtual.PATIENT)
-KEY: Final = "sandbox-key"
+KEY: Final = "sandbox-test-key"
 FASTER: Final = 60.0
 
 

@@ -33,7 +33,7 @@ from akool_async import AkoolClient, Completed, TranslationRequest, open_batch, 
 from akool_async.sandbox import Sandbox
 
 PACKAGE = Path(akool_async.__file__).parent
-KEY = "sandbox-key"
+KEY = "sandbox-test-key"
 TIME_SCALE = 18.0
 """How much faster than real the sandbox is: the job ends 9 s after its POST, between two polls that come, as
 no progress is reported, after about 7 and 11 s. So each run has two polls, and the counts can be compared."""

@@ -27,7 +27,7 @@ def _names(example: int) -> dict[str, object]:
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sandbox:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AKOOL_API_KEY", "sandbox-key")
+    monkeypatch.setenv("AKOOL_API_KEY", "sandbox-test-key")
     monkeypatch.setattr("akool_async._client.client.LearnedSchedule", lambda: FixedSchedule(interval=0.05))
     return Sandbox(media=False, time_scale=10_000, sigma=0.1)
 

@@ -26,7 +26,7 @@ def test_the_example_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path
     async def run() -> None:
         sandbox = Sandbox(media=False, time_scale=10_000, sigma=0.1)
         async with sandbox.serve() as server:
-            monkeypatch.setenv("AKOOL_API_KEY", "sandbox-key")
+            monkeypatch.setenv("AKOOL_API_KEY", "sandbox-test-key")
             monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
             await names["main"]()
 

@@ -68,7 +68,7 @@ class VendorApi:
         exchange = HttpExchange(scope, receive, send, date=http_date(int(now)))
         route = _ROUTES.get((scope["method"], scope["path"]))
         if route is None:
-            await exchange.answer(json_answer({"code": 404, "msg": "Not Found", "data": None}, status=404))
+            await exchange.answer(json_answer({"code": 404, "msg": "Not Found"}, status=404))
             return
         request = await self._read(route, exchange, now)
         if request is not None:
@@ -97,6 +97,7 @@ class VendorApi:
             if route.name == "create":
                 target = attrs.evolve(target, languages=split_languages((fields or {}).get("language")))
             request.faults = self._context.faults.match(target)
+            exchange.logged["fault"] = " ".join(fault.kind for fault in request.faults)
         return request
 
     async def _serve(self, request: Request) -> None:
@@ -125,7 +126,7 @@ class VendorApi:
             answer = await request.route.endpoint(request)
         except ApiRejection as rejection:
             answer = refusal(rejection.code)
-        request.code = answer["code"]
+        request.code = request.exchange.logged["code"] = answer["code"]
         self._note_create(request)
         return answer
 
@@ -239,7 +240,7 @@ def _submit(
     known = context.language(language)
     # Unconfirmed: what the vendor answers when a voice is needed and the request names none.
     lacks_voice = known and known.needs_voice and language not in params.voices
-    if requested and (known is None or (lacks_voice and not context.settings.legacy)):
+    if requested and (known is None or (lacks_voice and context.settings.api_version == "current")):
         return refusal(1003)
     try:
         return _make_job(request, attrs.evolve(params.spec, language=language, seconds=seconds))
@@ -308,7 +309,7 @@ async def status(request: Request) -> dict[str, Any]:
 
 async def languages(request: Request) -> dict[str, Any]:
     """List the languages."""
-    return envelope(language_list(request.context.languages, legacy=request.context.settings.legacy))
+    return envelope(language_list(request.context.languages, request.context.settings))
 
 
 async def voices(request: Request) -> dict[str, Any]:

@@ -267,8 +267,8 @@ def credentials_in(
     scope: Scope, body: bytes, settings: SandboxSettings, authenticator: Authenticator
 ) -> Iterator[tuple[str, str]]:
     """Return (where, what) of each credential in a request to a place where none belongs; never its value."""
-    secrets = {settings.api_key: "key", settings.client_secret: "secret"}
-    secrets.update((token, "token") for token in authenticator.issued if token not in secrets)
+    secrets = dict.fromkeys(authenticator.issued, "token")
+    secrets |= {settings.client_secret: "secret", settings.webhook_secret: "secret", settings.api_key: "key"}
     target = scope["path"] + "?" + unquote_plus(scope["query_string"].decode("latin-1"))
     places = [("query", target), ("body", body.decode("utf-8", "replace"))]
     for raw_name, raw_value in scope["headers"]:

@@ -76,10 +76,9 @@ class Authenticator:
 
     def knows(self, client_id: str, client_secret: str) -> bool:
         """Tell whether a token may be issued; the vendor's secret and key are the same value."""
-        secrets = (self._settings.client_secret, self._settings.api_key)
-        return _same(client_id, self._settings.client_id) and any(
-            _same(client_secret, one) for one in secrets
-        )
+        settings = self._settings
+        secrets = (settings.client_secret, settings.api_key, settings.webhook_secret)
+        return _same(client_id, settings.client_id) and any(_same(client_secret, one) for one in secrets)
 
     def admits(self, now: float) -> bool:
         """Take one request out of the bucket; False when it is empty. Counts sandbox seconds."""

@@ -82,6 +82,7 @@ class Cdn:
         faults: tuple[Fault, ...] = ()
         if path.startswith("/results/"):
             faults = context.faults.match(FaultTarget.for_job("cdn", file.job if file else None))
+            exchange.logged["fault"] = " ".join(fault.kind for fault in faults)
         await self._serve(_FileRequest(exchange, now, file, faults))
 
     async def _serve(self, request: _FileRequest) -> None:

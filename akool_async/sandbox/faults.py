@@ -6,9 +6,12 @@ What a fault does to an answer is in `fault_effects`, `api`, `cdn` and `webhooks
 from __future__ import annotations
 
 import enum
+import json
 import random
+import re
+import sys
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -224,6 +227,38 @@ class Fault:
     size: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(1)))
     value: Any = attrs.field(default=attrs.NOTHING)
 
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """Return the fault that a text such as "create:reset:nth=2" names: where, what, and any field.
+
+        "reset" is short for "reset_after", on the CDN for "reset_mid". `nth` may be "2", "1,4", "2-5" or
+        "3-", `value` is read as JSON where it is JSON, and `acted` is "yes" or "no".
+
+        Raises:
+            ValueError: There is no such place, kind or field, or a value does not suit it.
+        """
+        on, _, rest = text.partition(":")
+        kind, _, rest = rest.partition(":")
+        if kind == "reset":
+            kind = "reset_mid" if on == "cdn" else "reset_after"
+        if kind not in SUITED.get(on, frozenset()):
+            known = ", ".join(sorted(SUITED.get(on, SUITED)))
+            raise ValueError(
+                f"{text!r} is no fault; after {on!r} may follow: {known}"
+                if on in SUITED
+                else f"{text!r} is no fault; it may begin with: {known}"
+            )
+        options: dict[str, Any] = {}
+        for field in _NEXT_FIELD.split(rest) if rest else ():
+            name, _, value = field.partition("=")
+            if name not in _READERS:
+                raise ValueError(f"{text!r} has an unknown field {name!r}; known are: {', '.join(_READERS)}")
+            try:
+                options[name] = _READERS[name](value)
+            except (KeyError, ValueError) as error:
+                raise ValueError(f"{text!r} has a wrong value for {name}") from error
+        return cls(on=on, kind=kind, **options)
+
     @code.default
     def _default_code(self) -> int:
         return _CODES.get(self.kind, 1003)
@@ -256,6 +291,33 @@ class Fault:
     def acts(self) -> bool:
         """Whether the request has its effect although the answer is spoiled."""
         return self.kind in _ACTS_BY_DEFAULT if self.acted is None else self.acted
+
+
+def _read_numbers(text: str) -> tuple[int, ...] | range:
+    first, dash, last = text.partition("-")
+    if not dash:
+        return tuple(map(int, text.split(",")))
+    return range(int(first), int(last) + 1 if last else sys.maxsize)
+
+
+def _read_value(text: str) -> object:
+    try:
+        return json.loads(text, parse_constant=str)
+    except ValueError:
+        return text
+
+
+_READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "nth": _read_numbers,
+    "job": lambda text: int(text) if text.isdecimal() else text,
+    "acted": {"yes": True, "no": False}.__getitem__,
+    "value": _read_value,
+    **dict.fromkeys(("limit", "status", "code", "size"), int),
+    **dict.fromkeys(("probability", "seconds", "keep"), float),
+    **dict.fromkeys(("language", "retry_after", "body", "location"), str),
+}
+_NEXT_FIELD: Final = re.compile(f":(?=(?:{'|'.join(_READERS)})=)")
+"""Before a field; other colons belong to a value, such as a URL."""
 
 
 @attrs.frozen(kw_only=True)

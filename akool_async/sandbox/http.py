@@ -22,6 +22,8 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 CONNECTION: Final = "connection"
 """Where an application finds its `Connection` in the state of an ASGI scope."""
+LOGGED: Final = "logged"
+"""Where the state of an ASGI scope has what the log says of a request besides its status."""
 
 _CHUNK: Final = 64 * 1024
 _MAX_BODY: Final = 16 * 2**20
@@ -38,7 +40,7 @@ class HttpExchange:
         date: The Date header's value, from the sandbox's clock; empty for none.
     """
 
-    __slots__ = ("_receive", "_send", "connection", "date", "scope")
+    __slots__ = ("_receive", "_send", "connection", "date", "logged", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, date: bytes) -> None:
         """Count the request on its connection."""
@@ -48,6 +50,7 @@ class HttpExchange:
         self.date: bytes = date
         self.connection: Connection = scope["state"][CONNECTION]
         self.connection.requests += 1
+        self.logged: dict[str, object] = scope["state"].setdefault(LOGGED, {})
 
     @property
     def headers(self) -> dict[str, str]:

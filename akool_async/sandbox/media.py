@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import av
 import httpx
-from anyio import to_thread
+from anyio import from_thread, to_thread
 from av.audio.frame import AudioFrame
 from av.container import OutputContainer
 from av.error import FFmpegError
@@ -28,6 +28,7 @@ from pysubs2 import SSAEvent, SSAFile
 from pysubs2.exceptions import Pysubs2Error
 
 from akool_async._media import MediaError, MediaFacts, MediaProblem, find_video, inspect_url, open_video
+from akool_async.sandbox.access import outgoing_client
 from akool_async.sandbox.jobs import ApiRejection, JobSpec, SandboxJob
 from akool_async.sandbox.settings import MediaLimits, SandboxSettings
 
@@ -58,16 +59,17 @@ class RealMedia:
 
     def __init__(self, settings: SandboxSettings) -> None:
         """Begin with nothing cached."""
+        self._settings = settings
         self._limits = settings.limits or MediaLimits()
         self._tls = httpx.create_ssl_context(trust_env=False)  # made once, as it takes some time
-        self._download = lru_cache(_CACHED)(_download)
-        self._subtitles = lru_cache(_CACHED)(_subtitles)
+        self._downloaded = lru_cache(_CACHED)(self._download)
+        self._subtitles = lru_cache(_CACHED)(self._parse_subtitles)
         self._made = lru_cache(_CACHED)(self._make)
 
     async def examine(self, url: str, caption_url: str) -> float:
         """Inspect a video and its subtitles; return its length in seconds."""
         try:
-            async with httpx.AsyncClient(trust_env=False, verify=self._tls, timeout=_TIMEOUT) as http:
+            async with self._client() as http:
                 # The vendor reads all of a video, so a server without ranges is no reason to refuse one.
                 facts = await inspect_url(url, http=http, read_limit=self._limits.max_bytes)
         except MediaError as error:
@@ -100,8 +102,41 @@ class RealMedia:
         cues.events = [SSAEvent(cue.start, cue.end, mark + cue.text) for cue in source]
         if artifact.endswith("_srt"):
             return cues.to_string("srt").encode()
-        data = self._download(spec.url, self._limits.max_bytes, 1207, 1208)
+        data = self._downloaded(spec.url, self._limits.max_bytes, 1207, 1208)
         return _remuxed(data, cues if caption_type else SSAFile(), spec.language, length)
+
+    def _download(self, url: str, limit: int, too_large: int, unreachable: int) -> bytes:
+        """Return what is at a URL, following redirects as the vendor may. Runs in a worker thread."""
+
+        async def fetch() -> bytes:
+            data = bytearray()
+            async with self._client() as http, http.stream("GET", url, follow_redirects=True) as response:
+                response.raise_for_status()
+                async for piece in response.aiter_bytes():
+                    data += piece
+                    if len(data) > limit:
+                        raise ApiRejection(too_large, f"more than {limit} bytes")
+            return bytes(data)
+
+        try:
+            return from_thread.run(fetch)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ApiRejection(unreachable, "the file can't be fetched") from error
+
+    def _client(self) -> httpx.AsyncClient:
+        return outgoing_client(self._settings, timeout=_TIMEOUT, tls=self._tls)
+
+    def _parse_subtitles(self, url: str) -> SSAFile:
+        try:
+            text = self._download(url, _LARGEST_SUBTITLES, 1003, 1003).decode("utf-8-sig")
+            cues = SSAFile.from_string(text)
+        except (ValueError, Pysubs2Error) as error:
+            raise ApiRejection(1003, "caption_url does not lead to subtitles") from error
+        cues.remove_miscellaneous_events()
+        cues.sort()
+        if not cues or any(not 0 <= event.start <= event.end for event in cues):
+            raise ApiRejection(1003, "caption_url leads to subtitles without valid times")
+        return cues
 
 
 def _measured(facts: MediaFacts, limits: MediaLimits) -> float:
@@ -126,34 +161,6 @@ def _measured(facts: MediaFacts, limits: MediaLimits) -> float:
     if facts.fps is not None and facts.fps > limits.max_fps * _RATE_OF_GRACE:
         raise ApiRejection(1210, f"{facts.fps:.2f} frames a second, {limits.max_fps} are allowed")
     return facts.seconds
-
-
-def _download(url: str, limit: int, too_large: int, unreachable: int) -> bytes:
-    """Return what is at a URL, following redirects as a vendor's fetcher does."""
-    data = bytearray()
-    try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=_TIMEOUT, trust_env=False) as response:
-            response.raise_for_status()
-            for piece in response.iter_bytes():
-                data += piece
-                if len(data) > limit:
-                    raise ApiRejection(too_large, f"more than {limit} bytes")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ApiRejection(unreachable, "the file can't be fetched") from error
-    return bytes(data)
-
-
-def _subtitles(url: str) -> SSAFile:
-    try:
-        text = _download(url, _LARGEST_SUBTITLES, 1003, 1003).decode("utf-8-sig")
-        cues = SSAFile.from_string(text)
-    except (ValueError, Pysubs2Error) as error:
-        raise ApiRejection(1003, "caption_url does not lead to subtitles") from error
-    cues.remove_miscellaneous_events()
-    cues.sort()
-    if not cues or any(not 0 <= event.start <= event.end for event in cues):
-        raise ApiRejection(1003, "caption_url leads to subtitles without valid times")
-    return cues
 
 
 def _remuxed(data: bytes, cues: SSAFile, language: str, length: int) -> bytes:

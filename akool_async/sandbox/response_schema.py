@@ -39,9 +39,12 @@ def envelope(data: object) -> dict[str, Any]:
 
 
 def refusal(code: int) -> dict[str, Any]:
-    """Return a refusing answer with the meaning of its code."""
+    """Return a refusing answer with the meaning of its code.
+
+    Unconfirmed: what `data` is then; without it, no client is led to read it.
+    """
     known = CODES.get(code)
-    return {"code": code, "msg": known.meaning if known else "unknown error", "data": None}
+    return {"code": code, "msg": known.meaning if known else "unknown error"}
 
 
 def created_job(job: SandboxJob, settings: SandboxSettings) -> dict[str, Any]:
@@ -128,19 +131,16 @@ def _locked(job: SandboxJob) -> dict[str, Any]:
     return {"video_lock_duration": round(job.spec.seconds, 2), "deduction_lock_duration": credits}
 
 
-def language_list(languages: Sequence[SandboxLanguage], *, legacy: bool) -> object:
-    """Return the languages: under `lang_list`, or as a bare list in the older form."""
-    entries: list[dict[str, Any]] = [
-        {
-            "lang_code": language.code,
-            "lang_name": language.name,
-            "url": f"https://example.com/flags/{language.code}.png",
-            # The vendor leaves the field out where no voice is needed.
-            **({"need_voice_id": True} if language.needs_voice and not legacy else {}),
-        }
-        for language in languages
-    ]
-    return entries if legacy else {"lang_list": entries}
+def language_list(languages: Sequence[SandboxLanguage], settings: SandboxSettings) -> dict[str, Any]:
+    """Return the languages."""
+    entries: list[dict[str, Any]] = []
+    for language in languages:
+        flag = f"https://example.com/flags/{language.code}.png"
+        entries.append({"lang_code": language.code, "lang_name": language.name, "url": flag})
+        # The vendor leaves the field out where no voice is needed.
+        if language.needs_voice and settings.api_version == "current":
+            entries[-1]["need_voice_id"] = True
+    return {"lang_list": entries}
 
 
 def voice_entry(voice: SandboxVoice) -> Mapping[str, Any]:

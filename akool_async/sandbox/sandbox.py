@@ -13,6 +13,8 @@ import anyio
 import attrs
 import httpx
 
+from akool_async._model.credentials import is_loopback
+from akool_async.sandbox.access import AccessMiddleware, logger
 from akool_async.sandbox.api import VendorApi
 from akool_async.sandbox.audit import Audit
 from akool_async.sandbox.auth import Authenticator
@@ -30,6 +32,7 @@ from akool_async.sandbox.fixtures import (
 from akool_async.sandbox.http import CONNECTION, Application
 from akool_async.sandbox.jobs import Signer
 from akool_async.sandbox.settings import (
+    DEFAULT_API_KEY,
     ApiVersion,
     MediaLimits,
     SandboxClock,
@@ -63,13 +66,14 @@ class Sandbox:
     Args:
         api_key: The right value of x-api-key.
         client_id: The right clientId for a token, and the name that webhooks are sealed with.
-        client_secret: The right clientSecret, and the key of the webhooks' cipher: 16, 24 or 32 bytes.
-            As with the vendor it is the API key; a key of another length is filled up with "-" to
-            seal webhooks, and a token is given for the plain key too.
-        credits: What can be spent at the start.
-        credits_per_second: The tariff. A job costs round(seconds x this), at least 1, twice that with
-            lip-sync; the vendor's own is not published. Credits are locked when a job is made,
-            deducted when it completes, released when it fails.
+        client_secret: The right clientSecret, and the key of the webhooks' cipher. As with the vendor it is
+            the API key. Webhooks are sealed with `settings.webhook_secret`: this one, filled up with "-"
+            or cut where it has not 16, 24 or 32 bytes. A token is given for each of the three.
+        credits: What can be spent at the start. They are locked when a job is made, deducted when it
+            completes, released when it fails.
+        credits_per_10s: What a job costs for each 10 s of video that were begun. The vendor's tariff is not
+            published; the default ones fit all of its prices that are known.
+        lipsync_credits_per_10s: The same with lip-sync.
         max_jobs: How many jobs are in progress at once; the others wait with status 1.
         rate: Requests per sandbox second that the API takes, with a burst of one second's worth; those
             above get code 1005. None for no limit.
@@ -78,7 +82,8 @@ class Sandbox:
         sigma: Spread of the durations' logarithm; 0 makes them all the same.
         failure_rate: The share of jobs that end with status 4, from 0 to 1.
         time_scale: Sandbox seconds per real second. Has no meaning with a clock of one's own.
-        api_version: "current", or "legacy" for the shapes of older servers.
+        api_version: "current" for what servers answer, "documented" for today's documentation, by which no
+            language needs a voice, or "legacy" for the shapes of older servers.
         progress: How jobs show their progress: "linear", "stall", "coarse", "front", "liar" or "none".
         media: Whether videos are really inspected, and results are their copies with a subtitle track
             added (needs PyAV), or any URL will do and results only look right from outside.
@@ -95,17 +100,22 @@ class Sandbox:
         faults: What goes wrong from the start on.
         control: Whether GET /_sandbox/audit and POST and DELETE /_sandbox/faults are answered on the
             CDN's origin, for tests with the sandbox in another process.
+        allow_remote: Names or addresses by which other machines reach this one, the first of which stands in
+            the result URLs: the consent to be served at another address than a loopback one. The
+            sandbox then has to have a key of its own, and neither fetches videos from nor sends webhooks
+            to addresses that are not public.
         clock: Tells the sandbox's time, such as a `FakeClock`.
     """
 
     def __init__(
         self,
         *,
-        api_key: str = "sandbox-key",
+        api_key: str = DEFAULT_API_KEY,
         client_id: str = "sandbox-client-id",
         client_secret: str | None = None,
         credits: float = 100_000.0,  # noqa: A002 - the vendor's word
-        credits_per_second: float = 0.25,
+        credits_per_10s: float = 2.0,
+        lipsync_credits_per_10s: float = 10.0,
         max_jobs: int = 10,
         rate: float | None = None,
         seed: int = 0,
@@ -128,6 +138,7 @@ class Sandbox:
         webhook_wait: float = 2.0,
         faults: Iterable[Fault] = (),
         control: bool = False,
+        allow_remote: Sequence[str] = (),
         clock: SandboxClock | None = None,
     ) -> None:
         """Check the choices and put the parts together."""
@@ -136,7 +147,8 @@ class Sandbox:
             client_id=client_id,
             client_secret=attrs.NOTHING if client_secret is None else client_secret,  # type: ignore[arg-type]
             credits=credits,
-            credits_per_second=credits_per_second,
+            credits_per_10s=credits_per_10s,
+            lipsync_credits_per_10s=lipsync_credits_per_10s,
             max_jobs=max_jobs,
             rate=rate,
             seed=seed,
@@ -155,6 +167,7 @@ class Sandbox:
             webhook_attempts=webhook_attempts,
             webhook_wait=webhook_wait,
             control=control,
+            allow_remote=tuple(allow_remote),
         )
         engine = Engine(settings, ScaledClock(time_scale) if clock is None else clock)
         authenticator = Authenticator(settings)
@@ -208,24 +221,35 @@ class Sandbox:
         """Serve on real sockets until the block is left; on asyncio and on trio.
 
         Args:
-            host: The address to listen at; a loopback one, as there is no TLS.
+            host: The address to listen at; another than a loopback one needs `allow_remote`.
             port: The API's port, 0 for a free one.
             cdn_port: The results' port, 0 for a free one.
 
         Raises:
             OSError: An address can't be listened at.
+            ValueError: The address is not a loopback one, and `allow_remote` is not given.
             ModuleNotFoundError: The extra `akool-async[sandbox]` is not installed.
         """
         from akool_async.sandbox.server import Origin, ServerThread, listen
 
-        cdn = Origin(Cdn(self._context, self._results), listen(host, cdn_port))
+        names = self.settings.allow_remote
+        if not is_loopback(host) and not names:
+            raise ValueError(f"serving other machines at {host} needs allow_remote, and a key of its own")
+        name = names[0] if names else None
+        cdn = Origin(self._guarded(Cdn(self._context, self._results)), listen(host, cdn_port), name)
         try:
-            api = Origin(VendorApi(self._context, cdn=cdn.url), listen(host, port))
+            api = Origin(self._guarded(VendorApi(self._context, cdn=cdn.url)), listen(host, port), name)
         except OSError:
             cdn.socket.close()
             raise
         thread = ServerThread((api, cdn), (WebhookSender(self._context, cdn=cdn.url).run,))
         server = SandboxServer(base_url=api.url, cdn_url=cdn.url)
+        if not is_loopback(host):
+            logger.warning(
+                "The sandbox serves other machines, without encryption: whoever reaches %s and knows the key "
+                "can use it. It fetches videos from and sends webhooks to public addresses only.",
+                server.base_url,
+            )
         try:
             await thread.start()
             yield server
@@ -265,8 +289,11 @@ class Sandbox:
 
         Webhooks are not sent: they need `serve`.
         """
-        api = VendorApi(self._context, cdn=CDN_ORIGIN)
-        return InProcessTransport({API_ORIGIN: api, CDN_ORIGIN: Cdn(self._context, self._results)})
+        api, cdn = VendorApi(self._context, cdn=CDN_ORIGIN), Cdn(self._context, self._results)
+        return InProcessTransport({API_ORIGIN: self._guarded(api), CDN_ORIGIN: self._guarded(cdn)})
+
+    def _guarded(self, app: Application) -> Application:
+        return AccessMiddleware(app, self.settings, self._context.authenticator)
 
     def client(self, **options: Any) -> AkoolClient:
         """Return a client of this sandbox inside the process.

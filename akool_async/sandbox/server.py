@@ -136,11 +136,14 @@ class Origin:
 
     app: Application
     socket: socket.socket
+    name: str | None = None
+    """The host in its URL; None for the address of the socket."""
 
     @property
     def url(self) -> str:
         """The origin's address, such as "http://127.0.0.1:8000"."""
-        host, port = self.socket.getsockname()[:2]
+        address, port = self.socket.getsockname()[:2]
+        host = self.name or address
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

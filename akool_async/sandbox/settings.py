@@ -5,6 +5,7 @@ Plain values only. What changes while it runs (faults, balance, tokens) lives wi
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Final, Literal, Protocol, TypeAlias, get_args
@@ -12,8 +13,11 @@ from typing import Final, Literal, Protocol, TypeAlias, get_args
 import attrs
 from attrs import validators
 
-ApiVersion: TypeAlias = Literal["current", "legacy"]
+ApiVersion: TypeAlias = Literal["current", "documented", "legacy"]
 ShapeName: TypeAlias = Literal["linear", "stall", "coarse", "front", "liar", "none"]
+DEFAULT_API_KEY: Final = "sandbox-test-key"
+"""Long enough for an AES key, without which nobody could open the webhooks. Everybody knows it."""
+
 _KEY_BYTES: Final = (16, 24, 32)
 _SECONDS_OF_400_DAYS: Final = 400 * 86_400.0
 _CODECS: Final = frozenset({"av1", "h264", "hevc", "mpeg4", "vp9"})
@@ -41,11 +45,12 @@ class MediaLimits:
 class SandboxSettings:
     """The choices behind one sandbox; see `Sandbox` for what each of them means."""
 
-    api_key: str = attrs.field(default="sandbox-key", repr=False, validator=validators.min_len(1))
+    api_key: str = attrs.field(default=DEFAULT_API_KEY, repr=False, validator=validators.min_len(1))
     client_id: str = attrs.field(default="sandbox-client-id", validator=validators.min_len(1))
     client_secret: str = attrs.field(repr=False)
     credits: float = attrs.field(default=100_000.0, validator=validators.ge(0))
-    credits_per_second: float = attrs.field(default=0.25, validator=validators.ge(0))
+    credits_per_10s: float = attrs.field(default=2.0, validator=validators.ge(0))
+    lipsync_credits_per_10s: float = attrs.field(default=10.0, validator=validators.ge(0))
     max_jobs: int = attrs.field(default=10, validator=validators.ge(1))
     rate: float | None = attrs.field(default=None, validator=validators.optional(validators.gt(0)))
     seed: int = 0
@@ -64,12 +69,22 @@ class SandboxSettings:
     webhook_attempts: int = attrs.field(default=6, validator=validators.ge(1))
     webhook_wait: float = attrs.field(default=2.0, validator=validators.ge(0))
     control: bool = False
+    allow_remote: tuple[str, ...] = ()
 
     @client_secret.default
-    def _filled_up_key(self) -> str:
-        """Return the API key, as with the vendor; one that can't be an AES key is filled up to one."""
-        length = len(self.api_key.encode())
-        return self.api_key + "-" * (next((size for size in _KEY_BYTES if size >= length), length) - length)
+    def _secret_of_key(self) -> str:
+        """Return the API key, which is the secret too with the vendor, as far as it can be an AES key."""
+        return _as_aes_key(self.api_key)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse to serve other machines with a key that everybody knows."""
+        if self.allow_remote and self.api_key == DEFAULT_API_KEY:
+            raise ValueError("allow_remote needs an api_key of its own: everybody knows the default one")
+
+    @property
+    def webhook_secret(self) -> str:
+        """The secret that opens the webhooks: `client_secret`, filled up or cut to 16, 24 or 32 bytes."""
+        return _as_aes_key(self.client_secret)
 
     @property
     def legacy(self) -> bool:
@@ -77,11 +92,19 @@ class SandboxSettings:
         return self.api_version == "legacy"
 
     def cost(self, seconds: float, *, lipsync: bool) -> float:
-        """Return the credits locked for a video: whole ones, at least 1, twice as many with lip-sync.
+        """Return the credits locked for a video, for each 10 s that were begun.
 
-        The vendor's own tariff is not published; its answers show 4 credits for 16 seconds.
+        The vendor publishes no tariff. The default ones fit the three prices that are known: 4 credits
+        for 16.44 s, and with lip-sync 20 for 11.7 s and 10 for 7.91 s.
         """
-        return float(max(1, round(seconds * self.credits_per_second)) * (2 if lipsync else 1))
+        return math.ceil(seconds / 10) * (self.lipsync_credits_per_10s if lipsync else self.credits_per_10s)
+
+
+def _as_aes_key(text: str) -> str:
+    key = text.encode()[: _KEY_BYTES[-1]]
+    size = next(size for size in _KEY_BYTES if size >= len(key))
+    whole = key.decode(errors="ignore")  # without half a letter at the cut
+    return whole + "-" * (size - len(whole.encode()))
 
 
 def reported_progress(shape: ShapeName, fraction: float, quirk: float) -> int | None:

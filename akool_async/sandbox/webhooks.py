@@ -17,6 +17,7 @@ import attrs
 import httpx
 from anyio.abc import TaskGroup
 
+from akool_async.sandbox.access import logger, outgoing_client
 from akool_async.sandbox.audit import WebhookRecord
 from akool_async.sandbox.context import SandboxContext
 from akool_async.sandbox.faults import FaultKind, FaultTarget
@@ -65,7 +66,7 @@ class WebhookSender:
                     self._schedule(_Delivery(event.job, event.status), event.at)
                 if self._due and client is None:
                     # Not earlier: it takes long to build, and few sandboxes ever send anything.
-                    client = httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT)
+                    client = outgoing_client(self._context.settings, timeout=_TIMEOUT)
                     await stack.enter_async_context(client)
                 if client is not None:
                     self._send_due(tasks, client)
@@ -120,6 +121,8 @@ class WebhookSender:
         else:
             answered = answer.status_code
         self._note(delivery, answered)
+        what = f"of job {delivery.job.id}, status {delivery.status}, attempt {delivery.attempt}"
+        logger.debug("webhook %s: %s", what, answered or "no answer")
         settings = self._context.settings
         if answered != 200 and delivery.attempt < settings.webhook_attempts:
             wait = settings.webhook_wait * 2 ** (delivery.attempt - 1)
@@ -143,7 +146,7 @@ class WebhookSender:
         return seal(
             content,
             client_id=settings.client_id,
-            client_secret=settings.client_secret,
+            client_secret=settings.webhook_secret,
             timestamp_ms=int(moment * 1000),
             nonce=str(self._nonces.randrange(10**12)),
         )

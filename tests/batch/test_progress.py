@@ -90,7 +90,7 @@ async def test_a_resumed_job_is_as_old_as_it_is(house: Open, tmp_path: Path) -> 
 
 
 async def test_an_entry_that_the_budget_does_not_allow_is_not_at_work(house: Open) -> None:
-    async with house(credits_per_second=1.0, time_scale=1e-6) as home:
+    async with house(credits_per_10s=10.0, time_scale=1e-6) as home:
         client = await home.client()
         requests = [video(number) for number in range(3)]
         async with open_batch(client, requests, max_credits=20) as batch:

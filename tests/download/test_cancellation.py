@@ -147,7 +147,7 @@ async def test_a_client_goes_on_downloading_after_many_cancellations(tmp_path: P
     sandbox.faults.add(Fault(on="cdn", kind="delay", seconds=0.02))
     async with (
         sandbox.serve() as server,
-        AkoolClient(api_key="sandbox-key", host=server.base_url, retry=QUICK, schedule=OFTEN) as client,
+        AkoolClient(api_key="sandbox-test-key", host=server.base_url, retry=QUICK, schedule=OFTEN) as client,
     ):
         done = await client.translate(video(), give_up_after=20)
         for number in range(60):

@@ -95,7 +95,7 @@ async def test_a_batch_on_a_full_disk_waits_on_and_brings_all_home_later(small_d
     requests = [video(number) for number in range(4)]
     async with (
         sandbox.serve() as server,
-        AkoolClient(api_key="sandbox-key", host=server.base_url, retry=QUICK, schedule=OFTEN) as client,
+        AkoolClient(api_key="sandbox-test-key", host=server.base_url, retry=QUICK, schedule=OFTEN) as client,
         open_journal(":memory:") as journal,
     ):
         options = {"journal": journal, "download_to": small_disk, "max_in_flight": 1}

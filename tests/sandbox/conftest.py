@@ -21,7 +21,7 @@ VOICES = "/api/open/v4/voice/videoTranslation"
 CREDIT = "/api/open/v3/faceswap/quota/info"
 
 URL = "https://example.com/talk.mp4"
-KEY = {"x-api-key": "sandbox-key"}
+KEY = {"x-api-key": "sandbox-test-key"}
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 

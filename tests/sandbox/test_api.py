@@ -49,7 +49,7 @@ def check_shape(found: dict[str, Any], shape: dict[str, type]) -> None:
 
 
 def check_refused(answer: dict[str, Any], code: int) -> None:
-    assert answer == {"code": code, "msg": CODES[code].meaning, "data": None}
+    assert answer == {"code": code, "msg": CODES[code].meaning}
 
 
 async def test_one_language_gives_one_job() -> None:
@@ -253,7 +253,7 @@ async def test_the_balance_goes_down_when_a_job_is_made() -> None:
         await visitor.create(lipsync=True)
         balances.append((await visitor.get(CREDIT))["data"]["credit"])
 
-    assert balances == [50, 42]
+    assert balances == [50, 30]
 
 
 async def test_requests_above_the_rate_are_told_to_slow_down() -> None:
@@ -279,7 +279,7 @@ async def test_older_servers_answer_in_their_own_shapes() -> None:
         working = (await visitor.status(job_id))["data"]
         visitor.clock.advance(100_000)
         done = (await visitor.status(job_id))["data"]
-        languages = (await visitor.get(LANGUAGES))["data"]
+        languages = (await visitor.get(LANGUAGES))["data"]["lang_list"]
 
     assert set(created) == {"code", "msg", "data"}
     assert created["data"]["language"] == "fr"
@@ -289,7 +289,6 @@ async def test_older_servers_answer_in_their_own_shapes() -> None:
     check_shape(working, LEGACY)
     assert set(done) == set(LEGACY) | {"deduction_duration", "lipsync_video_url"}
     assert done["video"]
-    assert isinstance(languages, list)
     assert all(set(entry) == {"lang_code", "lang_name", "url"} for entry in languages)
 
 

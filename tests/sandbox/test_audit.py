@@ -36,7 +36,7 @@ async def test_every_create_is_written_down_with_its_fate() -> None:
 
 async def test_a_token_is_told_from_a_key() -> None:
     async with visiting() as visitor:
-        pair = {"clientId": "sandbox-client-id", "clientSecret": "sandbox-key"}
+        pair = {"clientId": "sandbox-client-id", "clientSecret": "sandbox-test-key"}
         token = (await visitor.post("/api/open/v3/getToken", pair))["token"]
         del visitor.http.headers["x-api-key"]
         for headers in ({"authorization": f"Bearer {token}"}, {}):
@@ -55,8 +55,14 @@ async def test_jobs_are_shown_as_they_are_now() -> None:
 
     assert (working.status, working.ended, working.created) == (2, None, begin)
     assert (done.status, done.started, done.ended) == (3, begin, begin + 60)
-    assert (done.url, done.language, done.lipsync, done.credits, done.seconds) == (URL, "fr", True, 8.0, 16.0)
-    assert [(one.kind, one.amount) for one in ledger.movements] == [("locked", 8.0), ("deducted", 8.0)]
+    assert (done.url, done.language, done.lipsync, done.credits, done.seconds) == (
+        URL,
+        "fr",
+        True,
+        20.0,
+        16.0,
+    )
+    assert [(one.kind, one.amount) for one in ledger.movements] == [("locked", 20.0), ("deducted", 20.0)]
     with pytest.raises(KeyError):
         ledger.job("nothing")
 

@@ -277,12 +277,12 @@ async def test_a_fault_can_be_meant_for_one_job() -> None:
 @pytest.mark.parametrize(
     ("options", "where", "what"),
     [
-        ({"headers": {"x-api-key": "sandbox-key"}}, "header x-api-key", "key"),
+        ({"headers": {"x-api-key": "sandbox-test-key"}}, "header x-api-key", "key"),
         ({"headers": {"x-api-key": "other"}}, "header x-api-key", "authorization"),
-        ({"headers": {"x-note": "see sandbox-key"}}, "header x-note", "key"),
+        ({"headers": {"x-note": "see sandbox-test-key"}}, "header x-note", "key"),
         ({"headers": {"authorization": "Bearer x"}}, "header authorization", "authorization"),
-        ({"params": {"k": "sandbox-key"}}, "query", "key"),
-        ({"content": b"sandbox-key"}, "body", "key"),
+        ({"params": {"k": "sandbox-test-key"}}, "query", "key"),
+        ({"content": b"sandbox-test-key"}, "body", "key"),
     ],
 )
 async def test_a_credential_on_the_cdn_is_noticed_and_not_written_down(
@@ -294,12 +294,12 @@ async def test_a_credential_on_the_cdn_is_noticed_and_not_written_down(
         exported = visitor.sandbox.audit.export()
 
     assert [(leak.where, leak.what) for leak in leaks] == [(where, what)]
-    assert "sandbox-key" not in exported
+    assert "sandbox-test-key" not in exported
 
 
 async def test_a_token_on_the_cdn_is_noticed() -> None:
     async with visiting() as visitor:
-        pair = {"clientId": "sandbox-client-id", "clientSecret": "sandbox-key"}
+        pair = {"clientId": "sandbox-client-id", "clientSecret": "sandbox-test-key"}
         token = (await visitor.post("/api/open/v3/getToken", pair))["token"]
         await fetch(f"{visitor.server.cdn_url}/elsewhere?t={token}")
 

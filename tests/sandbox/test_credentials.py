@@ -12,7 +12,7 @@ from .conftest import CREDIT, TOKEN, Visitor, visiting
 
 pytestmark = pytest.mark.anyio
 
-PAIR = {"clientId": "sandbox-client-id", "clientSecret": "sandbox-key"}
+PAIR = {"clientId": "sandbox-client-id", "clientSecret": "sandbox-test-key"}
 
 
 async def code_with(visitor: Visitor, headers: dict[str, str]) -> int:
@@ -27,8 +27,8 @@ async def token(visitor: Visitor) -> str:
 @pytest.mark.parametrize(
     ("headers", "code"),
     [
-        ({"x-api-key": "sandbox-key"}, 1000),
-        ({"X-API-KEY": "sandbox-key"}, 1000),
+        ({"x-api-key": "sandbox-test-key"}, 1000),
+        ({"X-API-KEY": "sandbox-test-key"}, 1000),
         ({"x-api-key": "wrong"}, 1101),
         ({"x-api-key": ""}, 1102),
         ({}, 1102),
@@ -36,7 +36,7 @@ async def token(visitor: Visitor) -> str:
         ({"authorization": "Basic c2FuZGJveA=="}, 1101),
         ({"authorization": "Bearer"}, 1102),
         ({"authorization": ""}, 1102),
-        ({"authorization": "Bearer wrong", "x-api-key": "sandbox-key"}, 1101),
+        ({"authorization": "Bearer wrong", "x-api-key": "sandbox-test-key"}, 1101),
     ],
 )
 async def test_the_code_says_what_is_wrong(headers: dict[str, str], code: int) -> None:
@@ -94,10 +94,10 @@ async def test_the_fault_of_an_expired_token_hits_the_request_itself_and_what_fo
     [
         ({}, 1003),
         ({"clientId": "sandbox-client-id"}, 1003),
-        ({"clientId": "", "clientSecret": "sandbox-key"}, 1003),
-        ({"clientId": 5, "clientSecret": "sandbox-key"}, 1003),
+        ({"clientId": "", "clientSecret": "sandbox-test-key"}, 1003),
+        ({"clientId": 5, "clientSecret": "sandbox-test-key"}, 1003),
         ({"clientId": "sandbox-client-id", "clientSecret": "wrong"}, 1101),
-        ({"clientId": "wrong", "clientSecret": "sandbox-key"}, 1101),
+        ({"clientId": "wrong", "clientSecret": "sandbox-test-key"}, 1101),
     ],
 )
 async def test_no_token_without_the_right_pair(body: dict[str, Any], code: int) -> None:

@@ -144,3 +144,64 @@ def test_the_usual_effect_of_a_kind_can_be_overruled() -> None:
     assert acts == {"reset_before": False, "reset_after": True, "http": False, "truncated": True}
     assert Fault(on="create", kind="http", acted=True).acts
     assert not Fault(on="create", kind="truncated", acted=False).acts
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("create:reset:nth=2", Fault(on="create", kind="reset_after", nth=2)),
+        ("cdn:reset", Fault(on="cdn", kind="reset_mid")),
+        (
+            "*:http:status=503:retry_after=2:limit=3",
+            Fault(on="*", kind="http", status=503, retry_after="2", limit=3),
+        ),
+        ("status:empty:nth=1,4:job=2", Fault(on="status", kind="empty", nth=(1, 4), job=2)),
+        ("status:empty:nth=2-5:job=ab", Fault(on="status", kind="empty", nth=range(2, 6), job="ab")),
+        ("create:hang:acted=yes", Fault(on="create", kind="hang", acted=True)),
+        (
+            "create:cut_after_id:acted=no:value=2",
+            Fault(on="create", kind="cut_after_id", acted=False, value=2),
+        ),
+        ("create:odd_price:value=null", Fault(on="create", kind="odd_price")),
+        (
+            "create:odd_price:value=NaN:language=fr",
+            Fault(on="create", kind="odd_price", value="NaN", language="fr"),
+        ),
+        ("create:odd_id:value=number", Fault(on="create", kind="odd_id", value="number")),
+        (
+            "cdn:drip:size=3:seconds=0.5:probability=0.25",
+            Fault(on="cdn", kind="drip", size=3, seconds=0.5, probability=0.25),
+        ),
+        (
+            "languages:redirect:location=http://127.0.0.1:80/x:y?a=b",
+            Fault(on="languages", kind="redirect", location="http://127.0.0.1:80/x:y?a=b"),
+        ),
+    ],
+)
+def test_a_fault_can_be_written_as_text(text: str, fault: Fault) -> None:
+    assert Fault.parse(text) == fault
+
+
+def test_nth_can_have_no_end() -> None:
+    assert struck(Fault.parse("status:empty:nth=3-"), *[STATUS] * 4) == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "may begin with"),
+        ("elsewhere:empty", "webhook"),
+        ("create", "reset_after"),
+        ("create:drip", "http_with_answer"),
+        ("create:rest:nth=2", "reset_after"),
+        ("create:reset:nht=2", "'nht'.*nth"),
+        ("create:reset:2", "'2'"),
+        ("create:reset:nth=two", "nth"),
+        ("create:hang:acted=maybe", "acted"),
+        ("create:reset:limit=0", "limit"),
+        ("create:omit_language", "language"),
+    ],
+)
+def test_a_text_that_is_no_fault_is_refused_with_what_there_is(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Fault.parse(text)

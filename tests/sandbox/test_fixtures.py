@@ -199,7 +199,7 @@ async def test_the_true_length_is_locked_and_paid(shelf: Shelf) -> None:
         created = await visitor.create("fr", url=shelf("long.mp4"))
 
     assert created["data"]["video_lock_duration"] == pytest.approx(13.0, abs=0.2)
-    assert created["data"]["deduction_lock_duration"] == 3
+    assert created["data"]["deduction_lock_duration"] == 4
 
 
 async def test_a_video_is_downloaded_once_for_all_its_results(shelf: Shelf) -> None:
@@ -275,7 +275,7 @@ async def test_what_the_vendor_would_not_take_is_refused(
     async with filming(limits=MediaLimits(**limits)) as visitor:
         answer = await visitor.create("fr,ja", url=shelf(name))
 
-        assert (answer["code"], answer["data"]) == (code, None)
+        assert (answer["code"], "data" in answer) == (code, False)
         assert visitor.sandbox.audit.jobs == ()
         assert visitor.sandbox.audit.credits.locked == 0
 

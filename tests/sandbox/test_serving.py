@@ -300,7 +300,7 @@ async def test_the_client_of_the_sandbox_needs_no_settings() -> None:
 @pytest.mark.anyio
 async def test_the_client_of_the_sandbox_can_use_the_older_way_in() -> None:
     sandbox = Sandbox(media=False)
-    async with sandbox.client(client_id="sandbox-client-id", client_secret="sandbox-key") as client:
+    async with sandbox.client(client_id="sandbox-client-id", client_secret="sandbox-test-key") as client:
         assert await client.credit() == 100_000
 
     assert sandbox.audit.requests == {"token": 1, "credit": 1}

@@ -17,7 +17,7 @@ from .receiver import Receiver, receiving
 
 pytestmark = pytest.mark.anyio
 
-SECRET = "sandbox-key-----"
+SECRET = "sandbox-test-key"
 
 
 @asynccontextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from akool_async.cli.console import print_error, stderr
+from akool_async.cli.console import WarningPrinter, print_error, print_info, stderr
 from akool_async.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -43,64 +45,111 @@ def sandbox(
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8321,
     cdn_port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
-    api_key: str = "sandbox-key",
+    allow_remote: Annotated[list[str], Parameter(consume_multiple=True, negative=())] | None = None,
+    api_key: str | None = None,
+    client_id: str = "sandbox-client-id",
     credit: Annotated[float, Parameter(validator=Number(gte=0))] = 100_000.0,
     max_jobs: Annotated[int, Parameter(validator=Number(gte=1))] = 10,
+    fault: Annotated[list[str], Parameter(negative=())] | None = None,
+    fast: Annotated[bool, Parameter(negative=())] = False,
     time_scale: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
     media: bool = True,
-    legacy: bool = False,
+    api_version: Literal["current", "documented", "legacy"] = "current",
+    log: bool = True,
     seed: int = 0,
 ) -> int:
     """Imitate the vendor's API on this machine until Ctrl-C, for clients in any language.
 
+    Every request is logged on stderr: method, path, HTTP status, code and the faults that hit it.
+
     Parameters
     ----------
     host
-        Address to listen on.
+        Address to listen on. Another than this machine's own needs --allow-remote.
     port
         Port of the API; 0 picks a free one.
     cdn_port
         Port of the host for results; 0 picks a free one.
+    allow_remote
+        Names or addresses by which other machines reach this one; the first one stands in the URLs of
+        results. Anyone who knows the key can then use the sandbox, so --api-key is needed too. Videos
+        and webhooks at addresses of the inner network are refused.
     api_key
         The key that is accepted; the client secret is the same.
+    client_id
+        The client id that is accepted, and that webhooks are sealed with.
     credit
         Balance of the account at the start.
     max_jobs
         Jobs in progress at once; more wait.
+    fault
+        Something that goes wrong, such as create:reset:nth=2 or status:http:status=503:probability=0.1; may
+        be repeated. docs/sandbox.md lists all kinds.
+    fast
+        Jobs take about a tenth of a second.
     time_scale
         Sandbox seconds in one real second.
     media
         Inspect the videos and return copies of them with subtitles; without it any URL is accepted.
-    legacy
-        Answer as older servers do.
+    api_version
+        Answer as servers do, as today's documentation says (no language needs a voice), or as older
+        servers did.
+    log
+        Print the log of requests.
     seed
         Makes durations and failures repeatable.
     """
-    from akool_async.sandbox import Sandbox
-
-    server = Sandbox(
-        api_key=api_key,
-        credits=credit,
-        max_jobs=max_jobs,
-        time_scale=time_scale,
-        media=media,
-        api_version="legacy" if legacy else "current",
-        seed=seed,
-    )
-
-    def ready(listening: SandboxServer) -> None:
-        stderr.print(f"API      {listening.base_url}   results {listening.cdn_url}", markup=False)
-        stderr.print(f"Key      {api_key}   client id {server.settings.client_id}", markup=False)
-        if media:
-            stderr.print("Videos   are fetched from their URLs and have to play; --no-media accepts any URL")
-        stderr.print("Press Ctrl-C to stop it.")
+    from akool_async.sandbox import Fault, Sandbox
+    from akool_async.sandbox.settings import DEFAULT_API_KEY
 
     try:
+        server = Sandbox(
+            api_key=DEFAULT_API_KEY if api_key is None else api_key,
+            client_id=client_id,
+            credits=credit,
+            max_jobs=max_jobs,
+            faults=map(Fault.parse, fault or ()),
+            media=media,
+            api_version=api_version,
+            allow_remote=allow_remote or (),
+            seed=seed,
+            median_seconds=1.0 if fast else 120.0,
+            time_scale=10.0 * time_scale if fast else time_scale,
+        )
+    except ValueError as error:
+        print_error(f"The sandbox can't be started like this: {error}.")
+        return ExitCode.USAGE
+    settings = server.settings
+
+    def ready(listening: SandboxServer) -> None:
+        print_info(f"API      {listening.base_url}   results {listening.cdn_url}")
+        print_info(f"Key      {settings.api_key}   client id {settings.client_id}")
+        print_info("Webhooks are opened by a receiver that is started with:")
+        environment = {"AKOOL_CLIENT_ID": settings.client_id, "AKOOL_CLIENT_SECRET": settings.webhook_secret}
+        assigned = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+        print_info(f"    {assigned} akool-async webhook serve")
+        if media:
+            print_info("Videos   are fetched from their URLs and have to play; --no-media accepts any URL")
+        print_info("Press Ctrl-C to stop it.")
+
+    requests, printer = logging.getLogger("akool_async.sandbox"), WarningPrinter(logging.DEBUG)
+    if log:
+        requests.addHandler(printer)
+        requests.setLevel(logging.DEBUG)
+        requests.propagate = False
+    try:
         server.run(host, port, cdn_port, ready=ready)  # returns after Ctrl-C
+    except ValueError as error:
+        print_error(f"{error}: name the host with --allow-remote, and a key with --api-key.")
+        return ExitCode.USAGE
     except OSError as error:
         print_error(
             f"Can't listen at {host} port {port}, or {cdn_port} for results: {error.strerror}. "
             "Name others with --host, --port and --cdn-port; 0 picks a free port."
         )
         return ExitCode.FAILED
+    finally:
+        requests.removeHandler(printer)
+        requests.setLevel(logging.NOTSET)
+        requests.propagate = True
     return ExitCode.OK
