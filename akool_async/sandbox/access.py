@@ -31,7 +31,7 @@ _PREFLIGHT: Final = (
 
 
 class AccessMiddleware:
-    """Stands before an origin: checks the Host header, answers browsers, and logs each request.
+    """Guards an origin: checks the Host header, answers browsers, and logs each request.
 
     Args:
         app: The application behind it.

@@ -100,7 +100,7 @@ class Sandbox:
         faults: What goes wrong from the start on.
         control: Whether GET /_sandbox/audit and POST and DELETE /_sandbox/faults are answered on the
             CDN's origin, for tests with the sandbox in another process.
-        allow_remote: Names or addresses by which other machines reach this one, the first of which stands in
+        allow_remote: Names or addresses by which other machines reach this one, the first of which is used in
             the result URLs: the consent to be served at another address than a loopback one. The
             sandbox then has to have a key of its own, and neither fetches videos from nor sends webhooks
             to addresses that are not public.
@@ -246,7 +246,7 @@ class Sandbox:
         server = SandboxServer(base_url=api.url, cdn_url=cdn.url)
         if not is_loopback(host):
             logger.warning(
-                "The sandbox serves other machines, without encryption: whoever reaches %s and knows the key "
+                "The sandbox serves other machines, without encryption: anyone who reaches %s with the key "
                 "can use it. It fetches videos from and sends webhooks to public addresses only.",
                 server.base_url,
             )

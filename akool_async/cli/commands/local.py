@@ -71,7 +71,7 @@ def sandbox(
     cdn_port
         Port of the host for results; 0 picks a free one.
     allow_remote
-        Names or addresses by which other machines reach this one; the first one stands in the URLs of
+        Names or addresses by which other machines reach this one; the first one is used in the URLs of
         results. Anyone who knows the key can then use the sandbox, so --api-key is needed too. Videos
         and webhooks at addresses of the inner network are refused.
     api_key
