@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 import time
-from collections import Counter, OrderedDict
+import zlib
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack, nullcontext
 from queue import SimpleQueue
@@ -39,6 +41,20 @@ _REQUEST_TIMEOUT: Final = 408
 _BODY_TIMEOUT: Final = 10.0
 """Seconds in which a body has to arrive."""
 
+_MOST_READ: Final = 2**20
+"""Bytes of a body that are read, so that its sender sees the answer; after more the connection is closed."""
+
+_SLICE: Final = 0.005
+_LONGEST_SLICE: Final = 0.05
+"""Seconds in which bodies are processed before the event loop has its turn, at least and at most."""
+
+_AWAKE: Final = 1.0
+"""Seconds after the last body in which the next one is looked for without waiting in a thread."""
+
+_PEER_SHARE: Final = 4
+"""One peer's bodies may take so many times the room that is left: alone it fills four fifths of the queue,
+and there is always room for the first body of another."""
+
 _MAX_DELAY: Final = 0.01
 """Seconds at most between an answer and the processing of its body. They are chosen at random, so that the
 time that the processing takes can't be read off the answers to other senders either."""
@@ -52,11 +68,11 @@ _TOKENS_PER_CONTENT: Final = 4
 _CALLBACKS_PER_TOKEN: Final = 8
 _TOKEN: Final = re.compile(r"[0-9a-f]{32}")
 _COUNTERS: Final[Mapping[str, str]] = {"signature": "wrong_signature"}
+_REFUSALS: Final = ("malformed", "wrong_signature", "stale", "unreadable", "write_errors")
 _random: Final = SystemRandom()
 _Scope: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-_Queue: TypeAlias = "SimpleQueue[tuple[bytes, str] | None]"  # bodies and paths; None ends it
 
 
 @attrs.frozen(kw_only=True)
@@ -95,9 +111,9 @@ class WebhookReceiver:
     task and, with `receive`, from any thread. Served as an application of its own, it opens with the server.
 
     Every POST gets the same answer, 200 without a body, before anything in it is looked at; only when
-    `queue_size` bodies are waiting, or the receiver is not open, it is 503. A callback is a hint: it makes
-    a client poll a job sooner, and names the job of a lost answer to a batch, which asks the API before it
-    believes it.
+    the queue or the sender's share of it is full, or the receiver is not open, it is 503. A callback is a
+    hint: it makes a client poll a job sooner, and names the job of a lost answer to a batch, which asks the
+    API before it believes it.
 
     Args:
         client_id: the account's client id; default is AKOOL_CLIENT_ID.
@@ -107,8 +123,9 @@ class WebhookReceiver:
             created if it does not exist. Several receivers may write to one.
         max_clock_skew: seconds by which a webhook's timestamp may differ from this machine's clock. The
             default allows for a clock that is somewhat off and for a few retries by the vendor.
-        queue_size: bodies that wait to be processed, at most.
-        max_body_bytes: size of the largest body that is processed; the vendor's have one or two thousand.
+        queue_size: bodies that wait to be processed, at most. One address may fill four fifths of it.
+        max_body_bytes: size of the largest body that is processed, packed and unpacked; the vendor's have
+            one or two thousand.
         replay_cache_size: contents that are remembered to recognise replays.
         now: the wall clock, seconds since the epoch; for tests.
 
@@ -151,7 +168,7 @@ class WebhookReceiver:
         self._replays = ReplayCache(replay_cache_size)
         self._listeners: list[CallbackListener] = []
         self._counts: Counter[str] = Counter()
-        self._queue: _Queue | None = None
+        self._queue: PeerQueues | None = None
         self._stack = AsyncExitStack()
 
     def __repr__(self) -> str:
@@ -171,8 +188,7 @@ class WebhookReceiver:
                 self._inbox = await run_sync(InboxFile, self._inbox_path)
                 stack.callback(self._inbox.close)
             tasks = await stack.enter_async_context(anyio.create_task_group())
-            # Not an anyio stream: `receive` may be called from threads that know nothing of the event loop.
-            self._queue = SimpleQueue()
+            self._queue = PeerQueues(self._queue_size)
             tasks.start_soon(self._process, self._queue, name="webhooks")
             self._stack = stack.pop_all()
         return self
@@ -182,7 +198,7 @@ class WebhookReceiver:
     ) -> None:
         """Close it: queued bodies are still processed, new ones are rejected."""
         if self._queue is not None:
-            self._queue.put(None)
+            self._queue.close()
             self._queue = None
         await self._stack.aclose()
 
@@ -207,7 +223,7 @@ class WebhookReceiver:
 
     def statistics(self) -> ReceiverStatistics:
         """Return the current counts."""
-        waiting = 0 if self._queue is None else self._queue.qsize()
+        waiting = 0 if self._queue is None else len(self._queue)
         return ReceiverStatistics(waiting=waiting, **self._counts)
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
@@ -222,66 +238,88 @@ class WebhookReceiver:
             case "websocket":
                 await send({"type": "websocket.close"})
             case "http" if scope["method"] == "POST":
-                body: bytes | None = None
+                body, whole = b"", False
                 with anyio.move_on_after(_BODY_TIMEOUT):
-                    body = await self._read(receive)
-                await _answer(send, _REQUEST_TIMEOUT if body is None else self.receive(body, scope["path"]))
+                    body, whole = await self._read(receive)
+                peer = str((scope.get("client") or ("",))[0])
+                read = whole or len(body) > self._max_body_bytes
+                status = self.receive(body, scope["path"], peer) if read else _REQUEST_TIMEOUT
+                await _answer(send, status, *(() if whole else (_CLOSE,)))
             case "http":
-                await _answer(send, _METHOD_NOT_ALLOWED, (b"allow", b"POST"))
+                await _answer(send, _METHOD_NOT_ALLOWED, (b"allow", b"POST"), _CLOSE)
 
-    async def _read(self, receive: _Receive) -> bytes | None:
-        """Return the body, or None if the sender disconnected."""
+    async def _read(self, receive: _Receive) -> tuple[bytes, bool]:
+        """Return the body, and whether it was read to its end."""
         # One byte more than is allowed is kept: `_handle` tells a body that is too large by it, and no
         # sender can fill the memory.
-        limit = self._max_body_bytes + 1
+        limit, length = self._max_body_bytes + 1, 0
         body = bytearray()
-        while len(body) < limit:
+        while length <= max(_MOST_READ, limit):
             message = await receive()
             if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")[:limit]
-            if not message.get("more_body", False):
                 break
-        return bytes(body[:limit])
+            chunk = message.get("body", b"")
+            length += len(chunk)
+            body += chunk[: limit - len(body)]
+            if not message.get("more_body", False):
+                return bytes(body), True
+        return bytes(body), False
 
-    def receive(self, body: bytes, path: str = "") -> int:
+    def receive(self, body: bytes | bytearray | memoryview | str, path: str = "", peer: str = "") -> int:
         """Queue a body; for frameworks that are not ASGI, from any thread.
 
         Args:
             body: the body of the POST, unchanged.
             path: the URL's path, whose last part may be a batch's token.
+            peer: the address of the sender, if it is known; the bodies of several are processed in turn.
 
         Returns:
             The HTTP status to answer with, without a body: 200, or 503 when the queue is full.
+
+        Raises:
+            TypeError: the body is neither bytes nor text, or the path or the peer is not text.
         """
+        if isinstance(body, str):
+            body = body.encode("utf-8", "surrogatepass")
+        if not isinstance(body, bytes | bytearray | memoryview):
+            raise TypeError(f"body must be bytes, not {type(body).__name__}.")
+        if not isinstance(path, str) or not isinstance(peer, str):
+            raise TypeError("path and peer must be text.")
         queue = self._queue
-        if queue is None or queue.qsize() >= self._queue_size:
+        # A copy: the caller may use its buffer again before the body is processed.
+        if queue is None or not queue.put(peer, bytes(body)[: self._max_body_bytes + 1], path):
             self._counts["rejected_busy"] += 1
             return REJECTED
-        queue.put((body, path))
         self._counts["accepted"] += 1
         return ACCEPTED
 
-    async def _process(self, queue: _Queue) -> None:
+    async def _process(self, queue: PeerQueues) -> None:
         """Process bodies a little after they were answered."""
         limiter = anyio.CapacityLimiter(1)
+        ended = last = 0.0
         try:
             while True:
-                await self._write()
-                # A thread of its own limiter: it waits for hours and must not use up the default one.
-                item = await run_sync(queue.get, abandon_on_cancel=True, limiter=limiter)
+                # A thread of its own limiter: it waits for hours and must not use up the default one. In a
+                # flood it would wake too late, so that it has to be quiet for a moment first.
+                if time.monotonic() - last > _AWAKE and not await run_sync(
+                    queue.wait, abandon_on_cancel=True, limiter=limiter
+                ):
+                    return
                 await anyio.sleep(_random.uniform(0, _MAX_DELAY))
-                while item is not None:
-                    self._handle(*item)
-                    await checkpoint()
-                    if queue.empty() or len(self._unwritten) >= _BATCH_SIZE:
-                        break
-                    item = queue.get()
-                else:
-                    await self._write()
+                while len(queue):
+                    # As long as the event loop had its turn: a flood that keeps the server busy does not make
+                    # the queue longer, because a body costs the server more than it costs here.
+                    now = time.monotonic()
+                    until = now + min(max(_SLICE, now - ended), _LONGEST_SLICE)
+                    while time.monotonic() < until and (item := queue.pop()) is not None:
+                        self._handle(*item)
+                    ended = last = time.monotonic()
+                    await (self._write() if len(self._unwritten) >= _BATCH_SIZE else checkpoint())
+                await self._write()
+                if queue.closed:
                     return
         finally:
-            queue.put(None)  # an abandoned thread still waits in get() and would keep the process alive
+            queue.close()  # an abandoned thread still waits and would keep the process alive
 
     def _handle(self, body: bytes, path: str) -> None:
         try:
@@ -307,6 +345,12 @@ class WebhookReceiver:
                 logger.exception("A listener failed to handle a webhook; the other listeners received it.")
 
     def _unseal(self, body: bytes) -> Hint:
+        if body[:2] == b"\x1f\x8b" and len(body) <= self._max_body_bytes:
+            unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            try:
+                body = unpacking.decompress(body, self._max_body_bytes + 1)
+            except zlib.error:
+                body = b""
         if len(body) > self._max_body_bytes:
             raise UnsealError(reason="malformed")
         return unseal(
@@ -332,11 +376,65 @@ class WebhookReceiver:
             self._unwritten.clear()
 
     def _log_rejection(self, reason: str, error: AkoolError) -> None:
-        """Count it, and log the 1st, the 10th, the 100th: a flood must not fill the log."""
+        """Count it; log the first of each kind and the 10th, the 100th of all: no flood fills the log."""
         self._counts[reason] += 1
-        times = str(self._counts[reason])
-        if times.strip("0") == "1":
-            logger.warning("%s So far: %s.", error, times)
+        times = str(sum(self._counts[name] for name in _REFUSALS))
+        first = self._counts[reason] == 1
+        if first or times.strip("0") == "1":
+            clock = " Is the clock of this machine right?" if first and reason == "stale" else ""
+            logger.warning("%s%s So far: %s.", error, clock, times)
+
+
+class PeerQueues:
+    """Bodies that wait, a queue for each peer; they are served in turn. Any thread may call it."""
+
+    def __init__(self, size: int) -> None:
+        """Begin empty."""
+        self._size = size
+        self._mutex = threading.Lock()
+        self._waiting: OrderedDict[str, deque[tuple[bytes, str]]] = OrderedDict()
+        self._length = 0
+        self.closed = False
+        # Not an anyio stream: `receive` may be called from threads that know nothing of the event loop.
+        self._news: SimpleQueue[bool] = SimpleQueue()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def put(self, peer: str, body: bytes, path: str) -> bool:
+        """Add a body; return False if the queue, or the peer's share of it, is full."""
+        with self._mutex:
+            own = self._waiting.get(peer, ())
+            if len(own) >= _PEER_SHARE * (self._size - self._length):
+                return False
+            self._waiting.setdefault(peer, deque()).append((body, path))
+            self._length += 1
+            if self._news.empty():
+                self._news.put(True)
+        return True
+
+    def pop(self) -> tuple[bytes, str] | None:
+        """Return the next body and its path, of the peer whose turn it is."""
+        with self._mutex:
+            if not self._waiting:
+                return None
+            peer, waiting = self._waiting.popitem(last=False)
+            item = waiting.popleft()
+            self._length -= 1
+            if waiting:
+                self._waiting[peer] = waiting
+            return item
+
+    def wait(self) -> bool:
+        """Wait for a body; return False once it is closed and empty."""
+        if not self._length and not self.closed:
+            self._news.get()
+        return not self.closed or self._length > 0
+
+    def close(self) -> None:
+        """Let `wait` end."""
+        self.closed = True
+        self._news.put(True)
 
 
 class ReplayCache:
@@ -367,6 +465,10 @@ class ReplayCache:
             while len(table) > self._max_size:
                 table.popitem(last=False)
         return callback
+
+
+_CLOSE: Final = (b"connection", b"close")
+"""The server ends the connection after the answer: otherwise it would read an endless body for ever."""
 
 
 async def _answer(send: _Send, status: int, *headers: tuple[bytes, bytes]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -221,6 +223,98 @@ async def test_bodies_can_be_brought_from_any_thread() -> None:
         await looked_at(door)
 
     assert ear.heard[0].token == TOKEN
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [bytearray, memoryview, bytes.decode, lambda content: memoryview(content * 2)[::1][: len(content)]],
+)
+async def test_bodies_may_be_any_bytes_or_text(kind: Callable[[bytes], Any]) -> None:
+    content = bytearray(body())
+    async with open_ear() as (door, ear):
+        assert door.receive(kind(bytes(content)), f"/{TOKEN}") == 200
+        content[:] = b"?" * len(content)
+        await looked_at(door)
+
+    assert [callback.job_id for callback in ear.heard] == [JOB]
+
+
+async def test_a_buffer_may_be_used_again_at_once() -> None:
+    content = bytearray(body())
+    async with open_ear() as (door, ear):
+        assert door.receive(content) == 200
+        content[:] = b"?" * len(content)
+        await looked_at(door)
+
+    assert len(ear.heard) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (None,),
+        (7,),
+        ({"signature": ""},),
+        ([1, 2],),
+        (b"{}", None),
+        (b"{}", b"/path"),
+        (b"{}", "/", None),
+        (b"{}", "/", ("127.0.0.1", 80)),
+    ],
+)
+async def test_what_is_no_body_is_refused_in_the_call_and_the_receiver_goes_on(
+    arguments: tuple[Any, ...],
+) -> None:
+    async with open_ear() as (door, ear):
+        with pytest.raises(TypeError):
+            door.receive(*arguments)
+        assert door.receive(body()) == 200
+        await looked_at(door)
+
+    assert len(ear.heard) == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["\ud800", "{}", memoryview(b"{}{}")[::2], memoryview(bytes(8)).cast("I"), ""]
+)
+async def test_nothing_that_can_be_queued_ends_the_receiver(content: Any) -> None:
+    async with open_ear() as (door, ear):
+        assert door.receive(content, "/\ud800") == 200
+        assert door.receive(body()) == 200
+        await looked_at(door)
+
+    assert len(ear.heard) == 1
+
+
+@pytest.mark.parametrize("limit", [16_384, 600])
+async def test_a_body_may_be_gzipped_up_to_the_same_size(limit: int) -> None:
+    async with open_ear(max_body_bytes=limit) as (door, ear):
+        for content in (body("fits"), body("too-large", filler="x" * 20_000)):
+            door.receive(gzip.compress(content))
+        door.receive(gzip.compress(bytes(10**8)))
+        door.receive(gzip.compress(body("torn"))[:-20])
+        door.receive(b"\x1f\x8b and nothing of the kind")
+        await looked_at(door)
+
+    assert [callback.job_id for callback in ear.heard] == ["fits"]
+    assert door.statistics().malformed == 4
+
+
+async def test_the_clock_is_asked_about_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_ear(max_clock_skew=60) as (door, ear):
+        for number in range(30):
+            door.receive(body(f"{number}", at=time.time() - 7200))
+        door.receive(body("fits", at=time.time() - 50))
+        await looked_at(door)
+
+    assert caplog.text.count("clock of this machine right?") == 1
+    assert "7200 s behind the clock of this machine, and 60 s are allowed" in caplog.text
+    assert [callback.job_id for callback in ear.heard] == ["fits"]
+
+
+def test_a_receiver_can_not_be_pickled() -> None:
+    with pytest.raises(TypeError):
+        pickle.dumps(receiver())
 
 
 async def test_it_runs_as_a_whole_application_and_mounted_in_another(anyio_backend: str) -> None:
