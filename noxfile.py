@@ -110,6 +110,14 @@ def thorough(session: nox.Session) -> None:
 
 
 @nox.session(python=CURRENT)
+def mutants(session: nox.Session) -> None:
+    """Plant wrong lines into the code that decides about money: each has to fail a test."""
+    install(session, "test")
+    enter_suite(session)
+    session.run("python", "-m", "tests.mutants", *session.posargs)
+
+
+@nox.session(python=CURRENT)
 def shape(session: nox.Session) -> None:
     """Print figures about the form of the code: sizes, layers, names, comments."""
     session.run("python", "-m", "tests.shape", *session.posargs)
