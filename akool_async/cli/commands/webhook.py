@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-from contextlib import suppress
+from datetime import timedelta
 from typing import Annotated
 
 import anyio
@@ -23,6 +22,7 @@ def webhook_serve(
     output: OutputOptions = DEFAULT_OUTPUT,
     bind: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8400,
+    max_clock_skew: timedelta = timedelta(minutes=5),
 ) -> int:
     """Receive the vendor's webhooks until Ctrl-C, and write them to an inbox.
 
@@ -37,12 +37,13 @@ def webhook_serve(
         Address to listen on.
     port
         Port to listen on; 0 picks a free one.
+    max_clock_skew
+        How far the time in a webhook may be from the clock of this machine.
     """
-    import uvicorn
-
     from akool_async.webhook import WebhookReceiver  # loads cryptography
+    from akool_async.webhook.server import serve
 
-    receiver = WebhookReceiver(inbox=output.inbox_path)
+    receiver = WebhookReceiver(inbox=output.inbox_path, max_clock_skew=max_clock_skew.total_seconds())
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     try:
         output.inbox_path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,33 +57,13 @@ def webhook_serve(
         async with open_inbox(output.inbox_path):
             pass
 
-    # The socket is bound first: the port is known before uvicorn starts, also when it was 0.
+    # The socket is bound first: the port is known before the server starts, also when it was 0.
     with listening:
         anyio.run(try_inbox)  # raises what is wrong with it; the server would only say that it failed
         host, number = listening.getsockname()[:2]
         origin = f"http://{f'[{host}]' if ':' in host else host}:{number}/"
-
-        class Server(uvicorn.Server):
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                await super().startup(sockets)
-                print_info(f"Listening at {origin}, writing to {output.inbox_path}. Press Ctrl-C to stop it.")
-
-        config = uvicorn.Config(
-            receiver,
-            log_config=None,
-            access_log=False,  # paths hold tokens
-            server_header=False,
-            lifespan="on",
-            proxy_headers=False,  # nothing here depends on who the sender says it is
-        )
-        server = Server(config)
-        # Uvicorn does not know SIGHUP, and raises SIGTERM again after it has stopped, which would end us
-        # without a word. What is ignored stays so, as under nohup.
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, server.handle_exit)
-        with suppress(KeyboardInterrupt):  # uvicorn raises Ctrl-C again too
-            server.run(sockets=[listening])
+        ready = f"Listening at {origin}, writing to {output.inbox_path}. Press Ctrl-C to stop it."
+        serve(receiver, listening, on_ready=lambda: print_info(ready))
     counts = {name: count for name, count in attrs.asdict(receiver.statistics()).items() if count}
     summary = ", ".join(f"{name} {count}" for name, count in counts.items())
     print_info(f"Stopped. {summary or 'Nothing arrived.'}")
