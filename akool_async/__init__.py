@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from akool_async._client import AkoolClient
 from akool_async._clock import Clock
+from akool_async._download import FileState, SavedFile, SavedResult, verify
 from akool_async._model.errors import (
     AccountError,
     AkoolError,
@@ -107,6 +108,7 @@ __all__ = [
     "EntryUpdate",
     "Expired",
     "Failed",
+    "FileState",
     "FixedSchedule",
     "IllegalTransitionError",
     "InDoubt",
@@ -141,6 +143,8 @@ __all__ = [
     "Request",
     "RetryPolicy",
     "Saved",
+    "SavedFile",
+    "SavedResult",
     "ServerError",
     "Snapshot",
     "Stage",
@@ -161,6 +165,7 @@ __all__ = [
     "fingerprint",
     "open_batch",
     "open_journal",
+    "verify",
 ]
 
 

@@ -28,7 +28,8 @@ from akool_async._batch.resume import OnInDoubt, Resumer
 from akool_async._batch.saving import OutputConfig, ResultSaver
 from akool_async._batch.state import BatchState, Statistics, StopCause, collect_statistics
 from akool_async._client import AkoolClient
-from akool_async._journal import Journal
+from akool_async._download import SavedResult
+from akool_async._journal import Entry, Journal
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
 from akool_async._model.outcomes import InDoubt, Outcome
@@ -76,18 +77,21 @@ class Batch:
             max_doubts=max_doubts,
         )
         self._callbacks = WebhookCoordinator(state, webhook, polling)
+        self._saver = ResultSaver(state, output)
         self._resumer = Resumer(
             state,
             self._callbacks,
             on_in_doubt=on_in_doubt,
             retry_failed=retry_failed,
+            saver=self._saver,
             start_submit=self._start_submit,
+            start_restore=self._start_restore,
         )
         self._life = EntryLife(
             state,
             self._resumer,
             self._callbacks,
-            ResultSaver(state, output),
+            self._saver,
             max_submits=max_submits,
             retry_transient=retry_transient,
             start_submit=self._start_submit,
@@ -158,6 +162,13 @@ class Batch:
 
     def _start_submit(self, entries: list[BatchEntry]) -> None:
         self._group.start_soon(self._life.submit, entries)
+
+    def _start_restore(self, batch_entry: BatchEntry, entry: Entry, damage: SavedResult) -> None:
+        async def restore() -> None:
+            with self._state.tolerate_journal_errors(batch_entry):
+                self._state.emit(batch_entry, await self._saver.restore(batch_entry, entry, damage))
+
+        self._group.start_soon(restore)
 
     def _say_what_is_left(self) -> None:
         if self._own_journal is not None:

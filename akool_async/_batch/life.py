@@ -21,7 +21,7 @@ from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.post import Post, PostFailure
 from akool_async._batch.resume import Resumer
-from akool_async._batch.saving import ResultSaver
+from akool_async._batch.saving import RETRY_NEXT_RUN, ResultSaver
 from akool_async._batch.slots import Permit, WeightedSemaphore
 from akool_async._batch.state import BatchState, StopCause
 from akool_async._download import GONE_STATUSES
@@ -29,13 +29,10 @@ from akool_async._journal import EntryUpdate
 from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.errors import (
     AkoolError,
-    DownloadError,
     DuplicateJobError,
     JobNotFoundError,
     JournalError,
-    NetworkError,
     SubmissionInDoubt,
-    VendorError,
 )
 from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request, with_targets
@@ -52,9 +49,6 @@ _MAX_ATTEMPTS: Final = 1_000_000
 _CLOCK_TOLERANCE: Final = timedelta(days=1)
 _PERMANENT: Final = frozenset({CodeKind.BAD_REQUEST, CodeKind.MEDIA, CodeKind.DUPLICATE})
 """Kinds of codes of a failed job that would fail again."""
-
-_RETRY_NEXT_RUN: Final = (DownloadError, JobNotFoundError, NetworkError, VendorError)
-"""Why a result may be left for the next run; the last two come from requesting a fresh URL."""
 
 
 class EntryLife:
@@ -191,7 +185,7 @@ class EntryLife:
         self._state.budget.settle(entry.name, snapshot.credits_used)
         try:
             saved = await self._saver.save(entry, done)
-        except _RETRY_NEXT_RUN as error:
+        except RETRY_NEXT_RUN as error:
             return await self._finish_unsaved(entry, snapshot, error)
         await self._journal.record(entry.update(State.DELIVERED, files=saved.files))
         logger.info("The result of %s (%s) is saved in %s.", *entry.name, saved.video)

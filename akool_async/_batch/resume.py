@@ -10,7 +10,9 @@ import attrs
 
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
+from akool_async._batch.saving import ResultSaver
 from akool_async._batch.state import BatchState
+from akool_async._download import SavedResult
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError
 from akool_async._model.fingerprint import CompactSet, exact_fingerprint, fingerprint
@@ -29,7 +31,9 @@ class Resumer:
         callbacks: know which doubts may still be resolved.
         on_in_doubt: what is done with those that are not.
         retry_failed: whether what failed, was refused or expired is submitted again.
+        saver: looks whether saved files are still there.
         start_submit: submits entries, in a task of its own.
+        start_restore: downloads again what is not, in a task of its own.
     """
 
     def __init__(
@@ -39,7 +43,9 @@ class Resumer:
         *,
         on_in_doubt: OnInDoubt,
         retry_failed: bool,
+        saver: ResultSaver,
         start_submit: Callable[[list[BatchEntry]], None],
+        start_restore: Callable[[BatchEntry, Entry, SavedResult], None],
     ) -> None:
         self._state = state
         self._clock = state.clock
@@ -47,7 +53,9 @@ class Resumer:
         self._callbacks = callbacks
         self._on_in_doubt = on_in_doubt
         self._retry_failed = retry_failed
+        self._saver = saver
         self._start_submit = start_submit
+        self._start_restore = start_restore
         self._seen = CompactSet()
         self._works = CompactSet()
 
@@ -110,6 +118,9 @@ class Resumer:
                 return True
             case ResumeAction.REPORT if self._retry_failed and entry.state in (State.FAILED, State.EXPIRED):
                 return True
+            case ResumeAction.REPORT if damage := await self._saver.find_damage(entry):
+                self._start_restore(batch_entry, entry, damage)
+                return False
         self._state.emit(batch_entry, outcome_from_journal(entry, batch_entry.request))
         return False
 

@@ -16,18 +16,41 @@ from typing import Final
 import attrs
 from anyio.to_thread import run_sync
 
-from akool_async._batch.entry import BatchEntry
+from akool_async._batch.entry import BatchEntry, outcome_from_journal
+from akool_async._batch.slots import WeightedSemaphore
 from akool_async._batch.state import BatchState
-from akool_async._download import DownloadRequest, FileAlreadyExistsError, FileBusyError
-from akool_async._model.errors import DownloadError, StorageError
+from akool_async._download import (
+    DownloadRequest,
+    FileAlreadyExistsError,
+    FileBusyError,
+    SavedResult,
+    find_result,
+)
+from akool_async._journal import Entry
+from akool_async._model.errors import (
+    DownloadError,
+    InvalidRequestError,
+    JobNotFoundError,
+    NetworkError,
+    StorageError,
+    VendorError,
+)
 from akool_async._model.filenames import FileTemplates
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import ENDINGS, MANIFEST, Completed, Saved
 from akool_async._model.requests import Request
+from akool_async._model.responses import RESULT_LIFETIME
+from akool_async._model.states import State
 
 logger = logging.getLogger("akool_async")
 _NAMES: Final = 5
 """Names that are offered or tried for one result: all but the first hold a part of a hash of the entry."""
+
+_RESTORES: Final = 4
+"""Results that are downloaded again at once."""
+
+RETRY_NEXT_RUN: Final = (DownloadError, JobNotFoundError, NetworkError, VendorError)
+"""Why a result may be left for the next run; the last three come from requesting a fresh URL."""
 
 _WHOLE: Final = (*ENDINGS.values(), MANIFEST)
 _BEGUN: Final = tuple(f"{ending}.part" for ending in ENDINGS.values())
@@ -61,7 +84,9 @@ class ResultSaver:
         self._output = output
         self._journal = state.journal
         self._session = state.session
+        self._clock = state.clock
         self._disk_error: StorageError | None = None
+        self._restores = WeightedSemaphore(_RESTORES)
 
     async def candidate_names(self, request: Request) -> dict[tuple[str, str], tuple[str, ...]]:
         """Return for each entry of a request the names that it may get, none where nothing is downloaded."""
@@ -94,6 +119,40 @@ class ResultSaver:
             except (FileAlreadyExistsError, FileBusyError):
                 stem = await self._reserve_name(batch_entry, another=True)
         raise DownloadError(f"Whatever name the result should get, something appeared there: {stem}.")
+
+    async def find_damage(self, entry: Entry) -> SavedResult | None:
+        """Return what became of a result that an earlier run saved, None if all is as it was."""
+        if self.folder is None or not entry.files:
+            return None
+        found = await run_sync(find_result, entry.files, self.folder)
+        return found if found.damaged else None
+
+    async def restore(self, batch_entry: BatchEntry, entry: Entry, found: SavedResult) -> Completed:
+        """Download again what is not there as it was saved, and return the outcome.
+
+        Raises:
+            JournalError: it can't be recorded.
+        """
+        done = outcome_from_journal(entry, batch_entry.request)
+        assert isinstance(done, Completed)  # noqa: S101 - it was delivered
+        video = next(file for file in found.damaged if file.reason)
+        reason = f"The {video.artifact} is not as it was saved: {video.reason}."
+        if entry.submitted_at is None or self._clock.now() < entry.submitted_at + RESULT_LIFETIME:
+            permit = await self._restores.acquire_one()
+            try:
+                # The journal has no signatures, so the vendor is asked where the files are.
+                snapshot = await self._session.status(entry.job_id)
+                saved = await self.save(batch_entry, attrs.evolve(done, snapshot=snapshot))
+            except (*RETRY_NEXT_RUN, InvalidRequestError) as error:
+                reason = f"{reason} It could not be downloaded again. {error}"
+            else:
+                files = [str(path) for path in saved.files]
+                await self._journal.record(batch_entry.update(State.DELIVERED, files=files))
+                return attrs.evolve(done, saved=saved)
+            finally:
+                permit.release()
+        # Nobody may say "saved" about a video that is not there.
+        return attrs.evolve(done, saved=found.saved, reason="" if found.saved else reason)
 
     async def _reserve_name(self, batch_entry: BatchEntry, *, another: bool = False) -> Path:
         """Return folder and name of an entry's files; an entry that holds no name is given one.

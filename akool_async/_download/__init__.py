@@ -2,7 +2,7 @@
 
 from akool_async._download.downloader import GONE_STATUSES, DownloadRequest, FileDownloader, ResultDownload
 from akool_async._download.files import FileAlreadyExistsError, FileBusyError
-from akool_async._download.manifest import FileState, SavedFile, SavedResult, verify
+from akool_async._download.manifest import FileState, SavedFile, SavedResult, find_result, verify
 from akool_async._download.network import DownloadLimits
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "ResultDownload",
     "SavedFile",
     "SavedResult",
+    "find_result",
     "verify",
 ]

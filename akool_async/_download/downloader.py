@@ -20,6 +20,7 @@ from akool_async._download.fetch import Fetch, FetchedFile, FileSpec
 from akool_async._download.manifest import (
     FileState,
     SavedFile,
+    SavedResult,
     digest_file,
     make_manifest,
     read_manifest,
@@ -187,15 +188,11 @@ class ResultDownload:
                         self._files[artifact] = await self._save(artifact, session)
             with anyio.CancelScope(shield=True):
                 await files.run_blocking(request.manifest_path, self._write_manifest)
-        found = self._files.items()
-        return Saved(
-            **{artifact: file.path for artifact, file in found if file.path is not None},
-            manifest=request.manifest_path,
-            missing={artifact: file.reason for artifact, file in found if file.path is None},
-            unverified={
-                artifact: file.reason for artifact, file in found if file.state is FileState.UNVERIFIED
-            },
-        )
+        saved = SavedResult(
+            manifest=request.manifest_path, job_id=request.job_id, files=tuple(self._files.values())
+        ).saved
+        assert saved is not None  # noqa: S101 - without the video an error was raised
+        return saved
 
     def _find_saved(self) -> bool:
         """Find the files that were saved before; return whether these are all.

@@ -17,7 +17,7 @@ from akool_async._download.files import ForeignFileError, open_regular, read_jso
 from akool_async._download.verify import Digest, digest
 from akool_async._model.errors import StorageError
 from akool_async._model.fingerprint import canonical_url, fingerprint
-from akool_async._model.outcomes import MANIFEST, Completed
+from akool_async._model.outcomes import MANIFEST, Artifact, Completed, Saved
 from akool_async._model.requests import LipSyncRequest, Request
 from akool_async._model.responses import Snapshot
 
@@ -76,6 +76,25 @@ class SavedResult:
     key: str = ""
     target: str = ""
     files: tuple[SavedFile, ...] = ()
+
+    @property
+    def saved(self) -> Saved | None:
+        """The files that are there; None without the video."""
+        paths = {
+            file.artifact: file.path
+            for file in self.files
+            if file.path is not None and file.state in (FileState.INTACT, FileState.UNVERIFIED)
+        }
+        if Artifact.VIDEO not in paths:
+            return None
+        return Saved(
+            **paths,
+            manifest=self.manifest,
+            missing={file.artifact: file.reason for file in self.files if file.artifact not in paths},
+            unverified={
+                file.artifact: file.reason for file in self.files if file.state is FileState.UNVERIFIED
+            },
+        )
 
     @property
     def damaged(self) -> tuple[SavedFile, ...]:
@@ -146,6 +165,30 @@ def read_manifest(path: Path, *, any_owner: bool = False) -> SavedResult | None:
         )
     except (AttributeError, TypeError, KeyError, ValueError, OverflowError):
         return None
+
+
+def find_result(files: Sequence[str], folder: Path) -> SavedResult:
+    """Return what became of a result whose files were saved under these paths; only sizes are looked at.
+
+    Args:
+        files: the video first; a manifest among them tells more.
+        folder: where they may be, too: it may have been moved, or be named by another relative path.
+    """
+    named = [Path(file) for file in files]
+    paths = [path if os.path.lexists(path) else folder / path.name for path in named]
+    manifest = next((path for path in paths if path.name.endswith(MANIFEST)), paths[0])
+    known = read_manifest(manifest, any_owner=True)
+    if known is not None:
+        return check_result(known, hashes=False)
+    # Its owner may have deleted the manifest alone, which is no loss.
+    there = os.path.lexists(paths[0])
+    video = SavedFile(
+        artifact=Artifact.VIDEO,
+        path=paths[0],
+        state=FileState.INTACT if there else FileState.MISSING,
+        reason="" if there else "it was deleted or moved",
+    )
+    return SavedResult(manifest=manifest, job_id="", files=(video,))
 
 
 def check_result(result: SavedResult, *, hashes: bool) -> SavedResult:

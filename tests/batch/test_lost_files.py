@@ -1,0 +1,189 @@
+"""Saved files that their owner deleted, moved or changed: nothing is called saved that is not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from akool_async import Completed, State, open_journal, verify
+from akool_async._download import FileState
+from akool_async.sandbox import Fault
+from tests.batch.test_batch import run, videos
+from tests.batch.test_saving import _Skewed
+from tests.client.conftest import Open
+
+pytestmark = pytest.mark.anyio
+
+
+async def saved_once(home: Any, folder: Path, **options: Any) -> Completed:
+    client = await home.client()
+    folder.mkdir(exist_ok=True)
+    async with open_journal(folder / "j.sqlite3") as journal:
+        (outcome,) = await run(client, videos(1), journal=journal, download_to=folder / "out", **options)
+        assert journal.counts()[State.DELIVERED] == 1
+    return outcome
+
+
+@pytest.mark.parametrize("lost", ["video", "translated_srt", "everything"])
+async def test_what_was_deleted_is_fetched_again_and_not_paid_again(
+    fast_house: Open, tmp_path: Path, lost: str
+) -> None:
+    async with fast_house() as home:
+        first = await saved_once(home, tmp_path)
+        whole = {path.name: path.read_bytes() for path in first.saved.files[:-1]}
+        for path in first.saved.files if lost == "everything" else [getattr(first.saved, lost)]:
+            path.unlink()
+        served = len(home.sandbox.audit.served)
+        again = await saved_once(home, tmp_path)
+        fetched = {one.artifact for one in home.sandbox.audit.served[served:]}
+        third = await saved_once(home, tmp_path)
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert again.saved == first.saved
+    assert len(fetched) == (len(whole) if lost == "everything" else 1)
+    assert {path.name: path.read_bytes() for path in again.saved.files[:-1]} == whole
+    assert third.resumed
+
+
+async def test_a_changed_video_is_left_alone_and_the_whole_one_saved_beside_it(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with fast_house() as home:
+        first = await saved_once(home, tmp_path)
+        first.saved.video.write_bytes(b"edited")
+        again = await saved_once(home, tmp_path)
+        third = await saved_once(home, tmp_path)
+
+    assert first.saved.video.read_bytes() == b"edited"
+    assert again.saved.video.name.startswith("0.ja-")
+    assert third.saved == again.saved
+    assert third.resumed
+
+
+async def test_a_manifest_alone_may_be_deleted(fast_house: Open, tmp_path: Path) -> None:
+    async with fast_house() as home:
+        first = await saved_once(home, tmp_path)
+        first.saved.manifest.unlink()
+        served = len(home.sandbox.audit.served)
+        again = await saved_once(home, tmp_path)
+
+        assert len(home.sandbox.audit.served) == served
+    assert again.resumed
+    assert again.saved.video == first.saved.video
+
+
+async def test_a_folder_that_was_moved_is_found(fast_house: Open, tmp_path: Path) -> None:
+    async with fast_house() as home:
+        await saved_once(home, tmp_path / "old")
+        shutil.move(tmp_path / "old", tmp_path / "new")
+        served = len(home.sandbox.audit.served)
+        again = await saved_once(home, tmp_path / "new")
+
+        assert len(home.sandbox.audit.served) == served
+    assert again.resumed
+
+
+@pytest.mark.parametrize("why", ["forgotten", "gone", "unreachable", "expired"])
+async def test_what_can_not_be_had_any_more_is_never_called_saved(
+    fast_house: Open, tmp_path: Path, why: str
+) -> None:
+    async with fast_house() as home:
+        first = await saved_once(home, tmp_path)
+        first.saved.video.unlink()
+        faults = {
+            "forgotten": Fault(on="status", kind="vanish"),
+            "gone": Fault(on="cdn", kind="http", status=404),
+            "unreachable": Fault(on="status", kind="http", status=503),
+        }
+        asked = len(home.sandbox.audit.served)
+        if why in faults:
+            home.sandbox.faults.add(faults[why])
+            again = await saved_once(home, tmp_path)
+        else:
+            client = await home.client(clock=_Skewed(timedelta(days=8)))
+            async with open_journal(tmp_path / "j.sqlite3") as journal:
+                (again,) = await run(client, videos(1), journal=journal, download_to=tmp_path / "out")
+            assert len(home.sandbox.audit.served) == asked
+
+    assert isinstance(again, Completed)
+    assert again.saved is None
+    assert "deleted or moved" in again.reason
+
+
+async def test_missing_subtitles_are_tried_again_while_the_job_is_known(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with fast_house() as home:
+        home.sandbox.faults.add(broken := Fault(on="cdn", kind="html", nth=range(2, 100)))
+        first = await saved_once(home, tmp_path)
+        still = await saved_once(home, tmp_path)
+        home.sandbox.faults.remove(broken)
+        whole = await saved_once(home, tmp_path)
+        fetched = [one.artifact for one in home.sandbox.audit.served]
+
+    assert set(first.saved.missing) == set(still.saved.missing) == {"translated_srt", "original_srt"}
+    assert whole.saved.missing == {}
+    assert whole.saved.translated_srt.exists()
+    assert fetched.count("video") == 1
+
+
+# The public check of a folder.
+
+
+async def test_a_folder_tells_what_became_of_its_files(fast_house: Open, tmp_path: Path) -> None:
+    async with fast_house() as home:
+        outcomes = await run(await home.client(), videos(4), download_to=tmp_path / "out")
+    saved = {outcome.saved.video.name: outcome.saved for outcome in outcomes}
+    saved["0.ja.mp4"].video.unlink()
+    (out := saved["1.ja.mp4"].video).write_bytes(out.read_bytes()[:-1])
+    content = bytearray(saved["2.ja.mp4"].video.read_bytes())
+    content[50] ^= 1
+    saved["2.ja.mp4"].video.write_bytes(content)
+    (tmp_path / "out" / "other.json").write_text('{"not": "a manifest"}')
+    (tmp_path / "out" / "list.json").write_text("[1]")
+
+    quick = {result.files[0].path.name: result for result in await verify(tmp_path / "out", hashes=False)}
+    found = {result.files[0].path.name: result for result in await verify(str(tmp_path / "out"))}
+
+    states = {name: result.files[0].state for name, result in found.items()}
+    assert states == {
+        "0.ja.mp4": FileState.MISSING,
+        "1.ja.mp4": FileState.CHANGED,
+        "2.ja.mp4": FileState.CHANGED,
+        "3.ja.mp4": FileState.INTACT,
+    }
+    assert quick["2.ja.mp4"].files[0].state is FileState.INTACT
+    assert found["0.ja.mp4"].saved is None
+    assert found["3.ja.mp4"].saved == saved["3.ja.mp4"]
+    assert [result.job_id for result in found.values() if result.damaged] == [
+        outcome.job.id for outcome in sorted(outcomes, key=lambda one: one.request.url)[:3]
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes of POSIX")
+@pytest.mark.parametrize("trap", ["pipe", "symlink", "endless"])
+async def test_a_check_neither_hangs_nor_follows(fast_house: Open, tmp_path: Path, trap: str) -> None:
+    async with fast_house() as home:
+        outcome = await saved_once(home, tmp_path)
+    lay = {"pipe": os.mkfifo, "symlink": lambda path: path.symlink_to("/etc/passwd")}
+    if trap == "endless":
+        (tmp_path / "out" / "x.json").symlink_to("/dev/zero")
+    else:
+        outcome.saved.video.unlink()
+        lay[trap](outcome.saved.video)
+        lay[trap](tmp_path / "out" / "x.json")
+    (result,) = await verify(tmp_path / "out")
+
+    assert [file.state for file in result.damaged] == [FileState.CHANGED] * (trap != "endless")
+
+
+async def test_a_folder_that_can_not_be_read_is_an_error(tmp_path: Path) -> None:
+    from akool_async import StorageError
+
+    with pytest.raises(StorageError, match="can't be read"):
+        await verify(tmp_path / "nowhere")
