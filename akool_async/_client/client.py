@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 import anyio
 
 from akool_async import _wire as wire
-from akool_async._client.session import ClientSession, Connections
+from akool_async._client.session import ClientSession, Connections, current_loop
 from akool_async._client.submission import single_job
 from akool_async._client.waiting import (
     completed_snapshot,
@@ -35,7 +35,13 @@ from akool_async._model.credentials import (
     parse_origin,
     resolve_credentials,
 )
-from akool_async._model.errors import AccountError, CallerError, ConfigurationError, InvalidRequestError
+from akool_async._model.errors import (
+    AccountError,
+    CallerError,
+    ClientClosedError,
+    ConfigurationError,
+    InvalidRequestError,
+)
 from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_filename
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Completed, Saved
@@ -59,8 +65,8 @@ _MOST_PAGES: Final = 10_000
 class AkoolClient:
     """A client of the Akool video translation API, for one account.
 
-    It is opened with `async with`, in the task that closes it; its methods may be called from any
-    task meanwhile. Without arguments the credentials come from AKOOL_API_KEY, or from
+    It is opened with `async with`, in the task that closes it; any task of the same event loop may call
+    its methods meanwhile. Without arguments the credentials come from AKOOL_API_KEY, or from
     AKOOL_CLIENT_ID and AKOOL_CLIENT_SECRET, and the host from AKOOL_API_HOST.
 
     Args:
@@ -138,11 +144,8 @@ class AkoolClient:
         session = self._session
         if session.connections is not None:
             raise RuntimeError("This client is open already.")
-        routes = (
-            create_clients(self._origin, self._transport)
-            if self._http_client is None
-            else from_user_client(self._http_client)
-        )
+        given = self._http_client
+        routes = create_clients(self._origin, self._transport) if given is None else from_user_client(given)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(routes)
             tasks = anyio.create_task_group()
@@ -173,7 +176,13 @@ class AkoolClient:
             )
             await tasks.__aenter__()
             session.connections = Connections(
-                api=api, scheduler=scheduler, downloads=downloads, tasks=tasks, stack=stack.pop_all()
+                loop=current_loop(),
+                task_id=anyio.get_current_task().id,
+                api=api,
+                scheduler=scheduler,
+                downloads=downloads,
+                tasks=tasks,
+                stack=stack.pop_all(),
             )
         return self
 
@@ -184,18 +193,26 @@ class AkoolClient:
 
         An exception of the block is raised as it is, not inside a group.
         """
-        closing, self._session.connections = self._session.opened, None
+        try:
+            closing = self._session.opened
+        finally:
+            self._session.connections = None
         async with closing.stack:
             closing.scheduler.close()
             closing.api.close()
+            if anyio.get_current_task().id != closing.task_id:
+                # The group can be left by its own task only, so wait for its tasks and leave it behind.
+                await closing.api.wait_closed()
+                raise ClientClosedError(
+                    "The client was closed in another task than the one that opened it.",
+                    impact="Its connections are closed; jobs at the vendor continue and are billed.",
+                    advice="Use async with, in a notebook with the whole block in one cell.",
+                )
             closing.tasks.cancel_scope.cancel()
             await closing.tasks.__aexit__(None, None, None)
 
     def session(self) -> ClientSession:
-        """Return the single steps that the verbs are made of.
-
-        Internal to this package: for its batch and its workers. It may change without notice.
-        """
+        """Return the single steps, for this package's batch and workers; they may change without notice."""
         return self._session
 
     # What the account and the vendor have.
@@ -368,13 +385,7 @@ class AkoolClient:
     # Hints.
 
     def poll_soon(self, job_id: str) -> bool:
-        """Poll a job soon, because something may have happened to it.
-
-        Hints cause one poll a second at most. They are not believed: the poll decides.
-
-        Returns:
-            Whether a caller waits for this job.
-        """
+        """Poll a job soon, once a second at most; return False if no caller waits for it."""
         return self._session.opened.scheduler.hint(job_id)
 
     def on_callback(self, callback: Callback) -> None:

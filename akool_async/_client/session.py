@@ -15,6 +15,7 @@ from typing import Final
 import anyio
 import attrs
 from anyio.abc import TaskGroup
+from anyio.lowlevel import RunVar
 
 from akool_async import _wire as wire
 from akool_async._client.submission import confirmed_submission, submit_request
@@ -39,10 +40,25 @@ _MOST_CONFIRMED: Final = 64
 """Ids of one answer that are polled; an honest vendor names one for each language."""
 
 
+_LOOP: Final[RunVar[object]] = RunVar("akool_async event loop")
+
+
+def current_loop() -> object | None:
+    """Return what stands for the running event loop; None outside of one."""
+    try:
+        loop = _LOOP.get(None) or object()
+        _LOOP.set(loop)
+    except RuntimeError:  # no event loop is running
+        return None
+    return loop
+
+
 @attrs.frozen(kw_only=True)
 class Connections:
-    """What exists while a client is open."""
+    """What exists while a client is open; `loop` and `task_id` are of the task that opened it."""
 
+    loop: object
+    task_id: int
     api: ApiSession
     scheduler: PollScheduler
     downloads: FileDownloader
@@ -73,10 +89,15 @@ class ClientSession:
         """The connections of an open client.
 
         Raises:
-            ClientClosedError: the client is closed.
+            ClientClosedError: the client is closed, or open in another event loop.
         """
         if self.connections is None:
             raise ClientClosedError("The client is not open.")
+        if self.connections.loop is not current_loop():
+            raise ClientClosedError(
+                "The client was opened in another event loop, and its connections belong to that one.",
+                advice="Open it in the function that asyncio.run or anyio.run is given, and use it there.",
+            )
         return self.connections
 
     def server_now(self) -> datetime:

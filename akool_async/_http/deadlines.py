@@ -42,6 +42,7 @@ class ExchangeDeadlines:
         self._sleeping: anyio.CancelScope | None = None
         self._due = 0.0
         self._closed = False
+        self._idle = anyio.Event()
 
     def limit(self, seconds: float, *, paid: bool) -> ExchangeLimit:
         """Return a scope that ends after so many seconds, and unless `paid` when the client is closed."""
@@ -56,7 +57,13 @@ class ExchangeDeadlines:
         """Stop watching a limit."""
         self._limits.remove(limit)
         if self._closed and not self._limits:
+            self._idle.set()
             self._wake()
+
+    async def wait_idle(self) -> None:
+        """Wait for the end of the last exchange; call it after `close`."""
+        if self._limits:
+            await self._idle.wait()
 
     def close(self) -> None:
         """Cancel what is not paid; the watcher ends with the last paid exchange."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -41,6 +42,8 @@ from akool_async._model.redact import Secret
 from akool_async._model.validators import seconds_field
 from akool_async._retry import RetryBudget, RetryPolicy
 from akool_async._wire import TOKEN_PATH, Envelope, may_name_job, read_token, token_payload
+
+logger = logging.getLogger("akool_async")
 
 
 class ThrottlePause:
@@ -197,6 +200,10 @@ class ApiSession:
         self._closed = True
         self._deadlines.close()
 
+    async def wait_closed(self) -> None:
+        """Wait until nothing is under way any more; call it after `close`."""
+        await self._deadlines.wait_idle()
+
     def _identify(self, credentials: Credentials) -> Auth:
         if isinstance(credentials, ApiKey):
             return ApiKeyAuth(credentials)
@@ -252,7 +259,7 @@ class ApiSession:
             lease = None if identity is None else await identity.header()
             sent = self._clock.monotonic()
             try:
-                envelope = await self._try(call, lease)
+                envelope = await self._try(call, lease, tries.attempts)
                 try:
                     result = read(envelope)
                 except ProtocolError as error:
@@ -306,14 +313,24 @@ class ApiSession:
         refused = failed.failure in (Failure.REFUSED, Failure.BUSY)
         return Action.IN_DOUBT if not refused and may_name_job(failed.body) else POLICY[failed.failure][1]
 
-    async def _try(self, call: ApiCall, lease: AuthHeader | None) -> Envelope:
+    async def _try(self, call: ApiCall, lease: AuthHeader | None, attempt: int) -> Envelope:
+        began, result = self._clock.monotonic(), "given up"
         try:
             answer = await self._send(call, lease)
+            envelope = self._parsed(call, answer)
+            result = f"HTTP {answer.http_status}, code {envelope.code}"
         except ExchangeFailed as failed:
+            result = failed.reason
             if self._closed and not call.creates_jobs:
                 raise _client_closed() from detach(failed)
             raise map_failure(failed, self._routes.proxy) from detach(failed)
-        return self._parsed(call, answer)
+        except CallFailed as failed:
+            result = f"HTTP {failed.error.http_status}, code {failed.error.code}"
+            raise
+        finally:
+            seconds = self._clock.monotonic() - began
+            logger.debug("%s %s: %s, attempt %d, %.3f s", call.method, call.path, result, attempt, seconds)
+        return envelope
 
     def _parsed(self, call: ApiCall, answer: RawResponse) -> Envelope:
         self.server_time.update(answer.headers.get("date", ""))

@@ -171,8 +171,12 @@ class PollScheduler:
             self._jobs.pop(watch.job_id, None)
 
     def close(self) -> None:
-        """Tell all listeners that polling has stopped."""
+        """End the polling, and call all listeners a last time."""
         self._closed = True
+        self._heap.clear()
+        self._ready.clear()
+        if self._sleeping is not None:
+            self._sleeping.cancel()
         jobs, self._jobs = self._jobs, {}
         for watch in jobs.values():
             watch.error = _closed(watch.job_id)
