@@ -11,6 +11,7 @@ from akool_async._model.errors import (
     AkoolError,
     AuthenticationError,
     BadRequestError,
+    BatchClosedError,
     CallerError,
     CertificateError,
     ClientClosedError,
@@ -79,7 +80,7 @@ from akool_async._polling.schedules import (
 from akool_async._retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from akool_async._batch import Batch, EntryProgress, Stage, Statistics, StopCause, open_batch
+    from akool_async._batch import Batch, EntryProgress, Stage, Statistics, StopCause, Ticket, open_batch
     from akool_async._journal import Entry, EntryUpdate, Journal, open_journal
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "BackoffSchedule",
     "BadRequestError",
     "Batch",
+    "BatchClosedError",
     "CallerError",
     "CaptionType",
     "CertificateError",
@@ -155,6 +157,7 @@ __all__ = [
     "StorageError",
     "Submission",
     "SubmissionInDoubt",
+    "Ticket",
     "TranslationRequest",
     "UnexpectedRedirectError",
     "VendorError",

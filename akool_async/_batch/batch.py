@@ -27,12 +27,14 @@ from akool_async._batch.life import EntryLife
 from akool_async._batch.resume import OnInDoubt, Resumer
 from akool_async._batch.saving import OutputConfig, ResultSaver
 from akool_async._batch.state import BatchState, Statistics, StopCause, collect_statistics
+from akool_async._batch.tickets import SubmittedRequests, Ticket
 from akool_async._client import AkoolClient
 from akool_async._download import SavedResult
 from akool_async._journal import Entry, Journal
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
 from akool_async._model.outcomes import InDoubt, Outcome
+from akool_async._model.requests import Request
 from akool_async._model.responses import CallbackSource
 from akool_async._polling.schedules import PollSchedule
 
@@ -45,7 +47,7 @@ class Batch:
     def __init__(
         self,
         client: AkoolClient,
-        requests: Requests,
+        requests: Requests | None,
         *,
         max_in_flight: int,
         backlog: int,
@@ -96,7 +98,10 @@ class Batch:
             retry_transient=retry_transient,
             start_submit=self._start_submit,
         )
-        self._feeder = Feeder(state, Source(requests), self._life, self._callbacks)
+        self._submitted = SubmittedRequests(state) if requests is None else None
+        state.listener = self._submitted
+        source = Source(self._submitted or requests or ())
+        self._feeder = Feeder(state, source, self._life, self._callbacks)
         self._rescues = recover_pending and output.folder is not None
         self._downloads = max_downloads
         self._drain_on = tuple(drain_signals)
@@ -202,6 +207,7 @@ class Batch:
             AkoolError: after the last outcome, if something stopped the batch: the account, the journal.
             Exception: after the last outcome, what the source of requests raised.
         """
+        self._state.iterated = True
         outcome = await self._state.outcomes.get()
         if outcome is not None:
             self._state.backlog.release(1)
@@ -210,6 +216,42 @@ class Batch:
         if failure is not None:
             raise failure
         raise StopAsyncIteration
+
+    async def submit(self, request: Request) -> Ticket:
+        """Enter a request in the journal, for a batch that was opened without `requests`.
+
+        When it returns, its entries are durable: this run works on them, and if it is killed first, the next
+        run on the same journal does. Nothing was paid yet. What the journal knows already is not entered
+        twice, and not paid twice. Of a URL that is signed the journal keeps no signature: if this run is
+        killed before it was sent, it has to be submitted again.
+
+        Raises:
+            InvalidRequestError: its key names other work in the journal; nothing was entered.
+            BatchClosedError: the batch was drained or closed; nothing was entered.
+            JournalError: it could not be written, so the request was not taken.
+            RuntimeError: the batch was opened with `requests`.
+        """
+        return await self._queue.submit(request)
+
+    async def outcome(self, key: str, target: str = "") -> Outcome:
+        """Wait for the outcome of an entry, also of one that an earlier run was given.
+
+        Args:
+            key: the caller's name of the entry, or its fingerprint (`entry_key`).
+            target: its language; "" for a lip-sync.
+
+        Raises:
+            InvalidRequestError: the journal has no such entry.
+            BatchClosedError: the batch was closed first.
+            RuntimeError: the batch was opened with `requests`.
+        """
+        return await self._queue.outcome(key, target)
+
+    @property
+    def _queue(self) -> SubmittedRequests:
+        if self._submitted is None:
+            raise RuntimeError("This batch was opened with requests; leave them out to submit one by one.")
+        return self._submitted
 
     def drain(
         self, reason: str = "The batch was asked to stop.", *, cause: StopCause = StopCause.REQUESTED
@@ -266,7 +308,7 @@ class Batch:
 
 def open_batch(
     client: AkoolClient,
-    requests: Requests,
+    requests: Requests | None = None,
     *,
     max_in_flight: int = 8,
     backlog: int | None = None,
@@ -301,7 +343,10 @@ def open_batch(
 
     Args:
         client: an open client.
-        requests: an iterable or async iterable, finite or endless; pulled lazily.
+        requests: an iterable or async iterable, finite or endless; pulled lazily. None for a service that
+            calls `Batch.submit`: then the journal is the queue, the batch begins with what earlier runs left
+            in it, and it ends when it is drained or left. Who does not iterate misses nothing: the oldest
+            outcomes are dropped, and `Batch.outcome` and tickets know them.
         max_in_flight: jobs at the vendor at once. A request for more languages is split into several POSTs.
         backlog: entries pulled whose outcome is not taken yet, at least `max_in_flight`; default is twice
             that. A slow consumer stops new submissions when it is reached.
@@ -345,6 +390,8 @@ def open_batch(
         JournalError: on entering, the journal can't be written; nothing was sent.
     """
     _count("max_in_flight", max_in_flight, 1)
+    if requests is None and journal is None:
+        raise ConfigurationError("A batch without requests takes them into a journal: journal=...")
     if on_in_doubt not in ("hold", "resubmit"):
         raise ConfigurationError(f"on_in_doubt must be 'hold' or 'resubmit', not {on_in_doubt!r}.")
     if max_credits is not None and not max_credits > 0:

@@ -156,7 +156,7 @@ def outcome_from_journal(entry: Entry, request: Request) -> Outcome:
         "credits": entry.credits_locked if entry.credits_used is None else entry.credits_used,
         "resumed": True,
     }
-    if entry.state is State.DELIVERED:
+    if entry.state in (State.DELIVERED, State.COMPLETED):
         snapshot = entry.snapshot or Snapshot(job_id=entry.job_id)
         return Completed(**facts, snapshot=snapshot, saved=Saved.from_paths(entry.files))
     if entry.state is State.FAILED and not entry.job_id:

@@ -279,7 +279,7 @@ class EntryLife:
         try:
             submission = await self._session.submit_once(addressed)
         except AkoolError as error:
-            if isinstance(error, SubmissionInDoubt):  # its ids are committed before anybody asks for them
+            if isinstance(error, SubmissionInDoubt):  # its ids are committed before the API is asked
                 post.own_ids = error.job_ids_by_target
                 own = frozenset(post.own_ids.values())
                 post.other_ids = tuple(job_id for job_id in error.job_ids if job_id not in own)

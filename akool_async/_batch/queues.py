@@ -35,6 +35,13 @@ class OutcomeQueue:
         """What was not taken."""
         return tuple(self._outcomes)
 
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    def drop_oldest(self) -> None:
+        """Forget the outcome that has waited longest."""
+        self._outcomes.popleft()
+
     def put(self, outcome: Outcome) -> None:
         """Add an outcome."""
         self._outcomes.append(outcome)

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -49,7 +49,23 @@ class StopCause(enum.StrEnum):
     """The account, the journal or the source of requests; it is raised after the last outcome."""
 
 
+RESUMABLE: Final = frozenset({StopCause.BUDGET, StopCause.CREDITS, StopCause.DOUBTS})
+"""Causes after which the caller may let the batch submit again."""
+
 logger = logging.getLogger("akool_async")
+
+
+class OutcomeListener(Protocol):
+    """What learns of every outcome, besides the caller's iteration."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """An entry has ended for this run."""
+
+    def wake(self) -> None:
+        """The batch has stopped to submit, or submits again."""
+
+    def close(self) -> None:
+        """Nothing will end any more."""
 
 
 class BatchState:
@@ -88,6 +104,8 @@ class BatchState:
         self.outcomes = OutcomeQueue()
         self.counts: Counter[str] = Counter()
         self.pending = 0
+        self.listener: OutcomeListener | None = None
+        self.iterated = False
         self.stopped = ""
         self.stop_cause: StopCause | None = None
         self.failure: BaseException | None = None
@@ -130,6 +148,8 @@ class BatchState:
         self.stop_cause = self.stop_cause or cause
         self.failure = self.failure or failure
         self.brake.open()
+        if self.listener is not None:
+            self.listener.wake()
 
     def _stop_for_doubts(self) -> None:
         self.stop(
@@ -143,10 +163,12 @@ class BatchState:
         Raises:
             RuntimeError: something else stopped the batch.
         """
-        if self.stop_cause not in (None, StopCause.BUDGET, StopCause.CREDITS, StopCause.DOUBTS):
+        if self.stop_cause is not None and self.stop_cause not in RESUMABLE:
             raise RuntimeError(f"This batch can't submit any more: {self.stopped}")
         self.stopped, self.stop_cause = "", None
         self.brake.reset()
+        if self.listener is not None:
+            self.listener.wake()
 
     # Doubts that are paid for once more.
 
@@ -219,7 +241,7 @@ class BatchState:
         for tracked in self._tracked.values():
             if tracked.watch is not None:
                 self.session.unwatch(tracked.watch, tracked)
-        self.outcomes.close()
+        self._close()
 
     @property
     def unfinished_jobs(self) -> tuple[str, ...]:
@@ -245,6 +267,12 @@ class BatchState:
         self.counts["resumed"] += asked.resumed
         self.pending -= 1
         self.outcomes.put(asked)
+        if self.listener is not None:
+            self.listener.ended(asked)
+            # While nobody iterates, what is kept for an iteration must leave room for jobs in flight.
+            while not self.iterated and len(self.outcomes) > self.backlog.total - self.in_flight.total:
+                self.outcomes.drop_oldest()
+                self.backlog.release(1)
         self._close_if_done()
 
     def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:
@@ -275,7 +303,12 @@ class BatchState:
 
     def _close_if_done(self) -> None:
         if self._all_admitted and not self.pending:
-            self.outcomes.close()
+            self._close()
+
+    def _close(self) -> None:
+        self.outcomes.close()
+        if self.listener is not None:
+            self.listener.close()
 
 
 # Numbers about a batch, made when they are read.

@@ -265,6 +265,13 @@ class ClientClosedError(AkoolError, RuntimeError):
     advice = "Use it inside: async with AkoolClient() as client: ..."
 
 
+class BatchClosedError(AkoolError, RuntimeError):
+    """The batch was closed before it could do what was asked of it."""
+
+    impact = "Jobs at the vendor continue and are billed; the journal knows them."
+    advice = "Open a batch on the same journal: it resumes what is left."
+
+
 class DownloadError(AkoolError):
     """A result could not be downloaded. The job is completed and paid, and nothing more is charged.
 

@@ -1,0 +1,204 @@
+"""Requests that are submitted to an open batch one by one: in the journal first, then worked on.
+
+The journal is the queue. What was submitted and is not sent yet takes a row of it and no memory, and a batch
+that is opened on it later begins with what is left.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+import anyio
+import attrs
+
+from akool_async._batch.entry import outcome_from_journal
+from akool_async._batch.state import RESUMABLE, BatchState
+from akool_async._journal import IN_PROGRESS, Entry, EntryUpdate
+from akool_async._model.errors import BatchClosedError, InvalidRequestError
+from akool_async._model.fingerprint import entry_key, fingerprint
+from akool_async._model.outcomes import Completed, InDoubt, NotSubmitted, Outcome
+from akool_async._model.requests import Request, with_targets
+from akool_async._model.states import State
+
+logger = logging.getLogger("akool_async")
+_ENDED: Final = frozenset({State.FAILED, State.DELIVERED, State.EXPIRED})
+
+
+@attrs.define(eq=False)
+class _Waiter:
+    """One task that waits for the outcome of an entry."""
+
+    outcome: Outcome | None = None
+    ended: anyio.Event = attrs.field(factory=anyio.Event)
+
+
+@attrs.frozen(eq=False)
+class Ticket:
+    """A request that is in the journal, and that this run or the next works on.
+
+    Attributes:
+        names: key and language of each of its entries, for `Batch.outcome` after a restart.
+    """
+
+    names: tuple[tuple[str, str], ...]
+    _submitted: SubmittedRequests = attrs.field(repr=False)
+
+    async def outcome(self) -> Outcome:
+        """Wait for the outcome of a request for one language.
+
+        A cancelled wait changes nothing: the entry is still worked on, and may be waited for again.
+
+        Raises:
+            InvalidRequestError: the request is for several languages; use `outcomes`.
+            BatchClosedError: the batch was closed first; the next run on the same journal continues.
+        """
+        if len(self.names) != 1:
+            raise InvalidRequestError(f"The request is for {len(self.names)} languages; use outcomes().")
+        return await self._submitted.outcome(*self.names[0])
+
+    async def outcomes(self) -> tuple[Outcome, ...]:
+        """Wait for the outcomes of all languages, in the order of the request.
+
+        Raises:
+            BatchClosedError: as in `outcome`.
+        """
+        return tuple([await self._submitted.outcome(*name) for name in self.names])
+
+
+class SubmittedRequests(AsyncIterator[Request]):
+    """The source of a batch that is given its requests one by one, and what waits for their outcomes.
+
+    Args:
+        state: the batch's.
+    """
+
+    def __init__(self, state: BatchState) -> None:
+        self._state = state
+        self._journal = state.journal
+        self._ahead: AsyncIterator[Entry] | None = None
+        self._states = IN_PROGRESS | {State.IN_DOUBT}  # at first what earlier runs left, then what is new
+        self._pulled: set[tuple[str, str]] = set()
+        self._signed: dict[tuple[str, str], Request] = {}
+        self._open_ended: dict[tuple[str, str], Outcome] = {}
+        self._waiters: dict[tuple[str, str], list[_Waiter]] = {}
+        self._closed = ""
+        self._news = True
+        self._changed = anyio.Event()
+
+    # What comes in.
+
+    async def submit(self, request: Request) -> Ticket:
+        """Enter a request in the journal; `Batch.submit` describes it."""
+        if self._closed:
+            raise BatchClosedError(f"The request was not taken: {self._closed}")
+        names = tuple((entry_key(request, target), target) for target in request.targets)
+        updates = []
+        for key, target in names:
+            entry = self._journal.get(key, target)
+            if entry is None:
+                one = with_targets(request, (target,))
+                updates.append(EntryUpdate(key=key, target=target, state=State.PLANNED, request=one))
+            elif entry.fingerprint != fingerprint(request, target):
+                raise InvalidRequestError(f"The key {key} names other work in the journal; use another key.")
+        if updates:
+            await self._journal.record(*updates)
+        for key, target in names:
+            recorded = self._journal.get(key, target)
+            if recorded is not None and recorded.url_redacted and recorded.state is State.PLANNED:
+                # The journal leaves out what signs the URL: only this run can send it.
+                self._signed[key, target] = with_targets(request, (target,))
+                self._pulled.discard((key, target))  # left alone so far, if an earlier run planned it
+                self._open_ended.pop((key, target), None)
+        self.wake()
+        return Ticket(names, self)
+
+    def wake(self) -> None:
+        """Look into the journal again, from its beginning, after the present look."""
+        self._news = True
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    # What goes to the batch.
+
+    async def __anext__(self) -> Request:
+        """Return the next request for one language, in the order in which they were submitted."""
+        while True:
+            if self._state.stopped and self._state.stop_cause not in RESUMABLE:
+                raise StopAsyncIteration
+            if self._state.stopped or (self._ahead is None and not self._news):
+                await self._changed.wait()  # until something is submitted, or `resume_submitting`
+                continue
+            if self._ahead is None:
+                self._ahead, self._news = self._journal.entries(states=self._states), False
+            entry = await anext(self._ahead, None)
+            if entry is None:
+                self._ahead, self._states = None, frozenset({State.PLANNED})
+                continue
+            name = (entry.key, entry.target)
+            if name in self._pulled:
+                continue
+            request = self._signed.pop(name, None)
+            if request is None and entry.url_redacted and entry.state in (State.PLANNED, State.IN_DOUBT):
+                self._end_unsendable(entry)
+                continue
+            self._pulled.add(name)
+            return request or entry.request_for_target
+
+    def _end_unsendable(self, entry: Entry) -> None:
+        """End an entry that an earlier run was given, and whose URL only its caller knows."""
+        request = entry.request_for_target
+        outcome: Outcome = outcome_from_journal(entry, request)
+        if entry.state is State.PLANNED:
+            reason = "Its URL was signed, and the journal keeps no signature: submit it again."
+            logger.warning("%s can't be sent. %s", entry.key, reason)
+            outcome = NotSubmitted(key=entry.key, request=request, target=entry.target, reason=reason)
+        self.ended(outcome)
+        self._open_ended[entry.key, entry.target] = outcome
+        self._pulled.add((entry.key, entry.target))  # told once
+
+    # What comes out.
+
+    def ended(self, outcome: Outcome) -> None:
+        """An entry has ended for this run."""
+        name = (outcome.key, outcome.target)
+        self._pulled.discard(name)
+        if isinstance(outcome, InDoubt) or (isinstance(outcome, Completed) and outcome.saved is None):
+            self._open_ended[name] = outcome  # the journal's state does not say that this run is done with it
+        if isinstance(outcome, NotSubmitted) and self._state.stop_cause in RESUMABLE:
+            return  # it is still planned, and submitted after `resume_submitting`
+        for waiter in self._waiters.pop(name, ()):
+            waiter.outcome = outcome
+            waiter.ended.set()
+
+    async def outcome(self, key: str, target: str) -> Outcome:
+        """Wait for an entry's outcome; `Batch.outcome` describes it."""
+        entry = self._journal.get(key, target)
+        if entry is None:
+            raise InvalidRequestError(f"The journal has no entry {key} for {target or 'a lip-sync'}.")
+        name = (key, target)
+        if name in self._open_ended:
+            return self._open_ended[name]
+        if entry.state in _ENDED and name not in self._pulled:
+            return outcome_from_journal(entry, entry.request_for_target)
+        if self._closed:
+            raise BatchClosedError(self._closed)
+        waiter = _Waiter()
+        self._waiters.setdefault(name, []).append(waiter)
+        try:
+            await waiter.ended.wait()
+        finally:
+            if waiter in self._waiters.get(name, ()):
+                self._waiters[name].remove(waiter)
+        if waiter.outcome is None:
+            raise BatchClosedError(self._closed)
+        return waiter.outcome
+
+    def close(self) -> None:
+        """Wake what still waits: its entry will not end in this run."""
+        self._closed = "The batch was closed before the entry ended. The next run on this journal continues."
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.ended.set()
+        self.wake()

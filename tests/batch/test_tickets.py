@@ -1,0 +1,319 @@
+"""Requests submitted one by one: durable when `submit` returns, awaited by ticket, resumed after a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from akool_async import (
+    BatchClosedError,
+    Completed,
+    ConfigurationError,
+    Failed,
+    InDoubt,
+    InvalidRequestError,
+    LipSyncRequest,
+    NotSubmitted,
+    State,
+    StopCause,
+    open_batch,
+    open_journal,
+)
+from akool_async.sandbox import Fault, Sandbox
+from tests.client.conftest import KEY, Open, video
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_ticket_gives_the_outcome(house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal, download_to=tmp_path / "out") as batch:
+                tickets = [await batch.submit(video(number)) for number in range(5)]
+                outcomes = [await ticket.outcome() for ticket in tickets]
+                again = await batch.outcome(*tickets[0].names[0])
+
+    assert all(isinstance(outcome, Completed) and outcome.saved.video.exists() for outcome in outcomes)
+    assert [outcome.request.url for outcome in outcomes] == [video(number).url for number in range(5)]
+    assert again.job.id == outcomes[0].job.id
+
+
+async def test_what_was_submitted_is_in_the_journal_when_submit_returns(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=1.0) as home:
+        client = await home.client()
+        async with open_batch(client, journal=journal, max_in_flight=1) as batch:
+            for number in range(300):
+                ticket = await batch.submit(video(number))
+                entry = journal.get(*ticket.names[0])
+                assert entry is not None
+            assert batch.statistics().pulled <= 3
+        async with open_batch(client, [], journal=journal) as other:
+            assert [outcome async for outcome in other] == []
+
+        assert journal.counts()[State.PLANNED] >= 297
+        assert len(home.sandbox.audit.jobs) <= 2
+
+
+async def test_the_next_run_works_on_what_is_left(house: Open, tmp_path: Path) -> None:
+    names = []
+    async with house() as home:
+        client = await home.client()
+        async with (
+            open_journal(tmp_path / "j.sqlite3") as journal,
+            open_batch(client, journal=journal, max_in_flight=1) as batch,
+        ):
+            for number in range(8):
+                names += (await batch.submit(video(number))).names
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            with anyio.fail_after(20):
+                async with open_batch(client, journal=journal) as batch:
+                    outcomes = [await batch.outcome(*name) for name in names]
+
+        assert len(home.sandbox.audit.jobs) == 8
+        assert home.sandbox.audit.paid_twice() == ()
+    assert all(isinstance(outcome, Completed) for outcome in outcomes)
+
+
+async def test_several_languages_and_lip_syncs(fast_house: Open, tmp_path: Path) -> None:
+    lipsync = LipSyncRequest(video_url="https://example.com/v.mp4", audio_url="https://example.com/a.wav")
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal) as batch:
+                ticket = await batch.submit(video(1, targets="ja,fr", key="talk"))
+                other = await batch.submit(lipsync)
+                with pytest.raises(InvalidRequestError, match="outcomes"):
+                    await ticket.outcome()
+                outcomes = await ticket.outcomes()
+                assert isinstance(await other.outcome(), Completed)
+                assert (await batch.outcome("talk", "fr")).target == "fr"
+
+    assert [outcome.target for outcome in outcomes] == ["ja", "fr"]
+
+
+async def test_the_same_request_is_paid_once(fast_house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal) as batch:
+                outcomes = []
+                for _ in range(3):
+                    ticket = await batch.submit(video(1))
+                    outcomes.append(await ticket.outcome())
+                with pytest.raises(InvalidRequestError, match="other work"):
+                    await batch.submit(video(2, key=ticket.names[0][0]))
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert len({outcome.job.id for outcome in outcomes}) == 1
+
+
+async def test_a_signed_url_is_sent_by_this_run_alone(
+    fast_house: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    signed = video(1, url="https://example.com/1.mp4?X-Amz-Signature=secret", key="one")
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        async with open_batch(client, journal=journal, max_credits=0.001) as batch:
+            await batch.submit(video(0))
+            await batch.submit(signed)
+            with anyio.fail_after(20):
+                while batch.stop_cause is not StopCause.BUDGET:
+                    await anyio.sleep(0.005)
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal) as batch:
+                unsent = await batch.outcome("one", "ja")
+                assert isinstance(unsent, NotSubmitted)
+                assert "one can't be sent" in caplog.text
+                assert len(home.sandbox.audit.jobs) <= 2
+                outcome = await (await batch.submit(signed)).outcome()
+
+        assert any("X-Amz-Signature" in job.url for job in home.sandbox.audit.jobs)
+    assert isinstance(outcome, Completed)
+
+
+async def test_a_ticket_outlasts_a_stop_for_credits(fast_house: Open, tmp_path: Path) -> None:
+    async with (
+        open_journal(tmp_path / "j.sqlite3") as journal,
+        fast_house(faults=[Fault(on="create", kind="code", code=1104, nth=2)]) as home,
+    ):
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal, max_submits=1, max_in_flight=1) as batch:
+                tickets = [await batch.submit(video(number)) for number in range(4)]
+                await tickets[0].outcome()
+                while batch.stop_cause is not StopCause.CREDITS:
+                    await anyio.sleep(0.005)
+                batch.resume_submitting()
+                outcomes = [await ticket.outcome() for ticket in tickets]
+
+    assert all(isinstance(outcome, Completed) for outcome in outcomes)
+
+
+async def test_nobody_waits_for_ever(fast_house: Open, tmp_path: Path) -> None:
+    errors = []
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=1.0) as home:
+
+        async def wait(ticket: Any) -> None:
+            try:
+                await ticket.outcome()
+            except BatchClosedError as error:
+                errors.append(error)
+
+        client = await home.client()
+        async with anyio.create_task_group() as tasks:
+            with anyio.fail_after(20):
+                async with open_batch(client, journal=journal, max_in_flight=1) as batch:
+                    for number in range(3):
+                        tasks.start_soon(wait, await batch.submit(video(number)))
+                    await anyio.wait_all_tasks_blocked()
+        with pytest.raises(BatchClosedError):
+            await batch.submit(video(9))
+
+    assert len(errors) == 3
+
+
+async def test_draining_finishes_what_is_in_flight_and_ends_the_iteration(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal, max_in_flight=2) as batch:
+                for number in range(50):
+                    await batch.submit(video(number))
+                outcomes = []
+                async for outcome in batch:
+                    outcomes.append(outcome)
+                    batch.drain("enough")
+
+        jobs = len(home.sandbox.audit.jobs)
+        assert 0 < jobs < 50
+        assert journal.counts()[State.DELIVERED] == jobs
+        assert journal.counts()[State.PLANNED] == 50 - jobs
+    assert all(isinstance(outcome, Completed | NotSubmitted) for outcome in outcomes)
+
+
+async def test_a_batch_that_nobody_iterates_over_does_not_stall(fast_house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal, max_in_flight=2) as batch:
+                tickets = [await batch.submit(video(number)) for number in range(30)]
+                await tickets[-1].outcome()
+
+        assert journal.counts()[State.DELIVERED] == 30
+
+
+async def test_failures_and_doubts_come_by_ticket(fast_house: Open, tmp_path: Path) -> None:
+    async with (
+        open_journal(tmp_path / "j.sqlite3") as journal,
+        fast_house(faults=[Fault(on="create", kind="reset_after", nth=2)], failure_rate=1.0) as home,
+    ):
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal, max_submits=1) as batch:
+                tickets = [await batch.submit(video(number)) for number in range(2)]
+                outcomes = {type(await ticket.outcome()) for ticket in tickets}
+
+    assert outcomes == {Failed, InDoubt}
+
+
+async def test_a_batch_without_a_journal_takes_no_requests(fast_house: Open, tmp_path: Path) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        with pytest.raises(ConfigurationError, match="journal"):
+            open_batch(client)
+        async with open_batch(client, []) as batch:
+            with pytest.raises(RuntimeError, match="opened with requests"):
+                await batch.submit(video(1))
+        async with (
+            open_journal(tmp_path / "j.sqlite3") as journal,
+            open_batch(client, journal=journal) as batch,
+        ):
+            with pytest.raises(InvalidRequestError, match="no entry"):
+                await batch.outcome("nobody", "ja")
+
+
+# A service that is killed between "202 Accepted" and its POST.
+
+SERVICE = """
+import os, sys, anyio
+from akool_async import AkoolClient, FixedSchedule, TranslationRequest, open_batch, open_journal
+
+async def main():
+    async with (
+        AkoolClient(schedule=FixedSchedule(interval=0.02)) as client,
+        open_journal("jobs.sqlite3") as journal,
+        open_batch(client, journal=journal, max_in_flight=3) as batch,
+    ):
+        lines = anyio.wrap_file(sys.stdin)
+        async for line in lines:
+            ticket = await batch.submit(TranslationRequest(url=line.strip(), targets="ja"))
+            print("202", line.strip(), flush=True)
+        for name in [(entry.key, entry.target) async for entry in journal.entries()]:
+            outcome = await batch.outcome(*name)
+            print(type(outcome).__name__, outcome.request.url, flush=True)
+
+anyio.run(main)
+"""
+KILLS = int(os.environ.get("AKOOL_TEST_KILLS", "6"))
+
+
+@pytest.mark.timeout(60 + 3 * KILLS)
+async def test_a_service_that_is_killed_loses_no_order(tmp_path: Path) -> None:
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    chance, accepted = random.Random(seed), set[str]()
+    sandbox = Sandbox(api_key=KEY, media=False, time_scale=2000.0, max_jobs=1000)
+    environment = os.environ | {"AKOOL_API_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[2])}
+    async with sandbox.serve() as server:
+        environment["AKOOL_API_HOST"] = server.base_url
+
+        def serve(round_: int, *, kill: bool) -> list[str]:
+            orders = [f"https://example.com/{round_}-{number}.mp4" for number in range(4 if kill else 1)]
+            with subprocess.Popen(
+                [sys.executable, "-c", SERVICE],
+                cwd=tmp_path,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            ) as process:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write("\n".join(orders) + "\n")
+                process.stdin.flush()
+                lines = []
+                if not kill:
+                    process.stdin.close()
+                    return process.stdout.read().splitlines()
+                for _ in range(chance.randrange(1, 5)):
+                    lines.append(process.stdout.readline().strip())
+                time.sleep(chance.choice([0.0, 0.001, 0.01, 0.05]))
+                process.send_signal(signal.SIGKILL)
+                return lines + process.stdout.read().splitlines()
+
+        for round_ in range(KILLS):
+            told = await anyio.to_thread.run_sync(lambda number=round_: serve(number, kill=True))
+            accepted |= {line.split()[1] for line in told if line.startswith("202 ")}
+        told = await anyio.to_thread.run_sync(lambda: serve(KILLS, kill=False))
+
+    ended = {line.split()[1]: line.split()[0] for line in told if not line.startswith("202 ")}
+    assert len(accepted) >= KILLS
+    assert accepted <= ended.keys()
+    assert set(ended.values()) <= {"Completed", "InDoubt"}
+    assert sandbox.audit.paid_twice() == ()
+    print(json.dumps({kind: list(ended.values()).count(kind) for kind in set(ended.values())}))
