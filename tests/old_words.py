@@ -84,7 +84,6 @@ IDENTIFIERS = {
     r"invalid request$": "InvalidRequestError",
     r"tally": "totals",
     r"trouble": "error",
-    r"tickets?": "pending operation",
     r"survey": "plan",
     r"objection": "rejection reason",
     r"flavour": "api version",

@@ -58,7 +58,7 @@ logger = logging.getLogger("akool_async")
 class OutcomeListener(Protocol):
     """What learns of every outcome, besides the caller's iteration."""
 
-    def ended(self, outcome: Outcome) -> None:
+    def record_outcome(self, outcome: Outcome) -> None:
         """An entry has ended for this run."""
 
     def wake(self) -> None:
@@ -268,7 +268,7 @@ class BatchState:
         self.pending -= 1
         self.outcomes.put(asked)
         if self.listener is not None:
-            self.listener.ended(asked)
+            self.listener.record_outcome(asked)
             # While nobody iterates, what is kept for an iteration must leave room for jobs in flight.
             while not self.iterated and len(self.outcomes) > self.backlog.total - self.in_flight.total:
                 self.outcomes.drop_oldest()

@@ -27,7 +27,7 @@ _ENDED: Final = frozenset({State.FAILED, State.DELIVERED, State.EXPIRED})
 
 
 @attrs.define(eq=False)
-class _Waiter:
+class _OutcomeWaiter:
     """One task that waits for the outcome of an entry."""
 
     outcome: Outcome | None = None
@@ -82,7 +82,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._pulled: set[tuple[str, str]] = set()
         self._signed: dict[tuple[str, str], Request] = {}
         self._open_ended: dict[tuple[str, str], Outcome] = {}
-        self._waiters: dict[tuple[str, str], list[_Waiter]] = {}
+        self._waiters: dict[tuple[str, str], list[_OutcomeWaiter]] = {}
         self._closed = ""
         self._news = True
         self._changed = anyio.Event()
@@ -154,13 +154,13 @@ class SubmittedRequests(AsyncIterator[Request]):
             reason = "Its URL was signed, and the journal keeps no signature: submit it again."
             logger.warning("%s can't be sent. %s", entry.key, reason)
             outcome = NotSubmitted(key=entry.key, request=request, target=entry.target, reason=reason)
-        self.ended(outcome)
+        self.record_outcome(outcome)
         self._open_ended[entry.key, entry.target] = outcome
-        self._pulled.add((entry.key, entry.target))  # told once
+        self._pulled.add((entry.key, entry.target))  # once is enough
 
     # What comes out.
 
-    def ended(self, outcome: Outcome) -> None:
+    def record_outcome(self, outcome: Outcome) -> None:
         """An entry has ended for this run."""
         name = (outcome.key, outcome.target)
         self._pulled.discard(name)
@@ -184,7 +184,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             return outcome_from_journal(entry, entry.request_for_target)
         if self._closed:
             raise BatchClosedError(self._closed)
-        waiter = _Waiter()
+        waiter = _OutcomeWaiter()
         self._waiters.setdefault(name, []).append(waiter)
         try:
             await waiter.ended.wait()

@@ -267,7 +267,7 @@ def _cut_url(found: re.Match[str]) -> str:
         shown += "?…"
     if found.string[: found.start()].endswith("'") and (quoted := _CLOSING.search(query)):
         shown += quoted[0]
-    # A signature that white space splits goes on after it: nothing is shown from the first odd word on.
+    # A signature that white space splits continues after it: nothing is shown from the first odd word on.
     return shown + found["words"] + (" …" if found["rest"] else "")
 
 

@@ -52,7 +52,7 @@ _AWAKE: Final = 1.0
 """Seconds after the last body in which the next one is looked for without waiting in a thread."""
 
 _PEER_SHARE: Final = 4
-"""One peer's bodies may take so many times the room that is left: alone it fills four fifths of the queue,
+"""One peer's bodies may take so many times the share that is left: alone it fills four fifths of the queue,
 and there is always room for the first body of another."""
 
 _MAX_DELAY: Final = 0.01
