@@ -6,9 +6,11 @@ nothing that a webhook is sealed with or that signs a URL.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -154,19 +156,23 @@ class InboxFile:
         self._mutex = threading.Lock()
         self._written = 0
         with self._errors("opened"):
-            _create(self.path)
+            checked = _create(self.path)
             # Worker threads write while the event loop's thread reads; `_mutex` keeps them apart.
             self._connection = sqlite3.connect(
                 self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
             )
             try:
-                self._prepare()
+                self._prepare(checked)
             except BaseException:  # an open connection would keep its locks
                 self._connection.close()
                 raise
 
-    def _prepare(self) -> None:
+    def _prepare(self, checked: os.stat_result) -> None:
         run = self._connection.execute
+        run("PRAGMA schema_version").fetchone()  # opens the file, by its name: another may be in its place
+        now = _own_file(self.path)
+        if now is None or not os.path.samestat(checked, now):
+            raise InboxError(f"The inbox {self.path} was replaced while it was opened.")
         # Read before the application id: another process may be creating the schema at this moment.
         full = self._has_tables()
         (ours,), (version,) = run("PRAGMA application_id").fetchone(), run("PRAGMA user_version").fetchone()
@@ -257,12 +263,15 @@ class InboxFile:
             self._connection.close()
 
 
-def _create(path: Path) -> None:
-    """Create an empty file that only its owner can read; an existing one is left as it is."""
-    log = path.with_name(f"{path.name}-wal")
+def _create(path: Path) -> os.stat_result:
+    """Create an empty file that only its owner can read, unless there is one; return its status."""
+    log, *others = (path.with_name(f"{path.name}-{name}") for name in ("wal", "shm", "journal"))
+    for other in others:  # SQLite follows links to them, and writes to what it finds
+        _own_file(other)
     # SQLite deletes a log beside an empty file, and with it the callbacks that only the log holds. The log
     # is looked at first: another process may be creating both.
-    if _size(log) and not _size(path):
+    log_found, found = _own_file(log), _own_file(path)
+    if log_found and log_found.st_size and not (found and found.st_size):
         raise InboxError(
             f"The inbox {path} is missing or empty, but {log.name} is there and may hold its last callbacks.",
             advice="Put the inbox back beside it, or name another file.",
@@ -270,10 +279,22 @@ def _create(path: Path) -> None:
     # An existing file is not opened: closing any descriptor of it would drop SQLite's locks in this process.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    found = _own_file(path)
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return found
 
 
-def _size(path: Path) -> int:
+def _own_file(path: Path) -> os.stat_result | None:
+    """Return the status of a file that nobody else can have laid as a trap; None if there is none."""
     try:
-        return path.stat().st_size
+        found = path.lstat()
     except FileNotFoundError:
-        return 0
+        return None
+    ours = os.name == "nt" or found.st_uid in (os.geteuid(), path.parent.stat().st_uid)
+    if not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and ours):
+        raise InboxError(
+            f"{path} is a link, a pipe or another user's file. It was not opened.",
+            advice="Look who put it there and move it away, or name another inbox.",
+        )
+    return found

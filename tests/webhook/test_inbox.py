@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -116,6 +118,70 @@ def test_what_is_something_else_is_refused_and_left_alone(tmp_path: Path) -> Non
         with pytest.raises(InboxError):
             InboxFile(tmp_path / name)
         assert ((tmp_path / name).read_bytes() if before else b"") == before
+
+
+def lay(kind: str, trap: Path, victim: Path) -> None:
+    """Lay a trap where an inbox, or a file of SQLite's beside it, would be."""
+    if kind == "link":
+        trap.symlink_to(victim)
+    elif kind == "dangling link":
+        trap.symlink_to(victim.with_name("not there"))
+    elif kind == "hard link":
+        os.link(victim, trap)
+    elif kind == "pipe":
+        os.mkfifo(trap)
+    elif kind == "folder":
+        trap.mkdir()
+    else:
+        shutil.copy(victim, trap)
+        os.chown(trap, 12345, 12345)
+
+
+@pytest.mark.parametrize("beside", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe", "folder", "another user's"])
+@pytest.mark.timeout(10)
+def test_a_trap_where_the_inbox_should_be_is_told_and_not_touched(
+    tmp_path: Path, kind: str, beside: str
+) -> None:
+    if kind == "another user's" and os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    victim, trap = tmp_path / "victim", tmp_path / f"inbox{beside}"
+    with closing(InboxFile(victim)) as inbox:
+        inbox.write([told()])
+    if beside:
+        InboxFile(tmp_path / "inbox").close()
+    lay(kind, trap, victim)
+    before = victim.read_bytes()
+
+    with pytest.raises(InboxError, match=r"link, a pipe or another user's file\. It was not opened"):
+        InboxFile(tmp_path / "inbox")
+
+    assert victim.read_bytes() == before
+    assert not (tmp_path / "not there").exists()
+    assert trap.is_symlink() or trap.exists()
+
+
+def test_a_file_put_in_its_place_while_it_is_opened_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = file._create
+
+    def swapped(path: Path) -> os.stat_result:
+        checked = create(path)
+        path.rename(tmp_path / "before")
+        path.write_bytes(b"")
+        return checked
+
+    monkeypatch.setattr(file, "_create", swapped)
+    with pytest.raises(InboxError, match="was replaced while it was opened"):
+        InboxFile(tmp_path / "inbox")
+
+
+async def test_a_pipe_in_its_place_does_not_stop_a_batch_from_reading_the_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "inbox")
+    with anyio.fail_after(5), pytest.raises(InboxError, match="a pipe"):
+        async with open_inbox(tmp_path / "inbox"):
+            pass
 
 
 def test_processes_make_and_write_one_file_at_once(tmp_path: Path) -> None:
