@@ -6,6 +6,9 @@ Nothing is repeated here.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import socket
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
@@ -205,7 +208,7 @@ async def exchange(
 def _failed(error: Exception, trail: SendTracker, partial: bytes, *, honest: bool) -> ExchangeFailed:
     # In words of our own: the text of a library's error may contain anything, also secrets.
     words = next((text for kind, text in _REASONS if isinstance(error, kind)), "the exchange failed")
-    reason = f"{words} ({type(error).__name__})"
+    reason = f"{words} ({describe_cause(error)})"
     if isinstance(error, httpx.DecodingError):
         return ExchangeFailed(Failure.UNREADABLE, reason, partial)
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in exception_chain(error)):
@@ -213,6 +216,18 @@ def _failed(error: Exception, trail: SendTracker, partial: bytes, *, honest: boo
     if trail.proves_unsent(error) or (honest and isinstance(error, _UNSENT)):
         return ExchangeFailed(Failure.UNREACHABLE, reason)
     return ExchangeFailed(Failure.CONNECTION_LOST, reason, partial)
+
+
+def describe_cause(error: Exception) -> str:
+    """Return the system's word for what went wrong, else the name of the error's type."""
+    for one in reversed([*exception_chain(error)]):
+        if isinstance(one, ssl.SSLError):
+            return "the TLS handshake failed"
+        if isinstance(one, socket.gaierror):
+            return "the name has no address"
+        if isinstance(one, OSError) and one.errno is not None and one.errno in errno.errorcode:
+            return os.strerror(one.errno).lower()
+    return type(error).__name__
 
 
 _UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -351,20 +366,20 @@ def _error_of_status(failure: Failure, status: int, code: int | None, message: s
     return ServerError(f"The vendor's service failed (HTTP {status}).{said}", **facts)
 
 
-def map_failure(failed: ExchangeFailed, proxy: EnvironmentProxy | None) -> CallFailed:
-    """Return the failed call for an exchange without a complete answer."""
+def map_failure(failed: ExchangeFailed, host: str, proxy: EnvironmentProxy | None) -> CallFailed:
+    """Return the failed call for an exchange with `host` without a complete answer."""
     if failed.failure is Failure.UNREADABLE:
         ids = find_job_ids(failed.partial)
         error: AkoolError = ProtocolError(f"The vendor sent {failed.reason}.", job_ids=ids)
     elif failed.failure is Failure.CERTIFICATE:
-        error = CertificateError("The API host's certificate was not accepted.")
+        error = CertificateError(f"The certificate of the API host {host} was not accepted.")
     elif failed.failure is Failure.UNREACHABLE and proxy is not None:
-        words = f"The API host could not be reached by the proxy {proxy}: {failed.reason}."
+        words = f"The API host {host} could not be reached by the proxy {proxy}: {failed.reason}."
         error = ConnectError(words, advice=f"Check the proxy, or correct or unset {proxy.named_by}.")
     elif failed.failure is Failure.UNREACHABLE:
-        error = ConnectError(f"The API host could not be reached: {failed.reason}.")
+        error = ConnectError(f"The API host {host} could not be reached: {failed.reason}.")
     else:
-        error = ConnectionLostError(f"The exchange with the API host failed: {failed.reason}.")
+        error = ConnectionLostError(f"The exchange with the API host {host} failed: {failed.reason}.")
     return CallFailed(failed.failure, error, failed.partial)
 
 

@@ -323,7 +323,7 @@ class ApiSession:
             result = failed.reason
             if self._closed and not call.creates_jobs:
                 raise _client_closed() from detach(failed)
-            raise map_failure(failed, self._routes.proxy) from detach(failed)
+            raise map_failure(failed, self._origin, self._routes.proxy) from detach(failed)
         except CallFailed as failed:
             result = f"HTTP {failed.error.http_status}, code {failed.error.code}"
             raise
@@ -402,7 +402,7 @@ class ApiSession:
                 return self._parsed(call, result)
             if not isinstance(result, ExchangeFailed):
                 return result
-            failed = map_failure(result, self._routes.proxy)
+            failed = map_failure(result, self._origin, self._routes.proxy)
         except CallFailed as error:
             failed = error
         in_doubt = self._action(call, failed) is Action.IN_DOUBT

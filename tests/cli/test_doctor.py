@@ -110,7 +110,7 @@ def test_a_host_that_has_no_address(found: Callable[..., Any], vendor: Sandbox) 
     code, wrong = found("--host", "https://nowhere.invalid")
 
     assert (code, list(wrong)) == (1, ["host"])
-    assert "nowhere.invalid has no address" in wrong["host"]["detail"]
+    assert "nowhere.invalid can't be reached: the name has no address" in wrong["host"]["detail"]
 
 
 def test_a_host_that_would_show_the_key(found: Callable[..., Any], vendor: Sandbox) -> None:

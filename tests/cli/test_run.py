@@ -339,7 +339,8 @@ def test_a_host_that_can_not_be_reached_is_told_at_once(
     told = akool("run", three_videos(), "--yes")
 
     assert told.code == 1
-    assert "The API host could not be reached" in told.err
+    assert "could not be reached: no connection could be made (connection refused)." in told.err
+    assert "The API host http://127.0.0.1:" in told.err
     assert "Nothing was sent and nothing was charged." in told.err
 
 
@@ -354,7 +355,8 @@ def test_a_host_that_can_not_be_reached_is_told_before_a_retry(
     told = akool("run", path, "--yes", "--retry-failed", "--give-up-after", "3s")
 
     assert told.code == 1
-    assert "The API host could not be reached" in told.err
+    assert "could not be reached: no connection could be made (connection refused)." in told.err
+    assert "The API host http://127.0.0.1:" in told.err
     assert "Nothing was sent and nothing was charged." in told.err
 
 

@@ -16,7 +16,6 @@ from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import anyio
 import attrs
@@ -27,6 +26,7 @@ from rich.text import Text
 
 from akool_async._client import AkoolClient
 from akool_async._http.clients import create_clients
+from akool_async._http.exchange import describe_cause
 from akool_async._journal import open_journal
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import (
@@ -163,14 +163,12 @@ async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
             address = None if stream is None else stream.get_extra_info("server_addr")
             where = f"{address[0]} port {address[1]}" if address else "an unknown address"
     except httpx.HTTPError as error:
-        reason = str(error) or type(error).__name__
-        name = urlsplit(origin).hostname or ""
-        try:
-            await anyio.getaddrinfo(name, None)  # httpx reports both as ConnectError
-        except OSError:
-            reason = f"the name {name} has no address"
-        advice = "Check the name, the network, the proxy (HTTPS_PROXY) and the firewall."
-        yield Finding("host", Level.BAD, f"{origin} can't be reached: {reason}.", advice)
+        through, advice = "", "Check the name, the network and the firewall."
+        if clients.proxy is not None:
+            through = f" by the proxy {clients.proxy}"
+            advice = f"Check the proxy, or correct or unset {clients.proxy.named_by}."
+        found = f"{origin} can't be reached{through}: {describe_cause(error)}."
+        yield Finding("host", Level.BAD, found, advice)
         return
     seconds = time.monotonic() - began
     yield Finding("host", Level.OK, f"{origin} answers from {where} in {seconds:.2g} s.")
