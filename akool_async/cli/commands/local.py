@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from akool_async._model.credentials import is_loopback
 from akool_async.cli.console import WarningPrinter, print_error, print_info, stderr
 from akool_async.cli.exit_codes import ExitCode
 
@@ -102,6 +103,12 @@ def sandbox(
     from akool_async.sandbox import Fault, Sandbox
     from akool_async.sandbox.settings import DEFAULT_API_KEY
 
+    if (allow_remote or not is_loopback(host)) and not (allow_remote and api_key):
+        print_error(
+            "To serve other machines, name this one with --allow-remote and choose a key with --api-key. "
+            "There is no encryption, and anyone who knows the key can use the sandbox."
+        )
+        return ExitCode.USAGE
     try:
         server = Sandbox(
             api_key=DEFAULT_API_KEY if api_key is None else api_key,
@@ -124,12 +131,19 @@ def sandbox(
     def ready(listening: SandboxServer) -> None:
         print_info(f"API      {listening.base_url}   results {listening.cdn_url}")
         print_info(f"Key      {settings.api_key}   client id {settings.client_id}")
-        print_info("Webhooks are opened by a receiver that is started with:")
-        environment = {"AKOOL_CLIENT_ID": settings.client_id, "AKOOL_CLIENT_SECRET": settings.webhook_secret}
-        assigned = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
-        print_info(f"    {assigned} akool-async webhook serve")
+        for purpose, command, environment in (
+            ("For the client:", "credit", {"API_KEY": settings.api_key, "API_HOST": listening.base_url}),
+            (
+                "For a receiver of webhooks:",
+                "webhook serve",
+                {"CLIENT_ID": settings.client_id, "CLIENT_SECRET": settings.webhook_secret},
+            ),
+        ):
+            print_info(purpose)
+            variables = " ".join(f"AKOOL_{name}={shlex.quote(value)}" for name, value in environment.items())
+            print_info(f"    {variables} akool-async {command}")
         if media:
-            print_info("Videos   are fetched from their URLs and have to play; --no-media accepts any URL")
+            print_info("Videos are fetched from their URLs and have to play; --no-media accepts any URL.")
         print_info("Press Ctrl-C to stop it.")
 
     requests, printer = logging.getLogger("akool_async.sandbox"), WarningPrinter(logging.DEBUG)
@@ -139,9 +153,6 @@ def sandbox(
         requests.propagate = False
     try:
         server.run(host, port, cdn_port, ready=ready)  # returns after Ctrl-C
-    except ValueError as error:
-        print_error(f"{error}: name the host with --allow-remote, and a key with --api-key.")
-        return ExitCode.USAGE
     except OSError as error:
         print_error(
             f"Can't listen at {host} port {port}, or {cdn_port} for results: {error.strerror}. "
