@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import httpcore
 import httpx
 
-from akool_async._download.network import FileTransport, PublicAddressBackend
+from akool_async._download.network import FileTransport, PublicAddressBackend, parse_ip
 from akool_async._model.credentials import is_loopback
 from akool_async._model.errors import DownloadError
 from akool_async.sandbox.auth import Authenticator
@@ -61,8 +60,12 @@ class AccessMiddleware:
                 message["headers"] = [*message["headers"], *cors]
             await send(message)
 
+        host = _host_of("//" + headers.get(b"host", b"").decode("latin-1"))
+        # A page of another site can make its own name lead to this machine, and then is no other site for the
+        # browser. With an address it can't.
+        is_ours = host in (*_LOCAL_NAMES, *self._settings.allow_remote) or host.endswith(".localhost")
         try:
-            if not self._is_ours(_host_of("//" + headers.get(b"host", b"").decode("latin-1"))):
+            if not is_ours and parse_ip(host) is None:
                 await _answer(send_on, 421, b"This sandbox does not go by that name; see --allow-remote.\n")
             elif scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
                 await _answer(send_on, 204, b"", _PREFLIGHT)
@@ -71,18 +74,6 @@ class AccessMiddleware:
         finally:
             if logger.isEnabledFor(logging.DEBUG):
                 self._log(scope, status)
-
-    def _is_ours(self, host: str) -> bool:
-        """Return whether a Host header is one of this machine, or of the names it is allowed to have.
-
-        A page of another site can make its own name lead to this machine, and then is no other site for
-        the browser. It can't do so with an address.
-        """
-        try:
-            ip_address(host)
-        except ValueError:
-            return host in _LOCAL_NAMES or host.endswith(".localhost") or host in self._settings.allow_remote
-        return True
 
     def _log(self, scope: Scope, status: int | None) -> None:
         settings, path = self._settings, scope["path"]

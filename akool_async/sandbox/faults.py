@@ -11,7 +11,8 @@ import random
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import attrs
@@ -242,19 +243,16 @@ class Fault:
         if kind == "reset":
             kind = "reset_mid" if on == "cdn" else "reset_after"
         if kind not in SUITED.get(on, frozenset()):
+            place = f"after {on!r} may follow" if on in SUITED else "it may begin with"
             known = ", ".join(sorted(SUITED.get(on, SUITED)))
-            raise ValueError(
-                f"{text!r} is no fault; after {on!r} may follow: {known}"
-                if on in SUITED
-                else f"{text!r} is no fault; it may begin with: {known}"
-            )
+            raise ValueError(f"{text!r} is no fault; {place}: {known}")
         options: dict[str, Any] = {}
         for field in _NEXT_FIELD.split(rest) if rest else ():
             name, _, value = field.partition("=")
-            if name not in _READERS:
-                raise ValueError(f"{text!r} has an unknown field {name!r}; known are: {', '.join(_READERS)}")
+            if name not in _FIELDS:
+                raise ValueError(f"{text!r} has an unknown field {name!r}; known are: {', '.join(_FIELDS)}")
             try:
-                options[name] = _READERS[name](value)
+                options[name] = _read_field(name, value)
             except (KeyError, ValueError) as error:
                 raise ValueError(f"{text!r} has a wrong value for {name}") from error
         return cls(on=on, kind=kind, **options)
@@ -293,31 +291,32 @@ class Fault:
         return self.kind in _ACTS_BY_DEFAULT if self.acted is None else self.acted
 
 
-def _read_numbers(text: str) -> tuple[int, ...] | range:
-    first, dash, last = text.partition("-")
-    if not dash:
-        return tuple(map(int, text.split(",")))
-    return range(int(first), int(last) + 1 if last else sys.maxsize)
-
-
-def _read_value(text: str) -> object:
-    try:
-        return json.loads(text, parse_constant=str)
-    except ValueError:
-        return text
-
-
-_READERS: Final[Mapping[str, Callable[[str], object]]] = {
-    "nth": _read_numbers,
-    "job": lambda text: int(text) if text.isdecimal() else text,
-    "acted": {"yes": True, "no": False}.__getitem__,
-    "value": _read_value,
-    **dict.fromkeys(("limit", "status", "code", "size"), int),
-    **dict.fromkeys(("probability", "seconds", "keep"), float),
-    **dict.fromkeys(("language", "retry_after", "body", "location"), str),
-}
-_NEXT_FIELD: Final = re.compile(f":(?=(?:{'|'.join(_READERS)})=)")
+_FIELDS: Final = (
+    "nth job language probability limit acted seconds status retry_after body keep location code size value"
+).split()
+_NEXT_FIELD: Final = re.compile(f":(?=(?:{'|'.join(_FIELDS)})=)")
 """Before a field; other colons belong to a value, such as a URL."""
+
+
+def _read_field(name: str, text: str) -> object:
+    match name:
+        case "nth" if "-" in text:
+            first, _, last = text.partition("-")
+            return range(int(first), int(last) + 1 if last else sys.maxsize)
+        case "nth":
+            return tuple(map(int, text.split(",")))
+        case "job" if not text.isdecimal():
+            return text
+        case "job" | "limit" | "status" | "code" | "size":
+            return int(text)
+        case "probability" | "seconds" | "keep":
+            return float(text)
+        case "acted":
+            return {"yes": True, "no": False}[text]
+        case "value":
+            with suppress(ValueError):
+                return json.loads(text, parse_constant=str)
+    return text
 
 
 @attrs.frozen(kw_only=True)

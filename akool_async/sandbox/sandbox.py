@@ -167,7 +167,7 @@ class Sandbox:
             webhook_attempts=webhook_attempts,
             webhook_wait=webhook_wait,
             control=control,
-            allow_remote=tuple(allow_remote),
+            allow_remote=tuple(name.lower() for name in allow_remote),
         )
         engine = Engine(settings, ScaledClock(time_scale) if clock is None else clock)
         authenticator = Authenticator(settings)
