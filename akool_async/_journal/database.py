@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from akool_async._journal.lock import Watermark
 from akool_async._journal.queries import COLUMNS
 from akool_async._model.errors import (
     JournalCorruptedError,
@@ -65,8 +66,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE entry ADD COLUMN name_folded TEXT NOT NULL DEFAULT ''",
         "CREATE UNIQUE INDEX entry_name ON entry (name_folded) WHERE name_folded <> ''",
     ),
+    (
+        "CREATE TABLE watermark (journal TEXT NOT NULL, intents INTEGER NOT NULL)",
+        "INSERT INTO watermark VALUES (lower(hex(randomblob(8))), 0)",
+    ),
 )
 """The version of a file is the number of migrations that it has seen."""
+
+_MARKED: Final = 3
+"""The first version with a watermark."""
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
@@ -172,6 +180,11 @@ def open_immutable(path: Path) -> sqlite3.Connection:
     return _connect(path, "mode=ro&immutable=1" if _is_alone(path) else "mode=ro")
 
 
+def log_of(path: Path) -> Path:
+    """Return the file that holds the last entries of a journal while it is open."""
+    return _beside(path, "-wal")
+
+
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name}{suffix}")
 
@@ -201,13 +214,19 @@ def _check_columns(connection: sqlite3.Connection, path: Path) -> None:
         raise JournalCorruptedError(f"The journal {path} lacks the columns {', '.join(missing)}.")
 
 
-def check_is_journal(path: Path) -> None:
-    """Refuse a file that is no journal, or none of this version, without leaving a trace."""
-    if check_location(path):
-        _inspect(path, whole=False)
+def check_is_journal(path: Path) -> Watermark | None:
+    """Return how far a journal has come, None where there is none; refuse another file, without a trace."""
+    return _inspect(path, whole=False) if check_location(path) else None
 
 
-def _inspect(path: Path, *, whole: bool) -> None:
+def watermark(connection: sqlite3.Connection) -> Watermark:
+    """Return how far a journal has come; one of an earlier version has no name yet."""
+    if _pragma(connection, "user_version") < _MARKED:
+        return Watermark("", 0)
+    return Watermark(*connection.execute("SELECT journal, intents FROM watermark").fetchone())
+
+
+def _inspect(path: Path, *, whole: bool) -> Watermark:
     try:
         connection = open_immutable(path)
         try:
@@ -220,6 +239,7 @@ def _inspect(path: Path, *, whole: bool) -> None:
                     raise JournalCorruptedError(f"The journal {path} is damaged: {said}.")
                 if _pragma(connection, "user_version") == len(MIGRATIONS):
                     _check_columns(connection, path)
+            return watermark(connection)
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:
@@ -244,16 +264,58 @@ def _make(path: Path) -> None:
             enable_wal(connection, path)
         finally:
             connection.close()
-        draft.rename(path)
-        if os.name != "nt":  # the new name has to survive a power cut, too; Windows sees to that itself
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        _publish(draft, path)
     finally:
-        for left in (draft, *(_beside(draft, suffix) for suffix in ("-journal", "-wal", "-shm"))):
-            left.unlink(missing_ok=True)
+        _remove(draft)
+
+
+def _publish(draft: Path, path: Path) -> None:
+    draft.replace(path)
+    if os.name != "nt":  # the new name has to survive a power cut, too; Windows sees to that itself
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _remove(draft: Path) -> None:
+    for left in (draft, *(_beside(draft, suffix) for suffix in ("-journal", "-wal", "-shm"))):
+        left.unlink(missing_ok=True)
+
+
+def back_up(source: sqlite3.Connection, path: Path) -> None:
+    """Copy a journal as it is now to a new file with mode 0600; runs go on writing it meanwhile."""
+    path = path.parent.resolve() / path.name
+    try:
+        # The name is taken first, so that nothing is ever overwritten; killed here, it leaves an empty file.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        raise JournalError(
+            f"{path} exists already.", impact="It was left as it is.", advice="Choose another name."
+        ) from None
+    except OSError as error:
+        raise map_sqlite_error(path, error, "made") from error
+    draft = None
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+        os.close(descriptor)
+        draft = Path(name)
+        copy = _connect(draft, "mode=rw")
+        try:
+            copy.execute("PRAGMA synchronous = FULL")
+            source.backup(copy)
+        finally:
+            copy.close()
+        _publish(draft, path)
+    except BaseException as error:
+        path.unlink()
+        if isinstance(error, sqlite3.Error | OSError):
+            raise map_sqlite_error(path, error, "written") from error
+        raise
+    finally:
+        if draft is not None:
+            _remove(draft)
 
 
 def enable_wal(connection: sqlite3.Connection, path: Path) -> None:

@@ -20,6 +20,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
 from akool_async._journal import codec
+from akool_async._journal.database import check_is_journal
 from akool_async._journal.entry import Entry, EntryUpdate
 from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import (
@@ -32,7 +33,7 @@ from akool_async._journal.operations import (
 from akool_async._journal.queries import PAGE, JournalReader, PagedIterator
 from akool_async._journal.store import Barrier, DirectWriter, GroupCommitWriter, Store, Writer
 from akool_async._journal.table import Totals
-from akool_async._model.errors import JournalClosedError, JournalLockedError
+from akool_async._model.errors import JournalClosedError, JournalLockedError, JournalOlderError
 from akool_async._model.requests import Request
 from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
@@ -52,7 +53,11 @@ _utc_now: Final = partial(datetime.now, UTC)
 
 
 def open_journal(
-    path: str | os.PathLike[str], *, read_only: bool = False, now: Callable[[], datetime] = _utc_now
+    path: str | os.PathLike[str],
+    *,
+    read_only: bool = False,
+    accept_older: bool = False,
+    now: Callable[[], datetime] = _utc_now,
 ) -> Journal:
     """Return the journal in the file `path`, to be used in `async with`; it is made if it is not there.
 
@@ -65,16 +70,19 @@ def open_journal(
             nor files and does not survive its `async with`, for tests and dry runs: what was paid for can
             then only be found in the vendor's account.
         read_only: open it for reading, also while a run is writing it; what writes is refused then.
+        accept_older: open it although it is missing, or older than when it was last written. What it does
+            not know is paid again.
         now: the wall clock, aware; for tests and simulations.
 
     Raises:
+        JournalOlderError: on entering, it is missing or older than `<path>.lock` remembers.
         JournalLockedError: on entering, another run is writing it.
         JournalCorruptedError: on entering, the file is no journal or is damaged; it was not touched.
         JournalVersionError: on entering, a newer version wrote it; it was not touched.
         JournalWriteError: on entering, the file or its folder can't be written.
         JournalError: on entering, it can't be read.
     """
-    return Journal(path, read_only=read_only, now=now)
+    return Journal(path, read_only=read_only, accept_older=accept_older, now=now)
 
 
 @attrs.frozen
@@ -97,6 +105,7 @@ class Journal:
         *,
         read_only: bool = False,
         forget_ended: bool = False,
+        accept_older: bool = False,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         # To forget is for the journal of one batch alone: a file must never lose an entry that was paid for.
@@ -105,6 +114,7 @@ class Journal:
         self._path = None if os.fspath(path) == IN_MEMORY else Path(os.path.realpath(path))
         self._forget_ended = forget_ended
         self._read_only = read_only
+        self._accept_older = accept_older
         self._now = now
         self._state: _OpenJournal | None = None
         self._in_use = False
@@ -120,7 +130,12 @@ class Journal:
         if self._state is not None:
             raise RuntimeError("This journal is open already.")
         async with AsyncExitStack() as stack:
-            store = Store(self._path, read_only=self._read_only, forget_ended=self._forget_ended)
+            store = Store(
+                self._path,
+                read_only=self._read_only,
+                forget_ended=self._forget_ended,
+                accept_older=self._accept_older,
+            )
             stack.callback(store.close)  # also where a cancelled caller does not wait for the thread
             now = self._now()
             writer: Writer | None = None
@@ -139,13 +154,21 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write what was handed in, then close the file and release the lock."""
-        state, self._state = self._opened, None
-        await state.stack.aclose()
+        state, self._state = self._state, None
+        if state is not None and state.store.forked:
+            state.store.close()  # the parent writes what is open; a child has no loop to wait for it
+        elif state is not None:
+            await state.stack.aclose()
 
     @property
     def _opened(self) -> _OpenJournal:
         if self._state is None:
             raise JournalClosedError("The journal is not open.")
+        if self._state.store.forked:
+            raise JournalClosedError(
+                "The journal was opened by the parent of this process.",
+                advice="Open it after the fork, in one process; the others may open it with read_only=True.",
+            )
         return self._state
 
     @property
@@ -195,6 +218,13 @@ class Journal:
     def lock_holder(self) -> JournalLockedError | None:
         """The process that is writing it, as the error that a second run would raise; None if it is free."""
         return None if self._path is None or not self._read_only else JournalLock(self._path).holder()
+
+    @property
+    def older_error(self) -> JournalOlderError | None:
+        """That it is older than when it was last written, as the error that a run would raise, or None."""
+        if self._path is None or not self._read_only:
+            return None
+        return JournalLock(self._path).look().older_error(check_is_journal(self._path))
 
     # Writing.
 
@@ -380,6 +410,24 @@ class Journal:
             return None if entry is None else codec.entry_to_json(entry)
 
         return PagedIterator(0, lambda after: self._opened.reader.page(after, None), read)
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the journal, as it is now, to a new file; it may be written meanwhile.
+
+        A plain copy of the file may lack what is still in its log, or be torn. The copy has mode 0600.
+
+        Args:
+            path: where to; nothing is overwritten.
+
+        Raises:
+            JournalError: there is something of that name, or the journal can't be read.
+            JournalWriteError: the copy can't be written; nothing is left of it.
+        """
+        store, target = self._opened.store, Path(path)
+        if self._path is None:
+            store.back_up(target)
+        else:
+            await run_sync(store.back_up, target)
 
     def counts(self) -> Mapping[State, int]:
         """Count the entries in each state, zeros included. Opened for reading, it reads the whole file."""

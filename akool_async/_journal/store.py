@@ -21,7 +21,7 @@ from anyio.to_thread import run_sync
 
 from akool_async._journal import database as file
 from akool_async._journal.lock import JournalLock
-from akool_async._journal.operations import mark_interrupted
+from akool_async._journal.operations import RecordIntent, mark_interrupted
 from akool_async._journal.queries import JournalReader
 from akool_async._journal.table import Delta, EntryTable, Operation, Totals, Undo
 from akool_async._model.errors import JournalClosedError, JournalWriteError
@@ -64,6 +64,10 @@ def _do(pending: PendingOperation, table: EntryTable) -> None:
         connection.execute("RELEASE step")
 
 
+_INHERITED: Final[list[object]] = []
+"""Connections of a parent, which its forked child never closes."""
+
+
 class Store:
     """One journal, opened once.
 
@@ -71,10 +75,19 @@ class Store:
         path: its file; None keeps it in memory.
         read_only: open it without the lock, only to read.
         forget_ended: delete entries that have ended, and only count them.
+        accept_older: open it although it is missing or older than its lock remembers.
     """
 
-    def __init__(self, path: Path | None, *, read_only: bool = False, forget_ended: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        read_only: bool = False,
+        forget_ended: bool = False,
+        accept_older: bool = False,
+    ) -> None:
         self.path = path
+        self._accept_older = accept_older
         self.recovered = 0
         self._forgotten_names = CompactSet() if forget_ended else None
         self._mutex = threading.Lock()
@@ -92,15 +105,35 @@ class Store:
                 self._writing = self._reading = file.in_memory()
                 return self.reader.totals()
             if self._lock is not None:
-                file.check_is_journal(self.path)
-                self._lock.acquire(now)
-                self._writing = file.open_for_writing(self.path)
-                try:
-                    self.recovered = mark_interrupted(self.table, now)
-                except sqlite3.Error as error:
-                    raise file.map_sqlite_error(self.path, error, "written") from error
+                self._open_for_writing(self.path, self._lock, now)
             self._reading = file.open_for_reading(self.path)
-            return self.reader.totals()
+            totals = self.reader.totals()
+            if self._lock is not None:
+                self._lock.watch(file.log_of(self.path))
+            return totals
+
+    def _open_for_writing(self, path: Path, lock: JournalLock, now: datetime) -> None:
+        file.check_is_journal(path)  # before a lock is put beside something else
+        lock.acquire(now)
+        if path.exists():
+            lock.claim()
+        # Before SQLite opens it for writing: an older journal stays as it is; its log may be put back.
+        if not self._accept_older:
+            error = lock.older_error(file.check_is_journal(path))
+            if error is not None:
+                raise error
+        self._writing = file.open_for_writing(path)
+        lock.claim()
+        try:
+            self.recovered = mark_interrupted(self.table, now)
+            lock.remember(file.watermark(self._writing))
+        except (sqlite3.Error, OSError) as error:
+            raise file.map_sqlite_error(path, error, "written") from error
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is the copy of an open journal in a forked child."""
+        return self._lock is not None and self._lock.forked
 
     @property
     def reader(self) -> JournalReader:
@@ -124,12 +157,22 @@ class Store:
         with self._mutex:
             try:
                 table = self.table
+                if self._lock is not None:
+                    self._lock.check_in_place()
                 table.connection.execute("BEGIN IMMEDIATE")
                 for number, pending in enumerate(operations):
                     _do(pending, table)
                     if number % YIELD_EVERY == YIELD_EVERY - 1:
                         time.sleep(0)
+                intended = any(
+                    isinstance(pending.operation, RecordIntent) and pending.error is None
+                    for pending in operations
+                )
+                if intended:
+                    table.connection.execute("UPDATE watermark SET intents = intents + 1")
                 table.connection.execute("COMMIT")
+                if intended and self._lock is not None:
+                    self._lock.count_intents()
             except Exception as error:  # noqa: BLE001 - handed to every caller
                 self._fail(operations, error)
         for pending in operations:
@@ -145,20 +188,33 @@ class Store:
 
     def _fail(self, operations: Sequence[PendingOperation], error: Exception) -> None:
         """Take the transaction back; callers that were refused already keep their own reason."""
-        if isinstance(error, sqlite3.Error):
-            mapped = file.map_sqlite_error(self.path or ":memory:", error, "written")
-            mapped.__cause__ = error
-            error = mapped
         for pending in operations:
             pending.deltas = []
             pending.error = pending.error or error
+            if pending.error is error and isinstance(error, sqlite3.Error):  # one error for each caller
+                pending.error = file.map_sqlite_error(self.path or ":memory:", error, "written")
+                pending.error.__cause__ = error
         if self._writing is not None and self._writing.in_transaction:
             # If even this fails, each step that follows fails with the reason.
             with contextlib.suppress(sqlite3.Error):
                 self._writing.execute("ROLLBACK")
 
+    def back_up(self, path: Path) -> None:
+        """Copy it to a new file; in another thread it may be written meanwhile."""
+        if self.path is None:
+            file.back_up(self.table.connection, path)
+            return
+        source = file.open_for_reading(self.path)  # its own: the other one serves the event loop
+        try:
+            file.back_up(source, path)
+        finally:
+            source.close()
+
     def close(self) -> None:
         """Close the connections, then give the lock back; waits for a commit under way. Twice is fine."""
+        if self.forked:  # to close them would tidy up the log that the parent is writing
+            _INHERITED.append((self._reading, self._writing))
+            return
         with self._mutex:
             self._closed = True
             connections = (self._reading, self._writing)  # the writer's last: it tidies the log up

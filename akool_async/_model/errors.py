@@ -340,6 +340,23 @@ class JournalWriteError(JournalError):
     advice = "Make room or correct the permissions, then run the same again."
 
 
+class JournalReplacedError(JournalWriteError):
+    """The journal was deleted, moved or replaced while it was open: a new run would not find its jobs."""
+
+    impact = "Nothing more is recorded there, so nothing more is submitted."
+    advice = "Put the journal back in its place before the next run, which would else pay again."
+
+
+class JournalOlderError(JournalError):
+    """The journal is missing, or older than it was when it was last written. Nothing was opened or sent."""
+
+    impact = "Nothing was opened and nothing was sent: what it does not know would be paid again."
+    advice = (
+        "Put the newest journal back. If there is none, go on with accept_older=True "
+        "(`--accept-older-journal`) and compare with the vendor's list of jobs."
+    )
+
+
 class IllegalTransitionError(JournalError):
     """The entry's state does not allow this step. Nothing was recorded; other entries are unchanged."""
 

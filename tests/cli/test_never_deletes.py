@@ -366,7 +366,7 @@ def test_a_journal_that_has_the_name_of_a_lock_is_not_overwritten_by_the_lock(
 
     assert content(folder) == before
     assert told.code == 1
-    assert f"{folder / 'mine.lock'} is a database, not a lock" in told.err
+    assert f"{folder / 'mine.lock'} is another file, not a lock" in told.err
     assert not vendor.audit.jobs
 
 

@@ -196,7 +196,7 @@ async def test_a_journal_held_by_a_shell_of_sqlite_says_so(
 
 async def test_a_lock_that_can_not_be_made_is_an_error(path: Path) -> None:
     path.with_name("jobs.sqlite3.lock").mkdir()
-    with pytest.raises(JournalWriteError, match=r"lock .* can't be made"):
+    with pytest.raises(JournalWriteError, match=r"lock .* can't be opened"):
         async with open_journal(path):
             pass
 
