@@ -12,7 +12,6 @@ import signal
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -29,7 +28,7 @@ from akool_async._batch.saving import OutputConfig, ResultSaver
 from akool_async._batch.state import BatchState, Statistics, StopCause, collect_statistics
 from akool_async._batch.tickets import SubmittedRequests, Ticket
 from akool_async._client import AkoolClient
-from akool_async._download import SavedResult
+from akool_async._download import SavedResult, local_path
 from akool_async._journal import Entry, Journal
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
@@ -403,7 +402,7 @@ def open_batch(
         backlog=_count("backlog", 2 * max_in_flight if backlog is None else backlog, max_in_flight),
         journal=journal,
         output=OutputConfig(
-            folder=None if download_to is None else Path(download_to),
+            folder=None if download_to is None else local_path(download_to),
             templates=parse_templates(file_names),
             without_captions=without_captions,
         ),

@@ -29,6 +29,7 @@ from akool_async._journal import EntryUpdate
 from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.errors import (
     AkoolError,
+    ConfigurationError,
     DuplicateJobError,
     JobNotFoundError,
     JournalError,
@@ -123,7 +124,10 @@ class EntryLife:
                 post = Post(request, entries, permit)
                 with self._settled(post):
                     if await self._turn_comes(post):
-                        names = await self._saver.candidate_names(post.request)
+                        try:
+                            names = await self._saver.candidate_names(post.request)
+                        except ConfigurationError as error:
+                            return self._end_unsubmitted(entries, str(error))
                         await self._send(post, names)
                 entries = post.again
                 if entries and not post.rate_limited:  # a rate limit already slows down `_turn_comes`

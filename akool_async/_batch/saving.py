@@ -6,8 +6,10 @@ template makes names, the journal holds each for one entry, the folder tells whi
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import sys
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -28,6 +30,7 @@ from akool_async._download import (
 )
 from akool_async._journal import Entry
 from akool_async._model.errors import (
+    ConfigurationError,
     DownloadError,
     InvalidRequestError,
     JobNotFoundError,
@@ -53,6 +56,8 @@ RETRY_NEXT_RUN: Final = (DownloadError, JobNotFoundError, NetworkError, VendorEr
 """Why a result may be left for the next run; the last three come from requesting a fresh URL."""
 
 _WHOLE: Final = (*ENDINGS.values(), MANIFEST)
+_LONGEST_ENDING: Final = f"{max(_WHOLE, key=len)}.part.about.new"
+_UNWRITABLE: Final = frozenset({errno.EILSEQ, errno.EINVAL, errno.ENAMETOOLONG})
 _BEGUN: Final = tuple(f"{ending}.part" for ending in ENDINGS.values())
 
 
@@ -89,7 +94,11 @@ class ResultSaver:
         self._restores = WeightedSemaphore(_RESTORES)
 
     async def candidate_names(self, request: Request) -> dict[tuple[str, str], tuple[str, ...]]:
-        """Return for each entry of a request the names that it may get, none where nothing is downloaded."""
+        """Return for each entry of a request the names that it may get, none where nothing is downloaded.
+
+        Raises:
+            ConfigurationError: this system can't write such a name.
+        """
         if self.folder is None:
             return {}
         names = await run_sync(self._free_names, request, self.folder)
@@ -164,7 +173,10 @@ class ResultSaver:
         assert folder is not None  # noqa: S101 - there is something to download
         entry = self._journal.get(*batch_entry.name)
         if entry is None or not entry.name or another:
-            names = await run_sync(partial(self._free_names, batch_entry.request, folder, begun=another))
+            try:
+                names = await run_sync(partial(self._free_names, batch_entry.request, folder, begun=another))
+            except ConfigurationError as error:  # the job is paid; a run under another locale can save it
+                raise DownloadError(error.message, advice=error.advice) from error
             await self._journal.reserve_name(*batch_entry.name, names[batch_entry.target], another=another)
             entry = self._journal.get(*batch_entry.name)
         assert entry is not None  # noqa: S101 - it was just written
@@ -173,8 +185,26 @@ class ResultSaver:
     def _free_names(
         self, request: Request, folder: Path, *, begun: bool = False
     ) -> dict[str, tuple[str, ...]]:
-        """Return the names that no existing file, or begun download, has."""
+        """Return the names that no existing file, or begun download, has.
+
+        Raises:
+            ConfigurationError: this system can't write such a name.
+        """
         endings = (*_WHOLE, *_BEGUN) if begun else _WHOLE
+        for target in request.targets:
+            name = next(iter(self._output.templates.names(request, target)))
+            try:
+                os.lstat(folder / f"{name}{_LONGEST_ENDING}")
+            except FileNotFoundError:
+                continue
+            except (UnicodeEncodeError, OSError) as error:
+                # The job would be paid for, and its result could not be saved under this name.
+                if isinstance(error, UnicodeEncodeError) or error.errno in _UNWRITABLE:
+                    raise ConfigurationError(
+                        f"The file name {name!a} can't be written in {folder}, where names are in "
+                        f"{sys.getfilesystemencoding()}.",
+                        advice="Set LC_ALL=C.UTF-8, or name the files otherwise with file_names (--names).",
+                    ) from error
 
         def is_free(name: str) -> bool:
             return not any(os.path.lexists(folder / f"{name}{ending}") for ending in endings)

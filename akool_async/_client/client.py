@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -25,7 +24,7 @@ from akool_async._client.waiting import (
     watch_snapshots,
 )
 from akool_async._clock import Clock, SystemClock
-from akool_async._download import DownloadLimits, DownloadRequest, FileDownloader
+from akool_async._download import DownloadLimits, DownloadRequest, FileDownloader, local_path
 from akool_async._http import ApiCall, ApiSession, Timeouts
 from akool_async._http.clients import TransportName, create_clients, from_user_client
 from akool_async._model.credentials import (
@@ -432,7 +431,10 @@ class AkoolClient:
             raise InvalidRequestError(f"name must be a plain file name, not {sanitize(repr(name))}.")
         return await self._session.download(
             DownloadRequest(
-                done=done, stem=Path(into) / name, without_captions=without_captions, overwrite=overwrite
+                done=done,
+                stem=local_path(into) / name,
+                without_captions=without_captions,
+                overwrite=overwrite,
             )
         )
 

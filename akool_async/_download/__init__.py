@@ -1,7 +1,7 @@
 """Download results from file hosts, without credentials. A file gets its name only when it is complete."""
 
 from akool_async._download.downloader import GONE_STATUSES, DownloadRequest, FileDownloader, ResultDownload
-from akool_async._download.files import FileAlreadyExistsError, FileBusyError
+from akool_async._download.files import FileAlreadyExistsError, FileBusyError, local_path
 from akool_async._download.manifest import FileState, SavedFile, SavedResult, find_result, verify
 from akool_async._download.network import DownloadLimits
 
@@ -17,5 +17,6 @@ __all__ = [
     "SavedFile",
     "SavedResult",
     "find_result",
+    "local_path",
     "verify",
 ]

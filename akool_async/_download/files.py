@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -21,7 +22,7 @@ import attrs
 from anyio.to_thread import run_sync
 
 from akool_async._download.verify import Digest
-from akool_async._model.errors import DownloadError, InvalidRequestError, StorageError
+from akool_async._model.errors import ConfigurationError, DownloadError, InvalidRequestError, StorageError
 
 if sys.platform != "win32":
     import fcntl
@@ -45,6 +46,7 @@ _SAFE: Final = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _TRIES: Final = 100
 _LARGEST_JSON: Final = 2**20
 """Bytes of a manifest or of a part's metadata that are read; real ones have a few thousand."""
@@ -279,6 +281,27 @@ def part_path(target: Path) -> Path:
 def metadata_path(target: Path) -> Path:
     """Return where the metadata of `target`'s part is stored."""
     return target.with_name(f"{target.name}.part.about")
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Expand "~", which a shell leaves as it is in --out=~/x, and refuse what names no file of this machine.
+
+    Raises:
+        ConfigurationError: it is a URL, or "~" can't be expanded.
+    """
+    scheme = _SCHEME.match(os.fspath(path))
+    # As a path it would be a local folder called "s3:", into which results would be saved unseen.
+    if scheme is not None:
+        raise ConfigurationError(
+            f"{scheme[1]}:// names no file or folder of this machine, and only those can be used here.",
+            advice="Name a local folder, and copy the results from there when the run has ended.",
+        )
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"{path} can't be expanded: there is no home folder of that name."
+        ) from error
 
 
 def make_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._download.files import ForeignFileError, open_regular, read_json, run_blocking
+from akool_async._download.files import ForeignFileError, local_path, open_regular, read_json, run_blocking
 from akool_async._download.verify import Digest, digest
 from akool_async._model.errors import StorageError
 from akool_async._model.fingerprint import canonical_url, fingerprint
@@ -114,9 +114,10 @@ async def verify(folder: str | os.PathLike[str], *, hashes: bool = True) -> tupl
         The results, in the order of their names, each with the state of its files.
 
     Raises:
+        ConfigurationError: the folder is named by a URL.
         StorageError: the folder or a file can't be read.
     """
-    place = Path(folder)
+    place = local_path(folder)
     return await run_blocking(place, partial(_verify_folder, place, hashes=hashes))
 
 

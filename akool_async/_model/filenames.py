@@ -21,6 +21,7 @@ from akool_async._model.fingerprint import entry_key, fingerprint
 from akool_async._model.outcomes import ENDINGS
 from akool_async._model.redact import safe_repr
 from akool_async._model.requests import LipSyncRequest, Request
+from akool_async._model.validators import JOINERS, is_printable, joins
 
 LONGEST: Final = 160
 """Bytes of a name in UTF-8, so that the longest ending of a part still fits into 255."""
@@ -30,6 +31,7 @@ _MARK: Final = 8
 """Digits of a fingerprint that tell two names apart."""
 
 _PLAIN: Final = frozenset("._+=@-")
+_WITHOUT_JOINERS: Final = dict.fromkeys(map(ord, JOINERS))
 _RUNS: Final = re.compile("--+")
 _FORBIDDEN: Final = frozenset('/\\:*?"<>|')
 _FIELDS: Final = ("stem", "language", "key", "fingerprint")
@@ -52,14 +54,16 @@ def video_stem(request: Request) -> str:
 
 def safe_filename(text: str, otherwise: str = "video") -> str:
     """Return `text` as a name that every system takes, of at most 160 bytes."""
-    kept = "".join(char if _is_kept(char) else "-" for char in unicodedata.normalize("NFC", text))
+    text = unicodedata.normalize("NFC", text)
+    kept = "".join(
+        # A letter, a mark on one, or a digit of any script, or what means nothing to any system.
+        char
+        if char in _PLAIN or unicodedata.category(char)[0] in "LMN" or joins(text, position, "LM")
+        else "-"
+        for position, char in enumerate(text)
+    )
     name = _cut(_RUNS.sub("-", kept).strip(" .-"), LONGEST) or otherwise
     return _cut(f"_{name}", LONGEST) if _is_device(name) else name
-
-
-def _is_kept(char: str) -> bool:
-    """Whether it is a letter, a mark on one, or a digit of any script, or means nothing to any system."""
-    return char in _PLAIN or unicodedata.category(char)[0] in "LMN"
 
 
 def _is_device(name: str) -> bool:
@@ -70,14 +74,14 @@ def _cut(text: str, most: int) -> str:
     """Return the beginning of `text` that takes at most so many bytes, and may end a name."""
     if len(text.encode()) <= most:
         return text
-    return text.encode()[:most].decode("utf-8", "ignore").rstrip(" .-")
+    return text.encode()[:most].decode("utf-8", "ignore").rstrip(f" .-{JOINERS}")
 
 
 def is_safe_filename(name: str) -> bool:
     """Whether a name that a caller chose is one plain part of a path, on every system."""
     return (
         0 < len(name.encode("utf-8", "replace")) <= 200
-        and name.isprintable()
+        and is_printable(name)
         and not name.startswith(".")
         and not name.endswith((".", " "))
         and not _FORBIDDEN & set(unicodedata.normalize("NFKC", name))
@@ -88,10 +92,10 @@ def is_safe_filename(name: str) -> bool:
 def collision_key(name: str) -> str:
     """Return a text that is the same for all names whose files could meet on some system.
 
-    Letters that differ only in case or composition are one there; and the subtitles of "a" and of
+    Letters that differ only in case, composition or joiners are one there; and the subtitles of "a" and of
     "a.original" would both be a.original.srt.
     """
-    text = unicodedata.normalize("NFKC", name)
+    text = unicodedata.normalize("NFKC", name.translate(_WITHOUT_JOINERS))
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text.upper().casefold()).casefold())
     while infix := next((one for one in _INFIXES if text.endswith(one)), ""):
         text = text.removesuffix(infix)
@@ -99,7 +103,7 @@ def collision_key(name: str) -> str:
 
 
 def _check_template(_: object, __: attrs.Attribute[str], text: str) -> None:
-    if not isinstance(text, str) or not text.isprintable() or _FORBIDDEN & set(text):
+    if not isinstance(text, str) or not is_printable(text) or _FORBIDDEN & set(text):
         raise InvalidRequestError(
             f"names must be part of a file's name such as '{{stem}}.{{language}}', not {safe_repr(text)}.",
             advice="download_to names the folder; extensions are added.",

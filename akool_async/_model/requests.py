@@ -17,7 +17,7 @@ from attrs.validators import optional
 
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import safe_repr, sanitize, url_repr
-from akool_async._model.validators import must_be
+from akool_async._model.validators import is_printable, must_be
 
 STYLES: Final = frozenset(
     "affectionate angry calm cheerful depressed disgruntled embarrassed empathetic excited fearful "
@@ -175,7 +175,7 @@ _is_style: Final = _must_be(
 )
 _is_key: Final = _must_be(
     f"1 to {_LONGEST_KEY} printable characters",
-    lambda value: isinstance(value, str) and 0 < len(value) <= _LONGEST_KEY and value.isprintable(),
+    lambda value: isinstance(value, str) and 0 < len(value) <= _LONGEST_KEY and is_printable(value),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ import attrs
 
 from akool_async._model.errors import ConfigurationError, InvalidRequestError
 from akool_async._model.redact import safe_repr
+
+JOINERS: Final = "\u200c\u200d"
 
 
 def is_number(value: object) -> bool:
@@ -20,6 +23,24 @@ def is_number(value: object) -> bool:
         return math.isfinite(value)
     except OverflowError:  # a whole number too large for a float
         return False
+
+
+def joins(text: str, position: int, categories: str = "LMS") -> bool:
+    """Whether the character at `position` is a ZWJ or ZWNJ between letters, marks or symbols such as emoji.
+
+    There it is a part of the word, as in Persian; elsewhere it is only invisible.
+    """
+    if text[position] not in JOINERS or not 0 < position < len(text) - 1:
+        return False
+    neighbours = text[position - 1], text[position + 1]
+    return all(unicodedata.category(char)[0] in categories for char in neighbours)
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text has printable characters alone, among them ZWJ and ZWNJ where they join."""
+    return text.isprintable() or all(
+        char.isprintable() or joins(text, position) for position, char in enumerate(text)
+    )
 
 
 Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import getpass
 import os
-import re
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from cyclopts.validators import Number
 
 from akool_async._batch import OnInDoubt
 from akool_async._client import AkoolClient
+from akool_async._download import local_path
 from akool_async._journal import Journal, open_journal
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AuthenticationError, ConfigurationError
@@ -69,27 +69,6 @@ def read_key_file(path: Path) -> str:
     if not key.isascii() or not key.isprintable():
         raise ConfigurationError(f"The key file {path} holds more than a key: one line of plain letters.")
     return key
-
-
-def local_path(path: Path) -> Path:
-    """Expand "~", which a shell leaves as it is in --out=~/x, and refuse what names no file of this machine.
-
-    Raises:
-        ConfigurationError: it is a URL, or "~" can't be expanded.
-    """
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", str(path))
-    # As a path it would be a local folder called "s3:", into which results would be saved unseen.
-    if scheme is not None:
-        raise ConfigurationError(
-            f"{scheme[1]}:// names no file or folder of this machine, and only those can be used here.",
-            advice="Name a local folder, and copy the results from there when the run has ended.",
-        )
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"{path} can't be expanded: there is no home folder of that name."
-        ) from error
 
 
 @Parameter(name="*", group="Translation")

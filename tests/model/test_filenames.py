@@ -247,3 +247,40 @@ def test_more_names_are_offered_than_can_be_taken() -> None:
     assert all(_is_harmless(name) for name in names)
     assert fingerprint(request, "ja")[:8] in names[1]
     assert names[1] != next(islice(USUAL.names(request, "fr"), 1, None))
+
+
+PERSIAN = "می\u200cخواهم"
+HINDI = "क्\u200dष"
+GRADUATE = "👩\u200d🎓 lesson"
+
+
+@pytest.mark.parametrize("key", [PERSIAN, HINDI, GRADUATE, "👨🏽\u200d🚀", "👩\ufe0f\u200d🎓"])
+def test_a_joiner_between_letters_is_a_letter_of_a_key(key: str) -> None:
+    request = TranslationRequest(url="https://e.com/a.mp4", targets="ja", key=key)
+
+    assert request.key == key
+
+
+@pytest.mark.parametrize("key", ["\u200ca", "a\u200c", "a \u200db", "a\u200c\u200db", "a\u200b", "1\u200d2"])
+def test_a_joiner_that_joins_nothing_is_refused_as_invisible(key: str) -> None:
+    with pytest.raises(InvalidRequestError, match="printable"):
+        TranslationRequest(url="https://e.com/a.mp4", targets="ja", key=key)
+
+
+def test_a_joiner_between_letters_stays_in_a_name() -> None:
+    assert safe_filename(PERSIAN) == PERSIAN
+    assert safe_filename(HINDI) == HINDI
+    assert safe_filename(GRADUATE) == "lesson"
+    assert safe_filename("a\u200c-b\u200d") == "a-b"
+    assert is_safe_filename(PERSIAN)
+    assert NameTemplate(PERSIAN + "{key}").text
+    assert not is_safe_filename("a\u200c")
+
+
+def test_names_that_differ_in_joiners_only_meet_on_some_systems() -> None:
+    assert collision_key(PERSIAN) == collision_key(PERSIAN.replace("\u200c", ""))
+
+
+def test_a_name_that_is_cut_does_not_end_with_a_joiner() -> None:
+    for length in range(150, 170):
+        assert is_safe_filename(safe_filename("x" * length + "\u0645\u200c\u062e"))

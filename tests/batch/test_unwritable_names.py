@@ -1,0 +1,139 @@
+"""Names that this system can't write, and folders that are none: found before anything is spent."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from akool_async import (
+    AkoolClient,
+    Completed,
+    ConfigurationError,
+    NotSubmitted,
+    State,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+    verify,
+)
+from akool_async._batch import saving
+from akool_async._download import files as disk
+from tests.batch.test_batch import run, videos
+from tests.client.conftest import Open
+
+pytestmark = pytest.mark.anyio
+
+WANTED = [
+    TranslationRequest(url="https://e.com/1.mp4", targets="ja", key="東京"),
+    TranslationRequest(url="https://e.com/2.mp4", targets="ja", key="plain"),
+]
+
+
+def _like(error: Exception) -> Any:
+    """Return an `os` on which names beyond ASCII are as impossible as where `error` is raised."""
+
+    def lstat(path: os.PathLike[str]) -> os.stat_result:
+        if os.fspath(path).isascii():
+            return os.lstat(path)
+        raise error
+
+    return SimpleNamespace(lstat=lstat, path=os.path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnicodeEncodeError("latin-1", "東京", 0, 2, "ordinal not in range(256)"),
+        OSError(errno.EILSEQ, "Invalid or incomplete multibyte character"),
+        OSError(errno.EINVAL, "Invalid argument"),
+        OSError(errno.ENAMETOOLONG, "File name too long"),
+    ],
+    ids=["locale", "character", "file system", "length"],
+)
+async def test_an_entry_whose_name_can_not_be_written_is_not_paid_for(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(saving, "os", _like(error))
+    async with fast_house() as home:
+        client = await home.client()
+        outcomes = await run(client, WANTED, download_to=tmp_path, file_names="{key}")
+
+        assert [job.url for job in home.sandbox.audit.jobs] == [WANTED[1].url]
+    refused, saved = sorted(outcomes, key=lambda outcome: outcome.request.url)
+    assert isinstance(refused, NotSubmitted)
+    assert "can't be written" in refused.reason
+    assert "LC_ALL" in refused.reason
+    assert isinstance(saved, Completed)
+    assert saved.saved is not None
+
+
+@pytest.mark.parametrize("where", ["the name that the journal holds", "a name that is made now"])
+async def test_a_paid_result_whose_name_can_not_be_written_waits_for_the_next_run(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise UnicodeEncodeError("latin-1", "東京", 0, 2, "ordinal not in range(256)")
+
+    async with fast_house() as home:
+        client = await home.client()
+        async with open_journal(":memory:") as journal:
+            broken = pytest.MonkeyPatch()
+            if where == "a name that is made now":
+                broken.setattr(saving.ResultSaver, "candidate_names", _no_names)
+                broken.setattr(saving, "os", _like(UnicodeEncodeError("latin-1", "東京", 0, 2, "")))
+            else:
+                broken.setattr(disk, "make_folder", refuse)
+            (outcome,) = await run(
+                client, WANTED[:1], journal=journal, download_to=tmp_path, file_names="{key}"
+            )
+            left = journal.counts()[State.COMPLETED]
+            broken.undo()
+            (later,) = await run(
+                client, WANTED[:1], journal=journal, download_to=tmp_path, file_names="{key}"
+            )
+
+    assert isinstance(outcome, Completed)
+    assert outcome.saved is None
+    assert "can't be written" in outcome.reason
+    assert left == 1
+    assert later.saved.video.name == "東京.mp4"
+
+
+async def _no_names(*_: Any) -> dict[Any, Any]:
+    return {}
+
+
+@pytest.mark.parametrize("folder", ["s3://bucket/results", "s3:/bucket", "gs://b", "https://e.com/x"])
+async def test_a_url_is_no_folder(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with AkoolClient(api_key="key", host="http://127.0.0.1:1") as client:
+        with pytest.raises(ConfigurationError, match="names no file or folder of this machine"):
+            open_batch(client, videos(1), download_to=folder)
+        with pytest.raises(ConfigurationError, match="names no file or folder of this machine"):
+            await client.download(_done(), into=folder)
+    with pytest.raises(ConfigurationError, match="names no file or folder of this machine"):
+        await verify(folder)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_tilde_is_the_home_folder(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with fast_house() as home:
+        (outcome,) = await run(await home.client(), videos(1), download_to="~/results")
+
+    assert outcome.saved.video.parent == tmp_path / "results"
+    assert await verify("~/results")
+
+
+def _done() -> Any:
+    from akool_async import Snapshot, Status
+
+    return Snapshot(job_id="job-1", status=Status.COMPLETED, url="https://e.com/v")
