@@ -15,7 +15,7 @@ from akool_async._download.network import FileTransport, PublicAddressBackend, p
 from akool_async._model.credentials import is_loopback
 from akool_async._model.errors import DownloadError
 from akool_async.sandbox.auth import Authenticator
-from akool_async.sandbox.http import LOGGED, Application, Message, Receive, Scope, Send
+from akool_async.sandbox.http import CONTROL, LOGGED, Application, Message, Receive, Scope, Send
 from akool_async.sandbox.settings import DEFAULT_API_KEY, SandboxSettings
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async.sandbox")
@@ -50,6 +50,7 @@ class AccessMiddleware:
         origin = headers.get(b"origin", b"").decode("latin-1")
         # A page needs the key to do anything; but the default one is known to every page.
         shared = origin and (self._settings.api_key != DEFAULT_API_KEY or is_loopback(_host_of(origin)))
+        shared = shared and not scope["path"].startswith(CONTROL)
         cors = [(b"access-control-allow-origin", b"*")] if shared else []
         status: int | None = None
 

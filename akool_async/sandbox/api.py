@@ -238,10 +238,12 @@ def _submit(
 ) -> dict[str, Any]:
     context = request.context
     known = context.language(language)
-    # Unconfirmed: what the vendor answers when a voice is needed and the request names none.
-    lacks_voice = known and known.needs_voice and language not in params.voices
-    if requested and (known is None or (lacks_voice and context.settings.api_version == "current")):
+    if requested and known is None:
         return refusal(1003)
+    lacks_voice = known and known.needs_voice and language not in params.voices
+    if requested and lacks_voice and context.settings.api_version == "current":
+        # Unconfirmed: the code; the words are those that a third party has seen.
+        return refusal(1003) | {"msg": "voice_id is required"}
     try:
         return _make_job(request, attrs.evolve(params.spec, language=language, seconds=seconds))
     except ApiRejection as rejection:

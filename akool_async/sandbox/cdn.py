@@ -30,6 +30,7 @@ from akool_async.sandbox.fault_effects import (
 from akool_async.sandbox.faults import Fault, FaultKind, FaultTarget, kinds
 from akool_async.sandbox.fixtures import MediaBackend, modified
 from akool_async.sandbox.http import (
+    CONTROL,
     Answer,
     Headers,
     HttpExchange,
@@ -44,7 +45,6 @@ from akool_async.sandbox.jobs import ARTIFACTS, COMPLETED, ApiRejection, Sandbox
 from akool_async.sandbox.request_schema import json_object
 from akool_async.sandbox.settings import FakeClock
 
-_CONTROL: Final = "/_sandbox/"
 _ARTIFACT_OF: Final[Mapping[str, str]] = {name: artifact for artifact, name in ARTIFACTS.items()}
 _DAY: Final = 86_400.0
 _TRANSFER_FAULTS: Final = kinds(
@@ -73,7 +73,7 @@ class Cdn:
         if body is None:
             return
         path, context = scope["path"], self._context
-        if context.settings.control and path.startswith(_CONTROL):
+        if context.settings.control and path.startswith(CONTROL):
             await self._control(exchange, body)
             return
         for where, what in credentials_in(scope, body, context.settings, context.authenticator):
@@ -143,11 +143,14 @@ class Cdn:
         GET audit: all of it. POST faults: add the object, or the objects under "faults". DELETE faults:
         remove all. POST advance: move a `FakeClock` by "seconds".
         """
-        action = f"{exchange.scope['method']} {exchange.scope['path'].removeprefix(_CONTROL)}"
+        action = f"{exchange.scope['method']} {exchange.scope['path'].removeprefix(CONTROL)}"
         context, fields = self._context, json_object(body) or {}
         status, content = 200, dict[str, Any]()
         try:
             match action:
+                case _ if "origin" in exchange.headers:
+                    # No key is asked for here, so a web page that is open on this machine must not get in.
+                    status, content = 403, {"error": "web pages can't control the sandbox"}
                 case "GET audit":
                     content = context.audit.as_dict()
                 case "POST faults":

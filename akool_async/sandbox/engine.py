@@ -54,7 +54,7 @@ class Engine:
         self._by_id: dict[str, SandboxJob] = {}
         self._queue: deque[SandboxJob] = deque()
         self._ends: list[tuple[float, int]] = []
-        self._unfinished: dict[tuple[str, str, bool], int] = {}
+        self._lip_synced: set[tuple[str, str]] = set()
         self._events: deque[JobEvent] = deque()
         self._watched = 0
 
@@ -74,20 +74,24 @@ class Engine:
         """Make a job and lock its credits.
 
         Raises:
-            ApiRejection: Too few credits (1006, 1104), or the same job is unfinished (1202).
+            ApiRejection: Too few credits (1006, 1104), or a second lip-sync of one video and language (1202).
         """
         with self._lock:
             now = self.advance()
-            twin = (spec.url, spec.language, spec.lipsync)
-            if self._settings.reject_duplicates and self._unfinished.get(twin):
-                raise ApiRejection(1202, "this video is being translated into this language already")
+            again = (
+                spec.kind == "translate" and spec.lipsync and (spec.url, spec.language) in self._lip_synced
+            )
+            if again and self._settings.reject_duplicates:
+                # Source: the text of 1202, by which it does not matter whether the first one has ended.
+                raise ApiRejection(1202, "this video has been lip-synced in this language already")
             available = self._credits.available
             if spec.credits > available:
                 # Unconfirmed: which of the two the vendor answers when.
                 code = 1006 if available <= 0 else 1104
                 raise ApiRejection(code, f"the job takes {spec.credits} credits, {available} are left")
             job = self._make(spec, now)
-            self._unfinished[twin] = self._unfinished.get(twin, 0) + 1
+            if spec.lipsync:
+                self._lip_synced.add((spec.url, spec.language))
             if len(self._ends) < self._settings.max_jobs:
                 self._start(job, now)
             else:
@@ -197,10 +201,9 @@ class Engine:
         job.ended = at
         job.status = FAILED if job.script.fails else COMPLETED
         self._move("released" if job.script.fails else "deducted", job, at)
-        twin = (spec.url, spec.language, spec.lipsync)
-        self._unfinished[twin] -= 1
-        if not self._unfinished[twin]:
-            del self._unfinished[twin]
+        if job.script.fails:
+            # Unconfirmed: that a lip-sync which failed may be made again.
+            self._lip_synced.discard((spec.url, spec.language))
         self._watched -= bool(spec.webhook_url)
         self._emit(job, at)
 

@@ -22,6 +22,8 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 CONNECTION: Final = "connection"
 """Where an application finds its `Connection` in the state of an ASGI scope."""
+CONTROL: Final = "/_sandbox/"
+"""Where the paths begin by which a test steers a sandbox in another process."""
 LOGGED: Final = "logged"
 """Where the state of an ASGI scope has what the log says of a request besides its status."""
 

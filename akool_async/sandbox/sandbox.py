@@ -92,14 +92,14 @@ class Sandbox:
         result_bytes: The size of a video result when `media` is off.
         token_seconds: How long a token lives, in sandbox seconds.
         result_days: How long results are kept after a job ended, in sandbox days.
-        reject_duplicates: Whether a video, language and lip-sync that is in progress is rejected with 1202.
+        reject_duplicates: Whether a second lip-sync of one video and language is rejected with 1202.
         languages: The languages offered.
         voices: The voices offered; some for each language by default.
         webhook_attempts: How often one webhook is sent at most.
         webhook_wait: Sandbox seconds before it is sent again; twice as long each time.
         faults: What goes wrong from the start on.
         control: Whether GET /_sandbox/audit and POST and DELETE /_sandbox/faults are answered on the
-            CDN's origin, for tests with the sandbox in another process.
+            CDN's origin, for tests with the sandbox in another process; never together with `allow_remote`.
         allow_remote: Names or addresses by which other machines reach this one, the first of which is used in
             the result URLs: the consent to be served at another address than a loopback one. The
             sandbox then has to have a key of its own, and neither fetches videos from nor sends webhooks

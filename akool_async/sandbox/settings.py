@@ -77,9 +77,11 @@ class SandboxSettings:
         return _as_aes_key(self.api_key)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse to serve other machines with a key that everybody knows."""
+        """Refuse to serve other machines with a key that everybody knows, or without any as for `control`."""
         if self.allow_remote and self.api_key == DEFAULT_API_KEY:
             raise ValueError("allow_remote needs an api_key of its own: everybody knows the default one")
+        if self.allow_remote and self.control:
+            raise ValueError("control asks for no key, so it can't go with allow_remote")
 
     @property
     def webhook_secret(self) -> str:

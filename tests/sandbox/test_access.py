@@ -19,7 +19,7 @@ from akool_async.sandbox.jobs import ApiRejection
 from akool_async.sandbox.media import RealMedia
 from akool_async.sandbox.settings import SandboxSettings
 
-from .conftest import CREATE, CREDIT, KEY, TOKEN, URL, Visitor, plain_client, visiting
+from .conftest import CREATE, CREDIT, KEY, LANGUAGES, TOKEN, URL, Visitor, plain_client, visiting
 from .receiver import receiving
 
 pytestmark = pytest.mark.anyio
@@ -130,6 +130,25 @@ async def test_open_to_others_it_fetches_nothing_from_private_addresses(where: s
         listening.setblocking(False)
         with pytest.raises(BlockingIOError):
             listening.accept()
+
+
+async def test_open_to_others_it_follows_no_redirect_to_a_private_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if 127.0.0.1 were public, and 127.0.0.2 an address of the inner network."""
+    monkeypatch.setattr("akool_async._download.network._is_public_ip", lambda text: text != "127.0.0.2")
+    media = RealMedia(SandboxSettings(**{**REMOTE, "allow_remote": ("sandbox.test",)}))
+    with socket.create_server(("127.0.0.2", 0)) as inner:
+        target = f"http://127.0.0.2:{inner.getsockname()[1]}/a.srt"
+        faults = [Fault(on="languages", kind="redirect", location=target)]
+        async with visiting(faults=faults) as visitor:
+            with pytest.raises(ApiRejection, match="can't be fetched"):
+                await to_thread.run_sync(media._subtitles, f"{visitor.server.base_url}{LANGUAGES}")
+
+            assert visitor.sandbox.audit.requests == {"languages": 1}
+        inner.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            inner.accept()
 
 
 async def test_open_to_others_it_sends_no_webhooks_to_private_addresses() -> None:

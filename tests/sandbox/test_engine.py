@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,15 +93,27 @@ def test_without_enough_credits_no_job_is_made(balance: float, code: int) -> Non
     assert engine.jobs == ()
 
 
-def test_a_twin_at_work_is_refused_if_so_chosen_and_taken_after_its_end() -> None:
+@pytest.mark.parametrize("wait", [0, 100_000])
+def test_a_second_lip_sync_of_a_video_and_language_is_refused_if_so_chosen(wait: float) -> None:
     engine, clock = engine_of(reject_duplicates=True)
-    engine.submit(order())
+    synced = attrs.evolve(order(), lipsync=True)
+    engine.submit(synced)
+    clock.advance(wait)
+    for spec in (order(), order(), attrs.evolve(synced, language="ja")):
+        engine.submit(spec)
     with pytest.raises(ApiRejection) as refused:
-        engine.submit(order())
-    clock.advance(100_000)
-    engine.submit(order())
+        engine.submit(synced)
 
     assert refused.value.code == 1202
+    assert len(engine.jobs) == 4
+
+
+def test_a_lip_sync_that_failed_may_be_made_again() -> None:
+    engine, clock = engine_of(reject_duplicates=True, failure_rate=1.0)
+    for _ in range(2):
+        engine.submit(attrs.evolve(order(), lipsync=True))
+        clock.advance(100_000)
+
     assert len(engine.jobs) == 2
 
 

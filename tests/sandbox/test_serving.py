@@ -144,6 +144,7 @@ def test_time_can_run_faster() -> None:
     [
         {"max_jobs": 0}, {"rate": 0}, {"failure_rate": 2}, {"api_version": "new"}, {"progress": "fast"},
         {"api_key": ""}, {"credits": -1}, {"median_seconds": 0},
+        {"allow_remote": ["a"]}, {"allow_remote": ["a"], "api_key": "own", "control": True},
     ],
 )  # fmt: skip
 def test_impossible_choices_are_refused(choice: dict[str, object]) -> None:
@@ -233,6 +234,18 @@ async def test_without_control_nothing_can_be_steered() -> None:
             await http_client.post("/_sandbox/faults", json={"on": "*", "kind": "empty"})
         ).status_code == 404
         assert len(visitor.sandbox.faults) == 0
+
+
+@pytest.mark.anyio
+async def test_a_web_page_can_not_steer_it() -> None:
+    async with visiting(control=True) as visitor, plain_client(visitor.server.cdn_url) as http_client:
+        for method, path in (("GET", "audit"), ("POST", "faults"), ("DELETE", "faults")):
+            answer = await http_client.request(
+                method, f"/_sandbox/{path}", headers={"origin": "http://localhost"}, json={}
+            )
+            assert answer.status_code == 403
+            assert "access-control-allow-origin" not in answer.headers
+        assert (await http_client.get("/_sandbox/audit")).status_code == 200
 
 
 @pytest.mark.anyio
