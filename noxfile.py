@@ -113,8 +113,10 @@ def thorough(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Plant wrong lines into the code that decides about money: each has to fail a test."""
     install(session, "test")
+    session.install("mutmut>=3.8")
     enter_suite(session)
-    session.run("python", "-m", "tests.mutants", *session.posargs)
+    session.run("python", "-m", "tests.mutants")
+    session.run("python", "-m", "tests.mutants", "--survey", *session.posargs)
 
 
 @nox.session(python=CURRENT)

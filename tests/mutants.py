@@ -2,12 +2,15 @@
 
 `python -m tests.mutants` plants each into a copy of the package and runs its tests, which have to fail.
 `python -m tests.mutants WORDS` does so for those whose description holds the words.
+`python -m tests.mutants --survey AREA ...` lets mutmut change whole files, and prints what no test saw.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -121,14 +124,100 @@ MUTANTS = (
 )
 
 
-def problem_of(mutant: Mutant) -> str:
-    """Return why a mutant is not seen, or ""."""
+@dataclass(frozen=True)
+class Area:
+    """Code that mutmut changes in every way that it knows.
+
+    Attributes:
+        name: for the command line.
+        file: below the package.
+        tests: what has to fail, as arguments of pytest.
+        functions: those that are changed; all of the file without any.
+    """
+
+    name: str
+    file: str
+    tests: tuple[str, ...]
+    functions: tuple[str, ...] = ()
+
+
+AREAS = (
+    Area("limits", "_batch/limits.py", ("tests/batch/test_limits.py", "tests/batch/test_rate_limits.py")),
+    Area("slots", "_batch/slots.py", ("tests/batch/test_batch.py", "tests/batch/test_limits.py")),
+    Area("dispositions", "_batch/post.py", ("tests/batch", "tests/vendor/test_answers.py")),
+    Area("submit", "_batch/life.py", ("tests/batch", "tests/vendor/test_answers.py")),
+    Area("exchange", "_http/exchange.py", ("tests/client",)),
+    Area("classification", "_wire/responses.py", ("tests/wire",)),
+    Area(
+        "journal", "_journal/operations.py", ("tests/journal/test_contract.py", "tests/journal/test_names.py")
+    ),
+    Area(
+        "ranges",
+        "_download/fetch.py",
+        ("tests/download/test_ranges.py",),
+        ("read_range", "_read_partial", "_strong_etag", "_content_length"),
+    ),
+)
+SETTINGS = """
+[tool.mutmut]
+source_paths = ["akool_async/"]
+only_mutate = ["akool_async/{area.file}"]
+also_copy = ["tests", "pyproject.toml"]
+do_not_mutate_patterns = ["logger\\\\."]
+pytest_add_cli_args = ["-q", "-x", "-n", "0", "-p", "no:randomly", "-p", "no:cacheprovider"]
+pytest_add_cli_args_test_selection = {tests}
+"""
+WORDS = re.compile(r"""f?"[^"]* [^"]*"|f?'[^']* [^']*'|None|"(XXXX)?\"""")
+"""What is said in an error, or nothing in its place; "" where a header is missing."""
+
+HARMLESS = {
+    "seconds = float(wait[:7]) if wait.isascii() and wait.isdigit() else None": "cut to 300 s later",
+}
+"""Changed lines that no test can see, and why they do no harm."""
+
+
+def survivors_of(area: Area, folder: Path) -> tuple[int, list[str]]:
+    """Return how many mutants of an area were tried, and the changes that no test saw."""
+    copy_tree(folder)
+    settings = SETTINGS.format(area=area, tests=json.dumps(list(area.tests)))
+    (folder / "pyproject.toml").write_text((TESTS.parent / "pyproject.toml").read_text() + settings)
+    module = f"akool_async.{area.file.removesuffix('.py').replace('/', '.')}"
+    names = [f"{module}.x_{function}__mutmut*" for function in area.functions]
+    mutmut(folder, "run", "--max-children", "2", *names)
+    lines = mutmut(folder, "results", "--all", "true").split("\n")
+    results = dict(line.strip().split(": ") for line in lines if module in line)
+    tried = [name for name, result in results.items() if result != "not checked"]
+    survived = []
+    for name in tried:
+        if results[name] not in ("killed", "timeout"):
+            difference = mutmut(folder, "show", name).split("\n")
+            before, after = (
+                "".join(line[1:].strip() for line in difference if re.match(rf"[{sign}] ", line))
+                for sign in "-+"
+            )
+            if WORDS.sub("", before) != WORDS.sub("", after) and after not in HARMLESS:
+                survived.append(f"{name}\n    - {before}\n    + {after}")
+    return len(tried), survived
+
+
+def mutmut(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "mutmut", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+
+
+def copy_tree(folder: Path) -> None:
+    """Copy the package, wherever it is installed, and its tests."""
     spec = importlib.util.find_spec("akool_async")
     assert spec is not None
     assert spec.origin is not None
+    shutil.copytree(Path(spec.origin).parent, folder / "akool_async")
+    shutil.copytree(TESTS, folder / "tests")
+
+
+def problem_of(mutant: Mutant) -> str:
+    """Return why a mutant is not seen, or ""."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(Path(spec.origin).parent, Path(folder) / "akool_async")
-        shutil.copytree(TESTS, Path(folder) / "tests")
+        copy_tree(Path(folder))
         path = Path(folder) / "akool_async" / mutant.file
         text = path.read_text()
         if text.count(mutant.right) != 1:
@@ -158,6 +247,23 @@ def problem_of(mutant: Mutant) -> str:
         return {0: "it survives", 1: ""}.get(run.returncode, f"its tests do not run: {run.stdout[-500:]}")
 
 
+def survey(names: list[str]) -> int:
+    """Let mutmut change the areas; return how many changes no test saw."""
+    unseen = 0
+    for area in AREAS:
+        if not names or area.name in names:
+            with tempfile.TemporaryDirectory() as folder:
+                tried, survived = survivors_of(area, Path(folder))
+            print(
+                f"{area.name}: {tried - len(survived)} of {tried} changes seen",
+                *survived,
+                sep="\n",
+                flush=True,
+            )
+            unseen += len(survived)
+    return unseen
+
+
 def main(words: str) -> int:
     """Try the mutants; return how many are not seen."""
     chosen = [mutant for mutant in MUTANTS if words in mutant.what]
@@ -169,4 +275,6 @@ def main(words: str) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--survey"]:
+        sys.exit(survey(sys.argv[2:]) > 0)
     sys.exit(main(" ".join(sys.argv[1:])) > 0)

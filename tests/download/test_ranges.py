@@ -59,6 +59,20 @@ def test_a_range_that_is_the_whole_file_restarts(received: int) -> None:
     assert read(206, whole, received=received) == Body(restarts=True, end=200, length=200, etag='"two"')
 
 
+def test_one_byte_is_a_range() -> None:
+    body = read(206, {"etag": TAG, "content-range": "bytes 100-100/101", "content-length": "1"}, length=None)
+
+    assert body == Body(restarts=False, end=101, length=101, etag=TAG)
+
+
+@pytest.mark.parametrize("status", [206, 416])
+def test_an_answer_that_names_no_range_starts_over(status: int) -> None:
+    with pytest.raises(RetryableResponse) as raised:
+        read(status, {"etag": TAG})
+
+    assert raised.value.start_over
+
+
 def test_a_range_that_does_not_begin_at_the_first_byte_is_no_beginning() -> None:
     with pytest.raises(RetryableResponse) as raised:
         read(206, PART, received=0)
@@ -66,9 +80,10 @@ def test_a_range_that_does_not_begin_at_the_first_byte_is_no_beginning() -> None
     assert raised.value.start_over
 
 
-def test_a_compressed_range_is_not_appended() -> None:
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "identity, br", "identity,deflate"])
+def test_a_compressed_range_is_not_appended(encoding: str) -> None:
     with pytest.raises(RetryableResponse):
-        read(206, PART | {"content-encoding": "gzip"})
+        read(206, PART | {"content-encoding": encoding})
 
 
 def test_a_file_that_ends_where_the_part_ends_is_complete() -> None:
@@ -102,6 +117,13 @@ def test_a_busy_host_is_asked_again_when_it_says(status: int, wait: str, seconds
     assert not raised.value.start_over
 
 
+def test_a_busy_host_may_say_nothing_more() -> None:
+    with pytest.raises(RetryableResponse) as raised:
+        read(503, {})
+
+    assert raised.value.retry_after is None
+
+
 @pytest.mark.parametrize("status", [201, 204, 302, 400, 403, 404, 410])
 def test_what_no_attempt_changes_is_an_error(status: int) -> None:
     with pytest.raises(DownloadError) as raised:
@@ -116,13 +138,21 @@ def test_a_whole_file_restarts() -> None:
     assert read(200, headers) == Body(restarts=True, end=300, length=300, etag='"two"')
 
 
+@pytest.mark.parametrize("etag", ['W/"one"', "one", '"one', '"o"ne"', ""])
+def test_a_weak_or_broken_etag_promises_nothing(etag: str) -> None:
+    body = read(200, {"etag": etag})
+
+    assert body is not None
+    assert body.etag == ""
+
+
 @pytest.mark.parametrize("length", ["", "-1", "1e3", "٣", "9" * 20])
 def test_a_length_that_is_no_number_is_unknown(length: str) -> None:
     assert read(200, {"content-length": length}) == Body(restarts=True, end=None, length=None, etag="")
 
 
 def test_a_page_does_not_replace_a_part() -> None:
-    page = {"content-type": "Text/HTML; charset=utf-8", "content-length": "10"}
+    page = {"content-type": "Text/HTML; charset=utf-8; a=b", "content-length": "10"}
     with pytest.raises(RetryableResponse) as raised:
         read(200, page)
 
