@@ -12,8 +12,6 @@ import socket
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
@@ -22,9 +20,8 @@ import httpcore
 import httpx
 from anyio.abc import TaskGroup
 
-from akool_async._clock import Clock
 from akool_async._environment import EnvironmentProxy
-from akool_async._http.deadlines import ExchangeDeadlines
+from akool_async._http.timing import ExchangeDeadlines
 from akool_async._model.codes import Failure, error_for, failure_of_code, failure_of_status, not_understood
 from akool_async._model.errors import (
     AkoolError,
@@ -244,56 +241,6 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (httpx.DecodingError, "the answer's compression is broken"),
     (httpx.ProxyError, "the proxy did not connect"),
 )
-
-
-class ServerClock:
-    """The vendor's clock: the Date of its last answer plus monotonic time since.
-
-    Results expire by the vendor's clock, and the local wall clock may be wrong or jump.
-
-    Args:
-        clock: the local clock, used until there is an answer.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._date_time: datetime | None = None
-        self._heard = 0.0
-        self._date = ""
-
-    def update(self, date: str) -> None:
-        """Record the Date header of an answer; an invalid one, or the same second again, is ignored."""
-        if date == self._date:
-            return
-        try:
-            parsed = parsedate_to_datetime(date)
-        except (ValueError, TypeError, OverflowError):
-            return
-        self._date = date
-        self._date_time = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
-        self._heard = self._clock.monotonic()
-
-    def now(self) -> datetime:
-        """Return the vendor's time, aware."""
-        if self._date_time is None:
-            return self._clock.now()
-        return self._date_time + timedelta(seconds=self._clock.monotonic() - self._heard)
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that a Retry-After header asks for, in either of its forms; None without one.
-
-    Args:
-        headers: of an answer.
-        now: seconds since the epoch, for the form with a date.
-    """
-    value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:6])
-    try:
-        return max(parsedate_to_datetime(value).timestamp() - now, 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 class CallFailed(Exception):

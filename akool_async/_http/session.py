@@ -17,18 +17,16 @@ from anyio.abc import TaskGroup
 from akool_async._clock import Clock
 from akool_async._http.auth import ApiKeyAuth, Auth, AuthHeader, TokenAuth
 from akool_async._http.clients import HttpClients
-from akool_async._http.deadlines import ExchangeDeadlines
 from akool_async._http.exchange import (
     CallFailed,
     ExchangeFailed,
     RawResponse,
-    ServerClock,
     ShieldedCall,
     exchange,
     map_failure,
     parse_response,
-    retry_after,
 )
+from akool_async._http.timing import ExchangeDeadlines, ServerClock, ThrottlePause, retry_after
 from akool_async._model.codes import POLICY, Action, Failure
 from akool_async._model.credentials import ApiKey, Credentials
 from akool_async._model.errors import (
@@ -44,49 +42,6 @@ from akool_async._retry import RetryBudget, RetryPolicy
 from akool_async._wire import TOKEN_PATH, Envelope, may_name_job, read_token, token_payload
 
 logger = logging.getLogger("akool_async")
-
-
-class ThrottlePause:
-    """Delays all calls of a client after a rate-limited answer, for longer when several follow each other.
-
-    Answers to calls that were sent before the pause began say nothing new and do not extend it.
-    """
-
-    def __init__(self, policy: RetryPolicy, clock: Clock) -> None:
-        self._policy = policy
-        self._clock = clock
-        self._times = 0
-        self._opens = float("-inf")
-        self._closed = float("-inf")
-        self._wait = 0.0
-
-    async def wait(self) -> None:
-        """Wait for the end of the pause, and a random part of half of it more, so that calls spread out."""
-        while (left := self._opens - self._clock.monotonic()) > 0:
-            await self._clock.sleep(left + self._clock.random() * self._wait / 2)
-
-    def rate_limited(self, *, sent: float, elapsed: float, retry_after: float | None) -> bool:
-        """Begin a pause; return False if the call has waited too long and should fail.
-
-        Args:
-            sent: when the rate-limited call was sent.
-            elapsed: seconds since its first attempt.
-            retry_after: seconds that the server asked for.
-        """
-        if sent > self._closed:
-            self._times += 1
-        wait = self._policy.throttle_delay(self._times, elapsed, retry_after)
-        if wait is None:
-            return False
-        now = self._clock.monotonic()
-        if sent > self._closed or now + wait > self._opens + self._wait:
-            self._closed, self._opens, self._wait = now, now + wait, wait
-        return True
-
-    def succeeded(self, *, sent: float) -> None:
-        """Record that a call succeeded; one that was sent after the pause ends the row of pauses."""
-        if sent >= self._opens:
-            self._times = 0
 
 
 _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
@@ -337,7 +292,8 @@ class ApiSession:
         try:
             return parse_response(answer, host=self._origin, languages=call.job_count)
         except CallFailed as failed:
-            failed.retry_after = retry_after(answer.headers, self._clock.now().timestamp())
+            # By the clock of the same answer: with a wrong clock here a date could mean years.
+            failed.retry_after = retry_after(answer.headers, self.server_time.now().timestamp())
             raise
 
     async def _send(self, call: ApiCall, lease: AuthHeader | None) -> RawResponse:
@@ -348,24 +304,23 @@ class ApiSession:
         if self._closed:
             self._slots.release()
             raise _client_closed()
-        if self._routes.cancel_unsafe:
-            work = ShieldedCall(lambda: self._exchange(request), shield=False)
-            return await work.run(self._tasks)
-        return await self._exchange(request)
 
-    async def _exchange(self, request: httpx.Request) -> RawResponse:
-        """Send a repeatable call, and release its slot."""
-        try:
-            return await exchange(
-                self._routes.reads,
-                request,
-                deadlines=self._deadlines,
-                timeout=self._limits.timeout,
-                paid=False,
-                trust_error_types=self._routes.owned,
-            )
-        finally:
-            self._slots.release()
+        async def read() -> RawResponse:
+            try:
+                return await exchange(
+                    self._routes.reads,
+                    request,
+                    deadlines=self._deadlines,
+                    timeout=self._limits.timeout,
+                    paid=False,
+                    trust_error_types=self._routes.owned,
+                )
+            finally:
+                self._slots.release()
+
+        if self._routes.cancel_unsafe:
+            return await ShieldedCall(read, shield=False).run(self._tasks)
+        return await read()
 
     async def _send_paid(self, call: ApiCall, lease: AuthHeader | None) -> RawResponse:
         if self._closed:

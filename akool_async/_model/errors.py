@@ -93,7 +93,7 @@ class InvalidMediaError(BadRequestError):
 
 
 class DuplicateJobError(BadRequestError):
-    """The vendor is already processing this video, language and lip-sync option: no second job, no charge."""
+    """The vendor has a job of this video, language and lip-sync option already: no second job, no charge."""
 
     advice = "Wait for the first job, or use its id."
 

@@ -27,7 +27,7 @@ from akool_async._wire.fields import (
 
 # Ids in text that is no JSON as a whole: torn, or quoted inside a message or a page. A number counts only if
 # it surely ends there: half of one would be another job's id.
-_QUOTE: Final = r"""(?:\\*"|&quot;|&#34;)"""
+_QUOTE: Final = r"""(?:\\{0,8}"|&quot;|&#34;)"""
 _ID_IN_TEXT: Final = re.compile(
     rf"""{_QUOTE}_id{_QUOTE}\s*:\s*(?:\{{\s*{_QUOTE}\$oid{_QUOTE}\s*:\s*)?"""
     rf"""(?:{_QUOTE}([^"\\&]{{1,200}}){_QUOTE}|(\d{{1,40}})(?=\s*[,}}\]]))"""
@@ -160,7 +160,7 @@ def _parse_torn(text: str) -> Any:
         return None
     text = text[begin : begin + _MOST_MENDED]
     closers: list[str] = []
-    whole, before = "", ""
+    cut, tail, before = 0, "", ""
     for token in _JSON_TOKEN.finditer(text):
         sign = token.group()[0]
         end = token.start() if sign == "," else token.end()
@@ -172,12 +172,12 @@ def _parse_torn(text: str) -> Any:
             break
         key = sign == '"' and before != ":" and closers[-1] == "}"
         if sign != ":" and not key:
-            whole = text[:end] + "".join(reversed(closers))
+            cut, tail = end, "".join(reversed(closers))
         if not closers or len(closers) > _DEEPEST:
             break
         before = sign
     with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(whole)
+        return json.loads(text[:cut] + tail)
     return None
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC, datetime, timedelta
 
 import attrs
 import pytest
 
 from akool_async import AkoolClient
-from akool_async._http.exchange import ServerClock
-from tests.client.conftest import Open
+from akool_async._http.timing import ServerClock
+from tests.client.conftest import KEY, QUICK, Open
+from tests.client.raw import RawVendor, http
 
 DATE = "Tue, 02 Jun 2026 10:00:00 GMT"
 TOLD = datetime(2026, 6, 2, 10, tzinfo=UTC)
@@ -85,3 +87,20 @@ def test_a_client_that_is_closed_believes_its_own_clock_and_plans_no_polls() -> 
     client.session().reschedule()
 
     assert abs(client.session().server_now() - datetime.now(UTC)) < timedelta(hours=1)
+
+
+@pytest.mark.anyio
+async def test_a_date_to_retry_after_is_read_by_the_clock_of_the_same_answer() -> None:
+    now = "Sat, 05 Jan 2080 10:00:00 GMT"
+    busy = http(b"busy", 503, date=now, retry_after=now)
+    done = http({"code": 1000, "data": {"credit": 7}})
+
+    class Busy(RawVendor):
+        def answer(self, connection: socket.socket) -> None:
+            connection.recv(65536)
+            self.polls.append("")
+            connection.sendall(busy if len(self.polls) == 1 else done)
+
+    with Busy(lambda _: b"").serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK) as client:
+            assert await client.credit() == 7.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -420,6 +421,27 @@ def test_every_cut_of_an_answer_gives_each_id_at_most_its_own_language() -> None
 
         assert {job.id for job in jobs} == {job_id for job_id in own if f'"{job_id}"'.encode() in WHOLE[:cut]}
         assert all(job.target in ("", own[job.id]) for job in jobs)
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        body([{"_id": f"job-{number}", "words": [1, "x", {}] * 10} for number in range(10_000)])[:-2],
+        b'{"_id":' + b"," * 10**6,
+        b'{"_id":' + b'{"a":' * 10**5,
+        b'{"_id":"' + b'\\"' * 10**6,
+        b"\\" * 10**6 + b'"_id"',
+        (b'"_id"' + b" " * 50) * 10**4,
+    ],
+    ids=["jobs", "commas", "open", "quotes", "backslashes", "spaces"],
+)
+def test_a_long_torn_answer_is_read_in_a_moment(torn: bytes) -> None:
+    began = time.process_time()
+    jobs = find_jobs(b'{"all_results":' + torn, THREE)
+
+    assert may_name_job(torn) or not jobs
+    assert len(jobs) <= 1000
+    assert time.process_time() - began < 10
 
 
 def test_a_flood_of_ids_is_cut() -> None:

@@ -1,14 +1,20 @@
-"""Deadlines of exchanges that count only the time in which this process ran."""
+"""How long exchanges may take, when calls may be sent again, and what time it is at the vendor."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Final, Self
 
 import anyio
 import attrs
 from anyio.abc import TaskGroup
+
+from akool_async._clock import Clock
+from akool_async._retry import RetryPolicy
 
 _TICK: Final = 1.0
 """Seconds after which the watcher wakes at the latest, to notice that the process was frozen."""
@@ -127,3 +133,96 @@ class ExchangeLimit:
         """End the exchange; one whose time is over is left without an error."""
         self._deadlines.remove(self)
         return bool(self.scope.__exit__(kind, error, trace))
+
+
+class ThrottlePause:
+    """Delays all calls of a client after a rate-limited answer, for longer when several follow each other.
+
+    Answers to calls that were sent before the pause began say nothing new and do not extend it.
+    """
+
+    def __init__(self, policy: RetryPolicy, clock: Clock) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._times = 0
+        self._opens = float("-inf")
+        self._closed = float("-inf")
+        self._wait = 0.0
+
+    async def wait(self) -> None:
+        """Wait for the end of the pause, and a random part of half of it more, so that calls spread out."""
+        while (left := self._opens - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left + self._clock.random() * self._wait / 2)
+
+    def rate_limited(self, *, sent: float, elapsed: float, retry_after: float | None) -> bool:
+        """Begin a pause; return False if the call has waited too long and should fail.
+
+        Args:
+            sent: when the rate-limited call was sent.
+            elapsed: seconds since its first attempt.
+            retry_after: seconds that the server asked for.
+        """
+        if sent > self._closed:
+            self._times += 1
+        wait = self._policy.throttle_delay(self._times, elapsed, retry_after)
+        if wait is None:
+            return False
+        now = self._clock.monotonic()
+        if sent > self._closed or now + wait > self._opens + self._wait:
+            self._closed, self._opens, self._wait = now, now + wait, wait
+        return True
+
+    def succeeded(self, *, sent: float) -> None:
+        """Record that a call succeeded; one that was sent after the pause ends the row of pauses."""
+        if sent >= self._opens:
+            self._times = 0
+
+
+class ServerClock:
+    """The vendor's clock: the Date of its last answer plus monotonic time since.
+
+    Results expire by the vendor's clock, and the local wall clock may be wrong or jump.
+
+    Args:
+        clock: the local clock, used until there is an answer.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._date_time: datetime | None = None
+        self._heard = 0.0
+        self._date = ""
+
+    def update(self, date: str) -> None:
+        """Record the Date header of an answer; an invalid one, or the same second again, is ignored."""
+        if date == self._date:
+            return
+        try:
+            parsed = parsedate_to_datetime(date)
+        except (ValueError, TypeError, OverflowError):
+            return
+        self._date = date
+        self._date_time = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
+        self._heard = self._clock.monotonic()
+
+    def now(self) -> datetime:
+        """Return the vendor's time, aware."""
+        if self._date_time is None:
+            return self._clock.now()
+        return self._date_time + timedelta(seconds=self._clock.monotonic() - self._heard)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that a Retry-After header asks for, in either of its forms; None without one.
+
+    Args:
+        headers: of an answer.
+        now: seconds since the epoch, for the form with a date.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:6])
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - now, 0.0)
+    except (ValueError, TypeError, OverflowError):
+        return None
