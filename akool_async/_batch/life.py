@@ -19,7 +19,8 @@ from anyio.abc import TaskStatus
 
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
-from akool_async._batch.post import Post, PostFailure
+from akool_async._batch.post import Post, PostFailure, still_in_doubt
+from akool_async._batch.recording import AnswerRecorder
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, ResultSaver
 from akool_async._batch.slots import Permit, WeightedSemaphore
@@ -30,7 +31,6 @@ from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.errors import (
     AkoolError,
     ConfigurationError,
-    DuplicateJobError,
     JobNotFoundError,
     JournalError,
     SubmissionInDoubt,
@@ -86,6 +86,7 @@ class EntryLife:
         self._retry_transient = retry_transient
         self._start_submit = start_submit
         self._posts = WeightedSemaphore(max_submits)
+        self._recorder = AnswerRecorder(state, follow=self._follow, end_failed=self._end_failed)
         self._rate = AimdRateLimiter()
         retry = state.session.retry
         self._retry = attrs.evolve(retry, attempts=_MAX_ATTEMPTS, deadline=retry.throttle_deadline)
@@ -160,12 +161,23 @@ class EntryLife:
             self._state.count_resubmissions(post.request)
             await self._post(post, addressed)
             self._count(post)
-            await self._journal.record(*self._changes(post))
-            for entry in post.submitted:
-                logger.info("Submitted %s (%s): job %s.", *entry.name, entry.job_id)
-                finished = self._callbacks.finished_before_response(post.token, entry.job_id)
-                self._state.poll(entry, None if finished else 0.0)
-            self._end_failed(post)
+            changes, unrecorded = self._changes(post), None
+            try:
+                await self._journal.record(*changes)
+            except JournalError as error:
+                unrecorded = error
+            else:
+                self._follow(post)
+        if unrecorded is not None:
+            await self._recorder.record(post, changes, unrecorded)
+
+    def _follow(self, post: Post) -> None:
+        """Poll the jobs that a POST made, and end its other entries, once all of it is in the journal."""
+        for entry in post.submitted:
+            logger.info("Submitted %s (%s): job %s.", *entry.name, entry.job_id)
+            finished = self._callbacks.finished_before_response(post.token, entry.job_id)
+            self._state.poll(entry, None if finished else 0.0)
+        self._end_failed(post)
 
     async def finish(self, entry: BatchEntry, job: PolledJob) -> None:
         """Take one terminal job to its outcome: the second half. Its slot was released when it ended.
@@ -341,7 +353,7 @@ class EntryLife:
             refused = state is State.FAILED
             return entry.update(
                 State.IN_DOUBT,
-                reason=_still_in_doubt(error) if refused else doubt.reason,
+                reason=still_in_doubt(error) if refused else doubt.reason,
                 code=error.code if refused else doubt.code,
                 submitted_at=doubt.submitted_at,
                 token=doubt.token,
@@ -393,7 +405,7 @@ class EntryLife:
             return self._state.not_submitted_outcome(entry, str(error))
         if self._state.previous_doubt(entry) is not None:
             unsent = self._state.not_submitted_outcome(entry, "")
-            return attrs.evolve(unsent, reason=_still_in_doubt(error))
+            return attrs.evolve(unsent, reason=still_in_doubt(error))
         return entry.rejected(str(error), error.code, now)
 
     def _end_unsubmitted(self, entries: list[BatchEntry], reason: str) -> None:
@@ -445,13 +457,3 @@ class EntryLife:
             await self._journal.record(entry.update(State.EXPIRED, reason=reason, ended_at=now))
             return self._state.emit(entry, entry.expired(reason, now))
         return self._state.emit(entry, entry.completed(snapshot, None, now, reason=str(error)))
-
-
-def _still_in_doubt(error: AkoolError) -> str:
-    """Say why an entry is still in doubt: the refusal now says nothing about the POST before."""
-    if isinstance(error, DuplicateJobError):
-        return (
-            f"Sent once more, it was refused: {error.message} So the POST before made a job, which is "
-            "billed; its id is not known."
-        )
-    return f"Sent once more, it was refused: {error.message} Whether the POST before made a job is not known."

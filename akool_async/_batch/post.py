@@ -20,6 +20,7 @@ from akool_async._model.errors import (
     CallerError,
     ConnectError,
     ConnectionLostError,
+    DuplicateJobError,
     OutOfCredits,
     ProtocolError,
     RateLimitError,
@@ -160,3 +161,13 @@ class Post:
             again = busy and entry.retries_left > 0
             entry.retries_left -= again
             self.failures.append(PostFailure(entry, error, _RETRY if again else judged))
+
+
+def still_in_doubt(error: AkoolError) -> str:
+    """Say why an entry is still in doubt: the refusal now says nothing about the POST before."""
+    if isinstance(error, DuplicateJobError):
+        return (
+            f"Sent once more, it was refused: {error.message} So the POST before made a job, which is "
+            "billed; its id is not known."
+        )
+    return f"Sent once more, it was refused: {error.message} Whether the POST before made a job is not known."

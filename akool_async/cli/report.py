@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from akool_async._batch import StopCause
-from akool_async._model.errors import AkoolError
+from akool_async._model.errors import AkoolError, JournalError
 from akool_async._model.filenames import NameTemplate
 from akool_async._model.outcomes import Completed, Expired, Failed, InDoubt, NotSubmitted, Outcome, Rejected
 from akool_async._model.redact import strip_query
@@ -208,6 +208,9 @@ class RunSummary:
         # Before failures and doubts: what is missing then is missing because the user stopped the run.
         if self.cause is StopCause.SIGNAL:
             return ExitCode.INTERRUPTED
+        # A journal that can't be written is why these are in doubt: they are what is urgent.
+        if self.counts.counts["in doubt"] and isinstance(self.failure, JournalError):
+            return ExitCode.IN_DOUBT
         if self.failure is not None:
             return ExitCode.for_error(self.failure)
         if self.cause in (StopCause.BUDGET, StopCause.CREDITS):
