@@ -1,0 +1,114 @@
+"""A hunt for canaries: the key, and what signs a URL, in everything that commands print, log and write."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from akool_async.sandbox import Fault, Sandbox
+from tests.cli.conftest import KEY, Command
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+SIGNATURE = "signature0f9e8d7c6b5a4938"
+SIGNED = f"https://user:{SIGNATURE}@files.example/a.mp4?X-Amz-Expires=60&X-Amz-Signature={SIGNATURE}"
+ECHO = f"can't read {SIGNED} with {KEY[:9]}\n{KEY[9:]}, nor with %63{KEY[1:]}"
+
+
+def shows(text: str) -> list[str]:
+    """Return what secret can be read in a text, also without what is between its letters."""
+    solid = "".join(filter(str.isalnum, text)).lower()
+    secrets = {"the key": KEY.replace("-", ""), "a signature": SIGNATURE}
+    return [name for name, secret in secrets.items() if secret in solid or secret[4:] in solid]
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    handler, root = logging.StreamHandler(stream), logging.getLogger()
+    handler.addFilter(lambda record: not record.name.startswith("uvicorn"))  # the sandbox's own
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield stream
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def echo(**where: object) -> Fault:
+    return Fault(kind="http", body=json.dumps({"code": 1003, "msg": ECHO}), **where)
+
+
+@pytest.fixture
+def hostile(serve: Callable[..., Sandbox]) -> Sandbox:
+    """A vendor that repeats the key and signed URLs wherever it can."""
+    return serve(
+        faults=[
+            Fault(on="create", kind="job_fails", value=ECHO, nth=1),
+            echo(on="create", status=200, nth=2),
+            echo(on="create", status=500, nth=3),
+            Fault(on="create", kind="reset_after", nth=4),
+            echo(on="status", status=500, nth=range(3, 6)),
+            echo(on="cdn", status=403, nth=range(1, 4)),
+            echo(on="languages", status=500, nth=range(1, 100)),
+        ]
+    )
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    rows = [SIGNED.replace("a.mp4", f"{number}.mp4") for number in range(8)]
+    path = tmp_path / "videos.csv"
+    path.write_text("\n".join(["url,languages,key", *(f"{row},ja,{at}" for at, row in enumerate(rows))]))
+    return path
+
+
+def test_no_command_prints_logs_or_writes_a_secret(
+    akool: Command, hostile: Sandbox, catalog: Path, out: Path, logged: io.StringIO
+) -> None:
+    webhook = f"https://me.example/hook?token={SIGNATURE}"
+    to = ["--out", out]
+    commands: list[list[object]] = [
+        ["plan", catalog, *to],
+        ["plan", catalog, "--json", *to],
+        ["run", catalog, "--yes", "--webhook-url", webhook, *to],
+        ["run", catalog, "--yes", "--json", "--retry-failed", *to],
+        ["status", *to],
+        ["status", "--json", *to],
+        ["list", *to],
+        ["list", "--json", *to],
+        ["list", "--csv", *to],
+        ["resolve", *to],
+        ["resolve", "--json", *to],
+        ["retry", "--failed", "--yes", *to],
+        ["resume", "--json", *to],
+        ["collect", *to],
+        ["collect", "--json", *to],
+        ["languages"],
+        ["credit", "--json"],
+        ["doctor", *to],
+        ["doctor", "--json", *to],
+        ["translate", SIGNED, "--to", "ja", "--yes", "--json", *to],
+        ["translate", SIGNED.replace("https", "ftp"), "--to", "ja", *to],
+        ["run", catalog, "--webhook-url", webhook.replace("https", "ftp"), "--yes", *to],
+        ["credit", "--host", f"https://user:{SIGNATURE}@api.example?{SIGNATURE}"],
+    ]
+    found = {}
+    for command in commands:
+        told = akool(*command)
+        shown = shows(told.out + told.err)
+        if shown:
+            found[str(command[0])] = shown, told.out + told.err
+    written = [file for file in out.rglob("*") if file.is_file() and file.suffix not in (".srt", ".mp4")]
+    for file in written:
+        if shown := shows(file.read_bytes().decode("latin-1")):
+            found[file.name] = shown, file.read_bytes().decode("latin-1")
+
+    assert found == {}
+    assert shows(logged.getvalue()) == []
+    assert len(hostile.audit.jobs) > 5
