@@ -34,6 +34,7 @@ from akool_async._model.errors import (
     InvalidRequestError,
     JobNotFoundError,
     StorageError,
+    detach,
 )
 from akool_async._model.outcomes import (
     ENDINGS,
@@ -245,8 +246,7 @@ class ResultDownload:
             try:
                 fetched = await self._fetch(artifact, self._request.urls[artifact], session)
             except DownloadError as error:
-                fresh = await self._fresh_url(artifact, error)
-                fetched = await self._fetch(artifact, fresh, session)
+                fetched = await self._fetch(artifact, await self._fresh_url(artifact, error), session)
         except (StorageError, files.FileAlreadyExistsError, files.FileBusyError):
             raise
         except AkoolError as error:
@@ -301,7 +301,11 @@ class ResultDownload:
             owner=request.job_id,
             replace=request.overwrite or artifact in self._unverified,
         )
-        return await self._downloader.fetch(spec, session)
+        del url  # it may be signed, and a traceback with local variables would show it
+        try:
+            return await self._downloader.fetch(spec, session)
+        except DownloadError as error:
+            raise detach(error) from None  # so would the requests of its causes
 
     def _write_manifest(self) -> None:
         """Write the manifest, then delete the parts that are left, and their metadata, which it replaces."""

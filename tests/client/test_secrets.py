@@ -6,13 +6,16 @@ import io
 import logging
 import pickle
 import traceback
+from collections.abc import AsyncIterator
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import anyio
 import httpx
 import pytest
 
-from akool_async import AkoolClient, AkoolError
+from akool_async import AkoolClient, AkoolError, TranslationRequest, open_batch
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, video
 from tests.conftest import CANARY
@@ -136,3 +139,60 @@ async def test_a_redirect_target_hears_nothing(house: Open) -> None:
             await client.languages()
 
         assert home.sandbox.audit.served == ()
+
+
+SIGNED_FAULTS = [
+    {"kind": "reset_mid"},
+    {"kind": "http", "status": 500},
+    {"kind": "html"},
+    {"kind": "redirect", "status": 302},
+]
+
+
+@pytest.mark.parametrize("fault", SIGNED_FAULTS, ids=lambda fault: fault["kind"])
+async def test_a_failed_download_shows_no_signed_url(
+    house: Open, tmp_path: Path, fault: dict[str, Any]
+) -> None:
+    async with house(faults=[Fault(on="cdn", **fault, nth=range(1, 500))]) as home:
+        client = await home.client()
+        done = await client.translate(video(), give_up_after=30)
+        signature = done.snapshot.url.rpartition("=")[2]
+        with pytest.raises(AkoolError) as caught:
+            await client.download(done, into=tmp_path)
+
+    error = caught.value
+    error.__traceback__ = _ours(error)
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True)
+    shown = "".join(frames.format()) + repr(error) + pickle.dumps(error).decode("latin-1")
+    assert len(signature) > 16
+    assert signature not in shown
+
+
+async def test_a_cancelled_batch_shows_no_secret_in_any_frame(house: Open) -> None:
+    shown: list[str] = []
+    echo = f'{{"code":1003,"msg":"your key {CANARY}"}}'
+    async with house(faults=[Fault(on="create", kind="http", status=200, body=echo)]) as home:
+        client = await home.client()
+
+        class Broken(Exception):
+            pass
+
+        async def broken() -> AsyncIterator[TranslationRequest]:
+            yield video()
+            raise Broken
+
+        try:
+            async with open_batch(client, broken()) as batch:
+                async for outcome in batch:
+                    shown += [repr(outcome), pickle.dumps(outcome).decode("latin-1")]
+        except* Broken as errors:
+            for error in errors.exceptions:
+                error.__traceback__ = _ours(error)
+                frames = traceback.TracebackException.from_exception(error, capture_locals=True)
+                shown += frames.format()
+        for thing in (client, home):
+            with pytest.raises(TypeError):
+                pickle.dumps(thing)
+
+    assert shown
+    assert CANARY not in "".join(shown)
