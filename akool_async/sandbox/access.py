@@ -20,6 +20,8 @@ from akool_async.sandbox.settings import DEFAULT_API_KEY, SandboxSettings
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async.sandbox")
 _PUBLIC: Final = "1.1.1.1"
+"""An API host for which addresses that are not public are refused. It is never connected to."""
+
 _LOCAL_NAMES: Final = frozenset({"localhost", "host.docker.internal"})
 _PREFLIGHT: Final = (
     (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
@@ -67,7 +69,11 @@ class AccessMiddleware:
         is_ours = host in (*_LOCAL_NAMES, *self._settings.allow_remote) or host.endswith(".localhost")
         try:
             if not is_ours and parse_ip(host) is None:
-                await _answer(send_on, 421, b"This sandbox does not go by that name; see --allow-remote.\n")
+                await _answer(
+                    send_on,
+                    421,
+                    b"This sandbox is not served under that name. Allow it with --allow-remote.\n",
+                )
             elif scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
                 await _answer(send_on, 204, b"", _PREFLIGHT)
             else:
@@ -78,6 +84,7 @@ class AccessMiddleware:
 
     def _log(self, scope: Scope, status: int | None) -> None:
         settings, path = self._settings, scope["path"]
+        # A client that takes a key for a path must not have it printed here.
         secrets = (settings.api_key, settings.client_secret, *self._authenticator.issued)
         shown = "[redacted]" if any(secret in path for secret in secrets) else quote(path)
         said = [f"{scope['method']} {shown} {status or 'no answer'}"]

@@ -218,6 +218,7 @@ class Audit:
         Args:
             count_failed: Whether failed jobs count too, although their credits came back.
         """
+        # Not the webhook's URL: a batch makes another one for each POST, also for the one that must not be.
         groups: dict[tuple[str, str, str, str], list[JobRecord]] = {}
         for job in self.jobs:
             if count_failed or job.status != FAILED:

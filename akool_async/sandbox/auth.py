@@ -61,6 +61,7 @@ class Authenticator:
 
         Authorization wins: when it is there, the key is not looked at.
         """
+        # Source: the documentation, by which x-api-key is ignored when both are sent.
         if "authorization" in headers:
             scheme, _, token = headers["authorization"].strip().partition(" ")
             if scheme.lower() not in {"bearer", ""}:
@@ -72,6 +73,7 @@ class Authenticator:
         key = headers.get("x-api-key", "").strip()
         if not key:
             return "none", _MISSING
+        # Unconfirmed: that a wrong key is answered like a wrong token.
         return ("key", _OK) if _same(key, self._settings.api_key) else ("wrong", _BAD)
 
     def knows(self, client_id: str, client_secret: str) -> bool:

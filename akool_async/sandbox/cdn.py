@@ -76,6 +76,7 @@ class Cdn:
         if context.settings.control and path.startswith(CONTROL):
             await self._control(exchange, body)
             return
+        # Any request counts, also for a file that does not exist: it is the sending that leaks.
         for where, what in credentials_in(scope, body, context.settings, context.authenticator):
             context.audit.note(LeakRecord(at=now, path=path, where=where, what=what))
         file = self._results.find(path)

@@ -62,6 +62,7 @@ class Engine:
         """Catch up with the clock and return the time reached; it never goes back."""
         with self._lock:
             now = max(self._now, self.clock())
+            # In the order of their ends: each one frees the slot in which a queued job starts at that moment.
             while self._ends and self._ends[0][0] <= now:
                 at, ordinal = heapq.heappop(self._ends)
                 self._end(self._jobs[ordinal - 1], at)
@@ -193,6 +194,7 @@ class Engine:
     def _start(self, job: SandboxJob, at: float) -> None:
         job.started = at
         job.status = PROCESSING
+        # The ordinal decides between equal ends, so that the same seed gives the same history.
         heapq.heappush(self._ends, (at + job.script.span, job.ordinal))
         self._emit(job, at)
 

@@ -156,6 +156,7 @@ SUITED: Final[Mapping[str, frozenset[FaultKind]]] = {
 }
 """What can go wrong where."""
 
+# The answer tells of a job in these, or hides it: a test of money needs one that was really made.
 _ACTS_BY_DEFAULT: Final = kinds(
     "reset_after truncated short wrong_type omit_language http_with_answer code_with_answer cut_after_id"
 )
@@ -245,7 +246,7 @@ class Fault:
         if kind not in SUITED.get(on, frozenset()):
             place = f"after {on!r} may follow" if on in SUITED else "it may begin with"
             known = ", ".join(sorted(SUITED.get(on, SUITED)))
-            raise ValueError(f"{text!r} is no fault; {place}: {known}")
+            raise ValueError(f"{text!r} is not a fault; {place}: {known}")
         options: dict[str, Any] = {}
         for field in _NEXT_FIELD.split(rest) if rest else ():
             name, _, value = field.partition("=")
@@ -413,6 +414,7 @@ class FaultPlan:
             return False
         if fault.nth is not None and entry.seen not in fault.nth:
             return False
+        # Each poll would forbid the new URLs too, and the result could never be fetched.
         once_per_job = fault.kind is FaultKind.URL_FORBIDDEN and fault.nth is None and fault.limit is None
         if once_per_job and any(job_id in entry.jobs_hit for _, job_id in target.jobs):
             return False

@@ -72,6 +72,7 @@ class JobScript:
 
 def script_for(ordinal: int, settings: SandboxSettings, *, bound_to_fail: bool = False) -> JobScript:
     """Draw how the n-th job will run: the same for the same seed, whatever happened before."""
+    # One generator for each job: what other requests draw meanwhile changes nothing.
     draw = random.Random(f"{settings.seed}:job:{ordinal}")  # noqa: S311 - repeatable
     whole = max(_MIN_SECONDS, settings.median_seconds * math.exp(settings.sigma * draw.gauss(0, 1)))
     fails = draw.random() < settings.failure_rate or bound_to_fail
@@ -167,6 +168,7 @@ class Signer:
 
     def generation(self, job: SandboxJob, artifact: str, token: str) -> int | None:
         """Return which generation of links a token belongs to, None when it opens nothing."""
+        # The URLs of earlier polls stay valid, as signed ones of a file host do until they expire.
         for number in range(job.generation + 1):
             if hmac.compare_digest(token.encode(), self._token(job.id, artifact, number).encode()):
                 return number

@@ -21,6 +21,7 @@ _STYLES: Final = frozenset(
     "friendly unfriendly sad serious relaxed professional".split()
 )
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
+# Source: the vendor's page for translations offers 0 to 10 speakers, and caption types up to 4.
 _MOST_SPEAKERS: Final = 10
 _CAPTION_TYPES: Final = 4
 
@@ -66,6 +67,7 @@ def read_create(fields: Mapping[str, Any], *, source_required: bool) -> CreatePa
     languages = split_languages(fields.get("language"))
     if not languages:
         raise ApiRejection(1003, "language is missing or no text")
+    # Source: older versions of the documentation require it, newer ones detect the language.
     source = _field(fields, "source_language", str, "").strip()
     if source_required and not source:
         raise ApiRejection(1003, "source_language is missing")

@@ -58,6 +58,7 @@ def created_job(job: SandboxJob, settings: SandboxSettings) -> dict[str, Any]:
         "task_id": job.video_id,
         "lipsync": spec.lipsync,
     }
+    # Source: the documentation's example, which newer versions have not changed.
     if spec.kind == "lipsync":
         return {**_old_job(job), **common, "input_audio": spec.audio_url, "__v": 0}
     common |= {"language": spec.language, "source_language": spec.source_language}

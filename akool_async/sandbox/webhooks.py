@@ -94,6 +94,7 @@ class WebhookSender:
             return
         due = at + (kinds[FaultKind.DELAY].seconds if FaultKind.DELAY in kinds else 0.0)
         earlier = self._delayed.pop(job.id, [])
+        # Those that a fault delayed follow at the same moment; the sequence keeps the order.
         for one in [delivery, *earlier, *([delivery] if FaultKind.DUPLICATE in kinds else [])]:
             heapq.heappush(self._due, (due, next(self._sequence), one))
 
