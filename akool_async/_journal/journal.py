@@ -6,7 +6,7 @@ Reads return at once; writes are awaited until they are durable.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -401,6 +401,10 @@ class Journal:
 
     def _until(self, within: timedelta, now: datetime | None) -> str:
         return codec.dump_datetime((now or self._now()) + within) or ""
+
+    def saved_files(self) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+        """Return key, language and the paths of files of everything that was saved, at once."""
+        return self._opened.reader.saved_files()
 
     def export(self) -> AsyncIterator[str]:
         """Return every entry as one line of JSON, without tokens and without queries of webhook URLs."""

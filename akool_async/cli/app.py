@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     "Resume": {
         "status": "status",
         "list": "status:list_entries",
+        "verify": "status:verify_results",
         "resume": "journal",
         "collect": "journal",
         "resolve": "resolve",

@@ -43,6 +43,8 @@ class Events:
             code=outcome.code if isinstance(outcome, Rejected) else None,
             credits=outcome.credits,
             files=[] if saved is None else [str(path) for path in saved.files],
+            missing={} if saved is None else dict(saved.missing),
+            unverified={} if saved is None else dict(saved.unverified),
             earlier_run=outcome.resumed,
         )
 

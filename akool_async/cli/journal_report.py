@@ -17,13 +17,15 @@ from akool_async._model.states import State
 from akool_async.cli.catalog import Catalog, CatalogItem, SourceLocation, names_for
 from akool_async.cli.console import counted, format_value, print_info
 from akool_async.cli.options import OutputOptions
-from akool_async.cli.plan import PaidWork
+from akool_async.cli.plan import PaidWork, are_gone
 from akool_async.cli.report import request_label
 from akool_async.cli.run_history import read_history
 
 NOT_SUBMITTED: Final = "not submitted"
+FILES_GONE: Final = "files gone"
 WORDS: Final[Mapping[str, str]] = {
     "saved": "saved",
+    FILES_GONE: "saved before, but files are not there any more",
     "done": "done, not saved yet",
     "at the vendor": "at the vendor",
     "being sent": "being sent, or perhaps sent by a run that was interrupted",
@@ -55,14 +57,16 @@ MAX_SHOWN: Final = 10
 EVER: Final = timedelta(days=36_500)
 
 
-def state_word(entry: Entry) -> str:
+def state_word(entry: Entry, output: OutputOptions) -> str:
     """Return how an entry is; one that failed without a job was refused."""
+    if entry.state is State.DELIVERED and are_gone(entry.files, output.out):
+        return FILES_GONE
     return "refused" if entry.state is State.FAILED and not entry.job_id else _STATES[entry.state]
 
 
-def advice_for(entry: Entry) -> str:
+def advice_for(entry: Entry, output: OutputOptions) -> str:
     """Return what can be done about an entry without a result, or ""."""
-    match state_word(entry):
+    match state_word(entry, output):
         case "refused":
             return error_for(entry.code, creating=True).advice
         case "failed" if entry.code is not None:
@@ -71,17 +75,19 @@ def advice_for(entry: Entry) -> str:
             return "Send it again, which costs credits; if it fails again, look at the video."
         case "expired":
             return "Only sending it again makes a new result, which costs credits."
+        case "files gone":
+            return f"`{output.command('collect')}` saves it again while the vendor has it."
         case "in doubt" | "being sent":
             return "Do not send it again before it is known whether a job was made: `akool-async resolve`."
     return ""
 
 
-def entry_json(entry: Entry) -> dict[str, Any]:
+def entry_json(entry: Entry, output: OutputOptions) -> dict[str, Any]:
     """Return an entry for programs and tables."""
     return {
         "key": entry.key,
         "target": entry.target,
-        "state": state_word(entry),
+        "state": state_word(entry, output),
         "reason": entry.reason,
         "code": entry.code,
         "job_id": entry.job_id,
@@ -92,7 +98,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "files": list(entry.files),
         "url": strip_query(video_url(entry.request)),
         "doubt_ids": list(entry.doubt_ids),
-        "advice": advice_for(entry),
+        "advice": advice_for(entry, output),
     }
 
 
@@ -139,6 +145,7 @@ class JournalStatus:
                 "in doubt: find out whether they are paid",
                 command("resolve"),
             ),
+            (self.counts[FILES_GONE], "whose files are gone: save them again", command("collect")),
             (sum(states[state] for state in AT_VENDOR), "paid and not saved yet", command("resume")),
             (planned, "not submitted yet, which costs credits", command("resume")),
             (
@@ -175,7 +182,9 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
     states = journal.counts()
     missing = read_history(output.path).not_submitted(journal)
     counts = {_STATES[state]: number for state, number in states.items()}
-    counts["refused"] = sum(state_word(entry) == "refused" for entry in without_result)
+    counts[FILES_GONE] = sum(are_gone(files, output.out) for _, _, files in journal.saved_files())
+    counts["saved"] -= counts[FILES_GONE]
+    counts["refused"] = sum(state_word(entry, output) == "refused" for entry in without_result)
     counts["failed"] -= counts["refused"]
     counts[NOT_SUBMITTED] += sum(map(len, missing.values()))
     return JournalStatus(

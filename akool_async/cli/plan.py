@@ -6,7 +6,7 @@ import enum
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from statistics import fmean
@@ -31,6 +31,7 @@ from akool_async._model.requests import LipSyncRequest, Request, TranslationRequ
 from akool_async._model.responses import Language
 from akool_async._model.states import State
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue
+from akool_async.cli.options import OutputOptions
 
 
 class PlannedAction(enum.StrEnum):
@@ -40,6 +41,7 @@ class PlannedAction(enum.StrEnum):
     RESUBMIT = "again"
     WAIT = "at the vendor"
     SAVED = "saved"
+    RESTORE = "files gone"
     IN_DOUBT = "in doubt"
     FAILED = "failed"
     EXPIRED = "expired"
@@ -161,12 +163,19 @@ class Plan:
         return tuple({id(entry.item): entry.item for entry in self.entries if entry.action.is_paid}.values())
 
 
-async def make_plan(catalog: Catalog, journal: Path, rules: RetryRules, client: AkoolClient | None) -> Plan:
+def are_gone(files: Sequence[str], folder: Path) -> bool:
+    """Whether one of the saved files is neither where it was saved nor in the folder of the results."""
+    return not all(os.path.lexists(file) or os.path.lexists(folder / Path(file).name) for file in files)
+
+
+async def make_plan(
+    catalog: Catalog, output: OutputOptions, rules: RetryRules, client: AkoolClient | None
+) -> Plan:
     """Return what a run of a catalog would do.
 
     Args:
         catalog: what is asked for.
-        journal: the journal's file, which is only read and may be missing.
+        output: where the journal is, which is only read and may be missing, and the results are.
         rules: what may be paid for again.
         client: asks the server about languages, voices and the balance; None does not ask it.
 
@@ -174,6 +183,7 @@ async def make_plan(catalog: Catalog, journal: Path, rules: RetryRules, client: 
         CatalogError: its keys name other work in the journal, or the server does not know its languages.
         AccountError: the credentials or the account are refused.
     """
+    journal = output.path
     exists = await anyio.Path(journal).exists()
     async with open_journal(journal if exists else ":memory:", read_only=exists) as opened:
         prices, paid_work = Prices(), PaidWork()
@@ -186,6 +196,8 @@ async def make_plan(catalog: Catalog, journal: Path, rules: RetryRules, client: 
             for target in item.request.targets:
                 found = opened.get(item.key_for(target), target)
                 action = rules.action(found)
+                if action is PlannedAction.SAVED and found is not None and are_gone(found.files, output.out):
+                    action = PlannedAction.RESTORE
                 cost = prices.cost(item.request) if action.is_paid else None
                 name = NameTemplate(item.names).name(item.request, target) if action.is_paid else ""
                 try:

@@ -28,7 +28,7 @@ from akool_async.cli.console import (
     stderr,
     strip_control,
 )
-from akool_async.cli.report import NOT_SAVED, SAVED, OutcomeCounts, outcome_label
+from akool_async.cli.report import NOT_SAVED, SAVED, UNVERIFIED, OutcomeCounts, outcome_label
 
 REDRAW_INTERVAL: Final = 0.2
 REPORT_INTERVAL: Final = 30.0
@@ -36,13 +36,14 @@ REPORT_INTERVAL: Final = 30.0
 STYLES: Final[Mapping[str, str]] = {
     SAVED: "green",
     NOT_SAVED: "yellow",
+    UNVERIFIED: "yellow",
     "in doubt": "yellow",
     "not sent": "yellow",
     "failed": "red",
     "refused": "red",
     "expired": "red",
 }
-_LABEL_WIDTH: Final = max(map(len, STYLES))
+_LABEL_WIDTH: Final = len(NOT_SAVED)
 _STAGES: Final[Mapping[Stage, str]] = {
     Stage.SUBMITTING: "being sent",
     Stage.WAITING: "at the vendor",
@@ -161,14 +162,18 @@ class RunProgress:
         label = outcome_label(outcome)
         name = f"{self._labels.get(outcome.key, outcome.key)} {outcome.target}"
         file = outcome.saved.video if isinstance(outcome, Completed) and outcome.saved else ""
+        reasons = [outcome.reason]
+        if isinstance(outcome, Completed) and outcome.saved is not None:
+            lacking = {**outcome.saved.missing, **outcome.saved.unverified}
+            reasons += [f"{artifact}: {why}" for artifact, why in lacking.items()]
         line = Text(f"{label:<{_LABEL_WIDTH}}", style=STYLES.get(label, ""))
         line.append("  ".join(["", *filter(None, map(strip_control, (name, file)))]), style="default")
         if is_terminal(stderr):
             stderr.print(line, soft_wrap=True)
-            if outcome.reason:
-                print_info(f"  {outcome.reason}")
+            for reason in filter(None, reasons):
+                print_info(f"  {reason}")
         else:
-            print_info("  ".join(filter(None, (line.plain, outcome.reason))))
+            print_info("  ".join(filter(None, (line.plain, *reasons))))
 
     def render(self, moment: ProgressSnapshot, size: ConsoleDimensions) -> RenderableType:
         """Return the picture of a moment for a terminal of this size."""

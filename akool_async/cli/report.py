@@ -38,11 +38,13 @@ COLUMNS: Final[Mapping[str, str]] = {
 
 SAVED: Final = "saved"
 NOT_SAVED: Final = "not saved"
+UNVERIFIED: Final = "unverified"
 _ACTIONS: Final[Mapping[PlannedAction, str]] = {
     PlannedAction.SUBMIT: "new: would be submitted and paid",
     PlannedAction.RESUBMIT: "would be submitted and paid again, as you allow it",
     PlannedAction.WAIT: "at the vendor, paid already: would be waited for and saved",
     PlannedAction.SAVED: "saved: nothing to do",
+    PlannedAction.RESTORE: "files are gone: would be saved again, as long as the vendor has them",
     PlannedAction.IN_DOUBT: "in doubt, perhaps paid: left as it is until `akool-async resolve`",
     PlannedAction.FAILED: "failed or refused: left as it is without --retry-failed",
     PlannedAction.EXPIRED: "expired at the vendor: left as it is without --retry-failed",
@@ -140,7 +142,7 @@ def request_label(request: Request) -> str:
 def outcome_label(outcome: Outcome) -> str:
     """Return how an entry ended, in a word or two."""
     if isinstance(outcome, Completed):
-        return NOT_SAVED if outcome.saved is None else SAVED
+        return NOT_SAVED if outcome.saved is None else SAVED if outcome.saved.verified else UNVERIFIED
     return _OUTCOMES[type(outcome)]
 
 
@@ -237,6 +239,7 @@ class RunSummary:
         for number, what in (
             (self.in_progress, "in progress: they continue at the vendor and are billed"),
             (counts[NOT_SAVED], "done and paid, but not saved"),
+            (counts[UNVERIFIED], "saved, but could not be verified: watch them before they expire"),
             (counts["in doubt"], "in doubt: sent or maybe sent, and perhaps paid"),
             (counts["failed"], "failed"),
             (counts["refused"], "refused, not charged"),

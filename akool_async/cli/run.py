@@ -66,7 +66,7 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     limits = options.limits
     events = Events(enabled=limits.as_json)
     connection = connection.with_key()
-    plan = anyio.run(partial(make_plan, catalog, options.output.path, options.rules, connection.client()))
+    plan = anyio.run(partial(make_plan, catalog, options.output, options.rules, connection.client()))
     if plan.lock_holder is not None:
         raise plan.lock_holder
     if plan.new_items and plan.unreachable is not None and not plan.counts[PlannedAction.WAIT]:

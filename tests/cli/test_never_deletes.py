@@ -76,8 +76,8 @@ SPENDING = {
     "lipsync": ["lipsync", VIDEO, "https://example.com/new.mp3", "--yes"],
 }
 BY_JOURNAL = READING | SPENDING
-ELSEWHERE = {"demo", "webhook serve", "languages", "voices", "credit", "sandbox"}
-"""Commands that open no user's journal; the first two have tests of their own below."""
+ELSEWHERE = {"verify", "demo", "webhook serve", "languages", "voices", "credit", "sandbox"}
+"""Commands that open no user's journal; `demo` and `webhook serve` have tests of their own below."""
 
 
 @pytest.fixture

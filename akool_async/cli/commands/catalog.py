@@ -71,7 +71,7 @@ def plan(
     # Mistakes in the file are reported before a key is asked for and before the server is called.
     read = wanted.read(catalog, options)
     client = None if offline else connection.client()
-    seen = anyio.run(partial(make_plan, read, output.path, rules, client))
+    seen = anyio.run(partial(make_plan, read, output, rules, client))
     if as_json:
         write_json(plan_json(seen) | {"jobs": list(plan_rows(seen))})
         return ExitCode.OK

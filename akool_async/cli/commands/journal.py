@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Annotated, Final
 
 import anyio
+from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
+from akool_async._download import find_result
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
 from akool_async._model.states import State
@@ -109,7 +111,7 @@ def collect(
 
 
 async def _at_vendor(output: OutputOptions, within: timedelta | None) -> list[Entry]:
-    """Return the entries at the vendor, by expiry; those whose expiry is unknown come last."""
+    """Return the entries to be saved: those at the vendor by expiry, then those whose files are gone."""
     async with output.reading() as journal:
         # Two runs that save the same results would fight for the same names.
         if journal.lock_holder is not None:
@@ -118,6 +120,12 @@ async def _at_vendor(output: OutputOptions, within: timedelta | None) -> list[En
         if within is None:
             others = journal.entries(states=AT_VENDOR)
             found += [entry async for entry in others if entry.expires_at is None]
+            saved = ((key, target, files) for key, target, files in journal.saved_files() if files)
+            for key, target, files in saved:
+                result = await run_sync(find_result, files, output.out)
+                entry = journal.get(key, target)
+                if result.damaged and entry is not None:
+                    found.append(entry)
         return found
 
 
@@ -127,7 +135,8 @@ async def _finished(connection: ConnectionOptions, entries: Sequence[Entry]) -> 
     Raises:
         AkoolError: the vendor can't be asked.
     """
-    finished = {number for number, entry in enumerate(entries) if entry.state is State.COMPLETED}
+    done = (State.COMPLETED, State.DELIVERED)
+    finished = {number for number, entry in enumerate(entries) if entry.state in done}
     limit = anyio.CapacityLimiter(_STATUS_CALLS)
     failures: list[AkoolError] = []
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -15,6 +16,7 @@ import anyio
 import attrs
 from cyclopts import Parameter
 
+from akool_async._download import FileState, verify
 from akool_async._journal import Journal
 from akool_async._model.states import State
 from akool_async.cli.console import (
@@ -84,13 +86,13 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
         for entry in found.expiring:
             assert entry.expires_at is not None  # noqa: S101 - entries without it are not listed
             expiry = _expiry(entry.expires_at, found.now)
-            yield f"  {entry_label(entry)}: {WORDS[state_word(entry)]}, {expiry}"
+            yield f"  {entry_label(entry)}: {WORDS[state_word(entry, found.output)]}, {expiry}"
     if found.without_result:
         yield from ("", "Without a result:")
         for entry in found.without_result[:MAX_SHOWN]:
-            reason, advice = format_value(entry.reason), advice_for(entry)
+            reason, advice = format_value(entry.reason), advice_for(entry, found.output)
             why = reason if advice in reason else f"{reason} {advice}".strip()
-            yield f"  {entry_label(entry)}: {state_word(entry)}. {why}"
+            yield f"  {entry_label(entry)}: {state_word(entry, found.output)}. {why}"
         yield from _more(found, len(found.without_result), "--failed")
     if found.doubts:
         yield from ("", "In doubt:")
@@ -134,9 +136,9 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
         "needs_catalog": found.needs_catalog,
         "not_submitted": found.counts[NOT_SUBMITTED],
         "not_submitted_of_catalogs": dict(found.not_submitted),
-        "expiring": [entry_json(entry) for entry in found.expiring],
-        "without_result": [entry_json(entry) for entry in found.without_result],
-        "in_doubt": [entry_json(entry) for entry in found.doubts],
+        "expiring": [entry_json(entry, found.output) for entry in found.expiring],
+        "without_result": [entry_json(entry, found.output) for entry in found.without_result],
+        "in_doubt": [entry_json(entry, found.output) for entry in found.doubts],
         "next_steps": [command for _, command in found.next_steps],
     }
 
@@ -184,7 +186,7 @@ class _Filter:
         if self.expiring is not None:
             expiring = {(entry.key, entry.target) async for entry in journal.expiring(self.expiring)}
         rows = [
-            entry_json(entry)
+            entry_json(entry, output)
             async for entry in journal.entries(states=None if every or expiring else states)
             if (every or entry.state in states or (entry.key, entry.target) in expiring)
             and self._named(entry.key, entry.target)
@@ -284,6 +286,58 @@ def list_entries(
         if found.next_steps:
             print_info(f"What to do next: {output.command('status')}")
     return ExitCode.OK
+
+
+_FILE_COLUMNS: Final = {
+    "path": "File",
+    "state": "State",
+    "reason": "Reason",
+    "key": "Key",
+    "target": "Language",
+    "job_id": "Job",
+}
+
+
+def verify_results(
+    *,
+    quick: Annotated[bool, Parameter(negative="")] = False,
+    as_json: JsonFlag = False,
+    output: OutputOptions = DEFAULT_OUTPUT,
+) -> int:
+    """Compare the files in a folder of results with what was saved: deleted, changed, not verified.
+
+    Needs no account, and nothing is changed. The exit code is 1 if a file is not as it was saved.
+
+    Parameters
+    ----------
+    quick
+        Look at existence and size only, and do not read the files.
+    as_json
+        Print all files; without it only those that are not as they were saved.
+    """
+    results = anyio.run(partial(verify, output.out, hashes=not quick))
+    rows = [
+        {
+            "path": str(file.path or result.manifest.parent / file.artifact),
+            "state": file.state.value,
+            "reason": file.reason,
+            "key": result.key,
+            "target": result.target,
+            "job_id": result.job_id,
+        }
+        for result in results
+        for file in result.files
+    ]
+    damaged = [row for row in rows if row["state"] != FileState.INTACT]
+    print_rows(rows if as_json else damaged, _FILE_COLUMNS, as_json=as_json, optional=("job_id", "target"))
+    found = f"{counted(len(rows), 'file')} of {counted(len(results), 'result')} in {output.out}"
+    if not damaged:
+        print_info(f"{found}: all as they were saved.")
+        return ExitCode.OK
+    print_info(f"{found}: {len(damaged):,} not as they were saved. They are left as they are.")
+    print_info("To save again what the vendor still has, beside a changed file under another name:")
+    print_info(f"    {output.command('collect')}")
+    return ExitCode.FAILED
 
 
 def _in_words(row: dict[str, Any], now: datetime) -> dict[str, str]:

@@ -1,0 +1,134 @@
+"""Files that are gone, changed or not verified are never called saved, and can be had again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import attrs
+import pytest
+
+from akool_async._model.outcomes import Completed, Saved
+from akool_async.cli.options import OutputOptions
+from akool_async.cli.progress import RunProgress
+from akool_async.cli.report import OutcomeCounts, RunSummary, outcome_label
+from akool_async.sandbox import Sandbox
+from tests.cli.conftest import Book, Command
+from tests.cli.terminal import on_terminal
+from tests.model.test_outcomes import ended
+
+pytestmark = pytest.mark.usefixtures("quick")
+RUN = ["translate", "https://example.com/talk.mp4", "--key", "talk", "--to", "ja,fr,de", "--yes"]
+
+
+@pytest.fixture
+def saved(akool: Command, vendor: Sandbox, book: Book) -> Book:
+    """Three results: one whole, one of which a file was deleted, one of which a file was changed."""
+    assert akool(*RUN, "--out", book.out).code == 0
+    (book.out / "talk.fr.mp4").unlink()
+    with (book.out / "talk.de.mp4").open("ab") as file:
+        file.write(b"more")
+    return book
+
+
+def test_a_file_that_is_gone_is_not_called_saved(akool: Command, saved: Book) -> None:
+    listed = {one["target"]: one for one in json.loads(akool("list", saved.out, "--json").out)}
+    told = akool("status", "--out", saved.out)
+    seen = json.loads(akool("status", "--out", saved.out, "--json").out)
+    plan = akool("plan", *RUN[1:2], "--out", saved.out)
+
+    assert (listed["ja"]["state"], listed["fr"]["state"]) == ("saved", "files gone")
+    assert "collect" in listed["fr"]["advice"]
+    assert "1  saved before, but files are not there any more\n" in told.out
+    assert f"akool-async collect --out {saved.out}" in seen["next_steps"]
+    assert (seen["counts"]["saved"], seen["counts"]["files gone"]) == (2, 1)
+    assert plan.code == 2
+
+
+def test_verify_names_what_is_not_as_it_was_saved(akool: Command, saved: Book) -> None:
+    told = akool("verify", "--out", saved.out)
+    every = json.loads(akool("verify", "--out", saved.out, "--json").out)
+    found = {Path(line.split("\t")[0]).name: line.split("\t")[1] for line in told.out.splitlines()}
+
+    assert told.code == 1
+    assert found == {"talk.de.mp4": "changed", "talk.fr.mp4": "missing"}
+    assert f"akool-async collect --out {saved.out}" in told.err
+    assert {Path(one["path"]).name for one in every} >= {"talk.ja.mp4", *found}
+    assert {one["key"] for one in every} == {"talk"}
+
+
+def test_a_change_that_keeps_the_size_is_found_by_reading(
+    akool: Command, vendor: Sandbox, book: Book
+) -> None:
+    akool(*RUN, "--out", book.out)
+    content = bytearray((book.out / "talk.ja.mp4").read_bytes())
+    content[-1] ^= 1
+    (book.out / "talk.ja.mp4").write_bytes(content)
+
+    assert akool("verify", "--out", book.out, "--quick").code == 0
+    assert akool("verify", "--out", book.out).code == 1
+
+
+def test_collect_saves_again_what_is_gone_or_changed_and_pays_nothing(
+    akool: Command, saved: Book, vendor: Sandbox
+) -> None:
+    posts = len(vendor.audit.creates)
+    told = akool("collect", "--out", saved.out)
+
+    changed = json.loads(akool("list", saved.out, "--language", "de", "--json").out)[0]["files"][0]
+
+    assert told.code == 0, told.err
+    assert len(vendor.audit.creates) == posts
+    assert (saved.out / "talk.fr.mp4").exists()
+    assert (saved.out / "talk.de.mp4").read_bytes() == Path(changed).read_bytes() + b"more"
+    assert [line.split("\t")[1] for line in akool("verify", "--out", saved.out).out.splitlines()] == [
+        "changed"
+    ]
+    assert "is ready to be saved" in akool("collect", "--out", saved.out).err
+    assert json.loads(akool("status", "--out", saved.out, "--json").out)["counts"]["files gone"] == 0
+
+
+def test_results_may_be_moved_with_their_folder(akool: Command, vendor: Sandbox, book: Book) -> None:
+    akool(*RUN, "--out", book.out)
+    moved = book.out.rename(book.out.with_name("elsewhere"))
+
+    assert {one["state"] for one in json.loads(akool("list", moved, "--json").out)} == {"saved"}
+    assert akool("verify", "--out", moved).code == 0
+
+
+def test_a_folder_that_can_not_be_read_is_named(akool: Command, out: Path) -> None:
+    told = akool("verify", "--out", out)
+
+    assert told.code == 1
+    assert f"{out} can't be read: No such file or directory." in told.err
+
+
+def test_verify_fits_a_terminal(saved: Book) -> None:
+    told = on_terminal("verify", "--out", saved.out, columns=60)
+
+    assert told.code == 1
+    assert "changed" in told.text
+
+
+def test_a_result_that_could_not_be_verified_is_no_success(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    result = attrs.evolve(
+        ended(Completed),
+        saved=Saved(
+            video=tmp_path / "talk.ja.mp4",
+            unverified={"video": "it ends within a box"},
+            missing={"translated_srt": "it is empty"},
+        ),
+    )
+    counts = OutcomeCounts(expected=1)
+    counts.add(result)
+    summary = RunSummary(counts=counts, output=OutputOptions(out=tmp_path))
+    RunProgress({}, drawn=False).entry_ended(result)
+    shown = capfd.readouterr().err
+
+    assert outcome_label(result) == "unverified"
+    assert summary.code == 1
+    assert "  1 saved, but could not be verified: watch them before they expire" in list(summary.lines())
+    assert "video: it ends within a box" in shown
+    assert "translated_srt: it is empty" in shown
