@@ -23,7 +23,7 @@ from akool_async._client import AkoolClient
 from akool_async._download import local_path
 from akool_async._journal import Journal, open_journal
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
-from akool_async._model.errors import AuthenticationError, ConfigurationError
+from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
 from akool_async.cli.catalog import (
     Catalog,
     CatalogError,
@@ -298,11 +298,20 @@ class OutputOptions:
         out: Folder for the results; it is created if it is missing.
         journal: Journal of paid jobs; default is jobs.sqlite3 in that folder.
         inbox: Callbacks that `webhook serve` received; default is inbox.sqlite3 in that folder.
+        accept_older_journal: Use a journal that is missing, or older than when it was last written. What it
+            does not know is paid again.
     """
 
     out: Path = attrs.field(default=_OUT, converter=local_path)
     journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(local_path))
     inbox: Path | None = attrs.field(default=None, converter=attrs.converters.optional(local_path))
+    accept_older_journal: Annotated[bool, Parameter(negative="")] = False
+
+    @classmethod
+    def named(cls, journal: Path) -> OutputOptions:
+        """Return the options for a journal that is given as its file, or as the folder of its results."""
+        journal = local_path(journal)
+        return cls(out=journal) if journal.is_dir() else cls(journal=journal)
 
     @property
     def path(self) -> Path:
@@ -314,20 +323,34 @@ class OutputOptions:
         """The inbox's file, which may be missing."""
         return self.out / INBOX if self.inbox is None else self.inbox
 
+    @property
+    def older(self) -> JournalOlderError | None:
+        """That the journal is missing or older than it was, unless that is accepted."""
+        if self.accept_older_journal or not self.path.parent.is_dir():
+            return None
+        return open_journal(self.path, read_only=True).older_error
+
     def reading(self) -> Journal:
         """Return the existing journal, read-only.
 
         Raises:
             ConfigurationError: there is no journal.
+            JournalOlderError: there was one.
         """
         # Without its main file a journal is damaged, not missing, while its log is there.
         if not self.path.exists() and not self.path.with_name(f"{self.path.name}-wal").exists():
+            if self.older is not None:
+                raise self.older
             raise ConfigurationError(
                 f"There is no journal {self.path}.",
                 impact="Nothing was sent.",
                 advice="Name the folder of the results with --out, or the journal itself with --journal.",
             )
         return open_journal(self.path, read_only=True)
+
+    def writing(self) -> Journal:
+        """Return the journal, to be written."""
+        return open_journal(self.path, accept_older=self.accept_older_journal)
 
     def command(self, *words: str) -> str:
         """Return the shell command with these words for the same folder and journal."""

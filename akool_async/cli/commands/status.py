@@ -1,4 +1,4 @@
-"""`akool-async status` and `list`: what a journal holds, in numbers and entry by entry."""
+"""`akool-async status`, `list`, `verify` and `backup`: what a journal and a folder hold; a copy of it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import anyio
 import attrs
 from cyclopts import Parameter
 
-from akool_async._download import FileState, verify
-from akool_async._journal import Journal
+from akool_async._download import FileState, local_path, verify
+from akool_async._journal import Journal, open_journal
 from akool_async._model.states import State
 from akool_async.cli.console import (
     ago,
@@ -72,6 +72,8 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
     yield f"{format_value(found.output.path)}: {counted(total, 'entry')}"
     if found.lock_holder is not None:
         yield format_value(found.lock_holder.message)
+    if found.older is not None:
+        yield format_value(found.older)
     yield ""
     width = len(f"{max(found.counts.values()):,}")
     for state, words in WORDS.items():
@@ -129,6 +131,7 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
     return {
         "journal": str(found.output.path),
         "lock_holder": holder and {"pid": holder.pid, "host": holder.host, "since": holder.since},
+        "older": None if found.older is None else found.older.message,
         "states": {state.value: count for state, count in found.states.items()},
         "counts": dict(found.counts),
         "credits": {"used": found.used, "locked": found.locked},
@@ -206,6 +209,31 @@ class _Filter:
         )
 
 
+def backup(journal: Path, to: Path, /) -> int:
+    """Copy a journal to a new file, also while a run is writing it; nothing is overwritten.
+
+    `cp` is not the way: it may copy half of a write, or leave out what is in the log beside the journal.
+
+    Parameters
+    ----------
+    journal
+        The journal, or the folder with the results.
+    to
+        The new file, or a folder for it.
+    """
+    output, to = OutputOptions.named(journal), local_path(to)
+    target = to / output.path.name if to.is_dir() else to
+
+    async def copy() -> int:
+        async with output.reading() as opened:
+            await opened.backup(target)
+        async with open_journal(target, read_only=True) as copied:
+            return sum(copied.counts().values())
+
+    print_info(f"{target}: {counted(anyio.run(copy), 'entry')} of {output.path}.")
+    return ExitCode.OK
+
+
 def list_entries(
     journal: Path | None = None,
     /,
@@ -247,10 +275,7 @@ def list_entries(
     as_csv
         Print CSV with a header, for a spreadsheet.
     """
-    if journal is not None:
-        output = (
-            OutputOptions(out=journal) if journal.expanduser().is_dir() else OutputOptions(journal=journal)
-        )
+    output = output if journal is None else OutputOptions.named(journal)
     chosen = _Filter(
         states=(WITHOUT_RESULT if failed else frozenset()) | ({State.IN_DOUBT} if in_doubt else frozenset()),
         expiring=expiring,
