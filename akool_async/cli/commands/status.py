@@ -14,10 +14,13 @@ from typing import Annotated, Any, Final, Literal
 
 import anyio
 import attrs
+from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
-from akool_async._download import FileState, local_path, verify
+from akool_async._batch import open_batch
+from akool_async._download import FileState, find_result, local_path, verify
 from akool_async._journal import Journal, open_journal
+from akool_async._model.outcomes import Completed
 from akool_async._model.states import State
 from akool_async.cli.console import (
     ago,
@@ -45,7 +48,13 @@ from akool_async.cli.journal_report import (
     read_status,
     state_word,
 )
-from akool_async.cli.options import DEFAULT_OUTPUT, JsonFlag, OutputOptions
+from akool_async.cli.options import (
+    DEFAULT_CONNECTION,
+    DEFAULT_OUTPUT,
+    ConnectionOptions,
+    JsonFlag,
+    OutputOptions,
+)
 from akool_async.cli.run_history import read_history
 
 
@@ -325,21 +334,28 @@ _FILE_COLUMNS: Final = {
 
 def verify_results(
     *,
+    fix: Annotated[bool, Parameter(negative="")] = False,
     quick: Annotated[bool, Parameter(negative="")] = False,
     as_json: JsonFlag = False,
     output: OutputOptions = DEFAULT_OUTPUT,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Compare the files in a folder of results with what was saved: deleted, changed, not verified.
 
-    Needs no account, and nothing is changed. The exit code is 1 if a file is not as it was saved.
+    Without --fix it needs no account and changes nothing. Exit code 1: a file is not as it was saved.
 
     Parameters
     ----------
+    fix
+        Download again what the vendor still has, without paying; a changed file is kept, and the result saved
+        beside it under another name.
     quick
         Look at existence and size only, and do not read the files.
     as_json
         Print all files; without it only those that are not as they were saved.
     """
+    if fix:
+        anyio.run(_restore, output, connection.with_key(), not quick)
     results = anyio.run(partial(verify, output.out, hashes=not quick))
     rows = [
         {
@@ -360,9 +376,34 @@ def verify_results(
         print_info(f"{found}: all as they were saved.")
         return ExitCode.OK
     print_info(f"{found}: {len(damaged):,} not as they were saved. They are left as they are.")
-    print_info("To save again what the vendor still has, beside a changed file under another name:")
-    print_info(f"    {output.command('collect')}")
+    if not fix:
+        print_info("To save again what the vendor still has, beside a changed file under another name:")
+        print_info(f"    {output.command('verify', '--fix')}")
     return ExitCode.FAILED
+
+
+async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes: bool) -> None:
+    """Download again what the journal calls saved and the folder does not have as it was saved."""
+    output.reading()  # raises where there is no journal, which would be made
+    async with connection.client() as client, open_journal(output.path) as journal:
+        damaged = []
+        for key, target, files in journal.saved_files():
+            entry = journal.get(key, target) if files else None
+            if entry and (await run_sync(find_result, files, output.out, hashes)).damaged:
+                # Each was delivered before, so that none can be submitted and paid again.
+                damaged.append(entry.request_for_target)
+        async with open_batch(
+            client,
+            damaged,
+            journal=journal,
+            download_to=output.out,
+            recover_pending=False,
+            verify_saved=hashes,
+        ) as batch:
+            async for outcome in batch:
+                again = isinstance(outcome, Completed) and outcome.saved is not None
+                words = outcome.reason or ("downloaded again" if again else "not downloaded")
+                print_info(f"{format_value(outcome.key)} {outcome.target}: {words}")
 
 
 def _in_words(row: dict[str, Any], now: datetime) -> dict[str, str]:
