@@ -24,6 +24,7 @@ from akool_async._download import local_path
 from akool_async._journal import Journal, open_journal
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
+from akool_async._model.redact import Secret, hide
 from akool_async.cli.catalog import (
     Catalog,
     CatalogError,
@@ -229,7 +230,7 @@ class ConnectionOptions:
     """
 
     host: str | None = None
-    _asked: Annotated[str | None, Parameter(parse=False)] = attrs.field(default=None, repr=False)
+    _asked: Annotated[Secret | None, Parameter(parse=False)] = attrs.field(default=None, repr=False)
     key_file: Annotated[Path | None, Parameter(name="--key-file")] = attrs.field(
         default=None, converter=attrs.converters.optional(local_path)
     )
@@ -263,12 +264,12 @@ class ConnectionOptions:
 
         return anyio.run(answer)
 
-    def _api_key(self) -> str | None:
+    def _api_key(self) -> Secret | None:
         """Return the key; None lets the client read the environment."""
         if self._asked is not None:
             return self._asked
         if self.key_file is not None:
-            return read_key_file(self.key_file)
+            return hide(read_key_file(self.key_file))
         if self.has_credentials:
             return None
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -278,7 +279,7 @@ class ConnectionOptions:
                 advice=f"Set {KEY_VARIABLE}, or use --key-file.",
             )
         print_info(f"{KEY_VARIABLE} is not set.")
-        return getpass.getpass("API key (it is not shown): ").strip()
+        return hide(getpass.getpass("API key (it is not shown): ").strip())
 
 
 DEFAULT_CONNECTION: Final = ConnectionOptions()
