@@ -57,7 +57,6 @@ from akool_async._model.outcomes import (
     Rejected,
     Saved,
 )
-from akool_async._model.redact import Secret
 from akool_async._model.requests import CaptionType, LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import (
     AudioSplits,
@@ -152,7 +151,6 @@ __all__ = [
     "Saved",
     "SavedFile",
     "SavedResult",
-    "Secret",
     "ServerError",
     "Snapshot",
     "Stage",

@@ -69,13 +69,11 @@ class OutputConfig:
         folder: None leaves them at the vendor.
         templates: how their names are made.
         without_captions: whether the video without burnt-in captions is saved too.
-        verify_saved: whether files that earlier runs saved are compared by their SHA-256, too.
     """
 
     folder: Path | None
     templates: FileTemplates
     without_captions: bool = False
-    verify_saved: bool = False
 
 
 class ResultSaver:
@@ -135,7 +133,7 @@ class ResultSaver:
         """Return what became of a result that an earlier run saved, None if all is as it was."""
         if self.folder is None or not entry.files:
             return None
-        found = await run_sync(find_result, entry.files, self.folder, self._output.verify_saved)
+        found = await run_sync(find_result, entry.files, self.folder)
         return found if found.damaged else None
 
     async def restore(self, batch_entry: BatchEntry, entry: Entry, found: SavedResult) -> Completed:
@@ -163,9 +161,7 @@ class ResultSaver:
             finally:
                 permit.release()
         # Nobody may say "saved" about a video that is not there.
-        if found.saved is None:
-            return attrs.evolve(done, saved=None, reason=reason, resumed=False)
-        return attrs.evolve(done, saved=found.saved)
+        return attrs.evolve(done, saved=found.saved, reason="" if found.saved else reason)
 
     async def _reserve_name(self, batch_entry: BatchEntry, *, another: bool = False) -> Path:
         """Return folder and name of an entry's files; an entry that holds no name is given one.

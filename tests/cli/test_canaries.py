@@ -24,8 +24,7 @@ def shows(text: str) -> list[str]:
     """Return what secret can be read in a text, also without what is between its letters."""
     solid = "".join(filter(str.isalnum, text)).lower()
     secrets = {"the key": KEY.replace("-", ""), "a signature": SIGNATURE}
-    found = [name for name, secret in secrets.items() if secret in solid or secret[4:] in solid]
-    return [*found, "a result's token"] if "token=" in text else found
+    return [name for name, secret in secrets.items() if secret in solid or secret[4:] in solid]
 
 
 @pytest.fixture

@@ -1,0 +1,238 @@
+"""The budget and the brake by themselves, rule by rule: each row fails if the rule is bent a little."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from akool_async._batch.limits import CreditBudget, DoubtBrake
+
+pytestmark = pytest.mark.anyio
+ONE, OTHER, THIRD = (("a", "ja"), ("b", "ja"), ("c", "ja"))
+
+
+async def can_submit(limit: CreditBudget) -> bool:
+    """Tell whether a job may be made now, and make room again."""
+    with anyio.move_on_after(0.01) as waiting:
+        refusal = await limit.reserve()
+    if waiting.cancelled_caught or refusal:
+        return False
+    limit.release()
+    return True
+
+
+@pytest.mark.parametrize("price", [0.25, 1.0, 4.0])
+async def test_a_price_once_told_stands_for_a_lost_answer(price: float) -> None:
+    spent = price
+    budget = CreditBudget(3 * price, lambda: spent)
+    budget.count_job(ONE, price)
+    budget.count_unknown(OTHER)
+    assert await can_submit(budget)
+
+    budget.count_unknown(THIRD)
+    assert not await can_submit(budget)
+
+
+async def test_the_dearest_price_counts_whenever_it_was_told() -> None:
+    for prices in ([1.0, 8.0], [8.0, 1.0]):
+        budget = CreditBudget(20.0, lambda: 9.0)
+        budget.count_job(ONE, prices[0])
+        budget.count_job(OTHER, prices[1])
+        assert await can_submit(budget)
+
+        budget.count_unknown(THIRD)
+        assert not await can_submit(budget)
+
+
+async def test_lost_answers_of_one_entry_count_one_by_one() -> None:
+    budget = CreditBudget(3.0, lambda: 1.0)
+    budget.count_job(ONE, 1.0)
+    budget.count_unknown(OTHER)
+    assert await can_submit(budget)
+
+    budget.count_unknown(OTHER)
+    assert not await can_submit(budget)
+    budget.settle(OTHER, None, charged=False)
+    assert await can_submit(budget)
+
+
+@pytest.mark.parametrize(("most", "fits"), [(7.9, False), (8.0, True)])
+async def test_what_fits_exactly_is_submitted(most: float, fits: bool) -> None:
+    budget = CreditBudget(most, lambda: 4.0)
+    budget.count_job(ONE, 4.0)
+
+    assert await can_submit(budget) is fits
+
+
+async def under_way(brake: DoubtBrake, wanted: int) -> int:
+    """Return how many of so many POSTs go out at once."""
+    out = 0
+    for _ in range(wanted):
+        with anyio.move_on_after(0.01) as waiting:
+            await brake.acquire()
+        out += not waiting.cancelled_caught
+    for _ in range(out):
+        brake.release()
+    return out
+
+
+async def test_a_brake_that_is_reset_lets_posts_out_one_by_one_until_one_is_answered() -> None:
+    stops: list[str] = []
+    brake = DoubtBrake(2, lambda: stops.append("stopped"))
+    brake.count_answer()
+    brake.count_doubt([])
+    brake.count_doubt([])
+    assert (await under_way(brake, 2), stops) == (0, ["stopped"])
+
+    brake.open()
+    assert await under_way(brake, 2) == 2
+    brake.reset()
+    assert await under_way(brake, 2) == 1
+    brake.count_doubt([])
+    assert (await under_way(brake, 2), stops) == (1, ["stopped"])
+    brake.count_answer()
+    assert await under_way(brake, 3) == 3
+
+
+async def test_without_a_bound_nothing_waits() -> None:
+    budget = CreditBudget(None, lambda: 1e9)
+
+    assert [await budget.reserve() for _ in range(3)] == [""] * 3
+
+
+async def test_with_a_bound_one_job_is_made_after_the_other() -> None:
+    budget = CreditBudget(100.0, lambda: 0.0)
+    assert await budget.reserve() == ""
+    assert not await can_submit(budget)
+
+    budget.release()
+    assert await can_submit(budget)
+
+
+@pytest.mark.parametrize("most", [0.5, 4.0])
+async def test_the_first_job_may_cost_what_it_will(most: float) -> None:
+    assert await can_submit(CreditBudget(most, lambda: 0.0))
+
+
+async def test_a_bound_that_is_reached_lets_nothing_out_whatever_the_price() -> None:
+    assert "4" in await CreditBudget(4.0, lambda: 4.0).reserve()
+
+
+@pytest.mark.parametrize("price", [None, 0.0, -4.0])
+async def test_a_job_without_a_price_stops_what_follows(price: float | None) -> None:
+    budget = CreditBudget(77.0, lambda: 0.0)
+    budget.count_job(ONE, price)
+    refusal = await budget.reserve()
+
+    assert "not known" in refusal
+    assert "77" in refusal
+
+
+@pytest.mark.parametrize(
+    ("price", "goes_on"), [(0.5, True), (4.0, True), (0.0, False), (-4.0, False), (None, False)]
+)
+async def test_the_first_price_is_awaited(price: float | None, *, goes_on: bool) -> None:
+    spent = 0.0
+    budget = CreditBudget(2 * (price or 4.0), lambda: spent)  # room for it and for one more
+    budget.count_job(ONE, None)
+    budget.follow(ONE)
+    assert not await can_submit(budget)
+
+    spent = price or 0.0
+    budget.settle(ONE, price)
+    assert await can_submit(budget) is goes_on
+
+
+async def test_once_a_price_is_known_nothing_is_awaited() -> None:
+    budget = CreditBudget(20.0, lambda: 4.0)
+    budget.count_job(ONE, 4.0)
+    budget.count_unknown(OTHER)
+    budget.follow(OTHER)
+
+    assert await can_submit(budget)
+
+
+async def test_who_has_a_price_is_not_followed() -> None:
+    budget = CreditBudget(20.0, lambda: 0.0)
+    budget.follow(ONE)
+
+    assert await can_submit(budget)
+
+
+@pytest.mark.parametrize("prices", [(0.5, 8.0), (8.0, 0.5)])
+async def test_prices_told_at_the_end_count_as_well(prices: tuple[float, float]) -> None:
+    for most, fits in ((16.5, True), (16.4, False)):
+        budget = CreditBudget(most, lambda: 8.5)
+        for name, price in zip((ONE, OTHER), prices, strict=True):
+            budget.count_unknown(name)
+            budget.settle(name, price)
+        assert await can_submit(budget) is fits
+
+
+async def test_three_lost_answers_are_settled_one_by_one() -> None:
+    budget = CreditBudget(3.0, lambda: 1.0)
+    budget.count_job(ONE, 1.0)
+    budget.count_unknown(OTHER, 3)
+    for fits in (False, True, True):
+        budget.settle(OTHER, None, charged=False)
+        assert await can_submit(budget) is fits
+
+
+async def test_a_lost_answer_that_made_no_job_is_not_awaited() -> None:
+    budget = CreditBudget(20.0, lambda: 0.0)
+    budget.count_unknown(ONE)
+    budget.follow(ONE)
+    budget.settle(ONE, None, charged=False)
+
+    assert await can_submit(budget)
+
+
+async def test_one_doubt_does_not_close_the_way() -> None:
+    brake = DoubtBrake(2, lambda: None)
+    brake.count_doubt([])
+
+    assert await under_way(brake, 3) == 1
+
+
+async def test_a_new_brake_lets_the_first_post_out_alone() -> None:
+    brake = DoubtBrake(2, lambda: None)
+
+    assert await under_way(brake, 3) == 1
+    brake.count_answer()
+    assert await under_way(brake, 3) == 3
+    brake.count_doubt([])
+    assert await under_way(brake, 3) == 1
+
+
+async def test_a_brake_waits_for_doubts_that_may_be_resolved() -> None:
+    stops: list[str] = []
+    brake = DoubtBrake(2, lambda: stops.append("stopped"))
+    brake.count_doubt([ONE])
+    brake.count_doubt([OTHER])
+    assert (await under_way(brake, 2), stops) == (0, [])
+
+    brake.settle(THIRD, resolved=True)
+    assert (await under_way(brake, 2), stops) == (0, [])
+    brake.settle(ONE, resolved=False)
+    assert (await under_way(brake, 2), stops) == (0, [])
+    brake.settle(OTHER, resolved=True)
+    assert (await under_way(brake, 2), stops) == (1, [])
+    brake.count_doubt([])
+    assert (await under_way(brake, 2), stops) == (0, ["stopped"])
+
+
+async def test_a_post_that_waits_goes_out_when_the_way_is_free() -> None:
+    brake, out = DoubtBrake(2, lambda: None), anyio.Event()
+
+    async def post() -> None:
+        await brake.acquire()
+        out.set()
+
+    await brake.acquire()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(post)
+        await anyio.wait_all_tasks_blocked()
+        assert not out.is_set()
+        brake.release()
+        await anyio.wait_all_tasks_blocked()
+        assert out.is_set()

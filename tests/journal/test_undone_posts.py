@@ -1,0 +1,43 @@
+"""What an entry forgets when its POST surely made no job, and what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from akool_async._journal import Journal
+from akool_async._model.states import State
+from tests.journal.conftest import step, video
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_post_that_made_no_job_is_forgotten(opened: Callable[[], Journal]) -> None:
+    async with opened() as journal:
+        await journal.intend(video())
+        await journal.record(
+            step(State.IN_DOUBT, reason="no answer", code=7, doubt_ids=("66160f989dfc997ac2890001",))
+        )
+        await journal.resolve("talk", "ja", not_made=True)
+        entry = journal.get("talk", "ja")
+
+    assert entry is not None
+    assert entry.state is State.PLANNED
+    assert (entry.paid_submissions, entry.submitted_at) == (0, None)
+    assert (entry.reason, entry.code, entry.doubt_ids) == ("", None, ())
+
+
+async def test_each_post_that_may_have_been_charged_counts(opened: Callable[[], Journal]) -> None:
+    async with opened() as journal:
+        for _ in range(3):
+            await journal.intend(video())
+            await journal.record(step(State.IN_DOUBT, reason="no answer"))
+        counted = journal.get("talk", "ja")
+        await journal.intend(video())
+        await journal.record(step(State.PLANNED))
+        undone = journal.get("talk", "ja")
+
+    assert counted is not None
+    assert undone is not None
+    assert (counted.paid_submissions, undone.paid_submissions) == (3, 3)
