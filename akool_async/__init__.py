@@ -57,6 +57,7 @@ from akool_async._model.outcomes import (
     Rejected,
     Saved,
 )
+from akool_async._model.redact import Secret
 from akool_async._model.requests import CaptionType, LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import (
     AudioSplits,
@@ -151,6 +152,7 @@ __all__ = [
     "Saved",
     "SavedFile",
     "SavedResult",
+    "Secret",
     "ServerError",
     "Snapshot",
     "Stage",

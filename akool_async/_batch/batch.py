@@ -315,6 +315,7 @@ def open_batch(
     download_to: str | os.PathLike[str] | None = None,
     file_names: str | Mapping[str, str] = DEFAULT_TEMPLATE.text,
     without_captions: bool = False,
+    verify_saved: bool = False,
     recover_pending: bool = True,
     on_in_doubt: OnInDoubt = "hold",
     retry_failed: bool = False,
@@ -356,6 +357,9 @@ def open_batch(
             `entry_key`). Each entry has its name before it is paid for. Where names of two entries collide
             on any system, or another file has the name, the later one gets a part of its fingerprint.
         without_captions: also save the video without burnt-in captions, where the vendor made one.
+        verify_saved: compare the SHA-256 of files that earlier runs saved. By default their existence and
+            size are compared. What is not as it was saved is downloaded again, without paying, while the
+            vendor has it; a changed file is kept, and the result saved under another name.
         recover_pending: recover what the journal has at the vendor; False leaves alone what `requests` does
             not name.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
@@ -405,6 +409,7 @@ def open_batch(
             folder=None if download_to is None else local_path(download_to),
             templates=parse_templates(file_names),
             without_captions=without_captions,
+            verify_saved=verify_saved,
         ),
         recover_pending=recover_pending,
         on_in_doubt=on_in_doubt,

@@ -69,11 +69,13 @@ class OutputConfig:
         folder: None leaves them at the vendor.
         templates: how their names are made.
         without_captions: whether the video without burnt-in captions is saved too.
+        verify_saved: whether files that earlier runs saved are compared by their SHA-256, too.
     """
 
     folder: Path | None
     templates: FileTemplates
     without_captions: bool = False
+    verify_saved: bool = False
 
 
 class ResultSaver:
@@ -133,7 +135,7 @@ class ResultSaver:
         """Return what became of a result that an earlier run saved, None if all is as it was."""
         if self.folder is None or not entry.files:
             return None
-        found = await run_sync(find_result, entry.files, self.folder)
+        found = await run_sync(find_result, entry.files, self.folder, self._output.verify_saved)
         return found if found.damaged else None
 
     async def restore(self, batch_entry: BatchEntry, entry: Entry, found: SavedResult) -> Completed:
@@ -161,7 +163,9 @@ class ResultSaver:
             finally:
                 permit.release()
         # Nobody may say "saved" about a video that is not there.
-        return attrs.evolve(done, saved=found.saved, reason="" if found.saved else reason)
+        if found.saved is None:
+            return attrs.evolve(done, saved=None, reason=reason, resumed=False)
+        return attrs.evolve(done, saved=found.saved)
 
     async def _reserve_name(self, batch_entry: BatchEntry, *, another: bool = False) -> Path:
         """Return folder and name of an entry's files; an entry that holds no name is given one.

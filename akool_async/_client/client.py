@@ -69,7 +69,7 @@ class AkoolClient:
     AKOOL_CLIENT_ID and AKOOL_CLIENT_SECRET, and the host from AKOOL_API_HOST.
 
     Args:
-        api_key: the recommended credentials.
+        api_key: the recommended credentials. A text, or a `Secret`, which no traceback shows on its way here.
         client_id: the legacy credentials, together with `client_secret`.
         client_secret: see `client_id`.
         host: an origin such as "https://openapi.akool.com"; plain http is for this machine only.

@@ -7,6 +7,7 @@ so that its user decides the order of steps over many jobs.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -36,6 +37,7 @@ from akool_async._polling.scheduler import Listener, PolledJob, PollScheduler
 from akool_async._polling.schedules import PollSchedule
 from akool_async._retry import RetryPolicy
 
+logger = logging.getLogger("akool_async")
 _MOST_CONFIRMED: Final = 64
 """Ids of one answer that are polled; an honest vendor names one for each language."""
 
@@ -46,8 +48,10 @@ _LOOP: Final[RunVar[object]] = RunVar("akool_async event loop")
 def current_loop() -> object | None:
     """Return what stands for the running event loop; None outside of one."""
     try:
-        loop = _LOOP.get(None) or object()
-        _LOOP.set(loop)
+        loop = _LOOP.get(None)
+        if loop is None:
+            loop = object()
+            _LOOP.set(loop)
     except RuntimeError:  # no event loop is running
         return None
     return loop
@@ -130,12 +134,13 @@ class ClientSession:
     async def submit(self, request: Request) -> Submission:
         """Send one paid POST; wait and repeat it where it surely made no job, confirm ids in doubt."""
         try:
-            return await submit_request(self.opened.api, request, may_wait=True)
+            submission = await submit_request(self.opened.api, request, may_wait=True)
         except SubmissionInDoubt as doubt:
-            submission = await self.confirm_submission(doubt) if doubt.job_ids else None
-            if submission is None or not submission.accepted:
+            submission = await self.confirm_submission(doubt) if doubt.job_ids else Submission()
+            if not submission.accepted:
                 raise
-            return submission
+        logger.info("Submitted: the vendor made the jobs %s.", ", ".join(submission.job_ids) or "none")
+        return submission
 
     async def confirm_submission(self, doubt: SubmissionInDoubt) -> Submission:
         """Poll the jobs that a doubt names; return what it turned out to be.

@@ -168,19 +168,20 @@ def read_manifest(path: Path, *, any_owner: bool = False) -> SavedResult | None:
         return None
 
 
-def find_result(files: Sequence[str], folder: Path) -> SavedResult:
-    """Return what became of a result whose files were saved under these paths; only sizes are looked at.
+def find_result(files: Sequence[str], folder: Path, hashes: bool = False) -> SavedResult:
+    """Return what became of a result whose files were saved under these paths.
 
     Args:
         files: the video first; a manifest among them tells more.
         folder: where they may be, too: it may have been moved, or be named by another relative path.
+        hashes: whether the files are read and compared by their SHA-256, too.
     """
     named = [Path(file) for file in files]
     paths = [path if os.path.lexists(path) else folder / path.name for path in named]
     manifest = next((path for path in paths if path.name.endswith(MANIFEST)), paths[0])
     known = read_manifest(manifest, any_owner=True)
     if known is not None:
-        return check_result(known, hashes=False)
+        return check_result(known, hashes=hashes)
     # Its owner may have deleted the manifest alone, which is no loss.
     there = os.path.lexists(paths[0])
     video = SavedFile(

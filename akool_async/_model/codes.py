@@ -98,6 +98,9 @@ _ROWS: Final = (
     Code(1222, "exists_already", "the resource exists already", CodeKind.DUPLICATE),
 )
 
+_OTHER_TOOLS: Final = frozenset({1007, 1016, 1105, 1108, 1111, 1206, 1212, *range(1214, 1221), 1223})
+"""Documented for other tools of the vendor, so what they mean for a translation is unknown."""
+
 CODES: Final[Mapping[int, Code]] = MappingProxyType({row.code: row for row in _ROWS})
 """Every documented business code by its number."""
 
@@ -106,10 +109,11 @@ def lookup(code: int | None) -> Code:
     """Return the row of `code`, or one of kind UNKNOWN that keeps the number; None is no number at all."""
     if code is not None and code in CODES:
         return CODES[code]
+    number = -1 if code is None else code
+    if number in _OTHER_TOOLS:
+        return Code(number, "other_tool", f"a code of another tool (code {code})", CodeKind.UNKNOWN)
     shown = "no code" if code is None else f"code {code}"
-    return Code(
-        -1 if code is None else code, "unknown", f"an undocumented answer ({shown})", CodeKind.UNKNOWN, ""
-    )
+    return Code(number, "unknown", f"an undocumented answer ({shown})", CodeKind.UNKNOWN, "")
 
 
 class Failure(enum.Enum):

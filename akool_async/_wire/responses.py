@@ -134,13 +134,14 @@ def find_jobs(answer: bytes | Mapping[str, Any], request: Request) -> tuple[Job,
     Returns:
         The jobs, each id once. `target` is a language of the request where the answer tells it.
     """
-    whole = as_mapping(_parse_torn(_text_of(answer))) if isinstance(answer, bytes) else answer
+    body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    whole = as_mapping(_parse_torn(_text_of(body)))
     top = Envelope(code=None, data=whole.get("data"), raw=whole)
     jobs = _jobs((*_parts(whole), top), request)
     for job_id, raw in iter_job_objects(whole):
         if job_id not in jobs:
             jobs[job_id] = _job(job_id, raw, request)
-    for job_id in find_job_ids(answer) if isinstance(answer, bytes) else ():
+    for job_id in find_job_ids(body):
         jobs.setdefault(job_id, Job(id=job_id))
     return tuple(_named_by_the_only_target(jobs, request).values())[:_MOST_IDS]
 
@@ -334,7 +335,7 @@ def _parts(whole: Mapping[str, Any]) -> list[Envelope]:
 
 def _refuses(part: Envelope) -> bool:
     """Whether a part says that no job was made; one that holds an id does not."""
-    return part.code not in (None, SUCCESS) and not any(iter_job_objects(part.raw))
+    return part.code not in (None, SUCCESS) and not holds_id(part.raw)
 
 
 def _jobs(parts: Iterable[Envelope], request: Request) -> dict[str, Job]:

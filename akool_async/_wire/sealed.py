@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import attrs
 
 from akool_async._model.errors import ConfigurationError, UnsealError, UnsealReason
-from akool_async._model.redact import Secret, hide, url_repr
+from akool_async._model.redact import Secret, hide, sanitize, url_repr
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers import Cipher
@@ -94,6 +94,11 @@ def str_or_number(value: object) -> str | None:
 def non_empty_str(value: object) -> str | None:
     """Return text that is not empty, else None."""
     return optional_str(value) or None
+
+
+def shown_str(value: object) -> str | None:
+    """Return text that is not empty and can be shown, else None; see `sanitize`."""
+    return sanitize(optional_str(value)) or None
 
 
 def whole_number(value: object) -> int | None:
@@ -187,7 +192,7 @@ class Hint:
         type: the vendor's word for the kind of job.
         progress: percent from 0 to 100, None if absent or out of range.
         error_code: the vendor's error number of a failed job.
-        error_reason: the vendor's text for it.
+        error_reason: the vendor's text for it, made safe to show.
         nonce: the envelope's nonce as text.
         digest: SHA-256 hex of the four texts of the envelope, however its JSON was spelled: two deliveries
             with one digest are one message.
@@ -224,10 +229,10 @@ def parse_hint(plain: bytes, sealed_bytes: bytes, envelope: SealedMessage) -> Hi
         job_id=job_id,
         status=first_present(fields, whole_number, "status", "video_status"),
         url=first_present(fields, non_empty_str, "url", "video"),
-        type=first_present(fields, non_empty_str, "type"),
+        type=first_present(fields, shown_str, "type"),
         progress=progress if progress is not None and 0 <= progress <= 100 else None,
         error_code=first_present(fields, whole_number, "error_code"),
-        error_reason=first_present(fields, non_empty_str, "error_reason", "error_message"),
+        error_reason=first_present(fields, shown_str, "error_reason", "error_message"),
         nonce=envelope.nonce,
         digest=envelope.digest,
         content_digest=hashlib.sha256(sealed_bytes).hexdigest(),

@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         "collect": "journal",
         "resolve": "resolve",
         "retry": "journal",
+        "backup": "status",
     },
     "Receive webhooks": {"webhook serve": "webhook"},
     "Ask the vendor": {"languages": "info", "voices": "info", "credit": "info", "doctor": "doctor"},

@@ -10,7 +10,7 @@ import attrs
 
 from akool_async._journal import Entry, Journal
 from akool_async._model.codes import error_for
-from akool_async._model.errors import JournalLockedError
+from akool_async._model.errors import JournalLockedError, JournalOlderError
 from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import video_url
 from akool_async._model.states import State
@@ -120,6 +120,7 @@ class JournalStatus:
     output: OutputOptions
     now: datetime
     lock_holder: JournalLockedError | None
+    older: JournalOlderError | None
     states: Mapping[State, int]
     counts: Mapping[str, int]
     locked: float
@@ -191,6 +192,7 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
         output=output,
         now=datetime.now(UTC),
         lock_holder=journal.lock_holder,
+        older=journal.older_error,
         states=states,
         counts=counts,
         locked=locked,

@@ -23,7 +23,8 @@ from akool_async._client import AkoolClient
 from akool_async._download import local_path
 from akool_async._journal import Journal, open_journal
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
-from akool_async._model.errors import AuthenticationError, ConfigurationError
+from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
+from akool_async._model.redact import Secret, hide
 from akool_async.cli.catalog import (
     Catalog,
     CatalogError,
@@ -229,7 +230,7 @@ class ConnectionOptions:
     """
 
     host: str | None = None
-    _asked: Annotated[str | None, Parameter(parse=False)] = attrs.field(default=None, repr=False)
+    _asked: Annotated[Secret | None, Parameter(parse=False)] = attrs.field(default=None, repr=False)
     key_file: Annotated[Path | None, Parameter(name="--key-file")] = attrs.field(
         default=None, converter=attrs.converters.optional(local_path)
     )
@@ -263,12 +264,12 @@ class ConnectionOptions:
 
         return anyio.run(answer)
 
-    def _api_key(self) -> str | None:
+    def _api_key(self) -> Secret | None:
         """Return the key; None lets the client read the environment."""
         if self._asked is not None:
             return self._asked
         if self.key_file is not None:
-            return read_key_file(self.key_file)
+            return hide(read_key_file(self.key_file))
         if self.has_credentials:
             return None
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -278,7 +279,7 @@ class ConnectionOptions:
                 advice=f"Set {KEY_VARIABLE}, or use --key-file.",
             )
         print_info(f"{KEY_VARIABLE} is not set.")
-        return getpass.getpass("API key (it is not shown): ").strip()
+        return hide(getpass.getpass("API key (it is not shown): ").strip())
 
 
 DEFAULT_CONNECTION: Final = ConnectionOptions()
@@ -298,11 +299,20 @@ class OutputOptions:
         out: Folder for the results; it is created if it is missing.
         journal: Journal of paid jobs; default is jobs.sqlite3 in that folder.
         inbox: Callbacks that `webhook serve` received; default is inbox.sqlite3 in that folder.
+        accept_older_journal: Use a journal that is missing, or older than when it was last written. What it
+            does not know is paid again.
     """
 
     out: Path = attrs.field(default=_OUT, converter=local_path)
     journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(local_path))
     inbox: Path | None = attrs.field(default=None, converter=attrs.converters.optional(local_path))
+    accept_older_journal: Annotated[bool, Parameter(negative="")] = False
+
+    @classmethod
+    def named(cls, journal: Path) -> OutputOptions:
+        """Return the options for a journal that is given as its file, or as the folder of its results."""
+        journal = local_path(journal)
+        return cls(out=journal) if journal.is_dir() else cls(journal=journal)
 
     @property
     def path(self) -> Path:
@@ -314,20 +324,34 @@ class OutputOptions:
         """The inbox's file, which may be missing."""
         return self.out / INBOX if self.inbox is None else self.inbox
 
+    @property
+    def older(self) -> JournalOlderError | None:
+        """That the journal is missing or older than it was, unless that is accepted."""
+        if self.accept_older_journal or not self.path.parent.is_dir():
+            return None
+        return open_journal(self.path, read_only=True).older_error
+
     def reading(self) -> Journal:
         """Return the existing journal, read-only.
 
         Raises:
             ConfigurationError: there is no journal.
+            JournalOlderError: there was one.
         """
         # Without its main file a journal is damaged, not missing, while its log is there.
         if not self.path.exists() and not self.path.with_name(f"{self.path.name}-wal").exists():
+            if self.older is not None:
+                raise self.older
             raise ConfigurationError(
                 f"There is no journal {self.path}.",
                 impact="Nothing was sent.",
                 advice="Name the folder of the results with --out, or the journal itself with --journal.",
             )
         return open_journal(self.path, read_only=True)
+
+    def writing(self) -> Journal:
+        """Return the journal, to be written."""
+        return open_journal(self.path, accept_older=self.accept_older_journal)
 
     def command(self, *words: str) -> str:
         """Return the shell command with these words for the same folder and journal."""

@@ -24,6 +24,7 @@ from akool_async._model.errors import (
     CertificateError,
     ConnectError,
     JournalLockedError,
+    JournalOlderError,
 )
 from akool_async._model.filenames import NameTemplate
 from akool_async._model.fingerprint import canonical_url, exact_fingerprint, fingerprint
@@ -133,6 +134,7 @@ class Plan:
         estimate: what new jobs would cost.
         locked: credits that all entries of the journal have locked.
         used: credits that were deducted for them.
+        older: that the journal is missing or older than it was, and may not be used.
         notes: what the user should know.
         checked: what the server says; None if it was not asked.
     """
@@ -143,6 +145,7 @@ class Plan:
     locked: float = 0.0
     used: float = 0.0
     lock_holder: JournalLockedError | None = None
+    older: JournalOlderError | None = None
     notes: tuple[str, ...] = ()
     checked: ServerCheck | None = None
 
@@ -233,6 +236,7 @@ async def make_plan(
             locked=locked,
             used=used,
             lock_holder=opened.lock_holder,
+            older=output.older,
             notes=tuple(one for one in renamed if isinstance(one, str)),
         )
     if client is None:

@@ -98,6 +98,8 @@ def plan_notes(plan: Plan) -> Iterator[str]:
     """Return what the user should know beside the numbers."""
     if plan.lock_holder is not None:
         yield f"{plan.lock_holder.message} These numbers may change meanwhile."
+    if plan.older is not None:
+        yield str(plan.older)
     yield from plan.notes
     if plan.checked is not None:
         yield from plan.checked.notes

@@ -14,7 +14,6 @@ from anyio.to_thread import run_sync
 
 from akool_async._batch import Batch, StopCause, open_batch
 from akool_async._client import AkoolClient
-from akool_async._journal import open_journal
 from akool_async._model.errors import AkoolError, ConfigurationError
 from akool_async._model.outcomes import Outcome
 from akool_async.cli.catalog import Catalog
@@ -67,8 +66,10 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     events = Events(enabled=limits.as_json)
     connection = connection.with_key()
     plan = anyio.run(partial(make_plan, catalog, options.output, options.rules, connection.client()))
-    if plan.lock_holder is not None:
-        raise plan.lock_holder
+    # Before the question: what an older journal does not know would be paid again.
+    for refusal in (plan.lock_holder, plan.older):
+        if refusal is not None:
+            raise refusal
     if plan.new_items and plan.unreachable is not None and not plan.counts[PlannedAction.WAIT]:
         # A mistyped host looks like an outage, which a run would wait out. With jobs at the vendor it has to
         # wait all the same: their results expire.
@@ -145,7 +146,7 @@ class CatalogRun:
             else item.request
             for item in items
         ]
-        async with client, open_journal(output.path) as journal, inbox or nullcontext():
+        async with client, output.writing() as journal, inbox or nullcontext():
             await run_sync(record_run, plan, output.path)
             self._batch = open_batch(
                 client,

@@ -100,7 +100,7 @@ def reshape(data: dict[str, Any], faults: Iterable[Fault]) -> None:
     """Change the job in an answer as the faults say."""
     for fault in faults:
         match fault.kind:
-            case FaultKind.ODD_ID:
+            case FaultKind.ODD_ID if isinstance(data["_id"], str):
                 number = fault.value == "number" and data["_id"].isdecimal()
                 data["_id"] = int(data["_id"]) if number else {"$oid": data["_id"]}
             case FaultKind.ODD_PRICE:
@@ -109,8 +109,10 @@ def reshape(data: dict[str, Any], faults: Iterable[Fault]) -> None:
                     if fault.value == "missing":
                         del data[name]
             case FaultKind.ODD_TIME if fault.value == "missing":
-                del data["create_time"]
-            case FaultKind.ODD_TIME:
+                data.pop("create_time", None)
+            case FaultKind.ODD_TIME if not isinstance(fault.value, str):
+                data["create_time"] = fault.value
+            case FaultKind.ODD_TIME if isinstance(data.get("create_time"), int):
                 created = data["create_time"]
                 forms = {
                     "seconds": created // 1000,
@@ -118,7 +120,7 @@ def reshape(data: dict[str, Any], faults: Iterable[Fault]) -> None:
                     "float": created + 0.5,
                     "iso": datetime.fromtimestamp(created // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 }
-                data["create_time"] = forms.get(fault.value, fault.value)
+                data["create_time"] = forms[fault.value]
             case FaultKind.UNKNOWN_STATUS:
                 data["video_status"] = fault.value
             case FaultKind.DONE_WITHOUT_URL:

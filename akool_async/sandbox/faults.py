@@ -20,6 +20,7 @@ from attrs import validators
 
 from akool_async.sandbox.jobs import SandboxJob
 
+_MOST_DAYS_OFF: Final = 10_000
 ODD_TIMES: Final = ("seconds", "text", "float", "iso", "missing")
 API_ENDPOINTS: Final = ("token", "create", "lipsync", "status", "languages", "voices", "credit")
 
@@ -220,7 +221,9 @@ class Fault:
     limit: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(1)))
     acted: bool | None = None
     seconds: float = attrs.field(default=0.01, validator=validators.ge(0))
-    status: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(200)))
+    status: int | None = attrs.field(
+        default=None, validator=validators.optional([validators.ge(200), validators.le(999)])
+    )
     retry_after: str | float | None = None
     body: str | None = None
     keep: float = attrs.field(default=0.5, validator=(validators.ge(0), validators.lt(1)))
@@ -274,13 +277,15 @@ class Fault:
             raise ValueError("omit_language has to name the language")
         match self.kind:
             case FaultKind.ODD_ID:
-                suits = self.value in {"oid", "number"}
+                suits = self.value in ("oid", "number")
             case FaultKind.ODD_TIME:
                 suits = not isinstance(self.value, str) or self.value in ODD_TIMES
             case FaultKind.CUT_AFTER_ID:
                 suits = isinstance(self.value, int) and self.value >= 1
             case FaultKind.WRONG_DATE:
-                suits = self.value is None or isinstance(self.value, int | float)
+                suits = self.value is None or (
+                    isinstance(self.value, int | float) and abs(self.value) <= _MOST_DAYS_OFF
+                )
             case _:
                 suits = True
         if not suits:

@@ -74,7 +74,9 @@ class HttpExchange:
                 return bytes(parts)
 
     async def answer(self, answer: Answer) -> None:
-        """Send a whole answer with its Content-Length."""
+        """Send a whole answer with its Content-Length; 204 and 304 have no body (RFC 9110, 6.4.1)."""
+        if answer.status in (204, 304):
+            answer = attrs.evolve(answer, body=b"")
         length = (b"content-length", str(len(answer.body)).encode())
         await self.start(answer.status, (*answer.headers, length))
         if len(answer.body) <= _CHUNK:

@@ -8,13 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-import threading
 import time
 import zlib
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack, nullcontext
-from queue import SimpleQueue
 from random import SystemRandom
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
@@ -30,6 +28,7 @@ from akool_async._model.redact import Secret, hide
 from akool_async._model.responses import Callback, CallbackListener
 from akool_async._wire.sealed import Hint, SealingKey, cipher_for, unseal
 from akool_async.webhook.inbox import InboxFile
+from akool_async.webhook.memory import PeerQueues, ReplayCache
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 ACCEPTED: Final = 200
@@ -51,10 +50,6 @@ _LONGEST_SLICE: Final = 0.05
 _AWAKE: Final = 1.0
 """Seconds after the last body in which the next one is looked for without waiting in a thread."""
 
-_PEER_SHARE: Final = 4
-"""One peer's bodies may take so many times the share that is left: alone it fills four fifths of the queue,
-and there is always room for the first body of another."""
-
 _MAX_DELAY: Final = 0.01
 """Seconds at most between an answer and the processing of its body. They are chosen at random, so that the
 time that the processing takes can't be read off the answers to other senders either."""
@@ -62,10 +57,6 @@ time that the processing takes can't be read off the answers to other senders ei
 _BATCH_SIZE: Final = 100
 """Callbacks in one transaction, so that a flood is on disk before it is over."""
 
-_TOKENS_PER_CONTENT: Final = 4
-"""The vendor sends a content to one URL, so with one token. A few are accepted: any may be the right one."""
-
-_CALLBACKS_PER_TOKEN: Final = 8
 _TOKEN: Final = re.compile(r"[0-9a-f]{32}")
 _COUNTERS: Final[Mapping[str, str]] = {"signature": "wrong_signature"}
 _REFUSALS: Final = ("malformed", "wrong_signature", "stale", "unreadable", "write_errors")
@@ -316,7 +307,7 @@ class WebhookReceiver:
                     ended = last = time.monotonic()
                     await (self._write() if len(self._unwritten) >= _BATCH_SIZE else checkpoint())
                 await self._write()
-                if queue.closed:
+                if queue.closed and not len(queue):
                     return
         finally:
             queue.close()  # an abandoned thread still waits and would keep the process alive
@@ -383,88 +374,6 @@ class WebhookReceiver:
         if first or times.strip("0") == "1":
             clock = " Is the clock of this machine right?" if first and reason == "stale" else ""
             logger.warning("%s%s So far: %s.", error, clock, times)
-
-
-class PeerQueues:
-    """Bodies that wait, a queue for each peer; they are served in turn. Any thread may call it."""
-
-    def __init__(self, size: int) -> None:
-        """Begin empty."""
-        self._size = size
-        self._mutex = threading.Lock()
-        self._waiting: OrderedDict[str, deque[tuple[bytes, str]]] = OrderedDict()
-        self._length = 0
-        self.closed = False
-        # Not an anyio stream: `receive` may be called from threads that know nothing of the event loop.
-        self._news: SimpleQueue[bool] = SimpleQueue()
-
-    def __len__(self) -> int:
-        return self._length
-
-    def put(self, peer: str, body: bytes, path: str) -> bool:
-        """Add a body; return False if the queue, or the peer's share of it, is full."""
-        with self._mutex:
-            own = self._waiting.get(peer, ())
-            if len(own) >= _PEER_SHARE * (self._size - self._length):
-                return False
-            self._waiting.setdefault(peer, deque()).append((body, path))
-            self._length += 1
-            if self._news.empty():
-                self._news.put(True)
-        return True
-
-    def pop(self) -> tuple[bytes, str] | None:
-        """Return the next body and its path, of the peer whose turn it is."""
-        with self._mutex:
-            if not self._waiting:
-                return None
-            peer, waiting = self._waiting.popitem(last=False)
-            item = waiting.popleft()
-            self._length -= 1
-            if waiting:
-                self._waiting[peer] = waiting
-            return item
-
-    def wait(self) -> bool:
-        """Wait for a body; return False once it is closed and empty."""
-        if not self._length and not self.closed:
-            self._news.get()
-        return not self.closed or self._length > 0
-
-    def close(self) -> None:
-        """Let `wait` end."""
-        self.closed = True
-        self._news.put(True)
-
-
-class ReplayCache:
-    """The latest `max_size` contents and their callbacks, in bounded memory, to recognise replays."""
-
-    def __init__(self, max_size: int) -> None:
-        """Begin empty."""
-        self._max_size = max_size
-        self._tokens: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-        self.callbacks: OrderedDict[str, tuple[Callback, ...]] = OrderedDict()  # by token
-
-    def remember(self, digest: str, callback: Callback) -> Callback | None:
-        """Return the callback if its content is new, or new under its token, and remember it; else None."""
-        known = self._tokens.get(digest, ())
-        if callback.token in known or len(known) >= _TOKENS_PER_CONTENT:
-            self._tokens.move_to_end(digest)
-            return None
-        # A known content under another token may be a replay by a stranger: it may name the job of a lost
-        # answer, which the API confirms or denies, but it does not cause another poll.
-        callback = attrs.evolve(callback, repeated=bool(known))
-        self._tokens[digest] = (*known, callback.token)
-        self._tokens.move_to_end(digest)
-        if callback.token:
-            earlier = self.callbacks.get(callback.token, ())
-            self.callbacks[callback.token] = (*earlier, callback)[-_CALLBACKS_PER_TOKEN:]
-            self.callbacks.move_to_end(callback.token)
-        for table in (self._tokens, self.callbacks):
-            while len(table) > self._max_size:
-                table.popitem(last=False)
-        return callback
 
 
 _CLOSE: Final = (b"connection", b"close")

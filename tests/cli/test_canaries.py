@@ -24,7 +24,8 @@ def shows(text: str) -> list[str]:
     """Return what secret can be read in a text, also without what is between its letters."""
     solid = "".join(filter(str.isalnum, text)).lower()
     secrets = {"the key": KEY.replace("-", ""), "a signature": SIGNATURE}
-    return [name for name, secret in secrets.items() if secret in solid or secret[4:] in solid]
+    found = [name for name, secret in secrets.items() if secret in solid or secret[4:] in solid]
+    return [*found, "a result's token"] if "token=" in text else found
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from akool_async._model.outcomes import Completed, Saved
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.progress import RunProgress
 from akool_async.cli.report import OutcomeCounts, RunSummary, outcome_label
-from akool_async.sandbox import Sandbox
+from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import Book, Command
 from tests.cli.terminal import on_terminal
 from tests.model.test_outcomes import ended
@@ -52,7 +52,7 @@ def test_verify_names_what_is_not_as_it_was_saved(akool: Command, saved: Book) -
 
     assert told.code == 1
     assert found == {"talk.de.mp4": "changed", "talk.fr.mp4": "missing"}
-    assert f"akool-async collect --out {saved.out}" in told.err
+    assert f"akool-async verify --fix --out {saved.out}" in told.err
     assert {Path(one["path"]).name for one in every} >= {"talk.ja.mp4", *found}
     assert {one["key"] for one in every} == {"talk"}
 
@@ -67,6 +67,43 @@ def test_a_change_that_keeps_the_size_is_found_by_reading(
 
     assert akool("verify", "--out", book.out, "--quick").code == 0
     assert akool("verify", "--out", book.out).code == 1
+
+    fixed = akool("verify", "--out", book.out, "--fix")
+
+    assert fixed.code == 1  # the changed file is kept, and its manifest still names it
+    assert "talk ja: downloaded again" in fixed.err
+    (whole,) = book.out.glob("talk.ja-*.mp4")
+    assert whole.read_bytes() == content[:-1] + bytes([content[-1] ^ 1])
+    assert len(vendor.audit.jobs) == 3
+
+
+@pytest.mark.parametrize("all_of_it", [True, False])
+def test_what_was_deleted_is_downloaded_again_on_demand(
+    akool: Command, vendor: Sandbox, book: Book, all_of_it: bool
+) -> None:
+    akool(*RUN, "--out", book.out)
+    content = (book.out / "talk.ja.mp4").read_bytes()
+    for path in list(book.out.glob("talk.ja.*" if all_of_it else "talk.ja.mp4")):
+        path.unlink()
+
+    assert akool("verify", "--out", book.out, "--fix").code == 0
+    assert (book.out / "talk.ja.mp4").read_bytes() == content
+    assert len(vendor.audit.jobs) == 3
+
+
+def test_a_video_that_could_not_be_verified_ends_a_run_with_code_1(
+    akool: Command, vendor: Sandbox, out: Path
+) -> None:
+    vendor.faults.add(Fault(on="cdn", kind="truncated", keep=0.5))
+
+    ended = akool(*RUN, "--out", out, "--json")
+    outcomes = [event for event in map(json.loads, ended.out.splitlines()) if event["event"] == "ended"]
+
+    assert ended.code == 1
+    assert {event["outcome"] for event in outcomes} == {"unverified"}
+    assert all(event["unverified"]["video"] for event in outcomes)
+    assert "could not be verified" in ended.err
+    assert akool("verify", "--out", out).code == 1
 
 
 def test_collect_saves_again_what_is_gone_or_changed_and_pays_nothing(

@@ -49,6 +49,7 @@ UNUSABLE = {
     "redirect with an id": http(SUCCESS, 302, location="/elsewhere"),
     "quoted in a page": http(b"<p>upstream: {&quot;_id&quot;:&quot;" + ONE.encode() + b"&quot;</p>", 502),
     "404 with an id": http({"detail": SUCCESS}, 404),
+    "data as text": http({"code": 1000, "data": json.dumps(SUCCESS["data"])}),
     "no code": http({"data": {"_id": ONE}}),
 }
 
@@ -122,6 +123,14 @@ async def test_confirming_tells_what_exists_from_what_does_not() -> None:
         TWO: JobNotFoundError,
         "7": JobNotFoundError,
     }
+
+
+async def test_jobs_that_were_made_are_in_the_log(caplog: Any) -> None:
+    with RawVendor(lambda _: http(BOTH)).serve() as vendor, caplog.at_level(logging.INFO, "akool_async"):
+        async with AkoolClient(api_key=KEY, host=vendor.url) as client:
+            await client.submit(video(targets="ja,fr"))
+
+    assert f"{ONE}, {TWO}" in caplog.text
 
 
 async def test_readable_ids_are_in_the_log_before_they_are_confirmed(caplog: Any) -> None:

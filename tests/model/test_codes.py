@@ -45,11 +45,19 @@ def test_one_code_means_success() -> None:
     assert [code for code, row in CODES.items() if row.kind is CodeKind.SUCCESS] == [SUCCESS] == [1000]
 
 
-@pytest.mark.parametrize("code", [0, -1, 1, 999, 1001, 1007, 9999, 10**30])
+@pytest.mark.parametrize("code", [0, -1, 1, 999, 1001, 1224, 9999, 10**30])
 def test_an_unknown_code_keeps_its_number(code: int) -> None:
     assert lookup(code) == Code(
         code, "unknown", f"an undocumented answer (code {code})", CodeKind.UNKNOWN, source=""
     )
+
+
+@pytest.mark.parametrize("code", [1007, 1016, 1105, 1108, 1111, 1206, 1212, 1214, 1220, 1223])
+def test_a_code_that_is_documented_for_another_tool_is_said_to_be(code: int) -> None:
+    row = lookup(code)
+
+    assert (row.code, row.kind) == (code, CodeKind.UNKNOWN)
+    assert row.meaning == f"a code of another tool (code {code})"
 
 
 def test_no_code_at_all_is_unknown_too() -> None:

@@ -34,6 +34,15 @@ async def test_an_http_error_can_name_the_jobs_that_were_made(status: int | None
         assert visitor.sandbox.audit.creates[0].acted
 
 
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("kind", ["http", "http_with_answer"])
+async def test_a_status_that_has_no_body_comes_without_one(status: int, kind: str) -> None:
+    async with visiting(faults=[Fault(on="create", kind=kind, status=status)]) as visitor:
+        answer = await visitor.http.post(CREATE, json=BODY)
+
+    assert (answer.status_code, answer.content) == (status, b"")
+
+
 async def test_a_refusal_can_name_the_job_that_was_made() -> None:
     async with visiting(faults=[Fault(on="create", kind="code_with_answer", code=1201)]) as visitor:
         answer = await visitor.create()
@@ -131,6 +140,31 @@ async def test_a_time_of_creation_can_be_missing() -> None:
         assert "create_time" not in (await visitor.status(made["_id"]))["data"]
 
 
+@pytest.mark.parametrize("value", [[1], {"$date": "2026-01-01"}, True, 1.5])
+async def test_a_time_of_creation_can_be_of_any_type(value: Any) -> None:
+    async with visiting(faults=[Fault(on="create", kind="odd_time", value=value)]) as visitor:
+        assert (await visitor.create())["data"]["create_time"] == value
+
+
+async def test_the_same_fault_twice_is_as_once() -> None:
+    faults = [
+        Fault(on="create", kind=kind, **fields)
+        for kind, fields in (
+            ("odd_id", {}),
+            ("odd_id", {"value": "number"}),
+            ("odd_time", {"value": "text"}),
+            ("odd_time", {"value": "missing"}),
+            ("odd_price", {"value": "missing"}),
+        )
+        for _ in range(2)
+    ]
+    async with visiting(faults=faults) as visitor:
+        answer = await visitor.http.post(CREATE, json=BODY)
+
+    assert answer.status_code == 200
+    assert answer.json()["code"] == 1000
+
+
 async def test_an_odd_value_can_be_that_of_one_language() -> None:
     async with visiting() as visitor:
         visitor.sandbox.faults.add(Fault(on="create", kind="odd_price", language="fr"))
@@ -220,6 +254,10 @@ async def test_a_failing_lip_sync_has_a_code_of_its_choice() -> None:
         {"on": "cdn", "kind": "cut_after_id"},
         {"on": "status", "kind": "wrong_date", "value": "tomorrow"},
         {"on": "post", "kind": "vanish"},
+        {"on": "create", "kind": "odd_id", "value": []},
+        {"on": "status", "kind": "wrong_date", "value": 1e9},
+        {"on": "status", "kind": "wrong_date", "value": float("nan")},
+        {"on": "create", "kind": "http", "status": 1000},
     ],
 )
 def test_what_makes_no_sense_is_refused(fields: dict[str, Any]) -> None:

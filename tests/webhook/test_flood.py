@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from akool_async.webhook import Callback, WebhookReceiver
+from akool_async.webhook.memory import PeerQueues
 
 from .conftest import JOB, TOKEN, Ear, body, looked_at, open_ear, receiver, served
 
@@ -116,6 +117,18 @@ async def test_several_peers_are_served_in_turn_and_none_fills_the_queue() -> No
     assert [*others, *genuine] == [200] * 7
     assert len(ear.heard) == 5
     assert max(map(int, handled)) <= 4 * 5  # not behind the 80 of the noisy one
+
+
+def test_a_queue_keeps_what_it_accepted_and_accepts_nothing_once_it_is_closed() -> None:
+    queue = PeerQueues(10)
+    assert queue.put("a", b"1", "/")
+    queue.close()
+
+    assert not queue.put("a", b"2", "/")
+    assert queue.wait()
+    assert queue.pop() == (b"1", "/")
+    assert not queue.wait()
+    assert queue.pop() is None
 
 
 @attrs.frozen

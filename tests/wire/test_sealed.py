@@ -7,6 +7,7 @@ import hashlib
 import json
 import pickle
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akool_async._model.errors import UnsealError
+from akool_async._model.redact import Secret, sanitize
 from akool_async._wire.sealed import Hint, SealingKey, seal, unseal
 
 CLIENT_ID = "kestrel-7"
@@ -207,7 +209,8 @@ def test_whatever_is_sealed_comes_back(
         now_ms=NOW_MS,
     )
 
-    assert (job_id, status, reason or None) == (hint.job_id, hint.status, hint.error_reason)
+    assert (job_id, status) == (hint.job_id, hint.status)
+    assert hint.error_reason == (sanitize(reason) or None)
     assert (nonce, NOW_MS) == (hint.nonce, hint.sent_at_ms)
 
 
@@ -556,6 +559,25 @@ def test_secrets_stay_out_of_what_is_printed() -> None:
     assert hint.url == url
     assert "https://cdn.example/r.mp4?" in repr(hint)
     assert not any(secret in repr(hint) for secret in ("topsecret", "pass@", "frag"))
+
+
+def test_a_reason_that_repeats_the_secret_or_a_signed_url_is_made_safe() -> None:
+    reason = f"bad {SECRET[:9]}\n{SECRET[9:]} for https://cdn.example/r.mp4?sig=topsecret"
+
+    hint = opened(sealed_body({"_id": JOB_ID, "error_reason": reason, "type": SECRET}))
+
+    assert hint.error_reason == "bad [redacted] for https://cdn.example/r.mp4?…"
+    assert hint.type == "[redacted]"
+
+
+def test_no_local_variable_of_a_refusal_shows_the_secret() -> None:
+    body, given = sealed_body(), Secret(SECRET)
+    for change in ({"signature": "0" * 40}, {"timestamp": "soon"}, {"timestamp": 1}, {}):
+        with pytest.raises(UnsealError) as caught:
+            unseal(body | change, client_id=CLIENT_ID, client_secret=given, now_ms=NOW_MS + 10**7)
+
+        frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        assert SECRET not in "".join(frames.format())
 
 
 @pytest.mark.parametrize("block", [0, 1, 8, 48])

@@ -395,6 +395,15 @@ def test_a_refusal_that_holds_an_id_of_an_unknown_form_is_none(code: int, odd: o
     assert caught.value.job_ids == ()
 
 
+def test_a_language_whose_refusal_holds_an_id_of_an_unknown_form_is_missing() -> None:
+    odd = answer({"_id": {"low": 1, "high": 2}, "language": "fr"}, 1003)
+
+    submission = submitted(accepted(HI, "hi"), odd, request=TWO)
+
+    assert placed(submission) == {"hi": HI}
+    assert (submission.refused, submission.missing) == ((), ("fr",))
+
+
 @pytest.mark.parametrize("code", [1000, 1015])
 def test_an_id_in_an_unknown_place_is_extra_while_a_language_is_missing(code: int) -> None:
     part = answer({"job": {"_id": OTHER}, "language": "fr"}, code)

@@ -12,7 +12,7 @@ import attrs
 from cyclopts import Parameter
 
 from akool_async._client import AkoolClient
-from akool_async._journal import Entry, open_journal
+from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
 from akool_async._model.requests import TranslationRequest, video_url
 from akool_async._model.responses import RESULT_LIFETIME, Snapshot
@@ -382,7 +382,7 @@ class _ResolveSession:
                 return False
 
         async def record() -> None:
-            async with open_journal(self.output.path) as journal:
+            async with self.output.writing() as journal:
                 if snapshot is None:
                     await journal.resolve(entry.key, entry.target, not_made=True)
                 else:

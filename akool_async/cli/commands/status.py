@@ -1,4 +1,4 @@
-"""`akool-async status` and `list`: what a journal holds, in numbers and entry by entry."""
+"""`akool-async status`, `list`, `verify` and `backup`: what a journal and a folder hold; a copy of it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from typing import Annotated, Any, Final, Literal
 
 import anyio
 import attrs
+from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
-from akool_async._download import FileState, verify
-from akool_async._journal import Journal
+from akool_async._batch import open_batch
+from akool_async._download import FileState, find_result, local_path, verify
+from akool_async._journal import Journal, open_journal
+from akool_async._model.outcomes import Completed
 from akool_async._model.states import State
 from akool_async.cli.console import (
     ago,
@@ -45,7 +48,13 @@ from akool_async.cli.journal_report import (
     read_status,
     state_word,
 )
-from akool_async.cli.options import DEFAULT_OUTPUT, JsonFlag, OutputOptions
+from akool_async.cli.options import (
+    DEFAULT_CONNECTION,
+    DEFAULT_OUTPUT,
+    ConnectionOptions,
+    JsonFlag,
+    OutputOptions,
+)
 from akool_async.cli.run_history import read_history
 
 
@@ -72,6 +81,8 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
     yield f"{format_value(found.output.path)}: {counted(total, 'entry')}"
     if found.lock_holder is not None:
         yield format_value(found.lock_holder.message)
+    if found.older is not None:
+        yield format_value(found.older)
     yield ""
     width = len(f"{max(found.counts.values()):,}")
     for state, words in WORDS.items():
@@ -129,6 +140,7 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
     return {
         "journal": str(found.output.path),
         "lock_holder": holder and {"pid": holder.pid, "host": holder.host, "since": holder.since},
+        "older": None if found.older is None else found.older.message,
         "states": {state.value: count for state, count in found.states.items()},
         "counts": dict(found.counts),
         "credits": {"used": found.used, "locked": found.locked},
@@ -206,6 +218,31 @@ class _Filter:
         )
 
 
+def backup(journal: Path, to: Path, /) -> int:
+    """Copy a journal to a new file, also while a run is writing it; nothing is overwritten.
+
+    `cp` is not the way: it may copy half of a write, or leave out what is in the log beside the journal.
+
+    Parameters
+    ----------
+    journal
+        The journal, or the folder with the results.
+    to
+        The new file, or a folder for it.
+    """
+    output, to = OutputOptions.named(journal), local_path(to)
+    target = to / output.path.name if to.is_dir() else to
+
+    async def copy() -> int:
+        async with output.reading() as opened:
+            await opened.backup(target)
+        async with open_journal(target, read_only=True) as copied:
+            return sum(copied.counts().values())
+
+    print_info(f"{target}: {counted(anyio.run(copy), 'entry')} of {output.path}.")
+    return ExitCode.OK
+
+
 def list_entries(
     journal: Path | None = None,
     /,
@@ -247,10 +284,7 @@ def list_entries(
     as_csv
         Print CSV with a header, for a spreadsheet.
     """
-    if journal is not None:
-        output = (
-            OutputOptions(out=journal) if journal.expanduser().is_dir() else OutputOptions(journal=journal)
-        )
+    output = output if journal is None else OutputOptions.named(journal)
     chosen = _Filter(
         states=(WITHOUT_RESULT if failed else frozenset()) | ({State.IN_DOUBT} if in_doubt else frozenset()),
         expiring=expiring,
@@ -300,21 +334,28 @@ _FILE_COLUMNS: Final = {
 
 def verify_results(
     *,
+    fix: Annotated[bool, Parameter(negative="")] = False,
     quick: Annotated[bool, Parameter(negative="")] = False,
     as_json: JsonFlag = False,
     output: OutputOptions = DEFAULT_OUTPUT,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Compare the files in a folder of results with what was saved: deleted, changed, not verified.
 
-    Needs no account, and nothing is changed. The exit code is 1 if a file is not as it was saved.
+    Without --fix it needs no account and changes nothing. Exit code 1: a file is not as it was saved.
 
     Parameters
     ----------
+    fix
+        Download again what the vendor still has, without paying; a changed file is kept, and the result saved
+        beside it under another name.
     quick
         Look at existence and size only, and do not read the files.
     as_json
         Print all files; without it only those that are not as they were saved.
     """
+    if fix:
+        anyio.run(_restore, output, connection.with_key(), not quick)
     results = anyio.run(partial(verify, output.out, hashes=not quick))
     rows = [
         {
@@ -335,9 +376,34 @@ def verify_results(
         print_info(f"{found}: all as they were saved.")
         return ExitCode.OK
     print_info(f"{found}: {len(damaged):,} not as they were saved. They are left as they are.")
-    print_info("To save again what the vendor still has, beside a changed file under another name:")
-    print_info(f"    {output.command('collect')}")
+    if not fix:
+        print_info("To save again what the vendor still has, beside a changed file under another name:")
+        print_info(f"    {output.command('verify', '--fix')}")
     return ExitCode.FAILED
+
+
+async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes: bool) -> None:
+    """Download again what the journal calls saved and the folder does not have as it was saved."""
+    output.reading()  # raises where there is no journal, which would be made
+    async with connection.client() as client, open_journal(output.path) as journal:
+        damaged = []
+        for key, target, files in journal.saved_files():
+            entry = journal.get(key, target) if files else None
+            if entry and (await run_sync(find_result, files, output.out, hashes)).damaged:
+                # Each was delivered before, so that none can be submitted and paid again.
+                damaged.append(entry.request_for_target)
+        async with open_batch(
+            client,
+            damaged,
+            journal=journal,
+            download_to=output.out,
+            recover_pending=False,
+            verify_saved=hashes,
+        ) as batch:
+            async for outcome in batch:
+                again = isinstance(outcome, Completed) and outcome.saved is not None
+                words = outcome.reason or ("downloaded again" if again else "not downloaded")
+                print_info(f"{format_value(outcome.key)} {outcome.target}: {words}")
 
 
 def _in_words(row: dict[str, Any], now: datetime) -> dict[str, str]:

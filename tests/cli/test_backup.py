@@ -1,0 +1,96 @@
+"""Journals that are copied, missing, restored or older: nothing is paid again unasked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from akool_async import State
+from akool_async.sandbox import Sandbox
+from tests.cli.conftest import Book, Command
+from tests.journal.test_lock import another_run
+
+pytestmark = pytest.mark.usefixtures("quick")
+RUN = ["translate", "https://example.com/talk.mp4", "--to", "ja", "--yes"]
+
+
+@pytest.fixture
+def paid(akool: Command, vendor: Sandbox, book: Book) -> Book:
+    assert akool(*RUN, "--out", book.out).code == 0
+    return book
+
+
+def test_a_journal_is_copied_whole_and_nothing_is_overwritten(
+    akool: Command, paid: Book, tmp_path: Path
+) -> None:
+    to = tmp_path / "copies"
+    to.mkdir()
+    told = akool("backup", paid.out, to)
+    again = akool("backup", paid.path, to)
+    copy = to / "jobs.sqlite3"
+
+    assert told.code == 0, told.err
+    assert f"{copy}: 1 entry of {paid.path}." in told.err
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert akool("list", copy, "--json").out == akool("list", paid.path, "--json").out
+    assert again.code == 1
+    assert f"{copy} exists already" in again.err
+    assert akool("backup", tmp_path / "none", to / "x").code == 2
+    assert akool("backup", paid.out, to / "no" / "x").code == 1
+
+
+def test_a_journal_is_copied_while_a_run_is_writing_it(akool: Command, book: Book, tmp_path: Path) -> None:
+    book.enter(("a", State.DELIVERED))
+    with another_run(book.path):
+        told = akool("backup", book.out, tmp_path / "copy")
+
+    assert told.code == 0
+    assert {one["key"] for one in json.loads(akool("list", tmp_path / "copy", "--json").out)} == {"a", "talk"}
+
+
+@pytest.mark.parametrize("how", ["missing", "older"])
+def test_a_journal_that_is_missing_or_older_is_told_before_paying(
+    how: str, akool: Command, paid: Book, vendor: Sandbox, tmp_path: Path
+) -> None:
+    if how == "missing":
+        paid.path.unlink()
+    else:
+        akool("backup", paid.out, tmp_path / "old")
+        assert akool(*RUN[:3], "fr", "--yes", "--out", paid.out).code == 0
+        shutil.copy(tmp_path / "old", paid.path)
+    posts = len(vendor.audit.creates)
+    order = [*RUN[:3], "de", "--out", paid.out]
+    refused, resumed = akool(*order, "--yes"), akool("resume", "--out", paid.out)
+    status = akool("status", "--out", paid.out)
+    (paid.out / "one.csv").write_text("url,languages\nhttps://example.com/talk.mp4,de\n")
+    plan = akool("plan", paid.out / "one.csv", "--out", paid.out)
+
+    for told in (refused, resumed) if how == "missing" else (refused,):
+        assert told.code == 1
+        assert "--accept-older-journal" in told.err
+    assert "paid again" in plan.err
+    assert "paid again" in status.out + status.err
+    assert len(vendor.audit.creates) == posts
+
+    accepted = akool(*order, "--yes", "--accept-older-journal")
+    assert accepted.code == 0, accepted.err
+    assert len(vendor.audit.creates) == posts + 1
+    assert akool("status", "--out", paid.out).code == 0
+
+
+def test_a_doubt_is_not_resolved_in_an_older_journal_unasked(
+    akool: Command, book: Book, tmp_path: Path
+) -> None:
+    book.enter(("a", State.IN_DOUBT))
+    akool("backup", book.out, tmp_path / "old")
+    book.enter(("b", State.SUBMITTED))
+    shutil.copy(tmp_path / "old", book.path)
+    refused = akool("resolve", "a", "--not-made", "--out", book.out)
+    accepted = akool("resolve", "a", "--not-made", "--out", book.out, "--accept-older-journal")
+
+    assert (refused.code, accepted.code) == (1, 0)
+    assert book.states() == {"a": "planned"}
