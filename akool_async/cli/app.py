@@ -22,7 +22,7 @@ logger: Final[logging.Logger] = logging.getLogger("akool_async")
 COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     "Translate a catalog": {"plan": "catalog", "run": "catalog"},
     "Translate one video": {"translate": "catalog", "lipsync": "catalog"},
-    "Resume": {
+    "Work with a journal": {
         "status": "status",
         "list": "status:list_entries",
         "verify": "status:verify_results",

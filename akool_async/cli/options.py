@@ -72,6 +72,10 @@ def read_key_file(path: Path) -> str:
     return key
 
 
+def _local(path: Path) -> Path:
+    return local_path(path)  # by its annotations the help would name another type than a path
+
+
 @Parameter(name="*", group="Translation")
 @attrs.frozen(kw_only=True)
 class TranslationOptions:
@@ -232,7 +236,7 @@ class ConnectionOptions:
     host: str | None = None
     _asked: Annotated[Secret | None, Parameter(parse=False)] = attrs.field(default=None, repr=False)
     key_file: Annotated[Path | None, Parameter(name="--key-file")] = attrs.field(
-        default=None, converter=attrs.converters.optional(local_path)
+        default=None, converter=attrs.converters.optional(_local)
     )
 
     def with_key(self) -> ConnectionOptions:
@@ -303,9 +307,9 @@ class OutputOptions:
             does not know is paid again.
     """
 
-    out: Path = attrs.field(default=_OUT, converter=local_path)
-    journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(local_path))
-    inbox: Path | None = attrs.field(default=None, converter=attrs.converters.optional(local_path))
+    out: Path = attrs.field(default=_OUT, converter=_local)
+    journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_local))
+    inbox: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_local))
     accept_older_journal: Annotated[bool, Parameter(negative="")] = False
 
     @classmethod

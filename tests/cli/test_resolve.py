@@ -243,7 +243,7 @@ def test_the_balance_tells_how_many_jobs_exist_at_least(lost: Book, akool: Comma
 
     assert told.code == 6
     assert "8 credits are unaccounted for" in told.out
-    assert "So at least 2 jobs in doubt exist, unless the account is used elsewhere too." in told.out
+    assert "So at least 2 of the jobs in doubt exist, unless the account is used elsewhere too." in told.out
     assert [(one["call"], one["target"], one["unaccounted_credits"]) for one in listed] == [
         (1, "ja", 8.0),
         (1, "fr", 8.0),

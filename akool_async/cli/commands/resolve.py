@@ -178,7 +178,7 @@ class _Doubts:
             jobs = min(math.ceil(missing / self.dearest - _CENT), len(self.entries)) if self.dearest else 1
             yield (
                 f"{credits_text(missing)} credits are unaccounted for: they were spent and the journal does "
-                f"not know on what. So at least {counted(jobs, 'job')} in doubt "
+                f"not know on what. So at least {jobs} of the jobs in doubt "
                 f"{'exists' if jobs == 1 else 'exist'}, unless the account is used elsewhere too."
             )
             if self.unpriced:
