@@ -61,11 +61,10 @@ class PeerQueues:
                 self._waiting[peer] = waiting
             return item
 
-    def wait(self) -> bool:
-        """Wait for a body; return False once it is closed and empty."""
+    def wait(self) -> None:
+        """Wait until there is a body, or it is closed."""
         if not self._length and not self.closed:
             self._news.get()
-        return not self.closed or self._length > 0
 
     def close(self) -> None:
         """Accept no more, and let `wait` end."""

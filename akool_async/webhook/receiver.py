@@ -19,6 +19,7 @@ from typing import Any, Final, Self, TypeAlias
 
 import anyio
 import attrs
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
@@ -54,8 +55,8 @@ _MAX_DELAY: Final = 0.01
 """Seconds at most between an answer and the processing of its body. They are chosen at random, so that the
 time that the processing takes can't be read off the answers to other senders either."""
 
-_BATCH_SIZE: Final = 100
-"""Callbacks in one transaction, so that a flood is on disk before it is over."""
+_WRITE_RETRY: Final = 1.0
+"""Seconds until callbacks that could not be written to the inbox are tried again."""
 
 _TOKEN: Final = re.compile(r"[0-9a-f]{32}")
 _COUNTERS: Final[Mapping[str, str]] = {"signature": "wrong_signature"}
@@ -156,6 +157,8 @@ class WebhookReceiver:
         self._inbox_path = inbox
         self._inbox: InboxFile | None = None
         self._unwritten: list[Callback] = []
+        self._write_lock = anyio.Lock()
+        self._write_after = 0.0
         self._replays = ReplayCache(replay_cache_size)
         self._listeners: list[CallbackListener] = []
         self._counts: Counter[str] = Counter()
@@ -289,28 +292,36 @@ class WebhookReceiver:
         limiter = anyio.CapacityLimiter(1)
         ended = last = 0.0
         try:
-            while True:
-                # A thread of its own limiter: it waits for hours and must not use up the default one. In a
-                # flood it would wake too late, so that it has to be quiet for a moment first.
-                if time.monotonic() - last > _AWAKE and not await run_sync(
-                    queue.wait, abandon_on_cancel=True, limiter=limiter
-                ):
-                    return
-                await anyio.sleep(_random.uniform(0, _MAX_DELAY))
-                while len(queue):
-                    # As long as the event loop had its turn: a flood that keeps the server busy does not make
-                    # the queue longer, because a body costs the server more than it costs here.
-                    now = time.monotonic()
-                    until = now + min(max(_SLICE, now - ended), _LONGEST_SLICE)
-                    while time.monotonic() < until and (item := queue.pop()) is not None:
-                        self._handle(*item)
-                    ended = last = time.monotonic()
-                    await (self._write() if len(self._unwritten) >= _BATCH_SIZE else checkpoint())
+            async with anyio.create_task_group() as tasks:
+                while not queue.closed or len(queue):
+                    # A thread of its own limiter: it waits for hours and must not use up the default one. In
+                    # a flood it would wake too late, so that it has to be quiet for a moment first.
+                    if time.monotonic() - last > _AWAKE and not self._unwritten:
+                        await run_sync(queue.wait, abandon_on_cancel=True, limiter=limiter)
+                    await anyio.sleep(_random.uniform(0, _MAX_DELAY))
+                    while len(queue):
+                        # As long as the event loop had its turn: a flood that keeps the server busy does not
+                        # make the queue longer, because a body costs the server more than it costs here.
+                        now = time.monotonic()
+                        until = now + min(max(_SLICE, now - ended), _LONGEST_SLICE)
+                        while time.monotonic() < until and (item := queue.pop()) is not None:
+                            self._handle(*item)
+                        ended = last = time.monotonic()
+                        await self._write_soon(tasks)
+                    await self._write_soon(tasks)
                 await self._write()
-                if queue.closed and not len(queue):
-                    return
         finally:
             queue.close()  # an abandoned thread still waits and would keep the process alive
+
+    async def _write_soon(self, tasks: TaskGroup) -> None:
+        """Begin to write new callbacks; wait for it only if more of them wait than bodies may."""
+        if self._unwritten and time.monotonic() >= self._write_after:
+            if len(self._unwritten) >= self._queue_size:
+                await self._write()
+            elif not self._write_lock.locked():
+                # Not waited for: bodies would pile up for as long as the disk takes.
+                tasks.start_soon(self._write)
+        await checkpoint()
 
     def _handle(self, body: bytes, path: str) -> None:
         try:
@@ -354,17 +365,20 @@ class WebhookReceiver:
 
     async def _write(self) -> None:
         """Write callbacks to the inbox; those that can't be written are kept for the next attempt."""
-        if self._inbox is None or not self._unwritten:
-            return
-        try:
-            await run_sync(self._inbox.write, tuple(self._unwritten))
-        except InboxError as error:
-            # Memory stays bounded while the disk is full. A callback that is dropped leaves its submission in
-            # doubt, which the caller sees; it never makes the batch pay twice.
-            del self._unwritten[: -self._queue_size]
-            self._log_rejection("write_errors", error)
-        else:
-            self._unwritten.clear()
+        async with self._write_lock:
+            callbacks = tuple(self._unwritten)
+            if self._inbox is None or not callbacks:
+                return
+            try:
+                await run_sync(self._inbox.write, callbacks)
+            except InboxError as error:
+                # Memory stays bounded while the disk is full. A callback that is dropped leaves its
+                # submission in doubt, which the caller sees; it never makes the batch pay twice.
+                del self._unwritten[: -self._queue_size]
+                self._write_after = time.monotonic() + _WRITE_RETRY
+                self._log_rejection("write_errors", error)
+            else:
+                del self._unwritten[: len(callbacks)]
 
     def _log_rejection(self, reason: str, error: AkoolError) -> None:
         """Count it; log the first of each kind and the 10th, the 100th of all: no flood fills the log."""

@@ -7,6 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -261,6 +263,47 @@ async def test_what_can_not_be_written_is_tried_again(
     async with open_inbox(tmp_path / "inbox") as inbox:
         assert [callback.status for callback in inbox.callbacks_for(TOKEN)] == [2, 3]
     assert "disk full" in caplog.text
+
+
+async def test_what_could_not_be_written_is_tried_again_without_another_body(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failures = InboxFile.write, [InboxError("The inbox could not be written: disk full.")] * 3
+
+    def recovering(self: InboxFile, callbacks: Iterable[Callback]) -> None:
+        if failures:
+            raise failures.pop()
+        write(self, callbacks)
+
+    monkeypatch.setattr(InboxFile, "write", recovering)
+    monkeypatch.setattr("akool_async.webhook.receiver._WRITE_RETRY", 0.01)
+    async with receiver(inbox=tmp_path / "inbox") as door, open_inbox(tmp_path / "inbox") as inbox:
+        door.receive(body(), f"/{TOKEN}")
+        with anyio.fail_after(10):
+            while not inbox.callbacks_for(TOKEN):
+                await anyio.sleep(0.005)
+
+    assert door.statistics().write_errors == 3
+
+
+async def test_a_slow_disk_does_not_keep_bodies_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, go = InboxFile.write, threading.Event()
+
+    def slow(self: InboxFile, callbacks: Iterable[Callback]) -> None:
+        go.wait(20)
+        write(self, callbacks)
+
+    monkeypatch.setattr(InboxFile, "write", slow)
+    async with receiver(inbox=tmp_path / "inbox", queue_size=10) as door:
+        for number in range(5):
+            door.receive(body(f"{number:024}", 2), f"/{number:032x}")
+            await looked_at(door)
+        assert door.statistics().delivered == 5
+        go.set()
+    async with open_inbox(tmp_path / "inbox") as inbox:
+        assert all(inbox.callbacks_for(f"{number:032x}") for number in range(5))
 
 
 async def test_an_inbox_that_can_not_be_used_stops_the_receiver_at_once(tmp_path: Path) -> None:
