@@ -15,11 +15,15 @@ from akool_async._batch.state import BatchState
 from akool_async._download import SavedResult
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError
-from akool_async._model.fingerprint import CompactSet, exact_fingerprint, fingerprint
+from akool_async._model.fingerprint import CompactSet, fingerprint, work_of
 from akool_async._model.requests import with_targets
 from akool_async._model.states import RESUME_ACTIONS, ResumeAction, State
 
 OnInDoubt: TypeAlias = Literal["hold", "resubmit"]
+OTHER_QUERY: Final = (
+    "Another entry has the same URL with another query: one video signed twice, or two videos? "
+    "Give each video a key of its own, or set url_is_public where the query names the video."
+)
 _EVER: Final = timedelta(days=36_500)
 
 
@@ -58,6 +62,7 @@ class Resumer:
         self._start_restore = start_restore
         self._seen = CompactSet()
         self._works = CompactSet()
+        self._unkeyed = CompactSet()
 
     async def recover_pending(self) -> None:
         """Follow what an earlier run left at the vendor, the soonest to expire first."""
@@ -78,21 +83,33 @@ class Resumer:
         if not self._seen.add(*batch_entry.name) and not again:
             self._refuse(batch_entry, "This batch has it twice; each would be paid.")
             return False
-        work = exact_fingerprint(batch_entry.request, batch_entry.target)
-        doubled = not self._works.add(work, batch_entry.target) and not again
+        mark = fingerprint(batch_entry.request, batch_entry.target)
+        doubled = not self._works.add(mark, batch_entry.target) and not again
         entry = self._journal.get(batch_entry.key, batch_entry.target)
         if entry is not None and not await self._may_be_sent(batch_entry, entry):
             return False
         if doubled:
             self._refuse(batch_entry, "This batch has the same work under another key; each would be paid.")
-        return not doubled
+            return False
+        unnamed = entry is None and not batch_entry.request.key
+        if unnamed and self._differs_in_query(batch_entry, mark, again=again):
+            self._refuse(batch_entry, OTHER_QUERY)
+            return False
+        return True
+
+    def _differs_in_query(self, batch_entry: BatchEntry, mark: str, *, again: bool) -> bool:
+        """Whether the same work is known, but for the query of a URL: one video signed twice, or two."""
+        if batch_entry.request.url_is_public:
+            return False
+        known = not self._unkeyed.add(work_of(mark), batch_entry.target)
+        return (known and not again) or self._journal.find_other_query(mark, batch_entry.target) is not None
 
     def _refuse(self, batch_entry: BatchEntry, reason: str) -> None:
         self._state.emit(batch_entry, batch_entry.not_submitted(reason, self._clock.now()))
 
     async def _may_be_sent(self, batch_entry: BatchEntry, entry: Entry) -> bool:
         mark = fingerprint(batch_entry.request, batch_entry.target)
-        if entry.fingerprint != mark and entry.state is not State.PLANNED:
+        if work_of(entry.fingerprint) != work_of(mark) and entry.state is not State.PLANNED:
             self._refuse(batch_entry, "Its key names other work in the journal; use another key.")
             return False
         if (entry.key, entry.target) not in self._state.recovered:

@@ -17,7 +17,7 @@ from akool_async._batch.entry import outcome_from_journal
 from akool_async._batch.state import RESUMABLE, BatchState
 from akool_async._journal import IN_PROGRESS, Entry, EntryUpdate
 from akool_async._model.errors import BatchClosedError, InvalidRequestError
-from akool_async._model.fingerprint import entry_key, fingerprint
+from akool_async._model.fingerprint import entry_key, fingerprint, work_of
 from akool_async._model.outcomes import Completed, InDoubt, NotSubmitted, Outcome
 from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import State
@@ -100,7 +100,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             if entry is None:
                 one = with_targets(request, (target,))
                 updates.append(EntryUpdate(key=key, target=target, state=State.PLANNED, request=one))
-            elif entry.fingerprint != fingerprint(request, target):
+            elif work_of(entry.fingerprint) != work_of(fingerprint(request, target)):
                 raise InvalidRequestError(f"The key {key} names other work in the journal; use another key.")
         if updates:
             await self._journal.record(*updates)

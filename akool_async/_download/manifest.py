@@ -16,8 +16,9 @@ import attrs
 from akool_async._download.files import ForeignFileError, local_path, open_regular, read_json, run_blocking
 from akool_async._download.verify import Digest, digest
 from akool_async._model.errors import StorageError
-from akool_async._model.fingerprint import canonical_url, fingerprint
+from akool_async._model.fingerprint import fingerprint
 from akool_async._model.outcomes import MANIFEST, Artifact, Completed, Saved
+from akool_async._model.redact import redacted_url
 from akool_async._model.requests import LipSyncRequest, Request
 from akool_async._model.responses import Snapshot
 
@@ -286,11 +287,11 @@ def _timestamp(moment: datetime | None) -> str | None:
 
 def _describe(request: Request) -> dict[str, Any]:
     # The webhook's URL contains the token that makes a callback trustworthy, and a result may be shared.
-    options = attrs.asdict(request, filter=attrs.filters.exclude("key", "webhook_url"))
+    options = attrs.asdict(request, filter=attrs.filters.exclude("key", "webhook_url", "url_is_public"))
     described: dict[str, Any] = {"kind": "lipsync" if isinstance(request, LipSyncRequest) else "translation"}
     for name, value in options.items():
         if name in _URLS and value:
-            described[name] = canonical_url(value)
+            described[name] = redacted_url(value, public=request.url_is_public)
         elif value not in (None, ""):
             described[name] = dict(value) if isinstance(value, Mapping) else value
     return described

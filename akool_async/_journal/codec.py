@@ -10,14 +10,13 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 
 from akool_async._journal.entry import Entry
 from akool_async._model.errors import AkoolError
-from akool_async._model.fingerprint import canonical_url
-from akool_async._model.redact import strip_query
+from akool_async._model.redact import redacted_url, strip_query
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import AudioSplits, Snapshot, Status
 
@@ -88,29 +87,18 @@ def load_texts(text: str) -> tuple[str, ...]:
         raise DecodeError("a list can't be read") from error
 
 
-def _names(query: str) -> set[str]:
-    return {name for name, _ in parse_qsl(query, keep_blank_values=True, errors="surrogateescape")}
+def loses_query(request: Request) -> bool:
+    """Whether a URL of the request loses its query or its user when it is written."""
+    urls = ((name, getattr(request, name, None)) for name in _URLS)
+    return any(
+        url and redacted_url(url, public=_is_public(request, name)) != url.partition("#")[0]
+        for name, url in urls
+    )
 
 
-def redacted_url(url: str) -> str:
-    """Return `url` without what signs it, user or fragment; the rest stays letter for letter."""
-    parts = urlsplit(url)
-    if not parts.query and not parts.fragment and "@" not in parts.netloc:
-        return url
-    kept = _names(urlsplit(canonical_url(url)).query)
-    query = "&".join(pair for pair in parts.query.split("&") if _names(pair) <= kept)
-    host = parts.netloc.rpartition("@")[2]
-    plain = (parts.scheme, host, parts.path, query, "")
-    return url if plain == tuple(parts) else urlunsplit(plain)
-
-
-def loses_signature(request: Request) -> bool:
-    """Whether a URL of the request loses its signature or its user when it is written."""
-    for url in filter(None, (getattr(request, name, None) for name in _URLS)):
-        parts = urlsplit(url)
-        if "@" in parts.netloc or _names(parts.query) != _names(urlsplit(redacted_url(url)).query):
-            return True
-    return False
+def _is_public(request: Request, name: str) -> bool:
+    """Whether the query of this URL may be kept; that of a webhook is always a secret of the caller's."""
+    return request.url_is_public and name != "webhook_url"
 
 
 def _changed_fields(request: Request) -> dict[str, Any]:
@@ -119,14 +107,14 @@ def _changed_fields(request: Request) -> dict[str, Any]:
     for field in attrs.fields(type(request)):
         value = getattr(request, field.name)
         if field.name in _URLS and value is not None:
-            stored[field.name] = redacted_url(value)
+            stored[field.name] = redacted_url(value, public=_is_public(request, field.name))
         elif value != field.default and not (isinstance(value, Mapping) and not value):
             stored[field.name] = dict(value) if isinstance(value, Mapping) else value
     return stored
 
 
 def dump_request(request: Request) -> str:
-    """Return the request as JSON, without what signs its URLs."""
+    """Return the request as JSON, without the queries of its URLs unless they are public."""
     kind = "translation" if isinstance(request, TranslationRequest) else "lipsync"
     return _encode({"kind": kind, **_changed_fields(request)})
 

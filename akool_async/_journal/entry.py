@@ -26,7 +26,7 @@ class Entry:
         fingerprint: hash of the normalised request, which tells whether the key still names the same work.
         state: where it is, for us.
         request: what was asked for; its URLs lack what signs them.
-        url_redacted: whether a URL lost its signature or its user when it was stored, so that the caller
+        url_redacted: whether a URL lost its query or its user when it was stored, so that the caller
             has to pass the request again to have it sent.
         token: the unguessable part of its webhook URL, or "".
         job_id: the vendor's id of its job, or "".

@@ -331,6 +331,15 @@ class Journal:
         """Return the entry of a job, at once."""
         return self._opened.reader.by_job(job_id)
 
+    def find_other_query(self, mark: str, target: str) -> Entry | None:
+        """Return an entry for the same work, but for the query of a URL, that has no key of the caller's.
+
+        Args:
+            mark: a fingerprint.
+            target: its language.
+        """
+        return self._opened.reader.with_other_query(mark, target)
+
     def find_token(self, token: str) -> Entry | None:
         """Return an entry of the POST with this webhook token, at once: the first that has no job yet.
 

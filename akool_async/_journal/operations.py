@@ -19,7 +19,7 @@ from akool_async._journal.entry import EntryUpdate
 from akool_async._journal.table import ENDED, EntryRow, EntryTable, SqlValue, Values
 from akool_async._model.errors import IllegalTransitionError, InvalidRequestError, JournalCorruptedError
 from akool_async._model.filenames import collision_key
-from akool_async._model.fingerprint import fingerprint
+from akool_async._model.fingerprint import fingerprint, work_of
 from akool_async._model.redact import safe_repr, sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Snapshot
@@ -37,7 +37,7 @@ def request_columns(request: Request, mark: str) -> dict[str, SqlValue]:
     return {
         "fingerprint": mark,
         "request": codec.dump_request(request),
-        "stripped": int(codec.loses_signature(request)),
+        "stripped": int(codec.loses_query(request)),
     }
 
 
@@ -131,7 +131,7 @@ class RecordIntent:
     def __call__(self, table: EntryTable) -> None:
         """Write it."""
         for (key, target), intent in self._entries.items():
-            row = table.find(key, target)
+            mark, row = intent["fingerprint"], table.find(key, target)
             names = () if row is not None and row.name else self._names.get((key, target), ())
             values = {**intent, **name_columns(table, names)}
             if row is None:
@@ -141,7 +141,7 @@ class RecordIntent:
             rejection = ""
             if State.SUBMITTING not in TRANSITIONS[row.state]:
                 rejection = f"is {row.state}, so no POST may be sent for it"
-            elif row.state is State.IN_DOUBT and row.fingerprint != intent["fingerprint"]:
+            elif row.state is State.IN_DOUBT and work_of(row.fingerprint) != work_of(str(mark)):
                 rejection = "is in doubt over other work; resolve that first, or use another key"
             if rejection:
                 raise IllegalTransitionError(f"Entry {display_name(key, target)} {rejection}.")
@@ -250,7 +250,8 @@ def rejection_reason(change: EntryUpdate, row: EntryRow | None, mark: str | None
         return f"is {row.state}, and the doubt about an earlier POST can't come back"
     if after is State.PLANNED and (row.job_id or given):
         return f"holds job {sanitize(row.job_id or given)}: a job was made, so it can't be planned anew"
-    if mark not in (None, row.fingerprint) and row.state is not State.PLANNED:
+    other = mark is not None and work_of(mark) != work_of(row.fingerprint)
+    if other and row.state is not State.PLANNED:
         return f"is {row.state} and names other work than the request that is given"
     return ""
 

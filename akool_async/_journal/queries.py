@@ -17,6 +17,7 @@ from akool_async._journal import codec
 from akool_async._journal.entry import Entry
 from akool_async._journal.table import Contribution, Delta, Totals
 from akool_async._model.errors import JournalCorruptedError
+from akool_async._model.fingerprint import work_of
 from akool_async._model.redact import sanitize
 from akool_async._model.states import State
 
@@ -30,6 +31,8 @@ _BY_NAME: Final = f"{_ALL} WHERE key = ? AND target = ?"
 _BY_ID: Final = f"{_ALL} WHERE id = ?"
 _BY_JOB: Final = f"{_ALL} WHERE job_id = ? AND job_id <> '' ORDER BY id DESC LIMIT 1"
 _BY_TOKEN: Final = f"{_ALL} WHERE token = ? AND token <> '' ORDER BY job_id <> '', id"
+_BY_WORK: Final = f"""{_ALL} WHERE key >= ? AND key < ? AND target = ? AND key <> ? AND length(key) = 32
+    AND state <> 'planned' AND NOT (state = 'failed' AND job_id = '') LIMIT 1"""
 _EXPIRING: Final = """
     SELECT expires_at, id FROM entry INDEXED BY entry_expiry
     WHERE state IN ('submitted', 'completed') AND expires_at <= ? AND (expires_at, id) > (?, ?)
@@ -99,6 +102,11 @@ class JournalReader:
     def by_job(self, job_id: str) -> Entry | None:
         """Return the entry of this job."""
         return next(iter(self._entries(_BY_JOB, job_id)), None)
+
+    def with_other_query(self, mark: str, target: str) -> Entry | None:
+        """Return an entry that is named by a fingerprint of the same work, but for the query of a URL."""
+        work = work_of(mark)
+        return next(iter(self._entries(_BY_WORK, work, f"{work}g", target, mark)), None)
 
     def by_token(self, token: str) -> list[Entry]:
         """Return the entries of the POST with this token, those without a job first."""

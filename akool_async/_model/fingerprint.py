@@ -1,14 +1,15 @@
 """The name of an entry that was given none: a hash of what the vendor is asked to make.
 
-A URL that is signed anew on each run names the same video, so what signs it is left out. What does
-not change the result (where to call back, the caller's own key) is left out too.
+What does not change the result (where to call back, the caller's own key) is left out. The query of a URL is
+hashed by itself: it may name the video or only sign it, and no rule tells these apart for every file host.
+Two fingerprints may say "the same work, but for the query of a URL", and then the caller is asked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -17,28 +18,37 @@ import attrs
 
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 
-_SIGNING_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-")
-_SIGNING_NAMES: Final = frozenset(
-    "awsaccesskeyid googleaccessid ossaccesskeyid signature expires key-pair-id policy "
-    "token hdnts hdnea __token__".split()
-)
+_SIGNING_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "q-")
+_SCHEMES: Final = {
+    "x-amz-signature": "",
+    "x-goog-signature": "",
+    "x-oss-signature": "",
+    "q-signature": "",
+    "awsaccesskeyid": "signature expires",
+    "googleaccessid": "signature expires",
+    "ossaccesskeyid": "signature expires",
+    "key-pair-id": "signature expires policy",
+    "sig": "se st sp sv sr spr sip skoid sktid skt ske sks skv",
+}
+"""By the name that gives a signing scheme away: what else belongs to it, besides the prefixes. These schemes
+sign the path, so the same path is the same video. A name such as "token" by itself proves nothing."""
 
-_AZURE_SIGNATURE: Final = "sig"
-_AZURE_NAMES: Final = frozenset("se st sp sv sr spr sip skoid sktid skt ske sks skv".split())
-"""Too short to count as signing without a signature of Azure beside them."""
+_WORK_DIGITS: Final = 20
 
 
 def _signing(names: Iterable[str]) -> frozenset[str]:
     """Return those names, in lower case, that sign a query."""
     folded = {name.lower() for name in names}
-    signing = {name for name in folded if name in _SIGNING_NAMES or name.startswith(_SIGNING_PREFIXES)}
-    if _AZURE_SIGNATURE in folded:
-        signing |= folded & {_AZURE_SIGNATURE, *_AZURE_NAMES}
-    return frozenset(signing)
+    signing = set[str]()
+    for scheme, others in _SCHEMES.items():
+        if scheme in folded:
+            signing |= {scheme, *others.split()}
+            signing |= {name for name in folded if name.startswith(_SIGNING_PREFIXES)}
+    return frozenset(signing & folded)
 
 
 def canonical_url(url: str) -> str:
-    """Return `url` with host in lower case and without what signs it, user or fragment."""
+    """Return `url` with host in lower case, without user, fragment and the signature of a known scheme."""
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
     signing = _signing(name for name, _ in pairs)
@@ -47,48 +57,45 @@ def canonical_url(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path or "/", query, ""))
 
 
-_LEFT_OUT: Final = ("key", "webhook_url", "targets")
+_LEFT_OUT: Final = ("key", "webhook_url", "targets", "url_is_public")
 _NAMES: Final = {
     kind: tuple(field.name for field in attrs.fields(kind) if field.name not in _LEFT_OUT)
     for kind in (TranslationRequest, LipSyncRequest)
 }
 """The fields that say what is to be made."""
 
-
-def _options(request: Request, target: str, address: Callable[[str], str]) -> dict[str, Any]:
-    options: dict[str, Any] = {name: getattr(request, name) for name in _NAMES[type(request)]}
-    for name in ("url", "video_url", "audio_url", "caption_url"):
-        if options.get(name):
-            options[name] = address(options[name])
-    if isinstance(request, TranslationRequest):
-        options["voices_map"] = request.voices_map.get(target, "")
-    return {"kind": type(request).__name__, "target": target, **options}
+_URLS: Final = ("url", "video_url", "audio_url", "caption_url")
 
 
 def fingerprint(request: Request, target: str) -> str:
-    """Return 32 hexadecimal digits that are the same for the same work on the same video.
+    """Return 32 hexadecimal digits: 20 for the work but for the queries of its URLs, 12 for these.
 
     Args:
         request: what is asked for.
         target: one of its languages.
     """
-    return _digest(_options(request, target, canonical_url))
+    options: dict[str, Any] = {name: getattr(request, name) for name in _NAMES[type(request)]}
+    queries = []
+    for name in _URLS:
+        if options.get(name):
+            options[name], _, query = canonical_url(options[name]).partition("?")
+            queries.append(query)
+    if isinstance(request, TranslationRequest):
+        options["voices_map"] = request.voices_map.get(target, "")
+    work = _digest({"kind": type(request).__name__, "target": target, **options})
+    return work[:_WORK_DIGITS] + _digest(queries)[: 32 - _WORK_DIGITS]
 
 
-def exact_fingerprint(request: Request, target: str) -> str:
-    """Return 32 hexadecimal digits that are the same for the same work on the very same URL.
-
-    Other than in the fingerprint, a query that looks like a signature counts: it may be all that tells
-    two videos apart, and then a caller's own keys do so too.
-    """
-    return _digest(_options(request, target, lambda url: url))
+def work_of(mark: str) -> str:
+    """Return the digits of a fingerprint that say what work it is, whatever the queries of its URLs are."""
+    return mark[:_WORK_DIGITS]
 
 
 _WRITER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 
 
-def _digest(options: dict[str, Any]) -> str:
-    return hashlib.sha256(_WRITER.encode(options).encode()).hexdigest()[:32]
+def _digest(value: Any) -> str:
+    return hashlib.sha256(_WRITER.encode(value).encode()).hexdigest()
 
 
 def entry_key(request: Request, target: str) -> str:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 import weakref
 from typing import Final, NoReturn, TypeAlias, overload
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 LONGEST: Final = 300
 """Characters of a remote text that are shown."""
@@ -269,6 +269,14 @@ def _cut_url(found: re.Match[str]) -> str:
         shown += quoted[0]
     # A signature that white space splits continues after it: nothing is shown from the first odd word on.
     return shown + found["words"] + (" …" if found["rest"] else "")
+
+
+def redacted_url(url: str, *, public: bool = False) -> str:
+    """Return `url` without user and fragment, and without its query unless that is public."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    plain = (parts.scheme, host, parts.path, parts.query if public else "", "")
+    return url if plain == tuple(parts) else urlunsplit(plain)
 
 
 def strip_query(url: str) -> str:

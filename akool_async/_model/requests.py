@@ -209,6 +209,8 @@ class TranslationRequest:
         pronounced_words: word to how it must be said.
         dynamic_duration: let the result be longer or shorter than the video.
         key: your own name for this entry, 1 to 200 characters; default is a fingerprint of the request.
+        url_is_public: whether the queries of the URLs are no secrets and name the video ("?id=7"). Then they
+            are kept in the journal and the manifest. By default it is kept nowhere.
 
     Raises:
         InvalidRequestError: a value is out of its range; nothing was sent.
@@ -232,6 +234,7 @@ class TranslationRequest:
     pronounced_words: Mapping[str, str] = _text_map("pronounced_words")
     dynamic_duration: bool = attrs.field(default=False, validator=_is_bool)
     key: str | None = _key_field()
+    url_is_public: bool = attrs.field(default=False, validator=_is_bool)
 
     def __attrs_post_init__(self) -> None:
         """Check what concerns two fields at once."""
@@ -250,6 +253,8 @@ class LipSyncRequest:
         audio_url: the audio's public http(s) URL; best as long as the video.
         webhook_url: where the vendor calls when the job changes state.
         key: your own name for this entry, 1 to 200 characters; default is a fingerprint of the request.
+        url_is_public: whether the queries of the URLs are no secrets and name the video ("?id=7"). Then they
+            are kept in the journal and the manifest. By default it is kept nowhere.
 
     Raises:
         InvalidRequestError: a value is out of its range; nothing was sent.
@@ -261,6 +266,7 @@ class LipSyncRequest:
     audio_url: str = _url_field()
     webhook_url: str | None = _url_field(default=None)
     key: str | None = _key_field()
+    url_is_public: bool = attrs.field(default=False, validator=_is_bool)
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from akool_async._model.errors import (
     JournalOlderError,
 )
 from akool_async._model.filenames import NameTemplate
-from akool_async._model.fingerprint import canonical_url, exact_fingerprint, fingerprint
+from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import Language
 from akool_async._model.states import State
@@ -321,8 +321,8 @@ class Prices:
 
 def _video_and_kind(request: Request) -> tuple[str, bool]:
     if isinstance(request, TranslationRequest):
-        return canonical_url(request.url), request.lipsync
-    return canonical_url(request.video_url), True
+        return canonical_url(request.url).partition("?")[0], request.lipsync
+    return canonical_url(request.video_url).partition("?")[0], True
 
 
 class PaidWork:
@@ -330,32 +330,40 @@ class PaidWork:
 
     def __init__(self) -> None:
         """Begin without any work."""
-        self._paid: dict[str, tuple[str, str]] = {}
+        self._paid: dict[str, str] = {}
+        self._same_but_query: dict[str, str] = {}
 
     def add(self, entry: Entry) -> None:
         """Record an entry if it is, or may be, paid for."""
         if entry.state in _PAID:
-            exact = exact_fingerprint(entry.request, entry.target)
-            self._paid.setdefault(entry.fingerprint, (entry.key, exact))
+            self._paid.setdefault(entry.fingerprint, entry.key)
+            self._same_but_query.setdefault(work_of(entry.fingerprint), entry.key)
 
     def paid_under_key(self, entry: Entry) -> str:
         """Return the other key under which an entry's work is paid for, or ""."""
-        key, work = self._paid.get(entry.fingerprint, ("", ""))
-        return key if key != entry.key and work == exact_fingerprint(entry.request, entry.target) else ""
+        key = self._paid.get(entry.fingerprint, "")
+        return key if key != entry.key else ""
 
     def find_renamed(self, entries: Iterable[PlanEntry]) -> Iterator[Issue | str]:
         """Find what would be paid again because its key was changed: an issue if certain, else a note."""
         for entry in entries:
             request = entry.item.request
-            key, work = self._paid.get(fingerprint(request, entry.target), ("", ""))
-            if not entry.action.is_paid or not key or key == entry.key:
+            mark = fingerprint(request, entry.target)
+            same, key = self._paid.get(mark, ""), self._same_but_query.get(work_of(mark), "")
+            if not entry.action.is_paid or not key or entry.key in (same, key):
                 continue
-            what = f"into {entry.target!r} is in the journal as {key!r}, and would be paid again"
-            if work == exact_fingerprint(request, entry.target):
-                yield Issue(entry.item.where("key"), f"The same work {what}. Use that key, or another --out.")
+            what = f"into {entry.target!r} is in the journal as {(same or key)!r}"
+            if same:
+                text = f"The same work {what}, and would be paid again. Use that key, or another --out."
+                yield Issue(entry.item.where("key"), text)
+            elif request.key or request.url_is_public:  # the caller says that these are two videos
+                yield f"{entry.item.place}: The same URL with another query {what}. This one is paid, too."
             else:
-                # Two videos of some file hosts differ only in the query, so refusing could block new work.
-                yield f"{entry.item.place}: Perhaps the same work {what}: only its URL's signature differs."
+                text = (
+                    f"The same URL with another query {what}: one video signed twice, or two videos? "
+                    "Give each video a key, or set url_is_public where the query names the video."
+                )
+                yield Issue(entry.item.where("url"), text)
 
 
 async def check(client: AkoolClient, items: Iterable[CatalogItem]) -> ServerCheck:

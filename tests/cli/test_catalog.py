@@ -298,7 +298,9 @@ def test_signatures_tell_videos_apart_where_keys_do(write: Any) -> None:
     keyed = read_catalog(write(f"url,to,key\n{signed[0]},one\n{signed[1]},two\n"))
     assert len(keyed.items) == 2
     (doubled,) = mistakes_of(write("url,to\n" + "\n".join(signed)))
-    assert doubled.startswith("videos.csv:3: The same video")
+    assert doubled.startswith("videos.csv:3: url (A3): Its URL differs from videos.csv:2 in the query only")
+    public = "\n".join(f"{row},yes" for row in signed)
+    assert len(read_catalog(write(f"url,to,url_is_public\n{public}\n")).items) == 2
 
 
 def test_a_glossary_cuts_a_row_where_its_languages_are_told_different_things(write: Any) -> None:

@@ -217,7 +217,7 @@ def test_work_that_is_paid_under_another_key_is_not_paid_again(akool: Command, v
     told = "key (C2): The same work into 'ja' is in the journal as 'first', and would be paid again."
     assert told in renamed.err
     assert signed.code == 0
-    assert "Perhaps the same work into 'ja' is in the journal as 'second'" in signed.err
+    assert "The same URL with another query into 'ja' is in the journal as 'second'" in signed.err
     assert len(vendor.audit.jobs) == 2
 
 
@@ -448,3 +448,20 @@ def test_what_may_pass_is_not_sent_again_beyond_the_bound(akool: Command, vendor
     assert told.code == 5, told.err
     assert vendor.audit.credits.spent + vendor.audit.credits.locked <= 12
     assert akool("run", path, "--retry-transient", -1).code == 2
+
+
+def test_one_url_with_two_queries_is_asked_about_before_anything_is_spent(
+    akool: Command, vendor: Sandbox
+) -> None:
+    page = "https://files.example.com/download.php"
+    both = akool("plan", catalog(f"{page}?token=AAAA,ja,", f"{page}?token=BBBB,ja,"))
+    assert both.code == 2
+    assert "one video signed twice, or two videos?" in both.err
+
+    assert akool("run", catalog(f"{page}?token=AAAA,ja,"), "--yes").code == 0
+    for command in (["plan"], ["run", "--yes"]):
+        other = akool(*command, catalog(f"{page}?token=BBBB,ja,"))
+        assert other.code == 2
+        assert "one video signed twice, or two videos?" in other.err
+        assert "BBBB" not in other.err + other.out
+    assert len(vendor.audit.jobs) == 1

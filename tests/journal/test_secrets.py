@@ -56,7 +56,8 @@ async def test_no_byte_of_the_files_holds_a_secret(path: Path) -> None:
     texts["closed"] = path.read_bytes()
 
     assert {"jobs.sqlite3", "jobs.sqlite3-wal", "jobs.sqlite3.lock"} < set(texts)
-    assert b"versionId=3" in texts["closed"]
+    assert b"bucket.s3.example.com/talk.mp4" in texts["closed"]
+    assert b"versionId" not in texts["closed"]
     for name, text in texts.items():
         assert CANARY.encode() not in text, name
 
@@ -81,10 +82,12 @@ async def test_a_token_is_found_but_not_shown(opened: Callable[[], Journal]) -> 
     assert CANARY not in "".join(lines)
 
 
-async def test_a_request_that_lost_its_signature_says_so(opened: Callable[[], Journal]) -> None:
+async def test_a_request_that_lost_its_query_says_so(opened: Callable[[], Journal]) -> None:
     async with opened() as journal:
-        plain = TranslationRequest(url="https://e.com/talk.mp4?v=1", targets="de", key="plain")
-        await journal.intend(*REQUESTS, plain)
+        url = "https://e.com/talk.mp4"
+        plain = TranslationRequest(url=url, targets="de", key="plain")
+        public = TranslationRequest(url=f"{url}?v=1", targets="de", key="public", url_is_public=True)
+        await journal.intend(*REQUESTS, plain, public)
 
         stripped = {entry.key: entry.url_redacted async for entry in journal.entries()}
-    assert stripped == {"talk": True, "lips": True, "plain": False}
+    assert stripped == {"talk": True, "lips": True, "plain": False, "public": False}

@@ -133,6 +133,7 @@ COLUMNS: Final = (
     Column("fixed_words", pairs, ("translations",)),
     Column("pronounced_words", pairs, ("pronunciations",)),
     Column("webhook_url", text, ("webhook",)),
+    Column("url_is_public", flag, ("public_url",)),
 )
 
 _BY_NAME: Final = {name: column for column in COLUMNS for name in (column.option, *column.aliases)}

@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 
 from akool_async._model.errors import InvalidRequestError
-from akool_async._model.fingerprint import exact_fingerprint, fingerprint
+from akool_async._model.fingerprint import fingerprint, work_of
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import TranslationRequest, with_targets
 from akool_async.cli.catalog import columns
@@ -233,6 +233,7 @@ class _Finder:
     def __init__(self) -> None:
         self._keys: dict[tuple[str, str], tuple[str, SourceLocation]] = {}
         self._works: dict[str, SourceLocation] = {}
+        self._unkeyed: dict[tuple[str, str], tuple[str, SourceLocation]] = {}
 
     def first(self, item: CatalogItem, target: str) -> SourceLocation | None:
         """Return where the same work occurred before, or None.
@@ -242,15 +243,25 @@ class _Finder:
         """
         mark = fingerprint(item.request, target)
         known, place = self._keys.setdefault((item.key_for(target), target), (mark, item.place))
-        if known != mark:
+        if work_of(known) != work_of(mark):
             text = f"This key names other work in {place}; each row needs a key of its own."
             raise CatalogError([Issue(item.where("key"), text)])
         # The same key in two rows with the same work is a duplicate; with other work it is a mistake above.
         if place is not item.place:
             return place
         # The same work under two keys would be paid twice.
-        first = self._works.setdefault(exact_fingerprint(item.request, target), item.place)
-        return None if first is item.place else first
+        first = self._works.setdefault(mark, item.place)
+        if first is not item.place:
+            return first
+        if not item.request.key and not item.request.url_is_public:
+            other, of = self._unkeyed.setdefault((work_of(mark), target), (mark, item.place))
+            if other != mark:
+                text = (
+                    f"Its URL differs from {of} in the query only: one video signed twice, or two videos? "
+                    "Give each video a key, or set url_is_public where the query names the video."
+                )
+                raise CatalogError([Issue(item.where("url"), text)])
+        return None
 
 
 def read_catalog(
