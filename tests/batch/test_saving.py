@@ -208,7 +208,7 @@ async def test_a_side_file_says_where_the_others_come_from(
         content = (tmp_path / file["name"]).read_bytes()
         assert (file["size"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     assert (told["job_id"], told["key"], told["target"]) == (job.id, "mine", "ja")
-    assert told["request"]["url"] == "https://e.com/talk.mp4?id=5"
+    assert told["request"]["url"] == "https://e.com/talk.mp4"
     assert told["request"]["style"] == "calm"
     assert told["credits"] == outcome.credits
     assert told["program"].startswith("akool-async")
