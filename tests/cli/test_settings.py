@@ -53,6 +53,19 @@ def test_a_tilde_after_an_equals_sign_is_the_home_folder(
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
+@pytest.mark.parametrize("option", ["~/words.csv", "ja=~/words.csv"])
+def test_a_glossary_may_be_in_the_home_folder(
+    option: str, akool: Command, vendor: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.csv").write_text("word\nAkool\n")
+    (tmp_path / "films.csv").write_text("url,languages\nhttps://example.com/a.mp4,ja\n")
+
+    assert akool("plan", "films.csv", f"--glossary={option}").code == 0
+    assert akool("plan", "films.csv", "--glossary=s3://bucket/words.csv").code == 2
+
+
 @pytest.mark.parametrize(
     "content",
     [

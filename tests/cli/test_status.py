@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -183,3 +184,19 @@ def test_a_list_of_runs_that_is_broken_or_foreign_harms_nothing(
     if "made_by" not in content:
         assert history.read_text() == content
         assert f"{history} is not a list of earlier runs and was left alone" in run.err
+
+
+@pytest.mark.parametrize("trap", ["symlink", "pipe"])
+def test_what_was_planted_in_the_place_of_the_list_of_runs_is_left_alone(
+    trap: str, akool: Command, vendor: Sandbox, book: Book, tmp_path: Path
+) -> None:
+    book.out.mkdir()
+    victim, history = tmp_path / "victim", book.out / "jobs.sqlite3.runs"
+    victim.write_text("precious")
+    history.symlink_to(victim) if trap == "symlink" else os.mkfifo(history)
+    run = akool("translate", "https://example.com/a.mp4", "--to", "ja", "--yes", "--out", book.out)
+
+    assert run.code == 0, run.err
+    assert "was left alone" in run.err
+    assert victim.read_text() == "precious"
+    assert akool("status", "--out", book.out).code == 0

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import attrs
 
+from akool_async._download import local_path
 from akool_async.cli.catalog import columns
 from akool_async.cli.catalog.model import CatalogRow, Issue, SourceLocation
 from akool_async.cli.catalog.readers import read_table
@@ -75,7 +76,7 @@ class Glossary:
         languages: tuple[str, ...] = ("",)
         if one is not None and not Path(named).exists():
             languages, named = (one.group(1),), one.group(2)
-        table = read_table(Path(named), _COLUMNS.__contains__)
+        table = read_table(local_path(named), _COLUMNS.__contains__)  # "~" is left alone in ja=~/words.csv
         self.mistakes += table.mistakes
         used = {name: cell.place for row in table.rows for name, cell in row.cells.items()}
         for name, place in (used | table.header).items():

@@ -385,7 +385,7 @@ def verify_results(
 async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes: bool) -> None:
     """Download again what the journal calls saved and the folder does not have as it was saved."""
     output.reading()  # raises where there is no journal, which would be made
-    async with connection.client() as client, open_journal(output.path) as journal:
+    async with connection.client() as client, output.writing() as journal:
         damaged = []
         for key, target, files in journal.saved_files():
             entry = journal.get(key, target) if files else None
