@@ -31,6 +31,7 @@ RANDOM_RUNS = (
     "tests/batch/test_simulation.py",
     "tests/client/test_cancellation.py",
     "tests/download/test_cancellation.py",
+    "tests/download/test_hostile_host.py",
     "tests/download/test_storms.py",
     "tests/journal/test_crash.py",
     "tests/webhook/test_attacks.py",

@@ -272,10 +272,10 @@ class Fetch:
                 arrived=arrived,
                 playable=kind is Kind.VIDEO,
             )
-        if verdict is FileVerdict.COMPLETE or self._at_end or (self._measured and not etag):
+        if verdict is FileVerdict.COMPLETE or self._at_end:
             return True
-        # A connection that broke can look like an end. The host is asked for the byte after it; one that
-        # can't answer that (no ETag, no ranges) has to send the same file twice.
+        # A connection that broke can look like an end, and a length may be wrong. The host is asked for the
+        # byte after it; one that can't answer that (no ETag, no ranges) has to send the same file twice.
         found = await self._run(partial(verify.digest, content))
         before, self._previous = self._previous, found
         if etag and not self._ignores_ranges:
@@ -355,11 +355,11 @@ def read_range(
         )
     if status not in (200, 206):
         raise DownloadError(f"The file host answered HTTP {status}.", http_status=status)
-    # Hosts are often wrong about types, so the content decides; but a page must not replace a good part.
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if received and media_type == "text/html":
-        raise RetryableResponse("the file host sent a page instead of the file")
     if status == 200:
+        # Hosts are often wrong about types, so the content decides; but a page must not replace a good part.
+        if received and media_type == "text/html" and _strong_etag(headers) != etag:
+            raise RetryableResponse("the file host sent a page instead of the file")
         size = _content_length(headers)
         return Body(restarts=True, end=size, length=size, etag=_strong_etag(headers))
     if media_type.startswith("multipart/"):

@@ -141,7 +141,9 @@ def check_mp4(file: BufferedReader, size: int) -> FileVerdict:
                 # The letters of a text make a length of hundreds of megabytes: "Are free" is no box.
                 text = position == 0 and header[0] >= ord("\t")
                 return FileVerdict.INVALID if text else FileVerdict.DAMAGED
-            return FileVerdict.UNKNOWN_END if playable else FileVerdict.DAMAGED
+            # In a file of fragments it may be the header of the next one that is cut.
+            whole = playable and b"moof" not in kinds
+            return FileVerdict.UNKNOWN_END if whole else FileVerdict.DAMAGED
         empty += length == smallest
         if empty > _MAX_EMPTY_BOXES:
             break

@@ -140,6 +140,7 @@ DAMAGED = {
     "half a video": film()[:9000],
     "a video without its index": film()[:-13],
     "an end that is cut": film()[:-3],
+    "the next fragment cut in its header": FRAGMENTS + b"\0\0\0\x08moof\0\0",
     "boxes of no length": FTYP + b"\0\0\0\5abcd" * 9,
 }
 
