@@ -1,4 +1,4 @@
-"""The answer to a paid POST that the journal could not record: kept, told, and tried again."""
+"""The answer to a paid POST that the journal could not record: kept, reported, and tried again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AnswerRecorder:
         """Try again to commit the changes of a POST, which is not followed until that succeeds.
 
         The ids are in the log from now on. If they can't be written soon, the entries end as in doubt, with
-        their ids, and nothing more is submitted; the tries go on.
+        their ids, and nothing more is submitted; the tries continue.
         """
         named = (job_id for change in changes for job_id in (change.job_id, *(change.doubt_ids or ())))
         ids = ", ".join(filter(None, named)) or "none"

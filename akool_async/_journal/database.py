@@ -285,7 +285,7 @@ def _remove(draft: Path) -> None:
 
 
 def back_up(source: sqlite3.Connection, path: Path) -> None:
-    """Copy a journal as it is now to a new file with mode 0600; runs go on writing it meanwhile."""
+    """Copy a journal as it is now to a new file with mode 0600; runs continue writing it meanwhile."""
     path = path.parent.resolve() / path.name
     try:
         # The name is taken first, so that nothing is ever overwritten; killed here, it leaves an empty file.

@@ -130,7 +130,7 @@ class JournalLock:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
-        _HELD.add(self)
+        _HOLDING.add(self)
         host, since = socket.gethostname(), now.isoformat(timespec="seconds")
         self._holder = {"pid": os.getpid(), "host": host, "since": since}
         try:
@@ -173,7 +173,7 @@ class JournalLock:
             f"The journal {self._journal} is being written by a run that opened it under another path."
         )
         # Looked for first: to close a second descriptor of the file would drop the locks of SQLite.
-        if any(identity in held._watched.values() for held in _HELD):
+        if any(identity in other._watched.values() for other in _HOLDING):
             raise elsewhere
         if sys.platform == "linux":
             descriptor = os.open(self._journal, os.O_RDWR | os.O_CLOEXEC)
@@ -274,7 +274,7 @@ class JournalLock:
         if self._descriptor is None:
             return
         content = json.dumps({**self._holder, **({} if watermark is None else attrs.asdict(watermark))})
-        # One write over the old content, padded: whoever reads meanwhile sees the old or the new.
+        # One write over the old content, padded: a reader meanwhile sees the old or the new.
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         written = os.write(self._descriptor, f"{content:<{_LONGEST // 2}}\n".encode())
         os.ftruncate(self._descriptor, written)
@@ -283,7 +283,7 @@ class JournalLock:
         """Release the lock; again does nothing."""
         descriptor, claim = self._descriptor, self._claim
         self._watched.clear()
-        _HELD.discard(self)
+        _HOLDING.discard(self)
         if descriptor is None:
             return
         try:
@@ -385,13 +385,13 @@ def _is_mounted(path: Path) -> bool:
     return any(line.split(" ")[4] == point for line in mounts.split("\n") if line)
 
 
-_HELD: Final[weakref.WeakSet[JournalLock]] = weakref.WeakSet()
+_HOLDING: Final[weakref.WeakSet[JournalLock]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for lock in list(_HELD):
+    for lock in list(_HOLDING):
         lock._forked()
-    _HELD.clear()
+    _HOLDING.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -352,7 +352,7 @@ class JournalOlderError(JournalError):
 
     impact = "Nothing was opened and nothing was sent: what it does not know would be paid again."
     advice = (
-        "Put the newest journal back. If there is none, go on with accept_older=True "
+        "Put the newest journal back. If there is none, continue with accept_older=True "
         "(`--accept-older-journal`) and compare with the vendor's list of jobs."
     )
 
