@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
+import threading
 from typing import Any
 
 import pytest
 
 from akool_async import (
     AkoolClient,
+    AkoolError,
     BadRequestError,
     JobNotFoundError,
     Snapshot,
@@ -51,6 +54,10 @@ UNUSABLE = {
     "404 with an id": http({"detail": SUCCESS}, 404),
     "data as text": http({"code": 1000, "data": json.dumps(SUCCESS["data"])}),
     "no code": http({"data": {"_id": ONE}}),
+    "cut on the wire and packed": http(
+        gzip_with_bad_checksum(SUCCESS).partition(b"\r\n\r\n")[2][:-12], length=4000, content_encoding="gzip"
+    ),
+    "too large": http({**SUCCESS, "more": "x" * (5 * 2**20)}),
 }
 
 
@@ -92,6 +99,34 @@ async def test_ids_of_several_languages_keep_their_languages(answer: bytes) -> N
     assert sorted(vendor.polls) == [ONE, TWO]
 
 
+async def test_the_id_of_an_answer_that_stalls_half_way_is_kept(way: Way) -> None:
+    released = threading.Event()
+
+    class Stalling(RawVendor):
+        def answer(self, connection: socket.socket) -> None:
+            super().answer(connection)
+            released.wait(5)
+
+    with Stalling(lambda _: http(WHOLE[:-3], length=len(WHOLE))).serve() as vendor:
+        async with stray(way, vendor.url, create_timeout=0.2) as client:
+            with pytest.raises(SubmissionInDoubt, match="within") as caught:
+                await client.session().submit_once(video())
+            released.set()
+
+    assert caught.value.job_ids == (ONE,)
+
+
+async def test_of_two_ids_for_one_language_the_first_is_its_job_and_the_other_is_kept() -> None:
+    jobs = [{"code": 1000, "data": {"_id": job_id, "language": "ja"}} for job_id in (ONE, TWO)]
+    with RawVendor(lambda _: http({"code": 1000, "all_results": jobs}, 502)).serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url) as client:
+            submission = await client.submit(video(targets="ja,fr"))
+
+    assert [(job.id, job.target) for job in submission.accepted] == [(ONE, "ja")]
+    assert [job.id for job in submission.extra] == [TWO]
+    assert submission.missing == ("fr",)
+
+
 async def test_an_id_that_can_not_be_confirmed_is_kept_as_extra() -> None:
     with RawVendor(lambda _: http(BOTH, 500), known=lambda job_id: job_id == ONE).serve() as vendor:
         async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK) as client:
@@ -111,6 +146,16 @@ async def test_without_a_confirmed_id_the_doubt_remains_with_all_its_ids() -> No
 
     assert caught.value.job_ids_by_target == {"ja": ONE, "fr": TWO}
     assert {type(answer) for answer in answers.values()} == {JobNotFoundError}
+
+
+async def test_a_job_that_the_vendor_does_not_know_yet_is_confirmed_a_little_later() -> None:
+    answers = iter([False, False, True])
+    with RawVendor(lambda _: http(SUCCESS, 500), known=lambda _: next(answers)).serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK) as client:
+            submission = await client.submit(video())
+
+    assert submission.job_ids == (ONE,)
+    assert vendor.polls == [ONE] * 3
 
 
 async def test_confirming_tells_what_exists_from_what_does_not() -> None:
@@ -226,6 +271,18 @@ async def test_content_that_does_not_exist_is_about_the_video_or_the_voice(code:
     assert "video" in caught.value.advice
     assert "voice" in caught.value.advice
     assert "id and that the credentials" not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", [1003, 1015, 1202, 7777])
+async def test_a_refusal_with_ids_that_are_no_jobs_is_a_refusal(code: int) -> None:
+    answer = http({"code": code, "msg": "no", "request_id": ONE, "data": {"video_id": "v1", "_id": None}})
+    with RawVendor(lambda _: answer).serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url) as client:
+            with pytest.raises(AkoolError) as caught:
+                await client.submit(video())
+
+    assert not isinstance(caught.value, SubmissionInDoubt)
+    assert caught.value.code == code
 
 
 async def test_an_unknown_code_is_the_vendors_error_unless_an_id_comes_with_it() -> None:
