@@ -108,7 +108,10 @@ def sanitize(remote: object) -> str:
     text = " ".join(text.split())
     if len(whole) > _MOST_READ:
         text = text[:-_LONGEST_SECRET]  # what was cut off may have been the rest of a secret
-    text = _hide_credentials(_hide_secrets(text)).strip()
+    text = _hide_secrets(text)
+    if _SUSPECT.search(text):
+        text = _QUERY.sub("?…", _URL.sub(_cut_url, text))
+        text = _NAMED.sub(rf"\1{_HIDDEN}", _TOKEN.sub(_HIDDEN, text)).strip()
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
@@ -247,15 +250,6 @@ _CLOSING: Final = re.compile(r"'[.,:;)\]}]*$")
 _SUSPECT: Final = re.compile(
     r"[=%&;\\?]|:/|eyJ|auth|bearer|basic|key|cookie|cred|pass|pwd|secret|sig|token", re.IGNORECASE
 )
-
-
-def _hide_credentials(text: str) -> str:
-    if not _SUSPECT.search(text):
-        return text
-    text = _URL.sub(_cut_url, text)
-    text = _QUERY.sub("?…", text)
-    text = _TOKEN.sub(_HIDDEN, text)
-    return _NAMED.sub(rf"\1{_HIDDEN}", text)
 
 
 def _cut_url(found: re.Match[str]) -> str:

@@ -19,6 +19,7 @@ import attrs
 
 from akool_async._model.errors import ConfigurationError, UnsealError, UnsealReason
 from akool_async._model.redact import Secret, hide, sanitize, url_repr
+from akool_async._model.validators import must_be
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers import Cipher
@@ -243,11 +244,6 @@ def parse_hint(plain: bytes, sealed_bytes: bytes, envelope: SealedMessage) -> Hi
 CIPHER_BLOCK = 16
 
 
-def _check_id(_key: SealingKey, _attribute: attrs.Attribute[str], value: str) -> None:
-    if not value or not encodable(value):
-        raise ConfigurationError("client_id must not be empty: webhook bodies are sealed with it.")
-
-
 def _check_secret(_key: SealingKey, _attribute: attrs.Attribute[Secret], value: Secret) -> None:
     length = len(value.reveal().encode()) if encodable(value.reveal()) else 0
     if length not in (16, 24, 32):
@@ -270,7 +266,9 @@ class SealingKey:
         ConfigurationError: the id is empty or the secret has another length. The message hides the secret.
     """
 
-    client_id: str = attrs.field(validator=_check_id)
+    client_id: str = attrs.field(
+        validator=must_be("text that is not empty", lambda value: value and encodable(value))
+    )
     client_secret: Secret = attrs.field(converter=hide, validator=_check_secret, repr=False)
 
     @property

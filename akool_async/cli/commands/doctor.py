@@ -48,7 +48,7 @@ from akool_async.cli.options import (
     read_key_file,
 )
 
-_NO_KEY: Final = "none"
+_NO_KEY: Final = "-"
 """Key of a client that only parses the host."""
 _PACKAGES: Final = ("akool-async", "anyio", "attrs", "cattrs", "httpx", "httpx-aiohttp", "aiohttp", "backoff")
 _MAX_CLOCK_DIFFERENCE: Final = 60.0
