@@ -316,6 +316,7 @@ def open_batch(
     file_names: str | Mapping[str, str] = DEFAULT_TEMPLATE.text,
     without_captions: bool = False,
     verify_saved: bool = False,
+    pay_again: bool = False,
     recover_pending: bool = True,
     on_in_doubt: OnInDoubt = "hold",
     retry_failed: bool = False,
@@ -360,6 +361,8 @@ def open_batch(
         verify_saved: compare the SHA-256 of files that earlier runs saved. By default their existence and
             size are compared. What is not as it was saved is downloaded again, without paying, while the
             vendor has it; a changed file is kept, and the result saved under another name.
+        pay_again: submit entries that the journal does not know even where `download_to` holds a result of
+            them: a manifest with the same key and language, under the name that this entry would get.
         recover_pending: recover what the journal has at the vendor; False leaves alone what `requests` does
             not name.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
@@ -410,6 +413,7 @@ def open_batch(
             templates=parse_templates(file_names),
             without_captions=without_captions,
             verify_saved=verify_saved,
+            pay_again=pay_again,
         ),
         recover_pending=recover_pending,
         on_in_doubt=on_in_doubt,

@@ -25,7 +25,7 @@ from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, ResultSaver
 from akool_async._batch.slots import Permit, WeightedSemaphore
 from akool_async._batch.state import BatchState, StopCause
-from akool_async._download import GONE_STATUSES
+from akool_async._download import GONE_STATUSES, SavedResult
 from akool_async._journal import EntryUpdate
 from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.errors import (
@@ -126,9 +126,10 @@ class EntryLife:
                 with self._settled(post):
                     if await self._turn_comes(post):
                         try:
-                            names = await self._saver.candidate_names(post.request)
+                            names, saved = await self._saver.candidate_names(post.request)
                         except ConfigurationError as error:
                             return self._end_unsubmitted(entries, str(error))
+                        self._skip_saved(post, saved)
                         await self._send(post, names)
                 entries = post.again
                 if entries and not post.rate_limited:  # a rate limit already slows down `_turn_comes`
@@ -289,6 +290,19 @@ class EntryLife:
         for entry in resolved:
             entry.resume_job(known[entry.target])
             self._state.poll(entry, None)
+
+    def _skip_saved(self, post: Post, saved: Mapping[tuple[str, str], SavedResult]) -> None:
+        """End entries whose results are in the folder, though the journal does not know of any payment."""
+        for entry in [entry for entry in post.entries if entry.name in saved]:
+            recorded, result = self._journal.get(*entry.name), saved[entry.name]
+            if recorded is None or recorded.state in (State.PLANNED, State.IN_DOUBT):
+                post.select([other for other in post.entries if other is not entry])
+                reason = (
+                    f"It is paid already: {result.manifest.name} says that job {result.job_id} is saved, "
+                    "but the journal does not know this job. Use the journal that does, or pay again with "
+                    "pay_again=True (--pay-again)."
+                )
+                self._end_unsubmitted([entry], reason)
 
     async def _post(self, post: Post, addressed: Request) -> None:
         """Send the POST; note for each of its entries the job, or the error and what it means."""

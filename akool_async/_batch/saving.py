@@ -27,6 +27,7 @@ from akool_async._download import (
     FileBusyError,
     SavedResult,
     find_result,
+    read_manifest,
 )
 from akool_async._journal import Entry
 from akool_async._model.errors import (
@@ -70,12 +71,14 @@ class OutputConfig:
         templates: how their names are made.
         without_captions: whether the video without burnt-in captions is saved too.
         verify_saved: whether files that earlier runs saved are compared by their SHA-256, too.
+        pay_again: whether manifests of results, found in the folder, are no reason not to pay.
     """
 
     folder: Path | None
     templates: FileTemplates
     without_captions: bool = False
     verify_saved: bool = False
+    pay_again: bool = False
 
 
 class ResultSaver:
@@ -95,16 +98,24 @@ class ResultSaver:
         self._disk_error: StorageError | None = None
         self._restores = WeightedSemaphore(_RESTORES)
 
-    async def candidate_names(self, request: Request) -> dict[tuple[str, str], tuple[str, ...]]:
-        """Return for each entry of a request the names that it may get, none where nothing is downloaded.
+    async def candidate_names(
+        self, request: Request
+    ) -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[tuple[str, str], SavedResult]]:
+        """Return for each entry the names that it may get, and results of it that are in the folder.
+
+        Both are empty where nothing is downloaded.
 
         Raises:
             ConfigurationError: this system can't write such a name.
         """
         if self.folder is None:
-            return {}
-        names = await run_sync(self._free_names, request, self.folder)
-        return {(entry_key(request, target), target): found for target, found in names.items()}
+            return {}, {}
+        names, saved = await run_sync(self._free_names, request, self.folder)
+        keys = {target: (entry_key(request, target), target) for target in request.targets}
+        return (
+            {keys[target]: found for target, found in names.items()},
+            {keys[target]: found for target, found in saved.items()},
+        )
 
     async def save(self, batch_entry: BatchEntry, done: Completed) -> Saved:
         """Download under the entry's name, or under another if files of another entry have that.
@@ -178,7 +189,8 @@ class ResultSaver:
         entry = self._journal.get(*batch_entry.name)
         if entry is None or not entry.name or another:
             try:
-                names = await run_sync(partial(self._free_names, batch_entry.request, folder, begun=another))
+                find = partial(self._free_names, batch_entry.request, folder, begun=another)
+                names, _ = await run_sync(find)
             except ConfigurationError as error:  # the job is paid; a run under another locale can save it
                 raise DownloadError(error.message, advice=error.advice) from error
             await self._journal.reserve_name(*batch_entry.name, names[batch_entry.target], another=another)
@@ -188,19 +200,20 @@ class ResultSaver:
 
     def _free_names(
         self, request: Request, folder: Path, *, begun: bool = False
-    ) -> dict[str, tuple[str, ...]]:
-        """Return the names that no existing file, or begun download, has.
+    ) -> tuple[dict[str, tuple[str, ...]], dict[str, SavedResult]]:
+        """Return the names that no existing file, or begun download, has; and results of these entries.
 
         Raises:
             ConfigurationError: this system can't write such a name.
         """
         endings = (*_WHOLE, *_BEGUN) if begun else _WHOLE
+        saved: dict[str, SavedResult] = {}
         for target in request.targets:
             name = next(iter(self._output.templates.names(request, target)))
             try:
                 os.lstat(folder / f"{name}{_LONGEST_ENDING}")
             except FileNotFoundError:
-                continue
+                pass
             except (UnicodeEncodeError, OSError) as error:
                 # The job would be paid for, and its result could not be saved under this name.
                 if isinstance(error, UnicodeEncodeError) or error.errno in _UNWRITABLE:
@@ -209,6 +222,14 @@ class ResultSaver:
                         f"{sys.getfilesystemencoding()}.",
                         advice="Set LC_ALL=C.UTF-8, or name the files otherwise with file_names (--names).",
                     ) from error
+            for name in islice(self._output.templates.names(request, target), _NAMES):
+                manifest = folder / f"{name}{MANIFEST}"
+                if self._output.pay_again or not os.path.lexists(manifest):
+                    break
+                result = read_manifest(manifest, any_owner=True)
+                if result is not None and (result.key, result.target) == (entry_key(request, target), target):
+                    saved[target] = result
+                    break
 
         def is_free(name: str) -> bool:
             return not any(os.path.lexists(folder / f"{name}{ending}") for ending in endings)
@@ -216,4 +237,4 @@ class ResultSaver:
         return {
             target: tuple(islice(filter(is_free, self._output.templates.names(request, target)), _NAMES))
             for target in request.targets
-        }
+        }, saved

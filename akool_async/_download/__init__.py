@@ -2,7 +2,14 @@
 
 from akool_async._download.downloader import GONE_STATUSES, DownloadRequest, FileDownloader, ResultDownload
 from akool_async._download.files import FileAlreadyExistsError, FileBusyError, local_path
-from akool_async._download.manifest import FileState, SavedFile, SavedResult, find_result, verify
+from akool_async._download.manifest import (
+    FileState,
+    SavedFile,
+    SavedResult,
+    find_result,
+    read_manifest,
+    verify,
+)
 from akool_async._download.network import DownloadLimits
 
 __all__ = [
@@ -18,5 +25,6 @@ __all__ = [
     "SavedResult",
     "find_result",
     "local_path",
+    "read_manifest",
     "verify",
 ]

@@ -271,7 +271,9 @@ class RecordUpdates:
             _PreparedUpdate(change, now, with_snapshot=last.get((change.key, change.target)) not in ENDED)
             for change in changes
         ]
-        self.several = len(changes) > 1
+        names = {update.name for update in self._updates}
+        # What happens to one entry is one write, unless the first change enters it.
+        self.several = len(names) > 1 or (len(changes) > 1 and changes[0].request is not None)
 
     def __call__(self, table: EntryTable) -> None:
         """Write them; what happened to one entry in a row is one write."""

@@ -1,0 +1,81 @@
+"""Results in the output folder that this journal does not know: they are not paid again unasked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from akool_async import (
+    AkoolClient,
+    Completed,
+    InDoubt,
+    NotSubmitted,
+    Outcome,
+    State,
+    open_batch,
+    open_journal,
+)
+from tests.client.conftest import Open, video
+
+pytestmark = pytest.mark.anyio
+
+
+async def run(client: AkoolClient, journal: Path, out: Path, **options: Any) -> list[Outcome]:
+    requests = options.pop("requests", [video(1, key="one"), video(2)])
+    with anyio.fail_after(40):
+        async with (
+            open_journal(journal) as opened,
+            open_batch(client, requests, journal=opened, download_to=out, **options) as batch,
+        ):
+            return [outcome async for outcome in batch]
+
+
+async def test_what_another_journal_paid_is_not_paid_again_unasked(fast_house: Open, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    async with fast_house() as home:
+        client = await home.client()
+        first = await run(client, tmp_path / "a.sqlite3", out)
+        second = await run(client, tmp_path / "b.sqlite3", out)
+        paid = len(home.sandbox.audit.jobs)
+        third = await run(client, tmp_path / "b.sqlite3", out, pay_again=True)
+
+        assert paid == 2
+        assert len(home.sandbox.audit.jobs) == 4
+    assert {type(outcome) for outcome in first + third} == {Completed}
+    ids = {outcome.key: outcome.job.id for outcome in first if outcome.job is not None}
+    assert [type(outcome) for outcome in second] == [NotSubmitted, NotSubmitted]
+    assert all(ids[outcome.key] in outcome.reason for outcome in second)
+    assert all("--pay-again" in outcome.reason for outcome in second)
+
+
+async def test_another_entry_with_the_same_file_name_is_no_evidence(fast_house: Open, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    async with fast_house() as home:
+        client = await home.client()
+        await run(client, tmp_path / "a.sqlite3", out, requests=[video(1, key="one")])
+        (outcome,) = await run(client, tmp_path / "b.sqlite3", out, requests=[video(1, key="two")])
+        (again,) = await run(client, tmp_path / "c.sqlite3", out, requests=[video(1, key="two")])
+
+    assert isinstance(outcome, Completed)
+    assert isinstance(again, NotSubmitted)
+
+
+async def test_an_entry_in_doubt_whose_result_is_there_is_not_submitted_again(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    request = video(1, key="one")
+    out, journal = tmp_path / "out", tmp_path / "b.sqlite3"
+    async with fast_house() as home:
+        client = await home.client()
+        await run(client, tmp_path / "a.sqlite3", out, requests=[request])
+        async with open_journal(journal) as opened:
+            await opened.intend(request)  # as an older copy of the journal knows it
+        (outcome,) = await run(client, journal, out, requests=[request], on_in_doubt="resubmit")
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert isinstance(outcome, InDoubt)
+    async with open_journal(journal, read_only=True) as opened:
+        assert opened.counts()[State.IN_DOUBT] == 1
