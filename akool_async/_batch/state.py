@@ -278,6 +278,13 @@ class BatchState:
     def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:
         """Continue without a job whose end is unknown; as far as is known it is still at the vendor."""
         name = (batch_entry.key, batch_entry.target)
+        if isinstance(error, JournalError):
+            logger.warning(
+                "How job %s of %s (%s) ended could not be recorded: it is paid. %s",
+                batch_entry.job_id,
+                *name,
+                error.message,
+            )
         self._tracked[name].watch = None
         batch_entry.release_slot()
         self.budget.settle(name, None)

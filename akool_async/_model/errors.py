@@ -302,7 +302,7 @@ class JournalLockedError(JournalError):
     """
 
     impact = "Two runs on one journal could pay twice, so nothing was opened and nothing was sent."
-    advice = "Wait until the other run has ended, or give this one its own journal."
+    advice = "Wait until the other run has ended. Another journal would not know what is paid, and pay again."
 
     def __init__(
         self,
@@ -323,7 +323,7 @@ class JournalCorruptedError(JournalError):
     """The file is not a journal, or is damaged. It may name paid jobs, so it was left unchanged."""
 
     impact = "It was left as it is, and nothing was sent: it may name jobs that are paid."
-    advice = "Put a copy in its place, or name another file; delete it only if it names no paid job."
+    advice = "Put a backup in its place. Another journal would pay again for what this one names."
 
 
 class JournalVersionError(JournalError):
