@@ -45,6 +45,7 @@ class AccessMiddleware:
         self._app = app
         self._settings = settings
         self._authenticator = authenticator
+        self._names = _LOCAL_NAMES | {name.lower() for name in settings.allow_remote}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or let the application do so."""
@@ -66,7 +67,7 @@ class AccessMiddleware:
         host = _host_of("//" + headers.get(b"host", b"").decode("latin-1"))
         # A page of another site can make its own name lead to this machine, and then is no other site for the
         # browser. With an address it can't.
-        is_ours = host in (*_LOCAL_NAMES, *self._settings.allow_remote) or host.endswith(".localhost")
+        is_ours = host in self._names or host.endswith(".localhost")
         try:
             if not is_ours and parse_ip(host) is None:
                 await _answer(

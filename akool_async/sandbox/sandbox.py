@@ -142,33 +142,10 @@ class Sandbox:
         clock: SandboxClock | None = None,
     ) -> None:
         """Check the choices and put the parts together."""
-        settings = SandboxSettings(
-            api_key=api_key,
-            client_id=client_id,
-            client_secret=attrs.NOTHING if client_secret is None else client_secret,  # type: ignore[arg-type]
-            credits=credits,
-            credits_per_10s=credits_per_10s,
-            lipsync_credits_per_10s=lipsync_credits_per_10s,
-            max_jobs=max_jobs,
-            rate=rate,
-            seed=seed,
-            median_seconds=median_seconds,
-            sigma=sigma,
-            failure_rate=failure_rate,
-            api_version=api_version,
-            progress=progress,
-            media=media,
-            limits=limits,
-            video_seconds=video_seconds,
-            result_bytes=result_bytes,
-            token_seconds=token_seconds,
-            result_days=result_days,
-            reject_duplicates=reject_duplicates,
-            webhook_attempts=webhook_attempts,
-            webhook_wait=webhook_wait,
-            control=control,
-            allow_remote=tuple(name.lower() for name in allow_remote),
-        )
+        # Most arguments are settings of the same name; None stands for the default of the setting.
+        arguments = locals()
+        chosen = {name: arguments[name] for name in attrs.fields_dict(SandboxSettings)}
+        settings = SandboxSettings(**{name: value for name, value in chosen.items() if value is not None})
         engine = Engine(settings, ScaledClock(time_scale) if clock is None else clock)
         authenticator = Authenticator(settings)
         self._context = SandboxContext(

@@ -69,7 +69,7 @@ class SandboxSettings:
     webhook_attempts: int = attrs.field(default=6, validator=validators.ge(1))
     webhook_wait: float = attrs.field(default=2.0, validator=validators.ge(0))
     control: bool = False
-    allow_remote: tuple[str, ...] = ()
+    allow_remote: tuple[str, ...] = attrs.field(default=(), converter=tuple)
 
     @client_secret.default
     def _secret_of_key(self) -> str:

@@ -25,7 +25,7 @@ from .receiver import receiving
 pytestmark = pytest.mark.anyio
 
 OWN_KEY = "a-key-of-its-own"
-REMOTE: dict[str, Any] = {"api_key": OWN_KEY, "allow_remote": ["sandbox.test", "other.test"]}
+REMOTE: dict[str, Any] = {"api_key": OWN_KEY, "allow_remote": ["sandbox.test", "Other.test"]}
 PAGE = "http://127.0.0.1:3000"
 
 
