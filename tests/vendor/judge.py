@@ -207,7 +207,8 @@ def _paid_twice(case: Case) -> Iterator[str]:
 def _lost(case: Case) -> Iterator[str]:
     for job in case.jobs.values():
         entries = case.of_work[job["url"], job["language"]]
-        if not case.is_known(job["id"]) and not any(entry.state in DOUBTFUL for entry in entries):
+        given_up = (job["url"], job["language"]) in case.evidence.paid_again
+        if not case.is_known(job["id"]) and not any(e.state in DOUBTFUL for e in entries) and not given_up:
             yield f"lost: job {job['id']}, entries {[(entry.key, entry.state) for entry in entries]}"
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.vendor import faults as shapes
 from tests.vendor.conftest import violations
 from tests.vendor.faults import Fault, Strike
-from tests.vendor.judge import DOUBTFUL, read_journal
+from tests.vendor.judge import DOUBTFUL, Work, read_journal
 from tests.vendor.ledger import read_events
 from tests.vendor.program import Customer, Run, video
 from tests.vendor.server import Vendor
@@ -49,15 +49,19 @@ SECOND_FAULTS = [
 class KillLoop:
     """One journal and one catalog that grows, used by a client that never lives long."""
 
-    def __init__(self, customer: Customer, chance: random.Random) -> None:
+    def __init__(
+        self, customer: Customer, chance: random.Random, *, videos: int = 3, max_credits: float | None = None
+    ) -> None:
         self.customer = customer
         self.chance = chance
-        self.videos = 3
+        self.videos = videos
+        self.max_credits = max_credits
         self.ends: Counter[str] = Counter()
 
     def fault(self) -> Fault:
         chance = self.chance
-        on = chance.choices(["create", "status", "file", "credit"], [12, 4, 3, 1])[0]
+        kinds = [12, 4, 3, 1] if self.max_credits is None else [1, 0, 0, 0]
+        on = chance.choices(["create", "status", "file", "credit"], kinds)[0]
         strike = Strike(
             signals=chance.choice(SIGNALS),
             moment=chance.choice(["read", "made", "sent"]),
@@ -77,10 +81,14 @@ class KillLoop:
     def start(self) -> Run:
         customer, form = self.customer, self.chance.choice(["command", "asyncio", "trio"])
         if form == "command":
-            catalog = customer.catalog(self.videos, languages="ja,fr")
-            return customer.start("run", catalog, "--out", customer.out, "--yes", "--json")
+            return customer.start(*self.command())
         requests = [video(number, "ja,fr") for number in range(self.videos)]
-        return customer.start_batch(form, requests, drain_signals=DRAINING)
+        return customer.start_batch(form, requests, drain_signals=DRAINING, max_credits=self.max_credits)
+
+    def command(self, *more: str) -> tuple[object, ...]:
+        catalog = self.customer.catalog(self.videos, languages="ja,fr")
+        bound = () if self.max_credits is None else ("--max-credits", self.max_credits)
+        return ("run", catalog, "--out", self.customer.out, "--yes", "--json", *bound, *more)
 
     def round(self) -> None:
         vendor = self.customer.vendor
@@ -89,27 +97,39 @@ class KillLoop:
             vendor.faults.append(self.chance.choice(SECOND_FAULTS))
         run = self.start().wait()
         self.ends[str(run.code)] += 1
-        self.videos += self.chance.randrange(1, 3)
+        if self.max_credits is None:
+            self.videos += self.chance.randrange(1, 3)
 
-    def finish(self) -> Run:
-        """Let the command line end everything undisturbed."""
-        customer = self.customer
-        customer.vendor.faults.clear()
-        catalog = customer.catalog(self.videos, languages="ja,fr")
-        return customer.run("run", catalog, "--out", customer.out, "--yes", "--json")
+    def strike(self, kills: int, **more: object) -> None:
+        """Go on until there were so many strikes, and let the command line end everything undisturbed."""
+        while struck(self.customer.vendor) < kills:
+            self.round()
+            assert violations(self.customer, finished=False, **more) == []
+            if self.max_credits is not None and self.ends.total() >= 2 * kills:
+                break  # nothing may be spent any more, so that nothing is sent that could be struck
+        self.customer.vendor.faults.clear()
+        run = self.customer.run(*self.command())
+        assert run.code in (0, 5, 6), run.err
+        print(f"{struck(self.customer.vendor)} strikes, {self.videos} videos, ends: {dict(self.ends)}")
+        assert violations(self.customer, **more) == []
+
+    def resubmit(self) -> set[Work]:
+        """Pay again for what is in doubt; return the works of which no id, or an ambiguous one, is known."""
+        entries = read_journal(self.customer.journal)
+        known = Counter(job_id for entry in entries for job_id in entry.ids)
+        run = self.customer.run(*self.command("--on-in-doubt", "resubmit"))
+        assert run.code == 0, run.err
+        return {
+            entry.work
+            for entry in entries
+            if entry.state in DOUBTFUL and not any(known[job_id] == 1 for job_id in entry.ids)
+        }
 
 
-def strike_again_and_again(customer: Customer, kills: int) -> KillLoop:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    loop = KillLoop(customer, random.Random(seed))
-    while struck(customer.vendor) < kills:
-        loop.round()
-        assert violations(customer, finished=False) == []
-    run = loop.finish()
-    assert run.code in (0, 6), run.err
-    print(f"{struck(customer.vendor)} strikes, {loop.videos} videos, ends: {dict(loop.ends)}")
-    return loop
+def printed_seed() -> random.Random:
+    seed = int(os.environ.get("AKOOL_TEST_SEED") or random.randrange(2**32))
+    print(f"AKOOL_TEST_SEED={seed}")
+    return random.Random(seed)
 
 
 def struck(vendor: Vendor) -> int:
@@ -117,21 +137,39 @@ def struck(vendor: Vendor) -> int:
     return len({event["exchange"] for event in events if event["event"] == "signal"})
 
 
-def test_after_strikes_at_chosen_bytes_the_ledgers_agree(customer: Customer) -> None:
-    strike_again_and_again(customer, KILLS)
+def check_a_journal_that_is_struck(customer: Customer, kills: int) -> None:
+    loop = KillLoop(customer, printed_seed())
+    loop.strike(kills)
+    paid_again = loop.resubmit()
 
-    assert violations(customer) == []
+    assert violations(customer, paid_again=paid_again) == []
+    assert {entry.state for entry in read_journal(customer.journal)} == {"delivered"}
+
+
+def test_after_strikes_at_chosen_bytes_the_ledgers_agree(customer: Customer) -> None:
+    check_a_journal_that_is_struck(customer, KILLS)
 
 
 @pytest.mark.thorough
 @pytest.mark.timeout(3600)
 def test_after_a_hundred_strikes_at_chosen_bytes_the_ledgers_agree(customer: Customer) -> None:
-    strike_again_and_again(customer, max(KILLS, 100))
+    check_a_journal_that_is_struck(customer, max(KILLS, 100))
 
-    assert violations(customer) == []
-    states = Counter(entry.state for entry in read_journal(customer.journal))
-    print(states)
-    assert set(states) <= {"delivered", "in_doubt"}
+
+def check_a_bound_that_is_struck(customer: Customer, kills: int) -> None:
+    """A kill can hide the price of one job; the next run counts it all the same."""
+    loop = KillLoop(customer, printed_seed(), videos=60, max_credits=200.0)
+    loop.strike(kills, max_credits=200.0, unpriced=4.0)
+
+
+def test_strikes_do_not_loosen_the_bound(customer: Customer) -> None:
+    check_a_bound_that_is_struck(customer, 4)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(600)
+def test_twenty_strikes_do_not_loosen_the_bound(customer: Customer) -> None:
+    check_a_bound_that_is_struck(customer, 20)
 
 
 # Single moments.
@@ -201,3 +239,13 @@ def test_a_doubt_whose_ids_are_known_is_not_paid_again(customer: Customer) -> No
 
     assert (first.code, second.code) == (6, 0)
     assert violations(customer) == []
+
+
+@pytest.mark.xfail(strict=True, reason="an id of which the language is not known is not asked about")
+def test_an_id_of_an_unknown_language_is_not_paid_again(customer: Customer) -> None:
+    """The answer ends in the first of its jobs, which is that of the last language."""
+    customer.vendor.faults.append(Fault(cut=300, end="fin"))
+    customer.batch(video(0, "ja,fr"))
+    customer.batch(video(0, "ja,fr"), on_in_doubt="resubmit")
+
+    assert violations(customer, finished=False, paid_again=[(video(0)["url"], "ja")]) == []
