@@ -109,6 +109,7 @@ class Feeder:
             for targets in chunked(request.targets, most):
                 await self._state.backlog.acquire(len(targets))
                 self._state.count_pulled(len(targets))
+                # Known entries end here without a task of their own: a finished catalog is resumed at once.
                 entries = await self._life.admit(with_targets(request, targets))
                 if entries:
                     await tasks.start(self._life.submit, entries)

@@ -116,6 +116,7 @@ class EntryLife:
         request = entries[0].request
         await self._state.take_slots(entries)
         permit = await self._posts.acquire_one()
+        # Only now is the next request pulled: what is pulled and not sent is not in the journal yet.
         task_status.started()
         began, failures = self._clock.monotonic(), 0
         with self._shown_as_submitting([entry.name for entry in entries], permit):
@@ -125,6 +126,7 @@ class EntryLife:
                 post = Post(request, entries, permit)
                 with self._settled(post):
                     if await self._turn_comes(post):
+                        # Before the intent: a result without a name to be saved under is money lost.
                         try:
                             names, saved = await self._saver.candidate_names(post.request)
                         except ConfigurationError as error:
@@ -158,10 +160,12 @@ class EntryLife:
             self._callbacks.submission(post.request) as (post.token, addressed),
         ):
             post.sent, post.sent_at = self._clock.monotonic(), self._clock.now()
+            # From here on a crash leaves a doubt, never a second POST.
             await self._journal.intend(post.request, token=post.token, names=names)
             self._state.count_resubmissions(post.request)
             await self._post(post, addressed)
             self._count(post)
+            # All that the answer says is committed in one write, before any of it is acted on.
             changes, unrecorded = self._changes(post), None
             try:
                 await self._journal.record(*changes)
@@ -191,6 +195,7 @@ class EntryLife:
         snapshot = job.state.snapshot
         if job.state.verdict is not PollVerdict.COMPLETED or snapshot is None:
             return await self._finish_failed(entry, job.state)
+        # COMPLETED is committed before the download, so that a crash in it costs no second job.
         now = self._clock.now()
         done = entry.completed(snapshot, None, now)
         completed = entry.update(State.COMPLETED, snapshot=snapshot, ended_at=now)

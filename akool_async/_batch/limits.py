@@ -43,10 +43,14 @@ class CreditBudget:
         """
         if self.most is None:
             return ""
+        # One at a time: several POSTs under way would each be of unknown price. While no price is known at
+        # all, the next job waits until the last one has ended, because only its end may tell one.
         while self._posting or (self._dearest is None and self._followed):
             await self._changed.wait()
+        # Nothing will tell a price any more: to submit more would be to spend without measure.
         if self._dearest is None and self._unknown:
             return COST_UNKNOWN.format(most=self.most)
+        # What is not known counts as the dearest known job: 0 would let doubts spend without end.
         spent, jobs = self._spent(), sum(self._unknown.values()) + 1
         if spent >= self.most or spent + jobs * (self._dearest or 0.0) > self.most:
             return EXCEEDED.format(most=self.most)
@@ -122,6 +126,8 @@ class DoubtBrake:
 
     async def acquire(self) -> None:
         """Wait until a POST may go out; `release` has to follow."""
+        # Alone until an answer came: a host that is wrong or down then costs one doubt, not one for each
+        # POST that may be under way.
         while not self._let_all and (
             self._in_a_row >= self.limit or (self._under_way and (self._in_a_row or not self._answered))
         ):

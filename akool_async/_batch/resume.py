@@ -84,6 +84,7 @@ class Resumer:
             self._refuse(batch_entry, "This batch has it twice; each would be paid.")
             return False
         mark = fingerprint(batch_entry.request, batch_entry.target)
+        # Recorded before the journal is asked: the same work under two keys would be paid twice.
         doubled = not self._works.add(mark, batch_entry.target) and not again
         entry = self._journal.get(batch_entry.key, batch_entry.target)
         if entry is not None and not await self._may_be_sent(batch_entry, entry):

@@ -102,6 +102,7 @@ class SubmittedRequests(AsyncIterator[Request]):
                 updates.append(EntryUpdate(key=key, target=target, state=State.PLANNED, request=one))
             elif work_of(entry.fingerprint) != work_of(fingerprint(request, target)):
                 raise InvalidRequestError(f"The key {key} names other work in the journal; use another key.")
+        # All languages in one write: a ticket for half a request would be a promise that nobody keeps.
         if updates:
             await self._journal.record(*updates)
         for key, target in names:
@@ -130,7 +131,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             if self._state.stopped or (self._ahead is None and not self._news):
                 await self._changed.wait()  # until something is submitted, or `resume_submitting`
                 continue
-            if self._ahead is None:
+            if self._ahead is None:  # from the beginning: what a stop gave back stands there
                 self._ahead, self._news = self._journal.entries(states=self._states), False
             entry = await anext(self._ahead, None)
             if entry is None:
