@@ -41,7 +41,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.filenames import FileTemplates
 from akool_async._model.fingerprint import entry_key
-from akool_async._model.outcomes import ENDINGS, MANIFEST, Completed, Saved
+from akool_async._model.outcomes import ENDINGS, MANIFEST, SUBTITLE_ENDINGS, Completed, Saved
 from akool_async._model.requests import Request
 from akool_async._model.responses import RESULT_LIFETIME
 from akool_async._model.states import State
@@ -56,7 +56,11 @@ _RESTORES: Final = 4
 RETRY_NEXT_RUN: Final = (DownloadError, JobNotFoundError, NetworkError, VendorError)
 """Why a result may be left for the next run; the last three come from requesting a fresh URL."""
 
-_WHOLE: Final = (*ENDINGS.values(), MANIFEST)
+_WHOLE: Final = (
+    *ENDINGS.values(),
+    *(ending.replace(".srt", other) for ending in ENDINGS.values() for other in SUBTITLE_ENDINGS[1:]),
+    MANIFEST,
+)
 _LONGEST_ENDING: Final = f"{max(_WHOLE, key=len)}.part.about.new"
 _UNWRITABLE: Final = frozenset({errno.EILSEQ, errno.EINVAL, errno.ENAMETOOLONG})
 _BEGUN: Final = tuple(f"{ending}.part" for ending in ENDINGS.values())
@@ -157,8 +161,8 @@ class ResultSaver:
         """
         done = outcome_from_journal(entry, batch_entry.request)
         assert isinstance(done, Completed)  # noqa: S101 - it was delivered
-        video = next(file for file in found.damaged if file.reason)
-        reason = f"The {video.artifact} is not as it was saved: {video.reason}."
+        lost = found.damaged[0]  # the video comes first
+        reason = f"The {lost.artifact} is not as it was saved: {lost.reason or lost.state}."
         if entry.submitted_at is None or self._clock.now() < entry.submitted_at + RESULT_LIFETIME:
             permit = await self._restores.acquire_one()
             try:

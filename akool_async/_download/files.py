@@ -40,12 +40,7 @@ _ONE_FILE: Final = frozenset({errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, err
 """Errors of one file, after which others may still be written."""
 
 # Neither follows a link that another user laid, nor waits at a pipe.
-_SAFE: Final = (
-    getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
+_SAFE: Final = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _TRIES: Final = 100
 _LARGEST_JSON: Final = 2**20
@@ -350,7 +345,9 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, links: int = 1, any_ow
 def _is_trusted(path: Path, found: os.stat_result, links: int, *, any_owner: bool) -> bool:
     if not stat.S_ISREG(found.st_mode) or 0 < links < found.st_nlink:
         return False
-    return any_owner or os.name == "nt" or found.st_uid in (os.geteuid(), path.parent.stat().st_uid)
+    if any_owner or os.name == "nt" or found.st_uid == os.geteuid():
+        return True
+    return found.st_uid == path.parent.stat().st_uid
 
 
 def publish(descriptor: int, draft: Path, target: Path, *, replace: bool) -> None:
@@ -387,19 +384,21 @@ def _link(descriptor: int, draft: Path, target: Path, folder: int) -> bool:
     rename() would overwrite a file that another run has just saved.
     """
     try:
-        if sys.platform == "linux" and os.path.lexists(f"/proc/self/fd/{descriptor}"):
-            # By the descriptor, not by the draft's name: that may be another file by now.
-            os.link(f"/proc/self/fd/{descriptor}", target.name, dst_dir_fd=folder, follow_symlinks=True)
-        else:
+        # By the descriptor, not by the draft's name: that may be another file by now.
+        os.link(f"/proc/self/fd/{descriptor}", target.name, dst_dir_fd=folder, follow_symlinks=True)
+    except FileExistsError:
+        raise
+    except OSError:  # only Linux has it, and some containers hide it
+        if not (os.path.lexists(draft) and os.path.samestat(os.fstat(descriptor), draft.lstat())):
+            raise ForeignFileError(f"{draft} was replaced or removed by another program.") from None
+        try:
             target.hardlink_to(draft)
-    except FileNotFoundError as error:
-        raise ForeignFileError(f"{draft} was removed by another program.") from error
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, "it is there already", str(target)) from error
-        return False
+        except OSError as error:
+            if os.path.lexists(target):
+                raise FileExistsError(str(target)) from error
+            if error.errno not in _NO_LINKS:
+                raise
+            return False
     draft.unlink(missing_ok=True)
     return True
 
@@ -411,9 +410,8 @@ def _write_draft(draft: Path, content: bytes, *, durable: bool) -> int:
         draft.unlink()
     descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o666)
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(content)
         if durable:
             os.fsync(descriptor)
     except OSError:

@@ -174,7 +174,12 @@ class FileHostSession:
             key = (url.scheme, None if proxy is None else proxy.url)
             transport = self._transport or self._opened.get(key)
             if transport is None:
-                transport = self._opened[key] = self._open_transport(*key)
+                context = self._tls_context() if url.scheme == "https" else _NO_TLS
+                if proxy is None:
+                    transport = FileTransport(self._backend, context)
+                else:
+                    transport = httpx.AsyncHTTPTransport(verify=context, proxy=httpx.Proxy(proxy.url))
+                self._opened[key] = transport
         except ConfigurationError as error:  # the environment is wrong, not the result: it can be tried again
             raise DownloadError(error.message, advice=error.advice) from error
         connect, read = self._limits.connect, self._limits.slow_window
@@ -186,12 +191,6 @@ class FileHostSession:
         with anyio.move_on_after(connect + read):
             return await transport.handle_async_request(request)
         raise httpx.ReadTimeout("the headers of the response did not arrive in time")
-
-    def _open_transport(self, scheme: str, proxy: str | None) -> httpx.AsyncBaseTransport:
-        context = self._tls_context() if scheme == "https" else _NO_TLS
-        if proxy is None:
-            return FileTransport(self._backend, context)
-        return httpx.AsyncHTTPTransport(verify=context, proxy=httpx.Proxy(proxy))
 
 
 class FileTransport(httpx.AsyncHTTPTransport):

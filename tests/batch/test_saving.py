@@ -89,7 +89,9 @@ async def test_names_that_would_meet_are_told_apart(fast_house: Open, tmp_path: 
         assert all(path.exists() for path in outcome.saved.files)
 
 
-@pytest.mark.parametrize("ending", [".mp4", ".srt", ".original.srt", ".json", ".captionless.mp4"])
+@pytest.mark.parametrize(
+    "ending", [".mp4", ".srt", ".vtt", ".original.srt", ".original.ass", ".json", ".captionless.mp4"]
+)
 async def test_a_file_that_stands_there_is_never_touched(
     fast_house: Open, tmp_path: Path, ending: str
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -84,7 +86,7 @@ async def test_a_part_that_is_replaced_by_a_foreign_file_is_never_published(
 ) -> None:
     publish = files.publish
     if not proc:
-        monkeypatch.setattr(files.sys, "platform", "freebsd")
+        monkeypatch.setattr(files.os, "link", _by_name_alone(os.link))
     (tmp_path / "foreign").write_bytes(b"foreign")
 
     def swapped(descriptor: int, draft: Path, target: Path, *, replace: bool) -> None:
@@ -98,6 +100,29 @@ async def test_a_part_that_is_replaced_by_a_foreign_file_is_never_published(
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4", replace=replace)
 
     assert not (tmp_path / "a.mp4").exists()
+
+
+def _by_name_alone(link: Any) -> Any:
+    """Return `os.link` as it is where descriptors have no names."""
+
+    def linked(source: Any, target: Any, **options: Any) -> None:
+        if options:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        link(source, target)
+
+    return linked
+
+
+async def test_files_are_published_also_where_descriptors_have_no_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.os, "link", _by_name_alone(os.link))
+    async with hosting(lambda asked: part(film(), asked)) as host:
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+        with pytest.raises(ValueError, match="there already"):
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert (tmp_path / "a.mp4").read_bytes() == film()
 
 
 async def test_a_part_that_is_swapped_before_the_check_is_not_what_is_checked(
