@@ -86,7 +86,12 @@ class AccessMiddleware:
     def _log(self, scope: Scope, status: int | None) -> None:
         settings, path = self._settings, scope["path"]
         # A client that takes a key for a path must not have it printed here.
-        secrets = (settings.api_key, settings.client_secret, *self._authenticator.issued)
+        secrets = (
+            settings.api_key,
+            settings.client_secret,
+            settings.webhook_secret,
+            *self._authenticator.issued,
+        )
         shown = "[redacted]" if any(secret in path for secret in secrets) else quote(path)
         said = [f"{scope['method']} {shown} {status or 'no answer'}"]
         logged: dict[str, Any] = scope["state"].get(LOGGED, {})

@@ -146,6 +146,8 @@ def test_other_machines_are_served_by_consent_only(capsys: pytest.CaptureFixture
             unknown = http.get(CREDIT, headers={"host": "attacker.example"})
 
     assert "serves other machines" in running.said
+    assert "https" in running.said
+    assert "AKOOL_API_HOST=" not in running.said
     assert running.url == f"http://sandbox.test:{port}"
     assert (known.json()["code"], unknown.status_code) == (1000, 421)
 

@@ -131,17 +131,15 @@ def sandbox(
     def ready(listening: SandboxServer) -> None:
         print_info(f"API      {listening.base_url}   results {listening.cdn_url}")
         print_info(f"Key      {settings.api_key}   client id {settings.client_id}")
-        for purpose, command, environment in (
-            ("For the client:", "credit", {"API_KEY": settings.api_key, "API_HOST": listening.base_url}),
-            (
-                "For a receiver of webhooks:",
-                "webhook serve",
-                {"CLIENT_ID": settings.client_id, "CLIENT_SECRET": settings.webhook_secret},
-            ),
-        ):
-            print_info(purpose)
-            variables = " ".join(f"AKOOL_{name}={shlex.quote(value)}" for name, value in environment.items())
-            print_info(f"    {variables} akool-async {command}")
+        key, url = shlex.quote(settings.api_key), shlex.quote(listening.base_url)
+        name, secret = shlex.quote(settings.client_id), shlex.quote(settings.webhook_secret)
+        print_info("For the client:")
+        if is_loopback(host):
+            print_info(f"    AKOOL_API_KEY={key} AKOOL_API_HOST={url} akool-async credit")
+        else:  # the client sends its key to another machine encrypted only
+            print_info("    put an https server before both, and its URL in AKOOL_API_HOST")
+        print_info("For a receiver of webhooks:")
+        print_info(f"    AKOOL_CLIENT_ID={name} AKOOL_CLIENT_SECRET={secret} akool-async webhook serve")
         if media:
             print_info("Videos are fetched from their URLs and have to play; --no-media accepts any URL.")
         print_info("Press Ctrl-C to stop it.")
