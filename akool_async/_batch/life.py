@@ -143,11 +143,7 @@ class EntryLife:
         return None
 
     async def _send(self, post: Post, names: Mapping[tuple[str, str], tuple[str, ...]]) -> None:
-        """Commit the intent, send the POST, commit its ids, poll: no step before the one above it.
-
-        Raises:
-            JournalError: what has to be durable can't be written.
-        """
+        """Commit the intent, send the POST, commit its ids, poll: no step before the one above it."""
         if self._state.stopped:  # while it waited for its turn
             self._end_unsubmitted(post.entries, self._state.stopped)
             return
@@ -161,7 +157,12 @@ class EntryLife:
         ):
             post.sent, post.sent_at = self._clock.monotonic(), self._clock.now()
             # From here on a crash leaves a doubt, never a second POST.
-            await self._journal.intend(post.request, token=post.token, names=names)
+            try:
+                await self._journal.intend(post.request, token=post.token, names=names)
+            except JournalError as error:  # so nothing is sent
+                self._state.stop(error.message, error)
+                self._end_unsubmitted(post.entries, error.message)
+                return
             self._state.count_resubmissions(post.request)
             await self._post(post, addressed)
             self._count(post)
@@ -262,7 +263,7 @@ class EntryLife:
         try:
             yield
         except JournalError as error:
-            # Raised before any entry of the POST was polled or ended: see the order in `_send`.
+            # Raised by reading, before any entry of the POST was polled or ended.
             self._state.abandon(error, *post.entries)
             post.again = []
         finally:

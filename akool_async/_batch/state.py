@@ -22,7 +22,7 @@ from akool_async._batch.queues import (
 from akool_async._batch.slots import Permit, WeightedSemaphore
 from akool_async._client import ClientSession
 from akool_async._journal import Entry, Journal
-from akool_async._model.errors import AkoolError, ClientClosedError, JournalError
+from akool_async._model.errors import AkoolError, ClientClosedError, JournalError, JournalReplacedError
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Failed, NotSubmitted, Outcome, Rejected
 from akool_async._model.requests import Request
@@ -279,12 +279,14 @@ class BatchState:
         """Continue without a job whose end is unknown; as far as is known it is still at the vendor."""
         name = (batch_entry.key, batch_entry.target)
         if isinstance(error, JournalError):
-            logger.warning(
-                "How job %s of %s (%s) ended could not be recorded: it is paid. %s",
-                batch_entry.job_id,
-                *name,
-                error.message,
+            reason = (
+                f"Job {batch_entry.job_id} is paid, but how it ended could not be recorded. {error.message}"
             )
+            logger.warning("%s (%s): %s", *name, reason)
+            if isinstance(error, JournalReplacedError):  # no later run will find the job in the journal
+                self.stop(error.message, error)
+                self.emit(batch_entry, batch_entry.in_doubt(reason, self.clock.now(), (batch_entry.job_id,)))
+                return
         self._tracked[name].watch = None
         batch_entry.release_slot()
         self.budget.settle(name, None)

@@ -138,6 +138,24 @@ async def test_a_journal_that_was_deleted_ends_the_batch_at_once_with_the_ids(
     assert doubt.doubt_ids == (job.id,)
 
 
+async def test_every_paid_id_is_told_when_the_journal_is_deleted_under_a_batch(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    path, told, unsent = tmp_path / "j.sqlite3", set[str](), 0
+    async with open_journal(path) as journal, fast_house() as home:
+        client = await home.client()
+        requests = [video(number) for number in range(8)]
+        with anyio.fail_after(20), pytest.raises(JournalReplacedError):
+            async with open_batch(client, requests, journal=journal, max_in_flight=3) as batch:
+                async for outcome in batch:
+                    path.unlink(missing_ok=True)
+                    unsent += isinstance(outcome, NotSubmitted)
+                    told |= {outcome.job.id} if outcome.job else set()
+
+        assert told == {job.id for job in home.sandbox.audit.jobs}
+        assert unsent == 8 - len(told)
+
+
 def test_the_command_line_says_in_doubt_and_not_failed() -> None:
     from akool_async.cli.report import OutcomeCounts, RunSummary
 
