@@ -131,7 +131,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             if self._state.stopped or (self._ahead is None and not self._news):
                 await self._changed.wait()  # until something is submitted, or `resume_submitting`
                 continue
-            if self._ahead is None:  # from the beginning: what a stop gave back stands there
+            if self._ahead is None:  # from the beginning: what a stop gave back is there
                 self._ahead, self._news = self._journal.entries(states=self._states), False
             entry = await anext(self._ahead, None)
             if entry is None:
