@@ -49,6 +49,12 @@ JsonFlag: TypeAlias = Annotated[
 ]
 InFlight: TypeAlias = Annotated[int, Parameter(validator=Number(gte=1), help="Jobs at the vendor at once.")]
 RetryFailed: TypeAlias = Annotated[bool, Parameter(help="Pay again for what failed, was refused or expired.")]
+PayAgain: TypeAlias = Annotated[
+    bool,
+    Parameter(
+        negative="", help="Pay for what the journal does not know though the folder has a result of it."
+    ),
+]
 OnDoubt: TypeAlias = Annotated[OnInDoubt, Parameter(help="Hold entries in doubt, or pay for them again.")]
 
 

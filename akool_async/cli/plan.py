@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +18,7 @@ import attrs
 
 from akool_async._batch import OnInDoubt
 from akool_async._client import AkoolClient
+from akool_async._download import read_manifest
 from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import (
     AccountError,
@@ -28,6 +30,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.filenames import NameTemplate
 from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
+from akool_async._model.outcomes import MANIFEST
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import Language
 from akool_async._model.states import State
@@ -43,6 +46,7 @@ class PlannedAction(enum.StrEnum):
     WAIT = "at the vendor"
     SAVED = "saved"
     RESTORE = "files gone"
+    FOUND = "found"
     IN_DOUBT = "in doubt"
     FAILED = "failed"
     EXPIRED = "expired"
@@ -76,6 +80,7 @@ class RetryRules:
 
     on_in_doubt: OnInDoubt = "hold"
     retry_failed: bool = False
+    pay_again: bool = False
 
     def action(self, entry: Entry | None) -> PlannedAction:
         """Return what a run would do with an entry, by its state in the journal."""
@@ -171,6 +176,14 @@ def are_gone(files: Sequence[str], folder: Path) -> bool:
     return not all(os.path.lexists(file) or os.path.lexists(folder / Path(file).name) for file in files)
 
 
+def is_saved(manifest: Path, key: str, target: str) -> bool:
+    """Whether a manifest says that a result of this entry is saved; one that can't be read says nothing."""
+    with suppress(OSError):
+        result = read_manifest(manifest, any_owner=True) if os.path.lexists(manifest) else None
+        return result is not None and (result.key, result.target) == (key, target)
+    return False
+
+
 async def make_plan(
     catalog: Catalog, output: OutputOptions, rules: RetryRules, client: AkoolClient | None
 ) -> Plan:
@@ -201,10 +214,19 @@ async def make_plan(
                 action = rules.action(found)
                 if action is PlannedAction.SAVED and found is not None and are_gone(found.files, output.out):
                     action = PlannedAction.RESTORE
+                name = NameTemplate(item.names).name(item.request, target)
+                failed = found is not None and found.state in (State.FAILED, State.EXPIRED)
+                manifest = output.out / f"{name}{MANIFEST}"
+                # Another journal, or this one before it was lost, paid for a result that is here.
+                if (
+                    action.is_paid
+                    and not (failed or rules.pay_again)
+                    and is_saved(manifest, item.key_for(target), target)
+                ):
+                    action = PlannedAction.FOUND
                 cost = prices.cost(item.request) if action.is_paid else None
-                name = NameTemplate(item.names).name(item.request, target) if action.is_paid else ""
                 try:
-                    os.fsencode(name)
+                    os.fsencode(name if action.is_paid else "")
                 except UnicodeEncodeError:
                     # The job would be paid for, and its result could not be saved under this name.
                     text = (

@@ -157,6 +157,7 @@ class CatalogRun:
                 file_names={entry.key: entry.item.names for entry in plan.entries},
                 without_captions=options.limits.without_captions,
                 recover_pending=options.recover_pending,
+                pay_again=options.rules.pay_again,
                 on_in_doubt=options.rules.on_in_doubt,
                 retry_failed=options.rules.retry_failed,
                 retry_transient=options.limits.retry_transient,

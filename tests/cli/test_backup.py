@@ -94,3 +94,21 @@ def test_a_doubt_is_not_resolved_in_an_older_journal_unasked(
 
     assert (refused.code, accepted.code) == (1, 0)
     assert book.states() == {"a": "planned"}
+
+
+def test_results_that_another_journal_paid_for_are_not_paid_again_unasked(
+    akool: Command, paid: Book, vendor: Sandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "films.csv").write_text("url,languages\nhttps://example.com/talk.mp4,ja fr\n")
+    order = [tmp_path / "films.csv", "--out", paid.out, "--journal", tmp_path / "other.sqlite3"]
+    plan = json.loads(akool("plan", *order, "--json").out)
+    run = akool("run", *order, "--yes", "--json")
+    posts = len(vendor.audit.creates)
+    again = akool("run", *order, "--yes", "--pay-again")
+
+    assert (plan["actions"]["found"], plan["actions"]["new"], plan["new_jobs"]) == (1, 1, 1)
+    assert run.code == 1
+    assert "--pay-again" in run.out
+    assert posts == 2
+    assert again.code == 0, again.err
+    assert len(vendor.audit.creates) == 3

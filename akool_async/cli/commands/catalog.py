@@ -30,6 +30,7 @@ from akool_async.cli.options import (
     JsonFlag,
     OnDoubt,
     OutputOptions,
+    PayAgain,
     RetryFailed,
     RunLimits,
     TranslationOptions,
@@ -48,6 +49,7 @@ def plan(
     *,
     output: OutputOptions = DEFAULT_OUTPUT,
     retry_failed: RetryFailed = False,
+    pay_again: PayAgain = False,
     on_in_doubt: OnDoubt = "hold",
     offline: Annotated[bool, Parameter(negative="")] = False,
     as_json: JsonFlag = False,
@@ -67,7 +69,7 @@ def plan(
     offline
         Do not ask the server for languages, voices and the balance.
     """
-    rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed)
+    rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed, pay_again=pay_again)
     # Mistakes in the file are reported before a key is asked for and before the server is called.
     read = wanted.read(catalog, options)
     client = None if offline else connection.client()
@@ -92,6 +94,7 @@ def run(
     output: OutputOptions = DEFAULT_OUTPUT,
     in_flight: InFlight = 8,
     retry_failed: RetryFailed = False,
+    pay_again: PayAgain = False,
     on_in_doubt: OnDoubt = "hold",
     options: TranslationOptions = DEFAULT_TRANSLATION,
     wanted: CatalogOptions = DEFAULT_CATALOG,
@@ -114,7 +117,7 @@ def run(
     """
     order = RunOptions(
         output=output,
-        rules=RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed),
+        rules=RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed, pay_again=pay_again),
         in_flight=in_flight,
         limits=terms,
         webhook_url=options.webhook_url,
@@ -130,6 +133,7 @@ def translate(
     key: str | None = None,
     output: OutputOptions = DEFAULT_OUTPUT,
     retry_failed: RetryFailed = False,
+    pay_again: PayAgain = False,
     options: TranslationOptions = DEFAULT_TRANSLATION,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -151,7 +155,7 @@ def translate(
     wanted = options.of_one(url, key)
     order = RunOptions(
         output=output,
-        rules=RetryRules(retry_failed=retry_failed),
+        rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),
         in_flight=UNBOUNDED,  # one video: a job for each language, all at once
         limits=terms,
         webhook_url=options.webhook_url,
@@ -167,6 +171,7 @@ def lipsync(
     key: str | None = None,
     output: OutputOptions = DEFAULT_OUTPUT,
     retry_failed: RetryFailed = False,
+    pay_again: PayAgain = False,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -186,7 +191,10 @@ def lipsync(
     request = LipSyncRequest(video_url=video_url, audio_url=audio_url, key=key)
     item = CatalogItem(request=request, names=names_for(key), place=SourceLocation("URL"))
     order = RunOptions(
-        output=output, rules=RetryRules(retry_failed=retry_failed), in_flight=UNBOUNDED, limits=terms
+        output=output,
+        rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),
+        in_flight=UNBOUNDED,
+        limits=terms,
     )
     wanted = Catalog(path=Path(), title=strip_query(video_url), rows=1, items=(item,))
     return execute(wanted, order, connection)

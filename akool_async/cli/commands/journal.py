@@ -31,6 +31,7 @@ from akool_async.cli.options import (
     ConnectionOptions,
     InFlight,
     OutputOptions,
+    PayAgain,
     RunLimits,
 )
 from akool_async.cli.plan import RetryRules
@@ -45,6 +46,7 @@ def resume(
     *,
     output: OutputOptions = DEFAULT_OUTPUT,
     in_flight: InFlight = 8,
+    pay_again: PayAgain = False,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -64,7 +66,8 @@ def resume(
     if not entries:
         print_info(f"Nothing is in progress in {output.path}.")
         return ExitCode.FAILED if left_out else ExitCode.OK
-    options = RunOptions(output=output, rules=RetryRules(), in_flight=in_flight, limits=terms)
+    rules = RetryRules(pay_again=pay_again)
+    options = RunOptions(output=output, rules=rules, in_flight=in_flight, limits=terms)
     code = execute(catalog_from(output, entries, "what is in progress"), options, connection)
     return ExitCode.FAILED if code == ExitCode.OK and left_out else code
 
