@@ -25,7 +25,8 @@ from akool_async.cli.console import (
 )
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import OutputOptions
-from akool_async.cli.plan import Estimate, Plan, PlannedAction
+from akool_async.cli.plan import Plan, PlannedAction
+from akool_async.cli.prices import Estimate
 
 COLUMNS: Final[Mapping[str, str]] = {
     "key": "Key",
