@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 LONGEST: Final = 300
 """Characters of a remote text that are shown."""
 
-_MOST_READ: Final = 16_384
+_MOST_READ: Final = 4_096
 _LONGEST_SECRET: Final = 512
 _HIDDEN: Final = "[redacted]"
 _SHORTEST_SECRET: Final = 4
@@ -130,7 +130,8 @@ _Characters: TypeAlias = list[tuple[str, int, int]]
 """Each character of a reading, and where in the text it is written."""
 
 _ESCAPES: Final = re.compile(
-    r"%(?:25)*([0-9a-f]{2})|\\+u00([0-9a-f]{2})|\\+x([0-9a-f]{2})|&#x0*([0-9a-f]{2});?|&#0*([0-9]{2,3});?|&[a-z]+;",
+    r"%(?:25)*([0-9a-f]{2})|\\{1,8}u00([0-9a-f]{2})|\\{1,8}x([0-9a-f]{2})"
+    r"|&#x0*([0-9a-f]{2});?|&#0*([0-9]{2,3});?|&[a-z]+;",
     re.IGNORECASE,
 )
 _QUOTED_PRINTABLE: Final = re.compile(r"=([0-9a-f]{2})", re.IGNORECASE)
@@ -182,11 +183,10 @@ def _hide_secrets(text: str) -> str:
     grams = _GRAMS.findall(_NOT_LETTERS.sub("", text).lower())
     if not text.isascii() or any(one.grams is None or not one.grams.isdisjoint(grams) for one in secrets):
         readings.append(_characters(text))
-    readings += [
-        _decode(_decode(_characters(text), escapes), escapes)
-        for escapes in (_ESCAPES, _QUOTED_PRINTABLE)
-        if escapes.search(text)
-    ]
+    for escapes in (_ESCAPES, _QUOTED_PRINTABLE):
+        if escapes.search(text):
+            once = _decode(_characters(text), escapes)
+            readings += [once, _decode(once, escapes)]
     hidden: set[int] = set()
     for reading in map(_letters, readings):
         letters = "".join(char for char, _, _ in reading)
@@ -215,15 +215,16 @@ def _found(letters: str, secret: Secret) -> list[tuple[int, int]]:
 def _written(char: str) -> str:
     """Return the pattern of a character of a URL as it is or escaped."""
     code = f"{ord(char):02x}"
-    return rf"(?:{re.escape(char)}|%(?:25)*{code}|\\+u00{code}|\\+x{code}|&\#x0*{code};|&\#0*{ord(char)};)"
+    escapes = rf"%(?:25)*{code}|\\{{1,8}}u00{code}|\\{{1,8}}x{code}|&\#x0*{code};|&\#0*{ord(char)};"
+    return f"(?:{re.escape(char)}|{escapes})"
 
 
 _PLAIN_WORD: Final = (
-    r"""[("'\[]*(?:[A-Za-z]?[a-z]*(?:['’-][a-z]+)*|[A-Z]{2,5}|\d{1,4}|[&–-])[.,:;!?)"'\]…]*"""
+    r"""[("'\[]{0,3}(?:[A-Za-z]?[a-z]*(?:['’-][a-z]+)*|[A-Z]{2,5}|\d{1,4}|[&–-])[.,:;!?)"'\]…]{0,4}"""
 )
 _URL: Final = re.compile(
     rf"""(?ix)
-    (?P<scheme> \b[a-z][a-z0-9+.-]* {_written(":")} (?:\\*{_written("/")}){{2}} )
+    (?P<scheme> \b[a-z][a-z0-9+.-]{{0,20}} {_written(":")} (?:\\{{0,8}}{_written("/")}){{2}} )
     (?P<user> [^\s/?\#"<>]* {_written("@")} )?
     (?P<path> (?: (?! {_written("?")} | {_written("#")} | ;\w+= ) [^\s"<>] )* )
     (?P<query> [^\s"<>]+ )?
