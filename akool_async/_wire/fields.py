@@ -105,12 +105,12 @@ def read_cost(value: object) -> float | None:
 def read_id(value: object) -> str | None:
     """Return a job id that a status call takes, else None.
 
-    It may come as a number, as `{"$oid": "..."}`, as `ObjectId("...")` or alone in a list.
+    It may come as a number, as `ObjectId("...")`, or alone in a list or an object such as `{"$oid": "..."}`.
     """
     if type(value) is str and len(value) >= _SURELY_AN_ID and _ID.fullmatch(value):
         return value
     if isinstance(value, list | dict) and len(value) == 1:
-        (inner,) = value if isinstance(value, list) else map(value.get, ("$oid",))
+        (inner,) = value if isinstance(value, list) else value.values()
         return None if isinstance(inner, list | dict) else read_id(inner)
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # larger ones are rounded
         value = int(value)

@@ -29,7 +29,7 @@ from akool_async._wire.fields import (
 # it surely ends there: half of one would be another job's id.
 _QUOTE: Final = r"""(?:\\{0,8}"|&quot;|&#34;)"""
 _ID_IN_TEXT: Final = re.compile(
-    rf"""{_QUOTE}_id{_QUOTE}\s*:\s*(?:\{{\s*{_QUOTE}\$oid{_QUOTE}\s*:\s*)?"""
+    rf"""{_QUOTE}_id{_QUOTE}\s*:\s*(?:\{{\s*{_QUOTE}[$\w]{{1,32}}{_QUOTE}\s*:\s*|\[\s*)?"""
     rf"""(?:{_QUOTE}([^"\\&]{{1,200}}){_QUOTE}|(\d{{1,40}})(?=\s*[,}}\]]))"""
 )
 _MAY_BE_AN_ID: Final = re.compile(

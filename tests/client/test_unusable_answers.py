@@ -57,6 +57,7 @@ UNUSABLE = {
     "cut on the wire and packed": http(
         gzip_with_bad_checksum(SUCCESS).partition(b"\r\n\r\n")[2][:-12], length=4000, content_encoding="gzip"
     ),
+    "packed only by its header": http(SUCCESS, content_encoding="gzip"),
     "too large": http({**SUCCESS, "more": "x" * (5 * 2**20)}),
 }
 

@@ -69,7 +69,7 @@ READERS: tuple[Callable[[Envelope], object], ...] = (
     read_languages,
     read_voices,
     read_credit,
-    read_token,
+    lambda found: read_token(found).reveal(),
 )
 
 ODD = (
