@@ -34,32 +34,13 @@ class Secret:
         text: the secret; one shorter than 4 characters is taken for a placeholder and hidden nowhere else.
     """
 
-    __slots__ = ("__weakref__", "_text", "fragments", "grams", "pattern")
+    __slots__ = ("__weakref__", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
-        solid = "".join(text.split())
-        self.pattern: re.Pattern[str] = re.compile(r"\s*".join(map(re.escape, solid)))
-        self.fragments: dict[int, set[str]] = {}
-        self.grams: set[str] | None = set()
-        if len(solid) < _SHORTEST_SECRET:
-            return
-        encoded = text.encode("utf-8", "surrogatepass")
-        forms = [(text, _WINDOW), (encoded.hex(), 2 * _WINDOW)]
-        for before in range(3):  # base64 of a text that holds the secret depends on the bytes before it
-            form = base64.b64encode(bytes(before) + encoded).decode()
-            forms.append((form[(0, 2, 3)[before] : (before + len(encoded)) * 8 // 6], _WINDOW))
-        for form, longest in forms:
-            letters = "".join(char for char, _, _ in _letters(_characters(form)))
-            size = min(longest, len(letters))
-            if size >= _SHORTEST_SECRET:
-                self.fragments.setdefault(size, set()).update(_windows(letters, size))
-                if size < _WINDOW:
-                    self.grams = None
-                elif self.grams is not None:
-                    self.grams.update(_windows(letters, _GRAM))
-        number = id(self)
-        _live[number] = weakref.ref(self, lambda _: _live.pop(number, None))
+        if len("".join(text.split())) >= _SHORTEST_SECRET:
+            number = id(self)
+            _live[number] = weakref.ref(self, lambda _: _live.pop(number, None)), _Traces(text)
 
     def reveal(self) -> str:
         """Return the secret itself."""
@@ -76,7 +57,41 @@ class Secret:
         )
 
 
-_live: Final[dict[int, weakref.ref[Secret]]] = {}
+class _Traces:
+    """What a text is searched for to find a secret in it."""
+
+    def __init__(self, text: str) -> None:
+        solid, encoded = "".join(text.split()), text.encode("utf-8", "surrogatepass")
+        self.length = len(solid)
+        self.pattern = re.compile(r"\s*".join(map(re.escape, solid)))
+        self.fragments: dict[int, set[str]] = {}
+        self.grams: set[str] | None = set()
+        forms = [(text, _WINDOW), (encoded.hex(), 2 * _WINDOW)]
+        for before in range(3):  # base64 of a text that holds the secret depends on the bytes before it
+            form = base64.b64encode(bytes(before) + encoded).decode()
+            forms.append((form[(0, 2, 3)[before] : (before + len(encoded)) * 8 // 6], _WINDOW))
+        for form, longest in forms:
+            letters = "".join(char for char, _, _ in _letters(_characters(form)))
+            size = min(longest, len(letters))
+            if size >= _SHORTEST_SECRET:
+                self.fragments.setdefault(size, set()).update(_windows(letters, size))
+                if size < _WINDOW:
+                    self.grams = None
+                elif self.grams is not None:
+                    self.grams.update(_windows(letters, _GRAM))
+
+    def find(self, letters: str) -> list[tuple[int, int]]:
+        """Return where parts of the secret are, and how many letters each has."""
+        return [
+            (at, size)
+            for size, fragments in self.fragments.items()
+            if not fragments.isdisjoint(windows := _windows(letters, size))
+            for at, window in enumerate(windows)
+            if window in fragments
+        ]
+
+
+_live: Final[dict[int, tuple[weakref.ref[Secret], _Traces]]] = {}
 
 
 @overload
@@ -173,10 +188,10 @@ def _windows(letters: str, size: int) -> list[str]:
 
 
 def _hide_secrets(text: str) -> str:
-    secrets = [secret for known in list(_live.values()) if (secret := known()) is not None]
+    secrets = sorted((traces for _, traces in list(_live.values())), key=lambda traces: -traces.length)
     if not secrets:
         return text
-    for secret in sorted(secrets, key=lambda secret: -len(secret.reveal())):
+    for secret in secrets:
         text = secret.pattern.sub(_HIDDEN, text)
     readings = []
     # Nearly all texts are short and have no 4 letters in common with a secret: for them this is all.
@@ -191,22 +206,11 @@ def _hide_secrets(text: str) -> str:
     for reading in map(_letters, readings):
         letters = "".join(char for char, _, _ in reading)
         for secret in secrets:
-            for at, size in _found(letters, secret):
+            for at, size in secret.find(letters):
                 hidden.update(range(reading[at][1], reading[at + size - 1][2]))
     if not hidden:
         return text
     return _HIDDEN_RUN.sub(_HIDDEN, "".join("\0" if at in hidden else char for at, char in enumerate(text)))
-
-
-def _found(letters: str, secret: Secret) -> list[tuple[int, int]]:
-    """Return where parts of a secret are, and how many letters each has."""
-    return [
-        (at, size)
-        for size, fragments in secret.fragments.items()
-        if not fragments.isdisjoint(windows := _windows(letters, size))
-        for at, window in enumerate(windows)
-        if window in fragments
-    ]
 
 
 # Secrets that are not known: signed URLs and tokens, by their look.
