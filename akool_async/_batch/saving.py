@@ -58,7 +58,11 @@ RETRY_NEXT_RUN: Final = (DownloadError, JobNotFoundError, NetworkError, VendorEr
 
 _WHOLE: Final = (
     *ENDINGS.values(),
-    *(ending.replace(".srt", other) for ending in ENDINGS.values() for other in SUBTITLE_ENDINGS[1:]),
+    *(
+        ending.replace(".srt", other)
+        for ending in (".srt", ".original.srt")
+        for other in SUBTITLE_ENDINGS[1:]
+    ),
     MANIFEST,
 )
 _LONGEST_ENDING: Final = f"{max(_WHOLE, key=len)}.part.about.new"

@@ -82,20 +82,16 @@ async def test_a_paid_result_whose_name_can_not_be_written_waits_for_the_next_ru
     async with fast_house() as home:
         client = await home.client()
         async with open_journal(":memory:") as journal:
-            broken = pytest.MonkeyPatch()
-            if where == "a name that is made now":
-                broken.setattr(saving.ResultSaver, "candidate_names", _no_names)
-                broken.setattr(saving, "os", _like(UnicodeEncodeError("latin-1", "東京", 0, 2, "")))
-            else:
-                broken.setattr(disk, "make_folder", refuse)
-            (outcome,) = await run(
-                client, WANTED[:1], journal=journal, download_to=tmp_path, file_names="{key}"
-            )
-            left = journal.counts()[State.COMPLETED]
-            broken.undo()
-            (later,) = await run(
-                client, WANTED[:1], journal=journal, download_to=tmp_path, file_names="{key}"
-            )
+            options = {"journal": journal, "download_to": tmp_path, "file_names": "{key}"}
+            with monkeypatch.context() as broken:
+                if where == "a name that is made now":
+                    broken.setattr(saving.ResultSaver, "candidate_names", _no_names)
+                    broken.setattr(saving, "os", _like(UnicodeEncodeError("latin-1", "東京", 0, 2, "")))
+                else:
+                    broken.setattr(disk, "make_folder", refuse)
+                (outcome,) = await run(client, WANTED[:1], **options)
+                left = journal.counts()[State.COMPLETED]
+            (later,) = await run(client, WANTED[:1], **options)
 
     assert isinstance(outcome, Completed)
     assert outcome.saved is None
@@ -104,8 +100,8 @@ async def test_a_paid_result_whose_name_can_not_be_written_waits_for_the_next_ru
     assert later.saved.video.name == "東京.mp4"
 
 
-async def _no_names(*_: Any) -> dict[Any, Any]:
-    return {}
+async def _no_names(*_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    return {}, {}
 
 
 @pytest.mark.parametrize("folder", ["s3://bucket/results", "s3:/bucket", "gs://b", "https://e.com/x"])
