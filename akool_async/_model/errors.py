@@ -353,7 +353,7 @@ class JournalOlderError(JournalError):
     impact = "Nothing was opened and nothing was sent: what it does not know would be paid again."
     advice = (
         "Put the newest journal back. If there is none, continue with accept_older=True "
-        "(`--accept-older-journal`) and compare with the vendor's list of jobs."
+        "(`--accept-older-journal`) and look at the account's usage on the vendor's site."
     )
 
 
