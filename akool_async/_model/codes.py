@@ -145,15 +145,19 @@ class Action(enum.Enum):
 POLICY: Final[Mapping[Failure, tuple[Action, Action]]] = MappingProxyType(
     {
         # failure: (a call that may be repeated, the paid POST)
-        Failure.UNREACHABLE: (Action.RETRY, Action.RETRY),
+        Failure.UNREACHABLE: (Action.RETRY, Action.RETRY),  # a trace proves that no byte was sent
         Failure.CERTIFICATE: (Action.RAISE, Action.RAISE),
+        # The vendor may have read all of it and made the job, and so may one behind a 5xx.
         Failure.CONNECTION_LOST: (Action.RETRY, Action.IN_DOUBT),
+        # Refused before anything was made, so it costs no attempt; an id in the answer makes it a doubt.
         Failure.RATE_LIMITED: (Action.WAIT, Action.WAIT),
         Failure.SERVER_ERROR: (Action.RETRY, Action.IN_DOUBT),
         Failure.UNREADABLE: (Action.RETRY, Action.IN_DOUBT),
+        # Most likely nothing was made, but a gateway in front of the right server may answer so, too.
         Failure.NOT_UNDERSTOOD: (Action.RAISE, Action.IN_DOUBT),
-        Failure.REDIRECT: (Action.RAISE, Action.RAISE),
+        Failure.REDIRECT: (Action.RAISE, Action.RAISE),  # following it would show the key to another host
         Failure.UNAUTHORIZED: (Action.REFRESH_TOKEN, Action.REFRESH_TOKEN),
+        # An answer with a code says that no job was made; the batch may submit the entry again later.
         Failure.BUSY: (Action.RETRY, Action.RAISE),
         Failure.REFUSED: (Action.RAISE, Action.RAISE),
     }

@@ -237,7 +237,7 @@ class SubmissionInDoubt(AkoolError):
     ) -> None:
         super().__init__(message, **details)
         self.job_ids = job_ids
-        self.job_ids_by_target = dict(job_ids_by_target or {})
+        self.job_ids_by_target: dict[str, str] = dict(job_ids_by_target or {})
         self.targets = targets
         self.wrong_host = wrong_host
 

@@ -396,6 +396,8 @@ def _refused(left: list[str], parts: list[Envelope], *, alone: bool, strangers: 
     there are jobs that could be of a language that is `left`.
     """
     refusals = [part for part in parts if _refuses(part)]
+    # A refusal of the wrong language would call a paid job refused. So one without a name counts for none
+    # while it could be another's.
     named: dict[str, AkoolError] = {}
     nameless: list[AkoolError] = []
     for part in refusals:
