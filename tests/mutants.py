@@ -56,7 +56,7 @@ MUTANTS = (
         "_batch/limits.py",
         "spent, jobs = self._spent(), sum(self._unknown.values()) + 1",
         "spent, jobs = self._spent(), 1",
-        BUDGET,
+        ("tests/batch/test_limit_rules.py",),
     ),
     Mutant(
         "a rate-limited attempt counts as one that failed",
@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant(
         "an id in the refusal of one language is ignored",
         "_wire/responses.py",
-        "return part.code not in (None, SUCCESS) and not any(iter_job_objects(part.raw))",
+        "return part.code not in (None, SUCCESS) and not holds_id(part.raw)",
         "return part.code not in (None, SUCCESS)",
         ("tests/wire/test_submission.py",),
     ),
@@ -142,9 +142,9 @@ class Area:
 
 
 AREAS = (
-    Area("limits", "_batch/limits.py", ("tests/batch/test_limit_rules.py", "tests/batch/test_limits.py")),
-    Area("slots", "_batch/slots.py", ("tests/batch/test_batch.py", "tests/batch/test_limits.py")),
-    Area("dispositions", "_batch/post.py", ("tests/batch", "tests/vendor/test_answers.py")),
+    Area("limits", "_batch/limits.py", ("tests/batch/test_limit_rules.py",)),
+    Area("slots", "_batch/slots.py", ("tests/batch/test_slots.py",)),
+    Area("dispositions", "_batch/post.py", ("tests/batch/test_dispositions.py",)),
     Area("submit", "_batch/life.py", ("tests/batch", "tests/vendor/test_answers.py")),
     Area("exchange", "_http/exchange.py", ("tests/client",)),
     Area("classification", "_wire/responses.py", ("tests/wire",)),
