@@ -40,6 +40,7 @@ from akool_async._model.errors import (
     ClientClosedError,
     ConfigurationError,
     InvalidRequestError,
+    detach,
 )
 from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_filename
 from akool_async._model.fingerprint import entry_key
@@ -144,7 +145,12 @@ class AkoolClient:
         if session.connections is not None:
             raise RuntimeError("This client is open already.")
         given = self._http_client
-        routes = create_clients(self._origin, self._transport) if given is None else from_user_client(given)
+        try:
+            routes = (
+                create_clients(self._origin, self._transport) if given is None else from_user_client(given)
+            )
+        except ConfigurationError as error:
+            raise detach(error) from None  # local variables on its way may hold a proxy's password
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(routes)
             tasks = anyio.create_task_group()

@@ -15,7 +15,7 @@ import anyio
 import httpx
 import pytest
 
-from akool_async import AkoolClient, AkoolError, TranslationRequest, open_batch
+from akool_async import AkoolClient, AkoolError, ConfigurationError, TranslationRequest, open_batch
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, video
 from tests.conftest import CANARY
@@ -196,3 +196,17 @@ async def test_a_cancelled_batch_shows_no_secret_in_any_frame(house: Open) -> No
 
     assert shown
     assert CANARY not in "".join(shown)
+
+
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "HTTPS_PROXY"])
+@pytest.mark.parametrize("scheme", ["socks4", "gopher"])
+async def test_the_password_of_a_proxy_is_not_shown(
+    variable: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, f"{scheme}://user:{CANARY}@proxy.example:1080")
+    with pytest.raises(ConfigurationError, match=variable) as caught:
+        async with AkoolClient(api_key="k" * 20, host="https://api.example"):
+            pass
+
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert CANARY not in "".join(frames.format())
