@@ -412,7 +412,8 @@ class AkoolClient:
 
         A download that breaks resumes where it broke, also in the next call and the next process. A file
         gets its name when it is complete. A caller that is cancelled leaves complete files, and parts
-        (".part") that can be resumed.
+        (".part") that can be resumed. The video decides: other files that can't be had are in the result's
+        `missing`, and `unverified` names those of which every byte arrived but a check refuses.
 
         Args:
             done: a completed job.
