@@ -33,6 +33,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._client import ClientSession
 from akool_async._model.requests import Request
 from akool_async._polling.poll_state import PollState
 from akool_async._polling.scheduler import PolledJob
@@ -42,15 +43,15 @@ GET = "for scale: one GET by raw aiohttp"
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class Instant(AkoolClient):
-    """A client whose jobs are made and done at once, without a vendor."""
+class InstantSession(ClientSession):
+    """The steps of a client whose jobs are made and done at once, without a vendor."""
 
     made = 0
 
-    async def _ready(self) -> None:
+    async def wait_ready(self) -> None:
         await asyncio.sleep(0)
 
-    async def _submit_now(self, request: Request) -> Submission:
+    async def submit_once(self, request: Request) -> Submission:
         await asyncio.sleep(0)
         return Submission(accepted=tuple(map(self.job, request.targets)))
 
@@ -62,12 +63,22 @@ class Instant(AkoolClient):
         url = f"https://cdn.example.com/{job_id}.mp4"
         seen = Snapshot(job_id=job_id, status=Status.COMPLETED, url=url, created_at=MADE, credits_used=4.0)
         observation = PollState.begin(job_id, 0.0).after_snapshot(seen, 1.0)
-        return PolledJob(observation, self._schedule, None, ())  # type: ignore[arg-type] - nobody waits
+        return PolledJob(observation, self.schedule)
 
-    def _follow(self, job_id: str, listener: Callable[[PolledJob], None], **_: object) -> PolledJob:
+    def watch(self, job_id: str, listener: Callable[[PolledJob], None], **_: object) -> PolledJob:  # type: ignore[override]
         watch = self.done(job_id)
         asyncio.get_running_loop().call_soon(listener, watch)
         return watch
+
+
+class Instant(AkoolClient):
+    """A client with such steps."""
+
+    steps = InstantSession
+
+    def session(self) -> InstantSession:
+        own = super().session()
+        return self.steps(clock=own.clock, retry=own.retry, schedule=own.schedule)
 
 
 def client() -> Instant:
@@ -96,10 +107,10 @@ class Source:
 
 async def alone(items: int) -> float:
     """CPU microseconds an item for what is not the batch's: requests, jobs, answers."""
-    stub, begin = client(), frame.cpu()
+    stub, begin = client().session(), frame.cpu()
     for one in Source(items):
-        await stub._ready()
-        job = (await stub._submit_now(one)).accepted[0]
+        await stub.wait_ready()
+        job = (await stub.submit_once(one)).accepted[0]
         stub.done(job.id)
     return (frame.cpu() - begin) / items * 1e6
 

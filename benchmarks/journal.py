@@ -28,7 +28,7 @@ import anyio
 import attrs
 import frame
 from anyio.to_thread import run_sync
-from catalog import Instant
+from catalog import Instant, InstantSession
 from frame import Figures, Goal, goal
 
 import akool_async._journal.journal as journal_module
@@ -58,8 +58,8 @@ class SlowStore(Store):
 
     extra = 0.0
 
-    def commit(self, tickets: Sequence[PendingOperation]) -> None:
-        super().commit(tickets)
+    def commit(self, operations: Sequence[PendingOperation]) -> None:
+        super().commit(operations)
         if self.extra:
             time.sleep(self.extra)
 
@@ -190,14 +190,20 @@ async def one(arm: str, folder: Path, seconds: float) -> Round:
             return await ARMS[arm](journal, seconds)
 
 
-class Slow(Instant):
-    """A client whose POSTs take their time, each its own, and whose jobs are done at once."""
+class SlowSession(InstantSession):
+    """The steps of a client whose POSTs take their time, each its own, and whose jobs are done at once."""
 
     chance = random.Random(1)
 
-    async def _submit_now(self, request: Request) -> Submission:
+    async def submit_once(self, request: Request) -> Submission:
         await anyio.sleep(POST * (0.5 + self.chance.random()))
         return Submission(accepted=tuple(map(self.job, request.targets)))
+
+
+class Slow(Instant):
+    """A client with such steps."""
+
+    steps = SlowSession
 
 
 @attrs.frozen

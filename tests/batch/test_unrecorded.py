@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import anyio
@@ -18,12 +19,15 @@ from akool_async import (
     JournalWriteError,
     NotSubmitted,
     Outcome,
+    Request,
     State,
+    Submission,
     open_batch,
     open_journal,
 )
 from akool_async._batch import recording
-from akool_async._journal import EntryUpdate
+from akool_async._client import ClientSession
+from akool_async._journal import EntryUpdate, database
 from akool_async.cli.exit_codes import ExitCode
 from tests.client.conftest import Open, video
 
@@ -95,6 +99,47 @@ async def test_ids_that_can_not_be_written_are_told_as_in_doubt_and_nothing_more
     assert sum(isinstance(outcome, NotSubmitted) for outcome in outcomes) == 6 - len(made)
     warned = "".join(line.getMessage() for line in caplog.records if line.levelno == logging.WARNING)
     assert all(job_id in warned for job_id in made)
+
+
+@pytest.mark.parametrize("released", [True, False])
+async def test_a_program_that_holds_the_file_when_ids_are_to_be_written_costs_no_id(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, released: bool
+) -> None:
+    monkeypatch.setattr(database._connect, "__kwdefaults__", {"busy": 0.01})
+    path, submit_once = tmp_path / "j.sqlite3", ClientSession.submit_once
+    outcomes: list[Outcome] = []
+    async with open_journal(path) as journal, fast_house() as home:
+        client = await home.client()
+        shell = sqlite3.connect(path, isolation_level=None)
+        async with anyio.create_task_group() as tasks:
+
+            async def release() -> None:
+                await anyio.sleep(0.03)
+                shell.execute("ROLLBACK")
+
+            async def answered(session: ClientSession, request: Request) -> Submission:
+                submission = await submit_once(session, request)
+                shell.execute("BEGIN IMMEDIATE")
+                if released:
+                    tasks.start_soon(release)
+                return submission
+
+            monkeypatch.setattr(ClientSession, "submit_once", answered)
+            failed = nullcontext() if released else pytest.raises(JournalWriteError, match="locked")
+            with anyio.fail_after(20), failed:
+                async with open_batch(client, [video(1)], journal=journal) as batch:
+                    outcomes.extend(
+                        [outcome async for outcome in batch] if released else [await anext(batch)]
+                    )
+                    await anext(batch, None)
+        shell.close()
+
+        (job,) = home.sandbox.audit.jobs
+        (outcome,) = outcomes
+        assert outcome.job is not None
+        assert outcome.job.id == job.id
+        assert isinstance(outcome, Completed if released else InDoubt)
+        assert journal.counts()[State.DELIVERED if released else State.SUBMITTING] == 1
 
 
 async def test_the_last_try_is_when_the_batch_is_left(
