@@ -199,8 +199,12 @@ def test_all_numbers_agree_after_a_random_run(
     if failed:
         assert json.loads(retry.out.splitlines()[0])["new_jobs"] == len(failed)
     outcomes = over["outcomes"]
-    assert by_state["saved"] == outcomes.get("saved", 0)
-    assert by_state["refused"] == outcomes.get("refused", 0)
+    for word in (
+        "saved",
+        "refused",
+    ):  # what ended while a run that gave up was closing is in the journal only
+        late = by_state[word] - outcomes.get(word, 0)
+        assert late == 0 or (run.code == 4 and late > 0)
     made = {job.id for job in vendor.audit.jobs}
     known = {one["job_id"] for one in listed if one["job_id"]}
     assert known <= made

@@ -141,7 +141,7 @@ def test_a_journal_that_can_not_be_used_is_left_alone_and_named(
     else:
         said = told.err
     assert str(journal) in said
-    assert any(advice in said for advice in ("name another file", "Install the version", "put a copy"))
+    assert any(advice in said for advice in ("Put a backup", "put a copy", "Install the version"))
     assert content(folder) == before
     assert not vendor.audit.jobs
 
