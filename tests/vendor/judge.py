@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from tests.vendor.jobs import video_of
 from tests.vendor.ledger import read_events
-from tests.vendor.server import video_of
 
 Work = tuple[str, str]
 """URL of a video, and the language that it is translated into."""

@@ -25,6 +25,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.vendor.faults import NO_FAULT, Fault, head, readable_text
+from tests.vendor.jobs import COMPLETED, FAILED, PROCESSING, QUEUEING, Job, video_of
 from tests.vendor.ledger import Ledger
 
 KINDS = {
@@ -37,42 +38,6 @@ KINDS = {
     ("GET", "/api/open/v3/faceswap/quota/info"): "credit",
 }
 LANGUAGES = ("de", "en", "es", "fr", "hi", "it", "ja", "ko", "pt", "zh")
-QUEUEING, PROCESSING, COMPLETED, FAILED = 1, 2, 3, 4
-
-
-def video_of(job_id: str) -> bytes:
-    """Return a small MP4 file that only this job can have: an index, media, and the job's id in it."""
-
-    def box(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I4s", len(content) + 8, kind) + content
-
-    movie_header = struct.pack(">IIIII", 0, 0, 0, 1000, 1000) + bytes(80)
-    media = job_id.encode() + hashlib.sha256(job_id.encode()).digest() * 40
-    return (
-        box(b"ftyp", b"isom\0\0\2\0isomiso2mp41")
-        + box(b"moov", box(b"mvhd", movie_header))
-        + box(b"mdat", media)
-    )
-
-
-@dataclass
-class Job:
-    """One (video, language) that was paid for."""
-
-    id: Any
-    url: str
-    language: str
-    made_at: float
-    seconds: float
-    cost: float
-    fails: bool = False
-
-    @property
-    def status(self) -> int:
-        age = time.time() - self.made_at
-        if age < self.seconds:
-            return QUEUEING if age < self.seconds / 3 else PROCESSING
-        return FAILED if self.fails else COMPLETED
 
 
 @dataclass
