@@ -187,7 +187,6 @@ class Journal:
         Raises:
             JournalLockedError: a batch has it already.
             JournalClosedError: it is not open for writing.
-            JournalWriteError: what was handed in could not be written.
         """
         if self._in_use:
             raise JournalLockedError("Another batch of this program is using this journal.", pid=os.getpid())
@@ -341,12 +340,8 @@ class Journal:
         return self._opened.reader.with_other_query(mark, target)
 
     def find_token(self, token: str) -> Entry | None:
-        """Return an entry of the POST with this webhook token, at once: the first that has no job yet.
-
-        A POST for several languages has several; see `with_token`.
-        """
-        found = self._opened.reader.by_token(token)
-        return found[0] if found else None
+        """Return the first entry that `with_token` returns, or None."""
+        return next(iter(self.with_token(token)), None)
 
     def with_token(self, token: str) -> tuple[Entry, ...]:
         """Return all entries of the POST with this webhook token, at once, those without a job first."""
