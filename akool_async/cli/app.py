@@ -61,9 +61,9 @@ app: Final[App] = App(
 _PARENTS: Final[set[str]] = set()
 for _number, (_heading, _modules) in enumerate(COMMANDS.items()):
     _group = Group(_heading, sort_key=_number)
-    for _name, _module in _modules.items():
-        _module, _, _function = _module.partition(":")
-        _function = f"akool_async.cli.commands.{_module}:{_function or _name.replace(' ', '_')}"
+    for _name, _place in _modules.items():
+        _file, _, _named = _place.partition(":")
+        _function = f"akool_async.cli.commands.{_file}:{_named or _name.replace(' ', '_')}"
         _above, _last = _name.rpartition(" ")[::2]
         if _above:
             _parent = App(name=_above, help=_heading, group=_group)

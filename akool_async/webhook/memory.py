@@ -30,7 +30,7 @@ class PeerQueues:
         self._mutex = threading.Lock()
         self._waiting: OrderedDict[str, deque[tuple[bytes, str]]] = OrderedDict()
         self._length = 0
-        self.closed = False
+        self.closed: bool = False
         # Not an anyio stream: `receive` may be called from threads that know nothing of the event loop.
         self._news: SimpleQueue[bool] = SimpleQueue()
 
