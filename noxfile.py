@@ -29,6 +29,7 @@ RANDOM_RUNS = (
     "tests/batch/test_crash.py",
     "tests/batch/test_native_cancellation.py",
     "tests/batch/test_simulation.py",
+    "tests/batch/test_tickets.py",
     "tests/client/test_cancellation.py",
     "tests/download/test_cancellation.py",
     "tests/download/test_hostile_host.py",

@@ -36,18 +36,17 @@ def write(folder: Path, files: dict[str, str]) -> Package:
 
 # The goals. Where one is not reached yet, the figure reached so far: a change may improve it, not worsen it.
 
-SINGLE_IMPORTERS = {"_batch/in_doubt.py"}
-SHORT_HELPERS = 6.0
-"""Per cent of all functions; the goal is 3."""
+SHORT_HELPERS = 3.0
+"""Per cent of all functions."""
 
-COMMENT_SHARE = 2.2
+COMMENT_SHARE = 2.6
 """Comment lines per 100 lines of code; the goal is 4."""
 
 
 def test_no_file_has_its_single_importer_beside_it(package: Package) -> None:
     found = [each.partition(":")[0] for each in shape.single_importers(package)]
 
-    assert set(found) <= SINGLE_IMPORTERS
+    assert not found
 
 
 def test_few_functions_are_short_helpers_that_are_used_once(package: Package) -> None:
