@@ -105,12 +105,13 @@ class Store:
                 self._writing = self._reading = file.in_memory()
                 return self.reader.totals()
             if self._lock is not None:
-                self._open_for_writing(self.path, self._lock, now)
-            self._reading = file.open_for_reading(self.path)
-            totals = self.reader.totals()
-            if self._lock is not None:
-                self._lock.watch(file.log_of(self.path))
-            return totals
+                try:
+                    self._open_for_writing(self.path, self._lock, now)
+                except (sqlite3.Error, OSError) as error:
+                    raise file.map_sqlite_error(self.path, error, "opened for writing") from error
+            if self._reading is None:
+                self._reading = file.open_for_reading(self.path)
+            return self.reader.totals()
 
     def _open_for_writing(self, path: Path, lock: JournalLock, now: datetime) -> None:
         file.check_is_journal(path)  # before a lock is put beside something else
@@ -124,11 +125,10 @@ class Store:
                 raise error
         self._writing = file.open_for_writing(path)
         lock.claim()
-        try:
-            self.recovered = mark_interrupted(self.table, now)
-            lock.remember(file.watermark(self._writing))
-        except (sqlite3.Error, OSError) as error:
-            raise file.map_sqlite_error(path, error, "written") from error
+        self.recovered = mark_interrupted(self.table, now)
+        lock.remember(file.watermark(self._writing))
+        self._reading = file.open_for_reading(path)
+        lock.watch(file.log_of(path))
 
     @property
     def forked(self) -> bool:

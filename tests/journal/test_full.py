@@ -203,6 +203,29 @@ async def test_a_lock_that_can_not_be_made_is_an_error(path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("refused", ["jobs.sqlite3", "jobs.sqlite3-wal"])
+async def test_a_file_that_the_system_refuses_is_an_error_of_the_journal(
+    path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """As for a journal on a read-only mount, or a log that is gone in the moment of opening."""
+    async with open_journal(path):
+        pass
+    system = Path.stat
+
+    def stat(self: Path, **options: Any) -> os.stat_result:
+        caller = sys._getframe(1).f_code.co_name
+        if self.name == refused and caller in ("claim", "watch"):
+            raise PermissionError(13, "Permission denied", str(self))
+        return system(self, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(JournalWriteError, match="Permission denied"):
+        patch.setattr(Path, "stat", stat)
+        async with open_journal(path):
+            pass
+    async with open_journal(path):  # the lock is free again
+        pass
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that even root can't write")
 async def test_a_folder_that_can_not_be_written_is_an_error() -> None:
     with pytest.raises(JournalWriteError) as caught:
