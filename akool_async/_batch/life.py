@@ -26,7 +26,6 @@ from akool_async._batch.saving import RETRY_NEXT_RUN, ResultSaver
 from akool_async._batch.slots import Permit, WeightedSemaphore
 from akool_async._batch.state import BatchState, StopCause
 from akool_async._download import GONE_STATUSES, SavedResult
-from akool_async._journal import EntryUpdate
 from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.errors import (
     AkoolError,
@@ -167,7 +166,7 @@ class EntryLife:
             await self._post(post, addressed)
             self._count(post)
             # All that the answer says is committed in one write, before any of it is acted on.
-            changes, unrecorded = self._changes(post), None
+            changes, unrecorded = post.changes(self._state.previous_doubt, self._clock.now()), None
             try:
                 await self._journal.record(*changes)
             except JournalError as error:
@@ -345,51 +344,6 @@ class EntryLife:
             self._state.budget.count_unknown(entry.name)
         if post.answered:
             self._state.brake.count_answer()
-
-    def _changes(self, post: Post) -> list[EntryUpdate]:
-        changes = []
-        for entry in post.submitted:
-            job = entry.job
-            assert job is not None  # noqa: S101 - it was accepted
-            changes.append(
-                entry.update(
-                    State.SUBMITTED,
-                    job_id=job.id,
-                    credits_locked=job.credits_locked,
-                    created_at=job.created_at,
-                )
-            )
-        changes += [self._failure_change(post, failure) for failure in post.failures]
-        in_doubt = any(failure.disposition.state is State.IN_DOUBT for failure in post.failures)
-        if post.other_ids and not in_doubt:  # they may be billed, so some entry has to name them
-            ids = self._doubt_ids((post.submitted or [post.failures[0].entry])[0], post.other_ids)
-            changes[0] = attrs.evolve(changes[0], doubt_ids=ids)
-        return changes
-
-    def _failure_change(self, post: Post, failure: PostFailure) -> EntryUpdate:
-        entry, error, state = failure.entry, failure.error, failure.disposition.state
-        doubt = None if state is State.IN_DOUBT else self._state.previous_doubt(entry)
-        if doubt is not None:  # what this POST did not make, an earlier one may have made
-            refused = state is State.FAILED
-            return entry.update(
-                State.IN_DOUBT,
-                reason=still_in_doubt(error) if refused else doubt.reason,
-                code=error.code if refused else doubt.code,
-                submitted_at=doubt.submitted_at,
-                token=doubt.token,
-            )
-        return entry.update(
-            state,
-            reason=str(error),
-            code=error.code,
-            doubt_ids=self._doubt_ids(entry, post.doubt_ids(entry)) if state is State.IN_DOUBT else None,
-            ended_at=self._clock.now() if state is State.FAILED else None,
-        )
-
-    def _doubt_ids(self, entry: BatchEntry, ids: tuple[str, ...]) -> tuple[str, ...]:
-        """Return ids in doubt with those of the POST before, which may be jobs, too."""
-        doubt = self._state.previous_doubt(entry)
-        return ids if doubt is None else tuple(dict.fromkeys((*doubt.doubt_ids, *ids)))
 
     def _end_failed(self, post: Post) -> None:
         """End the entries that an error ended, and keep those that are sent again."""

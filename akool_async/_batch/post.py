@@ -5,14 +5,16 @@ Nothing here decides whether a POST is sent; `life` does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.slots import Permit
 from akool_async._batch.state import StopCause
+from akool_async._journal import Entry, EntryUpdate
 from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.errors import (
     AccountError,
@@ -78,6 +80,9 @@ def disposition_for(error: AkoolError) -> Disposition:
         # It refused the token, not the entry: the paid call was not sent.
         return _RETRY if isinstance(error, VendorError) else _ABORT
     return found
+
+
+PreviousDoubt: TypeAlias = Callable[[BatchEntry], Entry | None]
 
 
 @attrs.frozen
@@ -153,6 +158,56 @@ class Post:
         """Whether the vendor answered that there are too many calls."""
         return any(isinstance(failure.error, RateLimitError) for failure in self.failures)
 
+    def changes(self, previous_doubt: PreviousDoubt, now: datetime) -> list[EntryUpdate]:
+        """Return what the journal has to know of the result, all of it.
+
+        Args:
+            previous_doubt: returns what the journal said of an entry that was in doubt before this POST.
+            now: when the answer came.
+        """
+        changes = []
+        for entry in self.submitted:
+            job = entry.job
+            assert job is not None  # noqa: S101 - it was accepted
+            changes.append(
+                entry.update(
+                    State.SUBMITTED,
+                    job_id=job.id,
+                    credits_locked=job.credits_locked,
+                    created_at=job.created_at,
+                )
+            )
+        changes += [self._failure_change(failure, previous_doubt, now) for failure in self.failures]
+        in_doubt = any(failure.disposition.state is State.IN_DOUBT for failure in self.failures)
+        if self.other_ids and not in_doubt:  # they may be billed, so some entry has to name them
+            doubt = previous_doubt((self.submitted or [self.failures[0].entry])[0])
+            changes[0] = attrs.evolve(changes[0], doubt_ids=_with_earlier(doubt, self.other_ids))
+        return changes
+
+    def _failure_change(
+        self, failure: PostFailure, previous_doubt: PreviousDoubt, now: datetime
+    ) -> EntryUpdate:
+        entry, error, state = failure.entry, failure.error, failure.disposition.state
+        doubt = previous_doubt(entry)
+        if doubt is not None and state is not State.IN_DOUBT:
+            # What this POST did not make, an earlier one may have made.
+            refused = state is State.FAILED
+            return entry.update(
+                State.IN_DOUBT,
+                reason=still_in_doubt(error) if refused else doubt.reason,
+                code=error.code if refused else doubt.code,
+                submitted_at=doubt.submitted_at,
+                token=doubt.token,
+            )
+        in_doubt = state is State.IN_DOUBT
+        return entry.update(
+            state,
+            reason=str(error),
+            code=error.code,
+            doubt_ids=_with_earlier(doubt, self.doubt_ids(entry)) if in_doubt else None,
+            ended_at=now if state is State.FAILED else None,
+        )
+
     def fail(self, entries: list[BatchEntry], error: AkoolError) -> None:
         """Judge an error, once, for these entries."""
         judged = disposition_for(error)
@@ -171,3 +226,8 @@ def still_in_doubt(error: AkoolError) -> str:
             "billed; its id is not known."
         )
     return f"Sent once more, it was refused: {error.message} Whether the POST before made a job is not known."
+
+
+def _with_earlier(doubt: Entry | None, ids: tuple[str, ...]) -> tuple[str, ...]:
+    """Return ids in doubt with those of the POST before, which may be jobs, too."""
+    return ids if doubt is None else tuple(dict.fromkeys((*doubt.doubt_ids, *ids)))
