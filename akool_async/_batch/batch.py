@@ -97,7 +97,9 @@ class Batch:
             retry_transient=retry_transient,
             start_submit=self._start_submit,
         )
-        self._submitted = SubmittedRequests(state) if requests is None else None
+        self._submitted = (
+            SubmittedRequests(state, saves=output.folder is not None) if requests is None else None
+        )
         state.listener = self._submitted
         source = Source(self._submitted or requests or ())
         self._feeder = Feeder(state, source, self._life, self._callbacks)
@@ -206,10 +208,10 @@ class Batch:
             AkoolError: after the last outcome, if something stopped the batch: the account, the journal.
             Exception: after the last outcome, what the source of requests raised.
         """
-        self._state.iterated = True
         outcome = await self._state.outcomes.get()
         if outcome is not None:
-            self._state.backlog.release(1)
+            if self._submitted is None:
+                self._state.backlog.release(1)
             return outcome
         failure, self._state.failure = self._state.failure, None
         if failure is not None:
@@ -221,11 +223,13 @@ class Batch:
 
         When it returns, its entries are durable: this run works on them, and if it is killed first, the next
         run on the same journal does. Nothing was paid yet. What the journal knows already is not entered
-        twice, and not paid twice. Of a URL that is signed the journal keeps no signature: if this run is
-        killed before it was sent, it has to be submitted again.
+        twice, and not paid twice; what has ended without a saved result is looked at again, by the same rules
+        as in a batch with requests (`retry_failed`, `on_in_doubt`). The journal keeps no query of a URL that
+        is not public: if this run is killed before it was sent, it has to be submitted again.
 
         Raises:
-            InvalidRequestError: its key names other work in the journal; nothing was entered.
+            InvalidRequestError: its key names other work in the journal, or its work is there under another
+                key or with another query; nothing was entered.
             BatchClosedError: the batch was drained or closed; nothing was entered.
             JournalError: it could not be written, so the request was not taken.
             RuntimeError: the batch was opened with `requests`.
@@ -346,8 +350,8 @@ def open_batch(
         client: an open client.
         requests: an iterable or async iterable, finite or endless; pulled lazily. None for a service that
             calls `Batch.submit`: then the journal is the queue, the batch begins with what earlier runs left
-            in it, and it ends when it is drained or left. Who does not iterate misses nothing: the oldest
-            outcomes are dropped, and `Batch.outcome` and tickets know them.
+            in it, and it ends when it is drained or left. An iteration sees the last 1,000 outcomes that it
+            has not taken; `Batch.outcome` and tickets know all.
         max_in_flight: jobs at the vendor at once. A request for more languages is split into several POSTs.
         backlog: entries pulled whose outcome is not taken yet, at least `max_in_flight`; default is twice
             that. A slow consumer stops new submissions when it is reached.
@@ -422,8 +426,8 @@ def open_batch(
         schedule=schedule,
         max_credits=max_credits,
         max_doubts=_count("max_doubts", max_doubts, 1),
-        max_submits=_count("posts", max_submits, 1),
-        max_downloads=_count("downloads", max_downloads, 1),
+        max_submits=_count("max_submits", max_submits, 1),
+        max_downloads=_count("max_downloads", max_downloads, 1),
         drain_signals=drain_signals,
         webhook=WebhookConfig(url=webhook_url, source=callbacks, grace=webhook_grace),
     )

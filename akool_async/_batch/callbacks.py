@@ -169,7 +169,7 @@ class WebhookCoordinator:
         if not called and not candidates:
             return False
 
-        def unresolved(_asked: bool) -> None:
+        def unresolved(_cleared: bool) -> None:
             self._state.emit(batch_entry, batch_entry.in_doubt(reason, self._clock.now(), candidates))
 
         self._doubts.hold(
@@ -186,7 +186,7 @@ class WebhookCoordinator:
 
     def may_be_resolved(self, entry: Entry) -> bool:
         """Whether the doubt of an earlier run may be resolved now: by an id in its answer, or a callback."""
-        if self._candidates(entry) or self._doubts.is_pending(entry.key, entry.target):
+        if entry.doubt_ids or self._doubts.is_pending(entry.key, entry.target):
             return True
         return self._callback_expected(entry)
 
@@ -194,10 +194,6 @@ class WebhookCoordinator:
         if not entry.token or self._webhook.source is None or entry.submitted_at is None:
             return False
         return (self._clock.now() - entry.submitted_at).total_seconds() < EXPECTED
-
-    def _candidates(self, entry: Entry) -> tuple[str, ...]:
-        """Return the ids in the answer to the POST that no other entry in doubt may have."""
-        return tuple(job_id for job_id in entry.doubt_ids if self._doubt_ids[job_id] <= 1)
 
     def hold_resumed(
         self, batch_entry: BatchEntry, entry: Entry, *, again: Callable[[], None] | None
@@ -210,9 +206,9 @@ class WebhookCoordinator:
             again: sends it once more, where that is wanted.
         """
 
-        def unresolved(asked: bool) -> None:
-            # What could not be asked may be a job: paying again would pay for it twice.
-            if again is not None and asked:
+        def unresolved(cleared: bool) -> None:
+            # What exists, or could not be asked for, may be its job: paying again would pay for it twice.
+            if again is not None and cleared:
                 batch_entry.release_slot()
                 again()
             else:
@@ -222,6 +218,7 @@ class WebhookCoordinator:
         self._doubts.hold(
             batch_entry,
             seconds=self._webhook.grace if self._callback_expected(entry) else 0.0,
-            candidates=self._candidates(entry),
+            candidates=entry.doubt_ids,
             unresolved=unresolved,
+            shared=[job_id for job_id in entry.doubt_ids if self._doubt_ids[job_id] > 1],
         )

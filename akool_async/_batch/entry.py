@@ -200,7 +200,7 @@ class Stage(enum.StrEnum):
     SUBMITTING = "submitting"
     """Its POST is waiting for its turn, or is under way."""
     WAITING = "waiting"
-    """Its job is at the vendor, which was not polled it yet."""
+    """Its job is at the vendor, and was not polled yet."""
     QUEUEING = "queueing"
     """The vendor has not begun with it."""
     PROCESSING = "processing"

@@ -7,7 +7,7 @@ other entry claims it; a job that a callback names must also have been made afte
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Final, TypeAlias
 
@@ -47,9 +47,10 @@ _JUST_SENT: Final = timedelta(minutes=5)
 
 _NO_SUCH_JOB: Final = "the account has no such job."
 _NOT_ASKED: Final = "the API could not be asked."
+_OF_SEVERAL: Final = "it was named for another entry, too."
 
 Unresolved: TypeAlias = Callable[[bool], None]
-"""What is done with an entry whose doubt was not resolved; True if the API was asked for each candidate."""
+"""What is done with an entry whose doubt was not resolved; True if none of its candidates can be its job."""
 
 
 @attrs.frozen
@@ -78,7 +79,7 @@ class _Doubt:
         unresolved: what is done when nothing has resolved it by then.
         candidates: the jobs that may be its, in the order in which they were named.
         tried: for how many of them the API was asked.
-        asked: False once the API could not be asked for one of them.
+        cleared: False once one of them exists and may be its job, or could not be asked for.
     """
 
     key: str
@@ -89,7 +90,7 @@ class _Doubt:
     unresolved: Unresolved | None = None
     candidates: list[_Candidate] = attrs.field(factory=list)
     tried: int = 0
-    asked: bool = True
+    cleared: bool = True
     news: anyio.Event = attrs.field(factory=anyio.Event)
 
     def add(self, candidate: _Candidate) -> None:
@@ -149,7 +150,13 @@ class DoubtResolver:
         self._add(self._doubt(entry.key, entry.target, entry.token), job_id, called=True)
 
     def hold(
-        self, batch_entry: BatchEntry, *, seconds: float, candidates: Iterable[str], unresolved: Unresolved
+        self,
+        batch_entry: BatchEntry,
+        *,
+        seconds: float,
+        candidates: Iterable[str],
+        unresolved: Unresolved,
+        shared: Collection[str] = (),
     ) -> None:
         """Keep back the outcome of an entry in doubt, which has a slot.
 
@@ -158,12 +165,15 @@ class DoubtResolver:
             seconds: for which its callback is awaited; jobs that were named by then are asked for.
             candidates: ids in the answer to its POST; they are in the journal.
             unresolved: what is done then, if nothing has resolved the doubt.
+            shared: those of the ids that may be the job of another entry as well.
         """
         doubt = self._doubt(*batch_entry.name, batch_entry.token)
         doubt.batch_entry, doubt.unresolved = batch_entry, unresolved
         doubt.until = self._clock.monotonic() + seconds
         for job_id in candidates:
             self._add(doubt, job_id, called=False)
+            if job_id in shared:
+                self._owners[job_id] = None
 
     def _add(self, doubt: _Doubt, job_id: str, *, called: bool) -> None:
         name = (doubt.key, doubt.target)
@@ -196,7 +206,7 @@ class DoubtResolver:
         if found is not None:
             self._state.track_resolved(doubt.batch_entry, found)
         elif doubt.unresolved is not None:
-            doubt.unresolved(doubt.asked)
+            doubt.unresolved(doubt.cleared)
 
     async def _confirmed(self, doubt: _Doubt, candidate: _Candidate) -> Snapshot | None:
         """Assign this job to the entry if it is its; return what the API says of it then.
@@ -221,8 +231,8 @@ class DoubtResolver:
             else:
                 logger.info("The doubt about %s is resolved: the API has its job %s.", entry.key, job_id)
                 return seen
-        if mismatch == _NOT_ASKED:
-            doubt.asked = False
+        if mismatch in (_NOT_ASKED, _OF_SEVERAL):
+            doubt.cleared = False
         else:
             self._refused.add((doubt.key, doubt.target, job_id))
         who = "A callback names" if candidate.called else "The answer to a paid call names"
@@ -254,7 +264,7 @@ class DoubtResolver:
     def _mismatch(self, entry: Entry, candidate: _Candidate, seen: Snapshot) -> str:
         """Say why this job is not the entry's, or ""."""
         if self._owners.get(seen.job_id) is None:
-            return "it was named for another entry, too."
+            return _OF_SEVERAL
         if self._journal.find_job(seen.job_id) is not None:
             return "it belongs to another entry."
         if not candidate.called:

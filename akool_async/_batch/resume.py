@@ -107,6 +107,8 @@ class Resumer:
 
     def _refuse(self, batch_entry: BatchEntry, reason: str) -> None:
         self._state.emit(batch_entry, batch_entry.not_submitted(reason, self._clock.now()))
+        # Given again it would be refused again: only what a stop kept back may come a second time.
+        self._state.not_submitted.discard(batch_entry.name)
 
     async def _may_be_sent(self, batch_entry: BatchEntry, entry: Entry) -> bool:
         mark = fingerprint(batch_entry.request, batch_entry.target)

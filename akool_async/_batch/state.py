@@ -38,7 +38,7 @@ class StopCause(enum.StrEnum):
     REQUESTED = "requested"
     """The caller: `batch.drain()`."""
     SIGNAL = "signal"
-    """One of the signals in `drain_on`."""
+    """One of the signals in `drain_signals`."""
     BUDGET = "budget"
     """`max_credits` would be exceeded."""
     CREDITS = "credits"
@@ -51,6 +51,9 @@ class StopCause(enum.StrEnum):
 
 RESUMABLE: Final = frozenset({StopCause.BUDGET, StopCause.CREDITS, StopCause.DOUBTS})
 """Causes after which the caller may let the batch submit again."""
+
+_KEPT_OUTCOMES: Final = 1000
+"""Outcomes that a batch without requests keeps for an iteration."""
 
 logger = logging.getLogger("akool_async")
 
@@ -105,7 +108,6 @@ class BatchState:
         self.counts: Counter[str] = Counter()
         self.pending = 0
         self.listener: OutcomeListener | None = None
-        self.iterated = False
         self.stopped = ""
         self.stop_cause: StopCause | None = None
         self.failure: BaseException | None = None
@@ -140,12 +142,13 @@ class BatchState:
         """Submit nothing more; the rest of the source comes out as not submitted.
 
         Args:
-            reason: what its outcomes say; the first one counts, like the cause.
+            reason: what its outcomes say; the first one counts, like the cause, but one that the caller can
+                not resume from counts more.
             failure: what is raised after the last outcome.
             cause: the same as a value.
         """
-        self.stopped = self.stopped or reason
-        self.stop_cause = self.stop_cause or cause
+        if not self.stopped or (self.stop_cause in RESUMABLE and cause not in RESUMABLE):
+            self.stopped, self.stop_cause = reason, cause
         self.failure = self.failure or failure
         self.brake.open()
         if self.listener is not None:
@@ -269,10 +272,9 @@ class BatchState:
         self.outcomes.put(asked)
         if self.listener is not None:
             self.listener.record_outcome(asked)
-            # While nobody iterates, what is kept for an iteration must leave room for jobs in flight.
-            while not self.iterated and len(self.outcomes) > self.backlog.total - self.in_flight.total:
+            self.backlog.release(1)  # nobody may be iterating
+            if len(self.outcomes) > _KEPT_OUTCOMES:
                 self.outcomes.drop_oldest()
-                self.backlog.release(1)
         self._close_if_done()
 
     def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:

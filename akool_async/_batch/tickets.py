@@ -7,6 +7,7 @@ that is opened on it later begins with what is left.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -14,10 +15,11 @@ import anyio
 import attrs
 
 from akool_async._batch.entry import outcome_from_journal
+from akool_async._batch.resume import OTHER_QUERY
 from akool_async._batch.state import RESUMABLE, BatchState
 from akool_async._journal import IN_PROGRESS, Entry, EntryUpdate
 from akool_async._model.errors import BatchClosedError, InvalidRequestError
-from akool_async._model.fingerprint import entry_key, fingerprint, work_of
+from akool_async._model.fingerprint import CompactSet, entry_key, fingerprint, work_of
 from akool_async._model.outcomes import Completed, InDoubt, NotSubmitted, Outcome
 from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import State
@@ -72,16 +74,21 @@ class SubmittedRequests(AsyncIterator[Request]):
 
     Args:
         state: the batch's.
+        saves: whether results are downloaded.
     """
 
-    def __init__(self, state: BatchState) -> None:
+    def __init__(self, state: BatchState, *, saves: bool) -> None:
         self._state = state
+        self._saves = saves
         self._journal = state.journal
         self._ahead: AsyncIterator[Entry] | None = None
         self._states = IN_PROGRESS | {State.IN_DOUBT}  # at first what earlier runs left, then what is new
         self._pulled: set[tuple[str, str]] = set()
         self._signed: dict[tuple[str, str], Request] = {}
         self._open_ended: dict[tuple[str, str], Outcome] = {}
+        self._again: deque[Request] = deque()
+        self._works = CompactSet()
+        self._entering = anyio.Lock()
         self._waiters: dict[tuple[str, str], list[_OutcomeWaiter]] = {}
         self._closed = ""
         self._news = True
@@ -91,29 +98,58 @@ class SubmittedRequests(AsyncIterator[Request]):
 
     async def submit(self, request: Request) -> Ticket:
         """Enter a request in the journal; `Batch.submit` describes it."""
-        if self._closed:
-            raise BatchClosedError(f"The request was not taken: {self._closed}")
+        if self._closed or (self._state.stopped and self._state.stop_cause not in RESUMABLE):
+            raise BatchClosedError(f"The request was not taken. {self._state.stopped or self._closed}")
         names = tuple((entry_key(request, target), target) for target in request.targets)
-        updates = []
-        for key, target in names:
-            entry = self._journal.get(key, target)
-            if entry is None:
-                one = with_targets(request, (target,))
-                updates.append(EntryUpdate(key=key, target=target, state=State.PLANNED, request=one))
-            elif work_of(entry.fingerprint) != work_of(fingerprint(request, target)):
-                raise InvalidRequestError(f"The key {key} names other work in the journal; use another key.")
-        # All languages in one write: a ticket for half a request would be a promise that nobody keeps.
-        if updates:
-            await self._journal.record(*updates)
-        for key, target in names:
-            recorded = self._journal.get(key, target)
-            if recorded is not None and recorded.url_redacted and recorded.state is State.PLANNED:
-                # The journal leaves out what signs the URL: only this run can send it.
-                self._signed[key, target] = with_targets(request, (target,))
-                self._pulled.discard((key, target))  # left alone so far, if an earlier run planned it
-                self._open_ended.pop((key, target), None)
+        async with self._entering:  # two tasks with one key must not both find it free
+            new = [name for name in names if self._journal.get(*name) is None]
+            for name in names:
+                self._check(request, *name)
+            # All languages in one write: a ticket for half a request would be a promise that nobody keeps.
+            await self._journal.record(
+                *(
+                    EntryUpdate(
+                        key=key, target=target, state=State.PLANNED, request=with_targets(request, (target,))
+                    )
+                    for key, target in new
+                )
+            )
+            for name in names:
+                self._works.add(fingerprint(request, name[1]), name[1])
+                self._give(with_targets(request, (name[1],)), *name, new=name in new)
         self.wake()
         return Ticket(names, self)
+
+    def _check(self, request: Request, key: str, target: str) -> None:
+        """Refuse what would be paid for twice, before it is in the journal: it would be paid by a later run.
+
+        Raises:
+            InvalidRequestError: the key names other work, or the work is known under another key or query.
+        """
+        entry, mark = self._journal.get(key, target), fingerprint(request, target)
+        if entry is not None:
+            if work_of(entry.fingerprint) != work_of(mark):
+                raise InvalidRequestError(f"The key {key} names other work in the journal; use another key.")
+        elif self._works.contains(mark, target):
+            raise InvalidRequestError("The same work was submitted under another key; each would be paid.")
+        elif not (request.key or request.url_is_public) and self._journal.find_other_query(
+            mark, target, planned=True
+        ):
+            raise InvalidRequestError(OTHER_QUERY)
+
+    def _give(self, request: Request, key: str, target: str, *, new: bool) -> None:
+        """Let the batch look at an entry again that was submitted again, unless it is at it."""
+        name, entry = (key, target), self._journal.get(key, target)
+        if entry is None or entry.state is State.DELIVERED:
+            return
+        if entry.url_redacted and entry.state is State.PLANNED:
+            self._signed[name] = request  # the journal leaves out what signs the URL
+        ended = self._open_ended.pop(name, None) is not None
+        if new or (name in self._pulled and not ended):
+            return
+        self._pulled.add(name)
+        self._state.not_submitted.add(name)  # so that it is not taken for a duplicate
+        self._again.append(request)
 
     def wake(self) -> None:
         """Look into the journal again, from its beginning, after the present look."""
@@ -128,6 +164,8 @@ class SubmittedRequests(AsyncIterator[Request]):
         while True:
             if self._state.stopped and self._state.stop_cause not in RESUMABLE:
                 raise StopAsyncIteration
+            if not self._state.stopped and self._again:
+                return self._again.popleft()
             if self._state.stopped or (self._ahead is None and not self._news):
                 await self._changed.wait()  # until something is submitted, or `resume_submitting`
                 continue
@@ -138,9 +176,9 @@ class SubmittedRequests(AsyncIterator[Request]):
                 self._ahead, self._states = None, frozenset({State.PLANNED})
                 continue
             name = (entry.key, entry.target)
-            if name in self._pulled:
+            if name in self._pulled or name in self._open_ended:
                 continue
-            request = self._signed.pop(name, None)
+            request = self._signed.get(name)
             if request is None and entry.url_redacted and entry.state in (State.PLANNED, State.IN_DOUBT):
                 self._end_unsendable(entry)
                 continue
@@ -157,7 +195,6 @@ class SubmittedRequests(AsyncIterator[Request]):
             outcome = NotSubmitted(key=entry.key, request=request, target=entry.target, reason=reason)
         self.record_outcome(outcome)
         self._open_ended[entry.key, entry.target] = outcome
-        self._pulled.add((entry.key, entry.target))  # once is enough
 
     # What comes out.
 
@@ -165,10 +202,13 @@ class SubmittedRequests(AsyncIterator[Request]):
         """An entry has ended for this run."""
         name = (outcome.key, outcome.target)
         self._pulled.discard(name)
-        if isinstance(outcome, InDoubt) or (isinstance(outcome, Completed) and outcome.saved is None):
-            self._open_ended[name] = outcome  # the journal's state does not say that this run is done with it
         if isinstance(outcome, NotSubmitted) and self._state.stop_cause in RESUMABLE:
             return  # it is still planned, and submitted after `resume_submitting`
+        self._signed.pop(name, None)
+        unsaved = isinstance(outcome, Completed) and outcome.saved is None and self._saves
+        if unsaved or isinstance(outcome, InDoubt | NotSubmitted):
+            # The journal's state does not say that this run is done with it, until it is submitted again.
+            self._open_ended[name] = outcome
         for waiter in self._waiters.pop(name, ()):
             waiter.outcome = outcome
             waiter.ended.set()

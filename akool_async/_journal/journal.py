@@ -330,14 +330,15 @@ class Journal:
         """Return the entry of a job, at once."""
         return self._opened.reader.by_job(job_id)
 
-    def find_other_query(self, mark: str, target: str) -> Entry | None:
+    def find_other_query(self, mark: str, target: str, *, planned: bool = False) -> Entry | None:
         """Return an entry for the same work, but for the query of a URL, that has no key of the caller's.
 
         Args:
             mark: a fingerprint.
             target: its language.
+            planned: whether an entry counts that was not sent yet.
         """
-        return self._opened.reader.with_other_query(mark, target)
+        return self._opened.reader.with_other_query(mark, target, planned=planned)
 
     def find_token(self, token: str) -> Entry | None:
         """Return the first entry that `with_token` returns, or None."""

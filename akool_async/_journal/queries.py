@@ -32,7 +32,7 @@ _BY_ID: Final = f"{_ALL} WHERE id = ?"
 _BY_JOB: Final = f"{_ALL} WHERE job_id = ? AND job_id <> '' ORDER BY id DESC LIMIT 1"
 _BY_TOKEN: Final = f"{_ALL} WHERE token = ? AND token <> '' ORDER BY job_id <> '', id"
 _BY_WORK: Final = f"""{_ALL} WHERE key >= ? AND key < ? AND target = ? AND key <> ? AND length(key) = 32
-    AND state <> 'planned' AND NOT (state = 'failed' AND job_id = '') LIMIT 1"""
+    AND (state <> 'planned' OR ?) AND NOT (state = 'failed' AND job_id = '') LIMIT 1"""
 _EXPIRING: Final = """
     SELECT expires_at, id FROM entry INDEXED BY entry_expiry
     WHERE state IN ('submitted', 'completed') AND expires_at <= ? AND (expires_at, id) > (?, ?)
@@ -103,10 +103,10 @@ class JournalReader:
         """Return the entry of this job."""
         return next(iter(self._entries(_BY_JOB, job_id)), None)
 
-    def with_other_query(self, mark: str, target: str) -> Entry | None:
+    def with_other_query(self, mark: str, target: str, *, planned: bool) -> Entry | None:
         """Return an entry that is named by a fingerprint of the same work, but for the query of a URL."""
         work = work_of(mark)
-        return next(iter(self._entries(_BY_WORK, work, f"{work}g", target, mark)), None)
+        return next(iter(self._entries(_BY_WORK, work, f"{work}g", target, mark, int(planned))), None)
 
     def by_token(self, token: str) -> list[Entry]:
         """Return the entries of the POST with this token, those without a job first."""

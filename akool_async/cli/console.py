@@ -243,7 +243,9 @@ def counted(number: int, what: str) -> str:
     """Return a number of things in words, such as "1 entry" or "1,200 jobs"."""
     if number == 1:
         return f"1 {what}"
-    return f"{number:,} {what.removesuffix('y')}ies" if what.endswith("y") else f"{number:,} {what}s"
+    if what.endswith("y") and what[-2:-1] not in "aeo":
+        return f"{number:,} {what.removesuffix('y')}ies"
+    return f"{number:,} {what}s"
 
 
 def credits_text(amount: float) -> str:

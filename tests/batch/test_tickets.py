@@ -22,8 +22,10 @@ from akool_async import (
     Failed,
     InDoubt,
     InvalidRequestError,
+    JournalWriteError,
     LipSyncRequest,
     NotSubmitted,
+    RetryPolicy,
     State,
     StopCause,
     open_batch,
@@ -245,6 +247,207 @@ async def test_a_batch_without_a_journal_takes_no_requests(fast_house: Open, tmp
         ):
             with pytest.raises(InvalidRequestError, match="no entry"):
                 await batch.outcome("nobody", "ja")
+
+
+# What may not be paid twice, lost, or waited for in vain.
+
+
+async def test_work_under_another_key_is_refused_before_it_is_entered(house: Open, tmp_path: Path) -> None:
+    async with house() as home:
+        client = await home.client()
+        for _ in range(2):
+            async with (
+                open_journal(tmp_path / "j.sqlite3") as journal,
+                open_batch(client, journal=journal) as batch,
+            ):
+                with anyio.fail_after(20):
+                    await (await batch.submit(video(1, key="a"))).outcome()
+                    with pytest.raises(InvalidRequestError, match="another key"):
+                        await batch.submit(video(1, key="b"))
+                    await (await batch.submit(video(2))).outcome()
+                assert journal.get("b", "ja") is None
+
+        assert len(home.sandbox.audit.jobs) == 2
+
+
+async def test_what_was_refused_as_a_duplicate_is_refused_again(fast_house: Open) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        requests = [video(1, key="a"), video(1, key="b"), video(1, key="b")]
+        with anyio.fail_after(20):
+            async with open_batch(client, requests) as batch:
+                outcomes = [outcome async for outcome in batch]
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert sum(isinstance(outcome, NotSubmitted) for outcome in outcomes) == 2
+
+
+async def test_a_url_with_another_query_is_refused_before_it_is_entered(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    url = "https://example.com/1.mp4"
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        async with open_batch(client, journal=journal) as batch:
+            await batch.submit(video(1, url=f"{url}?h=1"))
+            with pytest.raises(InvalidRequestError, match="one video signed twice"):
+                await batch.submit(video(1, url=f"{url}?h=2"))
+            await batch.submit(video(1, url=f"{url}?h=2", key="mine"))
+            assert len([entry async for entry in journal.entries()]) == 2
+
+
+async def test_of_two_orders_under_one_key_one_is_refused(house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client = await home.client()
+        got: dict[int, str] = {}
+
+        async def order(number: int) -> None:
+            try:
+                got[number] = (await (await batch.submit(video(number, key="k"))).outcome()).request.url
+            except InvalidRequestError:
+                got[number] = "refused"
+
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal) as batch, anyio.create_task_group() as tasks:
+                for number in (1, 2):
+                    tasks.start_soon(order, number)
+
+    assert sorted(got.values()) in ([video(1).url, "refused"], [video(2).url, "refused"])
+    assert all(told in ("refused", video(number).url) for number, told in got.items())
+
+
+async def test_a_signed_order_outlasts_a_stop_for_credits(fast_house: Open, tmp_path: Path) -> None:
+    signed = video(1, url="https://example.com/1.mp4?X-Amz-Signature=abc", key="k")
+    faults = [Fault(on="create", kind="code", code=1104, nth=1)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal) as batch:
+                ticket = await batch.submit(signed)
+                while batch.stop_cause is None:
+                    await anyio.sleep(0.005)
+                batch.resume_submitting()
+                assert isinstance(await ticket.outcome(), Completed)
+
+
+async def test_an_order_that_was_not_submitted_is_not_sent_unless_it_is_given_again(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    impatient = RetryPolicy(initial_delay=0.01, max_delay=0.02, deadline=0.2, throttle_deadline=0.2)
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client(retry=impatient, host="http://127.0.0.1:9")
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal) as batch:
+                ticket = await batch.submit(video(1))
+                first = await ticket.outcome()
+                again = await ticket.outcome()
+                await (await batch.submit(video(2))).outcome()
+                assert batch.statistics().pulled == 2
+                await (await batch.submit(video(1))).outcome()
+                assert batch.statistics().pulled == 3
+
+    assert isinstance(first, NotSubmitted)
+    assert again == first
+
+
+async def test_a_failure_after_a_stop_for_credits_ends_the_batch(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=50.0) as home:
+        client = await home.client()
+
+        async def broken(*_: Any) -> None:
+            raise JournalWriteError("The disk is gone.")
+
+        with anyio.fail_after(30):
+            async with open_batch(client, journal=journal, max_credits=4) as batch:
+                ticket = await batch.submit(video(1))
+                await batch.submit(video(2))
+                while batch.stop_cause is not StopCause.BUDGET:
+                    await anyio.sleep(0.005)
+                monkeypatch.setattr(journal, "record", broken)
+                with pytest.raises(BatchClosedError):
+                    await ticket.outcome()
+                assert batch.stop_cause is StopCause.FAILURE
+                with pytest.raises(RuntimeError, match="disk is gone"):
+                    batch.resume_submitting()
+
+
+async def test_a_doubt_that_made_no_job_is_sent_when_it_is_given_again(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    faults = [Fault(on="create", kind="reset_before", nth=1)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal) as batch:
+                doubt = await (await batch.submit(video(1, key="k"))).outcome()
+                assert isinstance(doubt, InDoubt)
+                await journal.resolve("k", "ja", not_made=True)
+                assert isinstance(await (await batch.submit(video(1, key="k"))).outcome(), Completed)
+
+
+@pytest.mark.parametrize("retry_failed", [False, True])
+async def test_what_failed_is_paid_again_only_where_that_is_wanted(
+    fast_house: Open, tmp_path: Path, *, retry_failed: bool
+) -> None:
+    async with fast_house(faults=[Fault(on="create", kind="job_fails", nth=1)]) as home:
+        client = await home.client()
+        for _ in range(2):
+            async with (
+                open_journal(tmp_path / "j.sqlite3") as journal,
+                open_batch(client, journal=journal, retry_failed=retry_failed) as batch,
+            ):
+                with anyio.fail_after(20):
+                    outcome = await (await batch.submit(video(1))).outcome()
+
+        assert len(home.sandbox.audit.jobs) == 1 + retry_failed
+    assert isinstance(outcome, Completed if retry_failed else Failed)
+
+
+async def test_a_result_that_could_not_be_saved_is_fetched_when_it_is_given_again(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        home.sandbox.faults.add(gone := Fault(on="cdn", kind="http", status=404))
+        with anyio.fail_after(30):
+            async with open_batch(client, journal=journal, download_to=tmp_path / "out") as batch:
+                unsaved = await (await batch.submit(video(1))).outcome()
+                home.sandbox.faults.remove(gone)
+                saved = await (await batch.submit(video(1))).outcome()
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert isinstance(unsaved, Completed)
+    assert unsaved.saved is None
+    assert isinstance(saved, Completed)
+    assert saved.saved is not None
+
+
+async def test_nothing_is_taken_after_draining(fast_house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=50.0) as home:
+        client = await home.client()
+        async with open_batch(client, journal=journal) as batch:
+            await batch.submit(video(1))
+            while not home.sandbox.audit.jobs:
+                await anyio.sleep(0.005)
+            batch.drain("Enough.")
+            with pytest.raises(BatchClosedError, match="Enough"):
+                await batch.submit(video(2))
+
+        assert journal.counts()[State.PLANNED] == 0
+
+
+async def test_an_iteration_that_was_left_does_not_stall_the_batch(fast_house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal, max_in_flight=2) as batch:
+                tickets = [await batch.submit(video(number)) for number in range(12)]
+                await anext(batch)
+                for ticket in tickets:
+                    assert isinstance(await ticket.outcome(), Completed)
+                assert not batch._submitted._open_ended
 
 
 # A service that is killed between "202 Accepted" and its POST.

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from akool_async import State
+from akool_async.cli.console import counted
 from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import Book, Command
 from tests.cli.terminal import on_terminal
@@ -200,3 +201,11 @@ def test_what_was_planted_in_the_place_of_the_list_of_runs_is_left_alone(
     assert "was left alone" in run.err
     assert victim.read_text() == "precious"
     assert akool("status", "--out", book.out).code == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "what", "told"),
+    [(1, "day", "1 day"), (7, "day", "7 days"), (2, "entry", "2 entries"), (1_200, "job", "1,200 jobs")],
+)
+def test_numbers_of_things_are_told_in_words(number: int, what: str, told: str) -> None:
+    assert counted(number, what) == told
