@@ -62,7 +62,7 @@ _PARENTS: Final[set[str]] = set()
 for _number, (_heading, _modules) in enumerate(COMMANDS.items()):
     _group = Group(_heading, sort_key=_number)
     for _name, _place in _modules.items():
-        _file, _, _named = _place.partition(":")
+        _file, _colon, _named = _place.partition(":")
         _function = f"akool_async.cli.commands.{_file}:{_named or _name.replace(' ', '_')}"
         _above, _last = _name.rpartition(" ")[::2]
         if _above:
