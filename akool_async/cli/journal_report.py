@@ -84,6 +84,8 @@ def advice_for(entry: Entry, output: OutputOptions) -> str:
 
 def entry_json(entry: Entry, output: OutputOptions) -> dict[str, Any]:
     """Return an entry for programs and tables."""
+    failed = entry.state is State.FAILED  # its lock is released, and it has no result that could expire
+    locked = None if failed else entry.credits_locked
     return {
         "key": entry.key,
         "target": entry.target,
@@ -91,10 +93,10 @@ def entry_json(entry: Entry, output: OutputOptions) -> dict[str, Any]:
         "reason": entry.reason,
         "code": entry.code,
         "job_id": entry.job_id,
-        "credits": entry.credits_locked if entry.credits_used is None else entry.credits_used,
+        "credits": locked if entry.credits_used is None else entry.credits_used,
         "submitted_at": entry.submitted_at,
         "ended_at": entry.ended_at,
-        "expires_at": entry.expires_at,
+        "expires_at": None if failed else entry.expires_at,
         "files": list(entry.files),
         "url": strip_query(video_url(entry.request)),
         "doubt_ids": list(entry.doubt_ids),

@@ -236,7 +236,7 @@ class RunProgress:
         yield f"Credits: {used} used, {locked} locked{total}{bound}"
         if moment.stopping:
             yield f"Stopping: {moment.stopping}"
-            yield "What is in progress is saved. Press Ctrl-C again to exit now; jobs continue at the vendor."
+            yield "What is in progress is saved. A second Ctrl-C or signal exits now; jobs continue."
         else:
             yield "Ctrl-C submits nothing more and saves what is in progress."
 

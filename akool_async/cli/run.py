@@ -209,9 +209,9 @@ class CatalogRun:
     async def _report_stop(self, batch: Batch) -> None:
         if batch.stopped and not self._stop_reported:
             self._stop_reported = True
-            again = (
-                " Press Ctrl-C again to exit now; jobs continue at the vendor." if self._interrupted else ""
-            )
+            again = ""
+            if self._interrupted:
+                again = " A second Ctrl-C or signal exits now; jobs continue."
             line = f"Stopping: {batch.stopped} What is in progress is saved.{again}"
             await run_sync(print_info, line)
             await run_sync(self._events.stopping, batch.stopped)

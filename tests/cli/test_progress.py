@@ -92,7 +92,7 @@ def test_a_stop_says_what_happens_to_what_is_at_work() -> None:
     shown = drawn(moment(jobs(3), score(9), stopping="Interrupted by SIGINT."))
 
     assert "Stopping: Interrupted by SIGINT." in shown
-    assert "Ctrl-C again to exit now; jobs continue at the vendor" in shown
+    assert "A second Ctrl-C or signal exits now; jobs continue" in shown
 
 
 @pytest.mark.parametrize("stage", list(Stage))

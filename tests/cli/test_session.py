@@ -74,7 +74,7 @@ def test_plan_run_interrupt_and_go_on(vendor: Vendor, outside: dict[str, str]) -
         run.until_match(r"(?s)saved     .*to go, until")
         run.shot("5-results-come")
         run.type(CTRL_C)
-        run.until("Stopping: Interrupted by SIGINT.", "Ctrl-C again to exit now")
+        run.until("Stopping: Interrupted by SIGINT.", "A second Ctrl-C or signal exits now")
         run.shot("6-stopping")
         vendor.advance(500)
         assert run.end() == 130
