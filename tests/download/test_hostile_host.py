@@ -52,6 +52,14 @@ SUBTITLES = {
 }
 
 
+def ends_between_boxes(content: bytes) -> bool:
+    """Whether nothing follows the last whole box of an MP4 file but a few zero bytes."""
+    place = 0
+    while (size := int.from_bytes(content[place : place + 4])) >= 8 and place + size <= len(content):
+        place += size
+    return place > 0 and not content[place:].strip(b"\0")
+
+
 @attrs.define
 class Liar:
     """A host with one result, that lies in a share of its answers."""
@@ -235,7 +243,9 @@ def _check(folder: Path, liar: Liar, saved: Saved | None) -> None:
         content = (folder / name).read_bytes()
         if name.endswith(".mp4"):
             marked = not listed[name]["verified"]
-            assert liar.is_whole(content) or marked, f"{name} is not whole: {liar.seen}"
+            # A host that announces too little, and cuts between two boxes, can't be found out.
+            undetectable = liar.seen["short length"] and ends_between_boxes(content)
+            assert liar.is_whole(content) or marked or undetectable, f"{name} is not whole: {liar.seen}"
             assert not content.startswith((b"<", b"{", b"A"))
         else:
             text = liar.texts["/o" if ".original." in name else "/t"]
