@@ -18,7 +18,7 @@ from akool_async._batch.entry import outcome_from_journal
 from akool_async._batch.resume import OTHER_QUERY
 from akool_async._batch.state import RESUMABLE, BatchState
 from akool_async._journal import IN_PROGRESS, Entry, EntryUpdate
-from akool_async._model.errors import BatchClosedError, InvalidRequestError
+from akool_async._model.errors import BatchClosedError, InvalidRequestError, JournalError
 from akool_async._model.fingerprint import CompactSet, entry_key, fingerprint, work_of
 from akool_async._model.outcomes import Completed, InDoubt, NotSubmitted, Outcome
 from akool_async._model.requests import Request, with_targets
@@ -105,18 +105,23 @@ class SubmittedRequests(AsyncIterator[Request]):
             new = [name for name in names if self._journal.get(*name) is None]
             for name in names:
                 self._check(request, *name)
+            requests = {name: with_targets(request, (name[1],)) for name in names}
+            # Before the rows are there: the journal leaves out what signs a URL, and may be read at once.
+            self._signed |= {name: requests[name] for name in new}
             # All languages in one write: a ticket for half a request would be a promise that nobody keeps.
-            await self._journal.record(
-                *(
-                    EntryUpdate(
-                        key=key, target=target, state=State.PLANNED, request=with_targets(request, (target,))
-                    )
-                    for key, target in new
-                )
-            )
+            updates = [
+                EntryUpdate(key=key, target=target, state=State.PLANNED, request=requests[key, target])
+                for key, target in new
+            ]
+            try:
+                await self._journal.record(*updates)
+            except JournalError:
+                for name in new:
+                    del self._signed[name]
+                raise
             for name in names:
                 self._works.add(fingerprint(request, name[1]), name[1])
-                self._give(with_targets(request, (name[1],)), *name, new=name in new)
+                self._give(requests[name], *name, new=name in new)
         self.wake()
         return Ticket(names, self)
 
@@ -143,7 +148,9 @@ class SubmittedRequests(AsyncIterator[Request]):
         if entry is None or entry.state is State.DELIVERED:
             return
         if entry.url_redacted and entry.state is State.PLANNED:
-            self._signed[name] = request  # the journal leaves out what signs the URL
+            self._signed[name] = request
+        else:
+            self._signed.pop(name, None)
         ended = self._open_ended.pop(name, None) is not None
         if new or (name in self._pulled and not ended):
             return
@@ -203,7 +210,11 @@ class SubmittedRequests(AsyncIterator[Request]):
         name = (outcome.key, outcome.target)
         self._pulled.discard(name)
         if isinstance(outcome, NotSubmitted) and self._state.stop_cause in RESUMABLE:
-            return  # it is still planned, and submitted after `resume_submitting`
+            entry = self._journal.get(*name)
+            if entry is not None and entry.state is not State.PLANNED:  # it was given again
+                self._pulled.add(name)
+                self._again.append(outcome.request)
+            return  # it is submitted after `resume_submitting`
         self._signed.pop(name, None)
         unsaved = isinstance(outcome, Completed) and outcome.saved is None and self._saves
         if unsaved or isinstance(outcome, InDoubt | NotSubmitted):

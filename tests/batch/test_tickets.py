@@ -424,6 +424,51 @@ async def test_a_result_that_could_not_be_saved_is_fetched_when_it_is_given_agai
     assert saved.saved is not None
 
 
+async def test_a_retry_outlasts_a_stop_for_credits(fast_house: Open, tmp_path: Path) -> None:
+    faults = [
+        Fault(on="create", kind="job_fails", nth=1),
+        Fault(on="create", kind="code", code=1104, nth=2),
+    ]
+    async with fast_house(faults=faults) as home:
+        client = await home.client()
+        for retry_failed in (False, True):
+            async with (
+                open_journal(tmp_path / "j.sqlite3") as journal,
+                open_batch(client, journal=journal, retry_failed=retry_failed) as batch,
+            ):
+                with anyio.fail_after(20):
+                    ticket = await batch.submit(video(1))
+                    if retry_failed:
+                        while batch.stop_cause is None:
+                            await anyio.sleep(0.005)
+                        batch.resume_submitting()
+                    outcome = await ticket.outcome()
+
+    assert isinstance(outcome, Completed)
+
+
+async def test_many_signed_orders_are_all_sent(house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house(max_jobs=100) as home:
+        client = await home.client()
+        outcomes = []
+
+        async def order(number: int) -> None:
+            url = f"https://example.com/{number}.mp4?sig=abc&se=1"
+            outcomes.append(await (await batch.submit(video(number, url=url))).outcome())
+
+        with anyio.fail_after(30):
+            async with (
+                open_batch(client, journal=journal, max_in_flight=20) as batch,
+                anyio.create_task_group() as tasks,
+            ):
+                for number in range(60):
+                    tasks.start_soon(order, number)
+
+        assert len(home.sandbox.audit.jobs) == 60
+        assert not batch._submitted._signed
+    assert all(isinstance(outcome, Completed) for outcome in outcomes)
+
+
 async def test_nothing_is_taken_after_draining(fast_house: Open, tmp_path: Path) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=50.0) as home:
         client = await home.client()
