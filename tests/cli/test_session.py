@@ -137,7 +137,7 @@ def test_a_second_ctrl_c_leaves_and_what_is_paid_is_brought_home_later(
     with terminal("run", "videos.csv", "--yes", environment=outside) as run:
         run.until("8 in progress", "32 locked")
         run.type(CTRL_C)
-        run.until("Ctrl-C again")
+        run.until("A second Ctrl-C")
         run.type(CTRL_C)
         assert run.end() == 130
         run.shot("left")
@@ -190,7 +190,7 @@ def test_leaving_in_the_middle_of_a_paid_call_makes_no_doubt(vendor: Vendor, out
     with terminal("run", "videos.csv", "--yes", environment=outside) as run:
         run.until("being sent")
         run.type(CTRL_C)
-        run.until("Ctrl-C again")
+        run.until("A second Ctrl-C")
         run.type(CTRL_C)
         assert run.end() == 130
         assert "Traceback" not in run.text
