@@ -436,13 +436,9 @@ class AkoolClient:
             )
         elif not is_safe_filename(name):
             raise InvalidRequestError(f"name must be a plain file name, not {sanitize(repr(name))}.")
+        stem = local_path(into) / name
         return await self._session.download(
-            DownloadRequest(
-                done=done,
-                stem=local_path(into) / name,
-                without_captions=without_captions,
-                overwrite=overwrite,
-            )
+            DownloadRequest(done=done, stem=stem, without_captions=without_captions, overwrite=overwrite)
         )
 
 

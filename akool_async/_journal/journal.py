@@ -47,8 +47,6 @@ _ASKED_AGAIN: Final = frozenset({State.COMPLETED, State.DELIVERED, State.EXPIRED
 """States that a run which did not record them learns again by polling the job."""
 
 IN_PROGRESS: Final = AT_RISK | {State.PLANNED}
-
-
 _utc_now: Final = partial(datetime.now, UTC)
 
 

@@ -126,7 +126,7 @@ class JournalLock:
                     time.sleep(_BETWEEN)
             # Once more: it may have been deleted while another run held it.
             self.remembered = _watermark(self._check_ours(descriptor, content=True))
-        except BaseException:
+        except BaseException:  # also Ctrl-C: a descriptor left open would hold the lock for ever
             os.close(descriptor)
             raise
         self._descriptor = descriptor
@@ -308,7 +308,7 @@ class JournalLock:
             ) from error
         try:
             self._check_ours(descriptor)
-        except BaseException:
+        except BaseException:  # also Ctrl-C: a descriptor left open would hold the lock for ever
             os.close(descriptor)
             raise
         return descriptor

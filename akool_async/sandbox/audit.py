@@ -267,7 +267,7 @@ class Audit:
 def credentials_in(
     scope: Scope, body: bytes, settings: SandboxSettings, authenticator: Authenticator
 ) -> Iterator[tuple[str, str]]:
-    """Return (where, what) of each credential in a request to a place where none belongs; never its value."""
+    """Return the place and kind of each credential in a request where none belongs; never its value."""
     secrets = dict.fromkeys(authenticator.issued, "token")
     secrets |= {settings.client_secret: "secret", settings.webhook_secret: "secret", settings.api_key: "key"}
     target = scope["path"] + "?" + unquote_plus(scope["query_string"].decode("latin-1"))
@@ -275,8 +275,8 @@ def credentials_in(
     for raw_name, raw_value in scope["headers"]:
         places.append((f"header {raw_name.decode('latin-1')}", raw_value.decode("latin-1")))
     for where, text in places:
-        what = next((kind for secret, kind in secrets.items() if secret in text), None)
-        if what is None and where in _CREDENTIAL_HEADERS:
-            what = "authorization"
-        if what is not None:
-            yield where, what
+        found = next((kind for secret, kind in secrets.items() if secret in text), "")
+        if not found and where in _CREDENTIAL_HEADERS:
+            found = "authorization"
+        if found:
+            yield where, found
