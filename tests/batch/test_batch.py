@@ -167,7 +167,10 @@ async def test_a_slow_consumer_stops_new_submissions(house: Open) -> None:
     async with house() as home:
         client = await home.client()
         async with open_batch(client, videos(100), max_in_flight=3, backlog=6) as batch:
-            await anyio.sleep(0.5)
+            with anyio.fail_after(20):
+                while len(home.sandbox.audit.jobs) < 6:
+                    await anyio.sleep(0.01)
+            await anyio.sleep(0.3)
 
             assert len(home.sandbox.audit.jobs) == 6
             assert batch.statistics().pulled == 6

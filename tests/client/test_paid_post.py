@@ -368,10 +368,12 @@ async def test_a_full_pool_is_provably_unsent(fast_house: Open) -> None:
     limits = httpx.Limits(max_connections=1)
     async with fast_house(faults=[Fault(on="status", kind="hang")]) as home:
         http = httpx.AsyncClient(limits=limits)
-        client = await home.client(http_client=http, create_timeout=5.0, connect_timeout=0.05, timeout=0.5)
+        client = await home.client(http_client=http, create_timeout=5.0, connect_timeout=0.05, timeout=5.0)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_ignore, client.status, "0" * 24)
-            await anyio.sleep(0.03)
+            with anyio.fail_after(20):
+                while not home.sandbox.audit.requests.get("status"):
+                    await anyio.sleep(0.005)
             with pytest.raises(ConnectError):
                 await client.submit(video())
             tasks.cancel_scope.cancel()

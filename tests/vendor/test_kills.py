@@ -207,10 +207,10 @@ def test_a_signal_does_not_tear_a_post(customer: Customer, signals: tuple[int, .
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_process_that_was_frozen_reads_the_answer_that_arrived(customer: Customer, backend: str) -> None:
     """Four times: which of the two won was chance under asyncio."""
-    freeze = Strike(signals=(STOP,), moment="made", thaw=0.4)
+    freeze = Strike(signals=(STOP,), moment="made", thaw=1.0)
     customer.vendor.faults.append(Fault(strike=freeze, times=4))
     requests = [video(number) for number in range(4)]
-    customer.start_batch(backend, requests, create_timeout=0.25, max_submits=1).wait()
+    customer.start_batch(backend, requests, create_timeout=0.7, max_submits=1).wait()
 
     assert [told.outcome for told in customer.told] == ["saved"] * 4
     assert violations(customer) == []
