@@ -50,6 +50,7 @@ _MAGIC: Final = {
 _TIME: Final = r"(\d{1,3}:)?\d{1,2}:\d{2}[,.]\d{1,3}"
 _TIMES: Final = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(\s.*)?", re.ASCII)
 _BEGUN_TIMES: Final = re.compile(rf"\s*{_TIME}\s*-->", re.ASCII)
+_PART_OF_TIMES: Final = re.compile(r"[\d:.,\s]*-{0,2}", re.ASCII)
 
 
 class Kind(enum.Enum):
@@ -158,7 +159,13 @@ def check_subtitles(file: BufferedReader, size: int, head: bytes) -> FileVerdict
         return FileVerdict.INVALID
     file.seek(max(size - _TAIL, 0) & ~1)  # not within a character of UTF-16
     lines = file.read(_TAIL + 1).decode(_encoding(head), "replace").splitlines()
-    cut = _BEGUN_TIMES.match(lines[-1]) and not _TIMES.fullmatch(lines[-1])
+    number, last = ["", *lines][-2:]
+    if _TIMES.fullmatch(last):
+        return FileVerdict.UNKNOWN_END
+    # A number after an empty line begins a cue, whose times stand in the next line.
+    begun = number.strip().isdecimal() and (len(lines) < 3 or not lines[-3].strip())
+    bare = last.strip().isdecimal() and not number.strip()
+    cut = bare or _BEGUN_TIMES.match(last) or (begun and _PART_OF_TIMES.fullmatch(last))
     return FileVerdict.DAMAGED if cut else FileVerdict.UNKNOWN_END
 
 

@@ -36,7 +36,12 @@ async def test_whatever_moment_a_batch_is_left_at_its_files_are_whole(house: Ope
     given: list[Outcome] = []
     async with house(result_bytes=200_000, result_days=1e6, max_jobs=50) as home:
         for do in TRANSFERS:
-            home.sandbox.faults.add(Fault(on="cdn", kind=do, probability=0.06, keep=chance.random()))
+            # A file that is cut twice at one place, by a host that is not to be asked for ranges, can't be
+            # found out; so each of these cuts comes once.
+            times = {"limit": 1} if do == "truncated" else {}
+            for _ in range(10 if times else 1):
+                keep = chance.random()
+                home.sandbox.faults.add(Fault(on="cdn", kind=do, probability=0.06, keep=keep, **times))
         client = await home.client()
         client.session().opened.downloads._limits = DownloadLimits(slow_window=0.2, min_bytes=1)
         left = 0

@@ -307,6 +307,24 @@ async def test_the_end_of_subtitles_is_known_by_asking_for_one_byte_more(tmp_pat
     assert (tmp_path / "a.srt").read_bytes() == end
 
 
+TWO_CUES = b"1\n00:00:00,000 --> 00:00:02,000\nA\n\n2\n00:00:02,000 --> 00:00:04,000\nB\n"
+
+
+@pytest.mark.parametrize("keep", range(TWO_CUES.index(b"2\n00") + 1, TWO_CUES.index(b"4,000") + 2))
+def test_subtitles_cut_within_the_head_of_a_cue_are_damaged(keep: int) -> None:
+    for end in (b"\n", b"\r\n"):
+        content = TWO_CUES[:keep].replace(b"\n", end)
+        assert verify(io.BytesIO(content), Kind.SUBTITLES, measured=True) is FileVerdict.DAMAGED, content[
+            -30:
+        ]
+
+
+@pytest.mark.parametrize("text", [b"B", b"42", b"12:30", b"00:00:02,000", b"1\n2", b"-", b"1.\n\nNo."])
+def test_a_text_that_looks_like_the_head_of_a_cue_is_none(text: bytes) -> None:
+    content = TWO_CUES[:-2] + text
+    assert verify(io.BytesIO(content), Kind.SUBTITLES, measured=False) is FileVerdict.UNKNOWN_END
+
+
 @pytest.mark.parametrize("keep", [len(SRT) - 3, 38, 39])
 async def test_subtitles_cut_after_any_line_are_found_by_that(tmp_path: Path, keep: int) -> None:
     def answer(asked: Asked) -> Reply:
