@@ -96,7 +96,7 @@ class _Server(uvicorn.Server):
 @contextmanager
 def served(app: Any) -> Iterator[str]:
     """Serve an application with uvicorn in a thread; yield its origin."""
-    # After 5 s, as usual, the end of an idle connection would meet a request of httpx, which keeps it as long.
+    # After 5 s, as usual, the end of an idle connection would meet a request of httpx, kept as long.
     seconds = {"timeout_graceful_shutdown": 1, "timeout_keep_alive": 60}
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, **seconds)
     server = _Server(config)
