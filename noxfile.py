@@ -92,7 +92,8 @@ def tests(session: nox.Session) -> None:
     install(session, "test")
     enter_suite(session)
     settings = SHORT if session.python == CURRENT else OTHER_PYTHON
-    coverage = ["--cov", "--cov-report="] if session.python == CURRENT else []
+    # Tracing is slow, so the run that everybody waits for goes without it.
+    coverage = ["--cov", "--cov-report="] if [session.python] == OTHER_ENDS[-1:] else []
     usual = ("-n", "2", "-m", "not thorough", "--durations=20", *coverage)
     session.run("pytest", *(session.posargs or usual), env=settings)
     if coverage and not session.posargs:
@@ -101,7 +102,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def thorough(session: nox.Session) -> None:
-    """Long random runs, tests marked thorough, simulated batches; then the other Pythons."""
+    """Long random runs, tests marked thorough, simulated batches; then the other Pythons, with coverage."""
     install(session, "test")
     enter_suite(session)
     session.run("pytest", "-n", "2", *RANDOM_RUNS, env=LONG)
