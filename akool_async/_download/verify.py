@@ -158,7 +158,7 @@ def check_subtitles(file: BufferedReader, size: int, head: bytes) -> FileVerdict
     if not subtitle_ending(head):
         return FileVerdict.INVALID
     file.seek(max(size - _TAIL, 0) & ~1)  # not within a character of UTF-16
-    lines = file.read(_TAIL + 1).decode(_encoding(head), "replace").splitlines()
+    lines = file.read(_TAIL + 1).decode(text_encoding(head), "replace").splitlines()
     number, last = ["", *lines][-2:]
     if _TIMES.fullmatch(last):
         return FileVerdict.UNKNOWN_END
@@ -171,7 +171,7 @@ def check_subtitles(file: BufferedReader, size: int, head: bytes) -> FileVerdict
 
 def subtitle_ending(head: bytes) -> str:
     """Return the ending of a subtitle file that begins so: .srt, .ass or .vtt; "" for other files."""
-    text = head.decode(_encoding(head), "replace").lstrip("\ufeff \t\r\n")
+    text = head.decode(text_encoding(head), "replace").lstrip("\ufeff \t\r\n")
     if text.startswith("WEBVTT"):
         return ".vtt"
     if text[:13].lower() == "[script info]":
@@ -185,7 +185,7 @@ def describe_content(file: BufferedReader) -> str:
     """Return in words what a file is that was refused."""
     file.seek(0)
     head = file.read(512)
-    text = head.decode(_encoding(head), "replace").strip("\ufeff \t\r\n")
+    text = head.decode(text_encoding(head), "replace").strip("\ufeff \t\r\n")
     if not text:
         return "an empty file"
     if head.startswith(b"\x1f\x8b"):
@@ -195,7 +195,7 @@ def describe_content(file: BufferedReader) -> str:
     return {"<": "a page", "{": "an error document"}.get(text[0], "a text")
 
 
-def _encoding(head: bytes) -> str:
+def text_encoding(head: bytes) -> str:
     """Return in which encoding a text is, by its byte order mark or the zeros in it."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16-le" if head[0] == 0xFF else "utf-16-be"

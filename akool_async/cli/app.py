@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         "status": "status",
         "list": "status:list_entries",
         "verify": "status:verify_results",
+        "report": "report",
         "resume": "journal",
         "collect": "journal",
         "resolve": "resolve",
@@ -43,7 +44,8 @@ Each is a function of its name (with "_" for " ") unless another is named, impor
 
 EXTRAS: Final[Mapping[str, str]] = {
     "av": "sandbox",
-    "pysubs2": "sandbox",
+    "pysubs2": "captions",
+    "openpyxl": "captions",
     "uvicorn": "sandbox",
     "cryptography": "webhook",
 }

@@ -62,6 +62,7 @@ UNUSABLE = (other_program, newer_version, broken, empty)
 READING = {
     "status": ["status"],
     "list": ["list"],
+    "report": ["report"],
     "resume": ["resume"],
     "collect": ["collect"],
     "resolve": ["resolve", "--json"],

@@ -1,0 +1,53 @@
+"""`akool-async report`: a journal as pages for people."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+
+from akool_async._download import local_path
+from akool_async.cli.console import counted, print_info, write_lines
+from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
+from akool_async.cli.pages import collect_report, report_folder
+from akool_async.report import ReportFolder
+
+
+def report(
+    journal: Path | None = None,
+    /,
+    *,
+    to: Path | None = None,
+    originals: Path | None = None,
+    open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
+    output: OutputOptions = DEFAULT_OUTPUT,
+) -> int:
+    """Write pages that show a journal: videos beside their originals, transcripts, costs, failures, doubts.
+
+    The pages need no network and no server, and hold no signatures of URLs. They link to the saved files: to
+    hand them on, hand on the folder of the results. It only reads, also while a run is in progress.
+
+    Parameters
+    ----------
+    journal
+        The journal, or the folder with the results; default is --out or --journal.
+    to
+        Folder for the pages; default is `report` in the folder of the results.
+    originals
+        Folder with the original videos, for those whose URL was signed: files of the same name as in the URL.
+    open_
+        Open the first page in a browser.
+    """
+    output = output if journal is None else OutputOptions.named(journal)
+    local = {} if originals is None else {path.name: path for path in local_path(originals).iterdir()}
+    data = anyio.run(collect_report, output, local)
+    index = ReportFolder(report_folder(output) if to is None else local_path(to)).write(data)
+    print_info(f"{counted(len(data.entries), 'entry')} of {output.path}:")
+    write_lines([str(index)])
+    if open_ and not webbrowser.open(index.absolute().as_uri()):
+        print_info("No browser could be started.")
+    return ExitCode.OK

@@ -1,0 +1,102 @@
+"""What a report shows of a journal, in the words of `status` and `list`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from akool_async._journal import Entry
+from akool_async._model.outcomes import Saved
+from akool_async._model.redact import strip_query
+from akool_async._model.requests import AUTO_DETECT, LipSyncRequest, video_url
+from akool_async._model.states import State
+from akool_async.captions.versions import first_version
+from akool_async.cli.journal_report import NOT_SUBMITTED, WORDS, entry_json, read_status
+from akool_async.cli.options import OutputOptions
+from akool_async.cli.report import request_label
+from akool_async.cli.run_history import read_history
+from akool_async.report import Report, ReportEntry
+
+_FOLDER: Final = "report"
+_NONE: Final[Mapping[str, Path]] = {}
+
+
+def report_folder(output: OutputOptions) -> Path:
+    """Return the folder of a report, in that of the results."""
+    return output.out / _FOLDER
+
+
+async def collect_report(output: OutputOptions, originals: Mapping[str, Path] = _NONE) -> Report:
+    """Read what a report shows; a run may be writing the journal meanwhile.
+
+    Args:
+        output: where the journal and the results are.
+        originals: original videos on this machine, by the names that their URLs have.
+
+    Raises:
+        JournalError: the journal can't be read, or there is none.
+    """
+    async with output.reading() as journal:
+        status = await read_status(journal, output)
+        entries = []
+        async for entry in journal.entries():
+            key, version = first_version(entry, journal)
+            first = entry if version == 1 else journal.get(key, entry.target) or entry
+            entries.append(_report_entry(entry, first, version, output, originals))
+        for names in read_history(output.path).not_submitted(journal).values():
+            entries += (
+                ReportEntry(label=key, group=key, key=key, target=target, state=NOT_SUBMITTED)
+                for key, target in names
+            )
+    return Report(
+        title=output.out.absolute().name or "Translations",
+        now=status.now,
+        running=status.lock_holder is not None,
+        entries=tuple(entries),
+        counts={word: status.counts.get(word, 0) for word in WORDS},
+        used=status.used,
+        locked=status.locked,
+        next_steps=status.next_steps,
+    )
+
+
+def _report_entry(
+    entry: Entry, first: Entry, version: int, output: OutputOptions, originals: Mapping[str, Path]
+) -> ReportEntry:
+    shown = entry_json(entry, output)
+    # The folder may have been moved together with its files.
+    files = [
+        path if os.path.lexists(path := Path(file)) else output.out / Path(file).name for file in entry.files
+    ]
+    saved = Saved.from_paths([str(path) for path in files]) if entry.state is State.DELIVERED else None
+    locked = 0.0 if entry.state in (State.FAILED, State.PLANNED) else entry.credits_locked or 0.0
+    used = locked if entry.credits_used is None else entry.credits_used
+    url = video_url(entry.request)
+    source = "" if isinstance(entry.request, LipSyncRequest) else entry.request.source_language
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    return ReportEntry(
+        label=request_label(first.request),
+        group=first.request.key or strip_query(url),
+        key=entry.key,
+        target=entry.target,
+        state=shown["state"],
+        reason=shown["reason"],
+        advice=shown["advice"],
+        code=entry.code,
+        job_id=entry.job_id,
+        credits=shown["credits"],
+        cost=used + entry.credits_before,
+        submitted_at=entry.submitted_at,
+        ended_at=entry.ended_at,
+        expires_at=shown["expires_at"],
+        video=None if saved is None or not saved.video.exists() else saved.video,
+        translated=None if saved is None else saved.translated_srt,
+        spoken=None if saved is None else saved.original_srt,
+        files=tuple(path for path in files if path.exists()),
+        source="" if source == AUTO_DETECT else source,
+        original=originals.get(name, "" if entry.url_redacted else url),
+        version=version,
+    )
