@@ -238,7 +238,7 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (httpx.WriteTimeout, "the request could not be sent in time"),
     (httpx.RemoteProtocolError, "the connection ended early, or the answer is not HTTP"),
     (httpx.NetworkError, "the connection broke"),
-    (httpx.DecodingError, "the answer's compression is broken"),
+    (httpx.DecodingError, "an answer whose compression is broken"),
     (httpx.ProxyError, "the proxy did not connect"),
 )
 

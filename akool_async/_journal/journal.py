@@ -15,7 +15,6 @@ from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 import anyio
-import attrs
 from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
@@ -30,8 +29,8 @@ from akool_async._journal.operations import (
     ResolveDoubt,
     check_resolution,
 )
-from akool_async._journal.queries import PAGE, JournalReader, PagedIterator
-from akool_async._journal.store import Barrier, DirectWriter, GroupCommitWriter, Store, Writer
+from akool_async._journal.queries import AT_RISK, PAGE, EntryFilter, PagedIterator
+from akool_async._journal.store import Barrier, DirectWriter, GroupCommitWriter, OpenJournal, Store, Writer
 from akool_async._journal.table import Totals
 from akool_async._model.errors import JournalClosedError, JournalLockedError, JournalOlderError
 from akool_async._model.requests import Request
@@ -39,7 +38,6 @@ from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
 
 IN_MEMORY: Final = ":memory:"
-AT_RISK: Final = frozenset({State.SUBMITTED, State.COMPLETED})
 _SENT: Final = AT_RISK | {State.DELIVERED}
 """States that are resumed by the job's id alone, so that the request's URL is not needed."""
 
@@ -83,17 +81,6 @@ def open_journal(
     return Journal(path, read_only=read_only, accept_older=accept_older, now=now)
 
 
-@attrs.frozen
-class _OpenJournal:
-    """What exists only while the journal is open."""
-
-    store: Store
-    reader: JournalReader
-    totals: Totals
-    writer: Writer | None
-    stack: AsyncExitStack
-
-
 class Journal:
     """The durable list of entries. Made by `open_journal`; used in `async with`, once or again."""
 
@@ -114,7 +101,7 @@ class Journal:
         self._read_only = read_only
         self._accept_older = accept_older
         self._now = now
-        self._state: _OpenJournal | None = None
+        self._state: OpenJournal | None = None
         self._in_use = False
 
     def __repr__(self) -> str:
@@ -145,7 +132,7 @@ class Journal:
                 if not self._read_only:
                     writer = gathering = GroupCommitWriter(store, totals)
                     await stack.enter_async_context(gathering)
-            self._state = _OpenJournal(store, store.reader, totals, writer, stack.pop_all())
+            self._state = OpenJournal(store, store.reader, totals, writer, stack.pop_all())
         return self
 
     async def __aexit__(
@@ -159,7 +146,7 @@ class Journal:
             await state.stack.aclose()
 
     @property
-    def _opened(self) -> _OpenJournal:
+    def _opened(self) -> OpenJournal:
         if self._state is None:
             raise JournalClosedError("The journal is not open.")
         if self._state.store.forked:
@@ -346,19 +333,30 @@ class Journal:
         """Return all entries of the POST with this webhook token, at once, those without a job first."""
         return tuple(self._opened.reader.by_token(token))
 
-    def entries(self, *, states: Iterable[State] | None = None) -> AsyncIterator[Entry]:
+    def entries(
+        self,
+        *,
+        states: Iterable[State] | None = None,
+        key: str | None = None,
+        targets: Iterable[str] | None = None,
+        expiring: timedelta | None = None,
+    ) -> AsyncIterator[Entry]:
         """Return entries in the order in which they were entered, each as it is at that moment.
 
-        The journal may be written meanwhile, also by the loop's own body.
+        The journal may be written meanwhile, also by the loop's own body. None does not narrow them down.
 
         Args:
-            states: only entries in these; None returns all.
+            states: only entries in these.
+            key: only keys like this: `*` stands for any letters, `?` for one, `[ab]` for one of these.
+            targets: only these languages; "" is for lip-sync.
+            expiring: only results that are not saved and expire within this time.
         """
-        wanted = None if states is None else frozenset(states)
+        until = None if expiring is None else self._until(expiring)
+        wanted = EntryFilter.create(states=states, key=key, targets=targets, until=until)
 
         def read(number: int) -> Entry | None:
             entry = self._opened.reader.by_id(number)
-            return entry if entry is not None and (wanted is None or entry.state in wanted) else None
+            return entry if entry is not None and wanted.allows(entry.state) else None
 
         return PagedIterator(0, lambda after: self._opened.reader.page(after, wanted), read)
 
@@ -402,7 +400,7 @@ class Journal:
         """Count the entries that `expiring` would give, at once."""
         return self._opened.reader.count_expiring(self._until(within, now))
 
-    def _until(self, within: timedelta, now: datetime | None) -> str:
+    def _until(self, within: timedelta, now: datetime | None = None) -> str:
         return codec.dump_datetime((now or self._now()) + within) or ""
 
     def saved_files(self) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -416,7 +414,7 @@ class Journal:
             entry = self._opened.reader.by_id(number)
             return None if entry is None else codec.entry_to_json(entry)
 
-        return PagedIterator(0, lambda after: self._opened.reader.page(after, None), read)
+        return PagedIterator(0, lambda after: self._opened.reader.page(after, EntryFilter()), read)
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the journal, as it is now, to a new file; it may be written meanwhile.

@@ -5,9 +5,11 @@ Never writes. A row that the journal can't have written is said to be broken, no
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from array import array
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
@@ -21,6 +23,7 @@ from akool_async._model.fingerprint import work_of
 from akool_async._model.redact import sanitize
 from akool_async._model.states import State
 
+AT_RISK: Final = frozenset({State.SUBMITTED, State.COMPLETED})
 PAGE: Final = 16
 """Entries between two turns of the loop: reading and showing one takes up to 0.2 ms."""
 
@@ -38,6 +41,9 @@ _EXPIRING: Final = """
     WHERE state IN ('submitted', 'completed') AND expires_at <= ? AND (expires_at, id) > (?, ?)
     ORDER BY expires_at, id LIMIT ?
 """
+
+_UNCLOSED: Final = re.compile(r"\[(?!!?\]?[^\]]*\])")
+"""A bracket in a pattern that begins no set."""
 
 _COUNT_EXPIRING: Final = """
     SELECT count(*) FROM entry INDEXED BY entry_expiry
@@ -61,6 +67,58 @@ def _decode(row: tuple[Any, ...]) -> Entry:
     if values["snapshot"] is not None:
         values["snapshot"] = codec.load_snapshot(values["snapshot"])
     return Entry(**values)
+
+
+@attrs.frozen(kw_only=True)
+class EntryFilter:
+    """Which entries are wanted: those that pass everything that is not None.
+
+    Attributes:
+        states: entries in these.
+        key: keys like this: `*` stands for any letters, `?` for one, `[ab]` for one of these.
+        targets: entries of these languages.
+        until: results that are not saved and expire until this moment, as it is stored.
+    """
+
+    states: frozenset[State] | None = None
+    key: str | None = None
+    targets: frozenset[str] | None = None
+    until: str | None = None
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        states: Iterable[State] | None,
+        key: str | None,
+        targets: Iterable[str] | None,
+        until: str | None,
+    ) -> EntryFilter:
+        """Return the filter for these arguments of `Journal.entries`."""
+        chosen = None if states is None else frozenset(states)
+        if until is not None:
+            chosen = AT_RISK if chosen is None else AT_RISK & chosen
+        names = None if targets is None else frozenset(targets)
+        return cls(states=chosen, key=key, targets=names, until=until)
+
+    def allows(self, state: State) -> bool:
+        """Return whether an entry may be in this state; the rest of what is asked for never changes."""
+        return self.states is None or state in self.states
+
+    @property
+    def condition(self) -> tuple[str, tuple[str, ...]]:
+        """What SQL has to check beside the state, and its values."""
+        parts: list[str] = []
+        if self.key is not None:
+            # SQLite negates a set by "^", and finds nothing where one is not closed.
+            parts += [" AND key GLOB ?"]
+        if self.targets is not None:
+            parts += [f" AND target IN ({', '.join('?' * len(self.targets))})"]
+        if self.until is not None:
+            parts += [" AND expires_at <= ?"]
+        glob = () if self.key is None else (_UNCLOSED.sub("[[]", self.key).replace("[!", "[^"),)
+        values = (*glob, *sorted(self.targets or ()), *(() if self.until is None else (self.until,)))
+        return "".join(parts), values
 
 
 class JournalReader:
@@ -112,15 +170,17 @@ class JournalReader:
         """Return the entries of the POST with this token, those without a job first."""
         return self._entries(_BY_TOKEN, token)
 
-    def page(self, after: int, states: Collection[State] | None) -> list[int]:
-        """Return the next numbers, in the order in which the entries were entered."""
-        if states is None:
-            rows = self._rows("SELECT id FROM entry WHERE id > ? ORDER BY id LIMIT ?", after, PAGE)
-        elif states:
-            parts = ["SELECT * FROM (SELECT id FROM entry WHERE state = ? AND id > ? ORDER BY id LIMIT ?)"]
-            statement = f"{' UNION ALL '.join(parts * len(states))} ORDER BY 1 LIMIT ?"
-            values = [value for state in states for value in (state.value, after, PAGE)]
-            rows = self._rows(statement, *values, PAGE)
+    def page(self, after: int, wanted: EntryFilter) -> list[int]:
+        """Return the next numbers of entries that are wanted, in the order in which they were entered."""
+        condition, values = wanted.condition
+        if wanted.states is None:
+            statement = f"SELECT id FROM entry WHERE id > ?{condition} ORDER BY id LIMIT ?"  # noqa: S608 - ours
+            rows = self._rows(statement, after, *values, PAGE)
+        elif wanted.states:
+            part = f"SELECT id FROM entry WHERE state = ? AND id > ?{condition} ORDER BY id LIMIT ?"  # noqa: S608
+            statement = " UNION ALL ".join([f"SELECT * FROM ({part})"] * len(wanted.states))  # noqa: S608
+            each = [(state.value, after, *values, PAGE) for state in wanted.states]
+            rows = self._rows(f"{statement} ORDER BY 1 LIMIT ?", *chain.from_iterable(each), PAGE)
         else:
             rows = []
         return [number for (number,) in rows]

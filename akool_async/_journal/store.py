@@ -267,6 +267,17 @@ class Writer(Protocol):
 
 
 @attrs.frozen
+class OpenJournal:
+    """What exists only while a journal is open."""
+
+    store: Store
+    reader: JournalReader
+    totals: Totals
+    writer: Writer | None
+    stack: contextlib.AsyncExitStack
+
+
+@attrs.frozen
 class Barrier:
     """Writes nothing; when it is done, so is every operation before it."""
 

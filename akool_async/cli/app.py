@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from functools import reduce
 from typing import Final
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, UnusedCliTokensError
 
 from akool_async._model.errors import AkoolError
 from akool_async.cli.catalog import CatalogError, format_issues
-from akool_async.cli.console import WarningPrinter, counted, print_error, print_info, write_lines
+from akool_async.cli.console import WarningPrinter, counted, print_error, print_info, stderr, write_lines
 from akool_async.cli.exit_codes import ExitCode
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
@@ -24,7 +24,8 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     "Translate one video": {"translate": "catalog", "lipsync": "catalog"},
     "Work with a journal": {
         "status": "status",
-        "list": "status:list_entries",
+        "list": "list:list_entries",
+        "export": "list",
         "verify": "status:verify_results",
         "report": "report",
         "resume": "journal",
@@ -50,6 +51,9 @@ EXTRAS: Final[Mapping[str, str]] = {
     "cryptography": "webhook",
 }
 """The extra that installs a module which may be missing; the others come with `cli`."""
+
+STAMPED: Final = frozenset({"run", "resume", "collect", "retry", "translate", "lipsync", "webhook"})
+"""Commands whose messages are a log where they don't go to a terminal: their lines have the time."""
 
 _LAST: Final = 100
 app: Final[App] = App(
@@ -81,6 +85,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     warnings = WarningPrinter(logging.WARNING)
     logger.addHandler(warnings)
+    # Read before the command line is parsed, so that an error in it, in a log, has its time too.
+    stderr.stamped = bool(given) and given[0] in STAMPED and "--no-timestamps" not in given
     try:
         if not given or given[0].startswith("-") or given[0] in _PARENTS:
             for name in (name for modules in COMMANDS.values() for name in modules):
@@ -93,13 +99,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (CycloptsError, CatalogError, AkoolError, ModuleNotFoundError, KeyboardInterrupt) as error:
         exit_code, failure = _explain(error)
         if "--json" in given:
-            at = datetime.now(UTC).isoformat(timespec="milliseconds")
-            event = {"event": "error", "at": at, "exit_code": exit_code, **failure}
-            write_lines([json.dumps(event)])
+            _write_error(exit_code, failure)
         return exit_code
+    except Exception as error:
+        # A fault of this program: the traceback is for its authors, and who reads events has to know, too.
+        if "--json" in given:
+            what = f"The program failed: {type(error).__name__}."
+            advice = "Run the same again. What is paid is in the journal."
+            _write_error(ExitCode.FAILED, {"message": what, "impact": "", "advice": advice})
+        raise
     finally:
         logger.removeHandler(warnings)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _write_error(code: ExitCode, failure: dict[str, str | list[str]]) -> None:
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    write_lines([json.dumps({"event": "error", "at": at, "exit_code": code, **failure})])
 
 
 def _explain(error: BaseException) -> tuple[ExitCode, dict[str, str | list[str]]]:
@@ -129,6 +145,9 @@ def _explain(error: BaseException) -> tuple[ExitCode, dict[str, str | list[str]]
             extra = EXTRAS.get((error.name or "").partition(".")[0], "cli")
             advice = f"Install it with: pip install 'akool-async[{extra}]'"
             code, failure = ExitCode.USAGE, AkoolError(f"{error.name} is missing.", advice=advice)
+        case UnusedCliTokensError():
+            what = f"This is one argument too many: {' '.join(error.unused_tokens or ())}."
+            code, failure = ExitCode.USAGE, AkoolError(what, advice="--help shows what there is.")
         case _:  # not printed by cyclopts, which would show control characters as they were typed
             code, failure = ExitCode.USAGE, AkoolError(str(error), advice="--help shows what there is.")
     print_error(failure)

@@ -13,7 +13,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import attrs
@@ -27,6 +27,9 @@ from akool_async._model.errors import InvalidRequestError
 
 
 class _Stderr(Console):
+    stamped = False
+    """Whether lines of `print_info` begin with the time, where they go to a log and not to a terminal."""
+
     def on_broken_pipe(self) -> None:
         # Rich would raise SystemExit here, which would abandon paid jobs because a reader closed its pipe.
         self.quiet = True
@@ -40,14 +43,15 @@ class _Stderr(Console):
             self.on_broken_pipe()
 
 
-stderr: Final[Console] = _Stderr(stderr=True, highlight=False, emoji=False)
+stderr: Final = _Stderr(stderr=True, highlight=False, emoji=False)
 """For people. NO_COLOR turns colours off; the width is the terminal's, or COLUMNS."""
 
 _COMMAND_INDENT: Final = 4
 """Spaces before a command. A line that begins with as many is never wrapped, so that it can be copied."""
 _COLUMN_GAP: Final = 2
 _READABLE: Final = 24
-"""Columns that a text has to have before other columns are shown beside it."""
+_READABLE_CUT: Final = 40
+"""Columns that a text has to have before other columns are shown beside it: where it is wrapped, and cut."""
 _APPROXIMATE_FROM: Final = 10
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -72,12 +76,14 @@ def is_terminal(console: Console) -> bool:
 
 
 def print_info(text: str) -> None:
-    """Print one line to stderr; on a terminal it is wrapped as `wrap` does."""
+    """Print one line to stderr; on a terminal it is wrapped as `wrap` does, in a log it may have the time."""
     line = strip_control(text)
     if is_terminal(stderr):
         wrap([line], stderr)
-    else:
-        stderr.print(line, markup=False, soft_wrap=True)
+        return
+    if stderr.stamped:
+        line = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}  {line}"
+    stderr.print(line, markup=False, soft_wrap=True)
 
 
 def print_error(text: object) -> None:
@@ -126,54 +132,71 @@ def print_rows(
     *,
     as_json: bool,
     optional: Sequence[str] = (),
-) -> None:
+    cut: str = "",
+) -> bool:
     """Print a list to stdout: all fields as JSON, or those of `columns`, which has their headings.
 
-    On a terminal the last of `optional` are left out where it is too narrow, and all that are empty.
+    On a terminal the last of `optional` are left out where it is too narrow, and all that are empty. With
+    `cut`, each row is one line, in which the column of that name is cut where it is too long.
+
+    Returns:
+        Whether texts were cut.
     """
     if as_json:
         write_json(list(rows))
-        return
+        return False
     cells = [[format_value(row[name]) for name in columns] for row in rows]
     if not sys.stdout.isatty():
         write_lines(map("\t".join, cells))
-        return
+        return False
+    if not cells:
+        return False
     console = Console(markup=False, highlight=False)
     by_name = dict(zip(columns, zip(columns.values(), *cells, strict=True), strict=True))
     if optional:
         by_name = {name: column for name, column in by_name.items() if any(column[1:])}
-    droppable = [name for name in optional if name in by_name]
+    droppable = [name for name in optional if name in by_name and name != cut]
     while True:
         shown = list(by_name.values())
-        widths = _column_widths(shown, console.width, readable=_READABLE if optional else 0)
+        place = list(by_name).index(cut) if cut in by_name else -1
+        widths = _column_widths(shown, console.width, readable=_READABLE if optional else 0, cut=place)
         if widths or not droppable:
             break
         del by_name[droppable.pop()]
     if widths:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column, width in zip(shown, widths, strict=True):
-            table.add_column(column[0], overflow="fold", width=width)
+            table.add_column(
+                column[0], overflow="ellipsis" if cut else "fold", no_wrap=bool(cut), width=width
+            )
         for line in list(zip(*shown, strict=True))[1:]:
             table.add_row(*map(Text, line))
         console.print(table)
-        return
-    for first, *others in cells:
+        return place >= 0 and widths[place] < max(map(cell_len, shown[place]))
+    rests = [" · ".join(filter(None, others)) for _, *others in cells]
+    for (first, *_), shown_rest in zip(cells, rests, strict=True):
         console.print(Text(first, overflow="fold"))
-        console.print(Padding(Text(" · ".join(filter(None, others))), (0, 0, 0, 2)))
+        rest = Text(shown_rest, overflow="ellipsis" if cut else None, no_wrap=bool(cut))
+        console.print(Padding(rest, (0, 0, 0, _COLUMN_GAP)))
+    return bool(cut) and max(map(cell_len, rests)) > console.width - _COLUMN_GAP
 
 
-def _column_widths(columns: Sequence[Sequence[str]], available: int, *, readable: int) -> list[int]:
+def _column_widths(columns: Sequence[Sequence[str]], available: int, *, readable: int, cut: int) -> list[int]:
     """Return each column's width; none if words would have to be broken, or texts get less than `readable`.
 
     Rich's own widths break words while another column has space to spare. The first column is not wrapped at
-    all: it holds the keys and ids that people copy.
+    all: it holds the keys and ids that people copy. Where the column with the number `cut` may be cut (-1:
+    none), no other gets less than its whole width.
     """
     widths = [max(map(cell_len, column)) for column in columns]
-    words = (max(map(cell_len, " ".join(column).split())) for column in columns[1:])
-    least = [
-        widths[0],
-        *(max(word, min(width, readable)) for word, width in zip(words, widths[1:], strict=True)),
-    ]
+    if cut >= 0:
+        least = [min(width, _READABLE_CUT) if number == cut else width for number, width in enumerate(widths)]
+    else:
+        words = (max(map(cell_len, " ".join(column).split())) for column in columns[1:])
+        least = [
+            widths[0],
+            *(max(word, min(width, readable)) for word, width in zip(words, widths[1:], strict=True)),
+        ]
     available -= _COLUMN_GAP * (len(columns) - 1)
     if sum(least) > available:
         return []
@@ -205,11 +228,12 @@ def fields_of(value: Any) -> dict[str, Any]:
 
 def write_json(value: object) -> None:
     """Write one JSON document to stdout."""
+    write_lines([json.dumps(value, indent=2, default=encode_json)])
 
-    def encode(part: object) -> str:
-        return part.isoformat() if isinstance(part, datetime) else str(part)
 
-    write_lines([json.dumps(value, indent=2, default=encode)])
+def encode_json(part: object) -> str:
+    """Return what JSON has no form for, a moment or a path, as text."""
+    return part.isoformat() if isinstance(part, datetime) else str(part)
 
 
 def write_lines(lines: Iterable[str]) -> None:
@@ -276,6 +300,15 @@ def rough_duration(length: timedelta) -> str:
         if seconds >= 2 * size:
             return counted(round(seconds / size), unit)
     return counted(round(seconds), "second")
+
+
+def expiry_text(moment: datetime, now: datetime) -> str:
+    """Return when a result expires, such as "expires in 7 days"."""
+    # Past its expiry a result may still be there: the vendor deletes without notice.
+    left = moment - now
+    return (
+        f"expires in {rough_duration(left)}" if left > timedelta() else f"expired {rough_duration(-left)} ago"
+    )
 
 
 def moment_text(moment: datetime | None) -> str:

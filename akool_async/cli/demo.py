@@ -217,7 +217,7 @@ async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: 
     ):
         async for outcome in batch:
             outcomes.append(outcome)
-            counts.add(outcome)
+            counts.add(outcome, batch.statistics().seconds)
             state = outcome.reason
             if isinstance(outcome, Completed):
                 state = "saved by an earlier run, not paid again" if outcome.resumed else "saved"

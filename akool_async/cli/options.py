@@ -47,6 +47,10 @@ JsonFlag: TypeAlias = Annotated[
         help="Print JSON. Without it a program that reads this gets lines with tabs between the fields.",
     ),
 ]
+JournalPlace: TypeAlias = Annotated[
+    Path | None,
+    Parameter(help="The journal, or the folder with the results; default is --out or --journal."),
+]
 InFlight: TypeAlias = Annotated[int, Parameter(validator=Number(gte=1), help="Jobs at the vendor at once.")]
 RetryFailed: TypeAlias = Annotated[bool, Parameter(help="Pay again for what failed, was refused or expired.")]
 PayAgain: TypeAlias = Annotated[
@@ -208,6 +212,7 @@ class RunLimits:
         give_up_after: How long to wait, such as 90m or 2h. Jobs then continue at the vendor.
         without_captions: Also save videos without burnt-in captions, where the vendor made them.
         as_json: Write events to stdout, one JSON object a line.
+        timestamps: Begin each line with the time, where messages do not go to a terminal.
     """
 
     yes: Annotated[bool, Parameter(negative="")] = False
@@ -216,6 +221,7 @@ class RunLimits:
     give_up_after: timedelta | None = None
     without_captions: Annotated[bool, Parameter(negative="")] = False
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
+    timestamps: bool = True
 
     @property
     def deadline(self) -> float | None:
@@ -318,11 +324,12 @@ class OutputOptions:
     inbox: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_local))
     accept_older_journal: Annotated[bool, Parameter(negative="")] = False
 
-    @classmethod
-    def named(cls, journal: Path) -> OutputOptions:
-        """Return the options for a journal that is given as its file, or as the folder of its results."""
+    def at(self, journal: Path | None) -> OutputOptions:
+        """Return the options for a journal that is named by its file, or by the folder of its results."""
+        if journal is None:
+            return self
         journal = local_path(journal)
-        return cls(out=journal) if journal.is_dir() else cls(journal=journal)
+        return attrs.evolve(self, out=journal) if journal.is_dir() else attrs.evolve(self, journal=journal)
 
     @property
     def path(self) -> Path:

@@ -58,6 +58,7 @@ _BARS_FROM: Final = 64
 """Columns of a terminal that has room for bars."""
 _LONG_WORD: Final = 8
 _MAX_SECONDS: Final = 10_000_000.0
+_ONE_SECOND: Final = timedelta(seconds=1)
 _MAX_SHOWN: Final = 16
 """Entries that are shown one by one."""
 
@@ -89,16 +90,30 @@ class ProgressSnapshot:
             now=datetime.now(UTC),
         )
 
-    @property
-    def remaining(self) -> timedelta | None:
-        """How long the rest takes at the rate of this run; None before it has one."""
+    def remaining(self, *, until: bool = False) -> str:
+        """Return in words how long the rest takes at the rate of this run; "" before it has one.
+
+        The rate is that of the moment in which the last job ended. Measured now it would fall, and the rest
+        seem to take ever longer, while nothing ends because jobs take their time.
+
+        Args:
+            until: whether to say at which time it would be over, too.
+        """
         rest = len(self.in_progress) if self.stopping else self.counts.expected - self.counts.finished
-        return timedelta(seconds=min(rest / self.rate, _MAX_SECONDS)) if rest and self.rate else None
+        if not (rest and self.rate):
+            return ""
+        since = max(self.statistics.seconds - self.counts.made_in, 0.0)
+        left = timedelta(seconds=min((rest - 1) / self.rate + max(1 / self.rate - since, 0), _MAX_SECONDS))
+        if since * self.rate > 1:
+            return f"at least {duration(left)} to go" if left >= _ONE_SECOND else ""
+        over = (self.now + left).astimezone()
+        day = "" if left < timedelta(hours=20) else f"{over:%a %d %b} "
+        return f"about {duration(left)} to go" + (f", until {day}{over:%H:%M}" if until else "")
 
     @property
     def rate(self) -> float:
-        """Jobs of this run that have ended, per second."""
-        return self.counts.made / max(self.statistics.seconds, 1e-9)
+        """Jobs of this run that had ended, per second, when the last of them did."""
+        return self.counts.made / max(self.counts.made_in, 1e-9)
 
 
 class RunProgress:
@@ -143,12 +158,11 @@ class RunProgress:
         while True:
             await anyio.sleep(REPORT_INTERVAL)
             moment = look()
-            left = moment.remaining
             parts = (
                 _counts(moment.counts).plain,
                 f"{len(moment.in_progress)} in progress",
                 f"{credits_text(moment.statistics.credits_used)} credits used",
-                f"about {duration(left)} to go" if left is not None else "",
+                moment.remaining(),
             )
             line = ", ".join(filter(None, parts))
             if line != reported:
@@ -220,15 +234,13 @@ class RunProgress:
         return table
 
     def _footer(self, moment: ProgressSnapshot) -> Iterator[str]:
-        in_progress, left = f"{len(moment.in_progress)} in progress", moment.remaining
-        if left is None:
+        in_progress = f"{len(moment.in_progress)} in progress"
+        if not moment.counts.made:
             yield f"{in_progress}, {duration(timedelta(seconds=moment.statistics.seconds))} so far"
         else:
-            until = (moment.now + left).astimezone()
-            day = "" if left < timedelta(hours=20) else f"{until:%a %d %b} "
             rates = ((f"{moment.rate * span:.1f} a {unit}", moment.rate * span) for span, unit in _RATE_UNITS)
             rate = next((text for text, number in rates if number >= 1), f"{moment.rate * 86_400:.1f} a day")
-            yield f"{in_progress}, {rate}, about {duration(left)} to go, until {day}{until:%H:%M}"
+            yield ", ".join(filter(None, (in_progress, rate, moment.remaining(until=True))))
         used = credits_text(moment.statistics.credits_used)
         locked = credits_text(moment.statistics.credits_locked)
         total = "" if moment.total is None else f", about {approximate(moment.total)} in all"

@@ -158,16 +158,24 @@ class OutcomeCounts:
         expected: entries of the catalog.
         counts: entries by how they ended.
         made: entries of this run whose job has ended.
+        made_in: seconds of the run after which the last of them ended.
+        incomplete: entries that are saved without a file that was asked for, such as subtitles.
     """
 
     expected: int
     counts: Counter[str] = attrs.field(factory=Counter)
     made: int = 0
+    made_in: float = 0.0
+    incomplete: int = 0
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one more outcome."""
+    def add(self, outcome: Outcome, seconds: float = 0.0) -> None:
+        """Count one more outcome, which is known since the run was this old."""
         self.counts[outcome_label(outcome)] += 1
-        self.made += isinstance(outcome, Completed | Failed | Expired) and not outcome.resumed
+        if isinstance(outcome, Completed | Failed | Expired) and not outcome.resumed:
+            self.made += 1
+            self.made_in = seconds
+        if isinstance(outcome, Completed) and outcome.saved is not None and outcome.saved.missing:
+            self.incomplete += 1
 
     def copy(self) -> OutcomeCounts:
         """Return a copy for another thread."""
@@ -234,8 +242,12 @@ class RunSummary:
         if score.saved == score.expected:
             subject = "It is" if score.expected == 1 else f"All {everything} are"
             yield f"{subject} saved in {self.output.out}{spent}"
+            yield from self._missing_files()
             return
-        yield f"{score.saved:,} of {everything} are saved in {self.output.out}{spent}"
+        if score.expected == 1:
+            yield f"It is not saved{spent}"
+        else:
+            yield f"{score.saved:,} of {everything} are saved in {self.output.out}{spent}"
         if self.failure is not None or self.why:
             yield f"Stopped: {self.failure or self.why}"
         # An entry without an outcome and without a job was not sent: it is not charged.
@@ -252,6 +264,7 @@ class RunSummary:
         ):
             if number:
                 yield f"  {number:,} {what}"
+        yield from self._missing_files()
         if counts["in doubt"]:
             yield "To resolve submissions whose outcome is unknown, run:"
             yield f"    {self.output.command('resolve')}"
@@ -260,3 +273,11 @@ class RunSummary:
             yield f"    {self.output.command('retry', '--failed')}"
         if counts[NOT_SAVED] or counts["not sent"] or score.finished < score.expected:
             yield "To resume, run the same command again. What is paid is not paid again."
+
+    def _missing_files(self) -> Iterator[str]:
+        # The video decides about the exit code: a script that sent these again would pay for them again.
+        if self.counts.incomplete:
+            yield f"  {self.counts.incomplete:,} without a file that belongs to the video, such as subtitles."
+            yield "To see which, and to download them again without paying, run:"
+            yield f"    {self.output.command('verify')}"
+            yield f"    {self.output.command('verify', '--fix')}"

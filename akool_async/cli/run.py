@@ -63,6 +63,7 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
         AkoolError: the run could not begin.
     """
     limits = options.limits
+    stderr.stamped &= limits.timestamps
     events = Events(enabled=limits.as_json)
     connection = connection.with_key()
     plan = anyio.run(partial(make_plan, catalog, options.output, options.rules, connection.client()))
@@ -176,7 +177,7 @@ class CatalogRun:
         with anyio.move_on_after(self._options.limits.deadline) as scope:
             try:
                 async for outcome in batch:
-                    self._counts.add(outcome)
+                    self._counts.add(outcome, batch.statistics().seconds)
                     # In a thread: a reader that does not read blocks the report, and no poll or download.
                     await run_sync(self._report_outcome, outcome, batch.stopped)
             except AkoolError as error:

@@ -67,6 +67,9 @@ class _Protocol(H11Protocol):
     ) -> None:
         connection = _SocketConnection(self, next(config.connections))
         super().__init__(config, server_state, {**app_state, CONNECTION: connection}, _loop)
+        # uvicorn asks the logger and not its own setting: with a root logger at INFO each request's path
+        # would be logged, and that of a result holds the token that opens it.
+        self.access_log = False
 
 
 class _SocketConnection:

@@ -65,6 +65,9 @@ class LimitedProtocol(H11Protocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         """Take uvicorn's own arguments."""
         super().__init__(*args, **options)
+        # uvicorn asks the logger and not its own setting, and another server in this process may have
+        # turned the logger on: each path would be logged, with the token that makes a callback believable.
+        self.access_log = False
         self._header_timer: Any = None
         self._waits_since = 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -46,6 +47,11 @@ class Told:
 Command = Callable[..., Told]
 
 
+def without_time(said: str) -> str:
+    """Give the lines of a log without the time that each begins with."""
+    return re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  ", "", said, flags=re.MULTILINE)
+
+
 @pytest.fixture(scope="session")
 def portal() -> Iterator[BlockingPortal]:
     with start_blocking_portal() as portal:
@@ -83,7 +89,7 @@ def akool(capfd: pytest.CaptureFixture[str]) -> Command:
         code = app.run([str(argument) for argument in arguments])
         shown = capfd.readouterr()
         assert KEY not in shown.out + shown.err, "the key was shown"
-        return Told(code, shown.out, shown.err)
+        return Told(code, shown.out, without_time(shown.err))
 
     return run
 

@@ -212,3 +212,52 @@ def test_all_numbers_agree_after_a_random_run(
     spent = sum(one["credits"] or 0 for one in listed if one["state"] not in ("failed", "refused"))
     assert status["credits"]["used"] + status["credits"]["locked"] == pytest.approx(spent)
     assert vendor.audit.paid_twice() == ()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_a_long_reason_takes_one_line_on_a_terminal(columns: int, book: Book) -> None:
+    reason = "The vendor refused the call: the audio can't be read. " * 9
+    book.enter(*((f"talk-{number}", State.FAILED) for number in range(5)), reason=reason, code=1203)
+    told = on_terminal("list", book.out, columns=columns)
+    lines = [line.rstrip() for line in told.text.splitlines()]
+
+    assert sum("the audio can" in line for line in lines) == 5
+    assert max(map(cell_len, lines)) <= columns
+    assert len(lines) <= 5 * (1 if columns >= 80 else 2) + 7
+    assert any("--json" in line for line in lines)
+
+
+def test_an_export_has_what_the_list_has(akool: Command, full: Book, tmp_path: Path) -> None:
+    listed = json.loads(akool("list", full.out, "--json").out)
+    lines = akool("export", full.out).out.splitlines()
+    table = akool("export", full.out, "--to", tmp_path / "all.csv")
+    rows = list(csv.DictReader((tmp_path / "all.csv").read_text("utf-8-sig").splitlines()))
+    again = akool("export", full.out, "--to", tmp_path / "all.csv", "--failed")
+
+    assert [json.loads(line) for line in lines] == listed
+    assert table.code == 0
+    assert [row["key"] for row in rows] == [one["key"] for one in listed]
+    assert [row["advice"] for row in rows] == [one["advice"] for one in listed]
+    assert again.code == 1
+    assert "Nothing was overwritten" in again.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--failed"], ["--expiring", "30d"], ["--in-doubt", "--expiring", "30d"], ["--key", "[!sla]*"]],
+)
+def test_an_export_has_the_filters_of_the_list(arguments: list[str], akool: Command, full: Book) -> None:
+    exported = [json.loads(line)["key"] for line in akool("export", full.out, *arguments).out.splitlines()]
+
+    assert exported == keys(akool, full.out, *arguments)
+
+
+@pytest.mark.parametrize("command", ["status", "list", "export", "verify", "resume", "collect"])
+def test_a_folder_may_be_the_first_argument(
+    command: str, akool: Command, book: Book, vendor: Sandbox
+) -> None:
+    book.enter(("talk", State.DELIVERED))
+    told = akool(command, book.out)
+
+    assert told.code == 0, told.err
+    assert "argument too many" in akool(command, book.out, book.out).err

@@ -63,6 +63,7 @@ READING = {
     "status": ["status"],
     "list": ["list"],
     "report": ["report"],
+    "export": ["export"],
     "resume": ["resume"],
     "collect": ["collect"],
     "resolve": ["resolve", "--json"],

@@ -23,7 +23,7 @@ def jobs(count: int, **facts: Any) -> tuple[EntryProgress, ...]:
 
 
 def score(expected: int, made: int = 0, **counts: int) -> OutcomeCounts:
-    told = OutcomeCounts(expected=expected, made=made)
+    told = OutcomeCounts(expected=expected, made=made, made_in=60.0 if made else 0.0)
     told.counts.update({word.replace("_", " "): number for word, number in counts.items()})
     return told
 
@@ -72,6 +72,19 @@ def test_the_speed_is_told_in_units_that_make_sense(made: int, rest: int, told: 
     shown = drawn(moment(jobs(10), score(made + rest, made, saved=made)))
 
     assert told in shown
+
+
+def test_the_rest_never_seems_to_grow_while_nothing_ends() -> None:
+    told = []
+    for seconds in (60.0, 63.0, 66.0, 90.0, 600.0, 6000.0):
+        seen = Statistics(seconds=seconds)
+        told.append(moment(jobs(8), score(18, 10, saved=10), statistics=seen).remaining())
+    last = moment(jobs(1), score(11, 10, saved=10), statistics=Statistics(seconds=600.0))
+
+    assert told[:3] == ["about 48 s to go", "about 45 s to go", "about 42 s to go"]
+    assert set(told[3:]) == {"at least 42 s to go"}
+    assert last.remaining() == ""
+    assert "1 in progress, 10.0 a minute\n" in drawn(last)
 
 
 def test_what_did_not_move_a_doubt_and_a_bound_are_seen() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import attrs
@@ -413,6 +414,48 @@ async def test_entries_come_in_the_order_in_which_they_were_entered(opened: Open
         seen = [entry.key async for entry in journal.entries(states=wanted)]
         assert seen == sorted({*keys[::2], *keys[1:5:2]}, key=keys.index)
         assert [entry async for entry in journal.entries(states=[])] == []
+
+
+@pytest.mark.parametrize(
+    "pattern", ["talk-*", "TALK-*", "t?lk-1", "[at]*", "[!at]*", "[a", "]", "*[*", "*?", "", "*'*", "talk-1"]
+)
+@pytest.mark.parametrize("targets", [None, ["ja"], ["fr", ""], []])
+async def test_entries_are_found_by_key_and_language(
+    pattern: str, targets: list[str] | None, opened: Opened
+) -> None:
+    names = ["talk-1", "talk-2", "TALK-3", "a[b", "]", "it's", "x*y", "東京"]
+    async with opened() as journal:
+        await journal.intend(*(video(name, ("ja", "fr")) for name in names))
+        await journal.record(*(step(State.FAILED, name) for name in names[::2]))
+        every = [entry async for entry in journal.entries()]
+
+        found = [entry async for entry in journal.entries(key=pattern, targets=targets)]
+        failed = [
+            entry async for entry in journal.entries(states={State.FAILED}, key=pattern, targets=targets)
+        ]
+
+    wanted = [
+        entry
+        for entry in every
+        if fnmatchcase(entry.key, pattern) and (targets is None or entry.target in targets)
+    ]
+    assert found == wanted
+    assert failed == [entry for entry in wanted if entry.state is State.FAILED]
+
+
+async def test_entries_that_expire_are_found_among_others(opened: Opened) -> None:
+    async with opened() as journal:
+        for key, days in {"late": 3.0, "soon": -6.9, "mid": -6.0, "saved": -6.95}.items():
+            await journal.intend(video(key))
+            await journal.record(step(State.SUBMITTED, key, created_at=START + timedelta(days=days)))
+        await journal.record(step(State.COMPLETED, "mid"), step(State.COMPLETED, "saved"))
+        await journal.record(step(State.DELIVERED, "saved"))
+        two = timedelta(days=2)
+
+        assert [entry.key async for entry in journal.entries(expiring=two)] == ["soon", "mid"]
+        assert [entry.key async for entry in journal.entries(expiring=two, key="m*")] == ["mid"]
+        assert [e.key async for e in journal.entries(expiring=two, states={State.SUBMITTED})] == ["soon"]
+        assert [e.key async for e in journal.entries(expiring=two, states={State.DELIVERED})] == []
 
 
 async def test_entries_are_given_as_they_are_by_then(opened: Opened) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import http.client
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -47,6 +48,22 @@ async def test_afterwards_the_ports_are_free_and_the_thread_is_gone() -> None:
     assert threading.active_count() <= before + 2  # the worker threads of anyio stay
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", ports[0]), 1):
         pass
+
+
+@pytest.mark.anyio
+async def test_tokens_in_paths_reach_no_log_of_this_process(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    access = logging.getLogger("uvicorn.access")
+    async with Sandbox(media=False).serve() as server:
+        before, access.propagate = access.propagate, True  # as another server in this process leaves it
+        try:
+            async with httpx.AsyncClient() as http:
+                await http.get(f"{server.cdn_url}/results/canary-of-a-token/talk.mp4")
+        finally:
+            access.propagate = before
+
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")]
+    assert not any("canary-of-a-token" in line for line in said)
 
 
 @BOTH

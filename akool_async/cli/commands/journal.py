@@ -30,6 +30,7 @@ from akool_async.cli.options import (
     DEFAULT_OUTPUT,
     ConnectionOptions,
     InFlight,
+    JournalPlace,
     OutputOptions,
     PayAgain,
     RunLimits,
@@ -43,6 +44,8 @@ _STATUS_CALLS: Final = 8
 
 
 def resume(
+    place: JournalPlace = None,
+    /,
     *,
     output: OutputOptions = DEFAULT_OUTPUT,
     in_flight: InFlight = 8,
@@ -55,6 +58,7 @@ def resume(
     Jobs at the vendor are waited for and saved; what is not sent yet is sent. Doubts are left as they are,
     and so are entries whose signed URL only the catalog has, or whose work is paid under another key.
     """
+    output = output.at(place)
     found, works = anyio.run(read_entries, output, _UNFINISHED)
     submitted = [entry for entry in found if entry.state is not State.PLANNED]
     # A planned entry would be paid for now. It is left out where its request can't be sent as it was
@@ -73,11 +77,14 @@ def resume(
 
 
 def collect(
+    place: JournalPlace = None,
+    /,
     *,
     within: timedelta | None = None,
     output: OutputOptions = DEFAULT_OUTPUT,
     without_captions: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    timestamps: bool = True,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Save what is finished, what expires first comes first. Nothing is submitted, no job is waited for.
@@ -92,7 +99,10 @@ def collect(
         Also save videos without burnt-in captions, where the vendor made them.
     as_json
         Write events to stdout, one JSON object a line.
+    timestamps
+        Begin each line with the time, where messages do not go to a terminal.
     """
+    output = output.at(place)
     waiting = anyio.run(_at_vendor, output, within)
     connection = connection.with_key()
     finished = anyio.run(_finished, connection, waiting) if waiting else []
@@ -107,7 +117,7 @@ def collect(
         rules=RetryRules(),
         # These jobs are at the vendor already; a bound would only delay those that expire first.
         in_flight=max(UNBOUNDED, 2 * len(waiting)),
-        limits=RunLimits(without_captions=without_captions, as_json=as_json),
+        limits=RunLimits(without_captions=without_captions, as_json=as_json, timestamps=timestamps),
         recover_pending=False,  # nothing else is waited for
     )
     return execute(catalog_from(output, finished, "what is finished and not saved"), options, connection)

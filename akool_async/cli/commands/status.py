@@ -1,45 +1,35 @@
-"""`akool-async status`, `list`, `verify` and `backup`: what a journal and a folder hold; a copy of it."""
+"""`akool-async status`, `verify` and `backup`: what a journal and a folder hold, and what to do; a copy."""
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import anyio
-import attrs
 from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
 from akool_async._batch import open_batch
 from akool_async._download import FileState, find_result, local_path, verify
-from akool_async._journal import Journal, open_journal
+from akool_async._journal import open_journal
 from akool_async._model.outcomes import Completed
-from akool_async._model.states import State
 from akool_async.cli.console import (
     ago,
     counted,
     credits_text,
+    expiry_text,
     format_value,
-    moment_text,
     print_info,
     print_rows,
     print_wrapped,
-    rough_duration,
     write_json,
-    write_lines,
 )
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
     MAX_SHOWN,
     NOT_SUBMITTED,
-    WITHOUT_RESULT,
     WORDS,
     JournalStatus,
     advice_for,
@@ -52,17 +42,20 @@ from akool_async.cli.options import (
     DEFAULT_CONNECTION,
     DEFAULT_OUTPUT,
     ConnectionOptions,
+    JournalPlace,
     JsonFlag,
     OutputOptions,
 )
-from akool_async.cli.run_history import read_history
 
 
-def status(*, output: OutputOptions = DEFAULT_OUTPUT, as_json: JsonFlag = False) -> int:
+def status(
+    place: JournalPlace = None, /, *, output: OutputOptions = DEFAULT_OUTPUT, as_json: JsonFlag = False
+) -> int:
     """Show what the journal holds: saved, in progress, failed, in doubt, what expires soon, what to do next.
 
     It only reads, so it can be used while a run is in progress. `list` shows every entry.
     """
+    output = output.at(place)
 
     async def read() -> JournalStatus:
         async with output.reading() as journal:
@@ -96,7 +89,7 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
         yield from ("", "Next to expire at the vendor:")
         for entry in found.expiring:
             assert entry.expires_at is not None  # noqa: S101 - entries without it are not listed
-            expiry = _expiry(entry.expires_at, found.now)
+            expiry = expiry_text(entry.expires_at, found.now)
             yield f"  {entry_label(entry)}: {WORDS[state_word(entry, found.output)]}, {expiry}"
     if found.without_result:
         yield from ("", "Without a result:")
@@ -127,14 +120,6 @@ def _more(found: JournalStatus, number: int, option: str) -> Iterator[str]:
         yield f"    {found.output.command('list', option)}"
 
 
-def _expiry(moment: datetime, now: datetime) -> str:
-    # Past its expiry a result may still be there: the vendor deletes without notice.
-    left = moment - now
-    return (
-        f"expires in {rough_duration(left)}" if left > timedelta() else f"expired {rough_duration(-left)} ago"
-    )
-
-
 def _status_json(found: JournalStatus) -> dict[str, Any]:
     holder = found.lock_holder
     return {
@@ -155,69 +140,6 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
     }
 
 
-_DATA: Final = (
-    *("key", "target", "state", "reason", "code", "job_id", "credits"),
-    *("submitted_at", "ended_at", "expires_at", "files"),
-)
-"""The fields of lines for programs and of CSV."""
-
-_SHOWN: Final = {
-    "key": "Key",
-    "target": "Language",
-    "state": "State",
-    "reason": "Reason",
-    "code": "Code",
-    "credits": "Credits",
-    "expires": "Expires",
-    "job_id": "Job",
-    "file": "File",
-    "submitted": "Submitted",
-    "ended": "Ended",
-}
-_OPTIONAL: Final = ("expires", "credits", "file", "job_id", "code", "submitted", "ended")
-"""Columns that a terminal may be too narrow for; the last ones are left out first."""
-
-Sort = Literal["key", "language", "state", "code", "credits", "submitted", "ended", "expires"]
-
-
-@attrs.frozen(kw_only=True)
-class _Filter:
-    states: frozenset[State]
-    expiring: timedelta | None
-    languages: frozenset[str]
-    key: str | None
-
-    async def rows(self, journal: Journal, output: OutputOptions) -> list[dict[str, Any]]:
-        """Return the entries that are asked for, in the journal's order."""
-        every = not self.states and self.expiring is None
-        states = self.states
-        # Without a run that writes the journal, an intent without an answer is in doubt.
-        if State.IN_DOUBT in states and not journal.lock_holder:
-            states |= {State.SUBMITTING}
-        expiring = set()
-        if self.expiring is not None:
-            expiring = {(entry.key, entry.target) async for entry in journal.expiring(self.expiring)}
-        rows = [
-            entry_json(entry, output)
-            async for entry in journal.entries(states=None if every or expiring else states)
-            if (every or entry.state in states or (entry.key, entry.target) in expiring)
-            and self._named(entry.key, entry.target)
-        ]
-        if every:
-            for names in read_history(output.path).not_submitted(journal).values():
-                rows += (
-                    dict.fromkeys(_DATA) | {"key": key, "target": target, "state": NOT_SUBMITTED, "files": []}
-                    for key, target in names
-                    if self._named(key, target)
-                )
-        return rows
-
-    def _named(self, key: str, target: str) -> bool:
-        return (self.key is None or fnmatchcase(key, self.key)) and (
-            not self.languages or target in self.languages
-        )
-
-
 def backup(journal: Path, to: Path, /) -> int:
     """Copy a journal to a new file, also while a run is writing it; nothing is overwritten.
 
@@ -230,7 +152,7 @@ def backup(journal: Path, to: Path, /) -> int:
     to
         The new file, or a folder for it.
     """
-    output, to = OutputOptions.named(journal), local_path(to)
+    output, to = DEFAULT_OUTPUT.at(journal), local_path(to)
     target = to / output.path.name if to.is_dir() else to
 
     async def copy() -> int:
@@ -240,85 +162,6 @@ def backup(journal: Path, to: Path, /) -> int:
             return sum(copied.counts().values())
 
     print_info(f"{target}: {counted(anyio.run(copy), 'entry')} of {output.path}.")
-    return ExitCode.OK
-
-
-def list_entries(
-    journal: Path | None = None,
-    /,
-    *,
-    failed: Annotated[bool, Parameter(negative="")] = False,
-    in_doubt: Annotated[bool, Parameter(negative="")] = False,
-    expiring: timedelta | None = None,
-    language: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
-    key: str | None = None,
-    sort: Sort | None = None,
-    reverse: Annotated[bool, Parameter(negative="")] = False,
-    as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
-    as_json: JsonFlag = False,
-    output: OutputOptions = DEFAULT_OUTPUT,
-) -> int:
-    """List the entries of a journal: state, reason, job, credits, times, files.
-
-    --failed, --in-doubt and --expiring show what any of them names; --language and --key narrow that down.
-    A terminal shows as many columns as it has room for. It only reads, also while a run is in progress.
-
-    Parameters
-    ----------
-    journal
-        The journal, or the folder with the results; default is --out or --journal.
-    failed
-        What failed, was refused or expired: what `retry --failed` pays for again.
-    in_doubt
-        Paid calls whose answer is unknown: what `resolve` explains.
-    expiring
-        Results that are not saved and expire within this time, such as 2d: what `collect` saves.
-    language
-        Only these languages, such as ja or ja,fr.
-    key
-        Only keys like this; * stands for any letters, ? for one.
-    sort
-        Order by a field; what has no value comes last. Default is the order in which they were entered.
-    reverse
-        The other way round.
-    as_csv
-        Print CSV with a header, for a spreadsheet.
-    """
-    output = output if journal is None else OutputOptions.named(journal)
-    chosen = _Filter(
-        states=(WITHOUT_RESULT if failed else frozenset()) | ({State.IN_DOUBT} if in_doubt else frozenset()),
-        expiring=expiring,
-        languages=frozenset(code for codes in language for code in codes.split(",")),
-        key=key,
-    )
-
-    async def read() -> tuple[list[dict[str, Any]], JournalStatus]:
-        async with output.reading() as opened:
-            return await chosen.rows(opened, output), await read_status(opened, output)
-
-    rows, found = anyio.run(read)
-    if sort is not None:
-        field = {"language": "target"}.get(sort, sort)
-        field = f"{sort}_at" if sort in ("submitted", "ended", "expires") else field
-        known = sorted(
-            (row for row in rows if row[field] is not None), key=lambda row: row[field], reverse=reverse
-        )
-        rows = known + [row for row in rows if row[field] is None]
-    elif reverse:
-        rows.reverse()
-    if as_json:
-        write_json(rows)
-    elif as_csv:
-        write_lines(_csv_lines(rows))
-    elif not sys.stdout.isatty():
-        print_rows(rows, dict.fromkeys(_DATA, ""), as_json=False)
-    else:
-        print_rows(
-            [row | _in_words(row, found.now) for row in rows], _SHOWN, as_json=False, optional=_OPTIONAL
-        )
-        print_info(f"{len(rows):,} of {counted(sum(found.counts.values()), 'entry')}.")
-        if found.next_steps:
-            print_info(f"What to do next: {output.command('status')}")
     return ExitCode.OK
 
 
@@ -333,6 +176,8 @@ _FILE_COLUMNS: Final = {
 
 
 def verify_results(
+    place: JournalPlace = None,
+    /,
     *,
     fix: Annotated[bool, Parameter(negative="")] = False,
     quick: Annotated[bool, Parameter(negative="")] = False,
@@ -354,6 +199,7 @@ def verify_results(
     as_json
         Print all files; without it only those that are not as they were saved.
     """
+    output = output.at(place)
     if fix:
         anyio.run(_restore, output, connection.with_key(), not quick)
     results = anyio.run(partial(verify, output.out, hashes=not quick))
@@ -404,31 +250,3 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
                 again = isinstance(outcome, Completed) and outcome.saved is not None
                 words = outcome.reason or ("downloaded again" if again else "not downloaded")
                 print_info(f"{format_value(outcome.key)} {outcome.target}: {words}")
-
-
-def _in_words(row: dict[str, Any], now: datetime) -> dict[str, str]:
-    expires = row["expires_at"]
-    unsaved = row["state"] in ("done", "at the vendor")
-    return {
-        "expires": _expiry(expires, now).removeprefix("expires ") if expires and unsaved else "",
-        "file": next(iter(row["files"]), ""),
-        "credits": "" if row["credits"] is None else credits_text(row["credits"]),
-        "submitted": moment_text(row["submitted_at"]),
-        "ended": moment_text(row["ended_at"]),
-    }
-
-
-def _csv_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield a table for spreadsheets, in which no text is taken for a formula."""
-    yield ",".join(_DATA).replace("target", "language")
-    for row in rows:
-        cells = []
-        for name in _DATA:
-            value = row[name]
-            text = value.isoformat() if isinstance(value, datetime) else format_value(value)
-            # Keys and reasons come from others: a spreadsheet would run what begins with one of these.
-            risky = text.startswith(("=", "+", "-", "@")) and not isinstance(value, float | int)
-            cells.append(f"'{text}" if risky else text)
-        line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(cells)
-        yield line.getvalue()

@@ -11,7 +11,7 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from akool_async.cli.console import print_error, print_info
+from akool_async.cli.console import print_error, print_info, stderr
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
 from akool_async.webhook.inbox import open_inbox
@@ -23,6 +23,7 @@ def webhook_serve(
     bind: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8400,
     max_clock_skew: timedelta = timedelta(minutes=5),
+    timestamps: bool = True,
 ) -> int:
     """Receive the vendor's webhooks until Ctrl-C, and write them to an inbox.
 
@@ -39,7 +40,10 @@ def webhook_serve(
         Port to listen on; 0 picks a free one.
     max_clock_skew
         How far the time in a webhook may be from the clock of this machine.
+    timestamps
+        Begin each line with the time, where messages do not go to a terminal.
     """
+    stderr.stamped &= timestamps
     from akool_async.webhook import WebhookReceiver  # loads cryptography
     from akool_async.webhook.server import serve
 

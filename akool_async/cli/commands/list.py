@@ -1,0 +1,265 @@
+"""`akool-async list` and `export`: the entries of a journal one by one, for people, programs and tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import anyio
+import attrs
+from cyclopts import Parameter
+
+from akool_async._download import local_path
+from akool_async._journal import Journal
+from akool_async._model.errors import StorageError
+from akool_async._model.states import State
+from akool_async.cli.console import (
+    counted,
+    credits_text,
+    encode_json,
+    expiry_text,
+    format_value,
+    moment_text,
+    print_info,
+    print_rows,
+    write_json,
+    write_lines,
+)
+from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.journal_report import (
+    NOT_SUBMITTED,
+    WITHOUT_RESULT,
+    JournalStatus,
+    entry_json,
+    read_status,
+)
+from akool_async.cli.options import DEFAULT_OUTPUT, JournalPlace, JsonFlag, OutputOptions
+from akool_async.cli.run_history import read_history
+
+T = TypeVar("T")
+FIELDS: Final = (
+    *("key", "target", "state", "reason", "code", "job_id", "credits"),
+    *("submitted_at", "ended_at", "expires_at", "files"),
+)
+"""The fields of lines for programs, and the first ones of CSV."""
+
+ALL_FIELDS: Final = (*FIELDS, "url", "doubt_ids", "advice")
+_SHOWN: Final = {
+    "key": "Key",
+    "target": "Language",
+    "state": "State",
+    "reason": "Reason",
+    "code": "Code",
+    "credits": "Credits",
+    "expires": "Expires",
+    "job_id": "Job",
+    "file": "File",
+    "submitted": "Submitted",
+    "ended": "Ended",
+}
+_OPTIONAL: Final = ("reason", "expires", "credits", "file", "job_id", "code", "submitted", "ended")
+"""Columns that a terminal may be too narrow for; the last ones are left out first."""
+
+_FORMULA: Final = tuple("=+-@\N{FULLWIDTH EQUALS SIGN}\uff0b\uff0d\uff20")
+"""What a formula begins with, also as a Japanese keyboard writes it."""
+
+_LEAD: Final = re.compile(
+    r"The vendor refused the call: |Job \w+ failed |A paid call was sent and its answer is not known\. "
+)
+"""What many reasons begin with: the state says as much, and a terminal has little room."""
+
+Sort = Literal["key", "language", "state", "code", "credits", "submitted", "ended", "expires"]
+
+
+@Parameter(name="*", group="Entries")
+@attrs.frozen(kw_only=True)
+class EntryOptions:
+    """Which entries are wanted, as `Journal.entries` has it.
+
+    Attributes:
+        failed: What failed, was refused or expired: what `retry --failed` pays for again.
+        in_doubt: Paid calls whose answer is unknown: what `resolve` explains.
+        expiring: Results that are not saved and expire within this time, such as 2d: what `collect` saves.
+        language: Only these languages, such as ja or ja,fr.
+        key: Only keys like this; * stands for any letters, ? for one.
+    """
+
+    failed: Annotated[bool, Parameter(negative="")] = False
+    in_doubt: Annotated[bool, Parameter(negative="")] = False
+    expiring: timedelta | None = None
+    language: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    key: str | None = None
+
+    async def rows(self, journal: Journal, output: OutputOptions) -> list[dict[str, Any]]:
+        """Return the entries that are asked for, in the journal's order."""
+        languages = {code for codes in self.language for code in codes.split(",")} or None
+        states = WITHOUT_RESULT if self.failed else frozenset()
+        if self.in_doubt:
+            # Without a run that writes the journal, an intent without an answer is in doubt.
+            states |= {State.IN_DOUBT} | (frozenset() if journal.lock_holder else {State.SUBMITTING})
+        expiring: set[tuple[str, str]] = set()
+        if self.expiring is not None:
+            soon = journal.entries(key=self.key, targets=languages, expiring=self.expiring)
+            expiring = {(entry.key, entry.target) async for entry in soon}
+        every = not states and self.expiring is None
+        found = journal.entries(states=None if every or expiring else states, key=self.key, targets=languages)
+        rows = [
+            entry_json(entry, output)
+            async for entry in found
+            if every or entry.state in states or (entry.key, entry.target) in expiring
+        ]
+        if every:
+            for names in read_history(output.path).not_submitted(journal).values():
+                rows += (
+                    dict.fromkeys(ALL_FIELDS)
+                    | {"key": key, "target": target, "state": NOT_SUBMITTED, "files": [], "doubt_ids": []}
+                    for key, target in names
+                    if (self.key is None or fnmatchcase(key, self.key))
+                    and (languages is None or target in languages)
+                )
+        return rows
+
+
+DEFAULT_ENTRIES: Final = EntryOptions()
+
+
+def list_entries(
+    place: JournalPlace = None,
+    /,
+    *,
+    wanted: EntryOptions = DEFAULT_ENTRIES,
+    sort: Sort | None = None,
+    reverse: Annotated[bool, Parameter(negative="")] = False,
+    as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
+    as_json: JsonFlag = False,
+    output: OutputOptions = DEFAULT_OUTPUT,
+) -> int:
+    """List the entries of a journal: state, reason, job, credits, times, files.
+
+    --failed, --in-doubt and --expiring show what any of them names; --language and --key narrow that down.
+    A terminal shows as many columns as it has room for. It only reads, also while a run is in progress.
+
+    Parameters
+    ----------
+    sort
+        Order by a field; what has no value comes last. Default is the order in which they were entered.
+    reverse
+        The other way round.
+    as_csv
+        Print CSV with a header, for a spreadsheet.
+    """
+    output = output.at(place)
+
+    async def read() -> tuple[list[dict[str, Any]], JournalStatus]:
+        async with output.reading() as opened:
+            return await wanted.rows(opened, output), await read_status(opened, output)
+
+    rows, found = anyio.run(read)
+    if sort is not None:
+        field = {"language": "target"}.get(sort, sort)
+        field = f"{sort}_at" if sort in ("submitted", "ended", "expires") else field
+        known = sorted(
+            (row for row in rows if row[field] is not None), key=lambda row: row[field], reverse=reverse
+        )
+        rows = known + [row for row in rows if row[field] is None]
+    elif reverse:
+        rows.reverse()
+    if as_json:
+        write_json(rows)
+    elif as_csv:
+        write_lines(_csv_lines(rows, FIELDS))
+    elif not sys.stdout.isatty():
+        print_rows(rows, dict.fromkeys(FIELDS, ""), as_json=False)
+    else:
+        shown = [row | _in_words(row, found.now) for row in rows]
+        if print_rows(shown, _SHOWN, as_json=False, optional=_OPTIONAL, cut="reason"):
+            print_info("Reasons are cut to fit; --csv and --json have them whole.")
+        print_info(f"{len(rows):,} of {counted(sum(found.counts.values()), 'entry')}.")
+        if found.next_steps:
+            print_info(f"What to do next: {output.command('status')}")
+    return ExitCode.OK
+
+
+def export(
+    place: JournalPlace = None,
+    /,
+    *,
+    to: Path | None = None,
+    wanted: EntryOptions = DEFAULT_ENTRIES,
+    as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
+    output: OutputOptions = DEFAULT_OUTPUT,
+) -> int:
+    """Write the entries of a journal with all their fields: JSON Lines, or CSV.
+
+    It only reads, also while a run is in progress. No text in CSV is taken for a formula.
+
+    Parameters
+    ----------
+    to
+        A new file; default is stdout. Its ending .csv asks for CSV.
+    as_csv
+        Write CSV with a header, for a spreadsheet.
+    """
+    output = output.at(place)
+
+    async def read() -> list[dict[str, Any]]:
+        async with output.reading() as opened:
+            return await wanted.rows(opened, output)
+
+    rows = anyio.run(read)
+    as_csv |= to is not None and to.suffix.lower() == ".csv"
+    lines = _csv_lines(rows, ALL_FIELDS) if as_csv else (json.dumps(row, default=encode_json) for row in rows)
+    if to is None:
+        write_lines(lines)
+        return ExitCode.OK
+    to = local_path(to)
+    try:
+        # With a byte order mark Excel reads UTF-8; without one it takes it for the system's code page.
+        with to.open("x", encoding="utf-8-sig" if as_csv else "utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+    except OSError as error:
+        raise StorageError(
+            f"{to} can't be written: {error.strerror}.",
+            impact="Nothing was overwritten.",
+            advice="Name a new file with --to.",
+        ) from error
+    print_info(f"{to}: {counted(len(rows), 'entry')} of {output.path}.")
+    return ExitCode.OK
+
+
+def _in_words(row: dict[str, Any], now: datetime) -> dict[str, str]:
+    expires = row["expires_at"]
+    unsaved = row["state"] in ("done", "at the vendor")
+    return {
+        "reason": _LEAD.sub("", row["reason"] or "", count=1),
+        "expires": expiry_text(expires, now).removeprefix("expires ") if expires and unsaved else "",
+        "file": next(iter(row["files"]), ""),
+        "credits": "" if row["credits"] is None else credits_text(row["credits"]),
+        "submitted": moment_text(row["submitted_at"]),
+        "ended": moment_text(row["ended_at"]),
+    }
+
+
+def _csv_lines(rows: Iterable[dict[str, Any]], fields: Iterable[str]) -> Iterator[str]:
+    """Yield a table for spreadsheets, in which no text is taken for a formula."""
+    fields = tuple(fields)
+    yield ",".join(fields).replace("target", "language")
+    for row in rows:
+        cells = []
+        for name in fields:
+            value = row[name]
+            text = value.isoformat() if isinstance(value, datetime) else format_value(value)
+            # Keys and reasons come from others: a spreadsheet would run what begins with one of these.
+            risky = text.startswith(_FORMULA) and not isinstance(value, float | int)
+            cells.append(f"'{text}" if risky else text)
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(cells)
+        yield line.getvalue()
