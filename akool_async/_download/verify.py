@@ -162,7 +162,7 @@ def check_subtitles(file: BufferedReader, size: int, head: bytes) -> FileVerdict
     number, last = ["", *lines][-2:]
     if _TIMES.fullmatch(last):
         return FileVerdict.UNKNOWN_END
-    # A number after an empty line begins a cue, whose times stand in the next line.
+    # A number after an empty line begins a cue, whose times are in the next line.
     begun = number.strip().isdecimal() and (len(lines) < 3 or not lines[-3].strip())
     bare = last.strip().isdecimal() and not number.strip()
     cut = bare or _BEGUN_TIMES.match(last) or (begun and _PART_OF_TIMES.fullmatch(last))

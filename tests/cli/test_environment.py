@@ -42,7 +42,7 @@ ASKING = {
     "credit": ["credit"],
     "doctor": ["doctor"],
 }
-WITHOUT_API = {"backup", "status", "list", "export", "verify", "demo", "sandbox", "webhook serve"}
+WITHOUT_API = {"backup", "status", "list", "export", "report", "verify", "demo", "sandbox", "webhook serve"}
 
 
 @pytest.fixture
