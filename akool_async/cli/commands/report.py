@@ -42,7 +42,7 @@ def report(
     open_
         Open the first page in a browser.
     """
-    output = output if journal is None else OutputOptions.named(journal)
+    output = output.at(journal)
     local = {} if originals is None else {path.name: path for path in local_path(originals).iterdir()}
     data = anyio.run(collect_report, output, local)
     index = ReportFolder(report_folder(output) if to is None else local_path(to)).write(data)
