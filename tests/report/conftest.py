@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from akool_async.report import Report, ReportEntry
 from tests.cli.conftest import akool, book, out, portal, quick, serve, vendor
@@ -33,41 +34,52 @@ def make_entry(key: str = "talk", target: str = "ja", state: str = "saved", **fi
     )
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: apt-get install chromium")
 
 
 class Window:
-    """A page of a browser, with what it complained about."""
+    """A page of a browser, with what it asked for and complained about."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.complaints: list[str] = []
         self.requests: list[str] = []
-        page.on("console", self._note)
+        page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
 
-    def _note(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
-
-    def open(self, path: Path, query: str = "") -> Page:
-        self.page.goto(path.absolute().as_uri() + query)
+    def open(self, path: Path, after: str = "") -> Page:
+        """Open a file, with what follows its name in the URL."""
+        self.page.goto(path.absolute().as_uri() + after)
         return self.page
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for the tests of one module.
+
+    While it is there this thread runs the loop of its driver: no test of the module can run another.
+    """
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+Chromium = Callable[..., AbstractContextManager[Window]]
+
+
 @pytest.fixture
-def window(browser: Browser) -> Iterator[Window]:
-    context = browser.new_context(viewport={"width": 1300, "height": 800})
-    opened = Window(context.new_page())
-    yield opened
-    context.close()
-    assert opened.complaints == []
-    assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
+def chromium(browser: Browser) -> Chromium:
+    """Return what opens a window; at its end no page has complained or asked for anything but files."""
+
+    @contextmanager
+    def opened(**options: Any) -> Iterator[Window]:
+        with browser.new_context(**({"viewport": {"width": 1300, "height": 800}} | options)) as context:
+            context.set_default_timeout(30_000)
+            window = Window(context.new_page())
+            yield window
+        assert window.complaints == []
+        assert [url for url in window.requests if not url.startswith(("file:", "data:"))] == []
+
+    return opened
