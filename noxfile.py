@@ -47,7 +47,7 @@ OTHER_PYTHON = SHORT | {"AKOOL_TEST_WAYS": "fast trio"}
 WALKS = ("1", "2000")
 """First seed and number of the simulated batches: the same each time, so that a run can be repeated."""
 
-nox.options.sessions = ["lint", "types", f"tests-{CURRENT}", "build", "demo"]
+nox.options.sessions = ["lint", "types", f"tests-{CURRENT}", "build", "docs", "demo"]
 
 
 def install(session: nox.Session, *groups: str, extras: str = "all") -> None:
@@ -139,6 +139,35 @@ def build(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *built)
     session.install("--force-reinstall", *[path for path in built if path.endswith(".whl")])
     session.run("python", "-c", "import akool_async; print(akool_async.AkoolClient)")
+
+
+@nox.session(python=CURRENT)
+def docs(session: nox.Session) -> None:
+    """Build the site into `site/`; a link that leads nowhere fails. `-- serve` shows it."""
+    install(session, "docs")
+    root = Path(__file__).parent
+    work = Path(session.create_tmp()).resolve() / "pages"
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(root / "docs", work / "docs")
+    shutil.copytree(root / "benchmarks" / "results", work / "docs" / "results")
+    shutil.copy(work / "docs" / "zensical.toml", work)
+    # The README is the first page; what lies beside docs/ for readers of the repository lies in it here.
+    for name, page in (("README", "index"), ("CONTRIBUTING", "contributing"), ("CHANGELOG", "changelog")):
+        shutil.copy(root / f"{name}.md", work / "docs" / f"{page}.md")
+    moved = {
+        "](docs/": "](",
+        "](../benchmarks/results/": "](results/",
+        "](../CHANGELOG.md": "](changelog.md",
+        "](CONTRIBUTING.md": "](contributing.md",
+    }
+    for path in (work / "docs").rglob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        for before, after in moved.items():
+            text = text.replace(before, after)
+        path.write_text(text, encoding="utf-8")
+    session.chdir(work)
+    session.run("zensical", *(session.posargs or ("build", "--clean", "--strict")))
+    shutil.copytree(work / "site", root / "site", dirs_exist_ok=True)
 
 
 @nox.session(python=CURRENT)
