@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Receive webhooks": {"webhook serve": "webhook"},
     "Ask the vendor": {"languages": "info", "voices": "info", "credit": "info", "doctor": "doctor"},
+    "Keep the credentials": {"login": "login", "logout": "login"},
     "Try it without an account": {"demo": "local", "sandbox": "local"},
 }
 """The commands by their heading in the help, each with its module in `commands/`.

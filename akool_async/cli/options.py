@@ -22,9 +22,16 @@ from akool_async._batch import OnInDoubt
 from akool_async._client import AkoolClient
 from akool_async._download import local_path
 from akool_async._journal import Journal, open_journal
-from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
+from akool_async._model.credentials import (
+    HOST_VARIABLE,
+    ID_VARIABLE,
+    KEY_VARIABLE,
+    PRODUCTION,
+    SECRET_VARIABLE,
+    parse_origin,
+)
 from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
-from akool_async._model.redact import Secret, hide
+from akool_async._model.redact import hide
 from akool_async.cli.catalog import (
     Catalog,
     CatalogError,
@@ -37,6 +44,7 @@ from akool_async.cli.catalog import (
 from akool_async.cli.catalog.columns import CellError
 from akool_async.cli.catalog.rows import read_option
 from akool_async.cli.console import print_info
+from akool_async.cli.logins import Login, stored_logins, warn_if_shared
 
 T = TypeVar("T")
 JsonFlag: TypeAlias = Annotated[
@@ -242,24 +250,41 @@ class ConnectionOptions:
     Attributes:
         host: Origin of the API; default is AKOOL_API_HOST, or the vendor's own.
         key_file: File that holds the API key and nothing else; default is AKOOL_API_KEY, or AKOOL_CLIENT_ID
-            with AKOOL_CLIENT_SECRET, or to be asked on a terminal.
+            with AKOOL_CLIENT_SECRET, or what `login` kept, or to be asked on a terminal.
     """
 
     host: str | None = None
-    _asked: Annotated[Secret | None, Parameter(parse=False)] = attrs.field(default=None, repr=False)
+    _login: Annotated[Login | None, Parameter(parse=False)] = attrs.field(default=None, repr=False)
     key_file: Annotated[Path | None, Parameter(name="--key-file")] = attrs.field(
         default=None, converter=attrs.converters.optional(_local)
     )
 
+    @property
+    def origin(self) -> str:
+        """The API host, as an origin."""
+        named_by = "The API host" if self.host or not os.environ.get(HOST_VARIABLE) else HOST_VARIABLE
+        return parse_origin(self.host or os.environ.get(HOST_VARIABLE) or PRODUCTION, named_by)
+
     def with_key(self) -> ConnectionOptions:
         """Return these options with the key read, so that a command with two clients asks for it once."""
-        return attrs.evolve(self, asked=self._api_key())
+        return attrs.evolve(self, login=self._find_or_ask())
 
-    @property
-    def has_credentials(self) -> bool:
-        """Whether there are credentials without asking for them."""
-        known = any(os.environ.get(name, "").strip() for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE))
-        return known or self.key_file is not None or self._asked is not None
+    def find_login(self) -> Login | None:
+        """Return the credentials, the first of the places in which they may be; None to be asked for them.
+
+        Raises:
+            ConfigurationError: a file with credentials can't be read.
+        """
+        if self._login is not None:
+            return self._login
+        if self.key_file is not None:
+            key = hide(read_key_file(self.key_file))
+            warn_if_shared(self.key_file)
+            return Login(source=f"the key file {self.key_file}", api_key=key)
+        for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE):
+            if os.environ.get(name, "").strip():
+                return Login(source=name)  # the client reads it, and says what is missing
+        return next(stored_logins(self.origin), None)
 
     def client(self, **options: Any) -> AkoolClient:
         """Return a client with these arguments of `AkoolClient`, not opened yet.
@@ -269,7 +294,7 @@ class ConnectionOptions:
             ConfigurationError: the key file can't be read, the host is not valid, or the environment can't
                 be used.
         """
-        return AkoolClient(host=self.host, api_key=self._api_key(), **options)
+        return AkoolClient(host=self.host, **self._find_or_ask().arguments, **options)
 
     def ask(self, call: Callable[[AkoolClient], Awaitable[T]]) -> T:
         """Return what one call of a client returns."""
@@ -280,22 +305,18 @@ class ConnectionOptions:
 
         return anyio.run(answer)
 
-    def _api_key(self) -> Secret | None:
-        """Return the key; None lets the client read the environment."""
-        if self._asked is not None:
-            return self._asked
-        if self.key_file is not None:
-            return hide(read_key_file(self.key_file))
-        if self.has_credentials:
-            return None
+    def _find_or_ask(self) -> Login:
+        found = self.find_login()
+        if found is not None:
+            return found
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise AuthenticationError(
                 "No credentials.",
                 impact="Nothing was sent.",
-                advice=f"Set {KEY_VARIABLE}, or use --key-file.",
+                advice=f"Run `akool-async login`, set {KEY_VARIABLE}, or use --key-file.",
             )
-        print_info(f"{KEY_VARIABLE} is not set.")
-        return hide(getpass.getpass("API key (it is not shown): ").strip())
+        print_info(f"{KEY_VARIABLE} is not set. `akool-async login` keeps a key.")
+        return Login(source="input", api_key=hide(getpass.getpass("API key (it is not shown): ").strip()))
 
 
 DEFAULT_CONNECTION: Final = ConnectionOptions()

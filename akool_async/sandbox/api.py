@@ -43,6 +43,9 @@ from akool_async.sandbox.response_schema import (
     voice_entry,
 )
 
+TIME_SCALE: Final = b"x-sandbox-time-scale"
+"""Header of answers at unknown paths: sandbox seconds in a real one, where they are not as long."""
+
 _MAX_PAGE_SIZE: Final = 100
 _MAX_COUNT: Final = 1_000_000
 _ANSWER_SHOWS: Final = kinds("huge wrong_type truncated short http_with_answer code_with_answer cut_after_id")
@@ -68,7 +71,11 @@ class VendorApi:
         exchange = HttpExchange(scope, receive, send, date=http_date(int(now)))
         route = _ROUTES.get((scope["method"], scope["path"]))
         if route is None:
-            await exchange.answer(json_answer({"code": 404, "msg": "Not Found"}, status=404))
+            answer = json_answer({"code": 404, "msg": "Not Found"}, status=404)
+            scale = getattr(self._context.clock, "scale", 1.0)  # any callable may be a clock
+            if scale != 1:  # so that a program which compares the clocks does not call its own wrong
+                answer = attrs.evolve(answer, headers=(*answer.headers, (TIME_SCALE, f"{scale:g}".encode())))
+            await exchange.answer(answer)
             return
         request = await self._read(route, exchange, now)
         if request is not None:

@@ -40,9 +40,12 @@ ASKING = {
     "languages": ["languages"],
     "voices": ["voices"],
     "credit": ["credit"],
+    "login": ["login", "--key-file", "KEY"],
     "doctor": ["doctor"],
 }
-WITHOUT_API = {"backup", "status", "list", "export", "report", "verify", "demo", "sandbox", "webhook serve"}
+WITHOUT_API = {
+    *("backup", "status", "list", "export", "report", "verify", "demo", "sandbox", "webhook serve", "logout"),
+}
 
 
 @pytest.fixture
@@ -52,11 +55,13 @@ def words(book: Book, tmp_path: Path) -> dict[str, list[str]]:
     catalog = tmp_path / "films.csv"
     catalog.write_text(f"url,languages,key\n{URL},ja,new\n")
     (tmp_path / "garbage.pem").write_text("garbage")
+    (tmp_path / "key").write_text(KEY)
     files = ["--out", str(book.out)]
+    named = {"CATALOG": str(catalog), "KEY": str(tmp_path / "key")}
     return {
         name: [
-            *(str(catalog) if word == "CATALOG" else word for word in command),
-            *(files if name not in ("languages", "voices", "credit") else []),
+            *(named.get(word, word) for word in command),
+            *(files if name not in ("languages", "voices", "credit", "login") else []),
         ]
         for name, command in ASKING.items()
     }

@@ -47,7 +47,7 @@ def test_a_tilde_after_an_equals_sign_is_the_home_folder(
     ended = akool("doctor", "--out=~/films", "--key-file=~/key", "--json")
 
     found = {finding["check"]: finding["detail"] for finding in json.loads(ended.out)}
-    assert found["folder"].startswith(f"{home}/films can be made")
+    assert found["folder"].startswith(f"{home}/films (--out) can be made")
     assert found["credentials"].startswith(f"The key file {home}/key") or "Others" in found["credentials"]
     assert akool("status", "--out=~nobody-of-this-name/x").code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["home"]

@@ -6,15 +6,14 @@ import enum
 import os
 import platform
 import shutil
-import stat
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Final
 
 import anyio
@@ -28,7 +27,7 @@ from akool_async._client import AkoolClient
 from akool_async._http.clients import create_clients
 from akool_async._http.exchange import describe_cause
 from akool_async._journal import open_journal
-from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
+from akool_async._model.credentials import HOST_VARIABLE, ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import (
     AccountError,
     AkoolError,
@@ -39,18 +38,21 @@ from akool_async._model.errors import (
 from akool_async.cli.console import counted, format_value, print_rows
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import read_status
+from akool_async.cli.logins import is_shared, stored_logins
 from akool_async.cli.options import (
     DEFAULT_CONNECTION,
     DEFAULT_OUTPUT,
     ConnectionOptions,
     JsonFlag,
     OutputOptions,
-    read_key_file,
 )
 
 _NO_KEY: Final = "-"
 """Key of a client that only parses the host."""
 _PACKAGES: Final = ("akool-async", "anyio", "attrs", "cattrs", "httpx", "httpx-aiohttp", "aiohttp", "backoff")
+_TIME_SCALE: Final = "x-sandbox-time-scale"
+"""Header by which a sandbox says that its time is not ours."""
+
 _MAX_CLOCK_DIFFERENCE: Final = 60.0
 _LOW_SPACE: Final = 2 * 2**30
 _MIN_SPACE: Final = 100 * 2**20
@@ -96,7 +98,7 @@ async def examine(connection: ConnectionOptions, output: OutputOptions) -> Async
         yield finding
     if keys.level is not Level.BAD and host is not None and host.level is Level.OK:
         yield await _account(connection)
-    yield _folder(output.out)
+    yield _folder(output)
     async for finding in _journal(output):
         yield finding
 
@@ -112,39 +114,42 @@ def _versions() -> Finding:
 
 
 def _credentials(connection: ConnectionOptions, environment: Mapping[str, str]) -> Finding:
-    key_file = connection.key_file
-    if key_file is not None:
-        return _key_file(key_file)
+    """Say where the credentials come from, and nothing of what they are."""
+    try:
+        found = connection.find_login()
+    except ConfigurationError as error:
+        return Finding("credentials", Level.BAD, error.message, error.advice, account=True)
+    if found is None:
+        advice = f"Run `akool-async login`, set {KEY_VARIABLE}, or use --key-file."
+        return Finding("credentials", Level.BAD, "No credentials are set.", advice, account=True)
+    if connection.key_file is not None:
+        # The key spends the account's credits.
+        if is_shared(connection.key_file):
+            words = f"Others on this machine can read the key file {connection.key_file}."
+            return Finding("credentials", Level.WARNING, words, f"Run: chmod 600 {connection.key_file}")
+        return Finding(
+            "credentials", Level.OK, f"The key file {connection.key_file} can be read (--key-file)."
+        )
     # Only whether a variable is set is shown, and how long a key is: enough to notice a cut one.
     given = [
         name for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE) if environment.get(name, "").strip()
     ]
     if not given:
-        advice = f"Set {KEY_VARIABLE}, or use --key-file."
-        return Finding("credentials", Level.BAD, "No credentials are set.", advice, account=True)
-    if given[0] != KEY_VARIABLE:
-        if len(given) == 1:
-            advice = f"Set {ID_VARIABLE} and {SECRET_VARIABLE}, or better {KEY_VARIABLE}."
-            return Finding("credentials", Level.BAD, f"Only {given[0]} is set.", advice, account=True)
-        return Finding("credentials", Level.OK, f"{ID_VARIABLE} and {SECRET_VARIABLE} are set (hidden).")
-    length = len(environment[KEY_VARIABLE].strip())
-    found = f"{KEY_VARIABLE} is set (hidden, {length} characters)."
-    if len(given) > 1:
-        return Finding("credentials", Level.WARNING, f"{found} {' and '.join(given[1:])} are not used.")
-    return Finding("credentials", Level.OK, found)
-
-
-def _key_file(path: Path) -> Finding:
-    try:
-        read_key_file(path)
-        mode = path.stat().st_mode
-    except ConfigurationError as error:
-        return Finding("credentials", Level.BAD, error.message, "Correct --key-file.", account=True)
-    # The key spends the account's credits.
-    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
-        found = f"Others on this machine can read the key file {path}."
-        return Finding("credentials", Level.WARNING, found, f"Run: chmod 600 {path}")
-    return Finding("credentials", Level.OK, f"The key file {path} can be read.")
+        return Finding("credentials", Level.OK, f"Kept in {found.source} for {connection.origin} (hidden).")
+    unused = given[1:]
+    with suppress(ConfigurationError):  # a wrong host is the next finding
+        unused += [login.source for login in stored_logins(connection.origin)]
+    if given[0] == KEY_VARIABLE:
+        words = f"{KEY_VARIABLE} is set (hidden, {len(environment[KEY_VARIABLE].strip())} characters)."
+    elif len(given) == 1:
+        advice = f"Set {ID_VARIABLE} and {SECRET_VARIABLE}, or better {KEY_VARIABLE}."
+        return Finding("credentials", Level.BAD, f"Only {given[0]} is set.", advice, account=True)
+    else:
+        words, unused = f"{ID_VARIABLE} and {SECRET_VARIABLE} are set (hidden).", unused[1:]
+    if unused:
+        words = f"{words} {' and '.join(unused)} {'is' if len(unused) == 1 else 'are'} not used."
+    # Two variables that say different things are a mistake; a login that a variable overrides is meant so.
+    return Finding("credentials", Level.WARNING if KEY_VARIABLE in given and given[1:] else Level.OK, words)
 
 
 async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
@@ -171,13 +176,22 @@ async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
         yield Finding("host", Level.BAD, found, advice)
         return
     seconds = time.monotonic() - began
-    yield Finding("host", Level.OK, f"{origin} answers from {where} in {seconds:.2g} s.")
-    yield _clock(answer.headers.get("date", ""), seconds)
+    named = "--host" if connection.host else HOST_VARIABLE if os.environ.get(HOST_VARIABLE) else "the default"
+    through = f" by the proxy {clients.proxy}" if clients.proxy is not None else ""
+    certificates = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), None)
+    trusted = f" Certificates are those of {certificates}." if certificates else ""
+    words = f"{origin} ({named}) answers from {where}{through} in {seconds:.2g} s.{trusted}"
+    yield Finding("host", Level.OK, words)
+    yield _clock(answer.headers, seconds)
 
 
-def _clock(date: str, seconds: float) -> Finding:
+def _clock(headers: httpx.Headers, seconds: float) -> Finding:
+    scale = headers.get(_TIME_SCALE)
+    if scale is not None:
+        pace = "is moved by hand" if scale == "0" else f"runs {scale} times as fast"
+        return Finding("clock", Level.OK, f"The host is a sandbox whose time {pace}: nothing to compare.")
     try:
-        theirs = parsedate_to_datetime(date).astimezone(UTC)
+        theirs = parsedate_to_datetime(headers.get("date", "")).astimezone(UTC)
     except ValueError:
         return Finding(
             "clock", Level.WARNING, "The host does not send its time, so the clocks were not compared."
@@ -203,8 +217,8 @@ async def _account(connection: ConnectionOptions) -> Finding:
     return Finding("account", Level.OK, f"The key is accepted; {credit:.10g} credits are left.")
 
 
-def _folder(out: Path) -> Finding:
-    existing = out
+def _folder(output: OutputOptions) -> Finding:
+    out = existing = output.out
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     try:
@@ -217,7 +231,8 @@ def _folder(out: Path) -> Finding:
     except OSError as error:
         found = f"Nothing can be written to {out}: {error.strerror}."
         return Finding("folder", Level.BAD, found, "Correct its permissions, or name another with --out.")
-    found = f"{out} can be {'written' if existing == out else 'made'}; {free / 2**30:.1f} GiB are free."
+    named = "the default" if out == DEFAULT_OUTPUT.out else "--out"
+    found = f"{out} ({named}) can be {'written' if existing == out else 'made'}; {free / 2**30:.1f} GiB free."
     if free < _MIN_SPACE:
         return Finding("folder", Level.BAD, found, "Make room: a full disk stops downloads.")
     if free < _LOW_SPACE:
@@ -226,8 +241,9 @@ def _folder(out: Path) -> Finding:
 
 
 async def _journal(output: OutputOptions) -> AsyncIterator[Finding]:
+    named = f"{output.path} ({'in that folder' if output.journal is None else '--journal'})"
     if not output.path.exists():
-        yield Finding("journal", Level.OK, f"{output.path} does not exist yet; the first run makes it.")
+        yield Finding("journal", Level.OK, f"{named} does not exist yet; the first run makes it.")
         return
     try:
         # Read-only: a check must neither lock the journal nor bring an older one to a new version.
@@ -242,7 +258,7 @@ async def _journal(output: OutputOptions) -> AsyncIterator[Finding]:
         advice = "Wait for that run, or stop it with Ctrl-C, before you begin another."
         yield Finding("journal", Level.WARNING, f"{total}. {seen.lock_holder.message}", advice)
     else:
-        yield Finding("journal", Level.OK, f"{output.path} can be read: {total}, no run is writing it.")
+        yield Finding("journal", Level.OK, f"{named} can be read: {total}, no run is writing it.")
     if doubts := seen.counts["in doubt"]:
         yield Finding(
             "journal",

@@ -226,7 +226,7 @@ class _Known:
 
 def _ask_vendor(connection: ConnectionOptions, calls: Sequence[tuple[int, list[Entry]]]) -> _Known:
     known = _Known()
-    if not connection.has_credentials:  # nobody types a key for what may be left out
+    if connection.find_login() is None:  # nobody types a key for what may be left out
         return known
 
     async def fetch(client: AkoolClient) -> None:
