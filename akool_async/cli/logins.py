@@ -143,7 +143,7 @@ def open_keyring() -> KeyringBackend | None:
     try:
         backend = keyring.get_keyring()
         secure = backend.priority >= _SECURE
-    except Exception:  # noqa: BLE001 - a backend that can't be started is none, whatever its system says
+    except Exception:  # noqa: BLE001 - a backend that can't be started counts for nothing, why ever
         return None
     return backend if secure else None
 
