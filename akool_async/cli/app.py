@@ -34,6 +34,11 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         "retry": "journal",
         "backup": "status",
     },
+    "Correct subtitles": {
+        "captions pull": "captions",
+        "captions check": "captions",
+        "captions push": "captions_push",
+    },
     "Receive webhooks": {"webhook serve": "webhook"},
     "Ask the vendor": {"languages": "info", "voices": "info", "credit": "info", "doctor": "doctor"},
     "Keep the credentials": {"login": "login", "logout": "login"},
@@ -65,7 +70,7 @@ app: Final[App] = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-_PARENTS: Final[set[str]] = set()
+_PARENTS: Final[dict[str, App]] = {}
 for _number, (_heading, _modules) in enumerate(COMMANDS.items()):
     _group = Group(_heading, sort_key=_number)
     for _name, _place in _modules.items():
@@ -73,10 +78,10 @@ for _number, (_heading, _modules) in enumerate(COMMANDS.items()):
         _function = f"akool_async.cli.commands.{_file}:{_named or _name.replace(' ', '_')}"
         _above, _last = _name.rpartition(" ")[::2]
         if _above:
-            _parent = App(name=_above, help=_heading, group=_group)
-            _parent.command(_function, name=_last, group=_group)
-            app.command(_parent)
-            _PARENTS.add(_above)
+            if _above not in _PARENTS:
+                _PARENTS[_above] = App(name=_above, help=_heading, group=_group)
+                app.command(_PARENTS[_above])
+            _PARENTS[_above].command(_function, name=_last, group=_group)
         else:
             app.command(_function, name=_name, group=_group)
 

@@ -13,7 +13,7 @@ from akool_async._model.outcomes import Saved
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import AUTO_DETECT, LipSyncRequest, video_url
 from akool_async._model.states import State
-from akool_async.captions.versions import first_version
+from akool_async.captions import first_version
 from akool_async.cli.journal_report import NOT_SUBMITTED, WORDS, entry_json, read_status
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.report import request_label

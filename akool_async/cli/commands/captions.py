@@ -1,0 +1,162 @@
+"""`akool-async captions pull` and `check`: subtitles out to reviewers, and what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import anyio
+from cyclopts import Parameter
+
+from akool_async._download import local_path
+from akool_async._model.errors import StorageError
+from akool_async.captions import (
+    CaptionFault,
+    CaptionFileError,
+    Layout,
+    check_cues,
+    lay_out,
+    read_cues,
+    read_translation,
+)
+from akool_async.cli.console import counted, print_info, print_rows
+from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.options import DEFAULT_OUTPUT, JsonFlag, OutputOptions
+from akool_async.cli.subtitles import CAPTIONS, DEFAULT_CHECK, CheckOptions, saved_subtitles
+
+_LANGUAGE_IN_NAME: Final = re.compile(r".*\.([A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,20})*)(?:\.bilingual)?\.\w+")
+_COLUMNS: Final[Mapping[str, str]] = {
+    "file": "File",
+    "cue": "Cue",
+    "time": "Time",
+    "fault": "Fault",
+    "message": "What is wrong",
+}
+Languages = Annotated[
+    tuple[str, ...],
+    Parameter(name="--language", negative="", show_default=False, help="Only these, such as ja or ja,fr."),
+]
+
+
+def captions_pull(
+    *keys: str,
+    language: Languages = (),
+    table: Annotated[tuple[Literal["csv", "xlsx"], ...], Parameter(negative="")] = ("csv",),
+    bilingual: Annotated[bool, Parameter(negative="")] = False,
+    to: Path | None = None,
+    output: OutputOptions = DEFAULT_OUTPUT,
+) -> int:
+    """Lay out the saved subtitles for reviewers: as SRT, and both languages in a table.
+
+    A reviewer corrects the SRT of the translation, or the column `translation` of the table. Files that are
+    there already are left alone.
+
+    Parameters
+    ----------
+    keys
+        Keys of the entries, in which * stands for any letters; default is all.
+    table
+        Kinds of table.
+    bilingual
+        Also an SRT with both languages in each cue, to be watched with the video.
+    to
+        Folder for the files; default is `captions` in the folder of the results.
+    """
+    folder = output.out / CAPTIONS if to is None else local_path(to)
+    layouts: list[Layout] = ["srt", *table, *(["bilingual"] if bilingual else [])]  # type: ignore[list-item]
+    written: list[Path] = []
+    kept: list[Path] = []
+    for one in anyio.run(saved_subtitles, output, keys, language):
+        spoken = () if one.spoken is None or not one.spoken.exists() else read_cues(one.spoken)
+        translated = read_cues(one.translated)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            made, left = lay_out(folder, one.name, spoken, translated, layouts)
+        except OSError as error:
+            raise StorageError(
+                f"{error.filename or folder} can't be written: {error.strerror}.",
+                impact="The results are not touched by this.",
+            ) from error
+        written += made
+        kept += left
+    print_rows([{"file": str(path)} for path in written], {"file": "File"}, as_json=False)
+    print_info(f"{counted(len(written), 'file')} written to {folder}.")
+    if kept:
+        print_info(f"{counted(len(kept), 'file')} left alone: there already, perhaps with corrections.")
+    if not written and not kept:
+        print_info(f"Nothing in {output.path} is saved with subtitles.")
+    return ExitCode.OK
+
+
+def captions_check(
+    *files: Path,
+    language: str | None = None,
+    original: Path | None = None,
+    as_json: JsonFlag = False,
+    check: CheckOptions = DEFAULT_CHECK,
+    output: OutputOptions = DEFAULT_OUTPUT,
+) -> int:
+    """Find what is wrong with subtitles: too fast, too long, overlapping, empty, a term that is missing.
+
+    Without files it checks all saved subtitles, each as a reviewer corrected it in the files of
+    `captions pull`. Terms come from the requests and from --glossary. Exit code 1: something was found.
+
+    Parameters
+    ----------
+    files
+        Subtitle files, or tables from `captions pull`.
+    language
+        Language of the files; default is what their names say, as in talk.ja.srt.
+    original
+        Subtitles in the source language, to find terms in; default is FILE.original.srt beside a file.
+    """
+    words = check.read_glossary()
+    checked = 0
+    rows: list[dict[str, Any]] = []
+    for path, target, spoken, request in _to_check(files, language, original, output):
+        checked += 1
+        try:
+            cues, original_cues = read_translation(path), () if spoken is None else read_cues(spoken)
+        except CaptionFileError as error:
+            found = {"file": str(path), "cue": None, "time": "", "fault": "unreadable", "message": str(error)}
+            rows.append(found)
+            continue
+        limits, found_terms = check.limits(target), check.terms(request, target, words)
+        faults = check_cues(cues, limits, target=target, spoken=original_cues, terms=found_terms)
+        rows += (_fault_row(path, fault) for fault in faults)
+    print_rows(rows, _COLUMNS, as_json=as_json)
+    where = len({row["file"] for row in rows})
+    if rows:
+        print_info(f"{counted(len(rows), 'fault')} in {where} of {counted(checked, 'file')}.")
+        return ExitCode.FAILED
+    print_info(f"{counted(checked, 'file')}: nothing was found.")
+    return ExitCode.OK
+
+
+def _to_check(
+    files: tuple[Path, ...], language: str | None, original: Path | None, output: OutputOptions
+) -> Iterator[tuple[Path, str, Path | None, object]]:
+    for path in map(local_path, files):
+        named = _LANGUAGE_IN_NAME.fullmatch(path.name)
+        beside = path.with_name(f"{path.stem}.original.srt")
+        spoken = local_path(original) if original is not None else beside if beside.exists() else None
+        yield path, language or (named[1] if named else ""), spoken, None
+    if not files:
+        languages = () if language is None else (language,)
+        for one in anyio.run(saved_subtitles, output, (), languages):
+            spoken = one.spoken if one.spoken is not None and one.spoken.exists() else None
+            for path in one.corrected(output.out / CAPTIONS) or [one.translated]:
+                yield path, one.entry.target, spoken, one.entry.request
+
+
+def _fault_row(path: Path, fault: CaptionFault) -> dict[str, Any]:
+    minutes, rest = divmod(fault.start / 1000, 60)
+    return {
+        "file": str(path),
+        "cue": fault.number,
+        "time": f"{int(minutes)}:{rest:06.3f}",
+        "fault": fault.fault.value,
+        "message": fault.message,
+    }

@@ -1,0 +1,198 @@
+"""`akool-async captions push`: a translation again, with corrected subtitles."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+import attrs
+
+from akool_async._download import local_path
+from akool_async._journal import Entry
+from akool_async._model.errors import InvalidRequestError, StorageError
+from akool_async._model.redact import redacted_url
+from akool_async._model.requests import CaptionType, TranslationRequest
+from akool_async._model.states import State
+from akool_async.captions import (
+    Cue,
+    check_cues,
+    first_version,
+    read_cues,
+    read_translation,
+    to_srt,
+    version_key,
+)
+from akool_async.cli.catalog import Catalog, CatalogItem, SourceLocation, names_for
+from akool_async.cli.console import counted, print_info
+from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.journal_report import entry_label
+from akool_async.cli.options import (
+    DEFAULT_CONNECTION,
+    DEFAULT_LIMITS,
+    DEFAULT_OUTPUT,
+    ConnectionOptions,
+    OutputOptions,
+    RunLimits,
+)
+from akool_async.cli.plan import RetryRules
+from akool_async.cli.run import UNBOUNDED, RunOptions, execute
+from akool_async.cli.subtitles import CAPTIONS, DEFAULT_CHECK, CheckOptions, SavedSubtitles, saved_subtitles
+
+_MAX_FAULTS: Final = 10
+
+
+def captions_push(
+    key: str,
+    /,
+    *,
+    language: str | None = None,
+    file: Path | None = None,
+    caption_url: str | None = None,
+    url: str | None = None,
+    caption: str | None = None,
+    check: CheckOptions = DEFAULT_CHECK,
+    terms: RunLimits = DEFAULT_LIMITS,
+    output: OutputOptions = DEFAULT_OUTPUT,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+) -> int:
+    """Translate a video again with corrected subtitles. That costs credits, like the first time.
+
+    The vendor fetches the subtitles from a URL: publish the file that this command writes, and name its URL.
+    The first result stays; the new one has the key KEY.captions-2, KEY.captions-3 ..., and `report` shows
+    both.
+
+    Parameters
+    ----------
+    key
+        Key of the entry whose subtitles were corrected.
+    language
+        Its language, where it is saved in several.
+    file
+        The corrected subtitles, as SRT, ASS, WebVTT or a table of `captions pull`; default is the file in
+        `captions` that was changed.
+    caption_url
+        Public URL at which the subtitles are published.
+    url
+        URL of the video, where it was signed: the journal keeps no signatures.
+    caption
+        Captions in the result: original, target, replace or translated; default is that of the first result,
+        or target.
+    """
+    one = _one_entry(output, key, language)
+    path = _corrected_file(one, output.out / CAPTIONS) if file is None else local_path(file)
+    cues = [cue for cue in read_translation(path) if cue.text]
+    if not cues:
+        raise InvalidRequestError(f"{path} has no subtitles.", impact="Nothing was sent.")
+    target = one.entry.target
+    spoken = read_cues(one.spoken) if one.spoken is not None and one.spoken.exists() else ()
+    words = check.terms(one.entry.request, target, check.read_glossary())
+    faults = check_cues(cues, check.limits(target), target=target, spoken=spoken, terms=words)
+    for fault in faults[:_MAX_FAULTS]:
+        print_info(f"{path}, cue {fault.number}: {fault.message}")
+    if faults:
+        print_info(f"{counted(len(faults), 'fault')} in {path}: `captions check` lists all.")
+    version, number = anyio.run(_new_version, output, one.entry, caption_url)
+    if caption_url is None:
+        return _write_for_publishing(cues, output.out / CAPTIONS / f"{one.name}.captions-{number}.srt", key)
+    request = _corrected_request(one.entry, version, url, caption_url, caption)
+    names = names_for(version) if one.entry.request.key else f"{{stem}}.captions-{number}.{{language}}"
+    item = CatalogItem(request=request, names=names, place=SourceLocation(str(path)))
+    title = f"{entry_label(one.entry)} with corrected subtitles, captions {request.caption_type.name.lower()}"
+    options = RunOptions(
+        output=output, rules=RetryRules(), in_flight=UNBOUNDED, limits=terms, recover_pending=False
+    )
+    return execute(Catalog(path=path, title=title, rows=1, items=(item,)), options, connection)
+
+
+def _one_entry(output: OutputOptions, key: str, language: str | None) -> SavedSubtitles:
+    found = anyio.run(saved_subtitles, output, (key,), () if language is None else (language,))
+    exact = [one for one in found if one.entry.key == key]
+    if len(exact) == 1:
+        return exact[0]
+    several = ", ".join(one.entry.target for one in exact)
+    raise InvalidRequestError(
+        f"{key!r} is saved in {several}." if exact else f"{key!r} is not saved with subtitles.",
+        impact="Nothing was sent.",
+        advice="Name one with --language." if exact else f"`{output.command('list')}` shows what is saved.",
+    )
+
+
+def _corrected_file(one: SavedSubtitles, folder: Path) -> Path:
+    changed = one.corrected(folder)
+    if len(changed) == 1:
+        return changed[0]
+    raise InvalidRequestError(
+        f"Several files were changed: {', '.join(map(str, changed))}."
+        if changed
+        else f"No file for {one.name} was changed in {folder}.",
+        impact="Nothing was sent.",
+        advice="Name the corrected one with --file.",
+    )
+
+
+async def _new_version(output: OutputOptions, entry: Entry, caption_url: str | None) -> tuple[str, int]:
+    """Return the key and number of the translation with these subtitles: a new one, or one to be resumed.
+
+    Raises:
+        InvalidRequestError: it is saved already.
+    """
+    async with output.reading() as journal:
+        base, _ = first_version(entry, journal)
+        number = 2
+        while (found := journal.get(version_key(base, number), entry.target)) is not None:
+            known = found.request.caption_url if isinstance(found.request, TranslationRequest) else None
+            # Pushed before and interrupted: under another key the same subtitles would be paid for twice.
+            if caption_url is not None and known == redacted_url(caption_url):
+                if found.state is State.DELIVERED:
+                    raise InvalidRequestError(
+                        f"The translation with the subtitles at this URL is saved already, as {found.key!r}.",
+                        impact="Nothing was sent.",
+                        advice="Publish other subtitles under another URL.",
+                    )
+                break
+            number += 1
+        return version_key(base, number), number
+
+
+def _write_for_publishing(cues: Sequence[Cue], path: Path, key: str) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(to_srt(cues), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror}.") from error
+    print_info(f"The corrected subtitles are in {path}. Nothing was sent.")
+    print_info("Publish the file where the vendor can fetch it, then run the same command with its URL:")
+    print_info(f"    akool-async captions push {shlex.quote(key)} --caption-url URL")
+    return ExitCode.FAILED
+
+
+def _corrected_request(
+    entry: Entry, key: str, url: str | None, caption_url: str, caption: str | None
+) -> TranslationRequest:
+    request = entry.request_for_target
+    assert isinstance(request, TranslationRequest)  # noqa: S101 - a lip-sync has no subtitles
+    if url is None and entry.url_redacted:
+        raise InvalidRequestError(
+            "The video's URL was signed, and the journal keeps no signatures.",
+            impact="Nothing was sent.",
+            advice="Name its URL with --url.",
+        )
+    if url is not None and redacted_url(url) != redacted_url(request.url):
+        raise InvalidRequestError(
+            f"--url names another video than {redacted_url(request.url)}.",
+            impact="Nothing was sent; the result would have been paid for.",
+        )
+    # Unconfirmed: what the vendor does with `caption_url` where the result is to have no captions. Its page
+    # names it beside caption_type, so captions are asked for.
+    kind: CaptionType | str = request.caption_type or CaptionType.TARGET
+    return attrs.evolve(
+        request,
+        key=key,
+        url=url or request.url,
+        caption_url=caption_url,
+        caption_type=kind if caption is None else caption,
+        webhook_url=None,
+    )

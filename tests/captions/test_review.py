@@ -1,0 +1,316 @@
+"""Subtitles go out to reviewers and come back, in files that people really save."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openpyxl import load_workbook
+
+from akool_async import TranslationRequest
+from akool_async.captions import (
+    CaptionFileError,
+    Cue,
+    lay_out,
+    pair_cues,
+    parse_cues,
+    read_cues,
+    read_translation,
+    to_srt,
+    to_vtt,
+)
+from akool_async.captions.cues import LARGEST
+from akool_async.sandbox import Sandbox
+from tests.cli.conftest import Book, Command
+
+SPOKEN = (Cue(0, 1900, "Good morning."), Cue(2000, 3900, "=1+1 is two."), Cue(5000, 6900, "Goodbye."))
+TRANSLATED = (
+    Cue(0, 1900, "おはよう。\n皆さん。"),
+    Cue(2000, 3900, "=1+1 は2。"),
+    Cue(7000, 8900, "- では。"),
+)
+ALL = ("srt", "csv", "xlsx", "bilingual")
+
+TEXTS = st.text(
+    st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp"), blacklist_characters="\x85\ufeff"),
+    min_size=1,
+    max_size=40,
+).filter(lambda text: text.strip() == text and text)
+
+
+@given(texts=st.lists(TEXTS, min_size=1, max_size=6))
+def test_what_is_written_as_srt_is_read_again(texts: list[str]) -> None:
+    plain = [text.replace("{\\", "").replace("<", "‹").replace("\\", "/") for text in texts]
+    cues = tuple(Cue(n * 2000, n * 2000 + 1500, text) for n, text in enumerate(plain))
+
+    assert [cue for cue in parse_cues(to_srt(cues).encode()) if cue.text] == [cue for cue in cues if cue.text]
+
+
+def test_what_is_written_as_webvtt_is_read_again() -> None:
+    cues = (Cue(0, 1500, "a < b & c --> d\n<script>"), Cue(2000, 2000, "never shown"), Cue(3000, 4000, " "))
+
+    assert parse_cues(to_vtt(cues).encode()) == cues[:1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<html>00:00:01,000 --> 00:00:02,000</html>",
+        b"no subtitles",
+        b"\x1f\x8b\x08",
+        b"1\n00:00:01,000 -->\n\xff",
+    ],
+)
+def test_what_is_no_subtitle_file_is_refused_with_its_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.srt").write_bytes(content)
+
+    with pytest.raises(CaptionFileError, match=r"a\.srt"):
+        read_cues(tmp_path / "a.srt")
+
+
+def test_a_file_that_is_too_large_or_missing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.srt").write_bytes(b"1" * (LARGEST + 1))
+
+    with pytest.raises(CaptionFileError, match="8 MiB"):
+        read_cues(tmp_path / "a.srt")
+    with pytest.raises(CaptionFileError, match="No such file"):
+        read_cues(tmp_path / "b.srt")
+
+
+def test_cues_are_paired_by_time_where_they_differ() -> None:
+    pairs = pair_cues(SPOKEN, TRANSLATED)
+    merged = pair_cues(
+        (Cue(0, 1000, "a"), Cue(1000, 2000, "b"), Cue(9000, 9500, "c")), (Cue(100, 2100, "ab"),)
+    )
+
+    assert [(pair.original, pair.translated) for pair in pairs] == [
+        (SPOKEN[0], TRANSLATED[0]),
+        (SPOKEN[1], TRANSLATED[1]),
+        (SPOKEN[2], None),
+        (None, TRANSLATED[2]),
+    ]
+    assert [(pair.original, pair.translated) for pair in merged] == [
+        (Cue(0, 2000, "a\nb"), Cue(100, 2100, "ab")),
+        (Cue(9000, 9500, "c"), None),
+    ]
+
+
+def test_tables_hold_both_languages_and_run_nothing(tmp_path: Path) -> None:
+    lay_out(tmp_path, "talk.ja", SPOKEN, TRANSLATED, ALL)
+    rows = [*csv.DictReader(io.StringIO((tmp_path / "talk.ja.csv").read_bytes().decode("utf-8-sig")))]
+    book = load_workbook(tmp_path / "talk.ja.xlsx")
+    sheet = book["subtitles"]
+
+    assert [row["original"] for row in rows] == ["Good morning.", "'=1+1 is two.", "Goodbye.", ""]
+    assert [row["translation"] for row in rows] == ["おはよう。\n皆さん。", "'=1+1 は2。", "", "'- では。"]
+    assert sheet["D3"].value == "=1+1 is two."
+    assert {cell.data_type for row in sheet.iter_rows(min_row=2, min_col=2) for cell in row} <= {
+        "s",
+        "inlineStr",
+        "n",
+    }
+    assert "おはよう。\n皆さん。\nGood morning." in (tmp_path / "talk.ja.bilingual.srt").read_text(
+        encoding="utf-8"
+    )
+    for name in ("talk.ja.srt", "talk.ja.csv", "talk.ja.xlsx"):
+        assert read_translation(tmp_path / name) == TRANSLATED
+
+
+def test_what_a_reviewer_has_begun_is_never_overwritten(tmp_path: Path) -> None:
+    lay_out(tmp_path, "talk.ja", SPOKEN, TRANSLATED, ALL)
+    (tmp_path / "talk.ja.srt").write_text("mine")
+    (tmp_path / "talk.ja.csv").unlink()
+    written, kept = lay_out(tmp_path, "talk.ja", SPOKEN, TRANSLATED, ALL)
+
+    assert (tmp_path / "talk.ja.srt").read_text() == "mine"
+    assert [path.name for path in written] == ["talk.ja.csv"]
+    assert len(kept) == 4
+
+
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+    saved = (
+        "Number;Start;End;Original;Translation;Comment\r\n1;0:00:01,5;00:00:02.25;Hi;Salut;ok\r\n;;;;;\r\n"
+    )
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + saved.replace(";;;;;\r\n", "").encode())
+
+    assert read_translation(tmp_path / "a.csv") == (Cue(1500, 2250, "Salut"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"start,end\n1,2\n", "no columns start, end and translation"),
+        ("a.csv", b"start,end,translation\n0.5,00:00:02.0,x\n", "row 2: start and end must be times"),
+        ("a.csv", b"start,end,translation\n\xff", "CSV UTF-8"),
+        ("a.xlsx", b"PK\x03\x04 no workbook", "no workbook of Excel"),
+        ("a.xlsx", b"", "no workbook of Excel"),
+    ],
+)
+def test_a_table_that_can_not_be_read_says_why(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(CaptionFileError) as caught:
+        read_translation(tmp_path / name)
+    assert said in str(caught.value)
+
+
+# The commands.
+
+
+@pytest.fixture
+def talk(akool: Command, vendor: Sandbox, quick: None, out: Path) -> Path:
+    """Two languages of a talk, saved, with their subtitles laid out."""
+    words = ["https://example.com/talk.mp4", "--to", "ja,fr", "--key", "talk", "--caption", "target"]
+    assert akool("translate", *words, "--out", out, "--yes").code == 0
+    assert akool("captions", "pull", "--out", out).code == 0
+    return out
+
+
+def correct(path: Path, old: str = "https://example.com/talk.mp4", new: str = "Phrase 1") -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_pull_lays_out_all_or_what_is_asked_for(akool: Command, talk: Path) -> None:
+    names = {path.name for path in (talk / "captions").iterdir()}
+    again = akool("captions", "pull", "--out", talk)
+    some = akool(
+        "captions", "pull", "ta*", "--language", "fr", "--out", talk, "--to", talk / "x", "--bilingual"
+    )
+    wrong = akool("captions", "pull", "tour", "--out", talk)
+
+    assert names == {
+        f"talk.{target}.{ending}" for target in ("ja", "fr") for ending in ("srt", "original.srt", "csv")
+    }
+    assert (again.code, again.out) == (0, "")
+    assert "6 files left alone" in again.err
+    assert {path.name for path in (talk / "x").iterdir()} == {
+        *("talk.fr.srt", "talk.fr.original.srt", "talk.fr.csv", "talk.fr.bilingual.srt")
+    }
+    assert some.code == 0
+    assert (wrong.code, "'tour' is saved with subtitles" in wrong.err) == (2, True)
+
+
+def test_check_looks_at_what_was_corrected(akool: Command, talk: Path) -> None:
+    relaxed = ["--max-speed", "100", "--max-line", "100", "--out", talk]
+    before = akool("captions", "check", *relaxed)
+    correct(talk / "captions" / "talk.fr.srt", "00:00:00,000 -->", "00:00:09,000 -->")
+    after = akool("captions", "check", *relaxed)
+    (talk / "captions" / "talk.ja.csv").write_text("nothing")
+    broken = akool("captions", "check", *relaxed)
+
+    assert before.code == 0
+    assert (after.code, after.out.split("\t")[3]) == (1, "times")
+    assert "unreadable" in broken.out
+
+
+def test_push_without_a_url_writes_the_file_and_sends_nothing(
+    akool: Command, talk: Path, vendor: Sandbox
+) -> None:
+    jobs = len(vendor.audit.jobs)
+    unchanged = akool("captions", "push", "talk", "--language", "fr", "--out", talk)
+    correct(talk / "captions" / "talk.fr.csv", "[fr] https://example.com/talk.mp4", "[fr] Phrase 1")
+    several = akool("captions", "push", "talk", "--out", talk)
+    told = akool("captions", "push", "talk", "--language", "fr", "--out", talk)
+    made = talk / "captions" / "talk.fr.captions-2.srt"
+
+    assert (unchanged.code, "No file for talk.fr was changed" in unchanged.err) == (2, True)
+    assert (several.code, "saved in ja, fr" in several.err) == (2, True)
+    assert told.code == 1
+    assert str(made) in told.err
+    assert "Phrase 1" in made.read_text(encoding="utf-8")
+    assert len(vendor.audit.jobs) == jobs
+
+
+def test_push_pays_once_asks_first_and_is_linked_to_the_first_entry(
+    akool: Command, talk: Path, vendor: Sandbox, book: Book
+) -> None:
+    correct(talk / "captions" / "talk.fr.srt")
+    order = ["captions", "push", "talk", "--language", "fr", "--out", talk]
+    order += ["--caption-url", "https://example.com/fr.srt?sig=5ecre7"]
+    jobs = len(vendor.audit.jobs)
+    asked = akool(*order)
+    bounded = akool(*order, "--yes", "--max-credits", "0.5")
+    assert len(vendor.audit.jobs) == jobs
+    paid = akool(*order, "--yes")
+    again = akool(*order, "--yes")
+    entry = book.read()["talk.captions-2", "fr"]
+
+    assert (asked.code, "needs your consent" in asked.err) == (2, True)
+    assert bounded.code == 5
+    assert paid.code == 0
+    assert len(vendor.audit.jobs) == jobs + 1
+    assert (again.code, "saved already, as 'talk.captions-2'" in again.err) == (2, True)
+    assert isinstance(entry.request, TranslationRequest)
+    assert entry.request.caption_url == "https://example.com/fr.srt"
+    assert (talk / "talk.captions-2.fr.mp4").exists()
+    assert (talk / "talk.fr.mp4").exists()
+    akool("report", talk)
+    (page,) = [path.read_text() for path in (talk / "report").glob("video-*.html")]
+    assert 'id="in-fr-2"' in page
+    assert "corrected 1" in page
+    assert "5ecre7" not in page
+    assert vendor.audit.paid_twice() == ()
+
+
+def test_a_second_correction_gets_the_next_number(akool: Command, talk: Path, book: Book) -> None:
+    correct(talk / "captions" / "talk.fr.srt")
+    order = ["captions", "push", "talk", "--language", "fr", "--out", talk, "--yes", "--caption-url"]
+    akool(*order, "https://example.com/1.srt")
+    correct(talk / "captions" / "talk.fr.srt", "Phrase 1", "Ligne 1")
+    akool(*order, "https://example.com/2.srt")
+
+    assert {key for key, _ in book.read()} == {"talk", "talk.captions-2", "talk.captions-3"}
+
+
+def test_a_push_that_gave_up_is_resumed_and_not_paid_again(
+    akool: Command, talk: Path, vendor: Sandbox, book: Book
+) -> None:
+    correct(talk / "captions" / "talk.fr.srt")
+    jobs = len(vendor.audit.jobs)
+    order = ["captions", "push", "talk", "--language", "fr", "--out", talk, "--yes"]
+    order += ["--caption-url", "https://example.com/fr.srt"]
+    first = akool(*order, "--give-up-after", "0.001s")
+    second = akool(*order)
+
+    assert first.code in (0, 4)
+    assert second.code in (0, 2)
+    assert len(vendor.audit.jobs) == jobs + 1
+    assert {key for key, _ in book.read()} == {"talk", "talk.captions-2"}
+
+
+def test_a_signed_url_has_to_be_named_and_be_of_the_same_video(
+    akool: Command, vendor: Sandbox, quick: None, out: Path
+) -> None:
+    url = "https://example.com/talk.mp4?X-Amz-Signature=abc"
+    akool("translate", url, "--to", "fr", "--key", "talk", "--out", out, "--yes")
+    akool("captions", "pull", "--out", out)
+    correct(out / "captions" / "talk.fr.srt")
+    order = ["captions", "push", "talk", "--out", out, "--yes", "--caption-url", "https://example.com/fr.srt"]
+    jobs = len(vendor.audit.jobs)
+    missing = akool(*order)
+    other = akool(*order, "--url", "https://example.com/other.mp4")
+    assert len(vendor.audit.jobs) == jobs
+    right = akool(*order, "--url", url)
+
+    assert (missing.code, "keeps no signatures" in missing.err) == (2, True)
+    assert (other.code, "names another video" in other.err) == (2, True)
+    assert right.code == 0
+    assert len(vendor.audit.jobs) == jobs + 1
+
+
+def test_a_key_that_only_looks_like_a_correction_is_its_own_video(
+    akool: Command, vendor: Sandbox, quick: None, out: Path
+) -> None:
+    for name, key in (("a", "talk"), ("b", "talk.captions-2")):
+        akool(
+            "translate", f"https://example.com/{name}.mp4", "--to", "fr", "--key", key, "--out", out, "--yes"
+        )
+    akool("report", out)
+
+    assert len([*(out / "report").glob("video-*.html")]) == 2
