@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -48,3 +49,24 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait; can be cancelled."""
         await anyio.sleep(max(seconds, 0.0))
+
+
+default_clock: Callable[[], Clock] = SystemClock
+"""Makes the clock of a client that was given none; `akool_async.testing` puts its own here during a test."""
+
+
+async def wait_event(event: anyio.Event, clock: Clock, seconds: float | None) -> bool:
+    """Wait for an event, at most so many seconds of the clock; return whether it has happened."""
+    if seconds is None:
+        await event.wait()
+        return True
+
+    async def expire() -> None:
+        await clock.sleep(seconds)
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(expire)
+        await event.wait()
+        tasks.cancel_scope.cancel()
+    return event.is_set()

@@ -30,8 +30,8 @@ LAYERS: Final = {
             "_http _download _journal _media _storage",
             "_client",
             "_batch",
-            "webhook sandbox ledger workers testing captions",
-            "report",
+            "webhook sandbox ledger workers captions",
+            "report testing",
             "cli __main__ __init__",
         )
     )

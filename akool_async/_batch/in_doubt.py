@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.state import BatchState
-from akool_async._clock import Clock
+from akool_async._clock import Clock, wait_event
 from akool_async._journal import Entry
 from akool_async._model.errors import (
     AccountError,
@@ -103,9 +103,8 @@ class _Doubt:
         """Return the next job to ask for; None when the time is over."""
         while self.tried == len(self.candidates):
             until, self.news = self.until, anyio.Event()
-            with anyio.move_on_after(max(until - clock.monotonic(), 0.0)) as waiting:
-                await self.news.wait()
-            if waiting.cancelled_caught and self.until == until:  # it was not held back meanwhile
+            heard = await wait_event(self.news, clock, max(until - clock.monotonic(), 0.0))
+            if not heard and self.until == until:  # it was not held back meanwhile
                 break
         if self.tried == len(self.candidates):
             return None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
+from akool_async import _clock
 from akool_async import _wire as wire
 from akool_async._client.session import ClientSession, Connections, current_loop
 from akool_async._client.submission import single_job
@@ -23,7 +24,7 @@ from akool_async._client.waiting import (
     wait_terminal,
     watch_snapshots,
 )
-from akool_async._clock import Clock, SystemClock
+from akool_async._clock import Clock
 from akool_async._download import DownloadLimits, DownloadRequest, FileDownloader, local_path
 from akool_async._http import ApiCall, ApiSession, Timeouts
 from akool_async._http.clients import TransportName, create_clients, from_user_client
@@ -110,7 +111,9 @@ class AkoolClient:
         api_key, client_secret = hide(api_key), hide(client_secret)
         self._origin = ""
         self._session = ClientSession(
-            clock=clock or SystemClock(), retry=retry or RetryPolicy(), schedule=schedule or LearnedSchedule()
+            clock=clock or _clock.default_clock(),
+            retry=retry or RetryPolicy(),
+            schedule=schedule or LearnedSchedule(),
         )
         if transport not in ("auto", "plain"):
             raise ConfigurationError(f"transport must be 'auto' or 'plain', not {transport!r}.")
@@ -323,6 +326,7 @@ class AkoolClient:
             session.opened.scheduler,
             job_id,
             schedule or session.schedule,
+            clock=session.clock,
             give_up_after=give_up_after,
             age=None,
         )
@@ -370,7 +374,12 @@ class AkoolClient:
         job = single_job(await session.submit(request), request)
         try:
             state = await wait_terminal(
-                scheduler, job.id, session.schedule, give_up_after=give_up_after, age=0.0
+                scheduler,
+                job.id,
+                session.schedule,
+                clock=session.clock,
+                give_up_after=give_up_after,
+                age=0.0,
             )
         except (anyio.get_cancelled_exc_class(), AccountError, CallerError):  # these name no job
             logger.warning("No longer waiting for job %s, which the vendor continues and bills.", job.id)

@@ -8,6 +8,7 @@ from typing import Final
 
 import anyio
 
+from akool_async._clock import Clock, wait_event
 from akool_async._model.errors import InvalidRequestError, WaitTimeout
 from akool_async._model.responses import Snapshot
 from akool_async._polling.poll_state import PollState, PollVerdict
@@ -46,6 +47,7 @@ async def wait_terminal(
     job_id: str,
     schedule: PollSchedule,
     *,
+    clock: Clock,
     give_up_after: float | None,
     age: float | None,
 ) -> PollState:
@@ -66,8 +68,7 @@ async def wait_terminal(
 
     watch = waiting.watch(job_id, schedule, changed, age=age)
     try:
-        with anyio.move_on_after(give_up_after):
-            await over.wait()
+        await wait_event(over, clock, give_up_after)
     finally:
         waiting.unwatch(watch, changed)
     if watch.error is not None:
