@@ -14,6 +14,7 @@ import pytest
 
 import akool_async
 import akool_async.sandbox
+import akool_async.testing
 import akool_async.webhook
 from akool_async import AkoolError
 from akool_async._model.codes import CODES, POLICY, error_for
@@ -116,7 +117,7 @@ def test_every_public_name_is_in_the_reference() -> None:
     told = re.findall(r"^::: ([\w.]+)$", "\n".join(page.read_text(encoding="utf-8") for page in pages), re.M)
     wanted = [
         f"{module.__name__}.{name}"
-        for module in (akool_async, akool_async.sandbox, akool_async.webhook)
+        for module in (akool_async, akool_async.sandbox, akool_async.testing, akool_async.webhook)
         for name in module.__all__
     ]
     # The function hides behind the module of its name, for tools that only read the source.
