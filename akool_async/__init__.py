@@ -47,6 +47,7 @@ from akool_async._model.errors import (
     WrongHostError,
 )
 from akool_async._model.fingerprint import entry_key, fingerprint
+from akool_async._model.media import Limits, MediaError, MediaFacts, MediaProblem
 from akool_async._model.outcomes import (
     Completed,
     Expired,
@@ -85,6 +86,7 @@ from akool_async._retry import RetryPolicy
 if TYPE_CHECKING:
     from akool_async._batch import Batch, EntryProgress, Stage, Statistics, StopCause, Ticket, open_batch
     from akool_async._journal import Entry, EntryUpdate, Journal, open_journal
+    from akool_async._media import inspect
 
 __all__ = [
     "AccountError",
@@ -134,7 +136,11 @@ __all__ = [
     "JournalWriteError",
     "Language",
     "LearnedSchedule",
+    "Limits",
     "LipSyncRequest",
+    "MediaError",
+    "MediaFacts",
+    "MediaProblem",
     "NetworkError",
     "NotSubmitted",
     "OutOfCredits",
@@ -172,6 +178,7 @@ __all__ = [
     "WrongHostError",
     "entry_key",
     "fingerprint",
+    "inspect",
     "open_batch",
     "open_journal",
     "verify",
@@ -187,8 +194,8 @@ def __dir__() -> list[str]:
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Import the journal and the batch on first use: a plain client needs neither."""
-        for part in ("_journal", "_batch") if name in __all__ else ():
+        """Import the journal, the batch and PyAV on first use: a plain client needs none of them."""
+        for part in ("_journal", "_batch", "_media") if name in __all__ else ():
             module = importlib.import_module(f"{__name__}.{part}")
             if name in module.__all__:
                 return globals().setdefault(name, getattr(module, name))

@@ -196,10 +196,15 @@ class FileHostSession:
 class FileTransport(httpx.AsyncHTTPTransport):
     """httpx's own transport over connections of a given backend."""
 
-    def __init__(self, backend: PublicAddressBackend, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, backend: PublicAddressBackend, context: ssl.SSLContext, *, connections: int = 10, idle: int = 1
+    ) -> None:
         # The constructor of the base class accepts no network backend; this pool is all that it creates.
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context, max_keepalive_connections=1, network_backend=backend
+            ssl_context=context,
+            max_connections=connections,
+            max_keepalive_connections=idle,
+            network_backend=backend,
         )
 
 

@@ -1,25 +1,8 @@
-"""Inspect videos by their index and their first frames, without downloading them whole."""
+"""Inspect videos by their index and their first frames, without downloading them whole.
 
-from __future__ import annotations
+What opens videos is in `inspection`, which needs PyAV; the rest can be imported without it.
+"""
 
-from akool_async._media.inspection import (
-    READ_LIMIT,
-    MediaError,
-    MediaFacts,
-    MediaProblem,
-    find_video,
-    inspect_file,
-    inspect_url,
-    open_video,
-)
+from akool_async._media.hosts import find_obstacle, inspect, media_client
 
-__all__ = [
-    "READ_LIMIT",
-    "MediaError",
-    "MediaFacts",
-    "MediaProblem",
-    "find_video",
-    "inspect_file",
-    "inspect_url",
-    "open_video",
-]
+__all__ = ["find_obstacle", "inspect", "media_client"]

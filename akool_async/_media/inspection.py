@@ -6,7 +6,6 @@ a film of 300 MB costs some hundred kilobytes. Needs PyAV, from the extra `akool
 
 from __future__ import annotations
 
-import enum
 import io
 import math
 import re
@@ -16,18 +15,21 @@ from typing import Any, BinaryIO, Final, NoReturn
 
 import anyio
 import attrs
-import av
 import httpx
 from anyio import from_thread, to_thread
-from av.container import InputContainer
-from av.error import FFmpegError
-from av.stream import Disposition, Stream
-from av.video.stream import VideoStream
 
-from akool_async._model.errors import CallerError
+from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaProblem
 
-READ_LIMIT: Final = 8 * 2**20
-"""Bytes of a remote video that are read at most. The index of an hour of video takes about 2 MiB."""
+try:
+    import av
+    from av.container import InputContainer
+    from av.error import FFmpegError
+    from av.stream import Disposition, Stream
+    from av.video.stream import VideoStream
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        "Looking into videos needs PyAV: pip install 'akool-async[media]'.", name=_missing.name
+    ) from _missing
 
 _FIRST_BLOCK: Final = 128 * 2**10
 _LARGEST_BLOCK: Final = 2 * 2**20
@@ -59,60 +61,13 @@ _OTHER_FILES: Final = {
     b"#extm3u": "a playlist",
     b"ffconcat": "a playlist",
     b"{": "a JSON document",
+    b"pk\x03\x04": "a ZIP archive or an Office document",
+    b"\x89png": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"gif8": "a picture",
 }
-
-
-class MediaProblem(enum.Enum):
-    """Why a video could not be inspected."""
-
-    UNREACHABLE = "unreachable"  # or the server refused the request, or broke HTTP's rules
-    EMPTY = "empty"
-    NOT_VIDEO = "not a video"  # a web page, a document, a playlist, sound alone, or a damaged file
-    TRUNCATED = "truncated"  # shorter than its own index says
-    READ_LIMIT = "read limit"  # more bytes would have to be read than is allowed
-
-
-class MediaError(CallerError):
-    """A video could not be inspected. The message never contains the URL, which may be signed."""
-
-    impact = "Nothing was sent to the vendor and nothing was spent."
-    advice = "Check that the URL leads to the video file itself, and that the whole file was uploaded."
-
-    def __init__(self, message: str, *, problem: MediaProblem = MediaProblem.NOT_VIDEO) -> None:
-        super().__init__(message)
-        self.problem = problem
-
-
-@attrs.frozen(kw_only=True)
-class MediaFacts:
-    """What is in a video, as its container says.
-
-    Attributes:
-        container: FFmpeg's name of the file format; "mp4" includes MOV and M4V.
-        bytes: size of the file.
-        seconds: length; None if the file does not say and is too large to be measured.
-        width: in pixels, 0 if the encoding is unknown.
-        height: the same.
-        fps: average frames per second; None if there is no rate, as with a single picture.
-        video_codec: FFmpeg's name of the encoding, such as "h264", or "unknown".
-        audio_codec: the same for the first audio track; None if there is none.
-        has_subtitles: whether there is a subtitle track.
-    """
-
-    container: str
-    bytes: int
-    seconds: float | None
-    width: int
-    height: int
-    fps: float | None
-    video_codec: str
-    audio_codec: str | None
-    has_subtitles: bool
-
-    @property
-    def has_audio(self) -> bool:
-        """Whether there is an audio track."""
-        return self.audio_codec is not None
+_REFUSALS: Final = frozenset({401, 403, 404, 410})
+"""HTTP statuses that another reader of the same URL would be answered with, too."""
 
 
 def inspect_file(source: Path | bytes) -> MediaFacts:
@@ -128,13 +83,31 @@ def inspect_file(source: Path | bytes) -> MediaFacts:
         return _inspect(file, size)
 
 
+@attrs.frozen(kw_only=True)
+class Inspection:
+    """What a look into a remote video has found.
+
+    Attributes:
+        facts: what is in it; None if it has not changed since it had the ETag that was known.
+        etag: names this version of it; "" if the server names none.
+        requests: GETs that were sent, without redirects.
+        bytes_read: bytes of it that were received.
+    """
+
+    facts: MediaFacts | None
+    etag: str
+    requests: int
+    bytes_read: int
+
+
 async def inspect_url(
     url: str,
     *,
     http: httpx.AsyncClient,
     read_limit: int = READ_LIMIT,
     timeout: float = 60.0,  # noqa: ASYNC109 - it ends in a MediaError, as every other failure does
-) -> MediaFacts:
+    known_etag: str = "",
+) -> Inspection:
     """Inspect a video on a server by reading a few ranges of it, with GET alone.
 
     If the server does not support ranges, the body is read from its start, within the same limit. A caller
@@ -146,17 +119,19 @@ async def inspect_url(
             a transport that refuses private addresses if the URL is a stranger's, and no credentials.
         read_limit: bytes of the file that are read at most, 1 or more.
         timeout: seconds for the whole inspection.
+        known_etag: the ETag with which it was inspected before; one GET then tells whether it has changed.
 
     Raises:
         MediaError: it can't be fetched, or is not a complete video file.
     """
-    file = _RemoteFile(url, http, read_limit)
+    file = _RemoteFile(url, http, read_limit, known_etag)
     try:
         with anyio.fail_after(timeout):
             await file.fetch(0)
-            return await to_thread.run_sync(_inspect, file, file.size)
+            facts = None if file.unchanged else await to_thread.run_sync(_inspect, file, file.size)
     except TimeoutError:
         _unreachable(f"The server did not send enough of the video within {timeout:g} seconds.")
+    return Inspection(facts=facts, etag=file.etag, requests=file.requests, bytes_read=file.bytes_read)
 
 
 def _inspect(file: BinaryIO | _RemoteFile, size: int) -> MediaFacts:
@@ -299,13 +274,18 @@ def _unreachable(message: str) -> NoReturn:
 class _RemoteFile:
     """A file on a server, read from a worker thread; blocks that were read are kept."""
 
-    def __init__(self, url: str, http: httpx.AsyncClient, limit: int) -> None:
+    def __init__(self, url: str, http: httpx.AsyncClient, limit: int, known_etag: str) -> None:
         self._url: str | httpx.URL = url
         self._http = http
         self._limit = self._budget = limit
         self._blocks: list[tuple[int, bytes]] = []
         self._position = 0
         self._next_size = _FIRST_BLOCK
+        self._known_etag = known_etag
+        self.etag = ""
+        self.unchanged = False
+        self.requests = 0
+        self.bytes_read = 0
         self.size = -1  # known after the first fetch
         self.error: BaseException | None = None  # kept here: FFmpeg passes no exception on but its own
 
@@ -343,9 +323,20 @@ class _RemoteFile:
             raise self._limit_error("they do not contain its index")
         # Never HEAD: presigned URLs are made for one method and answer any other with 403.
         headers = {"range": f"bytes={start}-{start + wanted - 1}", "accept-encoding": "identity"}
+        if self._known_etag and self.size < 0:
+            headers["if-none-match"] = self._known_etag
         request = self._http.stream("GET", self._url, headers=headers, follow_redirects=True)
+        self.requests += 1
         try:
             async with request as response:
+                if self.size < 0:
+                    self.etag = response.headers.get("etag", "")
+                    # A server that knows no conditions sends the part again; it need not be read.
+                    same = response.status_code in (200, 206) and self.etag == self._known_etag
+                    self.unchanged = bool(self._known_etag) and (same or response.status_code == 304)
+                if self.unchanged:
+                    self.etag = self._known_etag
+                    return memoryview(b"")
                 block, size = await self._receive(response, start, wanted)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             _unreachable(f"The video could not be fetched ({type(error).__name__}).")
@@ -358,6 +349,13 @@ class _RemoteFile:
     async def _receive(self, response: httpx.Response, start: int, wanted: int) -> tuple[bytes, int]:
         """Return the requested bytes and the size of the file; all of it if the server ignores ranges."""
         self._url = response.url  # the next range goes there without a redirect
+        if response.status_code in _REFUSALS:
+            raise MediaError(
+                f"The server answered HTTP {response.status_code}: the URL has expired, is not public or "
+                "leads to nothing.",
+                problem=MediaProblem.REFUSED,
+                advice="Open it in a private browser window: the vendor gets the same answer.",
+            )
         if response.headers.get("content-encoding", "identity") != "identity":
             _unreachable("The server compresses the video, so that its parts can't be read.")
         if response.status_code == 416 and self.size < 0:
@@ -383,6 +381,7 @@ class _RemoteFile:
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
+            self.bytes_read += len(chunk)
             if len(body) > limit:
                 break
         self._budget -= min(len(body), limit)

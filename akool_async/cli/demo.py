@@ -28,8 +28,9 @@ from rich.table import Table
 from akool_async._batch import open_batch
 from akool_async._client import AkoolClient
 from akool_async._journal import Entry, open_journal
-from akool_async._media import MediaError, inspect_file
+from akool_async._media.inspection import inspect_file
 from akool_async._model.errors import InvalidRequestError, JournalCorruptedError, JournalVersionError
+from akool_async._model.media import MediaError
 from akool_async._model.outcomes import Completed, NotSubmitted, Outcome, Saved
 from akool_async._model.requests import CaptionType, TranslationRequest, video_url
 from akool_async._model.states import State

@@ -27,7 +27,8 @@ from av.video.frame import VideoFrame
 from pysubs2 import SSAEvent, SSAFile
 from pysubs2.exceptions import Pysubs2Error
 
-from akool_async._media import MediaError, MediaFacts, MediaProblem, find_video, inspect_url, open_video
+from akool_async._media.inspection import find_video, inspect_url, open_video
+from akool_async._model.media import MediaError, MediaFacts, MediaProblem, find_excesses
 from akool_async.sandbox.access import outgoing_client
 from akool_async.sandbox.jobs import ApiRejection, JobSpec, SandboxJob
 from akool_async.sandbox.settings import MediaLimits, SandboxSettings
@@ -38,12 +39,6 @@ _LARGEST_SUBTITLES: Final = 8 * 2**20
 _CACHED: Final = 32
 _MP4_AUDIO: Final = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus", "vorbis"})
 """Encodings of sound that can be copied into MP4."""
-
-_SECONDS_OF_GRACE: Final = 0.1
-"""The last packet of sound reaches a little beyond the picture."""
-
-_RATE_OF_GRACE: Final = 1.01
-"""Containers that count in milliseconds can't express 30 frames a second exactly."""
 
 _CUE: Final = 4_000
 _MILLISECOND: Final = Fraction(1, 1000)
@@ -71,11 +66,12 @@ class RealMedia:
         try:
             async with self._client() as http:
                 # The vendor reads all of a video, so a server without ranges is no reason to refuse one.
-                facts = await inspect_url(url, http=http, read_limit=self._limits.max_bytes)
+                seen = await inspect_url(url, http=http, read_limit=self._limits.max_bytes)
         except MediaError as error:
             too_large = error.problem is MediaProblem.READ_LIMIT
             raise ApiRejection(1207 if too_large else 1208, error.message) from error
-        seconds = _measured(facts, self._limits)
+        assert seen.facts is not None  # noqa: S101 - no ETag was known
+        seconds = _measured(seen.facts, self._limits)
         if caption_url:
             await to_thread.run_sync(self._subtitles, caption_url, abandon_on_cancel=True)
         return seconds
@@ -143,23 +139,20 @@ def _measured(facts: MediaFacts, limits: MediaLimits) -> float:
     """Hold a video against the limits; return its length.
 
     Raises:
-        ApiRejection: the first of these that is true: 1207 too large, 1209 encoding not taken, 1203 no audio,
-            1208 no length, 1204 too long, 1210 too many frames a second.
+        ApiRejection: the first of these that is true: 1207 too large, 1203 no audio, 1204 too long, 1210 too
+            many frames a second, 1209 encoding not taken, 1208 no length.
     """
-    if facts.bytes > limits.max_bytes:
-        raise ApiRejection(1207, f"{facts.bytes} bytes, {limits.max_bytes} are allowed")
+    excesses = find_excesses(
+        facts, max_seconds=limits.max_seconds, max_bytes=limits.max_bytes, max_fps=limits.max_fps
+    )
+    for excess in excesses:
+        raise ApiRejection(excess.code, excess.message)
     if facts.video_codec not in limits.codecs:
         raise ApiRejection(1209, f"encoded as {facts.video_codec}")
-    if facts.audio_codec is None:
-        raise ApiRejection(1203, "there is no audio track")
-    if facts.audio_codec not in _MP4_AUDIO and not facts.audio_codec.startswith("pcm_"):
+    if facts.audio_codec not in _MP4_AUDIO and not str(facts.audio_codec).startswith("pcm_"):
         raise ApiRejection(1209, f"audio encoded as {facts.audio_codec}")
     if facts.seconds is None:
         raise ApiRejection(1208, "the length is unknown")
-    if facts.seconds > limits.max_seconds + _SECONDS_OF_GRACE:
-        raise ApiRejection(1204, f"{facts.seconds:.2f} s long, {limits.max_seconds} s are allowed")
-    if facts.fps is not None and facts.fps > limits.max_fps * _RATE_OF_GRACE:
-        raise ApiRejection(1210, f"{facts.fps:.2f} frames a second, {limits.max_fps} are allowed")
     return facts.seconds
 
 

@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from akool_async import AkoolClient, AuthenticationError, ConnectError, TranslationRequest
-from akool_async._media import inspect_file
+from akool_async._media.inspection import inspect_file
 from akool_async.cli import app
 
 

@@ -18,7 +18,8 @@ from av.stream import Disposition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akool_async._media import READ_LIMIT, MediaError, MediaFacts, MediaProblem, inspect_file, inspect_url
+from akool_async._media.inspection import inspect_file, inspect_url
+from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaProblem
 from akool_async.sandbox.media import sample_video
 
 FILM = sample_video(2.0, width=64, height=48)
@@ -273,7 +274,9 @@ def host() -> Iterator[Host]:
 
 async def inspected(url: str, **options: Any) -> MediaFacts:
     async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
-        return await inspect_url(url, http=http, **options)
+        facts = (await inspect_url(url, http=http, **options)).facts
+    assert facts is not None
+    return facts
 
 
 async def refused(url: str, **options: Any) -> MediaError:
@@ -348,7 +351,9 @@ async def test_a_body_without_ranges_is_not_read_beyond_the_limit(host: Host, an
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (whole(b"denied", 403), MediaProblem.UNREACHABLE),
+        (whole(b"denied", 403), MediaProblem.REFUSED),
+        (whole(b"gone", 410), MediaProblem.REFUSED),
+        (whole(b"broken", 503), MediaProblem.UNREACHABLE),
         (whole(b"", 416), MediaProblem.EMPTY),
         (whole(b"", 200), MediaProblem.EMPTY),
         (whole(FILM, 206, content_range="bytes 5-9/100"), MediaProblem.UNREACHABLE),

@@ -16,7 +16,7 @@ import av
 import pytest
 from pysubs2 import SSAFile
 
-from akool_async._media import inspect_file
+from akool_async._media.inspection import inspect_file
 from akool_async.sandbox import MediaLimits
 from akool_async.sandbox.media import sample_video
 

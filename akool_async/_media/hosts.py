@@ -1,0 +1,191 @@
+"""Which hosts of videos are reached, and by which connections: public ones, unless the caller says more."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import httpx
+from anyio import to_thread
+
+from akool_async._download.network import (
+    FileTransport,
+    PublicAddressBackend,
+    is_legacy_ipv4,
+    is_public,
+    parse_ip,
+)
+from akool_async._environment import proxy_for, tls_context
+from akool_async._model.credentials import is_loopback
+from akool_async._model.errors import DownloadError
+from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaProblem
+from akool_async._model.redact import sanitize
+from akool_async._model.share_pages import find_share_page
+
+_PUBLIC, _PRIVATE = "1.1.1.1", "127.0.0.1"
+"""API hosts for which addresses that are not public are refused, and allowed; neither is connected to."""
+
+_NO_PUBLIC_NAME: Final = re.compile(
+    r"[^.]*|.*\.(arpa|corp|example|internal|intranet|invalid|lan|local|localdomain|localhost|onion|private|test)"
+    r"|(.*\.)?example\.(com|net|org)"
+)
+"""Hosts whose names are in no public DNS. Source: the special-use domain names of IANA, RFC 6761, 6762 and
+9476; those that routers and companies use in their networks."""
+
+_SIGNED_STORE: Final = re.compile(r"(s3|gs|az|abfss?|wasbs?)://", re.IGNORECASE)
+_MOST_REDIRECTS: Final = 5
+_UPLOAD: Final = (
+    "The vendor fetches videos by public URLs. Put the file into storage that has such URLs, or let this "
+    "package do so: docs/before-you-pay.md."
+)
+
+
+async def inspect(
+    source: str | os.PathLike[str],
+    *,
+    allow_private: bool = False,
+    read_limit: int = READ_LIMIT,
+    timeout: float = 60.0,  # noqa: ASYNC109 - it ends in a MediaError, as every other failure does
+) -> MediaFacts:
+    """Look into a video and return what is in it, without downloading it; this costs nothing.
+
+    A remote video is read in a few ranges with GET: some hundred kilobytes of 300 MB. Needs the extra
+    `akool-async[media]`.
+
+    Args:
+        source: its http or https URL, or a path on this machine (also as file://).
+        allow_private: whether it may be on this machine or in a private network. Leave it off where the URL
+            is a stranger's: it would be read from inside your network.
+        read_limit: bytes of a remote video that are read at most, 1 or more.
+        timeout: seconds for the whole inspection, above 0.
+
+    Raises:
+        MediaError: it can't be read or is not a complete video; `problem` says which.
+        ConfigurationError: the environment names a proxy or certificates that can't be used.
+        ModuleNotFoundError: the extra is not installed.
+    """
+    from akool_async._media.inspection import inspect_file, inspect_url
+
+    text = os.fspath(source)
+    if re.match(r"https?://", text, re.IGNORECASE):
+        obstacle = find_obstacle(text, allow_private=allow_private)
+        if obstacle is not None:
+            raise obstacle
+        async with media_client(allow_private=allow_private) as http:
+            seen = await inspect_url(text, http=http, read_limit=read_limit, timeout=timeout)
+        assert seen.facts is not None  # noqa: S101 - no ETag was known
+        return seen.facts
+    if _SIGNED_STORE.match(text):
+        raise MediaError(
+            "An object in a bucket is inspected by its presigned URL.",
+            problem=MediaProblem.NOT_PUBLIC,
+            advice=_UPLOAD,
+        )
+    path = Path(unquote(urlsplit(text).path) if text.lower().startswith("file://") else text)
+    try:
+        return await to_thread.run_sync(inspect_file, path)
+    except OSError as error:
+        raise MediaError(
+            f"The file {sanitize(path)} can't be read: {error.strerror}.", problem=MediaProblem.UNREACHABLE
+        ) from error
+
+
+def find_obstacle(url: str, *, allow_private: bool) -> MediaError | None:
+    """Return why a URL can't lead to a video that the vendor can fetch, as far as its form tells."""
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return MediaError("The URL is not valid.", problem=MediaProblem.UNREACHABLE)
+    page = find_share_page(url)
+    if page is not None:
+        return MediaError(f"This is {page.name}, not a video.", problem=MediaProblem.PAGE, advice=page.advice)
+    if allow_private:
+        return None
+    address, shown = parse_ip(host), sanitize(host)
+    if (address is not None and not is_public(address)) or is_legacy_ipv4(host) or is_loopback(host):
+        return MediaError(
+            f"{shown} is an address of this machine or a private network, which the vendor can't reach.",
+            problem=MediaProblem.NOT_PUBLIC,
+            advice=_UPLOAD,
+        )
+    if address is None and _NO_PUBLIC_NAME.fullmatch(host.lower()):
+        return MediaError(
+            f"The host {shown} has no public DNS name, so the vendor can't fetch the video.",
+            problem=MediaProblem.NOT_PUBLIC,
+            advice=_UPLOAD,
+        )
+    return None
+
+
+def media_client(*, allow_private: bool, connections: int = 10) -> httpx.AsyncClient:
+    """Return a client for `inspect_url`, without credentials, that reaches public addresses only.
+
+    Args:
+        allow_private: whether it may reach the others, too.
+        connections: open at once, 1 or more.
+
+    Raises:
+        ConfigurationError: the environment names certificates that can't be used.
+    """
+    transport = _MediaTransport(allow_private=allow_private, connections=connections)
+    return httpx.AsyncClient(
+        transport=transport,
+        trust_env=False,
+        timeout=15.0,
+        max_redirects=_MOST_REDIRECTS,
+        follow_redirects=True,
+    )
+
+
+class _MediaTransport(httpx.AsyncBaseTransport):
+    """Sends each request directly, or through the proxy that the environment names for its URL."""
+
+    def __init__(self, *, allow_private: bool, connections: int) -> None:
+        self._allow_private = allow_private
+        self._tls = tls_context()
+        backend = PublicAddressBackend(_PRIVATE if allow_private else _PUBLIC)
+        self._direct = FileTransport(backend, self._tls, connections=connections, idle=connections)
+        self._proxied: dict[str, httpx.AsyncHTTPTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        obstacle = find_obstacle(str(request.url), allow_private=self._allow_private)
+        if obstacle is not None:  # of a redirect, too
+            raise obstacle
+        host = sanitize(request.url.host)
+        try:
+            proxy = proxy_for(str(request.url))
+            if proxy is None:
+                return await self._direct.handle_async_request(request)
+        except DownloadError as error:
+            # A public name may lead into the network of this machine; what answers there is nobody's video.
+            raise MediaError(
+                f"The host {host} leads to an address that is not public, which the vendor can't reach.",
+                problem=MediaProblem.NOT_PUBLIC,
+                advice=_UPLOAD,
+            ) from error
+        except httpx.ConnectError as error:
+            if not _is_unresolved(error):
+                raise
+            raise MediaError(
+                f"This machine finds no address for the host {host}.", problem=MediaProblem.UNRESOLVED
+            ) from error
+        transport = self._proxied.get(proxy.url)
+        if transport is None:
+            transport = httpx.AsyncHTTPTransport(verify=self._tls, proxy=httpx.Proxy(proxy.url))
+            self._proxied[proxy.url] = transport
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for transport in (self._direct, *self._proxied.values()):
+            await transport.aclose()
+
+
+def _is_unresolved(error: BaseException | None) -> bool:
+    # httpcore raises `from None`: the earlier error is still its context.
+    while error is not None and not isinstance(error, socket.gaierror):
+        error = error.__cause__ or error.__context__
+    return error is not None
