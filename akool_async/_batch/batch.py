@@ -23,6 +23,7 @@ from akool_async._batch.callbacks import WebhookConfig, WebhookCoordinator
 from akool_async._batch.entry import BatchEntry, EntryProgress
 from akool_async._batch.feeder import Feeder, Requests, Source
 from akool_async._batch.life import EntryLife
+from akool_async._batch.preflight import Preflight, preflight_for
 from akool_async._batch.resume import OnInDoubt, Resumer
 from akool_async._batch.saving import OutputConfig, ResultSaver
 from akool_async._batch.state import BatchState, Statistics, StopCause, collect_statistics
@@ -32,6 +33,7 @@ from akool_async._download import SavedResult, local_path
 from akool_async._journal import Entry, Journal
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
+from akool_async._model.media import Limits
 from akool_async._model.outcomes import InDoubt, Outcome
 from akool_async._model.requests import Request
 from akool_async._model.responses import CallbackSource
@@ -63,6 +65,7 @@ class Batch:
         max_downloads: int,
         drain_signals: Iterable[signal.Signals],
         webhook: WebhookConfig,
+        preflight: Preflight | None,
     ) -> None:
         session = client.session()
         kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
@@ -96,7 +99,9 @@ class Batch:
             max_submits=max_submits,
             retry_transient=retry_transient,
             start_submit=self._start_submit,
+            preflight=preflight,
         )
+        self._preflight = preflight
         self._submitted = (
             SubmittedRequests(state, saves=output.folder is not None) if requests is None else None
         )
@@ -124,6 +129,8 @@ class Batch:
             if self._own_journal is not None:
                 await stack.enter_async_context(self._own_journal)
             await stack.enter_async_context(self._state.journal.exclusive())
+            if self._preflight is not None:
+                await stack.enter_async_context(self._preflight)
             self._began = self._state.clock.monotonic()
             self._tasks = anyio.create_task_group()
             await self._tasks.__aenter__()
@@ -334,6 +341,7 @@ def open_batch(
     webhook_url: str | None = None,
     callbacks: CallbackSource | None = None,
     webhook_grace: float = 120.0,
+    preflight: Limits | Preflight | None = None,
 ) -> Batch:
     """Return a batch, to be used in `async with` and iterated over with `async for`, once.
 
@@ -392,10 +400,12 @@ def open_batch(
             the batch poll sooner, and resolve doubts.
         webhook_grace: seconds for which an entry in doubt is held because its callback may still arrive,
             before its outcome is `InDoubt`; 0 or more.
+        preflight: look into each new video before it is paid for; what the vendor would refuse by these
+            limits is `NotSubmitted` and costs nothing. Needs `akool-async[media]`; None looks into nothing.
 
     Raises:
-        ConfigurationError: a value is out of its range, or, on entering, `drain_signals` are wanted outside
-            the main thread; nothing was sent.
+        ConfigurationError: a value is out of its range, PyAV is missing, or, on entering, `drain_signals` are
+            wanted outside the main thread; nothing was sent.
         JournalLockedError: on entering, another batch is using the journal; nothing was sent.
         JournalError: on entering, the journal can't be written; nothing was sent.
     """
@@ -430,6 +440,7 @@ def open_batch(
         max_downloads=_count("max_downloads", max_downloads, 1),
         drain_signals=drain_signals,
         webhook=WebhookConfig(url=webhook_url, source=callbacks, grace=webhook_grace),
+        preflight=preflight_for(preflight, client.host, None if journal is None else journal.path),
     )
 
 

@@ -20,6 +20,7 @@ from anyio.abc import TaskStatus
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.post import Post, PostFailure, still_in_doubt
+from akool_async._batch.preflight import Preflight
 from akool_async._batch.recording import AnswerRecorder
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, ResultSaver
@@ -62,6 +63,7 @@ class EntryLife:
         max_submits: paid POSTs under way at once.
         retry_transient: times that an entry is submitted again after a failure that may pass.
         start_submit: calls `submit` with these entries, in a task of its own.
+        preflight: looks into videos before they are paid for; None looks into nothing.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class EntryLife:
         max_submits: int,
         retry_transient: int,
         start_submit: Callable[[list[BatchEntry]], None],
+        preflight: Preflight | None,
     ) -> None:
         self._state = state
+        self._preflight = preflight
         self._session = state.session
         self._clock = state.clock
         self._journal = state.journal
@@ -98,6 +102,11 @@ class EntryLife:
             with self._state.tolerate_journal_errors(entry):
                 if await self._resumer.needs_submission(entry):  # duplicate? what does the journal know?
                     entries.append(entry)
+        if entries and self._preflight is not None and not self._state.stopped:
+            refusal = (await self._preflight.check(request)).reason
+            if refusal:  # the vendor would refuse it too; here it takes no slot and no POST
+                self._end_unsubmitted(entries, refusal)
+                return []
         if not self._state.stopped:
             return entries
         self._end_unsubmitted(entries, self._state.stopped)

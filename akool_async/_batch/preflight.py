@@ -1,0 +1,198 @@
+"""Look into the video of a request before it is paid for; what the vendor would refuse is not sent."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import anyio
+import attrs
+import httpx
+
+from akool_async._download.network import is_local
+from akool_async._media import find_obstacle, media_client
+from akool_async._media.cache import FactsCache
+from akool_async._model.credentials import is_loopback
+from akool_async._model.errors import ConfigurationError
+from akool_async._model.media import Limits, MediaError, MediaFacts, MediaProblem
+from akool_async._model.requests import LipSyncRequest, Request, video_url
+
+_FRESH: Final = 600.0
+"""Seconds for which a look counts without another request: from a plan to the run that follows it."""
+
+_MOST_KEPT: Final = 20_000
+"""Looks that are kept in memory; more take one request each to be confirmed by their ETag."""
+
+_EXAMPLE: Final = re.compile(r"(.*\.)?(example(\.(com|net|org))?|invalid|test)")
+"""Names for examples, which lead to nothing. Source: RFC 2606."""
+
+
+@attrs.frozen(kw_only=True)
+class VideoCheck:
+    """What a look into the video of one request says about paying for it.
+
+    Attributes:
+        facts: what is in the video; None if it could not be looked into.
+        refusals: why the vendor would refuse it; with one of them nothing is sent.
+        warnings: why the vendor may refuse it, or make a worse result.
+        unchecked: why it could not be looked into, where that may lie on this machine; "" where it was.
+        advice: what to do about a refusal.
+    """
+
+    facts: MediaFacts | None = None
+    refusals: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    unchecked: str = ""
+    advice: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why nothing is sent, in a sentence or two; "" if it may be sent."""
+        if not self.refusals:
+            return ""
+        listed = "; ".join(text.rstrip(".") for text in self.refusals)
+        return f"Not sent, because the vendor would refuse the video: {listed}. {self.advice}".rstrip()
+
+
+class Preflight:
+    """Looks into videos, each once; used in `async with`.
+
+    Args:
+        limits: which videos may be sent, and how many are looked into at once.
+        api_host: the API's host; where it is on this machine, as a sandbox is, videos may be there, too.
+        cache: the file in which facts are kept between runs; None keeps them in memory.
+
+    Raises:
+        ConfigurationError: PyAV is not installed.
+    """
+
+    def __init__(self, limits: Limits, *, api_host: str, cache: Path | None = None) -> None:
+        if importlib.util.find_spec("av") is None:
+            raise ConfigurationError(
+                "Looking into videos before paying needs PyAV, which is not installed.",
+                advice="Run: pip install 'akool-async[media]'",
+            )
+        self.limits = limits
+        self._api_host = urlsplit(api_host).hostname or ""
+        self._api_is_here = is_loopback(self._api_host) or is_local(self._api_host)
+        self._allow_private = self._api_is_here if limits.allow_private is None else limits.allow_private
+        self._cache = FactsCache(cache)
+        self._seen: OrderedDict[str, tuple[float, MediaFacts | MediaError]] = OrderedDict()
+        self._names_are_resolved: bool | None = None
+        self._stack = AsyncExitStack()
+        self._http: httpx.AsyncClient | None = None
+        self.requests = 0
+        self.bytes_read = 0
+
+    async def __aenter__(self) -> Self:
+        """Connect to nothing yet."""
+        self._http = await self._stack.enter_async_context(
+            media_client(allow_private=self._allow_private, connections=self.limits.at_once)
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections; what was seen stays known."""
+        await self._stack.aclose()
+
+    async def check(self, request: Request) -> VideoCheck:
+        """Look into the video of a request, unless that was done a short while ago."""
+        url = video_url(request)
+        host = (urlsplit(url).hostname or "").lower()
+        if self._allow_private and _EXAMPLE.fullmatch(host):  # the sandbox takes it, and nothing is there
+            return VideoCheck(unchecked=f"{host} is a name for examples")
+        found = await self._look(url)
+        if isinstance(found, MediaFacts):
+            return VideoCheck(
+                facts=found,
+                refusals=self.limits.refusals(found),
+                warnings=self.limits.warnings(found, follows_audio=isinstance(request, LipSyncRequest)),
+                advice="Shorten or convert it, or set other limits if your plan allows more.",
+            )
+        certain = found.problem.is_certain
+        if found.problem is MediaProblem.UNRESOLVED:
+            certain = await self._resolves_names()
+        if certain:
+            return VideoCheck(refusals=(found.message,), advice=found.advice)
+        return VideoCheck(unchecked=found.message)
+
+    async def check_all(
+        self, requests: Iterable[Request], done: Callable[[Request, VideoCheck], None]
+    ) -> None:
+        """Check many, `limits.at_once` at a time; `done` is called with each, in the order of their ends."""
+        by_url: dict[str, list[Request]] = {}
+        for request in requests:
+            by_url.setdefault(video_url(request), []).append(request)
+        groups = iter(by_url.values())
+
+        async def work() -> None:
+            for group in groups:  # one iterator for all: each takes the next one
+                for request in group:
+                    done(request, await self.check(request))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(self.limits.at_once, len(by_url))):
+                tasks.start_soon(work)
+
+    async def _look(self, url: str) -> MediaFacts | MediaError:
+        at, found = self._seen.get(url, (0.0, None))
+        if found is not None and time.monotonic() - at < _FRESH:
+            return found
+        found = find_obstacle(url, allow_private=self._allow_private) or await self._inspect(url)
+        self._seen[url] = time.monotonic(), found
+        self._seen.move_to_end(url)
+        if len(self._seen) > _MOST_KEPT:
+            self._seen.popitem(last=False)
+        return found
+
+    async def _inspect(self, url: str) -> MediaFacts | MediaError:
+        from akool_async._media.inspection import inspect_url
+
+        assert self._http is not None  # noqa: S101 - it was entered
+        limits = self.limits
+        known_etag, known = self._cache.get(url) or ("", None)
+        try:
+            seen = await inspect_url(
+                url,
+                http=self._http,
+                read_limit=limits.read_limit,
+                timeout=limits.timeout,
+                known_etag=known_etag,
+            )
+        except MediaError as error:
+            return error
+        self.requests += seen.requests
+        self.bytes_read += seen.bytes_read
+        facts = seen.facts or known
+        assert facts is not None  # noqa: S101 - unchanged since it was known
+        if seen.facts is not None:
+            self._cache.put(url, seen.etag, facts)
+        return facts
+
+    async def _resolves_names(self) -> bool:
+        """Whether this machine finds addresses of public names: else a missing one says nothing."""
+        if self._names_are_resolved is None:
+            try:
+                found = [] if self._api_is_here else await anyio.getaddrinfo(self._api_host, 443)
+            except OSError:
+                found = []
+            self._names_are_resolved = bool(found)
+        return self._names_are_resolved
+
+
+def preflight_for(wanted: Limits | Preflight | None, api_host: str, journal: Path | None) -> Preflight | None:
+    """Return the preflight that a caller wants, its cache beside the journal; None where none is wanted."""
+    if not isinstance(wanted, Limits):
+        return wanted
+    cache = None if journal is None else journal.with_name(f"{journal.name}.media")
+    return Preflight(wanted, api_host=api_host, cache=cache)

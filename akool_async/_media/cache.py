@@ -1,0 +1,73 @@
+"""What videos were found to be, kept between runs in a small file beside the journal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+
+import attrs
+
+from akool_async._model.fingerprint import canonical_url
+from akool_async._model.media import MediaFacts
+
+logger = logging.getLogger("akool_async")
+_TABLE = "CREATE TABLE IF NOT EXISTS video (mark TEXT PRIMARY KEY, etag TEXT NOT NULL, facts TEXT NOT NULL)"
+
+
+class FactsCache:
+    """Facts by URL and ETag.
+
+    A URL is kept as a hash, made without its signature: nothing of it can be read from the file, and a URL
+    that is signed anew is known again. The file may be deleted at any time. One that can't be read or written
+    costs some requests and nothing else, so it is reported once and then left alone.
+
+    Args:
+        path: the file; None, or a path in a folder that is missing, keeps nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path if path is not None and path.parent.is_dir() else None
+
+    def get(self, url: str) -> tuple[str, MediaFacts] | None:
+        """Return the last ETag and the facts that were found with it."""
+        if self._path is None or not self._path.exists():
+            return None
+        try:
+            with closing(self._connect(self._path)) as connection:
+                row = connection.execute(
+                    "SELECT etag, facts FROM video WHERE mark = ?", (_mark(url),)
+                ).fetchone()
+            return None if row is None else (str(row[0]), MediaFacts(**json.loads(row[1])))
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+            self._give_up(error)
+            return None
+
+    def put(self, url: str, etag: str, facts: MediaFacts) -> None:
+        """Keep what was found; without an ETag nothing could tell whether it is still true."""
+        if self._path is None or not etag:
+            return
+        row = (_mark(url), etag, json.dumps(attrs.asdict(facts)))
+        try:
+            with closing(self._connect(self._path)) as connection, connection:
+                connection.execute("INSERT OR REPLACE INTO video VALUES (?, ?, ?)", row)
+        except (sqlite3.Error, OSError) as error:
+            self._give_up(error)
+
+    @staticmethod
+    def _connect(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=1.0)
+        connection.execute("PRAGMA synchronous = OFF")  # what is lost is found out again
+        connection.execute(_TABLE)
+        return connection
+
+    def _give_up(self, error: Exception) -> None:
+        logger.warning("The cache of looks into videos can't be used: %s (%s).", self._path, error)
+        self._path = None
+
+
+def _mark(url: str) -> str:
+    return sha256(canonical_url(url).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,258 @@
+"""What the vendor would refuse is refused before its POST, over real sockets, and costs nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from akool_async import (
+    AkoolClient,
+    Completed,
+    ConfigurationError,
+    Limits,
+    NotSubmitted,
+    Outcome,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+)
+from akool_async._batch.preflight import Preflight, VideoCheck
+from tests.client.conftest import Open
+from tests.media.file_host import FileHost, film, serve_files
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def files() -> Iterator[FileHost]:
+    with serve_files() as host:
+        yield host
+
+
+def request(url: str, **options: Any) -> TranslationRequest:
+    return TranslationRequest(**{"url": url, "targets": "ja"} | options)
+
+
+async def outcomes_of(
+    client: AkoolClient, requests: list[TranslationRequest], **options: Any
+) -> dict[str, Outcome]:
+    with anyio.fail_after(50):
+        async with open_batch(client, requests, **{"preflight": Limits()} | options) as batch:
+            return {outcome.request.url: outcome async for outcome in batch}
+
+
+async def test_only_what_the_vendor_would_take_is_sent(fast_house: Open, files: FileHost) -> None:
+    good = files.add("good.mp4", film())
+    bad = {
+        files.add("silent.mp4", film(audio=False)): "no audio track",
+        files.add("long.mp4", film(61.0, fps=1)): "61.00 s long, 60 s are allowed",
+        files.add("fast.mp4", film(1.0, fps=90)): "90.00 frames a second, 60 are allowed",
+        files.add("paper.mp4", b"%PDF-1.7\n"): "This is a PDF document",
+        files.add("page.mp4", b"<!doctype html>"): "This is a web page",
+        files.add("cut.mp4", film()[:-200]): "cut short",
+        f"{files.base_url}/gone.mp4": "HTTP 404",
+        "https://drive.google.com/file/d/1aBcD_efGhIjKlMnOp/view": "download?id=1aBcD_efGhIjKlMnOp",
+        "https://youtu.be/dQw4w9WgXcQ": "YouTube",
+    }
+    async with fast_house() as home:
+        seen = await outcomes_of(await home.client(), [request(url) for url in [good, *bad]])
+
+        assert isinstance(seen[good], Completed)
+        assert len(home.sandbox.audit.creates) == 1
+    for url, words in bad.items():
+        outcome = seen[url]
+        assert isinstance(outcome, NotSubmitted)
+        assert words in outcome.reason
+        assert outcome.reason.startswith("Not sent, because the vendor would refuse the video: ")
+        assert outcome.credits == 0
+    assert {method for method, *_ in files.asked} == {"GET"}
+
+
+async def test_a_refused_video_is_looked_at_again_by_the_next_run(
+    fast_house: Open, files: FileHost, tmp_path: Path
+) -> None:
+    url = files.add("talk.mp4", film(audio=False))
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        first = await outcomes_of(client, [request(url)], journal=journal)
+        files.add("talk.mp4", film())
+        second = await outcomes_of(client, [request(url)], journal=journal)
+
+    assert isinstance(first[url], NotSubmitted)
+    assert isinstance(second[url], Completed)
+
+
+async def test_what_the_journal_has_is_not_looked_at(
+    fast_house: Open, files: FileHost, tmp_path: Path
+) -> None:
+    url = files.add("talk.mp4", film())
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await outcomes_of(client, [request(url)], journal=journal)
+        asked = len(files.asked)
+        await outcomes_of(client, [request(url)], journal=journal)
+
+    assert len(files.asked) == asked
+
+
+async def test_a_video_that_can_not_be_looked_into_here_is_sent(fast_house: Open, files: FileHost) -> None:
+    url = files.add("talk.mp4", film())
+    files.statuses["talk.mp4"] = 503
+    async with fast_house() as home:
+        seen = await outcomes_of(await home.client(), [request(url)])
+
+    assert isinstance(seen[url], Completed)
+
+
+async def test_private_addresses_are_refused_when_that_is_said(fast_house: Open, files: FileHost) -> None:
+    url = files.add("talk.mp4", film())
+    async with fast_house() as home:
+        seen = await outcomes_of(await home.client(), [request(url)], preflight=Limits(allow_private=False))
+
+        assert "private network" in seen[url].reason
+        assert home.sandbox.audit.creates == ()
+    assert files.asked == []
+
+
+async def test_a_submitted_request_is_looked_into(fast_house: Open, files: FileHost, tmp_path: Path) -> None:
+    url = files.add("talk.mp4", film(audio=False))
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        batch = open_batch(await home.client(), journal=journal, preflight=Limits())
+        with anyio.fail_after(50):
+            async with batch:
+                outcome = await (await batch.submit(request(url))).outcome()
+
+    assert isinstance(outcome, NotSubmitted)
+    assert "no audio" in outcome.reason
+
+
+async def test_without_pyav_a_batch_says_what_to_install(
+    fast_house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    async with fast_house() as home:
+        client = await home.client()
+        with pytest.raises(ConfigurationError, match=r"akool-async\[media\]"):
+            open_batch(client, [], preflight=Limits())
+
+
+# By itself: how often it asks, and what it keeps.
+
+
+async def look(preflight: Preflight, *urls: str) -> list[VideoCheck]:
+    found: list[VideoCheck] = []
+    with anyio.fail_after(50):
+        async with preflight:
+            await preflight.check_all(map(request, urls), lambda _, check: found.append(check))
+    return found
+
+
+async def test_facts_are_kept_between_runs_by_url_and_etag(files: FileHost, tmp_path: Path) -> None:
+    url, cache = files.add("talk.mp4", film()), tmp_path / "jobs.sqlite3.media"
+    (first,) = await look(
+        Preflight(Limits(), api_host=files.base_url, cache=cache), f"{url}?X-Amz-Signature=abc"
+    )
+    asked, sent = len(files.asked), files.sent
+
+    (again,) = await look(
+        Preflight(Limits(), api_host=files.base_url, cache=cache), f"{url}?X-Amz-Signature=xyz"
+    )
+
+    assert again == first
+    assert (len(files.asked) - asked, files.sent - sent) == (1, 0)
+    with sqlite3.connect(cache) as kept:
+        rows = kept.execute("SELECT * FROM video").fetchall()
+    kept.close()
+    assert len(rows) == 1
+    assert "Signature" not in cache.read_bytes().decode("latin-1")
+    assert "talk" not in str(rows)
+
+
+@pytest.mark.parametrize("conditions", [True, False])
+async def test_a_video_that_changed_is_looked_at_again(
+    files: FileHost, tmp_path: Path, *, conditions: bool
+) -> None:
+    files.conditions = conditions
+    url, cache = files.add("talk.mp4", film(2.0)), tmp_path / "jobs.sqlite3.media"
+    seconds = []
+    for length in (2.0, 2.0, 5.0):
+        files.add("talk.mp4", film(length))
+        (check,) = await look(Preflight(Limits(), api_host=files.base_url, cache=cache), url)
+        seconds.append(check.facts and check.facts.seconds)
+
+    assert seconds == pytest.approx([2.0, 2.0, 5.0], abs=0.1)
+
+
+async def test_two_videos_whose_queries_name_them_are_two(files: FileHost, tmp_path: Path) -> None:
+    url, cache = files.add("get", film()), tmp_path / "jobs.sqlite3.media"
+    await look(Preflight(Limits(), api_host=files.base_url, cache=cache), f"{url}?id=1", f"{url}?id=2")
+
+    with sqlite3.connect(cache) as kept:
+        assert kept.execute("SELECT count(*) FROM video").fetchone() == (2,)
+    kept.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\x00 but not really"])
+async def test_a_broken_cache_costs_requests_and_nothing_else(
+    files: FileHost, tmp_path: Path, content: bytes
+) -> None:
+    url, cache = files.add("talk.mp4", film()), tmp_path / "jobs.sqlite3.media"
+    cache.write_bytes(content)
+
+    (check,) = await look(Preflight(Limits(), api_host=files.base_url, cache=cache), url)
+
+    assert check.facts is not None
+
+
+async def test_one_video_in_many_rows_is_looked_into_once(files: FileHost) -> None:
+    url = files.add("talk.mp4", film())
+
+    checks = await look(Preflight(Limits(), api_host=files.base_url), *[url] * 20)
+
+    assert len(checks) == 20
+    assert len(files.asked) == 1
+
+
+async def test_no_more_than_the_limit_are_looked_into_at_once(files: FileHost) -> None:
+    urls = [files.add(f"{number}.mp4", film()) for number in range(40)]
+    files.opens_at = 5
+
+    checks = await look(Preflight(Limits(at_once=5), api_host=files.base_url), *urls)
+
+    assert [check.refusals for check in checks] == [()] * 40
+    assert files.most_at_once == 5
+
+
+async def test_names_for_examples_are_not_asked_where_the_api_is_a_sandbox(files: FileHost) -> None:
+    (check,) = await look(Preflight(Limits(), api_host=files.base_url), "https://example.com/1.mp4")
+    (real,) = await look(
+        Preflight(Limits(), api_host="https://openapi.akool.com"), "https://example.com/1.mp4"
+    )
+
+    assert "for examples" in check.unchecked
+    assert "no public DNS name" in real.reason
+
+
+@pytest.mark.parametrize("resolves", [True, False])
+async def test_a_missing_name_counts_where_this_machine_finds_others(
+    monkeypatch: pytest.MonkeyPatch, *, resolves: bool
+) -> None:
+    import socket
+
+    def answer(name: Any, *_: Any, **__: Any) -> Any:
+        if resolves and b"openapi.akool.com" in (name, str(name).encode()):
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    (check,) = await look(
+        Preflight(Limits(), api_host="https://openapi.akool.com"), "https://v.akool-test.com/1"
+    )
+
+    assert bool(check.refusals) is resolves
+    assert bool(check.unchecked) is not resolves
