@@ -9,9 +9,12 @@ import threading
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import attrs
+
 from akool_async._batch import EntryProgress, Statistics
 from akool_async._model.outcomes import Completed, Outcome, Rejected
 from akool_async.cli.console import print_info
+from akool_async.cli.on_saved import CommandResult
 from akool_async.cli.plan import Plan, PlannedAction
 from akool_async.cli.report import OutcomeCounts, RunSummary, outcome_label, plan_notes
 
@@ -71,6 +74,10 @@ class Events:
                 for entry in entries
             ],
         )
+
+    def command_ended(self, result: CommandResult) -> None:
+        """Write how the command for a saved result ended."""
+        self._write("on_saved", **attrs.asdict(result))
 
     def stopping(self, why: str) -> None:
         """Write that nothing more is submitted."""

@@ -45,6 +45,7 @@ from akool_async.cli.catalog.columns import CellError
 from akool_async.cli.catalog.rows import read_option
 from akool_async.cli.console import print_info
 from akool_async.cli.logins import Login, stored_logins, warn_if_shared
+from akool_async.cli.on_saved import SavedCommand
 
 T = TypeVar("T")
 JsonFlag: TypeAlias = Annotated[
@@ -221,6 +222,9 @@ class RunLimits:
         without_captions: Also save videos without burnt-in captions, where the vendor made them.
         as_json: Write events to stdout, one JSON object a line.
         timestamps: Begin each line with the time, where messages do not go to a terminal.
+        on_saved: Program with arguments to run for each saved result, such as an upload. AKOOL_MANIFEST names
+            the manifest; the key is not in its environment. No shell reads it.
+        on_saved_timeout: How long each may take.
     """
 
     yes: Annotated[bool, Parameter(negative="")] = False
@@ -230,6 +234,17 @@ class RunLimits:
     without_captions: Annotated[bool, Parameter(negative="")] = False
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
     timestamps: bool = True
+    on_saved: str | None = None
+    on_saved_timeout: timedelta = timedelta(minutes=10)
+
+    @property
+    def saved_command(self) -> SavedCommand | None:
+        """What is run for each saved result.
+
+        Raises:
+            InvalidRequestError: there is no such program.
+        """
+        return None if self.on_saved is None else SavedCommand.parse(self.on_saved, self.on_saved_timeout)
 
     @property
     def deadline(self) -> float | None:
@@ -268,6 +283,12 @@ class ConnectionOptions:
     def with_key(self) -> ConnectionOptions:
         """Return these options with the key read, so that a command with two clients asks for it once."""
         return attrs.evolve(self, login=self._find_or_ask())
+
+    def secrets(self) -> list[str]:
+        """Return the texts that other programs must not be given."""
+        found = self.find_login()
+        kept = [] if found is None else list(found.stored().values())
+        return [*kept, *(os.environ.get(name, "").strip() for name in (KEY_VARIABLE, SECRET_VARIABLE))]
 
     def find_login(self) -> Login | None:
         """Return the credentials, the first of the places in which they may be; None to be asked for them.

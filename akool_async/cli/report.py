@@ -201,6 +201,7 @@ class RunSummary:
         failure: the error that ended the run, if one did.
         timed_out: whether `--give-up-after` ended it.
         in_progress: jobs that continue at the vendor.
+        commands_failed: commands of `--on-saved` that failed; the results are saved.
         credits_used: what this run's jobs cost.
     """
 
@@ -211,6 +212,7 @@ class RunSummary:
     failure: AkoolError | None = None
     timed_out: bool = False
     in_progress: int = 0
+    commands_failed: int = 0
     credits_used: float = 0.0
     seconds: float = 0.0
 
@@ -242,7 +244,7 @@ class RunSummary:
         if score.saved == score.expected:
             subject = "It is" if score.expected == 1 else f"All {everything} are"
             yield f"{subject} saved in {self.output.out}{spent}"
-            yield from self._missing_files()
+            yield from self._beside()
             return
         if score.expected == 1:
             yield f"It is not saved{spent}"
@@ -264,7 +266,7 @@ class RunSummary:
         ):
             if number:
                 yield f"  {number:,} {what}"
-        yield from self._missing_files()
+        yield from self._beside()
         if counts["in doubt"]:
             yield "To resolve submissions whose outcome is unknown, run:"
             yield f"    {self.output.command('resolve')}"
@@ -274,10 +276,13 @@ class RunSummary:
         if counts[NOT_SAVED] or counts["not sent"] or score.finished < score.expected:
             yield "To resume, run the same command again. What is paid is not paid again."
 
-    def _missing_files(self) -> Iterator[str]:
+    def _beside(self) -> Iterator[str]:
         # The video decides about the exit code: a script that sent these again would pay for them again.
         if self.counts.incomplete:
             yield f"  {self.counts.incomplete:,} without a file that belongs to the video, such as subtitles."
             yield "To see which, and to download them again without paying, run:"
             yield f"    {self.output.command('verify')}"
             yield f"    {self.output.command('verify', '--fix')}"
+        if self.commands_failed:
+            failed = counted(self.commands_failed, "command")
+            yield f"  {failed} of --on-saved failed. The next run of the same catalog runs them again."

@@ -20,6 +20,7 @@ from akool_async.cli.catalog import Catalog
 from akool_async.cli.console import confirm, counted, is_terminal, print_info, stderr
 from akool_async.cli.events import Events
 from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.on_saved import CommandResult, SavedCommands
 from akool_async.cli.options import ConnectionOptions, OutputOptions, RunLimits
 from akool_async.cli.plan import Plan, PlannedAction, RetryRules, make_plan
 from akool_async.cli.progress import ProgressSnapshot, RunProgress
@@ -65,6 +66,7 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     limits = options.limits
     stderr.stamped &= limits.timestamps
     events = Events(enabled=limits.as_json)
+    command = limits.saved_command
     connection = connection.with_key()
     plan = anyio.run(partial(make_plan, catalog, options.output, options.rules, connection.client()))
     # Before the question: what an older journal does not know would be paid again.
@@ -85,7 +87,17 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     drawn &= not (limits.as_json and sys.stdout.isatty())
     labels = {entry.key: request_label(entry.item.request) for entry in plan.entries}
     progress = RunProgress(labels, drawn=drawn, max_credits=limits.max_credits)
-    running = CatalogRun(plan, options, progress, events)
+    commands = None
+    if command is not None:
+
+        def report(result: CommandResult) -> None:
+            if result.reason:
+                name = f"{result.key} {result.target}"
+                print_info(f"--on-saved failed for {name}: {result.reason}. The result is saved.")
+            events.command_ended(result)
+
+        commands = SavedCommands(command, options.output.path, secrets=connection.secrets(), on_end=report)
+    running = CatalogRun(plan, options, progress, events, commands)
     anyio.run(running.run, connection.client())
     summary = running.summary()
     for line in summary.lines():
@@ -107,8 +119,16 @@ def _may_spend(plan: Plan, *, yes: bool) -> bool:
 class CatalogRun:
     """One run; it is shown to people by `progress`, to programs by `events`."""
 
-    def __init__(self, plan: Plan, options: RunOptions, progress: RunProgress, events: Events) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        options: RunOptions,
+        progress: RunProgress,
+        events: Events,
+        commands: SavedCommands | None,
+    ) -> None:
         """Send nothing yet."""
+        self._commands = commands
         self._plan = plan
         self._options = options
         self._progress = progress
@@ -169,7 +189,7 @@ class CatalogRun:
             async with self._batch as batch, anyio.create_task_group() as tasks:
                 tasks.start_soon(self._handle_signals, batch, tasks.cancel_scope)
                 tasks.start_soon(self._report_progress, batch)
-                async with self._progress.watching(self._look):
+                async with self._progress.watching(self._look), self._commands or nullcontext():
                     await self._read_outcomes(batch)
                 tasks.cancel_scope.cancel()
 
@@ -180,6 +200,8 @@ class CatalogRun:
                     self._counts.add(outcome, batch.statistics().seconds)
                     # In a thread: a reader that does not read blocks the report, and no poll or download.
                     await run_sync(self._report_outcome, outcome, batch.stopped)
+                    if self._commands is not None:
+                        self._commands.add(outcome)
             except AkoolError as error:
                 self._failure = error
             finally:
@@ -247,6 +269,7 @@ class CatalogRun:
             why="" if batch is None else batch.stopped,
             failure=self._failure,
             timed_out=self._timed_out,
+            commands_failed=0 if self._commands is None else self._commands.failed,
             in_progress=0 if last is None else len(last.in_progress),
             credits_used=0.0 if last is None else last.statistics.credits_used - self._plan.used,
             seconds=0.0 if last is None else last.statistics.seconds,

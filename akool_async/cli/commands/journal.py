@@ -85,6 +85,8 @@ def collect(
     without_captions: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     timestamps: bool = True,
+    on_saved: str | None = None,
+    on_saved_timeout: timedelta = timedelta(minutes=10),
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Save what is finished, what expires first comes first. Nothing is submitted, no job is waited for.
@@ -101,6 +103,10 @@ def collect(
         Write events to stdout, one JSON object a line.
     timestamps
         Begin each line with the time, where messages do not go to a terminal.
+    on_saved
+        Program with arguments to run for each saved result, which finds the manifest in AKOOL_MANIFEST.
+    on_saved_timeout
+        How long each may take.
     """
     output = output.at(place)
     waiting = anyio.run(_at_vendor, output, within)
@@ -117,7 +123,13 @@ def collect(
         rules=RetryRules(),
         # These jobs are at the vendor already; a bound would only delay those that expire first.
         in_flight=max(UNBOUNDED, 2 * len(waiting)),
-        limits=RunLimits(without_captions=without_captions, as_json=as_json, timestamps=timestamps),
+        limits=RunLimits(
+            without_captions=without_captions,
+            as_json=as_json,
+            timestamps=timestamps,
+            on_saved=on_saved,
+            on_saved_timeout=on_saved_timeout,
+        ),
         recover_pending=False,  # nothing else is waited for
     )
     return execute(catalog_from(output, finished, "what is finished and not saved"), options, connection)
