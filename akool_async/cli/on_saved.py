@@ -1,4 +1,4 @@
-"""`--on-saved`: a command for each saved result, such as an upload; its failure is told and never the run's.
+"""`--on-saved`: a command for each saved result, such as an upload; its failure is reported and never the run's.
 
 What ended well is noted beside the journal, so that the next run makes up for a command that failed, or that
 a killed run did not come to.
@@ -114,7 +114,7 @@ class SavedCommands:
         command: what is run.
         journal: the journal's file, beside which it is noted what ended well.
         secrets: texts that no command may see.
-        on_end: told of each command that ended, in a thread.
+        on_end: called for each command that ended, in a thread.
     """
 
     def __init__(
