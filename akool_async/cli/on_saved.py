@@ -1,4 +1,4 @@
-"""`--on-saved`: a command for each saved result, such as an upload; its failure is reported and never the run's.
+"""`--on-saved`: a command for each saved result, such as an upload; its failure is never the run's.
 
 What ended well is noted beside the journal, so that the next run makes up for a command that failed, or that
 a killed run did not come to.
