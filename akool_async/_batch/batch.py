@@ -99,9 +99,8 @@ class Batch:
             max_submits=max_submits,
             retry_transient=retry_transient,
             start_submit=self._start_submit,
-            preflight=preflight,
         )
-        self._preflight = preflight
+        state.preflight = preflight
         self._submitted = (
             SubmittedRequests(state, saves=output.folder is not None) if requests is None else None
         )
@@ -129,8 +128,8 @@ class Batch:
             if self._own_journal is not None:
                 await stack.enter_async_context(self._own_journal)
             await stack.enter_async_context(self._state.journal.exclusive())
-            if self._preflight is not None:
-                await stack.enter_async_context(self._preflight)
+            if self._state.preflight is not None:
+                await stack.enter_async_context(self._state.preflight)
             self._began = self._state.clock.monotonic()
             self._tasks = anyio.create_task_group()
             await self._tasks.__aenter__()
@@ -385,7 +384,8 @@ def open_batch(
         schedule: when jobs are polled; default is the client's.
         max_credits: credits that the journal's entries may cost together. Locks count in full; a doubt, and a
             job of unknown cost, counts as much as the dearest known job. Each job is made by itself, after
-            the price of the one before is known, so that the bound is exceeded by one job at most.
+            the price of the one before is known; with `preflight` what it may cost at most has to fit, too.
+            The bound is exceeded by one job at most.
         max_doubts: paid POSTs in a row that get no clear answer, 1 or more. Then nothing more is submitted
             until a callback or the API resolves one of them; without that the batch stops. This keeps an
             outage from making a doubt of each entry.

@@ -41,6 +41,7 @@ class BatchEntry:
         token: what its callbacks come with, or "".
         slot: its right to have a job in flight, from before its POST until the job is terminal.
         retries_left: times that it may be submitted again after a failure that may pass.
+        seconds: length of its video as a preflight measured it, None if unknown.
         failure: how its job before ended, where it is submitted again because of that.
         key: the entry's name; a hash, so it is made once.
     """
@@ -52,6 +53,7 @@ class BatchEntry:
     token: str = attrs.field(default="", repr=False)
     slot: Permit | None = attrs.field(default=None, repr=False)
     retries_left: int = 0
+    seconds: float | None = None
     failure: Failed | None = None
     key: str = attrs.field(init=False, repr=False)
 

@@ -20,7 +20,6 @@ from anyio.abc import TaskStatus
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.post import Post, PostFailure, still_in_doubt
-from akool_async._batch.preflight import Preflight
 from akool_async._batch.recording import AnswerRecorder
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, ResultSaver
@@ -39,6 +38,7 @@ from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request, with_targets
 from akool_async._model.responses import RESULT_LIFETIME, JobFailed, Snapshot, Status
 from akool_async._model.states import State
+from akool_async._model.tariff import JobKind
 from akool_async._polling.poll_state import PollState, PollVerdict
 from akool_async._polling.scheduler import PolledJob
 from akool_async._retry import AimdRateLimiter
@@ -63,7 +63,6 @@ class EntryLife:
         max_submits: paid POSTs under way at once.
         retry_transient: times that an entry is submitted again after a failure that may pass.
         start_submit: calls `submit` with these entries, in a task of its own.
-        preflight: looks into videos before they are paid for; None looks into nothing.
     """
 
     def __init__(
@@ -76,10 +75,8 @@ class EntryLife:
         max_submits: int,
         retry_transient: int,
         start_submit: Callable[[list[BatchEntry]], None],
-        preflight: Preflight | None,
     ) -> None:
         self._state = state
-        self._preflight = preflight
         self._session = state.session
         self._clock = state.clock
         self._journal = state.journal
@@ -102,11 +99,13 @@ class EntryLife:
             with self._state.tolerate_journal_errors(entry):
                 if await self._resumer.needs_submission(entry):  # duplicate? what does the journal know?
                     entries.append(entry)
-        if entries and self._preflight is not None and not self._state.stopped:
-            refusal = (await self._preflight.check(request)).reason
-            if refusal:  # the vendor would refuse it too; here it takes no slot and no POST
-                self._end_unsubmitted(entries, refusal)
+        if entries and self._state.preflight is not None and not self._state.stopped:
+            check = await self._state.preflight.check(request)
+            if check.refusals:  # the vendor would refuse it too; here it takes no slot and no POST
+                self._end_unsubmitted(entries, check.reason)
                 return []
+            for entry in entries:
+                entry.seconds = None if check.facts is None else check.facts.seconds
         if not self._state.stopped:
             return entries
         self._end_unsubmitted(entries, self._state.stopped)
@@ -129,7 +128,7 @@ class EntryLife:
         began, failures = self._clock.monotonic(), 0
         with self._shown_as_submitting([entry.name for entry in entries], permit):
             while entries:
-                if not await self._may_submit():
+                if not await self._may_submit(entries[0]):
                     return self._end_unsubmitted(entries, self._state.stopped)
                 post = Post(request, entries, permit)
                 with self._settled(post):
@@ -242,7 +241,7 @@ class EntryLife:
             self._state.board.end_submit(names)
             permit.release()
 
-    async def _may_submit(self) -> bool:
+    async def _may_submit(self, entry: BatchEntry) -> bool:
         """Wait until credits and clear answers allow a POST; False if nothing is submitted any more.
 
         True has to be followed by `_settled`.
@@ -250,7 +249,9 @@ class EntryLife:
         budget, brake = self._state.budget, self._state.brake
         if self._state.stopped:
             return False
-        refusal = await budget.reserve()
+        # With a bound each POST is for one job, so this entry's price is that of all that is sent.
+        price = self._state.prices.price(JobKind.for_request(entry.request), entry.seconds)
+        refusal = await budget.reserve(entry.name, None if price is None else price.most)
         if refusal:
             self._state.stop(refusal, cause=StopCause.BUDGET)
             return False
@@ -347,7 +348,9 @@ class EntryLife:
     def _count(self, post: Post) -> None:
         """Count what the POST cost, before anything can fail: the next one must know."""
         for entry in post.submitted:
-            self._state.budget.count_job(entry.name, None if entry.job is None else entry.job.credits_locked)
+            cost = None if entry.job is None else entry.job.credits_locked
+            self._state.budget.count_job(entry.name, cost)
+            self._state.prices.observe(JobKind.for_request(entry.request), entry.seconds, cost)
         doubts = [failure.entry for failure in post.failures if failure.disposition.state is State.IN_DOUBT]
         for entry in doubts:
             self._state.budget.count_unknown(entry.name)

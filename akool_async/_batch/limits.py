@@ -12,6 +12,10 @@ COST_UNKNOWN: Final = (
     "max_credits ({most:g})."
 )
 EXCEEDED: Final = "max_credits ({most:g}) would be exceeded."
+EXCEEDED_BY: Final = (
+    "max_credits ({most:g}) would be exceeded: {spent:g} credits are spent or locked, and the next job is "
+    "estimated at up to {next:g}."
+)
 
 
 class CreditBudget:
@@ -19,8 +23,8 @@ class CreditBudget:
 
     The vendor names the price of a job only once the job is made, and sometimes not even then. So with a
     bound one job is made after the other, and a job whose cost is not known counts as much as the dearest
-    known one. While no cost is known at all, the next job waits until that of the last one is.
-    What is spent exceeds the bound by one job at most.
+    known one, or as its estimate if that is more. While no cost is known at all, the next job waits until
+    that of the last one is. What is spent exceeds the bound by one job at most, however wrong estimates are.
 
     Args:
         most: credits; None for no bound.
@@ -32,14 +36,19 @@ class CreditBudget:
         self._spent = spent
         self._dearest: float | None = None
         self._unknown: dict[tuple[str, str], int] = {}
+        self._estimates: dict[tuple[str, str], float] = {}
         self._followed: set[tuple[str, str]] = set()
         self._posting = False
         self._changed = anyio.Event()
 
-    async def reserve(self) -> str:
+    async def reserve(self, name: tuple[str, str] = ("", ""), estimate: float | None = None) -> str:
         """Wait until the next job may be made; return why none may be, or "".
 
         "" has to be followed by one `release`.
+
+        Args:
+            name: the entry whose job it is.
+            estimate: credits that it may cost at most, as far as is known; None takes the dearest job's.
         """
         if self.most is None:
             return ""
@@ -51,9 +60,16 @@ class CreditBudget:
         if self._dearest is None and self._unknown:
             return COST_UNKNOWN.format(most=self.most)
         # What is not known counts as the dearest known job: 0 would let doubts spend without end.
-        spent, jobs = self._spent(), sum(self._unknown.values()) + 1
-        if spent >= self.most or spent + jobs * (self._dearest or 0.0) > self.most:
-            return EXCEEDED.format(most=self.most)
+        spent, dearest = self._spent(), self._dearest or 0.0
+        # An estimate may only raise what a job of unknown cost counts as: it is no price.
+        for other, jobs in self._unknown.items():
+            spent += jobs * max(dearest, self._estimates.get(other, 0.0))
+        each = dearest if estimate is None else estimate
+        if spent >= self.most or spent + each > self.most:
+            said = EXCEEDED if estimate is None else EXCEEDED_BY
+            return said.format(most=self.most, spent=spent, next=each)
+        if estimate is not None:
+            self._estimates[name] = max(estimate, self._estimates.get(name, 0.0))
         self._posting = True
         return ""
 
@@ -96,6 +112,8 @@ class CreditBudget:
                     del self._unknown[name]
             self._followed.discard(name)
             self._notify()
+        if name not in self._unknown:
+            self._estimates.pop(name, None)
 
     def _notify(self) -> None:
         self._changed.set()

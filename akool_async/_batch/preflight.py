@@ -103,6 +103,7 @@ class Preflight:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connections; what was seen stays known."""
+        self._cache.close()
         await self._stack.aclose()
 
     async def check(self, request: Request) -> VideoCheck:
@@ -143,6 +144,14 @@ class Preflight:
         async with anyio.create_task_group() as tasks:
             for _ in range(min(self.limits.at_once, len(by_url))):
                 tasks.start_soon(work)
+
+    def known_seconds(self, request: Request) -> float | None:
+        """Return how long the video of a request was when it was last looked into, without another look."""
+        url = video_url(request)
+        _, found = self._seen.get(url, (0.0, None))
+        if not isinstance(found, MediaFacts):
+            _, found = self._cache.get(url) or ("", None)
+        return None if found is None else found.seconds
 
     async def _look(self, url: str) -> MediaFacts | MediaError:
         at, found = self._seen.get(url, (0.0, None))

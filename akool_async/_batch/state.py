@@ -14,6 +14,7 @@ import attrs
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.entry import BatchEntry, ProgressBoard, TrackedJob, outcome_from_journal
 from akool_async._batch.limits import CreditBudget, DoubtBrake
+from akool_async._batch.preflight import Preflight
 from akool_async._batch.queues import (
     FinishedQueue,
     OutcomeQueue,
@@ -27,6 +28,7 @@ from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Failed, NotSubmitted, Outcome, Rejected
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
+from akool_async._model.tariff import PriceModel
 from akool_async._polling.scheduler import PolledJob
 
 # What made a batch stop to submit.
@@ -101,6 +103,8 @@ class BatchState:
         self.in_flight = WeightedSemaphore(max_in_flight)
         self.backlog = WeightedSemaphore(backlog)
         self.budget = CreditBudget(max_credits, lambda: sum(journal.credits()))
+        self.prices = PriceModel()
+        self.preflight: Preflight | None = None
         self.brake = DoubtBrake(max_doubts, self._stop_for_doubts)
         self.recovered = RecoveredJobs()
         self.finished = FinishedQueue()

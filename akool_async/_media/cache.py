@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 import attrs
 
@@ -15,7 +15,9 @@ from akool_async._model.fingerprint import canonical_url
 from akool_async._model.media import MediaFacts
 
 logger = logging.getLogger("akool_async")
-_TABLE = "CREATE TABLE IF NOT EXISTS video (mark TEXT PRIMARY KEY, etag TEXT NOT NULL, facts TEXT NOT NULL)"
+_TABLE: Final = (
+    "CREATE TABLE IF NOT EXISTS video (mark TEXT PRIMARY KEY, etag TEXT NOT NULL, facts TEXT NOT NULL)"
+)
 
 
 class FactsCache:
@@ -30,17 +32,17 @@ class FactsCache:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path if path is not None and path.parent.is_dir() else None
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
 
     def get(self, url: str) -> tuple[str, MediaFacts] | None:
         """Return the last ETag and the facts that were found with it."""
-        if self._path is None or not self._path.exists():
-            return None
         try:
-            with closing(self._connect(self._path)) as connection:
-                row = connection.execute(
-                    "SELECT etag, facts FROM video WHERE mark = ?", (_mark(url),)
-                ).fetchone()
+            connection = self._connect(create=False)
+            if connection is None:
+                return None
+            found = connection.execute("SELECT etag, facts FROM video WHERE mark = ?", (_mark(url),))
+            row = found.fetchone()
             return None if row is None else (str(row[0]), MediaFacts(**json.loads(row[1])))
         except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             self._give_up(error)
@@ -48,25 +50,37 @@ class FactsCache:
 
     def put(self, url: str, etag: str, facts: MediaFacts) -> None:
         """Keep what was found; without an ETag nothing could tell whether it is still true."""
-        if self._path is None or not etag:
+        if not etag:
             return
         row = (_mark(url), etag, json.dumps(attrs.asdict(facts)))
         try:
-            with closing(self._connect(self._path)) as connection, connection:
+            connection = self._connect(create=True)
+            if connection is not None:
                 connection.execute("INSERT OR REPLACE INTO video VALUES (?, ?, ?)", row)
         except (sqlite3.Error, OSError) as error:
             self._give_up(error)
 
-    @staticmethod
-    def _connect(path: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=1.0)
-        connection.execute("PRAGMA synchronous = OFF")  # what is lost is found out again
-        connection.execute(_TABLE)
-        return connection
+    def close(self) -> None:
+        """Close the file, which the next call opens again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connect(self, *, create: bool) -> sqlite3.Connection | None:
+        path = self._path
+        if path is None or not path.parent.is_dir() or not (create or path.exists()):
+            return None
+        if self._connection is None:
+            # Each statement by itself, so that no other process waits; what is lost is found out again.
+            self._connection = sqlite3.connect(path, timeout=1.0, isolation_level=None)
+            self._connection.execute("PRAGMA synchronous = OFF")
+            self._connection.execute(_TABLE)
+        return self._connection
 
     def _give_up(self, error: Exception) -> None:
         logger.warning("The cache of looks into videos can't be used: %s (%s).", self._path, error)
         self._path = None
+        self.close()
 
 
 def _mark(url: str) -> str:

@@ -56,6 +56,44 @@ async def test_lost_answers_of_one_entry_count_one_by_one() -> None:
     assert await can_submit(budget)
 
 
+@pytest.mark.parametrize(("estimate", "fits"), [(6.0, True), (6.1, False)])
+async def test_what_the_next_job_may_cost_has_to_fit(estimate: float, fits: bool) -> None:
+    budget = CreditBudget(10.0, lambda: 4.0)
+    budget.count_job(ONE, 25.0)  # the dearest known job says nothing where there is an estimate
+
+    refusal = await budget.reserve(OTHER, estimate)
+
+    assert (refusal == "") is fits
+    assert fits or "max_credits (10) would be exceeded: 4 credits are spent or locked" in refusal
+
+
+@pytest.mark.parametrize(("price", "estimate", "counted"), [(1.0, 6.0, 6.0), (4.0, 1.0, 4.0)])
+async def test_a_job_of_unknown_cost_counts_as_the_dearest_or_as_its_estimate(
+    price: float, estimate: float, counted: float
+) -> None:
+    budget = CreditBudget(20.0, lambda: price)
+    budget.count_job(ONE, price)
+    assert not await budget.reserve(OTHER, estimate)
+    budget.count_unknown(OTHER)
+    budget.release()
+
+    left = 20.0 - price - counted
+    assert not await budget.reserve(THIRD, left)
+    budget.release()
+    assert "exceeded" in await budget.reserve(THIRD, left + 0.1)
+
+
+async def test_the_estimate_of_a_job_that_was_not_made_is_forgotten() -> None:
+    budget = CreditBudget(20.0, lambda: 1.0)
+    budget.count_job(ONE, 1.0)
+    assert not await budget.reserve(OTHER, 15.0)
+    budget.release()
+    budget.settle(OTHER, None, charged=False)
+    budget.count_unknown(OTHER)
+
+    assert not await budget.reserve(THIRD, 18.0)
+
+
 @pytest.mark.parametrize(("most", "fits"), [(7.9, False), (8.0, True)])
 async def test_what_fits_exactly_is_submitted(most: float, fits: bool) -> None:
     budget = CreditBudget(most, lambda: 4.0)

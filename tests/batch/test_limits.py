@@ -50,6 +50,8 @@ async def test_what_is_spent_exceeds_the_bound_by_one_job_at_most(seed: int) -> 
     # Unknown prices count as the dearest known one, which is true of them where all are alike.
     told = [not alike or chance.random() > chance.choice([0.0, 0.3, 1.0]) for _ in prices]
     told_at_the_end = [chance.random() > 0.5 for _ in prices]
+    # However wrong: too low, too high or missing.
+    estimates = [chance.choice([None, 0.5, price, 3 * price]) for price in prices]
     journal: dict[int, float] = {}
     made: list[int] = []
     budget = CreditBudget(most, lambda: sum(journal.values()))
@@ -57,7 +59,7 @@ async def test_what_is_spent_exceeds_the_bound_by_one_job_at_most(seed: int) -> 
     async def entry(number: int) -> None:
         name = (str(number), "ja")
         await anyio.sleep(chance.random() / 1000)
-        if await budget.reserve():
+        if await budget.reserve(name, estimates[number]):
             return
         await anyio.sleep(chance.random() / 1000)
         made.append(number)

@@ -141,6 +141,53 @@ async def test_without_pyav_a_batch_says_what_to_install(
             open_batch(client, [], preflight=Limits())
 
 
+# What a job may cost, before it is made.
+
+
+async def test_a_first_job_that_would_exceed_max_credits_is_not_made(
+    fast_house: Open, files: FileHost
+) -> None:
+    url = files.add("talk.mp4", film(21.0, fps=1))
+    async with fast_house(media=True) as home:
+        client = await home.client()
+        seen = await outcomes_of(client, [request(url, lipsync=True)], max_credits=29.0)
+        reason = seen[url].reason
+        assert home.sandbox.audit.creates == ()
+        fits = await outcomes_of(client, [request(url, lipsync=True)], max_credits=30.0)
+
+    assert "max_credits (29) would be exceeded" in reason
+    assert "estimated at up to 30" in reason
+    assert isinstance(fits[url], Completed)
+
+
+async def test_a_budget_is_used_up_by_jobs_of_different_lengths(fast_house: Open, files: FileHost) -> None:
+    urls = [files.add(f"{number}.mp4", film(length, fps=1)) for number, length in enumerate((35.0, 5.0, 5.0))]
+    async with fast_house(media=True) as home:
+        seen = await outcomes_of(await home.client(), [request(url) for url in urls], max_credits=12.0)
+
+        assert sum(job.credits for job in home.sandbox.audit.jobs) == 12.0
+    assert all(isinstance(outcome, Completed) for outcome in seen.values())
+
+
+@pytest.mark.parametrize("rate", [0.5, 2.0, 7.0])
+async def test_a_wrong_tariff_spends_no_more_than_one_job_too_much(
+    fast_house: Open, files: FileHost, tmp_path: Path, rate: float
+) -> None:
+    lengths = (5.0, 25.0, 15.0, 5.0, 35.0)
+    urls = [files.add(f"{number}.mp4", film(length, fps=1)) for number, length in enumerate(lengths)]
+    async with (
+        open_journal(tmp_path / "j.sqlite3") as journal,
+        fast_house(media=True, credits_per_10s=rate) as home,
+    ):
+        client = await home.client()
+        for _ in range(2):  # the second run learns from the journal
+            await outcomes_of(client, [request(url) for url in urls], max_credits=15.0, journal=journal)
+
+        costs = [job.credits for job in home.sandbox.audit.jobs]
+        assert sum(costs) <= 15.0 + max(costs, default=0.0)
+        assert costs or rate == 7.0
+
+
 # By itself: how often it asks, and what it keeps.
 
 
