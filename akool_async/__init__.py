@@ -3,9 +3,10 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from akool_async._client import AkoolClient
+from akool_async._client import AkoolClient, confirm, from_wire, new_token, to_wire, with_token
 from akool_async._clock import Clock
 from akool_async._download import FileState, SavedFile, SavedResult, verify
+from akool_async._model.dispositions import Disposition
 from akool_async._model.errors import (
     AccountError,
     AkoolError,
@@ -73,6 +74,7 @@ from akool_async._model.responses import (
 )
 from akool_async._model.states import State
 from akool_async._polling.adaptive import LearnedSchedule
+from akool_async._polling.poll_state import PollState, PollVerdict
 from akool_async._polling.schedules import (
     AdaptiveSchedule,
     BackoffSchedule,
@@ -108,6 +110,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectError",
     "ConnectionLostError",
+    "Disposition",
     "DownloadError",
     "DuplicateJobError",
     "Entry",
@@ -149,6 +152,8 @@ __all__ = [
     "PollContext",
     "PollResult",
     "PollSchedule",
+    "PollState",
+    "PollVerdict",
     "ProtocolError",
     "RateLimitError",
     "Refusal",
@@ -176,12 +181,17 @@ __all__ = [
     "Voice",
     "WaitTimeout",
     "WrongHostError",
+    "confirm",
     "entry_key",
     "fingerprint",
+    "from_wire",
     "inspect",
+    "new_token",
     "open_batch",
     "open_journal",
+    "to_wire",
     "verify",
+    "with_token",
 ]
 
 

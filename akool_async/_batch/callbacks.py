@@ -6,12 +6,11 @@ reason to ask the API.
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import anyio
 import attrs
@@ -21,6 +20,7 @@ from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.in_doubt import DoubtResolver
 from akool_async._batch.state import BatchState
+from akool_async._client import new_token, with_token
 from akool_async._journal import Entry
 from akool_async._model.errors import ConfigurationError, JournalError
 from akool_async._model.redact import sanitize
@@ -30,8 +30,6 @@ from akool_async._model.states import State
 
 EXPECTED: Final = 3600.0
 """Seconds after its intent in which a run waits for the callback of an entry that it finds in doubt."""
-
-_TOKEN_BYTES: Final = 16
 
 
 @attrs.frozen(kw_only=True)
@@ -55,11 +53,6 @@ class WebhookConfig:
             raise ConfigurationError(f"webhook_url must be an http or https URL, not {sanitize(self.url)}.")
         if isinstance(self.grace, bool) or not isinstance(self.grace, int | float) or not self.grace >= 0:
             raise ConfigurationError(f"webhook_grace must be seconds, 0 or more, not {self.grace!r}.")
-
-    def with_token(self, token: str) -> str:
-        """Return the URL with a token as the last part of its path."""
-        parts = urlsplit(self.url or "")
-        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
 
 
 class WebhookCoordinator:
@@ -94,8 +87,8 @@ class WebhookCoordinator:
         """
         token, addressed, answered = "", request, anyio.Event()
         if self.uses_token(request):
-            token = secrets.token_hex(_TOKEN_BYTES)
-            addressed = attrs.evolve(request, webhook_url=self._webhook.with_token(token))
+            token = new_token()
+            addressed = attrs.evolve(request, webhook_url=with_token(str(self._webhook.url), token))
             self._before_response[token] = []
         self._under_way.add(answered)
         try:

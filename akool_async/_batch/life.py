@@ -19,7 +19,7 @@ from anyio.abc import TaskStatus
 
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
-from akool_async._batch.post import Post, PostFailure, still_in_doubt
+from akool_async._batch.post import STOP_CAUSES, Post, PostFailure, still_in_doubt
 from akool_async._batch.recording import AnswerRecorder
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, ResultSaver
@@ -27,6 +27,7 @@ from akool_async._batch.slots import Permit, WeightedSemaphore
 from akool_async._batch.state import BatchState, StopCause
 from akool_async._download import GONE_STATUSES, SavedResult
 from akool_async._model.codes import CodeKind, lookup
+from akool_async._model.dispositions import Disposition
 from akool_async._model.errors import (
     AkoolError,
     ConfigurationError,
@@ -364,12 +365,13 @@ class EntryLife:
             self._rate.rate_limited(sent=post.sent, now=self._clock.monotonic())
         for failure in post.failures:
             entry, error, disposition = failure.entry, failure.error, failure.disposition
-            if disposition.retry:
+            if disposition is Disposition.RETRY:
                 post.again.append(entry)
                 continue
-            if disposition.stop is not None:
-                raised = error if disposition.stop is StopCause.FAILURE else None
-                self._state.stop(str(error), raised, cause=disposition.stop)
+            if disposition.stops:
+                cause = STOP_CAUSES[disposition]
+                raised = error if cause is StopCause.FAILURE else None
+                self._state.stop(str(error), raised, cause=cause)
             entry.token = post.token
             entry.submitted_at = None if disposition.state is State.PLANNED else post.sent_at
             candidates = post.candidates(entry)

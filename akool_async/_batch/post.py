@@ -16,71 +16,24 @@ from akool_async._batch.slots import Permit
 from akool_async._batch.state import StopCause
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model.codes import CodeKind, lookup
+from akool_async._model.dispositions import Disposition
 from akool_async._model.errors import (
     AccountError,
     AkoolError,
     CallerError,
-    ConnectError,
-    ConnectionLostError,
     DuplicateJobError,
-    OutOfCredits,
-    ProtocolError,
     RateLimitError,
-    SubmissionInDoubt,
     VendorError,
 )
 from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import State
 
-
-@attrs.frozen
-class Disposition:
-    """What an error of the POST means for an entry and for its batch.
-
-    Attributes:
-        state: the journal's next state. IN_DOUBT and FAILED end the entry as in doubt and rejected, PLANNED
-            as not submitted.
-        retry: it surely made no job: send it again later, instead of ending the entry.
-        stop: why nothing more is submitted; a FAILURE is also raised after the last outcome.
-    """
-
-    state: State
-    retry: bool = False
-    stop: StopCause | None = None
-
-
-_RETRY: Final = Disposition(State.PLANNED, retry=True)
-_ABORT: Final = Disposition(State.PLANNED, stop=StopCause.FAILURE)
-_REJECTED: Final = Disposition(State.FAILED)
-_WRONG_HOST: Final = Disposition(State.IN_DOUBT, stop=StopCause.FAILURE)
-"""The next POST would end like this one: a wrong host costs one doubt, not one for each entry."""
-DISPOSITIONS: Final[tuple[tuple[type[AkoolError], Disposition], ...]] = (
-    (SubmissionInDoubt, Disposition(State.IN_DOUBT)),  # sent, or maybe sent: never again by itself
-    (RateLimitError, _RETRY),
-    (ConnectError, _RETRY),
-    (ConnectionLostError, _RETRY),  # of the call for a token: a POST that was sent would be in doubt
-    (ProtocolError, _RETRY),  # likewise
-    (OutOfCredits, Disposition(State.PLANNED, stop=StopCause.CREDITS)),
-    (AccountError, _ABORT),
-    (CallerError, _REJECTED),
-    (VendorError, _REJECTED),
-    (AkoolError, _ABORT),
-)
-"""What each error means; the first class that fits counts."""
-
-
-def disposition_for(error: AkoolError) -> Disposition:
-    """Return what an error of the POST, or of fetching its token, means."""
-    found = next(disposition for kind, disposition in DISPOSITIONS if isinstance(error, kind))
-    if isinstance(error, SubmissionInDoubt) and error.wrong_host:
-        return _WRONG_HOST
-    if isinstance(error, VendorError) and error.code is None and found is _REJECTED:
-        return _RETRY  # the vendor failed without saying that it refuses the entry
-    if found is _REJECTED and error.during_auth:
-        # It refused the token, not the entry: the paid call was not sent.
-        return _RETRY if isinstance(error, VendorError) else _ABORT
-    return found
-
+STOP_CAUSES: Final = {
+    Disposition.OUT_OF_CREDITS: StopCause.CREDITS,
+    Disposition.STOP: StopCause.FAILURE,
+    Disposition.IN_DOUBT_STOP: StopCause.FAILURE,
+}
+"""Why nothing more is submitted after an error; a FAILURE is also raised after the last outcome."""
 
 PreviousDoubt: TypeAlias = Callable[[BatchEntry], Entry | None]
 
@@ -210,12 +163,12 @@ class Post:
 
     def fail(self, entries: list[BatchEntry], error: AkoolError) -> None:
         """Judge an error, once, for these entries."""
-        judged = disposition_for(error)
-        busy = judged is _REJECTED and lookup(error.code).kind is CodeKind.BUSY
+        judged = error.disposition
+        busy = judged is Disposition.REJECTED and lookup(error.code).kind is CodeKind.BUSY
         for entry in entries:
             again = busy and entry.retries_left > 0
             entry.retries_left -= again
-            self.failures.append(PostFailure(entry, error, _RETRY if again else judged))
+            self.failures.append(PostFailure(entry, error, Disposition.RETRY if again else judged))
 
 
 def still_in_doubt(error: AkoolError) -> str:

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -20,6 +21,7 @@ from akool_async._client.session import ClientSession, Connections, current_loop
 from akool_async._client.submission import single_job
 from akool_async._client.waiting import (
     completed_snapshot,
+    job_age,
     validate_timeout,
     wait_terminal,
     watch_snapshots,
@@ -272,7 +274,7 @@ class AkoolClient:
 
     # Jobs.
 
-    async def submit(self, request: Request) -> Submission:
+    async def submit(self, request: Request, *, patient: bool = True) -> Submission:
         """Send one paid POST: one job for each target of the request.
 
         It is sent once. It is sent again only if it provably never left, or if it was answered with a
@@ -281,6 +283,10 @@ class AkoolClient:
 
         Args:
             request: a `TranslationRequest` or a `LipSyncRequest`.
+            patient: whether a call that the vendor rate limits, or that can't connect, is repeated here. If
+                not, its error is raised at once, for a queue that waits by itself: `error.disposition` says
+                what it means, `RateLimitError.retry_after` how long to wait. Ids that a
+                `SubmissionInDoubt` names are not confirmed then: record them before you ask for them.
 
         Returns:
             The jobs that were made, and the languages that were refused or not mentioned.
@@ -289,7 +295,7 @@ class AkoolClient:
             SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
             AkoolError: it was refused as a whole or never sent: nothing was charged.
         """
-        return await self._session.submit(request)
+        return await (self._session.submit(request) if patient else self._session.submit_once(request))
 
     async def status(self, job_id: str) -> Snapshot:
         """Ask once where a job is.
@@ -301,7 +307,12 @@ class AkoolClient:
         return await self._session.status(job_id)
 
     async def wait(
-        self, job_id: str, *, give_up_after: float | None = None, schedule: PollSchedule | None = None
+        self,
+        job_id: str,
+        *,
+        created_at: datetime | None = None,
+        give_up_after: float | None = None,
+        schedule: PollSchedule | None = None,
     ) -> Snapshot:
         """Wait until a job is completed.
 
@@ -310,6 +321,8 @@ class AkoolClient:
 
         Args:
             job_id: the job.
+            created_at: when the job was made, aware, if that is known. Then no poll is wasted on a new job,
+                and the first polls of many old ones, as after a restart, are spread out. None polls at once.
             give_up_after: seconds; None waits as long as it takes.
             schedule: when to ask, instead of the client's schedule.
 
@@ -328,7 +341,7 @@ class AkoolClient:
             schedule or session.schedule,
             clock=session.clock,
             give_up_after=give_up_after,
-            age=None,
+            age=job_age(created_at, session.server_now()),
         )
         return completed_snapshot(state)
 
@@ -410,7 +423,7 @@ class AkoolClient:
 
     async def download(
         self,
-        done: Completed | Snapshot,
+        done: Completed | Snapshot | str,
         *,
         into: str | os.PathLike[str],
         name: str | None = None,
@@ -419,13 +432,14 @@ class AkoolClient:
     ) -> Saved:
         """Save a result and its subtitles, with a manifest (JSON) that says where they come from.
 
-        A download that breaks resumes where it broke, also in the next call and the next process. A file
+        A download that breaks resumes where it broke, also in the next call and the next process, and one
+        that is complete is not repeated: whole files whose manifest names the same job are kept. A file
         gets its name when it is complete. A caller that is cancelled leaves complete files, and parts
         (".part") that can be resumed. The video decides: other files that can't be had are in the result's
         `missing`, and `unverified` names those of which every byte arrived but a check refuses.
 
         Args:
-            done: a completed job.
+            done: a completed job, or the id of one, which is then asked for.
             into: the folder; it is made if it is missing.
             name: of the files, without ending. Default: the video and the language of a `Completed`,
                 the id of a `Snapshot`'s job.
@@ -433,10 +447,12 @@ class AkoolClient:
             without_captions: save the video without burnt-in captions too, where the vendor made one.
 
         Raises:
-            InvalidRequestError: there is no result yet, or a file is there already.
+            InvalidRequestError: there is no result yet, or a file of something else is there already.
             StorageError: the folder can't be written: full, read-only or not a folder.
             DownloadError: a file could not be downloaded completely; it was not saved under its name.
         """
+        if isinstance(done, str):
+            done = await self._session.status(done)
         if name is None:
             name = (
                 done.job_id
@@ -447,7 +463,13 @@ class AkoolClient:
             raise InvalidRequestError(f"name must be a plain file name, not {sanitize(repr(name))}.")
         stem = local_path(into) / name
         return await self._session.download(
-            DownloadRequest(done=done, stem=stem, without_captions=without_captions, overwrite=overwrite)
+            DownloadRequest(
+                done=done,
+                stem=stem,
+                without_captions=without_captions,
+                overwrite=overwrite,
+                skip_existing=not overwrite,
+            )
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Final
 
 import anyio
@@ -40,6 +41,19 @@ def validate_timeout(give_up_after: float | None) -> None:
         raise InvalidRequestError(
             f"give_up_after must be a positive number of seconds, not {give_up_after!r}."
         )
+
+
+def job_age(created_at: datetime | None, now: datetime) -> float | None:
+    """Return the seconds since a job was made, 0 or more; None where that is unknown.
+
+    Raises:
+        InvalidRequestError: the moment is not aware.
+    """
+    if created_at is None:
+        return None
+    if not isinstance(created_at, datetime) or created_at.utcoffset() is None:
+        raise InvalidRequestError(f"created_at must be an aware datetime, not {created_at!r:.60}.")
+    return max((now - created_at).total_seconds(), 0.0)
 
 
 async def wait_terminal(

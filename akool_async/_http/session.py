@@ -34,6 +34,7 @@ from akool_async._model.errors import (
     ClientClosedError,
     ConnectionLostError,
     ProtocolError,
+    RateLimitError,
     detach,
 )
 from akool_async._model.redact import Secret
@@ -245,6 +246,8 @@ class ApiSession:
                 pause = self._pause.rate_limited(sent=sent, elapsed=elapsed, retry_after=failed.retry_after)
                 if pause and call.may_wait:
                     return
+                if isinstance(failed.error, RateLimitError):
+                    failed.error.retry_after = max(self._pause.remaining, failed.retry_after or 0.0)
             case Action.REFRESH_TOKEN if (
                 identity and lease and not tries.renewed and await identity.refresh(lease)
             ):

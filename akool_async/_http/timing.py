@@ -149,6 +149,11 @@ class ThrottlePause:
         self._closed = float("-inf")
         self._wait = 0.0
 
+    @property
+    def remaining(self) -> float:
+        """Seconds until calls are sent again; 0 without a pause."""
+        return max(self._opens - self._clock.monotonic(), 0.0)
+
     async def wait(self) -> None:
         """Wait for the end of the pause, and a random part of half of it more, so that calls spread out."""
         while (left := self._opens - self._clock.monotonic()) > 0:

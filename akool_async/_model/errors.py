@@ -8,7 +8,9 @@ of one, and no secret: texts from the vendor are sanitized before they are put i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import Final, Literal, TypeAlias, TypedDict, TypeVar, Unpack
+
+from akool_async._model.dispositions import Disposition
 
 
 class ErrorDetails(TypedDict, total=False):
@@ -59,6 +61,19 @@ class AkoolError(Exception):
     def __str__(self) -> str:
         """Join the three parts into one line."""
         return " ".join(part for part in (self.message, self.impact, self.advice) if part)
+
+    @property
+    def disposition(self) -> Disposition:
+        """What it means as the error of a paid POST, or of fetching its token: what to do next."""
+        found = next(disposition for kind, disposition in DISPOSITIONS if isinstance(self, kind))
+        if isinstance(self, SubmissionInDoubt) and self.wrong_host:
+            return Disposition.IN_DOUBT_STOP
+        if found is not Disposition.REJECTED:
+            return found
+        if isinstance(self, VendorError) and (self.code is None or self.during_auth):
+            return Disposition.RETRY  # the vendor failed without saying that it refuses this request
+        # A refused token refuses no request: the paid call was not sent.
+        return Disposition.STOP if self.during_auth else found
 
 
 class CallerError(AkoolError):
@@ -140,10 +155,16 @@ class ServerError(VendorError):
 
 
 class RateLimitError(VendorError):
-    """The vendor rate limited the call until its time ran out: every attempt was refused, no charge."""
+    """The vendor rate limited the call until its time ran out: every attempt was refused, no charge.
+
+    Attributes:
+        retry_after: seconds to wait before the next call, 0 or more: what the vendor asked for, or what the
+            client's retry policy waits.
+    """
 
     impact = "The call was refused each time, so nothing was charged."
     advice = "Send fewer calls at once, or allow more time."
+    retry_after: float = 0.0
 
 
 class ProtocolError(VendorError):
@@ -405,6 +426,21 @@ class UnsealError(AkoolError):
     ) -> None:
         super().__init__(message or f"Webhook refused: {_EXPLAINED[reason]}.", **details)
         self.reason: UnsealReason = reason
+
+
+DISPOSITIONS: Final[tuple[tuple[type[AkoolError], Disposition], ...]] = (
+    (SubmissionInDoubt, Disposition.IN_DOUBT),  # sent, or maybe sent: never again by itself
+    (RateLimitError, Disposition.RETRY),
+    (ConnectError, Disposition.RETRY),
+    (ConnectionLostError, Disposition.RETRY),  # of the call for a token: a POST that was sent is in doubt
+    (ProtocolError, Disposition.RETRY),  # likewise
+    (OutOfCredits, Disposition.OUT_OF_CREDITS),
+    (AccountError, Disposition.STOP),
+    (CallerError, Disposition.REJECTED),
+    (VendorError, Disposition.REJECTED),
+    (AkoolError, Disposition.STOP),
+)
+"""What each error of a paid POST means; the first class that fits counts."""
 
 
 _ErrorT = TypeVar("_ErrorT", bound=BaseException)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, pairwise
-from typing import Final
+from typing import Any, Final
 
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.redact import safe_repr
@@ -92,6 +92,28 @@ class DurationModel:
         self.ends = 0.0
         self._fit()
 
+    def counts(self) -> dict[str, Any]:
+        """Return what was observed, as plain JSON."""
+        return {
+            "ended": self._ends,
+            "watched": self._watched,
+            "failures": self._failures,
+            "seconds": self._seconds,
+            "ends": self.ends,
+        }
+
+    def restore(self, counts: Mapping[str, Any]) -> None:
+        """Resume from what `counts` returned.
+
+        Raises:
+            ValueError: it has another shape.
+        """
+        self._ends, self._watched = (_numbers(counts[name], _BINS) for name in ("ended", "watched"))
+        self._failures, self._seconds, self.ends = _numbers(
+            [counts[name] for name in ("failures", "seconds", "ends")], 3
+        )
+        self._fit()
+
     def observe_running(self, since: float, until: float) -> None:
         """Record that a job did not end between two ages."""
         for span, begin, end in _spans(since, until):
@@ -145,6 +167,18 @@ class DurationModel:
         self.cumulative_sqrt_hazard = list(accumulate(roots, initial=0.0))
         self.mean_inverse_root = sum(times) / (1 - running[-1])
         self.failure_rate = self._failures / sum(watched)
+
+
+def _numbers(values: Iterable[Any], length: int) -> list[float]:
+    """Return stored numbers, each finite and 0 or more.
+
+    Raises:
+        ValueError: they are not.
+    """
+    numbers = [float(value) for value in values]
+    if len(numbers) != length or not all(0 <= number < math.inf for number in numbers):
+        raise ValueError("stored numbers are missing or out of range")
+    return numbers
 
 
 def _spans(since: float, until: float) -> Iterator[tuple[int, float, float]]:
@@ -205,6 +239,23 @@ class ProgressModel:
         self._counts = [list(row) for row in _PRIORS]
         self._totals = [_PRIOR] * len(REMAINING_EDGES)
         self._weights = [1 / _PRIOR] * len(REMAINING_EDGES)
+
+    def counts(self) -> dict[str, Any]:
+        """Return what was observed, as plain JSON."""
+        return {"counts": self._counts, "totals": self._totals}
+
+    def restore(self, counts: Mapping[str, Any]) -> None:
+        """Resume from what `counts` returned.
+
+        Raises:
+            ValueError: it has another shape.
+        """
+        rows, cells = counts["counts"], len(REMAINING_EDGES)
+        if len(rows) != len(_PRIORS):
+            raise ValueError("stored numbers are missing")
+        self._counts = [_numbers(row, cells) for row in rows]
+        self._totals = _numbers(counts["totals"], cells)
+        self._weights = [1 / count for count in self._totals]
 
     def likelihoods(self, bucket: int) -> list[float]:
         """Return for each cell of `REMAINING_EDGES` the share of jobs that reported such a percentage."""
@@ -268,6 +319,10 @@ _VAGUE: Final = 0.3
 """A duration that is known less exactly than to this share of it teaches nothing about percentages."""
 
 
+_STATE_FORMAT: Final = 1
+"""Raised when what is learned changes its shape or meaning."""
+
+
 class LearnedSchedule:
     """Polls when it is worth most, judging by earlier jobs; learns from every poll.
 
@@ -310,6 +365,37 @@ class LearnedSchedule:
     def __repr__(self) -> str:
         """Show the wanted lag."""
         return f"LearnedSchedule(lag={self.lag:g})"
+
+    def state(self) -> dict[str, Any]:
+        """Return what was learned as plain JSON, for another process or a later run."""
+        return {
+            "format": _STATE_FORMAT,
+            "lag": self.lag,
+            "seen_lag": self._seen_lag,
+            "hinted": self._hinted,
+            "durations": self._durations.counts(),
+            "percentages": self._percentages.counts(),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> LearnedSchedule:
+        """Return the schedule that `state` was called on, as it was then.
+
+        Raises:
+            ConfigurationError: it is not what `state` returns, or from a version that learns otherwise.
+        """
+        try:
+            {_STATE_FORMAT: None}[state["format"]]
+            restored = cls(state["lag"])
+            restored._seen_lag, restored._hinted = float(state["seen_lag"]), float(state["hinted"])
+            restored._durations.restore(state["durations"])
+            restored._percentages.restore(state["percentages"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigurationError(
+                "The stored state of a LearnedSchedule can't be read.",
+                advice="Begin with a new LearnedSchedule(); it learns again.",
+            ) from error
+        return restored
 
     def next_poll(self, context: PollContext, rand: float) -> float:
         """Return the seconds until the next poll; see `PollSchedule`."""

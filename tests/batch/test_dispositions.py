@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from akool_async import Disposition
 from akool_async._batch.entry import BatchEntry
-from akool_async._batch.post import Disposition, Post, disposition_for
+from akool_async._batch.post import STOP_CAUSES, Post
 from akool_async._batch.slots import Permit, WeightedSemaphore
 from akool_async._batch.state import StopCause
 from akool_async._model import errors
@@ -13,12 +14,10 @@ from akool_async._model.errors import AkoolError, SubmissionInDoubt
 from akool_async._model.requests import TranslationRequest
 from akool_async._model.states import State
 
-AGAIN = Disposition(State.PLANNED, retry=True)
-ABORTED = Disposition(State.PLANNED, stop=StopCause.FAILURE)
-REFUSED = Disposition(State.FAILED)
+AGAIN, ABORTED, REFUSED = Disposition.RETRY, Disposition.STOP, Disposition.REJECTED
 TABLE = [
-    (SubmissionInDoubt("lost"), Disposition(State.IN_DOUBT)),
-    (SubmissionInDoubt("a page", wrong_host=True), Disposition(State.IN_DOUBT, stop=StopCause.FAILURE)),
+    (SubmissionInDoubt("lost"), Disposition.IN_DOUBT),
+    (SubmissionInDoubt("a page", wrong_host=True), Disposition.IN_DOUBT_STOP),
     (errors.RateLimitError("often", code=1005), AGAIN),
     (errors.RateLimitError("often", http_status=429), AGAIN),
     (errors.ConnectError("refused"), AGAIN),
@@ -32,7 +31,7 @@ TABLE = [
     (errors.InvalidMediaError("no audio", code=1203), REFUSED),
     (errors.DuplicateJobError("twice", code=1202), REFUSED),
     (errors.JobNotFoundError("no such voice", code=1008), REFUSED),
-    (errors.OutOfCredits("none left", code=1006), Disposition(State.PLANNED, stop=StopCause.CREDITS)),
+    (errors.OutOfCredits("none left", code=1006), Disposition.OUT_OF_CREDITS),
     (errors.AuthenticationError("who?", code=1101), ABORTED),
     (errors.PermissionDeniedError("not you", code=1200), ABORTED),
     (errors.CertificateError("expired"), ABORTED),
@@ -44,7 +43,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("error", "meaning"), TABLE, ids=lambda value: str(value)[:40])
 def test_every_error_has_one_meaning(error: AkoolError, meaning: Disposition) -> None:
-    assert disposition_for(error) == meaning
+    assert error.disposition == meaning
 
 
 @pytest.mark.parametrize(
@@ -54,14 +53,27 @@ def test_every_error_has_one_meaning(error: AkoolError, meaning: Disposition) ->
         (errors.JobNotFoundError("no such account", code=1008), ABORTED),
         (errors.VendorError("busy", code=1015), AGAIN),
         (errors.AuthenticationError("who?", code=1101), ABORTED),
-        (errors.OutOfCredits("none left", code=1006), Disposition(State.PLANNED, stop=StopCause.CREDITS)),
+        (errors.OutOfCredits("none left", code=1006), Disposition.OUT_OF_CREDITS),
     ],
     ids=lambda value: str(value)[:40],
 )
 def test_a_token_that_is_refused_refuses_no_entry(error: AkoolError, meaning: Disposition) -> None:
     error.during_auth = True
 
-    assert disposition_for(error) == meaning
+    assert error.disposition == meaning
+
+
+def test_what_stops_a_batch_has_a_cause_and_what_is_in_doubt_is_never_planned_again() -> None:
+    assert {one for one in Disposition if one.stops} == set(STOP_CAUSES)
+    assert STOP_CAUSES[Disposition.OUT_OF_CREDITS] is StopCause.CREDITS
+    assert {one: one.state for one in Disposition} == {
+        Disposition.RETRY: State.PLANNED,
+        Disposition.REJECTED: State.FAILED,
+        Disposition.IN_DOUBT: State.IN_DOUBT,
+        Disposition.IN_DOUBT_STOP: State.IN_DOUBT,
+        Disposition.OUT_OF_CREDITS: State.PLANNED,
+        Disposition.STOP: State.PLANNED,
+    }
 
 
 def post(targets: str = "ja,fr", retries: int = 0) -> Post:
@@ -95,7 +107,7 @@ def test_retries_are_kept_for_a_busy_vendor(error: AkoolError) -> None:
     asked = post("ja", retries=2)
     asked.fail(asked.entries, error)
 
-    assert not asked.failures[0].disposition.retry
+    assert asked.failures[0].disposition is not AGAIN
     assert asked.entries[0].retries_left == 2
 
 

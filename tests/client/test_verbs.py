@@ -234,11 +234,39 @@ async def test_does_not_replace_files_unless_told(house: Open, tmp_path) -> None
         done = await client.translate(video(), give_up_after=30)
         await client.download(done, into=tmp_path, name="mine")
 
+        other = await client.translate(video(), give_up_after=30)
         with pytest.raises(InvalidRequestError, match="there already"):
-            await client.download(done, into=tmp_path, name="mine")
-        await client.download(done, into=tmp_path, name="mine", overwrite=True)
+            await client.download(other, into=tmp_path, name="mine")
+        saved = await client.download(other, into=tmp_path, name="mine", overwrite=True)
 
     assert (tmp_path / "mine.mp4").exists()
+    assert other.job.id in saved.manifest.read_text()
+
+
+async def test_a_result_that_is_saved_is_not_downloaded_again(house: Open, tmp_path) -> None:
+    async with house() as home:
+        client = await home.client()
+        done = await client.translate(video(), give_up_after=30)
+        first = await client.download(done.job.id, into=tmp_path)
+        served = len(home.sandbox.audit.served)
+        again = await client.download(done.job.id, into=tmp_path)
+
+        assert len(home.sandbox.audit.served) == served > 0
+    assert again == first
+    assert first.video.name == f"{done.job.id}.mp4"
+
+
+async def test_a_changed_file_of_the_same_job_is_not_replaced(house: Open, tmp_path) -> None:
+    async with house() as home:
+        client = await home.client()
+        done = await client.translate(video(), give_up_after=30)
+        saved = await client.download(done, into=tmp_path)
+        saved.video.write_bytes(b"cut by hand")
+
+        with pytest.raises(InvalidRequestError, match="there already"):
+            await client.download(done, into=tmp_path)
+
+    assert saved.video.read_bytes() == b"cut by hand"
 
 
 async def test_asks_for_a_fresh_url_when_the_old_one_is_refused(house: Open, tmp_path) -> None:

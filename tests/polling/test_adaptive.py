@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
 import pickle
 import random
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akool_async._model.errors import ConfigurationError
-from akool_async._model.responses import Status
+from akool_async._model.responses import Snapshot, Status
 from akool_async._polling.adaptive import (
     JITTER,
     LONGEST,
@@ -28,6 +29,7 @@ from akool_async._polling.adaptive import (
     interpolate,
     progress_bucket,
 )
+from akool_async._polling.poll_state import PollState
 from akool_async._polling.schedules import (
     NEW,
     UNKNOWN,
@@ -395,3 +397,38 @@ def test_a_trail_keeps_the_last_point_and_stays_small() -> None:
 def test_nobody_knows_when_a_job_without_a_trail_was_at_work() -> None:
     assert last_seen_running(UNKNOWN) is None
     assert last_seen_running(NEW) == 0.0
+
+
+def test_what_was_learned_survives_json() -> None:
+    taught = LearnedSchedule(lag=1.5)
+    for number in range(400):
+        age = 30.0 + number % 17
+        state = PollState.begin("job-0001", 0.0)
+        for at, progress in ((age / 3, 30), (age / 2, 50)):
+            snapshot = Snapshot(job_id="job-0001", status=Status.PROCESSING, progress=progress)
+            before, state = state, state.after_snapshot(snapshot, at)
+            if (seen := state.poll_result(before, at, hinted=False)) is not None:
+                taught.learn(seen)
+        done = Snapshot(job_id="job-0001", status=Status.COMPLETED, url="https://x.example/1")
+        before, state = state, state.after_snapshot(done, age)
+        seen = state.poll_result(before, age, hinted=number % 2 == 0)
+        assert seen is not None
+        taught.learn(seen)
+    restored = LearnedSchedule.from_state(json.loads(json.dumps(taught.state())))
+
+    contexts = [
+        PollContext(elapsed=age, progress=progress) for age in (1.0, 20.0, 40.0) for progress in (None, 40)
+    ]
+    waits = [taught.next_poll(one, 0.5) for one in contexts]
+    # The curve is fitted when a tenth more is known; a restored one is fitted at once.
+    assert [restored.next_poll(one, 0.5) for one in contexts] == pytest.approx(waits, rel=0.05)
+    assert [LearnedSchedule().next_poll(one, 0.5) for one in contexts] != pytest.approx(waits, rel=0.05)
+    assert restored.state() == taught.state()
+
+
+@pytest.mark.parametrize("broken", ["format", "lag", "durations", "percentages"])
+def test_a_broken_state_is_refused(broken: str) -> None:
+    state = LearnedSchedule().state()
+    for value in (None, "x", [], {}, {"ended": [1.0]}, {"counts": [], "totals": []}, float("nan"), -1):
+        with pytest.raises(ConfigurationError):
+            LearnedSchedule.from_state({**state, broken: value})

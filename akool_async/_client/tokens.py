@@ -1,0 +1,69 @@
+"""The unguessable part of a webhook URL, and what a callback that came with it is worth."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from akool_async._model.errors import ConfigurationError, JobNotFoundError
+from akool_async._model.redact import sanitize
+from akool_async._model.responses import Callback, Snapshot
+
+if TYPE_CHECKING:
+    from akool_async._client.client import AkoolClient
+
+_TOKEN_BYTES: Final = 16
+_CLOCKS_DIFFER: Final = timedelta(minutes=10)
+"""How much a job may be older than the POST that made it, by two clocks."""
+
+
+def new_token() -> str:
+    """Return an unguessable token for the webhook URL of one POST for one language.
+
+    A callback that comes with it is about that POST, which resolves it when it is in doubt.
+    """
+    return secrets.token_hex(_TOKEN_BYTES)
+
+
+def with_token(url: str, token: str) -> str:
+    """Return a webhook URL with a token as the last part of its path, where receivers look for it.
+
+    Args:
+        url: where the vendor shall call back, such as "https://hooks.example.com/akool".
+        token: from `new_token`.
+
+    Raises:
+        ConfigurationError: it is not an http or https URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(f"webhook_url must be an http or https URL, not {sanitize(url)}.")
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
+
+
+async def confirm(
+    client: AkoolClient, callback: Callback, *, sent_at: datetime | None = None
+) -> Snapshot | None:
+    """Ask the API about the job that a callback names: a callback is a hint and can be forged.
+
+    Args:
+        client: of the account whose POST the callback is about.
+        callback: as a receiver gives it; its token has to be one that was sent.
+        sent_at: when the POST was sent, aware. A job that is older by more than ten minutes is not its job.
+
+    Returns:
+        The job as the API shows it, or None: the account has no such job, or it is older than the POST.
+
+    Raises:
+        AkoolError: the API could not be asked, which proves nothing; ask again.
+    """
+    (answer,) = (await client.session().confirm((callback.job_id,))).values()
+    if isinstance(answer, JobNotFoundError):
+        return None
+    if not isinstance(answer, Snapshot):
+        raise answer
+    made = answer.created_at
+    older = made is not None and sent_at is not None and made < sent_at - _CLOCKS_DIFFER
+    return None if older else answer
