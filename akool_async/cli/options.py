@@ -225,6 +225,8 @@ class RunLimits:
         on_saved: Program with arguments to run for each saved result, such as an upload. AKOOL_MANIFEST names
             the manifest; the key is not in its environment. No shell reads it.
         on_saved_timeout: How long each may take.
+        report: Write the pages of `report` also while the run is in progress. At its end they are written
+            anyway, unless --no-report.
     """
 
     yes: Annotated[bool, Parameter(negative="")] = False
@@ -236,6 +238,7 @@ class RunLimits:
     timestamps: bool = True
     on_saved: str | None = None
     on_saved_timeout: timedelta = timedelta(minutes=10)
+    report: bool | None = None
 
     @property
     def saved_command(self) -> SavedCommand | None:

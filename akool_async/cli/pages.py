@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+import anyio
+
 from akool_async._journal import Entry
+from akool_async._model.errors import AkoolError
 from akool_async._model.outcomes import Saved
-from akool_async._model.redact import strip_query
+from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import AUTO_DETECT, LipSyncRequest, video_url
 from akool_async._model.states import State
 from akool_async.captions import first_version
+from akool_async.cli.console import print_error
 from akool_async.cli.journal_report import NOT_SUBMITTED, WORDS, entry_json, read_status
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.report import request_label
 from akool_async.cli.run_history import read_history
-from akool_async.report import Report, ReportEntry
+from akool_async.report import Report, ReportEntry, ReportFolder
 
 _FOLDER: Final = "report"
 _NONE: Final[Mapping[str, Path]] = {}
@@ -27,6 +31,20 @@ _NONE: Final[Mapping[str, Path]] = {}
 def report_folder(output: OutputOptions) -> Path:
     """Return the folder of a report, in that of the results."""
     return output.out / _FOLDER
+
+
+def write_report(output: OutputOptions) -> Path | None:
+    """Write the report of a journal; return its first page, or print why there is none.
+
+    Runs a loop of its own, so that it can be called in a thread while a run is in progress.
+    """
+    try:
+        return ReportFolder(report_folder(output)).write(anyio.run(collect_report, output))
+    except AkoolError as error:
+        print_error(error)
+    except Exception as error:  # noqa: BLE001 - a page that can't be made must not end a run with paid jobs
+        print_error(f"The report could not be written: {sanitize(repr(error))}. The results are not touched.")
+    return None
 
 
 async def collect_report(output: OutputOptions, originals: Mapping[str, Path] = _NONE) -> Report:

@@ -22,6 +22,7 @@ from akool_async.cli.events import Events
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.on_saved import CommandResult, SavedCommands
 from akool_async.cli.options import ConnectionOptions, OutputOptions, RunLimits
+from akool_async.cli.pages import write_report
 from akool_async.cli.plan import Plan, PlannedAction, RetryRules, make_plan
 from akool_async.cli.progress import ProgressSnapshot, RunProgress
 from akool_async.cli.report import OutcomeCounts, RunSummary, cost, plan_lines, request_label
@@ -33,6 +34,12 @@ UNBOUNDED: Final = 10_000
 
 EVENT_INTERVAL: Final = 5.0
 """Seconds between two `progress` events."""
+
+REPORT_INTERVAL: Final = 10.0
+"""Seconds between two reports of a run, at least."""
+
+_REPORT_SHARE: Final = 20
+"""So many times as long as a report took to write is waited before the next."""
 
 
 @attrs.frozen(kw_only=True)
@@ -102,6 +109,12 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     summary = running.summary()
     for line in summary.lines():
         print_info(line)
+    if (
+        limits.report is not False
+        and options.output.path.exists()
+        and (index := write_report(options.output))
+    ):
+        print_info(f"To look at the results: {index}")
     events.over(summary)
     return summary.code
 
@@ -189,6 +202,8 @@ class CatalogRun:
             async with self._batch as batch, anyio.create_task_group() as tasks:
                 tasks.start_soon(self._handle_signals, batch, tasks.cancel_scope)
                 tasks.start_soon(self._report_progress, batch)
+                if options.limits.report:
+                    tasks.start_soon(self._write_reports)
                 async with self._progress.watching(self._look), self._commands or nullcontext():
                     await self._read_outcomes(batch)
                 tasks.cancel_scope.cancel()
@@ -246,6 +261,19 @@ class CatalogRun:
             counts = moment.counts.copy()
             await run_sync(self._events.progress, counts, moment.statistics, moment.in_progress)
             await anyio.sleep(EVENT_INTERVAL)
+
+    async def _write_reports(self) -> None:
+        written: tuple[int, int] | None = None
+        while True:
+            seen = self._look()
+            state = (self._counts.finished, len(seen.in_progress))
+            took = 0.0
+            if state != written:
+                begun = anyio.current_time()
+                if await run_sync(write_report, self._options.output) is None:
+                    return
+                written, took = state, anyio.current_time() - begun
+            await anyio.sleep(max(REPORT_INTERVAL, _REPORT_SHARE * took))
 
     def _look(self) -> ProgressSnapshot:
         batch = self._batch

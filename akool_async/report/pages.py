@@ -9,7 +9,7 @@ import base64
 import hashlib
 import os
 import secrets
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -49,7 +49,6 @@ class ReportFolder:
     def __init__(self, folder: Path) -> None:
         """Write nothing yet."""
         self._folder = folder
-        self._written: dict[str, Hashable] = {}
 
     @property
     def index(self) -> Path:
@@ -69,10 +68,9 @@ class ReportFolder:
             self._put(STYLE, (_FOLDER / STYLE).read_bytes())
             # The index comes last, so that every page that it leads to is there.
             for entries in report.videos():
-                name, state = entries[0].page, _state(entries)
-                if self._written.get(name) != state:
-                    self._put(name, _render_video(report, entries, self._folder))
-                    self._written[name] = state
+                name, state = entries[0].page, _state(report, entries)
+                if f'content="{state}"' not in self._head(name):
+                    self._put(name, _render_video(report, entries, self._folder, state))
             for name, page in _index_pages(report):
                 self._put(name, page)
         except OSError as error:
@@ -86,18 +84,21 @@ class ReportFolder:
     def _check_owner(self) -> None:
         if not any(self._folder.iterdir()):
             return
-        ours = False
-        for name in (INDEX, STYLE):  # a first report that was interrupted has its style only
-            path = self._folder / name
-            if path.is_file():
-                with path.open("rb") as file:
-                    ours |= MARK.encode() in file.read(_HEAD)
-        if not ours:
+        # A first report that was interrupted has its style only.
+        if not any(MARK in self._head(name) for name in (INDEX, STYLE)):
             raise ConfigurationError(
                 f"{self._folder} holds something else than a report.",
                 impact="Nothing was changed.",
                 advice="Name another folder, or move away what is there.",
             )
+
+    def _head(self, name: str) -> str:
+        """Return the beginning of a page, which says whose it is and what it was made of; "" for none."""
+        path = self._folder / name
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return file.read(_HEAD).decode("utf-8", "replace")
 
     def _put(self, name: str, content: bytes) -> None:
         path = self._folder / name
@@ -115,10 +116,11 @@ class ReportFolder:
             draft.unlink(missing_ok=True)
 
 
-def _state(entries: Sequence[ReportEntry]) -> Hashable:
-    """Return what a video's page depends on."""
+def _state(report: Report, entries: Sequence[ReportEntry]) -> str:
+    """Return a hash of what a video's page is made of."""
     files = [path for entry in entries for path in (entry.translated, entry.spoken) if path is not None]
-    return (*entries, *map(_stamp, files))
+    made_of = (_environment().globals["templates"], report.title, *entries, *map(_stamp, files))
+    return hashlib.sha256(repr(made_of).encode("utf-8", "replace")).hexdigest()
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -174,6 +176,9 @@ def _environment() -> Environment:
         "policy": f"default-src 'none'; base-uri 'none'; form-action 'self' file:; img-src data:; "
         f"style-src 'self' file:; script-src 'sha256-{digest}'; media-src 'self' file: data: http: https:",
         "mark": MARK,
+        "templates": hashlib.sha256(
+            b"".join(path.read_bytes() for path in sorted(_FOLDER.iterdir()))
+        ).hexdigest(),
     }
     return found
 
@@ -185,7 +190,14 @@ def _index_pages(report: Report) -> Iterator[tuple[str, bytes]]:
     states = [word for word, count in report.counts.items() if count]
     languages = list(dict.fromkeys(entry.target or "lip-sync" for entry in report.entries))
     data = _search_data(rows)
-    shared = {"report": report, "states": states, "languages": languages, "quiet": True, "stamped": True}
+    shared = {
+        "report": report,
+        "states": states,
+        "languages": languages,
+        "quiet": True,
+        "stamped": True,
+        "made_of": "",
+    }
     if pages > 1:
         yield "search.html", _render("search.html", data=data, **shared)
     for number in range(pages, 0, -1):
@@ -255,13 +267,14 @@ class _Version:
     pairs: tuple[dict[str, Any], ...]
 
 
-def _render_video(report: Report, entries: Sequence[ReportEntry], folder: Path) -> bytes:
+def _render_video(report: Report, entries: Sequence[ReportEntry], folder: Path, state: str) -> bytes:
     """Return the page of one video: the original beside its translations, with transcripts.
 
     Args:
         report: what it belongs to.
         entries: the video's entries, at least one.
         folder: where the page is going to be; its links lead from there.
+        state: what `_state` returns, by which the next report knows that the page is still right.
     """
     ordered = sorted(entries, key=lambda entry: (entry.target, entry.version))
     cues = {id(entry): (_cues(entry.spoken), _cues(entry.translated)) for entry in ordered}
@@ -307,7 +320,9 @@ def _render_video(report: Report, entries: Sequence[ReportEntry], folder: Path) 
         "source": first.source,
         "versions": versions,
     }
-    return _render("video.html", report=report, video=video, quiet=not (shown and remote), stamped=False)
+    return _render(
+        "video.html", report=report, video=video, quiet=not (shown and remote), stamped=False, made_of=state
+    )
 
 
 def _facts(entry: ReportEntry) -> Iterator[tuple[str, str]]:

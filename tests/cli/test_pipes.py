@@ -139,7 +139,7 @@ def test_without_a_terminal_there_are_plain_lines(vendor: Vendor, start: Start) 
     assert "\x1b" not in said
     assert "\r" not in said
     assert sum(line.startswith("saved      video-") and line.endswith(".mp4") for line in lines) == 6
-    assert lines[-1].startswith("All 6 translations are saved in results; 24 credits used in this run (")
+    assert lines[-2].startswith("All 6 translations are saved in results; 24 credits used in this run (")
 
 
 def test_under_nohup_a_run_outlives_its_terminal(vendor: Vendor, start: Start) -> None:

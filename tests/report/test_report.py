@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +17,7 @@ from akool_async import ConfigurationError, State, StorageError, TranslationRequ
 from akool_async._journal import EntryUpdate
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.pages import collect_report
-from akool_async.report import ReportFolder
+from akool_async.report import Report, ReportFolder
 from akool_async.report.model import find_causes, find_costs
 from akool_async.sandbox import Sandbox
 from tests.cli.conftest import Book, Command, walk
@@ -163,10 +164,9 @@ def test_a_real_run_is_shown_with_players_and_subtitles(
 
 
 def test_only_what_changed_is_written_again(tmp_path: Path) -> None:
-    report = ReportFolder(tmp_path / "report")
-    report.write(make_report(make_entry("a"), make_entry("b")))
+    ReportFolder(tmp_path / "report").write(make_report(make_entry("a"), make_entry("b")))
     before = {path.name: path.stat().st_ino for path in (tmp_path / "report").iterdir()}
-    report.write(make_report(make_entry("a"), make_entry("b", state="failed")))
+    ReportFolder(tmp_path / "report").write(make_report(make_entry("a"), make_entry("b", state="failed")))
     after = {path.name: path.stat().st_ino for path in (tmp_path / "report").iterdir()}
     changed = {name for name, inode in after.items() if before[name] != inode}
 
@@ -237,3 +237,80 @@ def test_without_a_journal_nothing_is_made(akool: Command, out: Path) -> None:
     assert told.code == 2
     assert "There is no journal" in told.err
     assert not (out / "report").exists()
+
+
+# At the end of a run, and meanwhile.
+
+
+def test_a_run_ends_with_the_path_of_its_report(
+    akool: Command, vendor: Sandbox, quick: None, out: Path
+) -> None:
+    told = akool("translate", "https://example.com/talk.mp4", "--to", "ja", "--out", out, "--yes")
+    index = out / "report" / "index.html"
+
+    assert told.err.splitlines()[-1] == f"To look at the results: {index}"
+    assert "talk" in index.read_text(encoding="utf-8")
+
+
+def test_no_report_is_written_where_none_is_wanted(
+    akool: Command, vendor: Sandbox, quick: None, out: Path
+) -> None:
+    words = ["translate", "https://example.com/talk.mp4", "--to", "ja", "--out", out]
+    unpaid = akool(*words)
+    told = akool(*words, "--yes", "--no-report")
+
+    assert (unpaid.code, told.code) == (2, 0)
+    assert not (out / "report").exists()
+
+
+@pytest.mark.parametrize("option", [[], ["--report"]])
+def test_a_report_that_can_not_be_written_changes_nothing_else(
+    akool: Command, vendor: Sandbox, quick: None, out: Path, option: list[str]
+) -> None:
+    (out / "report").mkdir(parents=True)
+    (out / "report" / "index.html").write_text("mine")
+    told = akool("translate", "https://example.com/talk.mp4", "--to", "ja", "--out", out, "--yes", *option)
+
+    assert told.code == 0
+    assert "holds something else than a report" in told.err
+    assert (out / "talk.ja.mp4").exists()
+    assert (out / "report" / "index.html").read_text() == "mine"
+
+
+def test_a_fault_of_the_report_ends_no_run(
+    akool: Command, vendor: Sandbox, quick: None, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("akool_async.report.pages._render_video", fail)
+    words = ["translate", "https://example.com/talk.mp4", "--to", "ja", "--out", out, "--yes", "--report"]
+    told = akool(*words)
+
+    assert told.code == 0
+    assert "The report could not be written" in told.err
+    assert (out / "talk.ja.mp4").exists()
+
+
+def test_while_a_run_goes_on_its_report_is_there(
+    akool: Command, serve: Callable[..., Sandbox], quick: None, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor = serve(seed=3, time_scale=200.0)
+    monkeypatch.setattr("akool_async.cli.run.REPORT_INTERVAL", 0.01)
+    seen: list[str] = []
+    write = ReportFolder.write
+
+    def note(folder: ReportFolder, report: Report) -> Path:
+        index = write(folder, report)
+        seen.append(index.read_text(encoding="utf-8"))
+        return index
+
+    monkeypatch.setattr(ReportFolder, "write", note)
+    words = ["translate", "https://example.com/talk.mp4", "--to", "ja,fr", "--out", out, "--yes", "--report"]
+    told = akool(*words)
+
+    assert told.code == 0
+    assert len(seen) > 1
+    assert "while a run was in progress" in seen[0]
+    assert "while a run was in progress" not in seen[-1]
+    assert vendor.audit.paid_twice() == ()
