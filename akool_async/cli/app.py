@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         "captions push": "captions_push",
     },
     "Receive webhooks": {"webhook serve": "webhook"},
+    "Serve an assistant": {"mcp": "mcp"},
     "Ask the vendor": {"languages": "info", "voices": "info", "credit": "info", "doctor": "doctor"},
     "Keep the credentials": {"login": "login", "logout": "login"},
     "Try it without an account": {"demo": "local", "sandbox": "local"},
@@ -55,6 +56,8 @@ EXTRAS: Final[Mapping[str, str]] = {
     "openpyxl": "captions",
     "uvicorn": "sandbox",
     "cryptography": "webhook",
+    "mcp": "mcp",
+    "mcp_types": "mcp",
 }
 """The extra that installs a module which may be missing; the others come with `cli`."""
 

@@ -81,11 +81,21 @@ SPENDING = {
     "lipsync": ["lipsync", VIDEO, "https://example.com/new.mp3", "--yes"],
 }
 BY_JOURNAL = READING | SPENDING
-ELSEWHERE = {"backup", "verify", "demo", "webhook serve", "languages", "voices", "credit", "sandbox"} | {
+ELSEWHERE = {
+    "backup",
+    "verify",
+    "demo",
+    "webhook serve",
+    "languages",
+    "voices",
+    "credit",
+    "sandbox",
+    "mcp",
+} | {
     "login",
     "logout",
 }
-"""Commands that open no user's journal; `demo` and `webhook serve` have tests of their own below."""
+"""Commands that open no user's journal; `demo`, `webhook serve` and `mcp` have tests of their own."""
 
 
 @pytest.fixture
