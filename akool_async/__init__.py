@@ -23,6 +23,7 @@ from akool_async._model.errors import (
     DuplicateJobError,
     IllegalTransitionError,
     InboxError,
+    InputError,
     InvalidMediaError,
     InvalidRequestError,
     JobNotFoundError,
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from akool_async._batch import Batch, EntryProgress, Stage, Statistics, StopCause, Ticket, open_batch
     from akool_async._journal import Entry, EntryUpdate, Journal, open_journal
     from akool_async._media import inspect
+    from akool_async._storage import Storage
 
 __all__ = [
     "AccountError",
@@ -123,6 +125,7 @@ __all__ = [
     "IllegalTransitionError",
     "InDoubt",
     "InboxError",
+    "InputError",
     "InvalidMediaError",
     "InvalidRequestError",
     "Job",
@@ -171,6 +174,7 @@ __all__ = [
     "Statistics",
     "Status",
     "StopCause",
+    "Storage",
     "StorageError",
     "Submission",
     "SubmissionInDoubt",
@@ -204,8 +208,8 @@ def __dir__() -> list[str]:
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Import the journal, the batch and PyAV on first use: a plain client needs none of them."""
-        for part in ("_journal", "_batch", "_media") if name in __all__ else ():
+        """Import the journal, the batch, PyAV and buckets on first use: a plain client needs none of them."""
+        for part in ("_journal", "_batch", "_media", "_storage") if name in __all__ else ():
             module = importlib.import_module(f"{__name__}.{part}")
             if name in module.__all__:
                 return globals().setdefault(name, getattr(module, name))

@@ -1,8 +1,4 @@
-"""A batch as its caller sees it: opened and closed, iterated over, drained, looked at.
-
-Order of steps for one entry: pulled (feeding), admitted (resuming), submitted (submitting), followed (state),
-finished (finishing), handed out (state).
-"""
+"""A batch as its caller sees it: opened and closed, iterated over, drained, looked at."""
 
 from __future__ import annotations
 
@@ -38,6 +34,7 @@ from akool_async._model.outcomes import InDoubt, Outcome
 from akool_async._model.requests import Request
 from akool_async._model.responses import CallbackSource
 from akool_async._polling.schedules import PollSchedule
+from akool_async._storage import SharedInputs, Storage
 
 logger = logging.getLogger("akool_async")
 
@@ -66,6 +63,7 @@ class Batch:
         drain_signals: Iterable[signal.Signals],
         webhook: WebhookConfig,
         preflight: Preflight | None,
+        inputs: SharedInputs,
     ) -> None:
         session = client.session()
         kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
@@ -75,6 +73,7 @@ class Batch:
             session,
             kept,
             polling,
+            inputs,
             max_in_flight=max_in_flight,
             backlog=backlog,
             max_credits=max_credits,
@@ -101,13 +100,12 @@ class Batch:
             start_submit=self._start_submit,
         )
         state.preflight = preflight
-        self._submitted = (
-            SubmittedRequests(state, saves=output.folder is not None) if requests is None else None
-        )
+        saves = output.folder is not None
+        self._submitted = None if requests is not None else SubmittedRequests(state, saves=saves)
         state.listener = self._submitted
         source = Source(self._submitted or requests or ())
         self._feeder = Feeder(state, source, self._life, self._callbacks)
-        self._rescues = recover_pending and output.folder is not None
+        self._rescues = recover_pending and saves
         self._downloads = max_downloads
         self._drain_on = tuple(drain_signals)
         self._interrupted = False
@@ -121,9 +119,7 @@ class Batch:
         if self._tasks is not None:
             raise RuntimeError("This batch was opened already; make another one.")
         if self._drain_on and threading.current_thread() is not threading.main_thread():
-            raise ConfigurationError(
-                "drain_signals works in the main thread only: Python delivers signals there."
-            )
+            raise ConfigurationError("drain_signals works in the main thread only, which gets the signals.")
         async with AsyncExitStack() as stack:
             if self._own_journal is not None:
                 await stack.enter_async_context(self._own_journal)
@@ -138,6 +134,7 @@ class Batch:
             self._tasks.start_soon(self._listen)
         for _ in range(self._downloads):
             self._tasks.start_soon(self._life.finish_all)
+        self._tasks.start_soon(self._state.inputs.delete_until_cancelled)
         self._tasks.start_soon(self._work)
         return self
 
@@ -152,6 +149,7 @@ class Batch:
                 await tasks.__aexit__(None, None, None)
             finally:
                 self._state.stop_tracking()  # the jobs of a POST that was just finished, too
+                await self._state.inputs.close()
                 self._say_what_is_left()
         if self._left_by is not None:
             signal.raise_signal(self._left_by)  # nobody listens now: Ctrl-C is a KeyboardInterrupt from here
@@ -189,9 +187,7 @@ class Batch:
         if left and self._own_journal is not None:
             logger.warning("%d jobs continue at the vendor and are billed: %s.", len(left), ", ".join(left))
         elif left:
-            logger.info(
-                "%d jobs continue at the vendor; run the same again to save their results.", len(left)
-            )
+            logger.info("%d jobs continue at the vendor; run the same again to save them.", len(left))
 
     def _say_what_was_not_taken(self) -> None:
         """Name what is paid, or may be, where no journal will tell it again."""
@@ -341,6 +337,7 @@ def open_batch(
     callbacks: CallbackSource | None = None,
     webhook_grace: float = 120.0,
     preflight: Limits | Preflight | None = None,
+    storage: Storage | None = None,
 ) -> Batch:
     """Return a batch, to be used in `async with` and iterated over with `async for`, once.
 
@@ -402,6 +399,7 @@ def open_batch(
             before its outcome is `InDoubt`; 0 or more.
         preflight: look into each new video before it is paid for; what the vendor would refuse by these
             limits is `NotSubmitted` and costs nothing. Needs `akool-async[media]`; None looks into nothing.
+        storage: which buckets may be used, for inputs that are files or objects.
 
     Raises:
         ConfigurationError: a value is out of its range, PyAV is missing, or, on entering, `drain_signals` are
@@ -416,6 +414,7 @@ def open_batch(
         raise ConfigurationError(f"on_in_doubt must be 'hold' or 'resubmit', not {on_in_doubt!r}.")
     if max_credits is not None and not max_credits > 0:
         raise ConfigurationError(f"max_credits must be a positive number, not {max_credits!r}.")
+    inputs = SharedInputs(storage)
     return Batch(
         client,
         requests,
@@ -440,7 +439,8 @@ def open_batch(
         max_downloads=_count("max_downloads", max_downloads, 1),
         drain_signals=drain_signals,
         webhook=WebhookConfig(url=webhook_url, source=callbacks, grace=webhook_grace),
-        preflight=preflight_for(preflight, client.host, None if journal is None else journal.path),
+        preflight=preflight_for(preflight, client.host, None if journal is None else journal.path, inputs),
+        inputs=inputs,
     )
 
 

@@ -61,6 +61,11 @@ class BatchEntry:
     def _named(self) -> str:
         return entry_key(self.request, self.target)
 
+    def identify(self, request: Request) -> None:
+        """Take the request with the content of its inputs, by which it is named."""
+        if request is not self.request:
+            self.request, self.key = request, entry_key(request, self.target)
+
     @property
     def name(self) -> tuple[str, str]:
         """Its key and its language, which name it in the journal."""

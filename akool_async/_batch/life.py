@@ -22,7 +22,7 @@ from akool_async._batch.entry import BatchEntry
 from akool_async._batch.post import STOP_CAUSES, Post, PostFailure, still_in_doubt
 from akool_async._batch.recording import AnswerRecorder
 from akool_async._batch.resume import Resumer
-from akool_async._batch.saving import RETRY_NEXT_RUN, ResultSaver
+from akool_async._batch.saving import RETRY_NEXT_RUN, FileNames, ResultSaver
 from akool_async._batch.slots import Permit, WeightedSemaphore
 from akool_async._batch.state import BatchState, StopCause
 from akool_async._download import GONE_STATUSES, SavedResult
@@ -30,13 +30,13 @@ from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.dispositions import Disposition
 from akool_async._model.errors import (
     AkoolError,
-    ConfigurationError,
+    InvalidRequestError,
     JobNotFoundError,
     JournalError,
     SubmissionInDoubt,
 )
 from akool_async._model.outcomes import Outcome
-from akool_async._model.requests import Request, with_targets
+from akool_async._model.requests import Request, with_inputs, with_targets
 from akool_async._model.responses import RESULT_LIFETIME, JobFailed, Snapshot, Status
 from akool_async._model.states import State
 from akool_async._model.tariff import JobKind
@@ -129,6 +129,10 @@ class EntryLife:
         began, failures = self._clock.monotonic(), 0
         with self._shown_as_submitting([entry.name for entry in entries], permit):
             while entries:
+                try:  # before credits are reserved: it may take long
+                    await self._state.inputs.upload(request, [entry.name for entry in entries])
+                except InvalidRequestError as error:
+                    return self._end_unsubmitted(entries, str(error))
                 if not await self._may_submit(entries[0]):
                     return self._end_unsubmitted(entries, self._state.stopped)
                 post = Post(request, entries, permit)
@@ -136,11 +140,12 @@ class EntryLife:
                     if await self._turn_comes(post):
                         # Before the intent: a result without a name to be saved under is money lost.
                         try:
+                            signed = await self._state.inputs.sign(post.request)
                             names, saved = await self._saver.candidate_names(post.request)
-                        except ConfigurationError as error:
+                        except InvalidRequestError as error:
                             return self._end_unsubmitted(entries, str(error))
                         self._skip_saved(post, saved)
-                        await self._send(post, names)
+                        await self._send(post, names, signed)
                 entries = post.again
                 if entries and not post.rate_limited:  # a rate limit already slows down `_turn_comes`
                     failures += 1
@@ -150,7 +155,7 @@ class EntryLife:
                     await self._clock.sleep(wait)
         return None
 
-    async def _send(self, post: Post, names: Mapping[tuple[str, str], tuple[str, ...]]) -> None:
+    async def _send(self, post: Post, names: FileNames, signed: Mapping[str, str]) -> None:
         """Commit the intent, send the POST, commit its ids, poll: no step before the one above it."""
         if self._state.stopped:  # while it waited for its turn
             self._end_unsubmitted(post.entries, self._state.stopped)
@@ -172,7 +177,7 @@ class EntryLife:
                 self._end_unsubmitted(post.entries, error.message)
                 return
             self._state.count_resubmissions(post.request)
-            await self._post(post, addressed)
+            await self._post(post, with_inputs(addressed, signed))  # what is kept holds no signature
             self._count(post)
             # All that the answer says is committed in one write, before any of it is acted on.
             changes, unrecorded = post.changes(self._state.previous_doubt, self._clock.now()), None

@@ -18,12 +18,14 @@ import attrs
 import httpx
 
 from akool_async._download.network import is_local
-from akool_async._media import find_obstacle, media_client
+from akool_async._media import find_obstacle, inspect, media_client
 from akool_async._media.cache import FactsCache
 from akool_async._model.credentials import is_loopback
-from akool_async._model.errors import ConfigurationError
+from akool_async._model.errors import ConfigurationError, InputError
+from akool_async._model.locations import Location, is_private
 from akool_async._model.media import Limits, MediaError, MediaFacts, MediaProblem
 from akool_async._model.requests import LipSyncRequest, Request, video_url
+from akool_async._storage import SharedInputs
 
 _FRESH: Final = 600.0
 """Seconds for which a look counts without another request: from a plan to the run that follows it."""
@@ -70,6 +72,9 @@ class Preflight:
         api_host: the API's host; where it is on this machine, as a sandbox is, videos may be there, too.
         cache: the file in which facts are kept between runs; None keeps them in memory.
 
+    Attributes:
+        inputs: signs objects in buckets; the batch's, or by default none.
+
     Raises:
         ConfigurationError: PyAV is not installed.
     """
@@ -84,6 +89,7 @@ class Preflight:
         self._api_host = urlsplit(api_host).hostname or ""
         self._api_is_here = is_loopback(self._api_host) or is_local(self._api_host)
         self._allow_private = self._api_is_here if limits.allow_private is None else limits.allow_private
+        self.inputs = SharedInputs(None)
         self._cache = FactsCache(cache)
         self._seen: OrderedDict[str, tuple[float, MediaFacts | MediaError]] = OrderedDict()
         self._names_are_resolved: bool | None = None
@@ -157,12 +163,28 @@ class Preflight:
         at, found = self._seen.get(url, (0.0, None))
         if found is not None and time.monotonic() - at < _FRESH:
             return found
-        found = find_obstacle(url, allow_private=self._allow_private) or await self._inspect(url)
+        if is_private(url):
+            found = await self._inspect_private(url)
+        else:
+            found = find_obstacle(url, allow_private=self._allow_private) or await self._inspect(url)
         self._seen[url] = time.monotonic(), found
         self._seen.move_to_end(url)
         if len(self._seen) > _MOST_KEPT:
             self._seen.popitem(last=False)
         return found
+
+    async def _inspect_private(self, url: str) -> MediaFacts | MediaError:
+        """Look into a file, or into an object by the signed URL that the vendor would get."""
+        place = Location.parse(url)
+        try:
+            if place.scheme == "file":
+                return await inspect(place.key)
+            signed = await self.inputs.sign_object(place)
+            return await inspect(signed, allow_private=True, read_limit=self.limits.read_limit)
+        except InputError as error:  # its row says so when its turn comes
+            return MediaError(error.message, problem=MediaProblem.UNREACHABLE, advice=error.advice)
+        except MediaError as error:
+            return error
 
     async def _inspect(self, url: str) -> MediaFacts | MediaError:
         from akool_async._media.inspection import inspect_url
@@ -199,9 +221,13 @@ class Preflight:
         return self._names_are_resolved
 
 
-def preflight_for(wanted: Limits | Preflight | None, api_host: str, journal: Path | None) -> Preflight | None:
+def preflight_for(
+    wanted: Limits | Preflight | None, api_host: str, journal: Path | None, inputs: SharedInputs
+) -> Preflight | None:
     """Return the preflight that a caller wants, its cache beside the journal; None where none is wanted."""
-    if not isinstance(wanted, Limits):
-        return wanted
-    cache = None if journal is None else journal.with_name(f"{journal.name}.media")
-    return Preflight(wanted, api_host=api_host, cache=cache)
+    if isinstance(wanted, Limits):
+        cache = None if journal is None else journal.with_name(f"{journal.name}.media")
+        wanted = Preflight(wanted, api_host=api_host, cache=cache)
+    if wanted is not None:
+        wanted.inputs = inputs
+    return wanted

@@ -14,7 +14,7 @@ from akool_async._batch.saving import ResultSaver
 from akool_async._batch.state import BatchState
 from akool_async._download import SavedResult
 from akool_async._journal import Entry
-from akool_async._model.errors import AkoolError
+from akool_async._model.errors import AkoolError, InputError
 from akool_async._model.fingerprint import CompactSet, fingerprint, work_of
 from akool_async._model.requests import with_targets
 from akool_async._model.states import RESUME_ACTIONS, ResumeAction, State
@@ -78,6 +78,15 @@ class Resumer:
 
     async def needs_submission(self, batch_entry: BatchEntry) -> bool:
         """Whether an entry is to be submitted; if not, it is on its way."""
+        try:
+            batch_entry.identify(await self._state.inputs.identify(batch_entry.request))
+        except InputError as error:
+            # Its file may be gone by now, and its job, or the result, still be there.
+            known = self._find_work(batch_entry)
+            if known is None:
+                self._state.emit(batch_entry, batch_entry.not_submitted(str(error), self._clock.now()))
+                return False
+            batch_entry.identify(known.request_for_target)
         again = batch_entry.name in self._state.not_submitted  # nothing was sent for it so far
         self._state.not_submitted.discard(batch_entry.name)
         if not self._seen.add(*batch_entry.name) and not again:
@@ -97,6 +106,14 @@ class Resumer:
             self._refuse(batch_entry, OTHER_QUERY)
             return False
         return True
+
+    def _find_work(self, batch_entry: BatchEntry) -> Entry | None:
+        """Return what the journal has of an entry whose input can't be read any more."""
+        known = self._journal.get(*batch_entry.name)
+        if known is None and not batch_entry.request.key:
+            mark = fingerprint(batch_entry.request, batch_entry.target)
+            known = self._journal.find_other_query(mark, batch_entry.target)
+        return None if known is None or known.state is State.PLANNED else known
 
     def _differs_in_query(self, batch_entry: BatchEntry, mark: str, *, again: bool) -> bool:
         """Whether the same work is known, but for the query of a URL: one video signed twice, or two."""

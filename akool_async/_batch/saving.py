@@ -10,10 +10,11 @@ import errno
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 from anyio.to_thread import run_sync
@@ -52,6 +53,9 @@ _NAMES: Final = 5
 
 _RESTORES: Final = 4
 """Results that are downloaded again at once."""
+
+FileNames: TypeAlias = Mapping[tuple[str, str], tuple[str, ...]]
+"""For each entry the names that its files may get, the one to be preferred first."""
 
 RETRY_NEXT_RUN: Final = (DownloadError, JobNotFoundError, NetworkError, VendorError)
 """Why a result may be left for the next run; the last three come from requesting a fresh URL."""
@@ -106,9 +110,7 @@ class ResultSaver:
         self._disk_error: StorageError | None = None
         self._restores = WeightedSemaphore(_RESTORES)
 
-    async def candidate_names(
-        self, request: Request
-    ) -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[tuple[str, str], SavedResult]]:
+    async def candidate_names(self, request: Request) -> tuple[FileNames, dict[tuple[str, str], SavedResult]]:
         """Return for each entry the names that it may get, and results of it that are in the folder.
 
         Both are empty where nothing is downloaded.

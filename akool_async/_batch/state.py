@@ -30,6 +30,7 @@ from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
 from akool_async._model.tariff import PriceModel
 from akool_async._polling.scheduler import PolledJob
+from akool_async._storage import SharedInputs
 
 # What made a batch stop to submit.
 
@@ -80,6 +81,7 @@ class BatchState:
         session: polls and submits.
         journal: what was done, so far and before.
         polling: when jobs are polled.
+        inputs: what the vendor can't fetch by itself.
         max_in_flight: jobs at the vendor at once.
         backlog: entries pulled whose outcome is not taken yet.
         max_credits: credits that the journal's entries may cost together; None for no bound.
@@ -91,6 +93,7 @@ class BatchState:
         session: ClientSession,
         journal: Journal,
         polling: CallbackPolling,
+        inputs: SharedInputs,
         *,
         max_in_flight: int,
         backlog: int,
@@ -100,6 +103,7 @@ class BatchState:
         self.session = session
         self.clock = session.clock
         self.journal = journal
+        self.inputs = inputs
         self.in_flight = WeightedSemaphore(max_in_flight)
         self.backlog = WeightedSemaphore(backlog)
         self.budget = CreditBudget(max_credits, lambda: sum(journal.credits()))
@@ -260,6 +264,7 @@ class BatchState:
     def emit(self, entry: BatchEntry, outcome: Outcome) -> None:
         """Hand out how an entry ended, once the source has come to it."""
         entry.release_slot()
+        self.inputs.release(entry.request, entry.name, outcome)
         uncharged = isinstance(outcome, Failed | Rejected | NotSubmitted)
         self.budget.settle(entry.name, outcome.credits, charged=not uncharged)
         self.brake.settle(entry.name, resolved=False)

@@ -100,6 +100,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         """Enter a request in the journal; `Batch.submit` describes it."""
         if self._closed or (self._state.stopped and self._state.stop_cause not in RESUMABLE):
             raise BatchClosedError(f"The request was not taken. {self._state.stopped or self._closed}")
+        request = await self._state.inputs.identify(request)
         names = tuple((entry_key(request, target), target) for target in request.targets)
         async with self._entering:  # two tasks with one key must not both find it free
             new = [name for name in names if self._journal.get(*name) is None]

@@ -94,6 +94,15 @@ class ConfigurationError(InvalidRequestError):
     """
 
 
+class InputError(InvalidRequestError):
+    """A file or an object in a bucket could not be given to the vendor, which fetches public URLs alone."""
+
+    advice = (
+        "Name a bucket that files are shared from until their jobs end: --share s3://bucket/prefix, or "
+        "open_batch(storage=Storage(share='s3://bucket/prefix')). An object in a bucket needs no --share."
+    )
+
+
 class BadRequestError(CallerError):
     """The vendor refused a parameter, or an operation on this content: no job, no charge."""
 

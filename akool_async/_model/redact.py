@@ -13,6 +13,8 @@ import weakref
 from typing import Final, NoReturn, TypeAlias, overload
 from urllib.parse import urlsplit, urlunsplit
 
+from akool_async._model.locations import is_private
+
 LONGEST: Final = 300
 """Characters of a remote text that are shown."""
 
@@ -271,7 +273,12 @@ def _cut_url(found: re.Match[str]) -> str:
 
 
 def redacted_url(url: str, *, public: bool = False) -> str:
-    """Return `url` without user and fragment, and without its query unless that is public."""
+    """Return `url` without user and fragment, and without its query unless that is public.
+
+    What is private has no signature: the query of a file or of an object in a bucket says what is in it.
+    """
+    if is_private(url):
+        return url
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     plain = (parts.scheme, host, parts.path, parts.query if public else "", "")

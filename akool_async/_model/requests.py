@@ -16,7 +16,8 @@ import attrs
 from attrs.validators import optional
 
 from akool_async._model.errors import InvalidRequestError
-from akool_async._model.redact import safe_repr, sanitize, url_repr
+from akool_async._model.locations import INPUT_FIELDS, input_url, is_private, is_private_url
+from akool_async._model.redact import safe_repr, sanitize, strip_query, url_repr
 from akool_async._model.validators import is_printable, must_be
 
 STYLES: Final = frozenset(
@@ -57,9 +58,20 @@ def _is_http_url(value: object) -> bool:
         return False
 
 
+def _is_input_url(value: object) -> bool:
+    return _is_http_url(value) or (
+        isinstance(value, str) and len(value) <= _LONGEST_URL and is_private_url(value)
+    )
+
+
 def _show_url(value: object) -> str:
     if not isinstance(value, str):
         return type(value).__name__
+    if is_private(value):
+        return (
+            f"{sanitize(strip_query(value))}. In the name of a file or an object ? is written as %3F "
+            "and # as %23"
+        )
     shown = sanitize(url_repr(value))
     return f"{shown}. A blank within a URL is written as %20" if " " in value.strip() else shown
 
@@ -161,6 +173,7 @@ def _text_map(name: str, *, empty_values: bool = False) -> Any:
 
 _must_be: Final = partial(must_be, error=InvalidRequestError)
 _is_url: Final = _must_be("an absolute http:// or https:// URL", _is_http_url, show=_show_url)
+_is_input: Final = _must_be("an absolute http:// or https:// URL", _is_input_url, show=_show_url)
 _is_language: Final = _must_be(
     "a language code such as 'ja' or 'zh-CN-shandong'",
     lambda value: isinstance(value, str) and _LANGUAGE.fullmatch(value),
@@ -180,8 +193,12 @@ _is_key: Final = _must_be(
 
 
 def _url_field(**options: Any) -> Any:
-    check = optional(_is_url) if "default" in options else _is_url
-    return attrs.field(validator=check, repr=url_repr, **options)
+    return attrs.field(validator=optional(_is_url), repr=url_repr, **options)
+
+
+def _input_field(**options: Any) -> Any:
+    check = optional(_is_input) if "default" in options else _is_input
+    return attrs.field(converter=input_url, validator=check, repr=url_repr, **options)
 
 
 def _key_field() -> Any:
@@ -193,7 +210,9 @@ class TranslationRequest:
     """One video to be translated into one or several languages: one POST, one job per language.
 
     Args:
-        url: the video's public http(s) URL; the vendor fetches it.
+        url: the video's public http(s) URL, which the vendor fetches. With `open_batch(storage=...)` also
+            an object ("s3://", "gs://" or "az://") or a file: a `Path`, "file://", or a text that begins with
+            "/", "./", "../" or "~".
         targets: language codes, as text ("ja", "hi,fr") or several; no duplicates.
         source_language: a code, or "DEFAULT" to let the vendor detect it.
         lipsync: move the mouth with the new audio.
@@ -201,7 +220,7 @@ class TranslationRequest:
         speaker_num: number of speakers, 0 to 10; 0 lets the vendor detect it.
         remove_bgm: drop the background music.
         caption_type: a `CaptionType`, its number 0 to 4 or its name.
-        caption_url: an SRT or ASS file to use for captions.
+        caption_url: an SRT or ASS file to use for captions; where it may be is the same as with `url`.
         voices_map: target language to voice id (from `client.voices`); "" is the default voice.
         no_translate_words: words left as they are.
         style: speaking style, one of `STYLES`; the vendor takes "professional" when none is given.
@@ -218,7 +237,7 @@ class TranslationRequest:
     Source: the vendor's page on POST /api/open/v3/content/video/createbytranslate.
     """
 
-    url: str = _url_field()
+    url: str = _input_field()
     targets: tuple[str, ...] = attrs.field(converter=_as_targets, validator=_check_targets)
     source_language: str = attrs.field(default=AUTO_DETECT, validator=_is_language)
     lipsync: bool = attrs.field(default=False, validator=_is_bool)
@@ -226,7 +245,7 @@ class TranslationRequest:
     speaker_num: int = attrs.field(default=0, validator=_is_number_of_speakers)
     remove_bgm: bool = attrs.field(default=False, validator=_is_bool)
     caption_type: CaptionType = attrs.field(default=CaptionType.NONE, converter=_as_caption_type)
-    caption_url: str | None = _url_field(default=None)
+    caption_url: str | None = _input_field(default=None)
     voices_map: Mapping[str, str] = _text_map("voices_map", empty_values=True)
     no_translate_words: tuple[str, ...] = attrs.field(default=(), converter=_as_words)
     style: str | None = attrs.field(default=None, validator=optional(_is_style))
@@ -249,8 +268,9 @@ class LipSyncRequest:
     """One video whose mouth is to follow an audio file: one POST, one job.
 
     Args:
-        video_url: the video's public http(s) URL; above 25 frames a second the result is worse.
-        audio_url: the audio's public http(s) URL; best as long as the video.
+        video_url: the video's public http(s) URL; above 25 frames a second the result is worse. With
+            `open_batch(storage=...)` also an object or a file, as in a `TranslationRequest`.
+        audio_url: the audio's, likewise; best as long as the video.
         webhook_url: where the vendor calls when the job changes state.
         key: your own name for this entry, 1 to 200 characters; default is a fingerprint of the request.
         url_is_public: whether the queries of the URLs are no secrets and name the video ("?id=7"). Then they
@@ -262,8 +282,8 @@ class LipSyncRequest:
     Source: the vendor's page on POST /api/open/v3/content/video/lipsync.
     """
 
-    video_url: str = _url_field()
-    audio_url: str = _url_field()
+    video_url: str = _input_field()
+    audio_url: str = _input_field()
     webhook_url: str | None = _url_field(default=None)
     key: str | None = _key_field()
     url_is_public: bool = attrs.field(default=False, validator=_is_bool)
@@ -289,3 +309,15 @@ def with_targets(request: Request, targets: tuple[str, ...]) -> Request:
 def video_url(request: Request) -> str:
     """Return the video's URL."""
     return request.video_url if isinstance(request, LipSyncRequest) else request.url
+
+
+def with_inputs(request: Request, urls: Mapping[str, str]) -> Request:
+    """Return the request with other URLs, by the names of their fields."""
+    changes: dict[str, Any] = dict(urls)
+    return attrs.evolve(request, **changes) if changes else request
+
+
+def private_inputs(request: Request) -> dict[str, str]:
+    """Return the inputs that the vendor can't fetch by itself, by the name of their field."""
+    found = ((name, getattr(request, name, None)) for name in INPUT_FIELDS)
+    return {name: url for name, url in found if url is not None and is_private(url)}

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from akool_async._model.credentials import ClientCredentials
-from akool_async._model.requests import CaptionType, LipSyncRequest, Request, TranslationRequest
+from akool_async._model.errors import InputError
+from akool_async._model.locations import Location
+from akool_async._model.requests import (
+    CaptionType,
+    LipSyncRequest,
+    Request,
+    TranslationRequest,
+    private_inputs,
+)
 
 TOKEN_PATH: Final = "/api/open/v3/getToken"  # noqa: S105 - a path
 TRANSLATE_PATH: Final = "/api/open/v3/content/video/createbytranslate"
@@ -22,7 +30,13 @@ def create_path(request: Request) -> str:
 
 
 def create_payload(request: Request) -> dict[str, Any]:
-    """Return the JSON of the paid POST: required fields, and options that differ from the default."""
+    """Return the JSON of the paid POST: required fields, and options that differ from the default.
+
+    Raises:
+        InputError: the vendor can't fetch an input; nothing was sent.
+    """
+    for url in private_inputs(request).values():
+        raise InputError(f"{Location.parse(url)} has no public URL, and the vendor fetches nothing else.")
     if isinstance(request, LipSyncRequest):
         payload: dict[str, Any] = {"video_url": request.video_url, "audio_url": request.audio_url}
         return payload if request.webhook_url is None else {**payload, "webhookUrl": request.webhook_url}

@@ -58,10 +58,11 @@ def refusal(make: Callable[..., object], **changed: Any) -> str:
 NO_URL = [
     "",
     "talk.mp4",
-    "/talk.mp4",
     "//media.test/talk.mp4",
     "ftp://media.test/talk.mp4",
-    "file:///etc/passwd",
+    "file://host/talk.mp4",
+    "s3://bucket",
+    "s3://bucket/a.mp4?X-Amz-Signature=1",
     "https://",
     "https:///talk.mp4",
     "https://media.test:0/talk.mp4",

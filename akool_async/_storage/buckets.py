@@ -1,0 +1,202 @@
+"""One bucket: what is done with its objects, and what its errors mean.
+
+All methods block and are called in threads: obstore's own coroutines need asyncio, and the core runs on trio
+as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from akool_async._model.errors import AkoolError, ConfigurationError
+from akool_async._model.redact import sanitize
+from akool_async._storage.settings import Storage
+
+if TYPE_CHECKING:
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+PART: Final = 8 * 2**20
+"""Bytes of one part of an upload; S3 takes 10,000 parts, so this is enough for 80 GB."""
+
+_AT_ONCE: Final = 4
+_RETRY: Final[Any] = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+_CODE: Final = re.compile(r"<Code>(\w{1,60})</Code>")
+_STATUS: Final = re.compile(r"status code: (\d{3} [\w ]{1,40})")
+_BY_CODE: Final = {
+    "SignatureDoesNotMatch": "the secret key is wrong",
+    "InvalidAccessKeyId": "it does not know the access key",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong",
+    "ExpiredToken": "the credentials have expired",
+    "NoSuchBucket": "there is no such bucket",
+    "AccessDenied": "the credentials may not do this, or the bucket does not exist",
+}
+
+
+class BucketError(AkoolError):
+    """A bucket could not do what was asked."""
+
+    advice = "Correct the endpoint, the credentials or the name of the bucket, then run the same again."
+
+
+class ObjectExistsError(BucketError):
+    """Another object has the name."""
+
+    impact = "The existing object was not changed."
+    advice = "Move it away, or use another prefix."
+
+
+class ObjectMissingError(BucketError):
+    """There is no object of this name."""
+
+
+@attrs.frozen
+class ObjectFacts:
+    """What a bucket says of an object.
+
+    Attributes:
+        size: bytes.
+        etag: its ETag without quotation marks, or "".
+    """
+
+    size: int
+    etag: str
+
+
+class Bucket:
+    """A bucket of any kind.
+
+    Args:
+        scheme: "s3", "gs" or "az".
+        name: the bucket's, or Azure's container's.
+        storage: the settings.
+
+    Raises:
+        ConfigurationError: the extra is missing, or a setting is wrong.
+    """
+
+    def __init__(self, scheme: str, name: str, storage: Storage) -> None:
+        self.url = f"{scheme}://{name}"
+        try:
+            from obstore.exceptions import BaseError
+            from obstore.store import from_url
+        except ImportError as error:
+            raise ConfigurationError(
+                "Buckets need the extra 'storage'.", advice="Install it: pip install 'akool-async[storage]'"
+            ) from error
+        options = dict(storage.options)
+        if scheme == "s3":
+            # Without it S3 could only overwrite: a copy is completed on the condition that nothing is there.
+            options.setdefault("aws_copy_if_not_exists", "multipart")
+        try:
+            self._store: S3Store | GCSStore | AzureStore = from_url(  # type: ignore[call-overload]
+                self.url,
+                config=options,
+                client_options={"allow_http": storage.allows_http()},
+                retry_config=_RETRY,
+            )
+        except (BaseError, ValueError) as error:
+            raise ConfigurationError(f"{self.url} can't be opened: {_first_line(error)}.") from None
+
+    @contextmanager
+    def _explained(self, action: str, key: str) -> Iterator[None]:
+        """Turn the library's errors into ours; its texts repeat requests, so they are not shown whole."""
+        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+        place = sanitize(f"{self.url}/{key}")
+        try:
+            yield
+        except AkoolError:  # of what gives an upload its bytes
+            raise
+        except (AlreadyExistsError, PreconditionError):
+            raise ObjectExistsError(f"{place} is there already.") from None
+        except FileNotFoundError as error:
+            code = _CODE.search(str(error))
+            if code and code[1] == "NoSuchBucket":
+                raise BucketError(f"{place} could not be {action}: there is no such bucket.") from None
+            raise ObjectMissingError(f"{place} does not exist.") from None
+        except (BaseError, OSError, ValueError) as error:
+            raise BucketError(f"{place} could not be {action}: {_reason(error)}.") from None
+
+    def head(self, key: str) -> ObjectFacts | None:
+        """Return what an object is, None if there is none.
+
+        Raises:
+            BucketError: the bucket can't say.
+        """
+        from obstore import get_range, head
+        from obstore.exceptions import PermissionDeniedError
+
+        try:
+            with self._explained("looked at", key):
+                try:
+                    found = head(self._store, key)
+                except PermissionDeniedError:
+                    get_range(self._store, key, start=0, end=1)  # unlike to HEAD, the answer says why
+                    raise
+        except ObjectMissingError:
+            return None
+        return ObjectFacts(found["size"], (found["e_tag"] or "").removeprefix("W/").strip('"'))
+
+    def upload(self, key: str, chunks: Iterator[bytes], media_type: str) -> None:
+        """Write an object in parts. It appears when `chunks` has ended, and does not if that raises.
+
+        Raises:
+            BucketError: it could not be written.
+        """
+        from obstore import put
+
+        with self._explained("written", key):
+            put(
+                self._store,
+                key,
+                chunks,
+                attributes={"Content-Type": media_type},
+                chunk_size=PART,
+                max_concurrency=_AT_ONCE,
+                use_multipart=True,
+            )
+
+    def sign(self, key: str, expires: timedelta) -> str:
+        """Return a URL that everyone can fetch the object by, until it expires.
+
+        Raises:
+            BucketError: the credentials can't sign.
+        """
+        from obstore import sign
+
+        with self._explained("signed", key):
+            return sign(self._store, "GET", key, expires)
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is no error.
+
+        Raises:
+            BucketError: it could not be deleted.
+        """
+        from obstore import delete
+
+        try:
+            with self._explained("deleted", key):
+                delete(self._store, key)
+        except ObjectMissingError:
+            return
+
+
+def _first_line(error: Exception) -> str:
+    return sanitize(str(error).strip().partition("\n")[0].rstrip("."))
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    code, status = _CODE.search(text), _STATUS.search(text)
+    if code is not None:
+        return _BY_CODE.get(code[1], f"the answer was {code[1]}")
+    if "169.254.169.254" in text or "metadata.google" in text:
+        return "there are no credentials in the environment"
+    return f"the answer was {status[1].strip()}" if status is not None else _first_line(error)

@@ -1,0 +1,308 @@
+"""Inputs that the vendor can't fetch: named by their content, uploaded once, signed, deleted.
+
+Identity is path and content. A signature exists between the bucket and the paid POST only: it is in no
+request that is kept, so neither the journal nor a log, an event or an outcome can hold it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import mimetypes
+import os
+import re
+import stat
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from functools import partial
+from io import BufferedReader
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import anyio
+import attrs
+from anyio.to_thread import run_sync
+
+from akool_async._model.errors import ConfigurationError, InputError
+from akool_async._model.locations import Location, with_content
+from akool_async._model.outcomes import InDoubt, Outcome
+from akool_async._model.requests import Request, private_inputs, with_inputs
+from akool_async._storage.buckets import PART, Bucket, BucketError
+from akool_async._storage.settings import Storage, bucket_location
+
+logger = logging.getLogger("akool_async")
+_LAST_DELETES: Final = 30.0
+"""Seconds in which a batch that is left deletes the files that it shared."""
+
+_SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,5}")
+_READ: Final = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_BINARY"))
+"""A pipe of a video's name must not stop the batch."""
+
+_NOT_FOUND: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+class SharedInputs:
+    """The private inputs of one batch.
+
+    Args:
+        storage: None refuses every private input.
+
+    Raises:
+        ConfigurationError: the bucket that files are shared from can't be opened.
+    """
+
+    def __init__(self, storage: Storage | None) -> None:
+        self._storage = storage
+        self._share = (
+            bucket_location(storage.share, "share") if storage is not None and storage.share else None
+        )
+        self._buckets: dict[tuple[str, str], Bucket] = {}
+        if storage is not None and self._share is not None:
+            share = self._share
+            self._buckets[share.scheme, share.bucket] = Bucket(share.scheme, share.bucket, storage)
+        self._hashes: dict[tuple[str, int, int, int], str] = {}
+        self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._users: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._keys_of: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._unused: set[str] = set()
+        self._released = anyio.Event()
+
+    async def identify(self, request: Request) -> Request:
+        """Return the request with the content of its private inputs, which is a part of what it is.
+
+        Raises:
+            InputError: an input can't be read, or can't be shared.
+        """
+        changed = {}
+        for name, url in private_inputs(request).items():
+            place = Location.parse(url)
+            self._require_storage(place)
+            if not place.content:
+                changed[name] = with_content(url, await run_sync(self._content, place))
+        return with_inputs(request, changed)
+
+    async def upload(self, request: Request, names: list[tuple[str, str]]) -> None:
+        """Upload the files that are not in the bucket yet, and look whether objects are the same.
+
+        Args:
+            request: with the content of its inputs.
+            names: the entries that need them, until `release`.
+
+        Raises:
+            InputError: one could not be uploaded, or is not what it was any more.
+        """
+        for url in private_inputs(request).values():
+            place = Location.parse(url)
+            storage = self._require_storage(place)
+            if place.scheme != "file":
+                await run_sync(self._check_object, place)
+                continue
+            key = self._shared_key(place)
+            async with self._locks[key]:  # several languages, or rows, of one video
+                self._unused.discard(key)
+                if not storage.keep:
+                    self._users[key].update(names)
+                    for name in names:
+                        self._keys_of[name] = (*self._keys_of.get(name, ()), key)
+                await self._upload(place, key)
+
+    async def sign(self, request: Request) -> Mapping[str, str]:
+        """Return signed URLs of the private inputs, by the names of their fields, for the POST that is next.
+
+        Raises:
+            InputError: the credentials can't sign.
+        """
+        signed = {}
+        for name, url in private_inputs(request).items():
+            place = Location.parse(url)
+            self._require_storage(place)
+            key = self._shared_key(place) if place.scheme == "file" else place.key
+            signed[name] = await self.sign_object(attrs.evolve(self._shared(place), key=key))
+        return signed
+
+    async def sign_object(self, place: Location) -> str:
+        """Return a signed URL of an object.
+
+        Raises:
+            InputError: the credentials can't sign.
+        """
+        storage = self._require_storage(place)
+        try:
+            return await run_sync(self._bucket(place).sign, place.key, storage.expires)
+        except BucketError as error:
+            raise InputError(error.message, advice=error.advice) from None
+
+    def release(self, request: Request, name: tuple[str, str], outcome: Outcome) -> None:
+        """An entry has ended: what was uploaded for it alone is not needed any more.
+
+        An entry in doubt may have a job that the vendor has not begun with: its file stays.
+        """
+        keys = self._keys_of.pop(name, ())
+        if self._share is None or self._storage is None or self._storage.keep:
+            return
+        if outcome.job is not None and not outcome.resumed:  # also of a job that an earlier run uploaded for
+            places = map(Location.parse, private_inputs(request).values())
+            keys += tuple(self._shared_key(place) for place in places if place.sha256)
+        for key in dict.fromkeys(keys):
+            self._users[key].discard(name)
+            if not self._users[key]:
+                del self._users[key]
+                if not isinstance(outcome, InDoubt):
+                    self._unused.add(key)
+                    self._released.set()
+
+    async def delete_until_cancelled(self) -> None:
+        """Delete what no entry needs any more, as soon as that is so."""
+        while True:
+            await self._released.wait()
+            self._released = anyio.Event()
+            await self._delete_unused()
+
+    async def close(self) -> None:
+        """Delete what no entry needs any more, within a time that a caller may be made to wait."""
+        with anyio.move_on_after(_LAST_DELETES, shield=True):
+            await self._delete_unused()
+
+    async def _delete_unused(self) -> None:
+        """Delete what no entry needs any more; what can't be deleted is named in the log."""
+        share = self._share
+        while self._unused and share is not None:
+            key = next(iter(self._unused))
+            async with self._locks[key]:
+                try:
+                    if key in self._unused and key not in self._users:
+                        await run_sync(self._bucket(share).delete, key)
+                except BucketError as error:
+                    logger.warning("A file that was shared is still there. %s", error.message)
+                # Only now: what is cancelled meanwhile is still to be deleted when the batch is closed.
+                self._unused.discard(key)
+
+    def _require_storage(self, place: Location) -> Storage:
+        if self._storage is None:
+            raise InputError(f"{place} has no public URL, and the vendor fetches nothing else.")
+        self._shared(place)
+        return self._storage
+
+    def _shared(self, place: Location) -> Location:
+        if place.scheme != "file":
+            return place
+        if self._share is None:
+            raise InputError(
+                f"{place} is a file of this machine, and storage names no bucket that it may be shared from."
+            )
+        return self._share
+
+    def _shared_key(self, place: Location) -> str:
+        """Return the key of a file in the bucket: its hash, which says what is there, and its ending."""
+        suffix = Path(place.key).suffix
+        name = place.sha256 + (suffix.lower() if _SUFFIX.fullmatch(suffix) else "")
+        prefix = self._shared(place).key
+        return f"{prefix}/{name}" if prefix else name
+
+    def _bucket(self, place: Location) -> Bucket:
+        assert self._storage is not None  # noqa: S101 - `_require_storage` was called
+        name = (place.scheme, place.bucket)
+        if name not in self._buckets:
+            try:
+                self._buckets[name] = Bucket(*name, self._storage)
+            except ConfigurationError as error:
+                raise InputError(error.message, advice=error.advice) from None
+        return self._buckets[name]
+
+    # What blocks.
+
+    def _content(self, place: Location) -> str:
+        if place.scheme != "file":
+            return f"etag={quote(self._etag(place), safe='')}"
+        with _opened(place) as file:
+            found = os.fstat(file.fileno())
+            known = (place.key, found.st_size, found.st_mtime_ns, found.st_ino)
+            if known not in self._hashes:
+                self._hashes[known] = hashlib.file_digest(file, "sha256").hexdigest()
+            return f"sha256={self._hashes[known]}"
+
+    def _etag(self, place: Location) -> str:
+        try:
+            found = self._bucket(place).head(place.key)
+        except BucketError as error:
+            raise InputError(error.message, advice=error.advice) from None
+        if found is None:
+            raise InputError(f"{place} does not exist.", advice="Correct the name.")
+        if not found.size:
+            raise InputError(f"{place} is empty.", advice="Upload the file again.")
+        return found.etag
+
+    def _check_object(self, place: Location) -> None:
+        if place.etag != self._etag(place):
+            raise InputError(
+                f"{place} was changed since this entry was made.",
+                advice="Run the same again, and its new content is another entry.",
+            )
+
+    async def _upload(self, place: Location, key: str) -> None:
+        stopped = threading.Event()
+        try:
+            # A caller that is cancelled does not wait: the thread ends at the next part, the upload with it.
+            await run_sync(partial(self._put, place, key, stopped), abandon_on_cancel=True)
+        finally:
+            stopped.set()
+
+    def _put(self, place: Location, key: str, stopped: threading.Event) -> None:
+        bucket = self._bucket(self._shared(place))
+        with _opened(place) as file:
+            size = os.fstat(file.fileno()).st_size
+            try:
+                there = bucket.head(key)
+                if there is None:
+                    media_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
+                    bucket.upload(key, _checked(file, place, stopped), media_type)
+                    there = bucket.head(key)
+            except BucketError as error:
+                raise InputError(error.message, advice=error.advice) from None
+            if there is None or there.size != size:
+                raise InputError(
+                    f"{place} was to be shared as {bucket.url}/{key}, but what is there has "
+                    f"{0 if there is None else there.size:,} bytes instead of {size:,}.",
+                    advice="Look whose it is and delete it, or share from another prefix.",
+                )
+
+
+def _opened(place: Location) -> BufferedReader:
+    """Open a file to be shared.
+
+    Raises:
+        InputError: it is not there, not a file, empty, or can't be read.
+    """
+    try:
+        descriptor = os.open(place.key, _READ)
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, OSError) and error.errno in _NOT_FOUND
+        why = "does not exist" if missing else f"can't be read: {getattr(error, 'strerror', error)}"
+        raise InputError(f"{place} {why}.", advice="Correct the path or the permissions.") from None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or not found.st_size:
+        os.close(descriptor)
+        what = "is empty" if stat.S_ISREG(found.st_mode) else "is a folder or a device, not a file"
+        raise InputError(f"{place} {what}.", advice="Name a video, an audio file or a file of captions.")
+    return os.fdopen(descriptor, "rb")
+
+
+def _checked(file: BufferedReader, place: Location, stopped: threading.Event) -> Iterator[bytes]:
+    """Yield a file in parts, and raise at its end if it is not what the entry is named by.
+
+    The object is made after the last part: what raises here makes none.
+    """
+    found = hashlib.sha256()
+    while part := file.read(PART):
+        if stopped.is_set():
+            raise InputError(f"The upload of {place} was given up.")
+        found.update(part)
+        yield part
+    if found.hexdigest() != place.sha256:
+        raise InputError(
+            f"{place} was changed while it was uploaded, or since this entry was made.",
+            advice="Run the same again, and its new content is another entry.",
+        )

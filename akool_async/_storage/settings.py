@@ -1,0 +1,110 @@
+"""How buckets are used; nothing is opened here, and no library for buckets is loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from akool_async._model.credentials import is_loopback
+from akool_async._model.errors import ConfigurationError
+from akool_async._model.locations import BUCKET_SCHEMES, Location, input_url, is_private_url
+from akool_async._model.validators import must_be
+
+SHORTEST: Final = timedelta(minutes=15)
+LONGEST: Final = timedelta(days=7)
+"""The longest lifetime of a signed URL. Source: AWS Signature Version 4, query parameters, X-Amz-Expires."""
+
+
+def bucket_location(url: str, what: str) -> Location:
+    """Return a bucket, and the prefix of keys in it, without a slash at its end.
+
+    Args:
+        url: such as "s3://bucket" or "gs://bucket/prefix".
+        what: names it in the error.
+
+    Raises:
+        ConfigurationError: it names no bucket.
+    """
+    whole = input_url(f"{url.rstrip('/')}/-") if isinstance(url, str) else url
+    named = isinstance(whole, str) and whole.partition("://")[0] in BUCKET_SCHEMES and "?" not in whole
+    if not isinstance(whole, str) or not named or not is_private_url(whole):
+        raise ConfigurationError(
+            f"{what} must be a bucket such as s3://bucket/prefix, gs://bucket or az://container, not {url!r}."
+        )
+    found = Location.parse(whole)
+    return attrs.evolve(found, key=found.key.removesuffix("-").rstrip("/"))
+
+
+def _is_bucket(_: object, __: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is not None:
+        bucket_location(value, "share")
+
+
+@attrs.frozen(kw_only=True)
+class Storage:
+    """Which buckets a batch may use, for `open_batch(storage=...)`.
+
+    Endpoint, region and credentials are taken from the environment, as the library `obstore` reads it:
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL and so on,
+    GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME. Plain http is for an endpoint of this machine.
+
+    Args:
+        share: where files are uploaded so that the vendor can fetch them, such as "s3://bucket/prefix": each
+            under a hash of its content, and deleted when its last job has ended. None refuses files.
+        expires: how long a signed URL is valid, 15 minutes to 7 days. The vendor must have fetched the video
+            by then, and may begin hours after the POST. It ends with temporary credentials, too.
+        keep: leave uploaded files where they are.
+        spool: the folder of this machine where results are collected and verified on their way into a
+            bucket; it needs room for as many results as are downloaded at once. Default is
+            "~/.cache/akool-async".
+        options: settings for the buckets that the environment does not have, by obstore's names.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+    """
+
+    share: str | None = attrs.field(default=None, validator=_is_bucket)
+    expires: timedelta = attrs.field(
+        default=timedelta(hours=24),
+        validator=must_be(
+            "a timedelta from 15 minutes to 7 days",
+            lambda value: isinstance(value, timedelta) and SHORTEST <= value <= LONGEST,
+        ),
+    )
+    keep: bool = attrs.field(
+        default=False, validator=must_be("True or False", lambda value: isinstance(value, bool))
+    )
+    spool: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
+    options: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where results are collected on their way into a bucket."""
+        return self.spool or Path("~/.cache/akool-async").expanduser()
+
+    def allows_http(self) -> bool:
+        """Whether plain http may be used: where an endpoint of this machine is named by it.
+
+        Raises:
+            ConfigurationError: another endpoint is: every file could be read on the way.
+        """
+        named = [(name, value) for name, value in os.environ.items() if "ENDPOINT" in name.upper()]
+        named += [(name, value) for name, value in self.options.items() if "endpoint" in name.lower()]
+        plain = False
+        for name, value in named:
+            parts = urlsplit(value)
+            if parts.scheme != "http" or not name.lower().startswith(("aws", "google", "azure", "endpoint")):
+                continue
+            if not is_loopback(parts.hostname or ""):
+                raise ConfigurationError(
+                    f"{name} names an endpoint by http://, which others on the way can read.",
+                    advice="Use https://; plain http is for an endpoint on this machine alone.",
+                )
+            plain = True
+        return plain
