@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import akool_async
+import akool_async.otel
 import akool_async.sandbox
 import akool_async.testing
 import akool_async.webhook
@@ -117,7 +118,13 @@ def test_every_public_name_is_in_the_reference() -> None:
     told = re.findall(r"^::: ([\w.]+)$", "\n".join(page.read_text(encoding="utf-8") for page in pages), re.M)
     wanted = [
         f"{module.__name__}.{name}"
-        for module in (akool_async, akool_async.sandbox, akool_async.testing, akool_async.webhook)
+        for module in (
+            akool_async,
+            akool_async.otel,
+            akool_async.sandbox,
+            akool_async.testing,
+            akool_async.webhook,
+        )
         for name in module.__all__
     ]
     # The function hides behind the module of its name, for tools that only read the source.

@@ -25,13 +25,13 @@ LAYERS: Final = {
     for layer, parts in enumerate(
         (
             "_model",
-            "_clock _environment _retry",
+            "_clock _environment _observer _retry",
             "_wire _polling",
             "_http _download _journal",
             "_media _storage",
             "_client",
             "_batch",
-            "webhook sandbox ledger workers captions",
+            "webhook sandbox ledger workers captions otel",
             "report testing",
             "cli __main__ __init__",
         )

@@ -39,6 +39,7 @@ class BatchEntry:
         job: the job, once there is one.
         submitted_at: when the POST went out.
         token: what its callbacks come with, or "".
+        traceparent: what an observer had stored with its intent, or "".
         slot: its right to have a job in flight, from before its POST until the job is terminal.
         retries_left: times that it may be submitted again after a failure that may pass.
         seconds: length of its video as a preflight measured it, None if unknown.
@@ -51,6 +52,7 @@ class BatchEntry:
     job: Job | None = None
     submitted_at: datetime | None = None
     token: str = attrs.field(default="", repr=False)
+    traceparent: str = ""
     slot: Permit | None = attrs.field(default=None, repr=False)
     retries_left: int = 0
     seconds: float | None = None
@@ -76,6 +78,11 @@ class BatchEntry:
         """The id of its job, or ""."""
         return "" if self.job is None else self.job.id
 
+    @property
+    def event_fields(self) -> dict[str, Any]:
+        """What names it in a report to observers."""
+        return {"key": self.key, "target": self.target, "job_id": self.job_id}
+
     def release_slot(self) -> None:
         """Let another entry have a job in flight; does nothing without a slot."""
         if self.slot is not None:
@@ -95,7 +102,7 @@ class BatchEntry:
             created_at=entry.created_at,
             credits_locked=entry.credits_locked,
         )
-        self.submitted_at = entry.submitted_at
+        self.submitted_at, self.traceparent = entry.submitted_at, entry.traceparent
 
     def update(self, state: State, **values: Any) -> EntryUpdate:
         """Return the journal's change to a state."""

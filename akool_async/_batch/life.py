@@ -40,6 +40,12 @@ from akool_async._model.requests import Request, with_inputs, with_targets
 from akool_async._model.responses import RESULT_LIFETIME, JobFailed, Snapshot, Status
 from akool_async._model.states import State
 from akool_async._model.tariff import JobKind
+from akool_async._observer import (
+    DoubtEvent,
+    SavedEvent,
+    SubmittedEvent,
+    TerminalEvent,
+)
 from akool_async._polling.poll_state import PollState, PollVerdict
 from akool_async._polling.scheduler import PolledJob
 from akool_async._retry import AimdRateLimiter
@@ -81,6 +87,7 @@ class EntryLife:
         self._session = state.session
         self._clock = state.clock
         self._journal = state.journal
+        self._report = state.observers.report
         self._resumer = resumer
         self._callbacks = callbacks
         self._saver = saver
@@ -169,15 +176,18 @@ class EntryLife:
             self._callbacks.submission(post.request) as (post.token, addressed),
         ):
             post.sent, post.sent_at = self._clock.monotonic(), self._clock.now()
-            # From here on a crash leaves a doubt, never a second POST.
-            try:
-                await self._journal.intend(post.request, token=post.token, names=names)
-            except JournalError as error:  # so nothing is sent
-                self._state.stop(error.message, error)
-                self._end_unsubmitted(post.entries, error.message)
-                return
-            self._state.count_resubmissions(post.request)
-            await self._post(post, with_inputs(addressed, signed))  # what is kept holds no signature
+            with post.reported(self._state.observers) as traceparent:
+                # From here on a crash leaves a doubt, never a second POST.
+                try:
+                    await self._journal.intend(
+                        post.request, token=post.token, names=names, traceparent=traceparent
+                    )
+                except JournalError as error:  # so nothing is sent
+                    self._state.stop(error.message, error)
+                    self._end_unsubmitted(post.entries, error.message)
+                    return
+                self._state.count_resubmissions(post.request)
+                await self._post(post, with_inputs(addressed, signed))  # what is kept holds no signature
             self._count(post)
             # All that the answer says is committed in one write, before any of it is acted on.
             changes, unrecorded = post.changes(self._state.previous_doubt, self._clock.now()), None
@@ -193,7 +203,8 @@ class EntryLife:
     def _follow(self, post: Post) -> None:
         """Poll the jobs that a POST made, and end its other entries, once all of it is in the journal."""
         for entry in post.submitted:
-            logger.info("Submitted %s (%s): job %s.", *entry.name, entry.job_id)
+            locked = None if entry.job is None else entry.job.credits_locked
+            self._report(SubmittedEvent(**entry.event_fields, credits_locked=locked))
             finished = self._callbacks.finished_before_response(post.token, entry.job_id)
             self._state.poll(entry, None if finished else 0.0)
         self._end_failed(post)
@@ -213,18 +224,21 @@ class EntryLife:
         now = self._clock.now()
         done = entry.completed(snapshot, None, now)
         completed = entry.update(State.COMPLETED, snapshot=snapshot, ended_at=now)
+        name, used = entry.event_fields, snapshot.credits_used
+        ended = TerminalEvent(**name, completed=True, credits_used=used)
         if self._saver.folder is None:  # nothing happens between the two states
             await self._journal.record(completed, entry.update(State.DELIVERED))
+            self._report(ended)
             return self._state.emit(entry, done)
         await self._journal.record(completed)
-        logger.info("Job %s of %s (%s) is completed.", entry.job_id, *entry.name)
+        self._report(ended)
         self._state.budget.settle(entry.name, snapshot.credits_used)
         try:
             saved = await self._saver.save(entry, done)
         except RETRY_NEXT_RUN as error:
             return await self._finish_unsaved(entry, snapshot, error)
         await self._journal.record(entry.update(State.DELIVERED, files=saved.files))
-        logger.info("The result of %s (%s) is saved in %s.", *entry.name, saved.video)
+        self._report(SavedEvent(**name, video=str(saved.video)))
         return self._state.emit(entry, attrs.evolve(done, saved=saved))
 
     async def finish_all(self) -> None:
@@ -379,6 +393,9 @@ class EntryLife:
                 self._state.stop(str(error), raised, cause=cause)
             entry.token = post.token
             entry.submitted_at = None if disposition.state is State.PLANNED else post.sent_at
+            if disposition.state is State.IN_DOUBT:
+                ids = post.doubt_ids(entry)
+                self._report(DoubtEvent(**entry.event_fields, reason=str(error), doubt_ids=ids))
             candidates = post.candidates(entry)
             if disposition.state is State.IN_DOUBT and self._callbacks.hold(
                 entry, str(error), candidates=candidates
@@ -422,7 +439,7 @@ class EntryLife:
             ended_at=now,
         )
         await self._journal.record(change)
-        logger.info("Job %s of %s (%s) failed: %s", entry.job_id, *entry.name, error.message)
+        self._report(TerminalEvent(**entry.event_fields, completed=False, reason=error.message))
         # A job that vanished may still be made and billed; only one that the vendor says has failed is over.
         failed = seen.snapshot is not None and seen.snapshot.status is Status.FAILED
         outcome = entry.failed(error.message, seen.snapshot, now)

@@ -5,7 +5,8 @@ Nothing here decides whether a POST is sent; `life` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -27,6 +28,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import State
+from akool_async._observer import Observers, PostEndedEvent, PostStartedEvent
 
 STOP_CAUSES: Final = {
     Disposition.OUT_OF_CREDITS: StopCause.CREDITS,
@@ -97,6 +99,24 @@ class Post:
             return self.doubt_ids(entry)
         own = self.own_ids.get(entry.target)
         return () if own is None else (own,)
+
+    @contextmanager
+    def reported(self, observers: Observers) -> Iterator[str]:
+        """Report when it begins and ends; return what is stored with its intent, for traces."""
+        if not observers.detailed:
+            yield ""
+            return
+        names = tuple(entry.name for entry in self.entries)
+        observers.report(PostStartedEvent(entries=names))
+        traceparent = observers.traceparent()
+        for entry in self.entries:
+            entry.traceparent = traceparent
+        try:
+            yield traceparent
+        finally:
+            ids = tuple(entry.job_id for entry in self.submitted)
+            error = str(self.failures[0].error) if self.failures else ""
+            observers.report(PostEndedEvent(entries=names, job_ids=ids, error=error))
 
     @property
     def answered(self) -> bool:

@@ -142,7 +142,8 @@ class ResultSaver:
                 done=done, stem=stem, without_captions=self._output.without_captions, skip_existing=True
             )
             try:
-                return await self._session.download(request)
+                with self._session.observers.download(**batch_entry.event_fields):
+                    return await self._session.download(request)
             except StorageError as error:
                 if self._disk_error is None:  # what can't be written for one result can't be for the next
                     self._disk_error = error

@@ -29,6 +29,7 @@ from akool_async._model.outcomes import Failed, NotSubmitted, Outcome, Rejected
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
 from akool_async._model.tariff import PriceModel
+from akool_async._observer import FollowedEvent, OutcomeEvent, StoppedEvent
 from akool_async._polling.scheduler import PolledJob
 from akool_async._storage import SharedInputs
 
@@ -101,6 +102,7 @@ class BatchState:
         max_doubts: int,
     ) -> None:
         self.session = session
+        self.observers = session.observers
         self.clock = session.clock
         self.journal = journal
         self.inputs = inputs
@@ -157,6 +159,7 @@ class BatchState:
         """
         if not self.stopped or (self.stop_cause in RESUMABLE and cause not in RESUMABLE):
             self.stopped, self.stop_cause = reason, cause
+            self.observers.report(StoppedEvent(cause=cause.value, reason=reason))
         self.failure = self.failure or failure
         self.brake.open()
         if self.listener is not None:
@@ -218,6 +221,8 @@ class BatchState:
         """Poll until a job, made `age` seconds ago, is terminal; None polls at once."""
         tracked = self._tracked[batch_entry.key, batch_entry.target] = TrackedJob(batch_entry, self._arrived)
         self.board.start_wait(batch_entry)
+        if self.observers.detailed:
+            self.observers.report(FollowedEvent(**batch_entry.event_fields))
         self.budget.follow(batch_entry.name)
         schedule = self._callback_polling.schedule(batch_entry)
         try:
@@ -278,6 +283,8 @@ class BatchState:
         self.counts[type(asked).__name__] += 1
         self.counts["resumed"] += asked.resumed
         self.pending -= 1
+        if self.observers.detailed:
+            self._report_outcome(entry, asked)
         self.outcomes.put(asked)
         if self.listener is not None:
             self.listener.record_outcome(asked)
@@ -285,6 +292,22 @@ class BatchState:
             if len(self.outcomes) > _KEPT_OUTCOMES:
                 self.outcomes.drop_oldest()
         self._close_if_done()
+
+    def _report_outcome(self, entry: BatchEntry, outcome: Outcome) -> None:
+        self.observers.report(
+            OutcomeEvent(
+                key=outcome.key,
+                target=outcome.target,
+                job_id="" if outcome.job is None else outcome.job.id,
+                outcome=type(outcome).__name__,
+                reason=outcome.reason,
+                credits=outcome.credits,
+                submitted_at=outcome.submitted_at,
+                ended_at=outcome.ended_at,
+                resumed=outcome.resumed,
+                traceparent=entry.traceparent,
+            )
+        )
 
     def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:
         """Continue without a job whose end is unknown; as far as is known it is still at the vendor."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
@@ -51,6 +51,7 @@ from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.redact import Secret, hide, sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, Language, Snapshot, Submission, Voice
+from akool_async._observer import Observer, Observers
 from akool_async._polling.adaptive import LearnedSchedule
 from akool_async._polling.scheduler import PollScheduler
 from akool_async._polling.schedules import PollSchedule
@@ -88,6 +89,7 @@ class AkoolClient:
         retry: when failed calls are repeated.
         schedule: when waiting jobs are polled; default is a `LearnedSchedule` of its own.
         clock: time and chance; for tests.
+        observers: see what happens here and in batches of this client, for traces and metrics.
 
     Raises:
         ConfigurationError: credentials are missing or doubled, or a value is out of its range.
@@ -108,6 +110,7 @@ class AkoolClient:
         retry: RetryPolicy | None = None,
         schedule: PollSchedule | None = None,
         clock: Clock | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         # First what can't fail: a traceback with local variables shows the repr of this client and no key.
         api_key, client_secret = hide(api_key), hide(client_secret)
@@ -116,6 +119,7 @@ class AkoolClient:
             clock=clock or _clock.default_clock(),
             retry=retry or RetryPolicy(),
             schedule=schedule or LearnedSchedule(),
+            observers=Observers(observers),
         )
         if transport not in ("auto", "plain"):
             raise ConfigurationError(f"transport must be 'auto' or 'plain', not {transport!r}.")
@@ -168,6 +172,7 @@ class AkoolClient:
                 retry=session.retry,
                 limits=self._limits,
                 user_agent=user_agent(),
+                observers=session.observers,
             )
             scheduler = PollScheduler(
                 session.status,
@@ -175,6 +180,7 @@ class AkoolClient:
                 tasks=tasks,
                 pollers=routes.max_concurrency,
                 vendor_now=api.server_time.now,
+                observers=session.observers,
             )
             downloads = FileDownloader(
                 origin=self._origin,

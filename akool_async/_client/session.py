@@ -30,9 +30,11 @@ from akool_async._model.errors import (
     JobNotFoundError,
     SubmissionInDoubt,
 )
+from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Artifact, Saved, result_urls
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, Snapshot, Submission
+from akool_async._observer import Observers, SubmittedEvent
 from akool_async._polling.scheduler import Listener, PolledJob, PollScheduler
 from akool_async._polling.schedules import PollSchedule
 from akool_async._retry import RetryPolicy
@@ -77,15 +79,19 @@ class ClientSession:
         clock: time and randomness.
         retry: when failed calls are repeated.
         schedule: when jobs are polled, unless another schedule is given.
+        observers: see what happens.
 
     Attributes:
         connections: None while the client is closed.
     """
 
-    def __init__(self, *, clock: Clock, retry: RetryPolicy, schedule: PollSchedule) -> None:
+    def __init__(
+        self, *, clock: Clock, retry: RetryPolicy, schedule: PollSchedule, observers: Observers
+    ) -> None:
         self.clock = clock
         self.retry = retry
         self.schedule = schedule
+        self.observers = observers
         self.connections: Connections | None = None
 
     @property
@@ -139,7 +145,15 @@ class ClientSession:
             submission = await self.confirm_submission(doubt) if doubt.job_ids else Submission()
             if not submission.accepted:
                 raise
-        logger.info("Submitted: the vendor made the jobs %s.", ", ".join(submission.job_ids) or "none")
+        for job in (*submission.accepted, *submission.extra):
+            self.observers.report(
+                SubmittedEvent(
+                    key=entry_key(request, job.target),
+                    target=job.target,
+                    job_id=job.id,
+                    credits_locked=job.credits_locked,
+                )
+            )
         return submission
 
     async def confirm_submission(self, doubt: SubmissionInDoubt) -> Submission:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -39,11 +38,9 @@ from akool_async._model.errors import (
 )
 from akool_async._model.redact import Secret
 from akool_async._model.validators import seconds_field
+from akool_async._observer import CallEvent, Observers, RateLimitEvent, RetryEvent
 from akool_async._retry import RetryBudget, RetryPolicy
 from akool_async._wire import TOKEN_PATH, Envelope, may_name_job, read_token, token_payload
-
-logger = logging.getLogger("akool_async")
-
 
 _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
 T = TypeVar("T")
@@ -118,6 +115,7 @@ class ApiSession:
         retry: when failed calls are repeated.
         limits: how long exchanges may take.
         user_agent: the name of the program.
+        observers: see each attempt.
 
     Attributes:
         server_time: the vendor's clock.
@@ -134,6 +132,7 @@ class ApiSession:
         retry: RetryPolicy,
         limits: Timeouts,
         user_agent: str,
+        observers: Observers,
     ) -> None:
         self._origin = origin
         self._routes = routes
@@ -142,6 +141,7 @@ class ApiSession:
         self._retry = retry
         self._limits = limits
         self._user_agent = user_agent
+        self._observers = observers
         self._prepared: dict[httpx.AsyncClient, httpx.Headers] = {}
         self.server_time: ServerClock = ServerClock(clock)
         self._budget = RetryBudget()
@@ -244,6 +244,7 @@ class ApiSession:
             case Action.WAIT:
                 # The pause is for all calls, also when this one may not wait for its end.
                 pause = self._pause.rate_limited(sent=sent, elapsed=elapsed, retry_after=failed.retry_after)
+                self._observers.report(RateLimitEvent(path=call.path, retry_after=failed.retry_after))
                 if pause and call.may_wait:
                     return
                 if isinstance(failed.error, RateLimitError):
@@ -257,6 +258,7 @@ class ApiSession:
                 wait = self._retry.delay(tries.attempts, elapsed, failed.retry_after)
                 if wait is not None and self._budget.try_spend():
                     tries.attempts += 1
+                    self._observers.report(RetryEvent(path=call.path, reason=failed.error.message, wait=wait))
                     await self._clock.sleep(wait)
                     return
             case Action.IN_DOUBT:
@@ -272,9 +274,10 @@ class ApiSession:
         return Action.IN_DOUBT if not refused and may_name_job(failed.body) else POLICY[failed.failure][1]
 
     async def _try(self, call: ApiCall, lease: AuthHeader | None, attempt: int) -> Envelope:
-        began, result = self._clock.monotonic(), "given up"
+        began, result, status = self._clock.monotonic(), "given up", None
         try:
             answer = await self._send(call, lease)
+            status = answer.http_status
             envelope = self._parsed(call, answer)
             result = f"HTTP {answer.http_status}, code {envelope.code}"
         except ExchangeFailed as failed:
@@ -286,8 +289,17 @@ class ApiSession:
             result = f"HTTP {failed.error.http_status}, code {failed.error.code}"
             raise
         finally:
-            seconds = self._clock.monotonic() - began
-            logger.debug("%s %s: %s, attempt %d, %.3f s", call.method, call.path, result, attempt, seconds)
+            if self._observers.detailed:
+                event = CallEvent(
+                    origin=self._origin,
+                    method=call.method,
+                    path=call.path,
+                    result=result,
+                    http_status=status,
+                    attempt=attempt,
+                    seconds=self._clock.monotonic() - began,
+                )
+                self._observers.report(event)
         return envelope
 
     def _parsed(self, call: ApiCall, answer: RawResponse) -> Envelope:

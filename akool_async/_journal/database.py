@@ -70,6 +70,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE watermark (journal TEXT NOT NULL, intents INTEGER NOT NULL)",
         "INSERT INTO watermark VALUES (lower(hex(randomblob(8))), 0)",
     ),
+    ("ALTER TABLE entry ADD COLUMN traceparent TEXT NOT NULL DEFAULT ''",),
 )
 """The version of a file is the number of migrations that it has seen."""
 

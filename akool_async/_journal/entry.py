@@ -44,6 +44,7 @@ class Entry:
         files: paths of the saved files, the video first.
         snapshot: the last answer that was recorded, its URLs without their queries, without `raw`.
         doubt_ids: job ids read in an answer that could not be assigned to this entry for certain.
+        traceparent: the trace in which its last POST was sent, as W3C Trace Context, or "".
         updated_at: when the row was last written, aware.
     """
 
@@ -69,6 +70,7 @@ class Entry:
     files: tuple[str, ...] = ()
     snapshot: Snapshot | None = None
     doubt_ids: tuple[str, ...] = ()
+    traceparent: str = ""
     updated_at: datetime
 
     @property

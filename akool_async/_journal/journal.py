@@ -217,6 +217,7 @@ class Journal:
         *requests: Request,
         token: str = "",
         names: Mapping[tuple[str, str], Sequence[str]] = MappingProxyType({}),
+        traceparent: str = "",
     ) -> None:
         """Commit the intent to send POSTs: one entry per language, SUBMITTING, paid once more.
 
@@ -228,6 +229,7 @@ class Journal:
             token: the unguessable part of the POST's webhook URL, or "".
             names: for each (key, target) the names that its files may get, the preferred one first. An
                 entry without a name is given the first that is free.
+            traceparent: the trace in which the POSTs are sent, as W3C Trace Context, or "".
 
         Raises:
             IllegalTransitionError: an entry is in a state from which no POST may be sent, such as SUBMITTING;
@@ -235,7 +237,7 @@ class Journal:
             JournalWriteError: it could not be written: send nothing.
         """
         writer = self._open_writer
-        step = RecordIntent(requests, token, self._now(), names)
+        step = RecordIntent(requests, token, self._now(), names, traceparent)
         await checkpoint_if_cancelled()
         await writer.write(step, step.undo)
 

@@ -106,13 +106,24 @@ class RecordIntent:
         token: the webhook token of these POSTs, or "".
         now: when it is recorded.
         names: for each (key, target) names that its files may get, the preferred one first.
+        traceparent: the trace in which the POSTs are sent, or "".
     """
 
     def __init__(
-        self, requests: tuple[Request, ...], token: str, now: datetime, names: Names = _NONE
+        self,
+        requests: tuple[Request, ...],
+        token: str,
+        now: datetime,
+        names: Names = _NONE,
+        traceparent: str = "",
     ) -> None:
         moment = codec.dump_datetime(now)
-        sent: Values = {"state": State.SUBMITTING.value, "token": token, "submitted_at": moment}
+        sent: Values = {
+            "state": State.SUBMITTING.value,
+            "token": token,
+            "traceparent": codec.dump_text(traceparent),
+            "submitted_at": moment,
+        }
         self._names = names
         self._entries: dict[tuple[str, str], Values] = {}
         self._images: list[tuple[str, str, dict[str, SqlValue] | None, int]] = []

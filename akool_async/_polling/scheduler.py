@@ -26,6 +26,7 @@ from akool_async._model.errors import (
     JobNotFoundError,
 )
 from akool_async._model.responses import Snapshot
+from akool_async._observer import Observers, PollEvent
 from akool_async._polling.poll_state import PollState
 from akool_async._polling.schedules import AdaptiveSchedule, PollSchedule
 
@@ -90,6 +91,7 @@ class PollScheduler:
         tasks: the group that its tasks run in.
         pollers: the largest number of concurrent polls.
         vendor_now: returns the vendor's time, for the age of jobs; default is the clock's.
+        observers: see each poll.
     """
 
     def __init__(
@@ -100,12 +102,14 @@ class PollScheduler:
         tasks: TaskGroup,
         pollers: int,
         vendor_now: Callable[[], datetime] | None = None,
+        observers: Observers | None = None,
     ) -> None:
         self._poll = poll
         self._clock = clock
         self._tasks = tasks
         self._pollers = pollers
         self._vendor_now = vendor_now or clock.now
+        self._observers = observers or Observers()
         self._jobs: dict[str, PolledJob] = {}
         self._heap: list[tuple[float, int, PolledJob | None]] = []
         self._resumed: list[tuple[float, int, PolledJob]] = []
@@ -276,6 +280,16 @@ class PollScheduler:
         else:  # a poll missed, never a job failed: the job may be running, and it is paid for
             watch.state = watch.state.after_error(error, now)
         watch.hinted_poll = False
+        if self._observers.detailed:
+            seen = None if error is not None else snapshot
+            self._observers.report(
+                PollEvent(
+                    job_id=watch.job_id,
+                    status=None if seen is None else int(seen.status),
+                    progress=None if seen is None else seen.progress,
+                    error="" if error is None else error.message,
+                )
+            )
         if not watch.listeners:
             return
         if watch.is_terminal:

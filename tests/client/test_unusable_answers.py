@@ -176,7 +176,8 @@ async def test_jobs_that_were_made_are_in_the_log(caplog: Any) -> None:
         async with AkoolClient(api_key=KEY, host=vendor.url) as client:
             await client.submit(video(targets="ja,fr"))
 
-    assert f"{ONE}, {TWO}" in caplog.text
+    assert f"(ja): job {ONE}." in caplog.text
+    assert f"(fr): job {TWO}." in caplog.text
 
 
 async def test_readable_ids_are_in_the_log_before_they_are_confirmed(caplog: Any) -> None:
