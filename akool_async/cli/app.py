@@ -43,6 +43,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     "Serve an assistant": {"mcp": "mcp"},
     "Ask the vendor": {"languages": "info", "voices": "info", "credit": "info", "doctor": "doctor"},
     "Keep the credentials": {"login": "login", "logout": "login"},
+    "Teach the shell": {"completion": "shell", "man": "shell"},
     "Try it without an account": {"demo": "local", "sandbox": "local"},
 }
 """The commands by their heading in the help, each with its module in `commands/`.
@@ -51,6 +52,7 @@ Each is a function of its name (with "_" for " ") unless another is named, impor
 """
 
 EXTRAS: Final[Mapping[str, str]] = {
+    "docutils": "man",
     "av": "sandbox",
     "pysubs2": "captions",
     "openpyxl": "captions",
@@ -89,6 +91,12 @@ for _number, (_heading, _modules) in enumerate(COMMANDS.items()):
             app.command(_function, name=_name, group=_group)
 
 
+def load_commands() -> None:
+    """Import every command, which otherwise happens when it is run."""
+    for name in (name for modules in COMMANDS.values() for name in modules):
+        reduce(App.__getitem__, name.split(), app)
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; with `--json` its failure is an event on stdout too."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -98,8 +106,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     stderr.stamped = bool(given) and given[0] in STAMPED and "--no-timestamps" not in given
     try:
         if not given or given[0].startswith("-") or given[0] in _PARENTS:
-            for name in (name for modules in COMMANDS.values() for name in modules):
-                reduce(App.__getitem__, name.split(), app)  # imports it: the help shows its first line
+            load_commands()  # the help shows the first line of each
         code = app(given, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except BrokenPipeError:  # as by `| head`; Python would complain about stdout once more at exit

@@ -44,7 +44,20 @@ ASKING = {
     "doctor": ["doctor"],
 }
 WITHOUT_API = {
-    *("backup", "status", "list", "export", "report", "verify", "demo", "sandbox", "webhook serve", "logout"),
+    *(
+        "backup",
+        "status",
+        "list",
+        "export",
+        "report",
+        "verify",
+        "demo",
+        "sandbox",
+        "webhook serve",
+        "logout",
+        "completion",
+        "man",
+    ),
 }
 
 

@@ -94,6 +94,8 @@ ELSEWHERE = {
 } | {
     "login",
     "logout",
+    "completion",
+    "man",
 }
 """Commands that open no user's journal; `demo`, `webhook serve` and `mcp` have tests of their own."""
 
