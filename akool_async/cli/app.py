@@ -15,7 +15,15 @@ from cyclopts import App, CycloptsError, Group, UnusedCliTokensError
 
 from akool_async._model.errors import AkoolError
 from akool_async.cli.catalog import CatalogError, format_issues
-from akool_async.cli.console import WarningPrinter, counted, print_error, print_info, stderr, write_lines
+from akool_async.cli.console import (
+    COMMAND_LINE,
+    WarningPrinter,
+    counted,
+    print_error,
+    print_info,
+    stderr,
+    write_lines,
+)
 from akool_async.cli.exit_codes import ExitCode
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
@@ -103,6 +111,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     warnings = WarningPrinter(logging.WARNING)
     logger.addHandler(warnings)
     # Read before the command line is parsed, so that an error in it, in a log, has its time too.
+    COMMAND_LINE.set(tuple(given))
     stderr.stamped = bool(given) and given[0] in STAMPED and "--no-timestamps" not in given
     try:
         if not given or given[0].startswith("-") or given[0] in _PARENTS:

@@ -145,7 +145,7 @@ class JournalStatus:
             (self.expiring_soon, "expire at the vendor within 2 days: save them first", command("collect")),
             (
                 len(self.doubts) + states[State.SUBMITTING],
-                "in doubt: find out whether they are paid",
+                "in doubt: find out whether jobs were made and paid",
                 command("resolve"),
             ),
             (self.counts[FILES_GONE], "whose files are gone: save them again", command("collect")),

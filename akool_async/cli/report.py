@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -17,6 +18,7 @@ from akool_async._model.outcomes import Completed, Expired, Failed, InDoubt, Not
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import Request, video_url
 from akool_async.cli.console import (
+    COMMAND_LINE,
     approximate,
     counted,
     credits_text,
@@ -271,10 +273,14 @@ class RunSummary:
             yield "To resolve submissions whose outcome is unknown, run:"
             yield f"    {self.output.command('resolve')}"
         if counts["failed"] or counts["refused"] or counts["expired"]:
-            yield "To pay again for what failed, run:"
+            yield "To see each with its reason, and to pay again for what failed, run:"
+            yield f"    {self.output.command('list', '--failed')}"
             yield f"    {self.output.command('retry', '--failed')}"
         if counts[NOT_SAVED] or counts["not sent"] or score.finished < score.expected:
-            yield "To resume, run the same command again. What is paid is not paid again."
+            higher = " with a higher --max-credits" if self.cause is StopCause.BUDGET else ""
+            yield f"To resume, run the same command again{higher}. What is paid is not paid again."
+            if COMMAND_LINE.get():
+                yield f"    {shlex.join(['akool-async', *COMMAND_LINE.get()])}"
 
     def _beside(self) -> Iterator[str]:
         # The video decides about the exit code: a script that sent these again would pay for them again.

@@ -58,7 +58,7 @@ def test_people_get_the_same_in_words(akool: Command, full: Book) -> None:
     assert "9 entries" in told.out
     assert "  dead ja: done, not saved yet, expired 26 hours ago\n" in told.out
     assert "  日本語 العربية ja: done, not saved yet, expires in 24 hours\n" in told.out
-    assert "Interrupted: 1 entry not submitted yet.\n" in told.out
+    assert "Interrupted: 1 translation not submitted yet.\n" in told.out
     assert f"akool-async resume --out {full.out}" in told.out
 
 
@@ -158,7 +158,7 @@ def test_rows_that_an_interrupted_run_did_not_submit_are_counted(
 
     assert stopped.code == 5
     assert "  4  not submitted yet\n" in told.out
-    assert "Interrupted: 4 entries not submitted yet.\n" in told.out
+    assert "Interrupted: 4 translations not submitted yet.\n" in told.out
     assert f"    akool-async run {catalog} --out {book.out}\n" in told.out
     assert (seen["not_submitted"], seen["counts"]["saved"]) == (4, 2)
     assert [one["key"] for one in listed if one["state"] == "not submitted"] == [

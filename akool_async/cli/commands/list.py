@@ -183,8 +183,9 @@ def list_entries(
         if print_rows(shown, _SHOWN, as_json=False, optional=_OPTIONAL, cut="reason"):
             print_info("Reasons are cut to fit; --csv and --json have them whole.")
         print_info(f"{len(rows):,} of {counted(sum(found.counts.values()), 'entry')}.")
-        if found.next_steps:
-            print_info(f"What to do next: {output.command('status')}")
+        for why, command in found.next_steps:
+            print_info(f"{why}:")
+            print_info(f"    {command}")
     return ExitCode.OK
 
 

@@ -129,7 +129,11 @@ def resolve(
         wrap(describe_call(call, known, output), stderr)
         unresolved += not session.ask(call)
         print_info("")
-    return ExitCode.IN_DOUBT if unresolved else ExitCode.OK
+    if not unresolved:
+        return ExitCode.OK
+    print_info(f"{counted(unresolved, 'call')} in doubt still. When you know more, run:")
+    print_info(f"    {output.command('resolve')}")
+    return ExitCode.IN_DOUBT
 
 
 def lost_calls(entries: Sequence[Entry]) -> list[tuple[int, list[Entry]]]:

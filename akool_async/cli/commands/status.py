@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,7 +14,7 @@ from cyclopts import Parameter
 
 from akool_async._batch import open_batch
 from akool_async._download import FileState, find_result, local_path, verify
-from akool_async._journal import open_journal
+from akool_async._journal import Entry, open_journal
 from akool_async._model.outcomes import Completed
 from akool_async.cli.console import (
     ago,
@@ -84,7 +85,7 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
     yield ""
     yield f"Credits: {credits_text(found.used)} used, {credits_text(found.locked)} locked."
     if found.counts[NOT_SUBMITTED] and found.lock_holder is None:
-        yield f"Interrupted: {counted(found.counts[NOT_SUBMITTED], 'entry')} not submitted yet."
+        yield f"Interrupted: {counted(found.counts[NOT_SUBMITTED], 'translation')} not submitted yet."
     if found.expiring:
         yield from ("", "Next to expire at the vendor:")
         for entry in found.expiring:
@@ -93,16 +94,16 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
             yield f"  {entry_label(entry)}: {WORDS[state_word(entry, found.output)]}, {expiry}"
     if found.without_result:
         yield from ("", "Without a result:")
-        for entry in found.without_result[:MAX_SHOWN]:
+        for label, entry in _alike(found.without_result[:MAX_SHOWN]):
             reason, advice = format_value(entry.reason), advice_for(entry, found.output)
             why = reason if advice in reason else f"{reason} {advice}".strip()
-            yield f"  {entry_label(entry)}: {state_word(entry, found.output)}. {why}"
+            yield f"  {label}: {state_word(entry, found.output)}. {why}"
         yield from _more(found, len(found.without_result), "--failed")
     if found.doubts:
         yield from ("", "In doubt:")
-        for entry in found.doubts[:MAX_SHOWN]:
+        for label, entry in _alike(found.doubts[:MAX_SHOWN]):
             why = format_value(entry.reason)
-            yield f"  {entry_label(entry)}: sent {ago(entry.submitted_at, found.now)}. {why}".rstrip()
+            yield f"  {label}: sent {ago(entry.submitted_at, found.now)}. {why}".rstrip()
         yield from _more(found, len(found.doubts), "--in-doubt")
     if found.next_steps:
         yield from ("", "Next:")
@@ -112,6 +113,13 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
         yield from ("", "Everything that was submitted is saved.")
     if total:
         yield from ("", "All entries, with files and reasons:", f"    {found.output.command('list')}")
+
+
+def _alike(entries: Iterable[Entry]) -> Iterator[tuple[str, Entry]]:
+    """Yield what people call entries, with the first of them: the languages of one call in one line."""
+    for _, group in groupby(entries, lambda entry: (entry.key, entry.state, entry.reason, entry.job_id)):
+        first, *others = group
+        yield ", ".join([entry_label(first), *(entry.target for entry in others)]), first
 
 
 def _more(found: JournalStatus, number: int, option: str) -> Iterator[str]:
