@@ -57,6 +57,10 @@ WITHOUT_API = {
         "logout",
         "completion",
         "man",
+        "mcp",
+        "captions pull",
+        "captions check",
+        "captions push",  # only after a result was saved
     ),
 }
 
