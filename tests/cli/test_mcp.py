@@ -14,7 +14,7 @@ from mcp import Client, StdioServerParameters
 from mcp_types import ElicitResult
 
 from akool_async import AkoolClient, JournalError, State, open_journal
-from akool_async.cli.commands.mcp import build_server, open_toolbox
+from akool_async.cli.mcp_server import build_server, open_toolbox
 from akool_async.cli.options import OutputOptions
 from akool_async.sandbox import Fault, Sandbox
 
