@@ -1,6 +1,6 @@
 """What a job will probably cost: by a tariff that is inferred, then by what earlier jobs did cost.
 
-Rules only: where earlier jobs come from is the caller's affair.
+Rules only: where earlier jobs come from the caller knows.
 """
 
 from __future__ import annotations
