@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from akool_async._model.errors import InvalidRequestError
+from akool_async._model.validators import joins
 
 
 class _Stderr(Console):
@@ -70,9 +71,19 @@ class WarningPrinter(logging.Handler):
 
 
 def strip_control(text: object) -> str:
-    """Return a text without the control and format characters that a terminal would obey."""
-    cleaned = (" " if char.isspace() else char for char in str(text))
-    return "".join(char for char in cleaned if char == " " or unicodedata.category(char)[0] != "C")
+    """Return a text without the control and format characters that a terminal would obey.
+
+    Joiners stay where they are a part of a word: a key without them would be another one.
+    """
+    said = str(text)
+    if said.isprintable():
+        return said
+    cleaned = "".join(" " if char.isspace() else char for char in said)
+    return "".join(
+        char
+        for place, char in enumerate(cleaned)
+        if unicodedata.category(char)[0] != "C" or joins(cleaned, place)
+    )
 
 
 def is_terminal(console: Console) -> bool:

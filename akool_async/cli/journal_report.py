@@ -14,7 +14,7 @@ from akool_async._model.errors import JournalLockedError, JournalOlderError
 from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import video_url
 from akool_async._model.states import State
-from akool_async.cli.catalog import Catalog, CatalogItem, SourceLocation, names_for
+from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
 from akool_async.cli.console import counted, format_value, print_info
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.plan import PaidWork, are_gone
@@ -261,9 +261,9 @@ def resubmittable(entries: Iterable[Entry], paid_work: PaidWork) -> list[Entry]:
 
 def catalog_from(output: OutputOptions, entries: Iterable[Entry], what: str) -> Catalog:
     """Return a catalog that asks for the work of a journal's entries; in words that is `what`."""
-    place = SourceLocation(str(output.path))
+    layout = Layout(str(output.path))
     items = tuple(
-        CatalogItem(request=entry.request_for_target, names=names_for(entry.request.key), place=place)
+        CatalogItem(request=entry.request_for_target, names=names_for(entry.request.key), layout=layout)
         for entry in entries
     )
     return Catalog(path=output.path, title=f"{output.path}, {what}", rows=len(items), items=items)

@@ -41,7 +41,9 @@ from akool_async.cli.catalog import (
     one_video,
     read_catalog,
 )
-from akool_async.cli.catalog.columns import CellError
+from akool_async.cli.catalog.cells import CellError, fold_header
+from akool_async.cli.catalog.columns import COLUMNS_BY_NAME, ColumnChoice
+from akool_async.cli.catalog.languages import LanguageNames
 from akool_async.cli.catalog.rows import read_option
 from akool_async.cli.console import print_info
 from akool_async.cli.logins import Login, stored_logins, warn_if_shared
@@ -133,22 +135,26 @@ class TranslationOptions:
     def of_one(self, url: str, key: str | None) -> Catalog:
         """Return a catalog of one video, or raise a `CatalogError` with every mistake in these options."""
         mistakes: list[Issue] = []
-        defaults = dict(self.values(mistakes)) | ({} if key is None else {"key": key})
+        names = LanguageNames()
+        defaults = dict(self.values(mistakes, names)) | ({} if key is None else {"key": key})
         unknown = sorted(set(defaults.get("voices_map", ())) - set(defaults.get("targets", ())))
         if unknown and "targets" in defaults:
             text = f"{', '.join(unknown)} is not among the languages of --to."
             mistakes.append(Issue(SourceLocation("--voice"), text))
         with _adding(mistakes):
-            return one_video(url, defaults=defaults, glossaries=self.glossary)
+            return one_video(url, defaults=defaults, glossaries=self.glossary, names=names)
 
-    def values(self, mistakes: list[Issue]) -> Iterator[tuple[str, Any]]:
+    def values(self, mistakes: list[Issue], names: LanguageNames) -> Iterator[tuple[str, Any]]:
         """Yield the options of `TranslationRequest` that are set, and add what is wrong to `mistakes`."""
         for name, given in attrs.asdict(self).items():
             if name == "glossary" or given in (None, ()):
                 continue
             option = _OPTIONS.get(name, name)
             try:
-                yield option, read_option(option, "; ".join(given) if option == "voices_map" else given)
+                yield (
+                    option,
+                    read_option(option, "; ".join(given) if isinstance(given, tuple) else given, names),
+                )
             except CellError as error:
                 option_name = "--from" if name == "source" else f"--{name.replace('_', '-')}"
                 mistakes.append(Issue(SourceLocation(option_name), str(error)))
@@ -184,25 +190,44 @@ class CatalogOptions:
     """How a catalog is read.
 
     Attributes:
+        column: The name that a column has in the file, as url="Video link". May be given several times.
         ignore_columns: Columns that are not read; those whose name begins with "#" never are.
         duplicates: Whether the same work in two rows is a mistake, or the second is skipped.
     """
 
-    ignore_columns: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    column: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    ignore_columns: Annotated[
+        tuple[str, ...], Parameter(negative="", show_default=False, consume_multiple=True)
+    ] = ()
     duplicates: OnDuplicate = "refuse"
 
     def read(self, path: Path, options: TranslationOptions) -> Catalog:
         """Read a catalog; a `CatalogError` names every mistake in it, in glossaries and in these options."""
         mistakes: list[Issue] = []
-        defaults = dict(options.values(mistakes))
+        names = LanguageNames()
+        defaults = dict(options.values(mistakes, names))
+        ignored = (name for given in self.ignore_columns for name in given.split(","))
+        choice = ColumnChoice(dict(self._mapped(mistakes)), frozenset(map(fold_header, ignored)))
         with _adding(mistakes):
             return read_catalog(
                 path,
                 defaults=defaults,
                 glossaries=options.glossary,
-                ignore=[name for names in self.ignore_columns for name in names.split(",")],
+                choice=choice,
                 on_duplicate=self.duplicates,
+                names=names,
             )
+
+    def _mapped(self, mistakes: list[Issue]) -> Iterator[tuple[str, str]]:
+        for given in self.column:
+            name, equals, header = given.partition("=")
+            column = COLUMNS_BY_NAME.get(fold_header(name))
+            if column is None or not equals or not header.strip():
+                known = ", ".join(dict.fromkeys(one.option for one in COLUMNS_BY_NAME.values()))
+                text = f'has to be such as url="Video link", with one of {known}; not {given!a}.'
+                mistakes.append(Issue(SourceLocation("--column"), text))
+            else:
+                yield fold_header(header), column.option
 
 
 DEFAULT_CATALOG: Final = CatalogOptions()

@@ -259,7 +259,7 @@ async def make_plan(
             used=used,
             lock_holder=opened.lock_holder,
             older=output.older,
-            notes=tuple(one for one in renamed if isinstance(one, str)),
+            notes=(*catalog.notes, *(one for one in renamed if isinstance(one, str))),
         )
     if client is None:
         return plan

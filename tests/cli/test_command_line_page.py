@@ -1,4 +1,4 @@
-"""The page about the command line keeps its word: its columns, examples and exit codes are the code's."""
+"""The pages about the command line and catalogs keep their word: what they list is what the code has."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from akool_async.cli.catalog import read_catalog
 from akool_async.cli.catalog.columns import COLUMNS, column_of
 from akool_async.cli.exit_codes import ExitCode
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"
-TEXT = PAGE.read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TEXT = "\n\n".join((DOCS / name).read_text(encoding="utf-8") for name in ("command-line.md", "catalogs.md"))
 
 
 def rows_below(header: str) -> list[list[str]]:
@@ -50,8 +50,8 @@ def test_the_examples_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [row.request.targets for row in rows] == [("ja",), ("fr",), ("af-ZA",)]
     assert rows[0].request.fixed_words == {"Paris": "パリ"}
     assert rows[0].request.no_translate_words == ("Akool",)
-    (only,) = read_catalog(Path("a.yaml")).items
-    assert (only.request.targets, only.request.lipsync) == (("ja", "no"), True)
+    for row in read_catalog(Path("a.yaml")).items:
+        assert (row.request.targets, row.request.lipsync) == (("ja", "no"), True)
 
 
 def test_every_command_stands_in_the_table() -> None:

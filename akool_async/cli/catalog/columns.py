@@ -12,6 +12,8 @@ import attrs
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import NameTemplate
 from akool_async._model.redact import safe_repr
+from akool_async.cli.catalog.cells import CellError, fold_header, show_cell, text
+from akool_async.cli.catalog.languages import LanguageNames
 
 IGNORED: Final = "#"
 """A column whose name begins with it is not read."""
@@ -22,16 +24,34 @@ Read: TypeAlias = Callable[[Any], Any]
 """Turns the content of a cell into an option's value, or raises `CellError`."""
 
 
-class CellError(Exception):
-    """A cell can't be read; the text says what it has to be."""
+_UPLOAD: Final = (
+    "The vendor fetches public URLs only: upload it to storage, and fill in its public or presigned "
+    "https:// URL."
+)
+_NO_URLS: Final = tuple(
+    (re.compile(form, re.IGNORECASE), text)
+    for form, text in (
+        (r"(s3|gs|az|gcs|abfss?|r2)://", f"is an object in a bucket. {_UPLOAD}"),
+        (r"[a-z0-9-]+(\.[a-z0-9-]+)+(:\d+)?/", "has to begin with https:// or http://"),
+        (r"file:|[a-z]:[\\/]|[\\/.~]", f"is a file on this machine. {_UPLOAD}"),
+        (
+            r"[^:?#]*\.(mp4|mov|m4v|mkv|webm|avi|srt|ass|vtt|wav|mp3|m4a)$",
+            f"is a file's name. {_UPLOAD}",
+        ),
+    )
+)
+"""What people fill in instead of a URL, and what a message says about it."""
 
 
-def text(value: Any) -> str:
-    """Read text; a number is kept as it is written."""
-    # YAML and JSON give `true` where a person wrote it: "true" as a key or a word is never meant.
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise CellError(f"has to be text, not {safe_repr(value)}.")
-    return str(value).strip()
+def link(value: Any) -> str:
+    """Read the URL of a video, an audio file or captions."""
+    said = text(value)
+    if not said.startswith(("http://", "https://")):
+        for form, advice in _NO_URLS:
+            if form.match(said):
+                # Backslashes would be shown doubled, as in a program.
+                raise CellError(f"{safe_repr(said.replace(chr(92), '/'))} {advice}")
+    return said
 
 
 def flag(value: Any) -> bool:
@@ -41,14 +61,14 @@ def flag(value: Any) -> bool:
     said = str(value).strip().lower()
     if said in YES or said in NO:
         return said in YES
-    raise CellError(f"has to be yes or no, not {safe_repr(value)}.")
+    raise CellError(f"has to be yes or no, not {show_cell(value)}.")
 
 
 def number(value: Any) -> int:
     """Read a whole number, also as a spreadsheet writes it ("2.0")."""
     found = re.fullmatch(r"(\d{1,9})(?:\.0*)?", text(value))
     if found is None:
-        raise CellError(f"has to be a whole number, not {safe_repr(value)}.")
+        raise CellError(f"has to be a whole number, not {show_cell(value)}.")
     return int(found.group(1))
 
 
@@ -56,13 +76,6 @@ def caption(value: Any) -> Any:
     """Read a kind of captions, by name or number."""
     said = text(value).lower()
     return int(said) if said.isdecimal() else said
-
-
-def codes(value: Any) -> tuple[str, ...]:
-    """Read language codes, with commas, semicolons or blanks between them."""
-    if isinstance(value, list):
-        return tuple(text(item) for item in value)
-    return tuple(re.split(r"[\s,;|]+", text(value).strip(" ,;|\n")))
 
 
 def words(value: Any) -> tuple[str, ...]:
@@ -81,11 +94,6 @@ def file_name(value: Any) -> str:
         return NameTemplate(said if "{" in said or "}" in said else f"{said}.{{language}}").text
     except InvalidRequestError as error:
         raise CellError(error.message.removeprefix("names ")) from None
-
-
-def voices(value: Any) -> dict[str, str]:
-    """Read voices such as "ja=6889b755; fr=6889b799"."""
-    return pairs(value, like="ja=VOICE_ID; fr=VOICE_ID")
 
 
 def pairs(value: Any, *, like: str = "word=word; word=word") -> dict[str, str]:
@@ -108,40 +116,66 @@ def pairs(value: Any, *, like: str = "word=word; word=word") -> dict[str, str]:
 
 @attrs.frozen
 class Column:
-    """One column: an option of `TranslationRequest`, or the catalog's own "name"."""
+    """One column: an option of a request, or the catalog's own "name".
+
+    Attributes:
+        option: what `TranslationRequest` calls it.
+        by_name: reads languages, given as codes or names.
+        keeps_none: whether "none" is a value, not an empty cell.
+    """
 
     option: str
-    read: Read
+    reader: Read | None = None
     aliases: tuple[str, ...] = ()
+    by_name: Callable[[LanguageNames, Any], Any] | None = None
+    keeps_none: bool = False
+
+    def read(self, value: Any, names: LanguageNames) -> Any:
+        """Return the option's value.
+
+        Raises:
+            CellError: the cell can't be read.
+        """
+        if self.by_name is not None:
+            return self.by_name(names, value)
+        return (self.reader or text)(value)
+
+
+def _voices(names: LanguageNames, value: Any) -> dict[str, str]:
+    return names.keys(pairs(value, like="ja=VOICE_ID; fr=VOICE_ID"))
 
 
 COLUMNS: Final = (
-    Column("url", text, ("video", "video_url", "link")),
-    Column("targets", codes, ("languages", "language", "target", "to")),
-    Column("key", text, ("id",)),
+    Column("url", link, ("video", "video_url", "link")),
+    Column("targets", None, ("languages", "language", "target", "to"), LanguageNames.codes),
+    Column("key", aliases=("id",)),
     Column("name", file_name, ("file", "file_name")),
-    Column("source_language", text, ("source", "from")),
+    Column("audio_url", link, ("audio",)),
+    Column("source_language", None, ("source", "from"), LanguageNames.code),
     Column("lipsync", flag, ("lip_sync",)),
-    Column("caption_type", caption, ("caption", "captions")),
-    Column("caption_url", text, ("captions_url", "srt_url")),
-    Column("voices_map", voices, ("voices", "voice")),
-    Column("style", text),
+    Column("caption_type", caption, ("caption", "captions"), keeps_none=True),
+    Column("caption_url", link, ("captions_url", "srt_url")),
+    Column("voices_map", None, ("voices", "voice"), _voices),
+    Column("style"),
     Column("speaker_num", number, ("speakers",)),
     Column("remove_bgm", flag, ("remove_music",)),
     Column("dynamic_duration", flag),
     Column("no_translate_words", words, ("keep_words",)),
     Column("fixed_words", pairs, ("translations",)),
     Column("pronounced_words", pairs, ("pronunciations",)),
-    Column("webhook_url", text, ("webhook",)),
+    Column("webhook_url", aliases=("webhook",)),
     Column("url_is_public", flag, ("public_url",)),
 )
 
-_BY_NAME: Final = {name: column for column in COLUMNS for name in (column.option, *column.aliases)}
+COLUMNS_BY_NAME: Final = {name: column for column in COLUMNS for name in (column.option, *column.aliases)}
+_ALIKE: Final = 0.8
+"""How alike a column's name and a known one are when the one is taken for a slip of the other. Below it are
+the names that people's own columns have, such as "notes" and "title"."""
 
 
 def column_of(name: str) -> Column | None:
     """Return the column that a header names; letter case, blanks and "-" for "_" do not matter."""
-    return _BY_NAME.get(_folded(name))
+    return COLUMNS_BY_NAME.get(fold_header(name))
 
 
 def is_column(name: str) -> bool:
@@ -149,12 +183,40 @@ def is_column(name: str) -> bool:
     return column_of(name) is not None
 
 
-def did_you_mean(name: str, known: Iterable[str] | None = None) -> str:
-    """Return " Did you mean ...?" for an unknown name, or ""."""
-    names = [*_BY_NAME] if known is None else [*known]
-    near = get_close_matches(_folded(name), names, n=1, cutoff=0.7)
-    return f" Did you mean {near[0]!r}?" if near else ""
+def nearest_name(name: str, known: Iterable[str] | None = None) -> str | None:
+    """Return the known name that an unknown one is probably a slip of."""
+    near = get_close_matches(
+        fold_header(name), [*COLUMNS_BY_NAME] if known is None else known, n=1, cutoff=_ALIKE
+    )
+    return near[0] if near else None
 
 
-def _folded(name: str) -> str:
-    return re.sub(r"[\s-]+", "_", name.strip().lower())
+@attrs.frozen
+class ColumnChoice:
+    """Which of a file's columns are read.
+
+    Attributes:
+        mapped: the option that a column is, by its folded name.
+        ignored: folded names of columns that are not read.
+    """
+
+    mapped: Mapping[str, str] = attrs.field(factory=dict)
+    ignored: frozenset[str] = frozenset()
+
+    def is_ignored(self, name: str) -> bool:
+        """Whether the user asked to leave a column out."""
+        return name.startswith(IGNORED) or fold_header(name) in self.ignored
+
+    def column(self, name: str) -> Column | None:
+        """Return the column that a header names, if it is read."""
+        if self.is_ignored(name):
+            return None
+        option = self.mapped.get(fold_header(name))
+        if option is not None:
+            return COLUMNS_BY_NAME[option]
+        column = column_of(name)
+        return None if column is None or column.option in self.mapped.values() else column
+
+    def is_column(self, name: str) -> bool:
+        """Whether a header names a column that is read."""
+        return self.column(name) is not None

@@ -55,8 +55,14 @@ class Issue:
 class CatalogError(Exception):
     """A catalog, a glossary or an option has mistakes; nothing was sent."""
 
-    def __init__(self, mistakes: Iterable[Issue]) -> None:
-        """Sort the mistakes by place."""
+    def __init__(self, mistakes: Iterable[Issue], *, unknown_languages: bool = False) -> None:
+        """Sort the mistakes by place.
+
+        Args:
+            mistakes: what is wrong.
+            unknown_languages: whether all are languages that the vendor's own list may explain.
+        """
+        self.unknown_languages = unknown_languages
         self.mistakes: tuple[Issue, ...] = tuple(sorted(mistakes))
         super().__init__("\n".join(format_issues(self.mistakes)))
 
@@ -96,20 +102,58 @@ def names_for(key: str | None) -> str:
     return "{stem}.{language}" if key is None else "{key}.{language}"
 
 
+@attrs.define
+class Layout:
+    """Where the rows of a table are: one for all rows of a file, or one for each in YAML.
+
+    Attributes:
+        file: its name as given.
+        letters: the spreadsheet's letters of a column, by its name; empty in formats without columns.
+        places: where a row and its cells are, by their names and "" for the row, where that is known better
+            than by line and letters.
+        options: the names that the file has for the options of a request.
+    """
+
+    file: str
+    letters: Mapping[str, str] = attrs.field(factory=dict)
+    places: Mapping[str, SourceLocation] = attrs.field(factory=dict)
+    options: dict[str, str] = attrs.field(factory=dict)
+
+    def row_place(self, line: int) -> SourceLocation:
+        """Return where a row is."""
+        return self.places.get("") or SourceLocation(self.file, line)
+
+    def cell_place(self, name: str, line: int, row: int) -> SourceLocation:
+        """Return where a row has the cell of a column."""
+        letters = self.letters.get(name)
+        return self.places.get(name) or SourceLocation(
+            self.file, line, f"{letters}{row}" * bool(letters), name
+        )
+
+
 @attrs.frozen(kw_only=True)
 class CatalogItem:
     """One request, for one or several languages, and where it comes from.
 
+    There may be very many, so that a place is made when it is asked for.
+
     Attributes:
         names: template of its files' names.
-        place: its row.
-        places: where its options are set, by option.
+        layout: of the table that has its row.
+        line: of its row; 0 for the file as a whole.
+        row: the spreadsheet's number of its row.
     """
 
     request: Request
     names: str
-    place: SourceLocation
-    places: Mapping[str, SourceLocation] = attrs.field(factory=dict)
+    layout: Layout
+    line: int = 0
+    row: int = 0
+
+    @property
+    def place(self) -> SourceLocation:
+        """Where its row is."""
+        return self.layout.row_place(self.line)
 
     @property
     def url(self) -> str:
@@ -121,8 +165,9 @@ class CatalogItem:
         return entry_key(self.request, target)
 
     def where(self, option: str) -> SourceLocation:
-        """Return where an option is set; the row where it comes from the defaults."""
-        return self.places.get(option, self.place)
+        """Return where an option is set; the row where no column sets it."""
+        name = self.layout.options.get(option)
+        return self.place if name is None else self.layout.cell_place(name, self.line, self.row)
 
 
 @attrs.frozen
@@ -143,6 +188,7 @@ class Catalog:
         rows: number of rows.
         items: the requests; a row whose languages have different glossaries makes several.
         duplicates: what was left out.
+        notes: how it was read, where that is not plain: columns left out, names taken for codes.
     """
 
     path: Path
@@ -150,27 +196,29 @@ class Catalog:
     rows: int
     items: tuple[CatalogItem, ...] = attrs.field(repr=False)
     duplicates: tuple[Duplicate, ...] = ()
-
-
-@attrs.frozen
-class Cell:
-    """One value and its place: text in CSV and TSV; in JSON and YAML also numbers, lists and so on."""
-
-    value: Any
-    place: SourceLocation
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was filled in."""
-        return self.value is None or (isinstance(self.value, str) and not self.value.strip())
+    notes: tuple[str, ...] = ()
 
 
 @attrs.frozen
 class CatalogRow:
-    """One row: its cells by the names that the file gives them."""
+    """One row: its values by the names that the file gives them, and where it is.
 
-    place: SourceLocation
-    cells: Mapping[str, Cell]
+    The values are text in tables; in JSON and YAML also numbers, lists and so on.
+    """
+
+    layout: Layout
+    line: int
+    row: int
+    cells: Mapping[str, Any]
+
+    @property
+    def place(self) -> SourceLocation:
+        """Where the row is."""
+        return self.layout.row_place(self.line)
+
+    def cell_place(self, name: str) -> SourceLocation:
+        """Return where the cell of a column is."""
+        return self.layout.cell_place(name, self.line, self.row)
 
 
 @attrs.define
@@ -178,21 +226,25 @@ class CatalogTable:
     """The rows of a file, whatever its format.
 
     Attributes:
+        layout: of its rows, where they share one.
         header: where each column is named, in formats that name them once.
-        rows: in the order of the file.
+        rows: in the order of the file; read while they are taken, which may add mistakes.
         defaults: cells for every row that does not set them itself.
         mistakes: what is wrong with the file itself.
+        notes: what of it is not read.
     """
 
+    layout: Layout
     header: dict[str, SourceLocation] = attrs.field(factory=dict)
-    rows: list[CatalogRow] = attrs.field(factory=list)
-    defaults: dict[str, Cell] = attrs.field(factory=dict)
+    rows: Iterable[CatalogRow] = ()
+    defaults: CatalogRow | None = None
     mistakes: list[Issue] = attrs.field(factory=list)
+    notes: list[str] = attrs.field(factory=list)
 
-    def note(self, location: SourceLocation, text: str) -> None:
-        """Note a mistake."""
+    def add_mistake(self, location: SourceLocation, text: str) -> None:
+        """Add what is wrong at a place."""
         self.mistakes.append(Issue(location, text))
 
 
 IsColumn: TypeAlias = Callable[[str], bool]
-"""Whether a name is one of a column; by that the separator of a CSV file is found."""
+"""Whether a name is one of a column; by that the separator of a CSV file and its header are found."""

@@ -1,130 +1,191 @@
-"""Read a file of rows: CSV and TSV as spreadsheets and people write them, JSON Lines, YAML."""
+"""Read a file of rows: CSV and TSV as spreadsheets and people write them, JSON Lines, YAML, spreadsheets."""
 
 from __future__ import annotations
 
 import codecs
 import csv
-import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import yaml
 
+from akool_async.cli.catalog.cells import strip_invisible
+from akool_async.cli.catalog.columns import IGNORED
 from akool_async.cli.catalog.model import (
     CatalogError,
     CatalogRow,
     CatalogTable,
-    Cell,
     IsColumn,
     Issue,
+    Layout,
     SourceLocation,
 )
 
-_SEPARATORS: Final = ",;\t|"
-_HINT: Final = "sep="
-"""Excel's first line, which names the separator."""
+_LARGEST: Final = 200 * 1024 * 1024
+_DELIMITED: Final = (".csv", ".tsv", ".tab", ".txt")
+_JSON_LINES: Final = (".jsonl", ".ndjson")
+_YAML: Final = (".yaml", ".yml")
+_ENDINGS: Final = (*_DELIMITED, *_JSON_LINES, *_YAML)
+_ADVICE: Final = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), 'Save the sheet as "CSV UTF-8".'),
+    ".json": "JSON Lines has one object on each line.",
+}
+_ARCHIVE: Final = b"PK\x03\x04"
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
-_LONGEST_CELL: Final = 1024 * 1024
-Record: TypeAlias = tuple[int, int, list[str]]
-"""Line in the file, row in the spreadsheet, values."""
 
+def read_table(path: Path, is_column: IsColumn) -> CatalogTable:
+    """Read a file by the format that its ending names.
 
-def read_delimited(text: str, file: str, is_column: IsColumn) -> CatalogTable:
-    """Read a table whose first row names the columns."""
-    table = CatalogTable()
-    # Excel writes "sep=;" as a first line of its own in some countries; it is not a header.
-    first, _, rest = text.partition("\n")
-    hinted = first.strip().strip('"').lower().startswith(_HINT)
-    hint = first.strip("\r").strip('"')[len(_HINT) :][:1] if hinted else ""
-    body = rest if hinted else text
-    separator = hint or _separator(body, file, is_column)
-    records = _records(body, separator, file, table, first=1 + hinted)
-    header = next((record for record in records if any(map(str.strip, record[2]))), None)
-    if header is None:
-        if not table.mistakes:
-            table.note(SourceLocation(file), "The file is empty.")
-        return table
-    # Without this check the first video would be taken for the column names, and be left out.
-    if not any(is_column(name.strip()) for name in header[2]) and any("://" in name for name in header[2]):
-        text = "The first row has to name the columns, such as url,languages,key; this one holds values."
-        table.note(SourceLocation(file, header[0]), text)
-        return table
-    names = _names(header, file, table)
-    for record in records:
-        if any(map(str.strip, record[2])):
-            table.rows.append(_row(record, names, file, table))
+    Raises:
+        CatalogError: it can't be read, or is of no format that is known.
+    """
+    ending = path.suffix.lower()
+    if ending not in _ENDINGS:
+        said = f'ends in "{path.suffix}"' if path.suffix else "has no ending"
+        text = f"The file {said}; known are {', '.join(_ENDINGS)}. {_ADVICE.get(ending, '')}"
+        raise _refusal(path, text)
+    try:
+        if path.stat().st_size > _LARGEST:
+            text = f"The file is larger than {_LARGEST // 1024 // 1024} MiB; cut it into several."
+            raise _refusal(path, text)
+        with path.open("rb") as stream:
+            start = stream.read(4)
+    except OSError as error:
+        raise _refusal(path, f"The file can't be read: {error.strerror}.") from error
+    if start == _ARCHIVE:
+        raise _refusal(path, "This is a spreadsheet, or another archive, under the ending of a text file.")
+    # A byte order mark decides; guessing an encoding would turn names and words into other ones.
+    encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
+    table = CatalogTable(Layout(str(path)))
+    if ending in _YAML:
+        read_yaml("".join(_lines(path, encoding)), table)
+    elif ending in _JSON_LINES:
+        table.rows = _json_rows(path, encoding, table)
+    else:
+        _read_delimited(path, encoding, table, is_column)
     return table
 
 
-def _separator(text: str, file: str, is_column: IsColumn) -> str:
-    """Return the separator that finds most known columns in the first row, and most columns at all."""
-    if file.lower().endswith((".tsv", ".tab")):
-        return "\t"
-    first = next((line for line in text.splitlines() if line.strip()), "")
-
-    def known(separator: str) -> tuple[int, int]:
-        names = [name.strip().strip('"') for name in first.split(separator)]
-        return sum(map(is_column, names)), len(names)
-
-    return max(_SEPARATORS, key=known)
+def _refusal(path: Path, text: str, *, line: int = 0) -> CatalogError:
+    return CatalogError([Issue(SourceLocation(str(path), line), text.strip())])
 
 
-def _records(text: str, separator: str, file: str, table: CatalogTable, *, first: int) -> Iterator[Record]:
-    # The limit is global to the csv module; its default of 128 KiB is too small for a glossary cell.
-    csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    for row in range(1, len(text) + 2):
-        line = first + reader.line_num
-        try:
-            values = next(reader, None)
-        except csv.Error as error:
-            text = _ERRORS.get(str(error), f"It can't be read as a table: {error}.")
-            table.note(SourceLocation(file, line), text)
+def _lines(path: Path, encoding: str) -> Iterator[str]:
+    """Return the lines of a file with their ends, without byte order marks.
+
+    Raises:
+        CatalogError: it is no text of this encoding.
+    """
+    try:
+        with path.open(encoding=encoding, newline="") as stream:
+            # A tool that adds a mark to a file which has one makes two: the first column would be unknown.
+            yield from chain([stream.readline().lstrip("\ufeff")], stream)
+    except UnicodeDecodeError as error:
+        line = _undecodable_line(path, encoding)
+        text = 'This is not UTF-8 text. Save the file again as "CSV UTF-8" or in UTF-8.'
+        raise _refusal(path, text, line=line) from error
+
+
+def _undecodable_line(path: Path, encoding: str) -> int:
+    data = path.read_bytes()  # the error's own place is within a part of the file
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError as error:
+        return data[: error.start].count(b"\n") + 1
+    return 0
+
+
+# Tables whose columns are named in one row.
+
+Record: TypeAlias = tuple[int, int, list[str]]
+"""Line in the file, row in the spreadsheet, values."""
+
+_HEADER_WITHIN: Final = 20
+"""Rows that are searched for the column names: above them people write titles."""
+
+
+def count_columns(values: Iterable[str], is_column: IsColumn) -> int:
+    """Return how many of a row's values are the names of columns."""
+    return sum(is_column(value) for value in values if value)
+
+
+def fill_table(
+    table: CatalogTable, records: Iterator[Record], is_column: IsColumn, *, separator: str = ""
+) -> None:
+    """Find the column names, and give a table its header and its rows.
+
+    Args:
+        table: gets them, and what is wrong.
+        records: all rows, from the first on.
+        is_column: whether a name is one of a column.
+        separator: what is between two cells of a text, "" for a spreadsheet.
+    """
+    file = table.layout.file
+    top = list(islice((record for record in records if any(map(str.strip, record[2]))), _HEADER_WITHIN))
+    if not top:
+        if not table.mistakes:
+            table.add_mistake(SourceLocation(file), "The file is empty.")
+        return
+    known = [count_columns(values, is_column) for _, _, values in top]
+    at = known.index(max(known))
+    # Without this check the first videos would be taken for a title or column names, and be left out.
+    for line, _, values in top[: at + 1]:
+        if any("://" in value for value in values) and not (line == top[at][0] and known[at]):
+            text = "The first row has to name the columns, such as url,languages,key; this one holds values."
+            table.add_mistake(SourceLocation(file, line), text)
             return
-        if values is None:
-            return
-        yield line, row, values
+    if at:
+        table.notes.append(f"{file}: The column names are in line {top[at][0]}; nothing above it is read.")
+    names = _names(top[at], table, is_column)
+    table.rows = _rows(chain(top[at + 1 :], records), names, table, separator)
 
 
-_ERRORS: Final = {
-    "unexpected end of data": "A quotation mark is opened here and never closed.",
-    **{
-        f"'{separator}' expected after '\"'": "Something follows a closing quotation mark; "
-        "a quotation mark within a cell is written twice."
-        for separator in _SEPARATORS
-    },
-}
-
-
-def _names(header: Record, file: str, table: CatalogTable) -> list[tuple[str, str]]:
-    """Return each column's letters and name."""
+def _names(header: Record, table: CatalogTable, is_column: IsColumn) -> list[str]:
+    """Return the columns' names, and note where they are."""
     line, row, values = header
-    names: list[tuple[str, str]] = []
+    names: list[str] = []
+    letters: dict[str, str] = {}
     for number, value in enumerate(values):
-        letters, name = _letters(number), value.strip()
-        if name and name in [other for _, other in names]:
-            first = next(letter for letter, other in names if other == name)
-            text = f"The column is here twice; the first is {first}{row}."
-            table.note(SourceLocation(file, line, f"{letters}{row}", name), text)
-        names.append((letters, name))
-        table.header.setdefault(name, SourceLocation(file, line, f"{letters}{row}", name))
+        letter, name = _letters(number), strip_invisible(value)
+        place = SourceLocation(table.layout.file, line, f"{letter}{row}", name)
+        if name and name in letters and is_column(name):
+            text = f"The column is here twice; the first is {letters[name]}{row}."
+            table.add_mistake(place, text)
+        # Two columns that are not read may share a name.
+        names.append(f"{IGNORED}{name}" if name and name in letters else name)
+        letters.setdefault(name, letter)
+        table.header.setdefault(name, place)
+    table.header.pop("", None)
+    table.layout = Layout(table.layout.file, letters)
     return names
 
 
-def _row(record: Record, names: list[tuple[str, str]], file: str, table: CatalogTable) -> CatalogRow:
-    line, row, values = record
-    cells: dict[str, Cell] = {}
-    for number, value in enumerate(values):
-        letters, name = names[number] if number < len(names) else (_letters(number), "")
-        place = SourceLocation(file, line, f"{letters}{row}", name)
-        if name:
-            cells.setdefault(name, Cell(value.strip(), place))
-        elif value.strip():
-            text = "This cell has no column; does a cell to the left hold the separator without quotes?"
-            table.note(place, text)
-    return CatalogRow(SourceLocation(file, line), cells)
+def _rows(
+    records: Iterable[Record], names: list[str], table: CatalogTable, separator: str
+) -> Iterator[CatalogRow]:
+    layout = table.layout
+    width = len(names)
+    nameless = [number for number, name in enumerate(names) if not name]
+    for line, row, values in records:
+        if not any(map(str.strip, values)):
+            continue
+        if separator and (len(values) > width or nameless):
+            for number in (*nameless, *range(width, len(values))):
+                if number < len(values) and values[number].strip():
+                    place = SourceLocation(layout.file, line, f"{_letters(number)}{row}")
+                    text = (
+                        "This cell has no column; does a cell to the left hold the separator without quotes?"
+                    )
+                    table.add_mistake(place, text)
+        yield CatalogRow(layout, line, row, dict(zip(names, values, strict=False)))
 
 
 def _letters(number: int) -> str:
@@ -137,48 +198,120 @@ def _letters(number: int) -> str:
     return letters
 
 
-_ROWS: Final = ("videos", "rows", "words")
-_DEFAULTS: Final = "defaults"
-_DEEPEST: Final = 4
+# CSV and TSV.
+
+_SEPARATORS: Final = ",;\t|"
+_SAMPLE: Final = 30
+"""Lines by which the separator is found."""
+
+_HINT: Final = "sep="
+"""Excel's first line, which names the separator."""
+
+_LONGEST_CELL: Final = 1024 * 1024
 
 
-def read_json_lines(text: str, file: str, _: IsColumn) -> CatalogTable:
+def _read_delimited(path: Path, encoding: str, table: CatalogTable, is_column: IsColumn) -> None:
+    lines = _lines(path, encoding)
+    first = next(lines, "")
+    # Excel writes "sep=;" as a first line of its own in some countries; it is not a header.
+    said = first.strip("\r\n").strip('"')
+    hint = said[len(_HINT) :][:1] if said.lower().startswith(_HINT) else ""
+    before = 1 if hint else 0
+    sample = list(islice(lines if hint else chain([first], lines), _SAMPLE))
+    separator = hint or _separator(sample, path, is_column)
+    records = _records(chain(sample, lines), separator, table, first=1 + before)
+    fill_table(table, records, is_column, separator=separator)
+
+
+def _separator(sample: list[str], path: Path, is_column: IsColumn) -> str:
+    """Return the separator that finds most known columns in a row, and most columns at all."""
+    if path.suffix.lower() in (".tsv", ".tab"):
+        return "\t"
+
+    def known(separator: str) -> tuple[int, int]:
+        rows = [[name.strip().strip('"') for name in line.split(separator)] for line in sample]
+        return max(((count_columns(row, is_column), len(row)) for row in rows), default=(0, 0))
+
+    return max(_SEPARATORS, key=known)
+
+
+def _records(lines: Iterator[str], separator: str, table: CatalogTable, *, first: int) -> Iterator[Record]:
+    # The limit is global to the csv module; its default of 128 KiB is too small for a glossary cell.
+    csv.field_size_limit(_LONGEST_CELL)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    line = first
+    try:
+        for row, values in zip(count(1), reader):
+            yield line, row, values
+            line = first + reader.line_num
+    except csv.Error as error:
+        place = SourceLocation(table.layout.file, line)
+        table.add_mistake(place, _ERRORS.get(str(error), f"It can't be read as a table: {error}."))
+    except CatalogError as error:  # it is no text; what was read so far is judged all the same
+        table.mistakes += error.mistakes
+
+
+_ERRORS: Final = {
+    "unexpected end of data": "A quotation mark is opened here and never closed.",
+    **{
+        f"'{separator}' expected after '\"'": "Something follows a closing quotation mark; "
+        "a quotation mark within a cell is written twice."
+        for separator in _SEPARATORS
+    },
+}
+
+
+def _json_rows(path: Path, encoding: str, table: CatalogTable) -> Iterator[CatalogRow]:
     """Read one object from each line."""
-    table = CatalogTable()
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        doubled: set[str] = set()
+    layout, file = table.layout, table.layout.file
+    doubled: set[str] = set()
 
-        def to_dict(pairs: list[tuple[str, Any]], doubled: set[str] = doubled) -> dict[str, Any]:
-            # Of two equal names, json would keep the last without a word.
+    def to_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Of two equal names, json would keep the last without a word.
+        found = dict(pairs)
+        if len(found) < len(pairs):
             names = [name for name, _ in pairs]
             doubled.update(name for name in names if names.count(name) > 1)
-            return dict(pairs)
+        return found
 
+    for number, line in enumerate(_lines(path, encoding), 1):
+        if not line.strip():
+            continue
+        doubled.clear()
         try:
             found = json.loads(line, object_pairs_hook=to_dict)
         except ValueError as error:
             place = SourceLocation(file, number, str(getattr(error, "colno", "") or ""))
             what = getattr(error, "msg", None) or str(error)
-            table.note(place, f"This is not JSON: {what}.")
+            table.add_mistake(place, f"This is not JSON: {what}.")
             continue
         except RecursionError:
-            table.note(SourceLocation(file, number), "This is nested too deeply.")
+            table.add_mistake(SourceLocation(file, number), "This is nested too deeply.")
             continue
         if not isinstance(found, dict):
-            table.note(SourceLocation(file, number), "Each line has to hold one object: {...}.")
+            table.add_mistake(SourceLocation(file, number), "Each line has to hold one object: {...}.")
             continue
         for name in sorted(doubled):
-            table.note(SourceLocation(file, number, field=name), "It is in this line twice.")
-        cells = {name: Cell(value, SourceLocation(file, number, field=name)) for name, value in found.items()}
-        table.rows.append(CatalogRow(SourceLocation(file, number), cells))
-    return table
+            place = SourceLocation(file, number, field=name)
+            table.add_mistake(place, "It is in this line twice.")
+        yield CatalogRow(layout, number, 0, found)
 
 
-def read_yaml(text: str, file: str, _: IsColumn) -> CatalogTable:
-    """Read a list of mappings, or a mapping with `defaults` and such a list under `videos`."""
-    table = CatalogTable()
+_ROWS: Final = ("videos", "rows", "words")
+_DEFAULTS: Final = "defaults"
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_DEEPEST: Final = 1
+"""A cell is text, a list or a mapping of texts. What is nested more deeply could be a few lines that unfold
+into gigabytes."""
+
+_Pairs: TypeAlias = dict[str, tuple[yaml.Node, yaml.Node]]
+_Merged: TypeAlias = dict[int, _Pairs | None]
+"""The pairs of mappings by the id of their node; None while they are read."""
+
+
+def read_yaml(text: str, table: CatalogTable) -> None:
+    """Fill a table with the rows of a YAML text: a list, or a list under `videos` beside `defaults`."""
+    file = table.layout.file
     try:
         # Composed, not loaded: nodes know their line, and `no` stays the language it is.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -189,123 +322,91 @@ def read_yaml(text: str, file: str, _: IsColumn) -> CatalogTable:
             if mark is None
             else SourceLocation(file, mark.line + 1, str(mark.column + 1))
         )
-        table.note(place, f"This is not YAML: {getattr(error, 'problem', None) or error}.")
-        return table
+        table.add_mistake(place, f"This is not YAML: {getattr(error, 'problem', None) or error}.")
+        return
     except RecursionError:
-        table.note(SourceLocation(file), "This is nested too deeply.")
-        return table
-    for node in _rows_of(root, file, table):
+        table.add_mistake(SourceLocation(file), "This is nested too deeply.")
+        return
+    rows: list[CatalogRow] = []
+    merged: _Merged = {}
+    for node in _row_nodes(root, table, merged):
         if isinstance(node, yaml.MappingNode):
-            table.rows.append(CatalogRow(_place(node, file), _cells(node, file, table)))
+            rows.append(_row(node, table, merged))
         else:
-            table.note(_place(node, file), 'Each row has to be a mapping: "url: ...".')
-    return table
+            table.add_mistake(_place(node, file), 'Each row has to be a mapping: "url: ...".')
+    table.rows = rows
 
 
-def _rows_of(root: yaml.Node | None, file: str, table: CatalogTable) -> list[yaml.Node]:
+def _row_nodes(root: yaml.Node | None, table: CatalogTable, merged: _Merged) -> Iterator[yaml.Node]:
+    file = table.layout.file
     if isinstance(root, yaml.SequenceNode):
-        return list(root.value)
-    rows: list[yaml.Node] = []
+        yield from root.value
+        return
     if not isinstance(root, yaml.MappingNode):
         where = SourceLocation(file) if root is None else _place(root, file)
-        table.note(where, "The file has to hold a list of rows.")
-        return rows
+        table.add_mistake(where, "The file has to hold a list of rows.")
+        return
     for key, value in root.value:
         if key.value in _ROWS and isinstance(value, yaml.SequenceNode):
-            rows += value.value
+            yield from value.value
         elif key.value == _DEFAULTS and isinstance(value, yaml.MappingNode):
-            table.defaults = _cells(value, file, table)
+            table.defaults = _row(value, table, merged)
         else:
             text = 'Only "defaults" with a mapping and "videos" with a list of rows are allowed here.'
-            table.note(_place(key, file), text)
-    return rows
+            table.add_mistake(_place(key, file), text)
 
 
-def _cells(node: yaml.MappingNode, file: str, table: CatalogTable) -> dict[str, Cell]:
-    cells: dict[str, Cell] = {}
+def _row(node: yaml.MappingNode, table: CatalogTable, merged: _Merged) -> CatalogRow:
+    file = table.layout.file
+    cells: dict[str, Any] = {}
+    places = {"": _place(node, file)}
+    for name, (_, value) in _pairs(node, table, merged).items():
+        places[name] = _place(value, file, name)
+        try:
+            cells[name] = _value(value)
+        except (TypeError, ValueError):
+            table.add_mistake(places[name], "This value can't be read.")
+    return CatalogRow(Layout(file, places=places), places[""].line, 0, cells)
+
+
+def _pairs(node: yaml.MappingNode, table: CatalogTable, merged: _Merged) -> _Pairs:
+    """Return a mapping's pairs by name, and those that a merge key ("<<") adds."""
+    known = merged.get(id(node))
+    if known is not None:
+        return known
+    merged[id(node)] = None
+    file = table.layout.file
+    own: _Pairs = {}
+    others: _Pairs = {}
     for key, value in node.value:
         name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
-        place = _place(value, file, name)
         # YAML keeps the last of two equal keys: the first languages would be lost without a word.
-        if name in cells:
-            table.note(_place(key, file, name), "It is in this row twice.")
-        try:
-            cells[name] = Cell(_value_of(value), place)
-        except (TypeError, ValueError):
-            table.note(place, "This value can't be read.")
-    return cells
+        if name in own:
+            table.add_mistake(_place(key, file, name), "It is in this row twice.")
+        if key.tag != _MERGE:
+            own[name] = key, value
+            continue
+        for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if not isinstance(each, yaml.MappingNode) or merged.get(id(each), ()) is None:
+                text = 'A merge key ("<<") takes another mapping, such as *name, or a list of some.'
+                table.add_mistake(_place(key, file, name), text)
+            else:  # of several the first wins. Source: yaml.org/type/merge.html
+                others = _pairs(each, table, merged) | others
+    merged[id(node)] = others | own
+    return others | own
 
 
-def _value_of(node: yaml.Node, depth: int = 0) -> Any:
+def _value(node: yaml.Node, depth: int = 0) -> Any:
     """Return text, a list or a mapping: "no" stays a language, 1:30 no number, and 2026-01-01 no date."""
     if depth > _DEEPEST:
         raise ValueError("nested too deeply")
     if isinstance(node, yaml.ScalarNode):
         return None if node.tag.endswith(":null") else node.value
     if isinstance(node, yaml.SequenceNode):
-        return [_value_of(item, depth + 1) for item in node.value]
-    return {_value_of(key, depth + 1): _value_of(value, depth + 1) for key, value in node.value}
+        return [_value(item, depth + 1) for item in node.value]
+    return {_value(key, depth + 1): _value(value, depth + 1) for key, value in node.value}
 
 
 def _place(node: yaml.Node, file: str, field: str = "") -> SourceLocation:
     mark = node.start_mark
     return SourceLocation(file, mark.line + 1, str(mark.column + 1), field)
-
-
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-
-_LARGEST: Final = 200 * 1024 * 1024
-
-
-def read_table(path: Path, is_column: IsColumn) -> CatalogTable:
-    """Read a file by the format that its ending names.
-
-    Raises:
-        CatalogError: it can't be read, or is of no format that is known.
-    """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        ending = f'ends in "{path.suffix}"' if path.suffix else "has no ending"
-        text = f"The file {ending}; known are {', '.join(_READERS)}. {_ADVICE.get(path.suffix.lower(), '')}"
-        raise _refusal(path, text)
-    return reader(_text_of(path), str(path), is_column)
-
-
-_READERS: Final[Mapping[str, Callable[[str, str, IsColumn], CatalogTable]]] = {
-    **dict.fromkeys((".csv", ".tsv", ".tab", ".txt"), read_delimited),
-    **dict.fromkeys((".jsonl", ".ndjson"), read_json_lines),
-    **dict.fromkeys((".yaml", ".yml"), read_yaml),
-}
-
-_ADVICE: Final = {
-    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), 'Save the sheet as "CSV UTF-8".'),
-    ".json": "JSON Lines has one object on each line.",
-}
-
-
-def _text_of(path: Path) -> str:
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise _refusal(
-                path, f"The file is larger than {_LARGEST // 1024 // 1024} MiB; cut it into several."
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise _refusal(path, f"The file can't be read: {error.strerror}.") from error
-    # A byte order mark decides; guessing an encoding would turn names and words into other ones.
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise _refusal(
-            path, 'This is not UTF-8 text. Save the file again as "CSV UTF-8" or in UTF-8.', line=line
-        ) from error
-
-
-def _refusal(path: Path, text: str, *, line: int = 0) -> CatalogError:
-    return CatalogError([Issue(SourceLocation(str(path), line), text.strip())])

@@ -9,37 +9,54 @@ from typing import Any, Final
 import attrs
 
 from akool_async._model.errors import InvalidRequestError
-from akool_async._model.fingerprint import fingerprint, work_of
-from akool_async._model.redact import strip_query
-from akool_async._model.requests import TranslationRequest, with_targets
+from akool_async._model.redact import safe_repr, strip_query
+from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 from akool_async.cli.catalog import columns
-from akool_async.cli.catalog.columns import Column
+from akool_async.cli.catalog.cells import CellError, fold_header, is_empty, is_empty_word, show_cell
+from akool_async.cli.catalog.columns import Column, ColumnChoice
+from akool_async.cli.catalog.duplicates import without_duplicates
 from akool_async.cli.catalog.glossary import Glossary, Words
+from akool_async.cli.catalog.languages import LanguageNames, UnknownLanguageError
 from akool_async.cli.catalog.model import (
     Catalog,
     CatalogError,
     CatalogItem,
     CatalogRow,
     CatalogTable,
-    Cell,
-    Duplicate,
     Issue,
+    Layout,
     OnDuplicate,
     SourceLocation,
     names_for,
 )
 from akool_async.cli.catalog.readers import read_table
 
-_NO_URL: Final = "The video's URL is missing."
-_NO_LANGUAGE: Final = "The languages are missing: fill them in, or use --to for all rows."
+_MISSING: Final = {
+    "url": "The video's URL is missing",
+    "targets": "The languages are missing: fill them in, or use --to for all rows",
+}
 _PLAIN: Final = {"targets": "languages"}
 """Columns that the documentation calls by another name than a request."""
 
 _SAMPLE: Final = {"url": "https://example.com/video.mp4", "targets": "en"}
+_LIPSYNC: Final = frozenset({"url", "audio_url", "key", "name", "webhook_url", "url_is_public"})
+"""What a row with `audio_url` may set."""
 
 
 class RowReader:
-    """Make requests of rows, and note every mistake."""
+    """Make requests of rows, and note every mistake.
+
+    Args:
+        table: the file.
+        defaults: options of the command line, for rows that do not set them.
+        glossary: words for the languages.
+        mistakes: gets what is wrong.
+        choice: which columns are read.
+        names: reads languages.
+
+    Attributes:
+        unknown_languages: mistakes that the vendor's own list of languages may explain.
+    """
 
     def __init__(
         self,
@@ -47,107 +64,200 @@ class RowReader:
         defaults: dict[str, Any],
         glossary: Glossary,
         mistakes: list[Issue],
-        ignore: Iterable[str],
+        choice: ColumnChoice,
+        names: LanguageNames,
     ) -> None:
-        """Read the table's defaults."""
+        """Read the table's column names and defaults."""
         self._mistakes = mistakes
+        self._file = table.layout.file
         self._header = table.header
         self._glossary = glossary
-        self._ignored = {name.strip().lower() for name in ignore}
-        self._reported: set[str] = set()
-        own, places = self._values(table.defaults)
-        self._judge_each(own, places)
-        self._defaults = defaults | own
+        self._choice = choice
+        self._names = names
+        self._columns: dict[str, Column | None] = {}
+        self._left_out: list[str] = []
+        self._misspelt: set[str] = set()
+        self._empty_words: dict[str, tuple[set[str], int]] = {}
+        self._first: CatalogRow | None = None
+        self._defaults = defaults
+        self.unknown_languages = 0
+        for name, place in table.header.items():
+            self._column(name, place)
+        if table.defaults is not None:
+            own = self._values(table.defaults)
+            self._judge_each(own, table.defaults)
+            self._defaults = defaults | own
+        there = {column.option for column in self._columns.values() if column is not None}
+        # A table without such a column has one mistake, not one in every row; see `finish`.
+        self._absent = {
+            option
+            for option in _MISSING
+            if table.header
+            and option not in there | self._defaults.keys()
+            # Lip-syncs have no language.
+            and not (option == "targets" and "audio_url" in there)
+        }
 
     def items(self, row: CatalogRow) -> Iterator[CatalogItem]:
         """Return a row's requests; none if anything is wrong with it."""
         before = len(self._mistakes)
-        own, places = self._values(row.cells)
+        self._first = self._first or row
+        own = self._values(row)
+        if "audio_url" in own:
+            yield from self._lipsync_items(row, own, before)
+            return
         values = self._defaults | own
-        for option, text in (("url", _NO_URL), ("targets", _NO_LANGUAGE)):
-            if option not in values and option not in places:
-                # By the option's name in the file, else in the documentation.
-                places_of = {name: cell.place for name, cell in row.cells.items()}
-                there = next((place for name, place in places_of.items() if _is(option, name)), None)
-                named = next((name for name in self._header if _is(option, name)), _PLAIN.get(option, option))
-                self._mistakes.append(Issue(there or attrs.evolve(row.place, field=named), text))
+        lacking = [option for option in _MISSING if option not in values]
+        for option in lacking:
+            if option not in self._absent | self._misspelt and len(self._mistakes) == before:
+                self._mistakes.append(self._missing(option, row))
         names = values.pop("name", None)
         whole: Issue | None = None
         try:
-            if len(self._mistakes) == before:
+            if len(self._mistakes) == before and not lacking:
                 if "voices_map" not in own:  # the defaults' voices need not suit all languages of the row
                     values["voices_map"] = _voices_for(values["targets"], values.get("voices_map", {}))
                 request = TranslationRequest(**values)
                 names = names or names_for(request.key)
                 for part in _split(request, self._glossary):
-                    yield CatalogItem(request=part, names=names, place=row.place, places=places)
+                    yield self._item(row, part, names)
                 return
         except InvalidRequestError as error:
-            whole = Issue(places.get("voices_map", row.place), error.message)
-        self._judge_each(own, places)
+            place = self._place("voices_map", row) if "voices_map" in own else row.place
+            whole = Issue(place, error.message)
+        self._judge_each(own, row)
         if whole is not None and len(self._mistakes) == before:
             self._mistakes.append(whole)  # each option is valid by itself, not together
 
-    def _judge_each(self, own: dict[str, Any], places: Mapping[str, SourceLocation]) -> None:
+    def _lipsync_items(self, row: CatalogRow, own: dict[str, Any], before: int) -> Iterator[CatalogItem]:
+        """Return the request of a row that has an audio file; a translation's defaults do not concern it."""
+        for option in own:
+            if option not in _LIPSYNC and not (option == "lipsync" and own[option]):
+                text = (
+                    "A row with audio_url is a lip-sync of that audio; it takes no options of a translation."
+                )
+                self._mistakes.append(Issue(self._place(option, row), text))
+        if "url" not in own and len(self._mistakes) == before:
+            self._mistakes.append(self._missing("url", row))
+        values = {option: value for option, value in (self._defaults | own).items() if option in _LIPSYNC}
+        if len(self._mistakes) > before:
+            return
+        names = values.pop("name", None) or names_for(values.get("key"))
+        try:
+            request = LipSyncRequest(video_url=values.pop("url"), **values)
+        except InvalidRequestError as error:
+            option = next((name for name in own if error.message.startswith((name, f"video_{name}"))), "url")
+            text = error.message.partition(" ")[2]
+            self._mistakes.append(Issue(self._place(option, row), text))
+        else:
+            yield self._item(row, request, names)
+
+    def _item(self, row: CatalogRow, request: Request, names: str) -> CatalogItem:
+        return CatalogItem(request=request, names=names, layout=row.layout, line=row.line, row=row.row)
+
+    def _missing(self, option: str, row: CatalogRow) -> Issue:
+        # By the option's name in the file, else in the documentation.
+        known = (name for name, column in self._columns.items() if column and column.option == option)
+        name = row.layout.options.get(option) or next(known, None)
+        if name is None:
+            place = attrs.evolve(row.place, field=_PLAIN.get(option, option))
+            return Issue(place, f"{_MISSING[option]}.")
+        value = row.cells.get(name)
+        why = f"; the cell holds {show_cell(value)}" if is_empty_word(value) else ""
+        return Issue(row.cell_place(name), f"{_MISSING[option]}{why}.")
+
+    def finish(self) -> None:
+        """Note what is missing in the table as a whole."""
+        for header in self._choice.mapped:
+            if header not in map(fold_header, self._columns):
+                shown = ", ".join(map(repr, self._columns)) or "none"
+                text = f"There is no column {header!r} in {self._file}; there are {shown}."
+                self._mistakes.append(Issue(SourceLocation("--column"), text))
+                self._misspelt.add(self._choice.mapped[header])
+        first = self._first
+        for option in self._absent - self._misspelt:
+            text, name = _MISSING[option], _PLAIN.get(option, option)
+            if self._left_out:
+                cells = {} if first is None else first.cells
+                links = [name for name in self._left_out if option == "url" and "://" in str(cells.get(name))]
+                example = (links or self._left_out)[0]
+                text = (
+                    f"{text}. No column is called so; name the one that has it: --column {name}={example!a}"
+                )
+            line = min((place.line for place in self._header.values()), default=0)
+            self._mistakes.append(Issue(SourceLocation(self._file, line, field=name), f"{text}."))
+
+    def _judge_each(self, own: dict[str, Any], row: CatalogRow) -> None:
         """Note the options that are wrong by themselves, and remove them."""
         for option in list(own):
             try:
                 validate_option(option, own[option])
-            except columns.CellError as wrong:
-                self._mistakes.append(Issue(places[option], str(wrong)))
+            except CellError as wrong:
+                self._mistakes.append(Issue(self._place(option, row), str(wrong)))
                 del own[option]
 
-    def _values(self, cells: Mapping[str, Cell]) -> tuple[dict[str, Any], dict[str, SourceLocation]]:
-        """Return the options that cells set, and their places."""
+    def _place(self, option: str, row: CatalogRow) -> SourceLocation:
+        return row.cell_place(row.layout.options[option])
+
+    def _values(self, row: CatalogRow) -> dict[str, Any]:
+        """Return the options that a row's cells set."""
         values: dict[str, Any] = {}
-        places: dict[str, SourceLocation] = {}
-        for name, cell in cells.items():
-            column = self._column(name, cell)
-            if column is None or cell.empty:
+        known, options = self._columns, row.layout.options
+        for name, value in row.cells.items():
+            column = known[name] if name in known else self._column(name, row.cell_place(name))
+            if column is None:
+                continue
+            option = column.option
+            if is_empty(value) and not (column.keeps_none and value and str(value).lower() == "none"):
+                if is_empty_word(value):
+                    words, count = self._empty_words.get(name, (set(), 0))
+                    self._empty_words[name] = words | {str(value).strip()}, count + 1
+                options.setdefault(option, name)
                 continue
             # Two columns for one option: which one would be paid for is not ours to choose.
-            if column.option in places:
-                text = f"This is the same as the column {places[column.option].field!r}; keep one of them."
-                self._once(name, Issue(self._named(name, cell), text))
+            if option in values:
+                text = f"This is the same as the column {options[option]!r}; keep one of them."
+                self._mistakes.append(Issue(self._header.get(name, row.cell_place(name)), text))
                 continue
-            places[column.option] = cell.place
+            options[option] = name
             try:
-                values[column.option] = column.read(cell.value)
-            except columns.CellError as error:
-                self._mistakes.append(Issue(cell.place, str(error)))
-        return values, places
+                values[option] = column.read(value, self._names)
+            except CellError as error:
+                self._mistakes.append(Issue(row.cell_place(name), str(error)))
+                self.unknown_languages += isinstance(error, UnknownLanguageError)
+        return values
 
-    def _column(self, name: str, cell: Cell) -> Column | None:
-        if name.startswith(columns.IGNORED) or name.strip().lower() in self._ignored:
-            return None
-        column = columns.column_of(name)
-        # An unknown column is a mistake: a misspelt `langauges` would fall back to --to and be paid for.
-        if column is None:
-            near = columns.did_you_mean(name)
-            advice = near or ' Remove it, or put "#" before its name.'
-            self._once(name, Issue(self._named(name, cell), f"There is no such column.{advice}"))
+    def _column(self, name: str, place: SourceLocation) -> Column | None:
+        column = self._columns[name] = self._choice.column(name)
+        if column is None and not self._choice.is_ignored(name):
+            near = None if columns.is_column(name) else columns.nearest_name(name)
+            # A slip such as `langauges` is a mistake: it would fall back to --to and be paid for.
+            if near is not None:
+                option = columns.COLUMNS_BY_NAME[near].option
+                self._misspelt.add(option)
+                text = (
+                    f'There is no such column. Did you mean {near!r}? If not, put "#" before its name, '
+                    "or leave it out with --ignore-columns."
+                )
+                self._mistakes.append(Issue(place, text))
+            else:
+                self._left_out.append(name)
         return column
 
-    def _named(self, name: str, cell: Cell) -> SourceLocation:
-        return self._header.get(name, cell.place)
-
-    def _once(self, name: str, mistake: Issue) -> None:
-        """Note a mistake of the column, not of the row, the first time it occurs."""
-        if name not in self._reported:
-            self._reported.add(name)
-            self._mistakes.append(mistake)
-
-
-def _is(option: str, name: str) -> bool:
-    column = columns.column_of(name)
-    return column is not None and column.option == option
+    def notes(self) -> Iterator[str]:
+        """Return how the file was read, where that is not plain."""
+        if self._left_out:
+            names = ", ".join(map(safe_repr, self._left_out))
+            yield f"{self._file}: Columns that are not read: {names}."
+        for name, (words, count) in self._empty_words.items():
+            said = ", ".join(f"'{word}'" for word in sorted(words))
+            cells = "1 cell" if count == 1 else f"{count:,} cells"
+            yield f"{self._file}: {name}: {said} in {cells} is taken for empty."
 
 
-def read_option(option: str, given: Any) -> Any:
+def read_option(option: str, given: Any, names: LanguageNames) -> Any:
     """Read the value of one command line option; raises a `CellError` as a cell would."""
-    column = columns.column_of(option)
-    assert column is not None  # noqa: S101 - the table of columns has all options
-    value = column.read(given)
+    value = columns.COLUMNS_BY_NAME[option].read(given, names)
     validate_option(option, value)
     return value
 
@@ -162,7 +272,7 @@ def validate_option(option: str, value: Any) -> None:
     try:
         TranslationRequest(**sample | {option: value})
     except InvalidRequestError as error:
-        raise columns.CellError(error.message.removeprefix(f"{option} ")) from None
+        raise CellError(error.message.removeprefix(f"{option} ")) from None
 
 
 def _voices_for(targets: Collection[str], voices: Mapping[str, str]) -> dict[str, str]:
@@ -195,127 +305,79 @@ def _split(request: TranslationRequest, glossary: Glossary) -> Iterator[Translat
         )
 
 
-def without_duplicates(
-    items: Iterable[CatalogItem], on_duplicate: OnDuplicate, mistakes: list[Issue]
-) -> tuple[list[CatalogItem], list[Duplicate]]:
-    """Leave out rows that repeat work, or note them as mistakes: each would be paid."""
-    finder = _Finder()
-    kept: list[CatalogItem] = []
-    duplicates: list[Duplicate] = []
-    for item in items:
-        fresh = []
-        for target in item.request.targets:
-            try:
-                first = finder.first(item, target)
-            except CatalogError as wrong:
-                mistakes += wrong.mistakes
-                continue
-            if first is None:
-                fresh.append(target)
-            else:
-                duplicates.append(Duplicate(item.place, first, target))
-        if fresh:
-            kept.append(attrs.evolve(item, request=with_targets(item.request, tuple(fresh))))
-    if on_duplicate == "refuse":
-        for duplicate in duplicates:
-            text = (
-                f"The same video and options into {duplicate.target!r} are in {duplicate.first} already; "
-                "each would be paid. Remove one, or leave such rows out with --duplicates skip."
-            )
-            mistakes.append(Issue(duplicate.place, text))
-        duplicates = []
-    return kept, duplicates
-
-
-class _Finder:
-    """Remember where each key and each piece of work occurred first."""
-
-    def __init__(self) -> None:
-        self._keys: dict[tuple[str, str], tuple[str, SourceLocation]] = {}
-        self._works: dict[str, SourceLocation] = {}
-        self._unkeyed: dict[tuple[str, str], tuple[str, SourceLocation]] = {}
-
-    def first(self, item: CatalogItem, target: str) -> SourceLocation | None:
-        """Return where the same work occurred before, or None.
-
-        Raises:
-            CatalogError: the key was used before for other work.
-        """
-        mark = fingerprint(item.request, target)
-        known, place = self._keys.setdefault((item.key_for(target), target), (mark, item.place))
-        if work_of(known) != work_of(mark):
-            text = f"This key names other work in {place}; each row needs a key of its own."
-            raise CatalogError([Issue(item.where("key"), text)])
-        # The same key in two rows with the same work is a duplicate; with other work it is a mistake above.
-        if place is not item.place:
-            return place
-        # The same work under two keys would be paid twice.
-        first = self._works.setdefault(mark, item.place)
-        if first is not item.place:
-            return first
-        if not item.request.key and not item.request.url_is_public:
-            other, of = self._unkeyed.setdefault((work_of(mark), target), (mark, item.place))
-            if other != mark:
-                text = (
-                    f"Its URL differs from {of} in the query only: one video signed twice, or two videos? "
-                    "Give each video a key, or set url_is_public where the query names the video."
-                )
-                raise CatalogError([Issue(item.where("url"), text)])
-        return None
-
-
 def read_catalog(
     path: Path,
     *,
     defaults: Mapping[str, Any] | None = None,
     glossaries: Iterable[str] = (),
-    ignore: Iterable[str] = (),
+    choice: ColumnChoice = ColumnChoice(),  # noqa: B008 - it does not change
     on_duplicate: OnDuplicate = "refuse",
+    names: LanguageNames | None = None,
 ) -> Catalog:
     """Read and check a catalog.
 
     Args:
         path: a file of CSV, TSV, JSON Lines or YAML.
-        defaults: options of `TranslationRequest` for rows that do not set them.
+        defaults: options of a request for rows that do not set them.
         glossaries: files, as "FILE" or "LANGUAGE=FILE".
-        ignore: columns that are not read.
+        choice: which columns are read.
         on_duplicate: "refuse" makes repeated work a mistake, "skip" leaves the second out.
+        names: reads languages, and has read those of `defaults`.
 
     Raises:
         CatalogError: names every mistake.
     """
+    names = LanguageNames() if names is None else names
     mistakes: list[Issue] = []
-    table = CatalogTable()
+    table = CatalogTable(Layout(str(path)))
     try:
-        table = read_table(path, columns.is_column)
+        table = read_table(path, choice.is_column)
     except CatalogError as wrong:
         mistakes += wrong.mistakes
+    glossary = _glossary(glossaries, mistakes, names)
+    reading = RowReader(table, dict(defaults or {}), glossary, mistakes, choice, names)
+    rows = 0
+    items: list[CatalogItem] = []
+    for row in table.rows:
+        rows += 1
+        items += reading.items(row)
+    if rows or table.header:
+        reading.finish()
     mistakes += table.mistakes
-    glossary = _glossary(glossaries, mistakes)
-    reading = RowReader(table, dict(defaults or {}), glossary, mistakes, ignore)
-    items = [item for row in table.rows for item in reading.items(row)]
     kept, duplicates = without_duplicates(items, on_duplicate, mistakes)
-    if not table.rows and not mistakes:
+    if not rows and not mistakes:
         mistakes.append(Issue(SourceLocation(str(path)), "There is no row below the column names."))
     if mistakes:
-        raise CatalogError(dict.fromkeys(mistakes))
-    return Catalog(path=path, rows=len(table.rows), items=tuple(kept), duplicates=tuple(duplicates))
+        raise CatalogError(
+            dict.fromkeys(mistakes), unknown_languages=reading.unknown_languages == len(mistakes)
+        )
+    notes = (*table.notes, *reading.notes(), *glossary.notes, names.note)
+    return Catalog(
+        path=path,
+        rows=rows,
+        items=tuple(kept),
+        duplicates=tuple(duplicates),
+        notes=tuple(filter(None, notes)),
+    )
 
 
-def one_video(url: str, *, defaults: Mapping[str, Any], glossaries: Iterable[str]) -> Catalog:
+def one_video(
+    url: str, *, defaults: Mapping[str, Any], glossaries: Iterable[str], names: LanguageNames
+) -> Catalog:
     """Return a catalog of one video; arguments and errors are those of `read_catalog`."""
     mistakes: list[Issue] = []
-    glossary = _glossary(glossaries, mistakes)
-    place = SourceLocation("URL")
-    reading = RowReader(CatalogTable(), dict(defaults), glossary, mistakes, ())
-    items = tuple(reading.items(CatalogRow(place, {"url": Cell(url, place)})))
+    glossary = _glossary(glossaries, mistakes, names)
+    layout = Layout("URL")
+    reading = RowReader(CatalogTable(layout), dict(defaults), glossary, mistakes, ColumnChoice(), names)
+    items = tuple(reading.items(CatalogRow(layout, 0, 0, {"url": url})))
     if mistakes:
         raise CatalogError(dict.fromkeys(mistakes))
-    return Catalog(path=Path(), title=strip_query(url), rows=1, items=items)
+    notes = tuple(filter(None, (*glossary.notes, names.note)))
+    return Catalog(path=Path(), title=strip_query(url), rows=1, items=items, notes=notes)
 
 
-def _glossary(glossaries: Iterable[str], mistakes: list[Issue]) -> Glossary:
-    glossary = Glossary()
+def _glossary(glossaries: Iterable[str], mistakes: list[Issue], names: LanguageNames) -> Glossary:
+    glossary = Glossary(names)
     for named in glossaries:
         try:
             glossary.read(named)

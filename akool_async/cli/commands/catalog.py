@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import LipSyncRequest
-from akool_async.cli.catalog import Catalog, CatalogItem, SourceLocation, names_for
+from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
 from akool_async.cli.console import print_info, print_rows, write_json
 from akool_async.cli.events import plan_json
 from akool_async.cli.exit_codes import ExitCode
@@ -189,7 +189,7 @@ def lipsync(
         Your own name for it; default is a fingerprint of the request.
     """
     request = LipSyncRequest(video_url=video_url, audio_url=audio_url, key=key)
-    item = CatalogItem(request=request, names=names_for(key), place=SourceLocation("URL"))
+    item = CatalogItem(request=request, names=names_for(key), layout=Layout("URL"))
     order = RunOptions(
         output=output,
         rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),

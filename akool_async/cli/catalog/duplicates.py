@@ -1,0 +1,109 @@
+"""Find rows that ask for the same work, or use one key for two works, before any of them is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from akool_async._model.fingerprint import fingerprint, work_of
+from akool_async._model.requests import with_targets
+from akool_async.cli.catalog.model import (
+    CatalogError,
+    CatalogItem,
+    Duplicate,
+    Issue,
+    OnDuplicate,
+    SourceLocation,
+)
+
+
+def without_duplicates(
+    items: list[CatalogItem], on_duplicate: OnDuplicate, mistakes: list[Issue]
+) -> tuple[list[CatalogItem], list[Duplicate]]:
+    """Leave out rows that repeat work, or note them as mistakes: each would be paid."""
+    finder = _Finder()
+    kept: list[CatalogItem] = []
+    duplicates: list[Duplicate] = []
+    suspects = _repeated_marks(items)
+    for item in items:
+        if suspects.isdisjoint(_marks(item)):
+            kept.append(item)
+            continue
+        fresh = []
+        for target in item.request.targets:
+            try:
+                first = finder.first(item, target)
+            except CatalogError as wrong:
+                mistakes += wrong.mistakes
+                continue
+            if first is None:
+                fresh.append(target)
+            else:
+                duplicates.append(Duplicate(item.place, first, target))
+        if fresh:
+            kept.append(attrs.evolve(item, request=with_targets(item.request, tuple(fresh))))
+    if on_duplicate == "refuse":
+        for duplicate in duplicates:
+            into = f"into {duplicate.target!r}" if duplicate.target else "for a lip-sync"
+            text = (
+                f"The same video and options {into} are in {duplicate.first} already; "
+                "each would be paid. Remove one, or leave such rows out with --duplicates skip."
+            )
+            mistakes.append(Issue(duplicate.place, text))
+        duplicates = []
+    return kept, duplicates
+
+
+def _marks(item: CatalogItem) -> tuple[int, ...]:
+    """Return hashes, of which an item shares one with every item that has its key or may ask for its work."""
+    # Coarser than a fingerprint, and 20 times cheaper: hosts, users, queries and options do not count.
+    place = item.url.partition("?")[0].partition("#")[0].partition("://")[2].rpartition("@")[2]
+    work = hash(place.lower().rstrip("/"))
+    return (work,) if item.request.key is None else (work, hash((item.request.key, "key")))
+
+
+def _repeated_marks(items: Iterable[CatalogItem]) -> set[int]:
+    seen: set[int] = set()
+    repeated: set[int] = set()
+    for item in items:
+        for mark in _marks(item):
+            (repeated if mark in seen else seen).add(mark)
+    return repeated
+
+
+class _Finder:
+    """Remember where each key and each piece of work occurred first."""
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, str], tuple[str, SourceLocation]] = {}
+        self._works: dict[str, SourceLocation] = {}
+        self._unkeyed: dict[tuple[str, str], tuple[str, SourceLocation]] = {}
+
+    def first(self, item: CatalogItem, target: str) -> SourceLocation | None:
+        """Return where the same work occurred before, or None.
+
+        Raises:
+            CatalogError: the key was used before for other work.
+        """
+        mark = fingerprint(item.request, target)
+        known, place = self._keys.setdefault((item.key_for(target), target), (mark, item.place))
+        if work_of(known) != work_of(mark):
+            text = f"This key names other work in {place}; each row needs a key of its own."
+            raise CatalogError([Issue(item.where("key"), text)])
+        # The same key in two rows with the same work is a duplicate; with other work it is a mistake above.
+        if place != item.place:
+            return place
+        # The same work under two keys would be paid twice.
+        first = self._works.setdefault(mark, item.place)
+        if first != item.place:
+            return first
+        if not item.request.key and not item.request.url_is_public:
+            other, of = self._unkeyed.setdefault((work_of(mark), target), (mark, item.place))
+            if other != mark:
+                text = (
+                    f"Its URL differs from {of} in the query only: one video signed twice, or two videos? "
+                    "Give each video a key, or set url_is_public where the query names the video."
+                )
+                raise CatalogError([Issue(item.where("url"), text)])
+        return None
