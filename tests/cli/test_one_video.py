@@ -85,7 +85,7 @@ def test_on_a_terminal_it_is_asked(
     ("arguments", "word"),
     [
         (["translate", VIDEO], "--to"),
-        (["translate", "talk.mp4", "--to", "ja"], "absolute http"),
+        (["translate", "talk.mp4", "--to", "ja"], "the name of a file"),
         (["translate", VIDEO, "--to", "ja", "--caption", "x"], "--caption"),
         (["translate", VIDEO, "--to", "klingon"], "klingon"),
         (["translate", VIDEO, "--to", "ja", "--voice", "fr=x"], "--voice"),

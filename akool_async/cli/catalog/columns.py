@@ -36,7 +36,7 @@ _NO_URLS: Final = tuple(
         (r"file:|[a-z]:[\\/]|[\\/.~]", f"is a file on this machine. {_UPLOAD}"),
         (
             r"[^:?#]*\.(mp4|mov|m4v|mkv|webm|avi|srt|ass|vtt|wav|mp3|m4a)$",
-            f"is a file's name. {_UPLOAD}",
+            f"is the name of a file. {_UPLOAD}",
         ),
     )
 )
