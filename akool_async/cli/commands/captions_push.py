@@ -25,7 +25,7 @@ from akool_async.captions import (
     to_srt,
     version_key,
 )
-from akool_async.cli.catalog import Catalog, CatalogItem, SourceLocation, names_for
+from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
 from akool_async.cli.console import counted, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import entry_label
@@ -99,7 +99,7 @@ def captions_push(
         return _write_for_publishing(cues, output.out / CAPTIONS / f"{one.name}.captions-{number}.srt", key)
     request = _corrected_request(one.entry, version, url, caption_url, caption)
     names = names_for(version) if one.entry.request.key else f"{{stem}}.captions-{number}.{{language}}"
-    item = CatalogItem(request=request, names=names, place=SourceLocation(str(path)))
+    item = CatalogItem(request=request, names=names, layout=Layout(str(path)))
     title = f"{entry_label(one.entry)} with corrected subtitles, captions {request.caption_type.name.lower()}"
     options = RunOptions(
         output=output, rules=RetryRules(), in_flight=UNBOUNDED, limits=terms, recover_pending=False
