@@ -102,7 +102,7 @@ def _report_entry(
         target=entry.target,
         state=shown["state"],
         reason=shown["reason"],
-        advice=shown["advice"],
+        advice="" if shown["advice"] in shown["reason"] else shown["advice"],
         code=entry.code,
         job_id=entry.job_id,
         credits=shown["credits"],

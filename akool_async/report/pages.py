@@ -317,6 +317,7 @@ def _render_video(report: Report, entries: Sequence[ReportEntry], folder: Path, 
         "original": shown if isinstance(shown, str) else _link(shown, folder),
         "original_track": next((track for one in versions if (track := one.original_track)), ""),
         "note": note,
+        "remote": remote,
         "source": first.source,
         "versions": versions,
     }

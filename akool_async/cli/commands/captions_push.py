@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -96,7 +95,9 @@ def captions_push(
         print_info(f"{counted(len(faults), 'fault')} in {path}: `captions check` lists all.")
     version, number = anyio.run(_new_version, output, one.entry, caption_url)
     if caption_url is None:
-        return _write_for_publishing(cues, output.out / CAPTIONS / f"{one.name}.captions-{number}.srt", key)
+        publishable = output.out / CAPTIONS / f"{one.name}.captions-{number}.srt"
+        again = output.command("captions", "push", key, *(["--language", target] if language else []))
+        return _write_for_publishing(cues, publishable, again)
     request = _corrected_request(one.entry, version, url, caption_url, caption)
     names = names_for(version) if one.entry.request.key else f"{{stem}}.captions-{number}.{{language}}"
     item = CatalogItem(request=request, names=names, layout=Layout(str(path)))
@@ -157,7 +158,7 @@ async def _new_version(output: OutputOptions, entry: Entry, caption_url: str | N
         return version_key(base, number), number
 
 
-def _write_for_publishing(cues: Sequence[Cue], path: Path, key: str) -> int:
+def _write_for_publishing(cues: Sequence[Cue], path: Path, again: str) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(to_srt(cues), encoding="utf-8")
@@ -165,7 +166,7 @@ def _write_for_publishing(cues: Sequence[Cue], path: Path, key: str) -> int:
         raise StorageError(f"{path} can't be written: {error.strerror}.") from error
     print_info(f"The corrected subtitles are in {path}. Nothing was sent.")
     print_info("Publish the file where the vendor can fetch it, then run the same command with its URL:")
-    print_info(f"    akool-async captions push {shlex.quote(key)} --caption-url URL")
+    print_info(f"    {again} --caption-url URL")
     return ExitCode.FAILED
 
 

@@ -46,9 +46,10 @@ if (form && data) {
     const code = found.languages[language];
     const number = cell("td", "Credits", credits === null ? "" : credits);
     number.className = "number";
-    const why = cell("td", "Reason", found.reasons[reason]);
+    const text = cell("span", "", found.reasons[reason]);
+    text.dir = "auto";
+    const why = cell("td", "Reason", ...(found.reasons[reason] ? [text] : []));
     why.className = "reason";
-    why.dir = "auto";
     row.append(head, cell("td", "Language", span(code ? languageName(code) : "lip-sync", "language")),
       cell("td", "State", span(found.states[state][0], `state ${found.states[state][1]}`)), number,
       cell("td", "Submitted", submitted), cell("td", "Expires", expires), why);
