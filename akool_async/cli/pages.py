@@ -12,6 +12,7 @@ import anyio
 
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError
+from akool_async._model.locations import Location, is_private
 from akool_async._model.outcomes import Saved
 from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import AUTO_DETECT, LipSyncRequest, video_url
@@ -115,6 +116,14 @@ def _report_entry(
         spoken=None if saved is None else saved.original_srt,
         files=tuple(path for path in files if path.exists()),
         source="" if source == AUTO_DETECT else source,
-        original=originals.get(name, "" if entry.url_redacted else url),
+        original=originals.get(name) or _original(entry, url),
         version=version,
     )
+
+
+def _original(entry: Entry, url: str) -> str | Path:
+    """Return where the original can be played from without a signature, or ""."""
+    if is_private(url):
+        place = Location.parse(url)
+        return path if place.scheme == "file" and (path := Path(place.key)).is_file() else ""
+    return "" if entry.url_redacted else url

@@ -16,6 +16,7 @@ from akool_async._batch import Batch, StopCause, open_batch
 from akool_async._client import AkoolClient
 from akool_async._model.errors import AkoolError, ConfigurationError
 from akool_async._model.outcomes import Outcome
+from akool_async._storage import Storage
 from akool_async.cli.catalog import Catalog
 from akool_async.cli.console import confirm, counted, is_terminal, print_info, stderr
 from akool_async.cli.events import Events
@@ -50,6 +51,7 @@ class RunOptions:
         in_flight: jobs at the vendor at once.
         webhook_url: where the vendor sends callbacks, which `webhook serve` writes to the inbox.
         recover_pending: whether jobs of the journal that were not asked for are waited for and saved too.
+        storage: the bucket that files of this machine are shared from.
     """
 
     output: OutputOptions
@@ -58,6 +60,7 @@ class RunOptions:
     limits: RunLimits
     webhook_url: str | None = None
     recover_pending: bool = True
+    storage: Storage | None = None
 
 
 def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions) -> int:
@@ -198,6 +201,7 @@ class CatalogRun:
                 max_credits=options.limits.max_credits,
                 callbacks=inbox,
                 webhook_url=url,
+                storage=options.storage,
             )
             async with self._batch as batch, anyio.create_task_group() as tasks:
                 tasks.start_soon(self._handle_signals, batch, tasks.cancel_scope)

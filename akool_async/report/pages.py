@@ -307,8 +307,8 @@ def _render_video(report: Report, entries: Sequence[ReportEntry], folder: Path, 
     note = ""
     if not shown:
         note = (
-            "The original can't be shown: its URL was signed, and the signature is kept nowhere. "
-            "With the originals in a folder, run `akool-async report --originals FOLDER`."
+            "The original can't be shown: it has no URL that works without a signature, and signatures are "
+            "kept nowhere. With the originals in a folder, run `akool-async report --originals FOLDER`."
         )
     elif remote:
         note = "It is fetched from its own host when it is played."

@@ -26,6 +26,7 @@ from akool_async.captions import (
 from akool_async.captions.cues import LARGEST
 from akool_async.sandbox import Sandbox
 from tests.cli.conftest import Book, Command
+from tests.storage.conftest import TestBucket
 
 SPOKEN = (Cue(0, 1900, "Good morning."), Cue(2000, 3900, "=1+1 is two."), Cue(5000, 6900, "Goodbye."))
 TRANSLATED = (
@@ -256,6 +257,30 @@ def test_push_pays_once_asks_first_and_is_linked_to_the_first_entry(
     assert "corrected 1" in page
     assert "5ecre7" not in page
     assert vendor.audit.paid_twice() == ()
+
+
+def test_push_shares_the_subtitles_from_a_bucket(
+    akool: Command, talk: Path, vendor: Sandbox, book: Book, bucket: TestBucket
+) -> None:
+    correct(talk / "captions" / "talk.fr.srt")
+    order = ["captions", "push", "talk", "--language", "fr", "--out", talk, "--yes", "--share", bucket.url]
+    both = akool(*order, "--caption-url", "https://example.com/fr.srt")
+    jobs = len(vendor.audit.jobs)
+    told = akool(*order)
+    again = akool(*order)
+    entry = book.read()["talk.captions-2", "fr"]
+    sent = (vendor.audit.creates[-1].payload or {})["caption_url"]
+
+    assert (both.code, "exclude each other" in both.err) == (2, True)
+    assert (told.code, len(vendor.audit.jobs)) == (0, jobs + 1)
+    assert bucket.name in sent
+    assert "Signature=" in sent
+    assert (again.code, "saved already" in again.err) == (2, True)
+    assert isinstance(entry.request, TranslationRequest)
+    assert entry.request.caption_url is not None
+    assert "talk.fr.captions-2.srt?sha256=" in entry.request.caption_url
+    assert bucket.names == []
+    assert b"Signature=" not in book.path.read_bytes()
 
 
 def test_a_second_correction_gets_the_next_number(akool: Command, talk: Path, book: Book) -> None:

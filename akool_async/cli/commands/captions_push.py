@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +13,12 @@ import attrs
 from akool_async._download import local_path
 from akool_async._journal import Entry
 from akool_async._model.errors import InvalidRequestError, StorageError
+from akool_async._model.locations import input_url, with_content
 from akool_async._model.redact import redacted_url
 from akool_async._model.requests import CaptionType, TranslationRequest
 from akool_async._model.states import State
+from akool_async._storage import Storage
 from akool_async.captions import (
-    Cue,
     check_cues,
     first_version,
     read_cues,
@@ -50,6 +52,7 @@ def captions_push(
     language: str | None = None,
     file: Path | None = None,
     caption_url: str | None = None,
+    share: str | None = None,
     url: str | None = None,
     caption: str | None = None,
     check: CheckOptions = DEFAULT_CHECK,
@@ -59,9 +62,9 @@ def captions_push(
 ) -> int:
     """Translate a video again with corrected subtitles. That costs credits, like the first time.
 
-    The vendor fetches the subtitles from a URL: publish the file that this command writes, and name its URL.
-    The first result stays; the new one has the key KEY.captions-2, KEY.captions-3 ..., and `report` shows
-    both.
+    The vendor fetches the subtitles from a URL: publish the file that this command writes, and name its URL,
+    or name a bucket to share it from, by a signed URL and until the job has ended. The first result stays;
+    the new one has the key KEY.captions-2, KEY.captions-3 ..., and `report` shows both.
 
     Parameters
     ----------
@@ -74,6 +77,8 @@ def captions_push(
         `captions` that was changed.
     caption_url
         Public URL at which the subtitles are published.
+    share
+        Bucket that the subtitles are shared from, such as s3://bucket/prefix; needs `akool-async[storage]`.
     url
         URL of the video, where it was signed: the journal keeps no signatures.
     caption
@@ -93,17 +98,41 @@ def captions_push(
         print_info(f"{path}, cue {fault.number}: {fault.message}")
     if faults:
         print_info(f"{counted(len(faults), 'fault')} in {path}: `captions check` lists all.")
-    version, number = anyio.run(_new_version, output, one.entry, caption_url)
+    if share is not None and caption_url is not None:
+        raise InvalidRequestError("--share and --caption-url exclude each other.", impact="Nothing was sent.")
+    content = to_srt(cues).encode()
+
+    def publishable(number: int) -> Path:
+        return output.out / CAPTIONS / f"{one.name}.captions-{number}.srt"
+
+    def url_of(number: int) -> str:
+        if caption_url is not None:
+            return redacted_url(caption_url)
+        # With its content it is the same work when an interrupted push is run again, and only then.
+        return with_content(
+            str(input_url(publishable(number).absolute())), f"sha256={sha256(content).hexdigest()}"
+        )
+
+    version, number = anyio.run(_new_version, output, one.entry, url_of)
     if caption_url is None:
-        publishable = output.out / CAPTIONS / f"{one.name}.captions-{number}.srt"
+        _write(content, publishable(number))
+    if caption_url is None and share is None:
         again = output.command("captions", "push", key, *(["--language", target] if language else []))
-        return _write_for_publishing(cues, publishable, again)
-    request = _corrected_request(one.entry, version, url, caption_url, caption)
+        print_info(f"The corrected subtitles are in {publishable(number)}. Nothing was sent.")
+        print_info("Publish the file where the vendor can fetch it, then run the same command with its URL:")
+        print_info(f"    {again} --caption-url URL")
+        return ExitCode.FAILED
+    request = _corrected_request(one.entry, version, url, caption_url or url_of(number), caption)
     names = names_for(version) if one.entry.request.key else f"{{stem}}.captions-{number}.{{language}}"
     item = CatalogItem(request=request, names=names, layout=Layout(str(path)))
     title = f"{entry_label(one.entry)} with corrected subtitles, captions {request.caption_type.name.lower()}"
     options = RunOptions(
-        output=output, rules=RetryRules(), in_flight=UNBOUNDED, limits=terms, recover_pending=False
+        output=output,
+        rules=RetryRules(),
+        in_flight=UNBOUNDED,
+        limits=terms,
+        recover_pending=False,
+        storage=None if share is None else Storage(share=share),
     )
     return execute(Catalog(path=path, title=title, rows=1, items=(item,)), options, connection)
 
@@ -134,7 +163,7 @@ def _corrected_file(one: SavedSubtitles, folder: Path) -> Path:
     )
 
 
-async def _new_version(output: OutputOptions, entry: Entry, caption_url: str | None) -> tuple[str, int]:
+async def _new_version(output: OutputOptions, entry: Entry, url_of: Callable[[int], str]) -> tuple[str, int]:
     """Return the key and number of the translation with these subtitles: a new one, or one to be resumed.
 
     Raises:
@@ -146,10 +175,10 @@ async def _new_version(output: OutputOptions, entry: Entry, caption_url: str | N
         while (found := journal.get(version_key(base, number), entry.target)) is not None:
             known = found.request.caption_url if isinstance(found.request, TranslationRequest) else None
             # Pushed before and interrupted: under another key the same subtitles would be paid for twice.
-            if caption_url is not None and known == redacted_url(caption_url):
+            if known == url_of(number):
                 if found.state is State.DELIVERED:
                     raise InvalidRequestError(
-                        f"The translation with the subtitles at this URL is saved already, as {found.key!r}.",
+                        f"The translation with these subtitles is saved already, as {found.key!r}.",
                         impact="Nothing was sent.",
                         advice="Publish other subtitles under another URL.",
                     )
@@ -158,16 +187,14 @@ async def _new_version(output: OutputOptions, entry: Entry, caption_url: str | N
         return version_key(base, number), number
 
 
-def _write_for_publishing(cues: Sequence[Cue], path: Path, again: str) -> int:
+def _write(content: bytes, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_srt(cues), encoding="utf-8")
+        path.write_bytes(content)
     except OSError as error:
-        raise StorageError(f"{path} can't be written: {error.strerror}.") from error
-    print_info(f"The corrected subtitles are in {path}. Nothing was sent.")
-    print_info("Publish the file where the vendor can fetch it, then run the same command with its URL:")
-    print_info(f"    {again} --caption-url URL")
-    return ExitCode.FAILED
+        raise StorageError(
+            f"{path} can't be written: {error.strerror}.", impact="Nothing was sent."
+        ) from error
 
 
 def _corrected_request(
