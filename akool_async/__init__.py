@@ -94,15 +94,15 @@ from akool_async._observer import (
     TerminalEvent,
 )
 from akool_async._polling.adaptive import LearnedSchedule
-from akool_async._polling.poll_state import PollState, PollVerdict
-from akool_async._polling.schedules import (
+from akool_async._polling.poll_state import (
     AdaptiveSchedule,
-    BackoffSchedule,
-    FixedSchedule,
     PollContext,
     PollResult,
     PollSchedule,
+    PollState,
+    PollVerdict,
 )
+from akool_async._polling.schedules import BackoffSchedule, FixedSchedule
 from akool_async._retry import RetryPolicy
 
 if TYPE_CHECKING:

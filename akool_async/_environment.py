@@ -1,4 +1,4 @@
-"""What the environment says about proxies and certificates, read in one place for all HTTP clients.
+"""Which hosts are talked to: the API's, and the proxies and certificates that the environment names for them.
 
 The libraries read it when a client is built, and raise a ValueError, an ImportError or an SSLError there.
 Here each mistake is a `ConfigurationError` that names the variable.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import ssl
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -19,9 +20,8 @@ from urllib.request import getproxies, proxy_bypass
 import attrs
 import httpx
 
-from akool_async._model.credentials import is_loopback
 from akool_async._model.errors import ConfigurationError
-from akool_async._model.redact import sanitize
+from akool_async._model.redact import sanitize, url_repr
 
 _SOCKS: Final = frozenset({"socks5", "socks5h"})
 _KINDS: Final = frozenset({"http", "https"}) | _SOCKS
@@ -50,6 +50,7 @@ def proxy_for(url: str) -> EnvironmentProxy | None:
     host = parts.hostname or ""
     proxies = getproxies()
     address = proxies.get(parts.scheme) or proxies.get("all")
+    # A proxy can't reach this machine: a sandbox, or a local copy, would seem to be down.
     if not address or is_loopback(host) or proxy_bypass(host) or _is_excluded(host, proxies.get("no", "")):
         return None
     names = (f"{parts.scheme}_proxy", "all_proxy")
@@ -68,6 +69,7 @@ def proxy_for(url: str) -> EnvironmentProxy | None:
         )
     if not usable:
         raise ConfigurationError(f"{named_by} is not the URL of a proxy, such as http://127.0.0.1:3128.")
+    # httpx raises an ImportError for it, in the middle of opening a client, without naming the variable.
     if kind in _SOCKS and importlib.util.find_spec("socksio") is None:
         raise ConfigurationError(
             f"{named_by} names a SOCKS proxy, which needs the package socksio; it is not installed.",
@@ -94,6 +96,7 @@ def tls_context() -> ssl.SSLContext:
         ConfigurationError: one of them, or SSLKEYLOGFILE, can't be used.
     """
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    # Opened first: the error of `create_ssl_context` names neither the file nor the variable.
     try:
         if file:
             Path(file).open("rb").close()
@@ -117,3 +120,62 @@ def tls_context() -> ssl.SSLContext:
             f"SSLKEYLOGFILE names a file that can't be written ({error.strerror}).",
             advice="Correct SSLKEYLOGFILE, or unset it.",
         ) from None
+
+
+# Which host the credentials may go to: one origin, https only but for loopback.
+
+
+PRODUCTION: Final = "https://openapi.akool.com"
+"""Source: the vendor's API pages."""
+
+_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine by its name or by an address; other names may lead anywhere."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_origin(host: str, named_by: str = "The API host") -> str:
+    """Return the origin of `host`, such as "https://openapi.akool.com", without a slash at the end.
+
+    Args:
+        host: a URL, or a bare host name, for which https is taken.
+        named_by: what an error says about where the host comes from.
+
+    Raises:
+        ConfigurationError: not a host, with a path, query or user in it, or plain http to another machine.
+    """
+    url = host.strip() if "://" in host else f"https://{host.strip()}"
+    said = f"{named_by} {sanitize(url_repr(url))}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"{said} is not a URL.") from error
+    name = parts.hostname or ""
+    if "://" not in host and is_loopback(name):  # the sandbox speaks http: with https the error would mislead
+        bare = said.removeprefix(f"{named_by} 'https://").removesuffix("'")
+        raise ConfigurationError(
+            f"{named_by} {bare!r} has no scheme.",
+            advice=f"Write http://{bare} for a sandbox on this machine.",
+        )
+    # A name as it is sent is ASCII; other letters are written as "xn--...".
+    is_name = ":" in name and "%" not in name if "[" in parts.netloc else _NAME.fullmatch(name)
+    printable = url.isprintable() and " " not in url
+    if parts.scheme not in {"http", "https"} or not (printable and port != 0 and is_name):
+        raise ConfigurationError(f"{said} must look like {PRODUCTION}.")
+    if parts.username is not None or parts.path.rstrip("/") or parts.query or parts.fragment:
+        raise ConfigurationError(f"{said} must be an origin only, like {PRODUCTION}.")
+    if parts.scheme == "http" and not is_loopback(name):
+        raise ConfigurationError(
+            f"{said} is plain http.",
+            advice="Use https: plain http shows the credentials to the network, and is for this machine.",
+        )
+    shown = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{shown}" if port is None else f"{parts.scheme}://{shown}:{port}"

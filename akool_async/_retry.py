@@ -58,15 +58,18 @@ class AimdRateLimiter:
             sent: when the POST was sent; what was sent before the last halving says nothing new.
             now: the present moment.
         """
+        # POSTs of one burst that are all refused are one sign: 1/256 of the rate would take days.
         if sent < self._halved:
             return
         self._halved = now
+        # The pace that was really gone at: half of "no limit" would be no limit.
         tried = 1 / self._gap if self.rate is None else self.rate
         self.rate = max(min(tried, FREE) / 2, SLOWEST)
 
     def succeeded(self) -> None:
         """Record that a POST succeeded."""
         if self.rate is not None:
+            # Slowly: what the vendor allows is not known, and every refusal makes all POSTs wait.
             self.rate += STEP
             if self.rate > FREE:
                 self.rate = None

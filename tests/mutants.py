@@ -143,7 +143,7 @@ class Area:
 
 AREAS = (
     Area("limits", "_batch/limits.py", ("tests/batch/test_limit_rules.py",)),
-    Area("slots", "_batch/slots.py", ("tests/batch/test_slots.py",)),
+    Area("slots", "_batch/limits.py", ("tests/batch/test_slots.py",)),
     Area("dispositions", "_batch/post.py", ("tests/batch/test_dispositions.py",)),
     Area("submit", "_batch/life.py", ("tests/batch", "tests/vendor/test_answers.py")),
     Area("exchange", "_http/exchange.py", ("tests/client",)),

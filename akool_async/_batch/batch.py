@@ -33,7 +33,7 @@ from akool_async._model.media import Limits
 from akool_async._model.outcomes import InDoubt, Outcome
 from akool_async._model.requests import Request
 from akool_async._model.responses import CallbackSource
-from akool_async._polling.schedules import PollSchedule
+from akool_async._polling.poll_state import PollSchedule
 from akool_async._storage import SharedInputs, Storage
 
 logger = logging.getLogger("akool_async")
@@ -66,6 +66,7 @@ class Batch:
         inputs: SharedInputs,
     ) -> None:
         session = client.session()
+        # Without a journal of the caller's the same accounting runs in memory: one set of rules about money.
         kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
         self._own_journal = kept if journal is None else None
         polling = CallbackPolling(session, schedule, hears=webhook.source is not None)
@@ -101,10 +102,9 @@ class Batch:
         )
         state.preflight = preflight
         saves = output.folder is not None
-        self._submitted = None if requests is not None else SubmittedRequests(state, saves=saves)
+        self._submitted = SubmittedRequests(state, saves=saves) if requests is None else None
         state.listener = self._submitted
-        source = Source(self._submitted or requests or ())
-        self._feeder = Feeder(state, source, self._life, self._callbacks)
+        self._feeder = Feeder(state, Source(self._submitted or requests or ()), self._life, self._callbacks)
         self._rescues = recover_pending and saves
         self._downloads = max_downloads
         self._drain_on = tuple(drain_signals)
@@ -123,6 +123,7 @@ class Batch:
         async with AsyncExitStack() as stack:
             if self._own_journal is not None:
                 await stack.enter_async_context(self._own_journal)
+            # Two batches on one journal would both find an entry unsent, and both pay for it.
             await stack.enter_async_context(self._state.journal.exclusive())
             if self._state.preflight is not None:
                 await stack.enter_async_context(self._state.preflight)
@@ -145,6 +146,7 @@ class Batch:
         tasks = self._group
         async with self._stack:
             try:
+                # Shielded steps finish: a POST under way, and the commit of its ids.
                 tasks.cancel_scope.cancel()
                 await tasks.__aexit__(None, None, None)
             finally:
@@ -152,7 +154,8 @@ class Batch:
                 await self._state.inputs.close()
                 self._say_what_is_left()
         if self._left_by is not None:
-            signal.raise_signal(self._left_by)  # nobody listens now: Ctrl-C is a KeyboardInterrupt from here
+            # The handlers of before are back: Ctrl-C is a KeyboardInterrupt from here.
+            signal.raise_signal(self._left_by)
             if kind is not None and issubclass(kind, anyio.get_cancelled_exc_class()):
                 raise SystemExit(128 + self._left_by)  # a handler of the caller's that does not leave
 
@@ -164,6 +167,7 @@ class Batch:
     async def _work(self) -> None:
         """Resume what is there, then pull what is new."""
         self._stack.callback(self._callbacks.listen(self._group))
+        # Before anything is pulled: an entry in doubt would otherwise be judged without its callbacks.
         await self._callbacks.load_doubts()
         if self._rescues:
             with self._state.tolerate_journal_errors():
@@ -181,16 +185,12 @@ class Batch:
         self._group.start_soon(restore)
 
     def _say_what_is_left(self) -> None:
-        if self._own_journal is not None:
-            self._say_what_was_not_taken()
         left = self._state.unfinished_jobs
-        if left and self._own_journal is not None:
-            logger.warning("%d jobs continue at the vendor and are billed: %s.", len(left), ", ".join(left))
-        elif left:
-            logger.info("%d jobs continue at the vendor; run the same again to save them.", len(left))
-
-    def _say_what_was_not_taken(self) -> None:
-        """Name what is paid, or may be, where no journal will tell it again."""
+        if self._own_journal is None:
+            if left:
+                logger.info("%d jobs continue at the vendor; run this again to save them.", len(left))
+            return
+        # What is paid, or may be, is named where no journal will tell it again.
         for outcome in self._state.outcomes.untaken:
             if outcome.job is not None:
                 logger.warning("Job %s has ended and is billed; its outcome was not taken.", outcome.job.id)
@@ -198,6 +198,8 @@ class Batch:
                 logger.warning("Entry %s is in doubt; its outcome was not taken.", outcome.key)
         for key in self._callbacks.waiting_keys:
             logger.warning("Entry %s is in doubt; no callback has cleared it up yet.", key)
+        if left:
+            logger.warning("%d jobs continue at the vendor and are billed: %s.", len(left), ", ".join(left))
 
     def __aiter__(self) -> Self:
         """Iterate over outcomes, in the order in which they end."""

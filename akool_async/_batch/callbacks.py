@@ -90,6 +90,7 @@ class WebhookCoordinator:
             token = new_token()
             addressed = attrs.evolve(request, webhook_url=with_token(str(self._webhook.url), token))
             self._before_response[token] = []
+        # From here on no job may be given to a doubt: this POST's own answer may be about to name it.
         self._under_way.add(answered)
         try:
             yield token, addressed
@@ -134,10 +135,12 @@ class WebhookCoordinator:
         try:
             entry = self._journal.find_token(callback.token) if callback.token else None
             pending = entry is not None and self._doubts.is_pending(entry.key, entry.target)
+            # It came before the POST's own answer. It is kept: should the answer be lost, it names the job.
             if callback.token in self._before_response and not pending:
                 self._before_response[callback.token].append(callback)
             elif entry is not None and entry.state is State.IN_DOUBT:
                 self._doubts.add_called(entry, callback.job_id)
+        # A hint is lost, which costs a later poll. But a journal that can't be read must not pay for more.
         except JournalError as error:
             self._state.stop(error.message, error)
         self._polling.on_callback(callback)
@@ -179,6 +182,7 @@ class WebhookCoordinator:
 
     def may_be_resolved(self, entry: Entry) -> bool:
         """Whether the doubt of an earlier run may be resolved now: by an id in its answer, or a callback."""
+        # An id costs one question to the API; a callback is waited for only if it is likely.
         if entry.doubt_ids or self._doubts.is_pending(entry.key, entry.target):
             return True
         return self._callback_expected(entry)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._batch.slots import Permit
+from akool_async._batch.limits import Permit
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import (
@@ -44,7 +44,7 @@ class BatchEntry:
         retries_left: times that it may be submitted again after a failure that may pass.
         seconds: length of its video as a preflight measured it, None if unknown.
         failure: how its job before ended, where it is submitted again because of that.
-        key: the entry's name; a hash, so it is made once.
+        name: its key and its language, which name it in the journal; made once, for the key may be a hash.
     """
 
     request: Request
@@ -57,21 +57,21 @@ class BatchEntry:
     retries_left: int = 0
     seconds: float | None = None
     failure: Failed | None = None
-    key: str = attrs.field(init=False, repr=False)
+    name: tuple[str, str] = attrs.field(init=False, repr=False)
 
-    @key.default
-    def _named(self) -> str:
-        return entry_key(self.request, self.target)
+    @name.default
+    def _named(self) -> tuple[str, str]:
+        return entry_key(self.request, self.target), self.target
 
     def identify(self, request: Request) -> None:
         """Take the request with the content of its inputs, by which it is named."""
         if request is not self.request:
-            self.request, self.key = request, entry_key(request, self.target)
+            self.request, self.name = request, (entry_key(request, self.target), self.target)
 
     @property
-    def name(self) -> tuple[str, str]:
-        """Its key and its language, which name it in the journal."""
-        return self.key, self.target
+    def key(self) -> str:
+        """The caller's name of the entry, or its fingerprint."""
+        return self.name[0]
 
     @property
     def job_id(self) -> str:
@@ -85,12 +85,14 @@ class BatchEntry:
 
     def release_slot(self) -> None:
         """Let another entry have a job in flight; does nothing without a slot."""
+        # Called at each end that an entry may come to: freeing a slot twice would exceed the cap.
         if self.slot is not None:
             self.slot.release()
             self.slot = None
 
     def submitted(self, job: Job, sent_at: datetime | None, token: str) -> BatchEntry:
         """Take over the job that the POST made."""
+        # Without the raw answer, which would be most of what a job in flight holds in memory.
         self.job, self.submitted_at, self.token = job.without_raw(), sent_at, token
         return self
 
@@ -124,6 +126,7 @@ class BatchEntry:
     ) -> Completed:
         """Return the outcome of a result that is there."""
         facts = self._facts(snapshot=snapshot, saved=saved, ended_at=now, reason=reason)
+        # What was deducted is the price; a lock is only what it could be at most.
         if snapshot.credits_used is not None:
             facts["credits"] = snapshot.credits_used
         return Completed(**facts)
@@ -173,12 +176,14 @@ def outcome_from_journal(entry: Entry, request: Request) -> Outcome:
     if entry.state in (State.DELIVERED, State.COMPLETED):
         snapshot = entry.snapshot or Snapshot(job_id=entry.job_id)
         return Completed(**facts, snapshot=snapshot, saved=Saved.from_paths(entry.files))
+    # Without a job it was refused, and cost nothing; with one it failed, and may have cost.
     if entry.state is State.FAILED and not entry.job_id:
         return Rejected(**facts, code=entry.code)
     if entry.state is State.FAILED:
         return Failed(**facts, snapshot=entry.snapshot)
     if entry.state is State.EXPIRED:
         return Expired(**facts)
+    # Whatever else the journal says, SUBMITTING included: a POST may have been sent, so nothing is claimed.
     return InDoubt(**facts, doubt_ids=entry.doubt_ids)
 
 
@@ -275,7 +280,7 @@ class ProgressBoard:
 
     def start_wait(self, batch_entry: BatchEntry) -> None:
         """An entry has its job."""
-        self._turns.pop((batch_entry.key, batch_entry.target), None)
+        self._turns.pop(batch_entry.name, None)
 
     def snapshot(self, now: float) -> tuple[EntryProgress, ...]:
         """Return them all, as they are at the moment `now`."""

@@ -102,6 +102,7 @@ class _Doubt:
     async def next_candidate(self, clock: Clock) -> _Candidate | None:
         """Return the next job to ask for; None when the time is over."""
         while self.tried == len(self.candidates):
+            # A new event before the wait: a candidate that is added meanwhile wakes it.
             until, self.news = self.until, anyio.Event()
             heard = await wait_event(self.news, clock, max(until - clock.monotonic(), 0.0))
             if not heard and self.until == until:  # it was not held back meanwhile
@@ -217,8 +218,10 @@ class DoubtResolver:
         if (doubt.key, doubt.target, job_id) in self._refused:
             return None
         seen = await self._fetch_status(doubt, job_id)
+        # The job may be that of a POST whose answer is on its way: given away, one of two paid jobs is lost.
         await self._answers()
         entry = self._journal.get(doubt.key, doubt.target)
+        # Read again after the waits: the caller, or another candidate, may have resolved it.
         if entry is None or entry.state is not State.IN_DOUBT or entry.token != doubt.token:
             return None
         mismatch = seen if isinstance(seen, str) else self._mismatch(entry, candidate, seen)
@@ -230,6 +233,7 @@ class DoubtResolver:
             else:
                 logger.info("The doubt about %s is resolved: the API has its job %s.", entry.key, job_id)
                 return seen
+        # These prove nothing, so the entry is not free to be paid again.
         if mismatch in (_NOT_ASKED, _OF_SEVERAL):
             doubt.cleared = False
         else:
@@ -264,8 +268,10 @@ class DoubtResolver:
         """Say why this job is not the entry's, or ""."""
         if self._owners.get(seen.job_id) is None:
             return _OF_SEVERAL
+        # Two entries with one job would save one video twice, and report the second as paid for.
         if self._journal.find_job(seen.job_id) is not None:
             return "it belongs to another entry."
+        # An id that the answer itself named needs no further proof: nobody else could have put it there.
         if not candidate.called:
             return ""
         sent, made = entry.submitted_at, seen.created_at

@@ -19,11 +19,10 @@ from anyio.abc import TaskStatus
 
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
-from akool_async._batch.post import STOP_CAUSES, Post, PostFailure, still_in_doubt
-from akool_async._batch.recording import AnswerRecorder
+from akool_async._batch.limits import Permit, WeightedSemaphore
+from akool_async._batch.post import STOP_CAUSES, AnswerRecorder, Post, PostFailure, still_in_doubt
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, FileNames, ResultSaver
-from akool_async._batch.slots import Permit, WeightedSemaphore
 from akool_async._batch.state import BatchState, StopCause
 from akool_async._download import GONE_STATUSES, SavedResult
 from akool_async._model.codes import CodeKind, lookup
@@ -114,6 +113,7 @@ class EntryLife:
                 return []
             for entry in entries:
                 entry.seconds = None if check.facts is None else check.facts.seconds
+        # Looked at after the journal was asked, which may have taken long.
         if not self._state.stopped:
             return entries
         self._end_unsubmitted(entries, self._state.stopped)
@@ -135,6 +135,7 @@ class EntryLife:
         task_status.started()
         began, failures = self._clock.monotonic(), 0
         with self._shown_as_submitting([entry.name for entry in entries], permit):
+            # A loop: what surely made no job is sent again, and only for the languages concerned.
             while entries:
                 try:  # before credits are reserved: it may take long
                     await self._state.inputs.upload(request, [entry.name for entry in entries])
@@ -148,7 +149,7 @@ class EntryLife:
                         # Before the intent: a result without a name to be saved under is money lost.
                         try:
                             signed = await self._state.inputs.sign(post.request)
-                            names, saved = await self._saver.candidate_names(post.request)
+                            names, saved = await self._saver.candidate_names(post.entries)
                         except InvalidRequestError as error:
                             return self._end_unsubmitted(entries, str(error))
                         self._skip_saved(post, saved)
@@ -186,7 +187,7 @@ class EntryLife:
                     self._state.stop(error.message, error)
                     self._end_unsubmitted(post.entries, error.message)
                     return
-                self._state.count_resubmissions(post.request)
+                self._state.count_resubmissions(post.entries)
                 await self._post(post, with_inputs(addressed, signed))  # what is kept holds no signature
             self._count(post)
             # All that the answer says is committed in one write, before any of it is acted on.
@@ -215,6 +216,7 @@ class EntryLife:
         Raises:
             AkoolError: polling became impossible, or the journal can't be written.
         """
+        # Polling has stopped for good: how the job ended is not known, so nothing is recorded about it.
         if job.error is not None:
             raise job.error
         snapshot = job.state.snapshot
@@ -266,6 +268,7 @@ class EntryLife:
 
         True has to be followed by `_settled`.
         """
+        # Both may wait long, so what stops the batch is looked at before, between and after them.
         budget, brake = self._state.budget, self._state.brake
         if self._state.stopped:
             return False
@@ -317,7 +320,7 @@ class EntryLife:
         known = {}
         for entry in post.entries:
             if self._state.previous_doubt(entry) is not None:
-                recorded = self._journal.get(entry.key, entry.target)
+                recorded = self._journal.get(*entry.name)
                 if recorded is not None and recorded.state is State.SUBMITTED:
                     known[entry.target] = recorded
         resolved = [entry for entry in post.entries if entry.target in known]
@@ -392,6 +395,7 @@ class EntryLife:
                 raised = error if cause is StopCause.FAILURE else None
                 self._state.stop(str(error), raised, cause=cause)
             entry.token = post.token
+            # What was not sent has no moment: a later doubt about it would count from a POST that never was.
             entry.submitted_at = None if disposition.state is State.PLANNED else post.sent_at
             if disposition.state is State.IN_DOUBT:
                 ids = post.doubt_ids(entry)
@@ -426,7 +430,7 @@ class EntryLife:
 
     async def _finish_failed(self, entry: BatchEntry, seen: PollState) -> None:
         error = seen.failure()
-        recorded = self._journal.get(entry.key, entry.target)
+        recorded = self._journal.get(*entry.name)
         if recorded is not None and recorded.state is State.COMPLETED:  # an earlier run saw its result
             known = recorded.snapshot or Snapshot(job_id=entry.job_id, created_at=recorded.created_at)
             return await self._finish_unsaved(entry, known, error)
@@ -443,6 +447,7 @@ class EntryLife:
         # A job that vanished may still be made and billed; only one that the vendor says has failed is over.
         failed = seen.snapshot is not None and seen.snapshot.status is Status.FAILED
         outcome = entry.failed(error.message, seen.snapshot, now)
+        # Paid once more only if the first job surely ended, and its failure may pass.
         if not failed or not entry.retries_left or code.kind in _PERMANENT or self._state.stopped:
             return self._state.emit(entry, outcome)
         self._state.end_job(entry)

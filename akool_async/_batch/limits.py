@@ -1,11 +1,13 @@
-"""What holds back a paid POST: the credits that may be spent, and a vendor that gives no clear answers."""
+"""What holds back a paid POST: slots, the credits that may be spent, a vendor that gives no clear answers."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
 import anyio
+import attrs
 
 COST_UNKNOWN: Final = (
     "A job was made, or may have been made, whose cost is not known, so nothing more is submitted within "
@@ -80,6 +82,7 @@ class CreditBudget:
 
     def count_job(self, name: tuple[str, str], cost: float | None) -> None:
         """An entry has a job; None for a cost that the vendor did not say."""
+        # 0 is not believed: no job is free, so its cost is not known.
         if cost is not None and cost > 0:
             self._dearest = max(cost, self._dearest or 0.0)
         else:
@@ -194,3 +197,71 @@ class DoubtBrake:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+# How many at once, first come first served.
+
+
+@attrs.define(eq=False)
+class _Waiter:
+    wanted: int
+    given: anyio.Event = attrs.field(factory=anyio.Event)
+
+
+class Permit:
+    """The right to one of them, such as a slot; it may be released early, and then again without effect."""
+
+    def __init__(self, slots: WeightedSemaphore) -> None:
+        self._slots: WeightedSemaphore | None = slots
+
+    def release(self) -> None:
+        """Return it back, unless that was done."""
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.release(1)
+
+
+class WeightedSemaphore:
+    """So many at once, and no more.
+
+    Args:
+        total: how many there are, at least 1.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.taken = 0
+        self._waiters: deque[_Waiter] = deque()
+
+    async def acquire(self, wanted: int) -> None:
+        """Take `wanted` at once, at most all; the longest waiting is served first."""
+        if not self._waiters and self.taken + wanted <= self.total:
+            self.taken += wanted
+            return
+        waiter = _Waiter(wanted)
+        self._waiters.append(waiter)
+        try:
+            await waiter.given.wait()
+        except BaseException:  # a cancelled waiter, too, makes room for the one behind it
+            if waiter.given.is_set():
+                self.release(waiter.wanted)
+            else:
+                self._waiters.remove(waiter)
+                self._serve()
+            raise
+
+    async def acquire_one(self) -> Permit:
+        """Take one."""
+        await self.acquire(1)
+        return Permit(self)
+
+    def release(self, freed: int) -> None:
+        """Return back what was taken."""
+        self.taken -= freed
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiters and self.taken + self._waiters[0].wanted <= self.total:
+            waiter = self._waiters.popleft()
+            self.taken += waiter.wanted
+            waiter.given.set()

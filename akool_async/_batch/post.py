@@ -1,20 +1,22 @@
-"""One paid POST of a batch: its entries, and what an error of it means for them.
+"""One paid POST of a batch: its entries, what an error of it means for them, and how its answer is recorded.
 
 Nothing here decides whether a POST is sent; `life` does.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, TypeAlias
 
+import anyio
 import attrs
 
 from akool_async._batch.entry import BatchEntry
-from akool_async._batch.slots import Permit
-from akool_async._batch.state import StopCause
+from akool_async._batch.limits import Permit
+from akool_async._batch.state import BatchState, StopCause
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.dispositions import Disposition
@@ -23,6 +25,9 @@ from akool_async._model.errors import (
     AkoolError,
     CallerError,
     DuplicateJobError,
+    JournalError,
+    JournalReplacedError,
+    JournalWriteError,
     RateLimitError,
     VendorError,
 )
@@ -30,6 +35,7 @@ from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import State
 from akool_async._observer import Observers, PostEndedEvent, PostStartedEvent
 
+logger = logging.getLogger("akool_async")
 STOP_CAUSES: Final = {
     Disposition.OUT_OF_CREDITS: StopCause.CREDITS,
     Disposition.STOP: StopCause.FAILURE,
@@ -83,7 +89,7 @@ class Post:
     def select(self, entries: list[BatchEntry]) -> None:
         """Send these entries only."""
         self.entries = entries
-        if entries:
+        if 0 < len(entries) < len(self.request.targets):
             self.request = with_targets(self.request, tuple(entry.target for entry in entries))
         for entry in entries:
             entry.request = self.request
@@ -95,6 +101,7 @@ class Post:
 
     def candidates(self, entry: BatchEntry) -> tuple[str, ...]:
         """Return the ids in an unusable answer that can only be this entry's job."""
+        # The only language of a POST owns whatever its answer names; one of several only what names it.
         if len(self.entries) == 1:
             return self.doubt_ids(entry)
         own = self.own_ids.get(entry.target)
@@ -184,6 +191,7 @@ class Post:
     def fail(self, entries: list[BatchEntry], error: AkoolError) -> None:
         """Judge an error, once, for these entries."""
         judged = error.disposition
+        # The vendor has no capacity now: refused, and nothing charged, but worth another try.
         busy = judged is Disposition.REJECTED and lookup(error.code).kind is CodeKind.BUSY
         for entry in entries:
             again = busy and entry.retries_left > 0
@@ -204,3 +212,77 @@ def still_in_doubt(error: AkoolError) -> str:
 def _with_earlier(doubt: Entry | None, ids: tuple[str, ...]) -> tuple[str, ...]:
     """Return ids in doubt with those of the POST before, which may be jobs, too."""
     return ids if doubt is None else tuple(dict.fromkeys((*doubt.doubt_ids, *ids)))
+
+
+# The answer to a paid POST that the journal could not record: kept, reported, and tried again.
+
+FIRST_WAIT: Final = 0.1
+LONGEST_WAIT: Final = 5.0
+RECORD_WITHIN: Final = 30.0
+"""Seconds between tries to record an answer, and until its entries end without that."""
+
+
+class AnswerRecorder:
+    """Commits, as long as the batch lives, what the vendor answered.
+
+    Args:
+        state: the batch's.
+        follow: called once an answer is in the journal: polls its jobs, ends its other entries.
+        end_failed: ends those of a POST's entries that have no job.
+    """
+
+    def __init__(
+        self, state: BatchState, *, follow: Callable[[Post], None], end_failed: Callable[[Post], None]
+    ) -> None:
+        self._state = state
+        self._follow = follow
+        self._end_failed = end_failed
+
+    async def record(self, post: Post, changes: list[EntryUpdate], error: JournalError) -> None:
+        """Try again to commit the changes of a POST, which is not followed until that succeeds.
+
+        The ids are in the log from now on. If they can't be written soon, the entries end as in doubt, with
+        their ids, and nothing more is submitted; the tries continue.
+        """
+        named = (job_id for change in changes for job_id in (change.job_id, *(change.doubt_ids or ())))
+        ids = ", ".join(filter(None, named)) or "none"
+        for entry in post.entries:
+            logger.warning(
+                "The answer to the paid call for %s (%s) could not be recorded; the jobs in it are: %s. %s",
+                *entry.name,
+                ids,
+                error.message,
+            )
+        # Another program may hold the file for a moment, or free some space; a lost file rarely comes back.
+        brief = isinstance(error, JournalWriteError) and not isinstance(error, JournalReplacedError)
+        wait, left_to_wait = FIRST_WAIT, RECORD_WITHIN if brief else 0.0
+        ended = recorded = False
+        while not recorded:
+            if left_to_wait <= 0 and not ended:
+                self._end_unrecorded(post, error)
+                ended = True
+            leaving = True
+            try:
+                await self._state.clock.sleep(wait)
+                leaving = False
+            finally:  # also when the batch is left: it is the last chance
+                with anyio.CancelScope(shield=True):
+                    try:
+                        await self._state.journal.record(*changes)
+                        recorded = True
+                    except JournalError as again:
+                        error = again
+                if recorded and not ended:
+                    self._follow(post)
+                elif leaving and not ended:
+                    self._end_unrecorded(post, error)
+            left_to_wait, wait = left_to_wait - wait, min(2 * wait, LONGEST_WAIT)
+        logger.warning("The jobs %s are recorded now.", ids)
+
+    def _end_unrecorded(self, post: Post, error: JournalError) -> None:
+        """End entries whose jobs the journal does not know: for the next run they are in doubt, and paid."""
+        self._state.stop(error.message, error)
+        for entry in post.submitted:
+            reason = f"Job {entry.job_id} is paid, but could not be recorded. {error.message}"
+            self._state.emit(entry, entry.in_doubt(reason, self._state.clock.now(), (entry.job_id,)))
+        self._end_failed(post)

@@ -18,9 +18,9 @@ import attrs
 import httpx
 
 from akool_async._download.network import is_local
+from akool_async._environment import is_loopback
 from akool_async._media import find_obstacle, inspect, media_client
 from akool_async._media.cache import FactsCache
-from akool_async._model.credentials import is_loopback
 from akool_async._model.errors import ConfigurationError, InputError
 from akool_async._model.locations import Location, is_private
 from akool_async._model.media import Limits, MediaError, MediaFacts, MediaProblem

@@ -95,7 +95,7 @@ class Resumer:
         mark = fingerprint(batch_entry.request, batch_entry.target)
         # Recorded before the journal is asked: the same work under two keys would be paid twice.
         doubled = not self._works.add(mark, batch_entry.target) and not again
-        entry = self._journal.get(batch_entry.key, batch_entry.target)
+        entry = self._journal.get(*batch_entry.name)
         if entry is not None and not await self._may_be_sent(batch_entry, entry):
             return False
         if doubled:
@@ -148,6 +148,7 @@ class Resumer:
             case ResumeAction.POLL | ResumeAction.DOWNLOAD:
                 await self._poll(batch_entry, entry)
                 return False
+            # Before paying again: what names its job may be waiting in the inbox or in the journal.
             case ResumeAction.HOLD if self._callbacks.may_be_resolved(entry):
                 return await self._hold(batch_entry, entry)
             case ResumeAction.HOLD if self._on_in_doubt == "resubmit":
@@ -164,7 +165,8 @@ class Resumer:
     async def _hold(self, batch_entry: BatchEntry, entry: Entry) -> bool:
         """Keep back the outcome of an entry in doubt; whether it is to be submitted after all."""
         await self._state.take_slots([batch_entry])
-        now = self._journal.get(batch_entry.key, batch_entry.target)
+        # It waited for a slot, and a callback may have named its job meanwhile.
+        now = self._journal.get(*batch_entry.name)
         if now is None or now.state is State.IN_DOUBT:
             self._callbacks.hold_resumed(batch_entry, entry, again=self._again(batch_entry, entry))
             return False

@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ import attrs
 from anyio.to_thread import run_sync
 
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
-from akool_async._batch.slots import WeightedSemaphore
+from akool_async._batch.limits import WeightedSemaphore
 from akool_async._batch.state import BatchState
 from akool_async._download import (
     DownloadRequest,
@@ -41,9 +41,7 @@ from akool_async._model.errors import (
     VendorError,
 )
 from akool_async._model.filenames import FileTemplates
-from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import ENDINGS, MANIFEST, SUBTITLE_ENDINGS, Completed, Saved
-from akool_async._model.requests import Request
 from akool_async._model.responses import RESULT_LIFETIME
 from akool_async._model.states import State
 
@@ -110,8 +108,10 @@ class ResultSaver:
         self._disk_error: StorageError | None = None
         self._restores = WeightedSemaphore(_RESTORES)
 
-    async def candidate_names(self, request: Request) -> tuple[FileNames, dict[tuple[str, str], SavedResult]]:
-        """Return for each entry the names that it may get, and results of it that are in the folder.
+    async def candidate_names(
+        self, entries: Sequence[BatchEntry]
+    ) -> tuple[FileNames, dict[tuple[str, str], SavedResult]]:
+        """Return for each entry of a POST the names that it may get, and results of it in the folder.
 
         Both are empty where nothing is downloaded.
 
@@ -120,12 +120,7 @@ class ResultSaver:
         """
         if self.folder is None:
             return {}, {}
-        names, saved = await run_sync(self._free_names, request, self.folder)
-        keys = {target: (entry_key(request, target), target) for target in request.targets}
-        return (
-            {keys[target]: found for target, found in names.items()},
-            {keys[target]: found for target, found in saved.items()},
-        )
+        return await run_sync(self._free_names, entries, self.folder)
 
     async def save(self, batch_entry: BatchEntry, done: Completed) -> Saved:
         """Download under the entry's name, or under another if files of another entry have that.
@@ -136,6 +131,7 @@ class ResultSaver:
         """
         stem = await self._reserve_name(batch_entry)
         for _ in range(_NAMES):
+            # A full disk would refuse the next result, too, after all of it was loaded.
             if self._disk_error is not None:
                 raise self._disk_error
             request = DownloadRequest(
@@ -149,6 +145,7 @@ class ResultSaver:
                     self._disk_error = error
                     logger.warning("No more results are downloaded; jobs are waited for as before. %s", error)
                 raise
+            # Never over what is there: it may be the only copy of another paid result.
             except (FileAlreadyExistsError, FileBusyError):
                 stem = await self._reserve_name(batch_entry, another=True)
         raise DownloadError(f"Whatever name the result should get, something appeared there: {stem}.")
@@ -197,30 +194,30 @@ class ResultSaver:
         """
         folder = self.folder
         assert folder is not None  # noqa: S101 - there is something to download
-        entry = self._journal.get(*batch_entry.name)
-        if entry is None or not entry.name or another:
+        name = self._journal.file_name(*batch_entry.name)
+        if not name or another:
             try:
-                find = partial(self._free_names, batch_entry.request, folder, begun=another)
+                find = partial(self._free_names, [batch_entry], folder, begun=another)
                 names, _ = await run_sync(find)
             except ConfigurationError as error:  # the job is paid; a run under another locale can save it
                 raise DownloadError(error.message, advice=error.advice) from error
-            await self._journal.reserve_name(*batch_entry.name, names[batch_entry.target], another=another)
-            entry = self._journal.get(*batch_entry.name)
-        assert entry is not None  # noqa: S101 - it was just written
-        return folder / entry.name
+            await self._journal.reserve_name(*batch_entry.name, names[batch_entry.name], another=another)
+            name = self._journal.file_name(*batch_entry.name)
+        assert name  # noqa: S101 - it was just written
+        return folder / name
 
     def _free_names(
-        self, request: Request, folder: Path, *, begun: bool = False
-    ) -> tuple[dict[str, tuple[str, ...]], dict[str, SavedResult]]:
+        self, entries: Sequence[BatchEntry], folder: Path, *, begun: bool = False
+    ) -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[tuple[str, str], SavedResult]]:
         """Return the names that no existing file, or begun download, has; and results of these entries.
 
         Raises:
             ConfigurationError: this system can't write such a name.
         """
         endings = (*_WHOLE, *_BEGUN) if begun else _WHOLE
-        saved: dict[str, SavedResult] = {}
-        for target in request.targets:
-            name = next(iter(self._output.templates.names(request, target)))
+        saved: dict[tuple[str, str], SavedResult] = {}
+        for entry in entries:
+            name = next(iter(self._output.templates.names(entry.request, entry.target)))
             try:
                 os.lstat(folder / f"{name}{_LONGEST_ENDING}")
             except FileNotFoundError:
@@ -233,19 +230,22 @@ class ResultSaver:
                         f"{sys.getfilesystemencoding()}.",
                         advice="Set LC_ALL=C.UTF-8, or name the files otherwise with file_names (--names).",
                     ) from error
-            for name in islice(self._output.templates.names(request, target), _NAMES):
+            # A result that was paid under another journal, or before this one was lost, is not paid again.
+            for name in islice(self._output.templates.names(entry.request, entry.target), _NAMES):
                 manifest = folder / f"{name}{MANIFEST}"
                 if self._output.pay_again or not os.path.lexists(manifest):
                     break
                 result = read_manifest(manifest, any_owner=True)
-                if result is not None and (result.key, result.target) == (entry_key(request, target), target):
-                    saved[target] = result
+                if result is not None and (result.key, result.target) == entry.name:
+                    saved[entry.name] = result
                     break
 
         def is_free(name: str) -> bool:
             return not any(os.path.lexists(folder / f"{name}{ending}") for ending in endings)
 
         return {
-            target: tuple(islice(filter(is_free, self._output.templates.names(request, target)), _NAMES))
-            for target in request.targets
+            entry.name: tuple(
+                islice(filter(is_free, self._output.templates.names(entry.request, entry.target)), _NAMES)
+            )
+            for entry in entries
         }, saved

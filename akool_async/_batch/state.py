@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -13,20 +13,13 @@ import attrs
 
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.entry import BatchEntry, ProgressBoard, TrackedJob, outcome_from_journal
-from akool_async._batch.limits import CreditBudget, DoubtBrake
+from akool_async._batch.limits import CreditBudget, DoubtBrake, Permit, WeightedSemaphore
 from akool_async._batch.preflight import Preflight
-from akool_async._batch.queues import (
-    FinishedQueue,
-    OutcomeQueue,
-    RecoveredJobs,
-)
-from akool_async._batch.slots import Permit, WeightedSemaphore
+from akool_async._batch.queues import FinishedQueue, OutcomeQueue, RecoveredJobs
 from akool_async._client import ClientSession
 from akool_async._journal import Entry, Journal
 from akool_async._model.errors import AkoolError, ClientClosedError, JournalError, JournalReplacedError
-from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Failed, NotSubmitted, Outcome, Rejected
-from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
 from akool_async._model.tariff import PriceModel
 from akool_async._observer import FollowedEvent, OutcomeEvent, StoppedEvent
@@ -157,6 +150,7 @@ class BatchState:
             failure: what is raised after the last outcome.
             cause: the same as a value.
         """
+        # Else `resume_submitting` would let POSTs out after, say, the account was refused.
         if not self.stopped or (self.stop_cause in RESUMABLE and cause not in RESUMABLE):
             self.stopped, self.stop_cause = reason, cause
             self.observers.report(StoppedEvent(cause=cause.value, reason=reason))
@@ -190,17 +184,16 @@ class BatchState:
         """An entry in doubt is to be submitted once more; if that makes no job, it is in doubt as before."""
         self._doubted[entry.key, entry.target] = entry
 
-    def count_resubmissions(self, request: Request) -> None:
+    def count_resubmissions(self, entries: Iterable[BatchEntry]) -> None:
         """A POST is about to be sent; each entry of it that was in doubt counts as paid again, once."""
-        for target in request.targets:
-            name = (entry_key(request, target), target)
-            if name in self._doubted and name not in self._resubmitted:
-                self._resubmitted.add(name)
+        for entry in entries:
+            if entry.name in self._doubted and entry.name not in self._resubmitted:
+                self._resubmitted.add(entry.name)
                 self.counts["resubmitted"] += 1
 
     def previous_doubt(self, batch_entry: BatchEntry) -> Entry | None:
         """Return what the journal said of an entry that was in doubt; None where it was not."""
-        return self._doubted.get((batch_entry.key, batch_entry.target))
+        return self._doubted.get(batch_entry.name)
 
     def not_submitted_outcome(self, batch_entry: BatchEntry, reason: str) -> Outcome:
         """Return the outcome of an entry for which this run sent nothing."""
@@ -219,7 +212,7 @@ class BatchState:
 
     def poll(self, batch_entry: BatchEntry, age: float | None) -> None:
         """Poll until a job, made `age` seconds ago, is terminal; None polls at once."""
-        tracked = self._tracked[batch_entry.key, batch_entry.target] = TrackedJob(batch_entry, self._arrived)
+        tracked = self._tracked[batch_entry.name] = TrackedJob(batch_entry, self._arrived)
         self.board.start_wait(batch_entry)
         if self.observers.detailed:
             self.observers.report(FollowedEvent(**batch_entry.event_fields))
@@ -227,12 +220,13 @@ class BatchState:
         schedule = self._callback_polling.schedule(batch_entry)
         try:
             tracked.watch = self.session.watch(batch_entry.job_id, tracked, schedule=schedule, age=age)
+        # Its ids are in the journal: the next run polls it, and nothing of it is lost.
         except ClientClosedError as error:
             self.abandon_job(batch_entry, error)
 
     def _job_ended(self, batch_entry: BatchEntry, watch: PolledJob) -> None:
         """Record that a job in flight has ended."""
-        self._callback_polling.job_ended(batch_entry.job_id)
+        self._callback_polling.job_ended(watch.state.job_id)
         batch_entry.release_slot()
         self.finished.put(batch_entry, watch)
 
@@ -270,13 +264,14 @@ class BatchState:
         """Hand out how an entry ended, once the source has come to it."""
         entry.release_slot()
         self.inputs.release(entry.request, entry.name, outcome)
+        # A doubt stays charged: until it is resolved its job may exist, and count against `max_credits`.
         uncharged = isinstance(outcome, Failed | Rejected | NotSubmitted)
         self.budget.settle(entry.name, outcome.credits, charged=not uncharged)
         self.brake.settle(entry.name, resolved=False)
         if isinstance(outcome, NotSubmitted):
             self.not_submitted.add(entry.name)
         if outcome.job is not None:
-            self._tracked.pop((outcome.key, outcome.target), None)
+            self._tracked.pop(entry.name, None)
         asked = self.recovered.complete(outcome)
         if asked is None:
             return
@@ -289,6 +284,7 @@ class BatchState:
         if self.listener is not None:
             self.listener.record_outcome(asked)
             self.backlog.release(1)  # nobody may be iterating
+            # The journal has them all; a service that never iterates must not fill the memory.
             if len(self.outcomes) > _KEPT_OUTCOMES:
                 self.outcomes.drop_oldest()
         self._close_if_done()
@@ -311,7 +307,7 @@ class BatchState:
 
     def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:
         """Continue without a job whose end is unknown; as far as is known it is still at the vendor."""
-        name = (batch_entry.key, batch_entry.target)
+        name = batch_entry.name
         if isinstance(error, JournalError):
             reason = (
                 f"Job {batch_entry.job_id} is paid, but how it ended could not be recorded. {error.message}"
@@ -321,6 +317,7 @@ class BatchState:
                 self.stop(error.message, error)
                 self.emit(batch_entry, batch_entry.in_doubt(reason, self.clock.now(), (batch_entry.job_id,)))
                 return
+        # The job stays listed, so that leaving the batch names it as one that is still billed.
         self._tracked[name].watch = None
         batch_entry.release_slot()
         self.budget.settle(name, None)

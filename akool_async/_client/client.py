@@ -17,26 +17,14 @@ import anyio
 
 from akool_async import _clock
 from akool_async import _wire as wire
-from akool_async._client.session import ClientSession, Connections, current_loop
-from akool_async._client.submission import single_job
-from akool_async._client.waiting import (
-    completed_snapshot,
-    job_age,
-    validate_timeout,
-    wait_terminal,
-    watch_snapshots,
-)
+from akool_async._client.session import ClientSession, Connections, current_loop, single_job
+from akool_async._client.waiting import job_age, validate_timeout, wait_completed, watch_snapshots
 from akool_async._clock import Clock
 from akool_async._download import DownloadLimits, DownloadRequest, FileDownloader, local_path
+from akool_async._environment import PRODUCTION, parse_origin
 from akool_async._http import ApiCall, ApiSession, Timeouts
-from akool_async._http.clients import TransportName, create_clients, from_user_client
-from akool_async._model.credentials import (
-    HOST_VARIABLE,
-    PRODUCTION,
-    Credentials,
-    parse_origin,
-    resolve_credentials,
-)
+from akool_async._http.clients import TransportName, create_clients, from_user_client, user_agent
+from akool_async._model.credentials import HOST_VARIABLE, Credentials, resolve_credentials
 from akool_async._model.errors import (
     AccountError,
     CallerError,
@@ -53,8 +41,8 @@ from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, Language, Snapshot, Submission, Voice
 from akool_async._observer import Observer, Observers
 from akool_async._polling.adaptive import LearnedSchedule
+from akool_async._polling.poll_state import PollSchedule
 from akool_async._polling.scheduler import PollScheduler
-from akool_async._polling.schedules import PollSchedule
 from akool_async._retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -153,6 +141,8 @@ class AkoolClient:
         session = self._session
         if session.connections is not None:
             raise RuntimeError("This client is open already.")
+        # Built here and not in the constructor: the environment is read now, and its mistakes are errors of
+        # opening.
         given = self._http_client
         try:
             routes = (
@@ -162,6 +152,7 @@ class AkoolClient:
             raise detach(error) from None  # local variables on its way may hold a proxy's password
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(routes)
+            # Entered last, below: an error raised here would otherwise come out as an exception group.
             tasks = anyio.create_task_group()
             api = ApiSession(
                 origin=self._origin,
@@ -214,8 +205,11 @@ class AkoolClient:
         finally:
             self._session.connections = None
         async with closing.stack:
+            # First no new polls, then no new calls: otherwise a poll would fail against a closed session, and
+            # its listener would hear of an error instead of the closing.
             closing.scheduler.close()
             closing.api.close()
+            # As in a notebook, where each cell is a task of its own.
             if anyio.get_current_task().id != closing.task_id:
                 # The group can be left by its own task only, so wait for its tasks and leave it behind.
                 await closing.api.wait_closed()
@@ -224,6 +218,7 @@ class AkoolClient:
                     impact="Its connections are closed; jobs at the vendor continue and are billed.",
                     advice="Use async with, in a notebook with the whole block in one cell.",
                 )
+            # Ends pollers and watchers; a paid POST is shielded, and `__aexit__` below waits for its ids.
             closing.tasks.cancel_scope.cancel()
             await closing.tasks.__aexit__(None, None, None)
 
@@ -341,15 +336,14 @@ class AkoolClient:
             AkoolError: asking became impossible, as with bad credentials.
         """
         session = self._session
-        state = await wait_terminal(
+        return await wait_completed(
             session.opened.scheduler,
+            session.clock,
             job_id,
             schedule or session.schedule,
-            clock=session.clock,
             give_up_after=give_up_after,
             age=job_age(created_at, session.server_now()),
         )
-        return completed_snapshot(state)
 
     def watch(self, job_id: str, *, schedule: PollSchedule | None = None) -> AsyncIterator[Snapshot]:
         """Return a job's snapshots as they change, the last one when it has ended.
@@ -387,23 +381,19 @@ class AkoolClient:
                 f"translate takes one target, not {len(request.targets)}.",
                 advice="Hand it to client.submit, which gives one job for each.",
             )
+        # Before the POST: a bad time-out that is found after it would leave a paid job that nobody waits for.
         validate_timeout(give_up_after)
         session = self._session
+        # Likewise: that the client is closed has to be found out before anything is paid.
         submitted_at, scheduler = session.clock.now(), session.opened.scheduler
         job = single_job(await session.submit(request), request)
         try:
-            state = await wait_terminal(
-                scheduler,
-                job.id,
-                session.schedule,
-                clock=session.clock,
-                give_up_after=give_up_after,
-                age=0.0,
+            snapshot = await wait_completed(
+                scheduler, session.clock, job.id, session.schedule, give_up_after=give_up_after, age=0.0
             )
         except (anyio.get_cancelled_exc_class(), AccountError, CallerError):  # these name no job
             logger.warning("No longer waiting for job %s, which the vendor continues and bills.", job.id)
             raise
-        snapshot = completed_snapshot(state)
         return Completed(
             key=entry_key(request, job.target),
             request=request,
@@ -477,13 +467,3 @@ class AkoolClient:
                 skip_existing=not overwrite,
             )
         )
-
-
-def user_agent() -> str:
-    """Return the name of this program with its version, where it is installed."""
-    from importlib.metadata import PackageNotFoundError, version  # late: it takes as long as all of attrs
-
-    try:
-        return f"akool-async/{version('akool-async')}"
-    except PackageNotFoundError:
-        return "akool-async"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import attrs
@@ -19,37 +20,40 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import RunVar
 
 from akool_async import _wire as wire
-from akool_async._client.submission import confirmed_submission, submit_request
-from akool_async._client.waiting import validate_job_id
 from akool_async._clock import Clock
 from akool_async._download import DownloadRequest, FileDownloader, ResultDownload
-from akool_async._http import ApiCall, ApiSession
+from akool_async._http import ApiCall, ApiSession, CallInDoubt
+from akool_async._model.codes import Failure
 from akool_async._model.errors import (
     AkoolError,
     ClientClosedError,
+    InvalidRequestError,
     JobNotFoundError,
+    ProtocolError,
     SubmissionInDoubt,
+    detach,
 )
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Artifact, Saved, result_urls
 from akool_async._model.requests import Request
-from akool_async._model.responses import Callback, Snapshot, Submission
+from akool_async._model.responses import Callback, Job, Snapshot, Submission
 from akool_async._observer import Observers, SubmittedEvent
+from akool_async._polling.poll_state import PollSchedule
 from akool_async._polling.scheduler import Listener, PolledJob, PollScheduler
-from akool_async._polling.schedules import PollSchedule
 from akool_async._retry import RetryPolicy
 
 logger = logging.getLogger("akool_async")
 _MOST_CONFIRMED: Final = 64
 """Ids of one answer that are polled; an honest vendor names one for each language."""
 
-
+_JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _LOOP: Final[RunVar[object]] = RunVar("akool_async event loop")
 
 
 def current_loop() -> object | None:
     """Return what stands for the running event loop; None outside of one."""
     try:
+        # A RunVar belongs to one run of an event loop; an id() could be used again by the next one.
         loop = _LOOP.get(None)
         if loop is None:
             loop = object()
@@ -103,6 +107,7 @@ class ClientSession:
         """
         if self.connections is None:
             raise ClientClosedError("The client is not open.")
+        # The connections' sockets belong to the other loop: using them here hangs, sometimes only later.
         if self.connections.loop is not current_loop():
             raise ClientClosedError(
                 "The client was opened in another event loop, and its connections belong to that one.",
@@ -182,6 +187,8 @@ class ClientSession:
                 except AkoolError as error:
                     answers[job_id] = error
                 wait = self.retry.delay(attempt, self.clock.monotonic() - began)
+                # Only "not found" is asked again: right after the POST the vendor may not know its own job
+                # yet. Any other error was repeated by the client already.
                 if wait is None or not isinstance(answers[job_id], JobNotFoundError):
                     break
                 await self.clock.sleep(wait)
@@ -195,6 +202,7 @@ class ClientSession:
 
     async def status(self, job_id: str) -> Snapshot:
         """Ask once where a job is; `AkoolClient.status` describes it."""
+        # Ids come from answers, callbacks and users. One with "&" or "?" in it would change the query.
         validate_job_id(job_id)
         call = ApiCall(path=wire.STATUS_PATH, query={"video_model_id": job_id})
         return await self.opened.api.call(call, lambda envelope: wire.read_snapshot(envelope, job_id))
@@ -213,6 +221,7 @@ class ClientSession:
         Raises:
             ClientClosedError: the client is closed.
         """
+        # Without raw answers: they are large, and there may be very many jobs.
         scheduler = self.opened.scheduler
         return scheduler.watch(job_id, schedule or self.schedule, listener, age=age, raw_wanted=False)
 
@@ -242,8 +251,140 @@ class ClientSession:
             DownloadError: the video is incomplete; nothing of it has its final name.
         """
 
+        # Asked for at most once, and only if the file host refuses: a URL lives shorter than the result.
         async def fresh_urls() -> Mapping[Artifact, str]:
             fresh = await self.status(request.job_id)
             return result_urls(fresh, without_captions=request.without_captions)
 
         return await ResultDownload(self.opened.downloads, request, fresh_urls).run()
+
+
+def validate_job_id(job_id: str) -> None:
+    """Refuse what can't be an id.
+
+    Raises:
+        InvalidRequestError: it can't.
+    """
+    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+        raise InvalidRequestError(f"{job_id!r:.60} is not a job id.")
+
+
+# The paid POST: a request in, the jobs that it made out, or a doubt.
+
+
+async def submit_request(api: ApiSession, request: Request, *, may_wait: bool) -> Submission:
+    """Send one paid POST; with `may_wait` it waits and tries again where that is safe.
+
+    Raises:
+        SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
+        AkoolError: it was refused as a whole or never sent.
+    """
+
+    def log_abandoned(result: wire.Envelope | Exception) -> None:
+        """Log the end of a POST whose caller was cancelled: its ids would be lost otherwise."""
+        try:
+            ids = ", ".join(_read(result, request).job_ids) or "none"
+        except AkoolError as error:
+            logger.warning("The paid call of a cancelled caller ended: %s", error)
+        else:
+            logger.warning("The paid call of a cancelled caller made these jobs, which are billed: %s.", ids)
+
+    call = ApiCall(
+        method="POST",
+        path=wire.create_path(request),
+        payload=wire.create_payload(request),
+        job_count=len(request.targets),
+        may_wait=may_wait,
+        on_abandoned=log_abandoned,
+    )
+    result: wire.Envelope | Exception
+    try:
+        result = await api.send(call)
+    except CallInDoubt as failed:
+        result = failed
+    return _read(result, request)
+
+
+def _read(result: wire.Envelope | Exception, request: Request) -> Submission:
+    """Return the jobs of a paid POST; an answer that can't be used is a doubt, with every id in it."""
+    cause: AkoolError
+    answer: bytes | Mapping[str, Any]
+    if isinstance(result, CallInDoubt):
+        words, cause, answer = "was sent and its answer is not known", result.error, result.body
+    elif isinstance(result, Exception):
+        raise result
+    else:
+        try:
+            return wire.read_submission(result, request)
+        except ProtocolError as error:
+            words, cause, answer = "was answered in a way that is not understood", error, result.raw
+    # Every id counts, in whatever place: one that is not reported here is a paid job that nobody looks for.
+    jobs = wire.find_jobs(answer, request)
+    del answer  # it may repeat the key, and a traceback with local variables would show it
+    wrong_host = isinstance(result, CallInDoubt) and result.failure is Failure.NOT_UNDERSTOOD
+    doubt = SubmissionInDoubt(
+        f"A paid call {words}. {cause.message}",
+        advice=f"{cause.advice} {SubmissionInDoubt.advice}" if wrong_host else None,
+        job_ids=tuple(job.id for job in jobs),
+        # Reversed, so that the first of several jobs of a language counts, as in a whole answer.
+        job_ids_by_target={job.target: job.id for job in reversed(jobs) if job.target in request.targets},
+        targets=request.targets,
+        wrong_host=wrong_host,
+        code=cause.code,
+        http_status=cause.http_status,
+        vendor_message=cause.vendor_message,
+    )
+    if jobs:
+        logger.warning("The unusable answer to a paid call names these jobs: %s.", ", ".join(doubt.job_ids))
+    raise doubt from detach(cause)
+
+
+def confirmed_submission(
+    doubt: SubmissionInDoubt, answers: Mapping[str, Snapshot | AkoolError]
+) -> Submission:
+    """Return what a doubt turned out to be.
+
+    Args:
+        doubt: the doubt.
+        answers: what `ClientSession.confirm` returned about its ids.
+
+    Returns:
+        As `accepted` the languages whose job the vendor knows, as `missing` the others. Every other id is in
+        `extra`, also one that could not be confirmed: none is lost.
+    """
+    jobs = {job_id: Job(id=job_id) for job_id in doubt.job_ids}
+    for job_id, answer in answers.items():
+        if isinstance(answer, Snapshot):
+            jobs[job_id] = wire.read_job(answer)
+    # A language is accepted only if the API knows its job. What the torn answer claims is not enough: the
+    # entry would wait for a job that may not exist.
+    accepted = {}
+    for target, job_id in doubt.job_ids_by_target.items():
+        jobs[job_id] = attrs.evolve(jobs[job_id], target=target)
+        if isinstance(answers.get(job_id), Snapshot):
+            accepted[target] = jobs.pop(job_id)
+    return Submission(
+        accepted=tuple(accepted[target] for target in doubt.targets if target in accepted),
+        missing=tuple(target for target in doubt.targets if target not in accepted),
+        extra=tuple(jobs.values()),
+    )
+
+
+def single_job(submission: Submission, request: Request) -> Job:
+    """Return the job of a request for one target.
+
+    Raises:
+        AkoolError: it was refused, or the answer does not mention it.
+    """
+    if submission.extra:
+        ids = ", ".join(job.id for job in submission.extra)
+        logger.warning("The vendor made jobs that were not asked for; they may be billed: %s.", ids)
+    if submission.accepted:
+        return submission.accepted[0]
+    if submission.refused:
+        raise submission.refused[0].error
+    raise SubmissionInDoubt(
+        "The answer to a paid call does not say what became of it.",
+        job_ids=submission.job_ids,
+        targets=request.targets,
+    )

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Final
 
 import anyio
 
+from akool_async._client.session import validate_job_id
 from akool_async._clock import Clock, wait_event
 from akool_async._model.errors import InvalidRequestError, WaitTimeout
 from akool_async._model.responses import Snapshot
-from akool_async._polling.poll_state import PollState, PollVerdict
+from akool_async._polling.poll_state import PollSchedule, PollVerdict
 from akool_async._polling.scheduler import PolledJob, PollScheduler
-from akool_async._polling.schedules import PollSchedule
-
-_JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
-
-
-def validate_job_id(job_id: str) -> None:
-    """Refuse what can't be an id.
-
-    Raises:
-        InvalidRequestError: it can't.
-    """
-    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
-        raise InvalidRequestError(f"{job_id!r:.60} is not a job id.")
 
 
 def validate_timeout(give_up_after: float | None) -> None:
@@ -56,19 +42,20 @@ def job_age(created_at: datetime | None, now: datetime) -> float | None:
     return max((now - created_at).total_seconds(), 0.0)
 
 
-async def wait_terminal(
-    waiting: PollScheduler,
+async def wait_completed(
+    scheduler: PollScheduler,
+    clock: Clock,
     job_id: str,
     schedule: PollSchedule,
     *,
-    clock: Clock,
     give_up_after: float | None,
     age: float | None,
-) -> PollState:
-    """Wait until a job has ended.
+) -> Snapshot:
+    """Wait until a job is completed.
 
     Raises:
         InvalidRequestError: the id or the time is not valid.
+        JobFailed: it ended without a result.
         WaitTimeout: it was not done in time.
         AkoolError: asking became impossible.
     """
@@ -80,27 +67,21 @@ async def wait_terminal(
         if watch.is_terminal:
             over.set()
 
-    watch = waiting.watch(job_id, schedule, changed, age=age)
+    watch = scheduler.watch(job_id, schedule, changed, age=age)
+    # The scope is around the wait alone, so that running out of time never tears a poll that others share.
     try:
         await wait_event(over, clock, give_up_after)
     finally:
-        waiting.unwatch(watch, changed)
+        scheduler.unwatch(watch, changed)
+    # After the scope: a job that ended in the last moment counts as ended, not as timed out.
     if watch.error is not None:
         raise watch.error
-    if not watch.state.is_terminal:
+    state = watch.state
+    if not state.is_terminal:
         raise WaitTimeout(f"Job {job_id} was not done within {give_up_after:g} s.", job_id=job_id)
-    return watch.state
-
-
-def completed_snapshot(seen: PollState) -> Snapshot:
-    """Return the completed snapshot of a job that has ended.
-
-    Raises:
-        JobFailed: it ended without a result.
-    """
-    if seen.verdict is PollVerdict.COMPLETED and seen.snapshot is not None:
-        return seen.snapshot
-    raise seen.failure()
+    if state.verdict is PollVerdict.COMPLETED and state.snapshot is not None:
+        return state.snapshot
+    raise state.failure()
 
 
 async def watch_snapshots(
@@ -123,6 +104,7 @@ async def watch_snapshots(
     try:
         while True:
             await news.wait()
+            # A new event before the state is read: a poll that comes between the two is not overlooked.
             news = anyio.Event()
             seen, over = watch.state.snapshot, watch.is_terminal
             if seen is not None and seen != given:
@@ -134,5 +116,6 @@ async def watch_snapshots(
         waiting.unwatch(watch, changed)
     if watch.error is not None:
         raise watch.error
+    # These have no snapshot that says so: without an error the loop would end as if all were well.
     if watch.state.verdict in (PollVerdict.NOT_FOUND, PollVerdict.NO_RESULT):
         raise watch.state.failure()

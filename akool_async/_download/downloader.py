@@ -16,7 +16,7 @@ import httpx
 
 from akool_async._clock import Clock
 from akool_async._download import files
-from akool_async._download.fetch import Fetch, FetchedFile, FileSpec
+from akool_async._download.fetch import Fetch, FetchedFile, FileSpec, run_blocking
 from akool_async._download.manifest import (
     FileState,
     SavedFile,
@@ -181,22 +181,20 @@ class ResultDownload:
             DownloadError: the video could not be downloaded completely; it was not saved under its name.
         """
         request = self._request
-        await files.run_blocking(request.stem, partial(files.make_folder, request.stem.parent))
-        if not await files.run_blocking(request.stem, self._find_saved):
-            async with self._downloader.session() as session:
-                for artifact in request.urls:
-                    if artifact not in self._files:
-                        self._files[artifact] = await self._save(artifact, session)
-            with anyio.CancelScope(shield=True):
-                await files.run_blocking(request.manifest_path, self._write_manifest)
-        saved = SavedResult(
-            manifest=request.manifest_path, job_id=request.job_id, files=tuple(self._files.values())
-        ).saved
-        assert saved is not None  # noqa: S101 - without the video an error was raised
-        return saved
+        await run_blocking(request.stem, partial(files.make_folder, request.stem.parent))
+        before = await run_blocking(request.stem, self._find_saved)
+        if before is not None:
+            return before
+        async with self._downloader.session() as session:
+            for artifact in request.urls:
+                if artifact not in self._files:
+                    self._files[artifact] = await self._save(artifact, session)
+        with anyio.CancelScope(shield=True):
+            saved = await run_blocking(request.manifest_path, self._write_manifest)
+        return saved  # noqa: RET504 - to mypy, a scope may end before a return inside it
 
-    def _find_saved(self) -> bool:
-        """Find the files that were saved before; return whether these are all.
+    def _find_saved(self) -> Saved | None:
+        """Find the files that were saved before; return them if these are all.
 
         Raises:
             FileExistsError: a file with one of the names is not this job's.
@@ -206,7 +204,7 @@ class ResultDownload:
         ours = manifest is not None and manifest.job_id == request.job_id
         self._has_manifest = ours
         if request.overwrite:
-            return False
+            return None
         listed = {file.path: file for file in manifest.files if file.path} if manifest and ours else {}
         for artifact in request.urls:
             paths = request.paths(artifact)
@@ -230,10 +228,10 @@ class ResultDownload:
                 # One that could not be verified may be whole at the vendor by now.
                 (self._files if saved.state is FileState.INTACT else self._unverified)[artifact] = saved
         if not os.path.lexists(request.manifest_path):
-            return False
+            return None
         if not request.skip_existing or not ours:
             raise FileExistsError(str(request.manifest_path))
-        return len(self._files) == len(request.urls)
+        return self._saved() if len(self._files) == len(request.urls) else None
 
     async def _save(self, artifact: Artifact, session: FileHostSession) -> SavedFile:
         """Download one file, from a fresh URL if the first one has expired.
@@ -245,6 +243,7 @@ class ResultDownload:
         try:
             try:
                 fetched = await self._fetch(artifact, self._request.urls[artifact], session)
+            # A signature may expire before the result does: the job is asked for a new URL, once.
             except DownloadError as error:
                 fetched = await self._fetch(artifact, await self._fresh_url(artifact, error), session)
         except (StorageError, files.FileAlreadyExistsError, files.FileBusyError):
@@ -307,7 +306,15 @@ class ResultDownload:
         except DownloadError as error:
             raise detach(error) from None  # so would the requests of its causes
 
-    def _write_manifest(self) -> None:
+    def _saved(self) -> Saved:
+        request = self._request
+        result = SavedResult(
+            manifest=request.manifest_path, job_id=request.job_id, files=tuple(self._files.values())
+        )
+        assert result.saved is not None  # noqa: S101 - without the video an error was raised
+        return result.saved
+
+    def _write_manifest(self) -> Saved:
         """Write the manifest, then delete the parts that are left, and their metadata, which it replaces."""
         request, downloader = self._request, self._downloader
         manifest = make_manifest(
@@ -316,9 +323,11 @@ class ResultDownload:
             saved_at=downloader._clock.now(),
             program=downloader._user_agent,
         )
+        # A manifest of this very job is brought up to date; any other file of this name is never replaced.
         replace = request.overwrite or self._has_manifest
         files.write_json(request.manifest_path, manifest, replace=replace)
         for artifact in request.urls:
             path = request.paths(artifact)[0]
             files.part_path(path).unlink(missing_ok=True)
             files.metadata_path(path).unlink(missing_ok=True)
+        return self._saved()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import ssl
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
@@ -13,12 +15,13 @@ from typing import Final, TypeVar
 import anyio
 import attrs
 import httpx
+from anyio.to_thread import run_sync
 
 from akool_async._clock import Clock
 from akool_async._download import files, verify
 from akool_async._download.network import KIB, DownloadLimits, FileHostSession, abort
 from akool_async._download.verify import Digest, FileVerdict, Kind
-from akool_async._model.errors import DownloadError, exception_chain
+from akool_async._model.errors import DownloadError, StorageError, exception_chain
 from akool_async._model.redact import strip_query
 from akool_async._retry import RetryPolicy
 
@@ -31,6 +34,9 @@ _STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]+"')
 _RETRYABLE: Final = frozenset({408, 425, 429})
 _COMPRESSIONS: Final = frozenset({"gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd", "exi"})
 """Encodings that change the bytes; hosts name others, such as aws-chunked or utf-8, that do not."""
+
+_ONE_FILE: Final = frozenset({errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.ELOOP})
+"""Errors of one file, after which others may still be written."""
 
 T = TypeVar("T")
 
@@ -67,6 +73,30 @@ class FetchedFile:
     path: Path
     digest: Digest
     unverified: str = ""
+
+
+async def run_blocking(target: Path, work: Callable[[], T]) -> T:
+    """Run `work` in a thread; a caller that is cancelled waits until it is done.
+
+    Raises:
+        FileAlreadyExistsError: another file has the name.
+        StorageError: the folder can't be written.
+        DownloadError: this file can't be written.
+    """
+    try:
+        return await run_sync(work)
+    except FileExistsError as error:
+        raise files.FileAlreadyExistsError(f"{target} is there already.") from error
+    except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        raise DownloadError(
+            f"The name {target.name!a} can't be written in the file names of this system ({encoding})."
+        ) from error
+    except OSError as error:
+        words = error.strerror or type(error).__name__
+        # A StorageError stops further downloads; an error of one file must not keep back the others.
+        kind = DownloadError if error.errno in _ONE_FILE else StorageError
+        raise kind(f"The result could not be written to {target}: {words}.") from error
 
 
 class Fetch:
@@ -114,7 +144,7 @@ class Fetch:
         return found
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await files.run_blocking(self._spec.target, work)
+        return await run_blocking(self._spec.target, work)
 
     def _publish(self, unverified: str) -> FetchedFile:
         spec, content = self._spec, self._part.content

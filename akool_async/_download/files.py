@@ -1,7 +1,7 @@
 """The folder that results are saved in: parts that a later run resumes, locks, names given in one step.
 
 `<name>.part` holds the bytes received so far, `<name>.part.about` to which job they belong and how many of
-them are surely on disk. All but `run_blocking` blocks, and is called through it.
+them are surely on disk. All of it blocks: `run_blocking` of `fetch` runs it in a thread.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
-from anyio.to_thread import run_sync
 
 from akool_async._download.verify import Digest
-from akool_async._model.errors import ConfigurationError, DownloadError, InvalidRequestError, StorageError
+from akool_async._model.errors import ConfigurationError, DownloadError, InvalidRequestError
 
 if sys.platform != "win32":
     import fcntl
 
-T = TypeVar("T")
 _UNSUPPORTED: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 _NO_LINKS: Final = _UNSUPPORTED | {errno.EPERM, errno.EMLINK}
 """Errors of file systems without hard links."""
@@ -36,8 +34,6 @@ _NO_LOCKS: Final = _UNSUPPORTED | {errno.ENOLCK}
 """Errors of file systems without locks; two runs can't be kept apart there."""
 
 _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EROFS})
-_ONE_FILE: Final = frozenset({errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.ELOOP})
-"""Errors of one file, after which others may still be written."""
 
 # Neither follows a link that another user laid, nor waits at a pipe.
 _SAFE: Final = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
@@ -64,30 +60,6 @@ class ForeignFileError(FileBusyError):
     """What has the name of a part or a manifest is a link, a pipe or another user's: it was not touched."""
 
     advice = "Look who put it there and move it away, or use another folder."
-
-
-async def run_blocking(target: Path, work: Callable[[], T]) -> T:
-    """Run `work` in a thread; a caller that is cancelled waits until it is done.
-
-    Raises:
-        FileAlreadyExistsError: another file has the name.
-        StorageError: the folder can't be written.
-        DownloadError: this file can't be written.
-    """
-    try:
-        return await run_sync(work)
-    except FileExistsError as error:
-        raise FileAlreadyExistsError(f"{target} is there already.") from error
-    except UnicodeEncodeError as error:
-        encoding = sys.getfilesystemencoding()
-        raise DownloadError(
-            f"The name {target.name!a} can't be written in the file names of this system ({encoding})."
-        ) from error
-    except OSError as error:
-        words = error.strerror or type(error).__name__
-        # A StorageError stops further downloads; an error of one file must not keep back the others.
-        kind = DownloadError if error.errno in _ONE_FILE else StorageError
-        raise kind(f"The result could not be written to {target}: {words}.") from error
 
 
 class Part:

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._download.files import ForeignFileError, local_path, open_regular, read_json, run_blocking
+from akool_async._download.fetch import run_blocking
+from akool_async._download.files import ForeignFileError, local_path, open_regular, read_json
 from akool_async._download.verify import Digest, digest
 from akool_async._model.errors import StorageError
 from akool_async._model.fingerprint import fingerprint
@@ -147,6 +148,7 @@ def read_manifest(path: Path, *, any_owner: bool = False) -> SavedResult | None:
         files = [
             SavedFile(
                 artifact=str(file["artifact"]),
+                # The last part alone: a manifest from elsewhere must not name files outside its own folder.
                 path=path.with_name(Path(file["name"]).name),
                 digest=Digest(int(file["size"]), str(file["sha256"])),
                 state=FileState.INTACT if file.get("verified", True) else FileState.UNVERIFIED,
@@ -184,6 +186,7 @@ def find_result(files: Sequence[str], folder: Path, hashes: bool = False) -> Sav
     if known is not None:
         return check_result(known, hashes=hashes)
     # Its owner may have deleted the manifest alone, which is no loss.
+    # The name alone has to do here: without the manifest nobody knows the size that the video should have.
     there = os.path.lexists(paths[0])
     video = SavedFile(
         artifact=Artifact.VIDEO,
@@ -206,6 +209,7 @@ def _check_file(file: SavedFile, *, hashes: bool) -> SavedFile:
         found = file.path.lstat()
         if not stat.S_ISREG(found.st_mode):
             return attrs.evolve(file, state=FileState.CHANGED, reason="it is not a file any more")
+        # Before the hash, which has to read gigabytes.
         if found.st_size != file.digest.size:
             reason = f"it has {found.st_size:,} bytes instead of {file.digest.size:,}"
             return attrs.evolve(file, state=FileState.CHANGED, reason=reason)

@@ -19,8 +19,7 @@ import attrs
 import httpcore
 import httpx
 
-from akool_async._environment import proxy_for
-from akool_async._model.credentials import is_loopback
+from akool_async._environment import EnvironmentProxy, is_loopback, proxy_for
 from akool_async._model.errors import ConfigurationError, DownloadError
 from akool_async._model.redact import sanitize, strip_query
 
@@ -101,6 +100,7 @@ class FileHostSession:
         self._headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": user_agent}
         self._transport = transport
         self._opened: dict[tuple[str, str | None], httpx.AsyncBaseTransport] = {}
+        self._proxies: dict[tuple[str, str], EnvironmentProxy | None] = {}
 
     async def __aenter__(self) -> Self:
         """Nothing is opened before the first request."""
@@ -130,6 +130,7 @@ class FileHostSession:
                 await response.aclose()
 
     async def _follow_redirects(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
+        # Each target is checked, too: a public host could redirect into this machine's network.
         for _ in range(self._limits.max_redirects + 1):
             checked = self._check_url(url)
             response = await self._send(checked, headers)
@@ -148,29 +149,35 @@ class FileHostSession:
 
     def _check_url(self, url: str) -> httpx.URL:
         """Parse the URL of a result or of a redirect; refuse one that can't lead to a file of the vendor."""
-        shown = f"result URL {sanitize(strip_query(url))}"
+
+        def shown() -> str:
+            return f"result URL {sanitize(strip_query(url))}"
+
         try:
             parsed = httpx.URL(url)
             host = parsed.host  # decodes internationalised names, and raises for some of them
         except (httpx.InvalidURL, ValueError) as error:
-            raise DownloadError(f"The vendor returned an invalid {shown}.") from error
+            raise DownloadError(f"The vendor returned an invalid {shown()}.") from error
         ascii_host = parsed.raw_host.decode("ascii")
         known = parse_ip(ascii_host) is not None or _HOST_NAME.fullmatch(ascii_host) is not None
         if not known or not 0 < (parsed.port or 443) < 65_536:
-            raise DownloadError(f"The vendor returned an invalid {shown}.")
+            raise DownloadError(f"The vendor returned an invalid {shown()}.")
         if parsed.userinfo:
-            raise DownloadError(f"The {shown} contains a user name; it was not requested.")
+            raise DownloadError(f"The {shown()} contains a user name; it was not requested.")
         # A forged or leaked URL must not make this machine read its own services or its network.
         loopback, private_allowed = is_loopback(host), self._backend.allow_private
         if parsed.scheme != "https" and not (parsed.scheme == "http" and loopback and private_allowed):
-            raise DownloadError(f"The {shown} is not https; it was not requested.")
+            raise DownloadError(f"The {shown()} is not https; it was not requested.")
         if is_legacy_ipv4(host) or ((loopback or is_local(host)) and not private_allowed):
-            raise DownloadError(f"The {shown} is not on a public host; it was not requested.")
+            raise DownloadError(f"The {shown()} is not on a public host; it was not requested.")
         return parsed
 
     async def _send(self, url: httpx.URL, headers: Mapping[str, str]) -> httpx.Response:
         try:
-            proxy = proxy_for(str(url))
+            origin = (url.scheme, url.netloc.decode("ascii"))
+            if origin not in self._proxies:
+                self._proxies[origin] = proxy_for(str(url))
+            proxy = self._proxies[origin]
             key = (url.scheme, None if proxy is None else proxy.url)
             transport = self._transport or self._opened.get(key)
             if transport is None:
@@ -243,6 +250,7 @@ class PublicAddressBackend(httpcore.AsyncNetworkBackend):
             DownloadError: one of them can't be that of a file host.
             httpcore.ConnectError: none of them accepts the connection.
         """
+        # Resolved once, and connected to what was checked: a second look-up could give another address.
         addresses = await _resolve(host, port, timeout)
         if not all(map(_is_public_ip, addresses)):
             if self._api_is_private is None:
@@ -292,6 +300,7 @@ async def _resolve(host: str, port: int, seconds: float | None) -> list[str]:
 
 def is_public(address: Address) -> bool:
     """Return whether `address`, and an IPv4 address embedded in it, is on the public internet."""
+    # An IPv4 address inside an IPv6 one leads to the IPv4 host: 64:ff9b::a9fe:a9fe is a cloud's metadata.
     if isinstance(address, IPv6Address):
         if address in _NAT64:
             return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))

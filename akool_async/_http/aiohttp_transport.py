@@ -6,31 +6,28 @@ an idempotent request once by itself when its connection was reset: that covers 
 
 from __future__ import annotations
 
-import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, Final, NoReturn
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 
+_BROKEN: Final = (httpx.HTTPError, aiohttp.ClientError, OSError)
 
-@contextlib.contextmanager
-def mapped_errors() -> Iterator[None]:
+
+def _raise_mapped(error: Exception) -> NoReturn:
     """Raise the httpx error that matches the cause, whatever the transport called it."""
-    try:
-        yield
-    except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-        cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__
-        renamed = _renamed(error, cause)
-        if renamed is error:
-            raise
-        raise renamed from error
+    renamed = _mapped(error)
+    if renamed is error:
+        raise error
+    raise renamed from error
 
 
-def _renamed(error: Exception, cause: BaseException | None) -> httpx.TransportError:
+def _mapped(error: Exception) -> httpx.TransportError:
+    cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__
     text = str(error) or type(error).__name__
     # httpx-aiohttp reports a reset after sending as ConnectTimeout, which would pass for "never sent".
     if isinstance(cause, aiohttp.ConnectionTimeoutError):
@@ -51,13 +48,17 @@ class _Stream(httpx.AsyncByteStream):
         self._inner = inner
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with mapped_errors():
+        try:
             async for chunk in self._inner:
                 yield chunk
+        except _BROKEN as error:
+            _raise_mapped(error)
 
     async def aclose(self) -> None:
-        with mapped_errors():
+        try:
             await self._inner.aclose()
+        except _BROKEN as error:
+            _raise_mapped(error)
 
 
 class FastAiohttpTransport(AiohttpTransport):
@@ -72,8 +73,10 @@ class FastAiohttpTransport(AiohttpTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request."""
-        with mapped_errors():
+        try:
             response = await super().handle_async_request(request)
+        except _BROKEN as error:
+            _raise_mapped(error)
         assert isinstance(response.stream, AiohttpResponseStream)  # noqa: S101 - for the type checker
         response.stream = _Stream(response.stream)
         return response

@@ -1,4 +1,4 @@
-"""The authentication header: an API key, or a token that is fetched once for all calls.
+"""The authentication header; without an API key it holds a token, which is fetched once for all calls.
 
 A refused token is replaced by one fetch, however many calls it was refused for at the same time.
 """
@@ -6,13 +6,12 @@ A refused token is replaced by one fetch, however many calls it was refused for 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 import attrs
 
 from akool_async._clock import Clock
-from akool_async._model.credentials import ApiKey
 from akool_async._model.redact import Secret
 
 FRESH: Final = 60.0
@@ -26,40 +25,6 @@ class AuthHeader:
     name: str
     value: Secret
     generation: int = 0
-
-
-class Auth(Protocol):
-    """Provides the header and learns whether the vendor accepted it."""
-
-    async def header(self) -> AuthHeader:
-        """Return the header to send."""
-        ...
-
-    async def refresh(self, lease: AuthHeader) -> bool:
-        """Replace a refused header; return False if there is no replacement."""
-        ...
-
-    def confirm(self, lease: AuthHeader) -> None:
-        """Record that the header was accepted."""
-        ...
-
-
-class ApiKeyAuth:
-    """An API key; if it is refused, there is no other to try."""
-
-    def __init__(self, key: ApiKey) -> None:
-        self._lease = AuthHeader("x-api-key", key.api_key)
-
-    async def header(self) -> AuthHeader:
-        """Return the header to send."""
-        return self._lease
-
-    async def refresh(self, lease: AuthHeader) -> bool:
-        """Return False: a key can't be renewed."""
-        return False
-
-    def confirm(self, lease: AuthHeader) -> None:
-        """Do nothing."""
 
 
 class TokenAuth:
@@ -80,6 +45,7 @@ class TokenAuth:
 
     async def header(self) -> AuthHeader:
         """Return the header to send; fetch a token if there is none."""
+        # Looked at twice: of many calls that begin together, one fetches and the others find its token.
         if not self._generation:
             async with self._lock:
                 if not self._generation:
@@ -89,6 +55,7 @@ class TokenAuth:
     async def refresh(self, lease: AuthHeader) -> bool:
         """Fetch a new token, unless another call has done so since `lease` was issued."""
         async with self._lock:
+            # Else another call was refused with the same token, and has replaced it meanwhile.
             if lease.generation == self._generation:
                 # A replacement that was refused at once means that the account is refused: fetching again
                 # would repeat this for ever.

@@ -58,6 +58,7 @@ class HttpClients:
 
 def from_user_client(client: httpx.AsyncClient) -> HttpClients:
     """Return clients that send everything with the caller's own client."""
+    # Nothing is known of the caller's transport, so its errors prove nothing, and no request of it is torn.
     return HttpClients(
         reads=client, creates=client, max_concurrency=MAX_PLAIN_CONNECTIONS, cancel_unsafe=True, owned=False
     )
@@ -74,6 +75,7 @@ def create_clients(origin: str, transport: TransportName) -> HttpClients:
     proxy = proxy_for(origin)
     # keep=0: a paid POST on a kept connection could meet a reset, with no proof that it was not sent.
     paid = _plain(context, proxy, keep=0, most=None)
+    # anyio has no public name for the running backend, and sniffio need not be installed.
     under_trio = anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio"
     if transport == "plain" or under_trio or proxy is not None:
         return HttpClients(
@@ -102,3 +104,13 @@ def _plain(
     # trust_env=False: the environment was read already, and it must not add a netrc's credentials either.
     url = None if proxy is None else proxy.url
     return httpx.AsyncClient(verify=context, limits=limits, trust_env=False, proxy=url)
+
+
+def user_agent() -> str:
+    """Return the name of this program with its version, where it is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # late: it takes as long as all of attrs
+
+    try:
+        return f"akool-async/{version('akool-async')}"
+    except PackageNotFoundError:
+        return "akool-async"

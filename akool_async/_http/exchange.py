@@ -22,7 +22,14 @@ from anyio.abc import TaskGroup
 
 from akool_async._environment import EnvironmentProxy
 from akool_async._http.timing import ExchangeDeadlines
-from akool_async._model.codes import Failure, error_for, failure_of_code, failure_of_status, not_understood
+from akool_async._model.codes import (
+    SUCCESS,
+    Failure,
+    error_for,
+    failure_of_code,
+    failure_of_status,
+    not_understood,
+)
 from akool_async._model.errors import (
     AkoolError,
     AuthenticationError,
@@ -90,6 +97,7 @@ class SendTracker:
         if event.startswith("connection.connect_"):
             self.connecting = True
         elif event.endswith(".send_request_headers.started"):
+            # CONNECT goes to the proxy: what it sends says nothing about the request itself.
             tunnel = getattr(info.get("request"), "method", b"") == b"CONNECT"
             self.sending = self.sending or not tunnel
 
@@ -99,8 +107,10 @@ class SendTracker:
         Args:
             error: what the exchange ended with, if not with its deadline.
         """
+        # From the first byte on the vendor may have read it all, whatever error followed.
         if self.sending:
             return False
+        # Only httpcore's own time-out counts: another transport may raise this error after it has sent.
         waited = isinstance(error, httpx.PoolTimeout) and isinstance(error.__cause__, httpcore.PoolTimeout)
         return self.connecting or waited
 
@@ -123,7 +133,7 @@ class _Body:
         self._inflates = codings in (["gzip"], ["x-gzip"], ["deflate"]) and not response.is_stream_consumed
         async for chunk in response.aiter_raw() if self._inflates else response.aiter_bytes():
             self._received += chunk[: MAX_BODY + 1 - len(self._received)]
-            if self.too_large:
+            if len(self._received) > MAX_BODY:
                 # Close the connection under the body, so that reading it ends with an error from inside:
                 # leaving the loop would leave generators behind, which trio complains about.
                 stream = response.extensions.get("network_stream")
@@ -176,6 +186,7 @@ async def exchange(
         ExchangeFailed: no complete answer arrived.
     """
     trail = SendTracker()
+    # httpx-aiohttp ignores the hook, which is one more reason why no paid POST goes through it.
     request.extensions["trace"] = trail
     body = _Body()
     with deadlines.limit(timeout, paid=paid):
@@ -184,6 +195,7 @@ async def exchange(
             try:
                 await body.read(response)
             finally:
+                # Shielded: left open by a cancelled caller, the answer would keep its connection for good.
                 if not response.is_closed:
                     with anyio.CancelScope(shield=True):
                         await response.aclose()
@@ -208,8 +220,10 @@ def _failed(error: Exception, trail: SendTracker, partial: bytes, *, honest: boo
     reason = f"{words} ({describe_cause(error)})"
     if isinstance(error, httpx.DecodingError):
         return ExchangeFailed(Failure.UNREADABLE, reason, partial)
+    # Before "unreachable": waiting and trying again does not make a certificate valid.
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in exception_chain(error)):
         return ExchangeFailed(Failure.CERTIFICATE, reason)
+    # In doubt unless proved otherwise: calling a sent POST unsent would pay for it twice.
     if trail.proves_unsent(error) or (honest and isinstance(error, _UNSENT)):
         return ExchangeFailed(Failure.UNREACHABLE, reason)
     return ExchangeFailed(Failure.CONNECTION_LOST, reason, partial)
@@ -280,12 +294,16 @@ def parse_response(answer: RawResponse, *, host: str, languages: int) -> Envelop
     except ProtocolError as error:
         envelope, unreadable = Envelope(code=None), error
         unreadable.http_status = status
+    # Nearly every answer. What follows tells refusals apart, and costs more than reading the answer did.
+    if envelope.code == SUCCESS and 200 <= status < 300:
+        return envelope
     failure = failure_of_status(status)
     if failure is not None:
         raise CallFailed(failure, _error_of_status(failure, status, envelope.code, envelope.message), body)
     if not_understood(status, envelope.code):
         words = f"The server at {host} did not understand the call (HTTP {status}, no answer of this API)."
         raise CallFailed(Failure.NOT_UNDERSTOOD, WrongHostError(words, http_status=status), body)
+    # The status says success and the body does not say anything: jobs may have been made.
     if envelope.code is None:
         raise CallFailed(Failure.UNREADABLE, unreadable, body) from unreadable
     failure = failure_of_code(envelope.code)
@@ -316,6 +334,7 @@ def _error_of_status(failure: Failure, status: int, code: int | None, message: s
 def map_failure(failed: ExchangeFailed, host: str, proxy: EnvironmentProxy | None) -> CallFailed:
     """Return the failed call for an exchange with `host` without a complete answer."""
     if failed.failure is Failure.UNREADABLE:
+        # A torn answer may hold the ids of paid jobs: the error keeps them, so that they can be polled.
         ids = find_job_ids(failed.partial)
         error: AkoolError = ProtocolError(f"The vendor sent {failed.reason}.", job_ids=ids)
     elif failed.failure is Failure.CERTIFICATE:
@@ -370,6 +389,7 @@ class ShieldedCall(Generic[T]):
             raise
         if self._error is not None:
             raise self._error
+        # Neither result nor error: the group was cancelled before the work came to its end.
         if not self._result:
             raise ClientClosedError("The client was closed while this call was under way.")
         return self._result[0]
@@ -386,6 +406,7 @@ class ShieldedCall(Generic[T]):
 
     def _notify_if_abandoned(self) -> None:
         """Report the end once the work has ended and the caller has left, whichever is last."""
+        # Each of the two calls this; only the later one finds both true, so that the ids are logged once.
         if self._on_abandoned is None or not self._left or not self._ended.is_set():
             return
         if self._error is not None:

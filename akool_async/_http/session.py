@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
@@ -14,7 +15,7 @@ import httpx
 from anyio.abc import TaskGroup
 
 from akool_async._clock import Clock
-from akool_async._http.auth import ApiKeyAuth, Auth, AuthHeader, TokenAuth
+from akool_async._http.auth import AuthHeader, TokenAuth
 from akool_async._http.clients import HttpClients
 from akool_async._http.exchange import (
     CallFailed,
@@ -153,6 +154,7 @@ class ApiSession:
 
     def close(self) -> None:
         """Send nothing more, and give up what may be repeated; a paid call that was sent is finished."""
+        # In this order: a call that wakes up because its exchange was ended must find the client closed.
         self._closed = True
         self._deadlines.close()
 
@@ -160,15 +162,17 @@ class ApiSession:
         """Wait until nothing is under way any more; call it after `close`."""
         await self._deadlines.wait_idle()
 
-    def _identify(self, credentials: Credentials) -> Auth:
+    def _identify(self, credentials: Credentials) -> AuthHeader | TokenAuth:
         if isinstance(credentials, ApiKey):
-            return ApiKeyAuth(credentials)
+            return AuthHeader("x-api-key", credentials.api_key)
         call = ApiCall(method="POST", path=TOKEN_PATH, payload=token_payload(credentials))
 
         async def fetch() -> Secret:
             try:
                 return await self._perform(call, None, read_token)
             except AkoolError as error:
+                # The refusal is about the account. A batch must not take it for a refusal of the entry whose
+                # POST waited for this token: that POST was never sent.
                 error.during_auth = True
                 raise
 
@@ -205,17 +209,22 @@ class ApiSession:
             AkoolError: no token could be fetched.
         """
         await self._pause.wait()
-        await self._identity.header()
+        if isinstance(self._identity, TokenAuth):
+            await self._identity.header()
 
-    async def _perform(self, call: ApiCall, identity: Auth | None, read: Callable[[Envelope], T]) -> T:
+    async def _perform(
+        self, call: ApiCall, identity: AuthHeader | TokenAuth | None, read: Callable[[Envelope], T]
+    ) -> T:
         tries = _CallState(self._clock.monotonic())
         while True:
+            # A batch's POST has waited already, before its intent was committed.
             if call.may_wait:
                 await self._pause.wait()
-            lease = None if identity is None else await identity.header()
+            lease = await identity.header() if isinstance(identity, TokenAuth) else identity
             sent = self._clock.monotonic()
             try:
                 envelope = await self._try(call, lease, tries.attempts)
+                # Reading is part of the attempt: an answer that lacks what it should hold is asked for again.
                 try:
                     result = read(envelope)
                 except ProtocolError as error:
@@ -223,9 +232,10 @@ class ApiSession:
             except CallFailed as failed:
                 await self._after_failure(call, detach(failed), tries, identity, lease, sent)
                 continue
+            # Only here: an answer that could not be read is no sign that the vendor is well again.
             self._budget.refill()
             self._pause.succeeded(sent=sent)
-            if identity is not None and lease is not None:
+            if isinstance(identity, TokenAuth) and lease is not None:
                 identity.confirm(lease)
             return result
 
@@ -234,7 +244,7 @@ class ApiSession:
         call: ApiCall,
         failed: CallFailed,
         tries: _CallState,
-        identity: Auth | None,
+        identity: AuthHeader | TokenAuth | None,
         lease: AuthHeader | None,
         sent: float,
     ) -> None:
@@ -249,14 +259,19 @@ class ApiSession:
                     return
                 if isinstance(failed.error, RateLimitError):
                     failed.error.retry_after = max(self._pause.remaining, failed.retry_after or 0.0)
+            # Once for each call: an account that refuses every token would be asked for new ones for ever.
             case Action.REFRESH_TOKEN if (
-                identity and lease and not tries.renewed and await identity.refresh(lease)
+                isinstance(identity, TokenAuth)
+                and lease is not None
+                and not tries.renewed
+                and await identity.refresh(lease)
             ):
                 tries.renewed = True
                 return
             case Action.RETRY if call.may_wait:
                 wait = self._retry.delay(tries.attempts, elapsed, failed.retry_after)
                 if wait is not None and self._budget.try_spend():
+                    # From the budget of all calls: in an outage, polls that each repeat would be a flood.
                     tries.attempts += 1
                     self._observers.report(RetryEvent(path=call.path, reason=failed.error.message, wait=wait))
                     await self._clock.sleep(wait)
@@ -280,6 +295,8 @@ class ApiSession:
             status = answer.http_status
             envelope = self._parsed(call, answer)
             result = f"HTTP {answer.http_status}, code {envelope.code}"
+        # A closing client ends exchanges itself. That is not the host's fault, and is said so; a paid call
+        # keeps its own error, because it may have made jobs.
         except ExchangeFailed as failed:
             result = failed.reason
             if self._closed and not call.creates_jobs:
@@ -315,6 +332,7 @@ class ApiSession:
         if call.creates_jobs:
             return await self._send_paid(call, lease)
         request = self._request(self._routes.reads, call, lease, self._limits.timeout)
+        # httpx's pool becomes slow with many waiting for a connection; so few exchanges get that far.
         await self._slots.acquire()
         if self._closed:
             self._slots.release()
@@ -333,6 +351,7 @@ class ApiSession:
             finally:
                 self._slots.release()
 
+        # httpcore 1.0 never frees the slot of a request that was cancelled while it connected.
         if self._routes.cancel_unsafe:
             return await ShieldedCall(read, shield=False).run(self._tasks)
         return await read()
@@ -340,6 +359,7 @@ class ApiSession:
     async def _send_paid(self, call: ApiCall, lease: AuthHeader | None) -> RawResponse:
         if self._closed:
             raise _client_closed()
+        # Never over a connection that was kept: after a reset nothing would prove that the POST was not read.
         client, timeout = self._routes.creates, self._limits.create_timeout
         request = self._request(client, call, lease, timeout)
 
@@ -348,7 +368,8 @@ class ApiSession:
                 call.on_abandoned(self._abandoned_result(call, result))
 
         work = ShieldedCall(
-            lambda: exchange(
+            partial(
+                exchange,
                 client,
                 request,
                 deadlines=self._deadlines,
@@ -375,6 +396,7 @@ class ApiSession:
             failed = map_failure(result, self._origin, self._routes.proxy)
         except CallFailed as error:
             failed = error
+        # Judged by the same table as for a caller that waits: the log must not say "refused" of a doubt.
         in_doubt = self._action(call, failed) is Action.IN_DOUBT
         return CallInDoubt(failed.failure, failed.error, failed.body) if in_doubt else failed.error
 
@@ -402,9 +424,11 @@ class ApiSession:
 
     def _headers(self, client: httpx.AsyncClient) -> httpx.Headers:
         """Return the client's headers without secrets, and ours; cached for clients of our own."""
+        # Made once for each client: httpx's headers are slow to build, and a poll needs little else.
         if client in self._prepared:
             return self._prepared[client].copy()
         headers = httpx.Headers(client.headers)
+        # The caller's own client may carry credentials for other hosts.
         for name in _SECRET_HEADERS:
             headers.pop(name, None)
         headers.update(

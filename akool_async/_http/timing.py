@@ -52,6 +52,7 @@ class ExchangeDeadlines:
 
     def limit(self, seconds: float, *, paid: bool) -> ExchangeLimit:
         """Return a scope that ends after so many seconds, and unless `paid` when the client is closed."""
+        # The moment is in time without freezes: what a later freeze adds is added for all limits at once.
         return ExchangeLimit(self, anyio.current_time() - self._frozen + seconds, paid)
 
     def add(self, limit: ExchangeLimit) -> None:
@@ -62,6 +63,7 @@ class ExchangeDeadlines:
     def remove(self, limit: ExchangeLimit) -> None:
         """Stop watching a limit."""
         self._limits.remove(limit)
+        # Closing waits for this: until here a paid exchange may still bring the ids of its jobs.
         if self._closed and not self._limits:
             self._idle.set()
             self._wake()
@@ -75,6 +77,7 @@ class ExchangeDeadlines:
         """Cancel what is not paid; the watcher ends with the last paid exchange."""
         self._closed = True
         for limit in self._limits:
+            # A paid exchange is finished: its answer names jobs that the account is billed for.
             if not limit.paid:
                 limit.scope.cancel()
         self._wake()
@@ -89,14 +92,18 @@ class ExchangeDeadlines:
             self._sleeping.cancel()
 
     async def _watch(self) -> None:
+        # Shielded: closing the client cancels its group, and a paid exchange would then have no deadline.
         with anyio.CancelScope(shield=True):
             while self._limits or not self._closed:
                 late = anyio.current_time() - self._due
+                # Waking late means that the process did not run. No exchange may be ended for time in which
+                # its answer could not be read, above all not a paid one.
                 if late > _FROZEN:
                     self._frozen += late
                 now = anyio.current_time() - self._frozen
                 soonest = math.inf
                 for limit in self._limits:
+                    # Bounded: on an event loop that always lags, an exchange would never end.
                     if late > _FROZEN and limit.grace > 0:
                         at = max(limit.at, now + min(late, _GRACE, limit.grace))
                         limit.grace, limit.at = limit.grace - (at - limit.at), at
@@ -156,6 +163,7 @@ class ThrottlePause:
 
     async def wait(self) -> None:
         """Wait for the end of the pause, and a random part of half of it more, so that calls spread out."""
+        # A loop: other answers may have made the pause longer meanwhile.
         while (left := self._opens - self._clock.monotonic()) > 0:
             await self._clock.sleep(left + self._clock.random() * self._wait / 2)
 
@@ -167,6 +175,8 @@ class ThrottlePause:
             elapsed: seconds since its first attempt.
             retry_after: seconds that the server asked for.
         """
+        # Many calls are under way when the first is refused. Each refusal of these is about the same burst,
+        # and counting all of them would make the pause minutes long.
         if sent > self._closed:
             self._times += 1
         wait = self._policy.throttle_delay(self._times, elapsed, retry_after)
@@ -179,6 +189,7 @@ class ThrottlePause:
 
     def succeeded(self, *, sent: float) -> None:
         """Record that a call succeeded; one that was sent after the pause ends the row of pauses."""
+        # An answer to a call from before the pause proves nothing about the vendor's limit now.
         if sent >= self._opens:
             self._times = 0
 
@@ -206,6 +217,7 @@ class ServerClock:
             parsed = parsedate_to_datetime(date)
         except (ValueError, TypeError, OverflowError):
             return
+        # Without a zone the parsed time is naive; taken for local time it would shift every expiry by hours.
         self._date = date
         self._date_time = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
         self._heard = self._clock.monotonic()
@@ -225,6 +237,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         now: seconds since the epoch, for the form with a date.
     """
     value = headers.get("retry-after", "").strip()
+    # isdigit() alone accepts digits of other scripts, and float() of a long text could be infinite.
     if value.isascii() and value.isdigit():
         return float(value[:6])
     try:

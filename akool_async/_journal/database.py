@@ -87,6 +87,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     before = _pragma(connection, "user_version")
     if before == len(MIGRATIONS):
         return
+    # The write lock at once: a second program that migrates waits, instead of failing half-way.
     connection.execute("BEGIN IMMEDIATE")
     try:
         for migration in MIGRATIONS[before:]:
@@ -158,6 +159,7 @@ def check_location(path: Path) -> bool:
                 impact=_NOTHING,
                 advice="Make the folder, or name another place.",
             ) from None
+        # Opening it would make an empty journal, and SQLite would discard the log: all is paid again.
         if not _is_alone(path):
             raise JournalCorruptedError(
                 f"The journal {path} is gone, but {path.name}-wal is there and may hold its last entries.",
@@ -168,6 +170,7 @@ def check_location(path: Path) -> bool:
         raise map_sqlite_error(path, error, "found") from error
     if not stat.S_ISREG(found.st_mode):
         raise JournalCorruptedError(f"{path} is not a file, so it can't be a journal.")
+    # SQLite takes an empty file for a new database, and every entry that was in it would be paid again.
     if found.st_size == 0:
         raise JournalCorruptedError(
             f"The file {path} is empty. A journal never is: it was cut, or something else made it.",
@@ -178,6 +181,7 @@ def check_location(path: Path) -> bool:
 
 def open_immutable(path: Path) -> sqlite3.Connection:
     """Look into a file without a trace where that is possible: where no log is waiting beside it."""
+    # A plain read-only connection makes -wal and -shm beside it, also beside another program's database.
     return _connect(path, "mode=ro&immutable=1" if _is_alone(path) else "mode=ro")
 
 
@@ -200,6 +204,7 @@ def _check_marks(connection: sqlite3.Connection, path: Path) -> None:
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise JournalCorruptedError(f"{path} is a file of SQLite, but not a journal.")
     version, known = _pragma(connection, "user_version"), len(MIGRATIONS)
+    # A newer version may know states that this one would read as "not sent yet".
     if version > known:
         raise JournalVersionError(
             f"The journal {path} has version {version}; this package knows up to {known}."
@@ -321,6 +326,7 @@ def back_up(source: sqlite3.Connection, path: Path) -> None:
 
 def enable_wal(connection: sqlite3.Connection, path: Path) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    # Without shared memory SQLite falls back silently, and readers then block the writer of intents.
     if mode != "wal":
         raise JournalWriteError(
             f"The journal {path} can't be kept on this file system: it offers no shared memory.",
@@ -341,6 +347,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         connection = _connect(path, "mode=rw")
         try:
             enable_wal(connection, path)
+            # FULL and not NORMAL: in WAL mode, NORMAL loses the last commits in a power cut, and with them
+            # paid ids. fullfsync is for macOS, whose fsync leaves the data in the drive's cache.
             for pragma in ("synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1"):
                 connection.execute(f"PRAGMA {pragma}")
             migrate(connection)

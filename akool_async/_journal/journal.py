@@ -18,9 +18,13 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
-from akool_async._journal import codec
 from akool_async._journal.database import check_is_journal
-from akool_async._journal.entry import Entry, EntryUpdate
+from akool_async._journal.entry import (
+    Entry,
+    EntryUpdate,
+    dump_datetime,
+    entry_to_json,
+)
 from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import (
     RecordIntent,
@@ -140,7 +144,7 @@ class Journal:
     ) -> None:
         """Write what was handed in, then close the file and release the lock."""
         state, self._state = self._state, None
-        if state is not None and state.store.forked:
+        if state is not None and state.store.lock is not None and state.store.lock.forked:
             state.store.close()  # the parent writes what is open; a child has no loop to wait for it
         elif state is not None:
             await state.stack.aclose()
@@ -149,7 +153,7 @@ class Journal:
     def _opened(self) -> OpenJournal:
         if self._state is None:
             raise JournalClosedError("The journal is not open.")
-        if self._state.store.forked:
+        if (lock := self._state.store.lock) is not None and lock.forked:
             raise JournalClosedError(
                 "The journal was opened by the parent of this process.",
                 advice="Open it after the fork, in one process; the others may open it with read_only=True.",
@@ -177,9 +181,8 @@ class Journal:
             raise JournalLockedError("Another batch of this program is using this journal.", pid=os.getpid())
         self._in_use = True
         try:
-            await self._open_writer.write(
-                Barrier()
-            )  # what others handed in, who may have been cancelled since
+            # What others handed in, who may have been cancelled since, is not written under this batch.
+            await self._open_writer.write(Barrier())
             try:
                 yield
             finally:  # a journal that was closed meanwhile has failed every pending operation already
@@ -313,6 +316,10 @@ class Journal:
         """
         return self._opened.reader.get(key, target)
 
+    def file_name(self, key: str, target: str) -> str:
+        """Return the name that an entry's files were given, at once; "" without one."""
+        return self._opened.reader.file_name(key, target)
+
     def find_job(self, job_id: str) -> Entry | None:
         """Return the entry of a job, at once."""
         return self._opened.reader.by_job(job_id)
@@ -328,12 +335,8 @@ class Journal:
         return self._opened.reader.with_other_query(mark, target, planned=planned)
 
     def find_token(self, token: str) -> Entry | None:
-        """Return the first entry that `with_token` returns, or None."""
-        return next(iter(self.with_token(token)), None)
-
-    def with_token(self, token: str) -> tuple[Entry, ...]:
-        """Return all entries of the POST with this webhook token, at once, those without a job first."""
-        return tuple(self._opened.reader.by_token(token))
+        """Return an entry of the POST with this webhook token, at once; one without a job, if any."""
+        return self._opened.reader.by_token(token)
 
     def entries(
         self,
@@ -403,7 +406,7 @@ class Journal:
         return self._opened.reader.count_expiring(self._until(within, now))
 
     def _until(self, within: timedelta, now: datetime | None = None) -> str:
-        return codec.dump_datetime((now or self._now()) + within) or ""
+        return dump_datetime((now or self._now()) + within) or ""
 
     def saved_files(self) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         """Return key, language and the paths of files of everything that was saved, at once."""
@@ -414,7 +417,7 @@ class Journal:
 
         def read(number: int) -> str | None:
             entry = self._opened.reader.by_id(number)
-            return None if entry is None else codec.entry_to_json(entry)
+            return None if entry is None else entry_to_json(entry)
 
         return PagedIterator(0, lambda after: self._opened.reader.page(after, EntryFilter()), read)
 
@@ -445,5 +448,4 @@ class Journal:
         return self._totals().credits
 
     def _totals(self) -> Totals:
-        opened = self._opened
-        return opened.reader.totals() if self._read_only else opened.totals
+        return self._opened.reader.totals() if self._read_only else self._opened.totals

@@ -14,8 +14,19 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from akool_async._journal import codec
-from akool_async._journal.entry import EntryUpdate
+from akool_async._journal.entry import (
+    DecodeError,
+    EntryUpdate,
+    dump_datetime,
+    dump_float,
+    dump_int,
+    dump_request,
+    dump_snapshot,
+    dump_text,
+    dump_texts,
+    load_texts,
+    loses_query,
+)
 from akool_async._journal.table import ENDED, EntryRow, EntryTable, SqlValue, Values
 from akool_async._model.errors import IllegalTransitionError, InvalidRequestError, JournalCorruptedError
 from akool_async._model.filenames import collision_key
@@ -36,8 +47,8 @@ def request_columns(request: Request, mark: str) -> dict[str, SqlValue]:
     """Return the columns that say what was asked for."""
     return {
         "fingerprint": mark,
-        "request": codec.dump_request(request),
-        "stripped": int(codec.loses_query(request)),
+        "request": dump_request(request),
+        "stripped": int(loses_query(request)),
     }
 
 
@@ -49,6 +60,7 @@ def name_columns(table: EntryTable, names: Sequence[str]) -> dict[str, SqlValue]
     """
     for name in names:
         mark = collision_key(name)
+        # By its folded form: two names that differ in case are one file on macOS and Windows.
         if not table.name_taken(mark):
             return {"name": name, "name_folded": mark}
     if names:
@@ -76,7 +88,7 @@ class ReserveName:
                 f"Entry {display_name(self.key, self.target)} is not in the journal."
             )
         if self.another or not row.name:
-            moment = codec.dump_datetime(self.now)
+            moment = dump_datetime(self.now)
             table.update(row, {**name_columns(table, self.names), "updated_at": moment})
 
 
@@ -117,11 +129,11 @@ class RecordIntent:
         names: Names = _NONE,
         traceparent: str = "",
     ) -> None:
-        moment = codec.dump_datetime(now)
+        moment = dump_datetime(now)
         sent: Values = {
             "state": State.SUBMITTING.value,
             "token": token,
-            "traceparent": codec.dump_text(traceparent),
+            "traceparent": dump_text(traceparent),
             "submitted_at": moment,
         }
         self._names = names
@@ -132,6 +144,7 @@ class RecordIntent:
             for target in request.targets:
                 mark = fingerprint(request, target)
                 name = (request.key or mark, target)
+                # Two POSTs for one entry: whichever answer comes last would hide the other's paid job.
                 if name in self._entries:
                     raise IllegalTransitionError(
                         f"Entry {display_name(*name)} is intended twice at once; each POST would be paid."
@@ -150,13 +163,16 @@ class RecordIntent:
                 self._images.append((key, target, None, 1))
                 continue
             rejection = ""
+            # Inside the transaction, whatever the caller has checked before: the POST follows at once.
             if State.SUBMITTING not in TRANSITIONS[row.state]:
                 rejection = f"is {row.state}, so no POST may be sent for it"
+            # Sending other work under this key would bury a doubt about a job that may be paid.
             elif row.state is State.IN_DOUBT and work_of(row.fingerprint) != work_of(str(mark)):
                 rejection = "is in doubt over other work; resolve that first, or use another key"
             if rejection:
                 raise IllegalTransitionError(f"Entry {display_name(key, target)} {rejection}.")
             self._images.append((key, target, table.row_image(row), row.paid + 1))
+            # What earlier jobs of the entry cost is kept apart from the price of the new one.
             again = {"paid": row.paid + 1, "credits_before": row.used_before + (row.used or 0.0)}
             table.update(row, {**_FRESH, **values, **again})
 
@@ -164,6 +180,7 @@ class RecordIntent:
         """Put back what was, for a caller that was cancelled before it could send anything."""
         for key, target, image, paid in self._images:
             row = table.find(key, target)
+            # Only its own intent is taken back: a later one of the same entry may have been sent.
             if row is None or row.state is not State.SUBMITTING or row.paid != paid:
                 continue
             if image is None:
@@ -175,26 +192,27 @@ class RecordIntent:
 def mark_interrupted(table: EntryTable, now: datetime) -> int:
     """Set intents that an interrupted run left to IN_DOUBT; return how many there were."""
     reason = "The run that sent it ended before the vendor's answer was recorded."
+    # Never back to PLANNED: whether the POST left before the process was killed is not known.
     done = table.connection.execute(
         "UPDATE entry SET state = ?, reason = ?, updated_at = ? WHERE state = ?",
-        (State.IN_DOUBT.value, reason, codec.dump_datetime(now), State.SUBMITTING.value),
+        (State.IN_DOUBT.value, reason, dump_datetime(now), State.SUBMITTING.value),
     )
     return done.rowcount
 
 
 _COLUMNS: Final[tuple[tuple[str, str, Callable[[Any], SqlValue]], ...]] = (
     ("job_id", "job_id", str),
-    ("credits_locked", "credits_locked", codec.dump_float),
-    ("credits_used", "used", codec.dump_float),
-    ("reason", "reason", codec.dump_text),
-    ("code", "code", codec.dump_int),
-    ("created_at", "created", codec.dump_datetime),
-    ("submitted_at", "submitted_at", codec.dump_datetime),
-    ("ended_at", "ended_at", codec.dump_datetime),
-    ("expires_at", "expires", codec.dump_datetime),
-    ("files", "files", codec.dump_texts),
-    ("snapshot", "snapshot", codec.dump_snapshot),
-    ("doubt_ids", "doubt_ids", codec.dump_texts),
+    ("credits_locked", "credits_locked", dump_float),
+    ("credits_used", "used", dump_float),
+    ("reason", "reason", dump_text),
+    ("code", "code", dump_int),
+    ("created_at", "created", dump_datetime),
+    ("submitted_at", "submitted_at", dump_datetime),
+    ("ended_at", "ended_at", dump_datetime),
+    ("expires_at", "expires", dump_datetime),
+    ("files", "files", dump_texts),
+    ("snapshot", "snapshot", dump_snapshot),
+    ("doubt_ids", "doubt_ids", dump_texts),
     ("token", "token", str),
 )
 """Each column, what of a change it holds, and how that is written."""
@@ -211,7 +229,7 @@ class _PreparedUpdate:
         self.mark = None if change.request is None else fingerprint(change.request, change.target)
         self.values: dict[str, SqlValue] = {
             "state": change.state.value,
-            "updated_at": codec.dump_datetime(now),
+            "updated_at": dump_datetime(now),
         }
         for (column, _, encode), value in zip(_COLUMNS, _READ_FIELDS(change), strict=True):
             wanted = value is not None and (with_snapshot or column != "snapshot")
@@ -229,6 +247,7 @@ class _PreparedUpdate:
         if change.state is State.PLANNED:
             # The last POST surely made no job, so it does not count as one that may have been charged.
             reset |= {"paid": max(row.paid - 1, 0), "submitted_at": None, "doubt_ids": "[]"}
+        # The doubt is again about an earlier POST: the last one surely made no job, and is not counted.
         elif change.token is not None:
             reset["paid"] = max(row.paid - 1, 0)
         return {**reset, **self.values}
@@ -253,12 +272,15 @@ def rejection_reason(change: EntryUpdate, row: EntryRow | None, mark: str | None
         return f"is {row.state}, and {after} may not follow"
     if after is State.SUBMITTING and row.state is not after:
         return f"is {row.state}; an intent has to be committed with intend()"
+    # Overwriting the id of a paid job would lose it: nothing else knows it.
     if row.job_id and given and given != row.job_id:
         return f"holds job {sanitize(row.job_id)} already and can't be given job {sanitize(given)}"
     if after is State.SUBMITTED and not (row.job_id or given):
         return "can't be submitted without the vendor's job id"
+    # A token decides whose callback names a job, so it moves only back to where it came from.
     if change.token is not None and (row.state, after) != (State.SUBMITTING, State.IN_DOUBT):
         return f"is {row.state}, and the doubt about an earlier POST can't come back"
+    # Planned means "send it": with a job in hand that would pay a second time.
     if after is State.PLANNED and (row.job_id or given):
         return f"holds job {sanitize(row.job_id or given)}: a job was made, so it can't be planned anew"
     other = mark is not None and work_of(mark) != work_of(row.fingerprint)
@@ -363,6 +385,7 @@ class ResolveDoubt:
             raise IllegalTransitionError(
                 f"Entry {display_name(self.key, self.target or '')} is not in doubt."
             )
+        # To guess would give a paid job to the wrong language.
         if len(found) > 1:
             raise IllegalTransitionError(
                 f"Entry {sanitize(self.key)} is in doubt for {', '.join(found)}.",
@@ -370,8 +393,8 @@ class ResolveDoubt:
             )
         ((target, ids),) = found.items()
         try:
-            return target, codec.load_texts(ids)
-        except codec.DecodeError as error:
+            return target, load_texts(ids)
+        except DecodeError as error:
             raise JournalCorruptedError(
                 f"Entry {display_name(self.key, target)} can't be read: {error}."
             ) from error

@@ -15,8 +15,14 @@ from typing import Any, Final, Generic, TypeVar, cast
 import attrs
 from anyio.lowlevel import checkpoint
 
-from akool_async._journal import codec
-from akool_async._journal.entry import Entry
+from akool_async._journal.entry import (
+    COLUMN_OF,
+    Entry,
+    load_datetime,
+    load_request,
+    load_snapshot,
+    load_texts,
+)
 from akool_async._journal.table import Contribution, Delta, Totals
 from akool_async._model.errors import JournalCorruptedError
 from akool_async._model.fingerprint import work_of
@@ -28,12 +34,12 @@ PAGE: Final = 16
 """Entries between two turns of the loop: reading and showing one takes up to 0.2 ms."""
 
 FIELDS: Final = tuple(attrs.fields_dict(Entry))
-COLUMNS: Final = tuple(codec.COLUMN_OF.get(field, field) for field in FIELDS)
+COLUMNS: Final = tuple(COLUMN_OF.get(field, field) for field in FIELDS)
 _ALL: Final = f"SELECT {', '.join(COLUMNS)} FROM entry"  # noqa: S608 - our names
 _BY_NAME: Final = f"{_ALL} WHERE key = ? AND target = ?"
 _BY_ID: Final = f"{_ALL} WHERE id = ?"
 _BY_JOB: Final = f"{_ALL} WHERE job_id = ? AND job_id <> '' ORDER BY id DESC LIMIT 1"
-_BY_TOKEN: Final = f"{_ALL} WHERE token = ? AND token <> '' ORDER BY job_id <> '', id"
+_BY_TOKEN: Final = f"{_ALL} WHERE token = ? AND token <> '' ORDER BY job_id <> '', id LIMIT 1"
 _BY_WORK: Final = f"""{_ALL} WHERE key >= ? AND key < ? AND target = ? AND key <> ? AND length(key) = 32
     AND (state <> 'planned' OR ?) AND NOT (state = 'failed' AND job_id = '') LIMIT 1"""
 _EXPIRING: Final = """
@@ -58,14 +64,14 @@ _TOTALS: Final = """
 def _decode(row: tuple[Any, ...]) -> Entry:
     values = dict(zip(FIELDS, row, strict=True))
     for name in ("created_at", "submitted_at", "ended_at", "expires_at", "updated_at"):
-        values[name] = codec.load_datetime(values[name])
+        values[name] = load_datetime(values[name])
     values["state"] = State(values["state"])
-    values["request"] = codec.load_request(values["request"])
+    values["request"] = load_request(values["request"])
     values["url_redacted"] = bool(values["url_redacted"])
-    values["files"] = codec.load_texts(values["files"])
-    values["doubt_ids"] = codec.load_texts(values["doubt_ids"])
+    values["files"] = load_texts(values["files"])
+    values["doubt_ids"] = load_texts(values["doubt_ids"])
     if values["snapshot"] is not None:
-        values["snapshot"] = codec.load_snapshot(values["snapshot"])
+        values["snapshot"] = load_snapshot(values["snapshot"])
     return Entry(**values)
 
 
@@ -153,6 +159,11 @@ class JournalReader:
         """Return the entry of this name."""
         return next(iter(self._entries(_BY_NAME, key, target)), None)
 
+    def file_name(self, key: str, target: str) -> str:
+        """Return the name of an entry's files, without decoding the rest of it."""
+        rows = self._rows("SELECT name FROM entry WHERE key = ? AND target = ?", key, target)
+        return str(rows[0][0]) if rows else ""
+
     def by_id(self, number: int) -> Entry | None:
         """Return the entry of this number."""
         return next(iter(self._entries(_BY_ID, number)), None)
@@ -166,9 +177,9 @@ class JournalReader:
         work = work_of(mark)
         return next(iter(self._entries(_BY_WORK, work, f"{work}g", target, mark, int(planned))), None)
 
-    def by_token(self, token: str) -> list[Entry]:
-        """Return the entries of the POST with this token, those without a job first."""
-        return self._entries(_BY_TOKEN, token)
+    def by_token(self, token: str) -> Entry | None:
+        """Return an entry of the POST with this token; one without a job, if there is one."""
+        return next(iter(self._entries(_BY_TOKEN, token)), None)
 
     def page(self, after: int, wanted: EntryFilter) -> list[int]:
         """Return the next numbers of entries that are wanted, in the order in which they were entered."""
@@ -200,7 +211,7 @@ class JournalReader:
         statement = "SELECT key, target, files FROM entry WHERE state = 'delivered' ORDER BY id"
         for key, target, files in self._rows(statement):
             try:
-                yield key, target, codec.load_texts(files)
+                yield key, target, load_texts(files)
             except ValueError as error:
                 raise JournalCorruptedError(f"The journal {self._name} holds what it never wrote.") from error
 
@@ -249,6 +260,7 @@ class PagedIterator(AsyncIterator[T], Generic[P, T]):
                 found = self._read(place)
                 if found is not None:
                     return found
+            # Between pages, so that a loop over a large journal does not hold up polls and downloads.
             await checkpoint()
             page = self._page(self._place)
             if not page:

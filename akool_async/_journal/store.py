@@ -45,6 +45,7 @@ class PendingOperation:
 def _do(pending: PendingOperation, table: EntryTable) -> None:
     """Do one step wholly or not at all; its error is its caller's, unless it breaks the transaction."""
     step, connection = pending.operation, table.connection
+    # Others are committed with it: half of a step that fails must not be, nor must it undo theirs.
     if step.several:
         connection.execute("SAVEPOINT step")
     try:
@@ -76,6 +77,9 @@ class Store:
         read_only: open it without the lock, only to read.
         forget_ended: delete entries that have ended, and only count them.
         accept_older: open it although it is missing or older than its lock remembers.
+
+    Attributes:
+        lock: None where there is none: in memory, or only to read.
     """
 
     def __init__(
@@ -91,7 +95,7 @@ class Store:
         self.recovered = 0
         self._forgotten_names = CompactSet() if forget_ended else None
         self._mutex = threading.Lock()
-        self._lock = None if path is None or read_only else JournalLock(path)
+        self.lock = None if path is None or read_only else JournalLock(path)
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
         self._closed = False
@@ -104,9 +108,9 @@ class Store:
             if self.path is None:
                 self._writing = self._reading = file.in_memory()
                 return self.reader.totals()
-            if self._lock is not None:
+            if self.lock is not None:
                 try:
-                    self._open_for_writing(self.path, self._lock, now)
+                    self._open_for_writing(self.path, self.lock, now)
                 except (sqlite3.Error, OSError) as error:
                     raise file.map_sqlite_error(self.path, error, "opened for writing") from error
             if self._reading is None:
@@ -131,11 +135,6 @@ class Store:
         lock.watch(file.log_of(path))
 
     @property
-    def forked(self) -> bool:
-        """Whether this is the copy of an open journal in a forked child."""
-        return self._lock is not None and self._lock.forked
-
-    @property
     def reader(self) -> JournalReader:
         """What reads it."""
         if self._reading is None:
@@ -157,8 +156,8 @@ class Store:
         with self._mutex:
             try:
                 table = self.table
-                if self._lock is not None:
-                    self._lock.check_in_place()
+                if self.lock is not None:
+                    self.lock.check_in_place()
                 table.connection.execute("BEGIN IMMEDIATE")
                 for number, pending in enumerate(operations):
                     _do(pending, table)
@@ -171,8 +170,8 @@ class Store:
                 if intended:
                     table.connection.execute("UPDATE watermark SET intents = intents + 1")
                 table.connection.execute("COMMIT")
-                if intended and self._lock is not None:
-                    self._lock.count_intents()
+                if intended and self.lock is not None:
+                    self.lock.count_intents()
             except Exception as error:  # noqa: BLE001 - handed to every caller
                 self._fail(operations, error)
         for pending in operations:
@@ -212,7 +211,8 @@ class Store:
 
     def close(self) -> None:
         """Close the connections, then give the lock back; waits for a commit under way. Twice is fine."""
-        if self.forked:  # to close them would tidy up the log that the parent is writing
+        if self.lock is not None and self.lock.forked:
+            # To close a connection here would tidy up the log that the parent is writing.
             _INHERITED.append((self._reading, self._writing))
             return
         with self._mutex:
@@ -224,8 +224,8 @@ class Store:
                     if connection is not None:
                         connection.close()
             finally:
-                if self._lock is not None:
-                    self._lock.release()
+                if self.lock is not None:
+                    self.lock.release()
 
 
 # How steps reach the store: gathered into groups by one task, or inline for a journal in memory.

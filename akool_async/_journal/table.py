@@ -45,6 +45,7 @@ class Contribution(NamedTuple):
     def cost(self) -> tuple[int, int]:
         """Return millionths of credits locked and used: a deduction that is known replaces the lock."""
         used = round(((self.used or 0.0) + self.used_before) * _PARTS)
+        # Not both: once a deduction is known, the lock that it came from is gone.
         if self.used is not None or self.locked is None or self.state in _NOTHING_LOCKED:
             return 0, used
         return round(self.locked * _PARTS), used
@@ -83,6 +84,7 @@ class Totals:
     @property
     def credits(self) -> tuple[float, float]:
         """Credits locked and used."""
+        # Divided only here: sums of floats would drift, and `max_credits` is compared with them.
         return self._locked / _PARTS, self._used / _PARTS
 
 
@@ -161,6 +163,7 @@ class EntryTable:
         found = self.connection.execute(_FIND, (key, target)).fetchone()
         if found is None:
             return None
+        # Never guessed: taken for PLANNED, it would be paid again.
         if found[1] not in _STATES:
             raise JournalCorruptedError(f"Entry {sanitize(key)} has an unknown state.")
         return EntryRow(found[0], _STATES[found[1]], *found[2:])

@@ -19,8 +19,7 @@ from akool_async._download.network import (
     is_public,
     parse_ip,
 )
-from akool_async._environment import proxy_for, tls_context
-from akool_async._model.credentials import is_loopback
+from akool_async._environment import is_loopback, proxy_for, tls_context
 from akool_async._model.errors import DownloadError
 from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaProblem
 from akool_async._model.redact import sanitize

@@ -200,6 +200,7 @@ def failure_of_status(http_status: int) -> Failure | None:
         return Failure.RATE_LIMITED
     if http_status in (401, 403):
         return Failure.UNAUTHORIZED
+    # Never followed: credentials go to one host alone, and a redirect would take them to another.
     if 300 <= http_status < 400:
         return Failure.REDIRECT
     if http_status >= 500:

@@ -5,16 +5,13 @@ Values only; the environment is read through a function that is handed in. A sec
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
 
 import attrs
 
 from akool_async._model.errors import ConfigurationError
-from akool_async._model.redact import Secret, hide, sanitize, url_repr
+from akool_async._model.redact import Secret, hide
 
 KEY_VARIABLE: Final = "AKOOL_API_KEY"
 ID_VARIABLE: Final = "AKOOL_CLIENT_ID"
@@ -84,6 +81,7 @@ def resolve_credentials(
     if api_key is not None and (client_id is not None or client_secret is not None):
         raise ConfigurationError("Use either api_key or client_id with client_secret, not both.")
     if api_key is None and client_id is None and client_secret is None:
+        # Stripped: a key that was pasted with a line break would be refused by the vendor as wrong.
         found = {name: hide((environment(name) or "").strip(_AROUND) or None) for name in _VARIABLES.values()}
         if any(found.values()):
             client_id = hidden.reveal() if (hidden := found[ID_VARIABLE]) else None
@@ -109,62 +107,3 @@ def resolve_credentials(
         missing = "client_secret" if client_id else "client_id"
         raise ConfigurationError(f"{missing} is missing: a client id and secret go together.")
     return ClientCredentials(client_id, client_secret)
-
-
-# Which host the credentials may go to: one origin, https only but for loopback.
-
-
-PRODUCTION: Final = "https://openapi.akool.com"
-"""Source: the vendor's API pages."""
-
-_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine by its name or by an address; other names may lead anywhere."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def parse_origin(host: str, named_by: str = "The API host") -> str:
-    """Return the origin of `host`, such as "https://openapi.akool.com", without a slash at the end.
-
-    Args:
-        host: a URL, or a bare host name, for which https is taken.
-        named_by: what an error says about where the host comes from.
-
-    Raises:
-        ConfigurationError: not a host, with a path, query or user in it, or plain http to another machine.
-    """
-    url = host.strip() if "://" in host else f"https://{host.strip()}"
-    said = f"{named_by} {sanitize(url_repr(url))}"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"{said} is not a URL.") from error
-    name = parts.hostname or ""
-    if "://" not in host and is_loopback(name):  # the sandbox speaks http: with https the error would mislead
-        bare = said.removeprefix(f"{named_by} 'https://").removesuffix("'")
-        raise ConfigurationError(
-            f"{named_by} {bare!r} has no scheme.",
-            advice=f"Write http://{bare} for a sandbox on this machine.",
-        )
-    # A name as it is sent is ASCII; other letters are written as "xn--...".
-    is_name = ":" in name and "%" not in name if "[" in parts.netloc else _NAME.fullmatch(name)
-    printable = url.isprintable() and " " not in url
-    if parts.scheme not in {"http", "https"} or not (printable and port != 0 and is_name):
-        raise ConfigurationError(f"{said} must look like {PRODUCTION}.")
-    if parts.username is not None or parts.path.rstrip("/") or parts.query or parts.fragment:
-        raise ConfigurationError(f"{said} must be an origin only, like {PRODUCTION}.")
-    if parts.scheme == "http" and not is_loopback(name):
-        raise ConfigurationError(
-            f"{said} is plain http.",
-            advice="Use https: plain http shows the credentials to the network, and is for this machine.",
-        )
-    shown = f"[{name}]" if ":" in name else name
-    return f"{parts.scheme}://{shown}" if port is None else f"{parts.scheme}://{shown}:{port}"

@@ -457,6 +457,7 @@ _ErrorT = TypeVar("_ErrorT", bound=BaseException)
 
 def detach(error: _ErrorT) -> _ErrorT:
     """Cut an error off from its frames and causes, which hold requests, headers and bodies; return it."""
+    # Tools that report exceptions with local variables would send the key and signed URLs along.
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
@@ -466,5 +467,7 @@ def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         yield error
+        # A chain may lead back to itself, where a library raises an error from one that it has raised.
         seen.add(id(error))
+        # The context counts, too: not every library names the cause.
         error = error.__cause__ or error.__context__

@@ -54,6 +54,7 @@ def video_stem(request: Request) -> str:
 
 def safe_filename(text: str, otherwise: str = "video") -> str:
     """Return `text` as a name that every system takes, of at most 160 bytes."""
+    # macOS composes names itself: without this, one written here would be listed back as another.
     text = unicodedata.normalize("NFC", text)
     kept = "".join(
         # A letter, a mark on one, or a digit of any script, or what means nothing to any system.
@@ -74,6 +75,7 @@ def _cut(text: str, most: int) -> str:
     """Return the beginning of `text` that takes at most so many bytes, and may end a name."""
     if len(text.encode()) <= most:
         return text
+    # A cut within a character would leave bytes that some systems refuse.
     return text.encode()[:most].decode("utf-8", "ignore").rstrip(f" .-{JOINERS}")
 
 
@@ -84,6 +86,7 @@ def is_safe_filename(name: str) -> bool:
         and is_printable(name)
         and not name.startswith(".")
         and not name.endswith((".", " "))
+        # NFKC: a full-width slash or colon becomes a plain one on some file systems.
         and not _FORBIDDEN & set(unicodedata.normalize("NFKC", name))
         and not _is_device(name)
     )
@@ -97,6 +100,7 @@ def collision_key(name: str) -> str:
     """
     text = unicodedata.normalize("NFKC", name.translate(_WITHOUT_JOINERS))
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text.upper().casefold()).casefold())
+    # A loop: "a.original.original" meets "a" by its subtitles, too.
     while infix := next((one for one in _INFIXES if text.endswith(one)), ""):
         text = text.removesuffix(infix)
     return text or name
@@ -113,6 +117,7 @@ def _check_template(_: object, __: attrs.Attribute[str], text: str) -> None:
     except ValueError as error:
         raise InvalidRequestError(f"names can't be read: {error}; it is {safe_repr(text)}.") from error
     fields = ", ".join(f"{{{name}}}" for name in _FIELDS)
+    # A format such as {stem:>999999999} would fill the memory, and {key.__class__} show what is no name.
     if any(field is not None and (field not in _FIELDS or form or how) for field, form, how in pieces):
         raise InvalidRequestError(f"names may hold {fields} alone, not {safe_repr(text)}.")
     if not any(field for field, _form, _how in pieces):
@@ -150,6 +155,7 @@ class NameTemplate:
         """
         name, mark = self.name(request, target), fingerprint(request, target)
         yield name
+        # Two entries may have one fingerprint, as under two keys: the key is hashed, too.
         whole = hashlib.sha256(f"{entry_key(request, target)}\n{target}\n{mark}".encode()).hexdigest()
         numbered = (f"{whole[:_MARK]}-{number}" for number in itertools.count(2))
         for addition in itertools.chain((mark[:_MARK], whole[:_MARK], whole[: 4 * _MARK]), numbered):

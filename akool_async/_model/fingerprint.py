@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -53,6 +54,7 @@ def canonical_url(url: str) -> str:
     pairs = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
     signing = _signing(name for name, _ in pairs)
     query = urlencode([pair for pair in pairs if pair[0].lower() not in signing], errors="surrogateescape")
+    # The user and the password change with every re-issued link, as a signature does.
     host = parts.netloc.rpartition("@")[2].lower()
     return urlunsplit((parts.scheme, host, parts.path or "/", query, ""))
 
@@ -67,6 +69,7 @@ _NAMES: Final = {
 _URLS: Final = ("url", "video_url", "audio_url", "caption_url")
 
 
+@lru_cache(maxsize=64)  # a request is on its way through several steps that each need its fingerprint
 def fingerprint(request: Request, target: str) -> str:
     """Return 32 hexadecimal digits: 20 for the work but for the queries of its URLs, 12 for these.
 
@@ -80,6 +83,7 @@ def fingerprint(request: Request, target: str) -> str:
         if options.get(name):
             options[name], _, query = canonical_url(options[name]).partition("?")
             queries.append(query)
+    # Voices of the other languages make no difference to this language's job.
     if isinstance(request, TranslationRequest):
         options["voices_map"] = request.voices_map.get(target, "")
     work = _digest({"kind": type(request).__name__, "target": target, **options})

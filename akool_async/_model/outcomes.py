@@ -126,6 +126,7 @@ class Saved:
         endings = sorted({**ENDINGS, "manifest": MANIFEST}.items(), key=lambda item: len(item[1]))
         fields: dict[str, Any] = {}
         for file in files[1:]:
+            # Subtitles are saved with the ending of their format, so .vtt and .ass count as .srt.
             stem, dot, suffix = file.rpartition(".")
             name = f"{stem}.srt" if dot + suffix in SUBTITLE_ENDINGS else file
             fitting = [field for field, ending in endings if name.endswith(ending)]

@@ -21,7 +21,9 @@ LONGEST: Final = 300
 _MOST_READ: Final = 4_096
 _LONGEST_SECRET: Final = 512
 _HIDDEN: Final = "[redacted]"
-_SHORTEST_SECRET: Final = 4
+SHORTEST_SECRET: Final = 4
+"""Characters of the shortest secret that is hidden; no shorter text holds one."""
+
 _WINDOW: Final = 8
 """Letters and digits of a secret that are hidden when they follow each other, whatever is between them."""
 
@@ -40,7 +42,7 @@ class Secret:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        if len("".join(text.split())) >= _SHORTEST_SECRET:
+        if len("".join(text.split())) >= SHORTEST_SECRET:
             number = id(self)
             _live[number] = weakref.ref(self, lambda _: _live.pop(number, None)), _Traces(text)
 
@@ -75,7 +77,7 @@ class _Traces:
         for form, longest in forms:
             letters = "".join(char for char, _, _ in _letters(_characters(form)))
             size = min(longest, len(letters))
-            if size >= _SHORTEST_SECRET:
+            if size >= SHORTEST_SECRET:
                 self.fragments.setdefault(size, set()).update(_windows(letters, size))
                 if size < _WINDOW:
                     self.grams = None

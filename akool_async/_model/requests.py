@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from attrs.validators import optional
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.locations import INPUT_FIELDS, input_url, is_private, is_private_url
 from akool_async._model.redact import safe_repr, sanitize, strip_query, url_repr
-from akool_async._model.validators import is_printable, must_be
+from akool_async._model.validators import is_printable
 
 STYLES: Final = frozenset(
     "affectionate angry calm cheerful depressed disgruntled embarrassed empathetic excited fearful "
@@ -98,6 +98,7 @@ def _check_targets(request: object, attribute: attrs.Attribute[Any], targets: tu
         _is_language(request, attribute, target)
         if target.upper() == AUTO_DETECT:
             raise InvalidRequestError(f"{AUTO_DETECT!r} can be a source language, not a target.")
+    # "zh-CN" and "zh_cn" are one language for the vendor, and would be two paid jobs.
     folded = [target.lower().replace("_", "-") for target in targets]
     doubled = sorted({target for target in folded if folded.count(target) > 1})
     if doubled:
@@ -119,6 +120,7 @@ def _as_caption_type(value: object) -> CaptionType:
 
 def _is_text(value: object) -> bool:
     """Whether `value` is text that can be sent: half of a surrogate pair can't."""
+    # JSON could carry it, but UTF-8 can't: encoding would fail after the intent is committed.
     return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
@@ -171,9 +173,20 @@ def _text_map(name: str, *, empty_values: bool = False) -> Any:
     return attrs.field(factory=lambda: EMPTY, converter=convert, hash=False)
 
 
-_must_be: Final = partial(must_be, error=InvalidRequestError)
-_is_url: Final = _must_be("an absolute http:// or https:// URL", _is_http_url, show=_show_url)
-_is_input: Final = _must_be("an absolute http:// or https:// URL", _is_input_url, show=_show_url)
+def _must_be(
+    expected: str, holds: Callable[[Any], object], show: Callable[[object], str] = safe_repr
+) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    """Make the validator of a field; its error says what a value must be, and shows the value."""
+
+    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not holds(value):
+            raise InvalidRequestError(f"{attribute.name} must be {expected}, not {show(value)}.")
+
+    return check
+
+
+_is_url: Final = _must_be("an absolute http:// or https:// URL", _is_http_url, _show_url)
+_is_input: Final = _must_be("an absolute http:// or https:// URL", _is_input_url, _show_url)
 _is_language: Final = _must_be(
     "a language code such as 'ja' or 'zh-CN-shandong'",
     lambda value: isinstance(value, str) and _LANGUAGE.fullmatch(value),

@@ -24,6 +24,7 @@ _LATEST: Final = datetime.max.replace(tzinfo=UTC) - RESULT_LIFETIME
 
 def result_expiry(created_at: datetime | None) -> datetime | None:
     """Return when the result of a job made at `created_at` expires; None where that is unknown."""
+    # A moment in the year 9999 is an absurd answer, and adding to it would raise in the middle of a poll.
     return None if created_at is None or created_at > _LATEST else created_at + RESULT_LIFETIME
 
 
@@ -45,10 +46,12 @@ class Status(enum.IntEnum):
     COMPLETED = 3
     FAILED = 4
 
-    @property
-    def terminal(self) -> bool:
-        """Whether the status will not change any more."""
-        return self in (Status.COMPLETED, Status.FAILED)
+    terminal: bool
+    """Whether the status will not change any more."""
+
+    def __init__(self, number: int) -> None:
+        # An attribute and not a property: it is read several times for every poll.
+        self.terminal = number in (3, 4)
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
@@ -304,6 +307,7 @@ class Callback:
     @property
     def should_poll(self) -> bool:
         """Whether it is a reason to poll the job."""
+        # A hint that repeats another one is not worth a poll; a flood of them would be a flood of polls.
         return not (self.in_progress or self.repeated)
 
 

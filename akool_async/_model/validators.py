@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._model.errors import ConfigurationError, InvalidRequestError
+from akool_async._model.errors import ConfigurationError
 from akool_async._model.redact import safe_repr
 
 JOINERS: Final = "\u200c\u200d"
@@ -46,18 +46,12 @@ def is_printable(text: str) -> bool:
 Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
-def must_be(
-    expected: str,
-    holds: Callable[[Any], object],
-    *,
-    error: type[InvalidRequestError] = ConfigurationError,
-    show: Callable[[Any], str] = safe_repr,
-) -> Check:
+def must_be(expected: str, holds: Callable[[Any], object]) -> Check:
     """Make the validator of a field; its error says what a value must be, and shows the value."""
 
     def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not holds(value):
-            raise error(f"{attribute.name} must be {expected}, not {show(value)}.")
+            raise ConfigurationError(f"{attribute.name} must be {expected}, not {safe_repr(value)}.")
 
     return check
 

@@ -12,7 +12,7 @@ from akool_async._model.errors import ConfigurationError
 from akool_async._model.redact import safe_repr
 from akool_async._model.responses import Status
 from akool_async._model.validators import is_number
-from akool_async._polling.schedules import PollContext, PollResult
+from akool_async._polling.poll_state import PollContext, PollResult
 
 _FIRST_EDGE: Final = 0.5
 _RATIO: Final = 1.14
@@ -139,6 +139,7 @@ class DurationModel:
             mean += (one + other) / 2 * share / whole
         self._failures += failed
         self.ends += 1
+        # Halved, so that a vendor that becomes faster or slower is noticed within a few hundred jobs.
         if self.ends >= _ENDS_MEMORY:
             self.ends /= 2
             self._failures /= 2
@@ -399,8 +400,9 @@ class LearnedSchedule:
 
     def next_poll(self, context: PollContext, rand: float) -> float:
         """Return the seconds until the next poll; see `PollSchedule`."""
-        age = min(max(context.elapsed, 0.0), BIN_EDGES[-1]) if is_number(context.elapsed) else 0.0
+        age = min(context.elapsed, BIN_EDGES[-1]) if 0.0 < context.elapsed < math.inf else 0.0
         bucket = progress_bucket(context.progress)
+        # Without progress only the age tells anything, and at age 0 no share of it says what is ahead.
         if bucket is None or age <= 0:
             roots = self._durations.cumulative_sqrt_hazard
             here = interpolate(roots, bin_position(age))
@@ -457,6 +459,7 @@ class LearnedSchedule:
     def learn(self, seen: PollResult) -> None:
         """Learn from an answered poll; see `AdaptiveSchedule`."""
         since = seen.since
+        # A job whose age is not known, or older than the last edge, would teach durations that are wrong.
         if since is None or not since <= seen.elapsed < BIN_EDGES[-1]:
             return
         if not seen.status.terminal:
@@ -473,5 +476,6 @@ class LearnedSchedule:
         hinted = _MOST_HINTED if seen.hinted else 0.0
         self._hinted += (hinted - self._hinted) / min(self._durations.ends + 4, 50)
         total = self._durations.observe_finished(since, seen.elapsed, failed=seen.status is Status.FAILED)
+        # A failed job says nothing about how percentages go with time, and a vague end would blur it.
         if seen.status is Status.COMPLETED and seen.elapsed - since <= _VAGUE * total:
             self._percentages.learn(seen.reports, total)

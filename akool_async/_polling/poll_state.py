@@ -7,15 +7,16 @@ waiting; status and progress never move backwards.
 from __future__ import annotations
 
 import enum
+import struct
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 
 from akool_async._model.errors import AkoolError, JobNotFoundError
 from akool_async._model.requests import EMPTY
 from akool_async._model.responses import AudioSplits, JobFailed, Snapshot, Status
-from akool_async._polling.schedules import NEW, UNKNOWN, PollContext, PollResult, PollSchedule, append
 
 URL_GRACE: Final = 15 * 60.0
 """Seconds for which a completed job without a URL is polled again."""
@@ -45,6 +46,38 @@ class PollVerdict(enum.Enum):
     FAILED = "failed"
     NO_RESULT = "completed without a result"
     NOT_FOUND = "unknown to the vendor"
+
+
+# The poll history of a job is packed into bytes, five for each poll, because every job in flight carries one.
+_POINT: Final = struct.Struct("<fb")
+_MAX_POINTS: Final = 24
+"""Points that a history holds; a longer one loses every second."""
+
+UNKNOWN: Final = b""
+"""The history of a job that no poll has seen running yet."""
+
+NEW: Final = _POINT.pack(0.0, -1)
+"""The history of a job that was created just now."""
+
+
+def append(history: bytes, elapsed: float, progress: int | None) -> bytes:
+    """Add that the job was running at the age of `elapsed` seconds, and the percentage it reported."""
+    # Thinned out instead of cut: the early reports say most about how percentages go with time.
+    if len(history) >= _MAX_POINTS * _POINT.size:
+        points = range(0, len(history), 2 * _POINT.size)
+        history = b"".join(history[start : start + _POINT.size] for start in points)
+    percent = progress if progress is not None and 0 <= progress <= 100 else -1
+    return history + _POINT.pack(min(max(elapsed, 0.0), 1e30), percent)
+
+
+def iter_points(history: bytes) -> Iterator[tuple[float, int]]:
+    """Return the age and the percentage of each poll that is kept; -1 where none was reported."""
+    return _POINT.iter_unpack(history)
+
+
+def last_seen_running(history: bytes) -> float | None:
+    """Return the age at which the job was last known to be running; None if it never was."""
+    return float(_POINT.unpack(history[-_POINT.size :])[0]) if history else None
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
@@ -149,12 +182,14 @@ class PollState:
 
         With `slim`, only status and progress of the answer are kept while the job runs.
         """
+        # An answer that was on its way when the job ended: it must not bring an ended job back.
         if self.is_terminal:
             return self
         seen = _merge_monotonic(self.snapshot, snapshot)
         before = self.snapshot
         moved = before is None or (seen.status, seen.progress) != (before.status, before.progress)
         verdict, no_url_since = self._judge(seen, now)
+        # A URL is kept even while the status says "running": later answers may lack it.
         if slim and verdict is PollVerdict.WAITING and not seen.url:
             seen = compact_snapshot(seen.status, seen.raw_status, seen.progress)
         history = self.history
@@ -222,6 +257,7 @@ def _merge_monotonic(before: Snapshot | None, now: Snapshot) -> Snapshot:
     """Keep the furthest status, the highest progress and what `now` omits; take the rest from `now`."""
     if before is None:
         return now
+    # Servers behind a balancer answer from different moments: an older answer must not undo a newer one.
     status = before.status if before.status.terminal else max(before.status, now.status)
     known = [value for value in (before.progress, now.progress) if value is not None]
     return attrs.evolve(
@@ -232,3 +268,72 @@ def _merge_monotonic(before: Snapshot | None, now: Snapshot) -> Snapshot:
         created_at=now.created_at or before.created_at,
         audio_splits=before.audio_splits if now.audio_splits == AudioSplits() else now.audio_splits,
     )
+
+
+# What a poll schedule knows.
+
+
+@attrs.frozen(kw_only=True)
+class PollContext:
+    """What is known about a waiting job when its next poll is planned.
+
+    Attributes:
+        polls: polls answered so far.
+        elapsed: seconds since waiting began, or since the job was created where that is known.
+        progress: percent, None where the server sends none.
+        stalled: seconds since progress or status last changed.
+    """
+
+    polls: int = 0
+    elapsed: float = 0.0
+    progress: int | None = None
+    stalled: float = 0.0
+
+
+class PollSchedule(Protocol):
+    """A rule for the wait before the next poll."""
+
+    def next_poll(self, context: PollContext, rand: float) -> float:
+        """Return the seconds until the next poll.
+
+        Args:
+            context: what is known about the job.
+            rand: a random number from 0 up to 1, from which jitter is made.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class PollResult:
+    """One poll that was answered, as a schedule learns from it.
+
+    Attributes:
+        elapsed: the job's age in seconds, or seconds since waiting began where that is not known.
+        status: the status in the answer; after a terminal one there are no more results.
+        history: the earlier polls, packed; `since` and `reports` read it.
+        hinted: whether a hint, such as a callback, caused the poll; then an end is only moments old.
+    """
+
+    elapsed: float
+    status: Status
+    history: bytes = attrs.field(default=UNKNOWN, repr=False)
+    hinted: bool = False
+
+    @property
+    def since(self) -> float | None:
+        """The age at which the job was last known to be running; None if it never was."""
+        return last_seen_running(self.history)
+
+    @property
+    def reports(self) -> Iterator[tuple[float, int]]:
+        """Age and percentage of earlier polls, not always of all; -1 where none was reported."""
+        return iter_points(self.history)
+
+
+@runtime_checkable
+class AdaptiveSchedule(PollSchedule, Protocol):
+    """A poll schedule that learns from the results of polls."""
+
+    def learn(self, seen: PollResult) -> None:
+        """Learn from an answered poll, before the next one is planned."""
+        ...

@@ -27,8 +27,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.responses import Snapshot
 from akool_async._observer import Observers, PollEvent
-from akool_async._polling.poll_state import PollState
-from akool_async._polling.schedules import AdaptiveSchedule, PollSchedule
+from akool_async._polling.poll_state import AdaptiveSchedule, PollSchedule, PollState, PollVerdict
 
 logger = logging.getLogger("akool_async")
 MIN_HINTED_INTERVAL: Final = 1.0
@@ -74,7 +73,7 @@ class PolledJob:
     @property
     def is_terminal(self) -> bool:
         """Whether there is nothing more to wait for."""
-        return self.state.is_terminal or self.error is not None
+        return self.state.verdict is not PollVerdict.WAITING or self.error is not None
 
     @property
     def finished(self) -> bool:
@@ -151,6 +150,7 @@ class PollScheduler:
         if self._closed:
             raise _closed(job_id)
         watch = self._jobs.get(job_id)
+        # Two requests may name one job, as after a resume: it is polled once for both.
         if watch is not None:
             watch.listeners += (listener,)
             watch.raw_wanted = watch.raw_wanted or raw_wanted
@@ -179,6 +179,7 @@ class PollScheduler:
 
     def close(self) -> None:
         """End the polling, and call all listeners a last time."""
+        # A listener may call back into this scheduler, so all of it is closed before the first one is called.
         self._closed = True
         self._heap.clear()
         self._ready.clear()
@@ -196,6 +197,7 @@ class PollScheduler:
         if watch is None:
             return False
         soon = max(self._clock.monotonic(), watch.polled_at + MIN_HINTED_INTERVAL)
+        # Callbacks can be forged and repeated: however many come, the vendor is asked once a second at most.
         if watch.polling:  # its answer may be older than the hint
             watch.hint_kept = True
         elif soon < watch.due:
@@ -208,6 +210,7 @@ class PollScheduler:
         now = self._clock.monotonic()
         for watch in self._jobs.values():
             due = now + watch.state.next_poll(watch.schedule, now, self._clock.random())
+            # Never later: a schedule that starts to trust callbacks would put off every poll at once.
             if due < watch.due and not watch.polling:
                 self._plan(watch, due)
 
@@ -228,6 +231,7 @@ class PollScheduler:
         """Start pollers for the jobs that are due, sleep until the next is, end when the heap is empty."""
         while self._heap:
             self._collect_due()
+            # No more pollers than exchanges: others would only wait for a connection.
             for _ in range(min(self._pollers - self._active, len(self._ready))):
                 self._active += 1
                 self._tasks.start_soon(self._work)
@@ -243,6 +247,7 @@ class PollScheduler:
         now = self._clock.monotonic()
         while self._heap and self._heap[0][0] <= now:
             due, _, planned = heapq.heappop(self._heap)
+            # Turns are kept apart from jobs: the oldest job of this moment takes the next one.
             if planned is None:  # the turn of a resumed job; it was polled already if a hint came first
                 watch = heapq.heappop(self._resumed)[2]
                 ready = watch.polled_at == float("-inf")
@@ -309,6 +314,7 @@ class PollScheduler:
 
     def _record_snapshot(self, watch: PolledJob, snapshot: Snapshot, now: float) -> None:
         before = watch.state
+        # Its age decides whether "not found" may mean "too new", and what its end teaches.
         if not before.age_known and snapshot.created_at is not None:
             age = (self._vendor_now() - snapshot.created_at).total_seconds()
             before = attrs.evolve(before, created=now - max(age, 0.0), age_known=True)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from akool_async._model.credentials import is_loopback
+from akool_async._environment import is_loopback
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.locations import BUCKET_SCHEMES, Location, input_url, is_private_url
 from akool_async._model.validators import must_be

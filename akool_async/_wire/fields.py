@@ -15,7 +15,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from akool_async._model.redact import sanitize
+from akool_async._model.redact import SHORTEST_SECRET, sanitize
 from akool_async._model.responses import NO_AUDIO_SPLITS, AudioSplits, Job, Language, Snapshot, Status, Voice
 
 _ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
@@ -43,6 +43,7 @@ def read_float(value: object) -> float | None:
     """Return a finite number that may come as text, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    # float() takes "1_000" and thousands of digits, which no answer of this API means as a number.
     if isinstance(value, str) and (len(value) > _LONGEST_NUMBER or "_" in value):
         return None
     if type(value) is int and 0 <= value < len(_SMALL):
@@ -60,6 +61,7 @@ def read_text(value: object) -> str:
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
+    # str() of a number with thousands of digits takes long, and Python refuses it with a ValueError.
     if isinstance(value, int) and value.bit_length() > 1024:
         return ""
     return str(value).encode("utf-8", "replace").decode()
@@ -92,6 +94,7 @@ def read_moment(value: object) -> datetime | None:
             moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         else:
             return None
+        # 0 and -1 are used for "not known".
         return moment if moment.year >= 2000 else None
     return None
 
@@ -114,6 +117,7 @@ def read_id(value: object) -> str | None:
         return None if isinstance(inner, list | dict) else read_id(inner)
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # larger ones are rounded
         value = int(value)
+    # Unquoted ids of digits alone: as text they are what a status call takes.
     if type(value) is int:
         return read_text(value) if 0 < value < 10**128 else None
     found = _WRAPPED_ID.fullmatch(value) if isinstance(value, str) else None
@@ -137,12 +141,18 @@ def read_raw_status(value: object) -> str:
 
 
 def read_url(value: object) -> str:
+    # Line breaks within a URL would split a request or a log line; some services wrap long signatures.
     text = "".join(filter(str.isprintable, read_text(value))).strip()
     return text if text.lower().startswith(("http://", "https://")) else ""
 
 
 def read_clean_text(value: object) -> str:
-    return sanitize(read_text(value))
+    """Return text that may be shown; see `sanitize`."""
+    text = read_text(value)
+    # "OK", "ja", "": most texts of most answers can't hold a secret, and looking for one takes long.
+    if len(text) < SHORTEST_SECRET and (not text or (text.isascii() and text.isalnum())):
+        return text
+    return sanitize(text)
 
 
 _interned: Final = lru_cache(maxsize=512)(str)

@@ -79,12 +79,14 @@ def read_envelope(body: bytes) -> Envelope:
         raise _unreadable(what, body) from error
     if not isinstance(whole, dict):
         raise _unreadable("JSON that is not an object", body)
+    # Counted first: to walk through every answer would cost more than parsing it.
     if body.count(b"{") + body.count(b"[") > _DEEPEST:
         layer: list[Any] = [whole]
         for _ in range(_DEEPEST):
             layer = [inner for item in layer for inner in _inside(item) if isinstance(inner, dict | list)]
         if layer:
             raise _unreadable("JSON that is nested too deeply", body)
+    # Other servers answer in JSON, too: without the vendor's code nothing is believed.
     code = read_int(whole.get("code"))
     if code is None:
         raise _unreadable("an object without a code", body)
@@ -187,7 +189,7 @@ def holds_id(whole: Mapping[str, Any]) -> bool:
     stack: list[Any] = [whole]
     while stack:
         item = stack.pop()
-        if as_mapping(item).get("_id"):
+        if isinstance(item, dict) and item.get("_id"):
             return True
         stack.extend(_inside(item))
     return False
@@ -199,6 +201,7 @@ def read_token(envelope: Envelope) -> Secret:
     Raises:
         ProtocolError: there is none.
     """
+    # Documented at the top; elsewhere the vendor puts everything into `data`.
     for place in (envelope.raw, as_mapping(envelope.data)):
         token = place.get("token")
         if isinstance(token, str) and token.strip() and token.isascii() and token.isprintable():
@@ -221,6 +224,7 @@ def read_snapshot(envelope: Envelope, job_id: str) -> Snapshot:
     if not isinstance(data, dict) or not data:
         raise ProtocolError(f"The vendor answered about job {job_id} without any data.")
     answered = read_text(data.get("_id"))
+    # A cache that ignores the query gives every job the first one's answer, and its result URL.
     if answered and answered != job_id:
         raise ProtocolError(
             f"The vendor answered for job {sanitize(answered)} instead of job {job_id}.",
@@ -361,6 +365,7 @@ def _language_key(language: str) -> str:
 
 def _named_by_the_only_target(jobs: dict[str, Job], request: Request) -> dict[str, Job]:
     """Return the jobs; the only one for the only language is its own, whatever the answer calls it."""
+    # The vendor may answer "ja-JP" for "ja": with one job and one language there is nothing to mix up.
     if len(jobs) == len(request.targets) == 1:
         return {job_id: attrs.evolve(job, target=request.targets[0]) for job_id, job in jobs.items()}
     return jobs
@@ -373,6 +378,7 @@ def _match_jobs_to_targets(
     accepted: dict[str, Job] = {}
     for job in jobs.values():
         if job.target in request.targets:
+            # The first one; a second job of a language is in `extra`, since it may be billed as well.
             accepted.setdefault(job.target, job)
     left = [target for target in request.targets if target not in accepted]
     extra = [job for job in jobs.values() if accepted.get(job.target) is not job]
@@ -412,6 +418,7 @@ def _refused(left: list[str], parts: list[Envelope], *, alone: bool, strangers: 
         named, nameless = {}, [_combined_error([*named.values(), *nameless])]
     unnamed = [target for target in left if _language_key(target) not in named]
     found = {target: named[_language_key(target)] for target in left if _language_key(target) in named}
+    # Only if they must be all that is left: a job called refused would be paid for again.
     if nameless and not strangers and len(nameless) == len(unnamed):
         found.update(dict.fromkeys(unnamed, _combined_error(nameless)))
     return tuple(Refusal(target=target, error=found[target]) for target in left if target in found)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import platformdirs
 
-from akool_async._model.credentials import PRODUCTION
+from akool_async._environment import PRODUCTION
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.redact import Secret, hide
 from akool_async.cli.console import print_info

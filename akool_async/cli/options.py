@@ -21,15 +21,9 @@ from cyclopts.validators import Number
 from akool_async._batch import OnInDoubt
 from akool_async._client import AkoolClient
 from akool_async._download import local_path
+from akool_async._environment import PRODUCTION, parse_origin
 from akool_async._journal import Journal, open_journal
-from akool_async._model.credentials import (
-    HOST_VARIABLE,
-    ID_VARIABLE,
-    KEY_VARIABLE,
-    PRODUCTION,
-    SECRET_VARIABLE,
-    parse_origin,
-)
+from akool_async._model.credentials import HOST_VARIABLE, ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
 from akool_async._model.redact import hide
 from akool_async.cli.catalog import (

@@ -203,6 +203,7 @@ async def make_plan(
     exists = await anyio.Path(journal).exists()
     async with open_journal(journal if exists else ":memory:", read_only=exists) as opened:
         prices, paid_work = Prices(), PaidWork()
+        # All of the journal, not only this catalog: the same work may be paid under another key in it.
         async for entry in opened.entries():
             prices.add(entry)
             paid_work.add(entry)
@@ -212,6 +213,7 @@ async def make_plan(
             for target in item.request.targets:
                 found = opened.get(item.key_for(target), target)
                 action = rules.action(found)
+                # The journal says "saved", but the folder has the last word: it is fetched again, unpaid.
                 if action is PlannedAction.SAVED and found is not None and are_gone(found.files, output.out):
                     action = PlannedAction.RESTORE
                 name = NameTemplate(item.names).name(item.request, target)
@@ -265,6 +267,7 @@ async def make_plan(
         return plan
     async with client:
         checked = await check(client, plan.new_items)
+    # Before a run can begin: the vendor would refuse these one by one, after others are paid.
     if checked.issues:
         raise CatalogError(checked.issues)
     return attrs.evolve(plan, checked=checked)

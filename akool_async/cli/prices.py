@@ -59,6 +59,7 @@ class Prices:
 
     def add(self, entry: Entry) -> None:
         """Record what an entry's job cost, or has locked."""
+        # A lock is the most that a job costs: an estimate that is too high is better than a surprise.
         cost = entry.credits_locked if entry.credits_used is None else entry.credits_used
         if cost is not None and entry.job_id:
             video, lipsync = _video_and_kind(entry.request)
@@ -68,6 +69,7 @@ class Prices:
     def cost(self, request: Request) -> float | None:
         """Return what one job of a request will probably cost, if known."""
         video, lipsync = _video_and_kind(request)
+        # The same video first: prices go by its length, which nobody here knows.
         known = self._videos.get((video, lipsync)) or self._kinds.get(lipsync)
         return fmean(known) if known else None
 
@@ -84,6 +86,7 @@ class Prices:
 
 
 def _video_and_kind(request: Request) -> tuple[str, bool]:
+    # Without the query: a URL that was signed again is the same video, and costs the same.
     if isinstance(request, TranslationRequest):
         return canonical_url(request.url).partition("?")[0], request.lipsync
     return canonical_url(request.video_url).partition("?")[0], True

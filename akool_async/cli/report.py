@@ -114,6 +114,7 @@ def cost(estimate: Estimate) -> str:
     if not estimate.jobs:
         return "none, nothing would be submitted"
     jobs = counted(estimate.jobs, "new job")
+    # No number at all rather than a 0, which a user would take for free.
     if estimate.unknown == estimate.jobs:
         return f"unknown for {jobs}: {estimate.basis}; --max-credits sets a bound"
     least = "at least " if estimate.unknown else "about "

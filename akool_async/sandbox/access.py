@@ -12,7 +12,7 @@ import httpcore
 import httpx
 
 from akool_async._download.network import FileTransport, PublicAddressBackend, parse_ip
-from akool_async._model.credentials import is_loopback
+from akool_async._environment import is_loopback
 from akool_async._model.errors import DownloadError
 from akool_async.sandbox.auth import Authenticator
 from akool_async.sandbox.http import CONTROL, LOGGED, Application, Message, Receive, Scope, Send

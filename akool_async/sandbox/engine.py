@@ -108,6 +108,7 @@ class Engine:
     def peek(self, job_id: str) -> SandboxJob | None:
         """Return a copy of a job that stays as it is now, None when there is none."""
         job = self.job(job_id)
+        # A copy: a fault decides by what the job was when the call came, not by what it is when it answers.
         return None if job is None else copy.copy(job)
 
     @property

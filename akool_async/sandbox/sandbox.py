@@ -13,7 +13,7 @@ import anyio
 import attrs
 import httpx
 
-from akool_async._model.credentials import is_loopback
+from akool_async._environment import is_loopback
 from akool_async.sandbox.access import AccessMiddleware, logger
 from akool_async.sandbox.api import VendorApi
 from akool_async.sandbox.audit import Audit

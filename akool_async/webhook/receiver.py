@@ -237,6 +237,7 @@ class WebhookReceiver:
                     body, whole = await self._read(receive)
                 peer = str((scope.get("client") or ("",))[0])
                 read = whole or len(body) > self._max_body_bytes
+                # No 200 for a torn body: the vendor would take it for delivered.
                 status = self.receive(body, scope["path"], peer) if read else _REQUEST_TIMEOUT
                 await _answer(send, status, *(() if whole else (_CLOSE,)))
             case "http":
@@ -298,6 +299,7 @@ class WebhookReceiver:
                     # a flood it would wake too late, so that it has to be quiet for a moment first.
                     if time.monotonic() - last > _AWAKE and not self._unwritten:
                         await run_sync(queue.wait, abandon_on_cancel=True, limiter=limiter)
+                    # At random: the time until it is processed tells a sender nothing about a body.
                     await anyio.sleep(_random.uniform(0, _MAX_DELAY))
                     while len(queue):
                         # As long as the event loop had its turn: a flood that keeps the server busy does not
@@ -329,6 +331,7 @@ class WebhookReceiver:
         except UnsealError as error:
             self._log_rejection(_COUNTERS.get(error.reason, error.reason), error)
             return
+        # A token that is no token of ours is dropped, but the hint is kept: it can only cause a poll.
         token = path.rstrip("/").rpartition("/")[2]
         claim = Callback(
             job_id=hint.job_id, token=token if _TOKEN.fullmatch(token) else "", status=hint.status
@@ -337,6 +340,7 @@ class WebhookReceiver:
         if callback is None:
             self._counts["repeated"] += 1
             return
+        # In memory before it is on disk: a batch in this process need not wait for the inbox.
         self._counts["delivered"] += 1
         if self._inbox is not None:
             self._unwritten.append(callback)
@@ -349,6 +353,7 @@ class WebhookReceiver:
     def _unseal(self, body: bytes) -> Hint:
         if body[:2] == b"\x1f\x8b" and len(body) <= self._max_body_bytes:
             unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            # With a limit: a few kilobytes may unpack to gigabytes.
             try:
                 body = unpacking.decompress(body, self._max_body_bytes + 1)
             except zlib.error:

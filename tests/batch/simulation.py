@@ -40,7 +40,7 @@ from akool_async import (
     open_journal,
 )
 from akool_async._batch import saving as naming
-from akool_async._download import files as disk
+from akool_async._download import fetch as disk
 from akool_async._journal import Journal
 from akool_async.sandbox import Fault, Sandbox
 from tests import virtual_time

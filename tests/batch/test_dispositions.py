@@ -6,8 +6,8 @@ import pytest
 
 from akool_async import Disposition
 from akool_async._batch.entry import BatchEntry
+from akool_async._batch.limits import Permit, WeightedSemaphore
 from akool_async._batch.post import STOP_CAUSES, Post
-from akool_async._batch.slots import Permit, WeightedSemaphore
 from akool_async._batch.state import StopCause
 from akool_async._model import errors
 from akool_async._model.errors import AkoolError, SubmissionInDoubt

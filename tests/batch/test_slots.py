@@ -7,7 +7,7 @@ import asyncio
 import anyio
 import pytest
 
-from akool_async._batch.slots import WeightedSemaphore
+from akool_async._batch.limits import WeightedSemaphore
 
 pytestmark = pytest.mark.anyio
 

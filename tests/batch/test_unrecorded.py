@@ -25,7 +25,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._batch import recording
+from akool_async._batch import post as answers
 from akool_async._client import ClientSession
 from akool_async._journal import EntryUpdate, database
 from akool_async.cli.exit_codes import ExitCode
@@ -37,8 +37,8 @@ Broken = Callable[[], JournalWriteError]
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(recording, "RECORD_WITHIN", 0.05)
+    monkeypatch.setattr(answers, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(answers, "RECORD_WITHIN", 0.05)
 
 
 @contextmanager
@@ -145,7 +145,7 @@ async def test_a_program_that_holds_the_file_when_ids_are_to_be_written_costs_no
 async def test_the_last_try_is_when_the_batch_is_left(
     fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "FIRST_WAIT", 30.0)
+    monkeypatch.setattr(answers, "FIRST_WAIT", 30.0)
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
         client = await home.client()
         with full_after_the_post(journal, monkeypatch, times=1) as refused, anyio.fail_after(20):
@@ -161,7 +161,7 @@ async def test_the_last_try_is_when_the_batch_is_left(
 async def test_a_journal_that_was_deleted_ends_the_batch_at_once_with_the_ids(
     fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "RECORD_WITHIN", 10**6)
+    monkeypatch.setattr(answers, "RECORD_WITHIN", 10**6)
     path = tmp_path / "j.sqlite3"
     outcomes: list[Outcome] = []
     async with open_journal(path) as journal, fast_house() as home:

@@ -14,7 +14,7 @@ import pytest
 from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
-from akool_async._model.credentials import PRODUCTION
+from akool_async._environment import PRODUCTION
 from akool_async.cli.logins import Login, login_path, stored_logins
 from akool_async.sandbox import Sandbox
 from tests.cli.conftest import KEY, Command

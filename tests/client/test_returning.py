@@ -12,8 +12,9 @@ import trio
 import trio.testing
 
 from akool_async._model.responses import Snapshot, Status
+from akool_async._polling.poll_state import PollContext, PollResult
 from akool_async._polling.scheduler import MIN_HINTED_INTERVAL, RESUME_SPACING, PolledJob, PollScheduler
-from akool_async._polling.schedules import FixedSchedule, PollContext, PollResult
+from akool_async._polling.schedules import FixedSchedule
 from tests.batch.simulation import EPOCH, VirtualClock
 
 SELDOM = FixedSchedule(interval=100_000.0)

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from akool_async._model.responses import Status
-from akool_async._polling.schedules import (
+from akool_async._polling.poll_state import (
     NEW,
     AdaptiveSchedule,
     PollContext,

@@ -29,19 +29,18 @@ from akool_async._polling.adaptive import (
     interpolate,
     progress_bucket,
 )
-from akool_async._polling.poll_state import PollState
-from akool_async._polling.schedules import (
+from akool_async._polling.poll_state import (
     NEW,
     UNKNOWN,
     AdaptiveSchedule,
-    BackoffSchedule,
-    FixedSchedule,
     PollContext,
     PollResult,
+    PollState,
     append,
     iter_points,
     last_seen_running,
 )
+from akool_async._polling.schedules import BackoffSchedule, FixedSchedule
 from akool_async.sandbox.settings import ShapeName
 from tests.polling.simulate import poll_all
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akool_async._model.errors import ConfigurationError
-from akool_async._polling.schedules import BackoffSchedule, FixedSchedule, PollContext
+from akool_async._polling.poll_state import PollContext
+from akool_async._polling.schedules import BackoffSchedule, FixedSchedule
 from akool_async._retry import MOST_RETRY_AFTER, RetryBudget, RetryPolicy
 
 quick = settings(max_examples=50, deadline=None, database=None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from akool_async._model.credentials import is_loopback
+from akool_async._environment import is_loopback
 from akool_async.cli.console import WarningPrinter, print_error, print_info, stderr
 from akool_async.cli.exit_codes import ExitCode
 

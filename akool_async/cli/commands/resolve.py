@@ -179,6 +179,7 @@ class _Doubts:
         since = f"since {moment_text(self.before.at)}, when it was {credits_text(self.before.balance)}"
         yield f"Balance: {credits_text(balance)} credits; {since}."
         if missing > _CENT:
+            # Rounded up and from the dearest job: "at least" must be true even if all of them were dear.
             jobs = min(math.ceil(missing / self.dearest - _CENT), len(self.entries)) if self.dearest else 1
             yield (
                 f"{credits_text(missing)} credits are unaccounted for: they were spent and the journal does "
@@ -359,6 +360,7 @@ class _ResolveSession:
                     name = name.lower() if equals else next(iter(rest)) if len(rest) == 1 else ""
                     if name not in rest:
                         print_info(f"Name the language, one of {', '.join(rest)}: as {next(iter(rest))}=ID.")
+                    # One by one: what was recorded stays recorded when the next id turns out to be wrong.
                     elif self.resolve(rest[name], job_id):
                         del rest[name]
             except AkoolError as error:

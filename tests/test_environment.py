@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from akool_async._model.credentials import PRODUCTION, is_loopback, parse_origin
+from akool_async._environment import PRODUCTION, is_loopback, parse_origin
 from akool_async._model.errors import ConfigurationError
 
 

@@ -12,7 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akool_async._journal import codec
+from akool_async._journal.entry import (
+    DecodeError,
+    dump_datetime,
+    dump_float,
+    dump_int,
+    dump_request,
+    dump_snapshot,
+    dump_text,
+    dump_texts,
+    load_datetime,
+    load_request,
+    load_snapshot,
+    load_texts,
+    loses_query,
+)
 from akool_async._model.fingerprint import fingerprint, work_of
 from akool_async._model.redact import redacted_url
 from akool_async._model.requests import STYLES, CaptionType, LipSyncRequest, Request, TranslationRequest
@@ -76,11 +90,11 @@ def lipsyncs(draw: st.DrawFn) -> LipSyncRequest:
 
 @given(translations() | lipsyncs())
 def test_a_request_comes_back_as_it_was(request: Request) -> None:
-    text = codec.dump_request(request)
+    text = dump_request(request)
 
-    assert codec.load_request(text) == request
+    assert load_request(text) == request
     assert text.isascii()
-    assert not codec.loses_query(request)
+    assert not loses_query(request)
 
 
 def test_the_strategies_reach_every_field() -> None:
@@ -108,29 +122,29 @@ SIGNED = [
 @pytest.mark.parametrize(("signed", "stored"), SIGNED)
 def test_no_query_is_written_that_may_sign_a_url(signed: str, stored: str) -> None:
     request = TranslationRequest(url=signed, targets="ja", caption_url=signed, webhook_url=signed)
-    text = codec.dump_request(request)
+    text = dump_request(request)
 
     assert "s3cret" not in text
     assert redacted_url(signed) == stored
-    assert codec.loses_query(request)
-    assert work_of(fingerprint(codec.load_request(text), "ja")) == work_of(fingerprint(request, "ja"))
+    assert loses_query(request)
+    assert work_of(fingerprint(load_request(text), "ja")) == work_of(fingerprint(request, "ja"))
 
 
 def test_a_query_that_is_public_is_written_but_that_of_a_webhook() -> None:
     request = TranslationRequest(url="https://e.com/v?id=7", targets="ja", url_is_public=True)
     called = attrs.evolve(request, webhook_url="https://hooks.test/in?s3cret")
 
-    assert codec.load_request(codec.dump_request(request)) == request
-    assert not codec.loses_query(request)
-    assert "s3cret" not in codec.dump_request(called)
-    assert codec.loses_query(called)
+    assert load_request(dump_request(request)) == request
+    assert not loses_query(request)
+    assert "s3cret" not in dump_request(called)
+    assert loses_query(called)
 
 
 def test_a_fragment_is_left_out_but_nothing_is_missed() -> None:
     request = TranslationRequest(url="https://e.com/v.mp4#token=s3cret", targets="ja")
 
     assert redacted_url(request.url) == "https://e.com/v.mp4"
-    assert not codec.loses_query(request)
+    assert not loses_query(request)
 
 
 MOMENTS = st.datetimes(
@@ -142,10 +156,10 @@ MOMENTS = st.datetimes(
 
 @given(st.lists(MOMENTS, min_size=2))
 def test_moments_come_back_and_sort_as_texts(moments: list[datetime]) -> None:
-    texts = [codec.dump_datetime(moment) or "" for moment in moments]
+    texts = [dump_datetime(moment) or "" for moment in moments]
 
-    assert [codec.load_datetime(text) for text in texts] == moments
-    assert sorted(texts) == [codec.dump_datetime(moment) for moment in sorted(moments)]
+    assert [load_datetime(text) for text in texts] == moments
+    assert sorted(texts) == [dump_datetime(moment) for moment in sorted(moments)]
 
 
 @given(
@@ -165,7 +179,7 @@ def test_moments_come_back_and_sort_as_texts(moments: list[datetime]) -> None:
     )
 )
 def test_a_snapshot_comes_back_as_it_was(snapshot: Snapshot) -> None:
-    assert codec.load_snapshot(codec.dump_snapshot(snapshot)) == snapshot
+    assert load_snapshot(dump_snapshot(snapshot)) == snapshot
 
 
 def test_a_snapshot_keeps_no_query_and_nothing_raw() -> None:
@@ -178,19 +192,19 @@ def test_a_snapshot_keeps_no_query_and_nothing_raw() -> None:
         raw_status=f"'{signed}'",
         raw={"video": signed},
     )
-    text = codec.dump_snapshot(snapshot)
+    text = dump_snapshot(snapshot)
 
     assert "s3cret" not in text
-    assert codec.load_snapshot(text).url == "https://cdn.example.com/r.mp4"
+    assert load_snapshot(text).url == "https://cdn.example.com/r.mp4"
 
 
 @given(st.lists(st.text(st.characters()), max_size=4))
 def test_texts_come_back_whatever_they_hold(texts: list[str]) -> None:
-    assert codec.load_texts(codec.dump_texts(tuple(texts))) == tuple(texts)
+    assert load_texts(dump_texts(tuple(texts))) == tuple(texts)
 
 
 def test_a_text_is_cut_at_queries_and_can_be_encoded() -> None:
-    text = codec.dump_text("a \ud800 b https://e.com/x?sig=s3cret, HTTP://u:p@e.com/y?token=s3cret")
+    text = dump_text("a \ud800 b https://e.com/x?sig=s3cret, HTTP://u:p@e.com/y?token=s3cret")
 
     assert "s3cret" not in text
     assert "u:p" not in text
@@ -199,9 +213,9 @@ def test_a_text_is_cut_at_queries_and_can_be_encoded() -> None:
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
 def test_a_code_that_sqlite_can_not_hold_is_left_out(number: int) -> None:
-    assert codec.dump_int(number) is None
-    assert codec.dump_float(float("nan")) is None
-    assert codec.dump_float(1e308) is None
+    assert dump_int(number) is None
+    assert dump_float(float("nan")) is None
+    assert dump_float(1e308) is None
 
 
 JSON = st.recursive(
@@ -219,12 +233,12 @@ ALIKE = st.dictionaries(
 
 @given(st.text() | (JSON | ALIKE).map(json.dumps))
 def test_whatever_stands_in_the_file_is_read_or_said_to_be_unreadable(text: str) -> None:
-    for read in (codec.load_request, codec.load_snapshot, codec.load_texts):
-        with suppress(codec.DecodeError):
+    for read in (load_request, load_snapshot, load_texts):
+        with suppress(DecodeError):
             read(text)
 
 
 def test_a_list_nested_too_deeply_is_unreadable() -> None:
     deep: Any = "[" * 100_000
-    with pytest.raises(codec.DecodeError):
-        codec.load_request(deep)
+    with pytest.raises(DecodeError):
+        load_request(deep)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from akool_async import FixedSchedule, LearnedSchedule, PollContext
-from akool_async._model.responses import Status
-from akool_async._polling.callback_trust import (
+from akool_async._batch.callback_polling import (
     CALLBACK_INTERVAL,
     CALLBACKS_AFTER_LOSS,
     CALLBACKS_NEEDED,
     CallbackReliability,
     CallbackSchedule,
 )
-from akool_async._polling.schedules import NEW, PollResult
+from akool_async._model.responses import Status
+from akool_async._polling.poll_state import NEW, PollResult
 
 FACTS = PollContext(elapsed=10.0)
 
