@@ -165,7 +165,7 @@ def figures(rounds: list[Round], name: str) -> Figures:
 def main() -> None:
     told = frame.arguments(__doc__)
     frame.pin()
-    jobs, rounds = (40, 1) if told.quick else (100, 2)
+    jobs, rounds = frame.extent(told, (4, 1), (40, 1), (100, 2))
     found = asyncio.run(measure(jobs, rounds))
     print(
         f"{jobs} videos, {SLOTS} at the vendor at once, jobs of {SECONDS:g} s (median) instead of 120 s,"

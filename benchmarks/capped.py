@@ -36,7 +36,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._polling.schedules import NEW, UNKNOWN, append
+from akool_async._polling.poll_state import NEW, UNKNOWN, append
 from akool_async.sandbox import Sandbox
 from akool_async.sandbox.settings import SandboxClock, ShapeName
 
@@ -197,12 +197,12 @@ def main() -> None:
         parser.add_argument("--seeds", type=int, help="batches of each schedule")
 
     told = frame.arguments(__doc__, add)
-    jobs = told.jobs or (150 if told.quick else 1000)
-    seeds = told.seeds or (1 if told.quick else 3)
+    jobs = told.jobs or frame.extent(told, 20, 150, 1000)
+    seeds = told.seeds or frame.extent(told, 1, 1, 3)
     found = measure(jobs, seeds)
     print(f"{jobs:,} jobs, cap {CAP}, in virtual time; medians of {seeds} seeds (smallest-largest):")
     show(found)
-    few = 15 if told.quick else 40
+    few = frame.extent(told, 2, 15, 40)
     real = {(name, "stall"): [anyio.run(in_real_time, name, 0, few)] for name in ARMS}
     print(f"\n{few} jobs over real sockets, everything {FASTER:g} times faster, times as if it were not:")
     show(real)

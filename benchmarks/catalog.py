@@ -194,12 +194,12 @@ async def costs(items: int, rounds: int) -> dict[str, frame.Figures]:
 def main() -> None:
     told = frame.arguments(__doc__)
     frame.pin()
-    items, rounds = (600, 3) if told.quick else (2000, 7)
+    items, rounds = frame.extent(told, (40, 1), (600, 3), (2000, 7))
     found = asyncio.run(costs(items, rounds))
     print(f"CPU microseconds an item, {items:,} items, {SLOTS} in flight, no I/O but the journal's:")
     frame.table(("arm", "CPU µs an item"), [(name, figures.told()) for name, figures in found.items()])
 
-    whole = 10_000 if told.quick else 100_000
+    whole = frame.extent(told, 200, 10_000, 100_000)
     ahead = asyncio.run(through(min(whole, 5000), on_disk=False, slow=3))[0].most_ahead
     print(f"\nA catalog of {whole:,}: how far memory grows from a tenth of it to all of it:")
     objects, _ = growth(whole, on_disk=False, traced=True)

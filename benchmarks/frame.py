@@ -139,8 +139,17 @@ def arguments(description: str | None, add: Callable[[argparse.ArgumentParser], 
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the ratios there, by name")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the picture there, as SVG")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, for a glance")
+    parser.add_argument("--smallest", action="store_true", help="so few that only a crash can be seen")
     add(parser)
     return parser.parse_args()
+
+
+T = TypeVar("T")
+
+
+def extent(options: argparse.Namespace, smallest: T, quick: T, whole: T) -> T:
+    """Return how much is measured, as the command line wants it."""
+    return smallest if options.smallest else quick if options.quick else whole
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

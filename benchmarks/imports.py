@@ -35,7 +35,7 @@ async def measure(rounds: int) -> dict[str, Figures]:
 def main() -> None:
     told = frame.arguments(__doc__)
     frame.pin()
-    found = asyncio.run(measure(5 if told.quick else 21))
+    found = asyncio.run(measure(frame.extent(told, 1, 5, 21)))
     print("CPU milliseconds of an import in a fresh interpreter:")
     frame.table(("statement", "ms"), [(f"`{arm}`", figures.told()) for arm, figures in found.items()])
     frame.tell([goal(f"{OURS} / {BASE}", found[OURS].over(found[BASE]), 1.3)], told.json)

@@ -320,12 +320,12 @@ def add(parser) -> None:
 
 def main() -> None:
     told = frame.arguments(__doc__, add)
-    rounds, seconds = (2, 0.3) if told.quick else (5, 1.0)
+    rounds, seconds = frame.extent(told, (1, 0.1), (2, 0.3), (5, 1.0))
     print(f"fsync of a page in {told.folder}: {fsync_ms(told.folder):.2f} ms (median)")
     print(f"a loop with nothing to do is late by {anyio.run(idle, 3 * seconds):.1f} ms (p99)")
     found = {
         extra: compare(told.folder, extra / 1000, rounds, seconds, told.backend)
-        for extra in ((0.0, USUAL) if told.quick else (0.0, USUAL, 5.0))
+        for extra in frame.extent(told, (0.0, USUAL), (0.0, USUAL), (0.0, USUAL, 5.0))
     }
     shares = {extra: Share.of(told.folder, extra / 1000, 2 * rounds, 3 * seconds) for extra in found}
     print("\nA journal's share in the wall time of a batch at 200 submits a second:")

@@ -31,7 +31,7 @@ from akool_async import (
     PollSchedule,
     Status,
 )
-from akool_async._polling.schedules import NEW, append
+from akool_async._polling.poll_state import NEW, append
 from akool_async.sandbox.settings import ShapeName, reported_progress
 
 MEDIAN, SIGMA, CAP = 120.0, 0.6, 10
@@ -289,8 +289,8 @@ def main() -> None:
         parser.add_argument("--seeds", type=int, help="runs of each schedule on each shape")
 
     told = frame.arguments(__doc__, add)
-    jobs = told.jobs or (300 if told.quick else 1000)
-    seeds = told.seeds or (2 if told.quick else 5)
+    jobs = told.jobs or frame.extent(told, 20, 300, 1000)
+    seeds = told.seeds or frame.extent(told, 1, 2, 5)
     found = measure(jobs, seeds)
     show(found, jobs, seeds)
     frame.tell(goals(found), told.json)

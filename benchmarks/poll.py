@@ -94,18 +94,18 @@ async def all_at_once(ask: Ask) -> tuple[float, int]:
 Costs = dict[int, dict[str, Figures]]
 
 
-def arm(ask: Ask, at_a_time: int) -> frame.Arm:
-    return lambda: cost(ask, max(300, at_a_time), at_a_time)
+def arm(ask: Ask, at_a_time: int, polls: int) -> frame.Arm:
+    return lambda: cost(ask, max(polls, at_a_time), at_a_time)
 
 
-async def costs(clients: Clients, *, quick: bool) -> Costs:
+async def costs(clients: Clients, polls: int, rounds: int) -> Costs:
     arms = {
-        (name, at_a_time): arm(ask, at_a_time)
+        (name, at_a_time): arm(ask, at_a_time, polls)
         for at_a_time in AT_A_TIME
         for name, ask in clients.arms.items()
         if name != HTTPX or at_a_time <= COLLAPSED
     }
-    found = await frame.in_turns(arms, 3 if quick else 15)
+    found = await frame.in_turns(arms, rounds)
     return {
         at_a_time: {name: figures for (name, at), figures in found.items() if at == at_a_time}
         for at_a_time in AT_A_TIME
@@ -125,17 +125,20 @@ async def crowd(ask: Ask, rounds: int) -> Crowd:
     return Crowd(Figures(tuple(seconds for seconds, _ in seen)), sum(failed for _, failed in seen))
 
 
-async def measure(*, quick: bool) -> tuple[Costs, dict[str, Crowd], dict[str, Crowd]]:
-    rounds = 2 if quick else 5
+async def measure(
+    polls: int, rounds: int, crowds: int, *, collapse: bool
+) -> tuple[Costs, dict[str, Crowd], dict[str, Crowd]]:
     with frame.vendor() as origin, frame.vendor("--delay", str(SLOW)) as slow:
         async with AsyncExitStack() as stack:
             clients = await Clients.open(origin, stack)
-            found = await costs(clients, quick=quick)
-            asked = {name: rounds for name in clients.arms if name != HTTPX} | ({} if quick else {HTTPX: 1})
+            found = await costs(clients, polls, rounds)
+            asked = {name: crowds for name in clients.arms if name != HTTPX} | (
+                {HTTPX: 1} if collapse else {}
+            )
             at_once = {name: await crowd(clients.arms[name], times) for name, times in asked.items()}
         async with AsyncExitStack() as stack:
             clients = await Clients.open(slow, stack)
-            late = {name: await crowd(clients.arms[name], rounds) for name in (OURS, OVER, RAW)}
+            late = {name: await crowd(clients.arms[name], crowds) for name in (OURS, OVER, RAW)}
     return found, at_once, late
 
 
@@ -188,7 +191,9 @@ def goals(found: Costs, at_once: dict[str, Crowd], late: dict[str, Crowd]) -> li
 def main() -> None:
     told = frame.arguments(__doc__)
     frame.pin()
-    found, at_once, late = asyncio.run(measure(quick=told.quick))
+    polls, rounds, crowds = frame.extent(told, (10, 1, 1), (300, 3, 2), (300, 15, 5))
+    collapse = not (told.quick or told.smallest)
+    found, at_once, late = asyncio.run(measure(polls, rounds, crowds, collapse=collapse))
     show(found, at_once, late)
     frame.tell(goals(found, at_once, late), told.json)
     if told.plot is not None:

@@ -209,14 +209,14 @@ def main() -> None:
     if told.arm:
         print(asyncio.run(held(told.arm, told.jobs)))
         return
-    sizes = (1000, 3000) if told.quick else (1000, 10_000, 100_000)
+    sizes = frame.extent(told, (20, 40), (1000, 3000), (1000, 10_000, 100_000))
     found = {arm: {jobs: apart(arm, jobs) for jobs in sizes} for arm in ARMS}
     print("Bytes per waiting job (up to 10,000 jobs Python's objects, above the memory of the process):")
     rows = [(arm, *(f"{each[jobs]:,.0f}" for jobs in sizes)) for arm, each in found.items()]
     frame.table(("way", *(f"{jobs:,} jobs" for jobs in sizes)), rows)
 
-    jobs = 300 if told.quick else 10_000
-    with frame.vendor("--seconds", "5" if told.quick else "300") as origin:
+    jobs = frame.extent(told, 10, 300, 10_000)
+    with frame.vendor("--seconds", frame.extent(told, "0.1", "5", "300")) as origin:
         run = asyncio.run(really(origin, jobs))
     print(f"\n{jobs:,} jobs over real connections, none held back, polled every 20 s:")
     head = ("most in flight", "completed", "seconds", "CPU ms a job", "polls a job", "KiB a job, all told")

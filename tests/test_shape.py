@@ -39,7 +39,7 @@ def write(folder: Path, files: dict[str, str]) -> Package:
 SHORT_HELPERS = 3.0
 """Per cent of all functions."""
 
-COMMENT_SHARE = 3.9
+COMMENT_SHARE = 3.6
 """Comment lines per 100 lines of code; the goal is 4."""
 
 
