@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import nox
@@ -130,15 +131,30 @@ def shape(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def build(session: nox.Session) -> None:
-    """A wheel that installs by itself, and an sdist."""
-    session.install("build", "twine")
-    out = Path(session.create_tmp()) / "dist"
-    shutil.rmtree(out, ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(out))
-    built = [str(path) for path in out.iterdir()]
-    session.run("twine", "check", "--strict", *built)
-    session.install("--force-reinstall", *[path for path in built if path.endswith(".whl")])
+    """Build a wheel and an sdist into `dist/`, twice: the same bytes, with a bill of materials."""
+    session.install(
+        "build", "twine", "cyclonedx-python-lib[json-validation]", *PYPROJECT["build-system"]["requires"]
+    )
+    root, temporary = Path(__file__).parent, Path(session.create_tmp()).resolve()
+    ignored = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", "dist", "site")
+    built: list[dict[str, str]] = []
+    for number in ("one", "two"):
+        source, out = temporary / number / "source", temporary / number / "dist"
+        shutil.rmtree(temporary / number, ignore_errors=True)
+        shutil.copytree(root, source, ignore=ignored, copy_function=shutil.copyfile)  # with times of its own
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(out), str(source))
+        built.append({path.name: sha256(path.read_bytes()).hexdigest() for path in out.iterdir()})
+    if built[0] != built[1]:
+        session.error(f"Two builds differ: {built}")
+    files = [str(temporary / "one" / "dist" / name) for name in built[0]]
+    (wheel,) = (name for name in files if name.endswith(".whl"))
+    session.run("twine", "check", "--strict", *files)
+    session.run("python", ".ci/check_sbom.py", wheel)
+    session.install("--force-reinstall", wheel)
     session.run("python", "-c", "import akool_async; print(akool_async.AkoolClient)")
+    (root / "dist").mkdir(exist_ok=True)
+    for name in files:
+        shutil.copy(name, root / "dist")
 
 
 @nox.session(python=CURRENT)
