@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from akool_async._client import AkoolClient, confirm, from_wire, new_token, to_wire, with_token
 from akool_async._clock import Clock
-from akool_async._download import FileState, SavedFile, SavedResult, verify
+from akool_async._download import FileState, SavedFile, SavedResult
 from akool_async._model.dispositions import Disposition
 from akool_async._model.errors import (
     AccountError,
@@ -109,7 +109,7 @@ if TYPE_CHECKING:
     from akool_async._batch import Batch, EntryProgress, Stage, Statistics, StopCause, Ticket, open_batch
     from akool_async._journal import Entry, EntryUpdate, Journal, open_journal
     from akool_async._media import inspect
-    from akool_async._storage import Storage
+    from akool_async._storage import Storage, verify
 
 __all__ = [
     "AccountError",

@@ -25,7 +25,7 @@ from akool_async._batch.saving import OutputConfig, ResultSaver
 from akool_async._batch.state import BatchState, Statistics, StopCause, collect_statistics
 from akool_async._batch.tickets import SubmittedRequests, Ticket
 from akool_async._client import AkoolClient
-from akool_async._download import SavedResult, local_path
+from akool_async._download import SavedResult
 from akool_async._journal import Entry, Journal
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
@@ -34,7 +34,7 @@ from akool_async._model.outcomes import InDoubt, Outcome
 from akool_async._model.requests import Request
 from akool_async._model.responses import CallbackSource
 from akool_async._polling.poll_state import PollSchedule
-from akool_async._storage import SharedInputs, Storage
+from akool_async._storage import SharedInputs, Storage, result_folder
 
 logger = logging.getLogger("akool_async")
 
@@ -362,7 +362,7 @@ def open_batch(
         backlog: entries pulled whose outcome is not taken yet, at least `max_in_flight`; default is twice
             that. A slow consumer stops new submissions when it is reached.
         journal: an open journal, used by one batch at a time; without one nothing can be resumed.
-        download_to: a folder for results; None leaves them at the vendor, where they expire after 7 days.
+        download_to: a folder, or a bucket as "s3://b/prefix"; None leaves results at the vendor for 7 days.
         file_names: what the files are called, without extension, made of {stem} (the video's name),
             {language}, {key} and {fingerprint}; or such a template for each key (as returned by
             `entry_key`). Each entry has its name before it is paid for. Where names of two entries collide
@@ -424,7 +424,7 @@ def open_batch(
         backlog=_count("backlog", 2 * max_in_flight if backlog is None else backlog, max_in_flight),
         journal=journal,
         output=OutputConfig(
-            folder=None if download_to is None else local_path(download_to),
+            folder=None if download_to is None else result_folder(download_to, storage),
             templates=parse_templates(file_names),
             without_captions=without_captions,
             verify_saved=verify_saved,

@@ -6,11 +6,8 @@ template makes names, the journal holds each for one entry, the folder tells whi
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,9 +23,8 @@ from akool_async._download import (
     DownloadRequest,
     FileAlreadyExistsError,
     FileBusyError,
+    ResultFolder,
     SavedResult,
-    find_result,
-    read_manifest,
 )
 from akool_async._journal import Entry
 from akool_async._model.errors import (
@@ -52,7 +48,7 @@ _NAMES: Final = 5
 _RESTORES: Final = 4
 """Results that are downloaded again at once."""
 
-FileNames: TypeAlias = Mapping[tuple[str, str], tuple[str, ...]]
+FileNames: TypeAlias = dict[tuple[str, str], tuple[str, ...]]
 """For each entry the names that its files may get, the one to be preferred first."""
 
 RETRY_NEXT_RUN: Final = (DownloadError, JobNotFoundError, NetworkError, VendorError)
@@ -68,7 +64,6 @@ _WHOLE: Final = (
     MANIFEST,
 )
 _LONGEST_ENDING: Final = f"{max(_WHOLE, key=len)}.part.about.new"
-_UNWRITABLE: Final = frozenset({errno.EILSEQ, errno.EINVAL, errno.ENAMETOOLONG})
 _BEGUN: Final = tuple(f"{ending}.part" for ending in ENDINGS.values())
 
 
@@ -77,14 +72,14 @@ class OutputConfig:
     """Where results go.
 
     Attributes:
-        folder: None leaves them at the vendor.
+        folder: where results are saved; None leaves them at the vendor.
         templates: how their names are made.
         without_captions: whether the video without burnt-in captions is saved too.
         verify_saved: whether files that earlier runs saved are compared by their SHA-256, too.
         pay_again: whether manifests of results, found in the folder, are no reason not to pay.
     """
 
-    folder: Path | None
+    folder: ResultFolder | None
     templates: FileTemplates
     without_captions: bool = False
     verify_saved: bool = False
@@ -116,11 +111,14 @@ class ResultSaver:
         Both are empty where nothing is downloaded.
 
         Raises:
-            ConfigurationError: this system can't write such a name.
+            ConfigurationError: such a name can't be written, or the bucket can't say which are free.
         """
         if self.folder is None:
             return {}, {}
-        return await run_sync(self._free_names, entries, self.folder)
+        try:
+            return await run_sync(self._free_names, entries, self.folder)
+        except DownloadError as error:  # before the POST: nothing is paid yet
+            raise ConfigurationError(error.message, advice=error.advice) from None
 
     async def save(self, batch_entry: BatchEntry, done: Completed) -> Saved:
         """Download under the entry's name, or under another if files of another entry have that.
@@ -129,17 +127,22 @@ class ResultSaver:
             StorageError: the folder can't be written; then nothing more is downloaded in this run.
             DownloadError: a file is incomplete.
         """
-        stem = await self._reserve_name(batch_entry)
+        folder = self.folder
+        assert folder is not None  # noqa: S101 - there is something to download
+        name = await self._reserve_name(batch_entry)
         for _ in range(_NAMES):
             # A full disk would refuse the next result, too, after all of it was loaded.
             if self._disk_error is not None:
                 raise self._disk_error
             request = DownloadRequest(
-                done=done, stem=stem, without_captions=self._output.without_captions, skip_existing=True
+                done=done,
+                stem=Path(name),
+                without_captions=self._output.without_captions,
+                skip_existing=True,
             )
             try:
                 with self._session.observers.download(**batch_entry.event_fields):
-                    return await self._session.download(request)
+                    return await folder.save(request, self._session.download)
             except StorageError as error:
                 if self._disk_error is None:  # what can't be written for one result can't be for the next
                     self._disk_error = error
@@ -147,14 +150,19 @@ class ResultSaver:
                 raise
             # Never over what is there: it may be the only copy of another paid result.
             except (FileAlreadyExistsError, FileBusyError):
-                stem = await self._reserve_name(batch_entry, another=True)
-        raise DownloadError(f"Whatever name the result should get, something appeared there: {stem}.")
+                name = await self._reserve_name(batch_entry, another=True)
+        raise DownloadError(f"Whatever name the result should get, something appeared there: {name}.")
 
     async def find_damage(self, entry: Entry) -> SavedResult | None:
         """Return what became of a result that an earlier run saved, None if all is as it was."""
         if self.folder is None or not entry.files:
             return None
-        found = await run_sync(find_result, entry.files, self.folder, self._output.verify_saved)
+        find = partial(self.folder.find_result, hashes=self._output.verify_saved)
+        try:
+            found = await run_sync(find, entry.files)
+        except DownloadError as error:  # it was saved; that a bucket can't be asked now makes it no damage
+            logger.warning("Whether %s (%s) is still saved is not known. %s", entry.key, entry.target, error)
+            return None
         return found if found.damaged else None
 
     async def restore(self, batch_entry: BatchEntry, entry: Entry, found: SavedResult) -> Completed:
@@ -186,8 +194,8 @@ class ResultSaver:
             return attrs.evolve(done, saved=None, reason=reason, resumed=False)
         return attrs.evolve(done, saved=found.saved)
 
-    async def _reserve_name(self, batch_entry: BatchEntry, *, another: bool = False) -> Path:
-        """Return folder and name of an entry's files; an entry that holds no name is given one.
+    async def _reserve_name(self, batch_entry: BatchEntry, *, another: bool = False) -> str:
+        """Return the name of an entry's files; an entry that holds no name is given one.
 
         With `another` its name turned out to belong to another run, which may be downloading files of this
         name just now.
@@ -204,11 +212,11 @@ class ResultSaver:
             await self._journal.reserve_name(*batch_entry.name, names[batch_entry.name], another=another)
             name = self._journal.file_name(*batch_entry.name)
         assert name  # noqa: S101 - it was just written
-        return folder / name
+        return name
 
     def _free_names(
-        self, entries: Sequence[BatchEntry], folder: Path, *, begun: bool = False
-    ) -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[tuple[str, str], SavedResult]]:
+        self, entries: Sequence[BatchEntry], folder: ResultFolder, *, begun: bool = False
+    ) -> tuple[FileNames, dict[tuple[str, str], SavedResult]]:
         """Return the names that no existing file, or begun download, has; and results of these entries.
 
         Raises:
@@ -216,36 +224,21 @@ class ResultSaver:
         """
         endings = (*_WHOLE, *_BEGUN) if begun else _WHOLE
         saved: dict[tuple[str, str], SavedResult] = {}
+        free: FileNames = {}
         for entry in entries:
-            name = next(iter(self._output.templates.names(entry.request, entry.target)))
-            try:
-                os.lstat(folder / f"{name}{_LONGEST_ENDING}")
-            except FileNotFoundError:
-                pass
-            except (UnicodeEncodeError, OSError) as error:
-                # The job would be paid for, and its result could not be saved under this name.
-                if isinstance(error, UnicodeEncodeError) or error.errno in _UNWRITABLE:
-                    raise ConfigurationError(
-                        f"The file name {name!a} can't be written in {folder}, where names are in "
-                        f"{sys.getfilesystemencoding()}.",
-                        advice="Set LC_ALL=C.UTF-8, or name the files otherwise with file_names (--names).",
-                    ) from error
+            # The job would be paid for, and its result could not be saved under a name that can't be written.
+            first = next(iter(self._output.templates.names(entry.request, entry.target)))
+            folder.check_name(f"{first}{_LONGEST_ENDING}")
+            is_there = folder.lookup(first)
             # A result that was paid under another journal, or before this one was lost, is not paid again.
             for name in islice(self._output.templates.names(entry.request, entry.target), _NAMES):
-                manifest = folder / f"{name}{MANIFEST}"
-                if self._output.pay_again or not os.path.lexists(manifest):
+                if self._output.pay_again or not is_there(f"{name}{MANIFEST}"):
                     break
-                result = read_manifest(manifest, any_owner=True)
+                result = folder.read_manifest(name)
                 if result is not None and (result.key, result.target) == entry.name:
                     saved[entry.name] = result
                     break
-
-        def is_free(name: str) -> bool:
-            return not any(os.path.lexists(folder / f"{name}{ending}") for ending in endings)
-
-        return {
-            entry.name: tuple(
-                islice(filter(is_free, self._output.templates.names(entry.request, entry.target)), _NAMES)
-            )
-            for entry in entries
-        }, saved
+            names = self._output.templates.names(entry.request, entry.target)
+            unused = (name for name in names if not any(is_there(f"{name}{ending}") for ending in endings))
+            free[entry.name] = tuple(islice(unused, _NAMES))
+        return free, saved

@@ -2,11 +2,13 @@
 
 from akool_async._download.downloader import GONE_STATUSES, DownloadRequest, FileDownloader, ResultDownload
 from akool_async._download.files import FileAlreadyExistsError, FileBusyError, local_path
+from akool_async._download.folder import LocalFolder, ResultFolder
 from akool_async._download.manifest import (
     FileState,
     SavedFile,
     SavedResult,
     find_result,
+    parse_manifest,
     read_manifest,
     verify,
 )
@@ -20,11 +22,14 @@ __all__ = [
     "FileBusyError",
     "FileDownloader",
     "FileState",
+    "LocalFolder",
     "ResultDownload",
+    "ResultFolder",
     "SavedFile",
     "SavedResult",
     "find_result",
     "local_path",
+    "parse_manifest",
     "read_manifest",
     "verify",
 ]

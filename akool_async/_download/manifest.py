@@ -144,6 +144,11 @@ def read_manifest(path: Path, *, any_owner: bool = False) -> SavedResult | None:
         if any_owner:
             return None
         raise
+    return parse_manifest(stored, path)
+
+
+def parse_manifest(stored: Mapping[str, Any], path: Path) -> SavedResult | None:
+    """Return what the manifest at `path` lists, None if that is damaged or something else."""
     try:
         files = [
             SavedFile(

@@ -93,7 +93,7 @@ def _check_aware(_: object, attribute: attrs.Attribute[datetime | None], value: 
 
 
 def _as_texts(values: Iterable[str | os.PathLike[str]] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(os.fspath(value) for value in values)
+    return None if values is None else tuple(str(value) for value in values)
 
 
 @attrs.frozen(kw_only=True)

@@ -111,6 +111,26 @@ class Location:
         return self.key if self.scheme == "file" else f"{self.scheme}://{self.bucket}/{self.key}"
 
 
+class BucketPath(type(Path())):  # type: ignore[misc] # PosixPath, or Windows' one
+    """The URL of an object in a bucket, such as "s3://bucket/talk.mp4", where a path of a file may be, too.
+
+    It has name, suffix and parent, as each path. It names no file: what would read one raises `TypeError`.
+    """
+
+    def __str__(self) -> str:
+        """Return the URL."""
+        return str(super().__str__()).replace("\\", "/").replace(":/", "://", 1)
+
+    def __fspath__(self) -> str:
+        """Refuse: as a path it would be a file in a folder called "s3:"."""
+        raise TypeError(f"{self} is an object in a bucket, not a file of this machine.")
+
+
+def result_path(text: str) -> Path:
+    """Return the path of a saved file: of this machine, or in a bucket."""
+    return BucketPath(text) if text.partition("://")[0] in BUCKET_SCHEMES else Path(text)
+
+
 def with_content(url: str, content: str) -> str:
     """Return an input's URL with what is in it: "sha256=…" or "etag=…"."""
     return f"{url.partition('?')[0]}?{content}"

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from akool_async._model.locations import result_path
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
 
@@ -130,8 +131,8 @@ class Saved:
             stem, dot, suffix = file.rpartition(".")
             name = f"{stem}.srt" if dot + suffix in SUBTITLE_ENDINGS else file
             fitting = [field for field, ending in endings if name.endswith(ending)]
-            fields |= {fitting[-1]: Path(file)} if fitting else {}
-        return cls(**{**fields, "video": Path(files[0])})
+            fields |= {fitting[-1]: result_path(file)} if fitting else {}
+        return cls(**{**fields, "video": result_path(files[0])})
 
 
 @attrs.frozen(kw_only=True)

@@ -39,8 +39,13 @@ _BY_CODE: Final = {
 
 
 class BucketError(AkoolError):
-    """A bucket could not do what was asked."""
+    """A bucket could not do what was asked.
 
+    Attributes:
+        permanent: whether it would refuse other objects, too.
+    """
+
+    permanent = False
     advice = "Correct the endpoint, the credentials or the name of the bucket, then run the same again."
 
 
@@ -106,7 +111,13 @@ class Bucket:
     @contextmanager
     def _explained(self, action: str, key: str) -> Iterator[None]:
         """Turn the library's errors into ours; its texts repeat requests, so they are not shown whole."""
-        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+        from obstore.exceptions import (
+            AlreadyExistsError,
+            BaseError,
+            PermissionDeniedError,
+            PreconditionError,
+            UnauthenticatedError,
+        )
 
         place = sanitize(f"{self.url}/{key}")
         try:
@@ -118,10 +129,16 @@ class Bucket:
         except FileNotFoundError as error:
             code = _CODE.search(str(error))
             if code and code[1] == "NoSuchBucket":
-                raise BucketError(f"{place} could not be {action}: there is no such bucket.") from None
+                failed = BucketError(f"{place} could not be {action}: there is no such bucket.")
+                failed.permanent = True
+                raise failed from None
             raise ObjectMissingError(f"{place} does not exist.") from None
         except (BaseError, OSError, ValueError) as error:
-            raise BucketError(f"{place} could not be {action}: {_reason(error)}.") from None
+            failed = BucketError(f"{place} could not be {action}: {_reason(error)}.")
+            failed.permanent = isinstance(error, PermissionDeniedError | UnauthenticatedError) or (
+                "<Code>NoSuchBucket<" in str(error)
+            )
+            raise failed from None
 
     def head(self, key: str) -> ObjectFacts | None:
         """Return what an object is, None if there is none.
@@ -161,6 +178,72 @@ class Bucket:
                 max_concurrency=_AT_ONCE,
                 use_multipart=True,
             )
+
+    def put_new(self, key: str, content: bytes, media_type: str, *, replace: bool = False) -> None:
+        """Write a small object, unless there is one of this name.
+
+        Raises:
+            ObjectExistsError: there is, and `replace` is False.
+            BucketError: it could not be written.
+        """
+        from obstore import put
+
+        with self._explained("written", key):
+            put(
+                self._store,
+                key,
+                content,
+                attributes={"Content-Type": media_type},
+                mode="overwrite" if replace else "create",
+                use_multipart=False,
+            )
+
+    def copy_new(self, source: str, key: str) -> None:
+        """Copy an object within the bucket, unless there is one of this name.
+
+        Raises:
+            ObjectExistsError: there is.
+            BucketError: it could not be copied.
+        """
+        from obstore import copy
+
+        with self._explained("written", key):
+            copy(self._store, source, key, overwrite=False)
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """Yield the content of an object.
+
+        Raises:
+            ObjectMissingError: there is none.
+            BucketError: it can't be read.
+        """
+        from obstore import get
+
+        with self._explained("read", key):
+            for chunk in get(self._store, key):
+                yield bytes(chunk)
+
+    def names(self, folder: str, beginning: str) -> Iterator[str]:
+        """Yield the names of the objects in a folder that begin so, without those in folders below it.
+
+        Raises:
+            BucketError: they can't be listed.
+        """
+        from obstore import list as list_objects
+
+        prefix = f"{folder}/" if folder else ""
+        with self._explained("listed", prefix):
+            # What is before the beginning is left out by the store itself, which sorts by name.
+            pages = list_objects(self._store, prefix=folder or None, offset=prefix + beginning or None)
+            for page in pages:
+                for found in page:
+                    name = found["path"].removeprefix(prefix)
+                    if not name.startswith(beginning):
+                        if name > beginning and self.url.startswith(("s3:", "gs:")):
+                            return
+                        continue
+                    if "/" not in name:
+                        yield name
 
     def sign(self, key: str, expires: timedelta) -> str:
         """Return a URL that everyone can fetch the object by, until it expires.

@@ -23,6 +23,7 @@ from akool_async import (
 )
 from akool_async._batch import saving
 from akool_async._download import files as disk
+from akool_async._download import folder as local
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open
 
@@ -58,7 +59,7 @@ def _like(error: Exception) -> Any:
 async def test_an_entry_whose_name_can_not_be_written_is_not_paid_for(
     fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(saving, "os", _like(error))
+    monkeypatch.setattr(local, "os", _like(error))
     async with fast_house() as home:
         client = await home.client()
         outcomes = await run(client, WANTED, download_to=tmp_path, file_names="{key}")
@@ -86,7 +87,7 @@ async def test_a_paid_result_whose_name_can_not_be_written_waits_for_the_next_ru
             with monkeypatch.context() as broken:
                 if where == "a name that is made now":
                     broken.setattr(saving.ResultSaver, "candidate_names", _no_names)
-                    broken.setattr(saving, "os", _like(UnicodeEncodeError("latin-1", "東京", 0, 2, "")))
+                    broken.setattr(local, "os", _like(UnicodeEncodeError("latin-1", "東京", 0, 2, "")))
                 else:
                     broken.setattr(disk, "make_folder", refuse)
                 (outcome,) = await run(client, WANTED[:1], **options)
@@ -104,7 +105,7 @@ async def _no_names(*_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
     return {}, {}
 
 
-@pytest.mark.parametrize("folder", ["s3://bucket/results", "s3:/bucket", "gs://b", "https://e.com/x"])
+@pytest.mark.parametrize("folder", ["s3:/bucket", "ftp://b/x", "https://e.com/x"])
 async def test_a_url_is_no_folder(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     async with AkoolClient(api_key="key", host="http://127.0.0.1:1") as client:

@@ -45,7 +45,7 @@ def talk(tmp_path: Path) -> Path:
     folder = tmp_path / "Vidéos & more"
     folder.mkdir()
     path = folder / "my talk 100%.mp4"
-    path.write_bytes(os.urandom(20_000_000))
+    path.write_bytes(os.urandom(9_000_000))
     return path
 
 
@@ -354,7 +354,7 @@ async def test_another_object_under_the_name_of_the_hash_is_neither_used_nor_ove
         outcomes = await run(await home.client(), [translation(talk)], storage=storage)
 
         assert home.sandbox.audit.creates == ()
-    assert "has 15 bytes instead of 20,000,000" in reasons(outcomes)[0]
+    assert "has 15 bytes instead of 9,000,000" in reasons(outcomes)[0]
     assert bucket.content(key) == b"somebody else's"
 
 

@@ -1,0 +1,81 @@
+"""Where a batch saves results: what it asks of a folder, and a folder of this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import attrs
+
+from akool_async._download.downloader import DownloadRequest
+from akool_async._download.manifest import SavedResult, find_result, read_manifest
+from akool_async._model.errors import ConfigurationError
+from akool_async._model.outcomes import MANIFEST, Saved
+
+_UNWRITABLE: Final = frozenset({errno.EILSEQ, errno.EINVAL, errno.ENAMETOOLONG})
+
+Download = Callable[[DownloadRequest], Awaitable[Saved]]
+
+
+class ResultFolder(Protocol):
+    """Where results are saved; all but `save` blocks, and is called in threads."""
+
+    def check_name(self, name: str) -> None:
+        """Raise `ConfigurationError` where a file of this name could never be written."""
+
+    def lookup(self, name: str) -> Callable[[str], bool]:
+        """Return what says whether a file is there, for files whose names begin as `name` does."""
+
+    def read_manifest(self, name: str) -> SavedResult | None:
+        """Return what the manifest of a result says, None if it says nothing."""
+
+    def find_result(self, files: Sequence[str], *, hashes: bool) -> SavedResult:
+        """Return what became of files that a journal has as saved."""
+
+    async def save(self, request: DownloadRequest, download: Download) -> Saved:
+        """Save a result whose `stem` is its bare name, by `download`, and return its files."""
+
+
+@attrs.frozen
+class LocalFolder:
+    """A folder of this machine."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        """Return its path."""
+        return str(self.path)
+
+    def check_name(self, name: str) -> None:
+        """Raise `ConfigurationError` if this system can't write such a name."""
+        try:
+            os.lstat(self.path / name)
+        except FileNotFoundError:
+            pass
+        except (UnicodeEncodeError, OSError) as error:
+            if isinstance(error, UnicodeEncodeError) or error.errno in _UNWRITABLE:
+                raise ConfigurationError(
+                    f"The file name {name!a} can't be written in {self.path}, where names are in "
+                    f"{sys.getfilesystemencoding()}.",
+                    advice="Set LC_ALL=C.UTF-8, or name the files otherwise with file_names (--names).",
+                ) from error
+
+    def lookup(self, name: str) -> Callable[[str], bool]:
+        """Return what looks into the folder."""
+        return lambda file: os.path.lexists(self.path / file)
+
+    def read_manifest(self, name: str) -> SavedResult | None:
+        """Return what the manifest of a result says, None if it says nothing."""
+        return read_manifest(self.path / f"{name}{MANIFEST}", any_owner=True)
+
+    def find_result(self, files: Sequence[str], *, hashes: bool) -> SavedResult:
+        """Return what became of files that a journal has as saved."""
+        return find_result(files, self.path, hashes)
+
+    async def save(self, request: DownloadRequest, download: Download) -> Saved:
+        """Download into the folder."""
+        return await download(attrs.evolve(request, stem=self.path / request.stem))

@@ -1,0 +1,276 @@
+"""Results in a bucket, saved by the same checks as on disk and looked after in the same way.
+
+A result is collected in a folder of this machine, where a broken download resumes and is verified, and sent
+into the bucket from there: each file under a name with ".part", completed when its hash was seen to be right;
+then copied to its name on the condition that nothing is there; the manifest last. So no name leads to a half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mimetypes
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from io import BufferedReader
+from shutil import rmtree
+from typing import Final
+
+import attrs
+from anyio.to_thread import run_sync
+
+from akool_async._download import (
+    DownloadRequest,
+    FileAlreadyExistsError,
+    FileState,
+    LocalFolder,
+    ResultFolder,
+    SavedFile,
+    SavedResult,
+    local_path,
+    parse_manifest,
+    read_manifest,
+)
+from akool_async._download import verify as verify_folder
+from akool_async._download.folder import Download
+from akool_async._download.verify import Digest
+from akool_async._model.errors import DownloadError, StorageError
+from akool_async._model.locations import BUCKET_SCHEMES, BucketPath
+from akool_async._model.outcomes import MANIFEST, Artifact, Saved
+from akool_async._storage.buckets import PART, Bucket, BucketError, ObjectExistsError, ObjectMissingError
+from akool_async._storage.settings import Storage, bucket_location
+
+_LARGEST_MANIFEST: Final = 2**20
+_SHARED_BEGINNING: Final = 120
+"""Bytes that all names which an entry may get have in common; see `NameTemplate.names`."""
+
+
+def result_folder(folder: str | os.PathLike[str], storage: Storage | None) -> ResultFolder:
+    """Return a folder for results: of this machine, or in a bucket.
+
+    Raises:
+        ConfigurationError: it names neither, or the bucket can't be opened.
+    """
+    url = str(folder)
+    if url.partition("://")[0].lower() in BUCKET_SCHEMES:
+        return BucketFolder(url, storage or Storage())
+    return LocalFolder(local_path(folder))
+
+
+async def verify(
+    folder: str | os.PathLike[str], *, hashes: bool = True, storage: Storage | None = None
+) -> tuple[SavedResult, ...]:
+    """Compare the results in a folder with their manifests; nothing is changed, and no journal is needed.
+
+    Args:
+        folder: where results were saved, a folder or a bucket with a prefix; what is below it is left out.
+        hashes: whether each file is read and its SHA-256 compared, too. Without it only existence and size
+            are looked at, which is fast.
+        storage: settings for the bucket; default is what the environment says.
+
+    Returns:
+        The results, in the order of their names, each with the state of its files.
+
+    Raises:
+        ConfigurationError: the folder can't be one.
+        StorageError: the folder or a file can't be read.
+    """
+    place = result_folder(folder, storage)
+    if isinstance(place, BucketFolder):
+        try:
+            return await run_sync(partial(place.verify, hashes=hashes))
+        except DownloadError as error:
+            raise StorageError(
+                error.message,
+                impact="Nothing was changed.",
+                advice="Correct the bucket or its credentials.",
+            ) from None
+    return await verify_folder(folder, hashes=hashes)
+
+
+class BucketFolder:
+    """A prefix in a bucket, as a folder for results.
+
+    Args:
+        url: such as "s3://bucket/prefix".
+        storage: the settings.
+
+    Raises:
+        ConfigurationError: it names no bucket, or can't be opened.
+    """
+
+    def __init__(self, url: str, storage: Storage) -> None:
+        place = bucket_location(url, "The folder for results")
+        self._bucket = Bucket(place.scheme, place.bucket, storage)
+        self._prefix = place.key
+        self._url = f"{self._bucket.url}/{place.key}".rstrip("/")
+        self._spool = storage.spool_folder / hashlib.sha256(self._url.encode()).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        """Return its URL."""
+        return self._url
+
+    def check_name(self, name: str) -> None:
+        """Accept each name: keys are text."""
+
+    def lookup(self, name: str) -> Callable[[str], bool]:
+        """Return what says whether an object is there, from one look at the bucket."""
+        beginning = name.encode()[:_SHARED_BEGINNING].decode("utf-8", "ignore")
+        with _saving(self):
+            return set(self._bucket.names(self._prefix, beginning)).__contains__
+
+    def read_manifest(self, name: str) -> SavedResult | None:
+        """Return what the manifest of a result says, None if it says nothing."""
+        file = f"{name}{MANIFEST}"
+        with _saving(self):
+            try:
+                content = b"".join(self._bucket.read(self._key(file)))
+            except ObjectMissingError:
+                return None
+        try:
+            stored = json.loads(content) if len(content) <= _LARGEST_MANIFEST else None
+        except (ValueError, RecursionError):
+            return None
+        return parse_manifest(stored, BucketPath(f"{self._url}/{file}")) if isinstance(stored, dict) else None
+
+    def find_result(self, files: Sequence[str], *, hashes: bool) -> SavedResult:
+        """Return what became of files that a journal has as saved, here or elsewhere under these names."""
+        names = [file.rpartition("/")[2] for file in files]
+        manifest = next((name for name in names if name.endswith(MANIFEST)), "")
+        known = self.read_manifest(manifest.removesuffix(MANIFEST)) if manifest else None
+        if known is not None:
+            return self._checked(known, hashes=hashes)
+        path = BucketPath(f"{self._url}/{names[0]}")
+        video = self._check(SavedFile(artifact=Artifact.VIDEO, path=path), hashes=False)
+        return SavedResult(manifest=path.with_name(manifest or names[0]), job_id="", files=(video,))
+
+    def verify(self, *, hashes: bool) -> tuple[SavedResult, ...]:
+        """Return every result that has a manifest here, each with the state of its files."""
+        with _saving(self):
+            names = [name for name in self._bucket.names(self._prefix, "") if name.endswith(MANIFEST)]
+        found = [self.read_manifest(name.removesuffix(MANIFEST)) for name in sorted(names)]
+        return tuple(self._checked(result, hashes=hashes) for result in found if result is not None)
+
+    async def save(self, request: DownloadRequest, download: Download) -> Saved:
+        """Download to the spool and send from there; what a killed run left in either is used.
+
+        Raises:
+            FileAlreadyExistsError: another object has one of the names; it was not changed.
+            StorageError: the spool or the bucket can't be written.
+            DownloadError: a file is incomplete, or could not be sent.
+        """
+        spool = self._spool / request.job_id
+        local = await download(attrs.evolve(request, stem=spool / request.stem))
+        stopped = threading.Event()
+        try:
+            result = await run_sync(partial(self._send, local, stopped), abandon_on_cancel=True)
+        finally:
+            stopped.set()
+        await run_sync(partial(rmtree, spool, ignore_errors=True))
+        saved = result.saved
+        assert saved is not None  # noqa: S101 - the video was sent
+        return saved
+
+    # What blocks.
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}" if self._prefix else name
+
+    def _send(self, local: Saved, stopped: threading.Event) -> SavedResult:
+        assert local.manifest is not None  # noqa: S101 - a download writes one
+        result = read_manifest(local.manifest)
+        if result is None:
+            raise DownloadError(f"The manifest {local.manifest} was changed while its files were sent.")
+        sent = []
+        with _saving(self):
+            for file in result.files:  # the video first
+                if file.path is not None:
+                    self._send_file(file, stopped)
+                    file = attrs.evolve(file, path=BucketPath(f"{self._url}/{file.path.name}"))
+                sent.append(file)
+            name = local.manifest.name
+            before = self.read_manifest(name.removesuffix(MANIFEST))
+            ours = before is not None and before.job_id == result.job_id
+            content = local.manifest.read_bytes()
+            self._bucket.put_new(self._key(name), content, "application/json", replace=ours)
+        return attrs.evolve(result, manifest=BucketPath(f"{self._url}/{name}"), files=tuple(sent))
+
+    def _send_file(self, file: SavedFile, stopped: threading.Event) -> None:
+        """Send one file, unless it is there already: the same bytes, by their hash."""
+        assert file.path is not None  # noqa: S101 - asked before
+        assert file.digest is not None  # noqa: S101 - its manifest says it
+        key = self._key(file.path.name)
+        there = self._bucket.head(key)
+        if there is not None:
+            if there.size == file.digest.size and self._digest(key) == file.digest:
+                return None
+            raise FileAlreadyExistsError(f"{self._url}/{file.path.name} is there already.")
+        media_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        with file.path.open("rb") as content:
+            chunks = _verified(content, file, stopped)
+            if file.digest.size <= PART:
+                return self._bucket.put_new(key, b"".join(chunks), media_type)
+            part = f"{key}.part"
+            self._bucket.upload(part, chunks, media_type)
+        arrived = self._bucket.head(part)
+        if arrived is None or arrived.size != file.digest.size:
+            raise DownloadError(f"{file.path.name} did not arrive whole in {self._url}; it was not saved.")
+        self._bucket.copy_new(part, key)
+        self._bucket.delete(part)
+        return None
+
+    def _digest(self, key: str) -> Digest:
+        size, sha256 = 0, hashlib.sha256()
+        for chunk in self._bucket.read(key):
+            size += len(chunk)
+            sha256.update(chunk)
+        return Digest(size, sha256.hexdigest())
+
+    def _checked(self, result: SavedResult, *, hashes: bool) -> SavedResult:
+        return attrs.evolve(result, files=tuple(self._check(file, hashes=hashes) for file in result.files))
+
+    def _check(self, file: SavedFile, *, hashes: bool) -> SavedFile:
+        if file.path is None:
+            return file
+        key = self._key(file.path.name)
+        with _saving(self):
+            there = self._bucket.head(key)
+            if there is None:
+                return attrs.evolve(file, state=FileState.MISSING, reason="it was deleted or moved")
+            if file.digest is not None and there.size != file.digest.size:
+                reason = f"it has {there.size:,} bytes instead of {file.digest.size:,}"
+                return attrs.evolve(file, state=FileState.CHANGED, reason=reason)
+            if hashes and file.digest is not None and self._digest(key) != file.digest:
+                return attrs.evolve(file, state=FileState.CHANGED, reason="its content was changed")
+        return file
+
+
+@contextmanager
+def _saving(folder: BucketFolder) -> Iterator[None]:
+    """Turn the errors of a bucket into those of a folder."""
+    try:
+        yield
+    except ObjectExistsError as error:
+        raise FileAlreadyExistsError(error.message) from None
+    except BucketError as error:
+        # A StorageError stops further downloads: the bucket would refuse the next result, too.
+        kind = StorageError if error.permanent else DownloadError
+        raise kind(
+            f"The folder {folder} can't be used. {error.message}",
+            advice="Correct the bucket or its credentials, then run the same again: nothing is paid again.",
+        ) from None
+
+
+def _verified(content: BufferedReader, file: SavedFile, stopped: threading.Event) -> Iterator[bytes]:
+    """Yield a file, and raise at its end if it is not what was verified: then no object is made."""
+    found = hashlib.sha256()
+    while chunk := content.read(PART):
+        if stopped.is_set():
+            raise DownloadError("The upload was given up.")
+        found.update(chunk)
+        yield chunk
+    if file.digest is None or found.hexdigest() != file.digest.sha256:
+        raise DownloadError(f"{file.path} was changed while it was sent; it was not saved.")

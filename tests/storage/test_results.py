@@ -1,0 +1,295 @@
+"""Results in a bucket: byte for byte what the vendor made, whole or not there, never over another's."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx
+import obstore
+import pytest
+
+from akool_async import (
+    Completed,
+    ConfigurationError,
+    FileState,
+    NotSubmitted,
+    Storage,
+    StorageError,
+    open_batch,
+    open_journal,
+    verify,
+)
+from akool_async._model.locations import BucketPath
+from akool_async.sandbox.media import sample_video
+from tests.batch.test_batch import run
+from tests.client.conftest import Open, video
+from tests.storage.conftest import TestBucket
+from tests.storage.test_inputs import translation
+
+pytestmark = pytest.mark.anyio
+
+LARGE = 9_000_000
+"""More than one part of an upload."""
+
+
+async def collect(client: Any, requests: Any, **options: Any) -> tuple[list[Completed], dict[str, bytes]]:
+    """Run a batch, and fetch what the vendor has as its results by the names that they should get."""
+    outcomes, made = [], {}
+    async with open_batch(client, requests, **options) as batch, httpx.AsyncClient(trust_env=False) as http:
+        async for outcome in batch:
+            outcomes.append(outcome)
+            if isinstance(outcome, Completed) and outcome.saved is not None:
+                made[outcome.saved.video.name] = (await http.get(outcome.snapshot.url)).content
+    return outcomes, made
+
+
+def spooled(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "user").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("size", [5_000, LARGE])
+async def test_results_are_saved_byte_for_byte_under_their_names(
+    house: Open, bucket: TestBucket, tmp_path: Path, size: int
+) -> None:
+    async with house(result_bytes=size) as home:
+        client = await home.client()
+        outcomes, made = await collect(client, [video(1, targets="ja,fr")], download_to=f"{bucket.url}/a b/ö")
+
+    assert sorted(made) == ["1.fr.mp4", "1.ja.mp4"]
+    for name, content in made.items():
+        assert bucket.content(f"a b/ö/{name}") == content
+    endings = (".json", ".mp4", ".original.srt", ".srt")
+    expected = [f"a b/ö/1.{code}{ending}" for code in ("fr", "ja") for ending in endings]
+    assert bucket.names == sorted(expected)
+    assert {str(outcome.saved.video) for outcome in outcomes} == {
+        f"{bucket.url}/a b/ö/1.{code}.mp4" for code in ("fr", "ja")
+    }
+    assert spooled(tmp_path) == []
+    assert bucket.unfinished_uploads == 0
+
+
+async def test_the_whole_way_from_a_local_file_to_a_playable_result_in_a_bucket(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path
+) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(sample_video(1.0, width=64, height=36))
+    async with fast_house(media=True) as home:
+        client = await home.client()
+        storage = Storage(share=f"{bucket.url}/tmp")
+        outcomes, made = await collect(
+            client, [translation(film)], storage=storage, download_to=f"{bucket.url}/results"
+        )
+
+    assert [type(outcome) for outcome in outcomes] == [Completed]
+    content = bucket.content("results/film.ja.mp4")
+    assert content == made["film.ja.mp4"]
+    (tmp_path / "again.mp4").write_bytes(content)
+    with av.open(str(tmp_path / "again.mp4")) as container:
+        assert len(list(container.decode(video=0))) > 20
+    assert [name for name in bucket.names if not name.startswith("results/")] == []
+    manifest = json.loads(bucket.content("results/film.ja.json"))
+    assert manifest["request"]["url"].startswith(f"{film.as_uri()}?sha256=")
+
+
+async def test_a_second_run_neither_pays_nor_saves_again(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        for _ in range(2):
+            outcomes = await run(client, [video(1)], journal=journal, download_to=bucket.url)
+        served = len(home.sandbox.audit.served)
+        again = await run(client, [video(1)], journal=journal, download_to=bucket.url, verify_saved=True)
+
+        assert len(home.sandbox.audit.creates) == 1
+        assert len(home.sandbox.audit.served) == served
+    assert [one.saved.video for one in outcomes + again] == [BucketPath(f"{bucket.url}/1.ja.mp4")] * 2
+
+
+async def test_what_was_deleted_is_saved_again_without_paying(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await run(client, [video(1)], journal=journal, download_to=bucket.url)
+        before = bucket.content("1.ja.mp4")
+        obstore.delete(bucket.store, "1.ja.mp4")
+        outcomes = await run(client, [video(1)], journal=journal, download_to=bucket.url)
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert bucket.content("1.ja.mp4") == before
+    assert outcomes[0].saved is not None
+
+
+async def test_another_object_keeps_its_name(fast_house: Open, bucket: TestBucket) -> None:
+    obstore.put(bucket.store, "r/1.ja.mp4", b"another's")
+    async with fast_house() as home:
+        outcomes = await run(await home.client(), [video(1)], download_to=f"{bucket.url}/r")
+
+    assert bucket.content("r/1.ja.mp4") == b"another's"
+    assert outcomes[0].saved.video.name.startswith("1.ja-")
+
+
+async def test_an_object_that_appears_at_the_last_moment_keeps_its_name(
+    fast_house: Open, bucket: TestBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = obstore.copy
+
+    def late(store: Any, source: str, key: str, **options: Any) -> None:
+        if key == "1.ja.mp4":
+            obstore.put(bucket.store, key, b"another's")
+        copied(store, source, key, **options)
+
+    monkeypatch.setattr(obstore, "copy", late)
+    async with fast_house(result_bytes=LARGE) as home:
+        outcomes, made = await collect(await home.client(), [video(1)], download_to=bucket.url)
+
+    (name,) = made
+    assert bucket.content("1.ja.mp4") == b"another's"
+    assert bucket.content(name) == made[name]
+    assert outcomes[0].saved.video.name == name != "1.ja.mp4"
+
+
+async def test_a_manifest_in_the_bucket_keeps_a_result_from_being_paid_again(
+    fast_house: Open, bucket: TestBucket
+) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        await run(client, [video(1)], download_to=bucket.url)
+        outcomes = await run(client, [video(1)], download_to=bucket.url)
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert "1.ja.json says that job" in outcomes[0].reason
+
+
+async def test_verify_tells_what_became_of_each_object(fast_house: Open, bucket: TestBucket) -> None:
+    async with fast_house() as home:
+        await run(await home.client(), [video(n) for n in (1, 2, 3)], download_to=f"{bucket.url}/r")
+    content = bucket.content("r/2.ja.mp4")
+    obstore.put(bucket.store, "r/2.ja.mp4", content[:-1] + b"?")
+    obstore.delete(bucket.store, "r/3.ja.srt")
+    obstore.put(bucket.store, "r/below/4.ja.json", b"{}")
+    obstore.put(bucket.store, "r/other.json", b"no manifest")
+
+    def damage(results: Any) -> list[tuple[str, str, FileState]]:
+        return [(one.manifest.name, file.artifact, file.state) for one in results for file in one.damaged]
+
+    missing = ("3.ja.json", "translated_srt", FileState.MISSING)
+    assert damage(await verify(f"{bucket.url}/r", hashes=False)) == [missing]
+    assert damage(await verify(f"{bucket.url}/r")) == [
+        ("2.ja.json", "video", FileState.CHANGED),
+        missing,
+    ]
+
+
+async def test_a_bucket_that_can_not_be_written_stops_downloads_and_loses_nothing(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        target = f"{bucket.url}/r"
+        with pytest.MonkeyPatch.context() as patched:
+
+            def refuse(*args: Any, **options: Any) -> None:
+                store = bucket.server.store(bucket.name, aws_secret_access_key="wrong")
+                put(store, *args[1:], **options)
+
+            put = obstore.put
+            patched.setattr(obstore, "put", refuse)
+            outcomes = await run(client, [video(1), video(2)], journal=journal, download_to=target)
+        again = await run(client, [video(1), video(2)], journal=journal, download_to=target)
+
+        assert len(home.sandbox.audit.creates) == 2
+    assert all("the secret key is wrong" in outcome.reason for outcome in outcomes)
+    assert all(outcome.saved is None for outcome in outcomes)
+    assert all(outcome.saved is not None for outcome in again)
+
+
+async def test_a_bucket_that_can_not_be_looked_at_costs_nothing(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await run(client, [video(1)], journal=journal, download_to=bucket.url)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        outcomes = await run(client, [video(1), video(2)], journal=journal, download_to=bucket.url)
+
+        assert len(home.sandbox.audit.creates) == 1
+    ends = {type(outcome): outcome for outcome in outcomes}
+    assert ends[Completed].saved.video == BucketPath(f"{bucket.url}/1.ja.mp4")
+    assert "the secret key is wrong" in ends[NotSubmitted].reason
+
+
+async def test_a_part_that_the_store_loses_is_found_out(
+    fast_house: Open, bucket: TestBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = obstore.put
+
+    def losing(store: Any, key: str, chunks: Any, **options: Any) -> Any:
+        if key.endswith(".part"):
+            kept = list(chunks)
+            chunks = iter([kept[0], *kept[2:]])
+        return put(store, key, chunks, **options)
+
+    monkeypatch.setattr(obstore, "put", losing)
+    async with fast_house(result_bytes=LARGE) as home:
+        outcomes = await run(await home.client(), [video(1)], download_to=bucket.url)
+
+    assert "did not arrive whole" in outcomes[0].reason
+    assert [name for name in bucket.names if name.endswith((".mp4", ".json"))] == []
+
+
+async def test_a_spool_that_is_changed_meanwhile_makes_no_object(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = obstore.put
+
+    def changing(store: Any, key: str, chunks: Any, **options: Any) -> Any:
+        def parts() -> Any:
+            yield next(chunks)
+            (path,) = [one for one in spooled(tmp_path) if one.name == "1.ja.mp4"]
+            with path.open("r+b") as file:
+                file.seek(-1, 2)
+                file.write(b"?")
+            yield from chunks
+
+        return put(store, key, parts() if key.endswith(".part") else chunks, **options)
+
+    monkeypatch.setattr(obstore, "put", changing)
+    async with fast_house(result_bytes=LARGE) as home:
+        outcomes = await run(await home.client(), [video(1)], download_to=bucket.url)
+
+    assert "was changed while it was sent" in outcomes[0].reason
+    assert bucket.names == []
+    assert bucket.unfinished_uploads == 0
+
+
+async def test_what_is_no_bucket_is_refused_when_the_batch_is_made(fast_house: Open) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        for place in ("s3://", "s3://x", "s3://bucket/a?b", "ftp://bucket/a"):
+            with pytest.raises(ConfigurationError):
+                open_batch(client, [video(1)], download_to=place)
+
+
+async def test_verify_says_why_a_bucket_can_not_be_read(bucket: TestBucket) -> None:
+    with pytest.raises(StorageError, match="there is no such bucket"):
+        await verify("s3://nobody-has-it")
+
+
+def test_the_path_of_an_object_is_a_path_that_opens_no_file() -> None:
+    path = BucketPath("s3://bucket/a b/1.ja.mp4")
+
+    assert (str(path), path.name, path.suffix) == ("s3://bucket/a b/1.ja.mp4", "1.ja.mp4", ".mp4")
+    assert str(path.with_name("2.mp4")) == "s3://bucket/a b/2.mp4"
+    assert str(path.parent / "x") == "s3://bucket/a b/x"
+    assert pickle.loads(pickle.dumps(path)) == copy.deepcopy(path) == path
+    assert str(pickle.loads(pickle.dumps(path))) == str(path)
+    for read in (path.read_bytes, path.exists, path.stat, path.open):
+        with pytest.raises(TypeError, match="an object in a bucket, not a file"):
+            read()
