@@ -42,7 +42,6 @@ class BatchEntry:
         traceparent: what an observer had stored with its intent, or "".
         slot: its right to have a job in flight, from before its POST until the job is terminal.
         retries_left: times that it may be submitted again after a failure that may pass.
-        seconds: length of its video as a preflight measured it, None if unknown.
         failure: how its job before ended, where it is submitted again because of that.
         name: its key and its language, which name it in the journal; made once, for the key may be a hash.
     """
@@ -55,7 +54,6 @@ class BatchEntry:
     traceparent: str = ""
     slot: Permit | None = attrs.field(default=None, repr=False)
     retries_left: int = 0
-    seconds: float | None = None
     failure: Failed | None = None
     name: tuple[str, str] = attrs.field(init=False, repr=False)
 

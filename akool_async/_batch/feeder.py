@@ -14,7 +14,6 @@ from akool_async._batch.state import BatchState
 from akool_async._model.errors import ConfigurationError, InvalidRequestError
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest, with_targets
 from akool_async._model.states import State
-from akool_async._model.tariff import JobKind
 
 # Where a batch's requests come from: any iterable, pulled one at a time, cut into POSTs that fit.
 
@@ -120,9 +119,7 @@ class Feeder:
         async for entry in self._state.journal.entries():
             name, cost = (entry.key, entry.target), entry.credits_used or entry.credits_locked
             self._state.budget.settle(name, cost)
-            if self._state.preflight is not None and cost:
-                seconds = self._state.preflight.known_seconds(entry.request)
-                self._state.prices.observe(JobKind.for_request(entry.request), seconds, cost)
+            self._state.learn_price(entry.request, cost)
             # POSTs before the last one, and the last one, that may have made jobs of unknown cost.
             unknown = 0 if entry.credits_before else max(entry.paid_submissions - 1, 0)
             in_doubt = entry.state is State.IN_DOUBT

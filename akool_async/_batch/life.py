@@ -21,6 +21,7 @@ from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.limits import Permit, WeightedSemaphore
 from akool_async._batch.post import STOP_CAUSES, AnswerRecorder, Post, PostFailure, still_in_doubt
+from akool_async._batch.preflight import NOT_SENT
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, FileNames, ResultSaver
 from akool_async._batch.state import BatchState, StopCause
@@ -38,7 +39,6 @@ from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request, with_inputs, with_targets
 from akool_async._model.responses import RESULT_LIFETIME, JobFailed, Snapshot, Status
 from akool_async._model.states import State
-from akool_async._model.tariff import JobKind
 from akool_async._observer import (
     DoubtEvent,
     SavedEvent,
@@ -109,10 +109,8 @@ class EntryLife:
         if entries and self._state.preflight is not None and not self._state.stopped:
             check = await self._state.preflight.check(request)
             if check.refusals:  # the vendor would refuse it too; here it takes no slot and no POST
-                self._end_unsubmitted(entries, check.reason)
+                self._end_unsubmitted(entries, NOT_SENT + check.reason)
                 return []
-            for entry in entries:
-                entry.seconds = None if check.facts is None else check.facts.seconds
         # Looked at after the journal was asked, which may have taken long.
         if not self._state.stopped:
             return entries
@@ -273,7 +271,7 @@ class EntryLife:
         if self._state.stopped:
             return False
         # With a bound each POST is for one job, so this entry's price is that of all that is sent.
-        price = self._state.prices.price(JobKind.for_request(entry.request), entry.seconds)
+        price = self._state.price(entry.request)
         refusal = await budget.reserve(entry.name, None if price is None else price.most)
         if refusal:
             self._state.stop(refusal, cause=StopCause.BUDGET)
@@ -373,7 +371,7 @@ class EntryLife:
         for entry in post.submitted:
             cost = None if entry.job is None else entry.job.credits_locked
             self._state.budget.count_job(entry.name, cost)
-            self._state.prices.observe(JobKind.for_request(entry.request), entry.seconds, cost)
+            self._state.learn_price(entry.request, cost)
         doubts = [failure.entry for failure in post.failures if failure.disposition.state is State.IN_DOUBT]
         for entry in doubts:
             self._state.budget.count_unknown(entry.name)

@@ -19,7 +19,7 @@ import httpx
 
 from akool_async._download.network import is_local
 from akool_async._environment import is_loopback
-from akool_async._media import find_obstacle, inspect, media_client
+from akool_async._media import Reach, find_obstacle, inspect, media_client
 from akool_async._media.cache import FactsCache
 from akool_async._model.errors import ConfigurationError, InputError
 from akool_async._model.locations import Location, is_private
@@ -33,6 +33,7 @@ _FRESH: Final = 600.0
 _MOST_KEPT: Final = 20_000
 """Looks that are kept in memory; more take one request each to be confirmed by their ETag."""
 
+NOT_SENT: Final = "Not sent, because the vendor would refuse the video: "
 _EXAMPLE: Final = re.compile(r"(.*\.)?(example(\.(com|net|org))?|invalid|test)")
 """Names for examples, which lead to nothing. Source: RFC 2606."""
 
@@ -56,12 +57,17 @@ class VideoCheck:
     advice: str = ""
 
     @property
+    def seconds(self) -> float | None:
+        """The length of the video, None if it is not known."""
+        return None if self.facts is None else self.facts.seconds
+
+    @property
     def reason(self) -> str:
-        """Why nothing is sent, in a sentence or two; "" if it may be sent."""
+        """Why nothing is sent, in sentences; "" if it may be sent."""
         if not self.refusals:
             return ""
         listed = "; ".join(text.rstrip(".") for text in self.refusals)
-        return f"Not sent, because the vendor would refuse the video: {listed}. {self.advice}".rstrip()
+        return f"{listed[0].upper()}{listed[1:]}. {self.advice}".rstrip()
 
 
 class Preflight:
@@ -88,8 +94,13 @@ class Preflight:
         self.limits = limits
         self._api_host = urlsplit(api_host).hostname or ""
         self._api_is_here = is_loopback(self._api_host) or is_local(self._api_host)
-        self._allow_private = self._api_is_here if limits.allow_private is None else limits.allow_private
         self.inputs = SharedInputs(None)
+        if limits.allow_private is not None:
+            self._reach = Reach.ANYWHERE if limits.allow_private else Reach.PUBLIC
+        elif is_loopback(self._api_host):
+            self._reach = Reach.THIS_MACHINE
+        else:
+            self._reach = Reach.ANYWHERE if self._api_is_here else Reach.PUBLIC
         self._cache = FactsCache(cache)
         self._seen: OrderedDict[str, tuple[float, MediaFacts | MediaError]] = OrderedDict()
         self._names_are_resolved: bool | None = None
@@ -100,8 +111,9 @@ class Preflight:
 
     async def __aenter__(self) -> Self:
         """Connect to nothing yet."""
+        self._cache.flush()
         self._http = await self._stack.enter_async_context(
-            media_client(allow_private=self._allow_private, connections=self.limits.at_once)
+            media_client(self._reach, connections=self.limits.at_once)
         )
         return self
 
@@ -116,7 +128,9 @@ class Preflight:
         """Look into the video of a request, unless that was done a short while ago."""
         url = video_url(request)
         host = (urlsplit(url).hostname or "").lower()
-        if self._allow_private and _EXAMPLE.fullmatch(host):  # the sandbox takes it, and nothing is there
+        if self._reach is not Reach.PUBLIC and _EXAMPLE.fullmatch(
+            host
+        ):  # the sandbox takes it, and nothing is there
             return VideoCheck(unchecked=f"{host} is a name for examples")
         found = await self._look(url)
         if isinstance(found, MediaFacts):
@@ -124,7 +138,7 @@ class Preflight:
                 facts=found,
                 refusals=self.limits.refusals(found),
                 warnings=self.limits.warnings(found, follows_audio=isinstance(request, LipSyncRequest)),
-                advice="Shorten or convert it, or set other limits if your plan allows more.",
+                advice="Convert it, or set other limits if your plan allows more.",
             )
         certain = found.problem.is_certain
         if found.problem is MediaProblem.UNRESOLVED:
@@ -166,7 +180,7 @@ class Preflight:
         if is_private(url):
             found = await self._inspect_private(url)
         else:
-            found = find_obstacle(url, allow_private=self._allow_private) or await self._inspect(url)
+            found = find_obstacle(url, self._reach) or await self._inspect(url)
         self._seen[url] = time.monotonic(), found
         self._seen.move_to_end(url)
         if len(self._seen) > _MOST_KEPT:
@@ -222,12 +236,12 @@ class Preflight:
 
 
 def preflight_for(
-    wanted: Limits | Preflight | None, api_host: str, journal: Path | None, inputs: SharedInputs
+    wanted: Limits | Preflight | None, api_host: str, journal: Path | None, inputs: SharedInputs | None = None
 ) -> Preflight | None:
     """Return the preflight that a caller wants, its cache beside the journal; None where none is wanted."""
     if isinstance(wanted, Limits):
         cache = None if journal is None else journal.with_name(f"{journal.name}.media")
         wanted = Preflight(wanted, api_host=api_host, cache=cache)
-    if wanted is not None:
+    if wanted is not None and inputs is not None:
         wanted.inputs = inputs
     return wanted

@@ -20,8 +20,9 @@ from akool_async._client import ClientSession
 from akool_async._journal import Entry, Journal
 from akool_async._model.errors import AkoolError, ClientClosedError, JournalError, JournalReplacedError
 from akool_async._model.outcomes import Failed, NotSubmitted, Outcome, Rejected
+from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
-from akool_async._model.tariff import PriceModel
+from akool_async._model.tariff import JobKind, Price, PriceModel
 from akool_async._observer import FollowedEvent, OutcomeEvent, StoppedEvent
 from akool_async._polling.scheduler import PolledJob
 from akool_async._storage import SharedInputs
@@ -102,7 +103,7 @@ class BatchState:
         self.in_flight = WeightedSemaphore(max_in_flight)
         self.backlog = WeightedSemaphore(backlog)
         self.budget = CreditBudget(max_credits, lambda: sum(journal.credits()))
-        self.prices = PriceModel()
+        self._prices = PriceModel()
         self.preflight: Preflight | None = None
         self.brake = DoubtBrake(max_doubts, self._stop_for_doubts)
         self.recovered = RecoveredJobs()
@@ -177,6 +178,19 @@ class BatchState:
         self.brake.reset()
         if self.listener is not None:
             self.listener.wake()
+
+    # What a job costs.
+
+    def price(self, request: Request) -> Price | None:
+        """Return what a job of a request may cost; None if the length of its video is not known."""
+        return self._prices.price(JobKind.for_request(request), self._known_seconds(request))
+
+    def learn_price(self, request: Request, cost: float | None) -> None:
+        """Learn what a job of a request did cost."""
+        self._prices.observe(JobKind.for_request(request), self._known_seconds(request), cost)
+
+    def _known_seconds(self, request: Request) -> float | None:
+        return None if self.preflight is None else self.preflight.known_seconds(request)
 
     # Doubts that are paid for once more.
 

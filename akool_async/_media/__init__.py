@@ -3,6 +3,6 @@
 What opens videos is in `inspection`, which needs PyAV; the rest can be imported without it.
 """
 
-from akool_async._media.hosts import find_obstacle, inspect, media_client
+from akool_async._media.hosts import Reach, find_obstacle, inspect, media_client
 
-__all__ = ["find_obstacle", "inspect", "media_client"]
+__all__ = ["Reach", "find_obstacle", "inspect", "media_client"]

@@ -28,15 +28,18 @@ class FactsCache:
     costs some requests and nothing else, so it is reported once and then left alone.
 
     Args:
-        path: the file; None, or a path in a folder that is missing, keeps nothing.
+        path: the file; None keeps nothing. While its folder is missing, what was found waits in memory.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._waiting: dict[str, tuple[str, MediaFacts]] = {}
 
     def get(self, url: str) -> tuple[str, MediaFacts] | None:
         """Return the last ETag and the facts that were found with it."""
+        if url in self._waiting:
+            return self._waiting[url]
         try:
             connection = self._connect(create=False)
             if connection is None:
@@ -50,13 +53,21 @@ class FactsCache:
 
     def put(self, url: str, etag: str, facts: MediaFacts) -> None:
         """Keep what was found; without an ETag nothing could tell whether it is still true."""
-        if not etag:
-            return
-        row = (_mark(url), etag, json.dumps(attrs.asdict(facts)))
+        if etag and self._path is not None:
+            self._waiting[url] = etag, facts
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, if the folder is there."""
         try:
-            connection = self._connect(create=True)
-            if connection is not None:
-                connection.execute("INSERT OR REPLACE INTO video VALUES (?, ?, ?)", row)
+            connection = self._connect(create=bool(self._waiting))
+            if connection is not None and self._waiting:
+                rows = [
+                    (_mark(url), etag, json.dumps(attrs.asdict(facts)))
+                    for url, (etag, facts) in self._waiting.items()
+                ]
+                connection.executemany("INSERT OR REPLACE INTO video VALUES (?, ?, ?)", rows)
+                self._waiting.clear()
         except (sqlite3.Error, OSError) as error:
             self._give_up(error)
 

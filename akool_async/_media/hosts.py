@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import re
 import socket
@@ -38,8 +39,8 @@ _NO_PUBLIC_NAME: Final = re.compile(
 _SIGNED_STORE: Final = re.compile(r"(s3|gs|az|abfss?|wasbs?)://", re.IGNORECASE)
 _MOST_REDIRECTS: Final = 5
 _UPLOAD: Final = (
-    "The vendor fetches videos by public URLs. Put the file into storage that has such URLs, or let this "
-    "package do so: docs/before-you-pay.md."
+    "The vendor fetches videos by public URLs. Put the file into a bucket, or name it by its path: with the "
+    "extra akool-async[storage] it is uploaded and signed before the POST."
 )
 
 
@@ -71,10 +72,11 @@ async def inspect(
 
     text = os.fspath(source)
     if re.match(r"https?://", text, re.IGNORECASE):
-        obstacle = find_obstacle(text, allow_private=allow_private)
+        reach = Reach.ANYWHERE if allow_private else Reach.PUBLIC
+        obstacle = find_obstacle(text, reach)
         if obstacle is not None:
             raise obstacle
-        async with media_client(allow_private=allow_private) as http:
+        async with media_client(reach) as http:
             seen = await inspect_url(text, http=http, read_limit=read_limit, timeout=timeout)
         assert seen.facts is not None  # noqa: S101 - no ETag was known
         return seen.facts
@@ -93,7 +95,19 @@ async def inspect(
         ) from error
 
 
-def find_obstacle(url: str, *, allow_private: bool) -> MediaError | None:
+class Reach(enum.Enum):
+    """Where videos may be."""
+
+    PUBLIC = "public"
+    THIS_MACHINE = "this machine"  # or public
+    ANYWHERE = "anywhere"
+
+    def includes(self, host: str) -> bool:
+        """Whether a host may be reached, whatever its address is."""
+        return self is Reach.ANYWHERE or (self is Reach.THIS_MACHINE and is_loopback(host))
+
+
+def find_obstacle(url: str, reach: Reach = Reach.PUBLIC) -> MediaError | None:
     """Return why a URL can't lead to a video that the vendor can fetch, as far as its form tells."""
     try:
         host = (urlsplit(url).hostname or "").rstrip(".")
@@ -102,7 +116,7 @@ def find_obstacle(url: str, *, allow_private: bool) -> MediaError | None:
     page = find_share_page(url)
     if page is not None:
         return MediaError(f"This is {page.name}, not a video.", problem=MediaProblem.PAGE, advice=page.advice)
-    if allow_private:
+    if reach.includes(host):
         return None
     address, shown = parse_ip(host), sanitize(host)
     if (address is not None and not is_public(address)) or is_legacy_ipv4(host) or is_loopback(host):
@@ -120,17 +134,17 @@ def find_obstacle(url: str, *, allow_private: bool) -> MediaError | None:
     return None
 
 
-def media_client(*, allow_private: bool, connections: int = 10) -> httpx.AsyncClient:
-    """Return a client for `inspect_url`, without credentials, that reaches public addresses only.
+def media_client(reach: Reach = Reach.PUBLIC, *, connections: int = 10) -> httpx.AsyncClient:
+    """Return a client for `inspect_url`, without credentials.
 
     Args:
-        allow_private: whether it may reach the others, too.
+        reach: what it may connect to, also after a redirect.
         connections: open at once, 1 or more.
 
     Raises:
         ConfigurationError: the environment names certificates that can't be used.
     """
-    transport = _MediaTransport(allow_private=allow_private, connections=connections)
+    transport = _MediaTransport(reach, connections)
     return httpx.AsyncClient(
         transport=transport,
         trust_env=False,
@@ -143,22 +157,26 @@ def media_client(*, allow_private: bool, connections: int = 10) -> httpx.AsyncCl
 class _MediaTransport(httpx.AsyncBaseTransport):
     """Sends each request directly, or through the proxy that the environment names for its URL."""
 
-    def __init__(self, *, allow_private: bool, connections: int) -> None:
-        self._allow_private = allow_private
+    def __init__(self, reach: Reach, connections: int) -> None:
+        self._reach = reach
         self._tls = tls_context()
-        backend = PublicAddressBackend(_PRIVATE if allow_private else _PUBLIC)
-        self._direct = FileTransport(backend, self._tls, connections=connections, idle=connections)
+        self._to_public, self._to_any = (
+            FileTransport(PublicAddressBackend(host), self._tls, connections=connections, idle=connections)
+            for host in (_PUBLIC, _PRIVATE)
+        )
         self._proxied: dict[str, httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        obstacle = find_obstacle(str(request.url), allow_private=self._allow_private)
+        obstacle = find_obstacle(str(request.url), self._reach)
         if obstacle is not None:  # of a redirect, too
             raise obstacle
         host = sanitize(request.url.host)
         try:
             proxy = proxy_for(str(request.url))
             if proxy is None:
-                return await self._direct.handle_async_request(request)
+                any_address = self._reach.includes(request.url.host)
+                direct = self._to_any if any_address else self._to_public
+                return await direct.handle_async_request(request)
         except DownloadError as error:
             # A public name may lead into the network of this machine; what answers there is nobody's video.
             raise MediaError(
@@ -179,7 +197,7 @@ class _MediaTransport(httpx.AsyncBaseTransport):
         return await transport.handle_async_request(request)
 
     async def aclose(self) -> None:
-        for transport in (self._direct, *self._proxied.values()):
+        for transport in (self._to_public, self._to_any, *self._proxied.values()):
             await transport.aclose()
 
 

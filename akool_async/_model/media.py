@@ -132,7 +132,8 @@ class Limits:
         advised_codecs: video encodings, by FFmpeg's names, without a warning. Source: the vendor's page
             recommends H.264; whether it refuses others is not documented.
         allow_private: whether videos may be on this machine or in a private network, where the vendor can't
-            fetch them; None allows it where the API itself is there, as with a sandbox.
+            fetch them; None allows it where the API itself is there, as with a sandbox: on this machine for
+            one on this machine.
         read_limit: bytes that are read of a video at most, 1 or more.
         timeout: seconds for a look into one video, above 0.
         at_once: videos that are looked into at once, 1 or more.

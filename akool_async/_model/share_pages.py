@@ -59,7 +59,7 @@ _SERVICES: Final = (
     (
         r"((m|music)\.)?youtube(-nocookie)?\.com|youtu\.be",
         "",
-        SharePage("a page of YouTube, which gives out no files", _OTHER_STORAGE),
+        SharePage("a page of YouTube", f"YouTube gives out no files. {_OTHER_STORAGE}"),
     ),
     (
         r"(player\.)?vimeo\.com",

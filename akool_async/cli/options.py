@@ -235,6 +235,8 @@ class RunLimits:
     Attributes:
         yes: Spend without asking. Required where there is no terminal to ask on.
         max_credits: What the jobs in the journal may cost together, earlier ones included.
+        trial: Send this many of the cheapest jobs first, wait for their results and their price, then ask
+            again for the rest.
         retry_transient: How often to send again what failed for a reason that may pass, within --max-credits.
             Each job costs credits.
         give_up_after: How long to wait, such as 90m or 2h. Jobs then continue at the vendor.
@@ -250,6 +252,7 @@ class RunLimits:
 
     yes: Annotated[bool, Parameter(negative="")] = False
     max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    trial: Annotated[int, Parameter(validator=Number(gte=0))] = 0
     retry_transient: Annotated[int, Parameter(validator=Number(gte=0))] = 0
     give_up_after: timedelta | None = None
     without_captions: Annotated[bool, Parameter(negative="")] = False

@@ -16,6 +16,7 @@ import anyio
 import attrs
 
 from akool_async._batch import OnInDoubt
+from akool_async._batch.preflight import Preflight, VideoCheck
 from akool_async._client import AkoolClient
 from akool_async._download import read_manifest
 from akool_async._journal import Entry, open_journal
@@ -35,13 +36,14 @@ from akool_async._model.responses import Language
 from akool_async._model.states import State
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue
 from akool_async.cli.options import OutputOptions
-from akool_async.cli.prices import Estimate, Prices
+from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices
 
 
 class PlannedAction(enum.StrEnum):
     """What a run would do with an entry."""
 
     SUBMIT = "new"
+    REFUSED = "refused"
     RESUBMIT = "again"
     WAIT = "at the vendor"
     SAVED = "saved"
@@ -99,14 +101,21 @@ class PlanEntry:
     Attributes:
         target: its language; "" for a lip-sync.
         entry: the journal's entry, if there is one.
-        cost: what a new job would probably cost; None if no job would be made or the cost is unknown.
+        price: what a new job would probably cost.
+        check: what a look into its video says, if there was one.
     """
 
     item: CatalogItem
     target: str
     action: PlannedAction
     entry: Entry | None = None
-    cost: float | None = None
+    price: JobPrice = UNKNOWN
+    check: VideoCheck | None = None
+
+    @property
+    def cost(self) -> float | None:
+        """What a new job would probably cost; None if no job would be made or the cost is unknown."""
+        return self.price.credits if self.action.is_paid else None
 
     @property
     def key(self) -> str:
@@ -142,6 +151,9 @@ class Plan:
         older: that the journal is missing or older than it was, and may not be used.
         notes: what the user should know.
         checked: what the server says; None if it was not asked.
+        prices: what earlier jobs cost.
+        preflight: what has looked into the videos; None if nothing has.
+        max_credits: what all jobs of the journal may cost together.
     """
 
     catalog: Catalog
@@ -153,6 +165,9 @@ class Plan:
     older: JournalOlderError | None = None
     notes: tuple[str, ...] = ()
     checked: ServerCheck | None = None
+    prices: Prices = attrs.field(factory=Prices, repr=False)
+    preflight: Preflight | None = attrs.field(default=None, repr=False)
+    max_credits: float | None = None
 
     @property
     def counts(self) -> Counter[PlannedAction]:
@@ -185,7 +200,7 @@ def is_saved(manifest: Path, key: str, target: str) -> bool:
 
 
 async def make_plan(
-    catalog: Catalog, output: OutputOptions, rules: RetryRules, client: AkoolClient | None
+    catalog: Catalog, output: OutputOptions, rules: RetryRules, client: AkoolClient | None, prices: Prices
 ) -> Plan:
     """Return what a run of a catalog would do.
 
@@ -194,6 +209,7 @@ async def make_plan(
         output: where the journal is, which is only read and may be missing, and the results are.
         rules: what may be paid for again.
         client: asks the server about languages, voices and the balance; None does not ask it.
+        prices: learns what the journal's jobs cost.
 
     Raises:
         CatalogError: its keys name other work in the journal, or the server does not know its languages.
@@ -202,7 +218,7 @@ async def make_plan(
     journal = output.path
     exists = await anyio.Path(journal).exists()
     async with open_journal(journal if exists else ":memory:", read_only=exists) as opened:
-        prices, paid_work = Prices(), PaidWork()
+        paid_work = PaidWork()
         # All of the journal, not only this catalog: the same work may be paid under another key in it.
         async for entry in opened.entries():
             prices.add(entry)
@@ -226,7 +242,7 @@ async def make_plan(
                     and is_saved(manifest, item.key_for(target), target)
                 ):
                     action = PlannedAction.FOUND
-                cost = prices.cost(item.request) if action.is_paid else None
+                price = prices.price(item.request) if action.is_paid else UNKNOWN
                 try:
                     os.fsencode(name if action.is_paid else "")
                 except UnicodeEncodeError:
@@ -236,7 +252,7 @@ async def make_plan(
                         f"{sys.getfilesystemencoding()}. Set LC_ALL=C.UTF-8, or name the files with --names."
                     )
                     issues.append(Issue(item.where("key"), text))
-                entries.append(PlanEntry(item=item, target=target, action=action, entry=found, cost=cost))
+                entries.append(PlanEntry(item=item, target=target, action=action, entry=found, price=price))
                 # The run would take the result that the journal has for this row's, and never make it.
                 if (
                     found is not None
@@ -256,7 +272,8 @@ async def make_plan(
         plan = Plan(
             catalog=catalog,
             entries=tuple(entries),
-            estimate=prices.estimate(entry.item.request for entry in entries if entry.action.is_paid),
+            estimate=prices.estimate(entry.price for entry in entries if entry.action.is_paid),
+            prices=prices,
             locked=locked,
             used=used,
             lock_holder=opened.lock_holder,

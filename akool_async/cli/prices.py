@@ -1,92 +1,159 @@
-"""What new jobs would probably cost, by what earlier jobs of the journal cost."""
+"""What new jobs would probably cost: by what earlier jobs of the journal cost, or by an inferred tariff."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from enum import Enum
 from statistics import fmean
+from typing import Final
 
 import attrs
 
 from akool_async._journal import Entry
 from akool_async._model.fingerprint import canonical_url
-from akool_async._model.requests import Request, TranslationRequest
+from akool_async._model.requests import Request, video_url
+from akool_async._model.tariff import JobKind, PriceModel, Rate
+
+_MOST_LOOKED_UP: Final = 2000
+"""Earlier jobs whose length is looked up: more of them change the price no more."""
+
+
+class Basis(Enum):
+    """What the price of a job is estimated by, the surest first."""
+
+    SAME_VIDEO = "by what the same video cost before"
+    LEARNED = "by what earlier jobs of its kind cost"
+    AVERAGE = "by the average"
+    INFERRED = "by a tariff that is only inferred, as the vendor publishes none"
+    UNKNOWN = "unknown"
 
 
 @attrs.frozen
+class JobPrice:
+    """What one job will probably cost.
+
+    Attributes:
+        credits: the likely price; None if nothing is known.
+        most: the price if it is as dear as the dearest job that it is estimated by.
+    """
+
+    credits: float | None
+    most: float
+    basis: Basis
+
+
+UNKNOWN: Final = JobPrice(None, 0.0, Basis.UNKNOWN)
+
+
+@attrs.frozen(kw_only=True)
 class Estimate:
     """What some new jobs would cost. The vendor names no price before a job is made.
 
     Attributes:
+        jobs: how many.
         credits: for the jobs whose cost can be estimated.
-        same_video: jobs that are estimated by earlier jobs of the same video.
-        average: jobs that are estimated by the average of earlier jobs of their kind.
+        most: the same, if each is as dear as the dearest job that it is estimated by.
+        by: jobs by what they are estimated by.
         earlier: earlier jobs whose cost is known.
+        rates: what earlier jobs cost, by kind.
     """
 
     jobs: int = 0
     credits: float = 0.0
-    same_video: int = 0
-    average: int = 0
+    most: float = 0.0
+    by: Counter[Basis] = attrs.field(factory=Counter)
     earlier: int = 0
+    rates: tuple[Rate, ...] = ()
 
     @property
     def unknown(self) -> int:
         """Jobs whose cost can't be estimated."""
-        return self.jobs - self.same_video - self.average
+        return self.by[Basis.UNKNOWN]
 
     @property
     def basis(self) -> str:
         """What the estimate is based on, in words."""
         if not self.jobs:
             return "nothing would be submitted"
-        if not self.earlier:
+        if not self.earlier and self.unknown == self.jobs:
             return "no earlier job in the journal tells what one costs"
-        parts = (
-            (self.same_video, f"{self.same_video} by what the same video cost before"),
-            (self.average, f"{self.average} by the average of {self.earlier} earlier"),
-            (self.unknown, f"{self.unknown} unknown: none of their kind was made before"),
-        )
-        return ", ".join(text for count, text in parts if count)
+        words = {
+            Basis.AVERAGE: f"by the average of {self.earlier} earlier",
+            Basis.LEARNED: f"by what earlier jobs cost: {'; '.join(map(rate_text, self.rates))}",
+            Basis.UNKNOWN: "unknown: none of their kind was made before",
+        }
+        parts = (f"{self.by[one]} {words.get(one, one.value)}" for one in Basis if self.by[one])
+        return ", ".join(parts)
+
+
+def rate_text(rate: Rate) -> str:
+    """Return what jobs of one kind cost, with what that rests on and how far they differ."""
+    spread = "" if rate.most - rate.least < 1e-6 else f", {rate.least:.3g} to {rate.most:.3g}"
+    jobs = "1 job" if rate.jobs == 1 else f"{rate.jobs} jobs"
+    return (
+        f"{rate.kind}: {rate.each:.3g} credits per {rate.unit}{spread}, "
+        f"{rate.per_second:.3g} a second over {jobs}"
+    )
 
 
 class Prices:
-    """What earlier jobs cost, by video and by kind (with or without lip-sync)."""
+    """What earlier jobs cost, by video, by length and by kind.
 
-    def __init__(self) -> None:
+    Args:
+        known_seconds: returns how long the video of an earlier request is, None if that is not known.
+    """
+
+    def __init__(self, known_seconds: Callable[[Request], float | None] | None = None) -> None:
         """Begin empty."""
-        self._videos: dict[tuple[str, bool], list[float]] = {}
-        self._kinds: dict[bool, list[float]] = {}
+        self._known_seconds = known_seconds
+        self._model = PriceModel()
+        self._looked_up = 0
+        self._videos: dict[tuple[str, JobKind], list[float]] = {}
+        self._kinds: dict[JobKind, list[float]] = {}
 
     def add(self, entry: Entry) -> None:
         """Record what an entry's job cost, or has locked."""
         # A lock is the most that a job costs: an estimate that is too high is better than a surprise.
         cost = entry.credits_locked if entry.credits_used is None else entry.credits_used
         if cost is not None and entry.job_id:
-            video, lipsync = _video_and_kind(entry.request)
-            self._videos.setdefault((video, lipsync), []).append(cost)
-            self._kinds.setdefault(lipsync, []).append(cost)
+            video, kind = _video_and_kind(entry.request)
+            self._videos.setdefault((video, kind), []).append(cost)
+            self._kinds.setdefault(kind, []).append(cost)
+            if self._known_seconds is not None and self._looked_up < _MOST_LOOKED_UP:
+                self._looked_up += 1
+                self._model.observe(kind, self._known_seconds(entry.request), cost)
 
-    def cost(self, request: Request) -> float | None:
-        """Return what one job of a request will probably cost, if known."""
-        video, lipsync = _video_and_kind(request)
-        # The same video first: prices go by its length, which nobody here knows.
-        known = self._videos.get((video, lipsync)) or self._kinds.get(lipsync)
-        return fmean(known) if known else None
+    def price(self, request: Request, seconds: float | None = None) -> JobPrice:
+        """Return what one job of a request will probably cost.
 
-    def estimate(self, requests: Iterable[Request]) -> Estimate:
-        """Estimate the cost of one job for each of `requests`."""
-        costs: list[float | None] = []
-        same_video = 0
-        for request in requests:
-            costs.append(self.cost(request))
-            same_video += _video_and_kind(request) in self._videos
-        known = [cost for cost in costs if cost is not None]
-        earlier = sum(map(len, self._kinds.values()))
-        return Estimate(len(costs), sum(known), same_video, len(known) - same_video, earlier)
+        Args:
+            request: what is to be made.
+            seconds: length of its video, None if that is not known.
+        """
+        video, kind = _video_and_kind(request)
+        if same := self._videos.get((video, kind)):
+            return JobPrice(fmean(same), max(same), Basis.SAME_VIDEO)
+        price = self._model.price(kind, seconds)
+        if price is not None and self._model.rate(kind) is not None:
+            return JobPrice(price.credits, price.most, Basis.LEARNED)
+        if known := self._kinds.get(kind):
+            return JobPrice(fmean(known), max(known), Basis.AVERAGE)
+        return UNKNOWN if price is None else JobPrice(price.credits, price.most, Basis.INFERRED)
+
+    def estimate(self, prices: Iterable[JobPrice]) -> Estimate:
+        """Sum up what some jobs would cost."""
+        listed = list(prices)
+        return Estimate(
+            jobs=len(listed),
+            credits=sum(price.credits or 0.0 for price in listed),
+            most=sum(price.most for price in listed),
+            by=Counter(price.basis for price in listed),
+            earlier=sum(map(len, self._kinds.values())),
+            rates=self._model.rates,
+        )
 
 
-def _video_and_kind(request: Request) -> tuple[str, bool]:
+def _video_and_kind(request: Request) -> tuple[str, JobKind]:
     # Without the query: a URL that was signed again is the same video, and costs the same.
-    if isinstance(request, TranslationRequest):
-        return canonical_url(request.url).partition("?")[0], request.lipsync
-    return canonical_url(request.video_url).partition("?")[0], True
+    return canonical_url(video_url(request)).partition("?")[0], JobKind.for_request(request)

@@ -27,7 +27,7 @@ from akool_async.cli.console import (
 )
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import OutputOptions
-from akool_async.cli.plan import Plan, PlannedAction
+from akool_async.cli.plan import Plan, PlanEntry, PlannedAction
 from akool_async.cli.prices import Estimate
 
 COLUMNS: Final[Mapping[str, str]] = {
@@ -44,6 +44,7 @@ NOT_SAVED: Final = "not saved"
 UNVERIFIED: Final = "unverified"
 _ACTIONS: Final[Mapping[PlannedAction, str]] = {
     PlannedAction.SUBMIT: "new: would be submitted and paid",
+    PlannedAction.REFUSED: "refused: the vendor would refuse the video, so it is not sent and costs nothing",
     PlannedAction.RESUBMIT: "would be submitted and paid again, as you allow it",
     PlannedAction.WAIT: "at the vendor, paid already: would be waited for and saved",
     PlannedAction.SAVED: "saved: nothing to do",
@@ -61,6 +62,7 @@ _OUTCOMES: Final = {
     NotSubmitted: "not sent",
 }
 _MAX_LANGUAGES: Final = 8
+_MAX_VIDEO_LINES: Final = 12
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
@@ -80,10 +82,15 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for action, words in _ACTIONS.items():
         if counts[action]:
             yield f"  {counts[action]:>{width}}  {words}"
+    yield from _video_lines(plan)
     if catalog.duplicates:
         places = ", ".join(f"{one.place} ({one.target})" for one in catalog.duplicates)
         yield f"Left out, because the same work is in the catalog twice: {places}."
     yield f"Cost: {cost(plan.estimate)}."
+    if plan.max_credits is not None and plan.estimate.jobs:
+        left = plan.max_credits - plan.used - plan.locked
+        fits = "it fits" if plan.estimate.most <= left else "what doesn't fit is not submitted"
+        yield f"--max-credits {plan.max_credits:g} leaves {credits_text(max(left, 0.0))} for that: {fits}."
     checked = plan.checked
     if checked is None:
         yield "The server was not asked for languages, voices and the balance."
@@ -96,6 +103,24 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         used, locked = credits_text(plan.used), credits_text(plan.locked)
         yield f"So far in this journal: {used} credits used, {locked} locked."
     yield from plan_notes(plan)
+
+
+def _video_lines(plan: Plan) -> Iterator[str]:
+    """Return what a look into the videos has found, a line for each row."""
+    found: dict[str, list[str]] = {"refused": [], "warning": [], "not looked into": []}
+    for entry in {id(entry.item): entry for entry in plan.entries if entry.check is not None}.values():
+        check, where = entry.check, f"{entry.item.place} ({request_label(entry.item.request)})"
+        if check is None:
+            continue
+        if check.refusals:
+            found["refused"].append(f"{where}: {check.reason}")
+        found["warning"] += (f"{where}: {warning}" for warning in check.warnings)
+        if check.unchecked:
+            found["not looked into"].append(f"{where}: {check.unchecked}")
+    for kind, lines in found.items():
+        yield from (f"  {kind}: {line}" for line in lines[:_MAX_VIDEO_LINES])
+        if len(lines) > _MAX_VIDEO_LINES:
+            yield f"  {kind}: and {len(lines) - _MAX_VIDEO_LINES:,} more; --json shows all."
 
 
 def plan_notes(plan: Plan) -> Iterator[str]:
@@ -118,7 +143,9 @@ def cost(estimate: Estimate) -> str:
     if estimate.unknown == estimate.jobs:
         return f"unknown for {jobs}: {estimate.basis}; --max-credits sets a bound"
     least = "at least " if estimate.unknown else "about "
-    return f"{least}{approximate(estimate.credits)} credits for {jobs} ({estimate.basis})"
+    spread = estimate.most - estimate.credits > 0.01 * estimate.credits
+    most = f", {approximate(estimate.most)} at most by these" if spread else ""
+    return f"{least}{approximate(estimate.credits)} credits for {jobs}{most} ({estimate.basis})"
 
 
 def plan_rows(plan: Plan) -> Iterator[dict[str, Any]]:
@@ -134,10 +161,16 @@ def plan_rows(plan: Plan) -> Iterator[dict[str, Any]]:
             "credits": planned.cost if entry is None or planned.action.is_paid else entry.credits_used,
             "files": files or [f"{name}.mp4"],
             "job_id": "" if entry is None else entry.job_id,
-            "reason": "" if entry is None else entry.reason,
+            "reason": _reason(planned),
             "url": strip_query(item.url),
             "row": str(item.place),
         }
+
+
+def _reason(planned: PlanEntry) -> str:
+    if planned.check is not None and planned.check.refusals:
+        return planned.check.reason
+    return "" if planned.entry is None else planned.entry.reason
 
 
 def request_label(request: Request) -> str:

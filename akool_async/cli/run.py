@@ -21,13 +21,15 @@ from akool_async.cli.catalog import Catalog
 from akool_async.cli.console import confirm, counted, is_terminal, print_info, stderr
 from akool_async.cli.events import Events
 from akool_async.cli.exit_codes import ExitCode
-from akool_async.cli.on_saved import CommandResult, SavedCommands
+from akool_async.cli.on_saved import CommandResult, SavedCommand, SavedCommands
 from akool_async.cli.options import ConnectionOptions, OutputOptions, RunLimits
 from akool_async.cli.pages import write_report
-from akool_async.cli.plan import Plan, PlannedAction, RetryRules, make_plan
+from akool_async.cli.plan import Plan, PlannedAction, RetryRules
+from akool_async.cli.preflight import NO_VIDEOS, VideoOptions, make_checked_plan
 from akool_async.cli.progress import ProgressSnapshot, RunProgress
 from akool_async.cli.report import OutcomeCounts, RunSummary, cost, plan_lines, request_label
 from akool_async.cli.run_history import record_run
+from akool_async.cli.trial import trial_of
 from akool_async.webhook.inbox import open_inbox
 
 UNBOUNDED: Final = 10_000
@@ -52,6 +54,7 @@ class RunOptions:
         webhook_url: where the vendor sends callbacks, which `webhook serve` writes to the inbox.
         recover_pending: whether jobs of the journal that were not asked for are waited for and saved too.
         storage: the bucket that files of this machine are shared from.
+        videos: which videos may be sent.
     """
 
     output: OutputOptions
@@ -61,6 +64,7 @@ class RunOptions:
     webhook_url: str | None = None
     recover_pending: bool = True
     storage: Storage | None = None
+    videos: VideoOptions = NO_VIDEOS
 
 
 def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions) -> int:
@@ -78,7 +82,7 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     events = Events(enabled=limits.as_json)
     command = limits.saved_command
     connection = connection.with_key()
-    plan = anyio.run(partial(make_plan, catalog, options.output, options.rules, connection.client()))
+    plan = _plan(catalog, options, connection)
     # Before the question: what an older journal does not know would be paid again.
     for refusal in (plan.lock_holder, plan.older):
         if refusal is not None:
@@ -90,9 +94,37 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     for line in plan_lines(plan):
         print_info(line)
     events.planned(plan)
+    if 0 < limits.trial < plan.estimate.jobs:
+        alone = attrs.evolve(options, recover_pending=False)
+        tried = _run(trial_of(plan, limits.trial), alone, connection, events, command)
+        if tried is None or tried.code is not ExitCode.OK:
+            print_info("The rest is not submitted, because the trial is not saved.")
+            return _finish(tried, options, events)
+        plan = _plan(catalog, options, connection)  # which knows what the trial cost
+        for line in plan_lines(plan):
+            print_info(line)
+        events.planned(plan)
+    return _finish(_run(plan, options, connection, events, command), options, events)
+
+
+def _plan(catalog: Catalog, options: RunOptions, connection: ConnectionOptions) -> Plan:
+    limits = options.limits
+    arguments = (options.output, options.rules, connection.client(), options.videos, limits.max_credits)
+    return anyio.run(partial(make_checked_plan, catalog, *arguments))
+
+
+def _run(
+    plan: Plan,
+    options: RunOptions,
+    connection: ConnectionOptions,
+    events: Events,
+    command: SavedCommand | None,
+) -> RunSummary | None:
+    """Ask whether to spend what a plan costs, run it and say how it ended; None if nothing may be spent."""
+    limits = options.limits
     if plan.estimate.jobs and not _may_spend(plan, yes=limits.yes):
         print_info("Nothing was submitted and nothing was spent.")
-        return ExitCode.INTERRUPTED
+        return None
     drawn = is_terminal(stderr) and not stderr.is_dumb_terminal
     drawn &= not (limits.as_json and sys.stdout.isatty())
     labels = {entry.key: request_label(entry.item.request) for entry in plan.entries}
@@ -112,8 +144,15 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     summary = running.summary()
     for line in summary.lines():
         print_info(line)
+    return summary
+
+
+def _finish(summary: RunSummary | None, options: RunOptions, events: Events) -> ExitCode:
+    """Write the report and the last event; return the exit code."""
+    if summary is None:
+        return ExitCode.INTERRUPTED
     if (
-        limits.report is not False
+        options.limits.report is not False
         and options.output.path.exists()
         and (index := write_report(options.output))
     ):
@@ -202,6 +241,7 @@ class CatalogRun:
                 callbacks=inbox,
                 webhook_url=url,
                 storage=options.storage,
+                preflight=plan.preflight,
             )
             async with self._batch as batch, anyio.create_task_group() as tasks:
                 tasks.start_soon(self._handle_signals, batch, tasks.cancel_scope)

@@ -11,10 +11,11 @@ import pytest
 
 import akool_async
 from akool_async import MediaError, MediaProblem, inspect
-from akool_async._media import find_obstacle
+from akool_async._media import Reach, find_obstacle
 from tests.media.test_inspection import FACTS, FILM, Host, host, whole, with_ranges
 
 __all__ = ["host"]
+HERE = ("127.0.0.1/v.mp4", "[::1]/v.mp4", "localhost/v.mp4")
 pytestmark = pytest.mark.anyio
 
 
@@ -65,19 +66,20 @@ async def test_a_url_is_inspected_over_http(host: Host) -> None:
     ],
 )
 async def test_what_the_vendor_can_not_reach_is_told_without_a_request(url: str) -> None:
-    obstacle = find_obstacle(url, allow_private=False)
+    obstacle = find_obstacle(url)
 
     assert obstacle is not None
     assert obstacle.problem is MediaProblem.NOT_PUBLIC
     assert (await problem_of(url)).problem is MediaProblem.NOT_PUBLIC
-    assert find_obstacle(url, allow_private=True) is None
+    assert find_obstacle(url, Reach.ANYWHERE) is None
+    assert (find_obstacle(url, Reach.THIS_MACHINE) is None) is (url[7:] in HERE)
 
 
 @pytest.mark.parametrize(
     "url", ["https://1.2.3.4/v.mp4", "https://cdn.vendor.io/v.mp4", "https://exämple.de/v"]
 )
 async def test_public_hosts_are_no_obstacle(url: str) -> None:
-    assert find_obstacle(url, allow_private=False) is None
+    assert find_obstacle(url) is None
 
 
 async def test_a_public_name_that_leads_to_a_private_address_is_not_connected_to(

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import anyio
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import strip_query
@@ -35,7 +36,8 @@ from akool_async.cli.options import (
     RunLimits,
     TranslationOptions,
 )
-from akool_async.cli.plan import RetryRules, make_plan
+from akool_async.cli.plan import RetryRules
+from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions, make_checked_plan
 from akool_async.cli.report import COLUMNS, plan_lines, plan_rows
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
 
@@ -52,7 +54,9 @@ def plan(
     pay_again: PayAgain = False,
     on_in_doubt: OnDoubt = "hold",
     offline: Annotated[bool, Parameter(negative="")] = False,
+    max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     as_json: JsonFlag = False,
+    videos: VideoOptions = DEFAULT_VIDEOS,
     options: TranslationOptions = DEFAULT_TRANSLATION,
     wanted: CatalogOptions = DEFAULT_CATALOG,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -67,13 +71,15 @@ def plan(
     catalog
         File with the videos.
     offline
-        Do not ask the server for languages, voices and the balance.
+        Do not ask the server for languages, voices and the balance, and look into no video.
+    max_credits
+        What the jobs in the journal may cost together: whether the plan fits.
     """
     rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed, pay_again=pay_again)
     # Mistakes in the file are reported before a key is asked for and before the server is called.
     read = wanted.read(catalog, options)
     client = None if offline else connection.client()
-    seen = anyio.run(partial(make_plan, read, output, rules, client))
+    seen = anyio.run(partial(make_checked_plan, read, output, rules, client, videos, max_credits))
     if as_json:
         write_json(plan_json(seen) | {"jobs": list(plan_rows(seen))})
         return ExitCode.OK
@@ -98,6 +104,7 @@ def run(
     on_in_doubt: OnDoubt = "hold",
     options: TranslationOptions = DEFAULT_TRANSLATION,
     wanted: CatalogOptions = DEFAULT_CATALOG,
+    videos: VideoOptions = DEFAULT_VIDEOS,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -120,6 +127,7 @@ def run(
         rules=RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed, pay_again=pay_again),
         in_flight=in_flight,
         limits=terms,
+        videos=videos,
         webhook_url=options.webhook_url,
     )
     # All mistakes at once, before anything is sent: a run that stops half-way has already paid.
@@ -135,6 +143,7 @@ def translate(
     retry_failed: RetryFailed = False,
     pay_again: PayAgain = False,
     options: TranslationOptions = DEFAULT_TRANSLATION,
+    videos: VideoOptions = DEFAULT_VIDEOS,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -158,6 +167,7 @@ def translate(
         rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),
         in_flight=UNBOUNDED,  # one video: a job for each language, all at once
         limits=terms,
+        videos=videos,
         webhook_url=options.webhook_url,
     )
     return execute(wanted, order, connection)
@@ -172,6 +182,7 @@ def lipsync(
     output: OutputOptions = DEFAULT_OUTPUT,
     retry_failed: RetryFailed = False,
     pay_again: PayAgain = False,
+    videos: VideoOptions = DEFAULT_VIDEOS,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -195,6 +206,7 @@ def lipsync(
         rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),
         in_flight=UNBOUNDED,
         limits=terms,
+        videos=videos,
     )
     wanted = Catalog(path=Path(), title=strip_query(video_url), rows=1, items=(item,))
     return execute(wanted, order, connection)

@@ -1,0 +1,136 @@
+"""Videos are looked into before they are paid for: by `plan`, and by the same code in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Final
+
+import attrs
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from akool_async._batch.preflight import Preflight, VideoCheck, preflight_for
+from akool_async._client import AkoolClient
+from akool_async._model.errors import ConfigurationError
+from akool_async._model.media import Limits
+from akool_async._model.requests import Request
+from akool_async.cli.catalog import Catalog
+from akool_async.cli.console import is_terminal, stderr
+from akool_async.cli.options import OutputOptions
+from akool_async.cli.plan import Plan, PlanEntry, PlannedAction, RetryRules, make_plan
+from akool_async.cli.prices import Prices
+
+_DEFAULTS: Final = Limits()
+_MEGABYTE: Final = 2**20
+
+
+@Parameter(name="*", group="Videos")
+@attrs.frozen(kw_only=True)
+class VideoOptions:
+    """Options of every command that looks into videos before they are paid for.
+
+    Attributes:
+        check: Look into each new video, over a few HTTP ranges; what the vendor would refuse is not sent.
+        max_seconds: Longest video, in seconds; plans of the vendor differ.
+        max_megabytes: Largest file, in megabytes of 1,048,576 bytes.
+        max_fps: Most frames a second; above 30 there is a warning.
+        allow_silent: Also send videos without sound.
+        checks_at_once: Videos that are looked into at once.
+    """
+
+    check: bool = True
+    max_seconds: Annotated[float, Parameter(validator=Number(gt=0))] = _DEFAULTS.max_seconds
+    max_megabytes: Annotated[float, Parameter(validator=Number(gt=0))] = _DEFAULTS.max_bytes / _MEGABYTE
+    max_fps: Annotated[float, Parameter(validator=Number(gt=0))] = _DEFAULTS.max_fps
+    allow_silent: Annotated[bool, Parameter(negative="")] = False
+    checks_at_once: Annotated[int, Parameter(validator=Number(gte=1))] = _DEFAULTS.at_once
+
+    @property
+    def limits(self) -> Limits:
+        """The same as settings of a preflight."""
+        return Limits(
+            max_seconds=self.max_seconds,
+            max_bytes=round(self.max_megabytes * _MEGABYTE),
+            max_fps=self.max_fps,
+            needs_audio=not self.allow_silent,
+            at_once=self.checks_at_once,
+        )
+
+
+DEFAULT_VIDEOS: Final = VideoOptions()
+NO_VIDEOS: Final = VideoOptions(check=False)
+
+
+async def make_checked_plan(
+    catalog: Catalog,
+    output: OutputOptions,
+    rules: RetryRules,
+    client: AkoolClient | None,
+    videos: VideoOptions,
+    max_credits: float | None = None,
+) -> Plan:
+    """Return what a run of a catalog would do, after a look into each video that would be paid for.
+
+    Args:
+        catalog: what is asked for.
+        output: where the journal is.
+        rules: what may be paid for again.
+        client: asks the server; None asks nothing, and looks into no video either.
+        videos: which videos may be sent.
+        max_credits: what the journal's jobs may cost together.
+
+    Raises:
+        CatalogError, AccountError: as `make_plan`.
+    """
+    preflight: Preflight | None = None
+    notes: tuple[str, ...] = ()
+    if videos.check and client is not None:
+        try:
+            preflight = preflight_for(videos.limits, client.host, output.path)
+        except ConfigurationError as error:
+            notes = (f"No video was looked into. {error.message} {error.advice}",)
+    if preflight is None:
+        plan = await make_plan(catalog, output, rules, client, Prices())
+    else:
+        async with preflight:
+            plan = await make_plan(catalog, output, rules, client, Prices(preflight.known_seconds))
+            plan = await _look_into_videos(plan, preflight)
+    return attrs.evolve(plan, notes=(*plan.notes, *notes), preflight=preflight, max_credits=max_credits)
+
+
+async def _look_into_videos(plan: Plan, preflight: Preflight) -> Plan:
+    checks: dict[int, VideoCheck] = {}
+    requests = [item.request for item in plan.new_items]
+    with _shown(len(requests)) as advance:
+
+        def done(request: Request, check: VideoCheck) -> None:
+            checks[id(request)] = check
+            advance.update(advance.task_ids[0], advance=1)
+
+        await preflight.check_all(requests, done)
+    entries = tuple(
+        _judged(plan, entry, checks[id(entry.item.request)]) if entry.action.is_paid else entry
+        for entry in plan.entries
+    )
+    prices = (entry.price for entry in entries if entry.action.is_paid)
+    return attrs.evolve(plan, entries=entries, estimate=plan.prices.estimate(prices))
+
+
+def _judged(plan: Plan, entry: PlanEntry, check: VideoCheck) -> PlanEntry:
+    if check.refusals:
+        return attrs.evolve(entry, action=PlannedAction.REFUSED, check=check)
+    return attrs.evolve(entry, check=check, price=plan.prices.price(entry.item.request, check.seconds))
+
+
+@contextmanager
+def _shown(videos: int) -> Iterator[Progress]:
+    """Show on a terminal how many videos were looked into; the line goes away at the end."""
+    columns = (TextColumn("Looking into videos"), BarColumn(), MofNCompleteColumn())
+    progress = Progress(
+        *columns, console=stderr, transient=True, disable=not is_terminal(stderr) or not videos
+    )
+    progress.add_task("", total=videos)
+    with progress:
+        yield progress
