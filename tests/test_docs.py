@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import akool_async
+import akool_async.ledger
 import akool_async.otel
 import akool_async.sandbox
 import akool_async.testing
@@ -120,6 +121,7 @@ def test_every_public_name_is_in_the_reference() -> None:
         f"{module.__name__}.{name}"
         for module in (
             akool_async,
+            akool_async.ledger,
             akool_async.otel,
             akool_async.sandbox,
             akool_async.testing,

@@ -1,0 +1,10 @@
+"""The durable list of paid work that many machines share: rows in Postgres, consumed by compare-and-set.
+
+Needs the extra `ledger`. No engine is needed: call `submit_once` from any queue or workflow.
+"""
+
+from akool_async.ledger.database import LedgerError
+from akool_async.ledger.entries import WorkerRow
+from akool_async.ledger.ledger import Ledger, Made, NotSent, Refused, Submitted, open_ledger
+
+__all__ = ["Ledger", "LedgerError", "Made", "NotSent", "Refused", "Submitted", "WorkerRow", "open_ledger"]

@@ -1,0 +1,207 @@
+"""The database of a ledger: connections, and one short transaction in a thread for each operation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import anyio
+import sqlalchemy as sa
+from anyio.to_thread import run_sync
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+
+from akool_async import _clock
+from akool_async._clock import Clock
+from akool_async._model.errors import AkoolError, ConfigurationError
+from akool_async._model.redact import safe_repr, sanitize
+from akool_async._model.validators import is_number
+
+T = TypeVar("T")
+_POOL: Final = 8
+
+
+class LedgerError(AkoolError):
+    """The ledger's database could not be reached, or refused an operation; nothing is sent without it."""
+
+    impact = "Nothing is submitted while the ledger can't be written; what is paid stays recorded."
+    advice = "Check the database and its URL, then run the same again."
+
+
+class LedgerDatabase:
+    """What each part of a ledger needs; `open_ledger` describes the arguments."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        account: str = "default",
+        max_credits: float | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Read the URL; nothing is connected yet."""
+        try:
+            parsed = make_url(url)
+            if parsed.get_backend_name() != "postgresql":
+                raise ArgumentError  # noqa: TRY301 - one handler for each wrong URL
+            self._url = parsed.set(drivername="postgresql+psycopg")
+        except (ArgumentError, ValueError, NoSuchModuleError):
+            raise ConfigurationError(
+                "The ledger's URL must be like postgresql://user@host/database."
+            ) from None
+        if max_credits is not None and (
+            (not is_number(max_credits) and max_credits != math.inf) or max_credits < 0
+        ):
+            raise ConfigurationError(
+                f"max_credits must be a number, 0 or more, not {safe_repr(max_credits)}."
+            )
+        self.account = account
+        self._max_credits = max_credits
+        self.clock: Clock = clock or _clock.default_clock()
+        self._engine: sa.Engine | None = None
+
+    def __repr__(self) -> str:
+        """Show the database without its password."""
+        return f"<Ledger {self._url.render_as_string(hide_password=True)} of {self.account!r}>"
+
+    async def __aenter__(self) -> Self:
+        """Connect, and bring the tables up to date.
+
+        Raises:
+            LedgerError: the database can't be reached, or a newer version of this package wrote it.
+        """
+        # A network that went silent must end a statement, not hold it for the two hours of TCP's default.
+        settings = {
+            "connect_timeout": 10,
+            "keepalives_idle": 5,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        }
+        self._engine = sa.create_engine(
+            self._url,
+            pool_size=_POOL,
+            max_overflow=0,
+            pool_timeout=600,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args=settings,
+        )
+        self._threads = anyio.CapacityLimiter(_POOL)
+        version = await self.run_transaction(migrate)
+        if version > len(MIGRATIONS):
+            raise LedgerError(
+                f"The ledger has version {version}, this program knows {len(MIGRATIONS)}.",
+                advice="Install the version that wrote it, or a newer one.",
+            )
+        most = self._max_credits
+        stored = None if most in (None, math.inf) else most
+        await self.execute(
+            "INSERT INTO akool_ledger.account (name, max_credits) VALUES (:account, :most) ON CONFLICT (name)"
+            + (" DO NOTHING" if most is None else " DO UPDATE SET max_credits = :most"),
+            most=stored,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+    async def run_transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run one transaction in a thread; it is finished even if the caller is cancelled.
+
+        Raises:
+            LedgerError: it failed; whether it was committed is not known if the connection was lost.
+        """
+        engine = self._engine
+        if engine is None:
+            raise LedgerError("The ledger is not open.", advice="Use it inside: async with open_ledger(...).")
+
+        def transaction() -> T:
+            with engine.begin() as connection:
+                return work(connection)
+
+        try:
+            return await run_sync(transaction, limiter=self._threads)
+        except SQLAlchemyError as error:
+            why = str(getattr(error, "orig", None) or type(error).__name__).partition("\n")[0]
+            failed = LedgerError(f"The ledger's database failed: {sanitize(why)}.")
+            failed.__cause__ = error if isinstance(error, IntegrityError) else None
+            raise failed from failed.__cause__
+
+    async def execute(self, statement: str, **values: Any) -> list[Mapping[str, Any]]:
+        """Run one statement of its own; `:account` is the ledger's. Return its rows."""
+
+        def work(connection: sa.Connection) -> list[Mapping[str, Any]]:
+            done = connection.execute(sa.text(statement), {"account": self.account, **values})
+            return [dict(row) for row in done.mappings()] if done.returns_rows else []
+
+        return await self.run_transaction(work)
+
+
+MIGRATIONS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE akool_ledger.account (name text PRIMARY KEY, max_credits double precision);
+    CREATE TABLE akool_ledger.entry (
+        number bigserial, account text NOT NULL, key text NOT NULL, target text NOT NULL,
+        fingerprint text NOT NULL, state text NOT NULL, request jsonb NOT NULL,
+        url_redacted boolean NOT NULL DEFAULT false,
+        name text NOT NULL DEFAULT '', name_folded text NOT NULL DEFAULT '',
+        token text NOT NULL DEFAULT '', job_id text NOT NULL DEFAULT '',
+        paid_submissions integer NOT NULL DEFAULT 0,
+        credits_locked double precision, credits_used double precision,
+        credits_before double precision NOT NULL DEFAULT 0,
+        reason text NOT NULL DEFAULT '', code bigint,
+        created_at timestamptz, submitted_at timestamptz, ended_at timestamptz, expires_at timestamptz,
+        files jsonb NOT NULL DEFAULT '[]', snapshot jsonb, doubt_ids jsonb NOT NULL DEFAULT '[]',
+        traceparent text NOT NULL DEFAULT '',
+        worker text NOT NULL DEFAULT '', updated_at timestamptz NOT NULL,
+        PRIMARY KEY (account, key, target)
+    );
+    CREATE INDEX entry_state ON akool_ledger.entry (account, state, number);
+    CREATE UNIQUE INDEX entry_job ON akool_ledger.entry (account, job_id) WHERE job_id <> '';
+    CREATE UNIQUE INDEX entry_name ON akool_ledger.entry (account, name_folded) WHERE name_folded <> '';
+    CREATE TABLE akool_ledger.intent (
+        token text PRIMARY KEY, account text NOT NULL, key text NOT NULL, target text NOT NULL,
+        state text NOT NULL, sender text NOT NULL DEFAULT '', job_id text NOT NULL DEFAULT '',
+        at timestamptz NOT NULL,
+        FOREIGN KEY (account, key, target) REFERENCES akool_ledger.entry
+    );
+    CREATE UNIQUE INDEX intent_open ON akool_ledger.intent (account, key, target)
+        WHERE state IN ('intended', 'sending', 'made', 'in_doubt');
+    CREATE UNIQUE INDEX intent_job ON akool_ledger.intent (account, job_id) WHERE job_id <> '';
+    CREATE TABLE akool_ledger.worker (
+        account text NOT NULL, name text NOT NULL, host text NOT NULL, pid integer NOT NULL,
+        started_at timestamptz NOT NULL, seen_at timestamptz NOT NULL, state text NOT NULL,
+        PRIMARY KEY (account, name)
+    );
+    """,
+)
+"""What each version adds. One that was released is never changed: another follows it."""
+
+_LOCK: Final = 0x616B6F6F6C
+"""Names the lock under which migrations run, so that two machines that start at once don't collide."""
+
+
+def migrate(connection: sa.Connection) -> int:
+    """Bring the tables up to date; return the database's version, which may be a newer one."""
+    execute = connection.execute
+    execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    execute(sa.text("CREATE SCHEMA IF NOT EXISTS akool_ledger"))
+    execute(
+        sa.text(
+            "CREATE TABLE IF NOT EXISTS akool_ledger.migration"
+            " (number integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())"
+        )
+    )
+    found: int = execute(sa.text("SELECT coalesce(max(number), 0) FROM akool_ledger.migration")).scalar_one()
+    for number, statements in enumerate(MIGRATIONS[found:], found + 1):
+        connection.exec_driver_sql(statements)
+        execute(sa.text("INSERT INTO akool_ledger.migration (number) VALUES (:number)"), {"number": number})
+    return max(found, len(MIGRATIONS))

@@ -1,0 +1,216 @@
+"""The entries and workers of a ledger: what is read of them, and the steps of an entry that has a job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+
+from akool_async._client import from_wire, to_wire
+from akool_async._journal import Entry, EntryUpdate
+from akool_async._journal.entry import dump_request, dump_snapshot, entry_to_json, load_request, load_snapshot
+from akool_async._journal.operations import display_name
+from akool_async._model.errors import IllegalTransitionError
+from akool_async._model.states import State, may_follow
+from akool_async.ledger.database import LedgerDatabase
+
+_PAGE: Final = 500
+_FIELDS: Final = tuple(field.name for field in attrs.fields(Entry))
+READ: Final = f"SELECT number, {', '.join(_FIELDS)} FROM akool_ledger.entry"
+THIS: Final = " WHERE account = :account AND key = :key AND target = :target"
+
+
+@attrs.frozen(kw_only=True)
+class WorkerRow:
+    """One worker, as the ledger knows it.
+
+    Attributes:
+        name: its name, unique among the workers of an account.
+        host: its machine.
+        pid: its process there.
+        started_at: when it started, aware.
+        seen_at: when it was last heard of, aware.
+        state: "running", "stopping" or "stopped".
+        entries: entries that it is working on.
+    """
+
+    name: str
+    host: str
+    pid: int
+    started_at: datetime
+    seen_at: datetime
+    state: str
+    entries: int = 0
+
+
+class LedgerEntries(LedgerDatabase):
+    """Reads entries and workers, and records what happens to jobs."""
+
+    async def record(self, change: EntryUpdate) -> None:
+        """Record a step of an entry that has a job: COMPLETED, FAILED, DELIVERED or EXPIRED.
+
+        Recording the same again changes nothing, so that a step which runs twice is harmless.
+
+        Raises:
+            IllegalTransitionError: the entry's state does not allow it; nothing was recorded.
+            LedgerError: the database failed.
+        """
+        now = self.clock.now()
+
+        def work(connection: sa.Connection) -> None:
+            values = {"account": self.account, "key": change.key, "target": change.target}
+            row = connection.execute(
+                sa.text(f"{READ}{THIS} FOR UPDATE"),
+                values,
+            ).mappings()
+            found = row.one_or_none()
+            name = display_name(change.key, change.target)
+            if found is None:
+                raise IllegalTransitionError(f"Entry {name} is not in the ledger.")
+            state = State(found["state"])
+            if not may_follow(state, change.state) or change.state in (State.SUBMITTING, State.PLANNED):
+                raise IllegalTransitionError(f"Entry {name} is {state}, and {change.state} may not follow.")
+            if change.job_id and found["job_id"] and change.job_id != found["job_id"]:
+                raise IllegalTransitionError(f"Entry {name} holds job {found['job_id']} already.")
+            columns: dict[str, Any] = {"state": change.state.value, "updated_at": now}
+            for column in ("reason", "code", "ended_at", "job_id"):
+                if getattr(change, column) is not None:
+                    columns[column] = storable(getattr(change, column))
+            if change.used is not None:
+                columns["credits_used"] = change.used
+            if change.created is not None:
+                columns |= {"created_at": change.created, "expires_at": change.expires}
+            if change.files is not None:
+                columns["files"] = json.dumps(change.files)
+            if change.snapshot is not None:
+                columns["snapshot"] = storable(dump_snapshot(change.snapshot))
+            if change.state is State.DELIVERED:  # what signs its URLs is needed no more
+                columns["request"] = json.dumps(
+                    to_wire(load_request(dump_request(read_entry(found).request)))
+                )
+            casts = {"files", "snapshot", "request"}
+            assignments = ", ".join(
+                f"{column} = CAST(:{column} AS jsonb)" if column in casts else f"{column} = :{column}"
+                for column in columns
+            )
+            connection.execute(
+                sa.text(f"UPDATE akool_ledger.entry SET {assignments}{THIS}"),
+                {**values, **columns},
+            )
+
+        await self.run_transaction(work)
+
+    # Reading.
+
+    async def get(self, key: str, target: str = "") -> Entry | None:
+        """Return an entry, or None."""
+        rows = await self.execute(READ + THIS, key=key, target=target)
+        return read_entry(rows[0]) if rows else None
+
+    async def find_token(self, token: str) -> Entry | None:
+        """Return the entry whose POST had this webhook token, or None."""
+        rows = await self.execute(
+            f"{READ} WHERE account = :account AND (key, target) IN"
+            " (SELECT key, target FROM akool_ledger.intent WHERE token = :token AND account = :account)",
+            token=token,
+        )
+        return read_entry(rows[0]) if rows and token else None
+
+    async def entries(self, *, states: Iterable[State] | None = None) -> AsyncIterator[Entry]:
+        """Return the entries, in the order in which they were entered; several pages are several reads."""
+        wanted = None if states is None else [state.value for state in states]
+        number = 0
+        while True:
+            rows = await self.execute(
+                f"{READ} WHERE account = :account AND number > :number"
+                + ("" if wanted is None else " AND state = ANY(:states)")
+                + " ORDER BY number LIMIT :page",
+                number=number,
+                page=_PAGE,
+                **({} if wanted is None else {"states": wanted}),
+            )
+            for row in rows:
+                yield read_entry(row)
+            if len(rows) < _PAGE:
+                return
+            number = rows[-1]["number"]
+
+    async def export(self) -> AsyncIterator[str]:
+        """Return each entry as JSON, without its token and without what signs its URLs."""
+        async for entry in self.entries():
+            yield entry_to_json(entry)
+
+    async def counts(self) -> Mapping[State, int]:
+        """Return the number of entries in each state, zeros included."""
+        rows = await self.execute(
+            "SELECT state, count(*) AS entries FROM akool_ledger.entry"
+            " WHERE account = :account GROUP BY state"
+        )
+        return {**dict.fromkeys(State, 0), **{State(row["state"]): row["entries"] for row in rows}}
+
+    async def credits(self) -> tuple[float, float]:
+        """Return the credits that are locked and used."""
+        rows = await self.execute(
+            "SELECT coalesce(sum(credits_locked) FILTER (WHERE credits_used IS NULL"
+            " AND state NOT IN ('planned', 'failed')), 0) AS locked,"
+            " coalesce(sum(coalesce(credits_used, 0) + credits_before), 0) AS used"
+            " FROM akool_ledger.entry WHERE account = :account"
+        )
+        return rows[0]["locked"], rows[0]["used"]
+
+    # Workers.
+
+    async def heartbeat(self, name: str, *, host: str, pid: int, state: str) -> None:
+        """Record that a worker is alive."""
+        await self.execute(
+            "INSERT INTO akool_ledger.worker (account, name, host, pid, started_at, seen_at, state)"
+            " VALUES (:account, :name, :host, :pid, :now, :now, :state) ON CONFLICT (account, name) DO UPDATE"
+            " SET host = :host, seen_at = :now, state = :state, started_at = CASE WHEN worker.pid = :pid AND"
+            " worker.state <> 'stopped' THEN worker.started_at ELSE :now END, pid = :pid",
+            name=name,
+            host=host,
+            pid=pid,
+            state=state,
+            now=self.clock.now(),
+        )
+
+    async def workers(self) -> tuple[WorkerRow, ...]:
+        """Return the workers that were seen, by name, with the number of entries that each works on."""
+        rows = await self.execute(
+            "SELECT name, host, pid, started_at, seen_at, state, (SELECT count(*) FROM akool_ledger.entry e"
+            " WHERE e.account = w.account AND e.worker = w.name AND e.state"
+            " IN ('submitting', 'submitted', 'completed')) AS entries FROM akool_ledger.worker w"
+            " WHERE account = :account ORDER BY name"
+        )
+        return tuple(WorkerRow(**row) for row in rows)
+
+    async def assign(self, key: str, target: str, worker: str) -> None:
+        """Record which worker works on an entry."""
+        await self.execute(
+            "UPDATE akool_ledger.entry SET worker = :worker" + THIS,
+            key=key,
+            target=target,
+            worker=worker,
+        )
+
+
+def storable(value: Any) -> Any:
+    """Return a value that Postgres can hold: text without NUL."""
+    return value.replace("\x00", "") if isinstance(value, str) else value
+
+
+def read_entry(row: Mapping[str, Any] | sa.RowMapping) -> Entry:
+    """Return a row that `READ` selects as an entry."""
+    fields = {name: row[name] for name in _FIELDS}
+    fields |= {
+        "state": State(fields["state"]),
+        "request": from_wire(fields["request"]),
+        "files": tuple(fields["files"]),
+        "doubt_ids": tuple(fields["doubt_ids"]),
+        "snapshot": None if fields["snapshot"] is None else load_snapshot(json.dumps(fields["snapshot"])),
+    }
+    return Entry(**fields)

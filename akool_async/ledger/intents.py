@@ -1,0 +1,337 @@
+"""The intents of a ledger, one row for each paid POST, changed by compare-and-set alone.
+
+Which machine, process or engine calls an operation does not matter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from akool_async._client import new_token, to_wire
+from akool_async._journal import Entry
+from akool_async._journal.operations import check_resolution, display_name
+from akool_async._model.errors import IllegalTransitionError
+from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
+from akool_async._model.fingerprint import fingerprint, work_of
+from akool_async._model.redact import sanitize
+from akool_async._model.requests import Request, with_targets
+from akool_async._model.responses import Job, Snapshot
+from akool_async._model.states import State
+from akool_async.ledger.database import LedgerError
+from akool_async.ledger.entries import READ, THIS, LedgerEntries, read_entry, storable
+
+_BUDGET_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('akool budget ' || :account, 0))"
+_SPENT: Final = """
+    SELECT coalesce(sum(credits_before + coalesce(credits_used, CASE
+               WHEN state IN ('planned', 'failed') THEN 0 ELSE coalesce(credits_locked, 0) END)), 0) AS known,
+           count(*) FILTER (WHERE state NOT IN ('planned', 'failed')
+               AND credits_used IS NULL AND credits_locked IS NULL) AS unknown,
+           max(coalesce(credits_used, credits_locked)) AS dearest
+    FROM akool_ledger.entry WHERE account = :account
+"""
+
+
+@attrs.frozen
+class Intent:
+    """What the ledger says when a POST is intended.
+
+    Attributes:
+        token: of the open intent, or "".
+        state: "intended": may be sent; "sending", "made" or "in_doubt" by an earlier call; "ended": the entry
+            is over; "not now": because of the budget.
+        job_id: of the job that is known.
+        entry: as it was before.
+        reason: why not.
+    """
+
+    token: str
+    state: str
+    job_id: str
+    entry: Entry
+    reason: str | None = None
+
+
+class LedgerIntents(LedgerEntries):
+    """Changes intents and their entries together, by compare-and-set."""
+
+    # Paid POSTs.
+
+    async def plan(
+        self, requests: Iterable[Request], *, names: FileTemplates = DEFAULT_TEMPLATE
+    ) -> list[Entry]:
+        """Enter requests as PLANNED, each language by itself; return the entries that are new.
+
+        An entry that is there already stays as it is, so that planning a catalog twice changes nothing.
+
+        Raises:
+            LedgerError: the database failed; nothing of it was entered.
+        """
+        now, wanted = self.clock.now(), [*requests]
+
+        def work(connection: sa.Connection) -> list[Entry]:
+            rows = [
+                row
+                for request in wanted
+                for target in request.targets
+                if (row := self._insert(connection, request, target, now, names)) is not None
+            ]
+            return [read_entry(row) for row in rows]
+
+        return await self.run_transaction(work)
+
+    def _insert(
+        self, connection: sa.Connection, request: Request, target: str, now: datetime, names: FileTemplates
+    ) -> Mapping[str, Any] | None:
+        """Enter one language if it is not there; its file name is reserved, so no two entries share one."""
+        one = with_targets(request, (target,))
+        mark = fingerprint(one, target)
+        values = {
+            "account": self.account,
+            "key": one.key or mark,
+            "target": target,
+            "mark": mark,
+            "request": json.dumps(to_wire(one)),
+            "now": now,
+        }
+        inserted = connection.execute(
+            sa.text(
+                "INSERT INTO akool_ledger.entry"
+                " (account, key, target, fingerprint, state, request, updated_at)"
+                " VALUES (:account, :key, :target, :mark, 'planned', CAST(:request AS jsonb), :now)"
+                " ON CONFLICT DO NOTHING"
+            ),
+            values,
+        )
+        if not inserted.rowcount:
+            return None
+        # Two entries never get one name, so two workers never write one file.
+        for name in names.names(one, target):
+            taken = connection.execute(
+                sa.text(
+                    "UPDATE akool_ledger.entry SET name = :name, name_folded = :folded"
+                    f"{THIS} AND NOT EXISTS (SELECT 1 FROM akool_ledger.entry"
+                    " WHERE account = :account AND name_folded = :folded)"
+                ),
+                {**values, "name": name, "folded": collision_key(name)},
+            )
+            if taken.rowcount:
+                break
+        query = sa.text(READ + THIS)
+        return dict(connection.execute(query, values).mappings().one())
+
+    async def intend(self, request: Request, key: str, worker: str) -> Intent:
+        """Commit the intent to send a POST, or return what became of an earlier one. See `Intent`."""
+        (target,) = request.targets
+        now, token = self.clock.now(), new_token()
+        one = attrs.evolve(request, key=key) if request.key != key and len(key) <= 200 else request
+
+        def work(connection: sa.Connection) -> Intent:
+            execute = connection.execute
+            values: dict[str, Any] = {"account": self.account, "key": key, "target": target, "now": now}
+            most = execute(
+                sa.text("SELECT max_credits FROM akool_ledger.account WHERE name = :account"), values
+            ).scalar()
+            if most is not None:  # the sum and the intent are one step for all machines
+                execute(sa.text(_BUDGET_LOCK), values)
+            self._insert(connection, one, target, now, DEFAULT_TEMPLATE)
+            row = read_entry(
+                execute(
+                    sa.text(f"{READ}{THIS} FOR UPDATE"),
+                    values,
+                )
+                .mappings()
+                .one()
+            )
+            if work_of(row.fingerprint) != work_of(fingerprint(one, target)):
+                raise IllegalTransitionError(
+                    f"Entry {display_name(key, target)} names other work than this request.",
+                    advice="Use another key for other work.",
+                )
+            open_one = execute(
+                sa.text(
+                    "SELECT token, state, job_id FROM akool_ledger.intent WHERE account = :account"
+                    " AND key = :key AND target = :target"
+                    " AND state IN ('intended', 'sending', 'made', 'in_doubt')"
+                ),
+                values,
+            ).one_or_none()
+            if open_one is not None:
+                return Intent(open_one.token, open_one.state, open_one.job_id, row)
+            if row.state is State.FAILED or State.SUBMITTING not in _NEXT[row.state]:
+                return Intent("", "ended", row.job_id, row)
+            refusal = None if most is None else _over_budget(execute(sa.text(_SPENT), values).one(), most)
+            if refusal is not None:
+                return Intent(
+                    "", "over budget" if refusal else "price unknown", "", entry=row, reason=refusal
+                )
+            values |= {"token": token, "worker": worker}
+            execute(
+                sa.text(
+                    "INSERT INTO akool_ledger.intent (token, account, key, target, state, at)"
+                    " VALUES (:token, :account, :key, :target, 'intended', :now)"
+                ),
+                values,
+            )
+            execute(
+                sa.text(
+                    "UPDATE akool_ledger.entry SET state = 'submitting', token = :token, submitted_at = :now,"
+                    " paid_submissions = paid_submissions + 1, reason = '', code = NULL, ended_at = NULL,"
+                    " credits_before = credits_before + coalesce(credits_used, 0), credits_used = NULL,"
+                    " credits_locked = NULL, job_id = '', snapshot = NULL, worker = :worker,"
+                    " updated_at = :now" + THIS
+                ),
+                values,
+            )
+            return Intent(token, "intended", "", row)
+
+        return await self.run_transaction(work)
+
+    async def acquire(self, token: str, sender: str) -> bool:
+        """Win the right to send a POST: exactly one caller does, for ever.
+
+        A caller that did not hear the answer may ask again with the same `sender`.
+        """
+        won = await self.execute(
+            "UPDATE akool_ledger.intent SET state = 'sending', sender = :sender WHERE token = :token"
+            " AND (state = 'intended' OR (state = 'sending' AND sender = :sender)) RETURNING token",
+            token=token,
+            sender=sender,
+        )
+        return bool(won)
+
+    async def doubt(self, token: str, reason: str) -> None:
+        """Declare an intent that was begun to be sent in doubt, only if no answer to it was recorded."""
+        await self._put(token, ("sending",), "in_doubt", State.IN_DOUBT, reason=reason)
+
+    async def made(self, token: str, job: Job) -> bool:
+        """Record the job of an intent; False if the intent was resolved otherwise, or has another job."""
+        return await self._put(
+            token,
+            ("sending", "in_doubt"),
+            "made",
+            State.SUBMITTED,
+            job_id=job.id,
+            credits_locked=job.credits_locked,
+            created_at=job.created_at,
+        )
+
+    async def keep(self, token: str, job_id: str) -> None:
+        """Add a job that can't be an entry's own, but may be billed, to the ids in doubt of its entry."""
+        await self.execute(
+            "UPDATE akool_ledger.entry SET doubt_ids = doubt_ids || to_jsonb(CAST(:job AS text))"
+            " WHERE account = :account AND (key, target) IN"
+            " (SELECT key, target FROM akool_ledger.intent WHERE token = :token)"
+            " AND NOT doubt_ids ? CAST(:job AS text)",
+            token=token,
+            job=job_id,
+        )
+
+    async def record_end(
+        self, token: str, state: State, *, reason: str, code: int | None = None, doubt_ids: Sequence[str] = ()
+    ) -> None:
+        """Record that a POST was refused (FAILED), made no job (PLANNED), or is in doubt (IN_DOUBT)."""
+        now = {State.FAILED: "refused", State.PLANNED: "not_made", State.IN_DOUBT: "in_doubt"}[state]
+        more: dict[str, Any] = {"doubt_ids": json.dumps(doubt_ids)} if doubt_ids else {}
+        if state is State.FAILED:
+            more["ended_at"] = self.clock.now()
+        await self._put(token, ("sending", "in_doubt"), now, state, reason=reason, code=code, **more)
+
+    async def _put(self, token: str, before: Sequence[str], after: str, state: State, **columns: Any) -> bool:
+        """Move an intent and its entry together, if the intent still is as expected."""
+        assignments = "".join(f", {name} = :{name}" for name in columns)
+        if "doubt_ids" in columns:
+            assignments = assignments.replace(":doubt_ids", "CAST(:doubt_ids AS jsonb)")
+        if state in (State.PLANNED, State.FAILED):
+            assignments += ", paid_submissions = greatest(entry.paid_submissions - 1, 0)"
+        if columns.get("created_at") is not None:
+            assignments += ", expires_at = CAST(:created_at AS timestamptz) + interval '7 days'"
+        found = await self.execute(
+            "WITH moved AS (UPDATE akool_ledger.intent SET state = :after, job_id = :job WHERE token = :token"
+            " AND account = :account AND state = ANY(:before) RETURNING account, key, target)"
+            f" UPDATE akool_ledger.entry SET state = :state, updated_at = :now{assignments} FROM moved"
+            " WHERE entry.account = moved.account AND entry.key = moved.key AND entry.target = moved.target"
+            " RETURNING entry.key",
+            token=token,
+            before=list(before),
+            after=after,
+            state=state.value,
+            now=self.clock.now(),
+            job=columns.get("job_id", ""),
+            **{name: storable(value) for name, value in columns.items()},
+        )
+        return bool(found)
+
+    async def resolve(
+        self,
+        key: str,
+        target: str = "",
+        *,
+        job_id: str | None = None,
+        not_made: bool = False,
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        """Say what became of an entry in doubt: its job has this id, or no job was made.
+
+        Raises:
+            InvalidRequestError: neither or both was said.
+            IllegalTransitionError: the entry is not in doubt, or the job belongs to another entry.
+        """
+        check_resolution(job_id, snapshot, not_made=not_made)
+        entry = await self.get(key, target)
+        if entry is None or entry.state not in (State.IN_DOUBT, State.SUBMITTING):
+            state = "not in the ledger" if entry is None else f"{entry.state}, not in doubt"
+            raise IllegalTransitionError(f"Entry {display_name(key, target)} is {state}.")
+        if job_id is None:
+            await self.record_end(entry.token, State.PLANNED, reason="")
+            return
+        created = None if snapshot is None else snapshot.created_at
+        try:
+            resolved = await self.made(entry.token, Job(id=job_id, created_at=created))
+        except LedgerError as error:
+            if isinstance(error.__cause__, IntegrityError):
+                raise IllegalTransitionError(
+                    f"Job {sanitize(job_id)} belongs to another entry already."
+                ) from None
+            raise
+        if not resolved:
+            raise IllegalTransitionError(f"Entry {display_name(key, target)} was resolved meanwhile.")
+
+    async def retry(self, key: str, target: str = "") -> bool:
+        """Let an entry that failed, was refused or expired be submitted, and paid, once more."""
+        moved = await self.execute(
+            f"WITH closed AS (UPDATE akool_ledger.intent SET state = 'retired'{THIS}"
+            " AND state = 'made' AND EXISTS (SELECT 1 FROM akool_ledger.entry e WHERE"
+            " e.account = :account AND e.key = :key AND e.target = :target"
+            " AND e.state IN ('failed', 'expired')))"
+            " UPDATE akool_ledger.entry SET state = 'planned', updated_at = :now, job_id = '',"
+            " credits_before = credits_before + coalesce(credits_used, 0), credits_used = NULL,"
+            " credits_locked = NULL WHERE account = :account AND key = :key AND target = :target"
+            " AND state IN ('failed', 'expired') RETURNING key",
+            key=key,
+            target=target,
+            now=self.clock.now(),
+        )
+        return bool(moved)
+
+
+_NEXT: Final = {
+    state: {State.SUBMITTING} if state in (State.PLANNED, State.IN_DOUBT) else set() for state in State
+}
+
+
+def _over_budget(spent: Any, most: float) -> str | None:
+    """Return why another job may not be made: "" to wait until a price is known; None if it may."""
+    each = spent.dearest or 0.0
+    if spent.dearest is None and spent.unknown:
+        return ""  # nothing is known about prices, so only one job at a time tells one
+    total = spent.known + spent.unknown * each
+    if total >= most or total + each > most:
+        return f"max_credits ({most:g}) would be exceeded."
+    return None

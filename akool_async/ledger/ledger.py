@@ -1,0 +1,257 @@
+"""One paid POST under a ledger, top to bottom: intent, take, POST, put. Called again it pays nothing."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, TypeAlias
+
+import anyio
+import attrs
+
+from akool_async._client import AkoolClient, new_token, with_token
+from akool_async._clock import Clock
+from akool_async._model.dispositions import Disposition
+from akool_async._model.errors import AkoolError, InvalidRequestError, RateLimitError, SubmissionInDoubt
+from akool_async._model.fingerprint import entry_key
+from akool_async._model.outcomes import InDoubt
+from akool_async._model.requests import Request
+from akool_async._model.responses import Job, Submission
+from akool_async._model.states import State
+from akool_async.ledger.intents import LedgerIntents
+
+logger = logging.getLogger("akool_async")
+_PAUSE: Final = 1.0
+"""Seconds between tries to record an answer, and before a POST is tried again that surely made no job."""
+
+_TAKEN: Final = "Another process began to send it, and its answer is not recorded."
+
+
+@attrs.frozen(kw_only=True)
+class Made:
+    """The job exists, made by this call or by an earlier one, and is paid.
+
+    Attributes:
+        job: the job.
+        again: whether an earlier call made it.
+    """
+
+    job: Job
+    again: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Refused:
+    """The vendor refused to make the job; nothing was charged.
+
+    Attributes:
+        reason: in words.
+        code: the vendor's number, if it gave one.
+    """
+
+    reason: str
+    code: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NotSent:
+    """Surely no job was made; the same may be submitted again.
+
+    Attributes:
+        reason: in words.
+        retry_after: seconds to wait before the next call.
+        stops: whether nothing else can be submitted either, before its cause is corrected.
+    """
+
+    reason: str
+    retry_after: float = _PAUSE
+    stops: bool = False
+
+
+Submitted: TypeAlias = Made | Refused | NotSent | InDoubt
+"""What became of a submission."""
+
+
+def open_ledger(
+    url: str, *, account: str = "default", max_credits: float | None = None, clock: Clock | None = None
+) -> Ledger:
+    """Return the ledger in a Postgres database, to be used in `async with`; its tables are made or updated.
+
+    Args:
+        url: such as "postgresql://user:password@host/database".
+        account: whose jobs these are; the entries, cap and budget of accounts are apart.
+        max_credits: what all entries of the account may cost together, over all machines; it is kept in the
+            database and holds for every machine. None keeps what is there; `math.inf` takes the bound away.
+        clock: for tests.
+
+    Raises:
+        ConfigurationError: the URL is not one of a Postgres database, or a value is out of its range.
+    """
+    return Ledger(url, account=account, max_credits=max_credits, clock=clock)
+
+
+class Ledger(LedgerIntents):
+    """Paid work of one account, shared by many machines; see `open_ledger`."""
+
+    async def submit_once(
+        self,
+        client: AkoolClient,
+        request: Request,
+        *,
+        work: str | None = None,
+        webhook_url: str | None = None,
+        worker: str = "",
+    ) -> Submitted:
+        """Make the job of a request for one language, at most once however often and wherever it is called.
+
+        Args:
+            client: of the ledger's account.
+            request: with exactly one target.
+            work: the entry's key; default is the request's key or its fingerprint.
+            webhook_url: where the vendor shall call back, without a token; each POST gets its own.
+            worker: who sends it, for people.
+
+        Returns:
+            `Made` with the job, now or by an earlier call; `Refused`; `NotSent`, which may be called again
+            later; or `InDoubt`: a job may exist, and it is never sent again by itself.
+
+        Raises:
+            InvalidRequestError: it has several targets.
+            LedgerError: the ledger can't be written: nothing was sent. Call it again.
+        """
+        if len(request.targets) != 1:
+            raise InvalidRequestError(f"A ledger's POST is for one language, not for {len(request.targets)}.")
+        key = work or entry_key(request, request.targets[0])
+        intent = await self.intend(request, key, worker)
+        if intent.state == "sending":
+            # Its sender may be alive or dead. Only the row of an answer proves a job, so
+            # this declares a doubt; the answer, if it comes, makes it a job again.
+            await self.doubt(intent.token, _TAKEN)
+            return await _known(self, key, request)
+        if intent.state != "intended":
+            if intent.reason is not None:
+                return NotSent(reason=intent.reason or "The price of a job is not known yet.")
+            return await _known(self, key, request)
+        submitted = None
+        with anyio.CancelScope(shield=True):  # between take and put a cancellation would lose a paid job
+            if await _acquire(self, intent.token):
+                submitted = await _send(self, client, request, key, intent.token, webhook_url)
+        return submitted or await _known(self, key, request)
+
+
+async def _acquire(ledger: Ledger, token: str) -> bool:
+    """Take an intent; ask again with the same name where the answer was lost, so that no doubt is made."""
+    sender = new_token()
+    try:
+        return await ledger.acquire(token, sender)
+    except AkoolError:
+        # Unknown whether it was committed. If it was, this finds its own name; if not, it takes it now.
+        return await ledger.acquire(token, sender)
+
+
+async def _send(
+    ledger: Ledger, client: AkoolClient, request: Request, key: str, token: str, webhook_url: str | None
+) -> Submitted:
+    addressed = request
+    if webhook_url is not None and request.webhook_url is None:
+        addressed = attrs.evolve(request, webhook_url=with_token(webhook_url, token))
+    (target,) = request.targets
+    try:
+        submission = await client.submit(addressed, patient=False)
+    except SubmissionInDoubt as doubt:
+        await _until_recorded(
+            ledger, token, State.IN_DOUBT, reason=str(doubt), code=doubt.code, doubt_ids=doubt.job_ids
+        )
+        if not doubt.job_ids:
+            return await _known(ledger, key, request)
+        # Its ids are recorded; only now is the API asked which of them is the job.
+        submission = await client.session().confirm_submission(doubt)
+    except AkoolError as error:
+        return await _failed(ledger, token, error)
+    if submission.accepted:
+        (job,) = submission.accepted
+        await _record_job(ledger, token, job)
+        return Made(job=job)
+    if submission.refused:
+        return await _failed(ledger, token, submission.refused[0].error)
+    await _until_recorded(
+        ledger, token, State.IN_DOUBT, reason=_unmentioned(submission, target), doubt_ids=submission.job_ids
+    )
+    return await _known(ledger, key, request)
+
+
+def _unmentioned(submission: Submission, target: str) -> str:
+    ids = f" It names {', '.join(submission.job_ids)}." if submission.job_ids else ""
+    return f"The answer to a paid call does not mention {target!r}.{ids}"
+
+
+async def _failed(ledger: Ledger, token: str, error: AkoolError) -> Submitted:
+    judged = error.disposition
+    await _until_recorded(ledger, token, judged.state, reason=str(error), code=error.code)
+    if judged is Disposition.REJECTED:
+        return Refused(reason=str(error), code=error.code)
+    wait = error.retry_after if isinstance(error, RateLimitError) else _PAUSE
+    return NotSent(reason=str(error), retry_after=max(wait, _PAUSE), stops=judged.stops)
+
+
+async def _record_job(ledger: Ledger, token: str, job: Job) -> None:
+    """Record a job's id, for as long as it takes: it is paid, and known nowhere else."""
+    recorded = warned = False
+    while not recorded:
+        try:
+            # An intent that was resolved meanwhile has no place for it, but its entry must name it.
+            if not await ledger.made(token, job):
+                await ledger.keep(token, job.id)
+            recorded = True
+        except AkoolError as error:
+            if not warned:
+                logger.warning("Job %s is made and paid, but not recorded yet: %s", job.id, error)
+            warned = True
+            await ledger.clock.sleep(_PAUSE)
+
+
+async def _until_recorded(
+    ledger: Ledger,
+    token: str,
+    state: State,
+    *,
+    reason: str,
+    code: int | None = None,
+    doubt_ids: tuple[str, ...] = (),
+) -> None:
+    """Record how a POST ended, for as long as it takes; until then nobody sends it again."""
+    while True:
+        try:
+            await ledger.record_end(token, state, reason=reason, code=code, doubt_ids=doubt_ids)
+        except AkoolError as error:
+            logger.warning("The answer to a paid call is not recorded yet: %s", error)
+            await ledger.clock.sleep(_PAUSE)
+        else:
+            return
+
+
+async def _known(ledger: Ledger, key: str, request: Request) -> Submitted:
+    """Return what the ledger knows of an entry that is not sent now."""
+    (target,) = request.targets
+    entry = await ledger.get(key, target)
+    if entry is None or entry.state is State.PLANNED:
+        return NotSent(reason="It was planned anew meanwhile.")
+    if entry.job_id:
+        job = Job(
+            id=entry.job_id,
+            target=target,
+            created_at=entry.created_at,
+            credits_locked=entry.credits_locked,
+        )
+        return Made(job=job, again=True)
+    if entry.state is State.FAILED:
+        return Refused(reason=entry.reason, code=entry.code)
+    if entry.state is State.SUBMITTING:
+        return NotSent(reason="Another process is about to send it.")
+    return InDoubt(
+        key=key,
+        request=request,
+        target=target,
+        reason=entry.reason,
+        submitted_at=entry.submitted_at,
+        doubt_ids=entry.doubt_ids,
+    )

@@ -1,0 +1,49 @@
+"""A sandbox, a client of it and a ledger in a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import attrs
+import pytest
+
+from akool_async import AkoolClient, RetryPolicy, TranslationRequest
+from akool_async.ledger import Ledger, open_ledger
+from akool_async.sandbox import Sandbox
+from tests.postgres import new_database
+
+QUICK = RetryPolicy(initial_delay=0.001, max_delay=0.01, throttle_initial_delay=0.001, deadline=5.0)
+
+
+def video(number: int = 1, target: str = "ja", **more: object) -> TranslationRequest:
+    url = f"https://media.example/{number}.mp4?sig=canary"
+    return TranslationRequest(url=url, targets=target, key=f"video-{number}", **more)  # type: ignore[arg-type]
+
+
+@attrs.frozen
+class Bench:
+    sandbox: Sandbox
+    client: AkoolClient
+    ledger: Ledger
+    url: str
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def database() -> str:
+    return new_database()
+
+
+@pytest.fixture
+async def bench(database: str) -> AsyncIterator[Bench]:
+    sandbox = Sandbox(api_key="canary-5d1", media=False, time_scale=5000.0, seed=1)
+    async with (
+        sandbox.serve() as server,
+        AkoolClient(api_key="canary-5d1", host=server.base_url, retry=QUICK) as client,
+        open_ledger(database) as ledger,
+    ):
+        yield Bench(sandbox, client, ledger, database)
