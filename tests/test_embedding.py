@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -88,7 +90,7 @@ def test_a_task_that_a_queue_runs_twice_is_paid_once(
     async def run() -> list[object]:
         async with sandbox.serve() as server:
             monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
-            return [await _names(1)["translate_once"]("42", "https://example.com/talk.mp4") for _ in range(2)]
+            return [await _names(2)["translate_once"]("42", "https://example.com/talk.mp4") for _ in range(2)]
 
     first, again = anyio.run(run)
 
@@ -96,3 +98,21 @@ def test_a_task_that_a_queue_runs_twice_is_paid_once(
     assert first.saved.video.exists()
     assert again.resumed
     assert len(sandbox.audit.jobs) == 1
+
+
+def test_a_source_in_a_database_is_read_in_a_thread(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        async with sandbox.serve() as server:
+            monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
+            await _names(1)["translate_all"]()
+
+    with closing(sqlite3.connect(tmp_path / "videos.sqlite3")) as database, database:
+        database.execute("CREATE TABLE video (id INTEGER PRIMARY KEY, url TEXT)")
+        database.executemany(
+            "INSERT INTO video (url) VALUES (?)", [(f"https://example.com/{n}.mp4",) for n in range(3)]
+        )
+    anyio.run(run)
+
+    assert len([*tmp_path.glob("out/*.mp4")]) == 3

@@ -47,6 +47,7 @@ class Batch:
         client: AkoolClient,
         requests: Requests | None,
         *,
+        threaded: bool,
         max_in_flight: int,
         backlog: int,
         journal: Journal | None,
@@ -104,7 +105,8 @@ class Batch:
         saves = output.folder is not None
         self._submitted = SubmittedRequests(state, saves=saves) if requests is None else None
         state.listener = self._submitted
-        self._feeder = Feeder(state, Source(self._submitted or requests or ()), self._life, self._callbacks)
+        source = Source(self._submitted or requests or (), threaded=threaded)
+        self._feeder = Feeder(state, source, self._life, self._callbacks)
         self._rescues = recover_pending and saves
         self._downloads = max_downloads
         self._drain_on = tuple(drain_signals)
@@ -254,6 +256,26 @@ class Batch:
         """
         return await self._queue.outcome(key, target)
 
+    async def cancel(self, key: str, target: str = "") -> bool:
+        """Take back an entry that was submitted to this batch, or to an earlier run, and was not sent yet.
+
+        Its outcome is `NotSubmitted`, and the journal no longer knows it, so it may be submitted again.
+
+        Args:
+            key: the caller's name of the entry, or its fingerprint (`entry_key`).
+            target: its language; "" for a lip-sync.
+
+        Returns:
+            True if it was taken back. False if its POST was or may have been sent, now or in an earlier run:
+            a job can't be cancelled at the vendor, and is billed.
+
+        Raises:
+            InvalidRequestError: the journal has no such entry.
+            JournalError: it could not be written, so nothing was taken back.
+            RuntimeError: the batch was opened with `requests`.
+        """
+        return await self._queue.cancel(key, target)
+
     @property
     def _queue(self) -> SubmittedRequests:
         if self._submitted is None:
@@ -317,6 +339,7 @@ def open_batch(
     client: AkoolClient,
     requests: Requests | None = None,
     *,
+    threaded: bool = False,
     max_in_flight: int = 8,
     backlog: int | None = None,
     journal: Journal | None = None,
@@ -358,6 +381,9 @@ def open_batch(
             calls `Batch.submit`: then the journal is the queue, the batch begins with what earlier runs left
             in it, and it ends when it is drained or left. An iteration sees the last 1,000 outcomes that it
             has not taken; `Batch.outcome` and tickets know all.
+        threaded: pull `requests`, an iterable that is not async, in one worker thread, always the same: for a
+            source that blocks, such as a database's cursor. What it blocks on ends with it alone: a batch
+            that is left does not wait for it, but the program does before it exits.
         max_in_flight: jobs at the vendor at once. A request for more languages is split into several POSTs.
         backlog: entries pulled whose outcome is not taken yet, at least `max_in_flight`; default is twice
             that. A slow consumer stops new submissions when it is reached.
@@ -420,6 +446,7 @@ def open_batch(
     return Batch(
         client,
         requests,
+        threaded=threaded,
         max_in_flight=max_in_flight,
         backlog=_count("backlog", 2 * max_in_flight if backlog is None else backlog, max_in_flight),
         journal=journal,

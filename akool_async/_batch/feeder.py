@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import TypeAlias
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Final, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.to_thread import run_sync
 
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.life import EntryLife
@@ -18,6 +21,7 @@ from akool_async._model.states import State
 # Where a batch's requests come from: any iterable, pulled one at a time, cut into POSTs that fit.
 
 
+_END: Final = object()
 Requests: TypeAlias = Iterable[Request] | AsyncIterable[Request]
 
 
@@ -26,12 +30,19 @@ class Source:
 
     Args:
         requests: an iterable or an async iterable, finite or endless.
+        threaded: pull an iterable in a thread, so that it may block.
     """
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, *, threaded: bool = False) -> None:
         self._sync: Iterator[Request] | None = None
         self._async: AsyncIterator[Request] | None = None
+        # One thread for all pulls: cursors and connections of databases may be used in one thread only.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="akool source") if threaded else None
         if isinstance(requests, AsyncIterable):
+            if threaded:
+                raise ConfigurationError(
+                    "threaded is for an iterable that blocks; an async iterable is pulled in the event loop."
+                )
             self._async = aiter(requests)
         elif isinstance(requests, Iterable):
             self._sync = iter(requests)
@@ -46,7 +57,15 @@ class Source:
             Exception: whatever the iterable raises.
         """
         try:
-            if self._sync is not None:
+            found: object
+            if self._thread is not None:
+                assert self._sync is not None  # noqa: S101 - checked when it was made
+                pulled = self._thread.submit(next, self._sync, _END)
+                # A batch that is drained or left does not wait for a source that blocks.
+                found = await run_sync(pulled.result, abandon_on_cancel=True)
+                if found is _END:
+                    return None
+            elif self._sync is not None:
                 found = next(self._sync)
             else:
                 assert self._async is not None  # noqa: S101 - one of the two is there
@@ -56,6 +75,11 @@ class Source:
         if not isinstance(found, TranslationRequest | LipSyncRequest):
             raise InvalidRequestError(f"A batch takes requests, not {type(found).__name__}.")
         return found
+
+    def close(self) -> None:
+        """End the thread; a pull that is under way in it is not waited for."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 def chunked(targets: tuple[str, ...], most: int) -> Iterator[tuple[str, ...]]:
@@ -99,6 +123,11 @@ class Feeder:
         if self._state.budget.most is not None:
             with self._state.tolerate_journal_errors():
                 await self._learn_costs()
+        with closing(self._source):
+            await self._feed(tasks)
+        self._state.source_exhausted()
+
+    async def _feed(self, tasks: TaskGroup) -> None:
         while not self._draining:
             request = await self._pull()
             if request is None:
@@ -113,7 +142,6 @@ class Feeder:
                 entries = await self._life.admit(with_targets(request, targets))
                 if entries:
                     await tasks.start(self._life.submit, entries)
-        self._state.source_exhausted()
 
     async def _learn_costs(self) -> None:
         async for entry in self._state.journal.entries():

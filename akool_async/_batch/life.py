@@ -24,7 +24,7 @@ from akool_async._batch.post import STOP_CAUSES, AnswerRecorder, Post, PostFailu
 from akool_async._batch.preflight import NOT_SENT
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, FileNames, ResultSaver
-from akool_async._batch.state import BatchState, StopCause
+from akool_async._batch.state import CANCELLED, BatchState, StopCause
 from akool_async._download import GONE_STATUSES, SavedResult
 from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.dispositions import Disposition
@@ -167,6 +167,7 @@ class EntryLife:
             self._end_unsubmitted(post.entries, self._state.stopped)
             return
         self._skip_resolved(post)
+        self._skip_cancelled(post)
         if not post.entries:
             return
         # Shielded: a cancellation between the POST and its ids would lose a job that is paid.
@@ -326,6 +327,14 @@ class EntryLife:
         for entry in resolved:
             entry.resume_job(known[entry.target])
             self._state.poll(entry, None)
+
+    def _skip_cancelled(self, post: Post) -> None:
+        """End entries that the caller cancelled; nothing is awaited between this and their intent."""
+        names = self._state.cancelled
+        cancelled = [entry for entry in post.entries if entry.name in names]
+        if cancelled:
+            post.select([entry for entry in post.entries if entry.name not in names])
+            self._end_unsubmitted(cancelled, CANCELLED)
 
     def _skip_saved(self, post: Post, saved: Mapping[tuple[str, str], SavedResult]) -> None:
         """End entries whose results are in the folder, though the journal does not know of any payment."""

@@ -50,6 +50,7 @@ class StopCause(enum.StrEnum):
 RESUMABLE: Final = frozenset({StopCause.BUDGET, StopCause.CREDITS, StopCause.DOUBTS})
 """Causes after which the caller may let the batch submit again."""
 
+CANCELLED: Final = "It was cancelled before it was submitted."
 _KEPT_OUTCOMES: Final = 1000
 """Outcomes that a batch without requests keeps for an iteration."""
 
@@ -121,6 +122,7 @@ class BatchState:
         self.board = ProgressBoard(self._tracked)
         self._all_admitted = False
         self.not_submitted: set[tuple[str, str]] = set()
+        self.cancelled: set[tuple[str, str]] = set()
         self._doubted: dict[tuple[str, str], Entry] = {}
         self._resubmitted: set[tuple[str, str]] = set()
 

@@ -16,7 +16,7 @@ import attrs
 
 from akool_async._batch.entry import outcome_from_journal
 from akool_async._batch.resume import OTHER_QUERY
-from akool_async._batch.state import RESUMABLE, BatchState
+from akool_async._batch.state import CANCELLED, RESUMABLE, BatchState
 from akool_async._journal import IN_PROGRESS, Entry, EntryUpdate
 from akool_async._model.errors import BatchClosedError, InvalidRequestError, JournalError
 from akool_async._model.fingerprint import CompactSet, entry_key, fingerprint, work_of
@@ -88,6 +88,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._open_ended: dict[tuple[str, str], Outcome] = {}
         self._again: deque[Request] = deque()
         self._works = CompactSet()
+        self._withdrawn: set[tuple[str, str]] = set()
         self._entering = anyio.Lock()
         self._waiters: dict[tuple[str, str], list[_OutcomeWaiter]] = {}
         self._closed = ""
@@ -120,8 +121,10 @@ class SubmittedRequests(AsyncIterator[Request]):
                 for name in new:
                     del self._signed[name]
                 raise
+            self._state.cancelled.difference_update(names)
             for name in names:
                 self._works.add(fingerprint(request, name[1]), name[1])
+                self._withdrawn.discard((fingerprint(request, name[1]), name[1]))
                 self._give(requests[name], *name, new=name in new)
         self.wake()
         return Ticket(names, self)
@@ -136,7 +139,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         if entry is not None:
             if work_of(entry.fingerprint) != work_of(mark):
                 raise InvalidRequestError(f"The key {key} names other work in the journal; use another key.")
-        elif self._works.contains(mark, target):
+        elif self._works.contains(mark, target) and (mark, target) not in self._withdrawn:
             raise InvalidRequestError("The same work was submitted under another key; each would be paid.")
         elif not (request.key or request.url_is_public) and self._journal.find_other_query(
             mark, target, planned=True
@@ -158,6 +161,28 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._pulled.add(name)
         self._state.not_submitted.add(name)  # so that it is not taken for a duplicate
         self._again.append(request)
+
+    async def cancel(self, key: str, target: str) -> bool:
+        """Withdraw an entry that was not sent; `Batch.cancel` describes it."""
+        entry, name = self._journal.get(key, target), (key, target)
+        if entry is None:
+            raise InvalidRequestError(f"The journal has no entry {key} for {target or 'a lip-sync'}.")
+        # First the mark, then the journal: a POST whose intent was handed in before this finds the entry
+        # SUBMITTING there, and it is not withdrawn; one that comes later finds the mark, and is not sent.
+        self._state.cancelled.add(name)
+        try:
+            withdrawn = await self._journal.withdraw(key, target)
+        except BaseException:
+            self._state.cancelled.discard(name)
+            raise
+        if not withdrawn:
+            self._state.cancelled.discard(name)
+            return False
+        self._withdrawn.add((entry.fingerprint, target))
+        self._signed.pop(name, None)
+        request = entry.request_for_target
+        self._wake(NotSubmitted(key=key, request=request, target=target, reason=CANCELLED))
+        return True
 
     def wake(self) -> None:
         """Look into the journal again, from its beginning, after the present look."""
@@ -184,7 +209,7 @@ class SubmittedRequests(AsyncIterator[Request]):
                 self._ahead, self._states = None, frozenset({State.PLANNED})
                 continue
             name = (entry.key, entry.target)
-            if name in self._pulled or name in self._open_ended:
+            if name in self._pulled or name in self._open_ended or name in self._state.cancelled:
                 continue
             request = self._signed.get(name)
             if request is None and entry.url_redacted and entry.state in (State.PLANNED, State.IN_DOUBT):
@@ -210,6 +235,8 @@ class SubmittedRequests(AsyncIterator[Request]):
         """An entry has ended for this run."""
         name = (outcome.key, outcome.target)
         self._pulled.discard(name)
+        if name in self._state.cancelled:  # it is not in the journal any more, and its waiters know
+            return
         if isinstance(outcome, NotSubmitted) and self._state.stop_cause in RESUMABLE:
             entry = self._journal.get(*name)
             if entry is not None and entry.state is not State.PLANNED:  # it was given again
@@ -221,7 +248,10 @@ class SubmittedRequests(AsyncIterator[Request]):
         if unsaved or isinstance(outcome, InDoubt | NotSubmitted):
             # The journal's state does not say that this run is done with it, until it is submitted again.
             self._open_ended[name] = outcome
-        for waiter in self._waiters.pop(name, ()):
+        self._wake(outcome)
+
+    def _wake(self, outcome: Outcome) -> None:
+        for waiter in self._waiters.pop((outcome.key, outcome.target), ()):
             waiter.outcome = outcome
             waiter.ended.set()
 

@@ -31,6 +31,7 @@ from akool_async._journal.operations import (
     RecordUpdates,
     ReserveName,
     ResolveDoubt,
+    WithdrawPlanned,
     check_resolution,
 )
 from akool_async._journal.queries import AT_RISK, PAGE, EntryFilter, PagedIterator
@@ -258,6 +259,16 @@ class Journal:
         await self._open_writer.write(
             RecordUpdates(changes, self._now(), forgets=self._forget_ended), patient=patient
         )
+
+    async def withdraw(self, key: str, target: str = "") -> bool:
+        """Remove an entry that is PLANNED and was never sent; return False for any other, which stays.
+
+        Raises:
+            JournalWriteError: it could not be written.
+        """
+        step = WithdrawPlanned(key, target)
+        await self._open_writer.write(step)
+        return step.withdrawn
 
     async def resolve(
         self,

@@ -189,6 +189,29 @@ class RecordIntent:
                 table.update(row, image)
 
 
+class WithdrawPlanned:
+    """Removes an entry that was entered and for which nothing was sent, now or ever.
+
+    Attributes:
+        withdrawn: whether it was removed.
+    """
+
+    several = False
+
+    def __init__(self, key: str, target: str) -> None:
+        self.key = key
+        self.target = target
+        self.withdrawn = False
+
+    def __call__(self, table: EntryTable) -> None:
+        """Write it."""
+        row = table.find(self.key, self.target)
+        # A row that names a payment, or what may have been one, stays: without it the work is paid again.
+        if row is not None and row.state is State.PLANNED and not row.paid and not row.used_before:
+            table.delete(row)
+            self.withdrawn = True
+
+
 def mark_interrupted(table: EntryTable, now: datetime) -> int:
     """Set intents that an interrupted run left to IN_DOUBT; return how many there were."""
     reason = "The run that sent it ended before the vendor's answer was recorded."
