@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import random
-from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import pytest
 from rich.cells import cell_len
 
 from akool_async import State
-from akool_async.sandbox import Fault, Sandbox
+from akool_async.sandbox import Sandbox
 from tests.cli.conftest import Book, Command
 from tests.cli.terminal import on_terminal
 from tests.journal.test_lock import another_run
@@ -155,63 +152,6 @@ def test_nothing_is_written(akool: Command, full: Book) -> None:
     akool("list", full.out)
 
     assert (full.path.read_bytes(), full.read()) == before
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_all_numbers_agree_after_a_random_run(
-    seed: int,
-    akool: Command,
-    serve: Callable[..., Sandbox],
-    quick: None,
-    tmp_path: Path,
-    book: Book,
-) -> None:
-    """What list, status, resolve and retry count is what the vendor's audit has."""
-    print(f"seed {seed}")
-    dice = random.Random(seed)
-    vendor = serve(seed=seed, credits=dice.choice([24.0, 60.0, 10_000.0]))
-    for fault in (
-        Fault(on="create", kind="code", code=dice.choice([1003, 1203, 1015]), probability=0.15),
-        Fault(on="create", kind="reset_after", acted=dice.random() < 0.7, probability=0.15),
-        Fault(on="create", kind="refuse_language", language="fr", code=1203, probability=0.2),
-        Fault(on="create", kind="omit_language", language="ja", probability=0.1),
-        Fault(on="status", kind="vanish", probability=0.02),
-    ):
-        vendor.faults.add(fault)
-    rows = "".join(f'https://example.com/{number}.mp4,"ja,fr",film-{number}\n' for number in range(10))
-    (tmp_path / "films.csv").write_text(f"url,languages,key\n{rows}")
-    order = ["run", tmp_path / "films.csv", "--out", book.out, "--yes", "--json", "--in-flight", "4"]
-    run = akool(*order, "--give-up-after", f"{dice.choice([1, 20])}s")
-
-    listed = json.loads(akool("list", book.out, "--json").out)
-    status = json.loads(akool("status", "--json", "--out", book.out).out)
-    doubts = json.loads(akool("resolve", "--json", "--out", book.out).out)
-    failed = json.loads(akool("list", book.out, "--json", "--failed").out)
-    retry = akool("retry", "--failed", "--json", "--out", book.out)  # without --yes it only plans
-    over = json.loads(run.out.splitlines()[-1])
-    by_state = Counter(one["state"] for one in listed)
-
-    assert len(listed) == 20
-    assert by_state == {state: count for state, count in status["counts"].items() if count}
-    assert by_state["in doubt"] == len(status["in_doubt"]) == len(doubts)
-    assert by_state["not submitted"] == status["not_submitted"]
-    assert len(failed) == len(status["without_result"])
-    if failed:
-        assert json.loads(retry.out.splitlines()[0])["new_jobs"] == len(failed)
-    outcomes = over["outcomes"]
-    for word in (
-        "saved",
-        "refused",
-    ):  # what ended while a run that gave up was closing is in the journal only
-        late = by_state[word] - outcomes.get(word, 0)
-        assert late == 0 or (run.code == 4 and late > 0)
-    made = {job.id for job in vendor.audit.jobs}
-    known = {one["job_id"] for one in listed if one["job_id"]}
-    assert known <= made
-    assert len(made - known) <= by_state["in doubt"]
-    spent = sum(one["credits"] or 0 for one in listed if one["state"] not in ("failed", "refused"))
-    assert status["credits"]["used"] + status["credits"]["locked"] == pytest.approx(spent)
-    assert vendor.audit.paid_twice() == ()
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
