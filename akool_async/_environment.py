@@ -7,9 +7,11 @@ Here each mistake is a `ConfigurationError` that names the variable.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
 import re
+import socket
 import ssl
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -20,7 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 import attrs
 import httpx
 
-from akool_async._model.errors import ConfigurationError
+from akool_async._model.errors import ConfigurationError, exception_chain
 from akool_async._model.redact import sanitize, url_repr
 
 _SOCKS: Final = frozenset({"socks5", "socks5h"})
@@ -179,3 +181,18 @@ def parse_origin(host: str, named_by: str = "The API host") -> str:
         )
     shown = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{shown}" if port is None else f"{parts.scheme}://{shown}:{port}"
+
+
+def describe_cause(error: Exception) -> str:
+    """Return the system's word for what went wrong with a connection, else the name of the error's type."""
+    for one in reversed([*exception_chain(error)]):
+        if isinstance(one, ssl.SSLCertVerificationError) and one.verify_message:
+            # OpenSSL's own words, such as "certificate has expired"; a host name may be in them.
+            return sanitize(one.verify_message).rstrip(".")
+        if isinstance(one, ssl.SSLError):
+            return "the TLS handshake failed"
+        if isinstance(one, socket.gaierror):
+            return "the name has no address"
+        if isinstance(one, OSError) and one.errno is not None and one.errno in errno.errorcode:
+            return os.strerror(one.errno).lower()
+    return type(error).__name__

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import attrs
@@ -21,6 +22,7 @@ from akool_async._clock import Clock
 from akool_async._download import files, verify
 from akool_async._download.network import KIB, DownloadLimits, FileHostSession, abort
 from akool_async._download.verify import Digest, FileVerdict, Kind
+from akool_async._environment import describe_cause
 from akool_async._model.errors import DownloadError, StorageError, exception_chain
 from akool_async._model.redact import strip_query
 from akool_async._retry import RetryPolicy
@@ -216,9 +218,11 @@ class Fetch:
                 else:
                     await self._receive_body(response, body)
         except (httpx.HTTPError, httpx.StreamError) as error:
+            host, cause = urlsplit(self._spec.url).hostname, describe_cause(error)
             if any(isinstance(one, ssl.SSLCertVerificationError) for one in exception_chain(error)):
-                raise DownloadError("The file host's TLS certificate was not accepted.") from error
-            raise RetryableResponse(f"the connection broke ({type(error).__name__})") from error
+                words = f"The certificate of the file host {host} was not accepted: {cause}."
+                raise DownloadError(words) from error
+            raise RetryableResponse(f"the connection to {host} broke ({cause})") from error
 
     async def _receive_body(self, response: httpx.Response, body: Body) -> None:
         part, length = self._part, body.length

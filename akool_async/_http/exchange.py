@@ -6,9 +6,6 @@ Nothing is repeated here.
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import socket
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +17,7 @@ import httpcore
 import httpx
 from anyio.abc import TaskGroup
 
-from akool_async._environment import EnvironmentProxy
+from akool_async._environment import EnvironmentProxy, describe_cause
 from akool_async._http.timing import ExchangeDeadlines
 from akool_async._model.codes import (
     SUCCESS,
@@ -222,23 +219,11 @@ def _failed(error: Exception, trail: SendTracker, partial: bytes, *, honest: boo
         return ExchangeFailed(Failure.UNREADABLE, reason, partial)
     # Before "unreachable": waiting and trying again does not make a certificate valid.
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in exception_chain(error)):
-        return ExchangeFailed(Failure.CERTIFICATE, reason)
+        return ExchangeFailed(Failure.CERTIFICATE, describe_cause(error))
     # In doubt unless proved otherwise: calling a sent POST unsent would pay for it twice.
     if trail.proves_unsent(error) or (honest and isinstance(error, _UNSENT)):
         return ExchangeFailed(Failure.UNREACHABLE, reason)
     return ExchangeFailed(Failure.CONNECTION_LOST, reason, partial)
-
-
-def describe_cause(error: Exception) -> str:
-    """Return the system's word for what went wrong, else the name of the error's type."""
-    for one in reversed([*exception_chain(error)]):
-        if isinstance(one, ssl.SSLError):
-            return "the TLS handshake failed"
-        if isinstance(one, socket.gaierror):
-            return "the name has no address"
-        if isinstance(one, OSError) and one.errno is not None and one.errno in errno.errorcode:
-            return os.strerror(one.errno).lower()
-    return type(error).__name__
 
 
 _UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -299,7 +284,7 @@ def parse_response(answer: RawResponse, *, host: str, languages: int) -> Envelop
         return envelope
     failure = failure_of_status(status)
     if failure is not None:
-        raise CallFailed(failure, _error_of_status(failure, status, envelope.code, envelope.message), body)
+        raise CallFailed(failure, _error_of_status(failure, answer, envelope, host), body)
     if not_understood(status, envelope.code):
         words = f"The server at {host} did not understand the call (HTTP {status}, no answer of this API)."
         raise CallFailed(Failure.NOT_UNDERSTOOD, WrongHostError(words, http_status=status), body)
@@ -317,18 +302,20 @@ def parse_response(answer: RawResponse, *, host: str, languages: int) -> Envelop
     )
 
 
-def _error_of_status(failure: Failure, status: int, code: int | None, message: str) -> AkoolError:
+def _error_of_status(failure: Failure, answer: RawResponse, envelope: Envelope, host: str) -> AkoolError:
+    status, message = answer.http_status, envelope.message
     said = f' It says: "{message}".' if message else ""
-    facts: ErrorDetails = {"code": code, "http_status": status, "vendor_message": message}
+    facts: ErrorDetails = {"code": envelope.code, "http_status": status, "vendor_message": message}
     if failure is Failure.RATE_LIMITED:
-        return RateLimitError(f"The vendor answered HTTP {status}: calls come too often.{said}", **facts)
+        words = f"The API host {host} answered HTTP {status}: calls come too often.{said}"
+        return RateLimitError(words, **facts)
     if failure is Failure.UNAUTHORIZED:
-        return AuthenticationError(
-            f"The vendor answered HTTP {status}: it does not take these credentials.{said}", **facts
-        )
+        words = f"The API host {host} answered HTTP {status}: it does not take these credentials.{said}"
+        return AuthenticationError(words, **facts)
     if failure is Failure.REDIRECT:
-        return UnexpectedRedirectError(f"The API host answered with a redirect (HTTP {status}).", **facts)
-    return ServerError(f"The vendor's service failed (HTTP {status}).{said}", **facts)
+        words = f"The API host {host} answered with a redirect (HTTP {status})."
+        return UnexpectedRedirectError(words, **facts)
+    return ServerError(f"The service at {host} failed (HTTP {status}).{said}", **facts)
 
 
 def map_failure(failed: ExchangeFailed, host: str, proxy: EnvironmentProxy | None) -> CallFailed:
@@ -338,7 +325,7 @@ def map_failure(failed: ExchangeFailed, host: str, proxy: EnvironmentProxy | Non
         ids = find_job_ids(failed.partial)
         error: AkoolError = ProtocolError(f"The vendor sent {failed.reason}.", job_ids=ids)
     elif failed.failure is Failure.CERTIFICATE:
-        error = CertificateError(f"The certificate of the API host {host} was not accepted.")
+        error = CertificateError(f"The certificate of the API host {host} was not accepted: {failed.reason}.")
     elif failed.failure is Failure.UNREACHABLE and proxy is not None:
         words = f"The API host {host} could not be reached by the proxy {proxy}: {failed.reason}."
         error = ConnectError(words, advice=f"Check the proxy, or correct or unset {proxy.named_by}.")

@@ -48,7 +48,7 @@ def first_event(akool: Command, *arguments: object) -> dict[str, Any]:
 
 
 def random_run(dice: random.Random, akool: Command, vendor: Sandbox, catalog: Path, out: Path) -> Any:
-    """Run a catalog of 20 translations in which much goes wrong; return the exit code and the last event."""
+    """Run a catalog of 20 translations in which much goes wrong; return the last event."""
     for fault in (
         Fault(on="create", kind="code", code=dice.choice([1003, 1203, 1015]), probability=0.15),
         Fault(on="create", kind="reset_after", acted=dice.random() < 0.7, probability=0.15),
@@ -63,7 +63,7 @@ def random_run(dice: random.Random, akool: Command, vendor: Sandbox, catalog: Pa
     limits = ["--give-up-after", f"{dice.choice([1, 20])}s"]
     limits += dice.choice([[], ["--max-credits", "30"]])
     told = akool("run", catalog, "--out", out, "--yes", "--json", "--in-flight", "4", *limits)
-    return told.code, json.loads(told.out.splitlines()[-1])
+    return json.loads(told.out.splitlines()[-1])
 
 
 def cost(jobs: list[JobRecord]) -> float:
@@ -82,7 +82,7 @@ def test_all_numbers_agree_after_a_random_run(
     print(f"seed {seed}")
     dice = random.Random(seed)
     vendor = serve(seed=seed, credits=dice.choice([24.0, 60.0, 10_000.0]))
-    code, over = random_run(dice, akool, vendor, tmp_path / "films.csv", book.out)
+    over = random_run(dice, akool, vendor, tmp_path / "films.csv", book.out)
     where = ["--out", book.out]
     before = rows(akool, "list", *where)
     deleted = [row for row in before if row["state"] == "saved" and dice.random() < 0.3]
@@ -127,7 +127,7 @@ def test_all_numbers_agree_after_a_random_run(
     for word in ("saved", "refused"):
         here = sum(row["state"] == word for row in before)
         late = here - over["outcomes"].get(word, 0)
-        assert late == 0 or (code == 4 and late > 0), word
+        assert 0 <= late <= over["in_progress"], word
 
     # The vendor.
     jobs = {job.id: job for job in vendor.audit.jobs}

@@ -326,7 +326,7 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 async def test_a_bad_certificate_is_an_error_at_once(transport: str) -> None:
     with _UntrustedServer() as (port, connections):
         async with AkoolClient(api_key=KEY, host=f"https://localhost:{port}", transport=transport) as client:
-            with pytest.raises(CertificateError):
+            with pytest.raises(CertificateError, match=rf"localhost:{port} was not accepted: unable to"):
                 await client.submit(video())
             with pytest.raises(CertificateError):
                 await client.credit()

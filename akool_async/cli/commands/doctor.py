@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -24,8 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from akool_async._client import AkoolClient
+from akool_async._environment import describe_cause
 from akool_async._http.clients import create_clients
-from akool_async._http.exchange import describe_cause
 from akool_async._journal import open_journal
 from akool_async._model.credentials import HOST_VARIABLE, ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import (
@@ -35,7 +35,7 @@ from akool_async._model.errors import (
     InvalidRequestError,
     JournalError,
 )
-from akool_async.cli.console import counted, format_value, print_rows
+from akool_async.cli.console import counted, duration, format_value, print_rows
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import read_status
 from akool_async.cli.logins import is_shared, stored_logins
@@ -199,7 +199,8 @@ def _clock(headers: httpx.Headers, seconds: float) -> Finding:
     apart = (datetime.now(UTC) - theirs).total_seconds() - seconds / 2
     if abs(apart) <= _MAX_CLOCK_DIFFERENCE:
         return Finding("clock", Level.OK, f"Within {max(abs(apart), 1):.0f} s of the host's.")
-    found = f"This machine's clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} the host's."
+    length, order = duration(timedelta(seconds=abs(apart))), "ahead of" if apart > 0 else "behind"
+    found = f"This machine's clock is {length} {order} the host's."
     advice = "Set it by NTP: the age of webhooks and the expiry of results are judged by it."
     return Finding("clock", Level.WARNING, found, advice)
 
