@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from akool_async._model.outcomes import Completed, Saved
+from akool_async._model.outcomes import Completed, Failed, Saved
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.progress import RunProgress
 from akool_async.cli.report import OutcomeCounts, RunSummary, outcome_label
@@ -169,3 +169,25 @@ def test_a_result_that_could_not_be_verified_is_no_success(
     assert "  1 saved, but could not be verified: watch them before they expire" in list(summary.lines())
     assert "video: it ends within a box" in shown
     assert "translated_srt: it is empty" in shown
+
+
+@pytest.mark.parametrize("expected", [1, 2])
+def test_a_result_without_its_subtitles_is_a_success_that_says_so(expected: int, tmp_path: Path) -> None:
+    saved = Saved(video=tmp_path / "talk.ja.mp4", missing={"translated_srt": "it is empty"})
+    counts = OutcomeCounts(expected=expected)
+    for _ in range(expected):
+        counts.add(attrs.evolve(ended(Completed), saved=saved))
+    summary = RunSummary(counts=counts, output=OutputOptions(out=tmp_path))
+    lines = list(summary.lines())
+
+    assert summary.code == 0
+    assert f"  {expected} without a file that belongs to the video, such as subtitles." in lines
+    assert f"    akool-async verify --fix --out {tmp_path}" in lines
+
+
+def test_one_translation_that_is_not_saved_is_told_in_good_english(tmp_path: Path) -> None:
+    counts = OutcomeCounts(expected=1)
+    counts.add(ended(Failed))
+
+    lines = RunSummary(counts=counts, output=OutputOptions(out=tmp_path)).lines()
+    assert next(lines).startswith("It is not saved")

@@ -79,6 +79,16 @@ async def test_the_id_is_told_unconfirmed_first_and_then_confirmed(way: Way, wha
     assert len(vendor.posts) == 1
 
 
+@pytest.mark.parametrize("coding", ["gzip", "gzip, gzip"])
+async def test_a_compression_that_is_broken_is_told_in_good_english(coding: str) -> None:
+    with RawVendor(lambda _: http(b"\x1f\x8b garbage" * 9, content_encoding=coding)).serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url) as client:
+            with pytest.raises(
+                SubmissionInDoubt, match="The vendor sent an answer whose compression is broken"
+            ):
+                await client.session().submit_once(video())
+
+
 @pytest.mark.parametrize(
     "answer",
     [
