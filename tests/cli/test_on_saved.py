@@ -91,6 +91,7 @@ def test_no_command_is_given_a_secret(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AKOOL_CLIENT_SECRET", "canary-of-the-client-secret")
+    monkeypatch.setenv("AKOOL_CLIENT_ID", "id-1")
     monkeypatch.setenv("MY_OWN_COPY", f"key={KEY}")
     monkeypatch.setenv("CMS_TOKEN", "for the upload")
     log = tmp_path / "log"
@@ -99,6 +100,7 @@ def test_no_command_is_given_a_secret(
 
     assert told.code == 0
     assert KEY not in seen
+    assert "id-1" not in seen
     assert "canary-of-the-client-secret" not in seen
     assert "CMS_TOKEN=for the upload" in seen
 
