@@ -26,7 +26,7 @@ class Event:
     """
 
     name: ClassVar[str] = ""
-    level: ClassVar[int] = logging.DEBUG
+    level: ClassVar[int] = logging.DEBUG - 5  # at DEBUG there is one line for each call, and no more
 
     def fields(self) -> dict[str, Any]:
         """Return what it says, as plain values by name."""
@@ -52,6 +52,7 @@ class CallEvent(Event):
     """
 
     name: ClassVar[str] = "call"
+    level: ClassVar[int] = logging.DEBUG
     origin: str
     method: str
     path: str
@@ -115,7 +116,6 @@ class PollEvent(Event):
     """
 
     name: ClassVar[str] = "polled"
-    level: ClassVar[int] = logging.DEBUG - 5  # its call is logged at DEBUG already
     job_id: str
     status: int | None
     progress: int | None
@@ -348,7 +348,7 @@ class Observers:
     @property
     def detailed(self) -> bool:
         """Whether anyone wants events that happen with every call, so that others cost nothing."""
-        return bool(self._observers) or logger.isEnabledFor(logging.DEBUG)
+        return bool(self._observers) or logger.isEnabledFor(CallEvent.level)
 
     def report(self, event: Event) -> None:
         """Report an event to all; it can't fail."""

@@ -120,6 +120,7 @@ class OpenTelemetryObserver(Observer):
 
     def _end(self, live: object, error: str, attributes: Mapping[str, Any] = MappingProxyType({})) -> None:
         span, token = self._live.pop(live)
+        # Both events come in the task that runs the step, so the context is the one that was attached to.
         context.detach(token)
         span.set_attributes(attributes)
         if error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 from contextlib import closing
@@ -11,7 +12,13 @@ import anyio
 import httpx
 import pytest
 
-from akool_async import Completed, FixedSchedule, JournalLockedError, open_journal
+from akool_async import (
+    Completed,
+    FixedSchedule,
+    JournalLockedError,
+    TranslationRequest,
+    open_journal,
+)
 from akool_async.sandbox import Sandbox
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "embedding.md"
@@ -90,7 +97,7 @@ def test_a_task_that_a_queue_runs_twice_is_paid_once(
     async def run() -> list[object]:
         async with sandbox.serve() as server:
             monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
-            return [await _names(2)["translate_once"]("42", "https://example.com/talk.mp4") for _ in range(2)]
+            return [await _names(3)["translate_once"]("42", "https://example.com/talk.mp4") for _ in range(2)]
 
     first, again = anyio.run(run)
 
@@ -106,7 +113,7 @@ def test_a_source_in_a_database_is_read_in_a_thread(
     async def run() -> None:
         async with sandbox.serve() as server:
             monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
-            await _names(1)["translate_all"]()
+            await _names(2)["translate_all"]()
 
     with closing(sqlite3.connect(tmp_path / "videos.sqlite3")) as database, database:
         database.execute("CREATE TABLE video (id INTEGER PRIMARY KEY, url TEXT)")
@@ -116,3 +123,22 @@ def test_a_source_in_a_database_is_read_in_a_thread(
     anyio.run(run)
 
     assert len([*tmp_path.glob("out/*.mp4")]) == 3
+
+
+def test_what_was_started_in_one_task_is_stopped_in_another(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def run() -> object:
+        async with sandbox.serve() as server:
+            monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
+            names = _names(1)
+            opened = await asyncio.create_task(names["start"]())
+            ticket = await opened[2].submit(
+                TranslationRequest(url="https://example.com/talk.mp4", targets="ja")
+            )
+            outcome = await ticket.outcome()
+            await asyncio.create_task(names["stop"](*opened))
+            return outcome
+
+    assert isinstance(asyncio.run(run()), Completed)
+    assert (tmp_path / "out" / "talk.ja.mp4").exists()

@@ -25,7 +25,7 @@ LAYERS: Final = {
     for layer, parts in enumerate(
         (
             "_model",
-            "_clock _environment _observer _retry",
+            "_background _clock _environment _observer _retry",
             "_wire _polling",
             "_http _download _journal",
             "_media _storage",
@@ -147,7 +147,7 @@ def _wrong_inside(part: str, found: Iterable[Import]) -> Iterator[tuple[int, str
 
 def _asyncio_imports(part: str, found: Iterable[Import]) -> Iterator[tuple[int, str]]:
     for one in found:
-        if one.module.partition(".")[0] == "asyncio" and part != "workers":
+        if one.module.partition(".")[0] == "asyncio" and part not in ("_background", "workers"):
             yield one.line, "imports asyncio"
 
 

@@ -14,6 +14,7 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
+from akool_async._background import LongLived, current_loop
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.callbacks import WebhookConfig, WebhookCoordinator
 from akool_async._batch.entry import BatchEntry, EntryProgress
@@ -27,7 +28,7 @@ from akool_async._batch.tickets import SubmittedRequests, Ticket
 from akool_async._client import AkoolClient
 from akool_async._download import SavedResult
 from akool_async._journal import Entry, Journal
-from akool_async._model.errors import ConfigurationError
+from akool_async._model.errors import CallerError, ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
 from akool_async._model.media import Limits
 from akool_async._model.outcomes import InDoubt, Outcome
@@ -39,7 +40,7 @@ from akool_async._storage import SharedInputs, Storage, result_folder
 logger = logging.getLogger("akool_async")
 
 
-class Batch:
+class Batch(LongLived):
     """Many requests on their way; made by `open_batch`, which describes it."""
 
     def __init__(
@@ -113,6 +114,7 @@ class Batch:
         self._interrupted = False
         self._left_by: signal.Signals | None = None
         self._tasks: TaskGroup | None = None
+        self._task_id, self._loop = 0, current_loop()
         self._stack = AsyncExitStack()
         self._began = 0.0
 
@@ -130,6 +132,7 @@ class Batch:
             if self._state.preflight is not None:
                 await stack.enter_async_context(self._state.preflight)
             self._began = self._state.clock.monotonic()
+            self._task_id, self._loop = anyio.get_current_task().id, current_loop()
             self._tasks = anyio.create_task_group()
             await self._tasks.__aenter__()
             self._stack = stack.pop_all()
@@ -146,6 +149,12 @@ class Batch:
     ) -> None:
         """Stop: a POST under way is finished and recorded, jobs at the vendor continue without us."""
         tasks = self._group
+        if anyio.get_current_task().id != self._task_id:
+            raise CallerError(
+                "A batch can't be closed in another task than the one that opened it.",
+                impact="It is still open and continues to submit.",
+                advice="Use async with in one task, or await batch.aopen() and await batch.aclose().",
+            )
         async with self._stack:
             try:
                 # Shielded steps finish: a POST under way, and the commit of its ids.
@@ -280,6 +289,12 @@ class Batch:
     def _queue(self) -> SubmittedRequests:
         if self._submitted is None:
             raise RuntimeError("This batch was opened with requests; leave them out to submit one by one.")
+        if self._loop is not current_loop():
+            raise CallerError(
+                "The batch was opened in another event loop, and works in that one.",
+                impact="Nothing was entered or changed.",
+                advice="Call it there, as with anyio.from_thread.run or asyncio.run_coroutine_threadsafe.",
+            )
         return self._submitted
 
     def drain(

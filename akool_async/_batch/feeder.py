@@ -61,7 +61,8 @@ class Source:
             if self._thread is not None:
                 assert self._sync is not None  # noqa: S101 - checked when it was made
                 pulled = self._thread.submit(next, self._sync, _END)
-                # A batch that is drained or left does not wait for a source that blocks.
+                # A batch that is drained or left does not wait for a source that blocks. What that source
+                # returns later is dropped: it is in no journal, and nothing was sent for it.
                 found = await run_sync(pulled.result, abandon_on_cancel=True)
                 if found is _END:
                     return None

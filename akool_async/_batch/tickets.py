@@ -235,7 +235,9 @@ class SubmittedRequests(AsyncIterator[Request]):
         """An entry has ended for this run."""
         name = (outcome.key, outcome.target)
         self._pulled.discard(name)
-        if name in self._state.cancelled:  # it is not in the journal any more, and its waiters know
+        # It is not in the journal any more, and its waiters know. To keep it as not submitted would make a
+        # batch that resumes after a stop for credits send, and pay for, what was taken back.
+        if name in self._state.cancelled:
             return
         if isinstance(outcome, NotSubmitted) and self._state.stop_cause in RESUMABLE:
             entry = self._journal.get(*name)

@@ -17,7 +17,8 @@ import anyio
 
 from akool_async import _clock
 from akool_async import _wire as wire
-from akool_async._client.session import ClientSession, Connections, current_loop, single_job
+from akool_async._background import LongLived, current_loop
+from akool_async._client.session import ClientSession, Connections, single_job
 from akool_async._client.waiting import job_age, validate_timeout, wait_completed, watch_snapshots
 from akool_async._clock import Clock
 from akool_async._download import DownloadLimits, DownloadRequest, FileDownloader, local_path
@@ -54,12 +55,12 @@ _PAGE: Final = 100
 _MOST_PAGES: Final = 10_000
 
 
-class AkoolClient:
+class AkoolClient(LongLived):
     """A client of the Akool video translation API, for one account.
 
-    It is opened with `async with`, in the task that closes it; any task of the same event loop may call
-    its methods meanwhile. Without arguments the credentials come from AKOOL_API_KEY, or from
-    AKOOL_CLIENT_ID and AKOOL_CLIENT_SECRET, and the host from AKOOL_API_HOST.
+    It is opened with `async with`, or with `aopen` where another task closes it (`aclose`); any task of the
+    same event loop may call its methods meanwhile. Without arguments the credentials come from
+    AKOOL_API_KEY, or from AKOOL_CLIENT_ID and AKOOL_CLIENT_SECRET, and the host from AKOOL_API_HOST.
 
     Args:
         api_key: the recommended credentials. A text, or a `Secret`, which no traceback shows on its way here.
@@ -213,10 +214,12 @@ class AkoolClient:
             if anyio.get_current_task().id != closing.task_id:
                 # The group can be left by its own task only, so wait for its tasks and leave it behind.
                 await closing.api.wait_closed()
+                if all(task.id != closing.task_id for task in anyio.get_running_tasks()):
+                    return  # that task has ended, so nothing can miss the group
                 raise ClientClosedError(
                     "The client was closed in another task than the one that opened it.",
                     impact="Its connections are closed; jobs at the vendor continue and are billed.",
-                    advice="Use async with, in a notebook with the whole block in one cell.",
+                    advice="Use async with in one task, or await client.aopen() and await client.aclose().",
                 )
             # Ends pollers and watchers; a paid POST is shielded, and `__aexit__` below waits for its ids.
             closing.tasks.cancel_scope.cancel()

@@ -17,9 +17,9 @@ from typing import Any, Final
 import anyio
 import attrs
 from anyio.abc import TaskGroup
-from anyio.lowlevel import RunVar
 
 from akool_async import _wire as wire
+from akool_async._background import current_loop
 from akool_async._clock import Clock
 from akool_async._download import DownloadRequest, FileDownloader, ResultDownload
 from akool_async._http import ApiCall, ApiSession, CallInDoubt
@@ -47,20 +47,6 @@ _MOST_CONFIRMED: Final = 64
 """Ids of one answer that are polled; an honest vendor names one for each language."""
 
 _JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
-_LOOP: Final[RunVar[object]] = RunVar("akool_async event loop")
-
-
-def current_loop() -> object | None:
-    """Return what stands for the running event loop; None outside of one."""
-    try:
-        # A RunVar belongs to one run of an event loop; an id() could be used again by the next one.
-        loop = _LOOP.get(None)
-        if loop is None:
-            loop = object()
-            _LOOP.set(loop)
-    except RuntimeError:  # no event loop is running
-        return None
-    return loop
 
 
 @attrs.frozen(kw_only=True)

@@ -18,6 +18,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
+from akool_async._background import LongLived
 from akool_async._journal.database import check_is_journal
 from akool_async._journal.entry import (
     Entry,
@@ -37,7 +38,7 @@ from akool_async._journal.operations import (
 from akool_async._journal.queries import AT_RISK, PAGE, EntryFilter, PagedIterator
 from akool_async._journal.store import Barrier, DirectWriter, GroupCommitWriter, OpenJournal, Store, Writer
 from akool_async._journal.table import Totals
-from akool_async._model.errors import JournalClosedError, JournalLockedError, JournalOlderError
+from akool_async._model.errors import JournalClosedError, JournalError, JournalLockedError, JournalOlderError
 from akool_async._model.requests import Request
 from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
@@ -86,7 +87,7 @@ def open_journal(
     return Journal(path, read_only=read_only, accept_older=accept_older, now=now)
 
 
-class Journal:
+class Journal(LongLived):
     """The durable list of entries. Made by `open_journal`; used in `async with`, once or again."""
 
     def __init__(
@@ -108,6 +109,7 @@ class Journal:
         self._now = now
         self._state: OpenJournal | None = None
         self._in_use = False
+        self._task_id = 0
 
     def __repr__(self) -> str:
         how = "closed" if self._state is None else "read-only" if self._read_only else "open"
@@ -137,6 +139,7 @@ class Journal:
                 if not self._read_only:
                     writer = gathering = GroupCommitWriter(store, totals)
                     await stack.enter_async_context(gathering)
+            self._task_id = anyio.get_current_task().id
             self._state = OpenJournal(store, store.reader, totals, writer, stack.pop_all())
         return self
 
@@ -144,11 +147,24 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write what was handed in, then close the file and release the lock."""
-        state, self._state = self._state, None
-        if state is not None and state.store.lock is not None and state.store.lock.forked:
+        state = self._state
+        forked = state is not None and state.store.lock is not None and state.store.lock.forked
+        if isinstance(state and state.writer, GroupCommitWriter) and not forked:
+            self._check_task()
+        self._state = None
+        if state is not None and forked:
             state.store.close()  # the parent writes what is open; a child has no loop to wait for it
         elif state is not None:
             await state.stack.aclose()
+
+    def _check_task(self) -> None:
+        """Refuse to be closed where the group of the writer can't be left, before anything is torn."""
+        if anyio.get_current_task().id != self._task_id:
+            raise JournalError(
+                "The journal can't be closed in another task than the one that opened it.",
+                impact="It is still open; all that was recorded is in its file.",
+                advice="Use async with in one task, or await journal.aopen() and await journal.aclose().",
+            )
 
     @property
     def _opened(self) -> OpenJournal:

@@ -145,6 +145,7 @@ def akool_server(
     """
     from anyio.from_thread import start_blocking_portal
 
+    # The server answers from a thread of its own: to this event loop a request under way looks like idleness.
     akool_clock.settle = _SETTLE
     with (
         start_blocking_portal() as portal,
@@ -158,6 +159,7 @@ def akool_server(
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Open the client in the task that the test runs in; fail a test that paid twice or leaked its key."""
     if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+        # Not in a fixture: plugins run fixtures and tests in different tasks, and a client belongs to one.
         client: Any = item.funcargs.get("akool_client")
         if client is not None:
             item.obj = _with_client(item.obj, client)

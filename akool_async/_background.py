@@ -1,0 +1,159 @@
+"""Work that belongs to no task of the caller's, so that a thing may be opened and closed in different ones.
+
+The one place where this package talks to an event loop's own library, because a task group belongs to a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+from anyio.lowlevel import RunVar
+
+from akool_async._model.errors import CallerError
+
+_LOOP: Final[RunVar[object]] = RunVar("akool_async event loop")
+_TASKS: Final[set[object]] = set()
+"""Holds tasks of asyncio, which an event loop alone does not keep."""
+
+
+def current_loop() -> object | None:
+    """Return what stands for the running event loop; None outside of one."""
+    try:
+        loop = _LOOP.get(None)
+        if loop is None:
+            loop = object()
+            _LOOP.set(loop)
+    except RuntimeError:  # no event loop is running
+        return None
+    return loop
+
+
+def spawn(work: Callable[[], Awaitable[None]]) -> None:
+    """Run a coroutine function in a task of the event loop, which cancels it when it ends.
+
+    Args:
+        work: raises nothing but its cancellation.
+    """
+    if anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio":
+        import trio
+
+        # A system task outlives every nursery of the caller's, and trio cancels it after the main task:
+        # what was forgotten to be closed is closed then, and a paid POST under way is still finished.
+        trio.lowlevel.spawn_system_task(work)
+        return
+    import asyncio
+
+    async def run() -> None:
+        await work()
+
+    task = asyncio.get_running_loop().create_task(run())
+    _TASKS.add(task)
+    task.add_done_callback(_TASKS.discard)
+
+
+class LongLived:
+    """Adds `aopen` and `aclose` to what is opened with `async with` and has to be closed by the same task.
+
+    For places without a block around both: fixtures of pytest-asyncio, cells of a notebook, hooks of a
+    framework that start and stop a service.
+    """
+
+    _keeper: _Keeper | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open it."""
+        raise NotImplementedError
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        raise NotImplementedError
+
+    async def aopen(self) -> Self:
+        """Open it without `async with`; any task of this event loop may close it with `aclose`.
+
+        Raises:
+            RuntimeError: it is open already.
+            AkoolError: it can't be opened; the same errors as on entering it.
+        """
+        keeper = _Keeper(self)
+        await keeper.open()
+        self._keeper = keeper
+        return self
+
+    async def aclose(self) -> None:
+        """Close what `aopen` opened, as the end of `async with` would; does nothing if it is closed.
+
+        Raises:
+            CallerError: another event loop opened it.
+        """
+        keeper = self._keeper
+        if keeper is None:
+            return
+        keeper.check_loop()
+        self._keeper = None
+        await keeper.close()
+
+
+class _Keeper:
+    """Holds something open in a task of its own.
+
+    Args:
+        resource: the thing.
+    """
+
+    def __init__(self, resource: LongLived) -> None:
+        self._resource = resource
+        self._loop = current_loop()
+        self._opened = anyio.Event()
+        self._closing = anyio.Event()
+        self._ended = anyio.Event()
+        self._error: Exception | None = None
+
+    async def open(self) -> None:
+        """Open it; a cancelled caller leaves nothing open."""
+        spawn(self._run)
+        try:
+            await self._opened.wait()
+        except BaseException:  # the caller will not get it, so nobody else could close it
+            self._closing.set()
+            raise
+        if self._error is not None:
+            raise self._error
+
+    async def close(self) -> None:
+        """Close it; also where the caller is cancelled, for a paid POST may be under way."""
+        self._closing.set()
+        # A batch that is torn out of a POST would leave a doubt where the vendor's answer was on its way.
+        with anyio.CancelScope(shield=True):
+            await self._ended.wait()
+        if self._error is not None:
+            raise self._error
+
+    def check_loop(self) -> None:
+        """Refuse to be used in another event loop, where nothing would ever wake.
+
+        Raises:
+            CallerError: this is another one.
+        """
+        if self._loop is not current_loop():
+            raise CallerError(
+                f"The {type(self._resource).__name__} was opened in another event loop.",
+                impact="It was not closed; jobs at the vendor continue and are billed.",
+                advice="Open and close it in the same event loop: one asyncio.run, or one portal of anyio.",
+            )
+
+    async def _run(self) -> None:
+        try:
+            async with self._resource:
+                self._opened.set()
+                await self._closing.wait()
+        except Exception as error:  # noqa: BLE001 - raised where it was opened or is closed
+            self._error = error
+        finally:
+            self._opened.set()
+            self._ended.set()

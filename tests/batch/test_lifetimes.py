@@ -1,0 +1,173 @@
+"""Client, journal and batch where no block surrounds opening and closing: fixtures, notebooks, services."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from akool_async import (
+    AkoolError,
+    CallerError,
+    Completed,
+    JournalError,
+    JournalLockedError,
+    open_batch,
+    open_journal,
+)
+from akool_async.sandbox import Sandbox
+from akool_async.testing import VirtualClock
+from tests.client.conftest import video
+from tests.testing.conftest import ASYNCIO, run_tests
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def sandbox_and_clock() -> tuple[Sandbox, VirtualClock]:
+    clock = VirtualClock()
+    return Sandbox(media=False, clock=clock.sandbox_time), clock
+
+
+async def in_a_task(work: Callable[[], Awaitable[Any]]) -> Any:
+    """Run something in a task of its own, as a notebook runs a cell."""
+    results: list[Any] = []
+
+    async def run() -> None:
+        try:
+            results.append(await work())
+        except AkoolError as error:
+            results.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+    return results[0]
+
+
+@pytest.mark.anyio
+async def test_everything_is_opened_and_closed_in_different_tasks(tmp_path: Path) -> None:
+    sandbox, clock = sandbox_and_clock()
+    client = sandbox.client(clock=clock)
+    journal = open_journal(tmp_path / "jobs.sqlite3")
+    batch = open_batch(client, journal=journal, download_to=tmp_path / "out")
+    for opening in (client.aopen, journal.aopen, batch.aopen):
+        assert isinstance(await in_a_task(opening), type(opening.__self__))
+    ticket = await in_a_task(lambda: batch.submit(video(1)))
+    outcome = await in_a_task(ticket.outcome)
+    for closing in (batch.aclose, journal.aclose, client.aclose, client.aclose):
+        assert await in_a_task(closing) is None
+
+    assert isinstance(outcome, Completed)
+    assert outcome.saved.video.exists()
+    async with open_journal(tmp_path / "jobs.sqlite3"):  # its lock is free
+        pass
+
+
+@pytest.mark.anyio
+async def test_aclose_finishes_a_paid_post(tmp_path: Path) -> None:
+    sandbox, clock = sandbox_and_clock()
+    async with sandbox.client(clock=clock) as client, open_journal(tmp_path / "j") as journal:
+        batch = open_batch(client, journal=journal)
+        await batch.aopen()
+        ticket = await batch.submit(video(1))
+        with anyio.fail_after(20):
+            while not sandbox.audit.creates:
+                await anyio.lowlevel.checkpoint()
+        with anyio.CancelScope() as leaving:
+            leaving.cancel()
+            await batch.aclose()
+        entry = journal.get(*ticket.names[0])
+
+    assert entry is not None
+    assert entry.job_id == sandbox.audit.jobs[0].id
+
+
+@pytest.mark.anyio
+async def test_what_can_not_be_opened_says_why(tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j"):
+        second = open_journal(tmp_path / "j")
+        with pytest.raises(JournalLockedError):
+            await second.aopen()
+        await second.aclose()
+
+    sandbox, clock = sandbox_and_clock()
+    client = sandbox.client(clock=clock)
+    await client.aopen()
+    with pytest.raises(RuntimeError, match="open already"):
+        await client.aopen()
+    assert await client.credit() > 0
+    await client.aclose()
+
+
+@pytest.mark.anyio
+async def test_blocks_that_are_left_in_another_task_say_so(tmp_path: Path) -> None:
+    sandbox, clock = sandbox_and_clock()
+    async with (
+        sandbox.client(clock=clock) as client,
+        open_journal(tmp_path / "j") as journal,
+        open_batch(client, journal=journal) as batch,
+    ):
+        for thing, kind in ((batch, CallerError), (journal, JournalError)):
+            leave = thing.__aexit__
+            error = await in_a_task(lambda leave=leave: leave(None, None, None))
+            assert isinstance(error, kind)
+            assert "another task" in error.message
+            assert "aopen" in error.advice
+        assert isinstance(await (await batch.submit(video(1))).outcome(), Completed)
+
+
+def test_another_event_loop_is_told_so(tmp_path: Path) -> None:
+    """As Django's async_to_sync runs each call in a loop of its own."""
+    sandbox, clock = sandbox_and_clock()
+    client = sandbox.client(clock=clock)
+    journal = open_journal(tmp_path / "j")
+    batch = open_batch(client, journal=journal)
+
+    with asyncio.Runner() as first:
+        first.run(client.aopen())
+        first.run(journal.aopen())
+        first.run(batch.aopen())
+        with asyncio.Runner() as second:
+            for use in (lambda: batch.submit(video(1)), client.credit, client.aclose, batch.aclose):
+                with pytest.raises(AkoolError, match="another event loop"):
+                    second.run(use())
+        ticket = first.run(batch.submit(video(1)))
+        assert isinstance(first.run(ticket.outcome()), Completed)
+        for close in (batch.aclose, journal.aclose, client.aclose):
+            first.run(close())
+
+
+FIXTURES = """
+@pytest_asyncio.fixture
+async def with_a_block(akool_sandbox, akool_clock):
+    async with akool_sandbox.client(clock=akool_clock) as client:
+        yield client
+
+@pytest_asyncio.fixture
+async def service(akool_client, tmp_path):
+    await akool_client.aopen()
+    journal = await open_journal(tmp_path / "jobs.sqlite3").aopen()
+    batch = await open_batch(akool_client, journal=journal).aopen()
+    yield batch
+    await batch.aclose()
+    await journal.aclose()
+    await akool_client.aclose()
+
+async def test_a_client(with_a_block):
+    assert await with_a_block.credit() > 0
+
+async def test_a_service(service):
+    assert isinstance(await (await service.submit(video())).outcome(), Completed)
+"""
+
+
+def test_fixtures_of_pytest_asyncio(tmp_path: Path) -> None:
+    run = run_tests(tmp_path, ASYNCIO + FIXTURES)
+
+    assert run.outcomes == {"test_a_client": {"PASSED"}, "test_a_service": {"PASSED"}}, run.output
