@@ -11,6 +11,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -33,6 +34,9 @@ _MARK: Final = 8
 _PLAIN: Final = frozenset("._+=@-")
 _WITHOUT_JOINERS: Final = dict.fromkeys(map(ord, JOINERS))
 _RUNS: Final = re.compile("--+")
+_SAFE: Final = re.compile(r"[A-Za-z0-9_+=@](?:[A-Za-z0-9._+=@]|-(?!-))*(?<![.-])")
+"""Names of which nothing has to be changed, but for the names of devices."""
+
 _FORBIDDEN: Final = frozenset('/\\:*?"<>|')
 _FIELDS: Final = ("stem", "language", "key", "fingerprint")
 _DEVICES: Final = frozenset(
@@ -54,6 +58,8 @@ def video_stem(request: Request) -> str:
 
 def safe_filename(text: str, otherwise: str = "video") -> str:
     """Return `text` as a name that every system takes, of at most 160 bytes."""
+    if len(text) <= LONGEST and _SAFE.fullmatch(text) and not _is_device(text):
+        return text
     # macOS composes names itself: without this, one written here would be listed back as another.
     text = unicodedata.normalize("NFC", text)
     kept = "".join(
@@ -140,12 +146,13 @@ class NameTemplate:
 
     def name(self, request: Request, target: str) -> str:
         """Return the name of an entry's files, without ending."""
-        values: Mapping[str, str] = {
-            "stem": video_stem(request),
-            "language": target or "lipsync",
-            "key": _cut(safe_filename(entry_key(request, target), "key"), _LONGEST_FIELD),
-            "fingerprint": fingerprint(request, target),
-        }
+        values = {"language": target or "lipsync"}
+        if "{stem}" in self.text:
+            values["stem"] = video_stem(request)
+        if "{key}" in self.text:
+            values["key"] = _cut(safe_filename(entry_key(request, target), "key"), _LONGEST_FIELD)
+        if "{fingerprint}" in self.text:
+            values["fingerprint"] = fingerprint(request, target)
         return safe_filename(self.text.format_map(values))
 
     def names(self, request: Request, target: str) -> Iterator[str]:
@@ -161,6 +168,9 @@ class NameTemplate:
         for addition in itertools.chain((mark[:_MARK], whole[:_MARK], whole[: 4 * _MARK]), numbered):
             yield f"{_cut(name, LONGEST - len(addition) - 1)}-{addition}"
 
+
+template_of: Final = lru_cache(maxsize=256)(NameTemplate)
+"""Return the template with a text; a catalog has few of them, and many entries."""
 
 DEFAULT_TEMPLATE: Final = NameTemplate("{stem}.{language}")
 """How files are called where nothing else is said."""

@@ -161,10 +161,11 @@ def print_rows(
     if as_json:
         write_json(list(rows))
         return False
-    cells = [[format_value(row[name]) for name in columns] for row in rows]
+    texts = ([format_value(row[name]) for name in columns] for row in rows)
     if not sys.stdout.isatty():
-        write_lines(map("\t".join, cells))
+        write_lines(map("\t".join, texts))
         return False
+    cells = list(texts)
     if not cells:
         return False
     console = Console(markup=False, highlight=False)
@@ -234,7 +235,8 @@ def format_value(value: object) -> str:
             return f"{value:.10g}"
         case tuple() | list():
             return ", ".join(map(format_value, value))
-    return " ".join(strip_control(value).split())
+    text = strip_control(value)
+    return " ".join(text.split()) if " " in text else text
 
 
 def fields_of(value: Any) -> dict[str, Any]:

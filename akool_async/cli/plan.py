@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Final, overload
 
 import anyio
 import attrs
@@ -28,7 +28,7 @@ from akool_async._model.errors import (
     JournalLockedError,
     JournalOlderError,
 )
-from akool_async._model.filenames import NameTemplate
+from akool_async._model.filenames import template_of
 from akool_async._model.fingerprint import fingerprint, work_of
 from akool_async._model.outcomes import MANIFEST
 from akool_async._model.requests import LipSyncRequest
@@ -94,7 +94,7 @@ class RetryRules:
         return action
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class PlanEntry:
     """One entry of the catalog: one (key, language).
 
@@ -121,6 +121,45 @@ class PlanEntry:
     def key(self) -> str:
         """The entry's key in the journal."""
         return self.item.key_for(self.target)
+
+
+class PlanEntries(Sequence[PlanEntry]):
+    """The entries of a plan, each made when it is asked for: a long catalog has very many.
+
+    Args:
+        items: the catalog's, whose languages are the entries.
+    """
+
+    def __init__(self, items: Sequence[CatalogItem]) -> None:
+        """Begin without what would be done with them."""
+        self._items = items
+        self._actions: list[PlannedAction] = []
+        self._prices: list[JobPrice] = []
+        self._found: dict[int, Entry] = {}
+
+    def add(self, action: PlannedAction, found: Entry | None, price: JobPrice) -> None:
+        """Add what would be done with the next entry."""
+        if found is not None:
+            self._found[len(self._actions)] = found
+        self._actions.append(action)
+        self._prices.append(price)
+
+    def __iter__(self) -> Iterator[PlanEntry]:
+        names = ((item, target) for item in self._items for target in item.request.targets)
+        for number, (item, target) in enumerate(names):
+            action, price = self._actions[number], self._prices[number]
+            found = self._found.get(number)
+            yield PlanEntry(item=item, target=target, action=action, entry=found, price=price)
+
+    def __len__(self) -> int:
+        return len(self._actions)
+
+    @overload
+    def __getitem__(self, index: int) -> PlanEntry: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PlanEntry]: ...
+    def __getitem__(self, index: int | slice) -> PlanEntry | Sequence[PlanEntry]:
+        return tuple(self)[index]
 
 
 @attrs.frozen(kw_only=True)
@@ -157,7 +196,7 @@ class Plan:
     """
 
     catalog: Catalog
-    entries: tuple[PlanEntry, ...] = attrs.field(repr=False)
+    entries: Sequence[PlanEntry] = attrs.field(repr=False)
     estimate: Estimate
     locked: float = 0.0
     used: float = 0.0
@@ -199,6 +238,20 @@ def is_saved(manifest: Path, key: str, target: str) -> bool:
     return False
 
 
+_UNWRITABLE: Final = (
+    f"The file name {{}} can't be written on this system, whose names are in {sys.getfilesystemencoding()}. "
+    "Set LC_ALL=C.UTF-8, or name the files with --names."
+)
+
+
+def _can_be_written(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 async def make_plan(
     catalog: Catalog, output: OutputOptions, rules: RetryRules, client: AkoolClient | None, prices: Prices
 ) -> Plan:
@@ -223,36 +276,29 @@ async def make_plan(
         async for entry in opened.entries():
             prices.add(entry)
             paid_work.add(entry)
-        entries: list[PlanEntry] = []
+        entries = PlanEntries(catalog.items)
         issues: list[Issue] = []
+        # A long catalog has names by the hundred thousand: each is made only where something depends on it.
+        any_name_fits = sys.getfilesystemencoding() == "utf-8"
+        may_be_saved = not rules.pay_again and output.out.is_dir()
         for item in catalog.items:
             for target in item.request.targets:
-                found = opened.get(item.key_for(target), target)
+                found = opened.get(item.key_for(target), target) if exists else None
                 action = rules.action(found)
                 # The journal says "saved", but the folder has the last word: it is fetched again, unpaid.
                 if action is PlannedAction.SAVED and found is not None and are_gone(found.files, output.out):
                     action = PlannedAction.RESTORE
-                name = NameTemplate(item.names).name(item.request, target)
-                failed = found is not None and found.state in (State.FAILED, State.EXPIRED)
-                manifest = output.out / f"{name}{MANIFEST}"
-                # Another journal, or this one before it was lost, paid for a result that is here.
-                if (
-                    action.is_paid
-                    and not (failed or rules.pay_again)
-                    and is_saved(manifest, item.key_for(target), target)
-                ):
-                    action = PlannedAction.FOUND
-                price = prices.price(item.request) if action.is_paid else UNKNOWN
-                try:
-                    os.fsencode(name if action.is_paid else "")
-                except UnicodeEncodeError:
-                    # The job would be paid for, and its result could not be saved under this name.
-                    text = (
-                        f"The file name {name!a} can't be written on this system, whose names are in "
-                        f"{sys.getfilesystemencoding()}. Set LC_ALL=C.UTF-8, or name the files with --names."
-                    )
-                    issues.append(Issue(item.where("key"), text))
-                entries.append(PlanEntry(item=item, target=target, action=action, entry=found, price=price))
+                if action.is_paid and (may_be_saved or not any_name_fits):
+                    name = template_of(item.names).name(item.request, target)
+                    failed = found is not None and found.state in (State.FAILED, State.EXPIRED)
+                    # Another journal, or this one before it was lost, paid for a result that is here.
+                    manifest = output.out / f"{name}{MANIFEST}"
+                    if may_be_saved and not failed and is_saved(manifest, item.key_for(target), target):
+                        action = PlannedAction.FOUND
+                    elif not _can_be_written(name):
+                        # The job would be paid for, and its result could not be saved under this name.
+                        issues.append(Issue(item.where("key"), _UNWRITABLE.format(f"{name!a}")))
+                entries.add(action, found, prices.price(item.request) if action.is_paid else UNKNOWN)
                 # The run would take the result that the journal has for this row's, and never make it.
                 if (
                     found is not None
@@ -271,7 +317,7 @@ async def make_plan(
         locked, used = opened.credits()
         plan = Plan(
             catalog=catalog,
-            entries=tuple(entries),
+            entries=entries,
             estimate=prices.estimate(entry.price for entry in entries if entry.action.is_paid),
             prices=prices,
             locked=locked,
@@ -311,7 +357,7 @@ class PaidWork:
 
     def find_renamed(self, entries: Iterable[PlanEntry]) -> Iterator[Issue | str]:
         """Find what would be paid again because its key was changed: an issue if certain, else a note."""
-        for entry in entries:
+        for entry in entries if self._paid else ():
             request = entry.item.request
             mark = fingerprint(request, entry.target)
             same, key = self._paid.get(mark, ""), self._same_but_query.get(work_of(mark), "")

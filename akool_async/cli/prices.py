@@ -131,6 +131,8 @@ class Prices:
             request: what is to be made.
             seconds: length of its video, None if that is not known.
         """
+        if not self._kinds and seconds is None:
+            return UNKNOWN
         video, kind = _video_and_kind(request)
         if same := self._videos.get((video, kind)):
             return JobPrice(fmean(same), max(same), Basis.SAME_VIDEO)

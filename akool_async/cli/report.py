@@ -13,7 +13,7 @@ import attrs
 
 from akool_async._batch import StopCause
 from akool_async._model.errors import AkoolError, JournalError
-from akool_async._model.filenames import NameTemplate
+from akool_async._model.filenames import template_of
 from akool_async._model.outcomes import Completed, Expired, Failed, InDoubt, NotSubmitted, Outcome, Rejected
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import Request, video_url
@@ -148,23 +148,27 @@ def cost(estimate: Estimate) -> str:
     return f"{least}{approximate(estimate.credits)} credits for {jobs}{most} ({estimate.basis})"
 
 
-def plan_rows(plan: Plan) -> Iterator[dict[str, Any]]:
-    """Return the plan's entries as data."""
+def plan_rows(plan: Plan, *, all_fields: bool = True) -> Iterator[dict[str, Any]]:
+    """Return the plan's entries as data: all fields, or those of `COLUMNS`."""
     for planned in plan.entries:
         item, entry = planned.item, planned.entry
         files = [] if entry is None else list(entry.files)
-        name = (entry and entry.name) or NameTemplate(item.names).name(item.request, planned.target)
-        yield {
+        name = (entry and entry.name) or template_of(item.names).name(item.request, planned.target)
+        row = {
             "key": planned.key,
             "target": planned.target,
             "action": planned.action.value,
             "credits": planned.cost if entry is None or planned.action.is_paid else entry.credits_used,
             "files": files or [f"{name}.mp4"],
-            "job_id": "" if entry is None else entry.job_id,
-            "reason": _reason(planned),
-            "url": strip_query(item.url),
-            "row": str(item.place),
         }
+        if all_fields:
+            row |= {
+                "job_id": "" if entry is None else entry.job_id,
+                "reason": _reason(planned),
+                "url": strip_query(item.url),
+                "row": str(item.place),
+            }
+        yield row
 
 
 def _reason(planned: PlanEntry) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import attrs
 
@@ -55,20 +56,28 @@ def without_duplicates(
     return kept, duplicates
 
 
+_BITS: Final = 25
+"""Marks are kept as bits of 4 MiB. Two that meet there make an item slower to judge, and nothing else."""
+_ALL_BITS: Final = (1 << _BITS) - 1
+
+
 def _marks(item: CatalogItem) -> tuple[int, ...]:
     """Return hashes, of which an item shares one with every item that has its key or may ask for its work."""
     # Coarser than a fingerprint, and 20 times cheaper: hosts, users, queries and options do not count.
     place = item.url.partition("?")[0].partition("#")[0].partition("://")[2].rpartition("@")[2]
-    work = hash(place.lower().rstrip("/"))
-    return (work,) if item.request.key is None else (work, hash((item.request.key, "key")))
+    work = hash(place.lower().rstrip("/")) & _ALL_BITS
+    return (work,) if item.request.key is None else (work, hash((item.request.key, "key")) & _ALL_BITS)
 
 
 def _repeated_marks(items: Iterable[CatalogItem]) -> set[int]:
-    seen: set[int] = set()
+    seen = bytearray(1 << _BITS - 3)
     repeated: set[int] = set()
     for item in items:
         for mark in _marks(item):
-            (repeated if mark in seen else seen).add(mark)
+            place, bit = mark >> 3, 1 << (mark & 7)
+            if seen[place] & bit:
+                repeated.add(mark)
+            seen[place] |= bit
     return repeated
 
 

@@ -131,7 +131,7 @@ class Layout:
         )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class CatalogItem:
     """One request, for one or several languages, and where it comes from.
 

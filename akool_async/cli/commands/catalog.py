@@ -84,7 +84,7 @@ def plan(
         write_json(plan_json(seen) | {"jobs": list(plan_rows(seen))})
         return ExitCode.OK
     shown = _MAX_SHOWN if sys.stdout.isatty() else len(seen.entries)
-    print_rows(islice(plan_rows(seen), shown), COLUMNS, as_json=False)
+    print_rows(islice(plan_rows(seen, all_fields=False), shown), COLUMNS, as_json=False)
     if len(seen.entries) > shown:
         print_info(f"and {len(seen.entries) - shown:,} more; pipe the output or use --json to see all.")
     print_info("")
