@@ -61,6 +61,7 @@ Each is a function of its name (with "_" for " ") unless another is named, impor
 
 EXTRAS: Final[Mapping[str, str]] = {
     "docutils": "man",
+    "python_calamine": "sheets",
     "av": "sandbox",
     "pysubs2": "captions",
     "openpyxl": "captions",

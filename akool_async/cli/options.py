@@ -187,6 +187,7 @@ class CatalogOptions:
         column: The name that a column has in the file, as url="Video link". May be given several times.
         ignore_columns: Columns that are not read; those whose name begins with "#" never are.
         duplicates: Whether the same work in two rows is a mistake, or the second is skipped.
+        sheet: Sheet of a spreadsheet; default is the visible one that has column names.
     """
 
     column: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
@@ -194,6 +195,7 @@ class CatalogOptions:
         tuple[str, ...], Parameter(negative="", show_default=False, consume_multiple=True)
     ] = ()
     duplicates: OnDuplicate = "refuse"
+    sheet: str = ""
 
     def read(self, path: Path, options: TranslationOptions) -> Catalog:
         """Read a catalog; a `CatalogError` names every mistake in it, in glossaries and in these options."""
@@ -210,6 +212,7 @@ class CatalogOptions:
                 choice=choice,
                 on_duplicate=self.duplicates,
                 names=names,
+                sheet=self.sheet,
             )
 
     def _mapped(self, mistakes: list[Issue]) -> Iterator[tuple[str, str]]:

@@ -288,6 +288,7 @@ async def make_plan(
                 # The journal says "saved", but the folder has the last word: it is fetched again, unpaid.
                 if action is PlannedAction.SAVED and found is not None and are_gone(found.files, output.out):
                     action = PlannedAction.RESTORE
+                # Only a job that would be made needs a name here.
                 if action.is_paid and (may_be_saved or not any_name_fits):
                     name = template_of(item.names).name(item.request, target)
                     failed = found is not None and found.state in (State.FAILED, State.EXPIRED)

@@ -210,7 +210,7 @@ def test_twelve_mistakes_in_two_hundred_rows_are_told_at_once_with_their_places(
             "v.csv:1: languages (C1): This is the same as the",
         ),
         (f"url,languages\n{URL}/a.mp4,caf\xe9\n".encode("latin-1"), "v.csv", "v.csv:2: This is not UTF-8"),
-        ("x", "v.xlsx", 'v.xlsx: The file ends in ".xlsx"'),
+        ("x", "v.numbers", 'v.numbers: The file ends in ".numbers"'),
         ("x", "v", "v: The file has no ending"),
         ('{"url": x}\n', "v.jsonl", "v.jsonl:1:9: This is not JSON"),
         ("[1]\n", "v.jsonl", "v.jsonl:1: Each line has to hold one object"),

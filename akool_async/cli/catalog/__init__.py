@@ -1,4 +1,4 @@
-"""Catalogs: what a person wants translated, in a file of CSV, TSV, JSON Lines or YAML."""
+"""Catalogs: what a person wants translated, in a spreadsheet, or a file of CSV, TSV, JSON Lines or YAML."""
 
 from akool_async.cli.catalog.model import (
     Catalog,

@@ -17,6 +17,9 @@ _FORMULA_ERRORS: Final = frozenset(
     "#ref! #value! #div/0! #name? #num! #null! #spill! #calc! #field! #blocked! err:502 err:504 err:508 "
     "err:509 err:522".split()
 )
+NO_VALUE: Final = "#FORMULA WITHOUT A VALUE!"
+"""What is read from a formula that no program has computed."""
+
 _SHOWN: Final = 60
 
 
@@ -78,6 +81,9 @@ def text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise CellError(f"has to be text, not {safe_repr(value)}.")
     said = strip_invisible(str(value))
+    # Taken for empty, each of these would let the row fall back to a default, and be paid for.
+    if said == NO_VALUE:
+        raise CellError("holds a formula without a value; open the file in its program, and save it.")
     if said.lower() in _FORMULA_ERRORS:
         raise CellError(f"holds {show_cell(said)}, an error of the spreadsheet; correct its formula.")
     if not said.isprintable():

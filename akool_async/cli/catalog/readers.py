@@ -5,15 +5,13 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import yaml
 
-from akool_async.cli.catalog.cells import strip_invisible
-from akool_async.cli.catalog.columns import IGNORED
 from akool_async.cli.catalog.model import (
     CatalogError,
     CatalogRow,
@@ -23,14 +21,16 @@ from akool_async.cli.catalog.model import (
     Layout,
     SourceLocation,
 )
+from akool_async.cli.catalog.sheets import ENDINGS, read_sheet
+from akool_async.cli.catalog.tables import Record, count_columns, fill_table
 
 _LARGEST: Final = 200 * 1024 * 1024
 _DELIMITED: Final = (".csv", ".tsv", ".tab", ".txt")
 _JSON_LINES: Final = (".jsonl", ".ndjson")
 _YAML: Final = (".yaml", ".yml")
-_ENDINGS: Final = (*_DELIMITED, *_JSON_LINES, *_YAML)
+_ENDINGS: Final = (*_DELIMITED, *_JSON_LINES, *_YAML, *ENDINGS)
 _ADVICE: Final = {
-    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), 'Save the sheet as "CSV UTF-8".'),
+    **dict.fromkeys((".xls", ".xlsb", ".numbers"), "Save it as .xlsx, .ods or CSV UTF-8."),
     ".json": "JSON Lines has one object on each line.",
 }
 _ARCHIVE: Final = b"PK\x03\x04"
@@ -41,8 +41,8 @@ _MARKS: Final = (
 )
 
 
-def read_table(path: Path, is_column: IsColumn) -> CatalogTable:
-    """Read a file by the format that its ending names.
+def read_table(path: Path, is_column: IsColumn, sheet: str = "") -> CatalogTable:
+    """Read a file by the format that its ending names; of a spreadsheet, the sheet of this name.
 
     Raises:
         CatalogError: it can't be read, or is of no format that is known.
@@ -60,11 +60,14 @@ def read_table(path: Path, is_column: IsColumn) -> CatalogTable:
             start = stream.read(4)
     except OSError as error:
         raise _refusal(path, f"The file can't be read: {error.strerror}.") from error
+    table = CatalogTable(Layout(str(path)))
+    if ending in ENDINGS:
+        read_sheet(path, table, is_column, sheet)
+        return table
     if start == _ARCHIVE:
         raise _refusal(path, "This is a spreadsheet, or another archive, under the ending of a text file.")
     # A byte order mark decides; guessing an encoding would turn names and words into other ones.
     encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
-    table = CatalogTable(Layout(str(path)))
     if ending in _YAML:
         read_yaml("".join(_lines(path, encoding)), table)
     elif ending in _JSON_LINES:
@@ -101,101 +104,6 @@ def _undecodable_line(path: Path, encoding: str) -> int:
     except UnicodeDecodeError as error:
         return data[: error.start].count(b"\n") + 1
     return 0
-
-
-# Tables whose columns are named in one row.
-
-Record: TypeAlias = tuple[int, int, list[str]]
-"""Line in the file, row in the spreadsheet, values."""
-
-_HEADER_WITHIN: Final = 20
-"""Rows that are searched for the column names: above them people write titles."""
-
-
-def count_columns(values: Iterable[str], is_column: IsColumn) -> int:
-    """Return how many of a row's values are the names of columns."""
-    return sum(is_column(value) for value in values if value)
-
-
-def fill_table(
-    table: CatalogTable, records: Iterator[Record], is_column: IsColumn, *, separator: str = ""
-) -> None:
-    """Find the column names, and give a table its header and its rows.
-
-    Args:
-        table: gets them, and what is wrong.
-        records: all rows, from the first on.
-        is_column: whether a name is one of a column.
-        separator: what is between two cells of a text, "" for a spreadsheet.
-    """
-    file = table.layout.file
-    top = list(islice((record for record in records if any(map(str.strip, record[2]))), _HEADER_WITHIN))
-    if not top:
-        if not table.mistakes:
-            table.add_mistake(SourceLocation(file), "The file is empty.")
-        return
-    known = [count_columns(values, is_column) for _, _, values in top]
-    at = known.index(max(known))
-    # Without this check the first videos would be taken for a title or column names, and be left out.
-    for line, _, values in top[: at + 1]:
-        if any("://" in value for value in values) and not (line == top[at][0] and known[at]):
-            text = "The first row has to name the columns, such as url,languages,key; this one holds values."
-            table.add_mistake(SourceLocation(file, line), text)
-            return
-    if at:
-        table.notes.append(f"{file}: The column names are in line {top[at][0]}; nothing above it is read.")
-    names = _names(top[at], table, is_column)
-    table.rows = _rows(chain(top[at + 1 :], records), names, table, separator)
-
-
-def _names(header: Record, table: CatalogTable, is_column: IsColumn) -> list[str]:
-    """Return the columns' names, and note where they are."""
-    line, row, values = header
-    names: list[str] = []
-    letters: dict[str, str] = {}
-    for number, value in enumerate(values):
-        letter, name = _letters(number), strip_invisible(value)
-        place = SourceLocation(table.layout.file, line, f"{letter}{row}", name)
-        if name and name in letters and is_column(name):
-            text = f"The column is here twice; the first is {letters[name]}{row}."
-            table.add_mistake(place, text)
-        # Two columns that are not read may share a name.
-        names.append(f"{IGNORED}{name}" if name and name in letters else name)
-        letters.setdefault(name, letter)
-        table.header.setdefault(name, place)
-    table.header.pop("", None)
-    table.layout = Layout(table.layout.file, letters)
-    return names
-
-
-def _rows(
-    records: Iterable[Record], names: list[str], table: CatalogTable, separator: str
-) -> Iterator[CatalogRow]:
-    layout = table.layout
-    width = len(names)
-    nameless = [number for number, name in enumerate(names) if not name]
-    for line, row, values in records:
-        if not any(map(str.strip, values)):
-            continue
-        if separator and (len(values) > width or nameless):
-            for number in (*nameless, *range(width, len(values))):
-                if number < len(values) and values[number].strip():
-                    place = SourceLocation(layout.file, line, f"{_letters(number)}{row}")
-                    text = (
-                        "This cell has no column; does a cell to the left hold the separator without quotes?"
-                    )
-                    table.add_mistake(place, text)
-        yield CatalogRow(layout, line, row, dict(zip(names, values, strict=False)))
-
-
-def _letters(number: int) -> str:
-    """Return a spreadsheet's name of the column with this number from 0: A, B, ..., Z, AA."""
-    letters = ""
-    number += 1
-    while number:
-        number, rest = divmod(number - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return letters
 
 
 # CSV and TSV.
@@ -242,7 +150,8 @@ def _records(lines: Iterator[str], separator: str, table: CatalogTable, *, first
     line = first
     try:
         for row, values in zip(count(1), reader):
-            yield line, row, values
+            # One number where they are equal: there may be very many.
+            yield line, line if row == line else row, values
             line = first + reader.line_num
     except csv.Error as error:
         place = SourceLocation(table.layout.file, line)

@@ -107,6 +107,7 @@ class RowReader:
             yield from self._lipsync_items(row, own, before)
             return
         values = self._defaults | own
+        # A row that lacks a language or a video makes no request, whatever the reason is reported as.
         lacking = [option for option in _MISSING if option not in values]
         for option in lacking:
             if option not in self._absent | self._misspelt and len(self._mistakes) == before:
@@ -313,16 +314,18 @@ def read_catalog(
     choice: ColumnChoice = ColumnChoice(),  # noqa: B008 - it does not change
     on_duplicate: OnDuplicate = "refuse",
     names: LanguageNames | None = None,
+    sheet: str = "",
 ) -> Catalog:
     """Read and check a catalog.
 
     Args:
-        path: a file of CSV, TSV, JSON Lines or YAML.
+        path: a spreadsheet, or a file of CSV, TSV, JSON Lines or YAML.
         defaults: options of a request for rows that do not set them.
         glossaries: files, as "FILE" or "LANGUAGE=FILE".
         choice: which columns are read.
         on_duplicate: "refuse" makes repeated work a mistake, "skip" leaves the second out.
         names: reads languages, and has read those of `defaults`.
+        sheet: the sheet of a spreadsheet; "" takes the visible one that has column names.
 
     Raises:
         CatalogError: names every mistake.
@@ -331,7 +334,7 @@ def read_catalog(
     mistakes: list[Issue] = []
     table = CatalogTable(Layout(str(path)))
     try:
-        table = read_table(path, choice.is_column)
+        table = read_table(path, choice.is_column, sheet)
     except CatalogError as wrong:
         mistakes += wrong.mistakes
     glossary = _glossary(glossaries, mistakes, names)

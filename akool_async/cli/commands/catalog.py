@@ -63,8 +63,9 @@ def plan(
 ) -> int:
     """Show what `run` would do with a catalog and what it would cost; nothing is spent.
 
-    The catalog is a file of CSV, TSV, JSON Lines or YAML with a row for each video: url, languages, key and
-    any option of a translation. Every mistake in it is reported at once, before the server is asked.
+    The catalog is a spreadsheet, or a file of CSV, TSV, JSON Lines or YAML, with a row for each video: url,
+    languages, key and any option of a translation. Every mistake in it is reported at once, before the server
+    is asked.
 
     Parameters
     ----------

@@ -1,0 +1,103 @@
+"""Tables whose columns are named in one row: CSV, TSV and the sheets of a spreadsheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Final, TypeAlias
+
+from akool_async.cli.catalog.cells import strip_invisible
+from akool_async.cli.catalog.columns import IGNORED
+from akool_async.cli.catalog.model import CatalogRow, CatalogTable, IsColumn, Layout, SourceLocation
+
+Record: TypeAlias = tuple[int, int, list[str]]
+"""Line in the file, row in the spreadsheet, values."""
+
+HEADER_WITHIN: Final = 20
+"""Rows that are searched for the column names: above them people write titles."""
+
+
+def count_columns(values: Iterable[str], is_column: IsColumn) -> int:
+    """Return how many of a row's values are the names of columns."""
+    return sum(is_column(value) for value in values if value)
+
+
+def fill_table(
+    table: CatalogTable, records: Iterator[Record], is_column: IsColumn, *, separator: str = ""
+) -> None:
+    """Find the column names, and give a table its header and its rows.
+
+    Args:
+        table: gets them, and what is wrong.
+        records: all rows, from the first on.
+        is_column: whether a name is one of a column.
+        separator: what is between two cells of a text, "" for a spreadsheet.
+    """
+    file = table.layout.file
+    top = list(islice((record for record in records if any(map(str.strip, record[2]))), HEADER_WITHIN))
+    if not top:
+        if not table.mistakes:
+            table.add_mistake(SourceLocation(file), "The file is empty.")
+        return
+    known = [count_columns(values, is_column) for _, _, values in top]
+    at = known.index(max(known))
+    # Without this check the first videos would be taken for a title or column names, and be left out.
+    for line, _, values in top[: at + 1]:
+        if any("://" in value for value in values) and not (line == top[at][0] and known[at]):
+            text = "The first row has to name the columns, such as url,languages,key; this one holds values."
+            table.add_mistake(SourceLocation(file, line), text)
+            return
+    if at:
+        table.notes.append(f"{file}: The column names are in line {top[at][0]}; nothing above it is read.")
+    names = _names(top[at], table, is_column)
+    table.rows = _rows(chain(top[at + 1 :], records), names, table, separator)
+
+
+def _names(header: Record, table: CatalogTable, is_column: IsColumn) -> list[str]:
+    """Return the columns' names, and note where they are."""
+    line, row, values = header
+    names: list[str] = []
+    letters: dict[str, str] = {}
+    for number, value in enumerate(values):
+        letter, name = _letters(number), strip_invisible(value)
+        place = SourceLocation(table.layout.file, line, f"{letter}{row}", name)
+        if name and name in letters and is_column(name):
+            text = f"The column is here twice; the first is {letters[name]}{row}."
+            table.add_mistake(place, text)
+        # Two columns that are not read may share a name.
+        names.append(f"{IGNORED}{name}" if name and name in letters else name)
+        letters.setdefault(name, letter)
+        table.header.setdefault(name, place)
+    table.header.pop("", None)
+    table.layout = Layout(table.layout.file, letters)
+    return names
+
+
+def _rows(
+    records: Iterable[Record], names: list[str], table: CatalogTable, separator: str
+) -> Iterator[CatalogRow]:
+    layout = table.layout
+    width = len(names)
+    nameless = [number for number, name in enumerate(names) if not name]
+    for line, row, values in records:
+        if not any(map(str.strip, values)):
+            continue
+        if separator and (len(values) > width or nameless):
+            for number in (*nameless, *range(width, len(values))):
+                if number < len(values) and values[number].strip():
+                    place = SourceLocation(layout.file, line, f"{_letters(number)}{row}")
+                    text = (
+                        "This cell has no column; does a cell to the left hold the separator without quotes?"
+                    )
+                    table.add_mistake(place, text)
+        yield CatalogRow(layout, line, row, dict(zip(names, values, strict=False)))
+
+
+def _letters(number: int) -> str:
+    """Return a spreadsheet's name of the column with this number from 0: A, B, ..., Z, AA."""
+    letters = ""
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
