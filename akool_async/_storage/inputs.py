@@ -102,6 +102,7 @@ class SharedInputs:
                 continue
             key = self._shared_key(place)
             async with self._locks[key]:  # several languages, or rows, of one video
+                # Before the upload: another entry that ends meanwhile must not delete what this one needs.
                 self._unused.discard(key)
                 if not storage.keep:
                     self._users[key].update(names)
@@ -256,6 +257,7 @@ class SharedInputs:
             size = os.fstat(file.fileno()).st_size
             try:
                 there = bucket.head(key)
+                # Its name is its hash, and it appears only when it is whole: it is not sent again.
                 if there is None:
                     media_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
                     bucket.upload(key, _checked(file, place, stopped), media_type)

@@ -191,6 +191,7 @@ class BucketFolder:
                     self._send_file(file, stopped)
                     file = attrs.evolve(file, path=BucketPath(f"{self._url}/{file.path.name}"))
                 sent.append(file)
+            # Last: where it is, everything that it lists is there, so no later run pays for this again.
             name = local.manifest.name
             before = self.read_manifest(name.removesuffix(MANIFEST))
             ours = before is not None and before.job_id == result.job_id
@@ -205,6 +206,7 @@ class BucketFolder:
         key = self._key(file.path.name)
         there = self._bucket.head(key)
         if there is not None:
+            # A run that was killed may have sent it. The name proves nothing, so the bytes are compared.
             if there.size == file.digest.size and self._digest(key) == file.digest:
                 return None
             raise FileAlreadyExistsError(f"{self._url}/{file.path.name} is there already.")
@@ -215,9 +217,11 @@ class BucketFolder:
                 return self._bucket.put_new(key, b"".join(chunks), media_type)
             part = f"{key}.part"
             self._bucket.upload(part, chunks, media_type)
+        # A store may lose a part and still complete: only a whole object may get the name of a result.
         arrived = self._bucket.head(part)
         if arrived is None or arrived.size != file.digest.size:
             raise DownloadError(f"{file.path.name} did not arrive whole in {self._url}; it was not saved.")
+        # Another program may have taken the name meanwhile: its object stays, and ours gets another name.
         self._bucket.copy_new(part, key)
         self._bucket.delete(part)
         return None

@@ -134,7 +134,7 @@ async def open_toolbox(
         await stack.enter_async_context(client)
         journal = batch = None
         if max_credits is not None:
-            output.out.mkdir(parents=True, exist_ok=True)
+            output.local.mkdir(parents=True, exist_ok=True)
             journal = open_journal(output.path, accept_older=output.accept_older_journal)
         elif output.path.exists():
             journal = open_journal(output.path, read_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import getpass
 import os
+import re
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ from akool_async._environment import PRODUCTION, parse_origin
 from akool_async._journal import Journal, open_journal
 from akool_async._model.credentials import HOST_VARIABLE, ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
+from akool_async._model.locations import BucketPath
 from akool_async._model.redact import hide
 from akool_async.cli.catalog import (
     Catalog,
@@ -85,6 +87,11 @@ def read_key_file(path: Path) -> str:
     if not key.isascii() or not key.isprintable():
         raise ConfigurationError(f"The key file {path} holds more than a key: one line of plain letters.")
     return key
+
+
+def _folder(path: Path) -> Path:
+    named = re.match(r"(s3|gs|az):/+(.+)", str(path))
+    return local_path(path) if named is None else BucketPath(f"{named[1]}://{named[2]}")
 
 
 def _local(path: Path) -> Path:
@@ -382,14 +389,14 @@ class OutputOptions:
     """Options of every command that uses the journal.
 
     Attributes:
-        out: Folder for the results; it is created if it is missing.
+        out: Folder for the results, or a bucket as s3://bucket/prefix; a folder is made if it is missing.
         journal: Journal of paid jobs; default is jobs.sqlite3 in that folder.
         inbox: Callbacks that `webhook serve` received; default is inbox.sqlite3 in that folder.
         accept_older_journal: Use a journal that is missing, or older than when it was last written. What it
             does not know is paid again.
     """
 
-    out: Path = attrs.field(default=_OUT, converter=_local)
+    out: Path = attrs.field(default=_OUT, converter=_folder)
     journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_local))
     inbox: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_local))
     accept_older_journal: Annotated[bool, Parameter(negative="")] = False
@@ -404,12 +411,23 @@ class OutputOptions:
     @property
     def path(self) -> Path:
         """The journal's file."""
+        if self.journal is None and isinstance(self.out, BucketPath):
+            raise ConfigurationError(
+                f"Results go to {self.out}, and the journal has to be a file of this machine.",
+                impact="Nothing was sent.",
+                advice="Name it with --journal, such as --journal jobs.sqlite3.",
+            )
         return self.out / JOURNAL if self.journal is None else self.journal
 
     @property
     def inbox_path(self) -> Path:
         """The inbox's file, which may be missing."""
-        return self.out / INBOX if self.inbox is None else self.inbox
+        return self.local / INBOX if self.inbox is None else self.inbox
+
+    @property
+    def local(self) -> Path:
+        """The folder for all but results: theirs, or the journal's where they are in a bucket."""
+        return self.path.parent if isinstance(self.out, BucketPath) else self.out
 
     @property
     def older(self) -> JournalOlderError | None:

@@ -31,7 +31,7 @@ _NONE: Final[Mapping[str, Path]] = {}
 
 def report_folder(output: OutputOptions) -> Path:
     """Return the folder of a report, in that of the results."""
-    return output.out / _FOLDER
+    return output.local / _FOLDER
 
 
 def write_report(output: OutputOptions) -> Path | None:
@@ -88,7 +88,8 @@ def _report_entry(
     shown = entry_json(entry, output)
     # The folder may have been moved together with its files.
     files = [
-        path if os.path.lexists(path := Path(file)) else output.out / Path(file).name for file in entry.files
+        path if os.path.lexists(path := Path(file)) else output.local / Path(file).name
+        for file in entry.files
     ]
     saved = Saved.from_paths([str(path) for path in files]) if entry.state is State.DELIVERED else None
     locked = 0.0 if entry.state in (State.FAILED, State.PLANNED) else entry.credits_locked or 0.0

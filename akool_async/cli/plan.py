@@ -30,6 +30,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.filenames import template_of
 from akool_async._model.fingerprint import fingerprint, work_of
+from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST
 from akool_async._model.requests import LipSyncRequest
 from akool_async._model.responses import Language
@@ -227,11 +228,15 @@ class Plan:
 
 def are_gone(files: Sequence[str], folder: Path) -> bool:
     """Whether one of the saved files is neither where it was saved nor in the folder of the results."""
+    if isinstance(folder, BucketPath):  # the run looks there
+        return False
     return not all(os.path.lexists(file) or os.path.lexists(folder / Path(file).name) for file in files)
 
 
 def is_saved(manifest: Path, key: str, target: str) -> bool:
     """Whether a manifest says that a result of this entry is saved; one that can't be read says nothing."""
+    if isinstance(manifest, BucketPath):  # the run looks there, before it pays
+        return False
     with suppress(OSError):
         result = read_manifest(manifest, any_owner=True) if os.path.lexists(manifest) else None
         return result is not None and (result.key, result.target) == (key, target)

@@ -13,14 +13,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from akool_async._batch.preflight import Preflight, VideoCheck, preflight_for
 from akool_async._client import AkoolClient
-from akool_async._model.errors import ConfigurationError
+from akool_async._model.errors import ConfigurationError, InputError
 from akool_async._model.media import Limits
 from akool_async._model.requests import Request
+from akool_async._storage import SharedInputs, Storage
 from akool_async.cli.catalog import Catalog
 from akool_async.cli.console import is_terminal, stderr
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.plan import Plan, PlanEntry, PlannedAction, RetryRules, make_plan
 from akool_async.cli.prices import Prices
+from akool_async.cli.storage import identify_inputs
 
 _DEFAULTS: Final = Limits()
 _MEGABYTE: Final = 2**20
@@ -70,6 +72,7 @@ async def make_checked_plan(
     client: AkoolClient | None,
     videos: VideoOptions,
     max_credits: float | None = None,
+    storage: Storage | None = None,
 ) -> Plan:
     """Return what a run of a catalog would do, after a look into each video that would be paid for.
 
@@ -80,15 +83,18 @@ async def make_checked_plan(
         client: asks the server; None asks nothing, and looks into no video either.
         videos: which videos may be sent.
         max_credits: what the journal's jobs may cost together.
+        storage: where files of this machine may be shared from.
 
     Raises:
         CatalogError, AccountError: as `make_plan`.
     """
+    inputs = SharedInputs(storage)
+    catalog, unreadable = await identify_inputs(catalog, output, inputs)
     preflight: Preflight | None = None
     notes: tuple[str, ...] = ()
     if videos.check and client is not None:
         try:
-            preflight = preflight_for(videos.limits, client.host, output.path)
+            preflight = preflight_for(videos.limits, client.host, output.path, inputs)
         except ConfigurationError as error:
             notes = (f"No video was looked into. {error.message} {error.advice}",)
     if preflight is None:
@@ -97,6 +103,9 @@ async def make_checked_plan(
         async with preflight:
             plan = await make_plan(catalog, output, rules, client, Prices(preflight.known_seconds))
             plan = await _look_into_videos(plan, preflight)
+    plan = attrs.evolve(
+        plan, entries=tuple(_readable(entry, unreadable.get(entry.item.line)) for entry in plan.entries)
+    )
     return attrs.evolve(plan, notes=(*plan.notes, *notes), preflight=preflight, max_credits=max_credits)
 
 
@@ -122,6 +131,13 @@ def _judged(plan: Plan, entry: PlanEntry, check: VideoCheck) -> PlanEntry:
     if check.refusals:
         return attrs.evolve(entry, action=PlannedAction.REFUSED, check=check)
     return attrs.evolve(entry, check=check, price=plan.prices.price(entry.item.request, check.seconds))
+
+
+def _readable(entry: PlanEntry, error: InputError | None) -> PlanEntry:
+    if error is None or not (entry.action.is_paid or entry.action is PlannedAction.REFUSED):
+        return entry
+    check = VideoCheck(refusals=(error.message,), advice=error.advice)
+    return attrs.evolve(entry, action=PlannedAction.REFUSED, check=check)
 
 
 @contextmanager

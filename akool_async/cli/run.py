@@ -15,6 +15,7 @@ from anyio.to_thread import run_sync
 from akool_async._batch import Batch, StopCause, open_batch
 from akool_async._client import AkoolClient
 from akool_async._model.errors import AkoolError, ConfigurationError
+from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import Outcome
 from akool_async._storage import Storage
 from akool_async.cli.catalog import Catalog
@@ -110,7 +111,7 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
 def _plan(catalog: Catalog, options: RunOptions, connection: ConnectionOptions) -> Plan:
     limits = options.limits
     arguments = (options.output, options.rules, connection.client(), options.videos, limits.max_credits)
-    return anyio.run(partial(make_checked_plan, catalog, *arguments))
+    return anyio.run(partial(make_checked_plan, catalog, *arguments, storage=options.storage))
 
 
 def _run(
@@ -206,6 +207,8 @@ class CatalogRun:
         options, plan = self._options, self._plan
         output = options.output
         for folder in (output.out, output.path.parent):
+            if isinstance(folder, BucketPath):
+                continue
             try:
                 await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
             except OSError as error:

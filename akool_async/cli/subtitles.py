@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 
 from akool_async._journal import Entry
 from akool_async._model.errors import InvalidRequestError
+from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import Saved
 from akool_async._model.states import State
 from akool_async.captions import (
@@ -73,7 +74,12 @@ async def saved_subtitles(
                 continue
             unknown -= named
             paths = [saved.translated_srt, saved.original_srt]
-            here = [path if path is None or path.exists() else output.out / path.name for path in paths]
+            here = [
+                path
+                if path is None or (not isinstance(path, BucketPath) and path.exists())
+                else output.local / path.name
+                for path in paths
+            ]
             assert here[0] is not None  # noqa: S101 - looked at above
             found.append(SavedSubtitles(entry, saved.video.stem, here[0], here[1]))
     if unknown:

@@ -248,7 +248,7 @@ def test_lip_syncs_need_no_languages_and_ignore_the_defaults_of_translations(wri
     [
         (f"{URL}/a.mp4,{URL}/a.wav,ja,a", "languages (C2): A row with audio_url is a lip-sync"),
         (f",{URL}/a.wav,,a", "url (A2): The video's URL is missing"),
-        (f"{URL}/a.mp4,talk.wav,,a", "audio_url (B2): 'talk.wav' is the name of a file."),
+        (f"{URL}/a.mp4,talk.wav,,a", "audio_url (B2): 'talk.wav' is the name of a file that is not there."),
         (f"{URL}/a.mp4,ftp://example.org/a.wav,,a", "audio_url (B2): must be an absolute http"),
     ],
 )
@@ -268,13 +268,11 @@ def test_two_equal_lip_syncs_are_refused(write: Write) -> None:
 @pytest.mark.parametrize(
     ("url", "named"),
     [
-        ("talk.mp4", "'talk.mp4' is the name of a file. The vendor fetches public URLs only: upload it"),
-        ("C:\\Videos\\talk.mp4", "'C:/Videos/talk.mp4' is a file on this machine. The vendor fetches public"),
-        ("file:///srv/talk.mp4", "'file:///srv/talk.mp4' is a file on this machine."),
-        ("~/talk.mp4", "'~/talk.mp4' is a file on this machine."),
+        ("talk.mp4", "'talk.mp4' is the name of a file that is not there. Fill in the path"),
+        ("C:\\Videos\\talk.mp4", "'C:/Videos/talk.mp4' is no path that this system has. Fill in the path"),
         (
-            "s3://bucket/talk.mp4",
-            "'s3://bucket/talk.mp4' is an object in a bucket. The vendor fetches public",
+            "gcs://bucket/talk.mp4",
+            "'gcs://bucket/talk.mp4' is an object in a bucket. Name it by s3://, gs://",
         ),
         ("media.example.org/talk.mp4", "'media.example.org/talk.mp4' has to begin with https:// or http://"),
     ],

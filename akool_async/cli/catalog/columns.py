@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -24,19 +25,19 @@ Read: TypeAlias = Callable[[Any], Any]
 """Turns the content of a cell into an option's value, or raises `CellError`."""
 
 
-_UPLOAD: Final = (
-    "The vendor fetches public URLs only: upload it to storage, and fill in its public or presigned "
-    "https:// URL."
-)
+_UPLOAD: Final = "Fill in the path of a file, or a public https:// URL of the video."
+_NAMES_NO_URL: Final = re.compile(r"(s3|gs|az|file)://|\.{0,2}/|~", re.IGNORECASE)
+"""How objects in buckets and files of this machine begin, which are shared with the vendor by signed URLs."""
+
 _NO_URLS: Final = tuple(
     (re.compile(form, re.IGNORECASE), text)
     for form, text in (
-        (r"(s3|gs|az|gcs|abfss?|r2)://", f"is an object in a bucket. {_UPLOAD}"),
+        (r"(gcs|abfss?|r2)://", "is an object in a bucket. Name it by s3://, gs:// or az://."),
         (r"[a-z0-9-]+(\.[a-z0-9-]+)+(:\d+)?/", "has to begin with https:// or http://"),
-        (r"file:|[a-z]:[\\/]|[\\/.~]", f"is a file on this machine. {_UPLOAD}"),
+        (r"[a-z]:[\\/]|\\|\.", f"is no path that this system has. {_UPLOAD}"),
         (
             r"[^:?#]*\.(mp4|mov|m4v|mkv|webm|avi|srt|ass|vtt|wav|mp3|m4a)$",
-            f"is the name of a file. {_UPLOAD}",
+            f"is the name of a file that is not there. {_UPLOAD}",
         ),
     )
 )
@@ -46,7 +47,9 @@ _NO_URLS: Final = tuple(
 def link(value: Any) -> str:
     """Read the URL of a video, an audio file or captions."""
     said = text(value)
-    if not said.startswith(("http://", "https://")):
+    if "://" not in said and Path(said).is_file() and not _NAMES_NO_URL.match(said):
+        return f"./{said}"
+    if not said.startswith(("http://", "https://")) and not _NAMES_NO_URL.match(said):
         for form, advice in _NO_URLS:
             if form.match(said):
                 # Backslashes would be shown doubled, as in a program.

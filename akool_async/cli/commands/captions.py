@@ -64,7 +64,7 @@ def captions_pull(
     to
         Folder for the files; default is `captions` in the folder of the results.
     """
-    folder = output.out / CAPTIONS if to is None else local_path(to)
+    folder = output.local / CAPTIONS if to is None else local_path(to)
     layouts: list[Layout] = ["srt", *table, *(["bilingual"] if bilingual else [])]  # type: ignore[list-item]
     written: list[Path] = []
     kept: list[Path] = []
@@ -147,7 +147,7 @@ def _to_check(
         languages = () if language is None else (language,)
         for one in anyio.run(saved_subtitles, output, (), languages):
             spoken = one.spoken if one.spoken is not None and one.spoken.exists() else None
-            for path in one.corrected(output.out / CAPTIONS) or [one.translated]:
+            for path in one.corrected(output.local / CAPTIONS) or [one.translated]:
                 yield path, one.entry.target, spoken, one.entry.request
 
 

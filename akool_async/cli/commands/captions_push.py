@@ -86,7 +86,7 @@ def captions_push(
         or target.
     """
     one = _one_entry(output, key, language)
-    path = _corrected_file(one, output.out / CAPTIONS) if file is None else local_path(file)
+    path = _corrected_file(one, output.local / CAPTIONS) if file is None else local_path(file)
     cues = [cue for cue in read_translation(path) if cue.text]
     if not cues:
         raise InvalidRequestError(f"{path} has no subtitles.", impact="Nothing was sent.")
@@ -103,7 +103,7 @@ def captions_push(
     content = to_srt(cues).encode()
 
     def publishable(number: int) -> Path:
-        return output.out / CAPTIONS / f"{one.name}.captions-{number}.srt"
+        return output.local / CAPTIONS / f"{one.name}.captions-{number}.srt"
 
     def url_of(number: int) -> str:
         if caption_url is not None:

@@ -40,6 +40,7 @@ from akool_async.cli.plan import RetryRules
 from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions, make_checked_plan
 from akool_async.cli.report import COLUMNS, plan_lines, plan_rows
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
+from akool_async.cli.storage import DEFAULT_STORAGE, StorageOptions
 
 _MAX_SHOWN: Final = 40
 """Entries that are shown on a terminal."""
@@ -57,6 +58,7 @@ def plan(
     max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     as_json: JsonFlag = False,
     videos: VideoOptions = DEFAULT_VIDEOS,
+    sharing: StorageOptions = DEFAULT_STORAGE,
     options: TranslationOptions = DEFAULT_TRANSLATION,
     wanted: CatalogOptions = DEFAULT_CATALOG,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -80,7 +82,9 @@ def plan(
     # Mistakes in the file are reported before a key is asked for and before the server is called.
     read = wanted.read(catalog, options)
     client = None if offline else connection.client()
-    seen = anyio.run(partial(make_checked_plan, read, output, rules, client, videos, max_credits))
+    seen = anyio.run(
+        partial(make_checked_plan, read, output, rules, client, videos, max_credits, sharing.storage)
+    )
     if as_json:
         write_json(plan_json(seen) | {"jobs": list(plan_rows(seen))})
         return ExitCode.OK
@@ -106,6 +110,7 @@ def run(
     options: TranslationOptions = DEFAULT_TRANSLATION,
     wanted: CatalogOptions = DEFAULT_CATALOG,
     videos: VideoOptions = DEFAULT_VIDEOS,
+    sharing: StorageOptions = DEFAULT_STORAGE,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -128,6 +133,7 @@ def run(
         rules=RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed, pay_again=pay_again),
         in_flight=in_flight,
         limits=terms,
+        storage=sharing.storage,
         videos=videos,
         webhook_url=options.webhook_url,
     )
@@ -145,6 +151,7 @@ def translate(
     pay_again: PayAgain = False,
     options: TranslationOptions = DEFAULT_TRANSLATION,
     videos: VideoOptions = DEFAULT_VIDEOS,
+    sharing: StorageOptions = DEFAULT_STORAGE,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -168,6 +175,7 @@ def translate(
         rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),
         in_flight=UNBOUNDED,  # one video: a job for each language, all at once
         limits=terms,
+        storage=sharing.storage,
         videos=videos,
         webhook_url=options.webhook_url,
     )
@@ -184,6 +192,7 @@ def lipsync(
     retry_failed: RetryFailed = False,
     pay_again: PayAgain = False,
     videos: VideoOptions = DEFAULT_VIDEOS,
+    sharing: StorageOptions = DEFAULT_STORAGE,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -207,6 +216,7 @@ def lipsync(
         rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),
         in_flight=UNBOUNDED,
         limits=terms,
+        storage=sharing.storage,
         videos=videos,
     )
     wanted = Catalog(path=Path(), title=strip_query(video_url), rows=1, items=(item,))

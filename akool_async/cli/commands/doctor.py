@@ -219,7 +219,7 @@ async def _account(connection: ConnectionOptions) -> Finding:
 
 
 def _folder(output: OutputOptions) -> Finding:
-    out = existing = output.out
+    out = existing = output.local
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     try:

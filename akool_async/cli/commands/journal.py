@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Final
 
 import anyio
 from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
-from akool_async._download import find_result
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
 from akool_async._model.states import State
+from akool_async._storage import result_folder
 from akool_async.cli.console import counted, print_error, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
@@ -37,6 +38,7 @@ from akool_async.cli.options import (
 )
 from akool_async.cli.plan import RetryRules
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
+from akool_async.cli.storage import DEFAULT_STORAGE, StorageOptions
 
 _UNFINISHED: Final = AT_VENDOR | {State.PLANNED, State.SUBMITTING, State.IN_DOUBT}
 _STATUS_CALLS: Final = 8
@@ -50,6 +52,7 @@ def resume(
     output: OutputOptions = DEFAULT_OUTPUT,
     in_flight: InFlight = 8,
     pay_again: PayAgain = False,
+    sharing: StorageOptions = DEFAULT_STORAGE,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -71,7 +74,9 @@ def resume(
         print_info(f"Nothing is in progress in {output.path}.")
         return ExitCode.FAILED if left_out else ExitCode.OK
     rules = RetryRules(pay_again=pay_again)
-    options = RunOptions(output=output, rules=rules, in_flight=in_flight, limits=terms)
+    options = RunOptions(
+        output=output, rules=rules, in_flight=in_flight, limits=terms, storage=sharing.storage
+    )
     code = execute(catalog_from(output, entries, "what is in progress"), options, connection)
     return ExitCode.FAILED if code == ExitCode.OK and left_out else code
 
@@ -146,8 +151,9 @@ async def _at_vendor(output: OutputOptions, within: timedelta | None) -> list[En
             others = journal.entries(states=AT_VENDOR)
             found += [entry async for entry in others if entry.expires_at is None]
             saved = ((key, target, files) for key, target, files in journal.saved_files() if files)
+            folder = result_folder(output.out, None)
             for key, target, files in saved:
-                result = await run_sync(find_result, files, output.out)
+                result = await run_sync(partial(folder.find_result, hashes=False), files)
                 entry = journal.get(key, target)
                 if result.damaged and entry is not None:
                     found.append(entry)
@@ -193,6 +199,7 @@ def retry(
     failed: Annotated[bool, Parameter(negative="")] = False,
     output: OutputOptions = DEFAULT_OUTPUT,
     in_flight: InFlight = 8,
+    sharing: StorageOptions = DEFAULT_STORAGE,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -221,7 +228,11 @@ def retry(
         print_info(f"Nothing can be submitted again from {output.path}.")
         return ExitCode.FAILED if chosen else ExitCode.OK
     options = RunOptions(
-        output=output, rules=RetryRules(retry_failed=True), in_flight=in_flight, limits=terms
+        output=output,
+        rules=RetryRules(retry_failed=True),
+        in_flight=in_flight,
+        limits=terms,
+        storage=sharing.storage,
     )
     code = execute(catalog_from(output, entries, "what ended without a result"), options, connection)
     return ExitCode.FAILED if code == ExitCode.OK and len(entries) < len(chosen) else code

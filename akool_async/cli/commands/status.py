@@ -13,9 +13,10 @@ from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
 from akool_async._batch import open_batch
-from akool_async._download import FileState, find_result, local_path, verify
+from akool_async._download import FileState, local_path
 from akool_async._journal import Entry, open_journal
 from akool_async._model.outcomes import Completed
+from akool_async._storage import result_folder, verify
 from akool_async.cli.console import (
     ago,
     counted,
@@ -241,9 +242,10 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
     output.reading()  # raises where there is no journal, which would be made
     async with connection.client() as client, output.writing() as journal:
         damaged = []
+        find = partial(result_folder(output.out, None).find_result, hashes=hashes)
         for key, target, files in journal.saved_files():
             entry = journal.get(key, target) if files else None
-            if entry and (await run_sync(find_result, files, output.out, hashes)).damaged:
+            if entry and (await run_sync(find, files)).damaged:
                 # Each was delivered before, so that none can be submitted and paid again.
                 damaged.append(entry.request_for_target)
         async with open_batch(

@@ -1,0 +1,74 @@
+"""Files and objects in buckets in a catalog: where they are shared from, and what is in them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Final
+
+import attrs
+from anyio import Path as AsyncPath
+from cyclopts import Parameter
+
+from akool_async._journal import open_journal
+from akool_async._model.errors import InputError
+from akool_async._model.fingerprint import fingerprint
+from akool_async._model.requests import private_inputs, with_inputs
+from akool_async._model.states import State
+from akool_async._storage import SharedInputs, Storage
+from akool_async.cli.catalog import Catalog, CatalogItem
+from akool_async.cli.options import OutputOptions
+
+
+@Parameter(name="*", group="Storage")
+@attrs.frozen(kw_only=True)
+class StorageOptions:
+    """Options of every command that may submit files of this machine, or objects in buckets.
+
+    Attributes:
+        share: Bucket that files of this machine are shared from, such as s3://bucket/prefix; needs
+            `akool-async[storage]`. Each is uploaded once and deleted when its jobs have ended.
+        share_expires: How long the vendor may fetch a file or an object after its POST, 15m to 7d.
+        keep_shared: Leave shared files in the bucket.
+    """
+
+    share: str | None = None
+    share_expires: timedelta = timedelta(hours=24)
+    keep_shared: Annotated[bool, Parameter(negative="")] = False
+
+    @property
+    def storage(self) -> Storage:
+        """The same as settings of a batch."""
+        return Storage(share=self.share, expires=self.share_expires, keep=self.keep_shared)
+
+
+DEFAULT_STORAGE: Final = StorageOptions()
+
+
+async def identify_inputs(
+    catalog: Catalog, output: OutputOptions, inputs: SharedInputs
+) -> tuple[Catalog, dict[int, InputError]]:
+    """Return a catalog whose private inputs have their content, and why others, by their line, have none.
+
+    What the journal knows of a file that is gone by now is enough: its job was made, and its result is saved.
+    """
+    if not any(private_inputs(item.request) for item in catalog.items):
+        return catalog, {}
+    items: list[CatalogItem] = []
+    failed: dict[int, InputError] = {}
+    exists = await AsyncPath(output.path).exists()
+    async with open_journal(output.path if exists else ":memory:", read_only=exists) as journal:
+        for item in catalog.items:
+            request = item.request
+            try:
+                request = await inputs.identify(request)
+            except InputError as error:
+                target = request.targets[0]
+                known = journal.get(item.key_for(target), target)
+                if known is None and not request.key:
+                    known = journal.find_other_query(fingerprint(request, target), target)
+                if known is None or known.state is State.PLANNED:
+                    failed[item.line] = error
+                else:
+                    request = with_inputs(request, private_inputs(known.request))
+            items.append(item if request is item.request else attrs.evolve(item, request=request))
+    return attrs.evolve(catalog, items=tuple(items)), failed
