@@ -14,6 +14,7 @@ import attrs
 from akool_async._batch import EntryProgress, Statistics
 from akool_async._model.outcomes import Completed, Outcome, Rejected
 from akool_async.cli.console import print_info
+from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.on_saved import CommandResult
 from akool_async.cli.plan import Plan, PlannedAction
 from akool_async.cli.report import OutcomeCounts, RunSummary, outcome_label, plan_notes
@@ -82,6 +83,12 @@ class Events:
     def stopping(self, why: str) -> None:
         """Write that nothing more is submitted."""
         self._write("stopping", reason=why)
+
+    def declined(self) -> None:
+        """Write that the question was answered with no; the last event."""
+        words = {"message": "The question was answered with no.", "advice": ""}
+        impact = "Nothing was submitted and nothing was spent."
+        self._write("error", exit_code=ExitCode.INTERRUPTED, impact=impact, **words)
 
     def over(self, summary: RunSummary) -> None:
         """Write how the run ended; the last event."""

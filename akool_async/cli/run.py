@@ -125,6 +125,7 @@ def _run(
     limits = options.limits
     if plan.estimate.jobs and not _may_spend(plan, yes=limits.yes):
         print_info("Nothing was submitted and nothing was spent.")
+        events.declined()
         return None
     drawn = is_terminal(stderr) and not stderr.is_dumb_terminal
     drawn &= not (limits.as_json and sys.stdout.isatty())

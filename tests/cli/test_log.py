@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -106,6 +107,19 @@ def test_a_start_that_fails_is_an_event(
     with another_run(book.path):
         locked = json.loads(akool("retry", "--failed", "--out", out, "--json").out.splitlines()[-1])
     assert (locked["event"], locked["exit_code"]) == ("error", 1)
+
+
+def test_a_question_that_is_answered_with_no_is_an_event(
+    films: Path, out: Path, vendor: Sandbox, akool: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("akool_async.cli.console.can_ask", lambda: True)
+    monkeypatch.setattr("sys.stdin", io.StringIO("no\n"))
+    told = akool("run", films, "--out", out, "--json")
+    event = json.loads(told.out.splitlines()[-1])
+
+    assert (told.code, event["event"], event["exit_code"]) == (130, "error", 130)
+    assert event["impact"] == "Nothing was submitted and nothing was spent."
+    assert not vendor.audit.jobs
 
 
 def test_an_error_that_nobody_expected_is_an_event_and_a_traceback(
