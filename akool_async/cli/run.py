@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from akool_async._client import AkoolClient
 from akool_async._model.errors import AkoolError, ConfigurationError
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import Outcome
+from akool_async._model.requests import with_targets
 from akool_async._storage import Storage
 from akool_async.cli.catalog import Catalog
 from akool_async.cli.console import confirm, counted, is_terminal, print_info, stderr
@@ -30,7 +32,6 @@ from akool_async.cli.preflight import NO_VIDEOS, VideoOptions, make_checked_plan
 from akool_async.cli.progress import ProgressSnapshot, RunProgress
 from akool_async.cli.report import OutcomeCounts, RunSummary, cost, plan_lines, request_label
 from akool_async.cli.run_history import record_run
-from akool_async.cli.trial import trial_of
 from akool_async.webhook.inbox import open_inbox
 
 UNBOUNDED: Final = 10_000
@@ -97,7 +98,7 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     events.planned(plan)
     if 0 < limits.trial < plan.estimate.jobs:
         alone = attrs.evolve(options, recover_pending=False)
-        tried = _run(trial_of(plan, limits.trial), alone, connection, events, command)
+        tried = _run(_trial_of(plan, limits.trial), alone, connection, events, command)
         if tried is None or tried.code is not ExitCode.OK:
             print_info("The rest is not submitted, because the trial is not saved.")
             return _finish(tried, options, events)
@@ -106,6 +107,36 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
             print_info(line)
         events.planned(plan)
     return _finish(_run(plan, options, connection, events, command), options, events)
+
+
+def _trial_of(plan: Plan, jobs: int) -> Plan:
+    """Return a plan of the cheapest new jobs alone; what may be refused, or is of unknown price, comes last.
+
+    Args:
+        plan: what is to be done.
+        jobs: how many of its new jobs, 1 or more.
+    """
+    paid = [entry for entry in plan.entries if entry.action.is_paid]
+    paid.sort(
+        key=lambda entry: (
+            entry.check is not None and bool(entry.check.warnings),
+            math.inf if entry.cost is None else entry.cost,
+        )
+    )
+    entries = tuple(
+        attrs.evolve(
+            entry,
+            item=attrs.evolve(entry.item, request=with_targets(entry.item.request, (entry.target,))),
+        )
+        for entry in paid[:jobs]
+    )
+    items = tuple(entry.item for entry in entries)
+    return attrs.evolve(
+        plan,
+        catalog=attrs.evolve(plan.catalog, items=items, rows=len(items), duplicates=()),
+        entries=entries,
+        estimate=plan.prices.estimate(entry.price for entry in entries),
+    )
 
 
 def _plan(catalog: Catalog, options: RunOptions, connection: ConnectionOptions) -> Plan:
