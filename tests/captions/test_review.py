@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
+import anyio
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import load_workbook
 
-from akool_async import TranslationRequest
+from akool_async import State, TranslationRequest, open_journal
 from akool_async.captions import (
     CaptionFileError,
     Cue,
+    first_version,
     lay_out,
     pair_cues,
     parse_cues,
@@ -25,7 +29,7 @@ from akool_async.captions import (
 )
 from akool_async.captions.cues import LARGEST
 from akool_async.sandbox import Sandbox
-from tests.cli.conftest import Book, Command
+from tests.cli.conftest import Book, Command, walk
 from tests.storage.conftest import TestBucket
 
 SPOKEN = (Cue(0, 1900, "Good morning."), Cue(2000, 3900, "=1+1 is two."), Cue(5000, 6900, "Goodbye."))
@@ -327,6 +331,36 @@ def test_a_signed_url_has_to_be_named_and_be_of_the_same_video(
     assert (other.code, "names another video" in other.err) == (2, True)
     assert right.code == 0
     assert len(vendor.audit.jobs) == jobs + 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "number"),
+    [
+        ({}, 2),
+        ({"caption_url": None}, 1),
+        ({"url": "https://example.com/other.mp4"}, 1),
+        ({"key": "tour.captions-2"}, 1),
+        ({"key": "talk.captions-02"}, 1),
+        ({"targets": "ja"}, 1),
+    ],
+)
+def test_a_correction_is_known_by_its_key_its_video_and_its_subtitles(
+    changed: dict[str, Any], number: int
+) -> None:
+    first = TranslationRequest(url="https://example.com/talk.mp4", targets="fr", key="talk")
+    later = attrs.evolve(
+        first, **{"key": "talk.captions-2", "caption_url": "https://example.com/a.srt"} | changed
+    )
+
+    async def look() -> tuple[str, int]:
+        async with open_journal(":memory:") as journal:
+            for request in (first, later):
+                await walk(journal, request, State.DELIVERED)
+            entry = journal.get(later.key or "", later.targets[0])
+            assert entry is not None
+            return first_version(entry, journal)
+
+    assert anyio.run(look) == (("talk", 2) if number == 2 else (later.key, 1))
 
 
 def test_a_key_that_only_looks_like_a_correction_is_its_own_video(

@@ -12,8 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from akool_async.cli.options import OutputOptions
+from akool_async.cli.pages import collect_report
 from akool_async.sandbox import Fault, Sandbox
 from akool_async.sandbox.audit import JobRecord
 from tests.cli.conftest import Book, Command
@@ -95,6 +98,10 @@ def test_all_numbers_agree_after_a_random_run(
     assert len(listed) == len(names) == 20
     assert by_state == {state: count for state, count in status["counts"].items() if count}
     assert by_state["files gone"] == len(deleted)
+    shown = anyio.run(collect_report, OutputOptions(out=book.out))
+    assert by_state == Counter(entry.state for entry in shown.entries)
+    assert by_state == {word: count for word, count in shown.counts.items() if count}
+    assert sum(entry.cost for entry in shown.entries) == pytest.approx(sum(status["credits"].values()))
 
     # The same entries, by every command that shows or would act on some of them.
     exported = [json.loads(line) for line in akool("export", *where).out.splitlines()]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -18,9 +19,11 @@ from akool_async._journal import EntryUpdate
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.pages import collect_report
 from akool_async.report import Report, ReportFolder
+from akool_async.report import pages as pages_module
 from akool_async.report.model import find_causes, find_costs
 from akool_async.sandbox import Sandbox
 from tests.cli.conftest import Book, Command, walk
+from tests.journal.conftest import step
 from tests.report.conftest import NOW, make_entry, make_report
 
 EVIL = "</script><img src=x onerror=alert(1)><b>\"'&{{7*7}}"
@@ -71,12 +74,21 @@ def test_the_costs_add_up_to_what_the_journal_counts(akool: Command, book: Book)
     book.enter(("a", State.DELIVERED), ("b", State.FAILED), credits_used=4.5)
     book.enter(("a", State.SUBMITTED), target="fr", credits_locked=2.25)
     book.enter(("c", State.EXPIRED), target="fr", credits_used=1.0)
+
+    async def pay_again() -> None:
+        async with open_journal(book.path) as journal:
+            entry = journal.get("b", "ja")
+            assert entry is not None
+            await journal.intend(entry.request)
+            await journal.record(step(State.SUBMITTED, "b", "ja", job_id="again", credits_locked=0.5))
+
+    anyio.run(pay_again)
     report = anyio.run(collect_report, OutputOptions(out=book.out))
 
     assert report.used + report.locked == pytest.approx(sum(entry.cost for entry in report.entries))
     for table in find_costs(report):
         assert sum(row.credits for row in table.rows) == pytest.approx(report.used + report.locked)
-    assert [(row.name, row.credits) for row in find_costs(report)[0].rows] == [("ja", 9.0), ("fr", 3.25)]
+    assert [(row.name, row.credits) for row in find_costs(report)[0].rows] == [("ja", 9.5), ("fr", 3.25)]
 
 
 def test_hostile_text_never_becomes_markup(tmp_path: Path) -> None:
@@ -163,7 +175,25 @@ def test_a_real_run_is_shown_with_players_and_subtitles(
     assert all(track.startswith("data:text/vtt;") for track in tracks)
 
 
-def test_only_what_changed_is_written_again(tmp_path: Path) -> None:
+def test_only_what_changed_is_made_and_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    srt = tmp_path / "b.srt"
+    srt.write_text("1\n00:00:00,000 --> 00:00:01,000\nBefore\n")
+    entries = [make_entry("a"), make_entry("b", video=srt, translated=srt)]
+    made: list[str] = []
+    render = pages_module._render_video
+
+    def note(*given: Any) -> bytes:
+        made.append(given[1][0].key)
+        return render(*given)
+
+    monkeypatch.setattr(pages_module, "_render_video", note)
+    for _ in range(2):
+        ReportFolder(tmp_path / "report").write(make_report(*entries))
+    srt.write_text("1\n00:00:00,000 --> 00:00:01,000\nAfterwards\n")
+    ReportFolder(tmp_path / "report").write(make_report(*entries))
+    assert made == ["a", "b", "b"]
+    monkeypatch.undo()
+
     ReportFolder(tmp_path / "report").write(make_report(make_entry("a"), make_entry("b")))
     before = {path.name: path.stat().st_ino for path in (tmp_path / "report").iterdir()}
     ReportFolder(tmp_path / "report").write(make_report(make_entry("a"), make_entry("b", state="failed")))
