@@ -1,4 +1,4 @@
-"""The options that commands share: translation, catalog, limits, connection, output."""
+"""The options that commands share: limits, connection, output."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
@@ -28,19 +27,6 @@ from akool_async._model.credentials import HOST_VARIABLE, ID_VARIABLE, KEY_VARIA
 from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
 from akool_async._model.locations import BucketPath
 from akool_async._model.redact import hide
-from akool_async.cli.catalog import (
-    Catalog,
-    CatalogError,
-    Issue,
-    OnDuplicate,
-    SourceLocation,
-    one_video,
-    read_catalog,
-)
-from akool_async.cli.catalog.cells import CellError, fold_header
-from akool_async.cli.catalog.columns import COLUMNS_BY_NAME, ColumnChoice
-from akool_async.cli.catalog.languages import LanguageNames
-from akool_async.cli.catalog.rows import read_option
 from akool_async.cli.console import print_info
 from akool_async.cli.logins import Login, stored_logins, warn_if_shared
 from akool_async.cli.on_saved import SavedCommand
@@ -96,145 +82,6 @@ def _folder(path: Path) -> Path:
 
 def _local(path: Path) -> Path:
     return local_path(path)  # by its annotations the help would name another type than a path
-
-
-@Parameter(name="*", group="Translation")
-@attrs.frozen(kw_only=True)
-class TranslationOptions:
-    """Options of a translation; in a catalog, the defaults of its rows.
-
-    Attributes:
-        to: Languages, such as ja,fr.
-        source: Language of the videos; without it the vendor detects it.
-        lipsync: Move the mouths with the new audio.
-        caption: Captions in the result: none, original, target, replace or translated.
-        voice: Voice for a language, as ja=VOICE_ID. May be given several times.
-        style: Speaking style, such as calm.
-        speakers: Number of speakers; 0 lets the vendor detect it.
-        remove_bgm: Drop the background music.
-        dynamic_duration: Let results be longer or shorter than the videos.
-        webhook_url: Where the vendor calls when a job changes state.
-        names: What files are called, without ending, made of {stem} (the video's name), {language}, {key} and
-            {fingerprint}; default is {key}.{language} where there is a key, else {stem}.{language}.
-        glossary: File of words with a translation or a pronunciation, or that stay as they are; for one
-            language as ja=FILE. May be given several times.
-    """
-
-    to: str | None = None
-    source: Annotated[str | None, Parameter(name="--from")] = None
-    lipsync: bool | None = None
-    caption: str | None = None
-    voice: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
-    style: str | None = None
-    speakers: int | None = None
-    remove_bgm: bool | None = None
-    dynamic_duration: bool | None = None
-    webhook_url: str | None = None
-    names: str | None = None
-    glossary: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
-
-    def of_one(self, url: str, key: str | None) -> Catalog:
-        """Return a catalog of one video, or raise a `CatalogError` with every mistake in these options."""
-        mistakes: list[Issue] = []
-        names = LanguageNames()
-        defaults = dict(self.values(mistakes, names)) | ({} if key is None else {"key": key})
-        unknown = sorted(set(defaults.get("voices_map", ())) - set(defaults.get("targets", ())))
-        if unknown and "targets" in defaults:
-            text = f"{', '.join(unknown)} is not among the languages of --to."
-            mistakes.append(Issue(SourceLocation("--voice"), text))
-        with _adding(mistakes):
-            return one_video(url, defaults=defaults, glossaries=self.glossary, names=names)
-
-    def values(self, mistakes: list[Issue], names: LanguageNames) -> Iterator[tuple[str, Any]]:
-        """Yield the options of `TranslationRequest` that are set, and add what is wrong to `mistakes`."""
-        for name, given in attrs.asdict(self).items():
-            if name == "glossary" or given in (None, ()):
-                continue
-            option = _OPTIONS.get(name, name)
-            try:
-                yield (
-                    option,
-                    read_option(option, "; ".join(given) if isinstance(given, tuple) else given, names),
-                )
-            except CellError as error:
-                option_name = "--from" if name == "source" else f"--{name.replace('_', '-')}"
-                mistakes.append(Issue(SourceLocation(option_name), str(error)))
-
-
-@contextmanager
-def _adding(mistakes: list[Issue]) -> Iterator[None]:
-    """Raise these mistakes together with those that the block raises."""
-    try:
-        yield
-    except CatalogError as error:
-        raise CatalogError([*mistakes, *error.mistakes]) from None
-    if mistakes:
-        raise CatalogError(mistakes)
-
-
-# Options that a request calls by another name.
-_OPTIONS: Final[Mapping[str, str]] = {
-    "to": "targets",
-    "source": "source_language",
-    "caption": "caption_type",
-    "voice": "voices_map",
-    "speakers": "speaker_num",
-    "names": "name",
-}
-
-DEFAULT_TRANSLATION: Final = TranslationOptions()
-
-
-@Parameter(name="*", group="Catalog")
-@attrs.frozen(kw_only=True)
-class CatalogOptions:
-    """How a catalog is read.
-
-    Attributes:
-        column: The name that a column has in the file, as url="Video link". May be given several times.
-        ignore_columns: Columns that are not read; those whose name begins with "#" never are.
-        duplicates: Whether the same work in two rows is a mistake, or the second is skipped.
-        sheet: Sheet of a spreadsheet; default is the visible one that has column names.
-    """
-
-    column: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
-    ignore_columns: Annotated[
-        tuple[str, ...], Parameter(negative="", show_default=False, consume_multiple=True)
-    ] = ()
-    duplicates: OnDuplicate = "refuse"
-    sheet: str = ""
-
-    def read(self, path: Path, options: TranslationOptions) -> Catalog:
-        """Read a catalog; a `CatalogError` names every mistake in it, in glossaries and in these options."""
-        mistakes: list[Issue] = []
-        names = LanguageNames()
-        defaults = dict(options.values(mistakes, names))
-        ignored = (name for given in self.ignore_columns for name in given.split(","))
-        choice = ColumnChoice(dict(self._mapped(mistakes)), frozenset(map(fold_header, ignored)))
-        with _adding(mistakes):
-            return read_catalog(
-                path,
-                defaults=defaults,
-                glossaries=options.glossary,
-                choice=choice,
-                on_duplicate=self.duplicates,
-                names=names,
-                sheet=self.sheet,
-            )
-
-    def _mapped(self, mistakes: list[Issue]) -> Iterator[tuple[str, str]]:
-        for given in self.column:
-            name, equals, header = given.partition("=")
-            column = COLUMNS_BY_NAME.get(fold_header(name))
-            if column is None or not equals or not header.strip():
-                known = ", ".join(dict.fromkeys(one.option for one in COLUMNS_BY_NAME.values()))
-                text = f'has to be such as url="Video link", with one of {known}; not {given!a}.'
-                mistakes.append(Issue(SourceLocation("--column"), text))
-            else:
-                yield fold_header(header), column.option
-
-
-DEFAULT_CATALOG: Final = CatalogOptions()
 
 
 @Parameter(name="*", group="Limits")

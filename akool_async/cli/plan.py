@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, overload
 
@@ -21,7 +20,6 @@ from akool_async._client import AkoolClient
 from akool_async._download import read_manifest
 from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import (
-    AccountError,
     AkoolError,
     CertificateError,
     ConnectError,
@@ -32,12 +30,11 @@ from akool_async._model.filenames import template_of
 from akool_async._model.fingerprint import fingerprint, work_of
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST
-from akool_async._model.requests import LipSyncRequest
-from akool_async._model.responses import Language
 from akool_async._model.states import State
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices
+from akool_async.cli.server_check import ServerCheck, check
 
 
 class PlannedAction(enum.StrEnum):
@@ -161,22 +158,6 @@ class PlanEntries(Sequence[PlanEntry]):
     def __getitem__(self, index: slice) -> Sequence[PlanEntry]: ...
     def __getitem__(self, index: int | slice) -> PlanEntry | Sequence[PlanEntry]:
         return tuple(self)[index]
-
-
-@attrs.frozen(kw_only=True)
-class ServerCheck:
-    """What the server says about a catalog; asking costs nothing.
-
-    Attributes:
-        issues: what the vendor would refuse.
-        notes: what the user should know.
-        balance: the account's credits; None with `failure`, which is why the server could not be asked.
-    """
-
-    issues: tuple[Issue, ...] = ()
-    notes: tuple[str, ...] = ()
-    balance: float | None = None
-    failure: AkoolError | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -381,70 +362,3 @@ class PaidWork:
                     "Give each video a key, or set url_is_public where the query names the video."
                 )
                 yield Issue(entry.item.where("url"), text)
-
-
-async def check(client: AkoolClient, items: Iterable[CatalogItem]) -> ServerCheck:
-    """Ask the server about the languages and voices of what would be submitted.
-
-    Raises:
-        AccountError: the credentials or the account are refused. Any other error becomes a note, because the
-            run may still wait for jobs that are in progress.
-    """
-    # Only calls that cost nothing; voices are fetched only for languages that a row names a voice for.
-    try:
-        balance = await client.credit()
-        languages = {language.code: language for language in await client.languages()}
-        issues = [issue for item in items for issue in _language_issues(item, languages)]
-        notes = [] if issues else await _unknown_voices(client, items)
-    except AccountError:
-        raise
-    except AkoolError as error:
-        return ServerCheck(notes=(f"Languages and voices could not be checked. {error}",), failure=error)
-    return ServerCheck(issues=tuple(issues), notes=tuple(notes), balance=balance)
-
-
-def _language_issues(item: CatalogItem, languages: Mapping[str, Language]) -> Iterator[Issue]:
-    if not languages or isinstance(item.request, LipSyncRequest):
-        return
-    for target in item.request.targets:
-        if target not in languages:
-            text = f"The server has no language {target!r}.{_suggestion(target, languages)}"
-            yield Issue(item.where("targets"), text)
-        elif languages[target].needs_voice and not item.request.voices_map.get(target):
-            text = (
-                f"{target!r} needs a voice: fill in {target}=VOICE_ID under voices, or use --voice. "
-                "`akool-async voices` lists them."
-            )
-            yield Issue(item.where("targets"), text)
-
-
-def _suggestion(target: str, languages: Mapping[str, Language]) -> str:
-    """Return " Did you mean ...?", also for a language's name or another spelling of its code."""
-    folded = target.casefold().replace("_", "-")
-    codes = {code.casefold(): code for code in languages}
-    names = {language.name.casefold(): code for code, language in languages.items()}
-    found = codes.get(folded) or names.get(folded)
-    if found is None:
-        prefixes = [code for code in languages if folded.startswith(f"{code.casefold()}-")]
-        close = get_close_matches(folded, codes, n=1, cutoff=0.6) or get_close_matches(folded, names, n=1)
-        found = prefixes[0] if prefixes else next((codes.get(one) or names[one] for one in close), None)
-    return f" Did you mean {found!r}?" if found else " `akool-async languages` lists them."
-
-
-async def _unknown_voices(client: AkoolClient, items: Iterable[CatalogItem]) -> list[str]:
-    """Return a note for each voice that the server does not list: a user's own voices are not listed."""
-    listed: dict[str, set[str]] = {}
-    notes: dict[tuple[str, str], str] = {}
-    for item in items:
-        voices = {} if isinstance(item.request, LipSyncRequest) else item.request.voices_map
-        for target, voice in voices.items():
-            if not voice or (target, voice) in notes:
-                continue
-            if target not in listed:
-                listed[target] = {found.voice_id async for found in client.voices(target)}
-            if voice not in listed[target]:
-                where = item.where("voices_map")
-                notes[target, voice] = (
-                    f"{where}: The server lists no voice {voice} for {target}; is it one of your own?"
-                )
-    return list(notes.values())

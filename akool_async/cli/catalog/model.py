@@ -41,10 +41,15 @@ class SourceLocation:
 
 @attrs.frozen(order=True)
 class Issue:
-    """Something that has to be corrected before anything is sent: what is wrong and what would be right."""
+    """Something that has to be corrected before anything is sent: what is wrong and what would be right.
+
+    Attributes:
+        unknown_language: whether the vendor's own list of languages may explain it.
+    """
 
     location: SourceLocation
     text: str
+    unknown_language: bool = attrs.field(default=False, eq=False, repr=False)
 
     def __str__(self) -> str:
         cell = f"({self.location.cell})" if self.location.cell else ""
@@ -55,16 +60,15 @@ class Issue:
 class CatalogError(Exception):
     """A catalog, a glossary or an option has mistakes; nothing was sent."""
 
-    def __init__(self, mistakes: Iterable[Issue], *, unknown_languages: bool = False) -> None:
-        """Sort the mistakes by place.
-
-        Args:
-            mistakes: what is wrong.
-            unknown_languages: whether all are languages that the vendor's own list may explain.
-        """
-        self.unknown_languages = unknown_languages
+    def __init__(self, mistakes: Iterable[Issue]) -> None:
+        """Sort the mistakes by place."""
         self.mistakes: tuple[Issue, ...] = tuple(sorted(mistakes))
         super().__init__("\n".join(format_issues(self.mistakes)))
+
+    @property
+    def unknown_languages(self) -> bool:
+        """Whether all mistakes are languages that the vendor's own list may explain."""
+        return all(issue.unknown_language for issue in self.mistakes)
 
 
 _FEW: Final = 3

@@ -53,9 +53,6 @@ class RowReader:
         mistakes: gets what is wrong.
         choice: which columns are read.
         names: reads languages.
-
-    Attributes:
-        unknown_languages: mistakes that the vendor's own list of languages may explain.
     """
 
     def __init__(
@@ -80,7 +77,6 @@ class RowReader:
         self._empty_words: dict[str, tuple[set[str], int]] = {}
         self._first: CatalogRow | None = None
         self._defaults = defaults
-        self.unknown_languages = 0
         for name, place in table.header.items():
             self._column(name, place)
         if table.defaults is not None:
@@ -224,8 +220,8 @@ class RowReader:
             try:
                 values[option] = column.read(value, self._names)
             except CellError as error:
-                self._mistakes.append(Issue(row.cell_place(name), str(error)))
-                self.unknown_languages += isinstance(error, UnknownLanguageError)
+                unknown = isinstance(error, UnknownLanguageError)
+                self._mistakes.append(Issue(row.cell_place(name), str(error), unknown))
         return values
 
     def _column(self, name: str, place: SourceLocation) -> Column | None:
@@ -351,9 +347,7 @@ def read_catalog(
     if not rows and not mistakes:
         mistakes.append(Issue(SourceLocation(str(path)), "There is no row below the column names."))
     if mistakes:
-        raise CatalogError(
-            dict.fromkeys(mistakes), unknown_languages=reading.unknown_languages == len(mistakes)
-        )
+        raise CatalogError(dict.fromkeys(mistakes))
     notes = (*table.notes, *reading.notes(), *glossary.notes, names.note)
     return Catalog(
         path=path,

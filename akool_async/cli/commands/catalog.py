@@ -10,31 +10,32 @@ from typing import Annotated, Final
 
 import anyio
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import LipSyncRequest
 from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
+from akool_async.cli.catalog_options import (
+    DEFAULT_CATALOG,
+    DEFAULT_TRANSLATION,
+    CatalogOptions,
+    TranslationOptions,
+    read_with_names,
+)
 from akool_async.cli.console import print_info, print_rows, write_json
 from akool_async.cli.events import plan_json
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import (
-    DEFAULT_CATALOG,
     DEFAULT_CONNECTION,
     DEFAULT_LIMITS,
     DEFAULT_OUTPUT,
-    DEFAULT_TRANSLATION,
-    CatalogOptions,
     ConnectionOptions,
     InFlight,
-    JsonFlag,
     OnDoubt,
     OutputOptions,
     PayAgain,
     RetryFailed,
     RunLimits,
-    TranslationOptions,
 )
 from akool_async.cli.plan import RetryRules
 from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions, make_checked_plan
@@ -55,19 +56,20 @@ def plan(
     pay_again: PayAgain = False,
     on_in_doubt: OnDoubt = "hold",
     offline: Annotated[bool, Parameter(negative="")] = False,
-    max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
-    as_json: JsonFlag = False,
+    in_flight: InFlight = 8,  # noqa: ARG001 - so that `run` with all its options may become `plan`
     videos: VideoOptions = DEFAULT_VIDEOS,
     sharing: StorageOptions = DEFAULT_STORAGE,
     options: TranslationOptions = DEFAULT_TRANSLATION,
     wanted: CatalogOptions = DEFAULT_CATALOG,
+    terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Show what `run` would do with a catalog and what it would cost; nothing is spent.
 
     The catalog is a spreadsheet, or a file of CSV, TSV, JSON Lines or YAML, with a row for each video: url,
     languages, key and any option of a translation. Every mistake in it is reported at once, before the server
-    is asked.
+    is asked. It takes every option of `run`, so that one word changes the one into the other; with --json it
+    prints one object.
 
     Parameters
     ----------
@@ -75,17 +77,14 @@ def plan(
         File with the videos.
     offline
         Do not ask the server for languages, voices and the balance, and look into no video.
-    max_credits
-        What the jobs in the journal may cost together: whether the plan fits.
     """
     rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed, pay_again=pay_again)
     # Mistakes in the file are reported before a key is asked for and before the server is called.
-    read = wanted.read(catalog, options)
+    read = read_with_names(partial(wanted.read, catalog, options), connection, offline=offline)
     client = None if offline else connection.client()
-    seen = anyio.run(
-        partial(make_checked_plan, read, output, rules, client, videos, max_credits, sharing.storage)
-    )
-    if as_json:
+    make = partial(make_checked_plan, read, output, rules, client, videos, terms.max_credits, sharing.storage)
+    seen = anyio.run(make)
+    if terms.as_json:
         write_json(plan_json(seen) | {"jobs": list(plan_rows(seen))})
         return ExitCode.OK
     shown = _MAX_SHOWN if sys.stdout.isatty() else len(seen.entries)
@@ -138,7 +137,7 @@ def run(
         webhook_url=options.webhook_url,
     )
     # All mistakes at once, before anything is sent: a run that stops half-way has already paid.
-    return execute(wanted.read(catalog, options), order, connection)
+    return execute(read_with_names(partial(wanted.read, catalog, options), connection), order, connection)
 
 
 def translate(
@@ -146,6 +145,7 @@ def translate(
     /,
     *,
     key: str | None = None,
+    caption_url: str | None = None,
     output: OutputOptions = DEFAULT_OUTPUT,
     retry_failed: RetryFailed = False,
     pay_again: PayAgain = False,
@@ -165,11 +165,14 @@ def translate(
         The video's public URL; the vendor fetches it from there.
     key
         Your own name for it; default is a fingerprint of the request.
+    caption_url
+        Public URL of subtitles to be used, SRT or ASS.
     """
     # There is no default language: a wrong guess would be paid for.
     if options.to is None:
         raise InvalidRequestError("The languages are missing. Name them, such as --to ja,fr.")
-    wanted = options.of_one(url, key)
+    extra = {} if caption_url is None else {"caption_url": caption_url}
+    wanted = read_with_names(lambda names: options.of_one(url, key, names, **extra), connection)
     order = RunOptions(
         output=output,
         rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),

@@ -1,0 +1,194 @@
+"""The options of what is to be made: of a translation, and of how a catalog is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import attrs
+from cyclopts import Parameter
+
+from akool_async._model.errors import AkoolError
+from akool_async.cli.catalog import (
+    Catalog,
+    CatalogError,
+    Issue,
+    OnDuplicate,
+    SourceLocation,
+    one_video,
+    read_catalog,
+)
+from akool_async.cli.catalog.cells import CellError, fold_header
+from akool_async.cli.catalog.columns import COLUMNS_BY_NAME, ColumnChoice
+from akool_async.cli.catalog.languages import LanguageNames, UnknownLanguageError
+from akool_async.cli.catalog.rows import read_option
+from akool_async.cli.options import ConnectionOptions
+
+
+@Parameter(name="*", group="Translation")
+@attrs.frozen(kw_only=True)
+class TranslationOptions:
+    """Options of a translation; in a catalog, the defaults of its rows.
+
+    Attributes:
+        to: Languages, such as ja,fr.
+        source: Language of the videos; without it the vendor detects it.
+        lipsync: Move the mouths with the new audio.
+        caption: Captions in the result: none, original, target, replace or translated.
+        voice: Voice for a language, as ja=VOICE_ID. May be given several times.
+        style: Speaking style, such as calm.
+        speakers: Number of speakers; 0 lets the vendor detect it.
+        remove_bgm: Drop the background music.
+        dynamic_duration: Let results be longer or shorter than the videos.
+        webhook_url: Where the vendor calls when a job changes state.
+        keep_words: Words that stay as they are, as "Akool; Bob".
+        fixed_words: Words with the translation that they get, as "Paris=Paname; Bob=Robert".
+        pronounced_words: Words with how they are spoken, as "NASA=nassa".
+        url_is_public: The query of the URL is no secret and names the video, as in ?id=7.
+        names: What files are called, without ending, made of {stem} (the video's name), {language}, {key} and
+            {fingerprint}; default is {key}.{language} where there is a key, else {stem}.{language}.
+        glossary: File of words with a translation or a pronunciation, or that stay as they are; for one
+            language as ja=FILE. May be given several times.
+    """
+
+    to: str | None = None
+    source: Annotated[str | None, Parameter(name="--from")] = None
+    lipsync: bool | None = None
+    caption: str | None = None
+    voice: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    style: str | None = None
+    speakers: int | None = None
+    remove_bgm: bool | None = None
+    dynamic_duration: bool | None = None
+    webhook_url: str | None = None
+    keep_words: str | None = None
+    fixed_words: str | None = None
+    pronounced_words: str | None = None
+    url_is_public: bool | None = None
+    names: str | None = None
+    glossary: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+
+    def of_one(self, url: str, key: str | None, names: LanguageNames, **extra: Any) -> Catalog:
+        """Return a catalog of one video, or raise a `CatalogError` with every mistake in these options."""
+        mistakes: list[Issue] = []
+        defaults = dict(self.values(mistakes, names)) | extra | ({} if key is None else {"key": key})
+        unknown = sorted(set(defaults.get("voices_map", ())) - set(defaults.get("targets", ())))
+        if unknown and "targets" in defaults:
+            text = f"{', '.join(unknown)} is not among the languages of --to."
+            mistakes.append(Issue(SourceLocation("--voice"), text))
+        with _adding(mistakes):
+            return one_video(url, defaults=defaults, glossaries=self.glossary, names=names)
+
+    def values(self, mistakes: list[Issue], names: LanguageNames) -> Iterator[tuple[str, Any]]:
+        """Yield the options of `TranslationRequest` that are set, and add what is wrong to `mistakes`."""
+        for name, given in attrs.asdict(self).items():
+            if name == "glossary" or given in (None, ()):
+                continue
+            option = _OPTIONS.get(name, name)
+            try:
+                yield (
+                    option,
+                    read_option(option, "; ".join(given) if isinstance(given, tuple) else given, names),
+                )
+            except CellError as error:
+                place = SourceLocation("--from" if name == "source" else f"--{name.replace('_', '-')}")
+                mistakes.append(Issue(place, str(error), isinstance(error, UnknownLanguageError)))
+
+
+@contextmanager
+def _adding(mistakes: list[Issue]) -> Iterator[None]:
+    """Raise these mistakes together with those that the block raises."""
+    try:
+        yield
+    except CatalogError as error:
+        raise CatalogError([*mistakes, *error.mistakes]) from None
+    if mistakes:
+        raise CatalogError(mistakes)
+
+
+# Options that a request calls by another name.
+_OPTIONS: Final[Mapping[str, str]] = {
+    "to": "targets",
+    "source": "source_language",
+    "caption": "caption_type",
+    "voice": "voices_map",
+    "speakers": "speaker_num",
+    "keep_words": "no_translate_words",
+    "names": "name",
+}
+
+DEFAULT_TRANSLATION: Final = TranslationOptions()
+
+
+@Parameter(name="*", group="Catalog")
+@attrs.frozen(kw_only=True)
+class CatalogOptions:
+    """How a catalog is read.
+
+    Attributes:
+        column: The name that a column has in the file, as url="Video link". May be given several times.
+        ignore_columns: Columns that are not read; those whose name begins with "#" never are.
+        duplicates: Whether the same work in two rows is a mistake, or the second is skipped.
+        sheet: Sheet of a spreadsheet; default is the visible one that has column names.
+    """
+
+    column: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    ignore_columns: Annotated[
+        tuple[str, ...], Parameter(negative="", show_default=False, consume_multiple=True)
+    ] = ()
+    duplicates: OnDuplicate = "refuse"
+    sheet: str = ""
+
+    def read(self, path: Path, options: TranslationOptions, names: LanguageNames) -> Catalog:
+        """Read a catalog; a `CatalogError` names every mistake in it, in glossaries and in these options."""
+        mistakes: list[Issue] = []
+        defaults = dict(options.values(mistakes, names))
+        ignored = (name for given in self.ignore_columns for name in given.split(","))
+        choice = ColumnChoice(dict(self._mapped(mistakes)), frozenset(map(fold_header, ignored)))
+        with _adding(mistakes):
+            return read_catalog(
+                path,
+                defaults=defaults,
+                glossaries=options.glossary,
+                choice=choice,
+                on_duplicate=self.duplicates,
+                names=names,
+                sheet=self.sheet,
+            )
+
+    def _mapped(self, mistakes: list[Issue]) -> Iterator[tuple[str, str]]:
+        for given in self.column:
+            name, equals, header = given.partition("=")
+            column = COLUMNS_BY_NAME.get(fold_header(name))
+            if column is None or not equals or not header.strip():
+                known = ", ".join(dict.fromkeys(one.option for one in COLUMNS_BY_NAME.values()))
+                text = f'has to be such as url="Video link", with one of {known}; not {given!a}.'
+                mistakes.append(Issue(SourceLocation("--column"), text))
+            else:
+                yield fold_header(header), column.option
+
+
+DEFAULT_CATALOG: Final = CatalogOptions()
+
+
+def read_with_names(
+    read: Callable[[LanguageNames], Catalog], connection: ConnectionOptions, *, offline: bool = False
+) -> Catalog:
+    """Return what `read` reads; languages that are not known here are looked up in the vendor's list.
+
+    Raises:
+        CatalogError: there are mistakes that the list does not explain.
+    """
+    try:
+        return read(LanguageNames())
+    except CatalogError as error:
+        # All other mistakes are reported before a key is asked for and the server is called.
+        if offline or not error.unknown_languages:
+            raise
+        try:
+            listed = connection.ask(lambda client: client.languages())
+        except AkoolError:  # the mistakes say more than that the server could not be asked
+            raise error from None
+    return read(LanguageNames({language.name: language.code for language in listed}))

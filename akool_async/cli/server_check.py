@@ -1,0 +1,103 @@
+"""What the server says about a catalog before anything is sent: its languages, voices and the balance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+
+import attrs
+
+from akool_async._client import AkoolClient
+from akool_async._model.errors import AccountError, AkoolError
+from akool_async._model.requests import AUTO_DETECT, LipSyncRequest
+from akool_async._model.responses import Language
+from akool_async.cli.catalog import CatalogItem, Issue
+
+
+@attrs.frozen(kw_only=True)
+class ServerCheck:
+    """What the server says about a catalog; asking costs nothing.
+
+    Attributes:
+        issues: what the vendor would refuse.
+        notes: what the user should know.
+        balance: the account's credits; None with `failure`, which is why the server could not be asked.
+    """
+
+    issues: tuple[Issue, ...] = ()
+    notes: tuple[str, ...] = ()
+    balance: float | None = None
+    failure: AkoolError | None = None
+
+
+async def check(client: AkoolClient, items: Iterable[CatalogItem]) -> ServerCheck:
+    """Ask the server about the languages and voices of what would be submitted.
+
+    Raises:
+        AccountError: the credentials or the account are refused. Any other error becomes a note, because the
+            run may still wait for jobs that are in progress.
+    """
+    # Only calls that cost nothing; voices are fetched only for languages that a row names a voice for.
+    try:
+        balance = await client.credit()
+        languages = {language.code: language for language in await client.languages()}
+        issues = [issue for item in items for issue in _language_issues(item, languages)]
+        notes = [] if issues else await _unknown_voices(client, items)
+    except AccountError:
+        raise
+    except AkoolError as error:
+        return ServerCheck(notes=(f"Languages and voices could not be checked. {error}",), failure=error)
+    return ServerCheck(issues=tuple(issues), notes=tuple(notes), balance=balance)
+
+
+def _language_issues(item: CatalogItem, languages: Mapping[str, Language]) -> Iterator[Issue]:
+    if not languages or isinstance(item.request, LipSyncRequest):
+        return
+    source = item.request.source_language
+    # Unconfirmed: the list is documented for targets. A source is refused only if no region of it is listed.
+    plain = {code.partition("-")[0] for code in languages}
+    if source != AUTO_DETECT and source.partition("-")[0] not in plain:
+        text = f"The server has no language {source!r}.{_suggestion(source, languages)}"
+        yield Issue(item.where("source_language"), text)
+    for target in item.request.targets:
+        if target not in languages:
+            text = f"The server has no language {target!r}.{_suggestion(target, languages)}"
+            yield Issue(item.where("targets"), text)
+        elif languages[target].needs_voice and not item.request.voices_map.get(target):
+            text = (
+                f"{target!r} needs a voice: fill in {target}=VOICE_ID under voices, or use --voice. "
+                "`akool-async voices` lists them."
+            )
+            yield Issue(item.where("targets"), text)
+
+
+def _suggestion(target: str, languages: Mapping[str, Language]) -> str:
+    """Return " Did you mean ...?", also for a language's name or another spelling of its code."""
+    folded = target.casefold().replace("_", "-")
+    codes = {code.casefold(): code for code in languages}
+    names = {language.name.casefold(): code for code, language in languages.items()}
+    found = codes.get(folded) or names.get(folded)
+    if found is None:
+        prefixes = [code for code in languages if folded.startswith(f"{code.casefold()}-")]
+        close = get_close_matches(folded, codes, n=1, cutoff=0.6) or get_close_matches(folded, names, n=1)
+        found = prefixes[0] if prefixes else next((codes.get(one) or names[one] for one in close), None)
+    return f" Did you mean {found!r}?" if found else " `akool-async languages` lists them."
+
+
+async def _unknown_voices(client: AkoolClient, items: Iterable[CatalogItem]) -> list[str]:
+    """Return a note for each voice that the server does not list: a user's own voices are not listed."""
+    listed: dict[str, set[str]] = {}
+    notes: dict[tuple[str, str], str] = {}
+    for item in items:
+        voices = {} if isinstance(item.request, LipSyncRequest) else item.request.voices_map
+        for target, voice in voices.items():
+            if not voice or (target, voice) in notes:
+                continue
+            if target not in listed:
+                listed[target] = {found.voice_id async for found in client.voices(target)}
+            if voice not in listed[target]:
+                where = item.where("voices_map")
+                notes[target, voice] = (
+                    f"{where}: The server lists no voice {voice} for {target}; is it one of your own?"
+                )
+    return list(notes.values())

@@ -1,0 +1,72 @@
+"""Options of what is to be made: every option of a request, names of languages, what `plan` takes."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from akool_async import TranslationRequest
+from akool_async.cli.commands import catalog as commands
+from akool_async.sandbox import Sandbox
+from tests.cli.conftest import Command
+
+URL = "https://media.example.org/talk.mp4"
+
+
+def test_plan_takes_every_option_of_run() -> None:
+    of_run, of_plan = (inspect.signature(one).parameters for one in (commands.run, commands.plan))
+
+    assert of_run.keys() - of_plan.keys() == set()
+
+
+def test_translate_sends_every_option_of_a_request(akool: Command, out: Path, vendor: Sandbox) -> None:
+    said = akool(
+        *("translate", URL, "--to", "Japanese", "--from", "English", "--key", "talk", "--no-check", "--yes"),
+        *("--caption", "translated", "--caption-url", "https://media.example.org/talk.srt"),
+        *("--keep-words", "Akool; Bob", "--fixed-words", "Paris=Paname", "--pronounced-words", "NASA=nassa"),
+        *("--style", "calm", "--speakers", "2", "--remove-bgm", "--dynamic-duration", "--url-is-public"),
+        "--out",
+        str(out),
+    )
+
+    (create,) = vendor.audit.creates
+    assert "Japanese is ja" in said.text
+    sent = str(create)
+    for word in ("talk.srt", "Akool", "Bob", "Paname", "nassa", "calm"):
+        assert word in sent, word
+
+
+def test_the_options_of_translate_are_those_of_a_request(akool: Command) -> None:
+    shown = akool("translate", "--help").text
+    named = {"targets": "to", "source_language": "from", "caption_type": "caption", "voices_map": "voice"}
+    named |= {"speaker_num": "speakers", "no_translate_words": "keep-words"}
+
+    for field in set(TranslationRequest.__annotations__) - {"url"}:
+        assert f"--{named.get(field, field).replace('_', '-')}" in shown, field
+
+
+def test_a_language_that_only_the_vendor_knows_by_name_is_looked_up(
+    akool: Command, out: Path, vendor: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "films.csv"
+    path.write_text(f'url,languages,voices\n{URL},"Chinese (Jilu Mandarin, Simplified)",zh-CN-shandong=V1\n')
+
+    said = akool("plan", str(path), "--out", str(out), "--no-check")
+    assert said.code == 0, said.text
+    assert "Chinese (Jilu Mandarin, Simplified) is zh-CN-shandong" in said.text
+    offline = akool("plan", str(path), "--out", str(out), "--offline")
+    assert offline.code == 2
+    assert not vendor.audit.creates
+
+
+def test_an_unknown_source_language_is_refused_before_anything_is_sent(
+    akool: Command, out: Path, vendor: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "films.csv"
+    path.write_text(f"url,languages,from\n{URL},ja,xx\nhttps://media.example.org/b.mp4,ja,en-AU\n")
+
+    said = akool("run", str(path), "--out", str(out), "--no-check", "--yes")
+    assert said.code == 2, said.text
+    assert "films.csv:2: from (C2): The server has no language 'xx'." in said.text
+    assert "films.csv:3" not in said.text
+    assert not vendor.audit.creates
