@@ -30,14 +30,14 @@ def test_translate_sends_every_option_of_a_request(akool: Command, out: Path, ve
     )
 
     (create,) = vendor.audit.creates
-    assert "Japanese is ja" in said.text
+    assert "Japanese is ja" in said.err
     sent = str(create)
     for word in ("talk.srt", "Akool", "Bob", "Paname", "nassa", "calm"):
         assert word in sent, word
 
 
 def test_the_options_of_translate_are_those_of_a_request(akool: Command) -> None:
-    shown = akool("translate", "--help").text
+    shown = akool("translate", "--help").out
     named = {"targets": "to", "source_language": "from", "caption_type": "caption", "voices_map": "voice"}
     named |= {"speaker_num": "speakers", "no_translate_words": "keep-words"}
 
@@ -52,8 +52,8 @@ def test_a_language_that_only_the_vendor_knows_by_name_is_looked_up(
     path.write_text(f'url,languages,voices\n{URL},"Chinese (Jilu Mandarin, Simplified)",zh-CN-shandong=V1\n')
 
     said = akool("plan", str(path), "--out", str(out), "--no-check")
-    assert said.code == 0, said.text
-    assert "Chinese (Jilu Mandarin, Simplified) is zh-CN-shandong" in said.text
+    assert said.code == 0, said.err
+    assert "Chinese (Jilu Mandarin, Simplified) is zh-CN-shandong" in said.err
     offline = akool("plan", str(path), "--out", str(out), "--offline")
     assert offline.code == 2
     assert not vendor.audit.creates
@@ -66,7 +66,7 @@ def test_an_unknown_source_language_is_refused_before_anything_is_sent(
     path.write_text(f"url,languages,from\n{URL},ja,xx\nhttps://media.example.org/b.mp4,ja,en-AU\n")
 
     said = akool("run", str(path), "--out", str(out), "--no-check", "--yes")
-    assert said.code == 2, said.text
-    assert "films.csv:2: from (C2): The server has no language 'xx'." in said.text
-    assert "films.csv:3" not in said.text
+    assert said.code == 2, said.err
+    assert "films.csv:2: from (C2): The server has no language 'xx'." in said.err
+    assert "films.csv:3" not in said.err
     assert not vendor.audit.creates
