@@ -195,7 +195,8 @@ def test_no_command_outlives_its_run(
         code = run.wait(30)
 
     until(lambda: not any(map(alive, pids)), what="a command runs on")
-    assert code in (-signal.SIGKILL, 130)
+    # All may have been saved before the first signal: then it is a success.
+    assert code in ((-signal.SIGKILL,) if signal.SIGKILL in how else (130, 0))
 
 
 @pytest.mark.parametrize("words", ["no-such-program-here x", "'unfinished", "", "/"])
