@@ -17,7 +17,6 @@ from akool_async._model.locations import input_url, with_content
 from akool_async._model.redact import redacted_url
 from akool_async._model.requests import CaptionType, TranslationRequest
 from akool_async._model.states import State
-from akool_async._storage import Storage
 from akool_async.captions import (
     check_cues,
     first_version,
@@ -40,6 +39,7 @@ from akool_async.cli.options import (
 )
 from akool_async.cli.plan import RetryRules
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
+from akool_async.cli.storage import DEFAULT_STORAGE, StorageOptions
 from akool_async.cli.subtitles import CAPTIONS, DEFAULT_CHECK, CheckOptions, SavedSubtitles, saved_subtitles
 
 _MAX_FAULTS: Final = 10
@@ -52,11 +52,11 @@ def captions_push(
     language: str | None = None,
     file: Path | None = None,
     caption_url: str | None = None,
-    share: str | None = None,
     url: str | None = None,
     caption: str | None = None,
     check: CheckOptions = DEFAULT_CHECK,
     terms: RunLimits = DEFAULT_LIMITS,
+    storage: StorageOptions = DEFAULT_STORAGE,
     output: OutputOptions = DEFAULT_OUTPUT,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
@@ -77,8 +77,6 @@ def captions_push(
         `captions` that was changed.
     caption_url
         Public URL at which the subtitles are published.
-    share
-        Bucket that the subtitles are shared from, such as s3://bucket/prefix; needs `akool-async[storage]`.
     url
         URL of the video, where it was signed: the journal keeps no signatures.
     caption
@@ -98,7 +96,7 @@ def captions_push(
         print_info(f"{path}, cue {fault.number}: {fault.message}")
     if faults:
         print_info(f"{counted(len(faults), 'fault')} in {path}: `captions check` lists all.")
-    if share is not None and caption_url is not None:
+    if storage.share is not None and caption_url is not None:
         raise InvalidRequestError("--share and --caption-url exclude each other.", impact="Nothing was sent.")
     content = to_srt(cues).encode()
 
@@ -116,7 +114,7 @@ def captions_push(
     version, number = anyio.run(_new_version, output, one.entry, url_of)
     if caption_url is None:
         _write(content, publishable(number))
-    if caption_url is None and share is None:
+    if caption_url is None and storage.share is None:
         again = output.command("captions", "push", key, *(["--language", target] if language else []))
         print_info(f"The corrected subtitles are in {publishable(number)}. Nothing was sent.")
         print_info("Publish the file where the vendor can fetch it, then run the same command with its URL:")
@@ -132,7 +130,7 @@ def captions_push(
         in_flight=UNBOUNDED,
         limits=terms,
         recover_pending=False,
-        storage=None if share is None else Storage(share=share),
+        storage=storage.storage,  # the video may be in a bucket, too
     )
     return execute(Catalog(path=path, title=title, rows=1, items=(item,)), options, connection)
 
