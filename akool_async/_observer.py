@@ -339,16 +339,15 @@ class Observers:
 
     Args:
         observers: the caller's.
+
+    Attributes:
+        detailed: whether there are any, who want events of every call; at DEBUG the log wants them, too.
     """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._observers: Final = tuple(observers)
         self._failed: set[int] = set()
-
-    @property
-    def detailed(self) -> bool:
-        """Whether anyone wants events that happen with every call, so that others cost nothing."""
-        return bool(self._observers) or logger.isEnabledFor(CallEvent.level)
+        self.detailed: Final = bool(self._observers)
 
     def report(self, event: Event) -> None:
         """Report an event to all; it can't fail."""

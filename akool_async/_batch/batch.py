@@ -35,7 +35,7 @@ from akool_async._model.outcomes import InDoubt, Outcome
 from akool_async._model.requests import Request
 from akool_async._model.responses import CallbackSource
 from akool_async._polling.poll_state import PollSchedule
-from akool_async._storage import SharedInputs, Storage, result_folder
+from akool_async._storage import NO_INPUTS, SharedInputs, Storage, result_folder
 
 logger = logging.getLogger("akool_async")
 
@@ -71,12 +71,13 @@ class Batch(LongLived):
         # Without a journal of the caller's the same accounting runs in memory: one set of rules about money.
         kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
         self._own_journal = kept if journal is None else None
-        polling = CallbackPolling(session, schedule, hears=webhook.source is not None)
+        polling = None if webhook.source is None else CallbackPolling(session, schedule)
         self._state = state = BatchState(
             session,
             kept,
             polling,
             inputs,
+            schedule=schedule,
             max_in_flight=max_in_flight,
             backlog=backlog,
             max_credits=max_credits,
@@ -140,7 +141,8 @@ class Batch(LongLived):
             self._tasks.start_soon(self._listen)
         for _ in range(self._downloads):
             self._tasks.start_soon(self._life.finish_all)
-        self._tasks.start_soon(self._state.inputs.delete_until_cancelled)
+        if self._state.inputs.shares:
+            self._tasks.start_soon(self._state.inputs.delete_until_cancelled)
         self._tasks.start_soon(self._work)
         return self
 
@@ -162,7 +164,8 @@ class Batch(LongLived):
                 await tasks.__aexit__(None, None, None)
             finally:
                 self._state.stop_tracking()  # the jobs of a POST that was just finished, too
-                await self._state.inputs.close()
+                if self._state.inputs.shares:
+                    await self._state.inputs.close()
                 self._say_what_is_left()
         if self._left_by is not None:
             # The handlers of before are back: Ctrl-C is a KeyboardInterrupt from here.
@@ -457,7 +460,9 @@ def open_batch(
         raise ConfigurationError(f"on_in_doubt must be 'hold' or 'resubmit', not {on_in_doubt!r}.")
     if max_credits is not None and not max_credits > 0:
         raise ConfigurationError(f"max_credits must be a positive number, not {max_credits!r}.")
-    inputs = SharedInputs(storage)
+    inputs = NO_INPUTS if storage is None else SharedInputs(storage)
+    if preflight is not None:
+        preflight = preflight_for(preflight, client.host, None if journal is None else journal.path, inputs)
     return Batch(
         client,
         requests,
@@ -483,7 +488,7 @@ def open_batch(
         max_downloads=_count("max_downloads", max_downloads, 1),
         drain_signals=drain_signals,
         webhook=WebhookConfig(url=webhook_url, source=callbacks, grace=webhook_grace),
-        preflight=preflight_for(preflight, client.host, None if journal is None else journal.path, inputs),
+        preflight=preflight,
         inputs=inputs,
     )
 

@@ -26,22 +26,18 @@ class CallbackPolling:
     Args:
         session: polls, and has the schedule where the batch has none.
         schedule: the batch's.
-        hears: whether callbacks can come at all.
     """
 
-    def __init__(self, session: ClientSession, schedule: PollSchedule | None, *, hears: bool) -> None:
+    def __init__(self, session: ClientSession, schedule: PollSchedule | None) -> None:
         self._session = session
         self._clock = session.clock
         self._schedule = schedule
-        self._hears = hears
         self._schedules: dict[str, CallbackSchedule] = {}
         self._evidence = CallbackReliability()
         self._relied = False
 
-    def schedule(self, batch_entry: BatchEntry) -> PollSchedule | None:
-        """Return the schedule of a job that is about to be followed; None for the client's own."""
-        if not self._hears:
-            return self._schedule
+    def schedule(self, batch_entry: BatchEntry) -> PollSchedule:
+        """Return the schedule of a job that is about to be followed."""
         schedule = CallbackSchedule(
             self._schedule or self._session.schedule, self._trusted, called=bool(batch_entry.token)
         )

@@ -58,13 +58,14 @@ class WebhookConfig:
 class WebhookCoordinator:
     """Sends tokens out for a batch and takes in what comes back."""
 
-    def __init__(self, state: BatchState, webhook: WebhookConfig, polling: CallbackPolling) -> None:
+    def __init__(self, state: BatchState, webhook: WebhookConfig, polling: CallbackPolling | None) -> None:
         self._state = state
         self._session = state.session
         self._clock = state.clock
         self._journal = state.journal
         self._webhook = webhook
-        self._doubts = DoubtResolver(state, self._answered)
+        self._resolver: DoubtResolver | None = None
+        self._tasks: TaskGroup | None = None
         self._polling = polling
         self._before_response: dict[str, list[Callback]] = {}
         self._under_way: set[anyio.Event] = set()
@@ -114,9 +115,9 @@ class WebhookCoordinator:
 
     def listen(self, tasks: TaskGroup) -> Callable[[], None]:
         """Listen from now on; give what ends that."""
-        self._doubts.open(tasks)
+        self._tasks = tasks
         source = self._webhook.source
-        if source is None:
+        if source is None or self._polling is None:
             return lambda: None
         tasks.start_soon(self._polling.watch)
         return source.subscribe(self)
@@ -134,7 +135,7 @@ class WebhookCoordinator:
         """Record a callback: it may name the job of a doubt, and makes the client ask sooner."""
         try:
             entry = self._journal.find_token(callback.token) if callback.token else None
-            pending = entry is not None and self._doubts.is_pending(entry.key, entry.target)
+            pending = entry is not None and self._is_pending(entry)
             # It came before the POST's own answer. It is kept: should the answer be lost, it names the job.
             if callback.token in self._before_response and not pending:
                 self._before_response[callback.token].append(callback)
@@ -143,15 +144,27 @@ class WebhookCoordinator:
         # A hint is lost, which costs a later poll. But a journal that can't be read must not pay for more.
         except JournalError as error:
             self._state.stop(error.message, error)
-        self._polling.on_callback(callback)
+        if self._polling is not None:
+            self._polling.on_callback(callback)
         self._session.on_callback(callback)
 
     # Doubts.
 
     @property
+    def _doubts(self) -> DoubtResolver:
+        """Made for the first doubt: most batches have none."""
+        if self._resolver is None:
+            assert self._tasks is not None  # noqa: S101 - the batch is open
+            self._resolver = DoubtResolver(self._state, self._answered, self._tasks)
+        return self._resolver
+
+    def _is_pending(self, entry: Entry) -> bool:
+        return self._resolver is not None and self._resolver.is_pending(entry.key, entry.target)
+
+    @property
     def waiting_keys(self) -> tuple[str, ...]:
         """The keys of entries in doubt whose outcome is held back."""
-        return self._doubts.waiting_keys
+        return () if self._resolver is None else self._resolver.waiting_keys
 
     def hold(self, batch_entry: BatchEntry, reason: str, *, candidates: tuple[str, ...]) -> bool:
         """Keep back the outcome of a POST that has just come into doubt; False if nothing can resolve it.
@@ -183,7 +196,7 @@ class WebhookCoordinator:
     def may_be_resolved(self, entry: Entry) -> bool:
         """Whether the doubt of an earlier run may be resolved now: by an id in its answer, or a callback."""
         # An id costs one question to the API; a callback is waited for only if it is likely.
-        if entry.doubt_ids or self._doubts.is_pending(entry.key, entry.target):
+        if entry.doubt_ids or self._is_pending(entry):
             return True
         return self._callback_expected(entry)
 

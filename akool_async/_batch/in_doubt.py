@@ -119,9 +119,10 @@ class DoubtResolver:
     Args:
         state: the batch's.
         answers: waits until the POSTs that are under way have said which jobs are theirs.
+        tasks: the batch's, in which doubts are worked on.
     """
 
-    def __init__(self, state: BatchState, answers: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, state: BatchState, answers: Callable[[], Awaitable[None]], tasks: TaskGroup) -> None:
         self._state = state
         self._session = state.session
         self._clock = state.clock
@@ -130,7 +131,7 @@ class DoubtResolver:
         self._doubts: dict[tuple[str, str], _Doubt] = {}
         self._owners: dict[str, tuple[str, str] | None] = {}
         self._refused: set[tuple[str, str, str]] = set()
-        self._tasks: TaskGroup | None = None
+        self._tasks = tasks
 
     def is_pending(self, key: str, target: str) -> bool:
         """Whether something is being done about the doubt of an entry."""
@@ -140,10 +141,6 @@ class DoubtResolver:
     def waiting_keys(self) -> tuple[str, ...]:
         """The keys of entries whose outcome is held back."""
         return tuple(doubt.key for doubt in self._doubts.values() if doubt.batch_entry is not None)
-
-    def open(self, tasks: TaskGroup) -> None:
-        """Run in this group from now on."""
-        self._tasks = tasks
 
     def add_called(self, entry: Entry, job_id: str) -> None:
         """Record that a callback names a job for an entry in doubt."""
@@ -184,7 +181,6 @@ class DoubtResolver:
     def _doubt(self, key: str, target: str, token: str) -> _Doubt:
         doubt = self._doubts.get((key, target))
         if doubt is None:
-            assert self._tasks is not None  # noqa: S101 - the batch is open
             doubt = self._doubts[key, target] = _Doubt(key, target, token)
             self._tasks.start_soon(self._resolve, doubt)
         return doubt

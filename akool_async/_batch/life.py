@@ -36,7 +36,7 @@ from akool_async._model.errors import (
     SubmissionInDoubt,
 )
 from akool_async._model.outcomes import Outcome
-from akool_async._model.requests import Request, with_inputs, with_targets
+from akool_async._model.requests import Request, private_inputs, with_inputs, with_targets
 from akool_async._model.responses import RESULT_LIFETIME, JobFailed, Snapshot, Status
 from akool_async._model.states import State
 from akool_async._observer import (
@@ -127,6 +127,7 @@ class EntryLife:
             task_status: started once the source may be pulled again.
         """
         request = entries[0].request
+        private = bool(private_inputs(request))
         await self._state.take_slots(entries)
         permit = await self._posts.acquire_one()
         # Only now is the next request pulled: what is pulled and not sent is not in the journal yet.
@@ -136,7 +137,8 @@ class EntryLife:
             # A loop: what surely made no job is sent again, and only for the languages concerned.
             while entries:
                 try:  # before credits are reserved: it may take long
-                    await self._state.inputs.upload(request, [entry.name for entry in entries])
+                    if private:
+                        await self._state.inputs.upload(request, [entry.name for entry in entries])
                 except InvalidRequestError as error:
                     return self._end_unsubmitted(entries, str(error))
                 if not await self._may_submit(entries[0]):
@@ -146,7 +148,7 @@ class EntryLife:
                     if await self._turn_comes(post):
                         # Before the intent: a result without a name to be saved under is money lost.
                         try:
-                            signed = await self._state.inputs.sign(post.request)
+                            signed = await self._state.inputs.sign(post.request) if private else {}
                             names, saved = await self._saver.candidate_names(post.entries)
                         except InvalidRequestError as error:
                             return self._end_unsubmitted(entries, str(error))

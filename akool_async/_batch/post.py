@@ -110,7 +110,7 @@ class Post:
     @contextmanager
     def reported(self, observers: Observers) -> Iterator[str]:
         """Report when it begins and ends; return what is stored with its intent, for traces."""
-        if not observers.detailed:
+        if not (observers.detailed or logger.isEnabledFor(logging.DEBUG)):
             yield ""
             return
         names = tuple(entry.name for entry in self.entries)

@@ -16,7 +16,7 @@ from akool_async._download import SavedResult
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InputError
 from akool_async._model.fingerprint import CompactSet, fingerprint, work_of
-from akool_async._model.requests import with_targets
+from akool_async._model.requests import private_inputs, with_targets
 from akool_async._model.states import RESUME_ACTIONS, ResumeAction, State
 
 OnInDoubt: TypeAlias = Literal["hold", "resubmit"]
@@ -79,7 +79,8 @@ class Resumer:
     async def needs_submission(self, batch_entry: BatchEntry) -> bool:
         """Whether an entry is to be submitted; if not, it is on its way."""
         try:
-            batch_entry.identify(await self._state.inputs.identify(batch_entry.request))
+            if private_inputs(batch_entry.request):
+                batch_entry.identify(await self._state.inputs.identify(batch_entry.request))
         except InputError as error:
             # Its file may be gone by now, and its job, or the result, still be there.
             known = self._find_work(batch_entry)

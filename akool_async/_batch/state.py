@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Final, Protocol
 
 import attrs
@@ -24,6 +25,7 @@ from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
 from akool_async._model.tariff import JobKind, Price, PriceModel
 from akool_async._observer import FollowedEvent, OutcomeEvent, StoppedEvent
+from akool_async._polling.poll_state import PollSchedule
 from akool_async._polling.scheduler import PolledJob
 from akool_async._storage import SharedInputs
 
@@ -76,7 +78,8 @@ class BatchState:
     Args:
         session: polls and submits.
         journal: what was done, so far and before.
-        polling: when jobs are polled.
+        polling: when jobs are polled while callbacks are heard; None where none can come.
+        schedule: when jobs are polled otherwise; None for the client's schedule.
         inputs: what the vendor can't fetch by itself.
         max_in_flight: jobs at the vendor at once.
         backlog: entries pulled whose outcome is not taken yet.
@@ -88,9 +91,10 @@ class BatchState:
         self,
         session: ClientSession,
         journal: Journal,
-        polling: CallbackPolling,
+        polling: CallbackPolling | None,
         inputs: SharedInputs,
         *,
+        schedule: PollSchedule | None,
         max_in_flight: int,
         backlog: int,
         max_credits: float | None,
@@ -104,7 +108,6 @@ class BatchState:
         self.in_flight = WeightedSemaphore(max_in_flight)
         self.backlog = WeightedSemaphore(backlog)
         self.budget = CreditBudget(max_credits, lambda: sum(journal.credits()))
-        self._prices = PriceModel()
         self.preflight: Preflight | None = None
         self.brake = DoubtBrake(max_doubts, self._stop_for_doubts)
         self.recovered = RecoveredJobs()
@@ -117,6 +120,7 @@ class BatchState:
         self.stop_cause: StopCause | None = None
         self.failure: BaseException | None = None
         self._callback_polling = polling
+        self._schedule = schedule
         self._tracked: dict[tuple[str, str], TrackedJob] = {}
         self._arrived = self._job_ended  # one for all jobs
         self.board = ProgressBoard(self._tracked)
@@ -125,6 +129,10 @@ class BatchState:
         self.cancelled: set[tuple[str, str]] = set()
         self._doubted: dict[tuple[str, str], Entry] = {}
         self._resubmitted: set[tuple[str, str]] = set()
+
+    @cached_property
+    def _prices(self) -> PriceModel:
+        return PriceModel()
 
     # What comes in.
 
@@ -185,11 +193,15 @@ class BatchState:
 
     def price(self, request: Request) -> Price | None:
         """Return what a job of a request may cost; None if the length of its video is not known."""
+        # Nobody asks without a bound on credits.
+        if self.budget.most is None:
+            return None
         return self._prices.price(JobKind.for_request(request), self._known_seconds(request))
 
     def learn_price(self, request: Request, cost: float | None) -> None:
         """Learn what a job of a request did cost."""
-        self._prices.observe(JobKind.for_request(request), self._known_seconds(request), cost)
+        if self.budget.most is not None:
+            self._prices.observe(JobKind.for_request(request), self._known_seconds(request), cost)
 
     def _known_seconds(self, request: Request) -> float | None:
         return None if self.preflight is None else self.preflight.known_seconds(request)
@@ -230,10 +242,12 @@ class BatchState:
         """Poll until a job, made `age` seconds ago, is terminal; None polls at once."""
         tracked = self._tracked[batch_entry.name] = TrackedJob(batch_entry, self._arrived)
         self.board.start_wait(batch_entry)
-        if self.observers.detailed:
+        if self.observers.detailed or logger.isEnabledFor(logging.DEBUG):
             self.observers.report(FollowedEvent(**batch_entry.event_fields))
         self.budget.follow(batch_entry.name)
-        schedule = self._callback_polling.schedule(batch_entry)
+        schedule = self._schedule
+        if self._callback_polling is not None:
+            schedule = self._callback_polling.schedule(batch_entry)
         try:
             tracked.watch = self.session.watch(batch_entry.job_id, tracked, schedule=schedule, age=age)
         # Its ids are in the journal: the next run polls it, and nothing of it is lost.
@@ -242,7 +256,8 @@ class BatchState:
 
     def _job_ended(self, batch_entry: BatchEntry, watch: PolledJob) -> None:
         """Record that a job in flight has ended."""
-        self._callback_polling.job_ended(watch.state.job_id)
+        if self._callback_polling is not None:
+            self._callback_polling.job_ended(watch.state.job_id)
         batch_entry.release_slot()
         self.finished.put(batch_entry, watch)
 
@@ -279,7 +294,8 @@ class BatchState:
     def emit(self, entry: BatchEntry, outcome: Outcome) -> None:
         """Hand out how an entry ended, once the source has come to it."""
         entry.release_slot()
-        self.inputs.release(entry.request, entry.name, outcome)
+        if self.inputs.shares:
+            self.inputs.release(entry.request, entry.name, outcome)
         # A doubt stays charged: until it is resolved its job may exist, and count against `max_credits`.
         uncharged = isinstance(outcome, Failed | Rejected | NotSubmitted)
         self.budget.settle(entry.name, outcome.credits, charged=not uncharged)
@@ -294,7 +310,7 @@ class BatchState:
         self.counts[type(asked).__name__] += 1
         self.counts["resumed"] += asked.resumed
         self.pending -= 1
-        if self.observers.detailed:
+        if self.observers.detailed or logger.isEnabledFor(logging.DEBUG):
             self._report_outcome(entry, asked)
         self.outcomes.put(asked)
         if self.listener is not None:

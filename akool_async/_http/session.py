@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -43,6 +44,7 @@ from akool_async._observer import CallEvent, Observers, RateLimitEvent, RetryEve
 from akool_async._retry import RetryBudget, RetryPolicy
 from akool_async._wire import TOKEN_PATH, Envelope, may_name_job, read_token, token_payload
 
+logger = logging.getLogger("akool_async")
 _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
 T = TypeVar("T")
 
@@ -306,7 +308,7 @@ class ApiSession:
             result = f"HTTP {failed.error.http_status}, code {failed.error.code}"
             raise
         finally:
-            if self._observers.detailed:
+            if self._observers.detailed or logger.isEnabledFor(logging.DEBUG):
                 event = CallEvent(
                     origin=self._origin,
                     method=call.method,

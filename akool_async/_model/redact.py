@@ -279,7 +279,7 @@ def redacted_url(url: str, *, public: bool = False) -> str:
 
     What is private has no signature: the query of a file or of an object in a bucket says what is in it.
     """
-    if is_private(url):
+    if not url.startswith("http") and is_private(url):
         return url
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]

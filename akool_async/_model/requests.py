@@ -58,6 +58,12 @@ def _is_http_url(value: object) -> bool:
         return False
 
 
+def _as_input(value: object) -> object:
+    # Nearly every input is a public URL, which stays as it is.
+    public = value is None or (isinstance(value, str) and value.startswith(("https://", "http://")))
+    return value if public else input_url(value)
+
+
 def _is_input_url(value: object) -> bool:
     return _is_http_url(value) or (
         isinstance(value, str) and len(value) <= _LONGEST_URL and is_private_url(value)
@@ -211,7 +217,7 @@ def _url_field(**options: Any) -> Any:
 
 def _input_field(**options: Any) -> Any:
     check = optional(_is_input) if "default" in options else _is_input
-    return attrs.field(converter=input_url, validator=check, repr=url_repr, **options)
+    return attrs.field(converter=_as_input, validator=check, repr=url_repr, **options)
 
 
 def _key_field() -> Any:
@@ -333,4 +339,5 @@ def with_inputs(request: Request, urls: Mapping[str, str]) -> Request:
 def private_inputs(request: Request) -> dict[str, str]:
     """Return the inputs that the vendor can't fetch by itself, by the name of their field."""
     found = ((name, getattr(request, name, None)) for name in INPUT_FIELDS)
-    return {name: url for name, url in found if url is not None and is_private(url)}
+    # The first look saves the second one for nearly every URL: this is asked at each step of each entry.
+    return {name: url for name, url in found if url and not url.startswith("http") and is_private(url)}

@@ -285,7 +285,7 @@ class PollScheduler:
         else:  # a poll missed, never a job failed: the job may be running, and it is paid for
             watch.state = watch.state.after_error(error, now)
         watch.hinted_poll = False
-        if self._observers.detailed:
+        if self._observers.detailed or logger.isEnabledFor(logging.DEBUG):
             seen = None if error is not None else snapshot
             self._observers.report(
                 PollEvent(

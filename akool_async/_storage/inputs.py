@@ -50,6 +50,9 @@ class SharedInputs:
     Args:
         storage: None refuses every private input.
 
+    Attributes:
+        shares: whether files are uploaded, which have to be deleted afterwards.
+
     Raises:
         ConfigurationError: the bucket that files are shared from can't be opened.
     """
@@ -59,6 +62,7 @@ class SharedInputs:
         self._share = (
             bucket_location(storage.share, "share") if storage is not None and storage.share else None
         )
+        self.shares: Final = self._share is not None
         self._buckets: dict[tuple[str, str], Bucket] = {}
         if storage is not None and self._share is not None:
             share = self._share
@@ -308,3 +312,7 @@ def _checked(file: BufferedReader, place: Location, stopped: threading.Event) ->
             f"{place} was changed while it was uploaded, or since this entry was made.",
             advice="Run the same again, and its new content is another entry.",
         )
+
+
+NO_INPUTS: Final = SharedInputs(None)
+"""Refuses every private input: of batches without a storage, which keep nothing in it."""
