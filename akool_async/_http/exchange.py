@@ -127,8 +127,9 @@ class _Body:
         codings = response.headers.get("content-encoding", "").lower().replace(",", " ").split()
         # httpx drops what it has unpacked before a bad checksum, and a paid job's id with it. So the usual
         # coding is unpacked here, and only others are left to httpx.
-        self._inflates = codings in (["gzip"], ["x-gzip"], ["deflate"]) and not response.is_stream_consumed
-        async for chunk in response.aiter_raw() if self._inflates else response.aiter_bytes():
+        raw = codings in ([], ["gzip"], ["x-gzip"], ["deflate"]) and not response.is_stream_consumed
+        self._inflates = raw and bool(codings)
+        async for chunk in response.aiter_raw() if raw else response.aiter_bytes():
             self._received += chunk[: MAX_BODY + 1 - len(self._received)]
             if len(self._received) > MAX_BODY:
                 # Close the connection under the body, so that reading it ends with an error from inside:
