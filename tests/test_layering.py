@@ -31,8 +31,8 @@ LAYERS: Final = {
             "_media _storage",
             "_client",
             "_batch",
-            "webhook sandbox ledger workers captions otel",
-            "report testing",
+            "webhook sandbox ledger captions otel",
+            "report testing workers",
             "cli __main__ __init__",
         )
     )

@@ -42,6 +42,17 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         "retry": "journal",
         "backup": "status",
     },
+    "Work on many machines": {
+        "enqueue": "enqueue",
+        "worker": "worker",
+        "workers": "worker",
+        "ledger status": "ledger:status",
+        "ledger list": "ledger:list_entries",
+        "ledger export": "ledger:export",
+        "ledger verify": "ledger:verify_results",
+        "ledger resolve": "ledger:resolve",
+        "ledger retry": "ledger:retry",
+    },
     "Correct subtitles": {
         "captions pull": "captions",
         "captions check": "captions",
@@ -67,12 +78,16 @@ EXTRAS: Final[Mapping[str, str]] = {
     "openpyxl": "captions",
     "uvicorn": "sandbox",
     "cryptography": "webhook",
+    "sqlalchemy": "ledger",
+    "psycopg": "ledger",
+    "dbos": "dbos",
     "mcp": "mcp",
     "mcp_types": "mcp",
 }
 """The extra that installs a module which may be missing; the others come with `cli`."""
 
-STAMPED: Final = frozenset({"run", "resume", "collect", "retry", "translate", "lipsync", "webhook"})
+LEDGER_COMMANDS: Final = frozenset(COMMANDS["Work on many machines"])
+STAMPED: Final = frozenset({"run", "resume", "collect", "retry", "translate", "lipsync", "webhook", "worker"})
 """Commands whose messages are a log where they don't go to a terminal: their lines have the time."""
 
 _LAST: Final = 100
@@ -109,6 +124,12 @@ def load_commands() -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; with `--json` its failure is an event on stdout too."""
     given = sys.argv[1:] if arguments is None else arguments
+    if (
+        given
+        and f"ledger {given[0]}" in LEDGER_COMMANDS
+        and any(word.partition("=")[0] == "--ledger" for word in given)
+    ):
+        given = ["ledger", *given]  # the same command, for a list that many machines share
     warnings = WarningPrinter(logging.WARNING)
     logger.addHandler(warnings)
     # Read before the command line is parsed, so that an error in it, in a log, has its time too.

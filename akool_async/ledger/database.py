@@ -39,6 +39,7 @@ class LedgerDatabase:
         *,
         account: str = "default",
         max_credits: float | None = None,
+        max_in_flight: int | None = None,
         clock: Clock | None = None,
     ) -> None:
         """Read the URL; nothing is connected yet."""
@@ -58,9 +59,17 @@ class LedgerDatabase:
                 f"max_credits must be a number, 0 or more, not {safe_repr(max_credits)}."
             )
         self.account = account
+        if max_in_flight is not None and max_in_flight < 1:
+            raise ConfigurationError(f"max_in_flight must be 1 or more, not {safe_repr(max_in_flight)}.")
         self._max_credits = max_credits
+        self._max_in_flight = max_in_flight
         self.clock: Clock = clock or _clock.default_clock()
         self._engine: sa.Engine | None = None
+
+    @property
+    def url(self) -> sa.URL:
+        """Where the database is; its password is not in its repr."""
+        return self._url
 
     def __repr__(self) -> str:
         """Show the database without its password."""
@@ -90,19 +99,24 @@ class LedgerDatabase:
             connect_args=settings,
         )
         self._threads = anyio.CapacityLimiter(_POOL)
+        # By the first that opens it; the others wait for its lock and find nothing to do.
         version = await self.run_transaction(migrate)
         if version > len(MIGRATIONS):
             raise LedgerError(
                 f"The ledger has version {version}, this program knows {len(MIGRATIONS)}.",
                 advice="Install the version that wrote it, or a newer one.",
             )
-        most = self._max_credits
-        stored = None if most in (None, math.inf) else most
-        await self.execute(
-            "INSERT INTO akool_ledger.account (name, max_credits) VALUES (:account, :most) ON CONFLICT (name)"
-            + (" DO NOTHING" if most is None else " DO UPDATE SET max_credits = :most"),
-            most=stored,
-        )
+        await self.execute("INSERT INTO akool_ledger.account (name) VALUES (:account) ON CONFLICT DO NOTHING")
+        if self._max_credits is not None:
+            await self.execute(
+                "UPDATE akool_ledger.account SET max_credits = :most WHERE name = :account",
+                most=None if self._max_credits == math.inf else self._max_credits,
+            )
+        if self._max_in_flight is not None:
+            await self.execute(
+                "UPDATE akool_ledger.account SET max_in_flight = :most WHERE name = :account",
+                most=self._max_in_flight,
+            )
         return self
 
     async def __aexit__(
@@ -147,14 +161,16 @@ class LedgerDatabase:
 
 MIGRATIONS: Final[tuple[str, ...]] = (
     """
-    CREATE TABLE akool_ledger.account (name text PRIMARY KEY, max_credits double precision);
+    CREATE TABLE akool_ledger.account (
+        name text PRIMARY KEY, max_credits double precision, max_in_flight integer
+    );
     CREATE TABLE akool_ledger.entry (
         number bigserial, account text NOT NULL, key text NOT NULL, target text NOT NULL,
         fingerprint text NOT NULL, state text NOT NULL, request jsonb NOT NULL,
         url_redacted boolean NOT NULL DEFAULT false,
         name text NOT NULL DEFAULT '', name_folded text NOT NULL DEFAULT '',
         token text NOT NULL DEFAULT '', job_id text NOT NULL DEFAULT '',
-        paid_submissions integer NOT NULL DEFAULT 0,
+        paid_submissions integer NOT NULL DEFAULT 0, generation integer NOT NULL DEFAULT 0,
         credits_locked double precision, credits_used double precision,
         credits_before double precision NOT NULL DEFAULT 0,
         reason text NOT NULL DEFAULT '', code bigint,

@@ -120,6 +120,24 @@ class LedgerEntries(LedgerDatabase):
         )
         return read_entry(rows[0]) if rows and token else None
 
+    async def open_work(self) -> list[tuple[str, str, int]]:
+        """Return what workers have to do: key, language and generation of each entry that is not over."""
+        rows = await self.execute(
+            "SELECT key, target, generation FROM akool_ledger.entry WHERE account = :account"
+            " AND state IN ('planned', 'submitting', 'submitted', 'completed') ORDER BY number"
+        )
+        return [(row["key"], row["target"], row["generation"]) for row in rows]
+
+    async def find_work(self, token: str) -> tuple[str, str, int] | None:
+        """Return key, language and generation of the entry whose POST had this webhook token, or None."""
+        rows = await self.execute(
+            "SELECT key, target, generation FROM akool_ledger.entry e WHERE account = :account AND EXISTS"
+            " (SELECT 1 FROM akool_ledger.intent i WHERE i.token = :token AND i.account = e.account"
+            " AND i.key = e.key AND i.target = e.target)",
+            token=token,
+        )
+        return (rows[0]["key"], rows[0]["target"], rows[0]["generation"]) if rows else None
+
     async def entries(self, *, states: Iterable[State] | None = None) -> AsyncIterator[Entry]:
         """Return the entries, in the order in which they were entered; several pages are several reads."""
         wanted = None if states is None else [state.value for state in states]
@@ -200,6 +218,7 @@ class LedgerEntries(LedgerDatabase):
 
 def storable(value: Any) -> Any:
     """Return a value that Postgres can hold: text without NUL."""
+    # Postgres refuses it, and an answer of the vendor must not be lost over a character.
     return value.replace("\x00", "") if isinstance(value, str) else value
 
 

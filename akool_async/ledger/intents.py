@@ -28,6 +28,24 @@ from akool_async.ledger.database import LedgerError
 from akool_async.ledger.entries import READ, THIS, LedgerEntries, read_entry, storable
 
 _BUDGET_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('akool budget ' || :account, 0))"
+_MOVED: Final = (
+    *("key", "target", "job_id", "paid_submissions", "credits_locked", "credits_used", "credits_before"),
+    *("reason", "code", "created_at", "submitted_at", "ended_at", "expires_at", "url_redacted"),
+)
+_MOVE: Final = (
+    "UPDATE akool_ledger.entry SET state = :state, token = :token, files = CAST(:files AS jsonb),"
+    " doubt_ids = CAST(:doubt_ids AS jsonb), "
+    + ", ".join(f"{name} = :{name}" for name in _MOVED if name not in ("key", "target"))
+    + THIS
+)
+_MOVE_INTENT: Final = """
+    INSERT INTO akool_ledger.intent (token, account, key, target, state, job_id, at)
+    VALUES (:token, :account, :key, :target, :intent, :job_id, :now)
+"""
+_IN_FLIGHT: Final = """
+    SELECT count(*) FROM akool_ledger.entry WHERE account = :account AND (state IN ('submitting', 'submitted')
+        OR (state = 'in_doubt' AND submitted_at > CAST(:now AS timestamptz) - interval '10 minutes'))
+"""
 _SPENT: Final = """
     SELECT coalesce(sum(credits_before + coalesce(credits_used, CASE
                WHEN state IN ('planned', 'failed') THEN 0 ELSE coalesce(credits_locked, 0) END)), 0) AS known,
@@ -126,6 +144,45 @@ class LedgerIntents(LedgerEntries):
         query = sa.text(READ + THIS)
         return dict(connection.execute(query, values).mappings().one())
 
+    async def adopt(self, entries: Iterable[Entry]) -> int:
+        """Enter what a journal holds, each entry in its state; return how many are new.
+
+        What is in doubt stays so, what has a job is never paid again. An entry that is there already stays
+        as it is.
+
+        Raises:
+            LedgerError: the database failed; nothing of it was entered.
+        """
+        now, wanted = self.clock.now(), [*entries]
+        states = {State.SUBMITTING: "in_doubt", State.IN_DOUBT: "in_doubt"}
+
+        def work(connection: sa.Connection) -> int:
+            moved = 0
+            for entry in wanted:
+                if entry.state is State.PLANNED and entry.url_redacted:
+                    continue  # only the catalog has the URL that can be sent
+                request = attrs.evolve(entry.request_for_target, key=entry.key)
+                if self._insert(connection, request, entry.target, now, DEFAULT_TEMPLATE) is None:
+                    continue
+                moved += 1
+                token = entry.token or new_token()
+                values = {
+                    **{name: storable(getattr(entry, name)) for name in _MOVED},
+                    "account": self.account,
+                    "state": State.IN_DOUBT.value if entry.state in states else entry.state.value,
+                    "files": json.dumps(entry.files),
+                    "doubt_ids": json.dumps(entry.doubt_ids),
+                    "token": token,
+                    "now": now,
+                }
+                connection.execute(sa.text(_MOVE), values)
+                intent = "made" if entry.job_id else states.get(entry.state)
+                if intent is not None:
+                    connection.execute(sa.text(_MOVE_INTENT), {**values, "intent": intent})
+            return moved
+
+        return await self.run_transaction(work)
+
     async def intend(self, request: Request, key: str, worker: str) -> Intent:
         """Commit the intent to send a POST, or return what became of an earlier one. See `Intent`."""
         (target,) = request.targets
@@ -135,10 +192,11 @@ class LedgerIntents(LedgerEntries):
         def work(connection: sa.Connection) -> Intent:
             execute = connection.execute
             values: dict[str, Any] = {"account": self.account, "key": key, "target": target, "now": now}
-            most = execute(
-                sa.text("SELECT max_credits FROM akool_ledger.account WHERE name = :account"), values
-            ).scalar()
-            if most is not None:  # the sum and the intent are one step for all machines
+            most, slots = execute(
+                sa.text("SELECT max_credits, max_in_flight FROM akool_ledger.account WHERE name = :account"),
+                values,
+            ).one()
+            if most is not None or slots is not None:  # the sums and the intent are one step for all machines
                 execute(sa.text(_BUDGET_LOCK), values)
             self._insert(connection, one, target, now, DEFAULT_TEMPLATE)
             row = read_entry(
@@ -162,11 +220,15 @@ class LedgerIntents(LedgerEntries):
                 ),
                 values,
             ).one_or_none()
+            # An open intent is the only right to send; what an earlier call left decides, not this one.
             if open_one is not None:
                 return Intent(open_one.token, open_one.state, open_one.job_id, row)
+            # A refused or failed entry is paid again only after `retry`.
             if row.state is State.FAILED or State.SUBMITTING not in _NEXT[row.state]:
                 return Intent("", "ended", row.job_id, row)
             refusal = None if most is None else _over_budget(execute(sa.text(_SPENT), values).one(), most)
+            if slots is not None and execute(sa.text(_IN_FLIGHT), values).scalar_one() >= slots:
+                refusal = refusal or f"{slots} jobs are at the vendor, as many as the account may have."
             if refusal is not None:
                 return Intent(
                     "", "over budget" if refusal else "price unknown", "", entry=row, reason=refusal
@@ -248,6 +310,7 @@ class LedgerIntents(LedgerEntries):
         assignments = "".join(f", {name} = :{name}" for name in columns)
         if "doubt_ids" in columns:
             assignments = assignments.replace(":doubt_ids", "CAST(:doubt_ids AS jsonb)")
+        # A POST that made no job is not counted as one that may have been charged.
         if state in (State.PLANNED, State.FAILED):
             assignments += ", paid_submissions = greatest(entry.paid_submissions - 1, 0)"
         if columns.get("created_at") is not None:
@@ -290,6 +353,7 @@ class LedgerIntents(LedgerEntries):
             raise IllegalTransitionError(f"Entry {display_name(key, target)} is {state}.")
         if job_id is None:
             await self.record_end(entry.token, State.PLANNED, reason="")
+            await self._renew(key, target)
             return
         created = None if snapshot is None else snapshot.created_at
         try:
@@ -302,6 +366,13 @@ class LedgerIntents(LedgerEntries):
             raise
         if not resolved:
             raise IllegalTransitionError(f"Entry {display_name(key, target)} was resolved meanwhile.")
+        await self._renew(key, target)
+
+    async def _renew(self, key: str, target: str) -> None:
+        """Let workers begin an entry anew: the workflow that ended with a doubt does not run again."""
+        await self.execute(
+            "UPDATE akool_ledger.entry SET generation = generation + 1" + THIS, key=key, target=target
+        )
 
     async def retry(self, key: str, target: str = "") -> bool:
         """Let an entry that failed, was refused or expired be submitted, and paid, once more."""
@@ -311,6 +382,7 @@ class LedgerIntents(LedgerEntries):
             " e.account = :account AND e.key = :key AND e.target = :target"
             " AND e.state IN ('failed', 'expired')))"
             " UPDATE akool_ledger.entry SET state = 'planned', updated_at = :now, job_id = '',"
+            " generation = generation + 1,"
             " credits_before = credits_before + coalesce(credits_used, 0), credits_used = NULL,"
             " credits_locked = NULL WHERE account = :account AND key = :key AND target = :target"
             " AND state IN ('failed', 'expired') RETURNING key",
@@ -328,6 +400,7 @@ _NEXT: Final = {
 
 def _over_budget(spent: Any, most: float) -> str | None:
     """Return why another job may not be made: "" to wait until a price is known; None if it may."""
+    # Unknown prices count as the dearest known one: as nothing, doubts would be paid without end.
     each = spent.dearest or 0.0
     if spent.dearest is None and spent.unknown:
         return ""  # nothing is known about prices, so only one job at a time tells one

@@ -72,7 +72,12 @@ Submitted: TypeAlias = Made | Refused | NotSent | InDoubt
 
 
 def open_ledger(
-    url: str, *, account: str = "default", max_credits: float | None = None, clock: Clock | None = None
+    url: str,
+    *,
+    account: str = "default",
+    max_credits: float | None = None,
+    max_in_flight: int | None = None,
+    clock: Clock | None = None,
 ) -> Ledger:
     """Return the ledger in a Postgres database, to be used in `async with`; its tables are made or updated.
 
@@ -81,12 +86,14 @@ def open_ledger(
         account: whose jobs these are; the entries, cap and budget of accounts are apart.
         max_credits: what all entries of the account may cost together, over all machines; it is kept in the
             database and holds for every machine. None keeps what is there; `math.inf` takes the bound away.
+        max_in_flight: how many jobs the account may have at the vendor at once, over all machines; kept in
+            the database likewise. A POST in doubt counts as one for ten minutes.
         clock: for tests.
 
     Raises:
         ConfigurationError: the URL is not one of a Postgres database, or a value is out of its range.
     """
-    return Ledger(url, account=account, max_credits=max_credits, clock=clock)
+    return Ledger(url, account=account, max_credits=max_credits, max_in_flight=max_in_flight, clock=clock)
 
 
 class Ledger(LedgerIntents):
@@ -123,6 +130,7 @@ class Ledger(LedgerIntents):
         key = work or entry_key(request, request.targets[0])
         intent = await self.intend(request, key, worker)
         if intent.state == "sending":
+            # Not sent again, in no case.
             # Its sender may be alive or dead. Only the row of an answer proves a job, so
             # this declares a doubt; the answer, if it comes, makes it a job again.
             await self.doubt(intent.token, _TAKEN)
@@ -167,6 +175,7 @@ async def _send(
         submission = await client.session().confirm_submission(doubt)
     except AkoolError as error:
         return await _failed(ledger, token, error)
+    # The id is recorded before anything else is done with the answer: it is paid, and known nowhere else.
     if submission.accepted:
         (job,) = submission.accepted
         await _record_job(ledger, token, job)
@@ -185,6 +194,7 @@ def _unmentioned(submission: Submission, target: str) -> str:
 
 
 async def _failed(ledger: Ledger, token: str, error: AkoolError) -> Submitted:
+    # The same table by which a batch judges: only what surely made no job closes the intent.
     judged = error.disposition
     await _until_recorded(ledger, token, judged.state, reason=str(error), code=error.code)
     if judged is Disposition.REJECTED:

@@ -1,0 +1,86 @@
+"""`akool-async enqueue`: hand a catalog to the workers of a ledger."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from akool_async._journal import open_journal
+from akool_async._model.errors import InvalidRequestError
+from akool_async._model.filenames import parse_templates
+from akool_async.cli.catalog_options import (
+    DEFAULT_CATALOG,
+    DEFAULT_TRANSLATION,
+    CatalogOptions,
+    TranslationOptions,
+    read_with_names,
+)
+from akool_async.cli.commands.worker import Account, LedgerUrl
+from akool_async.cli.console import counted, print_info
+from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.options import DEFAULT_CONNECTION
+
+
+def enqueue(
+    catalog: Path | None = None,
+    /,
+    *,
+    ledger: LedgerUrl,
+    account: Account = "default",
+    from_journal: Path | None = None,
+    max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    in_flight: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    options: TranslationOptions = DEFAULT_TRANSLATION,
+    wanted: CatalogOptions = DEFAULT_CATALOG,
+) -> int:
+    """Hand a catalog to the workers of a ledger. They submit it, and it is paid: --max-credits bounds that.
+
+    Enqueued twice, a video is paid once. Without a catalog, what is left in the ledger is queued again.
+
+    Parameters
+    ----------
+    catalog
+        File with the videos, as for `run`.
+    from_journal
+        Move what a journal holds into the ledger first: paid jobs are resumed, and are not paid again.
+    max_credits
+        What all entries of the ledger may cost together, on all machines; kept in the ledger.
+    in_flight
+        Jobs that the account may have at the vendor at once, over all machines; kept in the ledger.
+    """
+    read = None
+    if catalog is not None:
+        read = read_with_names(partial(wanted.read, catalog, options), DEFAULT_CONNECTION, offline=True)
+    items = () if read is None else read.items
+
+    async def hand_over() -> tuple[int, int, int]:
+        from akool_async.ledger import open_ledger  # needs the extra `ledger`
+        from akool_async.workers.dbos import enqueue as enqueue_work
+
+        async with open_ledger(
+            ledger, account=account, max_credits=max_credits, max_in_flight=in_flight
+        ) as opened:
+            moved = 0
+            if from_journal is not None:
+                async with open_journal(from_journal, read_only=True) as journal:
+                    if journal.lock_holder is not None:
+                        raise journal.lock_holder
+                    moved = await opened.adopt([entry async for entry in journal.entries()])
+            new = 0
+            for item in items:
+                new += len(await opened.plan([item.request], names=parse_templates(item.names)))
+            return moved, new, await enqueue_work(opened)
+
+    if catalog is None and from_journal is not None and not from_journal.exists():
+        raise InvalidRequestError(f"There is no journal {from_journal}.")
+    moved, new, waiting = anyio.run(hand_over)
+    if from_journal is not None:
+        print_info(f"{counted(moved, 'entry')} of {from_journal} moved into the ledger.")
+        print_info("Use the journal no more: its runs know nothing of what workers pay.")
+    print_info(f"{counted(new, 'new entry')}, {waiting:,} for the workers to do.")
+    return ExitCode.OK

@@ -1,0 +1,204 @@
+"""`status`, `list`, `export`, `verify`, `resolve` and `retry` with `--ledger`: the same for many machines."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+import anyio
+from cyclopts import Parameter
+
+from akool_async._download import FileState, local_path, verify
+from akool_async._model.errors import InvalidRequestError
+from akool_async._model.states import State
+from akool_async.cli.commands.worker import Account, LedgerUrl
+from akool_async.cli.console import counted, print_info, print_rows, write_json, write_lines
+from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag
+
+if TYPE_CHECKING:
+    from akool_async.ledger import Ledger
+
+T = TypeVar("T")
+_ENDED_BADLY: Final = (State.FAILED, State.EXPIRED)
+_COLUMNS: Final = {"key": "Key", "target": "Language", "state": "State", "job_id": "Job", "reason": "Reason"}
+
+
+def _read(url: str, account: str, read: Callable[[Ledger], Awaitable[T]]) -> T:
+    from akool_async.ledger import open_ledger  # needs the extra `ledger`
+
+    async def opened() -> T:
+        async with open_ledger(url, account=account) as ledger:
+            return await read(ledger)
+
+    return anyio.run(opened)
+
+
+def status(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag = False) -> int:
+    """Show how many entries of a ledger are in which state, and what they cost.
+
+    Exit codes: 6 something is in doubt, 1 something failed, else 0.
+    """
+
+    async def read(opened: Ledger) -> tuple[dict[str, int], tuple[float, float]]:
+        counts = await opened.counts()
+        return {state.value: count for state, count in counts.items() if count}, await opened.credits()
+
+    counts, (locked, used) = _read(ledger, account, read)
+    if as_json:
+        write_json({"states": counts, "credits": {"locked": locked, "used": used}})
+    else:
+        print_info(f"{counted(sum(counts.values()), 'entry')} of account {account}.")
+        for state, count in counts.items():
+            print_info(f"  {state.replace('_', ' ')}: {count:,}")
+        print_info(f"Credits: {used:g} used, {locked:g} locked.")
+        if State.IN_DOUBT in counts:
+            print_info("To see what is in doubt: akool-async resolve --ledger URL")
+    if State.IN_DOUBT in counts:
+        return ExitCode.IN_DOUBT
+    return ExitCode.FAILED if any(state in counts for state in _ENDED_BADLY) else ExitCode.OK
+
+
+def list_entries(
+    *,
+    ledger: LedgerUrl,
+    account: Account = "default",
+    state: State | None = None,
+    as_json: JsonFlag = False,
+) -> int:
+    """Show the entries of a ledger one by one.
+
+    Parameters
+    ----------
+    state
+        Only entries in this state.
+    """
+
+    async def read(opened: Ledger) -> list[dict[str, object]]:
+        found = opened.entries(states=None if state is None else [state])
+        return [{name: getattr(entry, name) for name in _COLUMNS} async for entry in found]
+
+    print_rows(_read(ledger, account, read), _COLUMNS, as_json=as_json, optional=("reason", "job_id"))
+    return ExitCode.OK
+
+
+def export(*, ledger: LedgerUrl, account: Account = "default") -> int:
+    """Print each entry of a ledger as a line of JSON, without what signs its URLs."""
+
+    async def read(opened: Ledger) -> list[str]:
+        return [line async for line in opened.export()]
+
+    write_lines(_read(ledger, account, read))
+    return ExitCode.OK
+
+
+def verify_results(
+    *, ledger: LedgerUrl, account: Account = "default", out: Path = Path("results"), as_json: JsonFlag = False
+) -> int:
+    """Compare the saved files in a folder with what the ledger calls saved. Exit code 1: a file is missing.
+
+    Parameters
+    ----------
+    out
+        Folder with the results.
+    """
+
+    async def read(opened: Ledger) -> list[dict[str, object]]:
+        results = {result.job_id: result for result in await verify(local_path(out))}
+        return [
+            {
+                "key": entry.key,
+                "target": entry.target,
+                "job_id": entry.job_id,
+                "state": "damaged",
+                "reason": "",
+            }
+            async for entry in opened.entries(states=[State.DELIVERED])
+            if entry.job_id not in results
+            or any(file.state is not FileState.INTACT for file in results[entry.job_id].files)
+        ]
+
+    rows = _read(ledger, account, read)
+    print_rows(rows, _COLUMNS, as_json=as_json, optional=("reason", "job_id"))
+    if rows:
+        print_info(f"{counted(len(rows), 'result')} not as saved. They are at the vendor for 7 days.")
+        return ExitCode.FAILED
+    print_info("All results of the ledger are as they were saved.")
+    return ExitCode.OK
+
+
+def resolve(
+    key: str | None = None,
+    /,
+    *,
+    target: str = "",
+    job_id: str | None = None,
+    not_made: Annotated[bool, Parameter(negative="")] = False,
+    ledger: LedgerUrl,
+    account: Account = "default",
+    as_json: JsonFlag = False,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+) -> int:
+    """Show what is in doubt in a ledger, or say what became of it; workers then resume it.
+
+    Parameters
+    ----------
+    key
+        Key of an entry in doubt; without it all are shown.
+    target
+        Its language.
+    job_id
+        The job was made and has this id, which is looked up first.
+    not_made
+        No job was made: the entry may be submitted, and paid, once more.
+    """
+    if key is None:
+        code = list_entries(ledger=ledger, account=account, state=State.IN_DOUBT, as_json=as_json)
+        left = _read(ledger, account, lambda opened: opened.counts())[State.IN_DOUBT]
+        return ExitCode.IN_DOUBT if left else code
+    # Asked before anything is written: no job has a wrong id, and it would be waited for in vain.
+    snapshot = None if job_id is None else connection.ask(lambda client: client.status(job_id))
+
+    async def say(opened: Ledger) -> int:
+        from akool_async.workers.dbos import enqueue
+
+        await opened.resolve(key, target, job_id=job_id, not_made=not_made, snapshot=snapshot)
+        return await enqueue(opened)
+
+    _read(ledger, account, say)
+    print_info(f"{key} is resolved; the workers resume it.")
+    return ExitCode.OK
+
+
+def retry(
+    *keys: str,
+    failed: Annotated[bool, Parameter(negative="")] = False,
+    ledger: LedgerUrl,
+    account: Account = "default",
+) -> int:
+    """Let workers submit again what failed, was refused or expired. That costs credits once more.
+
+    Parameters
+    ----------
+    keys
+        Keys of the entries, in all their languages.
+    failed
+        All entries that failed, were refused or expired.
+    """
+    if bool(keys) is failed:
+        raise InvalidRequestError("Name entries, or use --failed.")
+
+    async def say(opened: Ledger) -> int:
+        from akool_async.workers.dbos import enqueue
+
+        found = [entry async for entry in opened.entries(states=_ENDED_BADLY)]
+        moved = [
+            await opened.retry(entry.key, entry.target) for entry in found if failed or entry.key in keys
+        ]
+        await enqueue(opened)
+        return sum(moved)
+
+    again = _read(ledger, account, say)
+    print_info(f"{counted(again, 'entry')} to be submitted once more.")
+    return ExitCode.OK if again else ExitCode.FAILED

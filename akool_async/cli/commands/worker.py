@@ -1,0 +1,151 @@
+"""`akool-async worker` and `workers`: work on what a ledger holds, and show who does."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+import anyio
+from anyio.abc import TaskStatus
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from akool_async._download import local_path
+from akool_async.cli.console import print_info, print_rows, stderr
+from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag
+
+LedgerUrl: TypeAlias = Annotated[
+    str,
+    Parameter(
+        name="--ledger",
+        env_var="AKOOL_LEDGER",
+        help="Postgres that all machines share, as postgresql://user@host/database. A password in it is "
+        "safer in AKOOL_LEDGER, which no list of processes shows.",
+    ),
+]
+Account: TypeAlias = Annotated[
+    str, Parameter(help="Name of the vendor's account; entries of each are apart.")
+]
+_ALIVE: Final = timedelta(seconds=20)
+"""A worker that was not heard of for longer is not called alive."""
+
+
+def worker(
+    *,
+    ledger: LedgerUrl,
+    name: str | None = None,
+    account: Account = "default",
+    out: Path = Path("results"),
+    most: Annotated[int, Parameter(validator=Number(gte=1))] = 2000,
+    starts_per_minute: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    webhook_url: str | None = None,
+    adopt: Annotated[bool, Parameter(negative="")] = False,
+    until_done: Annotated[bool, Parameter(negative="")] = False,
+    timestamps: bool = True,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+) -> int:
+    """Work on what a ledger holds, beside other workers, until SIGTERM or Ctrl-C.
+
+    A stopped worker finishes the paid call under way and begins nothing new; what waits at the vendor is
+    resumed when a worker of the same name starts, or taken over by one with --adopt.
+
+    Parameters
+    ----------
+    name
+        Name of this worker, which no other may have at the same time; default is the machine's.
+    out
+        Folder for the results, best one that all machines share: no two entries get the same name.
+    most
+        Entries that this worker works on at once.
+    starts_per_minute
+        Entries that all workers together begin in a minute.
+    webhook_url
+        Where the vendor calls back.
+    adopt
+        Take over what workers had that ended.
+    until_done
+        End when nothing is left to do, instead of waiting for more.
+    timestamps
+        Begin each line with the time, where messages do not go to a terminal.
+    """
+    stderr.stamped &= timestamps
+    connection = connection.with_key()
+    called = name or socket.gethostname()
+
+    async def work() -> None:
+        from akool_async.ledger import open_ledger  # needs the extra `dbos`
+        from akool_async.workers.dbos import Worker, WorkerSettings
+
+        settings = WorkerSettings(
+            name=called,
+            into=local_path(out),
+            most=most,
+            starts_per_minute=starts_per_minute,
+            webhook_url=webhook_url,
+            adopt=adopt,
+        )
+        async with open_ledger(ledger, account=account) as opened, connection.client() as client:
+            running = Worker(opened, client, settings)
+
+            async def stop_on_signal(*, task_status: TaskStatus[None]) -> None:
+                with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                    task_status.started()
+                    async for _ in signals:
+                        print_info(f"Worker {called} is stopping: it begins nothing new.")
+                        running.stop()
+
+            async def stop_when_done() -> None:
+                while await opened.open_work():  # noqa: ASYNC110 - another process changes it
+                    await anyio.sleep(1.0)
+                running.stop()
+
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(stop_on_signal)
+                if until_done:
+                    tasks.start_soon(stop_when_done)
+                await running.run(on_ready=lambda: print_info(f"Worker {called} is working."))
+                tasks.cancel_scope.cancel()
+
+    anyio.run(work)
+    print_info(f"Worker {called} has stopped.")
+    return ExitCode.OK
+
+
+_COLUMNS: Final = {
+    "name": "Worker",
+    "state": "State",
+    "entries": "Entries",
+    "host": "Machine",
+    "seen": "Heard of",
+}
+
+
+def workers(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag = False) -> int:
+    """Show the workers of a ledger: who is alive, and how many entries each works on.
+
+    Exit code 1: none is alive, so a health check can ask.
+    """
+
+    async def read() -> list[dict[str, object]]:
+        from akool_async.ledger import open_ledger
+
+        now = datetime.now(UTC)
+        async with open_ledger(ledger, account=account) as opened:
+            return [
+                {
+                    "name": one.name,
+                    "state": one.state if one.state == "stopped" or now - one.seen_at < _ALIVE else "silent",
+                    "entries": one.entries,
+                    "host": f"{one.host} ({one.pid})",
+                    "seen": one.seen_at.isoformat(timespec="seconds"),
+                }
+                for one in await opened.workers()
+            ]
+
+    rows = anyio.run(read)
+    print_rows(rows, _COLUMNS, as_json=as_json)
+    return ExitCode.OK if any(row["state"] == "running" for row in rows) else ExitCode.FAILED

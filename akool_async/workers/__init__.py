@@ -1,0 +1,1 @@
+"""Workers on many machines: engines that run what a ledger holds. `akool_async.workers.dbos` needs `dbos`."""
