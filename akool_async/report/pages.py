@@ -22,6 +22,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from akool_async._model.errors import ConfigurationError, StorageError
+from akool_async._model.redact import sanitize
 from akool_async.captions import CaptionFileError, Cue, pair_cues, read_cues, to_vtt
 from akool_async.report.model import BAD, DOUBTFUL, GOOD, Report, ReportEntry, find_causes, find_costs
 
@@ -338,9 +339,16 @@ def _facts(entry: ReportEntry) -> Iterator[tuple[str, str]]:
 
 def _cues(path: Path | None) -> tuple[Cue, ...]:
     try:
-        return () if path is None else read_cues(path)
+        cues = () if path is None else read_cues(path)
     except CaptionFileError:
         return ()  # the video is worth showing without them; its file is linked
+    return tuple(attrs.evolve(cue, text="\n".join(map(_shown, cue.text.split("\n")))) for cue in cues)
+
+
+def _shown(line: str) -> str:
+    """Return a line of subtitles: the page may be handed on, and a file host can have put a signed URL in it."""
+    clean = sanitize(line)  # which takes joiners for control characters, so most lines are shown as they are
+    return clean if "://" in line or "[redacted]" in clean else line
 
 
 def _track(cues: Sequence[Cue]) -> str:

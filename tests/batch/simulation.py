@@ -198,7 +198,7 @@ def _told(faults: list[dict[str, Any]], sandbox: Sandbox) -> list[dict[str, Any]
     """Leave out faults that together hide what was made from any client."""
     kinds = {fault["kind"] for fault in faults}
     hidden = set()
-    if sandbox.settings.legacy or kinds & {"truncated", "no_all_results", "omit_language"}:
+    if sandbox.settings.legacy or kinds & {"truncated", "cut_after_id", "no_all_results", "omit_language"}:
         hidden.add("extra_language")  # it may stand in the place of what was asked for
     one_answer = sandbox.settings.legacy or "no_all_results" in kinds
     if one_answer and (sandbox.settings.credits < PLENTY or "refuse_language" in kinds):
