@@ -65,7 +65,7 @@ def enter_suite(session: nox.Session) -> None:
     folder.mkdir(parents=True)
     for name in ("README.md", "CONTRIBUTING.md", "pyproject.toml"):
         shutil.copy(root / name, folder / name)
-    for name in ("tests", "docs", "benchmarks", ".ci"):
+    for name in ("tests", "docs", "benchmarks", "examples", ".ci"):
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
     session.chdir(folder)
 

@@ -15,7 +15,7 @@ from akool_async._batch import StopCause
 from akool_async._model.errors import AkoolError, JournalError
 from akool_async._model.filenames import template_of
 from akool_async._model.outcomes import Completed, Expired, Failed, InDoubt, NotSubmitted, Outcome, Rejected
-from akool_async._model.redact import strip_query
+from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import Request, video_url
 from akool_async.cli.console import (
     COMMAND_LINE,
@@ -317,8 +317,13 @@ class RunSummary:
         if counts[NOT_SAVED] or counts["not sent"] or score.finished < score.expected:
             higher = " with a higher --max-credits" if self.cause is StopCause.BUDGET else ""
             yield f"To resume, run the same command again{higher}. What is paid is not paid again."
-            if COMMAND_LINE.get():
-                yield f"    {shlex.join(['akool-async', *COMMAND_LINE.get()])}"
+            given = COMMAND_LINE.get()
+            # This goes into logs: a URL that was typed may be signed, or name a webhook's secret.
+            words = [sanitize(word) if "://" in word else word for word in given]
+            if given:
+                yield f"    {shlex.join(['akool-async', *words])}"
+            if words != list(given):
+                yield "    with the URLs as they were: their queries are not printed"
 
     def _beside(self) -> Iterator[str]:
         # The video decides about the exit code: a script that sent these again would pay for them again.

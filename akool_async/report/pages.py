@@ -346,7 +346,7 @@ def _cues(path: Path | None) -> tuple[Cue, ...]:
 
 
 def _shown(line: str) -> str:
-    """Return a line of subtitles: the page may be handed on, and a file host can have put a signed URL in it."""
+    """Return a line of subtitles without what signs a URL in it: the page may be handed on."""
     clean = sanitize(line)  # which takes joiners for control characters, so most lines are shown as they are
     return clean if "://" in line or "[redacted]" in clean else line
 

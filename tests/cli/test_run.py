@@ -144,9 +144,7 @@ def test_what_the_server_does_not_know_is_told_before_anything_is_spent(
     told = akool(*command, path)
 
     assert told.code == 2
-    assert (
-        "videos.csv:2: languages (B2): The server has no language 'Japanese'. Did you mean 'ja'?" in told.err
-    )
+    assert "videos.csv:2" not in told.err  # a language may be named in words
     assert "videos.csv:3: languages (B3): The server has no language 'JA'. Did you mean 'ja'?" in told.err
     assert "Did you mean 'pt-BR'?" in told.err
     assert "videos.csv:5: languages (B5): 'af-ZA' needs a voice" in told.err
