@@ -78,7 +78,7 @@ class Instant(AkoolClient):
 
     def session(self) -> InstantSession:
         own = super().session()
-        return self.steps(clock=own.clock, retry=own.retry, schedule=own.schedule)
+        return self.steps(clock=own.clock, retry=own.retry, schedule=own.schedule, observers=own.observers)
 
 
 def client() -> Instant:

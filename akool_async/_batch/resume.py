@@ -18,6 +18,7 @@ from akool_async._model.errors import AkoolError, InputError
 from akool_async._model.fingerprint import CompactSet, fingerprint, work_of
 from akool_async._model.requests import private_inputs, with_targets
 from akool_async._model.states import RESUME_ACTIONS, ResumeAction, State
+from akool_async._polling.scheduler import JUST_MADE
 
 OnInDoubt: TypeAlias = Literal["hold", "resubmit"]
 OTHER_QUERY: Final = (
@@ -191,6 +192,6 @@ class Resumer:
         batch_entry.resume_job(entry)
         await self._state.take_slots([batch_entry])
         since = entry.created_at or entry.submitted_at
-        # An age of 0 would say: made just now.
-        age = None if since is None else max((self._clock.now() - since).total_seconds(), 1.0)
+        # An earlier run submitted it, whatever a wrong clock says: it is polled in its turn, not as if new.
+        age = None if since is None else max((self._clock.now() - since).total_seconds(), JUST_MADE)
         self._state.poll(batch_entry, age)

@@ -36,7 +36,7 @@ MIN_HINTED_INTERVAL: Final = 1.0
 RESUME_SPACING: Final = 0.02
 """Seconds between the first polls of jobs that an earlier run submitted, so that they are not a burst."""
 
-_JUST_MADE: Final = 10.0
+JUST_MADE: Final = 10.0
 """Seconds for which a job counts as new: its first poll is planned by its schedule, not taken in turn."""
 
 Poll: TypeAlias = Callable[[str], Awaitable[Snapshot]]
@@ -160,7 +160,7 @@ class PollScheduler:
         watch = self._jobs[job_id] = PolledJob(begun, schedule, (listener,), raw_wanted=raw_wanted)
         if age is None:
             self._plan(watch, now)
-        elif age >= _JUST_MADE:
+        elif age >= JUST_MADE:
             # Each resumed job adds one turn, and the oldest takes the next: its result expires first.
             watch.due = self._next_resumed = max(now, self._next_resumed + RESUME_SPACING)
             heapq.heappush(self._resumed, (-age, next(self._order), watch))

@@ -290,10 +290,11 @@ class OutputOptions:
             ConfigurationError: there is no journal.
             JournalOlderError: there was one.
         """
+        missing = not self.path.exists()
+        if missing and self.older is not None:
+            raise self.older
         # Without its main file a journal is damaged, not missing, while its log is there.
-        if not self.path.exists() and not self.path.with_name(f"{self.path.name}-wal").exists():
-            if self.older is not None:
-                raise self.older
+        if missing and not self.path.with_name(f"{self.path.name}-wal").exists():
             raise ConfigurationError(
                 f"There is no journal {self.path}.",
                 impact="Nothing was sent.",

@@ -266,7 +266,8 @@ async def make_plan(
         issues: list[Issue] = []
         # A long catalog has names by the hundred thousand: each is made only where something depends on it.
         any_name_fits = sys.getfilesystemencoding() == "utf-8"
-        may_be_saved = not rules.pay_again and output.out.is_dir()
+        in_folder = not isinstance(output.out, BucketPath) and output.out.is_dir()
+        may_be_saved = in_folder and not rules.pay_again
         for item in catalog.items:
             for target in item.request.targets:
                 found = opened.get(item.key_for(target), target) if exists else None

@@ -132,7 +132,7 @@ def test_an_error_that_nobody_expected_is_an_event_and_a_traceback(
     films: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("akool_async.cli.catalog.read_catalog", 1)
-    monkeypatch.setattr("akool_async.cli.options.read_catalog", 1)
+    monkeypatch.setattr("akool_async.cli.catalog_options.read_catalog", 1)
 
     with pytest.raises(TypeError):
         app.run(["run", str(films), "--json"])

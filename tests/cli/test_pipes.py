@@ -130,7 +130,7 @@ def test_a_reader_that_does_not_read_holds_up_no_job_that_is_paid(vendor: Vendor
 
 
 def test_without_a_terminal_there_are_plain_lines(vendor: Vendor, start: Start) -> None:
-    with start("run", "videos.csv", "--yes") as run:
+    with start("run", "videos.csv", "--yes", "--no-timestamps") as run:
         until_paid(vendor, 6)
         assert finish(vendor, run) == 0
         out, said = run.stdout.read(), run.stderr.read()
@@ -153,7 +153,7 @@ def test_under_nohup_a_run_outlives_its_terminal(vendor: Vendor, start: Start) -
 def test_being_told_to_end_brings_home_what_is_at_work(
     number: signal.Signals, vendor: Vendor, start: Start
 ) -> None:
-    with start("run", "videos.csv", "--yes", "--in-flight", "2") as run:
+    with start("run", "videos.csv", "--yes", "--in-flight", "2", "--no-timestamps") as run:
         until_paid(vendor, 2)
         run.send_signal(number)
         for line in run.stderr:
@@ -172,7 +172,7 @@ def test_a_terminal_that_is_closed_ends_resume_in_order(vendor: Vendor, start: S
         time.sleep(0.05)
         run.kill()
     polls = vendor.ledger()["requests"].get("status", 0)
-    with start("resume") as resume:
+    with start("resume", "--no-timestamps") as resume:
         end = time.monotonic() + 30
         while vendor.ledger()["requests"].get("status", 0) == polls:  # the batch asks: it listens to signals
             assert time.monotonic() < end
@@ -187,7 +187,7 @@ def test_a_terminal_that_is_closed_ends_retry_in_order(vendor: Vendor, start: St
     vendor.fault(on="create", kind="code", code=1003, limit=3)
     with start("run", "videos.csv", "--yes") as run:
         assert finish(vendor, run) == 1
-    with start("retry", "--failed", "--yes", "--in-flight", "1") as retry:
+    with start("retry", "--failed", "--yes", "--in-flight", "1", "--no-timestamps") as retry:
         until_paid(vendor, 1)
         assert stop_by_hangup(retry) == "Stopping: Interrupted by SIGHUP."
         assert finish(vendor, retry) == 130

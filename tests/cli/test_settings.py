@@ -30,7 +30,10 @@ def test_storage_is_no_folder(
     ended = akool(*RUN, f"{option}={url}")
 
     assert ended.code == 2
-    assert f"{url.partition(':')[0]}:// names no file or folder of this machine" in ended.err
+    if option == "--out" and not url.startswith("file:"):  # results may go there, the journal may not
+        assert "the journal has to be a file of this machine" in ended.err
+    else:
+        assert f"{url.partition(':')[0]}:// names no file or folder of this machine" in ended.err
     assert list(tmp_path.iterdir()) == []
     assert vendor.audit.creates == ()
 

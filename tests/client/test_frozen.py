@@ -122,11 +122,11 @@ async def test_a_longer_deadline_does_not_hide_a_shorter_one() -> None:
                 await anyio.sleep_forever()
             ended.append(seconds)
 
-        for seconds in (60.0, 0.03, 0.01):
+        for seconds in (60.0, 1.0, 0.01):
             tasks.start_soon(wait, seconds)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while len(ended) < 2:
                 await anyio.sleep(0.005)
         deadlines.close()
 
-    assert ended == [0.01, 0.03, 60.0]
+    assert ended == [0.01, 1.0, 60.0]

@@ -190,4 +190,5 @@ def test_no_type_of_an_http_library_is_part_of_an_error() -> None:
         )
     }
 
-    assert imported == {"__future__", "collections.abc", "typing"}
+    own = {"akool_async._model.dispositions"}
+    assert imported == own | {"__future__", "collections.abc", "typing"}

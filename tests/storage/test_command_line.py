@@ -55,7 +55,7 @@ async def test_a_catalog_of_files_and_objects_is_planned_and_saved_in_a_bucket(
         verified = await command(home, "verify", *options[2:6], cwd=tmp_path)
 
         assert posts == 0
-        assert len(home.sandbox.audit.creates) == 3
+        assert len(home.sandbox.audit.creates) == 3, planned.stderr + ran.stderr
     jobs = json.loads(planned.stdout)["jobs"]
     assert [job["action"] for job in jobs] == ["new"] * 3 + ["refused"] * 3, planned.stdout
     assert f"{bucket.name}/in/none.mp4 does not exist" in jobs[3]["reason"]
