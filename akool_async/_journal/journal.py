@@ -286,6 +286,17 @@ class Journal(LongLived):
         await self._open_writer.write(step)
         return step.withdrawn
 
+    async def retire(self, place: str) -> None:
+        """Remember beside the journal that its entries are continued elsewhere: the next run on it stops.
+
+        Args:
+            place: where, in a few words; it is shown to whoever opens the journal for writing again.
+
+        Raises:
+            JournalWriteError: it could not be written; the journal is in use as before.
+        """
+        await run_sync(self._opened.store.retire, place)
+
     async def resolve(
         self,
         key: str,

@@ -80,10 +80,12 @@ class Watermark:
     Attributes:
         journal: the random name in its file, which copies share.
         intents: commits of intents, each before a paid POST. This only grows.
+        moved: where its entries are continued, or "".
     """
 
     journal: str
     intents: int
+    moved: str = ""
 
 
 class JournalLock:
@@ -213,6 +215,13 @@ class JournalLock:
             found: how far the journal itself says that it has come; None where there is none.
         """
         known = self.remembered
+        if known is not None and known.moved:
+            # What others pay since then is not in it, so a run on it would pay for that again.
+            return JournalOlderError(
+                f"The entries of the journal {self._journal} were moved to {known.moved}.",
+                advice="Continue them there. `--accept-older-journal` takes this journal up again; what was "
+                "paid elsewhere since then is paid once more.",
+            )
         if known is None or not known.intents:
             return None
         if found is None:
@@ -369,7 +378,7 @@ def _content(descriptor: int) -> dict[str, Any] | None:
 def _watermark(content: dict[str, Any]) -> Watermark | None:
     match content:
         case {"journal": str(journal), "intents": int(intents)}:
-            return Watermark(journal, intents)
+            return Watermark(journal, intents, sanitize(content.get("moved", "")))
     return None
 
 

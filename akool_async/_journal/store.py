@@ -209,6 +209,15 @@ class Store:
         finally:
             source.close()
 
+    def retire(self, place: str) -> None:
+        """Remember beside the journal that its entries are continued elsewhere."""
+        if self.lock is None or self.lock.remembered is None:
+            raise JournalWriteError("Only a journal that is open for writing can be retired.")
+        try:
+            self.lock.remember(attrs.evolve(self.lock.remembered, moved=place))
+        except OSError as error:
+            raise file.map_sqlite_error(self.path or ":memory:", error, "retired") from error
+
     def close(self) -> None:
         """Close the connections, then give the lock back; waits for a commit under way. Twice is fine."""
         if self.lock is not None and self.lock.forked:

@@ -23,7 +23,7 @@ from akool_async.cli.catalog_options import (
 from akool_async.cli.commands.worker import Account, LedgerUrl
 from akool_async.cli.console import counted, print_info
 from akool_async.cli.exit_codes import ExitCode
-from akool_async.cli.options import DEFAULT_CONNECTION
+from akool_async.cli.options import DEFAULT_CONNECTION, JOURNAL
 
 
 def enqueue(
@@ -67,20 +67,24 @@ def enqueue(
         ) as opened:
             moved = 0
             if from_journal is not None:
-                async with open_journal(from_journal, read_only=True) as journal:
-                    if journal.lock_holder is not None:
-                        raise journal.lock_holder
+                # Opened for writing, so that no run is at it; then retired, or the next one would pay again.
+                async with open_journal(from_journal) as journal:
                     moved = await opened.adopt([entry async for entry in journal.entries()])
+                    await journal.retire(f"the ledger of the account {account!r}")
             new = 0
             for item in items:
                 new += len(await opened.plan([item.request], names=parse_templates(item.names)))
             return moved, new, await enqueue_work(opened)
 
-    if catalog is None and from_journal is not None and not from_journal.exists():
+    if from_journal is not None and from_journal.is_dir():
+        from_journal /= JOURNAL
+    if from_journal is not None and not from_journal.exists():
         raise InvalidRequestError(f"There is no journal {from_journal}.")
     moved, new, waiting = anyio.run(hand_over)
     if from_journal is not None:
         print_info(f"{counted(moved, 'entry')} of {from_journal} moved into the ledger.")
-        print_info("Use the journal no more: its runs know nothing of what workers pay.")
+        print_info("The journal is retired: a run on it stops before it pays for anything.")
+        if catalog is None:
+            print_info("What its runs had not begun is not in it: enqueue the catalog too.")
     print_info(f"{counted(new, 'new entry')}, {waiting:,} for the workers to do.")
     return ExitCode.OK
