@@ -290,7 +290,7 @@ class Journal(LongLived):
         """Remember beside the journal that its entries are continued elsewhere: the next run on it stops.
 
         Args:
-            place: where, in a few words; it is shown to whoever opens the journal for writing again.
+            place: where, in a few words; it is shown where the journal is opened for writing again.
 
         Raises:
             JournalWriteError: it could not be written; the journal is in use as before.

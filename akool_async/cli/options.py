@@ -84,6 +84,15 @@ def _local(path: Path) -> Path:
     return local_path(path)  # by its annotations the help would name another type than a path
 
 
+def _check_positive(_: object, length: timedelta | None) -> None:
+    if length is not None and length <= timedelta():
+        raise ValueError("must be longer than 0, such as 90s or 2h.")
+
+
+Wait: TypeAlias = Annotated[timedelta, Parameter(validator=_check_positive)]
+"""How long something may take."""
+
+
 @Parameter(name="*", group="Limits")
 @attrs.frozen(kw_only=True)
 class RunLimits:
@@ -111,12 +120,12 @@ class RunLimits:
     max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
     trial: Annotated[int, Parameter(validator=Number(gte=0))] = 0
     retry_transient: Annotated[int, Parameter(validator=Number(gte=0))] = 0
-    give_up_after: timedelta | None = None
+    give_up_after: Annotated[timedelta | None, Parameter(validator=_check_positive)] = None
     without_captions: Annotated[bool, Parameter(negative="")] = False
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
     timestamps: bool = True
     on_saved: str | None = None
-    on_saved_timeout: timedelta = timedelta(minutes=10)
+    on_saved_timeout: Wait = timedelta(minutes=10)
     report: bool | None = None
 
     @property

@@ -315,7 +315,9 @@ class RunSummary:
             yield f"    {self.output.command('list', '--failed')}"
             yield f"    {self.output.command('retry', '--failed')}"
         if counts[NOT_SAVED] or counts["not sent"] or score.finished < score.expected:
-            higher = " with a higher --max-credits" if self.cause is StopCause.BUDGET else ""
+            higher = " with a higher --max-credits" if "would be exceeded" in self.why else ""
+            if self.cause is StopCause.BUDGET and not higher:  # no bound helps where no price is known
+                higher = " without --max-credits, once you know what a job costs"
             yield f"To resume, run the same command again{higher}. What is paid is not paid again."
             given = COMMAND_LINE.get()
             # This goes into logs: a URL that was typed may be signed, or name a webhook's secret.

@@ -93,6 +93,9 @@ def test_on_a_terminal_it_is_asked(
         (["lipsync", VIDEO], "AUDIO"),
         (["lipsync", VIDEO, "voice.wav"], "audio_url"),
         (["lipsync", VIDEO, AUDIO, "--give-up-after", "soon"], "give-up-after"),
+        (["lipsync", VIDEO, AUDIO, "--give-up-after", "0s"], "longer than 0"),
+        (["lipsync", VIDEO, AUDIO, "--give-up-after", "-5m"], "longer than 0"),
+        (["lipsync", VIDEO, AUDIO, "--on-saved", "true", "--on-saved-timeout", "0s"], "longer than 0"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_sent(

@@ -35,6 +35,7 @@ from akool_async.cli.options import (
     OutputOptions,
     PayAgain,
     RunLimits,
+    Wait,
 )
 from akool_async.cli.plan import RetryRules
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
@@ -91,7 +92,7 @@ def collect(
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     timestamps: bool = True,
     on_saved: str | None = None,
-    on_saved_timeout: timedelta = timedelta(minutes=10),
+    on_saved_timeout: Wait = timedelta(minutes=10),
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Save what is finished, what expires first comes first. Nothing is submitted, no job is waited for.
