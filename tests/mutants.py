@@ -54,8 +54,8 @@ MUTANTS = (
     Mutant(
         "the budget leaves doubts out of its sum",
         "_batch/limits.py",
-        "spent, jobs = self._spent(), sum(self._unknown.values()) + 1",
-        "spent, jobs = self._spent(), 1",
+        "            spent += jobs * max(dearest, self._estimates.get(other, 0.0))",
+        "            spent += 0 * jobs * len(other)",
         ("tests/batch/test_limit_rules.py",),
     ),
     Mutant(
