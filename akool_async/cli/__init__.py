@@ -20,4 +20,7 @@ def main() -> None:
         from akool_async.cli.app import run
     except ModuleNotFoundError as error:
         sys.exit(f"akool-async: {error.name} is missing. Install it with: pip install 'akool-async[cli]'")
+    except KeyboardInterrupt:  # what is imported takes a second, in which nothing was sent
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(130)
     sys.exit(run())
