@@ -94,7 +94,7 @@ class Preflight:
         self.limits = limits
         self._api_host = urlsplit(api_host).hostname or ""
         self._api_is_here = is_loopback(self._api_host) or is_local(self._api_host)
-        self.inputs = SharedInputs(None)
+        self.inputs: SharedInputs = SharedInputs(None)
         if limits.allow_private is not None:
             self._reach = Reach.ANYWHERE if limits.allow_private else Reach.PUBLIC
         elif is_loopback(self._api_host):
@@ -106,8 +106,8 @@ class Preflight:
         self._names_are_resolved: bool | None = None
         self._stack = AsyncExitStack()
         self._http: httpx.AsyncClient | None = None
-        self.requests = 0
-        self.bytes_read = 0
+        self.requests: int = 0
+        self.bytes_read: int = 0
 
     async def __aenter__(self) -> Self:
         """Connect to nothing yet."""

@@ -133,7 +133,7 @@ class SavedCommands:
         self._limit = anyio.CapacityLimiter(AT_ONCE)
         self._tasks: TaskGroup | None = None
         self._done: set[tuple[str, str, str]] = set()
-        self.failed = 0
+        self.failed: int = 0
 
     async def __aenter__(self) -> Self:
         """Read what ended well in earlier runs."""

@@ -19,7 +19,7 @@ from akool_async._model.responses import Job, Submission
 from akool_async._model.states import State
 from akool_async.ledger.intents import LedgerIntents
 
-logger = logging.getLogger("akool_async")
+logger: Final[logging.Logger] = logging.getLogger("akool_async")
 _PAUSE: Final = 1.0
 """Seconds between tries to record an answer, and before a POST is tried again that surely made no job."""
 

@@ -178,7 +178,7 @@ class ScaledClock:
 class FakeClock:
     """A clock that moves only by `advance`; safe to move from any thread."""
 
-    scale = 0.0
+    scale: float = 0.0
     """Sandbox seconds per real second, as `ScaledClock` has it."""
 
     def __init__(self, start: float = 1_760_000_000.0) -> None:

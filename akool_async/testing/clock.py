@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -54,7 +55,8 @@ class VirtualClock:
 
     def __init__(self, *, seed: int = 0, start: datetime | None = None, settle: float = 0.0) -> None:
         """Stop the clock at its start."""
-        self.random = random.Random(seed).random  # noqa: S311 - spreads waits, guards no secret
+        source = random.Random(seed)  # noqa: S311 - spreads waits, guards no secret
+        self.random: Callable[[], float] = source.random
         self.settle = settle
         self._start = datetime.now(UTC) if start is None else start
         self._elapsed = 0.0

@@ -30,7 +30,7 @@ from akool_async._model.responses import Callback, Job, JobFailed, Status, resul
 from akool_async._model.states import State
 from akool_async.ledger import Ledger, LedgerError, Made, NotSent, Refused
 
-logger = logging.getLogger("akool_async")
+logger: Final[logging.Logger] = logging.getLogger("akool_async")
 T = TypeVar("T")
 _QUEUE: Final = "akool"
 _WORKFLOW: Final = "akool.translate"

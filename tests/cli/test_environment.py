@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from akool_async import State
-from akool_async.cli.app import COMMANDS
+from akool_async.cli.app import COMMANDS, LEDGER_COMMANDS
 from tests.cli.conftest import KEY, Book, Command
 
 HOST = "https://openapi.akool.invalid"
@@ -61,6 +61,8 @@ WITHOUT_API = {
         "captions pull",
         "captions check",
         "captions push",  # only after a result was saved
+        *(name for name in LEDGER_COMMANDS),
+        *("enqueue", "worker", "workers"),  # only after a database answered
     ),
 }
 

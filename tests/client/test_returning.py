@@ -48,7 +48,7 @@ def test_jobs_of_an_earlier_run_are_asked_about_one_after_the_other_and_the_olde
         seed = random.SystemRandom().randrange(2**32)
         print("seed", seed)
         dice = random.Random(seed)
-        ages = {f"job-{number}": dice.uniform(1, 500_000) for number in range(3000)}
+        ages = {f"job-{number}": dice.uniform(10, 500_000) for number in range(3000)}
         async with anyio.create_task_group() as tasks:
             asked = Asked(tasks)
             began = anyio.current_time()
