@@ -27,7 +27,7 @@ def requests(count: int) -> list[TranslationRequest]:
 class _Late(Journal):
     """Commits the intent only when the POST is answered: the mistake that the journal is there to avoid."""
 
-    async def intend(self, *wanted, token: str = "", names=None) -> None:
+    async def intend(self, *wanted, token: str = "", names=None, traceparent: str = "") -> None:
         self._wanted = getattr(self, "_wanted", {})
         for request in wanted:
             for target in request.targets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -57,7 +58,7 @@ async def test_a_database_is_read_in_one_thread(tmp_path: Path) -> None:
     clock = VirtualClock()
     sandbox = Sandbox(media=False, clock=clock.sandbox_time)
     path = tmp_path / "theirs.sqlite3"
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE video (url TEXT)")
         database.executemany("INSERT INTO video VALUES (?)", [(video(n).url,) for n in range(30)])
     threads = set()
