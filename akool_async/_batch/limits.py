@@ -215,7 +215,7 @@ class Permit:
         self._slots: WeightedSemaphore | None = slots
 
     def release(self) -> None:
-        """Return it back, unless that was done."""
+        """Make room for the next one, unless that was done."""
         slots, self._slots = self._slots, None
         if slots is not None:
             slots.release(1)
@@ -256,7 +256,7 @@ class WeightedSemaphore:
         return Permit(self)
 
     def release(self, freed: int) -> None:
-        """Return back what was taken."""
+        """Make room for the next ones."""
         self.taken -= freed
         self._serve()
 

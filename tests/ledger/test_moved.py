@@ -58,6 +58,34 @@ def test_a_journal_that_was_moved_pays_for_nothing_any_more(tmp_path: Path) -> N
         assert len(vendor.ledger()["jobs"]) == 3, knowing.stderr
 
 
+@pytest.mark.timeout(200)
+def test_a_retry_asks_before_it_spends(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text(
+        "url,languages,key\nhttps://example.com/0.mp4,ja,talk\n", encoding="utf-8"
+    )
+    ledger = ("--ledger", new_database())
+    with served(KEY) as vendor:
+        vendor.fault(on="create", kind="code", code=1003, limit=1)
+        assert akool(tmp_path, vendor.base_url, "enqueue", "one.csv", *ledger).returncode == 0
+        worker = akool(
+            tmp_path, vendor.base_url, "worker", "--name", "one", "--out", "out", "--until-done", *ledger
+        )
+        assert '"failed"' in akool(tmp_path, vendor.base_url, "status", "--json", *ledger).stdout, (
+            worker.stderr
+        )
+
+        unasked = akool(tmp_path, vendor.base_url, "retry", "--failed", *ledger)
+        unknown = akool(tmp_path, vendor.base_url, "retry", "tour", "--yes", *ledger)
+        assert (unasked.returncode, unknown.returncode) == (2, 2)
+        assert "--yes" in unasked.stderr
+        assert "'tour'" in unknown.stderr
+        assert '"failed"' in akool(tmp_path, vendor.base_url, "status", "--json", *ledger).stdout
+
+        assert akool(tmp_path, vendor.base_url, "retry", "talk", "--yes", *ledger).returncode == 0
+        assert '"planned"' in akool(tmp_path, vendor.base_url, "status", "--json", *ledger).stdout
+        assert vendor.ledger()["jobs"] == []
+
+
 @pytest.mark.anyio
 async def test_a_journal_that_was_retired_says_where_it_is_continued(tmp_path: Path) -> None:
     path = tmp_path / "jobs.sqlite3"

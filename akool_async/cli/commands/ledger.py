@@ -13,7 +13,7 @@ from akool_async._download import FileState, local_path, verify
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.states import State
 from akool_async.cli.commands.worker import Account, LedgerUrl
-from akool_async.cli.console import counted, print_info, print_rows, write_json, write_lines
+from akool_async.cli.console import confirm, counted, print_info, print_rows, write_json, write_lines
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag
 
@@ -174,6 +174,7 @@ def resolve(
 def retry(
     *keys: str,
     failed: Annotated[bool, Parameter(negative="")] = False,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False,
     ledger: LedgerUrl,
     account: Account = "default",
 ) -> int:
@@ -185,20 +186,36 @@ def retry(
         Keys of the entries, in all their languages.
     failed
         All entries that failed, were refused or expired.
+    yes
+        Spend without asking. Required where there is no terminal to ask on.
     """
     if bool(keys) is failed:
         raise InvalidRequestError("Name entries, or use --failed.")
 
-    async def say(opened: Ledger) -> int:
+    async def find(opened: Ledger) -> list[tuple[str, str]]:
+        found = [(entry.key, entry.target) async for entry in opened.entries(states=_ENDED_BADLY)]
+        return [name for name in found if failed or name[0] in keys]
+
+    async def send(opened: Ledger) -> int:
         from akool_async.workers.dbos import enqueue
 
-        found = [entry async for entry in opened.entries(states=_ENDED_BADLY)]
-        moved = [
-            await opened.retry(entry.key, entry.target) for entry in found if failed or entry.key in keys
-        ]
+        moved = [await opened.retry(*name) for name in names]
         await enqueue(opened)
         return sum(moved)
 
-    again = _read(ledger, account, say)
+    names = _read(ledger, account, find)
+    unknown = sorted({*keys} - {key for key, _ in names})
+    if unknown:
+        raise InvalidRequestError(
+            f"No failed, refused or expired entry is called {', '.join(map(repr, unknown))}.",
+            advice="`akool-async list --ledger URL` shows the entries and their states.",
+        )
+    if not names:
+        print_info("Nothing failed, was refused or expired.")
+        return ExitCode.OK
+    if not confirm(f"Submit {counted(len(names), 'entry')} once more? Each is a paid job.", yes=yes):
+        print_info("Nothing was submitted and nothing was spent.")
+        return ExitCode.INTERRUPTED
+    again = _read(ledger, account, send)
     print_info(f"{counted(again, 'entry')} to be submitted once more.")
     return ExitCode.OK if again else ExitCode.FAILED
