@@ -103,9 +103,9 @@ async def make_checked_plan(
         async with preflight:
             plan = await make_plan(catalog, output, rules, client, Prices(preflight.known_seconds))
             plan = await _look_into_videos(plan, preflight)
-    plan = attrs.evolve(
-        plan, entries=tuple(_readable(entry, unreadable.get(entry.item.line)) for entry in plan.entries)
-    )
+    if unreadable:  # else the entries stay what they are: made one by one, where they are looked at
+        entries = tuple(_readable(entry, unreadable.get(entry.item.line)) for entry in plan.entries)
+        plan = attrs.evolve(plan, entries=entries)
     return attrs.evolve(plan, notes=(*plan.notes, *notes), preflight=preflight, max_credits=max_credits)
 
 
