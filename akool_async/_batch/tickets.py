@@ -172,7 +172,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._state.cancelled.add(name)
         try:
             withdrawn = await self._journal.withdraw(key, target)
-        except BaseException:  # a caller that was cancelled, too, was not told that the entry is withdrawn
+        except BaseException:  # a caller that was cancelled, too, does not know that the entry is withdrawn
             self._state.cancelled.discard(name)
             raise
         if not withdrawn:
