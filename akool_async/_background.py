@@ -10,25 +10,12 @@ from types import TracebackType
 from typing import Final, Self
 
 import anyio
-from anyio.lowlevel import RunVar
+from anyio.lowlevel import current_token
 
 from akool_async._model.errors import CallerError
 
-_LOOP: Final[RunVar[object]] = RunVar("akool_async event loop")
 _TASKS: Final[set[object]] = set()
 """Holds tasks of asyncio, which an event loop alone does not keep."""
-
-
-def current_loop() -> object | None:
-    """Return what stands for the running event loop; None outside of one."""
-    try:
-        loop = _LOOP.get(None)
-        if loop is None:
-            loop = object()
-            _LOOP.set(loop)
-    except RuntimeError:  # no event loop is running
-        return None
-    return loop
 
 
 def spawn(work: Callable[[], Awaitable[None]]) -> None:
@@ -108,7 +95,7 @@ class _Keeper:
 
     def __init__(self, resource: LongLived) -> None:
         self._resource = resource
-        self._loop = current_loop()
+        self._loop = current_token()
         self._opened = anyio.Event()
         self._closing = anyio.Event()
         self._ended = anyio.Event()
@@ -140,7 +127,7 @@ class _Keeper:
         Raises:
             CallerError: this is another one.
         """
-        if self._loop is not current_loop():
+        if self._loop != current_token():
             raise CallerError(
                 f"The {type(self._resource).__name__} was opened in another event loop.",
                 impact="It was not closed; jobs at the vendor continue and are billed.",

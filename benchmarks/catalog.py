@@ -76,13 +76,12 @@ class Instant(AkoolClient):
 
     steps = InstantSession
 
-    def session(self) -> InstantSession:
-        own = super().session()
-        return self.steps(clock=own.clock, retry=own.retry, schedule=own.schedule, observers=own.observers)
-
-
-def client() -> Instant:
-    return Instant(api_key="k" * 20, host="http://127.0.0.1:1")
+    def __init__(self) -> None:
+        super().__init__(api_key="k" * 20, host="http://127.0.0.1:1")
+        own = self.session
+        self.session = self.steps(
+            clock=own.clock, retry=own.retry, schedule=own.schedule, observers=own.observers
+        )
 
 
 def request(number: int) -> TranslationRequest:
@@ -107,7 +106,7 @@ class Source:
 
 async def alone(items: int) -> float:
     """CPU microseconds an item for what is not the batch's: requests, jobs, answers."""
-    stub, begin = client().session(), frame.cpu()
+    stub, begin = Instant().session, frame.cpu()
     for one in Source(items):
         await stub.wait_ready()
         job = (await stub.submit_once(one)).accepted[0]
@@ -142,7 +141,7 @@ async def through(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             journal = await stack.enter_async_context(open_journal(folder / "jobs.sqlite3"))
         batch = await stack.enter_async_context(
-            open_batch(client(), source, max_in_flight=SLOTS, journal=journal)
+            open_batch(Instant(), source, max_in_flight=SLOTS, journal=journal)
         )
         async for _ in batch:
             source.taken += 1

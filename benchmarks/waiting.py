@@ -107,7 +107,7 @@ async def waiting_batch(jobs: int) -> AsyncIterator[None]:
             AkoolClient(api_key="k" * 20, host="http://127.0.0.1:1", schedule=Once(0.5)) as client,
             open_journal(Path(folder) / "jobs.sqlite3") as journal,
         ):
-            client.session().connections = attrs.evolve(client.session().opened, api=answers)
+            client.session.connections = attrs.evolve(client.session.opened, api=answers)
             async with open_batch(
                 client, requests(jobs), max_in_flight=jobs, journal=journal, max_submits=50
             ):

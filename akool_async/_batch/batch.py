@@ -13,8 +13,9 @@ from typing import Self
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import EventLoopToken, current_token
 
-from akool_async._background import LongLived, current_loop
+from akool_async._background import LongLived
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.callbacks import WebhookConfig, WebhookCoordinator
 from akool_async._batch.entry import BatchEntry, EntryProgress
@@ -67,7 +68,7 @@ class Batch(LongLived):
         preflight: Preflight | None,
         inputs: SharedInputs,
     ) -> None:
-        session = client.session()
+        session = client.session
         # Without a journal of the caller's the same accounting runs in memory: one set of rules about money.
         kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
         self._own_journal = kept if journal is None else None
@@ -115,7 +116,8 @@ class Batch(LongLived):
         self._interrupted = False
         self._left_by: signal.Signals | None = None
         self._tasks: TaskGroup | None = None
-        self._task_id, self._loop = 0, current_loop()
+        self._task_id = 0
+        self._loop: EventLoopToken | None = None
         self._stack = AsyncExitStack()
         self._began = 0.0
 
@@ -133,7 +135,7 @@ class Batch(LongLived):
             if self._state.preflight is not None:
                 await stack.enter_async_context(self._state.preflight)
             self._began = self._state.clock.monotonic()
-            self._task_id, self._loop = anyio.get_current_task().id, current_loop()
+            self._task_id, self._loop = anyio.get_current_task().id, current_token()
             self._tasks = anyio.create_task_group()
             await self._tasks.__aenter__()
             self._stack = stack.pop_all()
@@ -292,7 +294,7 @@ class Batch(LongLived):
     def _queue(self) -> SubmittedRequests:
         if self._submitted is None:
             raise RuntimeError("This batch was opened with requests; leave them out to submit one by one.")
-        if self._loop is not current_loop():
+        if self._loop not in (None, current_token()):
             raise CallerError(
                 "The batch was opened in another event loop, and works in that one.",
                 impact="Nothing was entered or changed.",

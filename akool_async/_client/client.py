@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
+from anyio.lowlevel import current_token
 
 from akool_async import _clock
 from akool_async import _wire as wire
-from akool_async._background import LongLived, current_loop
+from akool_async._background import LongLived
 from akool_async._client.session import ClientSession, Connections, single_job
 from akool_async._client.waiting import job_age, validate_timeout, wait_completed, watch_snapshots
 from akool_async._clock import Clock
@@ -80,6 +81,9 @@ class AkoolClient(LongLived):
         clock: time and chance; for tests.
         observers: see what happens here and in batches of this client, for traces and metrics.
 
+    Attributes:
+        session: the single steps, for this package's batch and workers; they may change without notice.
+
     Raises:
         ConfigurationError: credentials are missing or doubled, or a value is out of its range.
     """
@@ -104,7 +108,7 @@ class AkoolClient(LongLived):
         # First what can't fail: a traceback with local variables shows the repr of this client and no key.
         api_key, client_secret = hide(api_key), hide(client_secret)
         self._origin = ""
-        self._session = ClientSession(
+        self.session = ClientSession(
             clock=clock or _clock.default_clock(),
             retry=retry or RetryPolicy(),
             schedule=schedule or LearnedSchedule(),
@@ -130,7 +134,7 @@ class AkoolClient(LongLived):
 
     def __repr__(self) -> str:
         """Show the host and whether the client is open; no credentials."""
-        return f"<AkoolClient {self._origin} {'closed' if self._session.connections is None else 'open'}>"
+        return f"<AkoolClient {self._origin} {'closed' if self.session.connections is None else 'open'}>"
 
     @property
     def host(self) -> str:
@@ -139,7 +143,7 @@ class AkoolClient(LongLived):
 
     async def __aenter__(self) -> Self:
         """Open the client."""
-        session = self._session
+        session = self.session
         if session.connections is not None:
             raise RuntimeError("This client is open already.")
         # Built here and not in the constructor: the environment is read now, and its mistakes are errors of
@@ -184,7 +188,7 @@ class AkoolClient(LongLived):
             )
             await tasks.__aenter__()
             session.connections = Connections(
-                loop=current_loop(),
+                loop=current_token(),
                 task_id=anyio.get_current_task().id,
                 api=api,
                 scheduler=scheduler,
@@ -202,9 +206,9 @@ class AkoolClient(LongLived):
         An exception of the block is raised as it is, not inside a group.
         """
         try:
-            closing = self._session.opened
+            closing = self.session.opened
         finally:
-            self._session.connections = None
+            self.session.connections = None
         async with closing.stack:
             # First no new polls, then no new calls: otherwise a poll would fail against a closed session, and
             # its listener would hear of an error instead of the closing.
@@ -225,10 +229,6 @@ class AkoolClient(LongLived):
             closing.tasks.cancel_scope.cancel()
             await closing.tasks.__aexit__(None, None, None)
 
-    def session(self) -> ClientSession:
-        """Return the single steps, for this package's batch and workers; they may change without notice."""
-        return self._session
-
     # What the account and the vendor have.
 
     async def languages(self) -> tuple[Language, ...]:
@@ -237,7 +237,7 @@ class AkoolClient(LongLived):
         Raises:
             AkoolError: the call failed after its repeats.
         """
-        return await self._session.opened.api.call(ApiCall(path=wire.LANGUAGES_PATH), wire.read_languages)
+        return await self.session.opened.api.call(ApiCall(path=wire.LANGUAGES_PATH), wire.read_languages)
 
     def voices(self, language_code: str | None = None) -> AsyncIterator[Voice]:
         """Return all voices, page after page, each once.
@@ -248,7 +248,7 @@ class AkoolClient(LongLived):
         Raises:
             AkoolError: while iterating, a call failed after its repeats.
         """
-        return self._voices(self._session.opened.api, language_code or "")
+        return self._voices(self.session.opened.api, language_code or "")
 
     @staticmethod
     async def _voices(api: ApiSession, language_code: str) -> AsyncIterator[Voice]:
@@ -274,7 +274,7 @@ class AkoolClient(LongLived):
         Raises:
             AkoolError: the call failed after its repeats.
         """
-        return await self._session.opened.api.call(ApiCall(path=wire.CREDIT_PATH), wire.read_credit)
+        return await self.session.opened.api.call(ApiCall(path=wire.CREDIT_PATH), wire.read_credit)
 
     # Jobs.
 
@@ -299,7 +299,7 @@ class AkoolClient(LongLived):
             SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
             AkoolError: it was refused as a whole or never sent: nothing was charged.
         """
-        return await (self._session.submit(request) if patient else self._session.submit_once(request))
+        return await (self.session.submit(request) if patient else self.session.submit_once(request))
 
     async def status(self, job_id: str) -> Snapshot:
         """Ask once where a job is.
@@ -308,7 +308,7 @@ class AkoolClient(LongLived):
             JobNotFoundError: the vendor does not know it.
             AkoolError: the call failed after its repeats.
         """
-        return await self._session.status(job_id)
+        return await self.session.status(job_id)
 
     async def wait(
         self,
@@ -338,7 +338,7 @@ class AkoolClient(LongLived):
             WaitTimeout: it was not done in time; it continues and is billed.
             AkoolError: asking became impossible, as with bad credentials.
         """
-        session = self._session
+        session = self.session
         return await wait_completed(
             session.opened.scheduler,
             session.clock,
@@ -362,7 +362,7 @@ class AkoolClient(LongLived):
             JobFailed: while iterating, the job vanished, or ended without a URL.
             AkoolError: while iterating, asking became impossible, as with bad credentials.
         """
-        return watch_snapshots(self._session.opened.scheduler, job_id, schedule or self._session.schedule)
+        return watch_snapshots(self.session.opened.scheduler, job_id, schedule or self.session.schedule)
 
     async def translate(self, request: Request, *, give_up_after: float | None = None) -> Completed:
         """Submit one request for one language, or a lip-sync, and wait for its result.
@@ -386,7 +386,7 @@ class AkoolClient(LongLived):
             )
         # Before the POST: a bad time-out that is found after it would leave a paid job that nobody waits for.
         validate_timeout(give_up_after)
-        session = self._session
+        session = self.session
         # Likewise: that the client is closed has to be found out before anything is paid.
         submitted_at, scheduler = session.clock.now(), session.opened.scheduler
         job = single_job(await session.submit(request), request)
@@ -412,11 +412,11 @@ class AkoolClient(LongLived):
 
     def poll_soon(self, job_id: str) -> bool:
         """Poll a job soon, once a second at most; return False if no caller waits for it."""
-        return self._session.opened.scheduler.hint(job_id)
+        return self.session.opened.scheduler.hint(job_id)
 
     def on_callback(self, callback: Callback) -> None:
         """Record a callback, for `receiver.subscribe(client)`: poll the job unless it is in progress."""
-        self._session.on_callback(callback)
+        self.session.on_callback(callback)
 
     # Files.
 
@@ -451,7 +451,7 @@ class AkoolClient(LongLived):
             DownloadError: a file could not be downloaded completely; it was not saved under its name.
         """
         if isinstance(done, str):
-            done = await self._session.status(done)
+            done = await self.session.status(done)
         if name is None:
             name = (
                 done.job_id
@@ -461,7 +461,7 @@ class AkoolClient(LongLived):
         elif not is_safe_filename(name):
             raise InvalidRequestError(f"name must be a plain file name, not {sanitize(repr(name))}.")
         stem = local_path(into) / name
-        return await self._session.download(
+        return await self.session.download(
             DownloadRequest(
                 done=done,
                 stem=stem,

@@ -17,9 +17,9 @@ from typing import Any, Final
 import anyio
 import attrs
 from anyio.abc import TaskGroup
+from anyio.lowlevel import EventLoopToken, current_token
 
 from akool_async import _wire as wire
-from akool_async._background import current_loop
 from akool_async._clock import Clock
 from akool_async._download import DownloadRequest, FileDownloader, ResultDownload
 from akool_async._http import ApiCall, ApiSession, CallInDoubt
@@ -53,7 +53,7 @@ _JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 class Connections:
     """What exists while a client is open; `loop` and `task_id` are of the task that opened it."""
 
-    loop: object
+    loop: EventLoopToken
     task_id: int
     api: ApiSession
     scheduler: PollScheduler
@@ -63,7 +63,7 @@ class Connections:
 
 
 class ClientSession:
-    """The steps of one client; made by it, given out by `AkoolClient.session`.
+    """The steps of one client; made by it, given out as `AkoolClient.session`.
 
     Args:
         clock: time and randomness.
@@ -94,7 +94,11 @@ class ClientSession:
         if self.connections is None:
             raise ClientClosedError("The client is not open.")
         # The connections' sockets belong to the other loop: using them here hangs, sometimes only later.
-        if self.connections.loop is not current_loop():
+        try:
+            elsewhere = self.connections.loop != current_token()
+        except anyio.NoEventLoopError:  # a thread without one
+            elsewhere = True
+        if elsewhere:
             raise ClientClosedError(
                 "The client was opened in another event loop, and its connections belong to that one.",
                 advice="Open it in the function that asyncio.run or anyio.run is given, and use it there.",

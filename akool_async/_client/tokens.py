@@ -59,7 +59,7 @@ async def confirm(
     Raises:
         AkoolError: the API could not be asked, which proves nothing; ask again.
     """
-    (answer,) = (await client.session().confirm((callback.job_id,))).values()
+    (answer,) = (await client.session.confirm((callback.job_id,))).values()
     if isinstance(answer, JobNotFoundError):
         return None
     if not isinstance(answer, Snapshot):

@@ -172,7 +172,7 @@ async def _send(
         if not doubt.job_ids:
             return await _known(ledger, key, request)
         # Its ids are recorded; only now is the API asked which of them is the job.
-        submission = await client.session().confirm_submission(doubt)
+        submission = await client.session.confirm_submission(doubt)
     except AkoolError as error:
         return await _failed(ledger, token, error)
     # The id is recorded before anything else is done with the answer: it is paid, and known nowhere else.

@@ -172,7 +172,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 def _with_client(test: Callable[..., Awaitable[None]], client: AkoolClient) -> Callable[..., Awaitable[None]]:
     @functools.wraps(test)
     async def run(*arguments: Any, **named: Any) -> None:
-        if client.session().connections is not None:  # a fixture opened it, and closes it
+        if client.session.connections is not None:  # a fixture opened it, and closes it
             await test(*arguments, **named)
             return
         async with client:

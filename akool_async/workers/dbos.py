@@ -296,7 +296,7 @@ class Worker:
         """Look at a doubt once more, after its callback or its time."""
         entry = await self._entry(key, target)
         if job_id is not None and not entry.job_id:
-            (answer,) = (await self._client.session().confirm((job_id,))).values()
+            (answer,) = (await self._client.session.confirm((job_id,))).values()
             if isinstance(answer, JobNotFoundError):
                 pass  # forged, or of another account
             elif isinstance(answer, AkoolError):

@@ -185,7 +185,7 @@ async def _simulate(seed: int, folder: Path) -> None:
         open_journal(":memory:", now=clock.now) as journal,
         AkoolClient(api_key=KEY, host=host, http_client=http, clock=clock, schedule=schedule) as client,
     ):
-        client.session().opened.downloads._transport = sandbox.http_transport()
+        client.session.opened.downloads._transport = sandbox.http_transport()
         for last in (False, True):
             patience = None if last else chance.choice([None, 5.0, 100.0, 300.0])
             runs.append(await _run(client, wanted, journal, chance, patience, out))

@@ -43,7 +43,7 @@ async def test_whatever_moment_a_batch_is_left_at_its_files_are_whole(house: Ope
                 keep = chance.random()
                 home.sandbox.faults.add(Fault(on="cdn", kind=do, probability=0.06, keep=keep, **times))
         client = await home.client()
-        client.session().opened.downloads._limits = DownloadLimits(slow_window=0.2, min_bytes=1)
+        client.session.opened.downloads._limits = DownloadLimits(slow_window=0.2, min_bytes=1)
         left = 0
         while len([outcome for outcome in given if outcome.saved]) < RESULTS:
             async with open_journal(tmp_path / "j.sqlite3") as journal:

@@ -29,7 +29,7 @@ async def test_a_batch_without_a_journal_holds_only_what_is_at_work(fast_house: 
                 batch._state.journal._opened.reader.ids(State),
                 batch._state.unfinished_jobs,
                 batch._state.board._turns,
-                client.session().opened.scheduler,
+                client.session.opened.scheduler,
             ]
 
     assert ended > 15

@@ -361,13 +361,13 @@ async def test_a_fresh_url_that_can_not_be_asked_for_keeps_the_result_for_the_ne
 ) -> None:
     async with open_journal(":memory:") as journal, fast_house() as home:
         client = await home.client()
-        download = client.session().download
+        download = client.session.download
 
         async def troubled(request: Any) -> Any:
             home.sandbox.faults.add(Fault(on="status", kind="http", status=503))
             return await download(request)
 
-        monkeypatch.setattr(client.session(), "download", troubled)
+        monkeypatch.setattr(client.session, "download", troubled)
         home.sandbox.faults.add(Fault(on="cdn", kind="http", status=403))
         (outcome,) = await run(client, videos(1), journal=journal, download_to=tmp_path)
         monkeypatch.undo()
@@ -396,10 +396,10 @@ async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) 
             await other.intend(video(0))
             await other.record(_submitted(entry.key, entry.job_id))
             with anyio.fail_after(10):
-                while client.session().server_now() < entry.expires_at + timedelta(days=1):
+                while client.session.server_now() < entry.expires_at + timedelta(days=1):
                     await client.credit()
             late = await home.client(clock=LaterClock())
-            while late.session().server_now() < entry.expires_at + timedelta(days=1):
+            while late.session.server_now() < entry.expires_at + timedelta(days=1):
                 await late.credit()
             (outcome,) = await run(late, videos(1), journal=other, download_to=tmp_path)
 
@@ -425,7 +425,7 @@ async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
         kept, other = sorted(outcomes, key=lambda outcome: outcome.request.url)
         left = journal.counts()[State.COMPLETED]
         with anyio.fail_after(20):
-            while client.session().server_now() < entry.expires_at + timedelta(days=1):
+            while client.session.server_now() < entry.expires_at + timedelta(days=1):
                 await client.credit()
         late = await home.client(clock=LaterClock())
         await late.credit()  # tells it the vendor's time

@@ -30,7 +30,7 @@ from akool_async import AkoolClient, TranslationRequest
 async def main():
     async with AkoolClient(api_key="key-of-tests", host=sys.argv[2], create_timeout=1.0) as client:
         request = TranslationRequest(url="https://example.com/1.mp4", targets="ja")
-        print(*(await client.session().submit_once(request)).job_ids, flush=True)
+        print(*(await client.session.submit_once(request)).job_ids, flush=True)
 
 anyio.run(main, backend=sys.argv[1])
 """
@@ -79,7 +79,7 @@ async def test_a_blocked_event_loop_reads_the_answer_first(way: Way) -> None:
             found = []
 
             async def submit() -> None:
-                found.extend((await client.session().submit_once(video())).job_ids)
+                found.extend((await client.session.submit_once(video())).job_ids)
 
             tasks.start_soon(submit)
             with anyio.fail_after(5):
@@ -98,7 +98,7 @@ async def test_without_an_answer_the_deadline_still_ends_the_call(way: Way) -> N
         async with stray(way, vendor.url, create_timeout=0.1) as client:
             began = anyio.current_time()
             with pytest.raises(SubmissionInDoubt, match=r"within 0\.1 s"):
-                await client.session().submit_once(video())
+                await client.session.submit_once(video())
             took = anyio.current_time() - began
         silent.set()
 

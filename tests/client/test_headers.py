@@ -72,7 +72,7 @@ async def test_each_call_has_the_headers_of_its_own_and_no_cookie(way: Way) -> N
 async def test_a_closed_fast_client_sends_nothing() -> None:
     heads: list[dict[str, str]] = []
     async with _listening(heads, cookie="a=b") as host, stray(WAYS[0], host) as client:
-        http = client.session().opened.api._routes.reads
+        http = client.session.opened.api._routes.reads
         assert (await http.get(host)).json()["code"] == 1000
         await http.aclose()
         with pytest.raises(RuntimeError, match="closed"):

@@ -69,7 +69,7 @@ async def test_the_client_hears_it(house: Open) -> None:
         client = await home.client()
         await client.credit()
 
-        assert client.session().server_now() > datetime.now(UTC) + timedelta(hours=1)
+        assert client.session.server_now() > datetime.now(UTC) + timedelta(hours=1)
 
 
 def test_one_more_answer_of_the_same_second_says_nothing_new() -> None:
@@ -84,9 +84,9 @@ def test_one_more_answer_of_the_same_second_says_nothing_new() -> None:
 
 def test_a_client_that_is_closed_believes_its_own_clock_and_plans_no_polls() -> None:
     client = AkoolClient(api_key="k" * 20)
-    client.session().reschedule()
+    client.session.reschedule()
 
-    assert abs(client.session().server_now() - datetime.now(UTC)) < timedelta(hours=1)
+    assert abs(client.session.server_now() - datetime.now(UTC)) < timedelta(hours=1)
 
 
 @pytest.mark.anyio

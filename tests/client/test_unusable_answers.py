@@ -67,10 +67,10 @@ async def test_the_id_is_told_unconfirmed_first_and_then_confirmed(way: Way, wha
     with RawVendor(lambda _: UNUSABLE[what]).serve() as vendor:
         async with stray(way, vendor.url) as client:
             with pytest.raises(SubmissionInDoubt) as caught:
-                await client.session().submit_once(video())
+                await client.session.submit_once(video())
             assert vendor.polls == []
 
-            submission = await client.session().confirm_submission(caught.value)
+            submission = await client.session.confirm_submission(caught.value)
 
     assert caught.value.job_ids == (ONE,)
     assert caught.value.job_ids_by_target == {"ja": ONE}
@@ -86,7 +86,7 @@ async def test_a_compression_that_is_broken_is_told_in_good_english(coding: str)
             with pytest.raises(
                 SubmissionInDoubt, match="The vendor sent an answer whose compression is broken"
             ):
-                await client.session().submit_once(video())
+                await client.session.submit_once(video())
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ async def test_the_id_of_an_answer_that_stalls_half_way_is_kept(way: Way) -> Non
     with Stalling(lambda _: http(WHOLE[:-3], length=len(WHOLE))).serve() as vendor:
         async with stray(way, vendor.url, create_timeout=0.2) as client:
             with pytest.raises(SubmissionInDoubt, match="within") as caught:
-                await client.session().submit_once(video())
+                await client.session.submit_once(video())
             released.set()
 
     assert caught.value.job_ids == (ONE,)
@@ -153,7 +153,7 @@ async def test_without_a_confirmed_id_the_doubt_remains_with_all_its_ids() -> No
         async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK) as client:
             with pytest.raises(SubmissionInDoubt) as caught:
                 await client.submit(video(targets="ja,fr"))
-            answers = await client.session().confirm(caught.value.job_ids)
+            answers = await client.session.confirm(caught.value.job_ids)
 
     assert caught.value.job_ids_by_target == {"ja": ONE, "fr": TWO}
     assert {type(answer) for answer in answers.values()} == {JobNotFoundError}
@@ -172,7 +172,7 @@ async def test_a_job_that_the_vendor_does_not_know_yet_is_confirmed_a_little_lat
 async def test_confirming_tells_what_exists_from_what_does_not() -> None:
     with RawVendor(lambda _: b"", known=lambda job_id: job_id == ONE).serve() as vendor:
         async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK) as client:
-            answers = await client.session().confirm([ONE, TWO, ONE, "7"])
+            answers = await client.session.confirm([ONE, TWO, ONE, "7"])
 
     assert {job_id: type(answer) for job_id, answer in answers.items()} == {
         ONE: Snapshot,
@@ -197,7 +197,7 @@ async def test_readable_ids_are_in_the_log_before_they_are_confirmed(caplog: Any
     ):
         async with AkoolClient(api_key=KEY, host=vendor.url) as client:
             with pytest.raises(SubmissionInDoubt):
-                await client.session().submit_once(video(targets="ja,fr"))
+                await client.session.submit_once(video(targets="ja,fr"))
 
     assert ONE in caplog.text
     assert TWO in caplog.text

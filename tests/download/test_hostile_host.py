@@ -202,7 +202,7 @@ async def _one_result(seed: int, folder: Path) -> Counter[str]:
         hosting(liar.answer) as host,
         AkoolClient(api_key="key", host=host.url, retry=QUICK) as client,
     ):
-        client.session().opened.downloads._limits = DownloadLimits(slow_window=5.0, min_bytes=1)
+        client.session.opened.downloads._limits = DownloadLimits(slow_window=5.0, min_bytes=1)
         splits = AudioSplits(translated_srt_url=f"{host.url}/t", original_srt_url=f"{host.url}/o")
         done = Snapshot(job_id="job-1", status=Status.COMPLETED, url=f"{host.url}/v", audio_splits=splits)
         saved: Saved | None = None
@@ -214,7 +214,7 @@ async def _one_result(seed: int, folder: Path) -> Counter[str]:
             liar.whole_video = False
             request = DownloadRequest(done=done, stem=folder / "a", skip_existing=True)
             try:
-                saved = await client.session().download(request)
+                saved = await client.session.download(request)
             except DownloadError:
                 counts["not saved at first"] += 1
                 counts["withheld"] += liar.whole_video

@@ -38,7 +38,7 @@ async def vendor(answer: Callable[[Asked], Reply]) -> AsyncIterator[tuple[Host, 
 
 async def save(client: AkoolClient, done: Snapshot, folder: Path) -> Saved:
     request = DownloadRequest(done=done, stem=folder / "a", skip_existing=True)
-    return await client.session().download(request)
+    return await client.session.download(request)
 
 
 READABLE = {
@@ -198,7 +198,7 @@ async def test_the_video_without_captions_is_one_that_may_be_missing(tmp_path: P
         request = DownloadRequest(
             done=attrs.evolve(done, audio_splits=splits), stem=tmp_path / "a", without_captions=True
         )
-        saved = await client.session().download(request)
+        saved = await client.session.download(request)
 
     assert list(saved.missing) == ["without_captions"]
     assert saved.video.exists()

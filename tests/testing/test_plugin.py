@@ -151,7 +151,7 @@ def test_without_async(akool_client):
 def test_nothing_is_left_behind():
     assert "AKOOL_API_HOST" not in os.environ
     client = AkoolClient(api_key="theirs")
-    assert type(client.session().clock).__name__ == "SystemClock"
+    assert type(client.session.clock).__name__ == "SystemClock"
 """
 
 

@@ -395,7 +395,7 @@ async def test_a_clock_that_is_wrong_here_keeps_no_doubt(ahead: timedelta) -> No
         await _in_doubt(home, video(1))
         (token,), (job,) = await _tokens(home), home.sandbox.audit.jobs
         _move(home, home.journal.find_token(token).submitted_at + ahead)
-        home.client.session().clock = _Wrong(ahead)
+        home.client.session.clock = _Wrong(ahead)
         told = Callback(job_id=job.id, token=token)
         async with open_batch(home.client, [video(1)], journal=home.journal, callbacks=Teller(told)):
             with anyio.fail_after(20):
