@@ -410,9 +410,10 @@ def open_batch(
         journal: an open journal, used by one batch at a time; without one nothing can be resumed.
         download_to: a folder, or a bucket as "s3://b/prefix"; None leaves results at the vendor for 7 days.
         file_names: what the files are called, without extension, made of {stem} (the video's name),
-            {language}, {key} and {fingerprint}; or such a template for each key (as returned by
-            `entry_key`). Each entry has its name before it is paid for. Where names of two entries collide
-            on any system, or another file has the name, the later one gets a part of its fingerprint.
+            {language}, {key} and {fingerprint}, with folders as in "{language}/{key}"; or such a template
+            for each key (as returned by `entry_key`). Each entry has its name before it is paid for. Where
+            names of two entries collide on any system, or another file has the name, the later one gets a
+            part of its fingerprint.
         without_captions: also save the video without burnt-in captions, where the vendor made one.
         verify_saved: compare the SHA-256 of files that earlier runs saved. By default their existence and
             size are compared. What is not as it was saved is downloaded again, without paying, while the

@@ -157,7 +157,7 @@ class ResultSaver:
         """Return what became of a result that an earlier run saved, None if all is as it was."""
         if self.folder is None or not entry.files:
             return None
-        find = partial(self.folder.find_result, hashes=self._output.verify_saved)
+        find = partial(self.folder.find_result, name=entry.name, hashes=self._output.verify_saved)
         try:
             found = await run_sync(find, entry.files)
         except DownloadError as error:  # it was saved; that a bucket can't be asked now makes it no damage

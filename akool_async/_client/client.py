@@ -35,7 +35,7 @@ from akool_async._model.errors import (
     InvalidRequestError,
     detach,
 )
-from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_filename
+from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_path
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.redact import Secret, hide, sanitize
@@ -440,8 +440,8 @@ class AkoolClient(LongLived):
         Args:
             done: a completed job, or the id of one, which is then asked for.
             into: the folder; it is made if it is missing.
-            name: of the files, without ending. Default: the video and the language of a `Completed`,
-                the id of a `Snapshot`'s job.
+            name: of the files, without ending; "ja/talk" puts them into a folder. Default: the video and
+                the language of a `Completed`, the id of a `Snapshot`'s job.
             overwrite: whether files of the same names are replaced.
             without_captions: save the video without burnt-in captions too, where the vendor made one.
 
@@ -458,8 +458,10 @@ class AkoolClient(LongLived):
                 if isinstance(done, Snapshot)
                 else DEFAULT_TEMPLATE.name(done.request, done.target)
             )
-        elif not is_safe_filename(name):
-            raise InvalidRequestError(f"name must be a plain file name, not {sanitize(repr(name))}.")
+        elif not is_safe_path(name):
+            raise InvalidRequestError(
+                f"name must be a plain file name, perhaps after folders, not {sanitize(repr(name))}."
+            )
         stem = local_path(into) / name
         return await self.session.download(
             DownloadRequest(

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -25,7 +26,7 @@ class ResultFolder(Protocol):
     """Where results are saved; all but `save` blocks, and is called in threads."""
 
     def check_name(self, name: str) -> None:
-        """Raise `ConfigurationError` where a file of this name could never be written."""
+        """Raise `ConfigurationError` where a file of this name, after its folders, can't be written."""
 
     def lookup(self, name: str) -> Callable[[str], bool]:
         """Return what says whether a file is there, for files whose names begin as `name` does."""
@@ -33,11 +34,11 @@ class ResultFolder(Protocol):
     def read_manifest(self, name: str) -> SavedResult | None:
         """Return what the manifest of a result says, None if it says nothing."""
 
-    def find_result(self, files: Sequence[str], *, hashes: bool) -> SavedResult:
-        """Return what became of files that a journal has as saved."""
+    def find_result(self, files: Sequence[str], *, name: str, hashes: bool) -> SavedResult:
+        """Return what became of files that a journal has as saved under this name."""
 
     async def save(self, request: DownloadRequest, download: Download) -> Saved:
-        """Save a result whose `stem` is its bare name, by `download`, and return its files."""
+        """Save a result whose `stem` is its name in the folder, by `download`, and return its files."""
 
 
 @attrs.frozen
@@ -51,18 +52,28 @@ class LocalFolder:
         return str(self.path)
 
     def check_name(self, name: str) -> None:
-        """Raise `ConfigurationError` if this system can't write such a name."""
-        try:
-            os.lstat(self.path / name)
-        except FileNotFoundError:
-            pass
-        except (UnicodeEncodeError, OSError) as error:
-            if isinstance(error, UnicodeEncodeError) or error.errno in _UNWRITABLE:
+        """Raise `ConfigurationError` if this system can't write such a name, or a file is in the way."""
+        parts = name.split("/")
+        # Each part by itself: behind a folder that is still to be made, the system looks at no name.
+        for part in parts:
+            try:
+                os.lstat(self.path / part)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (UnicodeEncodeError, OSError) as error:
+                if isinstance(error, UnicodeEncodeError) or error.errno in _UNWRITABLE:
+                    raise ConfigurationError(
+                        f"The file name {part!a} can't be written in {self.path}, where names are in "
+                        f"{sys.getfilesystemencoding()}.",
+                        advice="Set LC_ALL=C.UTF-8, or name the files otherwise with file_names (--names).",
+                    ) from error
+        for folder in accumulate(parts[:-1], "{}/{}".format):
+            place = self.path / folder
+            if os.path.lexists(place) and not place.is_dir():
                 raise ConfigurationError(
-                    f"The file name {name!a} can't be written in {self.path}, where names are in "
-                    f"{sys.getfilesystemencoding()}.",
-                    advice="Set LC_ALL=C.UTF-8, or name the files otherwise with file_names (--names).",
-                ) from error
+                    f"{place} is a file, and results are to be saved in a folder of that name.",
+                    advice="Move it away, or name the files otherwise with file_names (--names).",
+                )
 
     def lookup(self, name: str) -> Callable[[str], bool]:
         """Return what looks into the folder."""
@@ -72,9 +83,9 @@ class LocalFolder:
         """Return what the manifest of a result says, None if it says nothing."""
         return read_manifest(self.path / f"{name}{MANIFEST}", any_owner=True)
 
-    def find_result(self, files: Sequence[str], *, hashes: bool) -> SavedResult:
-        """Return what became of files that a journal has as saved."""
-        return find_result(files, self.path, hashes)
+    def find_result(self, files: Sequence[str], *, name: str, hashes: bool) -> SavedResult:
+        """Return what became of files that a journal has as saved under this name."""
+        return find_result(files, self.path, name, hashes=hashes)
 
     async def save(self, request: DownloadRequest, download: Download) -> Saved:
         """Download into the folder."""

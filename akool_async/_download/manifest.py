@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -108,7 +108,7 @@ async def verify(folder: str | os.PathLike[str], *, hashes: bool = True) -> tupl
     """Compare the results in a folder with their manifests; nothing is changed, and no journal is needed.
 
     Args:
-        folder: where results were saved; folders in it are not looked into.
+        folder: where results were saved; folders in it are looked into, links are not followed.
         hashes: whether each file is read and its SHA-256 compared, too. Without it only existence and size
             are looked at, which is fast.
 
@@ -125,8 +125,8 @@ async def verify(folder: str | os.PathLike[str], *, hashes: bool = True) -> tupl
 
 def _verify_folder(folder: Path, *, hashes: bool) -> tuple[SavedResult, ...]:
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(MANIFEST))
-        found = [read_manifest(folder / name, any_owner=True) for name in names]
+        names = sorted(_manifests(folder))
+        found = [read_manifest(path, any_owner=True) for path in names]
         return tuple(check_result(result, hashes=hashes) for result in found if result is not None)
     except OSError as error:
         raise StorageError(
@@ -134,6 +134,15 @@ def _verify_folder(folder: Path, *, hashes: bool) -> tuple[SavedResult, ...]:
             impact="Nothing was changed.",
             advice="Correct the name or the permissions.",
         ) from error
+
+
+def _manifests(folder: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    # Without `onerror` a folder that can't be read would look like one without results.
+    for place, _folders, names in os.walk(folder, onerror=fail):
+        yield from (Path(place, name) for name in names if name.endswith(MANIFEST))
 
 
 def read_manifest(path: Path, *, any_owner: bool = False) -> SavedResult | None:
@@ -176,16 +185,28 @@ def parse_manifest(stored: Mapping[str, Any], path: Path) -> SavedResult | None:
         return None
 
 
-def find_result(files: Sequence[str], folder: Path, hashes: bool = False) -> SavedResult:
+def find_file(file: str, folder: Path, name: str) -> Path:
+    """Return where a saved file is, which may be gone: where it was saved, or the same place below `folder`.
+
+    Args:
+        file: its path, as it was saved.
+        folder: of the results, which may have been moved, or be named by another relative path.
+        name: of the result, with its folders, such as "ja/talk".
+    """
+    path = Path(file)
+    return path if os.path.lexists(path) else folder.joinpath(*path.parts[-1 - name.count("/") :])
+
+
+def find_result(files: Sequence[str], folder: Path, name: str, *, hashes: bool = False) -> SavedResult:
     """Return what became of a result whose files were saved under these paths.
 
     Args:
         files: the video first; a manifest among them tells more.
-        folder: where they may be, too: it may have been moved, or be named by another relative path.
+        folder: where they may be, too.
+        name: of the result, with its folders.
         hashes: whether the files are read and compared by their SHA-256, too.
     """
-    named = [Path(file) for file in files]
-    paths = [path if os.path.lexists(path) else folder / path.name for path in named]
+    paths = [find_file(file, folder, name) for file in files]
     manifest = next((path for path in paths if path.name.endswith(MANIFEST)), paths[0])
     known = read_manifest(manifest, any_owner=True)
     if known is not None:

@@ -446,8 +446,8 @@ class Journal(LongLived):
     def _until(self, within: timedelta, now: datetime | None = None) -> str:
         return dump_datetime((now or self._now()) + within) or ""
 
-    def saved_files(self) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-        """Return key, language and the paths of files of everything that was saved, at once."""
+    def saved_files(self) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+        """Return key, language, name and the paths of files of everything that was saved, at once."""
         return self._opened.reader.saved_files()
 
     def export(self) -> AsyncIterator[str]:

@@ -206,12 +206,12 @@ class JournalReader:
         """Return the next (moment, number) of results that expire until then, soonest first."""
         return cast("list[tuple[str, int]]", self._rows(_EXPIRING, until, *after, PAGE))
 
-    def saved_files(self) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-        """Yield key, language and files of what was saved, without decoding the rest of the entries."""
-        statement = "SELECT key, target, files FROM entry WHERE state = 'delivered' ORDER BY id"
-        for key, target, files in self._rows(statement):
+    def saved_files(self) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+        """Yield key, language, name and files of what was saved, without decoding the rest of the entries."""
+        statement = "SELECT key, target, name, files FROM entry WHERE state = 'delivered' ORDER BY id"
+        for key, target, name, files in self._rows(statement):
             try:
-                yield key, target, load_texts(files)
+                yield key, target, name or "", load_texts(files)
             except ValueError as error:
                 raise JournalCorruptedError(f"The journal {self._name} holds what it never wrote.") from error
 

@@ -45,6 +45,13 @@ _DEVICES: Final = frozenset(
 )
 """Names that mean a device on Windows, with any ending. Source: Microsoft, "Naming Files, Paths"."""
 
+_OWN_FOLDERS: Final = frozenset({"captions", "report"})
+"""Folders beside the results that hold something else: files for reviewers, the pages of a report."""
+
+_MOST_FOLDERS: Final = 8
+_FILES: Final = re.compile(r"\.(?=(?:mp4|srt|ass|vtt|json|part|about|new|sqlite3\S*)\Z)", re.IGNORECASE)
+"""The dot before an ending of a file: a folder "talk.mp4" would be in the way of the file of that name."""
+
 _INFIXES: Final = tuple(ending.rpartition(".")[0] for ending in ENDINGS.values() if ending.rpartition(".")[0])
 """What is between a name and the last ending of some of its files, such as ".original"."""
 
@@ -98,11 +105,17 @@ def is_safe_filename(name: str) -> bool:
     )
 
 
+def is_safe_path(name: str) -> bool:
+    """Whether a name that a caller chose, with folders before it, stays below the folder of the results."""
+    parts = name.split("/")
+    return len(parts) <= _MOST_FOLDERS + 1 and all(map(is_safe_filename, parts))
+
+
 def collision_key(name: str) -> str:
     """Return a text that is the same for all names whose files could meet on some system.
 
-    Letters that differ only in case, composition or joiners are one there; and the subtitles of "a" and of
-    "a.original" would both be a.original.srt.
+    Letters that differ only in case, composition or joiners are one there, also in folders: "JA/talk" is
+    "ja/talk". And the subtitles of "a" and of "a.original" would both be a.original.srt.
     """
     text = unicodedata.normalize("NFKC", name.translate(_WITHOUT_JOINERS))
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text.upper().casefold()).casefold())
@@ -113,10 +126,19 @@ def collision_key(name: str) -> str:
 
 
 def _check_template(_: object, __: attrs.Attribute[str], text: str) -> None:
-    if not isinstance(text, str) or not is_printable(text) or _FORBIDDEN & set(text):
+    if not isinstance(text, str) or not is_printable(text) or (_FORBIDDEN - {"/"}) & set(text):
         raise InvalidRequestError(
-            f"names must be part of a file's name such as '{{stem}}.{{language}}', not {safe_repr(text)}.",
+            "names must be part of a file's name such as '{stem}.{language}', or with folders such as "
+            f"'{{language}}/{{key}}', not {safe_repr(text)}.",
             advice="download_to names the folder; extensions are added.",
+        )
+    parts = text.split("/")
+    # "" is before a first slash, which would name a folder of the system, and between two.
+    if text.startswith("~") or any(not part.strip(" .") for part in parts) or len(parts) > _MOST_FOLDERS + 1:
+        raise InvalidRequestError(
+            f"names must lead to files below the folder of the results, through {_MOST_FOLDERS} folders at "
+            f"most, not {safe_repr(text)}.",
+            advice="Write folders as in '{language}/{key}', without '..' and without a slash at either end.",
         )
     try:
         pieces = [(field, form, how) for _text, field, form, how in string.Formatter().parse(text)]
@@ -136,16 +158,16 @@ class NameTemplate:
 
     Args:
         text: with the fields stem (the video's name), language ("lipsync" for lip-syncs), key and
-            fingerprint.
+            fingerprint; "/" puts files into folders.
 
     Raises:
-        InvalidRequestError: it has other fields, or can't be part of a file's name.
+        InvalidRequestError: it has other fields, can't be part of a file's name, or leads out of the folder.
     """
 
     text: str = attrs.field(validator=_check_template)
 
     def name(self, request: Request, target: str) -> str:
-        """Return the name of an entry's files, without ending."""
+        """Return the name of an entry's files, without ending, after those of its folders."""
         values = {"language": target or "lipsync"}
         if "{stem}" in self.text:
             values["stem"] = video_stem(request)
@@ -153,20 +175,27 @@ class NameTemplate:
             values["key"] = _cut(safe_filename(entry_key(request, target), "key"), _LONGEST_FIELD)
         if "{fingerprint}" in self.text:
             values["fingerprint"] = fingerprint(request, target)
-        return safe_filename(self.text.format_map(values))
+        # Taken apart before the values are put in: a key with a slash makes no folder.
+        *folders, last = (safe_filename(part.format_map(values)) for part in self.text.split("/"))
+        if not folders:
+            return last
+        if folders[0].casefold() in _OWN_FOLDERS:
+            folders[0] = f"_{folders[0]}"
+        return "/".join([*(_FILES.sub("-", folder) for folder in folders), last])
 
     def names(self, request: Request, target: str) -> Iterator[str]:
         """Return names for an entry, the one to be preferred first, without end.
 
         All but the first hold a part of a hash of the entry.
         """
-        name, mark = self.name(request, target), fingerprint(request, target)
-        yield name
+        whole_name, mark = self.name(request, target), fingerprint(request, target)
+        yield whole_name
+        folder, slash, name = whole_name.rpartition("/")
         # Two entries may have one fingerprint, as under two keys: the key is hashed, too.
         whole = hashlib.sha256(f"{entry_key(request, target)}\n{target}\n{mark}".encode()).hexdigest()
         numbered = (f"{whole[:_MARK]}-{number}" for number in itertools.count(2))
         for addition in itertools.chain((mark[:_MARK], whole[:_MARK], whole[: 4 * _MARK]), numbered):
-            yield f"{_cut(name, LONGEST - len(addition) - 1)}-{addition}"
+            yield f"{folder}{slash}{_cut(name, LONGEST - len(addition) - 1)}-{addition}"
 
 
 template_of: Final = lru_cache(maxsize=256)(NameTemplate)

@@ -223,8 +223,8 @@ class Bucket:
             for chunk in get(self._store, key):
                 yield bytes(chunk)
 
-    def names(self, folder: str, beginning: str) -> Iterator[str]:
-        """Yield the names of the objects in a folder that begin so, without those in folders below it.
+    def names(self, folder: str, beginning: str, *, nested: bool = False) -> Iterator[str]:
+        """Yield the names of the objects in a folder that begin so; with `nested` also in folders below it.
 
         Raises:
             BucketError: they can't be listed.
@@ -242,7 +242,7 @@ class Bucket:
                         if name > beginning and self.url.startswith(("s3:", "gs:")):
                             return
                         continue
-                    if "/" not in name:
+                    if nested or "/" not in name:
                         yield name
 
     def sign(self, key: str, expires: timedelta) -> str:

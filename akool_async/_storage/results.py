@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader
+from pathlib import Path
 from shutil import rmtree
 from typing import Final
 
@@ -66,7 +67,8 @@ async def verify(
     """Compare the results in a folder with their manifests; nothing is changed, and no journal is needed.
 
     Args:
-        folder: where results were saved, a folder or a bucket with a prefix; what is below it is left out.
+        folder: where results were saved, a folder or a bucket with a prefix; folders below it are looked
+            into.
         hashes: whether each file is read and its SHA-256 compared, too. Without it only existence and size
             are looked at, which is fast.
         storage: settings for the bucket; default is what the environment says.
@@ -118,9 +120,11 @@ class BucketFolder:
 
     def lookup(self, name: str) -> Callable[[str], bool]:
         """Return what says whether an object is there, from one look at the bucket."""
-        beginning = name.encode()[:_SHARED_BEGINNING].decode("utf-8", "ignore")
+        folder, slash, last = name.rpartition("/")
+        beginning = last.encode()[:_SHARED_BEGINNING].decode("utf-8", "ignore")
         with _saving(self):
-            return set(self._bucket.names(self._prefix, beginning)).__contains__
+            found = self._bucket.names(self._key(folder), beginning)
+            return {f"{folder}{slash}{one}" for one in found}.__contains__
 
     def read_manifest(self, name: str) -> SavedResult | None:
         """Return what the manifest of a result says, None if it says nothing."""
@@ -136,21 +140,24 @@ class BucketFolder:
             return None
         return parse_manifest(stored, BucketPath(f"{self._url}/{file}")) if isinstance(stored, dict) else None
 
-    def find_result(self, files: Sequence[str], *, hashes: bool) -> SavedResult:
-        """Return what became of files that a journal has as saved, here or elsewhere under these names."""
-        names = [file.rpartition("/")[2] for file in files]
+    def find_result(self, files: Sequence[str], *, name: str, hashes: bool) -> SavedResult:
+        """Return what became of files that a journal has as saved, here or elsewhere under this name."""
+        depth = name.count("/") + 1
+        names = ["/".join(file.split("/")[-depth:]) for file in files]
         manifest = next((name for name in names if name.endswith(MANIFEST)), "")
         known = self.read_manifest(manifest.removesuffix(MANIFEST)) if manifest else None
         if known is not None:
             return self._checked(known, hashes=hashes)
         path = BucketPath(f"{self._url}/{names[0]}")
         video = self._check(SavedFile(artifact=Artifact.VIDEO, path=path), hashes=False)
-        return SavedResult(manifest=path.with_name(manifest or names[0]), job_id="", files=(video,))
+        place = BucketPath(f"{self._url}/{manifest}") if manifest else path
+        return SavedResult(manifest=place, job_id="", files=(video,))
 
     def verify(self, *, hashes: bool) -> tuple[SavedResult, ...]:
         """Return every result that has a manifest here, each with the state of its files."""
         with _saving(self):
-            names = [name for name in self._bucket.names(self._prefix, "") if name.endswith(MANIFEST)]
+            every = self._bucket.names(self._prefix, "", nested=True)
+            names = [name for name in every if name.endswith(MANIFEST)]
         found = [self.read_manifest(name.removesuffix(MANIFEST)) for name in sorted(names)]
         return tuple(self._checked(result, hashes=hashes) for result in found if result is not None)
 
@@ -166,7 +173,8 @@ class BucketFolder:
         local = await download(attrs.evolve(request, stem=spool / request.stem))
         stopped = threading.Event()
         try:
-            result = await run_sync(partial(self._send, local, stopped), abandon_on_cancel=True)
+            send = partial(self._send, local, request.stem.parent, stopped)
+            result = await run_sync(send, abandon_on_cancel=True)
         finally:
             stopped.set()
         await run_sync(partial(rmtree, spool, ignore_errors=True))
@@ -177,9 +185,13 @@ class BucketFolder:
     # What blocks.
 
     def _key(self, name: str) -> str:
-        return f"{self._prefix}/{name}" if self._prefix else name
+        return "/".join(part for part in (self._prefix, name) if part)
 
-    def _send(self, local: Saved, stopped: threading.Event) -> SavedResult:
+    def _object_key(self, path: Path) -> str:
+        """Return the key of a file by its place here."""
+        return self._key(str(path).removeprefix(f"{self._url}/"))
+
+    def _send(self, local: Saved, folder: Path, stopped: threading.Event) -> SavedResult:
         assert local.manifest is not None  # noqa: S101 - a download writes one
         result = read_manifest(local.manifest)
         if result is None:
@@ -188,28 +200,29 @@ class BucketFolder:
         with _saving(self):
             for file in result.files:  # the video first
                 if file.path is not None:
-                    self._send_file(file, stopped)
-                    file = attrs.evolve(file, path=BucketPath(f"{self._url}/{file.path.name}"))
+                    place = BucketPath(f"{self._url}/{(folder / file.path.name).as_posix()}")
+                    self._send_file(file, place, stopped)
+                    file = attrs.evolve(file, path=place)
                 sent.append(file)
             # Last: where it is, everything that it lists is there, so no later run pays for this again.
-            name = local.manifest.name
+            name = (folder / local.manifest.name).as_posix()
             before = self.read_manifest(name.removesuffix(MANIFEST))
             ours = before is not None and before.job_id == result.job_id
             content = local.manifest.read_bytes()
             self._bucket.put_new(self._key(name), content, "application/json", replace=ours)
         return attrs.evolve(result, manifest=BucketPath(f"{self._url}/{name}"), files=tuple(sent))
 
-    def _send_file(self, file: SavedFile, stopped: threading.Event) -> None:
+    def _send_file(self, file: SavedFile, place: BucketPath, stopped: threading.Event) -> None:
         """Send one file, unless it is there already: the same bytes, by their hash."""
         assert file.path is not None  # noqa: S101 - asked before
         assert file.digest is not None  # noqa: S101 - its manifest says it
-        key = self._key(file.path.name)
+        key = self._object_key(place)
         there = self._bucket.head(key)
         if there is not None:
             # A run that was killed may have sent it. The name proves nothing, so the bytes are compared.
             if there.size == file.digest.size and self._digest(key) == file.digest:
                 return None
-            raise FileAlreadyExistsError(f"{self._url}/{file.path.name} is there already.")
+            raise FileAlreadyExistsError(f"{place} is there already.")
         media_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
         with file.path.open("rb") as content:
             chunks = _verified(content, file, stopped)
@@ -220,7 +233,7 @@ class BucketFolder:
         # A store may lose a part and still complete: only a whole object may get the name of a result.
         arrived = self._bucket.head(part)
         if arrived is None or arrived.size != file.digest.size:
-            raise DownloadError(f"{file.path.name} did not arrive whole in {self._url}; it was not saved.")
+            raise DownloadError(f"{place} did not arrive whole; it was not saved.")
         # Another program may have taken the name meanwhile: its object stays, and ours gets another name.
         self._bucket.copy_new(part, key)
         self._bucket.delete(part)
@@ -239,7 +252,7 @@ class BucketFolder:
     def _check(self, file: SavedFile, *, hashes: bool) -> SavedFile:
         if file.path is None:
             return file
-        key = self._key(file.path.name)
+        key = self._object_key(file.path)
         with _saving(self):
             there = self._bucket.head(key)
             if there is None:

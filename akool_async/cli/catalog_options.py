@@ -48,7 +48,8 @@ class TranslationOptions:
         pronounced_words: Words with how they are spoken, as "NASA=nassa".
         url_is_public: The query of the URL is no secret and names the video, as in ?id=7.
         names: What files are called, without ending, made of {stem} (the video's name), {language}, {key} and
-            {fingerprint}; default is {key}.{language} where there is a key, else {stem}.{language}.
+            {fingerprint}, with folders as in {language}/{key}; default is {key}.{language} where there is a
+            key, else {stem}.{language}.
         glossary: File of words with a translation or a pronunciation, or that stay as they are; for one
             language as ja=FILE. May be given several times.
     """

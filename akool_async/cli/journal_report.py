@@ -59,7 +59,7 @@ EVER: Final = timedelta(days=36_500)
 
 def state_word(entry: Entry, output: OutputOptions) -> str:
     """Return how an entry is; one that failed without a job was refused."""
-    if entry.state is State.DELIVERED and are_gone(entry.files, output.out):
+    if entry.state is State.DELIVERED and are_gone(entry.files, output.out, entry.name):
         return FILES_GONE
     return "refused" if entry.state is State.FAILED and not entry.job_id else _STATES[entry.state]
 
@@ -185,7 +185,7 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
     states = journal.counts()
     missing = read_history(output.path).not_submitted(journal)
     counts = {_STATES[state]: number for state, number in states.items()}
-    counts[FILES_GONE] = sum(are_gone(files, output.out) for _, _, files in journal.saved_files())
+    counts[FILES_GONE] = sum(are_gone(files, output.out, name) for _, _, name, files in journal.saved_files())
     counts["saved"] -= counts[FILES_GONE]
     counts["refused"] = sum(state_word(entry, output) == "refused" for entry in without_result)
     counts["failed"] -= counts["refused"]

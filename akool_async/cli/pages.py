@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import anyio
 
+from akool_async._download import find_file
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError
 from akool_async._model.locations import Location, is_private
@@ -87,10 +87,7 @@ def _report_entry(
 ) -> ReportEntry:
     shown = entry_json(entry, output)
     # The folder may have been moved together with its files.
-    files = [
-        path if os.path.lexists(path := Path(file)) else output.local / Path(file).name
-        for file in entry.files
-    ]
+    files = [find_file(file, output.local, entry.name) for file in entry.files]
     saved = Saved.from_paths([str(path) for path in files]) if entry.state is State.DELIVERED else None
     locked = 0.0 if entry.state in (State.FAILED, State.PLANNED) else entry.credits_locked or 0.0
     used = locked if entry.credits_used is None else entry.credits_used

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final, overload
 
@@ -17,7 +18,7 @@ import attrs
 from akool_async._batch import OnInDoubt
 from akool_async._batch.preflight import Preflight, VideoCheck
 from akool_async._client import AkoolClient
-from akool_async._download import read_manifest
+from akool_async._download import find_file, read_manifest
 from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import (
     AkoolError,
@@ -26,12 +27,12 @@ from akool_async._model.errors import (
     JournalLockedError,
     JournalOlderError,
 )
-from akool_async._model.filenames import template_of
+from akool_async._model.filenames import collision_key, template_of
 from akool_async._model.fingerprint import fingerprint, work_of
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST
 from akool_async._model.states import State
-from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue
+from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices
 from akool_async.cli.server_check import ServerCheck, check
@@ -207,11 +208,11 @@ class Plan:
         return tuple({id(entry.item): entry.item for entry in self.entries if entry.action.is_paid}.values())
 
 
-def are_gone(files: Sequence[str], folder: Path) -> bool:
-    """Whether one of the saved files is neither where it was saved nor in the folder of the results."""
+def are_gone(files: Sequence[str], folder: Path, name: str) -> bool:
+    """Whether one of a result's files is neither where it was saved nor in the folder of the results."""
     if isinstance(folder, BucketPath):  # the run looks there
         return False
-    return not all(os.path.lexists(file) or os.path.lexists(folder / Path(file).name) for file in files)
+    return not all(os.path.lexists(find_file(file, folder, name)) for file in files)
 
 
 def is_saved(manifest: Path, key: str, target: str) -> bool:
@@ -273,7 +274,11 @@ async def make_plan(
                 found = opened.get(item.key_for(target), target) if exists else None
                 action = rules.action(found)
                 # The journal says "saved", but the folder has the last word: it is fetched again, unpaid.
-                if action is PlannedAction.SAVED and found is not None and are_gone(found.files, output.out):
+                if (
+                    action is PlannedAction.SAVED
+                    and found is not None
+                    and are_gone(found.files, output.out, found.name)
+                ):
                     action = PlannedAction.RESTORE
                 # Only a job that would be made needs a name here.
                 if action.is_paid and (may_be_saved or not any_name_fits):
@@ -312,7 +317,11 @@ async def make_plan(
             used=used,
             lock_holder=opened.lock_holder,
             older=output.older,
-            notes=(*catalog.notes, *(one for one in renamed if isinstance(one, str))),
+            notes=(
+                *catalog.notes,
+                *(one for one in renamed if isinstance(one, str)),
+                *_shared_names(entries),
+            ),
         )
     if client is None:
         return plan
@@ -322,6 +331,26 @@ async def make_plan(
     if checked.issues:
         raise CatalogError(checked.issues)
     return attrs.evolve(plan, checked=checked)
+
+
+def _shared_names(entries: Iterable[PlanEntry]) -> Iterator[str]:
+    """Tell which new entries would get a name that another one has, by a template that the caller chose."""
+    first: dict[int, SourceLocation] = {}
+    count, example = 0, ""
+    for entry in entries:
+        # The usual templates are left out: a catalog has names by the hundred thousand, and these differ.
+        if entry.item.names == names_for(entry.item.request.key):
+            continue
+        template = template_of(entry.item.names)
+        name = (entry.entry and entry.entry.name) or template.name(entry.item.request, entry.target)
+        place = first.setdefault(hash(collision_key(name)), entry.item.place)
+        if entry.action.is_paid and place != entry.item.place:
+            other = next(islice(template.names(entry.item.request, entry.target), 1, None))
+            count += 1
+            example = example or f"{entry.item.place}: {name!r} is taken by {place}, so it becomes {other!r}"
+    if count:
+        more = f", and {count - 1:,} more like it" * (count > 1)
+        yield f"{example}{more}. Put {{key}} into --names to tell them apart yourself."
 
 
 class PaidWork:

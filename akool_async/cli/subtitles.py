@@ -10,6 +10,7 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from akool_async._download import find_file
 from akool_async._journal import Entry
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.locations import BucketPath
@@ -77,11 +78,11 @@ async def saved_subtitles(
             here = [
                 path
                 if path is None or (not isinstance(path, BucketPath) and path.exists())
-                else output.local / path.name
+                else find_file(str(path), output.local, entry.name)
                 for path in paths
             ]
             assert here[0] is not None  # noqa: S101 - looked at above
-            found.append(SavedSubtitles(entry, saved.video.stem, here[0], here[1]))
+            found.append(SavedSubtitles(entry, entry.name or saved.video.stem, here[0], here[1]))
     if unknown:
         raise InvalidRequestError(
             f"Nothing called {', '.join(map(repr, sorted(unknown)))} is saved with subtitles.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ntpath
 import unicodedata
 from itertools import islice
@@ -18,6 +19,7 @@ from akool_async._model.filenames import (
     NameTemplate,
     collision_key,
     is_safe_filename,
+    is_safe_path,
     parse_templates,
     safe_filename,
     video_stem,
@@ -178,12 +180,50 @@ def test_a_template_makes_the_name() -> None:
             "{stem!r}",
             "{stem:>9}",
         ],
-        *["{language}/{stem}", "..\\{stem}", "{stem}\0", "{stem}\n", "c:{stem}", "{stem}*", 5, None],
+        *["/{stem}", "{stem}/", "a//{stem}", "../{stem}", "{language}/../{stem}", "./{stem}", "~/{stem}"],
+        *["/" * 9 + "{stem}", "a/" * 9 + "{stem}", "a/. ./{stem}"],
+        *["..\\{stem}", "{stem}\0", "{stem}\n", "c:{stem}", "{stem}*", 5, None],
     ],
 )
 def test_a_bad_template_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequestError, match="names"):
         NameTemplate(text)
+
+
+@pytest.mark.parametrize("key", EVIL)
+def test_no_key_leads_out_of_the_folders_that_a_template_names(key: str) -> None:
+    request = TranslationRequest(url="https://e.com/talk.mp4", targets="ja")
+    template = NameTemplate("{language}/{key}/{stem}")
+    with contextlib.suppress(InvalidRequestError):  # keys that no request may have
+        request = attrs.evolve(request, key=key)
+
+    for name in islice(template.names(request, "ja"), 4):
+        parts = name.split("/")
+        assert [len(parts), parts[0]] == [3, "ja"]
+        assert all(map(_is_harmless, parts))
+        assert is_safe_path(name)
+
+
+def test_a_folder_is_never_called_as_a_file_of_a_result_or_as_a_folder_of_the_program() -> None:
+    def name(text: str, key: str) -> str:
+        return NameTemplate(text).name(
+            TranslationRequest(url="https://e.com/v.mp4", targets="ja", key=key), "ja"
+        )
+
+    assert name("{key}/{stem}", "talk.mp4") == "talk-mp4/v"
+    assert name("{key}/{stem}", "TALK.JSON") == "TALK-JSON/v"
+    assert name("{key}/{stem}", "jobs.sqlite3-wal") == "jobs-sqlite3-wal/v"
+    assert name("{key}/{stem}", "v1.2") == "v1.2/v"
+    assert name("{key}/{stem}", "Report") == "_Report/v"
+    assert name("a/{key}/{stem}", "report") == "a/report/v"
+    assert name("{key}/{stem}", "con") == "_con/v"
+
+
+@pytest.mark.parametrize(
+    "text", ["../a", "/a", "a/", "a//b", "a/../b", "~/a/..", "a/./b", "a\\b", "x/" * 9 + "y"]
+)
+def test_a_name_that_leads_elsewhere_is_refused(text: str) -> None:
+    assert not is_safe_path(text)
 
 
 def test_a_template_may_be_told_for_each_key() -> None:
@@ -211,6 +251,8 @@ def test_a_template_may_be_told_for_each_key() -> None:
         ],
         *[("talk.ja", "talk.ja.original"), ("talk.ja", "talk.ja.captionless"), ("Σ", "ς"), ("K", "\u212a")],
         ("a.original.captionless", "A"),
+        ("JA/Talk", "ja/talk"),
+        ("ja/talk", "JA/talk.original"),
     ],
 )
 def test_names_whose_files_could_meet_are_one(one: str, other: str) -> None:
@@ -218,7 +260,15 @@ def test_names_whose_files_could_meet_are_one(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("talk.ja", "talk.fr"), ("talk", "talk-1"), ("a.b", "a"), ("x", "y")]
+    ("one", "other"),
+    [
+        ("talk.ja", "talk.fr"),
+        ("talk", "talk-1"),
+        ("a.b", "a"),
+        ("x", "y"),
+        ("ja/x", "x"),
+        ("a.original/x", "a/x"),
+    ],
 )
 def test_other_names_stay_apart(one: str, other: str) -> None:
     assert collision_key(one) != collision_key(other)

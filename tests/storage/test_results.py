@@ -167,6 +167,38 @@ async def test_a_manifest_in_the_bucket_keeps_a_result_from_being_paid_again(
     assert "1.ja.json says that job" in outcomes[0].reason
 
 
+async def test_results_get_folders_below_the_prefix_and_are_looked_after_there(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path
+) -> None:
+    names = {"file_names": "{language}/{key}", "download_to": f"{bucket.url}/r"}
+    wanted = [video(1, targets="ja,fr", key="one")]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(result_bytes=LARGE) as home:
+        client = await home.client()
+        outcomes, made = await collect(client, wanted, journal=journal, **names)
+        intact = await verify(f"{bucket.url}/r")
+        obstore.delete(bucket.store, "r/ja/one.mp4")
+        damaged = await verify(f"{bucket.url}/r")
+        again = await run(client, wanted, journal=journal, **names)
+        # Without its journal the manifest says that it is paid, and another's object keeps its name.
+        found = await run(client, wanted, **names)
+        obstore.put(bucket.store, "r/de/one.mp4", b"another's")
+        late = await run(client, [video(1, targets="de", key="one")], **names)
+
+        assert len(home.sandbox.audit.creates) == 2
+    assert {str(outcome.saved.manifest) for outcome in outcomes} == {
+        f"{bucket.url}/r/{code}/one.json" for code in ("ja", "fr")
+    }
+    assert made["one.mp4"] in (bucket.content("r/ja/one.mp4"), bucket.content("r/fr/one.mp4"))
+    assert [len(one.damaged) for one in intact] == [0, 0]
+    assert [str(file.path) for one in damaged for file in one.damaged] == [f"{bucket.url}/r/ja/one.mp4"]
+    assert {outcome.saved.video for outcome in again} == {outcome.saved.video for outcome in outcomes}
+    assert all("says that job" in outcome.reason for outcome in found)
+    assert bucket.content("r/de/one.mp4") == b"another's"
+    assert str(late[0].saved.video).startswith(f"{bucket.url}/r/de/one-")
+    assert not [name for name in bucket.names if ".part" in name]
+    assert spooled(tmp_path) == []
+
+
 async def test_verify_tells_what_became_of_each_object(fast_house: Open, bucket: TestBucket) -> None:
     async with fast_house() as home:
         await run(await home.client(), [video(n) for n in (1, 2, 3)], download_to=f"{bucket.url}/r")

@@ -72,7 +72,7 @@ def captions_pull(
         spoken = () if one.spoken is None or not one.spoken.exists() else read_cues(one.spoken)
         translated = read_cues(one.translated)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            (folder / one.name).parent.mkdir(parents=True, exist_ok=True)
             made, left = lay_out(folder, one.name, spoken, translated, layouts)
         except OSError as error:
             raise StorageError(

@@ -151,10 +151,11 @@ async def _at_vendor(output: OutputOptions, within: timedelta | None) -> list[En
         if within is None:
             others = journal.entries(states=AT_VENDOR)
             found += [entry async for entry in others if entry.expires_at is None]
-            saved = ((key, target, files) for key, target, files in journal.saved_files() if files)
             folder = result_folder(output.out, None)
-            for key, target, files in saved:
-                result = await run_sync(partial(folder.find_result, hashes=False), files)
+            for key, target, name, files in journal.saved_files():
+                if not files:
+                    continue
+                result = await run_sync(partial(folder.find_result, files, name=name, hashes=False))
                 entry = journal.get(key, target)
                 if result.damaged and entry is not None:
                     found.append(entry)

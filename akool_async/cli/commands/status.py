@@ -242,10 +242,11 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
     output.reading()  # raises where there is no journal, which would be made
     async with connection.client() as client, output.writing() as journal:
         damaged = []
-        find = partial(result_folder(output.out, None).find_result, hashes=hashes)
-        for key, target, files in journal.saved_files():
+        folder = result_folder(output.out, None)
+        for key, target, name, files in journal.saved_files():
             entry = journal.get(key, target) if files else None
-            if entry and (await run_sync(find, files)).damaged:
+            find = partial(folder.find_result, files, name=name, hashes=hashes)
+            if entry and (await run_sync(find)).damaged:
                 # Each was delivered before, so that none can be submitted and paid again.
                 damaged.append(entry.request_for_target)
         async with open_batch(
