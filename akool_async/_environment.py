@@ -174,6 +174,7 @@ def parse_origin(host: str, named_by: str = "The API host") -> str:
         raise ConfigurationError(f"{said} must look like {PRODUCTION}.")
     if parts.username is not None or parts.path.rstrip("/") or parts.query or parts.fragment:
         raise ConfigurationError(f"{said} must be an origin only, like {PRODUCTION}.")
+    # The key goes along with every call, so a listener on the way could read it and spend the credits.
     if parts.scheme == "http" and not is_loopback(name):
         raise ConfigurationError(
             f"{said} is plain http.",

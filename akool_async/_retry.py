@@ -181,6 +181,7 @@ class RetryBudget:
 
     def try_spend(self) -> bool:
         """Take a token for one retry; return False if there is none."""
+        # Failing at once is what helps then: a vendor that is down gets no call more for each that fails.
         if self.tokens < 1:
             return False
         self.tokens -= 1

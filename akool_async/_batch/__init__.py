@@ -3,7 +3,8 @@
 from akool_async._batch.batch import Batch, open_batch
 from akool_async._batch.entry import EntryProgress, Stage
 from akool_async._batch.resume import OnInDoubt
-from akool_async._batch.state import Statistics, StopCause
+from akool_async._batch.state import StopCause
+from akool_async._batch.statistics import Statistics
 from akool_async._batch.tickets import Ticket
 
 __all__ = ["Batch", "EntryProgress", "OnInDoubt", "Stage", "Statistics", "StopCause", "Ticket", "open_batch"]

@@ -24,7 +24,8 @@ from akool_async._batch.life import EntryLife
 from akool_async._batch.preflight import Preflight, preflight_for
 from akool_async._batch.resume import OnInDoubt, Resumer
 from akool_async._batch.saving import OutputConfig, ResultSaver
-from akool_async._batch.state import BatchState, Statistics, StopCause, collect_statistics
+from akool_async._batch.state import BatchState, StopCause
+from akool_async._batch.statistics import Statistics, collect_statistics
 from akool_async._batch.tickets import SubmittedRequests, Ticket
 from akool_async._client import AkoolClient
 from akool_async._download import SavedResult
@@ -231,6 +232,7 @@ class Batch(LongLived):
         outcome = await self._state.outcomes.get()
         if outcome is not None:
             if self._submitted is None:
+                # Only what was taken makes room: a consumer that stops taking stops new payments, too.
                 self._state.backlog.release(1)
             return outcome
         failure, self._state.failure = self._state.failure, None
@@ -338,6 +340,7 @@ class Batch(LongLived):
     async def _listen(self) -> None:
         with anyio.open_signal_receiver(*self._drain_on) as signals:
             async for number in signals:
+                # The second signal leaves; even then a POST under way is finished and its ids are committed.
                 if self._interrupted:
                     self._left_by = number
                     break
@@ -456,7 +459,9 @@ def open_batch(
         JournalLockedError: on entering, another batch is using the journal; nothing was sent.
         JournalError: on entering, the journal can't be written; nothing was sent.
     """
+    # All values are judged here, before anything is opened: a wrong one costs nothing.
     _count("max_in_flight", max_in_flight, 1)
+    # Submitted requests are durable once `submit` returns; in memory they would be lost with the process.
     if requests is None and journal is None:
         raise ConfigurationError("A batch without requests takes them into a journal: journal=...")
     if on_in_doubt not in ("hold", "resubmit"):

@@ -140,6 +140,7 @@ class CallbackSchedule:
         wait = self.schedule.next_poll(context, rand)
         if not self.called or self.reported_done or not self.trusted():
             return wait
+        # Never left to callbacks alone: one that is lost delays a result by this much, and loses none.
         return max(wait, CALLBACK_INTERVAL * (1 + _JITTER * (2 * rand - 1)))
 
     def learn(self, seen: PollResult) -> None:

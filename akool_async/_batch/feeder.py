@@ -138,6 +138,7 @@ class Feeder:
             most = 1 if alone else self._state.in_flight.total
             for targets in chunked(request.targets, most):
                 await self._state.backlog.acquire(len(targets))
+                # Counted before anything else: from here on each entry comes out with exactly one outcome.
                 self._state.count_pulled(len(targets))
                 # Known entries end here without a task of their own: a finished catalog is resumed at once.
                 entries = await self._life.admit(with_targets(request, targets))

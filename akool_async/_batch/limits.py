@@ -109,6 +109,7 @@ class CreditBudget:
         if cost is not None and known:
             self._dearest = max(cost, self._dearest or 0.0)
         if name in self._unknown:
+            # An unknown cost stays in the sum at the dearest price until it is known, or known to be nothing.
             if known or not charged:
                 self._unknown[name] -= 1
                 if not self._unknown[name]:
@@ -166,6 +167,7 @@ class DoubtBrake:
 
     def count_doubt(self, resolvable: Iterable[tuple[str, str]]) -> None:
         """It is not known what became of a POST; this run may still find out about the entries named."""
+        # Counted by POST, not by entry: one lost answer for five languages is one sign of an outage.
         self._in_a_row += 1
         self._resolvable.update(resolvable)
         self._check()

@@ -121,6 +121,8 @@ class Post:
         try:
             yield traceparent
         finally:
+            # Also where the POST was torn out by a cancellation: a span that never ends would hide that it
+            # was paid.
             ids = tuple(entry.job_id for entry in self.submitted)
             error = str(self.failures[0].error) if self.failures else ""
             observers.report(PostEndedEvent(entries=names, job_ids=ids, error=error))
@@ -128,6 +130,7 @@ class Post:
     @property
     def answered(self) -> bool:
         """Whether the vendor said what became of an entry."""
+        # A clear refusal shows that the host works, as much as a job does: it ends a row of doubts.
         refused = any(
             isinstance(failure.error, AccountError | CallerError | VendorError) for failure in self.failures
         )

@@ -139,6 +139,8 @@ class Preflight:
                 warnings=self.limits.warnings(found, follows_audio=isinstance(request, LipSyncRequest)),
                 advice="Convert it, or set other limits if your plan allows more.",
             )
+        # Only what is certain refuses a video. A host that does not answer us may well answer the vendor, and
+        # a refusal here would cost the user a translation that works.
         certain = found.problem.is_certain
         if found.problem is MediaProblem.UNRESOLVED:
             certain = await self._resolves_names()
@@ -182,6 +184,8 @@ class Preflight:
             found = find_obstacle(url, self._reach) or await self._inspect(url)
         self._seen[url] = time.monotonic(), found
         self._seen.move_to_end(url)
+        # A catalog may have a million rows; one that is seen again is looked up in the cache, or looked into
+        # anew.
         if len(self._seen) > _MOST_KEPT:
             self._seen.popitem(last=False)
         return found
@@ -217,6 +221,7 @@ class Preflight:
             return error
         self.requests += seen.requests
         self.bytes_read += seen.bytes_read
+        # Nothing new was read where the server said that the file is the one that is known.
         facts = seen.facts or known
         assert facts is not None  # noqa: S101 - unchanged since it was known
         if seen.facts is not None:

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Final, Protocol
 
-import attrs
-
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.entry import BatchEntry, ProgressBoard, TrackedJob, outcome_from_journal
 from akool_async._batch.limits import CreditBudget, DoubtBrake, Permit, WeightedSemaphore
@@ -166,6 +164,7 @@ class BatchState:
             self.stopped, self.stop_cause = reason, cause
             self.observers.report(StoppedEvent(cause=cause.value, reason=reason))
         self.failure = self.failure or failure
+        # Those that wait for the brake see that the batch has stopped, instead of waiting for ever.
         self.brake.open()
         if self.listener is not None:
             self.listener.wake()
@@ -265,6 +264,7 @@ class BatchState:
         """A job failed, and its entry is submitted again instead of being emitted."""
         self.counts["retried"] += 1
         self._tracked.pop(batch_entry.name, None)
+        # A failed job costs nothing, so its reservation is free for the next attempt.
         self.budget.settle(batch_entry.name, None, charged=False)
 
     def track_resolved(self, batch_entry: BatchEntry | None, seen: Snapshot) -> None:
@@ -305,6 +305,7 @@ class BatchState:
         if outcome.job is not None:
             self._tracked.pop(entry.name, None)
         asked = self.recovered.complete(outcome)
+        # A recovered job that the source has not named yet: its outcome waits until it does.
         if asked is None:
             return
         self.counts[type(asked).__name__] += 1
@@ -381,83 +382,3 @@ class BatchState:
         self.outcomes.close()
         if self.listener is not None:
             self.listener.close()
-
-
-# Numbers about a batch, made when they are read.
-
-
-@attrs.frozen(kw_only=True)
-class Statistics:
-    """A batch at one moment.
-
-    Attributes:
-        pulled: entries (one per request and language) taken from the source.
-        waiting: entries that are pulled and not submitted yet, or done and not handed out yet.
-        in_flight: jobs at the vendor.
-        completed: entries that ended so; likewise the five others.
-        doubts_resolved: doubts for which a callback named the job, and the API confirmed it.
-        resumed: of all these, how many an earlier run had ended.
-        resubmitted: entries in doubt for which a POST was sent once more, knowingly.
-        retried: jobs that failed and were submitted again (`retry_transient`).
-        credits_locked: credits locked for jobs whose cost is not known yet.
-        credits_used: credits deducted.
-        seconds: since the batch was opened.
-        rate: entries that ended in this run, per second.
-        seconds_left: for what is pulled and has not ended, at this rate; None while nothing has ended.
-        estimate_basis: what `seconds_left` rests on, in words.
-    """
-
-    pulled: int = 0
-    waiting: int = 0
-    in_flight: int = 0
-    completed: int = 0
-    failed: int = 0
-    rejected: int = 0
-    in_doubt: int = 0
-    expired: int = 0
-    not_submitted: int = 0
-    doubts_resolved: int = 0
-    resumed: int = 0
-    resubmitted: int = 0
-    retried: int = 0
-    credits_locked: float = 0.0
-    credits_used: float = 0.0
-    seconds: float = 0.0
-    rate: float = 0.0
-    seconds_left: float | None = None
-    estimate_basis: str = ""
-
-
-_COUNTED: Final = {
-    "Completed": "completed",
-    "Failed": "failed",
-    "Rejected": "rejected",
-    "InDoubt": "in_doubt",
-    "Expired": "expired",
-    "NotSubmitted": "not_submitted",
-}
-
-
-def collect_statistics(state: BatchState, seconds: float) -> Statistics:
-    """Return the numbers of a batch that has been open for so many seconds."""
-    counts = state.counts
-    here = sum(counts[name] for name in _COUNTED) - counts["resumed"]
-    rate = here / max(seconds, 1e-9)
-    locked, used = state.journal.credits()
-    basis = f"{here} entries that ended in {seconds:.0f} s of this run"
-    return Statistics(
-        pulled=counts["pulled"],
-        waiting=max(state.backlog.taken - state.in_flight.taken, 0),
-        in_flight=state.in_flight.taken,
-        **{field: counts[name] for name, field in _COUNTED.items()},
-        doubts_resolved=counts["doubts_resolved"],
-        resumed=counts["resumed"],
-        resubmitted=counts["resubmitted"],
-        retried=counts["retried"],
-        credits_locked=locked,
-        credits_used=used,
-        seconds=seconds,
-        rate=rate,
-        seconds_left=state.pending / rate if here else None,
-        estimate_basis=basis if here else "nothing has ended yet",
-    )

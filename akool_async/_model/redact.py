@@ -42,6 +42,7 @@ class Secret:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        # A placeholder such as "x" would be hidden in every text that is shown.
         if len("".join(text.split())) >= SHORTEST_SECRET:
             number = id(self)
             _live[number] = weakref.ref(self, lambda _: _live.pop(number, None)), _Traces(text)
@@ -117,6 +118,7 @@ def sanitize(remote: object) -> str:
     if remote is None or remote == "":
         return ""
     whole = str(remote)
+    # Cut first, since the rest costs time for each character, and a hostile host may send megabytes.
     text = whole[:_MOST_READ]
     if not text.isprintable():
         text = "".join(
@@ -128,6 +130,7 @@ def sanitize(remote: object) -> str:
     if len(whole) > _MOST_READ:
         text = text[:-_LONGEST_SECRET]  # what was cut off may have been the rest of a secret
     text = _hide_secrets(text)
+    # Most texts hold nothing of the kind, and one cheap search says so.
     if _SUSPECT.search(text):
         text = _QUERY.sub("?…", _URL.sub(_cut_url, text))
         text = _NAMED.sub(rf"\1{_HIDDEN}", _TOKEN.sub(_HIDDEN, text)).strip()

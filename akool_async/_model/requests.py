@@ -276,6 +276,7 @@ class TranslationRequest:
 
     def __attrs_post_init__(self) -> None:
         """Check what concerns two fields at once."""
+        # A voice for a language with a typing error would silently be replaced by the default one, and paid.
         strangers = sorted(set(self.voices_map) - set(self.targets))
         if strangers:
             shown = sanitize(", ".join(strangers))
@@ -321,6 +322,7 @@ def with_targets(request: Request, targets: tuple[str, ...]) -> Request:
     """Return the request for some of its languages."""
     if isinstance(request, LipSyncRequest) or targets == request.targets:
         return request
+    # A voice of a language that is left out would be refused, for it is not among the targets any more.
     voices = {target: voice for target, voice in request.voices_map.items() if target in targets}
     return attrs.evolve(request, targets=targets, voices_map=voices)
 

@@ -157,6 +157,7 @@ class DurationModel:
 
     def _fit(self) -> None:
         self._fitted = self.ends, self._seconds
+        # The prior never leaves: without it, ages at which no job has ended yet would have no hazard at all.
         ends = [seen + prior for seen, prior in zip(self._ends, self._prior_ends, strict=True)]
         watched = [seen + prior for seen, prior in zip(self._watched, self._prior_watched, strict=True)]
         steps = [min(_blurred(ends, watched, span) * _BIN_WIDTHS[span], _STEEPEST) for span in range(_BINS)]
@@ -266,6 +267,7 @@ class ProgressModel:
         """Learn what a job that took `total` seconds reported at which age."""
         for elapsed, progress in points:
             bucket = progress_bucket(progress)
+            # A percentage outside of 0 to 100, or after the end, teaches nothing.
             if bucket is not None and 0 < elapsed < total:
                 self._count(bucket, bisect_right(REMAINING_EDGES, total / elapsed - 1) - 1)
         self._weights = [1 / count for count in self._totals]
@@ -409,6 +411,7 @@ class LearnedSchedule:
             wait = inverse_interpolate(roots, here + self._poll_spacing()) - age
         else:
             wait = self._by_progress(age, bucket)
+        # However sure the model is, a job is looked at now and then: a result expires, a callback gets lost.
         longest = min(LONGEST * self._interval_factor, LONGEST_HINTED)
         return min(max(wait, SHORTEST), longest) * (1 + JITTER * (2 * rand - 1))
 
@@ -466,6 +469,7 @@ class LearnedSchedule:
             self._durations.observe_running(since, seen.elapsed)
             return
         if seen.hinted:
+            # A callback arrives right after the end, so the time before it is known to be free of it.
             recent = max(since, seen.elapsed - _HINT_AGE)
             self._durations.observe_running(since, recent)
             since = recent

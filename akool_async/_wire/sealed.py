@@ -160,6 +160,7 @@ class SealedMessage:
         fields = json_object(body, "malformed") if isinstance(body, bytes) else body
         signature, sealed = optional_str(fields.get("signature")), optional_str(fields.get("dataEncrypt"))
         timestamp, nonce = str_or_number(fields.get("timestamp")), str_or_number(fields.get("nonce"))
+        # One reason for every wrong shape: a stranger learns nothing from which field was missed.
         if signature is None or sealed is None or timestamp is None or nonce is None:
             raise UnsealError(reason="malformed")
         if not _TIMESTAMP.fullmatch(timestamp) or not 1 <= len(nonce) <= _LONGEST_NONCE:
@@ -401,9 +402,11 @@ def unseal(
     cipher = cipher_for(key)
     envelope = SealedMessage.read(body)
     expected = key.signature(envelope.timestamp, envelope.nonce, envelope.sealed)
+    # In constant time, or a signature could be guessed digit by digit.
     if not hmac.compare_digest(expected.encode(), envelope.signature.encode()):
         raise UnsealError(reason="signature")
     ahead = (envelope.sent_at_ms - now_ms) / 1000
+    # A recorded message that is sent again later is refused by its age, though its signature is right.
     if abs(ahead) > window_seconds:
         raise UnsealError(
             f"Webhook refused: its timestamp is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} "

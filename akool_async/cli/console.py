@@ -119,6 +119,7 @@ def prompt(question: str) -> str:
     """
     stderr.print(strip_control(question), markup=False, soft_wrap=True, end=" ")
     answer = sys.stdin.readline()
+    # The input has ended, so the cursor is still behind the question.
     if not answer.endswith("\n"):
         stderr.line()
     return answer.strip()
@@ -257,6 +258,7 @@ def encode_json(part: object) -> str:
 def write_lines(lines: Iterable[str]) -> None:
     """Write lines to stdout; a character that its encoding lacks is escaped."""
     if isinstance(sys.stdout, io.TextIOWrapper):
+        # After the work was paid for, a key that the terminal can't show must not end the command.
         sys.stdout.reconfigure(errors="backslashreplace")
     for line in lines:
         sys.stdout.write(f"{line}\n")

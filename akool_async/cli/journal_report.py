@@ -141,6 +141,7 @@ class JournalStatus:
             return ()
         states, command = self.states, self.output.command
         planned = states[State.PLANNED] - self.needs_catalog
+        # In the order in which something is lost: results that expire, money in doubt, then what can wait.
         steps = [
             (self.expiring_soon, "expire at the vendor within 2 days: save them first", command("collect")),
             (
@@ -227,6 +228,7 @@ async def read_entries(output: OutputOptions, states: Collection[State]) -> tupl
             raise journal.lock_holder
         paid_work, found = PaidWork(), []
         async for entry in journal.entries():
+            # Every entry, whatever its state: the same work may be paid for under another key.
             paid_work.add(entry)
             if entry.state in states:
                 found.append(entry)

@@ -65,6 +65,7 @@ class SavedCommand:
             words = tuple(shlex.split(text))
         except ValueError as error:
             raise InvalidRequestError(f"--on-saved can't be read: {error}.") from error
+        # Found out before anything is paid for, and not when the first result is there.
         if not words or shutil.which(words[0]) is None:
             raise InvalidRequestError(
                 f"--on-saved names no program that is there: {' '.join(words[:1]) or '(nothing)'}.",
@@ -167,6 +168,7 @@ class SavedCommands:
             last = (output.decode(errors="replace").strip().splitlines() or [""])[-1]
             reason = f"exit code {code}" + (f": {format_value(sanitize(last))}" if last else "")
         self.failed += bool(reason)
+        # Only what ended well is noted, so the next run does the others again.
         if not reason:
             await run_sync(self._note, outcome)
         result = CommandResult(key=outcome.key, target=outcome.target, exit_code=code, reason=reason)
@@ -217,6 +219,7 @@ class SavedCommands:
         for line in lines:
             try:
                 key, target, job_id = json.loads(line)
+            # A line that was torn by a crash: to run a command twice is better than never.
             except (ValueError, TypeError):
                 continue
             done.add((str(key), str(target), str(job_id)))

@@ -63,6 +63,7 @@ def read_key_file(path: Path) -> str:
     """
     try:
         content = path.read_bytes()
+        # Editors of other systems save a line of text as UTF-16, or put a mark before it.
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         key = content.decode("utf-16" if wide else "utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -221,6 +222,7 @@ class ConnectionOptions:
         found = self.find_login()
         if found is not None:
             return found
+        # A script that waits for a key which nobody types would hang until it is killed.
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise AuthenticationError(
                 "No credentials.",
@@ -299,6 +301,7 @@ class OutputOptions:
             ConfigurationError: there is no journal.
             JournalOlderError: there was one.
         """
+        # To make an empty journal here would hide a wrong folder, and the next run would pay for all again.
         missing = not self.path.exists()
         if missing and self.older is not None:
             raise self.older

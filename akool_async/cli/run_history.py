@@ -55,6 +55,7 @@ class RunHistory:
         """Return by catalog what the journal has no entry for since; each once, by its newest catalog."""
         found: dict[str, list[tuple[str, str]]] = {}
         seen: set[tuple[str, str]] = set()
+        # From the newest on: a row that two catalogs name is counted once, for the command that is run now.
         for catalog in reversed([*self.pending]):
             for name in self.pending[catalog]:
                 if name not in seen and journal.get(*name) is None:
@@ -110,6 +111,7 @@ def record_run(plan: Plan, journal: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             json.dump(data, file)
+        # Complete or not at all: a torn file would be taken for another program's, and left alone for ever.
         Path(file.name).replace(path)
     except OSError as error:
         print_info(f"What this run is to submit can't be noted in {path}: {error.strerror}.")

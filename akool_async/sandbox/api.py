@@ -149,6 +149,7 @@ class VendorApi:
     def _note_create(self, request: Request) -> None:
         if not request.route.paid:
             return
+        # The request was spoiled before it was judged; the audit has to know who sent it all the same.
         if request.code is None:
             headers = request.exchange.headers
             request.credential, _ = self._context.authenticator.credential(headers, request.now)
@@ -209,6 +210,7 @@ async def create(request: Request) -> dict[str, Any]:
         raise ApiRejection(1003, "no language of the request is known")
     seconds = await context.media.examine(params.spec.url, params.spec.caption_url)
     results = [*_submit_all(request, params, seconds)]
+    # What was accepted is paid, also where the answer leaves it out: a client has to find it otherwise.
     entries = [entry for entry, shown in results if shown]
     accepted = [entry for entry in entries if entry["code"] == 1000]
     # Unconfirmed: what the top level says when the last of several languages is refused.

@@ -93,6 +93,7 @@ class Cdn:
         transfer = next((one for one in request.faults if one.kind in _TRANSFER_FAULTS), None)
         others = tuple(one for one in request.faults if one.kind not in _TRANSFER_FAULTS)
         spoiling = response_fault(others, elsewhere="/elsewhere")
+        # A fault of transfer needs a file that arrives, so it wins over one that replaces the answer.
         if transfer is None and spoiling is not None:
             self._note(request, status=0, sent=0)
             await send_spoiled(request.exchange, spoiling, None)

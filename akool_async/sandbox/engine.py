@@ -93,6 +93,8 @@ class Engine:
             job = self._make(spec, now)
             if spec.lipsync:
                 self._lip_synced.add((spec.url, spec.language))
+            # As with the vendor, a job beyond the account's share is taken and paid for, and waits with
+            # status 1.
             if len(self._ends) < self._settings.max_jobs:
                 self._start(job, now)
             else:

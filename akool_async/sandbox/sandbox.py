@@ -210,6 +210,7 @@ class Sandbox:
         from akool_async.sandbox.server import Origin, ServerThread, listen
 
         names = self.settings.allow_remote
+        # An open port with a key that everybody knows would let strangers make this machine fetch any URL.
         if not is_loopback(host) and not names:
             raise ValueError(f"serving other machines at {host} needs allow_remote, and a key of its own")
         name = names[0] if names else None
@@ -286,6 +287,7 @@ class Sandbox:
         if "http_client" not in options:
             usual["http_client"] = httpx.AsyncClient(transport=self.http_transport(), trust_env=False)
         client = AkoolClient(**{**usual, **options})
+        # The results' origin exists in this process only, too.
         client.file_transport = self.http_transport()
         return client
 
@@ -319,6 +321,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
             httpx.RemoteProtocolError: A fault broke the protocol.
         """
         app = self._apps.get(f"{request.url.scheme}://{request.url.netloc.decode()}")
+        # Nothing leaves the process: a wrong URL in a test reaches, and pays, nobody.
         if app is None:
             raise httpx.ConnectError("no such origin in the sandbox", request=request)
         self._calls += 1

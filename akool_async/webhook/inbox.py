@@ -121,6 +121,8 @@ class Inbox:
         if self._file is None:
             return ()
         try:
+            # Without its callbacks an entry stays in doubt, which costs nothing; a batch that ends here
+            # might.
             return self._file.find(token)
         except InboxError as error:
             logger.warning("%s", error)
@@ -133,6 +135,8 @@ class Inbox:
             try:
                 version = file.data_version()
                 if version != seen_version:
+                    # Page by page: a receiver that wrote 100,000 of them meanwhile must not keep the polls
+                    # waiting.
                     while page := file.since(last):
                         for number, callback in page:
                             last = number

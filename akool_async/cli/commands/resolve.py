@@ -95,6 +95,7 @@ def resolve(
         raise InvalidRequestError(f"No entry {name!r} is in doubt.", impact="Nothing was changed.")
     session = _ResolveSession(output, connection, yes=yes)
     if job_id is not None or not_made:
+        # One id given to two entries would save one result under two names, and lose the other job.
         if len(found) != 1:
             names = ", ".join(map(entry_label, found[:5])) or "none"
             raise InvalidRequestError(
@@ -117,6 +118,7 @@ def resolve(
     money = list(doubts.describe_credits(known.balance))
     if known.failure is not None:
         money.append(f"The vendor could not be asked. {known.failure}")
+    # A script gets a list and an exit code; it must not be able to answer for a person by accident.
     if not can_ask():
         for _, call in calls:
             print_wrapped([*describe_call(call, known, output), "  then:", *_commands(call, output), ""])
@@ -140,6 +142,7 @@ def lost_calls(entries: Sequence[Entry]) -> list[tuple[int, list[Entry]]]:
     """Return the calls that were lost, numbered from 1: one POST may be for several languages."""
     calls: dict[object, list[Entry]] = {}
     for entry in entries:
+        # Entries of one POST share its token; without callbacks, the moment at which it was sent.
         post = entry.token or (entry.submitted_at, entry.request.key, video_url(entry.request))
         calls.setdefault(post, []).append(entry)
     return list(enumerate(calls.values(), 1))
@@ -166,6 +169,7 @@ class _Doubts:
         """Return the credits that were spent since `before` and are not in the journal; None if not known."""
         if balance is None or self.before is None:
             return None
+        # What the journal has recorded meanwhile was spent as well, and is accounted for.
         return self.before.balance - balance - (self.recorded - self.before.recorded)
 
     def describe_credits(self, balance: float | None) -> Iterator[str]:
@@ -243,6 +247,8 @@ def _ask_vendor(connection: ConnectionOptions, calls: Sequence[tuple[int, list[E
                 try:
                     known.jobs[job_id] = await client.status(job_id)
                 except JobNotFoundError:
+                    # The vendor forgets jobs after their time, so this alone does not prove that none was
+                    # made.
                     known.jobs[job_id] = None
 
     try:
@@ -347,6 +353,7 @@ class _ResolveSession:
             none = "none was made" if len(rest) == 1 else "no job was made for any of them"
             print_info(f"What became of it? Type {how}, or `no` if {none}; Enter keeps the doubt.")
             answer = prompt(">")
+            # Enter decides nothing about money: the doubt stays as it is.
             if not answer:
                 return False
             try:
@@ -390,6 +397,7 @@ class _ResolveSession:
         async def record() -> None:
             async with self.output.writing() as journal:
                 if snapshot is None:
+                    # From here the entry may be paid for again; only a person can know that this is right.
                     await journal.resolve(entry.key, entry.target, not_made=True)
                 else:
                     await journal.resolve(entry.key, entry.target, job_id=snapshot.job_id, snapshot=snapshot)
