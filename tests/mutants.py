@@ -2,11 +2,14 @@
 
 `python -m tests.mutants` plants each into a copy of the package and runs its tests, which have to fail.
 `python -m tests.mutants WORDS` does so for those whose description holds the words.
-`python -m tests.mutants --survey AREA ...` lets mutmut change whole files, and prints what no test saw.
+`python -m tests.mutants --survey AREA ...` lets mutmut change whole files, and prints what no test saw and
+`mutants.toml` does not list; `--sample 150 --seed 12` tries so many of the changes only.
 """
 
 from __future__ import annotations
 
+import argparse
+import ast
 import importlib.util
 import json
 import os
@@ -15,9 +18,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from difflib import unified_diff
 from pathlib import Path
+from random import Random
 
 TESTS = Path(__file__).parent
 TIMEOUT = 300
@@ -146,8 +152,12 @@ AREAS = (
     Area("slots", "_batch/limits.py", ("tests/batch/test_slots.py",)),
     Area("dispositions", "_batch/post.py", ("tests/batch/test_dispositions.py",)),
     Area("submit", "_batch/life.py", ("tests/batch", "tests/vendor/test_answers.py")),
-    Area("exchange", "_http/exchange.py", ("tests/client",)),
-    Area("classification", "_wire/responses.py", ("tests/wire",)),
+    Area(
+        "exchange",
+        "_http/exchange.py",
+        ("tests/client/test_exchange.py", "tests/client/test_answer_meaning.py"),
+    ),
+    Area("answers", "_wire/responses.py", ("tests/wire",)),
     Area("journal", "_journal/operations.py", ("tests/journal",)),
     Area(
         "ranges",
@@ -165,49 +175,100 @@ do_not_mutate_patterns = ["logger\\\\."]
 pytest_add_cli_args = ["-q", "-x", "-n", "0", "-p", "no:randomly", "-p", "no:cacheprovider"]
 pytest_add_cli_args_test_selection = {tests}
 """
-LITERAL = re.compile(r"""f?"[^"]*"|f?'[^']*'|None""")
-
-HARMLESS = {
-    "self._posting = None": "as false as False",
-    "self._answered = None": "as false as False",
-    "self._let_all = None": "as false as False",
-    "seconds = float(wait[:7]) if wait.isascii() and wait.isdigit() else None": "cut to 300 s later",
-}
-"""Changed lines that no test can see, and why they do no harm."""
+SURVIVORS: dict[str, dict[str, str]] = tomllib.loads((TESTS / "mutants.toml").read_text())
+"""By file the changed lines that no test can see, or need not, and why they do no harm."""
+SEEN_BY_EXIT_CODE = frozenset({1, 3, 24, -24, 36, 152, 255})
+"""What mutmut notes of a change that a test saw, or that never came to its end."""
 
 
-def survivors_of(area: Area, folder: Path) -> tuple[int, list[str]]:
-    """Return how many mutants of an area were tried, and the changes that no test saw."""
+@dataclass(frozen=True)
+class Change:
+    """One change that mutmut makes: its name, and the lines that differ."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What became of the changes of an area.
+
+    Attributes:
+        possible: how many there are.
+        tried: how many were tried.
+        harmless: those that no test saw and that are listed.
+        survived: those that no test saw and that are not.
+    """
+
+    possible: int
+    tried: int
+    harmless: list[Change]
+    survived: list[Change]
+
+
+def survey_of(area: Area, folder: Path, sample: int, seed: int) -> Survey:
+    """Change an area in all ways, or in `sample` ways that `seed` chooses."""
     copy_tree(folder)
     settings = SETTINGS.format(area=area, tests=json.dumps(list(area.tests)))
     (folder / "pyproject.toml").write_text((TESTS.parent / "pyproject.toml").read_text() + settings)
-    module = f"akool_async.{area.file.removesuffix('.py').replace('/', '.')}"
-    names = [f"{module}.x_{function}__mutmut*" for function in area.functions]
-    mutmut(folder, "run", "--max-children", "2", *names)
-    lines = mutmut(folder, "results", "--all", "true").split("\n")
-    results = dict(line.strip().split(": ") for line in lines if module in line)
-    tried = [name for name, result in results.items() if result != "not checked"]
-    survived = []
-    for name in tried:
-        if results[name] not in ("killed", "timeout"):
-            difference = mutmut(folder, "show", name).split("\n")
-            before, after = (
-                "".join(line[1:].strip() for line in difference if re.match(rf"[{sign}] ", line))
-                for sign in "-+"
-            )
-            if without_words(before) != without_words(after) and after not in HARMLESS:
-                survived.append(f"{name}\n    - {before}\n    + {after}")
-    return len(tried), survived
+    mutmut(folder, "run", "--max-children", "1", "nothing")  # makes the changes, and times the tests
+    module = folder / "mutants" / "akool_async" / area.file
+    changes = [
+        change
+        for change in changes_of(module.read_text())
+        if not area.functions or re.split(r"ǁ|x_", change.name, maxsplit=2)[-1] in area.functions
+    ]
+    chosen = changes if len(changes) <= sample else Random(seed).sample(changes, sample)
+    name = f"akool_async.{area.file.removesuffix('.py').replace('/', '.')}"
+    output = mutmut(folder, "run", "--max-children", "2", *(f"{name}.{change.name}" for change in chosen))
+    codes = json.loads(module.with_name(f"{module.name}.meta").read_text())["exit_code_by_key"]
+    results = {change: codes[f"{name}.{change.name}"] for change in chosen}
+    if None in results.values():
+        raise RuntimeError(f"The tests of {area.name} do not run: {output[-2000:]}")
+    unseen = [change for change in chosen if results[change] not in SEEN_BY_EXIT_CODE]
+    listed = SURVIVORS.get(area.file, {})
+    return Survey(
+        len(changes),
+        len(chosen),
+        [change for change in unseen if change.after in listed],
+        [change for change in unseen if change.after not in listed],
+    )
 
 
-def without_words(code: str) -> str:
-    """Leave out what is said in an error, or None in its place, and "" where a header is missing."""
+def changes_of(source: str) -> list[Change]:
+    """Return the changes in a file of mutmut, but for those of words."""
+    functions = {
+        node.name: node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "__mutmut_" in node.name
+    }
+    changes = []
+    for name, mutant in functions.items():
+        if not name.endswith("_orig"):
+            original = functions[re.sub(r"\d+$", "orig", name)]
+            bodies = [ast.unparse(ast.Module(node.body, [])) for node in (original, mutant)]
+            if len({ast.unparse(WithoutWords().visit(ast.parse(body))) for body in bodies}) == 2:
+                lines = [body.split("\n") for body in bodies]
+                removed, added = (
+                    " ".join(line[1:].strip() for line in unified_diff(*lines, n=0) if re.match(sign, line))
+                    for sign in (r"-(?!--)", r"\+(?!\+\+)")
+                )
+                changes.append(Change(name, removed, added))
+    return changes
 
-    def kept(literal: re.Match[str]) -> str:
-        text = literal[0]
-        return "" if text in ("None", '""', '"XXXX"') or " " in text else text
 
-    return LITERAL.sub(kept, code)
+class WithoutWords(ast.NodeTransformer):
+    """Leaves out what is said in an error, or None in its place, and "" where a header is missing."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        text = node.value
+        spoken = isinstance(text, str) and (" " in text or text in ("", "XXXX"))
+        return ast.Constant("") if spoken or text is None else node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
+        spoken = any(isinstance(part, ast.Constant) and " " in str(part.value) for part in node.values)
+        return ast.Constant("") if spoken else node
 
 
 def mutmut(folder: Path, *arguments: str) -> str:
@@ -257,20 +318,23 @@ def problem_of(mutant: Mutant) -> str:
         return {0: "it survives", 1: ""}.get(run.returncode, f"its tests do not run: {run.stdout[-500:]}")
 
 
-def survey(names: list[str]) -> int:
-    """Let mutmut change the areas; return how many changes no test saw."""
+def survey(names: list[str], sample: int, seed: int) -> int:
+    """Let mutmut change the areas; return how many changes no test saw that are not listed."""
     unseen = 0
     for area in AREAS:
         if not names or area.name in names:
             with tempfile.TemporaryDirectory() as folder:
-                tried, survived = survivors_of(area, Path(folder))
+                found = survey_of(area, Path(folder), sample, seed)
+            seen = found.tried - len(found.harmless) - len(found.survived)
             print(
-                f"{area.name}: {tried - len(survived)} of {tried} changes seen",
-                *survived,
+                f"{area.name}: {seen} of {found.tried} changes seen ({seen / found.tried:.0%}), "
+                f"{len(found.harmless)} do no harm, {len(found.survived)} survived; "
+                f"of {found.possible}, seed {seed}",
+                *(f"{change.name}\n    - {change.before}\n    + {change.after}" for change in found.survived),
                 sep="\n",
                 flush=True,
             )
-            unseen += len(survived)
+            unseen += len(found.survived)
     return unseen
 
 
@@ -285,6 +349,12 @@ def main(words: str) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--survey"]:
-        sys.exit(survey(sys.argv[2:]) > 0)
-    sys.exit(main(" ".join(sys.argv[1:])) > 0)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--survey", action="store_true")
+    parser.add_argument("--sample", type=int, default=sys.maxsize)
+    parser.add_argument("--seed", type=int, default=12)
+    parser.add_argument("words", nargs="*")
+    told = parser.parse_args()
+    if told.survey:
+        sys.exit(survey(told.words, told.sample, told.seed) > 0)
+    sys.exit(main(" ".join(told.words)) > 0)

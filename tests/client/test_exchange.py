@@ -1,0 +1,423 @@
+"""One exchange without a socket: its bytes, its errors and its end, row by row."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import attrs
+import httpcore
+import httpx
+import pytest
+
+from akool_async._http.exchange import (
+    MAX_BODY,
+    ExchangeFailed,
+    RawResponse,
+    ShieldedCall,
+    exchange,
+)
+from akool_async._http.timing import ExchangeDeadlines
+from akool_async._model.codes import Failure
+from akool_async._model.errors import ClientClosedError
+
+pytestmark = pytest.mark.anyio
+
+ID = "66160f989dfc997ac2890001"
+ANSWER = json.dumps({"code": 1000, "msg": "OK", "data": {"_id": ID, "video_status": 1}}).encode()
+HOST = "https://api.example"
+CONNECTING, SENDING = "connection.connect_tcp.started", "http11.send_request_headers.started"
+TUNNEL = {"request": httpcore.Request("CONNECT", HOST)}
+POST = {"request": httpcore.Request("POST", HOST)}
+
+
+@attrs.define
+class Stream(httpx.AsyncByteStream):
+    """A body in pieces that ends with an error, or never."""
+
+    pieces: Sequence[bytes] = ()
+    error: Exception | None = None
+    endless: bool = False
+    closed: bool = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            yield piece
+        if self.endless:
+            await anyio.sleep_forever()
+        if self.error is not None:
+            raise self.error
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()  # fails in a scope that was cancelled
+        self.closed = True
+
+
+Events = Sequence[tuple[str, dict[str, Any]]]
+
+
+async def ask(
+    answer: httpx.Response | Exception | None,
+    *,
+    events: Events = (),
+    timeout: float = 60.0,
+    trusted: bool = False,
+) -> RawResponse | ExchangeFailed:
+    """Make an exchange whose transport shows `events` and then answers, fails, or never does (None)."""
+
+    async def transport(request: httpx.Request) -> httpx.Response:
+        for event, info in events:
+            await request.extensions["trace"](event, info)
+        if answer is None:
+            await anyio.sleep_forever()
+        if isinstance(answer, Exception):
+            raise answer
+        assert answer is not None
+        return answer
+
+    result: RawResponse | ExchangeFailed
+    async with (
+        anyio.create_task_group() as tasks,
+        httpx.AsyncClient(transport=httpx.MockTransport(transport)) as client,
+    ):
+        deadlines = ExchangeDeadlines(tasks)
+        try:
+            result = await exchange(
+                client,
+                httpx.Request("POST", HOST),
+                deadlines=deadlines,
+                timeout=timeout,
+                paid=True,
+                trust_error_types=trusted,
+            )
+        except ExchangeFailed as failed:
+            result = failed
+        finally:
+            deadlines.close()
+    return result
+
+
+async def answer_of(answer: httpx.Response) -> RawResponse:
+    result = await ask(answer)
+    assert isinstance(result, RawResponse)
+    return result
+
+
+async def failure_of(answer: httpx.Response | Exception | None, **options: Any) -> ExchangeFailed:
+    result = await ask(answer, **options)
+    assert isinstance(result, ExchangeFailed)
+    return result
+
+
+def response(*pieces: bytes, coding: str = "", error: Exception | None = None) -> httpx.Response:
+    headers = {"content-encoding": coding} if coding else {}
+    return httpx.Response(200, headers=headers, stream=Stream(pieces, error))
+
+
+# The body.
+
+
+def bare_deflate(content: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(content) + packer.flush()
+
+
+PACKED = {
+    "": ANSWER,
+    "identity": ANSWER,
+    "gzip": gzip.compress(ANSWER),
+    "X-GZip": gzip.compress(ANSWER),
+    "deflate": zlib.compress(ANSWER),
+    "deflate ": bare_deflate(ANSWER),
+    "gzip,gzip": gzip.compress(gzip.compress(ANSWER)),
+}
+
+
+@pytest.mark.parametrize("coding", PACKED, ids=repr)
+async def test_a_body_is_unpacked(coding: str) -> None:
+    content = PACKED[coding]
+    answer = await answer_of(response(content[:20], content[20:], coding=coding.strip()))
+
+    assert (answer.http_status, answer.body) == (200, ANSWER)
+
+
+async def test_zlib_is_unpacked_at_every_level() -> None:
+    for level in range(10):  # each has a header of its own
+        assert (await answer_of(response(zlib.compress(ANSWER, level), coding="deflate"))).body == ANSWER
+
+
+async def test_bare_deflate_is_unpacked_although_it_looks_like_zlib() -> None:
+    content = ANSWER + b" "
+    for begin in (b"\x08", b"\x18", b"\x78"):  # a stored block; zlib ignores the bits above the third
+        size = len(content)
+        stored = (
+            begin + size.to_bytes(2, "little") + (0xFFFF - size).to_bytes(2, "little") + content + b"\x03\x00"
+        )
+        assert int.from_bytes(stored[:2]) % 31
+
+        assert (await answer_of(response(stored, coding="deflate"))).body == content
+
+
+async def test_an_empty_body_is_whole_whatever_its_coding() -> None:
+    assert (await answer_of(response(coding="gzip"))).body == b""
+
+
+async def test_the_largest_body_is_read_and_a_larger_one_is_no_answer() -> None:
+    largest = bytes(MAX_BODY)
+
+    assert (await answer_of(response(largest[:5], largest[5:]))).body == largest
+    failed = await failure_of(response(ANSWER, largest))
+    assert failed.failure is Failure.UNREADABLE
+    assert failed.reason == "an answer of more than 4 MiB"
+    assert failed.partial == (ANSWER + largest)[: MAX_BODY + 1]
+
+
+async def test_the_connection_of_a_body_that_is_too_large_is_closed() -> None:
+    """Its stream ends with the error of a closed connection, which is not the reason that is given."""
+    closed = []
+
+    class Connection:
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    answer = response(bytes(MAX_BODY + 1), error=httpx.ReadError("closed"))
+    answer.extensions["network_stream"] = Connection()
+    failed = await failure_of(answer)
+
+    assert closed == [True]
+    assert failed.reason == "an answer of more than 4 MiB"
+
+
+async def test_a_small_body_that_unpacks_to_a_huge_one_is_cut() -> None:
+    answer = await answer_of(response(gzip.compress(bytes(MAX_BODY + 100)), coding="gzip"))
+
+    assert len(answer.body) == MAX_BODY + 1
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+async def test_what_can_be_read_before_a_broken_checksum_is_kept(pack: Callable[[bytes], bytes]) -> None:
+    broken = bytearray(pack(ANSWER))
+    broken[-6 if pack is gzip.compress else -1] ^= 0xFF
+    failed = await failure_of(response(bytes(broken), coding="gzip"))
+
+    assert failed.failure is Failure.UNREADABLE
+    assert failed.reason == "an answer whose compression is broken"
+    assert failed.partial == ANSWER
+
+
+async def test_a_body_that_only_its_header_calls_packed_keeps_its_ids() -> None:
+    assert (await failure_of(response(ANSWER, coding="gzip"))).partial == ANSWER
+    assert (await failure_of(response(b"<html>", coding="gzip"))).partial == b""
+
+
+@pytest.mark.parametrize("error", [httpx.ReadError("a"), httpx.RemoteProtocolError("b"), OSError("c")])
+async def test_what_came_before_the_line_broke_is_kept(error: Exception) -> None:
+    failed = await failure_of(response(ANSWER[:70], error=error), events=[(SENDING, POST)])
+
+    assert failed.failure is Failure.CONNECTION_LOST
+    assert failed.partial == ANSWER[:70]
+
+
+async def test_what_came_packed_before_the_line_broke_is_unpacked() -> None:
+    packed = gzip.compress(ANSWER)
+    failed = await failure_of(response(packed[:-4], coding="gzip", error=httpx.ReadError("reset")))
+
+    assert failed.partial == ANSWER
+
+
+async def test_what_another_coding_can_not_unpack_is_unreadable() -> None:
+    failed = await failure_of(response(ANSWER, coding="gzip, gzip"))
+
+    assert failed.failure is Failure.UNREADABLE
+    assert failed.reason == "an answer whose compression is broken (DecodingError)"
+
+
+# Sent or not.
+
+UNSENT, LOST = Failure.UNREACHABLE, Failure.CONNECTION_LOST
+OFTEN: Events = [(CONNECTING, {}), (SENDING, POST), (SENDING, TUNNEL)]
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("events", "error", "trusted", "failure"),
+    [
+        ([], httpx.ConnectError("?"), False, LOST),
+        ([], httpx.ConnectError("?"), True, UNSENT),
+        ([], httpx.ConnectTimeout("?"), True, UNSENT),
+        ([], httpx.PoolTimeout("?"), True, UNSENT),
+        ([], httpx.ReadError("?"), True, LOST),
+        ([(CONNECTING, {})], httpx.ConnectError("?"), False, UNSENT),
+        ([(CONNECTING, {})], httpx.ReadTimeout("?"), False, UNSENT),
+        ([("connection.connect_unix_socket.started", {})], httpx.ConnectError("?"), False, UNSENT),
+        ([("connection.connect_tcp.complete", {}), ("connection.start_tls", {})], OSError(), False, UNSENT),
+        ([(CONNECTING, {}), (SENDING, POST)], httpx.ConnectError("?"), False, LOST),
+        ([(CONNECTING, {}), ("http11.send_request_headers.complete", POST)], OSError(), False, UNSENT),
+        ([(CONNECTING, {}), ("http2.send_request_headers.started", POST)], OSError(), False, LOST),
+        ([(CONNECTING, {}), (SENDING, {})], OSError(), False, LOST),
+        ([(CONNECTING, {}), (SENDING, TUNNEL)], httpx.ProxyError("?"), False, UNSENT),
+        ([(CONNECTING, {}), (SENDING, TUNNEL), (SENDING, POST)], httpx.ReadError("?"), False, LOST),
+        (OFTEN, httpx.ReadError("?"), False, LOST),
+        ([], caused(httpx.PoolTimeout("?"), httpcore.PoolTimeout()), False, UNSENT),
+        ([], caused(httpx.PoolTimeout("?"), httpcore.ReadTimeout()), False, LOST),
+        ([], caused(httpx.ReadTimeout("?"), httpcore.PoolTimeout()), False, LOST),
+        ([(SENDING, POST)], caused(httpx.PoolTimeout("?"), httpcore.PoolTimeout()), False, LOST),
+    ],
+)
+async def test_only_proof_means_that_nothing_was_sent(
+    events: Events, error: Exception, trusted: bool, failure: Failure
+) -> None:
+    assert (await failure_of(error, events=events, trusted=trusted)).failure is failure
+
+
+@pytest.mark.parametrize("events", [[], [(CONNECTING, {})], [(CONNECTING, {}), (SENDING, POST)]])
+async def test_a_bad_certificate_is_one_whatever_was_sent(events: Events) -> None:
+    untrusted = ssl.SSLCertVerificationError("?")
+    untrusted.verify_message = "certificate has expired."
+    failed = await failure_of(caused(httpx.ConnectError("?"), untrusted), events=events, trusted=True)
+
+    assert (failed.failure, failed.reason) == (Failure.CERTIFICATE, "certificate has expired")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx.ConnectTimeout("canary"), "the connection took too long (ConnectTimeout)"),
+        (httpx.ConnectError("canary"), "no connection could be made (ConnectError)"),
+        (httpx.ReadError("canary"), "the connection broke (ReadError)"),
+        (ConnectionResetError(104, "canary"), "the exchange failed (connection reset by peer)"),
+        (RuntimeError("canary"), "the exchange failed (RuntimeError)"),
+    ],
+)
+async def test_the_reason_is_in_words_of_our_own(error: Exception, words: str) -> None:
+    assert (await failure_of(error)).reason == words
+
+
+@pytest.mark.parametrize(
+    ("events", "failure"),
+    [([], LOST), ([(CONNECTING, {})], UNSENT), ([(CONNECTING, {}), (SENDING, POST)], LOST)],
+)
+async def test_a_time_out_is_no_proof_by_itself(events: Events, failure: Failure) -> None:
+    failed = await failure_of(None, events=events, timeout=0.01)
+
+    assert failed.failure is failure
+    assert failed.reason == "no complete answer within 0.01 s"
+
+
+async def test_an_answer_that_stalls_keeps_what_came_and_frees_its_connection() -> None:
+    stream = Stream([ANSWER[:70]], endless=True)
+    failed = await failure_of(httpx.Response(200, stream=stream), events=[(SENDING, POST)], timeout=0.01)
+
+    assert failed.partial == ANSWER[:70]
+    assert stream.closed
+
+
+async def test_the_connection_of_a_whole_or_broken_answer_is_freed() -> None:
+    whole, broken = Stream([ANSWER]), Stream([ANSWER[:9]], httpx.ReadError("reset"))
+    await answer_of(httpx.Response(200, stream=whole))
+    await failure_of(httpx.Response(200, stream=broken))
+
+    assert (whole.closed, broken.closed) == (True, True)
+
+
+# Work that outlives its caller.
+
+
+async def fails() -> str:
+    raise OSError("it failed")
+
+
+async def test_a_shielded_call_returns_or_raises_what_its_work_does() -> None:
+    async with anyio.create_task_group() as tasks:
+        assert await ShieldedCall(returning("done"), shield=True).run(tasks) == "done"
+        with pytest.raises(OSError, match="it failed"):
+            await ShieldedCall(fails, shield=True).run(tasks)
+
+
+def returning(result: str) -> Callable[[], Awaitable[str]]:
+    async def work() -> str:
+        return result
+
+    return work
+
+
+@pytest.mark.parametrize("result", ["done", OSError("it failed")])
+async def test_what_a_caller_that_left_would_have_received_is_told_once(result: str | Exception) -> None:
+    told: list[str | Exception] = []
+    begun, may_end = anyio.Event(), anyio.Event()
+
+    async def work() -> str:
+        begun.set()
+        await may_end.wait()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async with anyio.create_task_group() as tasks:
+        call = ShieldedCall(work, shield=True, on_abandoned=told.append)
+        async with anyio.create_task_group() as callers:
+            callers.start_soon(call.run, tasks)
+            await begun.wait()
+            callers.cancel_scope.cancel()
+        assert told == []
+        may_end.set()
+
+    assert told == [result]
+
+
+async def test_a_result_that_comes_while_its_caller_leaves_is_told() -> None:
+    told: list[str | Exception] = []
+    call = ShieldedCall(returning("done"), shield=True, on_abandoned=told.append)
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await call.run(tasks)
+
+    assert told == ["done"]
+
+
+async def test_nobody_is_told_of_what_its_caller_received() -> None:
+    told: list[Any] = []
+    async with anyio.create_task_group() as tasks:
+        await ShieldedCall(returning("done"), shield=True, on_abandoned=told.append).run(tasks)
+
+    assert told == []
+
+
+@pytest.mark.parametrize("shield", [True, False])
+async def test_only_shielded_work_outlives_its_group(shield: bool) -> None:
+    seen = SimpleNamespace(begun=anyio.Event(), may_end=anyio.Event(), result=None)
+
+    async def work() -> str:
+        seen.begun.set()
+        await seen.may_end.wait()
+        return "done"
+
+    async def end(event: anyio.Event) -> None:
+        await anyio.wait_all_tasks_blocked()
+        event.set()
+
+    async def wait(call: ShieldedCall[str]) -> None:
+        try:
+            seen.result = await call.run(tasks)
+        except ClientClosedError as error:
+            seen.result = error
+
+    async with anyio.create_task_group() as callers, anyio.create_task_group() as tasks:
+        callers.start_soon(wait, ShieldedCall(work, shield=shield))
+        await seen.begun.wait()
+        tasks.cancel_scope.cancel()
+        if shield:
+            callers.start_soon(end, seen.may_end)
+
+    assert seen.result == "done" if shield else isinstance(seen.result, ClientClosedError)
