@@ -76,7 +76,8 @@ def read_key_file(path: Path) -> str:
     return key
 
 
-def _folder(path: Path) -> Path:
+def output_folder(path: Path) -> Path:
+    """Return a folder of this machine, or a bucket, as the command line names it."""
     named = re.match(r"(s3|gs|az):/+(.+)", str(path))
     return local_path(path) if named is None else BucketPath(f"{named[1]}://{named[2]}")
 
@@ -254,7 +255,7 @@ class OutputOptions:
             does not know is paid again.
     """
 
-    out: Path = attrs.field(default=_OUT, converter=_folder)
+    out: Path = attrs.field(default=_OUT, converter=output_folder)
     journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_local))
     inbox: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_local))
     accept_older_journal: Annotated[bool, Parameter(negative="")] = False

@@ -25,7 +25,8 @@ from akool_async._model.requests import Request, with_targets
 from akool_async._model.responses import Job, Snapshot
 from akool_async._model.states import State
 from akool_async.ledger.database import LedgerError
-from akool_async.ledger.entries import READ, THIS, LedgerEntries, read_entry, storable
+from akool_async.ledger.entries import READ, THIS, read_entry, storable
+from akool_async.ledger.results import LedgerResults
 
 _BUDGET_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('akool budget ' || :account, 0))"
 _MOVED: Final = (
@@ -76,7 +77,7 @@ class Intent:
     reason: str | None = None
 
 
-class LedgerIntents(LedgerEntries):
+class LedgerIntents(LedgerResults):
     """Changes intents and their entries together, by compare-and-set."""
 
     # Paid POSTs.

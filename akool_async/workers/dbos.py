@@ -13,8 +13,6 @@ import os
 import socket
 import zlib
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -23,10 +21,10 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, run_dbos_database_migrations
 
 from akool_async._client import AkoolClient
-from akool_async._journal import Entry, EntryUpdate
+from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, ConfigurationError, JobNotFoundError
-from akool_async._model.outcomes import Completed, InDoubt
-from akool_async._model.responses import Callback, Job, JobFailed, Status, result_expiry
+from akool_async._model.outcomes import InDoubt
+from akool_async._model.responses import Callback, Job
 from akool_async._model.states import State
 from akool_async.ledger import Ledger, LedgerError, Made, NotSent, Refused
 
@@ -58,7 +56,7 @@ class WorkerSettings:
     Attributes:
         name: unique among the workers of the account; a worker that starts again under its name resumes what
             it had.
-        into: folder for the results, the same for all workers, or each its own.
+        into: folder or bucket for the results, the same for all workers, or each its own.
         most: entries that this worker works on at once.
         starts_per_minute: how many entries all workers together begin in a minute; None for no limit.
         webhook_url: where the vendor calls back, without a token.
@@ -68,7 +66,7 @@ class WorkerSettings:
     """
 
     name: str
-    into: Path
+    into: str | os.PathLike[str]
     most: int = 2_000
     starts_per_minute: int | None = None
     webhook_url: str | None = None
@@ -308,62 +306,14 @@ class Worker:
 
     async def wait(self, key: str, target: str, job_id: str) -> str:
         """Wait until the job has ended; record how. One step, however long: polls cost no commits."""
-        entry = await self._entry(key, target)
-        # A step that runs again after its answer was recorded has nothing to wait for.
-        if entry.state is not State.SUBMITTED:
-            return entry.state.value
-        await self._ledger.assign(key, target, self._settings.name)
-        now = self._ledger.clock.now
-        try:
-            snapshot = await self._client.wait(job_id, created_at=entry.created_at or entry.submitted_at)
-        except JobFailed as error:
-            change = EntryUpdate(
-                key=key,
-                target=target,
-                state=State.FAILED,
-                reason=error.message,
-                code=error.error_code,
-                snapshot=error.snapshot,
-                ended_at=now(),
-            )
-        else:
-            change = EntryUpdate(
-                key=key, target=target, state=State.COMPLETED, snapshot=snapshot, ended_at=now()
-            )
-        await self._ledger.record(change)
-        return change.state.value
+        # The ledger knows the job; the engine's tables show `job_id` to people.
+        entry = await self._ledger.wait_once(self._client, key, target, worker=self._settings.name)
+        return entry.state.value
 
     async def save(self, key: str, target: str, job_id: str) -> str:
         """Save the result under the name that the ledger reserved; repeated, it keeps what is saved."""
-        entry = await self._entry(key, target)
-        if entry.state is not State.COMPLETED:
-            return entry.state.value
-        # Asked anew: the URLs of an earlier answer may have expired while the worker was down.
-        snapshot = await self._client.status(job_id)
-        if snapshot.status is not Status.COMPLETED:
-            raise JobNotFoundError(f"Job {job_id} shows no result any more.")
-        done = Completed(
-            key=key,
-            request=entry.request,
-            target=target,
-            job=Job(id=job_id, target=target, created_at=entry.created_at),
-            snapshot=snapshot,
-            submitted_at=entry.submitted_at,
-            ended_at=entry.ended_at,
-            credits=entry.credits_used,
-        )
-        try:
-            saved = await self._client.download(done, into=self._settings.into, name=entry.name or None)
-        except AkoolError:
-            expires = result_expiry(entry.created_at)
-            if expires is None or self._ledger.clock.now() < expires + timedelta(days=1):
-                raise
-            reason = "The result expired at the vendor before it was saved."
-            await self._ledger.record(EntryUpdate(key=key, target=target, state=State.EXPIRED, reason=reason))
-            return State.EXPIRED.value
-        files = [os.fspath(path) for path in saved.files]
-        await self._ledger.record(EntryUpdate(key=key, target=target, state=State.DELIVERED, files=files))
-        return State.DELIVERED.value
+        entry = await self._ledger.save_once(self._client, key, target, into=self._settings.into)
+        return entry.state.value
 
     async def _entry(self, key: str, target: str) -> Entry:
         entry = await self._ledger.get(key, target)

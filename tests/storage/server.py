@@ -96,7 +96,7 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], S3Server]:
     keys = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     rights.write_text(json.dumps({"identities": [{"name": "t", "credentials": keys, "actions": actions}]}))
-    ports = _free_ports()
+    ports = free_ports()
     names = [
         f"{part}.{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("port", "port.grpc")
     ]
@@ -111,7 +111,7 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], S3Server]:
     return process, S3Server(*(f"http://127.0.0.1:{served[f'{part}.port']}" for part in ("s3", "filer")))
 
 
-def _free_ports() -> Iterator[int]:
+def free_ports() -> Iterator[int]:
     """Yield ports that are free, outside of the range from which the system takes those of connections."""
     for port in random.SystemRandom().sample(range(10_000, 30_000), 1_000):
         with socket.socket() as one:

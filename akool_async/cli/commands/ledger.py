@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import anyio
 from cyclopts import Parameter
 
-from akool_async._download import FileState, local_path, verify
+from akool_async._download import FileState
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.states import State
+from akool_async._storage import verify
 from akool_async.cli.commands.worker import Account, LedgerUrl
 from akool_async.cli.console import confirm, counted, print_info, print_rows, write_json, write_lines
 from akool_async.cli.exit_codes import ExitCode
-from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag
+from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag, output_folder
 
 if TYPE_CHECKING:
     from akool_async.ledger import Ledger
@@ -101,11 +102,11 @@ def verify_results(
     Parameters
     ----------
     out
-        Folder with the results.
+        Folder or bucket with the results.
     """
 
     async def read(opened: Ledger) -> list[dict[str, object]]:
-        results = {result.job_id: result for result in await verify(local_path(out))}
+        results = {result.job_id: result for result in await verify(output_folder(out))}
         return [
             {
                 "key": entry.key,

@@ -13,10 +13,9 @@ from anyio.abc import TaskStatus
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from akool_async._download import local_path
 from akool_async.cli.console import print_info, print_rows, stderr
 from akool_async.cli.exit_codes import ExitCode
-from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag
+from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag, output_folder
 
 LedgerUrl: TypeAlias = Annotated[
     str,
@@ -58,7 +57,8 @@ def worker(
     name
         Name of this worker, which no other may have at the same time; default is the machine's.
     out
-        Folder for the results, best one that all machines share: no two entries get the same name.
+        Folder for the results, or a bucket as s3://bucket/prefix; best one that all machines share: no two
+        entries get the same name.
     most
         Entries that this worker works on at once.
     starts_per_minute
@@ -82,7 +82,7 @@ def worker(
 
         settings = WorkerSettings(
             name=called,
-            into=local_path(out),
+            into=output_folder(out),
             most=most,
             starts_per_minute=starts_per_minute,
             webhook_url=webhook_url,

@@ -1,0 +1,178 @@
+"""What follows a paid POST under a ledger: wait for the job, save its result. Repeated, it does no harm."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from akool_async._client import AkoolClient
+from akool_async._download import DownloadRequest, FileAlreadyExistsError
+from akool_async._journal import Entry, EntryUpdate
+from akool_async._journal.operations import display_name
+from akool_async._model.errors import AkoolError, DownloadError, IllegalTransitionError, JobNotFoundError
+from akool_async._model.filenames import DEFAULT_TEMPLATE, collision_key
+from akool_async._model.outcomes import Completed, Saved
+from akool_async._model.responses import Job, JobFailed, Status, result_expiry
+from akool_async._model.states import State
+from akool_async._storage import Storage, result_folder
+from akool_async.ledger.entries import THIS, LedgerEntries
+
+_NAMES: Final = 5
+"""Names that are tried for one result: all but the first hold a part of a hash of the entry."""
+
+
+class LedgerResults(LedgerEntries):
+    """Waits for the jobs of entries and saves their results."""
+
+    async def wait_once(self, client: AkoolClient, key: str, target: str = "", *, worker: str = "") -> Entry:
+        """Wait until an entry's job has ended, and record how; the vendor is polled by the client's schedule.
+
+        An entry whose job is known to have ended is returned at once, so a task may be repeated after it was
+        killed. A job that failed makes the entry FAILED and raises nothing.
+
+        Args:
+            client: of the ledger's account.
+            key: the entry's.
+            target: its language; "" for lip-sync.
+            worker: who waits, for people.
+
+        Returns:
+            The entry: COMPLETED or FAILED, or as it was if it has no job that is waited for.
+
+        Raises:
+            IllegalTransitionError: there is no such entry.
+            LedgerError: the database failed. Call it again.
+            AkoolError: the vendor can't be asked; the job and its entry are as they were.
+        """
+        entry = await self._existing(key, target)
+        if entry.state is not State.SUBMITTED:
+            return entry
+        await self.assign(key, target, worker)
+        # The job's age, so that thousands that are waited for again after a restart are not polled at once.
+        created = entry.created_at or entry.submitted_at
+        try:
+            snapshot = await client.wait(entry.job_id, created_at=created)
+        except JobFailed as error:
+            change = EntryUpdate(
+                key=key,
+                target=target,
+                state=State.FAILED,
+                reason=error.message,
+                code=error.error_code,
+                snapshot=error.snapshot,
+                ended_at=self.clock.now(),
+            )
+        else:
+            change = EntryUpdate(
+                key=key, target=target, state=State.COMPLETED, snapshot=snapshot, ended_at=self.clock.now()
+            )
+        await self.record(change)
+        return await self._existing(key, target)
+
+    async def save_once(
+        self,
+        client: AkoolClient,
+        key: str,
+        target: str = "",
+        *,
+        into: str | os.PathLike[str],
+        storage: Storage | None = None,
+    ) -> Entry:
+        """Save the result of an entry whose job is completed, under the name that the ledger holds for it.
+
+        A name belongs to one entry of the ledger, so no two workers write one file, in a folder that machines
+        share or in a bucket. Where files of something else have it, the entry gets another name.
+
+        Args:
+            client: of the ledger's account.
+            key: the entry's.
+            target: its language; "" for lip-sync.
+            into: a folder, or a bucket such as "s3://bucket/prefix".
+            storage: settings for the bucket; default is what the environment says.
+
+        Returns:
+            The entry: DELIVERED, or EXPIRED if the vendor deleted the result before it was saved; as it was
+            if it is not completed.
+
+        Raises:
+            IllegalTransitionError: there is no such entry.
+            StorageError: the folder or the bucket can't be written.
+            DownloadError: the video is incomplete, or another worker is saving it. Call it again.
+            LedgerError: the database failed. Call it again.
+        """
+        entry = await self._existing(key, target)
+        if entry.state is not State.COMPLETED:
+            return entry
+        # Asked anew: the URLs of an earlier answer may have expired while the worker was down.
+        snapshot = await client.status(entry.job_id)
+        if snapshot.status is not Status.COMPLETED:
+            raise JobNotFoundError(f"Job {entry.job_id} shows no result any more.")
+        done = Completed(
+            key=key,
+            request=entry.request,
+            target=target,
+            job=Job(id=entry.job_id, target=target, created_at=entry.created_at),
+            snapshot=snapshot,
+            submitted_at=entry.submitted_at,
+            ended_at=entry.ended_at,
+            credits=entry.credits_used,
+        )
+        try:
+            saved = await self._save(client, entry, done, into, storage)
+        except AkoolError:
+            expires = result_expiry(entry.created_at)
+            if expires is None or self.clock.now() < expires + timedelta(days=1):
+                raise
+            reason = "The result expired at the vendor before it was saved."
+            await self.record(EntryUpdate(key=key, target=target, state=State.EXPIRED, reason=reason))
+        else:
+            files = [os.fspath(path) for path in saved.files]
+            await self.record(EntryUpdate(key=key, target=target, state=State.DELIVERED, files=files))
+        return await self._existing(key, target)
+
+    async def _save(
+        self,
+        client: AkoolClient,
+        entry: Entry,
+        done: Completed,
+        into: str | os.PathLike[str],
+        storage: Storage | None,
+    ) -> Saved:
+        folder = result_folder(into, storage)
+        others = islice(DEFAULT_TEMPLATE.names(entry.request, entry.target), 1, _NAMES)
+        name = entry.name or DEFAULT_TEMPLATE.name(entry.request, entry.target)
+        while True:
+            request = DownloadRequest(done=done, stem=Path(name), skip_existing=True)
+            try:
+                return await folder.save(request, client.session.download)
+            except FileAlreadyExistsError:
+                # Never over what is there: it may be the only copy of another paid result.
+                name = await self._rename(entry, others)
+
+    async def _rename(self, entry: Entry, names: Iterator[str]) -> str:
+        """Reserve for an entry the first of these names that no other entry has."""
+        for name in names:
+            if await self.execute(
+                "UPDATE akool_ledger.entry SET name = :name, name_folded = :folded"
+                f"{THIS} AND NOT EXISTS (SELECT 1 FROM akool_ledger.entry other WHERE"
+                " other.account = :account AND other.name_folded = :folded"
+                " AND (other.key, other.target) <> (:key, :target)) RETURNING name",
+                key=entry.key,
+                target=entry.target,
+                name=name,
+                folded=collision_key(name),
+            ):
+                return name
+        raise DownloadError(f"Files of something else have every name for {entry.name!r}.")
+
+    async def _existing(self, key: str, target: str) -> Entry:
+        entry = await self.get(key, target)
+        if entry is None:
+            raise IllegalTransitionError(
+                f"Entry {display_name(key, target)} is not in the ledger.", advice="Enqueue it again."
+            )
+        return entry

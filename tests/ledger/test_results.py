@@ -1,0 +1,125 @@
+"""After the POST: waiting and saving may be repeated, and no two workers write one name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import islice
+from pathlib import Path
+
+import anyio
+import pytest
+
+from akool_async import AkoolClient, FixedSchedule, State
+from akool_async._download import FileBusyError
+from akool_async._model.errors import DownloadError, IllegalTransitionError
+from akool_async._model.filenames import DEFAULT_TEMPLATE
+from akool_async.ledger import Made, open_ledger
+from akool_async.sandbox import Fault, Sandbox
+from tests.ledger.conftest import QUICK, Bench, video
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def quick(database: str) -> AsyncIterator[Bench]:
+    sandbox = Sandbox(api_key="canary-5d1", media=False, time_scale=5000.0, seed=1)
+    schedule = FixedSchedule(interval=0.02)
+    async with (
+        sandbox.serve() as server,
+        AkoolClient(api_key="canary-5d1", host=server.base_url, retry=QUICK, schedule=schedule) as client,
+        open_ledger(database) as ledger,
+    ):
+        yield Bench(sandbox, client, ledger, database)
+
+
+async def submit(bench: Bench, number: int = 1) -> None:
+    assert isinstance(await bench.ledger.submit_once(bench.client, video(number)), Made)
+
+
+async def test_waiting_and_saving_are_done_once_however_often_they_are_asked_for(
+    quick: Bench, tmp_path: Path
+) -> None:
+    await submit(quick)
+    waited = await quick.ledger.wait_once(quick.client, "video-1", "ja", worker="one")
+    saved = await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
+    asked = dict(quick.sandbox.audit.requests)
+    again = [
+        await quick.ledger.wait_once(quick.client, "video-1", "ja"),
+        await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path),
+    ]
+
+    assert (waited.state, saved.state) == (State.COMPLETED, State.DELIVERED)
+    assert again == [saved, saved]
+    assert quick.sandbox.audit.requests == asked
+    assert {Path(file).name for file in saved.files} == {path.name for path in tmp_path.iterdir()}
+    # What signs the URL was needed for the POST alone.
+    assert "canary" not in saved.request.url  # type: ignore[union-attr,operator]
+
+
+async def test_a_job_that_failed_is_recorded_and_has_nothing_to_save(quick: Bench, tmp_path: Path) -> None:
+    quick.sandbox.faults.add(Fault(on="create", kind="job_fails"))
+    await submit(quick)
+    failed = await quick.ledger.wait_once(quick.client, "video-1", "ja")
+
+    assert failed.state is State.FAILED
+    assert failed.reason
+    assert await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path) == failed
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_file_of_something_else_is_never_overwritten(quick: Bench, tmp_path: Path) -> None:
+    (tmp_path / "1.ja.mp4").write_bytes(b"the only copy")
+    await submit(quick)
+    await quick.ledger.wait_once(quick.client, "video-1", "ja")
+    saved = await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
+
+    assert (tmp_path / "1.ja.mp4").read_bytes() == b"the only copy"
+    assert saved.state is State.DELIVERED
+    assert saved.name.startswith("1.ja-")
+    assert Path(saved.files[0]).name == f"{saved.name}.mp4"
+
+
+async def test_where_every_name_is_taken_nothing_is_saved_and_the_job_is_kept(
+    quick: Bench, tmp_path: Path
+) -> None:
+    for name in islice(DEFAULT_TEMPLATE.names(video(), "ja"), 5):
+        (tmp_path / f"{name}.mp4").write_bytes(b"another's")
+    await submit(quick)
+    await quick.ledger.wait_once(quick.client, "video-1", "ja")
+    with pytest.raises(DownloadError, match="every name"):
+        await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
+
+    assert {path.read_bytes() for path in tmp_path.glob("*.mp4")} == {b"another's"}
+    entry = await quick.ledger.get("video-1", "ja")
+    assert entry is not None
+    assert entry.state is State.COMPLETED
+
+
+async def test_two_workers_that_save_one_entry_leave_one_result(quick: Bench, tmp_path: Path) -> None:
+    await submit(quick)
+    await quick.ledger.wait_once(quick.client, "video-1", "ja")
+
+    async def save() -> None:
+        async with open_ledger(quick.url) as ledger:
+            for _ in range(50):
+                try:
+                    found = await ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
+                except FileBusyError:  # the other one is saving it
+                    await anyio.sleep(0.02)
+                else:
+                    assert found.state is State.DELIVERED
+                    return
+            raise AssertionError("never saved")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(save)
+
+    assert len(list(tmp_path.glob("*.mp4"))) == 1
+
+
+async def test_an_entry_that_is_not_there_says_so(quick: Bench, tmp_path: Path) -> None:
+    with pytest.raises(IllegalTransitionError, match="not in the ledger"):
+        await quick.ledger.wait_once(quick.client, "video-9", "ja")
+    with pytest.raises(IllegalTransitionError, match="not in the ledger"):
+        await quick.ledger.save_once(quick.client, "video-9", "ja", into=tmp_path)
