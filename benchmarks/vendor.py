@@ -1,7 +1,8 @@
 """The vendor as a hand-written protocol, in a process of its own: it answers faster than any client asks.
 
 Prints its origin, then serves until it is ended. Job ids tell when the job is done, so nothing is kept.
-It imitates three calls only; what it says has the size and the shape of the vendor's answers.
+It imitates three calls only; what it says has the size and the shape of the vendor's answers. With `--fixed`
+it gives the one answer that it was given a job for, ready-made, to whatever is asked: that costs nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import json
 import math
 import os
 import random
+import selectors
+import socket
 import time
-from typing import Any
+from typing import Any, cast
 
 OVERHEAD = {
     "uid": 101400,
@@ -126,15 +129,47 @@ async def serve(jobs: Jobs, delay: float) -> None:
     await server.serve_forever()
 
 
+def serve_fixed(job_id: str) -> None:
+    """Answer everything with the bytes of one snapshot, over bare sockets."""
+    body = json.dumps({"code": 1000, "msg": "OK", "data": snapshot(job_id)}, separators=(",", ":")).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    answer = head.encode() + body
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=4096) as listener,
+        selectors.DefaultSelector() as open_,
+    ):
+        open_.register(listener, selectors.EVENT_READ)
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        while True:
+            for key, _ in open_.select():
+                if key.fileobj is listener:
+                    connection, _ = listener.accept()
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    open_.register(connection, selectors.EVENT_READ)
+                    continue
+                connection = cast("socket.socket", key.fileobj)
+                try:
+                    came = connection.recv(65_536)
+                    connection.sendall(answer * came.count(b"\r\n\r\n"))
+                except OSError:
+                    came = b""
+                if not came:
+                    open_.unregister(connection)
+                    connection.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--seconds", type=float, default=120.0, help="median length of a job")
     parser.add_argument("--sigma", type=float, default=0.0, help="spread of the logarithm of that")
+    parser.add_argument("--fixed", metavar="JOB", help="give one ready-made answer, about this job")
     parser.add_argument("--core", type=int, help="the core to stay on")
     told = parser.parse_args()
     if told.core is not None:
         os.sched_setaffinity(0, {told.core})
+    if told.fixed:
+        serve_fixed(told.fixed)
     asyncio.run(serve(Jobs(told.seconds, told.sigma), told.delay))
 
 

@@ -157,6 +157,7 @@ AREAS = (
         "_http/exchange.py",
         ("tests/client/test_exchange.py", "tests/client/test_answer_meaning.py"),
     ),
+    Area("senders", "_http/senders.py", ("tests/client/test_exchange.py", "tests/client/test_headers.py")),
     Area("answers", "_wire/responses.py", ("tests/wire",)),
     Area("journal", "_journal/operations.py", ("tests/journal",)),
     Area(

@@ -151,7 +151,9 @@ class AkoolClient(LongLived):
         given = self._http_client
         try:
             routes = (
-                create_clients(self._origin, self._transport) if given is None else from_user_client(given)
+                create_clients(self._origin, self._transport)
+                if given is None
+                else from_user_client(given, self._origin)
             )
         except ConfigurationError as error:
             raise detach(error) from None  # local variables on its way may hold a proxy's password
@@ -167,7 +169,6 @@ class AkoolClient(LongLived):
                 tasks=tasks,
                 retry=session.retry,
                 limits=self._limits,
-                user_agent=user_agent(),
                 observers=session.observers,
             )
             scheduler = PollScheduler(

@@ -1,4 +1,4 @@
-"""The httpx clients: a fast or a plain pool for repeatable calls, fresh connections for the paid POST."""
+"""What sends to the API host: a fast or plain pool for repeatable calls, new connections for paid POSTs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import attrs
 import httpx
 
 from akool_async._environment import EnvironmentProxy, proxy_for, tls_context
+from akool_async._http.senders import HttpxSender, Sender
 
 TransportName: TypeAlias = Literal["auto", "plain"]
 MAX_PLAIN_CONNECTIONS: Final = 16
@@ -22,7 +23,7 @@ MAX_FAST_CONNECTIONS: Final = 32
 
 @attrs.frozen
 class HttpClients:
-    """Two httpx clients and their limits.
+    """Two senders and their limits.
 
     Attributes:
         reads: for calls that may be repeated.
@@ -35,8 +36,8 @@ class HttpClients:
             reliably whether a request was sent.
     """
 
-    reads: httpx.AsyncClient
-    creates: httpx.AsyncClient
+    reads: Sender
+    creates: HttpxSender
     max_concurrency: int
     cancel_unsafe: bool
     owned: bool
@@ -56,11 +57,12 @@ class HttpClients:
                 await self.creates.aclose()
 
 
-def from_user_client(client: httpx.AsyncClient) -> HttpClients:
-    """Return clients that send everything with the caller's own client."""
+def from_user_client(client: httpx.AsyncClient, origin: str) -> HttpClients:
+    """Return clients that send everything to `origin` with the caller's own client."""
+    sender = HttpxSender(client, origin=origin, user_agent=user_agent(), own=False)
     # Nothing is known of the caller's transport, so its errors prove nothing, and no request of it is torn.
     return HttpClients(
-        reads=client, creates=client, max_concurrency=MAX_PLAIN_CONNECTIONS, cancel_unsafe=True, owned=False
+        reads=sender, creates=sender, max_concurrency=MAX_PLAIN_CONNECTIONS, cancel_unsafe=True, owned=False
     )
 
 
@@ -74,22 +76,24 @@ def create_clients(origin: str, transport: TransportName) -> HttpClients:
     context = tls_context() if origin.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     proxy = proxy_for(origin)
     # keep=0: a paid POST on a kept connection could meet a reset, with no proof that it was not sent.
-    paid = _plain(context, proxy, keep=0, most=None)
+    paid = _plain(origin, context, proxy, keep=0, most=None)
     # anyio has no public name for the running backend, and sniffio need not be installed.
     under_trio = anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio"
     if transport == "plain" or under_trio or proxy is not None:
         return HttpClients(
-            reads=_plain(context, proxy, keep=MAX_PLAIN_CONNECTIONS, most=MAX_PLAIN_CONNECTIONS),
+            reads=_plain(origin, context, proxy, keep=MAX_PLAIN_CONNECTIONS, most=MAX_PLAIN_CONNECTIONS),
             creates=paid,
             max_concurrency=MAX_PLAIN_CONNECTIONS,
             cancel_unsafe=True,
             owned=True,
             proxy=proxy,
         )
-    from akool_async._http.aiohttp_transport import FastAiohttpClient  # aiohttp loads with the first client
+    from akool_async._http.aiohttp_sender import AiohttpSender  # aiohttp loads with the first client
 
     return HttpClients(
-        reads=FastAiohttpClient(context=context, connections=MAX_FAST_CONNECTIONS),
+        reads=AiohttpSender(
+            origin=origin, user_agent=user_agent(), context=context, connections=MAX_FAST_CONNECTIONS
+        ),
         creates=paid,
         max_concurrency=MAX_FAST_CONNECTIONS,
         cancel_unsafe=False,
@@ -98,12 +102,13 @@ def create_clients(origin: str, transport: TransportName) -> HttpClients:
 
 
 def _plain(
-    context: ssl.SSLContext, proxy: EnvironmentProxy | None, *, keep: int, most: int | None
-) -> httpx.AsyncClient:
+    origin: str, context: ssl.SSLContext, proxy: EnvironmentProxy | None, *, keep: int, most: int | None
+) -> HttpxSender:
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=keep)
     # trust_env=False: the environment was read already, and it must not add a netrc's credentials either.
     url = None if proxy is None else proxy.url
-    return httpx.AsyncClient(verify=context, limits=limits, trust_env=False, proxy=url)
+    client = httpx.AsyncClient(verify=context, limits=limits, trust_env=False, proxy=url)
+    return HttpxSender(client, origin=origin, user_agent=user_agent(), own=True)
 
 
 def user_agent() -> str:

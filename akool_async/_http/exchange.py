@@ -9,15 +9,15 @@ import contextlib
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import anyio
 import attrs
-import httpcore
 import httpx
 from anyio.abc import TaskGroup
 
 from akool_async._environment import EnvironmentProxy, describe_cause
+from akool_async._http.senders import MAX_BODY, ResponseBody, Send, SendTracker
 from akool_async._http.timing import ExchangeDeadlines
 from akool_async._model.codes import (
     SUCCESS,
@@ -43,9 +43,6 @@ from akool_async._model.errors import (
     exception_chain,
 )
 from akool_async._wire import Envelope, find_job_ids, holds_id, omits_targets, read_envelope
-
-MAX_BODY: Final = 4 * 2**20
-"""Bytes of an answer's body that are read; a longer one is not an answer of this API."""
 
 _MOST_UNPACKED_SLOWLY: Final = 2**18
 """Bytes of a broken compressed body in which ids are looked for."""
@@ -82,69 +79,6 @@ class ExchangeFailed(Exception):
         self.partial = partial
 
 
-class SendTracker:
-    """Watches a request with httpcore's trace hook: whether any of its bytes may have been sent."""
-
-    def __init__(self) -> None:
-        self.connecting = False
-        self.sending = False
-
-    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        """Record one trace event."""
-        if event.startswith("connection.connect_"):
-            self.connecting = True
-        elif event.endswith(".send_request_headers.started"):
-            # CONNECT goes to the proxy: what it sends says nothing about the request itself.
-            tunnel = getattr(info.get("request"), "method", b"") == b"CONNECT"
-            self.sending = self.sending or not tunnel
-
-    def proves_unsent(self, error: BaseException | None) -> bool:
-        """Return whether it is certain that nothing was sent: without proof, a paid POST is in doubt.
-
-        Args:
-            error: what the exchange ended with, if not with its deadline.
-        """
-        # From the first byte on the vendor may have read it all, whatever error followed.
-        if self.sending:
-            return False
-        # Only httpcore's own time-out counts: another transport may raise this error after it has sent.
-        waited = isinstance(error, httpx.PoolTimeout) and isinstance(error.__cause__, httpcore.PoolTimeout)
-        return self.connecting or waited
-
-
-class _Body:
-    """Reads a body up to the largest size, and closes the connection of a larger one."""
-
-    def __init__(self) -> None:
-        self._received = bytearray()
-        self._inflates = False
-
-    @property
-    def too_large(self) -> bool:
-        return len(self._received) > MAX_BODY
-
-    async def read(self, response: httpx.Response) -> None:
-        codings = response.headers.get("content-encoding", "").lower().replace(",", " ").split()
-        # httpx drops what it has unpacked before a bad checksum, and a paid job's id with it. So the usual
-        # coding is unpacked here, and only others are left to httpx.
-        raw = codings in ([], ["gzip"], ["x-gzip"], ["deflate"]) and not response.is_stream_consumed
-        self._inflates = raw and bool(codings)
-        async for chunk in response.aiter_raw() if raw else response.aiter_bytes():
-            self._received += chunk[: MAX_BODY + 1 - len(self._received)]
-            if len(self._received) > MAX_BODY:
-                # Close the connection under the body, so that reading it ends with an error from inside:
-                # leaving the loop would leave generators behind, which trio complains about.
-                stream = response.extensions.get("network_stream")
-                if stream is None:
-                    break
-                await stream.aclose()
-
-    def unpacked(self) -> tuple[bytes, bool]:
-        """Return the body without its coding, as far as it can be read, and whether that is all of it."""
-        received = bytes(self._received)
-        return _inflated(received) if self._inflates and received else (received, True)
-
-
 def _inflated(packed: bytes) -> tuple[bytes, bool]:
     wrapped = packed[:2] == b"\x1f\x8b" or (packed[0] & 0x0F == 8 and int.from_bytes(packed[:2]) % 31 == 0)
     form = 47 if wrapped else -15  # gzip or zlib by its header; else bare deflate, which some servers send
@@ -161,20 +95,24 @@ def _inflated(packed: bytes) -> tuple[bytes, bool]:
     return (packed if b"_id" in packed else bytes(readable)), False  # perhaps only its header calls it packed
 
 
+def _unpacked(body: ResponseBody) -> tuple[bytes, bool]:
+    """Return a body without its coding, as far as it can be read, and whether that is all of it."""
+    received = bytes(body.received)
+    return _inflated(received) if body.inflates and received else (received, True)
+
+
 async def exchange(
-    client: httpx.AsyncClient,
-    request: httpx.Request,
+    send: Send,
     *,
     deadlines: ExchangeDeadlines,
     timeout: float,  # noqa: ASYNC109 - `deadlines` measures it
     paid: bool,
     trust_error_types: bool,
 ) -> RawResponse:
-    """Send `request` and read the whole answer.
+    """Send a request and read the whole answer.
 
     Args:
-        client: sends it; without authentication, cookies or redirects of its own.
-        request: carries its headers and time-outs.
+        send: sends it.
         deadlines: ends it when its time is over.
         timeout: seconds for all of it.
         paid: whether it is finished when the client is closed.
@@ -183,33 +121,23 @@ async def exchange(
     Raises:
         ExchangeFailed: no complete answer arrived.
     """
-    trail = SendTracker()
-    # httpx-aiohttp ignores the hook, which is one more reason why no paid POST goes through it.
-    request.extensions["trace"] = trail
-    body = _Body()
+    trail, body = SendTracker(), ResponseBody()
     with deadlines.limit(timeout, paid=paid):
         try:
-            response = await client.send(request, stream=True, auth=None, follow_redirects=False)
-            try:
-                await body.read(response)
-            finally:
-                # Shielded: left open by a cancelled caller, the answer would keep its connection for good.
-                if not response.is_closed:
-                    with anyio.CancelScope(shield=True):
-                        await response.aclose()
+            status, headers = await send(body, trail)
         except Exception as error:  # any error of a transport must become "sent", "not sent" or "unknown"
             if not body.too_large:
-                raise _failed(error, trail, body.unpacked()[0], honest=trust_error_types) from error
-        unpacked, whole = body.unpacked()
+                raise _failed(error, trail, _unpacked(body)[0], honest=trust_error_types) from error
+        unpacked, whole = _unpacked(body)
         if body.too_large:
             size = f"an answer of more than {MAX_BODY // 2**20} MiB"
             raise ExchangeFailed(Failure.UNREADABLE, size, unpacked)
         if not whole:
             raise ExchangeFailed(Failure.UNREADABLE, "an answer whose compression is broken", unpacked)
-        return RawResponse(http_status=response.status_code, body=unpacked, headers=response.headers)
+        return RawResponse(http_status=status, body=unpacked, headers=headers)
     late = f"no complete answer within {timeout:g} s"
     failure = Failure.UNREACHABLE if trail.proves_unsent(None) else Failure.CONNECTION_LOST
-    raise ExchangeFailed(failure, late, body.unpacked()[0])
+    raise ExchangeFailed(failure, late, _unpacked(body)[0])
 
 
 def _failed(error: Exception, trail: SendTracker, partial: bytes, *, honest: bool) -> ExchangeFailed:

@@ -7,12 +7,11 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import anyio
 import attrs
-import httpx
 from anyio.abc import TaskGroup
 
 from akool_async._clock import Clock
@@ -27,6 +26,7 @@ from akool_async._http.exchange import (
     map_failure,
     parse_response,
 )
+from akool_async._http.senders import ApiRequest, Send, Sender
 from akool_async._http.timing import ExchangeDeadlines, ServerClock, ThrottlePause, retry_after
 from akool_async._model.codes import POLICY, Action, Failure
 from akool_async._model.credentials import ApiKey, Credentials
@@ -45,7 +45,6 @@ from akool_async._retry import RetryBudget, RetryPolicy
 from akool_async._wire import TOKEN_PATH, Envelope, may_name_job, read_token, token_payload
 
 logger = logging.getLogger("akool_async")
-_SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
 T = TypeVar("T")
 
 
@@ -117,7 +116,6 @@ class ApiSession:
         tasks: the group of calls that outlive a cancelled caller.
         retry: when failed calls are repeated.
         limits: how long exchanges may take.
-        user_agent: the name of the program.
         observers: see each attempt.
 
     Attributes:
@@ -134,7 +132,6 @@ class ApiSession:
         tasks: TaskGroup,
         retry: RetryPolicy,
         limits: Timeouts,
-        user_agent: str,
         observers: Observers,
     ) -> None:
         self._origin = origin
@@ -143,9 +140,7 @@ class ApiSession:
         self._tasks = tasks
         self._retry = retry
         self._limits = limits
-        self._user_agent = user_agent
         self._observers = observers
-        self._prepared: dict[httpx.AsyncClient, httpx.Headers] = {}
         self.server_time: ServerClock = ServerClock(clock)
         self._budget = RetryBudget()
         self._pause = ThrottlePause(retry, clock)
@@ -333,7 +328,7 @@ class ApiSession:
     async def _send(self, call: ApiCall, lease: AuthHeader | None) -> RawResponse:
         if call.creates_jobs:
             return await self._send_paid(call, lease)
-        request = self._request(self._routes.reads, call, lease, self._limits.timeout)
+        send = self._prepare(self._routes.reads, call, lease, self._limits.timeout)
         # httpx's pool becomes slow with many waiting for a connection; so few exchanges get that far.
         await self._slots.acquire()
         if self._closed:
@@ -343,8 +338,7 @@ class ApiSession:
         async def read() -> RawResponse:
             try:
                 return await exchange(
-                    self._routes.reads,
-                    request,
+                    send,
                     deadlines=self._deadlines,
                     timeout=self._limits.timeout,
                     paid=False,
@@ -362,8 +356,8 @@ class ApiSession:
         if self._closed:
             raise _client_closed()
         # Never over a connection that was kept: after a reset nothing would prove that the POST was not read.
-        client, timeout = self._routes.creates, self._limits.create_timeout
-        request = self._request(client, call, lease, timeout)
+        timeout = self._limits.create_timeout
+        send = self._prepare(self._routes.creates, call, lease, timeout)
 
         def on_abandoned(result: RawResponse | Exception) -> None:
             if call.on_abandoned is not None:
@@ -372,8 +366,7 @@ class ApiSession:
         work = ShieldedCall(
             partial(
                 exchange,
-                client,
-                request,
+                send,
                 deadlines=self._deadlines,
                 timeout=timeout,
                 paid=True,
@@ -402,44 +395,19 @@ class ApiSession:
         in_doubt = self._action(call, failed) is Action.IN_DOUBT
         return CallInDoubt(failed.failure, failed.error, failed.body) if in_doubt else failed.error
 
-    def _request(
-        self, client: httpx.AsyncClient, call: ApiCall, lease: AuthHeader | None, seconds: float
-    ) -> httpx.Request:
-        headers = self._headers(client)
-        connect = min(self._limits.connect_timeout, seconds * 0.9)
-        content = None
-        if call.payload is not None:
-            content = json.dumps(call.payload, ensure_ascii=False).encode()
-            headers["content-type"] = "application/json"
+    def _prepare(self, sender: Sender, call: ApiCall, lease: AuthHeader | None, seconds: float) -> Send:
         query = f"?{urlencode(call.query)}" if call.query else ""
-        request = httpx.Request(
-            call.method,
-            f"{self._origin}{call.path}{query}",
-            headers=headers,
-            content=content,
-            # The deadline covers reading and writing, and unlike a time-out it knows of a frozen process.
-            extensions={"timeout": {"connect": connect, "read": None, "write": None, "pool": connect}},
+        content = None if call.payload is None else json.dumps(call.payload, ensure_ascii=False).encode()
+        connect = min(self._limits.connect_timeout, seconds * 0.9)
+        return sender.prepare(
+            ApiRequest(
+                method=call.method,
+                target=f"{call.path}{query}",
+                content=content,
+                lease=lease,
+                connect=connect,
+            )
         )
-        if lease is not None:  # last: nothing fails after it whose traceback could show the local variables
-            request.headers[lease.name] = lease.value.reveal()
-        return request
-
-    def _headers(self, client: httpx.AsyncClient) -> httpx.Headers:
-        """Return the client's headers without secrets, and ours; cached for clients of our own."""
-        # Made once for each client: httpx's headers are slow to build, and a poll needs little else.
-        if client in self._prepared:
-            return self._prepared[client].copy()
-        headers = httpx.Headers(client.headers)
-        # The caller's own client may carry credentials for other hosts.
-        for name in _SECRET_HEADERS:
-            headers.pop(name, None)
-        headers.update(
-            {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": self._user_agent}
-        )
-        if self._routes.owned:
-            headers["host"] = httpx.URL(self._origin).netloc.decode("ascii")
-            self._prepared[client] = headers.copy()
-        return headers
 
 
 def _client_closed() -> ClientClosedError:

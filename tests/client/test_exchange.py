@@ -16,13 +16,8 @@ import httpcore
 import httpx
 import pytest
 
-from akool_async._http.exchange import (
-    MAX_BODY,
-    ExchangeFailed,
-    RawResponse,
-    ShieldedCall,
-    exchange,
-)
+from akool_async._http.exchange import ExchangeFailed, RawResponse, ShieldedCall, exchange
+from akool_async._http.senders import MAX_BODY, ApiRequest, HttpxSender
 from akool_async._http.timing import ExchangeDeadlines
 from akool_async._model.codes import Failure
 from akool_async._model.errors import ClientClosedError
@@ -89,8 +84,9 @@ async def ask(
         deadlines = ExchangeDeadlines(tasks)
         try:
             result = await exchange(
-                client,
-                httpx.Request("POST", HOST),
+                HttpxSender(client, origin=HOST, user_agent="test", own=True).prepare(
+                    ApiRequest(method="POST", target="/", connect=10.0)
+                ),
                 deadlines=deadlines,
                 timeout=timeout,
                 paid=True,

@@ -27,7 +27,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._http import aiohttp_transport  # noqa: F401 - for the same reason
+from akool_async._http import aiohttp_sender  # noqa: F401 - for the same reason
 from akool_async.cli import main
 from akool_async.cli.commands import catalog, resolve  # noqa: F401 - for the same reason
 from akool_async.cli.options import ConnectionOptions

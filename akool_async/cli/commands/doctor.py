@@ -163,7 +163,7 @@ async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
         return
     began = time.monotonic()
     try:
-        async with clients, clients.creates.stream("HEAD", origin, timeout=_TIMEOUT) as answer:
+        async with clients, clients.creates.client.stream("HEAD", origin, timeout=_TIMEOUT) as answer:
             stream = answer.extensions.get("network_stream")
             address = None if stream is None else stream.get_extra_info("server_addr")
             where = f"{address[0]} port {address[1]}" if address else "an unknown address"

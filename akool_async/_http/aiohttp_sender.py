@@ -1,0 +1,128 @@
+"""The fast way for repeatable calls to the API host: aiohttp's own connections, asyncio only.
+
+It can't tell reliably whether a request left the machine, so the paid POST never uses it. aiohttp repeats
+an idempotent request once by itself when its connection was reset: that covers connections closed while idle.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+import aiohttp
+import httpx
+from httpx_aiohttp.transport import AiohttpResponseStream
+from yarl import URL
+
+from akool_async._http.senders import ApiRequest, ResponseBody, Send, SendTracker
+
+_JSON: Final = {"content-type": "application/json"}
+
+
+class AiohttpSender:
+    """Sends over aiohttp's connections: no redirects, cookies, hooks, proxies or netrc.
+
+    Between a request and its answer httpx's URL, headers and response cost more than all that aiohttp does,
+    and a call to the API host needs none of them.
+
+    Args:
+        origin: the API host's.
+        user_agent: the name of the program.
+        context: for TLS.
+        connections: open at once.
+    """
+
+    def __init__(self, *, origin: str, user_agent: str, context: ssl.SSLContext, connections: int) -> None:
+        self._origin = origin
+        self._context = context
+        self._connections = connections
+        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._headers = {
+            "accept": "application/json",
+            "accept-encoding": "gzip, deflate",
+            "user-agent": user_agent,
+        }
+        self._opened: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    def prepare(self, request: ApiRequest) -> Send:
+        """Build a request; what fails here was not sent.
+
+        Raises:
+            RuntimeError: it was closed.
+        """
+        if self._closed:
+            raise RuntimeError("Cannot send a request, as the client has been closed.")
+        return partial(self._send, request)
+
+    def _session(self) -> aiohttp.ClientSession:  # built on first use, as it needs a running event loop
+        if self._opened is None:
+            self._opened = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._context),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers,
+                auto_decompress=False,
+            )
+        return self._opened
+
+    async def _send(
+        self, request: ApiRequest, body: ResponseBody, _: SendTracker
+    ) -> tuple[int, Mapping[str, str]]:
+        lease, connect = request.lease, request.connect
+        timeout = self._timeouts.get(connect)
+        if timeout is None:
+            timeout = self._timeouts[connect] = aiohttp.ClientTimeout(connect=connect, sock_connect=connect)
+        headers = {} if request.content is None else dict(_JSON)
+        if lease is not None:
+            headers[lease.name] = lease.value.reveal()
+        try:
+            response = await self._session().request(
+                request.method,
+                URL(f"{self._origin}{request.target}", encoded=True),
+                headers=headers,
+                data=request.content,
+                allow_redirects=False,
+                timeout=timeout,
+            )
+            try:
+                if body.begin(", ".join(response.headers.getall("content-encoding", ()))):
+                    while (chunk := await response.content.readany()) and body.add(chunk):
+                        pass
+                else:
+                    stream = AiohttpResponseStream(response)
+                    await body.read(httpx.Response(200, headers=response.raw_headers, stream=stream))
+            finally:
+                # Does nothing after the end of the body; a body that was left must not keep its connection.
+                response.close()
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            mapped = _httpx_error(error)
+            if mapped is error:
+                raise
+            raise mapped from error
+        finally:
+            del headers  # it holds the credentials, and a traceback with local variables would show them
+        return response.status, response.headers
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        self._closed = True
+        if self._opened is not None:
+            await self._opened.close()
+
+
+def _httpx_error(error: Exception) -> Exception:
+    """Return the error of httpx that means the same: those are what is judged."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, httpx.HTTPError):
+        return error
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return httpx.ConnectTimeout(text)
+    if isinstance(error, aiohttp.ServerTimeoutError):
+        return httpx.ReadTimeout(text)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return httpx.ConnectError(text)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return httpx.RemoteProtocolError(text)
+    return httpx.ReadError(text)

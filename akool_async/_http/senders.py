@@ -1,0 +1,204 @@
+"""How one request to the API host is sent, and its answer read, by a client of httpx."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Final, Protocol, TypeAlias
+
+import anyio
+import attrs
+import httpcore
+import httpx
+
+from akool_async._http.auth import AuthHeader
+
+MAX_BODY: Final = 4 * 2**20
+"""Bytes of an answer's body that are read; a longer one is not an answer of this API."""
+
+_SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
+
+
+@attrs.define(kw_only=True)
+class ApiRequest:
+    """One request to the API host.
+
+    Attributes:
+        method: of HTTP.
+        target: path and query.
+        content: the JSON body; None without one.
+        lease: the credentials to send; None without any.
+        connect: seconds for a connection.
+    """
+
+    method: str
+    target: str
+    content: bytes | None = attrs.field(default=None, repr=False)
+    lease: AuthHeader | None = None
+    connect: float
+
+
+class SendTracker:
+    """Watches a request with httpcore's trace hook: whether any of its bytes may have been sent."""
+
+    def __init__(self) -> None:
+        self.connecting = False
+        self.sending = False
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        """Record one trace event."""
+        if event.startswith("connection.connect_"):
+            self.connecting = True
+        elif event.endswith(".send_request_headers.started"):
+            # CONNECT goes to the proxy: what it sends says nothing about the request itself.
+            tunnel = getattr(info.get("request"), "method", b"") == b"CONNECT"
+            self.sending = self.sending or not tunnel
+
+    def proves_unsent(self, error: BaseException | None) -> bool:
+        """Return whether it is certain that nothing was sent: without proof, a paid POST is in doubt.
+
+        Args:
+            error: what the exchange ended with, if not with its deadline.
+        """
+        # From the first byte on the vendor may have read it all, whatever error followed.
+        if self.sending:
+            return False
+        # Only httpcore's own time-out counts: another transport may raise this error after it has sent.
+        waited = isinstance(error, httpx.PoolTimeout) and isinstance(error.__cause__, httpcore.PoolTimeout)
+        return self.connecting or waited
+
+
+class ResponseBody:
+    """What arrived of a body, up to the largest size.
+
+    Attributes:
+        received: the bytes; still compressed if `inflates`.
+        inflates: whether they are to be unpacked.
+    """
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.inflates = False
+
+    @property
+    def too_large(self) -> bool:
+        """Whether there is more than is read."""
+        return len(self.received) > MAX_BODY
+
+    def begin(self, content_encoding: str) -> bool:
+        """Return whether the body is to be added as it comes; another coding is left to httpx."""
+        codings = content_encoding.lower().replace(",", " ").split()
+        self.inflates = codings in (["gzip"], ["x-gzip"], ["deflate"])
+        return self.inflates or not codings
+
+    def add(self, chunk: bytes) -> bool:
+        """Add bytes; return whether there is room for more."""
+        self.received += chunk[: MAX_BODY + 1 - len(self.received)]
+        return len(self.received) <= MAX_BODY
+
+    async def read(self, response: httpx.Response) -> None:
+        """Add the body of a response of httpx, and close the connection of one that is too large."""
+        # httpx drops what it has unpacked before a bad checksum, and a paid job's id with it. So the usual
+        # coding is unpacked by us, and only others are left to httpx.
+        usual = self.begin(response.headers.get("content-encoding", ""))
+        raw = usual and not response.is_stream_consumed
+        self.inflates = self.inflates and raw
+        async for chunk in response.aiter_raw() if raw else response.aiter_bytes():
+            if not self.add(chunk):
+                # Close the connection under the body, so that reading it ends with an error from inside:
+                # leaving the loop would leave generators behind, which trio complains about.
+                stream = response.extensions.get("network_stream")
+                if stream is None:
+                    break
+                await stream.aclose()
+
+
+Send: TypeAlias = Callable[[ResponseBody, SendTracker], Awaitable[tuple[int, Mapping[str, str]]]]
+"""Sends a prepared request, reads the body, and returns the status and the headers, lower case names."""
+
+
+class Sender(Protocol):
+    """Sends requests to the API host."""
+
+    def prepare(self, request: ApiRequest) -> Send:
+        """Build a request; what fails here was not sent."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class HttpxSender:
+    """Sends with a client of httpx: without authentication, redirects or secrets of that client.
+
+    Args:
+        client: sends everything.
+        origin: the API host's.
+        user_agent: the name of the program.
+        own: whether the client was built here, so that its headers don't change.
+
+    Attributes:
+        client: as given.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, *, origin: str, user_agent: str, own: bool) -> None:
+        self.client: httpx.AsyncClient = client
+        self._origin = origin
+        self._user_agent = user_agent
+        self._own = own
+        self._prepared: httpx.Headers | None = None
+
+    def prepare(self, request: ApiRequest) -> Send:
+        """Build a request; what fails here was not sent."""
+        headers = self._headers()
+        if request.content is not None:
+            headers["content-type"] = "application/json"
+        built = httpx.Request(
+            request.method,
+            f"{self._origin}{request.target}",
+            headers=headers,
+            content=request.content,
+            # The deadline covers reading and writing, and unlike a time-out it knows of a frozen process.
+            extensions={
+                "timeout": {"connect": request.connect, "read": None, "write": None, "pool": request.connect}
+            },
+        )
+        if request.lease is not None:  # last: nothing fails after it whose traceback could show it
+            built.headers[request.lease.name] = request.lease.value.reveal()
+        return partial(self._send, built)
+
+    def _headers(self) -> httpx.Headers:
+        """Return the client's headers without secrets, and ours; cached for a client of our own."""
+        if self._prepared is not None:
+            return self._prepared.copy()
+        headers = httpx.Headers(self.client.headers)
+        # The caller's own client may carry credentials for other hosts.
+        for name in _SECRET_HEADERS:
+            headers.pop(name, None)
+        headers.update(
+            {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": self._user_agent}
+        )
+        if self._own:
+            headers["host"] = httpx.URL(self._origin).netloc.decode("ascii")
+            self._prepared = headers.copy()
+        return headers
+
+    async def _send(
+        self, request: httpx.Request, body: ResponseBody, trail: SendTracker
+    ) -> tuple[int, Mapping[str, str]]:
+        # httpx-aiohttp ignores the hook, which is one more reason why no paid POST goes through it.
+        request.extensions["trace"] = trail
+        response = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
+        try:
+            await body.read(response)
+        finally:
+            # Shielded: left open by a cancelled caller, the answer would keep its connection for good.
+            if not response.is_closed:
+                with anyio.CancelScope(shield=True):
+                    await response.aclose()
+        return response.status_code, response.headers
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        await self.client.aclose()
