@@ -150,8 +150,12 @@ class Area:
 AREAS = (
     Area("limits", "_batch/limits.py", ("tests/batch/test_limit_rules.py",)),
     Area("slots", "_batch/limits.py", ("tests/batch/test_slots.py",)),
-    Area("dispositions", "_batch/post.py", ("tests/batch/test_dispositions.py",)),
-    Area("submit", "_batch/life.py", ("tests/batch", "tests/vendor/test_answers.py")),
+    Area(
+        "dispositions",
+        "_batch/post.py",
+        ("tests/batch/test_dispositions.py", "tests/batch/test_life.py", "tests/batch/test_unrecorded.py"),
+    ),
+    Area("submit", "_batch/life.py", ("tests/batch/test_life.py",)),
     Area(
         "exchange",
         "_http/exchange.py",

@@ -1,0 +1,517 @@
+"""The life of an entry, step by step, with a vendor that does what each test tells it to."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from akool_async import (
+    AkoolError,
+    Completed,
+    Expired,
+    Failed,
+    InDoubt,
+    Job,
+    Journal,
+    JournalError,
+    NotSubmitted,
+    Outcome,
+    Rejected,
+    Saved,
+    Snapshot,
+    Status,
+    SubmissionInDoubt,
+)
+from akool_async._batch.state import StopCause
+from akool_async._journal import EntryUpdate
+from akool_async._model import errors
+from akool_async._model.responses import RESULT_LIFETIME, Refusal
+from akool_async._model.states import State
+from akool_async._polling.poll_state import PollVerdict
+from tests.batch.seam import JOB_TAKES, POST_TAKES, START, Seam, ended, made, opened, run, video
+
+pytestmark = pytest.mark.anyio
+
+ANSWERED = START + timedelta(seconds=POST_TAKES)
+ENDED = ANSWERED + timedelta(seconds=JOB_TAKES)
+NAME: dict[str, Any] = {"key": "v1", "target": "ja"}
+JOB = Job(id="job-ja", target="ja", created_at=START, credits_locked=4.0)
+FAILURE = ended("job-ja", PollVerdict.FAILED, error_code=4711, error_reason="a bad day", credits_used=1.0)
+GONE = ended("job-ja", PollVerdict.NOT_FOUND)
+BUSY = errors.ServerError("Busy.", code=1015)
+REFUSED = errors.BadRequestError("Wrong.", code=1003)
+NO_CREDITS = errors.OutOfCredits("No credits.", code=1104)
+
+
+def facts(outcome: Outcome, **changed: Any) -> dict[str, Any]:
+    """Return what an outcome has to say, of which every field counts."""
+    expected = {
+        "key": "v1",
+        "target": "ja",
+        "job": JOB,
+        "reason": "",
+        "submitted_at": START,
+        "ended_at": ENDED,
+        "credits": 4.0,
+        "resumed": False,
+    } | changed
+    got = attrs.asdict(outcome, recurse=False)
+    assert {name: got[name] for name in expected} == expected
+    return got
+
+
+# A job that is made and ends.
+
+
+async def test_a_job_that_is_completed() -> None:
+    seam = Seam([made("ja")], {"job-ja": ended("job-ja", credits_used=3.0)})
+    async with opened(seam, video()) as (batch, journal):
+        (outcome,) = [outcome async for outcome in batch]
+        entry = journal.get("v1", "ja")
+
+    assert isinstance(outcome, Completed)
+    facts(outcome, credits=3.0, saved=None, snapshot=seam.ends["job-ja"].snapshot)  # type: ignore[union-attr]
+    assert entry is not None
+    assert (entry.state, entry.job_id, entry.submitted_at) == (State.DELIVERED, "job-ja", START)
+    assert (entry.ended_at, entry.created_at) == (ENDED, START)
+    assert (entry.credits_locked, entry.credits_used, entry.traceparent) == (4.0, 3.0, "00-trace")
+    assert entry.snapshot is not None
+    assert (entry.snapshot.job_id, entry.snapshot.status) == ("job-ja", Status.COMPLETED)
+    events = seam.recorder
+    assert events.named("submitted") == [NAME | {"job_id": "job-ja", "credits_locked": 4.0}]
+    assert events.named("terminal") == [
+        NAME | {"job_id": "job-ja", "completed": True, "reason": "", "credits_used": 3.0}
+    ]
+    assert seam.ages == [0.0]
+
+
+async def test_a_job_that_is_completed_and_saved(tmp_path: Path) -> None:
+    saved = Saved(video=tmp_path / "1.ja.mp4")
+    seam = Seam([made("ja")], {"job-ja": ended("job-ja", credits_used=3.0)}, downloads={"job-ja": saved})
+    async with opened(seam, video(), download_to=tmp_path) as (batch, journal):
+        (outcome,) = [outcome async for outcome in batch]
+        entry = journal.get("v1", "ja")
+
+    facts(outcome, credits=3.0, saved=saved)
+    assert entry is not None
+    assert (entry.state, entry.files, entry.ended_at) == (State.DELIVERED, (str(saved.video),), ENDED)
+    assert entry.name == "1.ja"
+    assert [event.name for event in seam.recorder.events if event.name in ("terminal", "saved")] == [
+        "terminal",
+        "saved",
+    ]
+    assert seam.recorder.named("saved") == [NAME | {"job_id": "job-ja", "video": str(saved.video)}]
+
+
+async def test_a_result_that_can_not_be_saved_is_left_for_the_next_run(tmp_path: Path) -> None:
+    seam = Seam([made("ja")], downloads={"job-ja": errors.DownloadError("No luck.")})
+    async with opened(seam, video(), download_to=tmp_path) as (batch, journal):
+        (outcome,) = [outcome async for outcome in batch]
+        entry = journal.get("v1", "ja")
+
+    assert isinstance(outcome, Completed)
+    assert (
+        facts(outcome, reason=str(errors.DownloadError("No luck.")), saved=None)["snapshot"].job_id
+        == "job-ja"
+    )
+    assert entry is not None
+    assert (entry.state, entry.ended_at) == (State.COMPLETED, ENDED)
+
+
+async def test_a_job_that_fails() -> None:
+    seam = Seam([made("ja")], {"job-ja": FAILURE})
+    async with opened(seam, video()) as (batch, journal):
+        (outcome,) = [outcome async for outcome in batch]
+        entry = journal.get("v1", "ja")
+
+    reason = 'Job job-ja failed (error 4711). The vendor says: "a bad day"'
+    assert isinstance(outcome, Failed)
+    facts(outcome, reason=reason, snapshot=FAILURE.snapshot)
+    assert entry is not None
+    assert (entry.state, entry.reason, entry.code) == (State.FAILED, reason, 4711)
+    assert (entry.ended_at, entry.credits_used) == (ENDED, 1.0)
+    assert seam.recorder.named("terminal") == [
+        NAME | {"job_id": "job-ja", "completed": False, "reason": reason, "credits_used": None}
+    ]
+
+
+async def test_polling_that_became_impossible_ends_the_batch_and_keeps_the_job() -> None:
+    error = errors.AuthenticationError("Who?", code=1101)
+    seam = Seam([made("ja")], {"job-ja": error})
+    with pytest.raises(errors.AuthenticationError, match="Who"):
+        async with opened(seam, video()) as (batch, journal):
+            try:
+                _ = [outcome async for outcome in batch]
+            finally:
+                entry = journal.get("v1", "ja")
+
+    assert entry is not None
+    assert (entry.state, entry.job_id) == (State.SUBMITTED, "job-ja")
+
+
+# Jobs that are made again.
+
+
+async def test_a_failed_job_is_made_again_for_its_language_alone() -> None:
+    seam = Seam([made("ja", "fr"), made("ja")], {"job-ja": FAILURE})
+    outcomes = await run(seam, video(targets="ja,fr"), retry_transient=1)
+
+    assert [post.targets for post in seam.posts] == [("ja", "fr"), ("ja",)]
+    assert {outcome.target: type(outcome) for outcome in outcomes} == {"ja": Failed, "fr": Completed}
+
+
+@pytest.mark.parametrize(
+    ("end", "posts"),
+    [
+        (FAILURE, 3),
+        (ended("job-ja", PollVerdict.FAILED), 3),
+        (ended("job-ja", PollVerdict.FAILED, error_code=1015), 3),
+        (ended("job-ja", PollVerdict.FAILED, error_code=1003), 1),
+        (ended("job-ja", PollVerdict.FAILED, error_code=1203), 1),
+        (ended("job-ja", PollVerdict.FAILED, error_code=1202), 1),
+        (GONE, 1),
+        (ended("job-ja", PollVerdict.NO_RESULT), 1),
+    ],
+)
+async def test_only_a_failure_that_may_pass_is_paid_for_again(end: Any, posts: int) -> None:
+    seam = Seam([made("ja")], {"job-ja": end})
+    (outcome,) = await run(seam, video(), retry_transient=2)
+
+    assert len(seam.posts) == posts
+    assert isinstance(outcome, Failed)
+
+
+async def test_a_failed_job_that_is_not_made_again_keeps_its_failure() -> None:
+    seam = Seam([made("ja"), NO_CREDITS], {"job-ja": FAILURE})
+    (outcome,) = await run(seam, video(), retry_transient=1)
+
+    assert isinstance(outcome, Failed)
+    facts(
+        outcome,
+        snapshot=FAILURE.snapshot,
+        reason='Job job-ja failed (error 4711). The vendor says: "a bad day"',
+    )
+
+
+async def test_a_batch_that_has_stopped_makes_no_failed_job_again() -> None:
+    seam = Seam([made("ja")], {"job-ja": FAILURE})
+    async with opened(seam, video(), retry_transient=1) as (batch, _):
+        seam.on_watch = batch.drain
+        outcomes = [outcome async for outcome in batch]
+
+    assert [type(outcome) for outcome in outcomes] == [Failed]
+    assert len(seam.posts) == 1
+
+
+async def test_what_the_vendor_had_no_capacity_for_is_sent_again() -> None:
+    seam = Seam([BUSY, BUSY, made("ja")])
+    (outcome,) = await run(seam, video(), retry_transient=2)
+
+    assert isinstance(outcome, Completed)
+    assert len(seam.posts) == 3
+
+
+# POSTs that were not sent, refused or lost.
+
+
+async def test_what_was_not_sent_is_sent_again_with_growing_waits() -> None:
+    seam = Seam([errors.ConnectError("Refused."), errors.ConnectError("Refused."), made("ja")])
+    (outcome,) = await run(seam, video())
+
+    assert isinstance(outcome, Completed)
+    assert seam.times == [0.0, 10.0 + POST_TAKES, 30.0 + 2 * POST_TAKES]
+
+
+async def test_what_can_not_be_sent_for_too_long_is_not_submitted() -> None:
+    seam = Seam([errors.ConnectError("Refused.")])
+    (outcome,) = await run(seam, video())
+
+    assert isinstance(outcome, NotSubmitted)
+    assert outcome.reason == "The vendor could not be reached for too long."
+    assert (outcome.job, outcome.submitted_at, outcome.credits) == (None, None, 0.0)
+    assert 60.0 < seam.times[-1] <= 100.0
+
+
+async def test_after_a_rate_limit_only_the_pace_waits() -> None:
+    seam = Seam([errors.RateLimitError("Often.", code=1005), made("ja")])
+    (outcome,) = await run(seam, video())
+
+    assert isinstance(outcome, Completed)
+    assert len(seam.times) == 2
+    assert seam.times[1] < 10.0
+
+
+async def test_a_refusal() -> None:
+    seam = Seam([REFUSED])
+    async with opened(seam, video()) as (batch, journal):
+        (outcome,) = [outcome async for outcome in batch]
+        entry = journal.get("v1", "ja")
+
+    assert isinstance(outcome, Rejected)
+    facts(outcome, job=None, reason=str(REFUSED), code=1003, ended_at=ANSWERED, credits=0.0)
+    assert entry is not None
+    assert (entry.state, entry.reason, entry.code) == (State.FAILED, str(REFUSED), 1003)
+    assert entry.ended_at == ANSWERED
+    assert seam.recorder.named("post_ended")[0]["error"] == str(REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "cause"),
+    [
+        (NO_CREDITS, False, StopCause.CREDITS),
+        (errors.PermissionDeniedError("Closed.", code=1200), True, StopCause.FAILURE),
+        (errors.AuthenticationError("Who?", code=1101), True, StopCause.FAILURE),
+    ],
+)
+async def test_a_refusal_of_the_account_stops_the_batch(
+    error: AkoolError, raised: bool, cause: StopCause
+) -> None:
+    seam = Seam([error])
+    outcomes: list[Outcome] = []
+    with pytest.raises(type(error)) if raised else nullcontext():
+        async with opened(seam, video(1), video(2), max_in_flight=1) as (batch, _):
+            async for outcome in batch:
+                outcomes.append(outcome)
+
+    assert [type(outcome) for outcome in outcomes] == [NotSubmitted, NotSubmitted]
+    assert [outcome.reason for outcome in outcomes] == [str(error), str(error)]
+    assert outcomes[0].submitted_at is None
+    assert len(seam.posts) == 1
+    assert seam.recorder.named("stopped") == [{"cause": cause.value, "reason": str(error)}]
+
+
+async def test_a_token_that_can_not_be_had_sends_nothing() -> None:
+    error = errors.AuthenticationError("Who?", code=1101)
+    seam = Seam([made("ja")], unready=[error])
+    outcomes: list[Outcome] = []
+    with pytest.raises(errors.AuthenticationError):
+        async with opened(seam, video()) as (batch, _):
+            async for outcome in batch:
+                outcomes.append(outcome)
+
+    assert [type(outcome) for outcome in outcomes] == [NotSubmitted]
+    assert outcomes[0].reason == str(error)
+    assert seam.posts == []
+
+
+async def test_a_lost_answer() -> None:
+    lost = SubmissionInDoubt("Lost.", targets=("ja",))
+    seam = Seam([lost])
+    async with opened(seam, video()) as (batch, journal):
+        (outcome,) = [outcome async for outcome in batch]
+        entry = journal.get("v1", "ja")
+
+    assert isinstance(outcome, InDoubt)
+    facts(outcome, job=None, reason=str(lost), ended_at=ANSWERED, credits=None, doubt_ids=())
+    assert entry is not None
+    assert (entry.state, entry.reason, entry.doubt_ids) == (State.IN_DOUBT, str(lost), ())
+    assert seam.recorder.named("in_doubt") == [NAME | {"job_id": "", "reason": str(lost), "doubt_ids": ()}]
+
+
+async def test_a_lost_answer_with_ids_that_the_vendor_does_not_know() -> None:
+    torn = SubmissionInDoubt(
+        "Torn.", targets=("ja", "fr"), job_ids=("a", "b", "c"), job_ids_by_target={"ja": "a"}
+    )
+    seam = Seam([torn])
+    async with opened(seam, video(targets="ja,fr")) as (batch, journal):
+        outcomes = {outcome.target: outcome async for outcome in batch}
+        entries = {target: journal.get("v1", target) for target in ("ja", "fr")}
+
+    assert {target: type(outcome) for target, outcome in outcomes.items()} == {"ja": InDoubt, "fr": InDoubt}
+    assert entries["ja"].doubt_ids == ("a", "b", "c")  # type: ignore[union-attr]
+    assert entries["fr"].doubt_ids == ("b", "c")  # type: ignore[union-attr]
+    assert outcomes["ja"].doubt_ids == ("a",)  # type: ignore[union-attr]
+    assert outcomes["fr"].doubt_ids == ("b", "c")  # type: ignore[union-attr]
+    assert {event["target"]: event["doubt_ids"] for event in seam.recorder.named("in_doubt")} == {
+        "ja": ("a", "b", "c"),
+        "fr": ("b", "c"),
+    }
+
+
+async def test_a_lost_answer_whose_job_the_vendor_knows_is_followed() -> None:
+    torn = SubmissionInDoubt(
+        "Torn.", targets=("ja",), job_ids=("job-ja",), job_ids_by_target={"ja": "job-ja"}
+    )
+    known = Snapshot(job_id="job-ja", status=Status.PROCESSING, created_at=START)
+    seam = Seam([torn], known={"job-ja": known})
+    (outcome,) = await run(seam, video())
+
+    assert isinstance(outcome, Completed)
+    assert outcome.job is not None
+    assert (outcome.job.id, outcome.reason) == ("job-ja", "")
+    assert len(seam.posts) == 1
+
+
+async def test_an_answer_that_is_different_for_each_language() -> None:
+    extra = Job(id="job-xx", target="xx")
+    answer = made("ja", refused=(Refusal(target="fr", error=REFUSED),), missing=("de",), extra=(extra,))
+    seam = Seam([answer])
+    async with opened(seam, video(targets="ja,fr,de")) as (batch, journal):
+        outcomes = {outcome.target: outcome async for outcome in batch}
+        entries = {target: journal.get("v1", target) for target in ("ja", "fr", "de")}
+
+    assert {target: type(outcome) for target, outcome in outcomes.items()} == {
+        "ja": Completed,
+        "fr": Rejected,
+        "de": InDoubt,
+    }
+    assert outcomes["fr"].reason == str(REFUSED)
+    assert "does not mention 'de'" in outcomes["de"].reason
+    assert entries["de"].doubt_ids == ("job-xx",)  # type: ignore[union-attr]
+
+
+async def test_a_job_that_was_not_asked_for_is_named_by_some_entry() -> None:
+    seam = Seam([made("ja", extra=(Job(id="job-xx", target="xx"),))])
+    async with opened(seam, video()) as (batch, journal):
+        _ = [outcome async for outcome in batch]
+        entry = journal.get("v1", "ja")
+
+    assert entry is not None
+    assert (entry.job_id, entry.doubt_ids) == ("job-ja", ("job-xx",))
+
+
+# Entries that an earlier run left.
+
+
+async def in_doubt(journal: Journal, **facts: Any) -> None:
+    await journal.intend(video(), token="a-token")
+    change = EntryUpdate(**NAME, state=State.IN_DOUBT, reason="Lost.", code=4711, **facts)
+    await journal.record(change)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (REFUSED, "Sent once more, it was refused: Wrong. Whether the POST before made a job is not known."),
+        (
+            errors.DuplicateJobError("Twice.", code=1202),
+            "Sent once more, it was refused: Twice. So the POST before made a job, which is billed; its id "
+            "is not known.",
+        ),
+        (NO_CREDITS, "Lost."),
+    ],
+)
+async def test_a_doubt_that_paying_again_did_not_end_stays_one(error: AkoolError, words: str) -> None:
+    seam = Seam([error])
+    journal = Journal(":memory:", now=seam.clock.now)
+    async with journal:
+        await in_doubt(journal)
+        seam.clock.advance(1000.0)
+        async with opened(seam, video(), journal=journal, on_in_doubt="resubmit") as (batch, _):
+            (outcome,) = [outcome async for outcome in batch]
+            entry = journal.get("v1", "ja")
+            resubmitted = batch.statistics().resubmitted
+
+    assert isinstance(outcome, InDoubt)
+    assert (outcome.reason, outcome.job, outcome.submitted_at) == (words, None, START)
+    assert entry is not None
+    assert (entry.state, entry.reason, entry.submitted_at) == (State.IN_DOUBT, words, START)
+    assert len(seam.posts) == 1
+    assert resubmitted == 1
+
+
+SEEN = Snapshot(job_id="job-ja", status=Status.COMPLETED, created_at=START, credits_used=3.0)
+DAY = timedelta(days=1)
+LIFE = RESULT_LIFETIME
+NOT_THERE = errors.JobNotFoundError("No such job.", code=1008)
+
+
+async def earlier(journal: Journal, snapshot: Snapshot | None, created: bool) -> None:
+    """Enter a result that an earlier run saw and did not save."""
+    await journal.intend(video(), names={("v1", "ja"): ("1.ja",)})
+    await journal.record(
+        EntryUpdate(
+            **NAME,
+            state=State.SUBMITTED,
+            job_id="job-ja",
+            credits_locked=4.0,
+            created_at=START if created else None,
+        )
+    )
+    await journal.record(EntryUpdate(**NAME, state=State.COMPLETED, snapshot=snapshot, ended_at=START))
+
+
+MOMENT, NONE = timedelta(seconds=1), timedelta()
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "created", "age", "ahead", "expired"),
+    [
+        (SEEN, True, LIFE + DAY, NONE, True),
+        (SEEN, True, LIFE + DAY - MOMENT, NONE, False),
+        (SEEN, True, LIFE + DAY - MOMENT, 30 * DAY, False),
+        (SEEN, True, LIFE + DAY, -DAY, True),
+        (SEEN, True, LIFE + DAY, -DAY - MOMENT, False),
+        (None, True, LIFE + DAY, NONE, True),
+        (None, False, LIFE + DAY, NONE, False),
+        (attrs.evolve(SEEN, created_at=None), True, LIFE + DAY, NONE, True),
+        (attrs.evolve(SEEN, created_at=None), False, LIFE + DAY, NONE, False),
+    ],
+)
+@pytest.mark.parametrize("how", ["the job is gone", "the file is gone", "the file is broken"])
+async def test_a_result_expires_by_both_clocks_and_only_if_it_is_gone(
+    tmp_path: Path,
+    snapshot: Snapshot | None,
+    created: bool,
+    age: timedelta,
+    ahead: timedelta,
+    expired: bool,
+    how: str,
+) -> None:
+    errors_of = {
+        "the file is gone": errors.DownloadError("Gone.", http_status=404),
+        "the file is broken": errors.DownloadError("Broken.", http_status=200),
+    }
+    end = GONE if how == "the job is gone" else ended("job-ja")
+    seam = Seam([], {"job-ja": end}, downloads={"job-ja": errors_of[how]} if how in errors_of else {})
+    journal = Journal(":memory:", now=seam.clock.now)
+    async with journal:
+        await earlier(journal, snapshot, created)
+        seam.server_ahead = ahead
+        seam.clock.advance(age.total_seconds() - JOB_TAKES)
+        async with opened(seam, video(), journal=journal, download_to=tmp_path) as (batch, _):
+            (outcome,) = [outcome async for outcome in batch]
+            entry = journal.get("v1", "ja")
+
+    assert entry is not None
+    now = START + age
+    # Of a job that it still has, the vendor says when it was made.
+    if (expired or (how == "the file is gone" and not created)) and how != "the file is broken":
+        assert isinstance(outcome, Expired)
+        assert outcome.reason == "The result expired at the vendor before it was saved."
+        assert (outcome.ended_at, outcome.submitted_at) == (now, START)
+        assert (entry.state, entry.reason, entry.ended_at) == (State.EXPIRED, outcome.reason, now)
+    else:
+        assert isinstance(outcome, Completed)
+        assert (outcome.saved, outcome.ended_at, outcome.snapshot.job_id) == (None, now, "job-ja")
+        assert (
+            "no longer knows job job-ja" if how == "the job is gone" else errors_of[how].message
+        ) in outcome.reason
+        assert entry.state is State.COMPLETED
+
+
+# What can't be written.
+
+
+async def test_without_its_intent_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = errors.JournalWriteError("Full.")
+    seam = Seam([made("ja")])
+    outcomes: list[Outcome] = []
+    with pytest.raises(JournalError):
+        async with opened(seam, video()) as (batch, journal):
+
+            async def intend(*_: object, **__: object) -> None:
+                raise error
+
+            monkeypatch.setattr(journal, "intend", intend)
+            async for outcome in batch:
+                outcomes.append(outcome)
+
+    assert seam.posts == []
+    assert [type(outcome) for outcome in outcomes] == [NotSubmitted]
+    assert outcomes[0].reason == "Full."
