@@ -24,6 +24,7 @@ class Statistics:
         retried: jobs that failed and were submitted again (`retry_transient`).
         credits_locked: credits locked for jobs whose cost is not known yet.
         credits_used: credits deducted.
+        unpriced: jobs of which the vendor has not said what they cost; they are in neither sum.
         seconds: since the batch was opened.
         rate: entries that ended in this run, per second.
         seconds_left: for what is pulled and has not ended, at this rate; None while nothing has ended.
@@ -45,6 +46,7 @@ class Statistics:
     retried: int = 0
     credits_locked: float = 0.0
     credits_used: float = 0.0
+    unpriced: int = 0
     seconds: float = 0.0
     rate: float = 0.0
     seconds_left: float | None = None
@@ -79,6 +81,7 @@ def collect_statistics(state: BatchState, seconds: float) -> Statistics:
         retried=counts["retried"],
         credits_locked=locked,
         credits_used=used,
+        unpriced=state.journal.count_unpriced(),
         seconds=seconds,
         rate=rate,
         seconds_left=state.pending / rate if here else None,

@@ -485,5 +485,12 @@ class Journal(LongLived):
         """Return credits (locked, used): locked for jobs that did not fail and whose deduction is unknown."""
         return self._totals().credits
 
+    def count_unpriced(self) -> int:
+        """Return the number of entries with a job of which the vendor has not said what it costs.
+
+        They are in none of the sums of `credits`: what they cost is unknown, and not nothing.
+        """
+        return self._totals().unpriced
+
     def _totals(self) -> Totals:
         return self._opened.reader.totals() if self._read_only else self._opened.totals

@@ -27,6 +27,7 @@ _PARTS: Final = 1_000_000
 """Credits are summed in whole millionths, so that nothing drifts."""
 
 _NOTHING_LOCKED: Final = frozenset({State.PLANNED, State.FAILED})
+_MADE: Final = frozenset({State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.EXPIRED})
 _STATES: Final[Mapping[SqlValue, State]] = {state.value: state for state in State}
 _FIND: Final = """
     SELECT id, state, paid, job_id, fingerprint, credits_locked, credits_used, credits_before, name, token
@@ -50,6 +51,11 @@ class Contribution(NamedTuple):
             return 0, used
         return round(self.locked * _PARTS), used
 
+    @property
+    def unpriced(self) -> bool:
+        """Whether there is a job, and the vendor has not said what it costs."""
+        return self.state in _MADE and self.locked is None and self.used is None
+
 
 class Delta(NamedTuple):
     """How one entry's contribution changed; None stands for not being there."""
@@ -65,6 +71,7 @@ class Totals:
         self._counts: dict[State, int] = dict.fromkeys(State, 0)
         self._locked = 0
         self._used = 0
+        self.unpriced = 0
 
     def apply(self, moves: Iterable[Delta]) -> None:
         """Count committed steps."""
@@ -75,6 +82,7 @@ class Totals:
                     self._counts[contribution.state] += times
                     self._locked += times * locked
                     self._used += times * used
+                    self.unpriced += times * contribution.unpriced
 
     @property
     def counts(self) -> Mapping[State, int]:

@@ -297,6 +297,15 @@ def credits_text(amount: float) -> str:
     return f"{amount:,.2f}".rstrip("0").rstrip(".")
 
 
+def credits_line(used: float, locked: float, unpriced: int) -> str:
+    """Return what jobs cost; where that is not known, no 0, which would be taken for free."""
+    known = f"{credits_text(used)} used, {credits_text(locked)} locked"
+    if not unpriced:
+        return known
+    unknown = f"not known for {counted(unpriced, 'job')}"
+    return f"{known}, {unknown}" if used or locked else unknown
+
+
 def approximate(amount: float) -> str:
     """Return an estimated amount, without decimals where they would mean nothing."""
     return f"{amount:,.0f}" if abs(amount) >= _APPROXIMATE_FROM else credits_text(amount)

@@ -62,6 +62,7 @@ class Events:
             outcomes=dict(counts.counts),
             credits_used=statistics.credits_used,
             credits_locked=statistics.credits_locked,
+            jobs_without_price=statistics.unpriced,
             seconds=statistics.seconds,
             in_progress=[
                 {
@@ -100,6 +101,7 @@ class Events:
             outcomes=dict(counts.counts),
             in_progress=summary.in_progress,
             credits_used=summary.credits_used,
+            jobs_without_price=summary.unpriced,
             seconds=summary.seconds,
             reason=str(summary.failure or summary.why),
         )
@@ -138,5 +140,6 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "balance": None if checked is None else checked.balance,
         "credits_used": plan.used,
         "credits_locked": plan.locked,
+        "jobs_without_price": plan.unpriced,
         "notes": list(plan_notes(plan)),
     }

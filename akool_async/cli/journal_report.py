@@ -112,6 +112,7 @@ class JournalStatus:
         counts: entries by how they are, as in `WORDS`; rows of catalogs that have no entry yet included.
         locked: credits that are locked.
         used: credits that were deducted.
+        unpriced: jobs of which the vendor has not said what they cost; they are in neither sum.
         without_result: entries that failed, were refused or expired.
         expiring: up to 10 entries whose result is at the vendor, by expiry.
         expiring_soon: number of entries whose result expires within 2 days.
@@ -127,6 +128,7 @@ class JournalStatus:
     counts: Mapping[str, int]
     locked: float
     used: float
+    unpriced: int
     doubts: tuple[Entry, ...]
     without_result: tuple[Entry, ...]
     expiring: tuple[Entry, ...]
@@ -200,6 +202,7 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
         counts=counts,
         locked=locked,
         used=used,
+        unpriced=journal.count_unpriced(),
         doubts=tuple([entry async for entry in journal.entries(states={State.IN_DOUBT})]),
         without_result=tuple(without_result),
         expiring=tuple(expiring),

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from akool_async._batch import Batch, open_batch
 from akool_async._client import AkoolClient
+from akool_async._http.clients import user_agent
 from akool_async._journal import Entry, Journal, open_journal
 from akool_async._model.errors import AkoolError
 from akool_async._model.fingerprint import entry_key
@@ -148,7 +149,11 @@ async def open_toolbox(
 
 def build_server(toolbox: Toolbox) -> MCPServer:
     """Return a server with the tools of a toolbox; the one that pays is there only with a bound."""
-    server = MCPServer("akool-async", instructions="Translates videos. Look before you pay: `plan` is free.")
+    server = MCPServer(
+        "akool-async",
+        version=user_agent().partition("/")[2] or "unknown",
+        instructions="Translates videos. Look before you pay: `plan` is free.",
+    )
     for tool in (toolbox.languages, toolbox.voices, toolbox.balance, toolbox.jobs, toolbox.plan):
         server.add_tool(_telling(tool), annotations=_READS)
     batch, journal = toolbox.batch, toolbox.journal

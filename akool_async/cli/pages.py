@@ -78,6 +78,7 @@ async def collect_report(output: OutputOptions, originals: Mapping[str, Path] = 
         counts={word: status.counts.get(word, 0) for word in WORDS},
         used=status.used,
         locked=status.locked,
+        unpriced=status.unpriced,
         next_steps=status.next_steps,
     )
 

@@ -169,6 +169,7 @@ class Plan:
         entries: those of the catalog, in its order.
         estimate: what new jobs would cost.
         locked: credits that all entries of the journal have locked.
+        unpriced: jobs of the journal of which it is not known what they cost.
         used: credits that were deducted for them.
         older: that the journal is missing or older than it was, and may not be used.
         notes: what the user should know.
@@ -182,6 +183,7 @@ class Plan:
     entries: Sequence[PlanEntry] = attrs.field(repr=False)
     estimate: Estimate
     locked: float = 0.0
+    unpriced: int = 0
     used: float = 0.0
     lock_holder: JournalLockedError | None = None
     older: JournalOlderError | None = None
@@ -314,6 +316,7 @@ async def make_plan(
             estimate=prices.estimate(entry.price for entry in entries if entry.action.is_paid),
             prices=prices,
             locked=locked,
+            unpriced=opened.count_unpriced(),
             used=used,
             lock_holder=opened.lock_holder,
             older=output.older,

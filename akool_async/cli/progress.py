@@ -21,6 +21,7 @@ from akool_async._batch import Batch, EntryProgress, Stage, Statistics
 from akool_async._model.outcomes import Completed, Outcome
 from akool_async.cli.console import (
     approximate,
+    credits_line,
     credits_text,
     duration,
     is_terminal,
@@ -158,10 +159,11 @@ class RunProgress:
         while True:
             await anyio.sleep(REPORT_INTERVAL)
             moment = look()
+            seen = moment.statistics
             parts = (
                 _counts(moment.counts).plain,
                 f"{len(moment.in_progress)} in progress",
-                f"{credits_text(moment.statistics.credits_used)} credits used",
+                f"credits: {credits_line(seen.credits_used, seen.credits_locked, seen.unpriced)}",
                 moment.remaining(),
             )
             line = ", ".join(filter(None, parts))
@@ -241,11 +243,11 @@ class RunProgress:
             rates = ((f"{moment.rate * span:.1f} a {unit}", moment.rate * span) for span, unit in _RATE_UNITS)
             rate = next((text for text, number in rates if number >= 1), f"{moment.rate * 86_400:.1f} a day")
             yield ", ".join(filter(None, (in_progress, rate, moment.remaining(until=True))))
-        used = credits_text(moment.statistics.credits_used)
-        locked = credits_text(moment.statistics.credits_locked)
+        seen = moment.statistics
+        spent = credits_line(seen.credits_used, seen.credits_locked, seen.unpriced)
         total = "" if moment.total is None else f", about {approximate(moment.total)} in all"
         bound = "" if self._max_credits is None else f", at most {credits_text(self._max_credits)}"
-        yield f"Credits: {used} used, {locked} locked{total}{bound}"
+        yield f"Credits: {spent}{total}{bound}"
         if moment.stopping:
             yield f"Stopping: {moment.stopping}"
             yield "What is in progress is saved. A second Ctrl-C or signal exits now; jobs continue."

@@ -21,6 +21,7 @@ from akool_async.cli.console import (
     COMMAND_LINE,
     approximate,
     counted,
+    credits_line,
     credits_text,
     duration,
     strip_control,
@@ -99,9 +100,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         rest = f", about {approximate(left)} after that" if plan.estimate.credits and left >= 0 else ""
         enough = "" if left >= 0 else " That is not enough; what can't be paid is left for another run."
         yield f"Balance: {credits_text(checked.balance)} credits{rest}.{enough}"
-    if checked is not None and (plan.locked or plan.used):
-        used, locked = credits_text(plan.used), credits_text(plan.locked)
-        yield f"So far in this journal: {used} credits used, {locked} locked."
+    if checked is not None and (plan.locked or plan.used or plan.unpriced):
+        yield f"So far in this journal, credits: {credits_line(plan.used, plan.locked, plan.unpriced)}."
     yield from plan_notes(plan)
 
 
@@ -242,7 +242,8 @@ class RunSummary:
         timed_out: whether `--give-up-after` ended it.
         in_progress: jobs that continue at the vendor.
         commands_failed: commands of `--on-saved` that failed; the results are saved.
-        credits_used: what this run's jobs cost.
+        credits_used: what this run's jobs cost, as far as that is known.
+        unpriced: jobs of this run of which it is not known.
     """
 
     counts: OutcomeCounts
@@ -254,6 +255,7 @@ class RunSummary:
     in_progress: int = 0
     commands_failed: int = 0
     credits_used: float = 0.0
+    unpriced: int = 0
     seconds: float = 0.0
 
     @property
@@ -280,6 +282,8 @@ class RunSummary:
         score, counts = self.counts, self.counts.counts
         everything = counted(score.expected, "translation")
         spent = f"; {credits_text(self.credits_used)} credits used in this run" if self.credits_used else ""
+        if self.unpriced > 0:
+            spent += f"; what {counted(self.unpriced, 'job')} cost is not known"
         spent += f" ({duration(timedelta(seconds=self.seconds))})."
         if score.saved == score.expected:
             subject = "It is" if score.expected == 1 else f"All {everything} are"

@@ -361,6 +361,7 @@ class CatalogRun:
         spent = seen.statistics.credits_used + seen.statistics.credits_locked
         resumed = self._plan.counts[PlannedAction.WAIT]
         made = sum(bool(entry.job_id) for entry in seen.in_progress) + self._counts.made - resumed
+        made -= max(seen.statistics.unpriced - self._plan.unpriced, 0)  # which tell nothing about the others
         if made > 0 and not batch.stopped:  # the jobs still to come will cost what this run's jobs did
             each = (spent - self._plan.used - self._plan.locked) / made
             return attrs.evolve(seen, total=spent + each * max(self._plan.estimate.jobs - made, 0))
@@ -379,5 +380,6 @@ class CatalogRun:
             commands_failed=0 if self._commands is None else self._commands.failed,
             in_progress=0 if last is None else len(last.in_progress),
             credits_used=0.0 if last is None else last.statistics.credits_used - self._plan.used,
+            unpriced=0 if last is None else max(last.statistics.unpriced - self._plan.unpriced, 0),
             seconds=0.0 if last is None else last.statistics.seconds,
         )

@@ -13,6 +13,7 @@ import attrs
 GOOD: Final = frozenset({"saved"})
 BAD: Final = frozenset({"failed", "refused", "expired", "files gone"})
 DOUBTFUL: Final = frozenset({"in doubt", "being sent"})
+_MADE: Final = frozenset({"saved", "files gone", "done", "at the vendor", "expired"})
 _SHOWN: Final = 10
 """Entries that are named for one cause; a link leads to the others."""
 
@@ -77,6 +78,11 @@ class ReportEntry:
         return f"video-{hashlib.sha256(self.group.encode('utf-8', 'replace')).hexdigest()[:16]}.html"
 
     @property
+    def unpriced(self) -> bool:
+        """Whether it has a job of which it is not known what it costs."""
+        return bool(self.job_id) and self.credits is None and self.state in _MADE
+
+    @property
     def unsaved_until(self) -> datetime | None:
         """When its result expires, if it is still to be saved."""
         return None if self.state in GOOD | BAD else self.expires_at
@@ -94,6 +100,7 @@ class Report:
         counts: entries by state, in the order in which they are shown.
         used: credits that were deducted.
         locked: credits that are locked.
+        unpriced: jobs of which it is not known what they cost.
         next_steps: what to do, each with its reason and the command.
     """
 
@@ -104,6 +111,7 @@ class Report:
     counts: Mapping[str, int]
     used: float = 0.0
     locked: float = 0.0
+    unpriced: int = 0
     next_steps: tuple[tuple[str, str], ...] = ()
 
     def videos(self) -> list[list[ReportEntry]]:
@@ -189,6 +197,7 @@ class CostRow:
     entries: int = 0
     saved: int = 0
     credits: float = 0.0
+    unpriced: int = 0
     width: int = 0
 
 
@@ -204,7 +213,7 @@ class CostTable:
 
 def find_costs(report: Report) -> list[CostTable]:
     """Return what was paid by language and by day; nothing where nothing was."""
-    if not any(entry.cost for entry in report.entries):
+    if not any(entry.cost or entry.unpriced for entry in report.entries):
         return []
     languages: dict[str, CostRow] = {}
     days: dict[date, CostRow] = {}
@@ -217,6 +226,7 @@ def find_costs(report: Report) -> list[CostTable]:
             row.entries += 1
             row.saved += entry.state in GOOD
             row.credits += entry.cost
+            row.unpriced += entry.unpriced
     newest = [days[day] for day in sorted(days, reverse=True)]
     if len(newest) > _DAYS:
         earlier = CostRow("earlier")
@@ -224,6 +234,7 @@ def find_costs(report: Report) -> list[CostTable]:
             earlier.entries += row.entries
             earlier.saved += row.saved
             earlier.credits += row.credits
+            earlier.unpriced += row.unpriced
         newest[_DAYS:] = [earlier]
     tables = []
     by_cost = sorted(languages.values(), key=lambda row: -row.credits)

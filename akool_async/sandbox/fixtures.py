@@ -10,6 +10,7 @@ import random
 import struct
 from collections.abc import Sequence
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -73,8 +74,9 @@ def stub_content(job: SandboxJob, artifact: str, size: int) -> bytes:
     """Return what `StubMedia` gives for an artifact; a video has about `size` bytes."""
     if artifact.endswith("_srt"):
         language = job.spec.source_language if artifact == "original_srt" else job.spec.language
+        name = urlsplit(job.spec.url).path  # what is around it may be secret, and this is saved
         return (
-            f"1\n00:00:00,000 --> 00:00:02,000\n[{language}] {job.spec.url}\n\n"
+            f"1\n00:00:00,000 --> 00:00:02,000\n[{language}] {name}\n\n"
             f"2\n00:00:02,000 --> 00:00:04,000\n[{language}] {job.id}\n"
         ).encode()
     head = box(b"ftyp", _BRANDS) + box(b"moov", box(b"free", job.id.encode()))

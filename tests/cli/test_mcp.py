@@ -218,6 +218,7 @@ async def test_the_command_serves_over_stdin_and_stdout_and_leaves_with_its_clie
         async with Client(command, mode="legacy") as client:
             await call(client, "translate", url=URL, languages=["ja"])
             assert await saved(client, 1)
+            assert client.server_info.version
 
         assert len(sandbox.audit.jobs) == 1
     async with open_journal(tmp_path / "out" / "jobs.sqlite3") as journal:  # its lock is free again

@@ -389,7 +389,7 @@ def test_now_and_then_a_line_tells_how_far_all_is(
     told = akool("run", three_videos(), "--yes")
 
     assert told.code == 0
-    assert "0 of 4 saved, 4 in progress, 0 credits used" in told.err
+    assert "0 of 4 saved, 4 in progress, credits: 0 used, " in told.err
     assert re.search(r"(about|at least) .+ to go\n", told.err)
 
 

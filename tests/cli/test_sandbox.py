@@ -115,6 +115,22 @@ def test_faults_are_named_on_the_command_line_and_every_request_is_logged() -> N
     assert running.process.returncode == 0
 
 
+def test_its_audit_can_be_read_by_the_command_that_it_prints() -> None:
+    with sandbox("--control") as (running, http):
+        http.post(CREATE, json={"url": URL, "language": "fr"})
+        (command,) = re.findall(r"What was made and paid: curl (\S+)", running.said)
+        found = httpx.get(command, trust_env=False).json()
+
+    assert [job["url"] for job in found["jobs"]] == [URL]
+
+
+def test_without_control_its_audit_is_not_served() -> None:
+    with sandbox() as (running, _):
+        (results,) = re.findall(r"results (\S+)", running.said)
+
+        assert httpx.get(f"{results}/_sandbox/audit", trust_env=False).status_code == 404
+
+
 def test_without_log_nothing_is_said_of_requests() -> None:
     with sandbox("--no-log") as (running, http):
         http.get(CREDIT)

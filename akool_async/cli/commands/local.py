@@ -52,6 +52,7 @@ def sandbox(
     credit: Annotated[float, Parameter(validator=Number(gte=0))] = 100_000.0,
     max_jobs: Annotated[int, Parameter(validator=Number(gte=1))] = 10,
     fault: Annotated[list[str], Parameter(negative=())] | None = None,
+    control: Annotated[bool, Parameter(negative=())] = False,
     fast: Annotated[bool, Parameter(negative=())] = False,
     time_scale: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
     media: bool = True,
@@ -86,6 +87,10 @@ def sandbox(
     fault
         Something that goes wrong, such as create:reset:nth=2 or status:http:status=503:probability=0.1; may
         be repeated. docs/sandbox.md lists all kinds.
+    control
+        Answer GET /_sandbox/audit, and POST and DELETE /_sandbox/faults, on the host of the results: what was
+        really made and paid, and faults while it is running. They ask for no key, so it does not go with
+        --allow-remote.
     fast
         Jobs take about a tenth of a second.
     time_scale
@@ -119,6 +124,7 @@ def sandbox(
             media=media,
             api_version=api_version,
             allow_remote=allow_remote or (),
+            control=control,
             seed=seed,
             median_seconds=1.0 if fast else 120.0,
             time_scale=10.0 * time_scale if fast else time_scale,
@@ -142,6 +148,8 @@ def sandbox(
         print_info(f"    AKOOL_CLIENT_ID={name} AKOOL_CLIENT_SECRET={secret} akool-async webhook serve")
         if media:
             print_info("Videos are fetched from their URLs and have to play; --no-media accepts any URL.")
+        if control:
+            print_info(f"What was made and paid: curl {listening.cdn_url}/_sandbox/audit")
         print_info("Press Ctrl-C to stop it.")
 
     requests, printer = logging.getLogger("akool_async.sandbox"), WarningPrinter(logging.DEBUG)

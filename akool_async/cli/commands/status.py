@@ -20,7 +20,7 @@ from akool_async._storage import result_folder, verify
 from akool_async.cli.console import (
     ago,
     counted,
-    credits_text,
+    credits_line,
     expiry_text,
     format_value,
     print_info,
@@ -84,7 +84,7 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
         if found.counts[state]:
             yield f"  {found.counts[state]:>{width},}  {words}"
     yield ""
-    yield f"Credits: {credits_text(found.used)} used, {credits_text(found.locked)} locked."
+    yield f"Credits: {credits_line(found.used, found.locked, found.unpriced)}."
     if found.counts[NOT_SUBMITTED] and found.lock_holder is None:
         yield f"Interrupted: {counted(found.counts[NOT_SUBMITTED], 'translation')} not submitted yet."
     if found.expiring:
@@ -138,6 +138,7 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
         "states": {state.value: count for state, count in found.states.items()},
         "counts": dict(found.counts),
         "credits": {"used": found.used, "locked": found.locked},
+        "jobs_without_price": found.unpriced,
         "expiring_within_2_days": found.expiring_soon,
         "needs_catalog": found.needs_catalog,
         "not_submitted": found.counts[NOT_SUBMITTED],

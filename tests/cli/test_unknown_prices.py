@@ -1,0 +1,54 @@
+"""A price that the vendor has not said is unknown in every command, and never shown as nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from akool_async.sandbox import Fault, Sandbox
+from tests.cli.conftest import Command
+
+
+def catalog(folder: Path) -> Path:
+    path = folder / "films.csv"
+    path.write_text('url,languages,key\nhttps://example.com/1.mp4,"ja,fr",one\n')
+    return path
+
+
+def test_no_command_shows_an_unknown_price_as_nothing(
+    akool: Command, serve: Callable[..., Sandbox], quick: None, tmp_path: Path, out: Path
+) -> None:
+    silent = [Fault(on=place, kind="odd_price", value="missing") for place in ("create", "status")]
+    serve(faults=silent)
+    told = akool("run", catalog(tmp_path), "--out", out, "--yes", "--json")
+    over = json.loads(told.out.splitlines()[-1])
+    status = akool("status", "--out", out)
+    numbers = json.loads(akool("status", "--out", out, "--json").out)
+    plan = akool("plan", catalog(tmp_path), "--out", out)
+    page = (out / "report" / "index.html").read_text(encoding="utf-8")
+
+    assert "what 2 jobs cost is not known" in told.err
+    assert (over["credits_used"], over["jobs_without_price"]) == (0, 2)
+    assert "\nCredits: not known for 2 jobs.\n" in status.out
+    assert numbers["jobs_without_price"] == 2
+    assert "So far in this journal, credits: not known for 2 jobs." in plan.err
+    assert "jobs of unknown cost" in page
+    assert re.search(r">\s*1 unknown<", page)
+    for said in (told.err, status.out, plan.err, page):
+        assert not re.search(r"(?<![\d.])0(</strong> <span>)? (credits|used)", said)
+
+
+def test_what_is_known_is_shown_beside_what_is_not(
+    akool: Command, serve: Callable[..., Sandbox], quick: None, tmp_path: Path, out: Path
+) -> None:
+    vendor = serve()
+    akool("run", catalog(tmp_path), "--out", out, "--yes")
+    for place in ("create", "status"):
+        vendor.faults.add(Fault(on=place, kind="odd_price", value="missing"))
+    akool("translate", "https://example.com/2.mp4", "--to", "ja", "--out", out, "--yes")
+
+    told = akool("status", "--out", out)
+
+    assert "\nCredits: 8 used, 0 locked, not known for 1 job.\n" in told.out
