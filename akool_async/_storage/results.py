@@ -11,6 +11,7 @@ import hashlib
 import json
 import mimetypes
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from akool_async._download import (
     read_manifest,
 )
 from akool_async._download import verify as verify_folder
+from akool_async._download.files import publish
 from akool_async._download.folder import Download
 from akool_async._download.verify import Digest
 from akool_async._model.errors import DownloadError, StorageError
@@ -160,6 +162,60 @@ class BucketFolder:
             names = [name for name in every if name.endswith(MANIFEST)]
         found = [self.read_manifest(name.removesuffix(MANIFEST)) for name in sorted(names)]
         return tuple(self._checked(result, hashes=hashes) for result in found if result is not None)
+
+    def copy_here(self, files: Sequence[str], folder: Path, *, name: str) -> list[Path]:
+        """Copy a result's files to a folder of this machine; what is there already is left alone. Blocks.
+
+        Args:
+            files: as a journal has them.
+            folder: where each gets the place that it has here.
+            name: of the result, with its folders.
+
+        Returns:
+            What was copied.
+
+        Raises:
+            DownloadError: a file is not there, or is not what was saved; nothing has its name.
+            StorageError: the folder can't be written.
+        """
+        copied: list[Path] = []
+        for file in self.find_result(files, name=name, hashes=False).files:
+            if file.path is None:
+                continue
+            target = folder.joinpath(*file.path.parts[-1 - name.count("/") :])
+            if os.path.lexists(target):
+                continue
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._fetch(file, target)
+            except OSError as error:
+                raise StorageError(
+                    f"{target} can't be written: {error.strerror}.",
+                    impact="The results in the bucket are not touched by this.",
+                    advice="Correct the permissions or make space.",
+                ) from error
+            copied.append(target)
+        return copied
+
+    def _fetch(self, file: SavedFile, target: Path) -> None:
+        assert file.path is not None  # noqa: S101 - asked before
+        draft = target.with_name(f".{secrets.token_hex(8)}.part")
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            size, sha256 = 0, hashlib.sha256()
+            with os.fdopen(descriptor, "wb", closefd=False) as content, _saving(self):
+                for chunk in self._bucket.read(self._object_key(file.path)):
+                    content.write(chunk)
+                    size += len(chunk)
+                    sha256.update(chunk)
+            if file.digest not in (None, Digest(size, sha256.hexdigest())):
+                os.close(descriptor)
+                raise DownloadError(
+                    f"{file.path} is not what was saved.", advice="`akool-async verify` shows what is wrong."
+                )
+            publish(descriptor, draft, target, replace=False)
+        finally:
+            draft.unlink(missing_ok=True)
 
     async def save(self, request: DownloadRequest, download: Download) -> Saved:
         """Download to the spool and send from there; what a killed run left in either is used.

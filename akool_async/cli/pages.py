@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import anyio
+from anyio.to_thread import run_sync
 
 from akool_async._download import find_file
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError
-from akool_async._model.locations import Location, is_private
-from akool_async._model.outcomes import Saved
+from akool_async._model.locations import BucketPath, Location, is_private, result_path
+from akool_async._model.outcomes import MANIFEST, Saved
 from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import AUTO_DETECT, LipSyncRequest, video_url
 from akool_async._model.states import State
+from akool_async._storage import BucketFolder, result_folder
 from akool_async.captions import first_version
-from akool_async.cli.console import print_error
+from akool_async.cli.console import print_error, print_info
 from akool_async.cli.journal_report import NOT_SUBMITTED, WORDS, entry_json, read_status
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.report import request_label
@@ -80,6 +83,41 @@ async def collect_report(output: OutputOptions, originals: Mapping[str, Path] = 
         locked=status.locked,
         unpriced=status.unpriced,
         next_steps=status.next_steps,
+        copy_command=output.command("report", "--copies"),
+    )
+
+
+async def copy_results(output: OutputOptions) -> int:
+    """Copy saved results that are in buckets to where pages find them; return how many files were copied.
+
+    Raises:
+        JournalError: the journal can't be read, or there is none.
+        DownloadError: a file is not in its bucket, or is not what was saved.
+        StorageError: a file can't be written, or the bucket not be used.
+    """
+    number = 0
+    async with output.reading() as journal:
+        async for entry in journal.entries(states={State.DELIVERED}):
+            missing = _elsewhere(entry, output)
+            if not missing:
+                continue
+            # Where it was saved, which may be another bucket than the one that is named now.
+            folder = result_folder("/".join(missing[0].split("/")[: -1 - entry.name.count("/")]), None)
+            assert isinstance(folder, BucketFolder)  # noqa: S101 - its files have URLs of a bucket
+            copied = await run_sync(partial(folder.copy_here, entry.files, output.local, name=entry.name))
+            number += len(copied)
+            for path in copied:
+                print_info(f"copied  {path}")
+    return number
+
+
+def _elsewhere(entry: Entry, output: OutputOptions) -> tuple[str, ...]:
+    """Return the files of a result that are in a bucket and have no copy on this machine."""
+    remote = [file for file in entry.files if isinstance(result_path(file), BucketPath)]
+    return tuple(
+        file
+        for file in remote
+        if not file.endswith(MANIFEST) and not find_file(file, output.local, entry.name).exists()
     )
 
 
@@ -114,6 +152,7 @@ def _report_entry(
         translated=None if saved is None else saved.translated_srt,
         spoken=None if saved is None else saved.original_srt,
         files=tuple(path for path in files if path.exists()),
+        elsewhere=_elsewhere(entry, output),
         source="" if source == AUTO_DETECT else source,
         original=originals.get(name) or _original(entry, url),
         version=version,

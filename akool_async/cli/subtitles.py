@@ -82,6 +82,12 @@ async def saved_subtitles(
                 for path in paths
             ]
             assert here[0] is not None  # noqa: S101 - looked at above
+            if isinstance(saved.translated_srt, BucketPath) and not here[0].exists():
+                raise InvalidRequestError(
+                    f"{saved.translated_srt} is in a bucket.",
+                    impact="Nothing was changed.",
+                    advice=f"`{output.command('report', '--copies')}` copies it to this machine.",
+                )
             found.append(SavedSubtitles(entry, entry.name or saved.video.stem, here[0], here[1]))
     if unknown:
         raise InvalidRequestError(

@@ -44,7 +44,8 @@ class ReportEntry:
         video: the saved video.
         translated: the saved subtitles in the target language.
         spoken: the saved subtitles in the source language.
-        files: all saved files.
+        files: all saved files on this machine.
+        elsewhere: URLs, without a signature, of saved files that are in a bucket and not on this machine.
         source: the language of the original, or "".
         original: an http(s) URL without a signature, or the path of a file; "" where neither is known.
         version: 1 for a first translation, more for one with corrected subtitles.
@@ -68,6 +69,7 @@ class ReportEntry:
     translated: Path | None = None
     spoken: Path | None = None
     files: tuple[Path, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     source: str = ""
     original: str | Path = ""
     version: int = 1
@@ -102,6 +104,7 @@ class Report:
         locked: credits that are locked.
         unpriced: jobs of which it is not known what they cost.
         next_steps: what to do, each with its reason and the command.
+        copy_command: what brings files that are in a bucket to this machine.
     """
 
     title: str
@@ -113,6 +116,7 @@ class Report:
     locked: float = 0.0
     unpriced: int = 0
     next_steps: tuple[tuple[str, str], ...] = ()
+    copy_command: str = ""
 
     def videos(self) -> list[list[ReportEntry]]:
         """Return the entries of each video."""

@@ -120,7 +120,13 @@ class ReportFolder:
 def _state(report: Report, entries: Sequence[ReportEntry]) -> str:
     """Return a hash of what a video's page is made of."""
     files = [path for entry in entries for path in (entry.translated, entry.spoken) if path is not None]
-    made_of = (_environment().globals["templates"], report.title, *entries, *map(_stamp, files))
+    made_of = (
+        _environment().globals["templates"],
+        report.title,
+        report.copy_command,
+        *entries,
+        *map(_stamp, files),
+    )
     return hashlib.sha256(repr(made_of).encode("utf-8", "replace")).hexdigest()
 
 
@@ -262,6 +268,7 @@ class _Version:
     advice: str
     facts: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, str], ...]
+    elsewhere: tuple[str, ...]
     video: str
     track: str
     original_track: str
@@ -296,6 +303,7 @@ def _render_video(report: Report, entries: Sequence[ReportEntry], folder: Path, 
                 advice=entry.advice,
                 facts=tuple((name, value) for name, value in _facts(entry) if value),
                 files=tuple((path.name, _link(path, folder)) for path in entry.files),
+                elsewhere=entry.elsewhere,
                 video="" if entry.video is None else _link(entry.video, folder),
                 track=_track(translated),
                 original_track=_track(spoken),

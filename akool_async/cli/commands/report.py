@@ -13,7 +13,7 @@ from akool_async._download import local_path
 from akool_async.cli.console import counted, print_info, write_lines
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
-from akool_async.cli.pages import collect_report, report_folder
+from akool_async.cli.pages import collect_report, copy_results, report_folder
 from akool_async.report import ReportFolder
 
 
@@ -23,6 +23,7 @@ def report(
     *,
     to: Path | None = None,
     originals: Path | None = None,
+    copies: Annotated[bool, Parameter(negative="")] = False,
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
     output: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
@@ -39,13 +40,18 @@ def report(
         Folder for the pages; default is `report` in the folder of the results.
     originals
         Folder with the original videos, for those whose URL was signed: files of the same name as in the URL.
+    copies
+        Copy results that are in a bucket to this machine, beside the journal: pages play files only. What
+        is there already is left alone.
     open_
         Open the first page in a browser.
     """
     output = output.at(journal)
     local = {} if originals is None else {path.name: path for path in local_path(originals).iterdir()}
-    data = anyio.run(collect_report, output, local)
-    index = ReportFolder(report_folder(output) if to is None else local_path(to)).write(data)
+    pages = ReportFolder(report_folder(output) if to is None else local_path(to))
+    index = pages.write(data := anyio.run(collect_report, output, local))
+    if copies and anyio.run(copy_results, output):
+        index = pages.write(data := anyio.run(collect_report, output, local))
     print_info(f"{counted(len(data.entries), 'entry')} of {output.path}:")
     write_lines([str(index)])
     if open_ and not webbrowser.open(index.absolute().as_uri()):
