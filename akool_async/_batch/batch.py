@@ -317,10 +317,11 @@ class Batch(LongLived):
         self._feeder.drain()
 
     def resume_submitting(self) -> None:
-        """Submit again what is pulled from now on, after a stop for credits, `max_credits` or doubts.
+        """Submit again what is pulled from now on, after a stop for credits, credentials or doubts.
 
-        For a service whose source does not end, after the account was topped up. Entries that came out as
-        not submitted may be given again.
+        For a service whose source does not end, after the account was topped up or
+        `AkoolClient.replace_credentials` was called. Entries that came out as not submitted may be given
+        again. Where requests come from `submit`, jobs whose polls were refused are polled again, too.
 
         Raises:
             RuntimeError: something else stopped the batch.

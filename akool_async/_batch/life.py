@@ -20,7 +20,7 @@ from anyio.abc import TaskStatus
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.limits import Permit, WeightedSemaphore
-from akool_async._batch.post import STOP_CAUSES, AnswerRecorder, Post, PostFailure, still_in_doubt
+from akool_async._batch.post import AnswerRecorder, Post, PostFailure, still_in_doubt
 from akool_async._batch.preflight import NOT_SENT
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, FileNames, ResultSaver
@@ -29,6 +29,7 @@ from akool_async._download import GONE_STATUSES, SavedResult
 from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.dispositions import Disposition
 from akool_async._model.errors import (
+    AccountError,
     AkoolError,
     InvalidRequestError,
     JobNotFoundError,
@@ -400,9 +401,10 @@ class EntryLife:
                 post.again.append(entry)
                 continue
             if disposition.stops:
-                cause = STOP_CAUSES[disposition]
-                raised = error if cause is StopCause.FAILURE else None
-                self._state.stop(str(error), raised, cause=cause)
+                if isinstance(error, AccountError):
+                    self._state.stop_for_account(error)
+                else:
+                    self._state.stop(str(error), error)
             entry.token = post.token
             # What was not sent has no moment: a later doubt about it would count from a POST that never was.
             entry.submitted_at = None if disposition.state is State.PLANNED else post.sent_at

@@ -257,6 +257,11 @@ class WeightedSemaphore:
         await self.acquire(1)
         return Permit(self)
 
+    def take_over(self) -> Permit:
+        """Take one at once, even if there is none: what it stands for exists already."""
+        self.taken += 1
+        return Permit(self)
+
     def release(self, freed: int) -> None:
         """Make room for the next ones."""
         self.taken -= freed

@@ -16,7 +16,7 @@ import attrs
 
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.limits import Permit
-from akool_async._batch.state import BatchState, StopCause
+from akool_async._batch.state import BatchState
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.dispositions import Disposition
@@ -36,12 +36,6 @@ from akool_async._model.states import State
 from akool_async._observer import Observers, PostEndedEvent, PostStartedEvent
 
 logger = logging.getLogger("akool_async")
-STOP_CAUSES: Final = {
-    Disposition.OUT_OF_CREDITS: StopCause.CREDITS,
-    Disposition.STOP: StopCause.FAILURE,
-    Disposition.IN_DOUBT_STOP: StopCause.FAILURE,
-}
-"""Why nothing more is submitted after an error; a FAILURE is also raised after the last outcome."""
 
 PreviousDoubt: TypeAlias = Callable[[BatchEntry], Entry | None]
 

@@ -17,7 +17,14 @@ from akool_async._batch.preflight import Preflight
 from akool_async._batch.queues import FinishedQueue, OutcomeQueue, RecoveredJobs
 from akool_async._client import ClientSession
 from akool_async._journal import Entry, Journal
-from akool_async._model.errors import AkoolError, ClientClosedError, JournalError, JournalReplacedError
+from akool_async._model.errors import (
+    AccountError,
+    AkoolError,
+    ClientClosedError,
+    JournalError,
+    JournalReplacedError,
+    OutOfCredits,
+)
 from akool_async._model.outcomes import Failed, NotSubmitted, Outcome, Rejected
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
@@ -43,11 +50,13 @@ class StopCause(enum.StrEnum):
     """The account has no more credits."""
     DOUBTS = "doubts"
     """Too many paid POSTs in a row got no clear answer."""
+    CREDENTIALS = "credentials"
+    """The vendor refused the key or the account; it is raised after the last outcome."""
     FAILURE = "failure"
-    """The account, the journal or the source of requests; it is raised after the last outcome."""
+    """The host, the journal or the source of requests; it is raised after the last outcome."""
 
 
-RESUMABLE: Final = frozenset({StopCause.BUDGET, StopCause.CREDITS, StopCause.DOUBTS})
+RESUMABLE: Final = frozenset({StopCause.BUDGET, StopCause.CREDITS, StopCause.CREDENTIALS, StopCause.DOUBTS})
 """Causes after which the caller may let the batch submit again."""
 
 CANCELLED: Final = "It was cancelled before it was submitted."
@@ -127,6 +136,7 @@ class BatchState:
         self.cancelled: set[tuple[str, str]] = set()
         self._doubted: dict[tuple[str, str], Entry] = {}
         self._resubmitted: set[tuple[str, str]] = set()
+        self._refused_polls: list[BatchEntry] = []
 
     @cached_property
     def _prices(self) -> PriceModel:
@@ -169,6 +179,13 @@ class BatchState:
         if self.listener is not None:
             self.listener.wake()
 
+    def stop_for_account(self, error: AccountError) -> None:
+        """Submit nothing more until the account's owner has done something about it."""
+        if isinstance(error, OutOfCredits):
+            self.stop(str(error), cause=StopCause.CREDITS)
+        else:
+            self.stop(str(error), error, cause=StopCause.CREDENTIALS)
+
     def _stop_for_doubts(self) -> None:
         self.stop(
             f"{self.brake.limit} paid calls in a row got no clear answer; each may have made a billed job.",
@@ -183,8 +200,12 @@ class BatchState:
         """
         if self.stop_cause is not None and self.stop_cause not in RESUMABLE:
             raise RuntimeError(f"This batch can't submit any more: {self.stopped}")
-        self.stopped, self.stop_cause = "", None
+        self.stopped, self.stop_cause, self.failure = "", None, None
         self.brake.reset()
+        refused, self._refused_polls = self._refused_polls, []
+        for batch_entry in refused:
+            batch_entry.slot = self.in_flight.take_over()
+            self.poll(batch_entry, None)
         if self.listener is not None:
             self.listener.wake()
 
@@ -353,6 +374,11 @@ class BatchState:
         # The job stays listed, so that leaving the batch names it as one that is still billed.
         self._tracked[name].watch = None
         batch_entry.release_slot()
+        if isinstance(error, AccountError) and self.listener is not None:
+            # A service may be given another key: then the job is polled again, and its ticket still waits.
+            self.stop_for_account(error)
+            self._refused_polls.append(batch_entry)
+            return
         self.budget.settle(name, None)
         self.abandon(error, *([batch_entry] if self.recovered.fail(name, error) else ()))
 

@@ -116,12 +116,7 @@ class AkoolClient(LongLived):
         )
         if transport not in ("auto", "plain"):
             raise ConfigurationError(f"transport must be 'auto' or 'plain', not {transport!r}.")
-        self._credentials: Credentials = resolve_credentials(
-            api_key=api_key,
-            client_id=client_id,
-            client_secret=client_secret,
-            environment=lambda name: os.environ.get(name),
-        )
+        self._credentials = _credentials(api_key, client_id, client_secret)
         named_by = "The API host" if host or not os.environ.get(HOST_VARIABLE) else HOST_VARIABLE
         self._origin = parse_origin(host or os.environ.get(HOST_VARIABLE) or PRODUCTION, named_by)
         self._http_client = http_client
@@ -229,6 +224,31 @@ class AkoolClient(LongLived):
             # Ends pollers and watchers; a paid POST is shielded, and `__aexit__` below waits for its ids.
             closing.tasks.cancel_scope.cancel()
             await closing.tasks.__aexit__(None, None, None)
+
+    def replace_credentials(
+        self,
+        *,
+        api_key: str | Secret | None = None,
+        client_id: str | None = None,
+        client_secret: str | Secret | None = None,
+    ) -> None:
+        """Use other credentials for all calls that begin from now on, as when a key is rotated.
+
+        A call under way ends with those that it began with. Without arguments the credentials are read from
+        the environment again. The account has to be the same: jobs are known to the one that made them.
+
+        Args:
+            api_key: see `AkoolClient`.
+            client_id: see `AkoolClient`.
+            client_secret: see `AkoolClient`.
+
+        Raises:
+            ConfigurationError: they are missing or doubled; those of before stay in use.
+        """
+        api_key, client_secret = hide(api_key), hide(client_secret)
+        self._credentials = _credentials(api_key, client_id, client_secret)
+        if self.session.connections is not None:
+            self.session.opened.api.use(self._credentials)
 
     # What the account and the vendor have.
 
@@ -473,3 +493,12 @@ class AkoolClient(LongLived):
                 skip_existing=not overwrite,
             )
         )
+
+
+def _credentials(api_key: Secret | None, client_id: str | None, client_secret: Secret | None) -> Credentials:
+    return resolve_credentials(
+        api_key=api_key,
+        client_id=client_id,
+        client_secret=client_secret,
+        environment=lambda name: os.environ.get(name),
+    )

@@ -145,7 +145,7 @@ class ApiSession:
         self._budget = RetryBudget()
         self._pause = ThrottlePause(retry, clock)
         self._slots = anyio.Semaphore(routes.max_concurrency, fast_acquire=True)
-        self._identity = self._identify(credentials)
+        self.use(credentials)
         self._closed = False
         self._deadlines = ExchangeDeadlines(tasks)
 
@@ -158,6 +158,10 @@ class ApiSession:
     async def wait_closed(self) -> None:
         """Wait until nothing is under way any more; call it after `close`."""
         await self._deadlines.wait_idle()
+
+    def use(self, credentials: Credentials) -> None:
+        """Authenticate the calls that begin from now on with these credentials."""
+        self._identity = self._identify(credentials)
 
     def _identify(self, credentials: Credentials) -> AuthHeader | TokenAuth:
         if isinstance(credentials, ApiKey):

@@ -123,18 +123,20 @@ class VirtualClock:
     async def _quiet(self) -> None:
         """Return when all tasks but this one are blocked, and no thread works for them."""
         latest, settled = anyio.current_time() + _LONGEST_DELAY, not self.settle
+        limiter = to_thread.current_default_thread_limiter()
         while anyio.current_time() < latest:
+            # First, because a thread may work long: turns of the loop meanwhile would only burn time.
+            if limiter.borrowed_tokens:
+                await anyio.sleep(_BUSY_WAIT)
+                continue
             for _ in range(_TURNS):
                 await checkpoint()
             # On asyncio, anyio looks at busy tasks ten times a second only: so leave, and look again.
             with anyio.move_on_after(_BUSY_WAIT) as look:
                 await anyio.wait_all_tasks_blocked()
-            if look.cancelled_caught:
+            if look.cancelled_caught or limiter.borrowed_tokens:
                 continue
-            if to_thread.current_default_thread_limiter().borrowed_tokens:
-                await anyio.sleep(_BUSY_WAIT)
-            elif settled:
+            if settled:
                 return
-            else:
-                await anyio.sleep(self.settle)
-                settled = True
+            await anyio.sleep(self.settle)
+            settled = True

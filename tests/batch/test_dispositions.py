@@ -7,8 +7,7 @@ import pytest
 from akool_async import Disposition
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.limits import Permit, WeightedSemaphore
-from akool_async._batch.post import STOP_CAUSES, Post
-from akool_async._batch.state import StopCause
+from akool_async._batch.post import Post
 from akool_async._model import errors
 from akool_async._model.errors import AkoolError, SubmissionInDoubt
 from akool_async._model.requests import TranslationRequest
@@ -63,9 +62,7 @@ def test_a_token_that_is_refused_refuses_no_entry(error: AkoolError, meaning: Di
     assert error.disposition == meaning
 
 
-def test_what_stops_a_batch_has_a_cause_and_what_is_in_doubt_is_never_planned_again() -> None:
-    assert {one for one in Disposition if one.stops} == set(STOP_CAUSES)
-    assert STOP_CAUSES[Disposition.OUT_OF_CREDITS] is StopCause.CREDITS
+def test_what_is_in_doubt_is_never_planned_again() -> None:
     assert {one: one.state for one in Disposition} == {
         Disposition.RETRY: State.PLANNED,
         Disposition.REJECTED: State.FAILED,

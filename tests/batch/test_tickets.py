@@ -17,6 +17,7 @@ import anyio
 import pytest
 
 from akool_async import (
+    AuthenticationError,
     BatchClosedError,
     Completed,
     ConfigurationError,
@@ -163,6 +164,65 @@ async def test_a_ticket_outlasts_a_stop_for_credits(fast_house: Open, tmp_path: 
                 outcomes = [await ticket.outcome() for ticket in tickets]
 
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
+
+
+@pytest.mark.parametrize("refused", ["create", "status"])
+async def test_a_service_goes_on_with_another_key(fast_house: Open, tmp_path: Path, refused: str) -> None:
+    faults = [Fault(on=refused, kind="code", code=1101, limit=1)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
+        client = await home.client()
+        with anyio.fail_after(30):
+            async with open_batch(
+                client, journal=journal, download_to=tmp_path / "out", max_in_flight=2
+            ) as batch:
+                tickets = [await batch.submit(video(number)) for number in range(3)]
+                while batch.stop_cause is not StopCause.CREDENTIALS:
+                    await anyio.sleep(0.005)
+                tickets.append(await batch.submit(video(3)))
+                client.replace_credentials(api_key=KEY)
+                batch.resume_submitting()
+                outcomes = [await ticket.outcome() for ticket in tickets]
+                assert batch.statistics().in_flight == 0
+                batch.drain()
+                async for _ in batch:  # ends, and raises nothing any more
+                    pass
+
+        assert len(home.sandbox.audit.jobs) == 4
+        assert home.sandbox.audit.paid_twice() == ()
+    assert all(isinstance(outcome, Completed) and outcome.saved.video.exists() for outcome in outcomes)
+
+
+async def test_a_job_whose_polls_were_refused_has_its_slot_again(fast_house: Open, tmp_path: Path) -> None:
+    faults = [Fault(on="status", kind="code", code=1101, limit=1)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
+        client = await home.client()
+        with anyio.fail_after(30):
+            async with open_batch(client, journal=journal, max_in_flight=1) as batch:
+                tickets = [await batch.submit(video(number)) for number in range(3)]
+                while batch.stop_cause is None:
+                    await anyio.sleep(0.005)
+                before = batch.statistics().in_flight
+                batch.resume_submitting()
+                after = batch.statistics().in_flight  # before anything else can be sent
+                for ticket in tickets:
+                    assert isinstance(await ticket.outcome(), Completed)
+
+    assert after == before + 1
+
+
+async def test_a_catalog_whose_key_is_refused_ends_and_raises_it(fast_house: Open) -> None:
+    faults = [Fault(on="create", kind="code", code=1101)]
+    async with fast_house(faults=faults) as home:
+        client = await home.client()
+        with anyio.fail_after(30):
+            async with open_batch(client, [video(1), video(2)]) as batch:
+                outcomes = []
+                with pytest.raises(AuthenticationError):
+                    async for outcome in batch:
+                        outcomes.append(outcome)
+                assert batch.stop_cause is StopCause.CREDENTIALS
+
+    assert [type(outcome) for outcome in outcomes] == [NotSubmitted, NotSubmitted]
 
 
 async def test_nobody_waits_for_ever(fast_house: Open, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from akool_async import AuthenticationError
+from akool_async import AuthenticationError, ConfigurationError
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, video
 
@@ -105,3 +105,16 @@ async def test_only_one_header_says_who_is_asking(house: Open) -> None:
         await (await home.client()).submit(video(2))
 
         assert [create.credential for create in home.sandbox.audit.creates] == ["token", "key"]
+
+
+@pytest.mark.parametrize("before", [{"api_key": "a-wrong-key"}, {**PAIR, "client_secret": "a-wrong-secret"}])
+async def test_credentials_are_replaced_while_the_client_is_open(house: Open, before: dict[str, str]) -> None:
+    async with house(**PAIR) as home:
+        client = await home.client(**before)
+        with pytest.raises(AuthenticationError):
+            await client.credit()
+        with pytest.raises(ConfigurationError, match="not both"):
+            client.replace_credentials(api_key=KEY, **PAIR)
+        for after in ({"api_key": KEY}, PAIR):
+            client.replace_credentials(**after)
+            assert await client.credit() > 0
