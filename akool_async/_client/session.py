@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, Final
@@ -119,8 +119,13 @@ class ClientSession:
         """
         await self.opened.api.wait_ready()
 
-    async def submit_once(self, request: Request) -> Submission:
+    async def submit_once(
+        self, request: Request, *, before_send: Callable[[], Awaitable[None]] | None = None
+    ) -> Submission:
         """Send one paid POST without waiting, retrying or polling its jobs.
+
+        Once its connection is made, and before its first byte, `before_send` is awaited: what that raises is
+        raised here, and nothing was sent. A transport of the caller's own that is not httpx's never calls it.
 
         The raised doubt holds every id that can be read in the answer, by language where that is known. None
         of them is confirmed: record them first, then call `confirm_submission(doubt)`. If nothing was
@@ -130,7 +135,7 @@ class ClientSession:
             SubmissionInDoubt: it was sent, or may have been, and its answer is unknown.
             AkoolError: it was refused as a whole or never sent.
         """
-        return await submit_request(self.opened.api, request, may_wait=False)
+        return await submit_request(self.opened.api, request, may_wait=False, before_send=before_send)
 
     async def submit(self, request: Request) -> Submission:
         """Send one paid POST; wait and repeat it where it surely made no job, confirm ids in doubt."""
@@ -262,7 +267,13 @@ def validate_job_id(job_id: str) -> None:
 # The paid POST: a request in, the jobs that it made out, or a doubt.
 
 
-async def submit_request(api: ApiSession, request: Request, *, may_wait: bool) -> Submission:
+async def submit_request(
+    api: ApiSession,
+    request: Request,
+    *,
+    may_wait: bool,
+    before_send: Callable[[], Awaitable[None]] | None = None,
+) -> Submission:
     """Send one paid POST; with `may_wait` it waits and tries again where that is safe.
 
     Raises:
@@ -286,6 +297,7 @@ async def submit_request(api: ApiSession, request: Request, *, may_wait: bool) -
         job_count=len(request.targets),
         may_wait=may_wait,
         on_abandoned=log_abandoned,
+        before_send=before_send,
     )
     result: wire.Envelope | Exception
     try:

@@ -108,6 +108,7 @@ async def exchange(
     timeout: float,  # noqa: ASYNC109 - `deadlines` measures it
     paid: bool,
     trust_error_types: bool,
+    before_send: Callable[[], Awaitable[None]] | None = None,
 ) -> RawResponse:
     """Send a request and read the whole answer.
 
@@ -117,14 +118,18 @@ async def exchange(
         timeout: seconds for all of it.
         paid: whether it is finished when the client is closed.
         trust_error_types: whether an error type alone proves that nothing was sent; otherwise the trace must.
+        before_send: see `SendTracker`; a transport without httpcore's trace never calls it.
 
     Raises:
         ExchangeFailed: no complete answer arrived.
+        AkoolError: `before_send` raised it, and nothing was sent.
     """
-    trail, body = SendTracker(), ResponseBody()
+    trail, body = SendTracker(before_send), ResponseBody()
     with deadlines.limit(timeout, paid=paid):
         try:
             status, headers = await send(body, trail)
+        except AkoolError:
+            raise  # of `before_send`: no transport raises one
         except Exception as error:  # any error of a transport must become "sent", "not sent" or "unknown"
             if not body.too_large:
                 raise _failed(error, trail, _unpacked(body)[0], honest=trust_error_types) from error

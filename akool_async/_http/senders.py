@@ -39,11 +39,17 @@ class ApiRequest:
 
 
 class SendTracker:
-    """Watches a request with httpcore's trace hook: whether any of its bytes may have been sent."""
+    """Watches a request with httpcore's trace hook: whether any of its bytes may have been sent.
 
-    def __init__(self) -> None:
+    Args:
+        before_send: awaited once the connection is made, before the first byte; what it raises withdraws the
+            request.
+    """
+
+    def __init__(self, before_send: Callable[[], Awaitable[None]] | None = None) -> None:
         self.connecting = False
         self.sending = False
+        self._before_send = before_send
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         """Record one trace event."""
@@ -52,6 +58,9 @@ class SendTracker:
         elif event.endswith(".send_request_headers.started"):
             # CONNECT goes to the proxy: what it sends says nothing about the request itself.
             tunnel = getattr(info.get("request"), "method", b"") == b"CONNECT"
+            # Not until it has returned: what it raises proves that nothing was sent.
+            if self._before_send is not None and not tunnel:
+                await self._before_send()
             self.sending = self.sending or not tunnel
 
     def proves_unsent(self, error: BaseException | None) -> bool:

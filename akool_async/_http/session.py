@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -76,6 +76,7 @@ class ApiCall:
         may_wait: whether it waits when rate limited and is repeated when no connection could be made; if
             not, it fails at once.
         on_abandoned: of a paid call: called with the envelope or the error if the caller was cancelled.
+        before_send: of a paid call: awaited before its first byte; what it raises withdraws the call.
     """
 
     path: str
@@ -85,6 +86,7 @@ class ApiCall:
     job_count: int = 0
     may_wait: bool = True
     on_abandoned: Callable[[Envelope | Exception], None] | None = None
+    before_send: Callable[[], Awaitable[None]] | None = None
 
     @property
     def creates_jobs(self) -> bool:
@@ -375,6 +377,7 @@ class ApiSession:
                 timeout=timeout,
                 paid=True,
                 trust_error_types=False,
+                before_send=call.before_send,
             ),
             shield=True,
             on_abandoned=on_abandoned,

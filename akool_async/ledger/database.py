@@ -198,6 +198,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         PRIMARY KEY (account, name)
     );
     """,
+    """
+    ALTER TABLE akool_ledger.intent ADD COLUMN post_ends_at timestamptz;
+    """,
 )
 """What each version adds. One that was released is never changed: another follows it."""
 

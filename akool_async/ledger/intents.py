@@ -6,46 +6,37 @@ Which machine, process or engine calls an operation does not matter.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+import math
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 import attrs
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from akool_async._client import new_token, to_wire
+from akool_async._client import new_token
 from akool_async._journal import Entry
 from akool_async._journal.operations import check_resolution, display_name
 from akool_async._model.errors import IllegalTransitionError
-from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
+from akool_async._model.filenames import DEFAULT_TEMPLATE
 from akool_async._model.fingerprint import fingerprint, work_of
 from akool_async._model.redact import sanitize
-from akool_async._model.requests import Request, with_targets
+from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
 from akool_async._model.states import State
 from akool_async.ledger.database import LedgerError
 from akool_async.ledger.entries import READ, THIS, read_entry, storable
-from akool_async.ledger.results import LedgerResults
+from akool_async.ledger.plans import LedgerPlans
 
 _BUDGET_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('akool budget ' || :account, 0))"
-_MOVED: Final = (
-    *("key", "target", "job_id", "paid_submissions", "credits_locked", "credits_used", "credits_before"),
-    *("reason", "code", "created_at", "submitted_at", "ended_at", "expires_at", "url_redacted"),
-)
-_MOVE: Final = (
-    "UPDATE akool_ledger.entry SET state = :state, token = :token, files = CAST(:files AS jsonb),"
-    " doubt_ids = CAST(:doubt_ids AS jsonb), "
-    + ", ".join(f"{name} = :{name}" for name in _MOVED if name not in ("key", "target"))
-    + THIS
-)
-_MOVE_INTENT: Final = """
-    INSERT INTO akool_ledger.intent (token, account, key, target, state, job_id, at)
-    VALUES (:token, :account, :key, :target, :intent, :job_id, :now)
-"""
 _IN_FLIGHT: Final = """
     SELECT count(*) FROM akool_ledger.entry WHERE account = :account AND (state IN ('submitting', 'submitted')
         OR (state = 'in_doubt' AND submitted_at > CAST(:now AS timestamptz) - interval '10 minutes'))
+"""
+_POSTING: Final = """
+    SELECT count(*) FROM akool_ledger.intent
+    WHERE account = :account AND state IN ('intended', 'sending') AND post_ends_at > now()
 """
 _SPENT: Final = """
     SELECT coalesce(sum(credits_before + coalesce(credits_used, CASE
@@ -55,6 +46,13 @@ _SPENT: Final = """
            max(coalesce(credits_used, credits_locked)) AS dearest
     FROM akool_ledger.entry WHERE account = :account
 """
+
+
+FRESH: Final = 5.0
+"""Seconds after the ledger was asked in which a POST may begin to be sent."""
+
+_POST_TIME: Final = timedelta(seconds=240)
+"""How long a POST may take, from `FRESH` to the vendor's answer; until then nobody calls it not made."""
 
 
 @attrs.frozen
@@ -77,112 +75,8 @@ class Intent:
     reason: str | None = None
 
 
-class LedgerIntents(LedgerResults):
+class LedgerIntents(LedgerPlans):
     """Changes intents and their entries together, by compare-and-set."""
-
-    # Paid POSTs.
-
-    async def plan(
-        self, requests: Iterable[Request], *, names: FileTemplates = DEFAULT_TEMPLATE
-    ) -> list[Entry]:
-        """Enter requests as PLANNED, each language by itself; return the entries that are new.
-
-        An entry that is there already stays as it is, so that planning a catalog twice changes nothing.
-
-        Raises:
-            LedgerError: the database failed; nothing of it was entered.
-        """
-        now, wanted = self.clock.now(), [*requests]
-
-        def work(connection: sa.Connection) -> list[Entry]:
-            rows = [
-                row
-                for request in wanted
-                for target in request.targets
-                if (row := self._insert(connection, request, target, now, names)) is not None
-            ]
-            return [read_entry(row) for row in rows]
-
-        return await self.run_transaction(work)
-
-    def _insert(
-        self, connection: sa.Connection, request: Request, target: str, now: datetime, names: FileTemplates
-    ) -> Mapping[str, Any] | None:
-        """Enter one language if it is not there; its file name is reserved, so no two entries share one."""
-        one = with_targets(request, (target,))
-        mark = fingerprint(one, target)
-        values = {
-            "account": self.account,
-            "key": one.key or mark,
-            "target": target,
-            "mark": mark,
-            "request": json.dumps(to_wire(one)),
-            "now": now,
-        }
-        inserted = connection.execute(
-            sa.text(
-                "INSERT INTO akool_ledger.entry"
-                " (account, key, target, fingerprint, state, request, updated_at)"
-                " VALUES (:account, :key, :target, :mark, 'planned', CAST(:request AS jsonb), :now)"
-                " ON CONFLICT DO NOTHING"
-            ),
-            values,
-        )
-        if not inserted.rowcount:
-            return None
-        # Two entries never get one name, so two workers never write one file.
-        for name in names.names(one, target):
-            taken = connection.execute(
-                sa.text(
-                    "UPDATE akool_ledger.entry SET name = :name, name_folded = :folded"
-                    f"{THIS} AND NOT EXISTS (SELECT 1 FROM akool_ledger.entry"
-                    " WHERE account = :account AND name_folded = :folded)"
-                ),
-                {**values, "name": name, "folded": collision_key(name)},
-            )
-            if taken.rowcount:
-                break
-        query = sa.text(READ + THIS)
-        return dict(connection.execute(query, values).mappings().one())
-
-    async def adopt(self, entries: Iterable[Entry]) -> int:
-        """Enter what a journal holds, each entry in its state; return how many are new.
-
-        What is in doubt stays so, what has a job is never paid again. An entry that is there already stays
-        as it is.
-
-        Raises:
-            LedgerError: the database failed; nothing of it was entered.
-        """
-        now, wanted = self.clock.now(), [*entries]
-        states = {State.SUBMITTING: "in_doubt", State.IN_DOUBT: "in_doubt"}
-
-        def work(connection: sa.Connection) -> int:
-            moved = 0
-            for entry in wanted:
-                if entry.state is State.PLANNED and entry.url_redacted:
-                    continue  # only the catalog has the URL that can be sent
-                request = attrs.evolve(entry.request_for_target, key=entry.key)
-                if self._insert(connection, request, entry.target, now, DEFAULT_TEMPLATE) is None:
-                    continue
-                moved += 1
-                token = entry.token or new_token()
-                values = {
-                    **{name: storable(getattr(entry, name)) for name in _MOVED},
-                    "account": self.account,
-                    "state": State.IN_DOUBT.value if entry.state in states else entry.state.value,
-                    "files": json.dumps(entry.files),
-                    "doubt_ids": json.dumps(entry.doubt_ids),
-                    "token": token,
-                    "now": now,
-                }
-                connection.execute(sa.text(_MOVE), values)
-                intent = "made" if entry.job_id else states.get(entry.state)
-                if intent is not None:
-                    connection.execute(sa.text(_MOVE_INTENT), {**values, "intent": intent})
-            return moved
-
-        return await self.run_transaction(work)
 
     async def intend(self, request: Request, key: str, worker: str) -> Intent:
         """Commit the intent to send a POST, or return what became of an earlier one. See `Intent`."""
@@ -199,7 +93,7 @@ class LedgerIntents(LedgerResults):
             ).one()
             if most is not None or slots is not None:  # the sums and the intent are one step for all machines
                 execute(sa.text(_BUDGET_LOCK), values)
-            self._insert(connection, one, target, now, DEFAULT_TEMPLATE)
+            self.insert(connection, one, target, now, DEFAULT_TEMPLATE)
             row = read_entry(
                 execute(
                     sa.text(f"{READ}{THIS} FOR UPDATE"),
@@ -227,7 +121,13 @@ class LedgerIntents(LedgerResults):
             # A refused or failed entry is paid again only after `retry`.
             if row.state is State.FAILED or State.SUBMITTING not in _NEXT[row.state]:
                 return Intent("", "ended", row.job_id, row)
-            refusal = None if most is None else _over_budget(execute(sa.text(_SPENT), values).one(), most)
+            refusal = None
+            if most is not None:
+                refusal = _over_budget(execute(sa.text(_SPENT), values).one(), most)
+                # One at a time over all machines: each POST under way is of a price that nobody knows, and
+                # together they could cost many times what is left.
+                if refusal is None and execute(sa.text(_POSTING), values).scalar_one():
+                    refusal = ""
             if slots is not None and execute(sa.text(_IN_FLIGHT), values).scalar_one() >= slots:
                 refusal = refusal or f"{slots} jobs are at the vendor, as many as the account may have."
             if refusal is not None:
@@ -237,10 +137,10 @@ class LedgerIntents(LedgerResults):
             values |= {"token": token, "worker": worker}
             execute(
                 sa.text(
-                    "INSERT INTO akool_ledger.intent (token, account, key, target, state, at)"
-                    " VALUES (:token, :account, :key, :target, 'intended', :now)"
+                    "INSERT INTO akool_ledger.intent (token, account, key, target, state, at, post_ends_at)"
+                    " VALUES (:token, :account, :key, :target, 'intended', :now, now() + :post_time)"
                 ),
-                values,
+                {**values, "post_time": _POST_TIME},
             )
             execute(
                 sa.text(
@@ -259,13 +159,16 @@ class LedgerIntents(LedgerResults):
     async def acquire(self, token: str, sender: str) -> bool:
         """Win the right to send a POST: exactly one caller does, for ever.
 
-        A caller that did not hear the answer may ask again with the same `sender`.
+        A caller that did not hear the answer may ask again with the same `sender`, and has to ask again if it
+        did not begin to send within `FRESH` seconds: meanwhile the POST may have been called not made.
         """
         won = await self.execute(
-            "UPDATE akool_ledger.intent SET state = 'sending', sender = :sender WHERE token = :token"
+            "UPDATE akool_ledger.intent SET state = 'sending', sender = :sender,"
+            " post_ends_at = now() + :post_time WHERE token = :token AND account = :account"
             " AND (state = 'intended' OR (state = 'sending' AND sender = :sender)) RETURNING token",
             token=token,
             sender=sender,
+            post_time=_POST_TIME,
         )
         return bool(won)
 
@@ -273,13 +176,14 @@ class LedgerIntents(LedgerResults):
         """Declare an intent that was begun to be sent in doubt, only if no answer to it was recorded."""
         await self._put(token, ("sending",), "in_doubt", State.IN_DOUBT, reason=reason)
 
-    async def made(self, token: str, job: Job) -> bool:
+    async def made(self, token: str, job: Job, *, anew: bool = False) -> bool:
         """Record the job of an intent; False if the intent was resolved otherwise, or has another job."""
         return await self._put(
             token,
             ("sending", "in_doubt"),
             "made",
             State.SUBMITTED,
+            anew=anew,
             job_id=job.id,
             credits_locked=job.credits_locked,
             created_at=job.created_at,
@@ -291,7 +195,7 @@ class LedgerIntents(LedgerResults):
             "UPDATE akool_ledger.entry SET doubt_ids = doubt_ids || to_jsonb(CAST(:job AS text))"
             " WHERE account = :account AND (key, target) IN"
             " (SELECT key, target FROM akool_ledger.intent WHERE token = :token)"
-            " AND NOT doubt_ids ? CAST(:job AS text)",
+            " AND job_id <> :job AND NOT doubt_ids ? CAST(:job AS text)",
             token=token,
             job=job_id,
         )
@@ -304,11 +208,37 @@ class LedgerIntents(LedgerResults):
         more: dict[str, Any] = {"doubt_ids": json.dumps(doubt_ids)} if doubt_ids else {}
         if state is State.FAILED:
             more["ended_at"] = self.clock.now()
-        await self._put(token, ("sending", "in_doubt"), now, state, reason=reason, code=code, **more)
+        # Its sender says so, and sends nothing any more: a person may say at once what became of it.
+        await self._put(
+            token,
+            ("sending", "in_doubt"),
+            now,
+            state,
+            free=", post_ends_at = NULL",
+            reason=reason,
+            code=code,
+            **more,
+        )
 
-    async def _put(self, token: str, before: Sequence[str], after: str, state: State, **columns: Any) -> bool:
-        """Move an intent and its entry together, if the intent still is as expected."""
+    async def _put(
+        self,
+        token: str,
+        before: Sequence[str],
+        after: str,
+        state: State,
+        *,
+        free: str = "",
+        only: str = "",
+        anew: bool = False,
+        **columns: Any,
+    ) -> bool:
+        """Move an intent and its entry together, if the intent still is as expected.
+
+        With `anew`, workers begin the entry anew: the workflow that ended with a doubt does not run again.
+        """
         assignments = "".join(f", {name} = :{name}" for name in columns)
+        if anew:
+            assignments += ", generation = entry.generation + 1"
         if "doubt_ids" in columns:
             assignments = assignments.replace(":doubt_ids", "CAST(:doubt_ids AS jsonb)")
         # A POST that made no job is not counted as one that may have been charged.
@@ -317,8 +247,9 @@ class LedgerIntents(LedgerResults):
         if columns.get("created_at") is not None:
             assignments += ", expires_at = CAST(:created_at AS timestamptz) + interval '7 days'"
         found = await self.execute(
-            "WITH moved AS (UPDATE akool_ledger.intent SET state = :after, job_id = :job WHERE token = :token"
-            " AND account = :account AND state = ANY(:before) RETURNING account, key, target)"
+            f"WITH moved AS (UPDATE akool_ledger.intent SET state = :after, job_id = :job{free}"
+            f" WHERE token = :token AND account = :account AND state = ANY(:before){only}"
+            " RETURNING account, key, target)"
             f" UPDATE akool_ledger.entry SET state = :state, updated_at = :now{assignments} FROM moved"
             " WHERE entry.account = moved.account AND entry.key = moved.key AND entry.target = moved.target"
             " RETURNING entry.key",
@@ -352,27 +283,44 @@ class LedgerIntents(LedgerResults):
         if entry is None or entry.state not in (State.IN_DOUBT, State.SUBMITTING):
             state = "not in the ledger" if entry is None else f"{entry.state}, not in doubt"
             raise IllegalTransitionError(f"Entry {display_name(key, target)} is {state}.")
-        if job_id is None:
-            await self.record_end(entry.token, State.PLANNED, reason="")
-            await self._renew(key, target)
-            return
-        created = None if snapshot is None else snapshot.created_at
         try:
-            resolved = await self.made(entry.token, Job(id=job_id, created_at=created))
+            resolved = await self._resolve(entry.token, job_id, snapshot)
         except LedgerError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise IllegalTransitionError(
-                    f"Job {sanitize(job_id)} belongs to another entry already."
+                    f"Job {sanitize(job_id or '')} belongs to another entry already."
                 ) from None
             raise
-        if not resolved:
-            raise IllegalTransitionError(f"Entry {display_name(key, target)} was resolved meanwhile.")
-        await self._renew(key, target)
+        if resolved:
+            return
+        still_open = await self.execute(
+            "SELECT extract(epoch FROM post_ends_at - now()) AS seconds FROM akool_ledger.intent"
+            " WHERE token = :token AND account = :account AND state IN ('intended', 'sending', 'in_doubt')",
+            token=entry.token,
+        )
+        if still_open:
+            wait = max(1, math.ceil(still_open[0]["seconds"]))
+            raise IllegalTransitionError(
+                f"The POST of entry {display_name(key, target)} may still be under way: the worker that began"
+                " it has not said how it ended.",
+                impact="Called not made too early, it could be paid twice. Nothing was changed.",
+                advice=f"Say so again in {wait} s; if the job shows up by then, name its id.",
+            )
+        raise IllegalTransitionError(f"Entry {display_name(key, target)} was resolved meanwhile.")
 
-    async def _renew(self, key: str, target: str) -> None:
-        """Let workers begin an entry anew: the workflow that ended with a doubt does not run again."""
-        await self.execute(
-            "UPDATE akool_ledger.entry SET generation = generation + 1" + THIS, key=key, target=target
+    async def _resolve(self, token: str, job_id: str | None, snapshot: Snapshot | None) -> bool:
+        if job_id is not None:
+            created = None if snapshot is None else snapshot.created_at
+            return await self.made(token, Job(id=job_id, created_at=created), anew=True)
+        # Not while its sender may be alive, frozen or cut off: what it sends later would be paid, too.
+        return await self._put(
+            token,
+            ("intended", "sending", "in_doubt"),
+            "not_made",
+            State.PLANNED,
+            only=" AND (post_ends_at IS NULL OR post_ends_at <= now())",
+            anew=True,
+            reason="",
         )
 
     async def retry(self, key: str, target: str = "") -> bool:

@@ -17,7 +17,8 @@ from akool_async._model.outcomes import InDoubt
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Submission
 from akool_async._model.states import State
-from akool_async.ledger.intents import LedgerIntents
+from akool_async.ledger.database import LedgerError
+from akool_async.ledger.intents import FRESH, LedgerIntents
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 _PAUSE: Final = 1.0
@@ -111,7 +112,9 @@ class Ledger(LedgerIntents):
         """Make the job of a request for one language, at most once however often and wherever it is called.
 
         Args:
-            client: of the ledger's account.
+            client: of the ledger's account; its `create_timeout` must not be above 180 s, because a doubt may
+                be called not made 240 s after its POST began. With an `http_client` of your own whose
+                transport is not httpx's, a process that was frozen does not ask again before it sends.
             request: with exactly one target.
             work: the entry's key; default is the request's key or its fingerprint.
             webhook_url: where the vendor shall call back, without a token; each POST gets its own.
@@ -141,30 +144,80 @@ class Ledger(LedgerIntents):
             return await _known(self, key, request)
         submitted = None
         with anyio.CancelScope(shield=True):  # between take and put a cancellation would lose a paid job
-            if await _acquire(self, intent.token):
-                submitted = await _send(self, client, request, key, intent.token, webhook_url)
+            right = _RightToSend(self, intent.token)
+            if await right.acquire():
+                submitted = await _send(self, client, request, key, right, webhook_url)
         return submitted or await _known(self, key, request)
 
 
-async def _acquire(ledger: Ledger, token: str) -> bool:
-    """Take an intent; ask again with the same name where the answer was lost, so that no doubt is made."""
-    sender = new_token()
-    try:
-        return await ledger.acquire(token, sender)
-    except AkoolError:
-        # Unknown whether it was committed. If it was, this finds its own name; if not, it takes it now.
-        return await ledger.acquire(token, sender)
+class _Withdrawn(AkoolError):
+    """The right to send was lost before anything was sent."""
+
+
+class _RightToSend:
+    """The right to send one POST, and how long ago the ledger said so."""
+
+    def __init__(self, ledger: Ledger, token: str) -> None:
+        self.token = token
+        self._ledger = ledger
+        self._sender = new_token()
+        self._asked = (0.0, ledger.clock.now())
+
+    async def acquire(self) -> bool:
+        """Take it; ask again with the same name where the answer was lost, so that no doubt is made."""
+        try:
+            return await self._ask()
+        except AkoolError:
+            # Unknown whether it was committed. If it was, this finds its own name; if not, it takes it now.
+            return await self._ask()
+
+    async def _ask(self) -> bool:
+        # Before the question: the time that its answer takes counts, and a freeze meanwhile.
+        self._asked = (self._ledger.clock.monotonic(), self._ledger.clock.now())
+        return await self._ledger.acquire(self.token, self._sender)
+
+    async def check(self) -> None:
+        """Called with the connection made, before the first byte.
+
+        A process that was frozen since it asked, or a machine that slept, may find its POST called not made
+        and paid by another. So it asks again, and what it was told is good for a few seconds only. No fence
+        excludes a freeze between this line and the socket: the vendor knows no token that it could refuse.
+
+        Raises:
+            _Withdrawn: the POST is not this one's any more.
+            LedgerError: the ledger does not answer.
+        """
+        clock = self._ledger.clock
+        # By both clocks: the one may stop while a machine sleeps, the other may be set.
+        while (
+            max(clock.monotonic() - self._asked[0], abs((clock.now() - self._asked[1]).total_seconds()))
+            > FRESH
+        ):
+            if not await self._ask():
+                raise _Withdrawn("It was declared in doubt before anything was sent, and was not sent.")
 
 
 async def _send(
-    ledger: Ledger, client: AkoolClient, request: Request, key: str, token: str, webhook_url: str | None
+    ledger: Ledger,
+    client: AkoolClient,
+    request: Request,
+    key: str,
+    right: _RightToSend,
+    webhook_url: str | None,
 ) -> Submitted:
-    addressed = request
+    addressed, token = request, right.token
     if webhook_url is not None and request.webhook_url is None:
         addressed = attrs.evolve(request, webhook_url=with_token(webhook_url, token))
     (target,) = request.targets
     try:
-        submission = await client.submit(addressed, patient=False)
+        submission = await client.session.submit_once(addressed, before_send=right.check)
+    except _Withdrawn as withdrawn:
+        # Said to whoever resolves the doubt. An intent that was resolved meanwhile stays as it is.
+        await _until_recorded(ledger, token, State.IN_DOUBT, reason=f"{withdrawn.message} No job was made.")
+        return await _known(ledger, key, request)
+    except LedgerError as error:
+        await _until_recorded(ledger, token, State.PLANNED, reason=str(error))
+        return NotSent(reason=str(error))
     except SubmissionInDoubt as doubt:
         await _until_recorded(
             ledger, token, State.IN_DOUBT, reason=str(doubt), code=doubt.code, doubt_ids=doubt.job_ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import attrs
+import psycopg
 import pytest
 
 from akool_async import AkoolClient, RetryPolicy, TranslationRequest
@@ -47,3 +48,9 @@ async def bench(database: str) -> AsyncIterator[Bench]:
         open_ledger(database) as ledger,
     ):
         yield Bench(sandbox, client, ledger, database)
+
+
+def end_post_time(url: str) -> None:
+    """Let the time pass in which a POST may be under way."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE akool_ledger.intent SET post_ends_at = now() - interval '1 second'")

@@ -9,7 +9,7 @@ from akool_async import InDoubt, InvalidRequestError, State
 from akool_async._model.errors import IllegalTransitionError
 from akool_async.ledger import LedgerError, Made, NotSent, Refused, open_ledger
 from akool_async.sandbox import Fault
-from tests.ledger.conftest import Bench, video
+from tests.ledger.conftest import Bench, end_post_time, video
 
 pytestmark = pytest.mark.anyio
 
@@ -128,6 +128,7 @@ async def test_a_doubt_is_resolved_by_its_job_or_by_saying_that_there_is_none(be
     await bench.ledger.resolve("video-1", "ja", job_id=job.id)
     with pytest.raises(IllegalTransitionError, match="belongs to another"):
         await bench.ledger.resolve("video-2", "ja", job_id=job.id)
+    end_post_time(bench.url)
     await bench.ledger.resolve("video-2", "ja", not_made=True)
 
     found = [await bench.ledger.submit_once(bench.client, video(number)) for number in (1, 2)]
@@ -141,6 +142,7 @@ async def test_a_job_that_comes_after_a_resolved_doubt_is_not_forgotten(bench: B
     intent = await bench.ledger.intend(video(), "video-1", "frozen")
     assert await bench.ledger.acquire(intent.token, "frozen")
     await bench.ledger.doubt(intent.token, "frozen")
+    end_post_time(bench.url)
     await bench.ledger.resolve("video-1", "ja", not_made=True)
     (job,) = (await bench.client.submit(video())).accepted
 

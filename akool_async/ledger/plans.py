@@ -1,0 +1,141 @@
+"""Entering work into a ledger: the requests of a catalog, and what a journal holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+
+from akool_async._client import new_token, to_wire
+from akool_async._journal import Entry
+from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
+from akool_async._model.fingerprint import fingerprint
+from akool_async._model.requests import Request, with_targets
+from akool_async._model.states import State
+from akool_async.ledger.entries import READ, THIS, read_entry, storable
+from akool_async.ledger.results import LedgerResults
+
+_MOVED: Final = (
+    *("key", "target", "job_id", "paid_submissions", "credits_locked", "credits_used", "credits_before"),
+    *("reason", "code", "created_at", "submitted_at", "ended_at", "expires_at", "url_redacted"),
+)
+_MOVE: Final = (
+    "UPDATE akool_ledger.entry SET state = :state, token = :token, files = CAST(:files AS jsonb),"
+    " doubt_ids = CAST(:doubt_ids AS jsonb), "
+    + ", ".join(f"{name} = :{name}" for name in _MOVED if name not in ("key", "target"))
+    + THIS
+)
+_MOVE_INTENT: Final = """
+    INSERT INTO akool_ledger.intent (token, account, key, target, state, job_id, at)
+    VALUES (:token, :account, :key, :target, :intent, :job_id, :now)
+"""
+
+
+class LedgerPlans(LedgerResults):
+    """Enters work; what is there already stays as it is."""
+
+    async def plan(
+        self, requests: Iterable[Request], *, names: FileTemplates = DEFAULT_TEMPLATE
+    ) -> list[Entry]:
+        """Enter requests as PLANNED, each language by itself; return the entries that are new.
+
+        An entry that is there already stays as it is, so that planning a catalog twice changes nothing.
+
+        Raises:
+            LedgerError: the database failed; nothing of it was entered.
+        """
+        now, wanted = self.clock.now(), [*requests]
+
+        def work(connection: sa.Connection) -> list[Entry]:
+            rows = [
+                row
+                for request in wanted
+                for target in request.targets
+                if (row := self.insert(connection, request, target, now, names)) is not None
+            ]
+            return [read_entry(row) for row in rows]
+
+        return await self.run_transaction(work)
+
+    def insert(
+        self, connection: sa.Connection, request: Request, target: str, now: datetime, names: FileTemplates
+    ) -> Mapping[str, Any] | None:
+        """Enter one language if it is not there; its file name is reserved, so no two entries share one."""
+        one = with_targets(request, (target,))
+        mark = fingerprint(one, target)
+        values = {
+            "account": self.account,
+            "key": one.key or mark,
+            "target": target,
+            "mark": mark,
+            "request": json.dumps(to_wire(one)),
+            "now": now,
+        }
+        inserted = connection.execute(
+            sa.text(
+                "INSERT INTO akool_ledger.entry"
+                " (account, key, target, fingerprint, state, request, updated_at)"
+                " VALUES (:account, :key, :target, :mark, 'planned', CAST(:request AS jsonb), :now)"
+                " ON CONFLICT DO NOTHING"
+            ),
+            values,
+        )
+        if not inserted.rowcount:
+            return None
+        # Two entries never get one name, so two workers never write one file.
+        for name in names.names(one, target):
+            taken = connection.execute(
+                sa.text(
+                    "UPDATE akool_ledger.entry SET name = :name, name_folded = :folded"
+                    f"{THIS} AND NOT EXISTS (SELECT 1 FROM akool_ledger.entry"
+                    " WHERE account = :account AND name_folded = :folded)"
+                ),
+                {**values, "name": name, "folded": collision_key(name)},
+            )
+            if taken.rowcount:
+                break
+        query = sa.text(READ + THIS)
+        return dict(connection.execute(query, values).mappings().one())
+
+    async def adopt(self, entries: Iterable[Entry]) -> int:
+        """Enter what a journal holds, each entry in its state; return how many are new.
+
+        What is in doubt stays so, what has a job is never paid again. An entry that is there already stays
+        as it is.
+
+        Raises:
+            LedgerError: the database failed; nothing of it was entered.
+        """
+        now, wanted = self.clock.now(), [*entries]
+        states = {State.SUBMITTING: "in_doubt", State.IN_DOUBT: "in_doubt"}
+
+        def work(connection: sa.Connection) -> int:
+            moved = 0
+            for entry in wanted:
+                if entry.state is State.PLANNED and entry.url_redacted:
+                    continue  # only the catalog has the URL that can be sent
+                request = attrs.evolve(entry.request_for_target, key=entry.key)
+                if self.insert(connection, request, entry.target, now, DEFAULT_TEMPLATE) is None:
+                    continue
+                moved += 1
+                token = entry.token or new_token()
+                values = {
+                    **{name: storable(getattr(entry, name)) for name in _MOVED},
+                    "account": self.account,
+                    "state": State.IN_DOUBT.value if entry.state in states else entry.state.value,
+                    "files": json.dumps(entry.files),
+                    "doubt_ids": json.dumps(entry.doubt_ids),
+                    "token": token,
+                    "now": now,
+                }
+                connection.execute(sa.text(_MOVE), values)
+                intent = "made" if entry.job_id else states.get(entry.state)
+                if intent is not None:
+                    connection.execute(sa.text(_MOVE_INTENT), {**values, "intent": intent})
+            return moved
+
+        return await self.run_transaction(work)
