@@ -180,7 +180,7 @@ class _RightToSend:
         """Called with the connection made, before the first byte.
 
         A process that was frozen since it asked, or a machine that slept, may find its POST called not made
-        and paid by another. So it asks again, and what it was told is good for a few seconds only. No fence
+        and paid by another. So it asks again, and an answer is good for a few seconds only. No fence
         excludes a freeze between this line and the socket: the vendor knows no token that it could refuse.
 
         Raises:
@@ -212,7 +212,7 @@ async def _send(
     try:
         submission = await client.session.submit_once(addressed, before_send=right.check)
     except _Withdrawn as withdrawn:
-        # Said to whoever resolves the doubt. An intent that was resolved meanwhile stays as it is.
+        # For the person who resolves the doubt. An intent that was resolved meanwhile stays as it is.
         await _until_recorded(ledger, token, State.IN_DOUBT, reason=f"{withdrawn.message} No job was made.")
         return await _known(ledger, key, request)
     except LedgerError as error:

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import socket
-import zlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -27,6 +26,7 @@ from akool_async._model.outcomes import InDoubt
 from akool_async._model.responses import Callback, Job
 from akool_async._model.states import State
 from akool_async.ledger import Ledger, LedgerError, Made, NotSent, Refused
+from akool_async.workers.names import lock_engine, lock_name
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 T = TypeVar("T")
@@ -131,11 +131,8 @@ async def deliver_callback(ledger: Ledger, callback: Callback) -> bool:
     def send() -> None:
         client = DBOSClient(system_database_url=_engine_url(ledger), serializer=DBOSPortableJSONSerializer())
         try:
-            client.send(
-                workflow,
-                callback.job_id,
-                "callback",
-            )
+            # With its token: a callback of an earlier POST must not name the job of a later one.
+            client.send(workflow, [callback.token, callback.job_id], "callback")
         finally:
             client.destroy()
 
@@ -162,6 +159,26 @@ class Worker:
         self._idle = anyio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    async def is_done(self) -> bool:
+        """Return whether nothing is left to do in the ledger, for any worker.
+
+        Raises:
+            LedgerError: the database failed.
+        """
+        if await self._ledger.open_work():
+            return False
+        # A doubt is no open work, but its workflow may wait for a callback.
+        waiting = await asyncio.to_thread(
+            DBOS.list_workflows,
+            status=["PENDING", "ENQUEUED"],
+            name=_WORKFLOW,
+            workflow_id_prefix=f"{self._ledger.account}/",
+            limit=1,
+            load_input=False,
+            load_output=False,
+        )
+        return not waiting
+
     def stop(self) -> None:
         """Begin nothing new, finish the POSTs under way, and end `run`; what waits is resumed later."""
         self._stop.set()
@@ -174,9 +191,9 @@ class Worker:
             LedgerError: the database can't be reached.
         """
         self._loop = asyncio.get_running_loop()
-        lock = _lock_engine(self._ledger, self._settings.name)
+        lock = lock_engine(self._ledger, self._settings.name)
         try:
-            connection = await asyncio.to_thread(_lock_name, lock, self._ledger.account, self._settings.name)
+            connection = await asyncio.to_thread(lock_name, lock, self._ledger.account, self._settings.name)
             await self._beat("running")
             await asyncio.to_thread(self._launch)
             try:
@@ -290,17 +307,20 @@ class Worker:
                 return {"in_doubt": entry.token}
         raise AssertionError(found)
 
-    async def settle_doubt(self, key: str, target: str, job_id: str | None) -> dict[str, Any]:
-        """Look at a doubt once more, after its callback or its time."""
+    async def settle_doubt(self, key: str, target: str, called: list[str] | None) -> dict[str, Any]:
+        """Look at a doubt once more, after its callback, which names token and job, or its time."""
         entry = await self._entry(key, target)
-        if job_id is not None and not entry.job_id:
+        if called is not None and not entry.job_id:
+            token, job_id = called
             (answer,) = (await self._client.session.confirm((job_id,))).values()
             if isinstance(answer, JobNotFoundError):
                 pass  # forged, or of another account
             elif isinstance(answer, AkoolError):
                 raise answer
             else:
-                await self._ledger.made(entry.token, Job(id=job_id, created_at=answer.created_at))
+                # A job of an earlier POST can't be the entry's own, but it is paid: its id is kept.
+                if not await self._ledger.made(token, Job(id=job_id, created_at=answer.created_at)):
+                    await self._ledger.keep(token, job_id)
                 entry = await self._entry(key, target)
         return {"made": entry.job_id} if entry.job_id else {"ended": State.IN_DOUBT.value}
 
@@ -331,15 +351,16 @@ class _Workflow:
     def register(self) -> None:
         """Tell DBOS of the workflow and its steps."""
         worker = self._worker
-        grace = worker._settings.grace
+        settings = worker._settings
+        grace = settings.grace if settings.webhook_url else 0.0  # nobody calls back without it
 
         @DBOS.step(name="submit", **_AGAIN)
         async def submit(key: str, target: str) -> dict[str, Any]:
             return await worker.call(worker.submit(key, target))
 
         @DBOS.step(name="settle_doubt", **_AGAIN)
-        async def settle_doubt(key: str, target: str, job_id: str | None) -> dict[str, Any]:
-            return await worker.call(worker.settle_doubt(key, target, job_id))
+        async def settle_doubt(key: str, target: str, called: list[str] | None) -> dict[str, Any]:
+            return await worker.call(worker.settle_doubt(key, target, called))
 
         @DBOS.step(name="wait", **_AGAIN)
         async def wait(key: str, target: str, job_id: str) -> str:
@@ -365,37 +386,11 @@ class _Workflow:
             return await save(key, target, found["made"]) if state == State.COMPLETED.value else state
 
 
-def _lock_number(account: str, name: str) -> int:
-    return zlib.crc32(f"{account}/{name}".encode()) + 2**40
-
-
-def _lock_engine(ledger: Ledger, name: str) -> sa.Engine:
-    return sa.create_engine(
-        ledger.url, poolclass=sa.NullPool, connect_args={"application_name": f"akool/{name}"}
-    )
-
-
-def _lock_name(engine: sa.Engine, account: str, name: str) -> sa.Connection:
-    """Hold a worker's name as long as the connection lives.
-
-    Raises:
-        ConfigurationError: another worker holds it.
-    """
-    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    number = _lock_number(account, name)
-    if not connection.execute(sa.text("SELECT pg_try_advisory_lock(:n)"), {"n": number}).scalar_one():
-        connection.close()
-        raise ConfigurationError(
-            f"A worker named {name} is running.", advice="Each worker needs a name of its own: use --name."
-        )
-    return connection
-
-
 def _adopt(engine: sa.Engine, account: str, own: str) -> None:
     pending = DBOS.list_workflows(status="PENDING", name=_WORKFLOW, load_input=False, load_output=False)
     for name in {one.executor_id for one in pending if one.executor_id not in (None, own)}:
         try:
-            connection = _lock_name(engine, account, str(name))
+            connection = lock_name(engine, account, str(name))
         except ConfigurationError:
             continue  # it is alive
         with connection:

@@ -99,7 +99,7 @@ def worker(
                         running.stop()
 
             async def stop_when_done() -> None:
-                while await opened.open_work():  # noqa: ASYNC110 - another process changes it
+                while not await running.is_done():  # noqa: ASYNC110 - another process changes it
                     await anyio.sleep(1.0)
                 running.stop()
 
