@@ -28,6 +28,7 @@ from akool_async._model.states import State
 from akool_async.ledger.database import LedgerError
 from akool_async.ledger.entries import READ, THIS, read_entry, storable
 from akool_async.ledger.plans import LedgerPlans
+from akool_async.ledger.results import LedgerResults
 
 _BUDGET_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('akool budget ' || :account, 0))"
 _IN_FLIGHT: Final = """
@@ -75,7 +76,7 @@ class Intent:
     reason: str | None = None
 
 
-class LedgerIntents(LedgerPlans):
+class LedgerIntents(LedgerPlans, LedgerResults):
     """Changes intents and their entries together, by compare-and-set."""
 
     async def intend(self, request: Request, key: str, worker: str) -> Intent:

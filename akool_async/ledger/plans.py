@@ -16,8 +16,7 @@ from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collis
 from akool_async._model.fingerprint import fingerprint
 from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import State
-from akool_async.ledger.entries import READ, THIS, read_entry, storable
-from akool_async.ledger.results import LedgerResults
+from akool_async.ledger.entries import READ, THIS, LedgerEntries, read_entry, storable
 
 _MOVED: Final = (
     *("key", "target", "job_id", "paid_submissions", "credits_locked", "credits_used", "credits_before"),
@@ -35,7 +34,7 @@ _MOVE_INTENT: Final = """
 """
 
 
-class LedgerPlans(LedgerResults):
+class LedgerPlans(LedgerEntries):
     """Enters work; what is there already stays as it is."""
 
     async def plan(

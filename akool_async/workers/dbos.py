@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import socket
+import zlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -26,7 +27,6 @@ from akool_async._model.outcomes import InDoubt
 from akool_async._model.responses import Callback, Job
 from akool_async._model.states import State
 from akool_async.ledger import Ledger, LedgerError, Made, NotSent, Refused
-from akool_async.workers.names import lock_engine, lock_name
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 T = TypeVar("T")
@@ -191,9 +191,9 @@ class Worker:
             LedgerError: the database can't be reached.
         """
         self._loop = asyncio.get_running_loop()
-        lock = lock_engine(self._ledger, self._settings.name)
+        lock = _lock_engine(self._ledger, self._settings.name)
         try:
-            connection = await asyncio.to_thread(lock_name, lock, self._ledger.account, self._settings.name)
+            connection = await asyncio.to_thread(_lock_name, lock, self._ledger.account, self._settings.name)
             await self._beat("running")
             await asyncio.to_thread(self._launch)
             try:
@@ -386,11 +386,38 @@ class _Workflow:
             return await save(key, target, found["made"]) if state == State.COMPLETED.value else state
 
 
+def _lock_number(account: str, name: str) -> int:
+    return zlib.crc32(f"{account}/{name}".encode()) + 2**40
+
+
+def _lock_engine(ledger: Ledger, name: str) -> sa.Engine:
+    """Return where a worker's name is locked, by a connection that shows the name."""
+    return sa.create_engine(
+        ledger.url, poolclass=sa.NullPool, connect_args={"application_name": f"akool/{name}"}
+    )
+
+
+def _lock_name(engine: sa.Engine, account: str, name: str) -> sa.Connection:
+    """Hold a worker's name as long as the connection lives.
+
+    Raises:
+        ConfigurationError: another worker holds it.
+    """
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    number = _lock_number(account, name)
+    if not connection.execute(sa.text("SELECT pg_try_advisory_lock(:n)"), {"n": number}).scalar_one():
+        connection.close()
+        raise ConfigurationError(
+            f"A worker named {name} is running.", advice="Each worker needs a name of its own: use --name."
+        )
+    return connection
+
+
 def _adopt(engine: sa.Engine, account: str, own: str) -> None:
     pending = DBOS.list_workflows(status="PENDING", name=_WORKFLOW, load_input=False, load_output=False)
     for name in {one.executor_id for one in pending if one.executor_id not in (None, own)}:
         try:
-            connection = lock_name(engine, account, str(name))
+            connection = _lock_name(engine, account, str(name))
         except ConfigurationError:
             continue  # it is alive
         with connection:
