@@ -203,7 +203,7 @@ def demo(session: nox.Session) -> None:
 @nox.session(python=CURRENT)
 def bench(session: nox.Session) -> None:
     """Measure everything into benchmarks/results; `-- --check` compares with it, `-- poll` runs one."""
-    install(session, "bench", extras="webhook,sandbox")
+    install(session, "bench", extras="cli,dbos,webhook,sandbox")
     session.run("python", "benchmarks/everything.py", *session.posargs)
     session.install("trio>=0.27")  # for the rest, which runs in virtual time
     session.run("python", "benchmarks/everything.py", *session.posargs)

@@ -62,6 +62,7 @@ class Jobs:
         self._sigma = sigma
         self.made = 0
         self.polls = 0
+        self.asked: set[str] = set()
 
     def make(self, language: str) -> dict[str, Any]:
         self.made += 1
@@ -75,9 +76,13 @@ class Jobs:
         """What the API says to one request."""
         if "video_model_id=" in target:
             self.polls += 1
+            self.asked.add(target)
             return {"code": 1000, "msg": "OK", "data": snapshot(target.partition("video_model_id=")[2])}
         if target == "/counts":
-            return {"code": 1000, "made": self.made, "polls": self.polls}
+            return {"code": 1000, "made": self.made, "polls": self.polls, "asked": len(self.asked)}
+        if target == "/forget":
+            self.asked.clear()
+            return {"code": 1000}
         made = [self.make(language) for language in json.loads(body)["language"].split(",")]
         parts = [{"code": 1000, "msg": "OK", "data": job} for job in made]
         return {"code": 1000, "msg": "OK", "data": made[0], "all_results": parts}

@@ -33,8 +33,11 @@ logger = logging.getLogger("akool_async")
 MIN_HINTED_INTERVAL: Final = 1.0
 """Seconds between polls of one job that hints can cause, so that a flood of hints is one poll."""
 
-RESUME_SPACING: Final = 0.02
-"""Seconds between the first polls of jobs that an earlier run submitted, so that they are not a burst."""
+RESUME_SPACING: Final = 0.01
+"""Seconds between the first polls of jobs that an earlier run submitted, so that they are not a burst.
+
+Of 2,000 jobs, 95 % are known again after 19 s; at twice the spacing it was 38 s.
+"""
 
 JUST_MADE: Final = 10.0
 """Seconds for which a job counts as new: its first poll is planned by its schedule, not taken in turn."""

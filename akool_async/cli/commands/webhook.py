@@ -1,24 +1,42 @@
-"""`akool-async webhook serve`: receive the vendor's webhooks into an inbox."""
+"""`akool-async webhook serve`: receive the vendor's webhooks into an inbox, or for a ledger's workers."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
 import attrs
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from akool_async._model.errors import AkoolError
+from akool_async._model.responses import Callback
+from akool_async.cli.commands.worker import Account
 from akool_async.cli.console import print_error, print_info, stderr
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
 from akool_async.webhook.inbox import open_inbox
 
+if TYPE_CHECKING:
+    from akool_async.ledger import Ledger
+    from akool_async.webhook import WebhookReceiver
+
+_PAUSE: Final = 2.0
+"""Seconds until a callback that the ledger could not take is passed on again."""
+
 
 def webhook_serve(
     *,
+    ledger: Annotated[
+        str | None,
+        Parameter(help="Postgres of a ledger; callbacks go to its workers, and no inbox is written."),
+    ] = None,
+    account: Account = "default",
     output: OutputOptions = DEFAULT_OUTPUT,
     bind: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8400,
@@ -31,6 +49,9 @@ def webhook_serve(
     arrive while no run is active are kept for the next one. Needs AKOOL_CLIENT_ID, and
     AKOOL_CLIENT_SECRET or AKOOL_API_KEY. Put an https server before it, and give that one's URL to runs
     as --webhook-url.
+
+    With --ledger a callback settles the doubt of the POST whose token it has, whichever worker sent that.
+    The same may run on several machines.
 
     Parameters
     ----------
@@ -47,28 +68,89 @@ def webhook_serve(
     from akool_async.webhook import WebhookReceiver  # loads cryptography
     from akool_async.webhook.server import serve
 
-    receiver = WebhookReceiver(inbox=output.inbox_path, max_clock_skew=max_clock_skew.total_seconds())
+    inbox = output.inbox_path if ledger is None else None
+    receiver = WebhookReceiver(inbox=inbox, max_clock_skew=max_clock_skew.total_seconds())
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     try:
-        output.inbox_path.parent.mkdir(parents=True, exist_ok=True)
+        if inbox is not None:
+            inbox.parent.mkdir(parents=True, exist_ok=True)
         listening = socket.create_server((bind, port), family=family)
     except OSError as error:
         what = f"make {error.filename}" if error.filename else f"listen at {bind} port {port}"
         print_error(f"Can't {what}: {error.strerror}. Name others with --out, --bind and --port.")
         return ExitCode.FAILED
 
-    async def try_inbox() -> None:
-        async with open_inbox(output.inbox_path):
-            pass
-
     # The socket is bound first: the port is known before the server starts, also when it was 0.
     with listening:
-        anyio.run(try_inbox)  # raises what is wrong with it; the server would only say that it failed
         host, number = listening.getsockname()[:2]
         origin = f"http://{f'[{host}]' if ':' in host else host}:{number}/"
-        ready = f"Listening at {origin}, writing to {output.inbox_path}. Press Ctrl-C to stop it."
-        serve(receiver, listening, on_ready=lambda: print_info(ready))
+        if ledger is not None:
+            with _forwarded(receiver, ledger, account):
+                ready = f"Listening at {origin}, for the workers of the ledger. Press Ctrl-C to stop it."
+                serve(receiver, listening, on_ready=lambda: print_info(ready))
+        else:
+            anyio.run(_try_inbox, output)  # raises what is wrong; the server would only say that it failed
+            ready = f"Listening at {origin}, writing to {output.inbox_path}. Press Ctrl-C to stop it."
+            serve(receiver, listening, on_ready=lambda: print_info(ready))
     counts = {name: count for name, count in attrs.asdict(receiver.statistics()).items() if count}
     summary = ", ".join(f"{name} {count}" for name, count in counts.items())
     print_info(f"Stopped. {summary or 'Nothing arrived.'}")
     return ExitCode.OK
+
+
+async def _try_inbox(output: OutputOptions) -> None:
+    async with open_inbox(output.inbox_path):
+        pass
+
+
+@contextmanager
+def _forwarded(receiver: WebhookReceiver, url: str, account: str) -> Iterator[None]:
+    """Pass what a receiver is sent on to the workers of a ledger, in a loop beside the server's."""
+    from akool_async.ledger import open_ledger  # needs the extra `dbos`
+
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(open_ledger(url, account=account)) as opened,
+    ):
+        forwarder = _Forwarder(portal, opened)
+        unsubscribe = receiver.subscribe(forwarder)
+        try:
+            yield
+        finally:
+            unsubscribe()
+            forwarder.stopped = True
+
+
+class _Forwarder:
+    """Passes callbacks on to workers, one after the other."""
+
+    def __init__(self, portal: BlockingPortal, ledger: Ledger) -> None:
+        self._portal = portal
+        self._ledger = ledger
+        self._turn = anyio.Lock()
+        self.stopped = False
+
+    def on_callback(self, callback: Callback) -> None:
+        """Take a callback; called in the server's loop, which must not wait for a database."""
+        if callback.token:
+            self._portal.start_task_soon(self._forward, callback)
+
+    async def _forward(self, callback: Callback) -> None:
+        from akool_async.workers.dbos import deliver_callback
+
+        while True:
+            try:
+                async with self._turn:
+                    entry = await self._ledger.find_token(callback.token)
+                    # Most callbacks are about jobs that are known; their workers poll them anyway.
+                    if entry is not None and not entry.job_id:
+                        await deliver_callback(self._ledger, callback)
+                        print_info(f"Job {callback.job_id} was named for {entry.key} ({entry.target}).")
+            except Exception as error:  # noqa: BLE001 - the engine's and the driver's
+                why = str(error) if isinstance(error, AkoolError) else type(error).__name__
+                print_error(f"The callback about job {callback.job_id} could not be passed on. {why}")
+                if self.stopped:
+                    return
+                await anyio.sleep(_PAUSE)
+            else:
+                return

@@ -29,6 +29,10 @@ LedgerUrl: TypeAlias = Annotated[
 Account: TypeAlias = Annotated[
     str, Parameter(help="Name of the vendor's account; entries of each are apart.")
 ]
+_GRACE: Final = 120.0
+_GRACE_FOR_CALLBACKS: Final = 86_400.0
+"""Seconds for which a doubt waits for its callback, which comes when the job begins or ends."""
+
 _ALIVE: Final = timedelta(seconds=20)
 """A worker that was not heard of for longer is not called alive."""
 
@@ -64,7 +68,8 @@ def worker(
     starts_per_minute
         Entries that all workers together begin in a minute.
     webhook_url
-        Where the vendor calls back.
+        Where the vendor calls back: a `webhook serve --ledger`. A POST in doubt then waits a day for its
+        callback; two minutes with --until-done.
     adopt
         Take over what workers had that ended.
     until_done
@@ -86,6 +91,8 @@ def worker(
             most=most,
             starts_per_minute=starts_per_minute,
             webhook_url=webhook_url,
+            # A worker that is to end does not wait a day for a callback that may never come.
+            grace=_GRACE if until_done else _GRACE_FOR_CALLBACKS,
             adopt=adopt,
         )
         async with open_ledger(ledger, account=account) as opened, connection.client() as client:
