@@ -159,7 +159,11 @@ AREAS = (
     Area(
         "exchange",
         "_http/exchange.py",
-        ("tests/client/test_exchange.py", "tests/client/test_answer_meaning.py"),
+        (
+            "tests/client/test_exchange.py",
+            "tests/client/test_answer_meaning.py",
+            "tests/client/test_shielded_call.py",
+        ),
     ),
     Area("senders", "_http/senders.py", ("tests/client/test_exchange.py", "tests/client/test_headers.py")),
     Area("answers", "_wire/responses.py", ("tests/wire",)),

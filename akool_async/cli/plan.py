@@ -28,9 +28,10 @@ from akool_async._model.errors import (
     JournalOlderError,
 )
 from akool_async._model.filenames import collision_key, template_of
-from akool_async._model.fingerprint import fingerprint, work_of
+from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST
+from akool_async._model.requests import Request, video_url
 from akool_async._model.states import State
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
 from akool_async.cli.options import OutputOptions
@@ -363,12 +364,14 @@ class PaidWork:
         """Begin without any work."""
         self._paid: dict[str, str] = {}
         self._same_but_query: dict[str, str] = {}
+        self._videos: dict[int, str] = {}
 
     def add(self, entry: Entry) -> None:
         """Record an entry if it is, or may be, paid for."""
         if entry.state in _PAID:
             self._paid.setdefault(entry.fingerprint, entry.key)
             self._same_but_query.setdefault(work_of(entry.fingerprint), entry.key)
+            self._videos.setdefault(_video_and_target(entry.request, entry.target), entry.key)
 
     def paid_under_key(self, entry: Entry) -> str:
         """Return the other key under which an entry's work is paid for, or ""."""
@@ -377,11 +380,22 @@ class PaidWork:
 
     def find_renamed(self, entries: Iterable[PlanEntry]) -> Iterator[Issue | str]:
         """Find what would be paid again because its key was changed: an issue if certain, else a note."""
+        others, example = 0, ""
         for entry in entries if self._paid else ():
             request = entry.item.request
             mark = fingerprint(request, entry.target)
             same, key = self._paid.get(mark, ""), self._same_but_query.get(work_of(mark), "")
-            if not entry.action.is_paid or not key or entry.key in (same, key):
+            if not entry.action.is_paid or entry.key in (same, key):
+                continue
+            if not key:
+                # Other options are other work. But one that was dropped by mistake costs the whole job again.
+                known = self._videos.get(_video_and_target(request, entry.target), entry.key)
+                if known != entry.key:
+                    others += 1
+                    example = example or (
+                        f"{entry.item.place}: The same video into {entry.target!r} is in the journal as "
+                        f"{known!r} with other options. This one is paid, too"
+                    )
                 continue
             what = f"into {entry.target!r} is in the journal as {(same or key)!r}"
             if same:
@@ -395,3 +409,10 @@ class PaidWork:
                     "Give each video a key, or set url_is_public where the query names the video."
                 )
                 yield Issue(entry.item.where("url"), text)
+        if others:
+            yield f"{example}{f', and {others - 1:,} more like it' * (others > 1)}."
+
+
+def _video_and_target(request: Request, target: str) -> int:
+    """Return a hash: a journal may hold very many."""
+    return hash((canonical_url(video_url(request)).partition("?")[0], target))

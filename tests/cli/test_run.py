@@ -220,6 +220,24 @@ def test_work_that_is_paid_under_another_key_is_not_paid_again(akool: Command, v
     assert len(vendor.audit.jobs) == 2
 
 
+def test_a_video_that_is_paid_with_other_options_is_told_before_it_is_paid_again(
+    akool: Command, vendor: Sandbox
+) -> None:
+    rows = catalog(f"{URL}/1.mp4,ja,", f"{URL}/2.mp4?a,ja,", f"{URL}/3.mp4,ja,")
+    told = "videos.csv:2: The same video into 'ja' is in the journal as "
+    first = akool("run", rows, "--yes")
+    same = akool("plan", rows)
+    dropped = akool("plan", rows, "--lipsync")
+    run = akool("run", catalog(f"{URL}/1.mp4,ja,", f"{URL}/1.mp4,fr,"), "--yes", "--lipsync")
+
+    assert "with other options" not in first.err + same.err
+    for shown in (dropped, run):
+        assert told in shown.err
+        assert "with other options. This one is paid, too" in shown.err
+    assert "This one is paid, too, and 2 more like it." in dropped.err
+    assert "more like it" not in run.err
+
+
 def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
     akool: Command, serve: Callable[..., Sandbox]
 ) -> None:

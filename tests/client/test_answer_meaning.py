@@ -90,6 +90,13 @@ def test_a_status_that_decides_keeps_what_the_body_says(status: int) -> None:
     assert ("the vendor's words" in error.message) is (status != 302)
 
 
+def test_a_status_without_words_of_the_vendor_quotes_none() -> None:
+    with pytest.raises(CallFailed) as caught:
+        parse_response(RawResponse(http_status=503, body=b""), host=HOST, languages=1)
+
+    assert caught.value.error.message == f"The service at {HOST} failed (HTTP 503)."
+
+
 def test_a_refusal_keeps_the_vendors_words() -> None:
     with pytest.raises(CallFailed) as caught:
         parse_response(

@@ -6,8 +6,7 @@ import gzip
 import json
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from types import SimpleNamespace
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import anyio
@@ -16,11 +15,10 @@ import httpcore
 import httpx
 import pytest
 
-from akool_async._http.exchange import ExchangeFailed, RawResponse, ShieldedCall, exchange
-from akool_async._http.senders import MAX_BODY, ApiRequest, HttpxSender
+from akool_async._http.exchange import ExchangeFailed, RawResponse, exchange
+from akool_async._http.senders import MAX_BODY, ApiRequest, HttpxSender, Send
 from akool_async._http.timing import ExchangeDeadlines
 from akool_async._model.codes import Failure
-from akool_async._model.errors import ClientClosedError
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +55,11 @@ class Stream(httpx.AsyncByteStream):
 Events = Sequence[tuple[str, dict[str, Any]]]
 
 
+def prepared(client: httpx.AsyncClient) -> Send:
+    sender = HttpxSender(client, origin=HOST, user_agent="test", own=True)
+    return sender.prepare(ApiRequest(method="POST", target="/", connect=10.0))
+
+
 async def ask(
     answer: httpx.Response | Exception | None,
     *,
@@ -84,13 +87,7 @@ async def ask(
         deadlines = ExchangeDeadlines(tasks)
         try:
             result = await exchange(
-                HttpxSender(client, origin=HOST, user_agent="test", own=True).prepare(
-                    ApiRequest(method="POST", target="/", connect=10.0)
-                ),
-                deadlines=deadlines,
-                timeout=timeout,
-                paid=True,
-                trust_error_types=trusted,
+                prepared(client), deadlines=deadlines, timeout=timeout, paid=True, trust_error_types=trusted
             )
         except ExchangeFailed as failed:
             result = failed
@@ -141,6 +138,7 @@ async def test_a_body_is_unpacked(coding: str) -> None:
     answer = await answer_of(response(content[:20], content[20:], coding=coding.strip()))
 
     assert (answer.http_status, answer.body) == (200, ANSWER)
+    assert answer.headers.get("content-encoding", "") == coding.strip()
 
 
 async def test_zlib_is_unpacked_at_every_level() -> None:
@@ -196,11 +194,11 @@ async def test_a_small_body_that_unpacks_to_a_huge_one_is_cut() -> None:
     assert len(answer.body) == MAX_BODY + 1
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
-async def test_what_can_be_read_before_a_broken_checksum_is_kept(pack: Callable[[bytes], bytes]) -> None:
-    broken = bytearray(pack(ANSWER))
-    broken[-6 if pack is gzip.compress else -1] ^= 0xFF
-    failed = await failure_of(response(bytes(broken), coding="gzip"))
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate"])
+async def test_what_can_be_read_before_a_broken_checksum_is_kept(coding: str) -> None:
+    broken = bytearray(PACKED["deflate" if coding == "deflate" else "gzip"])
+    broken[-1 if coding == "deflate" else -6] ^= 0xFF
+    failed = await failure_of(response(bytes(broken), coding=coding))
 
     assert failed.failure is Failure.UNREADABLE
     assert failed.reason == "an answer whose compression is broken"
@@ -232,6 +230,70 @@ async def test_what_another_coding_can_not_unpack_is_unreadable() -> None:
 
     assert failed.failure is Failure.UNREADABLE
     assert failed.reason == "an answer whose compression is broken (DecodingError)"
+
+
+async def test_what_another_coding_has_unpacked_before_it_breaks_is_kept() -> None:
+    packed = gzip.compress(ANSWER)
+    failed = await failure_of(response(packed[:-8], bytes(8), coding="gzip, identity"))
+
+    assert (failed.failure, failed.partial) == (Failure.UNREADABLE, ANSWER)
+
+
+async def test_what_a_client_of_the_callers_would_add_is_left_out() -> None:
+    """Its credentials are for other hosts, and a redirect would show ours to another."""
+    asked: list[httpx.Request] = []
+
+    def transport(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(302, headers={"location": "https://elsewhere.example"}, stream=Stream())
+
+    async with anyio.create_task_group() as tasks:
+        deadlines = ExchangeDeadlines(tasks)
+        async with httpx.AsyncClient(
+            transport=httpx.MockTransport(transport), auth=("user", "password"), follow_redirects=True
+        ) as client:
+            answer = await exchange(
+                prepared(client), deadlines=deadlines, timeout=60.0, paid=True, trust_error_types=False
+            )
+        deadlines.close()
+
+    assert answer.http_status == 302
+    assert [request.url.host for request in asked] == ["api.example"]
+    assert "authorization" not in asked[0].headers
+
+
+@pytest.mark.parametrize("paid", [True, False])
+async def test_only_a_paid_exchange_outlives_its_client(paid: bool) -> None:
+    under_way, may_answer = anyio.Event(), anyio.Event()
+    results: list[object] = []
+
+    async def transport(_: httpx.Request) -> httpx.Response:
+        under_way.set()
+        await may_answer.wait()
+        return response(ANSWER)
+
+    async def call(client: httpx.AsyncClient, deadlines: ExchangeDeadlines) -> None:
+        try:
+            answer = await exchange(
+                prepared(client), deadlines=deadlines, timeout=60.0, paid=paid, trust_error_types=False
+            )
+        except ExchangeFailed as failed:
+            results.append(failed.failure)
+        else:
+            results.append(answer.body)
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(transport)) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        deadlines = ExchangeDeadlines(tasks)
+        tasks.start_soon(call, client, deadlines)
+        await under_way.wait()
+        deadlines.close()
+        if paid:
+            may_answer.set()
+
+    assert results == [ANSWER if paid else Failure.CONNECTION_LOST]
 
 
 # Sent or not.
@@ -273,7 +335,10 @@ def caused(error: Exception, cause: Exception) -> Exception:
 async def test_only_proof_means_that_nothing_was_sent(
     events: Events, error: Exception, trusted: bool, failure: Failure
 ) -> None:
-    assert (await failure_of(error, events=events, trusted=trusted)).failure is failure
+    failed = await failure_of(error, events=events, trusted=trusted)
+
+    assert failed.failure is failure
+    assert isinstance(failed.reason, str)
 
 
 @pytest.mark.parametrize("events", [[], [(CONNECTING, {})], [(CONNECTING, {}), (SENDING, POST)]])
@@ -324,96 +389,3 @@ async def test_the_connection_of_a_whole_or_broken_answer_is_freed() -> None:
     await failure_of(httpx.Response(200, stream=broken))
 
     assert (whole.closed, broken.closed) == (True, True)
-
-
-# Work that outlives its caller.
-
-
-async def fails() -> str:
-    raise OSError("it failed")
-
-
-async def test_a_shielded_call_returns_or_raises_what_its_work_does() -> None:
-    async with anyio.create_task_group() as tasks:
-        assert await ShieldedCall(returning("done"), shield=True).run(tasks) == "done"
-        with pytest.raises(OSError, match="it failed"):
-            await ShieldedCall(fails, shield=True).run(tasks)
-
-
-def returning(result: str) -> Callable[[], Awaitable[str]]:
-    async def work() -> str:
-        return result
-
-    return work
-
-
-@pytest.mark.parametrize("result", ["done", OSError("it failed")])
-async def test_what_a_caller_that_left_would_have_received_is_told_once(result: str | Exception) -> None:
-    told: list[str | Exception] = []
-    begun, may_end = anyio.Event(), anyio.Event()
-
-    async def work() -> str:
-        begun.set()
-        await may_end.wait()
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    async with anyio.create_task_group() as tasks:
-        call = ShieldedCall(work, shield=True, on_abandoned=told.append)
-        async with anyio.create_task_group() as callers:
-            callers.start_soon(call.run, tasks)
-            await begun.wait()
-            callers.cancel_scope.cancel()
-        assert told == []
-        may_end.set()
-
-    assert told == [result]
-
-
-async def test_a_result_that_comes_while_its_caller_leaves_is_told() -> None:
-    told: list[str | Exception] = []
-    call = ShieldedCall(returning("done"), shield=True, on_abandoned=told.append)
-    async with anyio.create_task_group() as tasks:
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await call.run(tasks)
-
-    assert told == ["done"]
-
-
-async def test_nobody_is_told_of_what_its_caller_received() -> None:
-    told: list[Any] = []
-    async with anyio.create_task_group() as tasks:
-        await ShieldedCall(returning("done"), shield=True, on_abandoned=told.append).run(tasks)
-
-    assert told == []
-
-
-@pytest.mark.parametrize("shield", [True, False])
-async def test_only_shielded_work_outlives_its_group(shield: bool) -> None:
-    seen = SimpleNamespace(begun=anyio.Event(), may_end=anyio.Event(), result=None)
-
-    async def work() -> str:
-        seen.begun.set()
-        await seen.may_end.wait()
-        return "done"
-
-    async def end(event: anyio.Event) -> None:
-        await anyio.wait_all_tasks_blocked()
-        event.set()
-
-    async def wait(call: ShieldedCall[str]) -> None:
-        try:
-            seen.result = await call.run(tasks)
-        except ClientClosedError as error:
-            seen.result = error
-
-    async with anyio.create_task_group() as callers, anyio.create_task_group() as tasks:
-        callers.start_soon(wait, ShieldedCall(work, shield=shield))
-        await seen.begun.wait()
-        tasks.cancel_scope.cancel()
-        if shield:
-            callers.start_soon(end, seen.may_end)
-
-    assert seen.result == "done" if shield else isinstance(seen.result, ClientClosedError)
