@@ -147,15 +147,20 @@ class Area:
     functions: tuple[str, ...] = ()
 
 
+LIFE = ("tests/batch/test_life.py", "tests/batch/test_life_resumed.py")
 AREAS = (
     Area("limits", "_batch/limits.py", ("tests/batch/test_limit_rules.py",)),
     Area("slots", "_batch/limits.py", ("tests/batch/test_slots.py",)),
     Area(
         "dispositions",
         "_batch/post.py",
-        ("tests/batch/test_dispositions.py", "tests/batch/test_life.py", "tests/batch/test_unrecorded.py"),
+        ("tests/batch/test_dispositions.py", *LIFE, "tests/batch/test_unrecorded.py"),
     ),
-    Area("submit", "_batch/life.py", ("tests/batch/test_life.py",)),
+    Area(
+        "submit",
+        "_batch/life.py",
+        (*LIFE, "tests/batch/test_rate_limits.py", "tests/batch/test_pay_again.py"),
+    ),
     Area(
         "exchange",
         "_http/exchange.py",

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import anyio
 import attrs
 
 from akool_async import (
@@ -67,6 +68,9 @@ class Seam:
         known: what the vendor says about jobs of answers that could not be used.
         server_ahead: how far the vendor's clock is ahead.
         on_watch: called when a job begins to be polled.
+        on_post: called when a POST is sent.
+        turn: what a POST waits for before its intent; `waiting` is set meanwhile.
+        answer: what the answer to a POST waits for; `under_way` is set meanwhile.
     """
 
     answers: list[Submission | AkoolError] = attrs.field(factory=list)
@@ -76,7 +80,12 @@ class Seam:
     known: Mapping[str, Snapshot] = attrs.field(factory=dict)
     clock: VirtualClock = attrs.field(factory=lambda: VirtualClock(start=START))
     server_ahead: timedelta = timedelta()
-    on_watch: Callable[[], None] = lambda: None
+    on_watch: Callable[[], object] = lambda: None
+    on_post: Callable[[], object] = lambda: None
+    turn: anyio.Event | None = None
+    waiting: anyio.Event = attrs.field(factory=anyio.Event)
+    answer: anyio.Event | None = None
+    under_way: anyio.Event = attrs.field(factory=anyio.Event)
     posts: list[Request] = attrs.field(factory=list)
     times: list[float] = attrs.field(factory=list)
     ages: list[float | None] = attrs.field(factory=list)
@@ -96,12 +105,19 @@ class Seam:
         return self.clock.now() + self.server_ahead
 
     async def wait_ready(self) -> None:
+        self.waiting.set()
+        if self.turn is not None:
+            await self.turn.wait()
         if self.unready:
             raise self.unready.pop(0)
 
     async def submit_once(self, request: Request) -> Submission:
         self.posts.append(request)
         self.times.append(self.clock.monotonic())
+        self.on_post()
+        self.under_way.set()
+        if self.answer is not None:
+            await self.answer.wait()
         answer = self.answers[min(len(self.posts), len(self.answers)) - 1]
         self.clock.advance(POST_TAKES)
         if isinstance(answer, AkoolError):

@@ -13,24 +13,22 @@ import pytest
 from akool_async import (
     AkoolError,
     Completed,
-    Expired,
     Failed,
     InDoubt,
     Job,
-    Journal,
-    JournalError,
     NotSubmitted,
     Outcome,
     Rejected,
+    RetryPolicy,
     Saved,
     Snapshot,
     Status,
     SubmissionInDoubt,
 )
 from akool_async._batch.state import StopCause
-from akool_async._journal import EntryUpdate
+from akool_async._journal import Entry
 from akool_async._model import errors
-from akool_async._model.responses import RESULT_LIFETIME, Refusal
+from akool_async._model.responses import Refusal
 from akool_async._model.states import State
 from akool_async._polling.poll_state import PollVerdict
 from tests.batch.seam import JOB_TAKES, POST_TAKES, START, Seam, ended, made, opened, run, video
@@ -93,11 +91,15 @@ async def test_a_job_that_is_completed() -> None:
 async def test_a_job_that_is_completed_and_saved(tmp_path: Path) -> None:
     saved = Saved(video=tmp_path / "1.ja.mp4")
     seam = Seam([made("ja")], {"job-ja": ended("job-ja", credits_used=3.0)}, downloads={"job-ja": saved})
+    held: list[Entry | None] = []
     async with opened(seam, video(), download_to=tmp_path) as (batch, journal):
+        seam.on_post = lambda: held.append(journal.get("v1", "ja"))
         (outcome,) = [outcome async for outcome in batch]
         entry = journal.get("v1", "ja")
 
     facts(outcome, credits=3.0, saved=saved)
+    assert held[0] is not None  # when it is paid for, its name is settled
+    assert (held[0].state, held[0].name) == (State.SUBMITTING, "1.ja")
     assert entry is not None
     assert (entry.state, entry.files, entry.ended_at) == (State.DELIVERED, (str(saved.video),), ENDED)
     assert entry.name == "1.ja"
@@ -237,6 +239,17 @@ async def test_what_can_not_be_sent_for_too_long_is_not_submitted() -> None:
     assert 60.0 < seam.times[-1] <= 100.0
 
 
+async def test_an_outage_uses_up_time_and_no_attempts() -> None:
+    often = RetryPolicy(
+        attempts=2, initial_delay=1.0, max_delay=1.0, throttle_deadline=100.0, jitter=lambda seconds: seconds
+    )
+    seam = Seam([errors.ConnectError("Refused.")], retry=often)
+    (outcome,) = await run(seam, video())
+
+    assert isinstance(outcome, NotSubmitted)
+    assert len(seam.posts) > 20
+
+
 async def test_after_a_rate_limit_only_the_pace_waits() -> None:
     seam = Seam([errors.RateLimitError("Often.", code=1005), made("ja")])
     (outcome,) = await run(seam, video())
@@ -264,8 +277,8 @@ async def test_a_refusal() -> None:
     ("error", "raised", "cause"),
     [
         (NO_CREDITS, False, StopCause.CREDITS),
-        (errors.PermissionDeniedError("Closed.", code=1200), True, StopCause.FAILURE),
-        (errors.AuthenticationError("Who?", code=1101), True, StopCause.FAILURE),
+        (errors.PermissionDeniedError("Closed.", code=1200), True, StopCause.CREDENTIALS),
+        (errors.AuthenticationError("Who?", code=1101), True, StopCause.CREDENTIALS),
     ],
 )
 async def test_a_refusal_of_the_account_stops_the_batch(
@@ -375,143 +388,31 @@ async def test_a_job_that_was_not_asked_for_is_named_by_some_entry() -> None:
     assert (entry.job_id, entry.doubt_ids) == ("job-ja", ("job-xx",))
 
 
-# Entries that an earlier run left.
+async def test_the_price_of_a_job_bounds_the_next() -> None:
+    seam = Seam([made("ja", cost=4.0)])
+    outcomes = await run(seam, *map(video, range(1, 5)), max_credits=9.0)
 
-
-async def in_doubt(journal: Journal, **facts: Any) -> None:
-    await journal.intend(video(), token="a-token")
-    change = EntryUpdate(**NAME, state=State.IN_DOUBT, reason="Lost.", code=4711, **facts)
-    await journal.record(change)
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (REFUSED, "Sent once more, it was refused: Wrong. Whether the POST before made a job is not known."),
-        (
-            errors.DuplicateJobError("Twice.", code=1202),
-            "Sent once more, it was refused: Twice. So the POST before made a job, which is billed; its id "
-            "is not known.",
-        ),
-        (NO_CREDITS, "Lost."),
-    ],
-)
-async def test_a_doubt_that_paying_again_did_not_end_stays_one(error: AkoolError, words: str) -> None:
-    seam = Seam([error])
-    journal = Journal(":memory:", now=seam.clock.now)
-    async with journal:
-        await in_doubt(journal)
-        seam.clock.advance(1000.0)
-        async with opened(seam, video(), journal=journal, on_in_doubt="resubmit") as (batch, _):
-            (outcome,) = [outcome async for outcome in batch]
-            entry = journal.get("v1", "ja")
-            resubmitted = batch.statistics().resubmitted
-
-    assert isinstance(outcome, InDoubt)
-    assert (outcome.reason, outcome.job, outcome.submitted_at) == (words, None, START)
-    assert entry is not None
-    assert (entry.state, entry.reason, entry.submitted_at) == (State.IN_DOUBT, words, START)
-    assert len(seam.posts) == 1
-    assert resubmitted == 1
-
-
-SEEN = Snapshot(job_id="job-ja", status=Status.COMPLETED, created_at=START, credits_used=3.0)
-DAY = timedelta(days=1)
-LIFE = RESULT_LIFETIME
-NOT_THERE = errors.JobNotFoundError("No such job.", code=1008)
-
-
-async def earlier(journal: Journal, snapshot: Snapshot | None, created: bool) -> None:
-    """Enter a result that an earlier run saw and did not save."""
-    await journal.intend(video(), names={("v1", "ja"): ("1.ja",)})
-    await journal.record(
-        EntryUpdate(
-            **NAME,
-            state=State.SUBMITTED,
-            job_id="job-ja",
-            credits_locked=4.0,
-            created_at=START if created else None,
-        )
-    )
-    await journal.record(EntryUpdate(**NAME, state=State.COMPLETED, snapshot=snapshot, ended_at=START))
-
-
-MOMENT, NONE = timedelta(seconds=1), timedelta()
-
-
-@pytest.mark.parametrize(
-    ("snapshot", "created", "age", "ahead", "expired"),
-    [
-        (SEEN, True, LIFE + DAY, NONE, True),
-        (SEEN, True, LIFE + DAY - MOMENT, NONE, False),
-        (SEEN, True, LIFE + DAY - MOMENT, 30 * DAY, False),
-        (SEEN, True, LIFE + DAY, -DAY, True),
-        (SEEN, True, LIFE + DAY, -DAY - MOMENT, False),
-        (None, True, LIFE + DAY, NONE, True),
-        (None, False, LIFE + DAY, NONE, False),
-        (attrs.evolve(SEEN, created_at=None), True, LIFE + DAY, NONE, True),
-        (attrs.evolve(SEEN, created_at=None), False, LIFE + DAY, NONE, False),
-    ],
-)
-@pytest.mark.parametrize("how", ["the job is gone", "the file is gone", "the file is broken"])
-async def test_a_result_expires_by_both_clocks_and_only_if_it_is_gone(
-    tmp_path: Path,
-    snapshot: Snapshot | None,
-    created: bool,
-    age: timedelta,
-    ahead: timedelta,
-    expired: bool,
-    how: str,
-) -> None:
-    errors_of = {
-        "the file is gone": errors.DownloadError("Gone.", http_status=404),
-        "the file is broken": errors.DownloadError("Broken.", http_status=200),
+    assert [type(outcome) for outcome in outcomes].count(Completed) == 2
+    assert {outcome.reason for outcome in outcomes if isinstance(outcome, NotSubmitted)} == {
+        "max_credits (9) would be exceeded."
     }
-    end = GONE if how == "the job is gone" else ended("job-ja")
-    seam = Seam([], {"job-ja": end}, downloads={"job-ja": errors_of[how]} if how in errors_of else {})
-    journal = Journal(":memory:", now=seam.clock.now)
-    async with journal:
-        await earlier(journal, snapshot, created)
-        seam.server_ahead = ahead
-        seam.clock.advance(age.total_seconds() - JOB_TAKES)
-        async with opened(seam, video(), journal=journal, download_to=tmp_path) as (batch, _):
-            (outcome,) = [outcome async for outcome in batch]
-            entry = journal.get("v1", "ja")
-
-    assert entry is not None
-    now = START + age
-    # Of a job that it still has, the vendor says when it was made.
-    if (expired or (how == "the file is gone" and not created)) and how != "the file is broken":
-        assert isinstance(outcome, Expired)
-        assert outcome.reason == "The result expired at the vendor before it was saved."
-        assert (outcome.ended_at, outcome.submitted_at) == (now, START)
-        assert (entry.state, entry.reason, entry.ended_at) == (State.EXPIRED, outcome.reason, now)
-    else:
-        assert isinstance(outcome, Completed)
-        assert (outcome.saved, outcome.ended_at, outcome.snapshot.job_id) == (None, now, "job-ja")
-        assert (
-            "no longer knows job job-ja" if how == "the job is gone" else errors_of[how].message
-        ) in outcome.reason
-        assert entry.state is State.COMPLETED
+    assert len(seam.posts) == 2
 
 
-# What can't be written.
+async def test_a_job_of_unknown_price_is_the_last_one() -> None:
+    seam = Seam([made("ja", cost=None)])
+    outcomes = await run(seam, video(1), video(2), max_credits=9.0)
+
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Completed", "NotSubmitted"]
+    assert len(seam.posts) == 1
 
 
-async def test_without_its_intent_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = errors.JournalWriteError("Full.")
-    seam = Seam([made("ja")])
-    outcomes: list[Outcome] = []
-    with pytest.raises(JournalError):
-        async with opened(seam, video()) as (batch, journal):
+async def test_the_token_of_a_post_is_kept_with_its_entry() -> None:
+    seam = Seam([SubmissionInDoubt("Lost.", targets=("ja",))])
+    async with opened(seam, video(), webhook_url="https://me.example/akool") as (batch, journal):
+        _ = [outcome async for outcome in batch]
+        token = str(seam.posts[0].webhook_url).rpartition("/")[2]
+        found = journal.find_token(token)
 
-            async def intend(*_: object, **__: object) -> None:
-                raise error
-
-            monkeypatch.setattr(journal, "intend", intend)
-            async for outcome in batch:
-                outcomes.append(outcome)
-
-    assert seam.posts == []
-    assert [type(outcome) for outcome in outcomes] == [NotSubmitted]
-    assert outcomes[0].reason == "Full."
+    assert found is not None
+    assert (found.key, found.state) == ("v1", State.IN_DOUBT)

@@ -1,0 +1,266 @@
+"""The life of an entry that is stopped, cancelled or left between two steps, or resumed by another run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import attrs
+import pytest
+
+from akool_async import (
+    AkoolClient,
+    AkoolError,
+    Completed,
+    Expired,
+    InDoubt,
+    Journal,
+    JournalError,
+    NotSubmitted,
+    Outcome,
+    Snapshot,
+    Status,
+    open_batch,
+)
+from akool_async._batch.state import CANCELLED
+from akool_async._journal import Entry, EntryUpdate
+from akool_async._model import errors
+from akool_async._model.responses import RESULT_LIFETIME
+from akool_async._model.states import State
+from akool_async._polling.poll_state import PollVerdict
+from tests.batch.seam import JOB_TAKES, START, Seam, ended, made, opened, video
+
+pytestmark = pytest.mark.anyio
+
+NAME: dict[str, Any] = {"key": "v1", "target": "ja"}
+GONE = ended("job-ja", PollVerdict.NOT_FOUND)
+REFUSED = errors.BadRequestError("Wrong.", code=1003)
+NO_CREDITS = errors.OutOfCredits("No credits.", code=1104)
+
+
+# What stops, is cancelled or is left between two steps.
+
+
+async def test_what_waits_for_its_turn_when_the_batch_stops_is_not_sent() -> None:
+    seam = Seam([made("ja")], turn=anyio.Event())
+    async with opened(seam, video()) as (batch, _):
+        async with anyio.create_task_group() as tasks:
+
+            async def stop() -> None:
+                await seam.waiting.wait()
+                batch.drain()
+                assert seam.turn is not None
+                seam.turn.set()
+
+            tasks.start_soon(stop)
+            (outcome,) = [outcome async for outcome in batch]
+        reason = batch.stopped
+
+    assert isinstance(outcome, NotSubmitted)
+    assert outcome.reason == reason != ""
+    assert seam.posts == []
+
+
+async def test_what_is_cancelled_while_it_waits_for_its_turn_is_not_sent() -> None:
+    seam = Seam([made("fr")], turn=anyio.Event())
+    journal = Journal(":memory:", now=seam.clock.now)
+    async with journal, open_batch(cast(AkoolClient, seam), journal=journal) as batch:
+        ticket = await batch.submit(video(targets="ja,fr"))
+        await seam.waiting.wait()
+        assert await batch.cancel("v1", "ja")
+        assert seam.turn is not None
+        seam.turn.set()
+        cancelled, other = await batch.outcome("v1", "ja"), await batch.outcome("v1", "fr")
+        del ticket
+
+    assert isinstance(cancelled, NotSubmitted)
+    assert cancelled.reason == CANCELLED
+    assert isinstance(other, Completed)
+    assert [post.targets for post in seam.posts] == [("fr",)]
+
+
+async def test_a_post_under_way_is_recorded_when_its_batch_is_left() -> None:
+    seam = Seam([made("ja")], answer=anyio.Event())
+    journal = Journal(":memory:", now=seam.clock.now)
+    recorded: list[Entry | None] = []
+
+    async def answer() -> None:
+        await anyio.wait_all_tasks_blocked()
+        assert seam.answer is not None
+        seam.answer.set()
+
+    async with journal, anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            async with open_batch(cast(AkoolClient, seam), [video()], journal=journal):
+                await seam.under_way.wait()
+                tasks.start_soon(answer)
+                scope.cancel()
+                await anyio.sleep_forever()
+        async with open_batch(cast(AkoolClient, Seam()), [], journal=journal):
+            recorded.append(journal.get("v1", "ja"))
+
+    assert recorded[0] is not None
+    assert (recorded[0].state, recorded[0].job_id) == (State.SUBMITTED, "job-ja")
+
+
+# Entries that an earlier run left.
+
+
+async def in_doubt(journal: Journal, **facts: Any) -> None:
+    await journal.intend(video(), token="a-token")
+    change = EntryUpdate(**NAME, state=State.IN_DOUBT, reason="Lost.", code=4711, **facts)
+    await journal.record(change)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (REFUSED, "Sent once more, it was refused: Wrong. Whether the POST before made a job is not known."),
+        (
+            errors.DuplicateJobError("Twice.", code=1202),
+            "Sent once more, it was refused: Twice. So the POST before made a job, which is billed; its id "
+            "is not known.",
+        ),
+        (NO_CREDITS, "Lost."),
+    ],
+)
+async def test_a_doubt_that_paying_again_did_not_end_stays_one(error: AkoolError, words: str) -> None:
+    seam = Seam([error])
+    journal = Journal(":memory:", now=seam.clock.now)
+    async with journal:
+        await in_doubt(journal)
+        seam.clock.advance(1000.0)
+        async with opened(seam, video(), journal=journal, on_in_doubt="resubmit") as (batch, _):
+            (outcome,) = [outcome async for outcome in batch]
+            entry = journal.get("v1", "ja")
+            resubmitted = batch.statistics().resubmitted
+
+    assert isinstance(outcome, InDoubt)
+    assert (outcome.reason, outcome.job, outcome.submitted_at) == (words, None, START)
+    assert entry is not None
+    assert (entry.state, entry.reason, entry.submitted_at) == (State.IN_DOUBT, words, START)
+    assert len(seam.posts) == 1
+    assert resubmitted == 1
+
+
+SEEN = Snapshot(job_id="job-ja", status=Status.COMPLETED, created_at=START, credits_used=3.0)
+DAY = timedelta(days=1)
+LIFE = RESULT_LIFETIME
+NOT_THERE = errors.JobNotFoundError("No such job.", code=1008)
+
+
+async def earlier(journal: Journal, snapshot: Snapshot | None, created: bool) -> None:
+    """Enter a result that an earlier run saw and did not save."""
+    await journal.intend(video(), names={("v1", "ja"): ("1.ja",)})
+    await journal.record(
+        EntryUpdate(
+            **NAME,
+            state=State.SUBMITTED,
+            job_id="job-ja",
+            credits_locked=4.0,
+            created_at=START if created else None,
+        )
+    )
+    await journal.record(EntryUpdate(**NAME, state=State.COMPLETED, snapshot=snapshot, ended_at=START))
+
+
+MOMENT, NONE = timedelta(seconds=1), timedelta()
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "created", "age", "ahead", "expired"),
+    [
+        (SEEN, True, LIFE + DAY, NONE, True),
+        (SEEN, True, LIFE + DAY - MOMENT, NONE, False),
+        (SEEN, True, LIFE + DAY - MOMENT, 30 * DAY, False),
+        (SEEN, True, LIFE + DAY, -DAY, True),
+        (SEEN, True, LIFE + DAY, -DAY - MOMENT, False),
+        (None, True, LIFE + DAY, NONE, True),
+        (None, False, LIFE + DAY, NONE, False),
+        (attrs.evolve(SEEN, created_at=None), True, LIFE + DAY, NONE, True),
+        (attrs.evolve(SEEN, created_at=None), False, LIFE + DAY, NONE, False),
+    ],
+)
+@pytest.mark.parametrize("how", ["the job is gone", "the file is gone", "the file is broken"])
+async def test_a_result_expires_by_both_clocks_and_only_if_it_is_gone(
+    tmp_path: Path,
+    snapshot: Snapshot | None,
+    created: bool,
+    age: timedelta,
+    ahead: timedelta,
+    expired: bool,
+    how: str,
+) -> None:
+    errors_of = {
+        "the file is gone": errors.DownloadError("Gone.", http_status=404),
+        "the file is broken": errors.DownloadError("Broken.", http_status=200),
+    }
+    end = GONE if how == "the job is gone" else ended("job-ja")
+    seam = Seam([], {"job-ja": end}, downloads={"job-ja": errors_of[how]} if how in errors_of else {})
+    journal = Journal(":memory:", now=seam.clock.now)
+    async with journal:
+        await earlier(journal, snapshot, created)
+        seam.server_ahead = ahead
+        seam.clock.advance(age.total_seconds() - JOB_TAKES)
+        async with opened(seam, video(), journal=journal, download_to=tmp_path) as (batch, _):
+            (outcome,) = [outcome async for outcome in batch]
+            entry = journal.get("v1", "ja")
+
+    assert entry is not None
+    now = START + age
+    # Of a job that it still has, the vendor says when it was made.
+    if (expired or (how == "the file is gone" and not created)) and how != "the file is broken":
+        assert isinstance(outcome, Expired)
+        assert outcome.reason == "The result expired at the vendor before it was saved."
+        assert (outcome.ended_at, outcome.submitted_at) == (now, START)
+        assert (entry.state, entry.reason, entry.ended_at) == (State.EXPIRED, outcome.reason, now)
+    else:
+        assert isinstance(outcome, Completed)
+        assert (outcome.saved, outcome.ended_at, outcome.snapshot.job_id) == (None, now, "job-ja")
+        assert (
+            "no longer knows job job-ja" if how == "the job is gone" else errors_of[how].message
+        ) in outcome.reason
+        assert entry.state is State.COMPLETED
+
+
+# What can't be written.
+
+
+async def test_without_its_intent_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = errors.JournalWriteError("Full.")
+    seam = Seam([made("ja")])
+    outcomes: list[Outcome] = []
+    with pytest.raises(JournalError):
+        async with opened(seam, video()) as (batch, journal):
+
+            async def intend(*_: object, **__: object) -> None:
+                raise error
+
+            monkeypatch.setattr(journal, "intend", intend)
+            async for outcome in batch:
+                outcomes.append(outcome)
+
+    assert seam.posts == []
+    assert [type(outcome) for outcome in outcomes] == [NotSubmitted]
+    assert outcomes[0].reason == "Full."
+
+
+async def test_an_answer_that_can_not_be_written_at_first_is_followed_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seam = Seam([made("ja")])
+    async with opened(seam, video()) as (batch, journal):
+        record, tries = journal.record, [errors.JournalWriteError("Held."), errors.JournalWriteError("Held.")]
+
+        async def fail_at_first(*changes: EntryUpdate) -> None:
+            if tries:
+                raise tries.pop()
+            await record(*changes)
+
+        monkeypatch.setattr(journal, "record", fail_at_first)
+        (outcome,) = [outcome async for outcome in batch]
+
+    assert isinstance(outcome, Completed)
+    assert len(seam.posts) == 1
