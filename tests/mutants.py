@@ -149,8 +149,7 @@ class Area:
 
 LIFE = ("tests/batch/test_life.py", "tests/batch/test_life_resumed.py")
 AREAS = (
-    Area("limits", "_batch/limits.py", ("tests/batch/test_limit_rules.py",)),
-    Area("slots", "_batch/limits.py", ("tests/batch/test_slots.py",)),
+    Area("limits", "_batch/limits.py", ("tests/batch/test_limit_rules.py", "tests/batch/test_slots.py")),
     Area(
         "dispositions",
         "_batch/post.py",

@@ -71,6 +71,15 @@ async def test_a_second_process_stops_at_once_and_names_the_first(path: Path) ->
             assert journal.counts()[State.SUBMITTING] == 1
 
 
+async def test_the_error_of_a_lock_says_what_another_journal_would_cost(path: Path) -> None:
+    async with open_journal(path):
+        with pytest.raises(JournalLockedError) as caught:
+            async with open_journal(path):
+                pass
+
+    assert "Another journal would not know what is paid, and pay again." in str(caught.value)
+
+
 async def test_the_lock_is_free_when_its_holder_was_killed(path: Path) -> None:
     with another_run(path) as first:
         first.kill()
