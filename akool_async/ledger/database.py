@@ -45,7 +45,8 @@ class LedgerDatabase:
         """Read the URL; nothing is connected yet."""
         try:
             parsed = make_url(url)
-            if parsed.get_backend_name() != "postgresql":
+            # Both schemes are libpq's; providers hand out either.
+            if parsed.drivername.partition("+")[0] not in ("postgresql", "postgres"):
                 raise ArgumentError  # noqa: TRY301 - one handler for each wrong URL
             self._url = parsed.set(drivername="postgresql+psycopg")
         except (ArgumentError, ValueError, NoSuchModuleError):

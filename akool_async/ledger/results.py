@@ -61,6 +61,7 @@ class LedgerResults(LedgerEntries):
                 key=key,
                 target=target,
                 state=State.FAILED,
+                job_id=entry.job_id,  # a repeated step must not end a later job of the entry
                 reason=error.message,
                 code=error.error_code,
                 snapshot=error.snapshot,
@@ -68,7 +69,12 @@ class LedgerResults(LedgerEntries):
             )
         else:
             change = EntryUpdate(
-                key=key, target=target, state=State.COMPLETED, snapshot=snapshot, ended_at=self.clock.now()
+                key=key,
+                target=target,
+                state=State.COMPLETED,
+                job_id=entry.job_id,
+                snapshot=snapshot,
+                ended_at=self.clock.now(),
             )
         await self.record(change)
         return await self._existing(key, target)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import socket
 import zlib
 from collections.abc import Callable, Coroutine
@@ -24,15 +25,16 @@ from akool_async._client import AkoolClient
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, ConfigurationError, JobNotFoundError
 from akool_async._model.outcomes import InDoubt
+from akool_async._model.redact import safe_repr
 from akool_async._model.responses import Callback, Job
 from akool_async._model.states import State
 from akool_async.ledger import Ledger, LedgerError, Made, NotSent, Refused
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 T = TypeVar("T")
-_QUEUE: Final = "akool"
+_NAME: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,49}")
 _WORKFLOW: Final = "akool.translate"
-_VERSION: Final = "1"
+_VERSION: Final = "2"
 """Workflows of another version are not resumed; raised when the order of their steps changes."""
 
 _AGAIN: Final[dict[str, Any]] = {
@@ -74,10 +76,27 @@ class WorkerSettings:
     adopt: bool = False
     stop_after: float = 200.0
 
+    def __attrs_post_init__(self) -> None:
+        """Refuse a name that systemd, Kubernetes or Postgres would change or cut: two could become one.
+
+        Raises:
+            ConfigurationError: the name is not one.
+        """
+        if not _NAME.fullmatch(self.name):
+            raise ConfigurationError(
+                f"A worker can't be named {safe_repr(self.name)}.",
+                advice="Name it with 1 to 50 letters, digits, dots, hyphens or underscores, such as node-1.",
+            )
+
 
 def workflow_id(account: str, key: str, target: str, generation: int) -> str:
     """Return the id of an entry's workflow: enqueued twice, it is one."""
     return f"{account}/{key}/{target}/{generation}"
+
+
+def _queue(account: str) -> str:
+    """Return the queue of an account: a worker of another one knows nothing of its entries."""
+    return f"akool/{account}"
 
 
 def _engine_url(ledger: Ledger) -> str:
@@ -103,7 +122,7 @@ async def enqueue(ledger: Ledger) -> int:
             for key, target, generation in work:
                 client.enqueue(
                     {
-                        "queue_name": _QUEUE,
+                        "queue_name": _queue(ledger.account),
                         "workflow_name": _WORKFLOW,
                         "workflow_id": workflow_id(ledger.account, key, target, generation),
                         "app_version": _VERSION,
@@ -226,7 +245,7 @@ class Worker:
             config={
                 "name": "akool-async",
                 "system_database_url": _engine_url(self._ledger),
-                "executor_id": name,
+                "executor_id": f"{self._ledger.account}/{name}",
                 "application_version": _VERSION,
                 "serializer": DBOSPortableJSONSerializer(),
                 "console_log_level": "ERROR",
@@ -243,7 +262,7 @@ class Worker:
         # for workflows that the engine runs twice.
         rate = self._settings.starts_per_minute
         DBOS.register_queue(
-            _QUEUE,
+            _queue(self._ledger.account),
             worker_concurrency=self._settings.most,
             limiter=None if rate is None else {"limit": rate, "period": 60.0},
             polling_interval_sec=0.5,
@@ -414,14 +433,18 @@ def _lock_name(engine: sa.Engine, account: str, name: str) -> sa.Connection:
 
 
 def _adopt(engine: sa.Engine, account: str, own: str) -> None:
-    pending = DBOS.list_workflows(status="PENDING", name=_WORKFLOW, load_input=False, load_output=False)
-    for name in {one.executor_id for one in pending if one.executor_id not in (None, own)}:
+    ours = f"{account}/"
+    pending = DBOS.list_workflows(
+        status="PENDING", name=_WORKFLOW, workflow_id_prefix=ours, load_input=False, load_output=False
+    )
+    named = {(one.executor_id or "").removeprefix(ours) for one in pending}
+    for name in named - {"", own}:
         try:
-            connection = _lock_name(engine, account, str(name))
+            connection = _lock_name(engine, account, name)
         except ConfigurationError:
             continue  # it is alive
         with connection:
             for one in pending:
-                if one.executor_id == name:
-                    DBOS.resume_workflow(one.workflow_id, queue_name=_QUEUE)
+                if one.executor_id == ours + name:
+                    DBOS.resume_workflow(one.workflow_id, queue_name=_queue(account))
                     logger.info("Took over %s of %s.", one.workflow_id, name)

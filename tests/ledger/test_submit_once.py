@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from akool_async import InDoubt, InvalidRequestError, State
+from akool_async import ConfigurationError, InDoubt, InvalidRequestError, State
 from akool_async._model.errors import IllegalTransitionError
 from akool_async.ledger import LedgerError, Made, NotSent, Refused, open_ledger
 from akool_async.sandbox import Fault
@@ -205,6 +205,13 @@ async def test_without_the_database_nothing_is_sent(bench: Bench) -> None:
             pass
 
     assert bench.sandbox.audit.creates == ()
+
+
+async def test_both_schemes_of_postgres_are_understood(bench: Bench) -> None:
+    async with open_ledger(bench.url.replace("postgresql://", "postgres://")) as ledger:
+        assert await ledger.open_work() == []
+    with pytest.raises(ConfigurationError, match="postgresql://user@host/database"):
+        open_ledger("mysql://someone@127.0.0.1/none")
 
 
 async def test_no_password_is_shown(bench: Bench) -> None:

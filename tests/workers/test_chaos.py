@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 
+from akool_async._model.errors import ConfigurationError
+from akool_async.workers.dbos import WorkerSettings
 from tests.workers.chaos import Found, chaos, fleet, wait_until_over
 
 
@@ -48,6 +51,12 @@ def test_the_work_of_a_worker_that_never_returns_is_adopted() -> None:
 
     check(found, 6)
     assert codes == {"heir": 0}
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "x" * 51, "two words", "naïve"])
+def test_a_name_that_could_become_another_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="can't be named"):
+        WorkerSettings(name=name, into=Path("out"))
 
 
 def wait_for_jobs(sandbox: object) -> None:

@@ -79,7 +79,7 @@ def worker(
     """
     stderr.stamped &= timestamps
     connection = connection.with_key()
-    called = name or socket.gethostname()
+    called = socket.gethostname() if name is None else name
 
     async def work() -> None:
         from akool_async.ledger import open_ledger  # needs the extra `dbos`
