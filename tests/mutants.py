@@ -153,7 +153,7 @@ AREAS = (
     Area(
         "dispositions",
         "_batch/post.py",
-        ("tests/batch/test_dispositions.py", *LIFE, "tests/batch/test_unrecorded.py"),
+        ("tests/batch/test_dispositions.py", "tests/batch/test_recording.py", *LIFE),
     ),
     Area(
         "submit",
@@ -202,6 +202,11 @@ class Change:
     before: str
     after: str
 
+    @property
+    def function(self) -> str:
+        """The name of the function, or of the method without its class."""
+        return self.name.rpartition("__mutmut_")[0].rpartition("ǁ")[2].removeprefix("x_")
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -230,8 +235,10 @@ def survey_of(area: Area, folder: Path, sample: int, seed: int) -> Survey:
     changes = [
         change
         for change in changes_of(module.read_text())
-        if not area.functions or re.split(r"ǁ|x_", change.name, maxsplit=2)[-1] in area.functions
+        if not area.functions or change.function in area.functions
     ]
+    if not changes:
+        raise RuntimeError(f"There is nothing to change in {area.name}.")
     chosen = changes if len(changes) <= sample else Random(seed).sample(changes, sample)
     name = f"akool_async.{area.file.removesuffix('.py').replace('/', '.')}"
     output = mutmut(folder, "run", "--max-children", "2", *(f"{name}.{change.name}" for change in chosen))

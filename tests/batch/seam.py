@@ -67,6 +67,7 @@ class Seam:
         downloads: by job what the download of its result returns or raises.
         known: what the vendor says about jobs of answers that could not be used.
         server_ahead: how far the vendor's clock is ahead.
+        endless: whether no job ends.
         on_watch: called when a job begins to be polled.
         on_post: called when a POST is sent.
         turn: what a POST waits for before its intent; `waiting` is set meanwhile.
@@ -80,6 +81,7 @@ class Seam:
     known: Mapping[str, Snapshot] = attrs.field(factory=dict)
     clock: VirtualClock = attrs.field(factory=lambda: VirtualClock(start=START))
     server_ahead: timedelta = timedelta()
+    endless: bool = False
     on_watch: Callable[[], object] = lambda: None
     on_post: Callable[[], object] = lambda: None
     turn: anyio.Event | None = None
@@ -137,7 +139,8 @@ class Seam:
             self.clock.advance(JOB_TAKES)
             listener(watch)
 
-        asyncio.get_running_loop().call_soon(end)
+        if not self.endless:
+            asyncio.get_running_loop().call_soon(end)
         return watch
 
     def unwatch(self, job: PolledJob, listener: Listener) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import attrs
 import pytest
 
@@ -31,6 +32,7 @@ from akool_async._model import errors
 from akool_async._model.responses import Refusal
 from akool_async._model.states import State
 from akool_async._polling.poll_state import PollVerdict
+from akool_async._retry import AimdRateLimiter
 from tests.batch.seam import JOB_TAKES, POST_TAKES, START, Seam, ended, made, opened, run, video
 
 pytestmark = pytest.mark.anyio
@@ -259,6 +261,18 @@ async def test_after_a_rate_limit_only_the_pace_waits() -> None:
     assert seam.times[1] < 10.0
 
 
+async def test_the_pace_is_told_when_a_rate_limited_post_was_sent_and_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By these the refusals of one burst count as one."""
+    told: list[dict[str, float]] = []
+    monkeypatch.setattr(AimdRateLimiter, "rate_limited", lambda _, **moments: told.append(moments))
+    seam = Seam([errors.ConnectError("Refused."), errors.RateLimitError("Often.", code=1005), made("ja")])
+    await run(seam, video())
+
+    assert told == [{"sent": 10.0 + POST_TAKES, "now": 10.0 + 2 * POST_TAKES}]
+
+
 async def test_a_refusal() -> None:
     seam = Seam([REFUSED])
     async with opened(seam, video()) as (batch, journal):
@@ -336,6 +350,7 @@ async def test_a_lost_answer_with_ids_that_the_vendor_does_not_know() -> None:
         entries = {target: journal.get("v1", target) for target in ("ja", "fr")}
 
     assert {target: type(outcome) for target, outcome in outcomes.items()} == {"ja": InDoubt, "fr": InDoubt}
+    assert {outcome.reason for outcome in outcomes.values()} == {str(torn)}
     assert entries["ja"].doubt_ids == ("a", "b", "c")  # type: ignore[union-attr]
     assert entries["fr"].doubt_ids == ("b", "c")  # type: ignore[union-attr]
     assert outcomes["ja"].doubt_ids == ("a",)  # type: ignore[union-attr]
@@ -396,6 +411,16 @@ async def test_the_price_of_a_job_bounds_the_next() -> None:
     assert {outcome.reason for outcome in outcomes if isinstance(outcome, NotSubmitted)} == {
         "max_credits (9) would be exceeded."
     }
+    assert len(seam.posts) == 2
+
+
+async def test_a_price_that_is_known_lets_the_next_job_out_at_once() -> None:
+    seam = Seam([made("ja", cost=4.0)], endless=True)
+    async with opened(seam, video(1), video(2), max_credits=9.0):
+        with anyio.fail_after(20):
+            while len(seam.posts) < 2:
+                await anyio.sleep(0)
+
     assert len(seam.posts) == 2
 
 

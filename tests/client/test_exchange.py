@@ -250,7 +250,11 @@ async def test_what_a_client_of_the_callers_would_add_is_left_out() -> None:
     async with anyio.create_task_group() as tasks:
         deadlines = ExchangeDeadlines(tasks)
         async with httpx.AsyncClient(
-            transport=httpx.MockTransport(transport), auth=("user", "password"), follow_redirects=True
+            transport=httpx.MockTransport(transport),
+            auth=("user", "password"),
+            follow_redirects=True,
+            timeout=1.0,
+            headers={"x-mine": "kept", "cookie": "secret"},
         ) as client:
             answer = await exchange(
                 prepared(client), deadlines=deadlines, timeout=60.0, paid=True, trust_error_types=False
@@ -260,6 +264,12 @@ async def test_what_a_client_of_the_callers_would_add_is_left_out() -> None:
     assert answer.http_status == 302
     assert [request.url.host for request in asked] == ["api.example"]
     assert "authorization" not in asked[0].headers
+    assert "cookie" not in asked[0].headers
+    assert asked[0].headers["x-mine"] == "kept"
+    assert asked[0].headers["accept-encoding"] == "gzip, deflate"
+    assert asked[0].headers["host"] == "api.example"
+    # Only connecting is timed here: a read that timed out would be a doubt about a paid call.
+    assert asked[0].extensions["timeout"] == {"connect": 10.0, "read": None, "write": None, "pool": 10.0}
 
 
 @pytest.mark.parametrize("paid", [True, False])
