@@ -171,7 +171,17 @@ AREAS = (
     ),
     Area("senders", "_http/senders.py", ("tests/client/test_exchange.py", "tests/client/test_headers.py")),
     Area("answers", "_wire/responses.py", ("tests/wire",)),
-    Area("journal", "_journal/operations.py", ("tests/journal",)),
+    Area(
+        "journal",
+        "_journal/operations.py",
+        (
+            "tests/journal/test_contract.py",
+            "tests/journal/test_walks.py",
+            "tests/journal/test_undone_posts.py",
+            "tests/journal/test_names.py",
+            "tests/journal/test_memory.py",
+        ),
+    ),
     Area(
         "ranges",
         "_download/fetch.py",

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from akool_async._http.exchange import ExchangeFailed, RawResponse, exchange
-from akool_async._http.senders import MAX_BODY, ApiRequest, HttpxSender, Send
+from akool_async._http.senders import MAX_BODY, ApiRequest, HttpxSender, Send, SendTracker
 from akool_async._http.timing import ExchangeDeadlines
 from akool_async._model.codes import Failure
 
@@ -254,7 +254,7 @@ async def test_what_a_client_of_the_callers_would_add_is_left_out() -> None:
             auth=("user", "password"),
             follow_redirects=True,
             timeout=1.0,
-            headers={"x-mine": "kept", "cookie": "secret"},
+            headers={"x-mine": "kept", "cookie": "secret", "accept-encoding": "br"},
         ) as client:
             answer = await exchange(
                 prepared(client), deadlines=deadlines, timeout=60.0, paid=True, trust_error_types=False
@@ -349,6 +349,24 @@ async def test_only_proof_means_that_nothing_was_sent(
 
     assert failed.failure is failure
     assert isinstance(failed.reason, str)
+
+
+async def test_what_is_asked_before_the_first_byte_can_still_stop_it() -> None:
+    asked: list[bool] = []
+
+    async def refuse() -> None:
+        asked.append(True)
+        raise ConnectionAbortedError
+
+    trail = SendTracker(refuse)
+    await trail(CONNECTING, {})
+    await trail(SENDING, TUNNEL)
+    assert asked == []
+    with pytest.raises(ConnectionAbortedError):
+        await trail(SENDING, POST)
+
+    assert asked == [True]
+    assert trail.proves_unsent(None)
 
 
 @pytest.mark.parametrize("events", [[], [(CONNECTING, {})], [(CONNECTING, {}), (SENDING, POST)]])
