@@ -18,6 +18,7 @@ import akool_async.otel
 import akool_async.sandbox
 import akool_async.testing
 import akool_async.webhook
+import akool_async.workers.dbos
 from akool_async import AkoolError
 from akool_async._model.codes import CODES, POLICY, error_for
 from akool_async._model.states import RESUME_ACTIONS, TRANSITIONS, State
@@ -126,6 +127,7 @@ def test_every_public_name_is_in_the_reference() -> None:
             akool_async.sandbox,
             akool_async.testing,
             akool_async.webhook,
+            akool_async.workers.dbos,
         )
         for name in module.__all__
     ]

@@ -50,6 +50,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         "ledger list": "ledger:list_entries",
         "ledger export": "ledger:export",
         "ledger verify": "ledger:verify_results",
+        "ledger report": "ledger:report",
         "ledger resolve": "ledger:resolve",
         "ledger retry": "ledger:retry",
     },

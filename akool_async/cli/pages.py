@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 import anyio
+import attrs
 from anyio.to_thread import run_sync
 
 from akool_async._download import find_file
 from akool_async._journal import Entry
+from akool_async._journal.entry import dump_request, load_request
 from akool_async._model.errors import AkoolError
 from akool_async._model.locations import BucketPath, Location, is_private, result_path
 from akool_async._model.outcomes import MANIFEST, Saved
@@ -21,12 +24,15 @@ from akool_async._model.requests import AUTO_DETECT, LipSyncRequest, video_url
 from akool_async._model.states import State
 from akool_async._storage import BucketFolder, result_folder
 from akool_async.captions import first_version
-from akool_async.cli.console import print_error, print_info
+from akool_async.cli.console import counted, print_error, print_info
 from akool_async.cli.journal_report import NOT_SUBMITTED, WORDS, entry_json, read_status
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.report import request_label
 from akool_async.cli.run_history import read_history
 from akool_async.report import Report, ReportEntry, ReportFolder
+
+if TYPE_CHECKING:
+    from akool_async.ledger import Ledger
 
 _FOLDER: Final = "report"
 _NONE: Final[Mapping[str, Path]] = {}
@@ -84,6 +90,43 @@ async def collect_report(output: OutputOptions, originals: Mapping[str, Path] = 
         unpriced=status.unpriced,
         next_steps=status.next_steps,
         copy_command=output.command("report", "--copies"),
+    )
+
+
+async def collect_ledger_report(
+    ledger: Ledger, output: OutputOptions, originals: Mapping[str, Path] = _NONE
+) -> Report:
+    """Read what a report shows of a ledger; workers may be writing it meanwhile.
+
+    Args:
+        ledger: open.
+        output: where the results are.
+        originals: original videos on this machine, by the names that their URLs have.
+
+    Raises:
+        LedgerError: the database failed.
+    """
+    entries = []
+    async for entry in ledger.entries():
+        # A ledger keeps URLs whole, with what signs them; pages are handed on.
+        request = load_request(dump_request(entry.request))
+        redacted = attrs.evolve(entry, request=request, url_redacted=request != entry.request)
+        shown = _report_entry(redacted, redacted, 1, output, originals)
+        entries.append(attrs.evolve(shown, advice=""))  # which names commands for a journal
+    locked, used = await ledger.credits()
+    states = Counter(entry.state for entry in entries)
+    doubts = states["in doubt"]
+    steps = [(f"{counted(doubts, 'doubt')}, each a paid job or none", "akool-async resolve --ledger URL")]
+    return Report(
+        title=f"Ledger of {ledger.account}",
+        now=ledger.clock.now(),
+        running=any(worker.state == "running" for worker in await ledger.workers()),
+        entries=tuple(entries),
+        counts={word: states[word] for word in WORDS},
+        used=used,
+        locked=locked,
+        unpriced=sum(entry.unpriced for entry in entries),
+        next_steps=tuple(steps) if doubts else (),
     )
 
 

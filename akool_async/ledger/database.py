@@ -100,6 +100,14 @@ class LedgerDatabase:
             connect_args=settings,
         )
         self._threads = anyio.CapacityLimiter(_POOL)
+        try:
+            await self._prepare()
+        except BaseException:
+            self._engine.dispose()
+            raise
+        return self
+
+    async def _prepare(self) -> None:
         # By the first that opens it; the others wait for its lock and find nothing to do.
         version = await self.run_transaction(migrate)
         if version > len(MIGRATIONS):
@@ -118,7 +126,6 @@ class LedgerDatabase:
                 "UPDATE akool_ledger.account SET max_in_flight = :most WHERE name = :account",
                 most=self._max_in_flight,
             )
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

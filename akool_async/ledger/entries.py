@@ -36,6 +36,8 @@ class WorkerRow:
         seen_at: when it was last heard of, aware.
         state: "running", "stopping" or "stopped".
         entries: entries that it is working on.
+        connected: whether it is connected to the database now, which ends at once when it is killed; a lost
+            machine's connections end after some minutes.
     """
 
     name: str
@@ -45,6 +47,7 @@ class WorkerRow:
     seen_at: datetime
     state: str
     entries: int = 0
+    connected: bool = False
 
 
 class LedgerEntries(LedgerDatabase):
@@ -201,7 +204,10 @@ class LedgerEntries(LedgerDatabase):
         rows = await self.execute(
             "SELECT name, host, pid, started_at, seen_at, state, (SELECT count(*) FROM akool_ledger.entry e"
             " WHERE e.account = w.account AND e.worker = w.name AND e.state"
-            " IN ('submitting', 'submitted', 'completed')) AS entries FROM akool_ledger.worker w"
+            " IN ('submitting', 'submitted', 'completed')) AS entries,"
+            " EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.datname = current_database()"
+            " AND a.application_name = left('akool/' || w.name, 63))"
+            " AS connected FROM akool_ledger.worker w"
             " WHERE account = :account ORDER BY name"
         )
         return tuple(WorkerRow(**row) for row in rows)

@@ -30,6 +30,8 @@ from akool_async._model.responses import Callback, Job
 from akool_async._model.states import State
 from akool_async.ledger import Ledger, LedgerError, Made, NotSent, Refused
 
+__all__ = ["Worker", "WorkerSettings", "deliver_callback", "enqueue", "workflow_id"]
+
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 T = TypeVar("T")
 _NAME: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,49}")

@@ -98,6 +98,7 @@ ELSEWHERE = {
     "ledger list",
     "ledger export",
     "ledger verify",
+    "ledger report",
     "ledger resolve",
     "ledger retry",
 } | {

@@ -1,4 +1,4 @@
-"""`status`, `list`, `export`, `verify`, `resolve` and `retry` with `--ledger`: the same for many machines."""
+"""Commands with `--ledger`, from `status` to `retry`: the same for many machines."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import anyio
 from cyclopts import Parameter
 
-from akool_async._download import FileState
+from akool_async._download import FileState, local_path
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.states import State
 from akool_async._storage import verify
 from akool_async.cli.commands.worker import Account, LedgerUrl
 from akool_async.cli.console import confirm, counted, print_info, print_rows, write_json, write_lines
 from akool_async.cli.exit_codes import ExitCode
-from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag, output_folder
+from akool_async.cli.options import (
+    DEFAULT_CONNECTION,
+    JOURNAL,
+    ConnectionOptions,
+    JsonFlag,
+    OutputOptions,
+    output_folder,
+)
 
 if TYPE_CHECKING:
     from akool_async.ledger import Ledger
@@ -80,7 +87,11 @@ def list_entries(
         found = opened.entries(states=None if state is None else [state])
         return [{name: getattr(entry, name) for name in _COLUMNS} async for entry in found]
 
-    print_rows(_read(ledger, account, read), _COLUMNS, as_json=as_json, optional=("reason", "job_id"))
+    rows = _read(ledger, account, read)
+    print_rows(rows, _COLUMNS, as_json=as_json, optional=("reason", "job_id"))
+    if not rows and not as_json:
+        which = "entries" if state is None else f"entries in the state {state.value}"
+        print_info(f"The ledger has no {which} of account {account}.")
     return ExitCode.OK
 
 
@@ -105,7 +116,9 @@ def verify_results(
         Folder or bucket with the results.
     """
 
-    async def read(opened: Ledger) -> list[dict[str, object]]:
+    async def read(opened: Ledger) -> list[dict[str, object]] | None:
+        if not (await opened.counts())[State.DELIVERED]:
+            return None
         results = {result.job_id: result for result in await verify(output_folder(out))}
         return [
             {
@@ -120,12 +133,47 @@ def verify_results(
             or any(file.state is not FileState.INTACT for file in results[entry.job_id].files)
         ]
 
-    rows = _read(ledger, account, read)
+    found = _read(ledger, account, read)
+    rows = found or []
     print_rows(rows, _COLUMNS, as_json=as_json, optional=("reason", "job_id"))
+    if found is None:
+        print_info(f"Nothing of account {account} was saved yet.")
+        return ExitCode.OK
     if rows:
         print_info(f"{counted(len(rows), 'result')} not as saved. They are at the vendor for 7 days.")
         return ExitCode.FAILED
     print_info("All results of the ledger are as they were saved.")
+    return ExitCode.OK
+
+
+def report(
+    *,
+    ledger: LedgerUrl,
+    account: Account = "default",
+    out: Path = Path("results"),
+    to: Path | None = None,
+    originals: Path | None = None,
+) -> int:
+    """Write pages that show a ledger, as `report` does for a journal; they hold no signatures of URLs.
+
+    Parameters
+    ----------
+    out
+        Folder or bucket with the results; pages play files of a folder.
+    to
+        Folder for the pages; default is `report` in the folder of the results.
+    originals
+        Folder with the original videos, for those whose URL was signed: files of the same name as in the URL.
+    """
+    from akool_async.cli.pages import collect_ledger_report, report_folder
+    from akool_async.report import ReportFolder
+
+    output = OutputOptions(out=out, journal=local_path(to or Path()) / JOURNAL)
+    local = {} if originals is None else {path.name: path for path in local_path(originals).iterdir()}
+    data = _read(ledger, account, lambda opened: collect_ledger_report(opened, output, local))
+    index = ReportFolder(report_folder(output) if to is None else local_path(to)).write(data)
+    print_info(f"{counted(len(data.entries), 'entry')} of account {account}:")
+    write_lines([str(index)])
     return ExitCode.OK
 
 
@@ -155,8 +203,11 @@ def resolve(
         No job was made: the entry may be submitted, and paid, once more.
     """
     if key is None:
-        code = list_entries(ledger=ledger, account=account, state=State.IN_DOUBT, as_json=as_json)
         left = _read(ledger, account, lambda opened: opened.counts())[State.IN_DOUBT]
+        if not left and not as_json:
+            print_info("Nothing is in doubt.")
+            return ExitCode.OK
+        code = list_entries(ledger=ledger, account=account, state=State.IN_DOUBT, as_json=as_json)
         return ExitCode.IN_DOUBT if left else code
     # Asked before anything is written: no job has a wrong id, and it would be waited for in vain.
     snapshot = None if job_id is None else connection.ask(lambda client: client.status(job_id))

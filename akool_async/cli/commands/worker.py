@@ -6,16 +6,19 @@ import signal
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import anyio
 from anyio.abc import TaskStatus
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from akool_async.cli.console import print_info, print_rows, stderr
+from akool_async.cli.console import ago, print_info, print_rows, stderr
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag, output_folder
+
+if TYPE_CHECKING:
+    from akool_async.ledger import WorkerRow
 
 LedgerUrl: TypeAlias = Annotated[
     str,
@@ -134,25 +137,37 @@ _COLUMNS: Final = {
 def workers(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag = False) -> int:
     """Show the workers of a ledger: who is alive, and how many entries each works on.
 
-    Exit code 1: none is alive, so a health check can ask.
+    "running", "stopped" by a signal, "ended" without one, as when it is killed, or "silent" for 20 s. Exit
+    code 1: none is running, so a health check can ask.
     """
 
-    async def read() -> list[dict[str, object]]:
+    async def read() -> list[WorkerRow]:
         from akool_async.ledger import open_ledger
 
-        now = datetime.now(UTC)
         async with open_ledger(ledger, account=account) as opened:
-            return [
-                {
-                    "name": one.name,
-                    "state": one.state if one.state == "stopped" or now - one.seen_at < _ALIVE else "silent",
-                    "entries": one.entries,
-                    "host": f"{one.host} ({one.pid})",
-                    "seen": one.seen_at.isoformat(timespec="seconds"),
-                }
-                for one in await opened.workers()
-            ]
+            return [*await opened.workers()]
 
-    rows = anyio.run(read)
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "name": one.name,
+            "state": _state(one, now),
+            "entries": one.entries,
+            "host": f"{one.host} ({one.pid})",
+            "seen": one.seen_at.isoformat(timespec="seconds") if as_json else ago(one.seen_at, now),
+        }
+        for one in anyio.run(read)
+    ]
+    if not rows and not as_json:
+        print_info(f"No worker of account {account} was seen. To start one: akool-async worker")
+        return ExitCode.FAILED
     print_rows(rows, _COLUMNS, as_json=as_json)
     return ExitCode.OK if any(row["state"] == "running" for row in rows) else ExitCode.FAILED
+
+
+def _state(worker: WorkerRow, now: datetime) -> str:
+    if worker.state == "stopped":
+        return "stopped"
+    if not worker.connected:
+        return "ended"
+    return worker.state if now - worker.seen_at < _ALIVE else "silent"

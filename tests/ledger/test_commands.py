@@ -1,0 +1,129 @@
+"""What the commands say about a ledger: an empty one, one that can't be used, and pages about one."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import psycopg
+import pytest
+
+from akool_async.cli.app import run
+from akool_async.ledger import open_ledger
+from tests.ledger.conftest import video
+
+NOT_SENT = "Nothing is submitted while the ledger can't be written"
+
+
+def plan(database: str) -> None:
+    async def enter() -> None:
+        async with open_ledger(database) as ledger:
+            await ledger.plan([video(1), video(2)])
+            intent = await ledger.intend(video(1), "video-1", "dead")
+            assert await ledger.acquire(intent.token, "dead")
+            await ledger.doubt(intent.token, "The answer to a paid call was lost.")
+
+    anyio.run(enter)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("status",), 0, "0 entries of account default"),
+        (("list",), 0, "The ledger has no entries of account default."),
+        (("list", "--state", "failed"), 0, "no entries in the state failed"),
+        (("verify",), 0, "Nothing of account default was saved yet."),
+        (("resolve",), 0, "Nothing is in doubt."),
+        (("retry", "--failed"), 0, "Nothing failed, was refused or expired."),
+        (("workers",), 1, "No worker of account default was seen. To start one: akool-async worker"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,
+)
+def test_an_empty_ledger_is_told_in_words(
+    database: str,
+    words: tuple[str, ...],
+    code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert run([*words, "--ledger", database]) == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_ledger_that_can_not_be_used_says_what_that_means(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    urls = {
+        f"postgresql://nobody:canary-pass@127.0.0.1:{port}/none": "refused",
+        database.replace("postgres:@", "wrong:canary-pass@"): 'role "wrong" does not exist',
+        database.replace("/test_", "/gone_"): "does not exist",
+    }
+    for url, why in urls.items():
+        assert run(["status", "--ledger", url]) == 1
+        told = capsys.readouterr().err
+        assert why in told
+        assert NOT_SENT in told
+        assert "Check the database and its URL" in told
+        assert "canary-pass" not in told
+
+    assert run(["status", "--ledger", "mysql://host/database"]) == 2
+    assert "postgresql://user@host/database" in capsys.readouterr().err
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    plan(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("INSERT INTO akool_ledger.migration (number) VALUES (99)")
+
+    assert run(["enqueue", "--ledger", database]) == 1
+    told = capsys.readouterr().err
+    assert "The ledger has version 99" in told
+    assert "Install the version that wrote it, or a newer one." in told
+
+
+def test_pages_about_a_ledger_hold_no_signature(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(database)
+    pages = tmp_path / "pages"
+
+    assert run(["report", "--ledger", database, "--to", str(pages), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.strip() == str(pages / "index.html")
+    written = {path.name: path.read_text(encoding="utf-8") for path in pages.rglob("*.html")}
+    assert len(written) >= 3
+    assert not [name for name, text in written.items() if "canary" in text]
+    assert "The answer to a paid call was lost." in written["index.html"]
+    assert "akool-async resolve --ledger URL" in written["index.html"]
+
+
+def test_a_worker_that_is_gone_is_not_shown_as_running(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def begin() -> None:
+        async with open_ledger(database) as ledger:
+            for name, state in (("alive", "running"), ("killed", "running"), ("ended", "stopped")):
+                await ledger.heartbeat(name, host="here", pid=1, state=state)
+
+    anyio.run(begin)
+    with psycopg.connect(database, application_name="akool/alive"):
+        assert run(["workers", "--ledger", database]) == 0
+    shown = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()}
+    assert {name: shown[name] for name in ("alive", "killed", "ended")} == {
+        "alive": "running",
+        "killed": "ended",
+        "ended": "stopped",
+    }
+
+    with psycopg.connect(database, application_name="akool/alive", autocommit=True) as connection:
+        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+        connection.execute("UPDATE akool_ledger.worker SET seen_at = %s", (long_ago,))
+        assert run(["workers", "--ledger", database]) == 1
+    assert "silent" in capsys.readouterr().out
