@@ -16,6 +16,7 @@ from typing import Final
 
 from akool_async._journal.lock import Watermark
 from akool_async._journal.queries import COLUMNS
+from akool_async._journal.table import MILLIONTHS, MOST_CREDITS
 from akool_async._model.errors import (
     JournalCorruptedError,
     JournalError,
@@ -25,6 +26,50 @@ from akool_async._model.errors import (
 
 APPLICATION_ID: Final = 0x616B6A6C
 """In the file's header: this SQLite file is one of ours ("akjl")."""
+
+
+def _millionths(amount: str) -> str:
+    limited = f"min(max(CAST({amount} AS REAL), -{MOST_CREDITS}), {MOST_CREDITS})"
+    return f"CAST(round({limited} * {MILLIONTHS}) AS INTEGER)"
+
+
+def _costs(row: str) -> tuple[str, str, str]:
+    """Return in SQL what a row adds to the credits locked and used, and whether it lacks a price.
+
+    The same as `Contribution.cost` and `Contribution.unpriced`.
+    """
+    locked = _millionths(f"coalesce({row}.credits_locked, 0)")
+    free = f"{row}.credits_used IS NOT NULL OR {row}.state IN ('planned', 'failed')"
+    used = _millionths(f"coalesce({row}.credits_used, 0) + {row}.credits_before")
+    made = f"{row}.state IN ('submitted', 'completed', 'delivered', 'expired')"
+    unpriced = f"({made} AND {row}.credits_locked IS NULL AND {row}.credits_used IS NULL)"
+    return f"CASE WHEN {free} THEN 0 ELSE {locked} END", used, unpriced
+
+
+def _add_to_totals(row: str, times: int) -> str:
+    changes = ", ".join(f"{times} * {cost}" for cost in ("1", *_costs(row)))
+    return f"""
+        INSERT INTO totals VALUES ({row}.state, {changes})
+        ON CONFLICT (state) DO UPDATE SET entries = entries + excluded.entries,
+            locked = locked + excluded.locked, used = used + excluded.used,
+            unpriced = unpriced + excluded.unpriced;
+    """  # noqa: S608 - our own words
+
+
+_SUMS: Final = ", ".join(f"CAST(total({cost}) AS INTEGER)" for cost in _costs("entry"))
+_COUNT_ROWS: Final = (
+    f"INSERT INTO totals SELECT state, count(*), {_SUMS} FROM entry GROUP BY state",  # noqa: S608 - ours
+    # Triggers, so that no write leaves the totals behind, not even one by hand in a shell of SQLite.
+    f"CREATE TRIGGER entry_added AFTER INSERT ON entry BEGIN {_add_to_totals('new', 1)} END",
+    f"CREATE TRIGGER entry_removed AFTER DELETE ON entry BEGIN {_add_to_totals('old', -1)} END",
+    f"""
+    CREATE TRIGGER entry_changed AFTER UPDATE OF state, credits_locked, credits_used, credits_before ON entry
+    BEGIN {_add_to_totals("old", -1)} {_add_to_totals("new", 1)} END
+    """,
+)
+"""Entries and credits by state, kept with every write: to count a million rows takes a second."""
+
+_DROP_TRIGGERS: Final = tuple(f"DROP TRIGGER entry_{what}" for what in ("added", "removed", "changed"))
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -71,6 +116,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO watermark VALUES (lower(hex(randomblob(8))), 0)",
     ),
     ("ALTER TABLE entry ADD COLUMN traceparent TEXT NOT NULL DEFAULT ''",),
+    (
+        """
+        CREATE TABLE totals (
+            state TEXT PRIMARY KEY, entries INTEGER NOT NULL, locked INTEGER NOT NULL, used INTEGER NOT NULL,
+            unpriced INTEGER NOT NULL
+        ) WITHOUT ROWID
+        """,
+        *_COUNT_ROWS,
+    ),
 )
 """The version of a file is the number of migrations that it has seen."""
 
@@ -127,6 +181,9 @@ def in_memory(*, of: sqlite3.Connection | None = None) -> sqlite3.Connection:
         if of is not None:
             of.backup(connection)
         migrate(connection)
+        if of is None:  # its writer counts for itself, and nobody will open it again
+            for statement in _DROP_TRIGGERS:
+                connection.execute(statement)
     except BaseException:  # whatever it is, nobody else knows the connection
         connection.close()
         raise
@@ -311,6 +368,9 @@ def back_up(source: sqlite3.Connection, path: Path) -> None:
         try:
             copy.execute("PRAGMA synchronous = FULL")
             source.backup(copy)
+            if copy.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger'").fetchone() is None:
+                for statement in _COUNT_ROWS:  # it was a journal in memory
+                    copy.execute(statement)
         finally:
             copy.close()
         _publish(draft, path)

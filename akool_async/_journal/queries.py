@@ -23,7 +23,7 @@ from akool_async._journal.entry import (
     load_snapshot,
     load_texts,
 )
-from akool_async._journal.table import Contribution, Delta, Totals
+from akool_async._journal.table import Totals
 from akool_async._model.errors import JournalCorruptedError
 from akool_async._model.fingerprint import work_of
 from akool_async._model.redact import sanitize
@@ -56,9 +56,7 @@ _COUNT_EXPIRING: Final = """
     WHERE state IN ('submitted', 'completed') AND expires_at <= ?
 """
 
-_TOTALS: Final = """
-    SELECT state, credits_locked, credits_used, credits_before, count(*) FROM entry GROUP BY 1, 2, 3, 4
-"""
+_TOTALS: Final = "SELECT state, entries, locked, used, unpriced FROM totals WHERE entries <> 0"
 
 
 def _decode(row: tuple[Any, ...]) -> Entry:
@@ -220,15 +218,15 @@ class JournalReader:
         return int(self._rows(_COUNT_EXPIRING, until)[0][0])
 
     def totals(self) -> Totals:
-        """Count all entries; takes as long as reading them."""
-        totals = Totals()
+        """Return the totals that the file keeps of all entries."""
         try:
-            for state, locked, used, before, times in self._rows(_TOTALS):
-                contribution = Contribution(State(state), locked, used, before)
-                totals.apply([Delta(None, contribution)] * times)
+            rows = self._rows(_TOTALS)
+            return Totals(
+                (State(state), int(entries), int(locked), int(used), int(unpriced))
+                for state, entries, locked, used, unpriced in rows
+            )
         except (ValueError, TypeError, OverflowError) as error:
             raise JournalCorruptedError(f"The journal {self._name} holds what it never wrote.") from error
-        return totals
 
 
 P = TypeVar("P")

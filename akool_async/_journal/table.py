@@ -23,8 +23,11 @@ Values: TypeAlias = Mapping[str, SqlValue]
 ENDED: Final = frozenset({State.DELIVERED, State.FAILED, State.EXPIRED})
 """States after which a run that will not be resumed does nothing more about an entry."""
 
-_PARTS: Final = 1_000_000
+MILLIONTHS: Final = 1_000_000.0
 """Credits are summed in whole millionths, so that nothing drifts."""
+
+MOST_CREDITS: Final = 1e9
+"""An entry is counted with at most these: the sums are 64-bit integers, and no real price is larger."""
 
 _NOTHING_LOCKED: Final = frozenset({State.PLANNED, State.FAILED})
 _MADE: Final = frozenset({State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.EXPIRED})
@@ -45,16 +48,22 @@ class Contribution(NamedTuple):
 
     def cost(self) -> tuple[int, int]:
         """Return millionths of credits locked and used: a deduction that is known replaces the lock."""
-        used = round(((self.used or 0.0) + self.used_before) * _PARTS)
+        used = _millionths((self.used or 0.0) + self.used_before)
         # Not both: once a deduction is known, the lock that it came from is gone.
         if self.used is not None or self.locked is None or self.state in _NOTHING_LOCKED:
             return 0, used
-        return round(self.locked * _PARTS), used
+        return _millionths(self.locked), used
 
     @property
     def unpriced(self) -> bool:
         """Whether there is a job, and the vendor has not said what it costs."""
         return self.state in _MADE and self.locked is None and self.used is None
+
+
+def _millionths(amount: float) -> int:
+    """Return millionths of credits, rounded as SQLite does."""
+    parts = min(max(amount, -MOST_CREDITS), MOST_CREDITS) * MILLIONTHS
+    return int(parts + (0.5 if parts >= 0 else -0.5))
 
 
 class Delta(NamedTuple):
@@ -65,13 +74,23 @@ class Delta(NamedTuple):
 
 
 class Totals:
-    """Counts of states and sums of credits."""
+    """Counts of states and sums of credits.
 
-    def __init__(self) -> None:
+    Args:
+        rows: state, entries, millionths of credits locked and used, entries without a price, as a file
+            keeps them.
+    """
+
+    def __init__(self, rows: Iterable[tuple[State, int, int, int, int]] = ()) -> None:
         self._counts: dict[State, int] = dict.fromkeys(State, 0)
         self._locked = 0
         self._used = 0
         self.unpriced = 0
+        for state, entries, locked, used, unpriced in rows:
+            self._counts[state] += entries
+            self._locked += locked
+            self._used += used
+            self.unpriced += unpriced
 
     def apply(self, moves: Iterable[Delta]) -> None:
         """Count committed steps."""
@@ -93,7 +112,7 @@ class Totals:
     def credits(self) -> tuple[float, float]:
         """Credits locked and used."""
         # Divided only here: sums of floats would drift, and `max_credits` is compared with them.
-        return self._locked / _PARTS, self._used / _PARTS
+        return self._locked / MILLIONTHS, self._used / MILLIONTHS
 
 
 class EntryRow(NamedTuple):
