@@ -41,6 +41,12 @@ def memory() -> int:
     return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def peak_memory() -> int:
+    """Bytes that this process has held at most; unlike `ru_maxrss` not what it was forked from."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
 @attrs.frozen
 class Figures:
     """One quantity, once per round."""

@@ -2,20 +2,25 @@
 
 Prints its origin, then serves until it is ended. Job ids tell when the job is done, so nothing is kept.
 It imitates three calls only; what it says has the size and the shape of the vendor's answers. With `--fixed`
-it gives the one answer that it was given a job for, ready-made, to whatever is asked: that costs nothing.
+it gives one ready-made answer to whatever is asked, with `--file` a video: both cost next to nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import math
 import os
 import random
 import selectors
 import socket
+import struct
+import tempfile
+import threading
 import time
+from pathlib import Path
 from typing import Any, cast
 
 OVERHEAD = {
@@ -163,16 +168,46 @@ def serve_fixed(job_id: str) -> None:
                     connection.close()
 
 
+def serve_file(size: int) -> None:
+    """Answer everything with one MP4 file of so many bytes, which the system sends by itself."""
+    boxes = ((b"ftyp", b"isom\0\0\2\0isom"), (b"moov", b"index"))
+    head = b"".join(struct.pack(">I4s", 8 + len(content), kind) + content for kind, content in boxes)
+    head += struct.pack(">I4sQ", 1, b"mdat", size - len(head))
+    fields = ("HTTP/1.1 200 OK", "content-type: video/mp4", 'etag: "1"', f"content-length: {size}")
+    answer = "\r\n".join((*fields, "", "")).encode()
+    with (
+        tempfile.NamedTemporaryFile() as film,
+        socket.create_server(("127.0.0.1", 0), backlog=64) as listener,
+    ):
+        film.write(head)
+        film.truncate(size)
+
+        def talk(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                while b"\r\n\r\n" in connection.recv(65_536):
+                    connection.sendall(answer)
+                    with Path(film.name).open("rb") as content:
+                        connection.sendfile(content)
+
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--seconds", type=float, default=120.0, help="median length of a job")
     parser.add_argument("--sigma", type=float, default=0.0, help="spread of the logarithm of that")
     parser.add_argument("--fixed", metavar="JOB", help="give one ready-made answer, about this job")
+    parser.add_argument("--file", type=int, metavar="BYTES", help="give one MP4 file of this size")
     parser.add_argument("--core", type=int, help="the core to stay on")
     told = parser.parse_args()
     if told.core is not None:
         os.sched_setaffinity(0, {told.core})
+    if told.file:
+        serve_file(told.file)
     if told.fixed:
         serve_fixed(told.fixed)
     asyncio.run(serve(Jobs(told.seconds, told.sigma), told.delay))

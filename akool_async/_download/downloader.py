@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from akool_async._download.manifest import (
     make_manifest,
     read_manifest,
 )
-from akool_async._download.network import DownloadLimits, FileHostSession, PublicAddressBackend
+from akool_async._download.network import DownloadLimits, FileHostSession, FileTransport, PublicAddressBackend
 from akool_async._download.verify import Digest, Kind
 from akool_async._environment import tls_context
 from akool_async._model.errors import (
@@ -83,11 +84,21 @@ class FileDownloader:
         """Return connections for the files of one result, to be used in `async with`."""
         return FileHostSession(
             self._backend,
+            self._direct_transport,
             self._tls_context,
             self._limits,
             user_agent=self._user_agent,
             transport=self._transport,
         )
+
+    def _direct_transport(self, context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
+        """Return aiohttp's connections under asyncio, else those of httpx; both check addresses."""
+        # anyio has no public name for the running backend, and sniffio need not be installed.
+        if anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio":
+            return FileTransport(self._backend, context)
+        from akool_async._download.aiohttp_transport import AiohttpFileTransport  # aiohttp loads slowly
+
+        return AiohttpFileTransport(self._backend, context)
 
     async def fetch(self, spec: FileSpec, session: FileHostSession) -> FetchedFile:
         """Download one file; see `Fetch.run`."""

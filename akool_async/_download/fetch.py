@@ -20,15 +20,18 @@ from anyio.to_thread import run_sync
 
 from akool_async._clock import Clock
 from akool_async._download import files, verify
-from akool_async._download.network import KIB, DownloadLimits, FileHostSession, abort
+from akool_async._download.network import MIB, DownloadLimits, FileHostSession, abort
 from akool_async._download.verify import Digest, FileVerdict, Kind
 from akool_async._environment import describe_cause
 from akool_async._model.errors import DownloadError, StorageError, exception_chain
 from akool_async._model.redact import strip_query
 from akool_async._retry import RetryPolicy
 
-_BLOCK: Final = 256 * KIB
-"""Bytes that are collected before a thread writes them."""
+_BLOCK: Final = MIB
+"""Bytes that are collected before a thread writes and hashes them."""
+
+_MOST_WRITES: Final = 32
+"""Chunks of one block that are written one by one."""
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 _UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
@@ -119,6 +122,8 @@ class Fetch:
         self._limits = limits
         self._max_bytes = limits.max_video_bytes if spec.kind is Kind.VIDEO else limits.max_text_bytes
         self._part = files.Part(spec.target, spec.owner, strip_query(spec.url))
+        self._pending: list[bytes] = []
+        self._waiting = 0
         self._measured = False
         self._at_end = False
         self._ignores_ranges = False
@@ -154,7 +159,7 @@ class Fetch:
         if spec.kind is Kind.SUBTITLES:
             content.seek(0)
             target = target.with_suffix(verify.subtitle_ending(content.read(verify.HEAD)))
-        found = verify.digest(content)
+        found = self._part.digest()
         self._part.publish(target, found, unverified, replace=spec.replace)
         return FetchedFile(path=target, digest=found, unverified=unverified)
 
@@ -178,7 +183,7 @@ class Fetch:
             given_up = delay is None and failures > 0
             subtitles = self._spec.kind is Kind.SUBTITLES
             if failed.arrived and failed.start_over and (failed.playable or subtitles):
-                found = await self._run(partial(verify.digest, self._part.content))
+                found = await self._run(self._part.digest)
                 refused[found] += 1
                 # The same bytes came so often that more attempts would only bring them again.
                 given_up = given_up or refused[found] >= (2 if subtitles else 3)
@@ -236,16 +241,17 @@ class Fetch:
             self._restarts += 1
             self._ignores_ranges = self._ignores_ranges or (part.size > 0 and part.metadata.etag != "")
             await self._run(partial(part.begin, body.etag, length))
-        chunks, pending = response.aiter_raw(), bytearray()
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for the type checker
+        chunks = aiter(response.stream)
         try:
-            await self._read(chunks, pending, self._max_bytes if body.end is None else body.end)
+            await self._read(chunks, self._max_bytes if body.end is None else body.end)
         except BaseException:  # a cancelled caller must leave no open connection either
             with anyio.CancelScope(shield=True):
                 await abort(response, chunks)
             raise
         finally:  # bytes that arrived are kept, whatever ended the body
             with anyio.CancelScope(shield=True):
-                await self._run(partial(self._write, pending))
+                await self._write_pending()
         if part.size < (length or body.end or 0):
             raise RetryableResponse("only a part of the file arrived")
         self._measured = length is not None
@@ -253,36 +259,47 @@ class Fetch:
     def _too_large(self) -> DownloadError:
         return DownloadError(f"The file is larger than {self._max_bytes:,} bytes; it was not downloaded.")
 
-    async def _read(self, chunks: AsyncIterator[bytes], pending: bytearray, until: int) -> None:
-        """Add chunks to the part; those that are not written yet stay in `pending`."""
-        limits = self._limits
-        counted, deadline = 0, anyio.current_time() + limits.slow_window
-        while True:
-            chunk: bytes | None = None
+    async def _read(self, chunks: AsyncIterator[bytes], until: int) -> None:
+        """Add chunks to the part; those that are not written yet stay in `_pending`."""
+        limits, clock = self._limits, anyio.current_time
+        counted, deadline, size, ended = 0, clock() + limits.slow_window, self._part.size, False
+        while not ended:
+            # One scope for a block, and few changes of its deadline: timers cost more than the chunks.
             with anyio.CancelScope(deadline=deadline) as scope:
-                chunk = await anext(chunks, None)
+                while self._waiting < _BLOCK:
+                    chunk = await anext(chunks, None)
+                    if chunk is None:
+                        ended = True
+                        break
+                    counted += len(chunk)
+                    if counted >= limits.min_bytes and clock() > deadline - limits.slow_window * 15 / 16:
+                        counted, deadline = 0, clock() + limits.slow_window
+                        scope.deadline = deadline
+                    size += len(chunk)
+                    if size > self._max_bytes:
+                        raise self._too_large()
+                    if size > until:
+                        more = "the file host sent more than it had announced"
+                        raise RetryableResponse(more, start_over=True)
+                    self._pending.append(chunk)
+                    self._waiting += len(chunk)
             if scope.cancelled_caught:
                 raise RetryableResponse(
                     f"less than {limits.min_bytes:,} bytes arrived in {limits.slow_window:g} s"
                 )
-            if chunk is None:
-                return
-            counted += len(chunk)
-            if counted >= limits.min_bytes:
-                counted, deadline = 0, anyio.current_time() + limits.slow_window
-            end = self._part.size + len(pending) + len(chunk)
-            if end > self._max_bytes:
-                raise self._too_large()
-            if end > until:
-                raise RetryableResponse("the file host sent more than it had announced", start_over=True)
-            pending += chunk
-            if len(pending) >= _BLOCK:
-                block = bytes(pending)
-                pending.clear()
-                await self._run(partial(self._write, block))
+            if not ended:
+                await self._write_pending()
 
-    def _write(self, block: bytes | bytearray) -> None:
-        self._part.write(block)
+    async def _write_pending(self) -> None:
+        blocks, self._pending, self._waiting = self._pending, [], 0
+        # Large chunks are written as they came: joining them would cost as much as sending them did.
+        if len(blocks) > _MOST_WRITES:
+            blocks = [b"".join(blocks)]
+        await self._run(partial(self._write, blocks))
+
+    def _write(self, blocks: list[bytes]) -> None:
+        for block in blocks:
+            self._part.write(block)
         if self._part.size - self._part.metadata.synced >= self._limits.sync_every:
             self._part.sync()
 
@@ -310,7 +327,7 @@ class Fetch:
             return True
         # A connection that broke can look like an end, and a length may be wrong. The host is asked for the
         # byte after it; one that can't answer that (no ETag, no ranges) has to send the same file twice.
-        found = await self._run(partial(verify.digest, content))
+        found = await self._run(self._part.digest)
         before, self._previous = self._previous, found
         if etag and not self._ignores_ranges:
             return False

@@ -7,6 +7,7 @@ them are surely on disk. All of it blocks: `run_blocking` of `fetch` runs it in 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._download.verify import Digest
+from akool_async._download.verify import Digest, digest
 from akool_async._model.errors import ConfigurationError, DownloadError, InvalidRequestError
 
 if sys.platform != "win32":
@@ -71,6 +72,7 @@ class Part:
         self.size = 0
         self.metadata = PartMetadata(owner=owner, source=source)
         self._descriptor = -1
+        self._sha256, self._hashed, self._changed = hashlib.sha256(), 0, 0
 
     def open(self) -> None:
         """Open the part of an earlier attempt as far as it can be resumed, or an empty one."""
@@ -134,17 +136,29 @@ class Part:
     def begin(self, etag: str, length: int | None) -> None:
         """Discard the bytes received so far and expect a whole file with this ETag and length."""
         self.size = 0
+        self._sha256, self._hashed = hashlib.sha256(), 0
         os.ftruncate(self._descriptor, 0)
         self._save_metadata(etag=etag, length=length, synced=0, sha256="")
 
-    def write(self, content: bytes | bytearray) -> None:
-        """Append bytes."""
-        view = memoryview(content)
+    def write(self, content: bytes) -> None:
+        """Append bytes, and hash them while they are at hand."""
+        view, follows = memoryview(content), self._hashed == self.size
         os.lseek(self._descriptor, self.size, os.SEEK_SET)
         while view:
             count = os.write(self._descriptor, view)
             self.size += count
             view = view[count:]
+        if follows:
+            self._sha256.update(content)
+            self._hashed, self._changed = self.size, os.fstat(self._descriptor).st_mtime_ns
+
+    def digest(self) -> Digest:
+        """Return size and hash of the file; it is read only if it holds more than was hashed here."""
+        found = os.fstat(self._descriptor)
+        # Another program may have written to the file: what is published is the hash of what is there.
+        if (self._hashed, self._changed) == (found.st_size, found.st_mtime_ns):
+            return Digest(self._hashed, self._sha256.hexdigest())
+        return digest(self.content)
 
     def sync(self) -> None:
         """Make the bytes received so far survive a power cut."""

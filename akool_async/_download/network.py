@@ -76,18 +76,25 @@ class DownloadLimits:
     max_video_bytes: int = 8 * GIB
     max_text_bytes: int = 16 * MIB
     min_free_bytes: int = MIB
-    sync_every: int = 4 * MIB
+    sync_every: int = 32 * MIB
 
 
 class FileHostSession:
     """Connections for the files of one result, closed with it, also when it is cancelled.
 
-    `backend` opens those that go through no proxy; `transport`, if given, sends all requests instead.
+    Args:
+        backend: which addresses are allowed.
+        direct: makes the transport for hosts that are not behind a proxy, of the context for TLS.
+        tls_context: makes that context.
+        limits: bounds of the downloads.
+        user_agent: the name of the program.
+        transport: sends all requests instead, if given.
     """
 
     def __init__(
         self,
         backend: PublicAddressBackend,
+        direct: Callable[[ssl.SSLContext], httpx.AsyncBaseTransport],
         tls_context: Callable[[], ssl.SSLContext],
         limits: DownloadLimits,
         *,
@@ -95,6 +102,7 @@ class FileHostSession:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._backend = backend
+        self._connect_directly = direct
         self._tls_context = tls_context
         self._limits = limits
         self._headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": user_agent}
@@ -183,7 +191,7 @@ class FileHostSession:
             if transport is None:
                 context = self._tls_context() if url.scheme == "https" else _NO_TLS
                 if proxy is None:
-                    transport = FileTransport(self._backend, context)
+                    transport = self._connect_directly(context)
                 else:
                     transport = httpx.AsyncHTTPTransport(verify=context, proxy=httpx.Proxy(proxy.url))
                 self._opened[key] = transport
@@ -250,21 +258,7 @@ class PublicAddressBackend(httpcore.AsyncNetworkBackend):
             DownloadError: one of them can't be that of a file host.
             httpcore.ConnectError: none of them accepts the connection.
         """
-        # Resolved once, and connected to what was checked: a second look-up could give another address.
-        addresses = await _resolve(host, port, timeout)
-        if not all(map(_is_public_ip, addresses)):
-            if self._api_is_private is None:
-                # As in a company's network, where the API's name leads to a private address.
-                try:
-                    api_addresses = await _resolve(self._api_host, 443, _RESOLVE_TIMEOUT)
-                except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                    api_addresses = []
-                self._api_is_private = bool(api_addresses) and not any(map(_is_public_ip, api_addresses))
-            if not self._api_is_private:
-                raise DownloadError(
-                    f"The file host {host} has an address that is not public, which no result of the vendor "
-                    "can have. No connection was opened."
-                )
+        addresses = await self.addresses(host, port, timeout)
         share = None if timeout is None else max(timeout / len(addresses), 1.0)
         error: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in addresses:
@@ -279,6 +273,31 @@ class PublicAddressBackend(httpcore.AsyncNetworkBackend):
                 raise DownloadError(f"The connection to the file host {host} led to another address.")
             return stream
         raise error
+
+    async def addresses(self, host: str, port: int, seconds: float | None) -> list[str]:
+        """Return the addresses of `host`, all of which may be connected to.
+
+        Raises:
+            DownloadError: one of them can't be that of a file host.
+            httpcore.ConnectError: it has none.
+            httpcore.ConnectTimeout: they were not found in so many seconds.
+        """
+        # Resolved once, and connected to what was checked: a second look-up could give another address.
+        addresses = await _resolve(host, port, seconds)
+        if not all(map(_is_public_ip, addresses)):
+            if self._api_is_private is None:
+                # As in a company's network, where the API's name leads to a private address.
+                try:
+                    api_addresses = await _resolve(self._api_host, 443, _RESOLVE_TIMEOUT)
+                except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                    api_addresses = []
+                self._api_is_private = bool(api_addresses) and not any(map(_is_public_ip, api_addresses))
+            if not self._api_is_private:
+                raise DownloadError(
+                    f"The file host {host} has an address that is not public, which no result of the vendor "
+                    "can have. No connection was opened."
+                )
+        return addresses
 
     async def sleep(self, seconds: float) -> None:
         """Wait, for httpcore's own retries."""

@@ -16,6 +16,7 @@ import httpx
 from httpx_aiohttp.transport import AiohttpResponseStream
 from yarl import URL
 
+from akool_async._aiohttp import httpx_error
 from akool_async._http.senders import ApiRequest, ResponseBody, Send, SendTracker
 
 _JSON: Final = {"content-type": "application/json"}
@@ -97,7 +98,7 @@ class AiohttpSender:
                 # Does nothing after the end of the body; a body that was left must not keep its connection.
                 response.close()
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-            mapped = _httpx_error(error)
+            mapped = httpx_error(error)
             if mapped is error:
                 raise
             raise mapped from error
@@ -110,19 +111,3 @@ class AiohttpSender:
         self._closed = True
         if self._opened is not None:
             await self._opened.close()
-
-
-def _httpx_error(error: Exception) -> Exception:
-    """Return the error of httpx that means the same: those are what is judged."""
-    text = str(error) or type(error).__name__
-    if isinstance(error, httpx.HTTPError):
-        return error
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return httpx.ConnectTimeout(text)
-    if isinstance(error, aiohttp.ServerTimeoutError):
-        return httpx.ReadTimeout(text)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return httpx.ConnectError(text)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return httpx.RemoteProtocolError(text)
-    return httpx.ReadError(text)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import attrs
 import pytest
 
@@ -57,3 +59,19 @@ async def fetch(downloader: FileDownloader, url: str, target: Path, **fields: ob
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def connecting(monkeypatch: pytest.MonkeyPatch, to: tuple[str, int] | None = None) -> list[str]:
+    """Let aiohttp's connections fail, or lead somewhere else; give the addresses that were asked for."""
+    asked: list[str] = []
+
+    async def start(addr_infos: list[Any], **_: Any) -> socket.socket:
+        asked.extend(info[4][0] for info in addr_infos)
+        if to is None:
+            raise ConnectionRefusedError(111, "not in a test")
+        connected = socket.create_connection(to)
+        connected.setblocking(False)
+        return connected
+
+    monkeypatch.setattr(aiohttp.connector.aiohappyeyeballs, "start_connection", start)
+    return asked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import subprocess
@@ -23,7 +24,9 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._download.files import Part
 from akool_async._download.network import MIB
+from akool_async._download.verify import Digest
 from akool_async.sandbox import Sandbox
 from tests.client.conftest import OFTEN, video
 from tests.download.conftest import QUICK, downloads, fetch, film, names
@@ -225,3 +228,29 @@ async def test_room_is_kept_for_others(tmp_path: Path) -> None:
 
 def _seen(host: Host) -> Snapshot:
     return Snapshot(job_id="job-1", status=Status.COMPLETED, url=f"{host.url}/a.mp4")
+
+
+def test_the_hash_of_a_part_is_that_of_the_file_whoever_wrote_it(tmp_path: Path) -> None:
+    def hash_of(content: bytes) -> Digest:
+        return Digest(len(content), hashlib.sha256(content).hexdigest())
+
+    part = Part(tmp_path / "a.mp4", "job-1", "https://files.example/a.mp4")
+    part.open()
+    part.begin('"1"', 6)
+    part.write(b"abc")
+    part.write(b"def")
+    assert part.digest() == hash_of(b"abcdef")
+
+    part.path.write_bytes(b"abcdeF")
+    os.utime(part.path, ns=(1, 1))  # the clock of files is coarse
+    assert part.digest() == hash_of(b"abcdeF")
+
+    part.begin('"2"', 2)
+    part.write(b"gh")
+    assert part.digest() == hash_of(b"gh")
+    part.suspend()
+    again = Part(tmp_path / "a.mp4", "job-1", "https://files.example/a.mp4")
+    again.open()
+    again.write(b"ij")
+    assert again.digest() == hash_of(b"ghij")
+    again.discard()
