@@ -1,12 +1,14 @@
 """Workers in processes of their own that are killed, over a Postgres that is restarted; and what came of it.
 
-`python -m tests.workers.chaos KILLS VIDEOS WORKERS` runs it by hand and prints what it found.
+`python -m tests.workers.chaos STRIKES VIDEOS WORKERS` runs it by hand and prints what it found: once with
+callbacks, once without, and once judged by the vendor on plain sockets.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +16,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -27,8 +30,13 @@ from akool_async.ledger import open_ledger
 from akool_async.sandbox import Fault, Sandbox
 from akool_async.workers.dbos import enqueue
 from tests.postgres import new_database, restart_server
+from tests.vendor import faults as wire
+from tests.vendor.server import Vendor
 
 KEY = "canary-chaos-81"
+CAP = 8
+PRICE = 4.0
+"""What a job costs, in the sandbox and at the vendor on plain sockets."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -40,6 +48,7 @@ class Fleet:
     host: str
     out: Path
     options: tuple[str, ...] = ()
+    program: str = "akool_async"
     running: dict[str, subprocess.Popen[bytes]] = attrs.field(factory=dict)
 
     def start(self, name: str) -> None:
@@ -50,7 +59,7 @@ class Fleet:
             "AKOOL_LEDGER": self.database,
             "PYTHONPATH": str(ROOT),
         }
-        command = [sys.executable, "-W", "ignore", "-m", "akool_async", "worker", "--name", name]
+        command = [sys.executable, "-W", "ignore", "-m", self.program, "worker", "--name", name]
         with (self.out.parent / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
                 [*command, "--out", str(self.out), *self.options], env=environment, stderr=log, stdout=log
@@ -60,6 +69,12 @@ class Fleet:
         process = self.running.pop(name)
         process.kill()
         process.wait()
+
+    def freeze(self, name: str) -> None:
+        self.running[name].send_signal(signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        self.running[name].send_signal(signal.SIGCONT)
 
     def log(self, name: str) -> str:
         return (self.out.parent / f"{name}.log").read_text()
@@ -77,6 +92,7 @@ class Found:
     jobs: dict[str, str]
     entries: list[Entry]
     most_in_flight: int
+    spent: float = 0.0
 
     @property
     def paid_twice(self) -> list[str]:
@@ -100,18 +116,54 @@ class Found:
         return Counter(entry.state.value for entry in self.entries)
 
 
+@attrs.frozen
+class PlainVendor:
+    """The vendor on plain sockets, as far as a sandbox is asked here."""
+
+    vendor: Vendor
+
+    @property
+    def audit(self) -> Any:
+        jobs = [
+            SimpleNamespace(
+                id=job.id,
+                url=job.url,
+                created=job.made_at,
+                ended=job.made_at + job.seconds,
+                credits=job.cost,
+            )
+            for job in [*self.vendor.jobs.values()]
+        ]
+        return SimpleNamespace(jobs=jobs)
+
+
 @contextmanager
 def fleet(
-    videos: int, *, cap: int, budget: float | None = None, **settings: Any
+    videos: int,
+    *,
+    cap: int,
+    budget: float | None = None,
+    callbacks: bool = False,
+    plain: bool = False,
+    **settings: Any,
 ) -> Iterator[tuple[Fleet, Any]]:
-    """Enqueue videos in a new ledger, and serve a sandbox for it; no worker is started."""
-    told = {"api_key": KEY, "media": False, "time_scale": 60.0, "max_jobs": 10_000} | settings
-    sandbox, database = Sandbox(**told), new_database()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(sandbox.serve()) as server,
-    ):
+    """Enqueue videos in a new ledger, and serve a vendor for it; no worker is started.
+
+    With `callbacks` a receiver serves, which any machine could be; with `plain` the vendor is the one on
+    plain sockets.
+    """
+    usual = {"api_key": KEY, "media": False, "time_scale": 60.0, "max_jobs": 10_000} | settings
+    database = new_database()
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        portal = stack.enter_context(start_blocking_portal())
+        if plain:
+            vendor = stack.enter_context(Vendor(Path(folder), key=KEY, seconds=2.0))
+            sandbox: Any = PlainVendor(vendor)
+            host = vendor.url
+        else:
+            sandbox = Sandbox(**usual)
+            host = stack.enter_context(portal.wrap_async_context_manager(sandbox.serve())).base_url
 
         async def plan() -> None:
             async with open_ledger(database, max_in_flight=cap, max_credits=budget) as ledger:
@@ -122,13 +174,37 @@ def fleet(
                 await enqueue(ledger)
 
         anyio.run(plan)
-        workers = Fleet(database, server.base_url, Path(folder) / "out")
+        workers = Fleet(database, host, Path(folder) / "out")
+        if callbacks:
+            workers.options += ("--webhook-url", serve_receiver(workers, sandbox))
         try:
             yield workers, sandbox
         finally:
             for process in workers.running.values():
                 process.kill()
                 process.wait()
+
+
+def serve_receiver(workers: Fleet, sandbox: Sandbox) -> str:
+    """Start the receiver that any machine may run beside workers; return its URL once it listens."""
+    access = sandbox.settings
+    environment = {
+        **os.environ,
+        "AKOOL_CLIENT_ID": access.client_id,
+        "AKOOL_CLIENT_SECRET": access.webhook_secret,
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-W", "ignore", "-m", "akool_async", "webhook", "serve", "--port", "0"]
+    options = ["--ledger", workers.database, "--max-clock-skew", "100d"]
+    with (workers.out.parent / "receiver.log").open("ab") as log:
+        workers.running["receiver"] = subprocess.Popen(
+            [*command, *options], env=environment, stderr=log, stdout=log
+        )
+    deadline = time.monotonic() + 90
+    while (said := re.search(r"Listening at (http\S+?),", workers.log("receiver"))) is None:
+        assert time.monotonic() < deadline, workers.log("receiver")
+        time.sleep(0.1)
+    return said[1]
 
 
 def look(workers: Fleet, sandbox: Sandbox) -> Found:
@@ -146,17 +222,27 @@ def look(workers: Fleet, sandbox: Sandbox) -> Found:
     for _, step in moments:
         now += step
         most = max(most, now)
-    return Found(jobs, anyio.run(read), most)
+    spent = sum(job.credits or 0.0 for job in sandbox.audit.jobs)
+    return Found(jobs, anyio.run(read), most, spent)
 
 
 OVER = {State.DELIVERED, State.IN_DOUBT, State.FAILED, State.EXPIRED}
 
 
-def wait_until_over(workers: Fleet, sandbox: Sandbox, seconds: float = 120.0) -> Found:
+def is_over(found: Found, budget: float | None) -> bool:
+    """Whether nothing more will happen: what the budget has no room for stays planned."""
+    begun = [entry for entry in found.entries if entry.state is not State.PLANNED]
+    full = budget is not None and (len(begun) + 1) * PRICE > budget
+    return all(entry.state in OVER or (full and entry.state is State.PLANNED) for entry in found.entries)
+
+
+def wait_until_over(
+    workers: Fleet, sandbox: Any, seconds: float = 240.0, budget: float | None = None
+) -> Found:
     deadline = time.monotonic() + seconds
     while True:
         found = look(workers, sandbox)
-        if all(entry.state in OVER for entry in found.entries):
+        if is_over(found, budget):
             return found
         assert time.monotonic() < deadline, (
             found.states,
@@ -165,37 +251,67 @@ def wait_until_over(workers: Fleet, sandbox: Sandbox, seconds: float = 120.0) ->
         time.sleep(0.5)
 
 
-def chaos(*, kills: int, videos: int, names: tuple[str, ...], restarts: int, seed: int) -> Found:
-    """Kill workers at random moments until all is over."""
+def chaos(
+    *,
+    strikes: int,
+    videos: int,
+    names: tuple[str, ...],
+    restarts: int,
+    seed: int,
+    budget: float | None = None,
+    callbacks: bool = False,
+    plain: bool = False,
+) -> Found:
+    """Kill and freeze workers at random moments, restart the database, until all is over."""
     chance = random.Random(seed)
-    with fleet(videos, cap=8, time_scale=40.0) as (workers, sandbox):
-        sandbox.faults.add(Fault(on="create", kind="delay", seconds=0.3, probability=0.5))
+    frozen: str | None = None
+    with fleet(videos, cap=CAP, budget=budget, callbacks=callbacks, plain=plain, time_scale=40.0) as (
+        workers,
+        sandbox,
+    ):
+        if plain:
+            sandbox.vendor.faults.append(wire.Fault(times=None, delay=0.2))
+        else:
+            sandbox.faults.add(Fault(on="create", kind="delay", seconds=0.3, probability=0.5))
+            sandbox.faults.add(Fault(on="create", kind="reset_after", probability=0.05))
         for name in names:
             workers.start(name)
-        moments = {round(kills * (number + 1) / (restarts + 1)) for number in range(restarts)}
-        for kill in range(kills):
+        moments = {round(strikes * (number + 1) / (restarts + 1)) for number in range(restarts)}
+        for strike in range(strikes):
             time.sleep(chance.uniform(0.2, 1.6))
+            if frozen is not None:
+                workers.thaw(frozen)
+                frozen = None
             name = chance.choice(names)
+            if chance.random() < 0.2:
+                workers.freeze(name)
+                frozen = name
+                continue
             workers.kill(name)
-            if kill in moments:
+            if strike in moments:
                 restart_server()
             workers.start(name)
-        found = wait_until_over(workers, sandbox)
+        if frozen is not None:
+            workers.thaw(frozen)
+        found = wait_until_over(workers, sandbox, budget=budget)
         workers.stop()
     print(
-        f"seed {seed}: {kills} kills, {len(found.jobs)} jobs, {dict(found.states)},"
+        f"seed {seed}: {strikes} strikes, {len(found.jobs)} jobs, {dict(found.states)},"
         f" paid twice {len(found.paid_twice)}, lost {len(found.lost)}, false doubts {found.false_doubts},"
-        f" at most {found.most_in_flight} in flight"
+        f" at most {found.most_in_flight} in flight, {found.spent:g} spent of {budget}"
     )
     return found
 
 
 if __name__ == "__main__":
-    kills, videos, workers = map(int, sys.argv[1:4])
-    chaos(
-        kills=kills,
-        videos=videos,
-        names=tuple(f"w{n}" for n in range(workers)),
-        restarts=2,
-        seed=int(time.time()),
-    )
+    strikes, videos, workers = map(int, sys.argv[1:4])
+    for form in ({"callbacks": True}, {"budget": videos * PRICE * 0.8}, {"plain": True}):
+        print(form, flush=True)
+        chaos(
+            strikes=strikes,
+            videos=videos,
+            names=tuple(f"w{n}" for n in range(workers)),
+            restarts=2,
+            seed=int(time.time()),
+            **form,  # type: ignore[arg-type]
+        )
