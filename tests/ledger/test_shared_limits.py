@@ -27,8 +27,8 @@ FLEETS = [
     pytest.param(1, 8, marks=THOROUGH),
     pytest.param(1, 30, marks=THOROUGH),
     pytest.param(4, 1, marks=THOROUGH),
-    pytest.param(4, 8),
-    pytest.param(4, 30, marks=THOROUGH),
+    pytest.param(4, 8, marks=THOROUGH),
+    pytest.param(4, 30),
 ]
 
 
