@@ -231,6 +231,11 @@ class BucketFolder:
         try:
             send = partial(self._send, local, request.stem.parent, stopped)
             result = await run_sync(send, abandon_on_cancel=True)
+        except FileNotFoundError as error:
+            # Two workers of one machine may save one result at once; the first to end clears the folder.
+            raise DownloadError(
+                f"{error.filename} was removed while it was sent: another program may save the same result."
+            ) from None
         finally:
             stopped.set()
         await run_sync(partial(rmtree, spool, ignore_errors=True))

@@ -48,10 +48,11 @@ class LedgerResults(LedgerEntries):
             LedgerError: the database failed. Call it again.
             AkoolError: the vendor can't be asked; the job and its entry are as they were.
         """
-        entry = await self._existing(key, target)
+        entry = await self.assign(key, target, worker)
+        if entry is None:
+            raise _unknown(key, target)
         if entry.state is not State.SUBMITTED:
             return entry
-        await self.assign(key, target, worker)
         # The job's age, so that thousands that are waited for again after a restart are not polled at once.
         created = entry.created_at or entry.submitted_at
         try:
@@ -136,7 +137,7 @@ class LedgerResults(LedgerEntries):
             reason = "The result expired at the vendor before it was saved."
             await self.record(EntryUpdate(key=key, target=target, state=State.EXPIRED, reason=reason))
         else:
-            files = [os.fspath(path) for path in saved.files]
+            files = [str(path) for path in saved.files]  # those in a bucket have no path for the system
             await self.record(EntryUpdate(key=key, target=target, state=State.DELIVERED, files=files))
         return await self._existing(key, target)
 
@@ -151,13 +152,17 @@ class LedgerResults(LedgerEntries):
         folder = result_folder(into, storage)
         others = islice(DEFAULT_TEMPLATE.names(entry.request, entry.target), 1, _NAMES)
         name = entry.name or DEFAULT_TEMPLATE.name(entry.request, entry.target)
+        again = True
         while True:
             request = DownloadRequest(done=done, stem=Path(name), skip_existing=True)
             try:
                 return await folder.save(request, client.session.download)
             except FileAlreadyExistsError:
-                # Never over what is there: it may be the only copy of another paid result.
-                name = await self._rename(entry, others)
+                # Never over what is there: it may be the only copy of another paid result. Once more under
+                # the same name: another worker may have saved this very result in the same moment.
+                if not again:
+                    name = await self._rename(entry, others)
+                again = not again
 
     async def _rename(self, entry: Entry, names: Iterator[str]) -> str:
         """Reserve for an entry the first of these names that no other entry has."""
@@ -178,7 +183,10 @@ class LedgerResults(LedgerEntries):
     async def _existing(self, key: str, target: str) -> Entry:
         entry = await self.get(key, target)
         if entry is None:
-            raise IllegalTransitionError(
-                f"Entry {display_name(key, target)} is not in the ledger.", advice="Enqueue it again."
-            )
+            raise _unknown(key, target)
         return entry
+
+
+def _unknown(key: str, target: str) -> IllegalTransitionError:
+    name = display_name(key, target)
+    return IllegalTransitionError(f"Entry {name} is not in the ledger.", advice="Enqueue it again.")
