@@ -26,7 +26,18 @@ WIDE = 1.6
 TINY = 0.05
 """Differences below this say nothing, whatever the ratio."""
 
-ORDER = ("poll", "waiting", "policies", "capped", "catalog", "journal", "webhook", "imports", "by_hand")
+ORDER = (
+    "poll",
+    "waiting",
+    "policies",
+    "capped",
+    "catalog",
+    "journal",
+    "webhook",
+    "imports",
+    "resume",
+    "by_hand",
+)
 PLOTS = ("poll", "waiting", "policies")
 TRIO = ("policies", "capped")
 APART = ("frame", "vendor", "virtual", "everything", "__init__")
