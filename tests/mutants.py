@@ -180,6 +180,8 @@ AREAS = (
             "tests/journal/test_undone_posts.py",
             "tests/journal/test_names.py",
             "tests/journal/test_memory.py",
+            "tests/journal/test_withdrawing.py",
+            "tests/journal/test_concurrency.py",
         ),
     ),
     Area(
