@@ -78,7 +78,8 @@ def advice_for(entry: Entry, output: OutputOptions) -> str:
         case "files gone":
             return f"`{output.command('collect')}` saves it again while the vendor has it."
         case "in doubt" | "being sent":
-            return "Do not send it again before it is known whether a job was made: `akool-async resolve`."
+            known = f"`{output.command('resolve')}`"
+            return f"Do not send it again before it is known whether a job was made: {known}."
     return ""
 
 

@@ -89,7 +89,7 @@ async def collect_report(output: OutputOptions, originals: Mapping[str, Path] = 
         locked=status.locked,
         unpriced=status.unpriced,
         next_steps=status.next_steps,
-        copy_command=output.command("report", "--copies"),
+        command=output.command("report"),
     )
 
 

@@ -51,7 +51,7 @@ _ACTIONS: Final[Mapping[PlannedAction, str]] = {
     PlannedAction.SAVED: "saved: nothing to do",
     PlannedAction.RESTORE: "files are gone: would be saved again, as long as the vendor has them",
     PlannedAction.FOUND: "in the folder, paid but not in this journal: left as it is without --pay-again",
-    PlannedAction.IN_DOUBT: "in doubt, perhaps paid: left as it is until `akool-async resolve`",
+    PlannedAction.IN_DOUBT: "in doubt, perhaps paid: left as it is until it is resolved",
     PlannedAction.FAILED: "failed or refused: left as it is without --retry-failed",
     PlannedAction.EXPIRED: "expired at the vendor: left as it is without --retry-failed",
 }

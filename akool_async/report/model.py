@@ -104,7 +104,7 @@ class Report:
         locked: credits that are locked.
         unpriced: jobs of which it is not known what they cost.
         next_steps: what to do, each with its reason and the command.
-        copy_command: what brings files that are in a bucket to this machine.
+        command: what writes it again.
     """
 
     title: str
@@ -116,7 +116,7 @@ class Report:
     locked: float = 0.0
     unpriced: int = 0
     next_steps: tuple[tuple[str, str], ...] = ()
-    copy_command: str = ""
+    command: str = "akool-async report"
 
     def videos(self) -> list[list[ReportEntry]]:
         """Return the entries of each video."""

@@ -123,7 +123,7 @@ def _state(report: Report, entries: Sequence[ReportEntry]) -> str:
     made_of = (
         _environment().globals["templates"],
         report.title,
-        report.copy_command,
+        report.command,
         *entries,
         *map(_stamp, files),
     )
@@ -317,7 +317,7 @@ def _render_video(report: Report, entries: Sequence[ReportEntry], folder: Path, 
     if not shown:
         note = (
             "The original can't be shown: it has no URL that works without a signature, and signatures are "
-            "kept nowhere. With the originals in a folder, run `akool-async report --originals FOLDER`."
+            f"kept nowhere. With the originals in a folder, run `{report.command} --originals FOLDER`."
         )
     elif remote:
         note = "It is fetched from its own host when it is played."

@@ -43,13 +43,14 @@ def test_a_result_in_a_bucket_is_named_and_a_command_copies_and_shows_it(
 
     assert ran.code == 0, ran.err
     assert f"<bdi>{bucket.url}/done/ja/talk.mp4</bdi>" in before
-    assert f"akool-async report --copies --out {bucket.url}/done --journal" in before
+    assert f"akool-async report --out {bucket.url}/done --journal" in before
+    assert "jobs.sqlite3 --copies</code>" in before
     assert before.count("<video") == 1  # the original
     assert (pull.code, "report --copies" in pull.err) == (2, True)
     assert told.code == 0, told.err
     assert (tmp_path / "work" / "ja" / "talk.mp4").read_bytes() == bucket.content("done/ja/talk.mp4")
     assert 'src="../ja/talk.mp4"' in after
-    assert "report --copies" not in after
+    assert "--copies" not in after
     assert 'class="transcript"' in after
     assert "copied" not in again.err
     assert akool("captions", "pull", *place).code == 0

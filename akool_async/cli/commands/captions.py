@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -11,6 +12,7 @@ import anyio
 from cyclopts import Parameter
 
 from akool_async._download import local_path
+from akool_async._journal import Entry
 from akool_async._model.errors import StorageError
 from akool_async.captions import (
     CaptionFault,
@@ -27,6 +29,7 @@ from akool_async.cli.options import DEFAULT_OUTPUT, JsonFlag, OutputOptions
 from akool_async.cli.subtitles import CAPTIONS, DEFAULT_CHECK, CheckOptions, saved_subtitles
 
 _LANGUAGE_IN_NAME: Final = re.compile(r".*\.([A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,20})*)(?:\.bilingual)?\.\w+")
+_MAX_SHOWN: Final = 10
 _COLUMNS: Final[Mapping[str, str]] = {
     "file": "File",
     "cue": "Cue",
@@ -85,6 +88,9 @@ def captions_pull(
     print_info(f"{counted(len(written), 'file')} written to {folder}.")
     if kept:
         print_info(f"{counted(len(kept), 'file')} left alone: there already, perhaps with corrections.")
+    if to is None and (written or kept):
+        print_info("Once they are corrected, check them:")
+        print_info(f"    {output.command('captions', 'check')}")
     if not written and not kept:
         print_info(f"Nothing in {output.path} is saved with subtitles.")
     return ExitCode.OK
@@ -106,38 +112,56 @@ def captions_check(
     Parameters
     ----------
     files
-        Subtitle files, or tables from `captions pull`.
+        Subtitle files, or tables from `captions pull`; or the folder with the results, as for --out.
     language
         Language of the files; default is what their names say, as in talk.ja.srt.
     original
         Subtitles in the source language, to find terms in; default is FILE.original.srt beside a file.
     """
     words = check.read_glossary()
+    if len(files) == 1 and local_path(files[0]).is_dir():
+        output, files = output.at(files[0]), ()
     checked = 0
+    corrected: dict[tuple[str, str], None] = {}
     rows: list[dict[str, Any]] = []
-    for path, target, spoken, request in _to_check(files, language, original, output):
+    for path, target, spoken, entry in _to_check(files, language, original, output):
         checked += 1
+        if entry is not None and path.parent != output.local:
+            corrected[entry.key, target] = None
         try:
             cues, original_cues = read_translation(path), () if spoken is None else read_cues(spoken)
         except CaptionFileError as error:
             found = {"file": str(path), "cue": None, "time": "", "fault": "unreadable", "message": str(error)}
             rows.append(found)
             continue
-        limits, found_terms = check.limits(target), check.terms(request, target, words)
+        limits, found_terms = (
+            check.limits(target),
+            check.terms(None if entry is None else entry.request, target, words),
+        )
         faults = check_cues(cues, limits, target=target, spoken=original_cues, terms=found_terms)
         rows += (_fault_row(path, fault) for fault in faults)
     print_rows(rows, _COLUMNS, as_json=as_json)
     where = len({row["file"] for row in rows})
     if rows:
         print_info(f"{counted(len(rows), 'fault')} in {where} of {counted(checked, 'file')}.")
+        if not files:
+            print_info("To lay them out for correction, and to check again what was corrected:")
+            print_info(f"    {output.command('captions', 'pull')}")
+            print_info(f"    {output.command('captions', 'check')}")
         return ExitCode.FAILED
     print_info(f"{counted(checked, 'file')}: nothing was found.")
+    if corrected:
+        print_info("To translate again with what was corrected, which costs credits:")
+        for key, target in islice(corrected, _MAX_SHOWN):
+            print_info(f"    {output.command('captions', 'push', key, '--language', target)}")
+        if len(corrected) > _MAX_SHOWN:
+            print_info(f"    and {len(corrected) - _MAX_SHOWN:,} more")
     return ExitCode.OK
 
 
 def _to_check(
     files: tuple[Path, ...], language: str | None, original: Path | None, output: OutputOptions
-) -> Iterator[tuple[Path, str, Path | None, object]]:
+) -> Iterator[tuple[Path, str, Path | None, Entry | None]]:
     for path in map(local_path, files):
         named = _LANGUAGE_IN_NAME.fullmatch(path.name)
         beside = path.with_name(f"{path.stem}.original.srt")
@@ -148,7 +172,7 @@ def _to_check(
         for one in anyio.run(saved_subtitles, output, (), languages):
             spoken = one.spoken if one.spoken is not None and one.spoken.exists() else None
             for path in one.corrected(output.local / CAPTIONS) or [one.translated]:
-                yield path, one.entry.target, spoken, one.entry.request
+                yield path, one.entry.target, spoken, one.entry
 
 
 def _fault_row(path: Path, fault: CaptionFault) -> dict[str, Any]:

@@ -115,7 +115,9 @@ def captions_push(
     if caption_url is None:
         _write(content, publishable(number))
     if caption_url is None and storage.share is None:
-        again = output.command("captions", "push", key, *(["--language", target] if language else []))
+        named = [] if file is None else ["--file", str(path)]
+        named += [] if language is None else ["--language", target]
+        again = output.command("captions", "push", key, *named)
         print_info(f"The corrected subtitles are in {publishable(number)}. Nothing was sent.")
         print_info("Publish the file where the vendor can fetch it, then run the same command with its URL:")
         print_info(f"    {again} --caption-url URL")

@@ -37,7 +37,7 @@ from akool_async.cli.options import (
     RetryFailed,
     RunLimits,
 )
-from akool_async.cli.plan import RetryRules
+from akool_async.cli.plan import PlannedAction, RetryRules
 from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions, make_checked_plan
 from akool_async.cli.report import COLUMNS, plan_lines, plan_rows
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
@@ -94,6 +94,9 @@ def plan(
     print_info("")
     for line in plan_lines(seen):
         print_info(line)
+    if seen.counts[PlannedAction.IN_DOUBT]:
+        print_info("To resolve submissions whose outcome is unknown, run:")
+        print_info(f"    {output.command('resolve')}")
     return ExitCode.OK
 
 

@@ -71,9 +71,15 @@ def resume(
     entries = submitted + resubmittable(planned, works)
     # Exit code 1 tells a script that the catalog is still needed for what was left out.
     left_out = len(found) - len(entries)
+    if left_out and not entries:
+        raise AkoolError(
+            f"Nothing in {output.path} can be resumed from the journal alone.",
+            impact="Nothing was sent.",
+            advice="Run the catalog again, with the same options.",
+        )
     if not entries:
         print_info(f"Nothing is in progress in {output.path}.")
-        return ExitCode.FAILED if left_out else ExitCode.OK
+        return ExitCode.OK
     rules = RetryRules(pay_again=pay_again)
     options = RunOptions(
         output=output, rules=rules, in_flight=in_flight, limits=terms, storage=sharing.storage
@@ -221,14 +227,20 @@ def retry(
     if unknown:
         raise InvalidRequestError(
             f"No failed, refused or expired entry is called {', '.join(map(repr, unknown))}.",
-            advice="`akool-async list` shows the entries and their states.",
+            advice=f"`{output.command('list')}` shows the entries and their states.",
         )
     # What `resubmittable` leaves out would be paid although it is paid already, or can't be sent.
     chosen = [entry for entry in found if failed or entry.key in keys]
     entries = resubmittable(chosen, works)
+    if chosen and not entries:
+        raise AkoolError(
+            f"Nothing can be submitted again from {output.path}.",
+            impact="Nothing was sent.",
+            advice="Run the catalog again, with the same options and --retry-failed.",
+        )
     if not entries:
-        print_info(f"Nothing can be submitted again from {output.path}.")
-        return ExitCode.FAILED if chosen else ExitCode.OK
+        print_info(f"Nothing in {output.path} failed, was refused or expired.")
+        return ExitCode.OK
     options = RunOptions(
         output=output,
         rules=RetryRules(retry_failed=True),
