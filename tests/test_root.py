@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +29,20 @@ def test_every_public_name_is_there_once_and_in_order() -> None:
 def test_the_public_names_are_those_of_their_parts() -> None:
     assert akool_async.open_batch is akool_async._batch.open_batch
     assert akool_async.Journal is akool_async._journal.Journal
+
+
+def test_every_name_is_the_one_that_type_checkers_see() -> None:
+    source = ast.parse(Path(akool_async.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(source) if isinstance(node, ast.ImportFrom)]
+    seen = {
+        alias.name: getattr(importlib.import_module(node.module or ""), alias.name)
+        for node in imports
+        if node.module and node.module.startswith("akool_async.")
+        for alias in node.names
+    }
+
+    assert sorted(seen) == akool_async.__all__
+    assert [name for name, value in seen.items() if getattr(akool_async, name) is not value] == []
 
 
 def test_a_name_that_is_not_there_is_no_attribute() -> None:
