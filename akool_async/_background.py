@@ -1,4 +1,4 @@
-"""Work that belongs to no task of the caller's, so that a thing may be opened and closed in different ones.
+"""Work in tasks that are not the caller's: its end cancels nothing there, and another task may close it.
 
 The one place where this package talks to an event loop's own library, because a task group belongs to a task.
 """
@@ -10,12 +10,62 @@ from types import TracebackType
 from typing import Final, Self
 
 import anyio
+from anyio.abc import TaskGroup, TaskStatus
 from anyio.lowlevel import current_token
 
 from akool_async._model.errors import CallerError
 
 _TASKS: Final[set[object]] = set()
 """Holds tasks of asyncio, which an event loop alone does not keep."""
+
+
+class BackgroundTasks:
+    """A task group in a task of its own, cancelled at the end of `async with`.
+
+    Ending a group of the caller's own task cancels that task for a moment. Before Python 3.13 the group of
+    asyncio that a caller uses meanwhile may have left its mark on the task, after one of its tasks failed.
+    Then asyncio takes the moment for a cancellation from outside, which comes out in place of the error.
+
+    Attributes:
+        tasks: the group; it may be handed on before it is entered.
+    """
+
+    def __init__(self) -> None:
+        self.tasks = anyio.create_task_group()
+        self._host = anyio.create_task_group()
+        self._ended = anyio.Event()
+
+    async def __aenter__(self) -> TaskGroup:
+        """Enter the group."""
+        await self._host.__aenter__()
+        try:
+            await self._host.start(self._run)
+        except BaseException:  # a cancelled caller leaves no group open
+            await self._host.__aexit__(None, None, None)
+            raise
+        return self.tasks
+
+    async def __aexit__(self, *_: object) -> None:
+        """End the tasks; an exception of the block is raised as it is, not inside a group."""
+        self.tasks.cancel_scope.cancel()
+        await self._host.__aexit__(None, None, None)
+
+    def leave(self) -> None:
+        """End the tasks, and the caller's block with them."""
+        self._host.cancel_scope.cancel()
+
+    async def stop(self) -> None:
+        """End the tasks, also from a task that can't leave the block; what they shield is waited for."""
+        self.tasks.cancel_scope.cancel()
+        await self._ended.wait()
+
+    async def _run(self, *, task_status: TaskStatus[None]) -> None:
+        try:
+            async with self.tasks:
+                task_status.started()
+                await anyio.sleep_forever()
+        finally:
+            self._ended.set()
 
 
 def spawn(work: Callable[[], Awaitable[None]]) -> None:

@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-from anyio.abc import TaskGroup
 from anyio.lowlevel import EventLoopToken, current_token
 
-from akool_async._background import LongLived
+from akool_async._background import BackgroundTasks, LongLived
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.callbacks import WebhookConfig, WebhookCoordinator
 from akool_async._batch.entry import BatchEntry, EntryProgress
@@ -116,7 +115,7 @@ class Batch(LongLived):
         self._drain_on = tuple(drain_signals)
         self._interrupted = False
         self._left_by: signal.Signals | None = None
-        self._tasks: TaskGroup | None = None
+        self._background: BackgroundTasks | None = None
         self._task_id = 0
         self._loop: EventLoopToken | None = None
         self._stack = AsyncExitStack()
@@ -124,7 +123,7 @@ class Batch(LongLived):
 
     async def __aenter__(self) -> Self:
         """Begin to submit."""
-        if self._tasks is not None:
+        if self._background is not None:
             raise RuntimeError("This batch was opened already; make another one.")
         if self._drain_on and threading.current_thread() is not threading.main_thread():
             raise ConfigurationError("drain_signals works in the main thread only, which gets the signals.")
@@ -137,23 +136,23 @@ class Batch(LongLived):
                 await stack.enter_async_context(self._state.preflight)
             self._began = self._state.clock.monotonic()
             self._task_id, self._loop = anyio.get_current_task().id, current_token()
-            self._tasks = anyio.create_task_group()
-            await self._tasks.__aenter__()
+            background = BackgroundTasks()
+            tasks = await background.__aenter__()
+            self._background = background
             self._stack = stack.pop_all()
         if self._drain_on:
-            self._tasks.start_soon(self._listen)
+            tasks.start_soon(self._listen)
         for _ in range(self._downloads):
-            self._tasks.start_soon(self._life.finish_all)
+            tasks.start_soon(self._life.finish_all)
         if self._state.inputs.shares:
-            self._tasks.start_soon(self._state.inputs.delete_until_cancelled)
-        self._tasks.start_soon(self._work)
+            tasks.start_soon(self._state.inputs.delete_until_cancelled)
+        tasks.start_soon(self._work)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop: a POST under way is finished and recorded, jobs at the vendor continue without us."""
-        tasks = self._group
         if anyio.get_current_task().id != self._task_id:
             raise CallerError(
                 "A batch can't be closed in another task than the one that opened it.",
@@ -163,8 +162,7 @@ class Batch(LongLived):
         async with self._stack:
             try:
                 # Shielded steps finish: a POST under way, and the commit of its ids.
-                tasks.cancel_scope.cancel()
-                await tasks.__aexit__(None, None, None)
+                await self._entered.__aexit__(None, None, None)
             finally:
                 self._state.stop_tracking()  # the jobs of a POST that was just finished, too
                 if self._state.inputs.shares:
@@ -177,29 +175,29 @@ class Batch(LongLived):
                 raise SystemExit(128 + self._left_by)  # a handler of the caller's that does not leave
 
     @property
-    def _group(self) -> TaskGroup:
-        assert self._tasks is not None  # noqa: S101 - it was entered
-        return self._tasks
+    def _entered(self) -> BackgroundTasks:
+        assert self._background is not None  # noqa: S101 - it was entered
+        return self._background
 
     async def _work(self) -> None:
         """Resume what is there, then pull what is new."""
-        self._stack.callback(self._callbacks.listen(self._group))
+        self._stack.callback(self._callbacks.listen(self._entered.tasks))
         # Before anything is pulled: an entry in doubt would otherwise be judged without its callbacks.
         await self._callbacks.load_doubts()
         if self._rescues:
             with self._state.tolerate_journal_errors():
                 await self._resumer.recover_pending()
-        await self._feeder.run(self._group)
+        await self._feeder.run(self._entered.tasks)
 
     def _start_submit(self, entries: list[BatchEntry]) -> None:
-        self._group.start_soon(self._life.submit, entries)
+        self._entered.tasks.start_soon(self._life.submit, entries)
 
     def _start_restore(self, batch_entry: BatchEntry, entry: Entry, damage: SavedResult) -> None:
         async def restore() -> None:
             with self._state.tolerate_journal_errors(batch_entry):
                 self._state.emit(batch_entry, await self._saver.restore(batch_entry, entry, damage))
 
-        self._group.start_soon(restore)
+        self._entered.tasks.start_soon(restore)
 
     def _say_what_is_left(self) -> None:
         left = self._state.unfinished_jobs
@@ -348,7 +346,7 @@ class Batch(LongLived):
                 self._interrupted = True
                 logger.warning("Stopping: jobs in progress are finished. A second signal exits now.")
                 self.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
-        self._group.cancel_scope.cancel()
+        self._entered.leave()
 
     def in_progress(self) -> tuple[EntryProgress, ...]:
         """Return the entries in progress and how far each is, in the order in which they began."""

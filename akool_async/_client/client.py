@@ -18,7 +18,7 @@ from anyio.lowlevel import current_token
 
 from akool_async import _clock
 from akool_async import _wire as wire
-from akool_async._background import LongLived
+from akool_async._background import BackgroundTasks, LongLived
 from akool_async._client.session import ClientSession, Connections, single_job
 from akool_async._client.waiting import job_age, validate_timeout, wait_completed, watch_snapshots
 from akool_async._clock import Clock
@@ -155,13 +155,13 @@ class AkoolClient(LongLived):
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(routes)
             # Entered last, below: an error raised here would otherwise come out as an exception group.
-            tasks = anyio.create_task_group()
+            background = BackgroundTasks()
             api = ApiSession(
                 origin=self._origin,
                 credentials=self._credentials,
                 routes=routes,
                 clock=session.clock,
-                tasks=tasks,
+                tasks=background.tasks,
                 retry=session.retry,
                 limits=self._limits,
                 observers=session.observers,
@@ -169,7 +169,7 @@ class AkoolClient(LongLived):
             scheduler = PollScheduler(
                 session.status,
                 clock=session.clock,
-                tasks=tasks,
+                tasks=background.tasks,
                 pollers=routes.max_concurrency,
                 vendor_now=api.server_time.now,
                 observers=session.observers,
@@ -182,14 +182,14 @@ class AkoolClient(LongLived):
                 limits=self._file_limits,
                 transport=self.file_transport,
             )
-            await tasks.__aenter__()
+            await background.__aenter__()
             session.connections = Connections(
                 loop=current_token(),
                 task_id=anyio.get_current_task().id,
                 api=api,
                 scheduler=scheduler,
                 downloads=downloads,
-                tasks=tasks,
+                background=background,
                 stack=stack.pop_all(),
             )
         return self
@@ -214,6 +214,7 @@ class AkoolClient(LongLived):
             if anyio.get_current_task().id != closing.task_id:
                 # The group can be left by its own task only, so wait for its tasks and leave it behind.
                 await closing.api.wait_closed()
+                await closing.background.stop()
                 if all(task.id != closing.task_id for task in anyio.get_running_tasks()):
                     return  # that task has ended, so nothing can miss the group
                 raise ClientClosedError(
@@ -222,8 +223,7 @@ class AkoolClient(LongLived):
                     advice="Use async with in one task, or await client.aopen() and await client.aclose().",
                 )
             # Ends pollers and watchers; a paid POST is shielded, and `__aexit__` below waits for its ids.
-            closing.tasks.cancel_scope.cancel()
-            await closing.tasks.__aexit__(None, None, None)
+            await closing.background.__aexit__(None, None, None)
 
     def replace_credentials(
         self,

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import anyio
 import attrs
-from anyio.abc import TaskGroup
 from anyio.lowlevel import EventLoopToken, current_token
 
 from akool_async import _wire as wire
+from akool_async._background import BackgroundTasks
 from akool_async._clock import Clock
 from akool_async._download import DownloadRequest, FileDownloader, ResultDownload
 from akool_async._http import ApiCall, ApiSession, CallInDoubt
@@ -58,7 +58,7 @@ class Connections:
     api: ApiSession
     scheduler: PollScheduler
     downloads: FileDownloader
-    tasks: TaskGroup
+    background: BackgroundTasks
     stack: AsyncExitStack
 
 

@@ -23,6 +23,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
+from akool_async._background import BackgroundTasks
 from akool_async._model.errors import InboxError
 from akool_async._model.responses import Callback, CallbackListener
 
@@ -93,9 +94,8 @@ class Inbox:
         async with AsyncExitStack() as stack:
             file = await run_sync(InboxFile, self._path)
             stack.callback(file.close)
-            tasks = await stack.enter_async_context(anyio.create_task_group())
+            tasks = await stack.enter_async_context(BackgroundTasks())
             tasks.start_soon(self._watch, file, file.last_id(), name="inbox")
-            stack.callback(tasks.cancel_scope.cancel)
             self._stack = stack.pop_all()
         self._file = file
         return self

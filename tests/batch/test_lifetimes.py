@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import anyio
 import pytest
 
 from akool_async import (
+    AkoolClient,
     AkoolError,
     CallerError,
     Completed,
@@ -21,6 +23,7 @@ from akool_async import (
 )
 from akool_async.sandbox import Sandbox
 from akool_async.testing import VirtualClock
+from akool_async.webhook import WebhookReceiver, open_inbox
 from tests.client.conftest import video
 from tests.testing.conftest import ASYNCIO, run_tests
 
@@ -171,3 +174,47 @@ def test_fixtures_of_pytest_asyncio(tmp_path: Path) -> None:
     run = run_tests(tmp_path, ASYNCIO + FIXTURES)
 
     assert run.outcomes == {"test_a_client": {"PASSED"}, "test_a_service": {"PASSED"}}, run.output
+
+
+@contextlib.asynccontextmanager
+async def a_used_client(folder: Path) -> AsyncIterator[None]:
+    async with (
+        Sandbox(api_key="k" * 16, media=False).serve() as server,
+        AkoolClient(api_key="k" * 16, host=server.base_url) as client,
+    ):
+        await client.credit()
+        yield
+
+
+@contextlib.asynccontextmanager
+async def an_open_batch(folder: Path) -> AsyncIterator[None]:
+    async with sandbox_and_clock()[0].client() as client, open_batch(client, []):
+        yield
+
+
+HELD_OPEN: dict[str, Callable[[Path], contextlib.AbstractAsyncContextManager[object]]] = {
+    "client": a_used_client,
+    "batch": an_open_batch,
+    "journal": lambda folder: open_journal(folder / "jobs.sqlite3"),
+    "inbox": lambda folder: open_inbox(folder / "inbox.sqlite3"),
+    "receiver": lambda _: WebhookReceiver(client_id="an-id", client_secret="k" * 16),
+    "sandbox": lambda _: Sandbox(media=False).serve(),
+}
+
+
+@pytest.mark.parametrize("held", HELD_OPEN)
+def test_the_error_of_a_task_of_the_callers_comes_out_of_the_block(held: str, tmp_path: Path) -> None:
+    # Before Python 3.13 a group of asyncio's, one of whose tasks failed, leaves its mark on the task that it
+    # is in. What cancels that task afterwards, as a group of anyio's does, is taken for somebody else.
+    async def fail() -> None:
+        await anyio.sleep(0.01)
+        raise LookupError("what the caller has to see")
+
+    async def use() -> None:
+        async with HELD_OPEN[held](tmp_path), asyncio.TaskGroup() as group:
+            group.create_task(fail())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(use())
+
+    assert isinstance(caught.value.exceptions[0], LookupError)
