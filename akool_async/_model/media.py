@@ -127,7 +127,8 @@ class Limits:
         max_bytes: largest file, in bytes, 1 or more. Source: business code 1207.
         warn_fps: frames a second on average above which there is a warning, above 0. Source: business code
             1210 in one version of the vendor's pages.
-        max_fps: most frames a second, above 0. Source: business code 1210 in the other version.
+        max_fps: most frames a second, above 0. Source: business code 1210, whose other version says 60;
+            whether 60 themselves are taken is not documented, so that by default they are not sent.
         needs_audio: whether a video without sound is refused. Source: business code 1203.
         advised_codecs: video encodings, by FFmpeg's names, without a warning. Source: the vendor's page
             recommends H.264; whether it refuses others is not documented.
@@ -142,7 +143,7 @@ class Limits:
     max_seconds: float = attrs.field(default=60.0, validator=validators.gt(0))
     max_bytes: int = attrs.field(default=300 * 2**20, validator=validators.ge(1))
     warn_fps: float = attrs.field(default=30.0, validator=validators.gt(0))
-    max_fps: float = attrs.field(default=60.0, validator=validators.gt(0))
+    max_fps: float = attrs.field(default=59.0, validator=validators.gt(0))
     needs_audio: bool = True
     advised_codecs: frozenset[str] = attrs.field(default=frozenset({"h264"}), converter=frozenset)
     allow_private: bool | None = None

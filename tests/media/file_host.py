@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,8 +79,8 @@ class FileHost:
 
 
 @contextmanager
-def serve_files() -> Iterator[FileHost]:
-    """Serve files on this machine until the block is left."""
+def serve_files(tls: ssl.SSLContext | None = None) -> Iterator[FileHost]:
+    """Serve files on this machine until the block is left, by https with `tls`."""
     host = FileHost()
 
     class Handler(BaseHTTPRequestHandler):
@@ -131,7 +132,9 @@ def serve_files() -> Iterator[FileHost]:
             """A client that hangs up has seen enough."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        host.base_url = f"http://127.0.0.1:{server.server_address[1]}"
+        host.base_url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield host

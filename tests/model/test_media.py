@@ -32,7 +32,7 @@ def test_a_video_at_every_limit_is_taken_without_a_warning() -> None:
     [
         ({"seconds": 61.0}, "61.00 s long, 60 s are allowed (code 1204)"),
         ({"bytes": 300 * 2**20 + 1}, "314,572,801 bytes, 314,572,800 are allowed (code 1207)"),
-        ({"fps": 61.0}, "61.00 frames a second, 60 are allowed (code 1210)"),
+        ({"fps": 60.0}, "60.00 frames a second, 59 are allowed (code 1210)"),
         ({"audio_codec": None}, "there is no audio track (code 1203)"),
     ],
 )

@@ -12,6 +12,7 @@ import anyio
 import obstore
 
 from akool_async import AkoolClient, FixedSchedule, Storage, TranslationRequest, open_batch, open_journal
+from akool_async.cli.app import run
 
 
 def stop() -> None:
@@ -71,4 +72,6 @@ async def main(host: str, key: str, path: str, bucket: str, journal: str) -> Non
 
 if __name__ == "__main__":
     stop_at(sys.argv[1])
+    if sys.argv[2] == "command":
+        sys.exit(run(sys.argv[3:]))
     anyio.run(main, *sys.argv[2:])
