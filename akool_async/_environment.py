@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import ssl
+import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 import attrs
 import httpx
 
+from akool_async._model.credentials import HOST_VARIABLE
 from akool_async._model.errors import ConfigurationError, exception_chain
 from akool_async._model.redact import sanitize, url_repr
 
@@ -141,6 +143,40 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def find_origin(host: str | None) -> str:
+    """Return the origin of a host that the caller names, else of AKOOL_API_HOST, else the vendor's own.
+
+    Raises:
+        ConfigurationError: it is none, or AKOOL_API_HOST is set to nothing.
+    """
+    named = os.environ.get(HOST_VARIABLE)
+    if host:
+        return parse_origin(host)
+    # A variable that a script failed to fill was meant for a sandbox: the vendor's host would cost money.
+    if named is not None and not named.strip():
+        raise ConfigurationError(
+            f"{HOST_VARIABLE} is set, and empty.",
+            advice=f"Set it to a host, or unset it: then it is {PRODUCTION}, where jobs cost credits.",
+        )
+    return parse_origin(PRODUCTION) if named is None else parse_origin(named, HOST_VARIABLE)
+
+
+def install_command(extra: str) -> str:
+    """Return the command that adds an extra of this package to where the program runs.
+
+    It depends on what made that place: `pip` is not in one of uv, and must not be used in one of pipx.
+    """
+    place = Path(sys.prefix)
+    with contextlib.suppress(OSError):
+        if (place / "uv-receipt.toml").is_file():  # of `uv tool install`
+            return f"uv tool install --force 'akool-async[cli,{extra}]'"
+        if (place / "pipx_metadata.json").is_file():
+            return f"pipx install --force 'akool-async[cli,{extra}]'"
+        if re.search(r"^uv = ", (place / "pyvenv.cfg").read_text(encoding="utf-8"), re.MULTILINE):
+            return f"uv pip install 'akool-async[{extra}]'"
+    return f"pip install 'akool-async[{extra}]'"
 
 
 def parse_origin(host: str, named_by: str = "The API host") -> str:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from akool_async._environment import install_command
 from akool_async._observer import (
     CallEvent,
     DoubtEvent,
@@ -38,7 +39,7 @@ try:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "Traces need OpenTelemetry: pip install 'akool-async[otel]'.", name=_missing.name
+        f"Traces need OpenTelemetry. Install it: {install_command('otel')}", name=_missing.name
     ) from _missing
 
 __all__ = ["OpenTelemetryObserver"]

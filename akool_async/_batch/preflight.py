@@ -18,7 +18,7 @@ import attrs
 import httpx
 
 from akool_async._download.network import is_local
-from akool_async._environment import is_loopback
+from akool_async._environment import install_command, is_loopback
 from akool_async._media import Reach, find_obstacle, inspect, media_client
 from akool_async._media.cache import FactsCache
 from akool_async._model.errors import ConfigurationError, InputError
@@ -89,7 +89,7 @@ class Preflight:
         if importlib.util.find_spec("av") is None:
             raise ConfigurationError(
                 "Looking into videos before paying needs PyAV, which is not installed.",
-                advice="Run: pip install 'akool-async[media]'",
+                advice=f"Install it: {install_command('media')}",
             )
         self.limits = limits
         self._api_host = urlsplit(api_host).hostname or ""

@@ -23,10 +23,10 @@ from akool_async._client.session import ClientSession, Connections, single_job
 from akool_async._client.waiting import job_age, validate_timeout, wait_completed, watch_snapshots
 from akool_async._clock import Clock
 from akool_async._download import DownloadLimits, DownloadRequest, FileDownloader, local_path
-from akool_async._environment import PRODUCTION, parse_origin
+from akool_async._environment import find_origin
 from akool_async._http import ApiCall, ApiSession, Timeouts
 from akool_async._http.clients import TransportName, create_clients, from_user_client, user_agent
-from akool_async._model.credentials import HOST_VARIABLE, Credentials, resolve_credentials
+from akool_async._model.credentials import Credentials, resolve_credentials
 from akool_async._model.errors import (
     AccountError,
     CallerError,
@@ -117,8 +117,7 @@ class AkoolClient(LongLived):
         if transport not in ("auto", "plain"):
             raise ConfigurationError(f"transport must be 'auto' or 'plain', not {transport!r}.")
         self._credentials = _credentials(api_key, client_id, client_secret)
-        named_by = "The API host" if host or not os.environ.get(HOST_VARIABLE) else HOST_VARIABLE
-        self._origin = parse_origin(host or os.environ.get(HOST_VARIABLE) or PRODUCTION, named_by)
+        self._origin = find_origin(host)
         self._http_client = http_client
         self._transport: TransportName = transport
         self._limits = Timeouts(

@@ -188,7 +188,9 @@ class _MediaTransport(httpx.AsyncBaseTransport):
             if not _is_unresolved(error):
                 raise
             raise MediaError(
-                f"This machine finds no address for the host {host}.", problem=MediaProblem.UNRESOLVED
+                f"This machine finds no address for the host {host}.",
+                problem=MediaProblem.UNRESOLVED,
+                advice="Check the name of the host, then the network and the name server of this machine.",
             ) from error
         transport = self._proxied.get(proxy.url)
         if transport is None:

@@ -18,6 +18,7 @@ import attrs
 import httpx
 from anyio import from_thread, to_thread
 
+from akool_async._environment import describe_cause, install_command
 from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaProblem
 
 try:
@@ -28,7 +29,7 @@ try:
     from av.video.stream import VideoStream
 except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "Looking into videos needs PyAV: pip install 'akool-async[media]'.", name=_missing.name
+        f"Looking into videos needs PyAV. Install it: {install_command('media')}", name=_missing.name
     ) from _missing
 
 _FIRST_BLOCK: Final = 128 * 2**10
@@ -339,7 +340,7 @@ class _RemoteFile:
                     return memoryview(b"")
                 block, size = await self._receive(response, start, wanted)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            _unreachable(f"The video could not be fetched ({type(error).__name__}).")
+            _unreachable(f"The video could not be fetched because of the network: {describe_cause(error)}.")
         if self.size not in (-1, size):
             _unreachable("The video changed while it was read.")
         self.size = size

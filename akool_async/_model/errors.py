@@ -98,8 +98,8 @@ class InputError(InvalidRequestError):
     """A file or an object in a bucket could not be given to the vendor, which fetches public URLs alone."""
 
     advice = (
-        "Name a bucket that files are shared from until their jobs end: --share s3://bucket/prefix, or "
-        "open_batch(storage=Storage(share='s3://bucket/prefix')). An object in a bucket needs no --share."
+        "Set a bucket as `share`, on the command line --share s3://bucket/prefix: files are uploaded there "
+        "until their jobs end. An object that is in a bucket already needs none."
     )
 
 

@@ -27,7 +27,7 @@ INPUT_FIELDS: Final = ("url", "video_url", "audio_url", "caption_url")
 _LOCAL: Final = re.compile(r"/|\.{1,2}/|~")
 _PLAIN: Final = "/"
 _CONTENT: Final = re.compile(r"(?:sha256=[0-9a-f]{64}|etag=[\w.~%-]{1,200})?", re.ASCII)
-_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,220}", re.ASCII)
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,220}", re.ASCII)
 
 
 def input_url(value: object) -> object:

@@ -191,6 +191,12 @@ def _must_be(
     return check
 
 
+def _show_key(value: object) -> str:
+    if isinstance(value, str) and len(value) > _LONGEST_KEY:
+        return f"{len(value):,}: {safe_repr(value[:20])[:-1]}…'"
+    return safe_repr(value)
+
+
 _is_url: Final = _must_be("an absolute http:// or https:// URL", _is_http_url, _show_url)
 _is_input: Final = _must_be("an absolute http:// or https:// URL", _is_input_url, _show_url)
 _is_language: Final = _must_be(
@@ -208,6 +214,7 @@ _is_style: Final = _must_be(
 _is_key: Final = _must_be(
     f"1 to {_LONGEST_KEY} printable characters",
     lambda value: isinstance(value, str) and 0 < len(value) <= _LONGEST_KEY and is_printable(value),
+    _show_key,
 )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from akool_async._environment import install_command
 from akool_async._model.errors import AkoolError, ConfigurationError
 from akool_async._model.redact import sanitize
 from akool_async._storage.settings import Storage
@@ -92,7 +93,7 @@ class Bucket:
             from obstore.store import from_url
         except ImportError as error:
             raise ConfigurationError(
-                "Buckets need the extra 'storage'.", advice="Install it: pip install 'akool-async[storage]'"
+                "Buckets need the extra 'storage'.", advice=f"Install it: {install_command('storage')}"
             ) from error
         options = dict(storage.options)
         if scheme == "s3":

@@ -72,6 +72,7 @@ class SharedInputs:
         self._users: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
         self._keys_of: dict[tuple[str, str], tuple[str, ...]] = {}
         self._unused: set[str] = set()
+        self._sent: set[str] = set()
         self._released = anyio.Event()
 
     async def identify(self, request: Request) -> Request:
@@ -155,7 +156,8 @@ class SharedInputs:
             self._users[key].discard(name)
             if not self._users[key]:
                 del self._users[key]
-                if not isinstance(outcome, InDoubt):
+                # Without a job and without an upload there is nothing of ours in the bucket.
+                if not isinstance(outcome, InDoubt) and (key in self._sent or outcome.job is not None):
                     self._unused.add(key)
                     self._released.set()
 
@@ -181,7 +183,10 @@ class SharedInputs:
                     if key in self._unused and key not in self._users:
                         await run_sync(self._bucket(share).delete, key)
                 except BucketError as error:
-                    logger.warning("A file that was shared is still there. %s", error.message)
+                    if key in self._sent:
+                        logger.warning("A file that was shared is still there. %s", error.message)
+                    else:  # an earlier run may have uploaded it
+                        logger.warning("A file that an earlier run shared may be there. %s", error.message)
                 # Only now: what is cancelled meanwhile is still to be deleted when the batch is closed.
                 self._unused.discard(key)
 
@@ -195,9 +200,7 @@ class SharedInputs:
         if place.scheme != "file":
             return place
         if self._share is None:
-            raise InputError(
-                f"{place} is a file of this machine, and storage names no bucket that it may be shared from."
-            )
+            raise InputError(f"{place} is a file of this machine, and the vendor fetches public URLs only.")
         return self._share
 
     def _shared_key(self, place: Location) -> str:
@@ -262,6 +265,7 @@ class SharedInputs:
             try:
                 there = bucket.head(key)
                 # Its name is its hash, and it appears only when it is whole: it is not sent again.
+                self._sent.add(key)
                 if there is None:
                     media_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
                     bucket.upload(key, _checked(file, place, stopped), media_type)

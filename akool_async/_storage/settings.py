@@ -35,7 +35,8 @@ def bucket_location(url: str, what: str) -> Location:
     named = isinstance(whole, str) and whole.partition("://")[0] in BUCKET_SCHEMES and "?" not in whole
     if not isinstance(whole, str) or not named or not is_private_url(whole):
         raise ConfigurationError(
-            f"{what} must be a bucket such as s3://bucket/prefix, gs://bucket or az://container, not {url!r}."
+            f"{what} must be a bucket such as s3://bucket/prefix, gs://name or az://container, not {url!r}.",
+            advice="The name has at least 3 letters, digits, hyphens and dots; a prefix has no ? or #.",
         )
     found = Location.parse(whole)
     return attrs.evolve(found, key=found.key.removesuffix("-").rstrip("/"))

@@ -19,7 +19,9 @@ def main() -> None:
     try:
         from akool_async.cli.app import run
     except ModuleNotFoundError as error:
-        sys.exit(f"akool-async: {error.name} is missing. Install it with: pip install 'akool-async[cli]'")
+        from akool_async._environment import install_command
+
+        sys.exit(f"akool-async: {error.name} is missing. Install it: {install_command('cli')}")
     except KeyboardInterrupt:  # what is imported takes a second, in which nothing was sent
         sys.stderr.write("Interrupted.\n")
         sys.exit(130)

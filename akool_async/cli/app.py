@@ -13,6 +13,7 @@ from typing import Final
 
 from cyclopts import App, CycloptsError, Group, UnusedCliTokensError
 
+from akool_async._environment import install_command
 from akool_async._model.errors import AkoolError
 from akool_async.cli.catalog import CatalogError, format_issues
 from akool_async.cli.console import (
@@ -191,7 +192,7 @@ def _explain(error: BaseException) -> tuple[ExitCode, dict[str, str | list[str]]
             code, failure = ExitCode.for_error(error), error
         case ModuleNotFoundError():
             extra = EXTRAS.get((error.name or "").partition(".")[0], "cli")
-            advice = f"Install it with: pip install 'akool-async[{extra}]'"
+            advice = f"Install it: {install_command(extra)}"
             code, failure = ExitCode.USAGE, AkoolError(f"{error.name} is missing.", advice=advice)
         case UnusedCliTokensError():
             what = f"This is one argument too many: {' '.join(error.unused_tokens or ())}."

@@ -21,9 +21,9 @@ from cyclopts.validators import Number
 from akool_async._batch import OnInDoubt
 from akool_async._client import AkoolClient
 from akool_async._download import local_path
-from akool_async._environment import PRODUCTION, parse_origin
+from akool_async._environment import find_origin
 from akool_async._journal import Journal, open_journal
-from akool_async._model.credentials import HOST_VARIABLE, ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
+from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
 from akool_async._model.locations import BucketPath
 from akool_async._model.redact import hide
@@ -78,8 +78,8 @@ def read_key_file(path: Path) -> str:
 
 def output_folder(path: Path) -> Path:
     """Return a folder of this machine, or a bucket, as the command line names it."""
-    named = re.match(r"(s3|gs|az):/+(.+)", str(path))
-    return local_path(path) if named is None else BucketPath(f"{named[1]}://{named[2]}")
+    named = re.match(r"(s3|gs|az):/+(.+)", str(path), re.IGNORECASE)
+    return local_path(path) if named is None else BucketPath(f"{named[1].lower()}://{named[2]}")
 
 
 def _local(path: Path) -> Path:
@@ -101,10 +101,10 @@ class RunLimits:
     """Options of every command that may pay for jobs or waits for them.
 
     Attributes:
-        yes: Spend without asking. Required where there is no terminal to ask on.
+        yes: Spend without asking, also after a trial. Required where there is no terminal to ask on.
         max_credits: What the jobs in the journal may cost together, earlier ones included.
         trial: Send this many of the cheapest jobs first, wait for their results and their price, then ask
-            again for the rest.
+            again for the rest; with --yes it goes on by itself.
         retry_transient: How often to send again what failed for a reason that may pass, within --max-credits.
             Each job costs credits.
         give_up_after: How long to wait, such as 90m or 2h. Jobs then continue at the vendor.
@@ -170,8 +170,7 @@ class ConnectionOptions:
     @property
     def origin(self) -> str:
         """The API host, as an origin."""
-        named_by = "The API host" if self.host or not os.environ.get(HOST_VARIABLE) else HOST_VARIABLE
-        return parse_origin(self.host or os.environ.get(HOST_VARIABLE) or PRODUCTION, named_by)
+        return find_origin(self.host)
 
     def with_key(self) -> ConnectionOptions:
         """Return these options with the key read, so that a command with two clients asks for it once."""

@@ -178,6 +178,7 @@ class Plan:
         prices: what earlier jobs cost.
         preflight: what has looked into the videos; None if nothing has.
         max_credits: what all jobs of the journal may cost together.
+        before_trial: the plan before the trial of this run, whose cost belongs to the run; None without one.
     """
 
     catalog: Catalog
@@ -193,6 +194,7 @@ class Plan:
     prices: Prices = attrs.field(factory=Prices, repr=False)
     preflight: Preflight | None = attrs.field(default=None, repr=False)
     max_credits: float | None = None
+    before_trial: Plan | None = attrs.field(default=None, repr=False)
 
     @property
     def counts(self) -> Counter[PlannedAction]:

@@ -105,7 +105,8 @@ async def make_checked_plan(
             plan = await _look_into_videos(plan, preflight)
     if unreadable:  # else the entries stay what they are: made one by one, where they are looked at
         entries = tuple(_readable(entry, unreadable.get(entry.item.line)) for entry in plan.entries)
-        plan = attrs.evolve(plan, entries=entries)
+        prices = (entry.price for entry in entries if entry.action.is_paid)
+        plan = attrs.evolve(plan, entries=entries, estimate=plan.prices.estimate(prices))
     return attrs.evolve(plan, notes=(*plan.notes, *notes), preflight=preflight, max_credits=max_credits)
 
 

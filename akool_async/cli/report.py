@@ -45,7 +45,7 @@ NOT_SAVED: Final = "not saved"
 UNVERIFIED: Final = "unverified"
 _ACTIONS: Final[Mapping[PlannedAction, str]] = {
     PlannedAction.SUBMIT: "new: would be submitted and paid",
-    PlannedAction.REFUSED: "refused: the vendor would refuse the video, so it is not sent and costs nothing",
+    PlannedAction.REFUSED: "refused: can't be sent, or the vendor would refuse the video; costs nothing",
     PlannedAction.RESUBMIT: "would be submitted and paid again, as you allow it",
     PlannedAction.WAIT: "at the vendor, paid already: would be waited for and saved",
     PlannedAction.SAVED: "saved: nothing to do",

@@ -102,10 +102,12 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
         if tried is None or tried.code is not ExitCode.OK:
             print_info("The rest is not submitted, because the trial is not saved.")
             return _finish(tried, options, events)
+        before = plan
         plan = _plan(catalog, options, connection)  # which knows what the trial cost
         for line in plan_lines(plan):
             print_info(line)
         events.planned(plan)
+        plan = attrs.evolve(plan, before_trial=before)
     return _finish(_run(plan, options, connection, events, command), options, events)
 
 
@@ -370,6 +372,7 @@ class CatalogRun:
     def summary(self) -> RunSummary:
         """Return how the run ended, also after the second Ctrl-C."""
         batch, last = self._batch, self._last
+        first = self._plan.before_trial or self._plan
         return RunSummary(
             counts=self._counts,
             output=self._options.output,
@@ -379,7 +382,7 @@ class CatalogRun:
             timed_out=self._timed_out,
             commands_failed=0 if self._commands is None else self._commands.failed,
             in_progress=0 if last is None else len(last.in_progress),
-            credits_used=0.0 if last is None else last.statistics.credits_used - self._plan.used,
-            unpriced=0 if last is None else max(last.statistics.unpriced - self._plan.unpriced, 0),
+            credits_used=0.0 if last is None else last.statistics.credits_used - first.used,
+            unpriced=0 if last is None else max(last.statistics.unpriced - first.unpriced, 0),
             seconds=0.0 if last is None else last.statistics.seconds,
         )

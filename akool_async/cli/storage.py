@@ -15,7 +15,7 @@ from akool_async._model.fingerprint import fingerprint
 from akool_async._model.requests import private_inputs, with_inputs
 from akool_async._model.states import State
 from akool_async._storage import SharedInputs, Storage
-from akool_async.cli.catalog import Catalog, CatalogItem
+from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue
 from akool_async.cli.options import OutputOptions
 
 
@@ -43,6 +43,11 @@ class StorageOptions:
 
 DEFAULT_STORAGE: Final = StorageOptions()
 
+_NO_SHARE: Final = (
+    "This is a file of this machine, and the vendor fetches public URLs only. Name a bucket that files are "
+    "uploaded to until their jobs end, such as --share s3://bucket/prefix."
+)
+
 
 async def identify_inputs(
     catalog: Catalog, output: OutputOptions, inputs: SharedInputs
@@ -50,11 +55,15 @@ async def identify_inputs(
     """Return a catalog whose private inputs have their content, and why others, by their line, have none.
 
     What the journal knows of a file that is gone by now is enough: its job was made, and its result is saved.
+
+    Raises:
+        CatalogError: files of this machine are to be sent, and no bucket is named to share them from.
     """
     if not any(private_inputs(item.request) for item in catalog.items):
         return catalog, {}
     items: list[CatalogItem] = []
     failed: dict[int, InputError] = {}
+    mistakes: list[Issue] = []
     exists = await AsyncPath(output.path).exists()
     async with open_journal(output.path if exists else ":memory:", read_only=exists) as journal:
         for item in catalog.items:
@@ -68,7 +77,12 @@ async def identify_inputs(
                     known = journal.find_other_query(fingerprint(request, target), target)
                 if known is None or known.state is State.PLANNED:
                     failed[item.line] = error
+                    files = [name for name, url in private_inputs(request).items() if url.startswith("file:")]
+                    if not inputs.shares:
+                        mistakes += (Issue(item.where(name), _NO_SHARE) for name in files)
                 else:
                     request = with_inputs(request, private_inputs(known.request))
             items.append(item if request is item.request else attrs.evolve(item, request=request))
+    if mistakes:
+        raise CatalogError(mistakes)
     return attrs.evolve(catalog, items=tuple(items)), failed

@@ -19,6 +19,7 @@ from anyio import to_thread
 from anyio.from_thread import BlockingPortal
 from anyio.lowlevel import checkpoint
 
+from akool_async._environment import install_command
 from akool_async.sandbox.http import CONNECTION, Application
 
 try:
@@ -27,7 +28,7 @@ try:
     from uvicorn.server import ServerState
 except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "Serving the sandbox on sockets needs uvicorn: pip install 'akool-async[sandbox]'.",
+        f"Serving the sandbox on sockets needs uvicorn. Install it: {install_command('sandbox')}",
         name=_missing.name,
     ) from _missing
 

@@ -357,4 +357,4 @@ def test_two_translations_of_a_word_in_a_wide_glossary_are_a_mistake(write: Writ
 def test_a_spreadsheet_under_the_ending_of_a_text_is_named(write: Write) -> None:
     (found,) = mistakes_of(write(b"PK\x03\x04rest", "films.csv"))
 
-    assert found == "films.csv: This is a spreadsheet, or another archive, under the ending of a text file."
+    assert found.startswith("films.csv: This is an archive or a document, not text. Save the table as .xlsx")

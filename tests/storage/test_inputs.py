@@ -216,7 +216,7 @@ async def test_without_a_place_to_share_a_file_is_refused_before_anything_is_spe
     (reason,) = reasons(outcomes)
     assert str(talk) in reason
     assert "Nothing was sent and nothing was spent." in reason
-    assert "Storage(share='s3://bucket/prefix')" in reason
+    assert "Set a bucket as `share`" in reason
 
 
 def _folder(path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import stat
 from collections.abc import Iterator
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from zipfile import BadZipFile, ZipFile
 
 import yaml
 
@@ -33,7 +35,18 @@ _ADVICE: Final = {
     **dict.fromkeys((".xls", ".xlsb", ".numbers"), "Save it as .xlsx, .ods or CSV UTF-8."),
     ".json": "JSON Lines has one object on each line.",
 }
+_BINARY: Final = (
+    (b"%PDF", "a PDF document"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel file (.xls), or another document of Office"),
+    (b"\x1f\x8b", "a compressed file (gzip)"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"SQLite", "a database, perhaps a journal"),
+)
+"""How files begin that are no text. Source: the formats' own specifications."""
+
 _ARCHIVE: Final = b"PK\x03\x04"
+_WORKBOOKS: Final = {"xl/workbook.xml": ".xlsx", "xl/workbook.bin": ".xlsb", "content.xml": ".ods"}
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -53,19 +66,27 @@ def read_table(path: Path, is_column: IsColumn, sheet: str = "") -> CatalogTable
         text = f"The file {said}; known are {', '.join(_ENDINGS)}. {_ADVICE.get(ending, '')}"
         raise _refusal(path, text)
     try:
-        if path.stat().st_size > _LARGEST:
+        found = path.stat()
+        # Opening a pipe would wait for a program that writes into it.
+        if not stat.S_ISREG(found.st_mode):
+            what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+            raise _refusal(path, f"This is {what}, not a file. Write the rows into a file, and name that.")
+        if found.st_size > _LARGEST:
             text = f"The file is larger than {_LARGEST // 1024 // 1024} MiB; cut it into several."
             raise _refusal(path, text)
         with path.open("rb") as stream:
-            start = stream.read(4)
+            start = stream.read(8)
     except OSError as error:
         raise _refusal(path, f"The file can't be read: {error.strerror}.") from error
     table = CatalogTable(Layout(str(path)))
     if ending in ENDINGS:
         read_sheet(path, table, is_column, sheet)
         return table
-    if start == _ARCHIVE:
-        raise _refusal(path, "This is a spreadsheet, or another archive, under the ending of a text file.")
+    if start.startswith(_ARCHIVE):
+        raise _refusal(path, _archive_advice(path))
+    for beginning, what in _BINARY:
+        if start.startswith(beginning):
+            raise _refusal(path, f"This is {what}, whatever its ending says. {_AS_TEXT}")
     # A byte order mark decides; guessing an encoding would turn names and words into other ones.
     encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
     if ending in _YAML:
@@ -75,6 +96,21 @@ def read_table(path: Path, is_column: IsColumn, sheet: str = "") -> CatalogTable
     else:
         _read_delimited(path, encoding, table, is_column)
     return table
+
+
+_AS_TEXT: Final = "Save the table as .xlsx, .ods or CSV UTF-8."
+
+
+def _archive_advice(path: Path) -> str:
+    try:
+        with ZipFile(path) as archive:
+            names = {*archive.namelist()}
+    except (OSError, BadZipFile):
+        names = set()
+    ending = next((ending for name, ending in _WORKBOOKS.items() if name in names), "")
+    if ending in ENDINGS:
+        return f"This is a spreadsheet under another ending. Rename it to {path.stem}{ending}."
+    return f"This is an archive or a document, not text. {_AS_TEXT}"
 
 
 def _refusal(path: Path, text: str, *, line: int = 0) -> CatalogError:
@@ -92,18 +128,21 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
             # A tool that adds a mark to a file which has one makes two: the first column would be unknown.
             yield from chain([stream.readline().lstrip("\ufeff")], stream)
     except UnicodeDecodeError as error:
-        line = _undecodable_line(path, encoding)
-        text = 'This is not UTF-8 text. Save the file again as "CSV UTF-8" or in UTF-8.'
+        line, text = _undecodable(path, encoding)
         raise _refusal(path, text, line=line) from error
 
 
-def _undecodable_line(path: Path, encoding: str) -> int:
+def _undecodable(path: Path, encoding: str) -> tuple[int, str]:
+    """Return the line that can't be read, and what to do."""
     data = path.read_bytes()  # the error's own place is within a part of the file
+    if encoding == "utf-8" and b"\0" in data:
+        return 0, f"This is no text. {_AS_TEXT}"
+    line = 0
     try:
         data.decode(encoding)
     except UnicodeDecodeError as error:
-        return data[: error.start].count(b"\n") + 1
-    return 0
+        line = data[: error.start].count(b"\n") + 1
+    return line, 'This is not UTF-8 text. Save the file again as "CSV UTF-8" or in UTF-8.'
 
 
 # CSV and TSV.
