@@ -51,7 +51,7 @@ async def test_only_what_the_vendor_would_take_is_sent(fast_house: Open, files: 
     bad = {
         files.add("silent.mp4", film(audio=False)): "no audio track",
         files.add("long.mp4", film(61.0, fps=1)): "61.00 s long, 60 s are allowed",
-        files.add("fast.mp4", film(1.0, fps=90)): "90.00 frames a second, 60 are allowed",
+        files.add("fast.mp4", film(1.0, fps=90)): "90.00 frames a second, 59 are allowed",
         files.add("paper.mp4", b"%PDF-1.7\n"): "This is a PDF document",
         files.add("page.mp4", b"<!doctype html>"): "This is a web page",
         files.add("cut.mp4", film()[:-200]): "cut short",

@@ -53,7 +53,7 @@ def rows_of(files: FileHost) -> dict[str, tuple[str, str]]:
         "long": (files.add("long.mp4", film(61.0, fps=1)), "61.00 s long, 60 s are allowed (code 1204)"),
         "fast": (
             files.add("fast.mp4", film(1.0, fps=90)),
-            "90.00 frames a second, 60 are allowed",
+            "90.00 frames a second, 59 are allowed",
         ),
         "private": ("http://192.168.7.8/talk.mp4", "private network"),
         "gone": (f"{files.base_url}/gone.mp4", "HTTP 404"),
