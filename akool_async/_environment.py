@@ -149,7 +149,7 @@ def find_origin(host: str | None) -> str:
     """Return the origin of a host that the caller names, else of AKOOL_API_HOST, else the vendor's own.
 
     Raises:
-        ConfigurationError: it is none, or AKOOL_API_HOST is set to nothing.
+        ConfigurationError: the host is not valid, or AKOOL_API_HOST is set to nothing.
     """
     named = os.environ.get(HOST_VARIABLE)
     if host:

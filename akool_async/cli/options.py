@@ -104,7 +104,7 @@ class RunLimits:
         yes: Spend without asking, also after a trial. Required where there is no terminal to ask on.
         max_credits: What the jobs in the journal may cost together, earlier ones included.
         trial: Send this many of the cheapest jobs first, wait for their results and their price, then ask
-            again for the rest; with --yes it goes on by itself.
+            again for the rest, unless --yes.
         retry_transient: How often to send again what failed for a reason that may pass, within --max-credits.
             Each job costs credits.
         give_up_after: How long to wait, such as 90m or 2h. Jobs then continue at the vendor.
