@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -71,12 +72,30 @@ def enter_suite(session: nox.Session) -> None:
     session.chdir(folder)
 
 
+def last_release() -> str:
+    """Return the newest tag before this commit; "" where there is none, or no repository."""
+    command = ["git", "describe", "--tags", "--abbrev=0", "--match", "v*", "HEAD^"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+        return done.stdout.strip()
+    except FileNotFoundError:  # no git: an unpacked sdist
+        return ""
+
+
 @nox.session(python=CURRENT)
 def lint(session: nox.Session) -> None:
-    """Style and formatting."""
+    """Style and formatting, the release's workflow, and the public API against the last release's."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    workflows = [str(path) for path in Path(".github", "workflows").glob("*.yml")]
+    if workflows:  # an sdist has none
+        session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    released = last_release()
+    if released:
+        session.run("griffe", "check", "akool_async", "--against", released)
+    else:
+        session.log("No release yet: the public API is compared from the first tag on.")
 
 
 @nox.session(python=CURRENT)

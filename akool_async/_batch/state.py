@@ -173,6 +173,9 @@ class BatchState:
         if not self.stopped or (self.stop_cause in RESUMABLE and cause not in RESUMABLE):
             self.stopped, self.stop_cause = reason, cause
             self.observers.report(StoppedEvent(cause=cause.value, reason=reason))
+            if self.listener is not None and cause in RESUMABLE:
+                # A caller that waits for a ticket hears nothing else, and may have set up no logging.
+                logger.warning("Orders wait for batch.resume_submitting(): %s", reason)
         self.failure = self.failure or failure
         # Those that wait for the brake see that the batch has stopped, instead of waiting for ever.
         self.brake.open()

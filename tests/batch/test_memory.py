@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sized
+from pathlib import Path
 
 import anyio
 import pytest
 
-from akool_async import Completed, open_batch
+from akool_async import Completed, open_batch, open_journal
 from akool_async._model.fingerprint import CompactSet, _holds
 from akool_async._model.states import State
 from akool_async.sandbox import Fault
@@ -111,3 +113,25 @@ async def test_who_watches_a_job_of_a_batch_sees_its_raw_answers(fast_house: Ope
 
     assert seen[-1].raw["_id"] == one.job_id
     assert all(snapshot.raw for snapshot in seen[1:])
+
+
+@pytest.mark.anyio
+async def test_planned_orders_are_held_by_the_journal_alone(fast_house: Open, tmp_path: Path) -> None:
+    orders, numbers = 600, iter(range(600))
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=1.0) as home:
+        client = await home.client()
+        async with open_batch(client, journal=journal, max_in_flight=1) as batch:
+
+            async def plan() -> None:
+                for number in numbers:
+                    await batch.submit(video(number))
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(50):
+                    tasks.start_soon(plan)
+            parts = {**vars(batch._submitted), **vars(batch._state)}
+            held = {name: len(part) for name, part in parts.items() if isinstance(part, Sized)}
+            assert journal.counts()[State.PLANNED] >= orders - 3
+
+    assert held.pop("_works") == orders  # a few bytes for each, so that none is paid under another key
+    assert sum(held.values()) < 60

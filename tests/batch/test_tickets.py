@@ -167,7 +167,9 @@ async def test_a_ticket_outlasts_a_stop_for_credits(fast_house: Open, tmp_path: 
 
 
 @pytest.mark.parametrize("refused", ["create", "status"])
-async def test_a_service_goes_on_with_another_key(fast_house: Open, tmp_path: Path, refused: str) -> None:
+async def test_a_service_goes_on_with_another_key(
+    fast_house: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, refused: str
+) -> None:
     faults = [Fault(on=refused, kind="code", code=1101, limit=1)]
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
         client = await home.client()
@@ -178,6 +180,8 @@ async def test_a_service_goes_on_with_another_key(fast_house: Open, tmp_path: Pa
                 tickets = [await batch.submit(video(number)) for number in range(3)]
                 while batch.stop_cause is not StopCause.CREDENTIALS:
                     await anyio.sleep(0.005)
+                (warned,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+                assert warned.startswith("Orders wait for batch.resume_submitting(): ")
                 tickets.append(await batch.submit(video(3)))
                 client.replace_credentials(api_key=KEY)
                 batch.resume_submitting()
