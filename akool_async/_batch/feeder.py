@@ -143,7 +143,7 @@ class Feeder:
                 # Known entries end here without a task of their own: a finished catalog is resumed at once.
                 entries = await self._life.admit(with_targets(request, targets))
                 if entries:
-                    await tasks.start(self._life.submit, entries)
+                    await tasks.start(self._life.look_and_submit, entries)
 
     async def _learn_costs(self) -> None:
         async for entry in self._state.journal.entries():

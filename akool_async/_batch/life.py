@@ -107,16 +107,30 @@ class EntryLife:
             with self._state.tolerate_journal_errors(entry):
                 if await self._resumer.needs_submission(entry):  # duplicate? what does the journal know?
                     entries.append(entry)
-        if entries and self._state.preflight is not None and not self._state.stopped:
-            check = await self._state.preflight.check(request)
-            if check.refusals:  # the vendor would refuse it too; here it takes no slot and no POST
-                self._end_unsubmitted(entries, NOT_SENT + check.reason)
-                return []
         # Looked at after the journal was asked, which may have taken long.
         if not self._state.stopped:
             return entries
         self._end_unsubmitted(entries, self._state.stopped)
         return []
+
+    async def look_and_submit(
+        self, entries: list[BatchEntry], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Look into the video first, where that is wanted: some ahead of the slots, several at once.
+
+        What is looked into is in no journal: a crash meanwhile loses nothing, the source has it again.
+        """
+        preflight = self._state.preflight
+        if preflight is None:
+            return await self.submit(entries, task_status=task_status)
+        async with preflight.turn:  # held until it is sent, so that the source is not pulled far ahead
+            task_status.started()
+            check = await preflight.check(entries[0].request)
+            if check.refusals:  # the vendor would refuse it too; here it takes no slot and no POST
+                return self._end_unsubmitted(entries, NOT_SENT + check.reason)
+            if self._state.stopped:
+                return self._end_unsubmitted(entries, self._state.stopped)
+            return await self.submit(entries)
 
     async def submit(
         self, entries: list[BatchEntry], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED

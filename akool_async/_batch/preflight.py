@@ -80,6 +80,7 @@ class Preflight:
 
     Attributes:
         inputs: signs objects in buckets; the batch's, or by default none.
+        turn: the right to look into a video ahead of its POST, for as many as are looked into at once.
 
     Raises:
         ConfigurationError: PyAV is not installed.
@@ -103,9 +104,11 @@ class Preflight:
             self._reach = Reach.ANYWHERE if self._api_is_here else Reach.PUBLIC
         self._cache = FactsCache(cache)
         self._seen: OrderedDict[str, tuple[float, MediaFacts | MediaError]] = OrderedDict()
+        self._under_way: dict[str, anyio.Event] = {}
         self._names_are_resolved: bool | None = None
         self._stack = AsyncExitStack()
         self._http: httpx.AsyncClient | None = None
+        self.turn = anyio.Semaphore(limits.at_once)
         self.requests: int = 0
         self.bytes_read: int = 0
 
@@ -175,13 +178,19 @@ class Preflight:
         return None if found is None else found.seconds
 
     async def _look(self, url: str) -> MediaFacts | MediaError:
+        while (other := self._under_way.get(url)) is not None:  # other languages of one video
+            await other.wait()
         at, found = self._seen.get(url, (0.0, None))
         if found is not None and time.monotonic() - at < _FRESH:
             return found
-        if is_private(url):
-            found = await self._inspect_private(url)
-        else:
-            found = find_obstacle(url, self._reach) or await self._inspect(url)
+        self._under_way[url] = anyio.Event()
+        try:
+            if is_private(url):
+                found = await self._inspect_private(url)
+            else:
+                found = find_obstacle(url, self._reach) or await self._inspect(url)
+        finally:
+            self._under_way.pop(url).set()
         self._seen[url] = time.monotonic(), found
         self._seen.move_to_end(url)
         # A catalog may have a million rows; one that is seen again is looked up in the cache, or looked into

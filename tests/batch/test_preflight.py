@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from akool_async import (
     AkoolClient,
     Completed,
     ConfigurationError,
+    Failed,
     Limits,
     NotSubmitted,
     Outcome,
@@ -22,6 +23,7 @@ from akool_async import (
     open_journal,
 )
 from akool_async._batch.preflight import Preflight, VideoCheck
+from akool_async.sandbox import Fault
 from tests.client.conftest import Open
 from tests.media.file_host import FileHost, film, serve_files
 
@@ -39,7 +41,7 @@ def request(url: str, **options: Any) -> TranslationRequest:
 
 
 async def outcomes_of(
-    client: AkoolClient, requests: list[TranslationRequest], **options: Any
+    client: AkoolClient, requests: Iterable[TranslationRequest], **options: Any
 ) -> dict[str, Outcome]:
     with anyio.fail_after(50):
         async with open_batch(client, requests, **{"preflight": Limits()} | options) as batch:
@@ -117,6 +119,96 @@ async def test_private_addresses_are_refused_when_that_is_said(fast_house: Open,
         assert "private network" in seen[url].reason
         assert home.sandbox.audit.creates == ()
     assert files.asked == []
+
+
+async def test_videos_are_looked_into_at_the_same_time_and_not_far_ahead_of_the_posts(
+    fast_house: Open, files: FileHost
+) -> None:
+    urls = [files.add(f"{number}.mp4", film()) for number in range(12)]
+    pulled: list[str] = []
+    most_waiting = 0
+    files.opens_at = 4  # nothing is answered before so many are asked for at once
+
+    async def source() -> AsyncIterator[TranslationRequest]:
+        nonlocal most_waiting
+        for url in urls:
+            pulled.append(url)
+            most_waiting = max(most_waiting, len(pulled) - len(home.sandbox.audit.creates))
+            yield request(url)
+
+    async with fast_house() as home:
+        batch = open_batch(
+            await home.client(), source(), preflight=Limits(at_once=4), max_in_flight=2, backlog=40
+        )
+        with anyio.fail_after(50):
+            async with batch:
+                outcomes = [outcome async for outcome in batch]
+
+        assert len(home.sandbox.audit.creates) == 12
+    assert {type(outcome) for outcome in outcomes} == {Completed}
+    assert files.most_at_once == 4
+    assert most_waiting <= 4 + 2
+
+
+async def test_the_languages_of_one_video_share_a_look(fast_house: Open, files: FileHost) -> None:
+    url = files.add("talk.mp4", film())
+    async with fast_house() as home:
+        batch = open_batch(
+            await home.client(),
+            [TranslationRequest(url=url, targets="ja,fr,de,es")],
+            preflight=Limits(),
+            max_in_flight=1,
+        )
+        with anyio.fail_after(50):
+            async with batch:
+                outcomes = [outcome async for outcome in batch]
+
+        assert len(home.sandbox.audit.jobs) == 4
+    assert len(outcomes) == 4
+    assert len(files.asked) == 1
+
+
+async def test_a_batch_that_is_drained_while_it_looks_sends_nothing(
+    fast_house: Open, files: FileHost, tmp_path: Path
+) -> None:
+    urls = [files.add(f"{number}.mp4", film()) for number in range(6)]
+    files.opens_at = 1_000  # the host answers nobody until the test says so
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        batch = open_batch(client, map(request, urls), journal=journal, preflight=Limits(at_once=3))
+        with anyio.fail_after(50):
+            async with batch:
+                while len(files.asked) < 3:
+                    await anyio.sleep(0.01)
+                batch.drain("Enough.")
+                files.opened.set()
+                outcomes = [outcome async for outcome in batch]
+
+        assert home.sandbox.audit.creates == ()
+        assert sum(journal.counts().values()) == 0
+        assert {type(outcome) for outcome in outcomes} == {NotSubmitted}
+        assert len(outcomes) <= 4
+        files.opens_at = 0
+        again = await outcomes_of(client, map(request, urls), journal=journal)
+
+    assert {type(outcome) for outcome in again.values()} == {Completed}
+
+
+async def test_what_failed_is_looked_into_before_it_is_paid_again(
+    fast_house: Open, files: FileHost, tmp_path: Path
+) -> None:
+    url = files.add("talk.mp4", film())
+    fault = Fault(on="create", kind="job_fails")
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=[fault]) as home:
+        client = await home.client()
+        first = await outcomes_of(client, [request(url)], journal=journal)
+        files.add("talk.mp4", film(audio=False))
+        again = await outcomes_of(client, [request(url)], journal=journal, retry_failed=True)
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert isinstance(first[url], Failed)
+    assert isinstance(again[url], NotSubmitted)
+    assert "no audio" in again[url].reason
 
 
 async def test_a_submitted_request_is_looked_into(fast_house: Open, files: FileHost, tmp_path: Path) -> None:

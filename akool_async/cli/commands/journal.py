@@ -38,6 +38,7 @@ from akool_async.cli.options import (
     Wait,
 )
 from akool_async.cli.plan import RetryRules
+from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
 from akool_async.cli.storage import DEFAULT_STORAGE, StorageOptions
 
@@ -53,6 +54,7 @@ def resume(
     output: OutputOptions = DEFAULT_OUTPUT,
     in_flight: InFlight = 8,
     pay_again: PayAgain = False,
+    videos: VideoOptions = DEFAULT_VIDEOS,
     sharing: StorageOptions = DEFAULT_STORAGE,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -82,7 +84,12 @@ def resume(
         return ExitCode.OK
     rules = RetryRules(pay_again=pay_again)
     options = RunOptions(
-        output=output, rules=rules, in_flight=in_flight, limits=terms, storage=sharing.storage
+        output=output,
+        rules=rules,
+        in_flight=in_flight,
+        limits=terms,
+        storage=sharing.storage,
+        videos=videos,
     )
     code = execute(catalog_from(output, entries, "what is in progress"), options, connection)
     return ExitCode.FAILED if code == ExitCode.OK and left_out else code
@@ -207,6 +214,7 @@ def retry(
     failed: Annotated[bool, Parameter(negative="")] = False,
     output: OutputOptions = DEFAULT_OUTPUT,
     in_flight: InFlight = 8,
+    videos: VideoOptions = DEFAULT_VIDEOS,
     sharing: StorageOptions = DEFAULT_STORAGE,
     terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -247,6 +255,7 @@ def retry(
         in_flight=in_flight,
         limits=terms,
         storage=sharing.storage,
+        videos=videos,
     )
     code = execute(catalog_from(output, entries, "what ended without a result"), options, connection)
     return ExitCode.FAILED if code == ExitCode.OK and len(entries) < len(chosen) else code
