@@ -31,7 +31,7 @@ class BackgroundTasks:
     """
 
     def __init__(self) -> None:
-        self.tasks = anyio.create_task_group()
+        self.tasks: TaskGroup = anyio.create_task_group()
         self._host = anyio.create_task_group()
         self._ended = anyio.Event()
 

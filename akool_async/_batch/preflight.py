@@ -108,7 +108,7 @@ class Preflight:
         self._names_are_resolved: bool | None = None
         self._stack = AsyncExitStack()
         self._http: httpx.AsyncClient | None = None
-        self.turn = anyio.Semaphore(limits.at_once)
+        self.turn: anyio.Semaphore = anyio.Semaphore(limits.at_once)
         self.requests: int = 0
         self.bytes_read: int = 0
 

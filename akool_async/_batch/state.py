@@ -175,7 +175,7 @@ class BatchState:
             self.observers.report(StoppedEvent(cause=cause.value, reason=reason))
             if self.listener is not None and cause in RESUMABLE:
                 # A caller that waits for a ticket hears nothing else, and may have set up no logging.
-                logger.warning("Orders wait for batch.resume_submitting(): %s", reason)
+                logger.warning("Submitted requests wait for batch.resume_submitting(): %s", reason)
         self.failure = self.failure or failure
         # Those that wait for the brake see that the batch has stopped, instead of waiting for ever.
         self.brake.open()

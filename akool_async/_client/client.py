@@ -108,7 +108,7 @@ class AkoolClient(LongLived):
         # First what can't fail: a traceback with local variables shows the repr of this client and no key.
         api_key, client_secret = hide(api_key), hide(client_secret)
         self._origin = ""
-        self.session = ClientSession(
+        self.session: ClientSession = ClientSession(
             clock=clock or _clock.default_clock(),
             retry=retry or RetryPolicy(),
             schedule=schedule or LearnedSchedule(),

@@ -181,7 +181,7 @@ async def test_a_service_goes_on_with_another_key(
                 while batch.stop_cause is not StopCause.CREDENTIALS:
                     await anyio.sleep(0.005)
                 (warned,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-                assert warned.startswith("Orders wait for batch.resume_submitting(): ")
+                assert warned.startswith("Submitted requests wait for batch.resume_submitting(): ")
                 tickets.append(await batch.submit(video(3)))
                 client.replace_credentials(api_key=KEY)
                 batch.resume_submitting()
