@@ -334,6 +334,8 @@ class ApiSession:
     async def _send(self, call: ApiCall, lease: AuthHeader | None) -> RawResponse:
         if call.creates_jobs:
             return await self._send_paid(call, lease)
+        if self._closed:
+            raise _client_closed()
         send = self._prepare(self._routes.reads, call, lease, self._limits.timeout)
         # httpx's pool becomes slow with many waiting for a connection; so few exchanges get that far.
         await self._slots.acquire()

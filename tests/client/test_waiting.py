@@ -17,9 +17,11 @@ from akool_async import (
     Snapshot,
     Status,
 )
+from akool_async._http import ApiCall
 from akool_async._polling import poll_state as observation
 from akool_async._polling import scheduler as _waiting
 from akool_async._polling.scheduler import PollScheduler
+from akool_async._wire import CREDIT_PATH, read_credit
 from akool_async.sandbox import Fault
 from tests.batch.simulation import VirtualClock
 from tests.client.conftest import Open, video
@@ -250,6 +252,15 @@ async def test_who_waits_to_try_again_is_told_that_the_client_was_closed(house: 
 
     assert "closed" in said[0]
     assert home.sandbox.audit.jobs == ()
+
+
+@pytest.mark.parametrize("what", ["create", "credit"])
+async def test_a_call_that_wakes_after_the_closing_is_told_so(house: Open, what: str) -> None:
+    async with house() as home:
+        api = (await home.client()).session.opened.api
+    call = ApiCall(path=CREDIT_PATH, job_count=int(what == "create"))
+    with pytest.raises(ClientClosedError):
+        await api.call(call, read_credit)
 
 
 async def test_who_asks_while_the_client_is_closed_is_told_so(house: Open) -> None:
