@@ -334,14 +334,15 @@ class ApiSession:
     async def _send(self, call: ApiCall, lease: AuthHeader | None) -> RawResponse:
         if call.creates_jobs:
             return await self._send_paid(call, lease)
-        if self._closed:
-            raise _client_closed()
-        send = self._prepare(self._routes.reads, call, lease, self._limits.timeout)
         # httpx's pool becomes slow with many waiting for a connection; so few exchanges get that far.
         await self._slots.acquire()
-        if self._closed:
+        try:
+            if self._closed:
+                raise _client_closed()
+            send = self._prepare(self._routes.reads, call, lease, self._limits.timeout)
+        except BaseException:  # what was not sent frees its place
             self._slots.release()
-            raise _client_closed()
+            raise
 
         async def read() -> RawResponse:
             try:

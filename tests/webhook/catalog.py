@@ -1,6 +1,6 @@
 """A catalog in a process of its own, to be killed: `python -m tests.webhook.catalog FOLDER URL COUNT`.
 
-The vendor shall call URL. Host and key come from the environment; the outcomes of the last run are in given.txt.
+The vendor shall call URL. Host and key come from the environment; given.txt has the outcomes of the last run.
 """
 
 from __future__ import annotations
