@@ -336,9 +336,10 @@ class ApiSession:
             return await self._send_paid(call, lease)
         # httpx's pool becomes slow with many waiting for a connection; so few exchanges get that far.
         await self._slots.acquire()
+        if self._closed:
+            self._slots.release()
+            raise _client_closed()
         try:
-            if self._closed:
-                raise _client_closed()
             send = self._prepare(self._routes.reads, call, lease, self._limits.timeout)
         except BaseException:  # what was not sent frees its place
             self._slots.release()
