@@ -136,7 +136,7 @@ class BatchState:
         self.cancelled: set[tuple[str, str]] = set()
         self._doubted: dict[tuple[str, str], Entry] = {}
         self._resubmitted: set[tuple[str, str]] = set()
-        self._refused_polls: list[BatchEntry] = []
+        self._refused_polls: list[tuple[BatchEntry, AccountError]] = []
 
     @cached_property
     def _prices(self) -> PriceModel:
@@ -181,6 +181,10 @@ class BatchState:
         self.brake.open()
         if self.listener is not None:
             self.listener.wake()
+        if self.stop_cause not in RESUMABLE:  # nothing polls these jobs again in this run
+            refused, self._refused_polls = self._refused_polls, []
+            for batch_entry, error in refused:
+                self.abandon_job(batch_entry, error)
 
     def stop_for_account(self, error: AccountError) -> None:
         """Submit nothing more until the account's owner has done something about it."""
@@ -206,7 +210,7 @@ class BatchState:
         self.stopped, self.stop_cause, self.failure = "", None, None
         self.brake.reset()
         refused, self._refused_polls = self._refused_polls, []
-        for batch_entry in refused:
+        for batch_entry, _ in refused:
             batch_entry.slot = self.in_flight.take_over()
             self.poll(batch_entry, None)
         if self.listener is not None:
@@ -377,10 +381,11 @@ class BatchState:
         # The job stays listed, so that leaving the batch names it as one that is still billed.
         self._tracked[name].watch = None
         batch_entry.release_slot()
-        if isinstance(error, AccountError) and self.listener is not None:
+        resumable = self.stop_cause is None or self.stop_cause in RESUMABLE
+        if isinstance(error, AccountError) and self.listener is not None and resumable:
             # A service may be given another key: then the job is polled again, and its ticket still waits.
+            self._refused_polls.append((batch_entry, error))
             self.stop_for_account(error)
-            self._refused_polls.append(batch_entry)
             return
         self.budget.settle(name, None)
         self.abandon(error, *([batch_entry] if self.recovered.fail(name, error) else ()))
@@ -395,12 +400,16 @@ class BatchState:
 
     def abandon(self, error: AkoolError, *entries: BatchEntry) -> None:
         """Continue without entries whose outcome is unknown, and raise `error` after the last outcome."""
-        self.stop(error.message, error)
+        if isinstance(error, AccountError) and not isinstance(error, OutOfCredits):
+            self.stop_for_account(error)
+        else:
+            self.stop(error.message, error)
         for entry in entries:
             entry.release_slot()
             self.budget.settle(entry.name, None)
             self.brake.settle(entry.name, resolved=False)
         self.pending -= len(entries)
+        self.backlog.release(len(entries))  # nobody will take an outcome of theirs
         self._close_if_done()
 
     def _close_if_done(self) -> None:

@@ -89,6 +89,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._again: deque[Request] = deque()
         self._works = CompactSet()
         self._withdrawn: set[tuple[str, str]] = set()
+        self._taken_back: dict[tuple[str, str], str] = {}
         self._entering = anyio.Lock()
         self._waiters: dict[tuple[str, str], list[_OutcomeWaiter]] = {}
         self._closed = ""
@@ -139,6 +140,13 @@ class SubmittedRequests(AsyncIterator[Request]):
         if entry is not None:
             if work_of(entry.fingerprint) != work_of(mark):
                 raise InvalidRequestError(f"The key {key} names other work in the journal; use another key.")
+        # The task of the work before may still wait for its turn, and would send that under this key.
+        elif (key, target) in self._pulled and work_of(self._taken_back.get((key, target), mark)) != work_of(
+            mark
+        ):
+            raise InvalidRequestError(
+                f"The work that {key} named before is still being taken back; use another key."
+            )
         elif self._works.contains(mark, target) and (mark, target) not in self._withdrawn:
             raise InvalidRequestError("The same work was submitted under another key; each would be paid.")
         elif not (request.key or request.url_is_public) and self._journal.find_other_query(
@@ -179,6 +187,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             self._state.cancelled.discard(name)
             return False
         self._withdrawn.add((entry.fingerprint, target))
+        self._taken_back[name] = entry.fingerprint
         self._signed.pop(name, None)
         request = entry.request_for_target
         # Kept for a ticket that is asked later: the journal no longer knows the entry.

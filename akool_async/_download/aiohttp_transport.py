@@ -100,7 +100,8 @@ class _Body(httpx.AsyncByteStream):
                 if chunk:
                     more = True
                     yield chunk
-        except _BROKEN as error:
+        # aiohttp's RuntimeError is "Connection closed.": its parser failed without a word to the stream.
+        except (*_BROKEN, RuntimeError) as error:
             # aiohttp keeps back what arrived before the error: the part would be shorter than it need be,
             # and a host that cuts every connection would seem to bring nothing at all.
             for chunk in [*content._buffer]:

@@ -143,6 +143,9 @@ class Part:
     def write(self, content: bytes) -> None:
         """Append bytes, and hash them while they are at hand."""
         view, follows = memoryview(content), self._hashed == self.size
+        # What another program wrote since the last time would stay unseen behind the new time of change.
+        if self._hashed and os.fstat(self._descriptor).st_mtime_ns != self._changed:
+            follows, self._hashed = False, -1
         os.lseek(self._descriptor, self.size, os.SEEK_SET)
         while view:
             count = os.write(self._descriptor, view)

@@ -20,6 +20,7 @@ from akool_async._aiohttp import httpx_error
 from akool_async._http.senders import ApiRequest, ResponseBody, Send, SendTracker
 
 _JSON: Final = {"content-type": "application/json"}
+_LONGEST_LINE: Final = 64 * 1024
 
 
 class AiohttpSender:
@@ -65,6 +66,9 @@ class AiohttpSender:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._headers,
                 auto_decompress=False,
+                # A gateway's long header must not make every poll fail where the paid POST is understood.
+                max_line_size=_LONGEST_LINE,
+                max_field_size=_LONGEST_LINE,
             )
         return self._opened
 

@@ -208,6 +208,11 @@ class BucketFolder:
                     content.write(chunk)
                     size += len(chunk)
                     sha256.update(chunk)
+        except BaseException:
+            os.close(descriptor)
+            draft.unlink(missing_ok=True)
+            raise
+        try:
             if file.digest not in (None, Digest(size, sha256.hexdigest())):
                 os.close(descriptor)
                 raise DownloadError(

@@ -30,6 +30,7 @@ from akool_async import (
     RetryPolicy,
     State,
     StopCause,
+    TranslationRequest,
     open_batch,
     open_journal,
 )
@@ -739,3 +740,25 @@ async def test_a_service_that_is_killed_loses_no_order(tmp_path: Path, kills: in
     assert set(ended.values()) <= {"Completed", "InDoubt"}
     assert sandbox.audit.paid_twice() == ()
     print(json.dumps({kind: list(ended.values()).count(kind) for kind in set(ended.values())}))
+
+
+@pytest.mark.anyio
+async def test_a_key_names_no_other_work_while_the_one_before_may_still_be_sent(tmp_path: Path) -> None:
+    sandbox = Sandbox(media=False)
+    async with open_journal(tmp_path / "jobs.sqlite3") as journal, sandbox.client() as client:
+        with anyio.fail_after(20):
+            async with open_batch(client, journal=journal, max_in_flight=1) as batch:
+                await batch.submit(TranslationRequest(url="https://example.com/0.mp4", targets="ja", key="0"))
+                while not sandbox.audit.jobs:
+                    await anyio.sleep(0.01)
+                await batch.submit(TranslationRequest(url="https://example.com/1.mp4", targets="ja", key="a"))
+                while batch.statistics().pulled < 2:
+                    await anyio.sleep(0.01)
+                assert await batch.cancel("a", "ja")
+                with pytest.raises(InvalidRequestError, match="taken back"):
+                    await batch.submit(
+                        TranslationRequest(url="https://example.com/2.mp4", targets="ja", key="a")
+                    )
+
+        assert [job.url for job in sandbox.audit.jobs] == ["https://example.com/0.mp4"]
+        assert journal.get("a", "ja") is None

@@ -10,6 +10,8 @@ import anyio
 import anyio.abc
 import pytest
 
+from akool_async import AkoolClient
+from akool_async._http.clients import TransportName
 from tests.client.conftest import KEY, WAYS, Way, stray, video
 
 pytestmark = pytest.mark.anyio
@@ -77,3 +79,15 @@ async def test_a_closed_fast_client_sends_nothing() -> None:
             await client.status(JOB)
 
     assert len(heads) == 1
+
+
+@pytest.mark.parametrize("transport", ["auto", "plain"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_a_paid_call_understands_a_poll_understands_too(transport: TransportName) -> None:
+    # A gateway that adds a long header would else let jobs be made that nobody can ask about.
+    async with (
+        _listening([], cookie=f"a={'b' * 20_000}") as host,
+        AkoolClient(api_key=KEY, host=host, transport=transport) as client,
+    ):
+        await client.submit(video())
+        assert (await client.status(JOB)).job_id == JOB

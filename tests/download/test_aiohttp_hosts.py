@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.abc
 import httpx
 import pytest
 
@@ -161,3 +162,36 @@ async def test_a_body_that_is_left_closes_its_connection(to_any: AiohttpFileTran
         with heads[0] as connection:
             connection.settimeout(10)
             assert await anyio.to_thread.run_sync(connection.recv, 100) == b""
+
+
+async def test_what_is_no_chunk_is_a_broken_body_though_the_parser_tells_nobody(
+    to_any: AiohttpFileTransport,
+) -> None:
+    received, broken = anyio.Event(), anyio.Event()
+
+    async def answer(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            await received.wait()
+            await stream.send(b"3\r\ndef\r\nzz\r\n")
+            broken.set()
+            await anyio.sleep(0.1)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, answer)
+        response = await to_any.handle_async_request(get(f"http://127.0.0.1:{port}/a"))
+        pieces = aiter(response.stream)
+        content = await anext(pieces)
+        received.set()
+        await broken.wait()
+        await anyio.sleep(0.2)  # the parser fails while nobody reads, as while a block is written
+        with pytest.raises(httpx.TransportError), anyio.fail_after(20):
+            while True:
+                content += await anext(pieces)
+        await response.aclose()
+        tasks.cancel_scope.cancel()
+
+    assert b"abcdef".startswith(content)

@@ -245,6 +245,13 @@ def test_the_hash_of_a_part_is_that_of_the_file_whoever_wrote_it(tmp_path: Path)
     os.utime(part.path, ns=(1, 1))  # the clock of files is coarse
     assert part.digest() == hash_of(b"abcdeF")
 
+    part.begin('"3"', 6)
+    part.write(b"abc")
+    part.path.write_bytes(b"abC")
+    os.utime(part.path, ns=(2, 2))
+    part.write(b"def")  # its time of change is the file's from here on
+    assert part.digest() == hash_of(b"abCdef")
+
     part.begin('"2"', 2)
     part.write(b"gh")
     assert part.digest() == hash_of(b"gh")

@@ -195,6 +195,7 @@ class Customer:
 
     def batch(self, *requests: dict[str, Any], backend: str = "asyncio", **options: Any) -> list[Told]:
         """Run a batch in this process; return its outcomes."""
+        self.vendor.latest = None
         self.out.mkdir(exist_ok=True)
         lines: list[str] = []
         client = {"host": self.vendor.url} | ({} if "client_id" in options else {"api_key": self.key})
@@ -215,7 +216,7 @@ class Customer:
         environment = {"AKOOL_API_HOST": self.vendor.url, "AKOOL_API_KEY": self.key}
         process = _FORKED.Process(target=work, args=(*arguments, environment, stdout, stderr))
         process.start()
-        self.vendor.victim = process.pid
+        self.vendor.victim = self.vendor.latest = process.pid
         self.vendor.ledger.note("began", pid=process.pid)
         return Run(self, process, stdout, stderr)
 

@@ -63,6 +63,7 @@ class Vendor:
     Attributes:
         faults: what goes wrong; the first one that applies to an exchange is used up by it.
         victim: the process that strikes hit.
+        latest: the process that was started last; what a dead one had sent may be read after its end.
         new_id: makes the id of a job.
         fails: whether the job of a video, in a language, fails.
         edit: changes what is said of a job; given the kind of exchange and the job's object.
@@ -82,6 +83,7 @@ class Vendor:
         self.balance = 1_000_000.0
         self.faults: list[Fault] = []
         self.victim: int | None = None
+        self.latest: int | None = None
         chance = random.Random(seed)
         self.new_id: Callable[[], Any] = lambda: f"{chance.getrandbits(96):024x}"
         self.fails: Callable[[str, str], bool] = lambda url, language: False
@@ -198,6 +200,7 @@ class Exchange:
         self._made: list[Job] = []
         self._struck = False
         self._client: int | None = None
+        self._owner: int | None = None
 
     def run(self) -> bool:
         """Take part in one exchange; return whether another may follow on the connection."""
@@ -226,7 +229,7 @@ class Exchange:
             first = self._connection.recv(65_536, socket.MSG_PEEK)
         if not first:
             return None
-        self._client = self._vendor.victim
+        self._client, self._owner = self._vendor.victim, self._vendor.latest
         method, target, _ = first.partition(b"\r\n")[0].decode("latin-1").split(" ")
         self._kind = "file" if self._files else KINDS.get((method, urlsplit(target).path), "other")
         self._fault = self._vendor.take_fault(self._kind)
@@ -298,7 +301,7 @@ class Exchange:
                 self._vendor.ledger.note(
                     "answered",
                     exchange=self._number,
-                    pid=self._client,
+                    pid=self._owner,
                     bytes=sent,
                     whole=sent == len(wire),
                     ids=ids,
