@@ -1,6 +1,7 @@
 """Work in tasks that are not the caller's: its end cancels nothing there, and another task may close it.
 
-The one place where this package talks to an event loop's own library, because a task group belongs to a task.
+The one place that starts tasks of an event loop's own library, because a task group belongs to a task. (The
+workers on DBOS, whose engine needs asyncio, are a thing of their own.)
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import attrs
 
 from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async._model.fingerprint import entry_key
+from akool_async._model.locations import INPUT_FIELDS
 from akool_async._model.redact import redacted_url, safe_repr, strip_query
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest, with_targets
 from akool_async._model.responses import AudioSplits, Snapshot, Status, result_expiry
@@ -175,7 +176,7 @@ KINDS: Final[Mapping[str, type[TranslationRequest | LipSyncRequest]]] = {
 COLUMN_OF: Final = {"url_redacted": "stripped", "paid_submissions": "paid"}
 """Fields of an entry that have another name in the file and in an export: the format is older."""
 
-_URLS: Final = frozenset({"url", "video_url", "audio_url", "caption_url", "webhook_url"})
+_URLS: Final = frozenset({*INPUT_FIELDS, "webhook_url"})
 _URL_IN_TEXT: Final = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 _LARGEST: Final = 2**63
 

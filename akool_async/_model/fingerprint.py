@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import attrs
 
+from akool_async._model.locations import INPUT_FIELDS
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 
 _SIGNING_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "q-")
@@ -66,8 +67,6 @@ _NAMES: Final = {
 }
 """The fields that say what is to be made."""
 
-_URLS: Final = ("url", "video_url", "audio_url", "caption_url")
-
 
 @lru_cache(maxsize=64)  # a request is on its way through several steps that each need its fingerprint
 def fingerprint(request: Request, target: str) -> str:
@@ -79,7 +78,7 @@ def fingerprint(request: Request, target: str) -> str:
     """
     options: dict[str, Any] = {name: getattr(request, name) for name in _NAMES[type(request)]}
     queries = []
-    for name in _URLS:
+    for name in INPUT_FIELDS:
         if options.get(name):
             options[name], _, query = canonical_url(options[name]).partition("?")
             queries.append(query)
