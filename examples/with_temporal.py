@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 from datetime import timedelta
-from typing import Any
 
 from temporalio import activity, workflow
 from temporalio.client import Client
@@ -25,7 +24,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
-    from akool_async import AkoolClient, TranslationRequest, from_wire, to_wire
+    from akool_async import AkoolClient, TranslationRequest
     from akool_async.ledger import Ledger, Made, NotSent, open_ledger
 
 QUEUE = "akool"
@@ -39,9 +38,13 @@ class Activities:
         self.ledger, self.client = ledger, client
 
     @activity.defn
-    async def submit(self, key: str, request: dict[str, Any]) -> bool:
-        """Make the job of a request once; False if it was refused or is in doubt, which the ledger holds."""
-        submitted = await self.ledger.submit_once(self.client, from_wire(request), work=key)
+    async def submit(self, key: str, target: str) -> bool:
+        """Make the job of an entry once; False if it was refused or is in doubt, which the ledger holds."""
+        # From the ledger, not as an argument: Temporal keeps arguments, and a URL may be signed.
+        entry = await self.ledger.get(key, target)
+        if entry is None:
+            raise LookupError(key)
+        submitted = await self.ledger.submit_once(self.client, entry.request, work=key)
         if isinstance(submitted, NotSent):  # rate limited, or as many jobs as the account may have
             raise ApplicationError(
                 submitted.reason, next_retry_delay=timedelta(seconds=submitted.retry_after)
@@ -76,12 +79,12 @@ class Translate:
     """The life of one video in one language."""
 
     @workflow.run
-    async def run(self, key: str, target: str, request: dict[str, Any]) -> str:
+    async def run(self, key: str, target: str) -> str:
         """Return the state in which the entry ended."""
         # With retries under one limit for all attempts; a lost machine is noticed by the limit of one.
         brief, hours = timedelta(minutes=10), timedelta(hours=24)
         if not await workflow.execute_activity_method(
-            Activities.submit, args=[key, request], start_to_close_timeout=brief
+            Activities.submit, args=[key, target], start_to_close_timeout=brief
         ):
             return "not submitted"
         beat = timedelta(seconds=20)
@@ -99,16 +102,14 @@ async def enqueue(target: str = "", *urls: str) -> None:
     async with open_ledger(os.environ["AKOOL_LEDGER"]) as ledger:
         await ledger.plan(TranslationRequest(url=url, targets=target) for url in urls)
         for key, language, generation in await ledger.open_work():
-            entry = await ledger.get(key, language)
-            if entry is not None:
-                await temporal.start_workflow(
-                    Translate.run,
-                    args=[key, language, to_wire(entry.request)],
-                    id=f"{key}/{language}/{generation}",
-                    task_queue=QUEUE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                )
+            await temporal.start_workflow(
+                Translate.run,
+                args=[key, language],
+                id=f"{key}/{language}/{generation}",
+                task_queue=QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            )
 
 
 async def work() -> None:

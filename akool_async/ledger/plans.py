@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 from akool_async._client import new_token, to_wire
 from akool_async._journal import Entry
+from akool_async._journal.operations import display_name
+from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
 from akool_async._model.fingerprint import fingerprint
 from akool_async._model.requests import Request, with_targets
@@ -103,10 +105,12 @@ class LedgerPlans(LedgerEntries):
     async def adopt(self, entries: Iterable[Entry]) -> int:
         """Enter what a journal holds, each entry in its state; return how many are new.
 
-        What is in doubt stays so, what has a job is never paid again. An entry that is there already stays
-        as it is.
+        What is in doubt stays so, what has a job is never paid again. Of an entry that is there already, and
+        that nobody has begun with, the journal knows more; another one stays as it is.
 
         Raises:
+            InvalidRequestError: an entry has a job, or may have one, both here and in the journal; nothing of
+                it was entered.
             LedgerError: the database failed; nothing of it was entered.
         """
         now, wanted = self.clock.now(), [*entries]
@@ -118,7 +122,8 @@ class LedgerPlans(LedgerEntries):
                 if entry.state is State.PLANNED and entry.url_redacted:
                     continue  # only the catalog has the URL that can be sent
                 request = attrs.evolve(entry.request_for_target, key=entry.key)
-                if self.insert(connection, request, entry.target, now, DEFAULT_TEMPLATE) is None:
+                new = self.insert(connection, request, entry.target, now, DEFAULT_TEMPLATE) is not None
+                if not new and not self._knows_less(connection, entry):
                     continue
                 moved += 1
                 token = entry.token or new_token()
@@ -138,3 +143,22 @@ class LedgerPlans(LedgerEntries):
             return moved
 
         return await self.run_transaction(work)
+
+    def _knows_less(self, connection: sa.Connection, entry: Entry) -> bool:
+        """Whether the ledger has an entry as planned of which a journal says more."""
+        where = {"account": self.account, "key": entry.key, "target": entry.target}
+        found = connection.execute(sa.text(f"{READ}{THIS} FOR UPDATE"), where).mappings().one()
+        if entry.state is State.PLANNED or (entry.job_id and entry.job_id == found["job_id"]):
+            return False
+        if found["state"] == State.PLANNED.value and not found["paid_submissions"]:
+            return True
+        # A catalog was enqueued before its journal, and a worker may have paid for the same work. To skip it
+        # would forget a paid job, for the journal is retired after this.
+        if entry.job_id or entry.state in (State.SUBMITTING, State.IN_DOUBT):
+            name = display_name(entry.key, entry.target)
+            raise InvalidRequestError(
+                f"Entry {name} was begun in the ledger ({found['state']}) and the journal ({entry.state}).",
+                impact="Nothing was moved, and the journal is as it was; both may have paid for it.",
+                advice="Save what the journal has with `akool-async resume`, and do not move it.",
+            )
+        return False

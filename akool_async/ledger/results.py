@@ -135,10 +135,15 @@ class LedgerResults(LedgerEntries):
             if expires is None or self.clock.now() < expires + timedelta(days=1):
                 raise
             reason = "The result expired at the vendor before it was saved."
-            await self.record(EntryUpdate(key=key, target=target, state=State.EXPIRED, reason=reason))
+            # With its job: a worker that was frozen meanwhile must not end a later job of the entry.
+            await self.record(
+                EntryUpdate(key=key, target=target, state=State.EXPIRED, job_id=entry.job_id, reason=reason)
+            )
         else:
             files = [str(path) for path in saved.files]  # those in a bucket have no path for the system
-            await self.record(EntryUpdate(key=key, target=target, state=State.DELIVERED, files=files))
+            await self.record(
+                EntryUpdate(key=key, target=target, state=State.DELIVERED, job_id=entry.job_id, files=files)
+            )
         return await self._existing(key, target)
 
     async def _save(

@@ -303,6 +303,8 @@ class Worker:
         if self._stop.is_set():
             await anyio.sleep_forever()  # the process ends soon; the step is repeated by the next one
         entry = await self._entry(key, target)
+        if self._stop.is_set():  # meanwhile: nobody would wait for its answer
+            await anyio.sleep_forever()
         # Counted from here on, so that a worker that is stopped waits for the answer of a paid call.
         self._posts += 1
         try:

@@ -9,7 +9,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import AkoolClient, FixedSchedule, State
+from akool_async import (
+    AkoolClient,
+    Completed,
+    Entry,
+    FixedSchedule,
+    InvalidRequestError,
+    State,
+    open_batch,
+    open_journal,
+)
 from akool_async._download import FileBusyError
 from akool_async._model.errors import DownloadError, IllegalTransitionError
 from akool_async._model.filenames import DEFAULT_TEMPLATE
@@ -123,3 +132,36 @@ async def test_an_entry_that_is_not_there_says_so(quick: Bench, tmp_path: Path) 
         await quick.ledger.wait_once(quick.client, "video-9", "ja")
     with pytest.raises(IllegalTransitionError, match="not in the ledger"):
         await quick.ledger.save_once(quick.client, "video-9", "ja", into=tmp_path)
+
+
+async def journal_with_a_job(bench: Bench, folder: Path) -> list[Entry]:
+    async with (
+        open_journal(folder / "jobs.sqlite3") as journal,
+        open_batch(bench.client, [video(1)], journal=journal) as batch,
+    ):
+        assert [type(outcome) async for outcome in batch] == [Completed]
+        return [entry async for entry in journal.entries()]
+
+
+async def test_a_catalog_that_was_entered_before_its_journal_is_not_paid_again(
+    quick: Bench, tmp_path: Path
+) -> None:
+    (paid,) = await journal_with_a_job(quick, tmp_path)
+    await quick.ledger.plan([video(1)])
+    assert await quick.ledger.adopt([paid]) == 1
+    assert await quick.ledger.adopt([paid]) == 0  # as after a crash before the journal was retired
+
+    assert isinstance(await quick.ledger.submit_once(quick.client, video(1)), Made)
+    entry = await quick.ledger.get("video-1", "ja")
+    assert entry is not None
+    assert (entry.job_id, len(quick.sandbox.audit.jobs)) == (paid.job_id, 1)
+
+
+async def test_a_journal_whose_work_was_begun_elsewhere_is_not_moved(quick: Bench, tmp_path: Path) -> None:
+    (paid,) = await journal_with_a_job(quick, tmp_path)
+    await submit(quick)
+    with pytest.raises(InvalidRequestError, match="begun in the ledger"):
+        await quick.ledger.adopt([paid])
+    entry = await quick.ledger.get("video-1", "ja")
+    assert entry is not None
+    assert entry.job_id not in ("", paid.job_id)
