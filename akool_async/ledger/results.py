@@ -109,26 +109,27 @@ class LedgerResults(LedgerEntries):
             IllegalTransitionError: there is no such entry.
             StorageError: the folder or the bucket can't be written.
             DownloadError: the video is incomplete, or another worker is saving it. Call it again.
+            JobNotFoundError: the vendor shows no result, though its time is not over.
             LedgerError: the database failed. Call it again.
         """
         entry = await self._existing(key, target)
         if entry.state is not State.COMPLETED:
             return entry
-        # Asked anew: the URLs of an earlier answer may have expired while the worker was down.
-        snapshot = await client.status(entry.job_id)
-        if snapshot.status is not Status.COMPLETED:
-            raise JobNotFoundError(f"Job {entry.job_id} shows no result any more.")
-        done = Completed(
-            key=key,
-            request=entry.request,
-            target=target,
-            job=Job(id=entry.job_id, target=target, created_at=entry.created_at),
-            snapshot=snapshot,
-            submitted_at=entry.submitted_at,
-            ended_at=entry.ended_at,
-            credits=entry.credits_used,
-        )
         try:
+            # Asked anew: the URLs of an earlier answer may have expired while the worker was down.
+            snapshot = await client.status(entry.job_id)
+            if snapshot.status is not Status.COMPLETED:
+                raise JobNotFoundError(f"Job {entry.job_id} shows no result any more.")
+            done = Completed(
+                key=key,
+                request=entry.request,
+                target=target,
+                job=Job(id=entry.job_id, target=target, created_at=entry.created_at),
+                snapshot=snapshot,
+                submitted_at=entry.submitted_at,
+                ended_at=entry.ended_at,
+                credits=entry.credits_used,
+            )
             saved = await self._save(client, entry, done, into, storage)
         except AkoolError:
             expires = result_expiry(entry.created_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from akool_async import (
     Entry,
     FixedSchedule,
     InvalidRequestError,
+    JobNotFoundError,
     State,
     open_batch,
     open_journal,
 )
+from akool_async._clock import SystemClock
 from akool_async._download import FileBusyError
 from akool_async._model.errors import DownloadError, IllegalTransitionError
 from akool_async._model.filenames import DEFAULT_TEMPLATE
@@ -165,3 +168,24 @@ async def test_a_journal_whose_work_was_begun_elsewhere_is_not_moved(quick: Benc
     entry = await quick.ledger.get("video-1", "ja")
     assert entry is not None
     assert entry.job_id not in ("", paid.job_id)
+
+
+class NextWeek(SystemClock):
+    """Nine days from now."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(days=9)
+
+
+async def test_a_job_that_the_vendor_has_forgotten_is_expired_once_its_time_is_over(
+    quick: Bench, tmp_path: Path
+) -> None:
+    await submit(quick)
+    await quick.ledger.wait_once(quick.client, "video-1", "ja")
+    quick.sandbox.faults.add(Fault(on="status", kind="vanish"))
+    with pytest.raises(JobNotFoundError):
+        await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
+
+    quick.ledger.clock = NextWeek()
+    entry = await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
+    assert entry.state is State.EXPIRED
