@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 
+import attrs
 import pytest
 
 from akool_async._journal import Journal
+from akool_async._journal.operations import RecordIntent
 from akool_async._model.states import State
 from tests.journal.conftest import step, video
 
@@ -41,3 +45,38 @@ async def test_each_post_that_may_have_been_charged_counts(opened: Callable[[], 
     assert counted is not None
     assert undone is not None
     assert (counted.paid_submissions, undone.paid_submissions) == (3, 3)
+
+
+class Rows:
+    """A table of two entries that were intended together, of which the first has its job by now."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self.deleted: list[str] = []
+
+    def insert(self, columns: dict[str, Any]) -> None:
+        self.rows[columns["target"]] = Row(columns["target"], State(columns["state"]), columns["paid"])
+
+    def find(self, _: str, target: str) -> Row | None:
+        return self.rows.get(target)
+
+    def delete(self, row: Row) -> None:
+        self.deleted.append(row.target)
+
+
+@attrs.define
+class Row:
+    target: str
+    state: State
+    paid: int
+    name: str = ""
+
+
+def test_an_intent_that_is_taken_back_leaves_what_was_sent_and_takes_the_rest() -> None:
+    intent, table = RecordIntent((video(targets="ja,fr,de"),), "", datetime.now(UTC)), Rows()
+    intent(table)  # type: ignore[arg-type]
+    table.rows["ja"].state = State.SUBMITTED
+    table.rows["fr"].paid = 2  # a later intent of the same entry
+    intent.undo(table)  # type: ignore[arg-type]
+
+    assert table.deleted == ["de"]
