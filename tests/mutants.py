@@ -151,6 +151,11 @@ LIFE = ("tests/batch/test_life.py", "tests/batch/test_life_resumed.py")
 AREAS = (
     Area("limits", "_batch/limits.py", ("tests/batch/test_limit_rules.py", "tests/batch/test_slots.py")),
     Area(
+        "queues",
+        "_batch/queues.py",
+        ("tests/batch/test_outcome_queue.py", "tests/batch/test_recovered_jobs.py"),
+    ),
+    Area(
         "dispositions",
         "_batch/post.py",
         ("tests/batch/test_dispositions.py", "tests/batch/test_recording.py", *LIFE),
