@@ -153,7 +153,7 @@ AREAS = (
     Area(
         "queues",
         "_batch/queues.py",
-        ("tests/batch/test_outcome_queue.py", "tests/batch/test_recovered_jobs.py"),
+        ("tests/batch/test_queues.py", "tests/batch/test_outcome_queue.py"),
     ),
     Area(
         "dispositions",
