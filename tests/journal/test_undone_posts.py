@@ -80,3 +80,9 @@ def test_an_intent_that_is_taken_back_leaves_what_was_sent_and_takes_the_rest() 
     intent.undo(table)  # type: ignore[arg-type]
 
     assert table.deleted == ["de"]
+
+
+async def test_an_entry_that_is_planned_twice_at_once_is_there_once(opened: Callable[[], Journal]) -> None:
+    async with opened() as journal:
+        await journal.record(step(State.PLANNED, request=video()), step(State.PLANNED, request=video()))
+        assert [entry.state async for entry in journal.entries()] == [State.PLANNED]
