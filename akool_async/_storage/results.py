@@ -203,16 +203,15 @@ class BucketFolder:
         descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             size, sha256 = 0, hashlib.sha256()
-            with os.fdopen(descriptor, "wb", closefd=False) as content, _saving(self):
-                for chunk in self._bucket.read(self._object_key(file.path)):
-                    content.write(chunk)
-                    size += len(chunk)
-                    sha256.update(chunk)
-        except BaseException:
-            os.close(descriptor)
-            draft.unlink(missing_ok=True)
-            raise
-        try:
+            try:
+                with os.fdopen(descriptor, "wb", closefd=False) as content, _saving(self):
+                    for chunk in self._bucket.read(self._object_key(file.path)):
+                        content.write(chunk)
+                        size += len(chunk)
+                        sha256.update(chunk)
+            except BaseException:  # of a read that was cut; else `publish` closes it
+                os.close(descriptor)
+                raise
             if file.digest not in (None, Digest(size, sha256.hexdigest())):
                 os.close(descriptor)
                 raise DownloadError(

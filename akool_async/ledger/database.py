@@ -102,7 +102,7 @@ class LedgerDatabase:
         self._threads = anyio.CapacityLimiter(_POOL)
         try:
             await self._prepare()
-        except BaseException:
+        except BaseException:  # a cancelled caller, too, leaves no connection open
             self._engine.dispose()
             raise
         return self

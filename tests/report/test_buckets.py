@@ -7,6 +7,11 @@ from pathlib import Path
 import obstore
 import pytest
 
+from akool_async import DownloadError
+from akool_async._download import SavedFile
+from akool_async._model.locations import BucketPath
+from akool_async._model.outcomes import Artifact
+from akool_async._storage import result_folder
 from akool_async.sandbox import Sandbox
 from tests.cli.conftest import Command, Told
 from tests.report.conftest import akool, out, portal, quick, serve, vendor
@@ -80,3 +85,16 @@ def test_what_is_there_already_is_left_alone(
     assert told.code == 0, told.err
     assert here.read_text() == "mine"
     assert here.with_suffix(".mp4").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not list open files")
+def test_a_copy_that_is_cut_leaves_no_file_open_and_no_part(bucket: TestBucket, tmp_path: Path) -> None:
+    folder = result_folder(f"{bucket.url}/done", None)
+    gone = SavedFile(artifact=Artifact.VIDEO, path=BucketPath(f"{bucket.url}/done/gone.mp4"))
+    before = len([*Path("/proc/self/fd").iterdir()])
+    for _ in range(5):
+        with pytest.raises(DownloadError):
+            folder._fetch(gone, tmp_path / "gone.mp4")  # type: ignore[attr-defined]
+
+    assert len([*Path("/proc/self/fd").iterdir()]) < before + 5
+    assert [*tmp_path.iterdir()] == []
