@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -181,6 +182,32 @@ def build(session: nox.Session) -> None:
         shutil.copy(name, root / "dist")
 
 
+def lay_out_pages(root: Path, site: Path) -> None:
+    """Copy what the site shows to `site`; a link between two of these files leads there on the site, too."""
+    pages = {
+        root / "README.md": site / "index.md",
+        root / "CONTRIBUTING.md": site / "contributing.md",
+        root / "CHANGELOG.md": site / "changelog.md",
+        root / "benchmarks" / "results": site / "results" / "README.md",
+    }
+    for folder, below in ((root / "docs", site), (root / "benchmarks" / "results", site / "results")):
+        pages |= {path: below / path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    for path, page in pages.items():
+        if path.is_dir():
+            continue
+        page.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix != ".md":
+            shutil.copy(path, page)
+            continue
+
+        def moved(link: re.Match[str], path: Path = path, page: Path = page) -> str:
+            to = pages.get((path.parent / link[0]).resolve())
+            return link[0] if to is None else os.path.relpath(to, page.parent)
+
+        text = path.read_text(encoding="utf-8")
+        page.write_text(re.sub(r"(?<=\]\()(?!\w+:)[^)#\s]+", moved, text), encoding="utf-8")
+
+
 @nox.session(python=CURRENT)
 def docs(session: nox.Session) -> None:
     """Build the site into `site/`; a link that leads nowhere fails. `-- serve` shows it."""
@@ -188,23 +215,8 @@ def docs(session: nox.Session) -> None:
     root = Path(__file__).parent
     work = Path(session.create_tmp()).resolve() / "pages"
     shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(root / "docs", work / "docs")
-    shutil.copytree(root / "benchmarks" / "results", work / "docs" / "results")
+    lay_out_pages(root, work / "docs")
     shutil.copy(work / "docs" / "zensical.toml", work)
-    # The README is the first page; what lies beside docs/ for readers of the repository lies in it here.
-    for name, page in (("README", "index"), ("CONTRIBUTING", "contributing"), ("CHANGELOG", "changelog")):
-        shutil.copy(root / f"{name}.md", work / "docs" / f"{page}.md")
-    moved = {
-        "](docs/": "](",
-        "](../benchmarks/results/": "](results/",
-        "](../CHANGELOG.md": "](changelog.md",
-        "](CONTRIBUTING.md": "](contributing.md",
-    }
-    for path in (work / "docs").rglob("*.md"):
-        text = path.read_text(encoding="utf-8")
-        for before, after in moved.items():
-            text = text.replace(before, after)
-        path.write_text(text, encoding="utf-8")
     session.chdir(work)
     session.run("zensical", *(session.posargs or ("build", "--clean", "--strict")))
     shutil.copytree(work / "site", root / "site", dirs_exist_ok=True)
