@@ -23,7 +23,6 @@ from akool_async._download import (
     DownloadRequest,
     FileAlreadyExistsError,
     FileBusyError,
-    ResultFolder,
     SavedResult,
 )
 from akool_async._journal import Entry
@@ -40,6 +39,7 @@ from akool_async._model.filenames import FileTemplates
 from akool_async._model.outcomes import ENDINGS, MANIFEST, SUBTITLE_ENDINGS, Completed, Saved
 from akool_async._model.responses import RESULT_LIFETIME
 from akool_async._model.states import State
+from akool_async._storage import ResultFolder
 
 logger = logging.getLogger("akool_async")
 _NAMES: Final = 5

@@ -2,7 +2,6 @@
 
 from akool_async._download.downloader import GONE_STATUSES, DownloadRequest, FileDownloader, ResultDownload
 from akool_async._download.files import FileAlreadyExistsError, FileBusyError, local_path
-from akool_async._download.folder import LocalFolder, ResultFolder
 from akool_async._download.manifest import (
     FileState,
     SavedFile,
@@ -22,9 +21,7 @@ __all__ = [
     "FileBusyError",
     "FileDownloader",
     "FileState",
-    "LocalFolder",
     "ResultDownload",
-    "ResultFolder",
     "SavedFile",
     "SavedResult",
     "find_file",

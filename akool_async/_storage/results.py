@@ -1,25 +1,29 @@
-"""Results in a bucket, saved by the same checks as on disk and looked after in the same way.
+"""Where results are saved: what a batch asks of a folder, a folder of this machine, a prefix in a bucket.
 
-A result is collected in a folder of this machine, where a broken download resumes and is verified, and sent
-into the bucket from there: each file under a name with ".part", completed when its hash was seen to be right;
-then copied to its name on the condition that nothing is there; the manifest last. So no name leads to a half.
+A result for a bucket is saved by the same checks as on disk, and looked after in the same way. It is
+collected in a folder of this machine, where a broken download resumes and is verified, and sent into the
+bucket from there: each file under a name with ".part", completed when its hash was seen to be right; then copied to its
+name on the condition that nothing is there; the manifest last. So no name leads to a half.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mimetypes
 import os
 import secrets
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader
+from itertools import accumulate
 from pathlib import Path
 from shutil import rmtree
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 from anyio.to_thread import run_sync
@@ -28,8 +32,6 @@ from akool_async._download import (
     DownloadRequest,
     FileAlreadyExistsError,
     FileState,
-    LocalFolder,
-    ResultFolder,
     SavedFile,
     SavedResult,
     local_path,
@@ -38,14 +40,17 @@ from akool_async._download import (
 )
 from akool_async._download import verify as verify_folder
 from akool_async._download.files import publish
-from akool_async._download.folder import Download
+from akool_async._download.manifest import find_result
 from akool_async._download.verify import Digest
-from akool_async._model.errors import DownloadError, StorageError
+from akool_async._model.errors import ConfigurationError, DownloadError, StorageError
 from akool_async._model.locations import BUCKET_SCHEMES, BucketPath
 from akool_async._model.outcomes import MANIFEST, Artifact, Saved
 from akool_async._storage.buckets import PART, Bucket, BucketError, ObjectExistsError, ObjectMissingError
 from akool_async._storage.settings import Storage, bucket_location
 
+Download = Callable[[DownloadRequest], Awaitable[Saved]]
+
+_UNWRITABLE: Final = frozenset({errno.EILSEQ, errno.EINVAL, errno.ENAMETOOLONG})
 _LARGEST_MANIFEST: Final = 2**20
 _SHARED_BEGINNING: Final = 120
 """Bytes that all names which an entry may get have in common; see `NameTemplate.names`."""
@@ -93,6 +98,76 @@ async def verify(
                 advice="Correct the bucket or its credentials.",
             ) from None
     return await verify_folder(folder, hashes=hashes)
+
+
+class ResultFolder(Protocol):
+    """Where results are saved; all but `save` blocks, and is called in threads."""
+
+    def check_name(self, name: str) -> None:
+        """Raise `ConfigurationError` where a file of this name, after its folders, can't be written."""
+
+    def lookup(self, name: str) -> Callable[[str], bool]:
+        """Return what says whether a file is there, for files whose names begin as `name` does."""
+
+    def read_manifest(self, name: str) -> SavedResult | None:
+        """Return what the manifest of a result says, None if it says nothing."""
+
+    def find_result(self, files: Sequence[str], *, name: str, hashes: bool) -> SavedResult:
+        """Return what became of files that a journal has as saved under this name."""
+
+    async def save(self, request: DownloadRequest, download: Download) -> Saved:
+        """Save a result whose `stem` is its name in the folder, by `download`, and return its files."""
+
+
+@attrs.frozen
+class LocalFolder:
+    """A folder of this machine."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        """Return its path."""
+        return str(self.path)
+
+    def check_name(self, name: str) -> None:
+        """Raise `ConfigurationError` if this system can't write such a name, or a file is in the way."""
+        parts = name.split("/")
+        # Each part by itself: behind a folder that is still to be made, the system looks at no name.
+        for part in parts:
+            try:
+                os.lstat(self.path / part)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (UnicodeEncodeError, OSError) as error:
+                if isinstance(error, UnicodeEncodeError) or error.errno in _UNWRITABLE:
+                    raise ConfigurationError(
+                        f"The file name {part!a} can't be written in {self.path}, where names are in "
+                        f"{sys.getfilesystemencoding()}.",
+                        advice="Set LC_ALL=C.UTF-8, or name the files otherwise with file_names (--names).",
+                    ) from error
+        for folder in accumulate(parts[:-1], "{}/{}".format):
+            place = self.path / folder
+            if os.path.lexists(place) and not place.is_dir():
+                raise ConfigurationError(
+                    f"{place} is a file, and results are to be saved in a folder of that name.",
+                    advice="Move it away, or name the files otherwise with file_names (--names).",
+                )
+
+    def lookup(self, name: str) -> Callable[[str], bool]:
+        """Return what looks into the folder."""
+        return lambda file: os.path.lexists(self.path / file)
+
+    def read_manifest(self, name: str) -> SavedResult | None:
+        """Return what the manifest of a result says, None if it says nothing."""
+        return read_manifest(self.path / f"{name}{MANIFEST}", any_owner=True)
+
+    def find_result(self, files: Sequence[str], *, name: str, hashes: bool) -> SavedResult:
+        """Return what became of files that a journal has as saved under this name."""
+        return find_result(files, self.path, name, hashes=hashes)
+
+    async def save(self, request: DownloadRequest, download: Download) -> Saved:
+        """Download into the folder."""
+        return await download(attrs.evolve(request, stem=self.path / request.stem))
 
 
 class BucketFolder:
