@@ -2,8 +2,8 @@
 
 A result for a bucket is saved by the same checks as on disk, and looked after in the same way. It is
 collected in a folder of this machine, where a broken download resumes and is verified, and sent into the
-bucket from there: each file under a name with ".part", completed when its hash was seen to be right; then copied to its
-name on the condition that nothing is there; the manifest last. So no name leads to a half.
+bucket from there: each file under a name with ".part", completed when its hash was seen to be right; then
+copied to its name on the condition that nothing is there; the manifest last. So no name leads to a half.
 """
 
 from __future__ import annotations
