@@ -182,6 +182,14 @@ def _run(
     return summary
 
 
+def nothing_to_do(message: str, output: OutputOptions, *, as_json: bool) -> ExitCode:
+    """Say that a command has nothing to work on; a program that reads events gets the last one, too."""
+    print_info(message)
+    summary = RunSummary(counts=OutcomeCounts(expected=0), output=output, why=message)
+    Events(enabled=as_json).over(summary)
+    return summary.code
+
+
 def _finish(summary: RunSummary | None, options: RunOptions, events: Events) -> ExitCode:
     """Write the report and the last event; return the exit code."""
     if summary is None:

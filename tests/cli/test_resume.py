@@ -59,6 +59,12 @@ def test_a_resume_tells_programs_what_it_does(akool: Command, at_work: Book, ven
     assert sum(event["event"] == "ended" for event in events) == 4
     assert (events[-1]["event"], events[-1]["exit_code"]) == ("over", 0)
 
+    for command in (["resume"], ["collect"], ["retry", "--failed"]):
+        nothing = akool(*command, "--json", "--out", at_work.out)
+        (event,) = events_of(nothing.out)
+        assert (event["event"], event["exit_code"], event["entries"], nothing.code) == ("over", 0, 0, 0)
+        assert event["reason"] in " ".join(nothing.err.split())
+
 
 def test_giving_up_leaves_jobs_at_the_vendor(akool: Command, at_work: Book, vendor: Sandbox) -> None:
     told = akool("resume", "--out", at_work.out, "--give-up-after", "0.05s")

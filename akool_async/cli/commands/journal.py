@@ -39,7 +39,7 @@ from akool_async.cli.options import (
 )
 from akool_async.cli.plan import RetryRules
 from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions
-from akool_async.cli.run import UNBOUNDED, RunOptions, execute
+from akool_async.cli.run import UNBOUNDED, RunOptions, execute, nothing_to_do
 from akool_async.cli.storage import DEFAULT_STORAGE, StorageOptions
 
 _UNFINISHED: Final = AT_VENDOR | {State.PLANNED, State.SUBMITTING, State.IN_DOUBT}
@@ -80,8 +80,7 @@ def resume(
             advice="Run the catalog again, with the same options.",
         )
     if not entries:
-        print_info(f"Nothing is in progress in {output.path}.")
-        return ExitCode.OK
+        return nothing_to_do(f"Nothing is in progress in {output.path}.", output, as_json=terms.as_json)
     rules = RetryRules(pay_again=pay_again)
     options = RunOptions(
         output=output,
@@ -135,8 +134,7 @@ def collect(
         running = counted(len(waiting) - len(finished), "entry")
         print_info(f"{running} in progress: `{output.command('resume')}` waits for them.")
     if not finished:
-        print_info(f"Nothing in {output.path} is ready to be saved.")
-        return ExitCode.OK
+        return nothing_to_do(f"Nothing in {output.path} is ready to be saved.", output, as_json=as_json)
     options = RunOptions(
         output=output,
         rules=RetryRules(),
@@ -247,8 +245,9 @@ def retry(
             advice="Run the catalog again, with the same options and --retry-failed.",
         )
     if not entries:
-        print_info(f"Nothing in {output.path} failed, was refused or expired.")
-        return ExitCode.OK
+        return nothing_to_do(
+            f"Nothing in {output.path} failed, was refused or expired.", output, as_json=terms.as_json
+        )
     options = RunOptions(
         output=output,
         rules=RetryRules(retry_failed=True),
