@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from akool_async._journal.entry import COLUMNS
 from akool_async._journal.lock import Watermark
-from akool_async._journal.queries import COLUMNS
 from akool_async._journal.table import MILLIONTHS, MOST_CREDITS
 from akool_async._model.errors import (
     JournalCorruptedError,

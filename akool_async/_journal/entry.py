@@ -176,6 +176,9 @@ KINDS: Final[Mapping[str, type[TranslationRequest | LipSyncRequest]]] = {
 COLUMN_OF: Final = {"url_redacted": "stripped", "paid_submissions": "paid"}
 """Fields of an entry that have another name in the file and in an export: the format is older."""
 
+FIELDS: Final = tuple(attrs.fields_dict(Entry))
+COLUMNS: Final = tuple(COLUMN_OF.get(field, field) for field in FIELDS)
+
 _URLS: Final = frozenset({*INPUT_FIELDS, "webhook_url"})
 _URL_IN_TEXT: Final = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 _LARGEST: Final = 2**63

@@ -31,14 +31,13 @@ from akool_async._journal.operations import (
     check_resolution,
 )
 from akool_async._journal.reading import ReadableJournal
-from akool_async._journal.store import Store
+from akool_async._journal.store import IN_MEMORY, Store
 from akool_async._journal.writers import Barrier, DirectWriter, GroupCommitWriter, OpenJournal, Writer
 from akool_async._model.errors import JournalClosedError, JournalError, JournalLockedError, JournalOlderError
 from akool_async._model.requests import Request
 from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
 
-IN_MEMORY: Final = ":memory:"
 _ASKED_AGAIN: Final = frozenset({State.COMPLETED, State.DELIVERED, State.EXPIRED})
 """States that a run which did not record them learns again by polling the job."""
 
@@ -131,7 +130,7 @@ class Journal(ReadableJournal, LongLived):
                     writer = gathering = GroupCommitWriter(store, totals)
                     await stack.enter_async_context(gathering)
             self._task_id = anyio.get_current_task().id
-            self._state = OpenJournal(store, store.reader, totals, writer, stack.pop_all())
+            self._state = OpenJournal(store, store.reading, totals, writer, stack.pop_all())
         return self
 
     async def __aexit__(

@@ -19,11 +19,11 @@ import attrs
 from akool_async._journal import database as file
 from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import RecordIntent, mark_interrupted
-from akool_async._journal.queries import JournalReader
-from akool_async._journal.table import Delta, EntryTable, Operation, Totals
+from akool_async._journal.table import Delta, EntryTable, Operation, Totals, read_totals
 from akool_async._model.errors import JournalClosedError, JournalWriteError
 from akool_async._model.fingerprint import CompactSet
 
+IN_MEMORY: Final = ":memory:"
 YIELD_EVERY: Final = 32
 """Steps after which the writer's thread gives way: one that calls SQLite without a pause keeps
 the interpreter's lock for milliseconds, and the event loop waits meanwhile."""
@@ -104,7 +104,7 @@ class Store:
                 raise JournalClosedError("The journal was closed before it was open.")
             if self.path is None:
                 self._writing = self._reading = file.in_memory()
-                return self.reader.totals()
+                return read_totals(self.reading, str(self.path or IN_MEMORY))
             if self.lock is not None:
                 try:
                     self._open_for_writing(self.path, self.lock, now)
@@ -112,7 +112,7 @@ class Store:
                     raise file.map_sqlite_error(self.path, error, "opened for writing") from error
             if self._reading is None:
                 self._reading = file.open_for_reading(self.path)
-            return self.reader.totals()
+            return read_totals(self.reading, str(self.path or IN_MEMORY))
 
     def _open_for_writing(self, path: Path, lock: JournalLock, now: datetime) -> None:
         file.check_is_journal(path)  # before a lock is put beside something else
@@ -132,11 +132,11 @@ class Store:
         lock.watch(file.log_of(path))
 
     @property
-    def reader(self) -> JournalReader:
-        """What reads it."""
+    def reading(self) -> sqlite3.Connection:
+        """The connection that reads it and sees every commit."""
         if self._reading is None:
             raise JournalClosedError("The journal is not open.")
-        return JournalReader(self._reading, str(self.path or ":memory:"))
+        return self._reading
 
     @property
     def table(self) -> EntryTable:
@@ -188,7 +188,7 @@ class Store:
             pending.deltas = []
             pending.error = pending.error or error
             if pending.error is error and isinstance(error, sqlite3.Error):  # one error for each caller
-                pending.error = file.map_sqlite_error(self.path or ":memory:", error, "written")
+                pending.error = file.map_sqlite_error(self.path or IN_MEMORY, error, "written")
                 pending.error.__cause__ = error
         if self._writing is not None and self._writing.in_transaction:
             # If even this fails, each step that follows fails with the reason.
@@ -213,7 +213,7 @@ class Store:
         try:
             self.lock.remember(attrs.evolve(self.lock.remembered, moved=place))
         except OSError as error:
-            raise file.map_sqlite_error(self.path or ":memory:", error, "retired") from error
+            raise file.map_sqlite_error(self.path or IN_MEMORY, error, "retired") from error
 
     def close(self) -> None:
         """Close the connections, then give the lock back; waits for a commit under way. Twice is fine."""

@@ -115,6 +115,28 @@ class Totals:
         return self._locked / MILLIONTHS, self._used / MILLIONTHS
 
 
+def read_totals(connection: sqlite3.Connection, name: str) -> Totals:
+    """Return the totals that a file keeps of all its entries.
+
+    Args:
+        connection: sees every commit.
+        name: the journal's path, for errors.
+
+    Raises:
+        JournalCorruptedError: they can't be read.
+    """
+    statement = "SELECT state, entries, locked, used, unpriced FROM totals WHERE entries <> 0"
+    try:
+        return Totals(
+            (State(state), int(entries), int(locked), int(used), int(unpriced))
+            for state, entries, locked, used, unpriced in connection.execute(statement)
+        )
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise JournalCorruptedError(f"The journal {name} can't be read: {error}.") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise JournalCorruptedError(f"The journal {name} holds what it never wrote.") from error
+
+
 class EntryRow(NamedTuple):
     """What a step has to know of an entry before it writes."""
 

@@ -7,6 +7,7 @@ not done, and a step that has a way back is taken back.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from typing import Final, Protocol, Self
 
 import anyio
@@ -14,7 +15,6 @@ import attrs
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
-from akool_async._journal.queries import JournalReader
 from akool_async._journal.store import YIELD_EVERY, PendingOperation, Store
 from akool_async._journal.table import EntryTable, Operation, Totals, Undo
 from akool_async._model.errors import JournalClosedError, JournalWriteError
@@ -56,7 +56,7 @@ class OpenJournal:
     """What exists only while a journal is open."""
 
     store: Store
-    reader: JournalReader
+    reading: sqlite3.Connection
     totals: Totals
     writer: Writer | None
     stack: contextlib.AsyncExitStack

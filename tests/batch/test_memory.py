@@ -26,9 +26,9 @@ async def test_a_batch_without_a_journal_holds_only_what_is_at_work(fast_house: 
         async with open_batch(client, requests, max_in_flight=slots) as batch:
             async for outcome in batch:
                 ended += isinstance(outcome, Completed)
-                held.append(len(batch._state.journal._opened.reader.ids(State)))
+                held.append(len(list(batch._state.journal._rows("SELECT id FROM entry"))))
             left = [
-                batch._state.journal._opened.reader.ids(State),
+                list(batch._state.journal._rows("SELECT id FROM entry")),
                 batch._state.unfinished_jobs,
                 batch._state.board._turns,
                 client.session.opened.scheduler,

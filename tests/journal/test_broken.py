@@ -255,12 +255,12 @@ async def test_an_older_journal_is_brought_up_to_date(path: Path, monkeypatch: p
     async with open_journal(path, read_only=True) as journal:  # read as it would be, and left as it is
         assert journal.counts()[State.SUBMITTED] == 200
         assert len([entry async for entry in journal.entries()]) == 200
-        assert journal._opened.reader._rows("SELECT DISTINCT note FROM entry") == [("none",)]
+        assert journal._rows("SELECT DISTINCT note FROM entry") == [("none",)]
     assert path.read_bytes() == before
     async with open_journal(path) as journal:
         assert journal.counts()[State.SUBMITTED] == 200
     async with open_journal(path, read_only=True) as journal:
-        assert journal._opened.reader._rows("SELECT DISTINCT note FROM entry") == [("none",)]
+        assert journal._rows("SELECT DISTINCT note FROM entry") == [("none",)]
     monkeypatch.undo()
     await refused(path, JournalVersionError)
 
@@ -279,10 +279,7 @@ async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: p
 
     async with open_journal(path) as journal:
         assert journal.counts()[State.SUBMITTED] == 200
-        assert (
-            journal._opened.reader._rows("SELECT name FROM pragma_table_info('entry') WHERE name = 'note'")
-            == []
-        )
+        assert journal._rows("SELECT name FROM pragma_table_info('entry') WHERE name = 'note'") == []
 
 
 async def test_a_new_journal_that_can_not_be_made_leaves_no_file(

@@ -11,8 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from akool_async._journal import Entry, EntryUpdate, Journal, open_journal
-from akool_async._journal import queries as reader
+from akool_async._journal import Entry, EntryUpdate, Journal, open_journal, reading
 from akool_async._model.errors import (
     IllegalTransitionError,
     InvalidRequestError,
@@ -641,16 +640,16 @@ async def test_a_reader_does_not_put_intents_in_doubt(path: Path) -> None:
 @pytest.mark.parametrize(
     ("query", "values"),
     [
-        (reader._BY_NAME, "ab"),
-        (reader._BY_JOB, "a"),
-        (reader._BY_TOKEN.partition("ORDER")[0], "a"),
-        (reader._EXPIRING, ["z", "a", 0, 9]),
+        (reading._BY_NAME, "ab"),
+        (reading._BY_JOB, "a"),
+        (reading._BY_TOKEN.partition("ORDER")[0], "a"),
+        (reading._EXPIRING, ["z", "a", 0, 9]),
         ("SELECT id FROM entry WHERE state = ? AND id > ? ORDER BY id LIMIT ?", ["a", 0, 9]),
     ],
 )
 async def test_lookups_use_an_index(query: str, values: Sequence[str | int]) -> None:
     async with open_journal(":memory:") as journal:
-        connection = journal._opened.reader._connection
+        connection = journal._opened.reading
         plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", values))
 
     assert "INDEX" in plan

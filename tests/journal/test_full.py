@@ -169,7 +169,7 @@ async def test_a_commit_that_can_not_even_be_taken_back_is_an_error_of_the_journ
 async def test_a_disk_that_can_not_be_read_is_an_error_of_the_journal(path: Path) -> None:
     async with open_journal(path) as journal:
         await bring_to(journal, State.SUBMITTED)
-        connection = journal._opened.reader._connection
+        connection = journal._opened.reading
         connection.close()
         with pytest.raises(JournalError):
             journal.get("talk", "ja")

@@ -13,6 +13,7 @@ import pytest
 
 import akool_async._journal.database as schema
 from akool_async._journal import Journal, open_journal
+from akool_async._journal.table import read_totals
 from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.states import State
 from tests.journal.conftest import bring_to, step, video
@@ -42,7 +43,7 @@ def as_kept(journal: Journal) -> tuple[dict[State, int], float, float]:
 async def assert_totals_agree(journal: Journal) -> None:
     counts, locked, used = await recount(journal)
     if journal.path is not None:
-        in_file = journal._opened.reader.totals()
+        in_file = read_totals(journal._opened.reading, str(journal.path))
         assert journal.counts() == in_file.counts
         assert journal.credits() == in_file.credits
     made = (State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.EXPIRED)
@@ -164,10 +165,10 @@ async def test_a_copy_has_the_totals_of_its_rows(opened: Callable[[], Journal], 
 async def test_totals_are_not_counted_from_the_rows(path: Path) -> None:
     async with open_journal(path) as journal:
         await bring_to(journal, State.DELIVERED)
-        connection = journal._opened.reader._connection
+        connection = journal._opened.reading
         statements: list[str] = []
         connection.set_trace_callback(statements.append)
-        journal._opened.reader.totals()
+        read_totals(journal._opened.reading, str(journal.path))
 
     assert len(statements) == 1
     assert "FROM totals" in statements[0]
