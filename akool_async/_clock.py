@@ -1,10 +1,11 @@
-"""The clock that everything else is given: time, waits and random numbers."""
+"""The clock that everything else is given: time, waits and random numbers; and the vendor's clock."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 import anyio
@@ -70,3 +71,38 @@ async def wait_event(event: anyio.Event, clock: Clock, seconds: float | None) ->
         await event.wait()
         tasks.cancel_scope.cancel()
     return event.is_set()
+
+
+class ServerClock:
+    """The vendor's clock: the Date of its last answer plus monotonic time since.
+
+    Results expire by the vendor's clock, and the local wall clock may be wrong or jump.
+
+    Args:
+        clock: the local clock, used until there is an answer.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._date_time: datetime | None = None
+        self._heard = 0.0
+        self._date = ""
+
+    def update(self, date: str) -> None:
+        """Record the Date header of an answer; an invalid one, or the same second again, is ignored."""
+        if date == self._date:
+            return
+        try:
+            parsed = parsedate_to_datetime(date)
+        except (ValueError, TypeError, OverflowError):
+            return
+        # Without a zone the parsed time is naive; taken for local time it would shift every expiry by hours.
+        self._date = date
+        self._date_time = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
+        self._heard = self._clock.monotonic()
+
+    def now(self) -> datetime:
+        """Return the vendor's time, aware."""
+        if self._date_time is None:
+            return self._clock.now()
+        return self._date_time + timedelta(seconds=self._clock.monotonic() - self._heard)

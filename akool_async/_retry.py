@@ -1,4 +1,4 @@
-"""Retries and rates as pure rules: when a failed call is repeated, how fast paid POSTs may follow each other.
+"""Retries and rates as pure rules: when a call is repeated, when all calls pause, how fast paid POSTs follow.
 
 The only file that uses `backoff`, and only its wait generators and jitter: its decorators sleep and measure
 time in ways that don't suit anyio or a fake clock.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
 
@@ -190,3 +191,69 @@ class RetryBudget:
     def refill(self) -> None:
         """Record that a call succeeded."""
         self.tokens = min(self.capacity, self.tokens + self.refill_amount)
+
+
+class ThrottlePause:
+    """Delays all calls of a client after a rate-limited answer, for longer when several follow each other.
+
+    Answers to calls that were sent before the pause began say nothing new and do not extend it.
+    """
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._times = 0
+        self._opens = float("-inf")
+        self._closed = float("-inf")
+        self._wait = 0.0
+
+    def remaining(self, now: float) -> float:
+        """Return the seconds until calls are sent again; 0 without a pause."""
+        return max(self._opens - now, 0.0)
+
+    @property
+    def spread(self) -> float:
+        """Seconds of which each call waits a random part more: all at once would be a burst again."""
+        return self._wait / 2
+
+    def rate_limited(self, now: float, *, sent: float, elapsed: float, retry_after: float | None) -> bool:
+        """Begin a pause; return False if the call has waited too long and should fail.
+
+        Args:
+            now: when it was answered.
+            sent: when the rate-limited call was sent.
+            elapsed: seconds since its first attempt.
+            retry_after: seconds that the server asked for.
+        """
+        # Many calls are under way when the first is refused. Each refusal of these is about the same burst,
+        # and counting all of them would make the pause minutes long.
+        if sent > self._closed:
+            self._times += 1
+        wait = self._policy.throttle_delay(self._times, elapsed, retry_after)
+        if wait is None:
+            return False
+        if sent > self._closed or now + wait > self._opens + self._wait:
+            self._closed, self._opens, self._wait = now, now + wait, wait
+        return True
+
+    def succeeded(self, *, sent: float) -> None:
+        """Record that a call succeeded; one that was sent after the pause ends the row of pauses."""
+        # An answer to a call from before the pause proves nothing about the vendor's limit now.
+        if sent >= self._opens:
+            self._times = 0
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that a Retry-After header asks for, in either of its forms; None without one.
+
+    Args:
+        headers: of an answer.
+        now: seconds since the epoch, for the form with a date.
+    """
+    value = headers.get("retry-after", "").strip()
+    # isdigit() alone accepts digits of other scripts, and float() of a long text could be infinite.
+    if value.isascii() and value.isdigit():
+        return float(value[:6])
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - now, 0.0)
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -5,11 +5,11 @@ Nothing is repeated here.
 
 from __future__ import annotations
 
-import contextlib
+import math
 import ssl
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Generic, TypeVar
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
 
 import anyio
 import attrs
@@ -18,7 +18,6 @@ from anyio.abc import TaskGroup
 
 from akool_async._environment import EnvironmentProxy, describe_cause
 from akool_async._http.senders import MAX_BODY, ResponseBody, Send, SendTracker
-from akool_async._http.timing import ExchangeDeadlines
 from akool_async._model.codes import (
     SUCCESS,
     Failure,
@@ -43,9 +42,6 @@ from akool_async._model.errors import (
     exception_chain,
 )
 from akool_async._wire import Envelope, find_job_ids, holds_id, omits_targets, read_envelope
-
-_MOST_UNPACKED_SLOWLY: Final = 2**18
-"""Bytes of a broken compressed body in which ids are looked for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -79,28 +75,6 @@ class ExchangeFailed(Exception):
         self.partial = partial
 
 
-def _inflated(packed: bytes) -> tuple[bytes, bool]:
-    wrapped = packed[:2] == b"\x1f\x8b" or (packed[0] & 0x0F == 8 and int.from_bytes(packed[:2]) % 31 == 0)
-    form = 47 if wrapped else -15  # gzip or zlib by its header; else bare deflate, which some servers send
-    inflater = zlib.decompressobj(form)
-    with contextlib.suppress(zlib.error):
-        return inflater.decompress(packed, MAX_BODY + 1), True  # one without an end is torn: its JSON tells
-    # An error drops everything that the same call unpacked, so approach it byte by byte.
-    inflater, readable = zlib.decompressobj(form), bytearray()
-    with contextlib.suppress(zlib.error):
-        for number in range(min(len(packed), _MOST_UNPACKED_SLOWLY)):
-            readable += inflater.decompress(packed[number : number + 1], MAX_BODY)
-            if len(readable) > MAX_BODY:
-                break
-    return (packed if b"_id" in packed else bytes(readable)), False  # perhaps only its header calls it packed
-
-
-def _unpacked(body: ResponseBody) -> tuple[bytes, bool]:
-    """Return a body without its coding, as far as it can be read, and whether that is all of it."""
-    received = bytes(body.received)
-    return _inflated(received) if body.inflates and received else (received, True)
-
-
 async def exchange(
     send: Send,
     *,
@@ -132,8 +106,8 @@ async def exchange(
             raise  # of `before_send`: no transport raises one
         except Exception as error:  # any error of a transport must become "sent", "not sent" or "unknown"
             if not body.too_large:
-                raise _failed(error, trail, _unpacked(body)[0], honest=trust_error_types) from error
-        unpacked, whole = _unpacked(body)
+                raise _failed(error, trail, body.unpacked()[0], honest=trust_error_types) from error
+        unpacked, whole = body.unpacked()
         if body.too_large:
             size = f"an answer of more than {MAX_BODY // 2**20} MiB"
             raise ExchangeFailed(Failure.UNREADABLE, size, unpacked)
@@ -142,7 +116,7 @@ async def exchange(
         return RawResponse(http_status=status, body=unpacked, headers=headers)
     late = f"no complete answer within {timeout:g} s"
     failure = Failure.UNREACHABLE if trail.proves_unsent(None) else Failure.CONNECTION_LOST
-    raise ExchangeFailed(failure, late, _unpacked(body)[0])
+    raise ExchangeFailed(failure, late, body.unpacked()[0])
 
 
 def _failed(error: Exception, trail: SendTracker, partial: bytes, *, honest: bool) -> ExchangeFailed:
@@ -334,3 +308,131 @@ class ShieldedCall(Generic[T]):
             self._on_abandoned(self._error)
         elif self._result:
             self._on_abandoned(self._result[0])
+
+
+# How long exchanges may take.
+
+_TICK: Final = 1.0
+"""Seconds after which the watcher wakes at the latest, to notice that the process was frozen."""
+
+_FROZEN: Final = 0.02
+"""Seconds that the watcher wakes late when the process was frozen, or blocked for as long."""
+
+_GRACE: Final = 1.0
+"""Seconds that an exchange has left after a freeze, at most, to read an answer that has arrived."""
+
+_MOST_GRACE: Final = 5.0
+"""Seconds that an exchange is given in all, so that an event loop that always lags ends it, too."""
+
+
+class ExchangeDeadlines:
+    """Cancels exchanges that take too long, also when the process was frozen meanwhile.
+
+    A process that continues after SIGSTOP, a paused container or a closed lid finds the answers that came
+    meanwhile in its sockets. A plain deadline has passed by then, and would throw away the ids of paid jobs.
+    So one task watches all deadlines. When it wakes late, it moves them by as much.
+
+    Args:
+        tasks: the group that the watcher runs in; it outlives the group's cancellation for paid exchanges.
+    """
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        self._limits: set[ExchangeLimit] = set()
+        self._frozen = 0.0
+        self._watching = False
+        self._sleeping: anyio.CancelScope | None = None
+        self._due = 0.0
+        self._closed = False
+        self._idle = anyio.Event()
+
+    def limit(self, seconds: float, *, paid: bool) -> ExchangeLimit:
+        """Return a scope that ends after so many seconds, and unless `paid` when the client is closed."""
+        # The moment is in time without freezes: what a later freeze adds is added for all limits at once.
+        return ExchangeLimit(self, anyio.current_time() - self._frozen + seconds, paid)
+
+    def add(self, limit: ExchangeLimit) -> None:
+        """Watch a limit from now on."""
+        self._limits.add(limit)
+        self._wake(limit.at + self._frozen)
+
+    def remove(self, limit: ExchangeLimit) -> None:
+        """Stop watching a limit."""
+        self._limits.remove(limit)
+        # Closing waits for this: until here a paid exchange may still bring the ids of its jobs.
+        if self._closed and not self._limits:
+            self._idle.set()
+            self._wake()
+
+    async def wait_idle(self) -> None:
+        """Wait for the end of the last exchange; call it after `close`."""
+        if self._limits:
+            await self._idle.wait()
+
+    def close(self) -> None:
+        """Cancel what is not paid; the watcher ends with the last paid exchange."""
+        self._closed = True
+        for limit in self._limits:
+            # A paid exchange is finished: its answer names jobs that the account is billed for.
+            if not limit.paid:
+                limit.scope.cancel()
+        self._wake()
+
+    def _wake(self, before: float = -math.inf) -> None:
+        """Let the watcher look at the deadlines now, unless it would wake before that moment anyway."""
+        if not self._watching and self._limits:
+            self._watching, self._due = True, anyio.current_time()
+            self._tasks.start_soon(self._watch)
+        elif self._sleeping is not None and before < self._due:
+            self._due = anyio.current_time()
+            self._sleeping.cancel()
+
+    async def _watch(self) -> None:
+        # Shielded: closing the client cancels its group, and a paid exchange would then have no deadline.
+        with anyio.CancelScope(shield=True):
+            while self._limits or not self._closed:
+                late = anyio.current_time() - self._due
+                # Waking late means that the process did not run. No exchange may be ended for time in which
+                # its answer could not be read, above all not a paid one.
+                if late > _FROZEN:
+                    self._frozen += late
+                now = anyio.current_time() - self._frozen
+                soonest = math.inf
+                for limit in self._limits:
+                    # Bounded: on an event loop that always lags, an exchange would never end.
+                    if late > _FROZEN and limit.grace > 0:
+                        at = max(limit.at, now + min(late, _GRACE, limit.grace))
+                        limit.grace, limit.at = limit.grace - (at - limit.at), at
+                    if limit.at <= now:
+                        limit.scope.cancel()
+                    else:
+                        soonest = min(soonest, limit.at)
+                self._due = self._frozen + min(soonest, now + _TICK) if self._limits else math.inf
+                with anyio.CancelScope() as self._sleeping:
+                    await anyio.sleep_until(self._due)
+                self._sleeping = None
+        self._watching = False
+
+
+@attrs.define(eq=False)
+class ExchangeLimit:
+    """The scope of one exchange; `at` is a moment of the time in which this process ran."""
+
+    _deadlines: ExchangeDeadlines
+    at: float
+    paid: bool
+    grace: float = _MOST_GRACE
+    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
+
+    def __enter__(self) -> Self:
+        """Begin the exchange."""
+        self.scope.__enter__()
+        self._deadlines.add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """End the exchange; one whose time is over is left without an error."""
+        self._deadlines.remove(self)
+        return bool(self.scope.__exit__(kind, error, trace))

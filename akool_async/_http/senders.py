@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
@@ -15,6 +17,9 @@ from akool_async._http.auth import AuthHeader
 
 MAX_BODY: Final = 4 * 2**20
 """Bytes of an answer's body that are read; a longer one is not an answer of this API."""
+
+_MOST_UNPACKED_SLOWLY: Final = 2**18
+"""Bytes of a broken compressed body in which ids are looked for."""
 
 _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
 
@@ -105,6 +110,11 @@ class ResponseBody:
         self.received += chunk[: MAX_BODY + 1 - len(self.received)]
         return len(self.received) <= MAX_BODY
 
+    def unpacked(self) -> tuple[bytes, bool]:
+        """Return the body without its coding, as far as it can be read, and whether that is all of it."""
+        received = bytes(self.received)
+        return _inflated(received) if self.inflates and received else (received, True)
+
     async def read(self, response: httpx.Response) -> None:
         """Add the body of a response of httpx, and close the connection of one that is too large."""
         # httpx drops what it has unpacked before a bad checksum, and a paid job's id with it. So the usual
@@ -120,6 +130,22 @@ class ResponseBody:
                 if stream is None:
                     break
                 await stream.aclose()
+
+
+def _inflated(packed: bytes) -> tuple[bytes, bool]:
+    wrapped = packed[:2] == b"\x1f\x8b" or (packed[0] & 0x0F == 8 and int.from_bytes(packed[:2]) % 31 == 0)
+    form = 47 if wrapped else -15  # gzip or zlib by its header; else bare deflate, which some servers send
+    inflater = zlib.decompressobj(form)
+    with contextlib.suppress(zlib.error):
+        return inflater.decompress(packed, MAX_BODY + 1), True  # one without an end is torn: its JSON tells
+    # An error drops everything that the same call unpacked, so approach it byte by byte.
+    inflater, readable = zlib.decompressobj(form), bytearray()
+    with contextlib.suppress(zlib.error):
+        for number in range(min(len(packed), _MOST_UNPACKED_SLOWLY)):
+            readable += inflater.decompress(packed[number : number + 1], MAX_BODY)
+            if len(readable) > MAX_BODY:
+                break
+    return (packed if b"_id" in packed else bytes(readable)), False  # perhaps only its header calls it packed
 
 
 Send: TypeAlias = Callable[[ResponseBody, SendTracker], Awaitable[tuple[int, Mapping[str, str]]]]

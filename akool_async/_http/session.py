@@ -14,11 +14,12 @@ import anyio
 import attrs
 from anyio.abc import TaskGroup
 
-from akool_async._clock import Clock
+from akool_async._clock import Clock, ServerClock
 from akool_async._http.auth import AuthHeader, TokenAuth
 from akool_async._http.clients import HttpClients
 from akool_async._http.exchange import (
     CallFailed,
+    ExchangeDeadlines,
     ExchangeFailed,
     RawResponse,
     ShieldedCall,
@@ -27,7 +28,6 @@ from akool_async._http.exchange import (
     parse_response,
 )
 from akool_async._http.senders import ApiRequest, Send, Sender
-from akool_async._http.timing import ExchangeDeadlines, ServerClock, ThrottlePause, retry_after
 from akool_async._model.codes import POLICY, Action, Failure
 from akool_async._model.credentials import ApiKey, Credentials
 from akool_async._model.errors import (
@@ -41,7 +41,7 @@ from akool_async._model.errors import (
 from akool_async._model.redact import Secret
 from akool_async._model.validators import seconds_field
 from akool_async._observer import CallEvent, Observers, RateLimitEvent, RetryEvent
-from akool_async._retry import RetryBudget, RetryPolicy
+from akool_async._retry import RetryBudget, RetryPolicy, ThrottlePause, retry_after
 from akool_async._wire import TOKEN_PATH, Envelope, may_name_job, read_token, token_payload
 
 logger = logging.getLogger("akool_async")
@@ -145,7 +145,7 @@ class ApiSession:
         self._observers = observers
         self.server_time: ServerClock = ServerClock(clock)
         self._budget = RetryBudget()
-        self._pause = ThrottlePause(retry, clock)
+        self._pause = ThrottlePause(retry)
         self._slots = anyio.Semaphore(routes.max_concurrency, fast_acquire=True)
         self.use(credentials)
         self._closed = False
@@ -211,9 +211,14 @@ class ApiSession:
         Raises:
             AkoolError: no token could be fetched.
         """
-        await self._pause.wait()
+        await self._wait_out_pause()
         if isinstance(self._identity, TokenAuth):
             await self._identity.header()
+
+    async def _wait_out_pause(self) -> None:
+        # A loop: other answers may have made the pause longer meanwhile.
+        while (left := self._pause.remaining(self._clock.monotonic())) > 0:
+            await self._clock.sleep(left + self._clock.random() * self._pause.spread)
 
     async def _perform(
         self, call: ApiCall, identity: AuthHeader | TokenAuth | None, read: Callable[[Envelope], T]
@@ -222,7 +227,7 @@ class ApiSession:
         while True:
             # A batch's POST has waited already, before its intent was committed.
             if call.may_wait:
-                await self._pause.wait()
+                await self._wait_out_pause()
             lease = await identity.header() if isinstance(identity, TokenAuth) else identity
             sent = self._clock.monotonic()
             try:
@@ -252,16 +257,19 @@ class ApiSession:
         sent: float,
     ) -> None:
         """Return when the call should be sent again; raise when it should not."""
-        elapsed = self._clock.monotonic() - tries.began
+        now = self._clock.monotonic()
+        elapsed = now - tries.began
         match self._action(call, failed):
             case Action.WAIT:
                 # The pause is for all calls, also when this one may not wait for its end.
-                pause = self._pause.rate_limited(sent=sent, elapsed=elapsed, retry_after=failed.retry_after)
+                pause = self._pause.rate_limited(
+                    now, sent=sent, elapsed=elapsed, retry_after=failed.retry_after
+                )
                 self._observers.report(RateLimitEvent(path=call.path, retry_after=failed.retry_after))
                 if pause and call.may_wait:
                     return
                 if isinstance(failed.error, RateLimitError):
-                    failed.error.retry_after = max(self._pause.remaining, failed.retry_after or 0.0)
+                    failed.error.retry_after = max(self._pause.remaining(now), failed.retry_after or 0.0)
             # Once for each call: an account that refuses every token would be asked for new ones for ever.
             case Action.REFRESH_TOKEN if (
                 isinstance(identity, TokenAuth)

@@ -127,9 +127,8 @@ def test_errors_survive_json(error: AkoolError) -> None:
 
 
 def test_every_public_error_survives_json() -> None:
-    kinds = [
-        kind for kind in vars(akool_async).values() if isinstance(kind, type) and issubclass(kind, AkoolError)
-    ]
+    public = [getattr(akool_async, name) for name in akool_async.__all__]
+    kinds = [kind for kind in public if isinstance(kind, type) and issubclass(kind, AkoolError)]
     for kind in kinds:
         error = kind("what happened", advice="do this")
         error.during_auth = True

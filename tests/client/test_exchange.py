@@ -15,9 +15,8 @@ import httpcore
 import httpx
 import pytest
 
-from akool_async._http.exchange import ExchangeFailed, RawResponse, exchange
+from akool_async._http.exchange import ExchangeDeadlines, ExchangeFailed, RawResponse, exchange
 from akool_async._http.senders import MAX_BODY, ApiRequest, HttpxSender, Send, SendTracker
-from akool_async._http.timing import ExchangeDeadlines
 from akool_async._model.codes import Failure
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from akool_async import AkoolClient, SubmissionInDoubt
-from akool_async._http.timing import ExchangeDeadlines
+from akool_async._http.exchange import ExchangeDeadlines
 from tests.client.conftest import KEY, QUICK, Way, stray, video
 from tests.client.raw import KNOWN, RawVendor, http
 

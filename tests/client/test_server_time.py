@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from akool_async import AkoolClient
-from akool_async._http.timing import ServerClock
+from akool_async._clock import ServerClock
 from tests.client.conftest import KEY, QUICK, Open
 from tests.client.raw import RawVendor, http
 
