@@ -31,8 +31,14 @@ from akool_async._journal.operations import (
     check_resolution,
 )
 from akool_async._journal.reading import ReadableJournal
-from akool_async._journal.store import IN_MEMORY, Store
-from akool_async._journal.writers import Barrier, DirectWriter, GroupCommitWriter, OpenJournal, Writer
+from akool_async._journal.store import (
+    IN_MEMORY,
+    Barrier,
+    DirectWriter,
+    GroupCommitWriter,
+    OpenJournal,
+    Store,
+)
 from akool_async._model.errors import JournalClosedError, JournalError, JournalLockedError, JournalOlderError
 from akool_async._model.requests import Request
 from akool_async._model.responses import Snapshot
@@ -120,7 +126,7 @@ class Journal(ReadableJournal, LongLived):
             )
             stack.callback(store.close)  # also where a cancelled caller does not wait for the thread
             now = self._now()
-            writer: Writer | None = None
+            writer: DirectWriter | GroupCommitWriter | None = None
             if self._path is None:
                 totals = store.open(now)
                 writer = None if self._read_only else DirectWriter(store, totals)
@@ -157,7 +163,7 @@ class Journal(ReadableJournal, LongLived):
             )
 
     @property
-    def _open_writer(self) -> Writer:
+    def _open_writer(self) -> DirectWriter | GroupCommitWriter:
         writer = self._opened.writer
         if writer is None:
             raise JournalClosedError(

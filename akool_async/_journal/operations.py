@@ -322,14 +322,17 @@ class RecordUpdates:
     """
 
     def __init__(self, changes: tuple[EntryUpdate, ...], now: datetime, *, forgets: bool = False) -> None:
-        last = {(change.key, change.target): change.state for change in changes} if forgets else {}
+        last = {(change.key, change.target): change.state for change in changes}
+        # What happens to one entry is one write, unless the first change enters it.
+        self.several = len(last) > 1 or (len(changes) > 1 and changes[0].request is not None)
         self._updates = [
-            _PreparedUpdate(change, now, with_snapshot=last.get((change.key, change.target)) not in ENDED)
+            _PreparedUpdate(
+                change,
+                now,
+                with_snapshot=not forgets or last[change.key, change.target] not in ENDED,
+            )
             for change in changes
         ]
-        names = {update.name for update in self._updates}
-        # What happens to one entry is one write, unless the first change enters it.
-        self.several = len(names) > 1 or (len(changes) > 1 and changes[0].request is not None)
 
     def __call__(self, table: EntryTable) -> None:
         """Write them; what happened to one entry in a row is one write."""

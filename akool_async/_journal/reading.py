@@ -28,9 +28,8 @@ from akool_async._journal.entry import (
     load_snapshot,
     load_texts,
 )
-from akool_async._journal.store import IN_MEMORY
+from akool_async._journal.store import IN_MEMORY, OpenJournal
 from akool_async._journal.table import Totals, read_totals
-from akool_async._journal.writers import OpenJournal
 from akool_async._model.errors import JournalClosedError, JournalCorruptedError
 from akool_async._model.fingerprint import work_of
 from akool_async._model.redact import sanitize

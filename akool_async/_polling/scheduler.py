@@ -279,7 +279,7 @@ class PollScheduler:
         if watch.error is not None:  # the client is being closed, and all listeners know it
             return
         now = self._clock.monotonic()
-        stalled = watch.state.stalled(watch.polled_at)
+        before, polled_before = watch.state, watch.polled_at
         watch.polled_at, watch.polling = now, False
         if error is None:
             self._record_snapshot(watch, snapshot, now)
@@ -303,7 +303,7 @@ class PollScheduler:
         if watch.is_terminal:
             self._jobs.pop(watch.job_id, None)
         else:
-            if not stalled and watch.state.stalled(now):
+            if watch.state.stalled(now) and not before.stalled(polled_before):
                 said = "Job %s has not moved for %.0f min; it is still waited for."
                 logger.warning(said, watch.job_id, (now - watch.state.changed) / 60)
             if watch.hint_kept:

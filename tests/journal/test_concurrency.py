@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from akool_async._journal import Journal, open_journal
-from akool_async._journal.writers import GroupCommitWriter
+from akool_async._journal.store import GroupCommitWriter
 from akool_async._model.errors import IllegalTransitionError, JournalClosedError, JournalWriteError
 from akool_async._model.states import State
 from tests.journal.conftest import step, video
