@@ -14,6 +14,7 @@ import aiohttp
 import httpcore
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.helpers import is_ip_address
 from yarl import URL
 
 from akool_async._aiohttp import httpx_error
@@ -59,7 +60,7 @@ class AiohttpFileTransport(httpx.AsyncBaseTransport):
         seconds = request.extensions["timeout"]
         host = request.url.raw_host.decode("ascii")
         try:
-            if parse_ip(host) is not None:  # aiohttp asks no resolver about an address
+            if is_ip_address(host):  # aiohttp asks no resolver about what it takes for an address
                 await self._connector.check(host, request.url.port or 443, seconds["connect"])
             response = await self._session.request(
                 request.method,

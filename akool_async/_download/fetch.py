@@ -309,11 +309,11 @@ class Fetch:
         Raises:
             RetryableResponse: it is not what it should be, or its end is missing.
         """
-        kind, content, etag = self._spec.kind, self._part.content, self._part.metadata.etag
+        kind, part, etag = self._spec.kind, self._part, self._part.metadata.etag
         arrived = self._measured or self._at_end
-        verdict = await self._run(partial(verify.verify, content, kind, measured=arrived))
+        verdict = await self._run(lambda: verify.verify(part.content, kind, measured=arrived))
         if verdict is FileVerdict.INVALID:
-            what = await self._run(partial(verify.describe_content, content))
+            what = await self._run(lambda: verify.describe_content(part.content))
             reason = f"the file host sent {what}, which is not the {kind.value}"
             raise RetryableResponse(reason, start_over=True, arrived=arrived)
         if verdict is FileVerdict.DAMAGED:
