@@ -49,6 +49,11 @@ class Source:
         else:
             raise ConfigurationError(f"A batch takes an iterable of requests, not {type(requests).__name__}.")
 
+    @property
+    def waits(self) -> bool:
+        """Whether the loop may run while a request is pulled."""
+        return self._thread is not None or self._sync is None
+
     async def next(self) -> Request | None:
         """Return the next request, None at the end.
 
@@ -160,6 +165,9 @@ class Feeder:
 
     async def _pull(self) -> Request | None:
         try:
+            # Nothing is waited for, so there is nothing that draining could end.
+            if self._state.backlog.is_free and not self._source.waits:
+                return await self._source.next()
             with anyio.CancelScope() as self._pulling:  # draining waits neither for room nor for the source
                 await self._state.backlog.acquire(1)  # room for one has to be there before one is pulled
                 self._state.backlog.release(1)

@@ -235,6 +235,11 @@ class WeightedSemaphore:
         self.taken = 0
         self._waiters: deque[_Waiter] = deque()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether one could be taken without waiting."""
+        return not self._waiters and self.taken < self.total
+
     async def acquire(self, wanted: int) -> None:
         """Take `wanted` at once, at most all; the longest waiting is served first."""
         if not self._waiters and self.taken + wanted <= self.total:

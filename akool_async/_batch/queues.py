@@ -5,16 +5,20 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
+from typing import Final
 
 import anyio
 import attrs
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from akool_async._batch.entry import BatchEntry
 from akool_async._model.errors import AkoolError
 from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request
 from akool_async._polling.scheduler import PolledJob
+
+_TURN: Final = 16
+"""Outcomes that are taken between two turns of the loop."""
 
 # Outcomes that wait for the caller.
 #
@@ -27,8 +31,9 @@ class OutcomeQueue:
 
     def __init__(self) -> None:
         self._outcomes: deque[Outcome] = deque()
-        self._news = anyio.Event()
+        self._news: anyio.Event | None = None
         self._closed = False
+        self._taken = 0
 
     @property
     def untaken(self) -> tuple[Outcome, ...]:
@@ -53,16 +58,20 @@ class OutcomeQueue:
         self._tell()
 
     def _tell(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
+        if self._news is not None:  # an iteration waits
+            self._news.set()
+            self._news = None
 
     async def get(self) -> Outcome | None:
         """Return the next outcome, None after the last one."""
         if self._outcomes or self._closed:
-            await checkpoint()
+            # Not at each one: a turn of the loop costs as much as to tell a finished entry.
+            self._taken += 1
+            await (checkpoint if self._taken % _TURN == 0 else checkpoint_if_cancelled)()
         while not self._outcomes:
             if self._closed:
                 return None
+            self._news = self._news or anyio.Event()
             await self._news.wait()
         return self._outcomes.popleft()
 

@@ -97,7 +97,7 @@ class Resumer:
         mark = fingerprint(batch_entry.request, batch_entry.target)
         # Recorded before the journal is asked: the same work under two keys would be paid twice.
         doubled = not self._works.add(mark, batch_entry.target) and not again
-        entry = self._journal.get(*batch_entry.name)
+        entry = self._journal.recall(*batch_entry.name, batch_entry.request)
         if entry is not None and not await self._may_be_sent(batch_entry, entry):
             return False
         if doubled:

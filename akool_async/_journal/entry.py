@@ -20,7 +20,7 @@ from akool_async._model.fingerprint import entry_key
 from akool_async._model.locations import INPUT_FIELDS
 from akool_async._model.redact import redacted_url, safe_repr, strip_query
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest, with_targets
-from akool_async._model.responses import AudioSplits, Snapshot, Status, result_expiry
+from akool_async._model.responses import NO_AUDIO_SPLITS, AudioSplits, Snapshot, Status, result_expiry
 from akool_async._model.states import State
 
 
@@ -203,7 +203,10 @@ def dump_datetime(moment: datetime | None) -> str | None:
 
 def load_datetime(text: str | None) -> datetime | None:
     """Return the aware moment that was written."""
-    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def dump_text(text: str) -> str:
@@ -329,7 +332,8 @@ def load_snapshot(text: str) -> Snapshot:
         stored = json.loads(text)
         stored["status"] = Status(stored["status"])
         stored["created_at"] = load_datetime(stored.get("created_at"))
-        stored["audio_splits"] = AudioSplits(**stored.get("audio_splits", {}))
+        splits = stored.get("audio_splits")
+        stored["audio_splits"] = NO_AUDIO_SPLITS if splits is None else AudioSplits(**splits)
         return Snapshot(**stored)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DecodeError("the snapshot can't be read") from error

@@ -30,7 +30,7 @@ from akool_async._journal.operations import (
     WithdrawPlanned,
     check_resolution,
 )
-from akool_async._journal.reading import ReadableJournal
+from akool_async._journal.reading import ReadableJournal, RowsAhead
 from akool_async._journal.store import (
     IN_MEMORY,
     Barrier,
@@ -105,6 +105,7 @@ class Journal(ReadableJournal, LongLived):
         self._now = now
         self._state: OpenJournal | None = None
         self._in_use = False
+        self._ahead = RowsAhead(self._rows)
         self._task_id = 0
 
     def __repr__(self) -> str:
@@ -135,7 +136,7 @@ class Journal(ReadableJournal, LongLived):
                 if not self._read_only:
                     writer = gathering = GroupCommitWriter(store, totals)
                     await stack.enter_async_context(gathering)
-            self._task_id = anyio.get_current_task().id
+            self._task_id, self._ahead = anyio.get_current_task().id, RowsAhead(self._rows)
             self._state = OpenJournal(store, store.reading, totals, writer, stack.pop_all())
         return self
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import attrs
 from anyio.lowlevel import checkpoint
@@ -29,7 +29,7 @@ from akool_async._journal.entry import (
     load_texts,
 )
 from akool_async._journal.store import IN_MEMORY, OpenJournal
-from akool_async._journal.table import Totals, read_totals
+from akool_async._journal.table import ENDED, Totals, read_totals
 from akool_async._model.errors import JournalClosedError, JournalCorruptedError
 from akool_async._model.fingerprint import work_of
 from akool_async._model.redact import sanitize
@@ -51,6 +51,11 @@ _BY_JOB: Final = f"{_ALL} WHERE job_id = ? AND job_id <> '' ORDER BY id DESC LIM
 _BY_TOKEN: Final = f"{_ALL} WHERE token = ? AND token <> '' ORDER BY job_id <> '', id LIMIT 1"
 _BY_WORK: Final = f"""{_ALL} WHERE key >= ? AND key < ? AND target = ? AND key <> ? AND length(key) = 32
     AND (state <> 'planned' OR ?) AND NOT (state = 'failed' AND job_id = '') LIMIT 1"""
+_BY_NAME_AHEAD: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE key = ? AND target = ?"  # noqa: S608
+_AHEAD: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
+AHEAD: Final = 256
+"""Rows that are read before they are asked for, at most: 4 µs each instead of 11."""
+
 _EXPIRING: Final = """
     SELECT expires_at, id FROM entry INDEXED BY entry_expiry
     WHERE state IN ('submitted', 'completed') AND expires_at <= ? AND (expires_at, id) > (?, ?)
@@ -70,6 +75,7 @@ class ReadableJournal:
     """The reading half of a journal; `Journal` opens it and writes it."""
 
     _state: OpenJournal | None
+    _ahead: RowsAhead
     _path: Path | None
     _read_only: bool
     _now: Callable[[], datetime]
@@ -93,13 +99,14 @@ class ReadableJournal:
             raise JournalCorruptedError(f"The journal {self._shown} can't be read: {error}.") from error
 
     def _first(self, statement: str, *values: str | int) -> Entry | None:
-        for row in self._rows(statement, *values):
-            try:
-                return _decode(row)
-            except (ValueError, TypeError, RecursionError) as error:
-                message = f"Entry {sanitize(row[0])} of the journal {self._shown} can't be read."
-                raise JournalCorruptedError(message) from error
-        return None
+        return next(map(self._entry, self._rows(statement, *values)), None)
+
+    def _entry(self, row: tuple[Any, ...], request: Request | None = None) -> Entry:
+        try:
+            return _decode(row, request)
+        except (ValueError, TypeError, RecursionError) as error:
+            message = f"Entry {sanitize(row[0])} of the journal {self._shown} can't be read."
+            raise JournalCorruptedError(message) from error
 
     @property
     def _shown(self) -> str:
@@ -116,6 +123,18 @@ class ReadableJournal:
             JournalCorruptedError: the entry can't be read.
         """
         return self._first(_BY_NAME, key, target)
+
+    def recall(self, key: str, target: str, request: Request) -> Entry | None:
+        """Return an entry like `get`; one that has ended with the caller's `request`, which is not checked.
+
+        For many entries in the order in which they were entered. Sees everything whose `record` has
+        returned, and nothing for certain that another program writes meanwhile.
+
+        Raises:
+            JournalCorruptedError: the entry can't be read.
+        """
+        row = self._ahead.find(key, target, self._opened.totals.steps)
+        return None if row is None else self._entry(row[:-1], request)
 
     def file_name(self, key: str, target: str) -> str:
         """Return the name that an entry's files were given, at once; "" without one."""
@@ -267,18 +286,68 @@ class ReadableJournal:
         return self._totals.unpriced
 
 
-def _decode(row: tuple[Any, ...]) -> Entry:
+def _decode(row: tuple[Any, ...], request: Request | None = None) -> Entry:
     values = dict(zip(FIELDS, row, strict=True))
     for name in ("created_at", "submitted_at", "ended_at", "expires_at", "updated_at"):
         values[name] = load_datetime(values[name])
-    values["state"] = State(values["state"])
-    values["request"] = load_request(values["request"])
+    state = values["state"] = State(values["state"])
+    # Half of what decoding costs, and the caller of one that has ended has its request.
+    known = request is not None and state in ENDED
+    values["request"] = request if known else load_request(values["request"])
     values["url_redacted"] = bool(values["url_redacted"])
     values["files"] = load_texts(values["files"])
     values["doubt_ids"] = load_texts(values["doubt_ids"])
     if values["snapshot"] is not None:
         values["snapshot"] = load_snapshot(values["snapshot"])
     return Entry(**values)
+
+
+Row: TypeAlias = tuple[Any, ...]
+
+
+class RowsAhead:
+    """The rows behind the last one that was asked for, read with it.
+
+    A catalog is run again in the order in which it was entered, as a rule. So what follows a row that itself
+    followed the last one is read by one query, for up to `AHEAD` of them.
+
+    Args:
+        rows: asks the journal.
+    """
+
+    def __init__(self, rows: Callable[..., list[Row]]) -> None:
+        self._rows = rows
+        self._ahead: dict[tuple[str, str], Row] = {}
+        self._next = self._wanted = self._steps = 0
+
+    def find(self, key: str, target: str, steps: int) -> Row | None:
+        """Return the row of an entry, with its number at the end.
+
+        Args:
+            key: the entry's name.
+            target: its language.
+            steps: how often the journal was written; what was read before the last time is read again.
+        """
+        if steps != self._steps:
+            self._ahead.clear()
+            self._steps = steps
+        row = self._ahead.pop((key, target), None)
+        if row is None:
+            for row in self._rows(_BY_NAME_AHEAD, key, target):
+                self._read_ahead(row[-1])
+        return row
+
+    def _read_ahead(self, number: int) -> None:
+        # Twice as many each time: a catalog in another order, or one that is being worked on, costs little.
+        self._wanted = min(max(2 * self._wanted, 2), AHEAD) if number == self._next else 0
+        self._next, self._ahead = number + 1, {}
+        if self._wanted:
+            try:
+                rows = self._rows(_AHEAD, number, self._wanted)
+            except JournalCorruptedError:  # raised where the row that can't be read is asked for
+                return
+            self._ahead = {(row[0], row[1]): row for row in rows}
+            self._next = rows[-1][-1] + 1 if rows else self._next
 
 
 @attrs.frozen(kw_only=True)

@@ -130,12 +130,13 @@ class Store:
             error = lock.older_error(file.check_is_journal(path))
             if error is not None:
                 raise error
-        self._writing = file.open_for_writing(path)
+        self._writing = file.open_for_writing(path, left_whole=lock.was_left_whole())
         lock.claim()
         self.recovered = mark_interrupted(self.table, now)
         lock.remember(file.watermark(self._writing))
         self._reading = file.open_for_reading(path)
         lock.watch(file.log_of(path))
+        lock.note_opening()
 
     @property
     def reading(self) -> sqlite3.Connection:
@@ -173,8 +174,8 @@ class Store:
                 if intended:
                     table.connection.execute("UPDATE watermark SET intents = intents + 1")
                 table.connection.execute("COMMIT")
-                if intended and self.lock is not None:
-                    self.lock.count_intents()
+                if self.lock is not None:
+                    self.lock.note_commit(intents=intended)
             except Exception as error:  # noqa: BLE001 - handed to every caller
                 self._fail(operations, error)
         for pending in operations:
@@ -231,13 +232,14 @@ class Store:
             self._closed = True
             connections = (self._reading, self._writing)  # the writer's last: it tidies the log up
             self._reading = self._writing = None
+            whole = self.lock is not None and connections[1] is not None and self.lock.is_only_writer()
             try:
                 for connection in connections:
                     if connection is not None:
                         connection.close()
             finally:
                 if self.lock is not None:
-                    self.lock.release()
+                    self.lock.release(whole=whole)
 
 
 # How steps reach the store.

@@ -86,6 +86,7 @@ class Totals:
         self._locked = 0
         self._used = 0
         self.unpriced = 0
+        self.steps = 0
         for state, entries, locked, used, unpriced in rows:
             self._counts[state] += entries
             self._locked += locked
@@ -93,7 +94,8 @@ class Totals:
             self.unpriced += unpriced
 
     def apply(self, moves: Iterable[Delta]) -> None:
-        """Count committed steps."""
+        """Count what a committed step moved."""
+        self.steps += 1
         for move in moves:
             for contribution, times in zip(move, (-1, 1), strict=True):
                 if contribution is not None:

@@ -52,11 +52,13 @@ def _signing(names: Iterable[str]) -> frozenset[str]:
 def canonical_url(url: str) -> str:
     """Return `url` with host in lower case, without user, fragment and the signature of a known scheme."""
     parts = urlsplit(url)
+    # The user and the password change with every re-issued link, as a signature does.
+    host = parts.netloc.rpartition("@")[2].lower()
+    if not parts.query:
+        return urlunsplit((parts.scheme, host, parts.path or "/", "", ""))
     pairs = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
     signing = _signing(name for name, _ in pairs)
     query = urlencode([pair for pair in pairs if pair[0].lower() not in signing], errors="surrogateescape")
-    # The user and the password change with every re-issued link, as a signature does.
-    host = parts.netloc.rpartition("@")[2].lower()
     return urlunsplit((parts.scheme, host, parts.path or "/", query, ""))
 
 
@@ -86,7 +88,12 @@ def fingerprint(request: Request, target: str) -> str:
     if isinstance(request, TranslationRequest):
         options["voices_map"] = request.voices_map.get(target, "")
     work = _digest({"kind": type(request).__name__, "target": target, **options})
-    return work[:_WORK_DIGITS] + _digest(queries)[: 32 - _WORK_DIGITS]
+    return work[:_WORK_DIGITS] + _query_digits(*queries)
+
+
+@lru_cache(maxsize=16)  # most URLs have no query
+def _query_digits(*queries: str) -> str:
+    return _digest(queries)[: 32 - _WORK_DIGITS]
 
 
 def work_of(mark: str) -> str:

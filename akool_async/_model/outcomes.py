@@ -45,6 +45,9 @@ SUBTITLE_ENDINGS: Final = (".srt", ".ass", ".vtt")
 MANIFEST: Final = ".json"
 """Ending of the file that says where the others come from."""
 
+_FIELDS: Final = sorted({**ENDINGS, "manifest": MANIFEST}.items(), key=lambda item: len(item[1]))
+"""The longest endings come last, so that ".original.srt" is not taken for ".srt"."""
+
 
 def result_urls(snapshot: Snapshot, *, without_captions: bool) -> Mapping[Artifact, str]:
     """Return the URLs of the files that the vendor made for a completed job, the video first."""
@@ -123,14 +126,12 @@ class Saved:
         """Return what `files` gave these; None for no files."""
         if not files:
             return None
-        # The longest endings come last, so that ".original.srt" is not taken for ".srt".
-        endings = sorted({**ENDINGS, "manifest": MANIFEST}.items(), key=lambda item: len(item[1]))
         fields: dict[str, Any] = {}
         for file in files[1:]:
             # Subtitles are saved with the ending of their format, so .vtt and .ass count as .srt.
             stem, dot, suffix = file.rpartition(".")
             name = f"{stem}.srt" if dot + suffix in SUBTITLE_ENDINGS else file
-            fitting = [field for field, ending in endings if name.endswith(ending)]
+            fitting = [field for field, ending in _FIELDS if name.endswith(ending)]
             fields |= {fitting[-1]: result_path(file)} if fitting else {}
         return cls(**{**fields, "video": result_path(files[0])})
 

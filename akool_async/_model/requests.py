@@ -113,7 +113,6 @@ def _check_targets(request: object, attribute: attrs.Attribute[Any], targets: tu
 
 
 def _as_caption_type(value: object) -> CaptionType:
-    allowed = ", ".join(f"{kind.value} ({kind.name.lower()})" for kind in CaptionType)
     try:
         if isinstance(value, str):
             return CaptionType[value.upper()]
@@ -121,6 +120,7 @@ def _as_caption_type(value: object) -> CaptionType:
             return CaptionType(value)
     except (KeyError, ValueError):
         pass  # said below, with what is allowed
+    allowed = ", ".join(f"{kind.value} ({kind.name.lower()})" for kind in CaptionType)
     raise InvalidRequestError(f"caption_type must be one of {allowed}, not {safe_repr(value)}.")
 
 
