@@ -52,7 +52,7 @@ BUDGET = ("tests/vendor/test_budget.py", "-k", "lost or missing")
 MUTANTS = (
     Mutant(
         "the budget is not told of a doubt",
-        "_batch/life.py",
+        "_batch/post.py",
         "            self._state.budget.count_unknown(entry.name)\n        if post.answered:",
         "            pass\n        if post.answered:",
         BUDGET,
@@ -80,7 +80,7 @@ MUTANTS = (
     ),
     Mutant(
         "the pace is not told of a rate-limited answer",
-        "_batch/life.py",
+        "_batch/post.py",
         "            self._rate.rate_limited(sent=post.sent, now=self._clock.monotonic())",
         "            pass",
         ("tests/batch/test_rate_limits.py",),

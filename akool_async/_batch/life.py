@@ -20,30 +20,24 @@ from anyio.abc import TaskStatus
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.limits import Permit, WeightedSemaphore
-from akool_async._batch.post import AnswerRecorder, Post, PostFailure, still_in_doubt
+from akool_async._batch.post import AnswerRecorder, Post
 from akool_async._batch.preflight import NOT_SENT
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, FileNames, ResultSaver
 from akool_async._batch.state import CANCELLED, BatchState, StopCause
 from akool_async._download import GONE_STATUSES, SavedResult
 from akool_async._model.codes import CodeKind, lookup
-from akool_async._model.dispositions import Disposition
 from akool_async._model.errors import (
-    AccountError,
     AkoolError,
     InvalidRequestError,
     JobNotFoundError,
     JournalError,
-    SubmissionInDoubt,
 )
-from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request, private_inputs, with_inputs, with_targets
 from akool_async._model.responses import RESULT_LIFETIME, JobFailed, Snapshot, Status
 from akool_async._model.states import State
 from akool_async._observer import (
-    DoubtEvent,
     SavedEvent,
-    SubmittedEvent,
     TerminalEvent,
 )
 from akool_async._polling.poll_state import PollState, PollVerdict
@@ -94,8 +88,8 @@ class EntryLife:
         self._retry_transient = retry_transient
         self._start_submit = start_submit
         self._posts = WeightedSemaphore(max_submits)
-        self._recorder = AnswerRecorder(state, follow=self._follow, end_failed=self._end_failed)
         self._rate = AimdRateLimiter()
+        self._answers = AnswerRecorder(state, callbacks, self._rate)
         retry = state.session.retry
         self._retry = attrs.evolve(retry, attempts=_MAX_ATTEMPTS, deadline=retry.throttle_deadline)
 
@@ -204,8 +198,15 @@ class EntryLife:
                     self._end_unsubmitted(post.entries, error.message)
                     return
                 self._state.count_resubmissions(post.entries)
-                await self._post(post, with_inputs(addressed, signed))  # what is kept holds no signature
-            self._count(post)
+                try:  # what is kept holds no signature
+                    submission = await self._session.submit_once(with_inputs(addressed, signed))
+                except AkoolError as error:
+                    post.record_error(error)
+                else:
+                    post.permit.release()  # the next POST need not wait until these ids are durable
+                    self._rate.succeeded()
+                    post.record_submission(submission)
+            self._answers.count(post)
             # All that the answer says is committed in one write, before any of it is acted on.
             changes, unrecorded = post.changes(self._state.previous_doubt, self._clock.now()), None
             try:
@@ -213,18 +214,9 @@ class EntryLife:
             except JournalError as error:
                 unrecorded = error
             else:
-                self._follow(post)
+                self._answers.follow(post)
         if unrecorded is not None:
-            await self._recorder.record(post, changes, unrecorded)
-
-    def _follow(self, post: Post) -> None:
-        """Poll the jobs that a POST made, and end its other entries, once all of it is in the journal."""
-        for entry in post.submitted:
-            locked = None if entry.job is None else entry.job.credits_locked
-            self._report(SubmittedEvent(**entry.event_fields, credits_locked=locked))
-            finished = self._callbacks.finished_before_response(post.token, entry.job_id)
-            self._state.poll(entry, None if finished else 0.0)
-        self._end_failed(post)
+            await self._answers.record(post, changes, unrecorded)
 
     async def finish(self, entry: BatchEntry, job: PolledJob) -> None:
         """Take one terminal job to its outcome: the second half. Its slot was released when it ended.
@@ -240,10 +232,9 @@ class EntryLife:
             return await self._finish_failed(entry, job.state)
         # COMPLETED is committed before the download, so that a crash in it costs no second job.
         now = self._clock.now()
-        done = entry.completed(snapshot, None, now)
+        name, done = entry.event_fields, entry.completed(snapshot, None, now)
         completed = entry.update(State.COMPLETED, snapshot=snapshot, ended_at=now)
-        name, used = entry.event_fields, snapshot.credits_used
-        ended = TerminalEvent(**name, completed=True, credits_used=used)
+        ended = TerminalEvent(**name, completed=True, credits_used=snapshot.credits_used)
         if self._saver.folder is None:  # nothing happens between the two states
             await self._journal.record(completed, entry.update(State.DELIVERED))
             self._report(ended)
@@ -327,7 +318,7 @@ class EntryLife:
             await self._session.wait_ready()
         except AkoolError as error:
             post.fail(post.entries, error)
-            self._end_failed(post)
+            self._answers.end_failed(post)
             return False
         return True
 
@@ -339,6 +330,8 @@ class EntryLife:
                 recorded = self._journal.get(*entry.name)
                 if recorded is not None and recorded.state is State.SUBMITTED:
                     known[entry.target] = recorded
+        if not known:
+            return
         resolved = [entry for entry in post.entries if entry.target in known]
         post.select([entry for entry in post.entries if entry.target not in known])
         for entry in resolved:
@@ -365,87 +358,6 @@ class EntryLife:
                     "pay_again=True (--pay-again)."
                 )
                 self._end_unsubmitted([entry], reason)
-
-    async def _post(self, post: Post, addressed: Request) -> None:
-        """Send the POST; note for each of its entries the job, or the error and what it means."""
-        try:
-            submission = await self._session.submit_once(addressed)
-        except AkoolError as error:
-            if isinstance(error, SubmissionInDoubt):  # its ids are committed before the API is asked
-                post.own_ids = error.job_ids_by_target
-                own = frozenset(post.own_ids.values())
-                post.other_ids = tuple(job_id for job_id in error.job_ids if job_id not in own)
-            post.fail(post.entries, error)
-            return
-        post.permit.release()  # the next POST need not wait until these ids are durable
-        self._rate.succeeded()
-        post.other_ids = tuple(job.id for job in submission.extra)
-        if post.other_ids:
-            ids = ", ".join(post.other_ids)
-            logger.warning("The vendor made jobs that were not asked for; they may be billed: %s.", ids)
-        entries = {entry.target: entry for entry in post.entries}
-        for job in submission.accepted:
-            post.submitted.append(entries[job.target].submitted(job, post.sent_at, post.token))
-        for refusal in submission.refused:
-            post.fail([entries[refusal.target]], refusal.error)
-        for target in submission.missing:
-            reason = f"The answer to a paid call does not mention {target!r}."
-            post.fail([entries[target]], SubmissionInDoubt(reason, targets=(target,)))
-
-    def _count(self, post: Post) -> None:
-        """Count what the POST cost, before anything can fail: the next one must know."""
-        for entry in post.submitted:
-            cost = None if entry.job is None else entry.job.credits_locked
-            self._state.budget.count_job(entry.name, cost)
-            self._state.learn_price(entry.request, cost)
-        doubts = [failure.entry for failure in post.failures if failure.disposition.state is State.IN_DOUBT]
-        for entry in doubts:
-            self._state.budget.count_unknown(entry.name)
-        if post.answered:
-            self._state.brake.count_answer()
-
-    def _end_failed(self, post: Post) -> None:
-        """End the entries that an error ended, and keep those that are sent again."""
-        resolvable = []
-        if post.rate_limited:
-            self._rate.rate_limited(sent=post.sent, now=self._clock.monotonic())
-        for failure in post.failures:
-            entry, error, disposition = failure.entry, failure.error, failure.disposition
-            if disposition is Disposition.RETRY:
-                post.again.append(entry)
-                continue
-            if disposition.stops:
-                if isinstance(error, AccountError):
-                    self._state.stop_for_account(error)
-                else:
-                    self._state.stop(str(error), error)
-            entry.token = post.token
-            # What was not sent has no moment: a later doubt about it would count from a POST that never was.
-            entry.submitted_at = None if disposition.state is State.PLANNED else post.sent_at
-            if disposition.state is State.IN_DOUBT:
-                ids = post.doubt_ids(entry)
-                self._report(DoubtEvent(**entry.event_fields, reason=str(error), doubt_ids=ids))
-            candidates = post.candidates(entry)
-            if disposition.state is State.IN_DOUBT and self._callbacks.hold(
-                entry, str(error), candidates=candidates
-            ):
-                self._state.budget.follow(entry.name)
-                resolvable.append(entry.name)
-                continue  # its outcome waits for the callback, and it keeps its slot
-            self._state.emit(entry, self._failure_outcome(failure, post.doubt_ids(entry)))
-        if any(failure.disposition.state is State.IN_DOUBT for failure in post.failures):
-            self._state.brake.count_doubt(resolvable)
-
-    def _failure_outcome(self, failure: PostFailure, doubt_ids: tuple[str, ...]) -> Outcome:
-        entry, error, now = failure.entry, failure.error, self._clock.now()
-        if failure.disposition.state is State.IN_DOUBT:
-            return entry.in_doubt(str(error), now, doubt_ids)
-        if failure.disposition.state is State.PLANNED:
-            return self._state.not_submitted_outcome(entry, str(error))
-        if self._state.previous_doubt(entry) is not None:
-            unsent = self._state.not_submitted_outcome(entry, "")
-            return attrs.evolve(unsent, reason=still_in_doubt(error))
-        return entry.rejected(str(error), error.code, now)
 
     def _end_unsubmitted(self, entries: list[BatchEntry], reason: str) -> None:
         for entry in entries:

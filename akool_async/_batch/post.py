@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import anyio
 import attrs
 
+from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.limits import Permit
 from akool_async._batch.state import BatchState
@@ -29,11 +30,15 @@ from akool_async._model.errors import (
     JournalReplacedError,
     JournalWriteError,
     RateLimitError,
+    SubmissionInDoubt,
     VendorError,
 )
+from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request, with_targets
+from akool_async._model.responses import Submission
 from akool_async._model.states import State
-from akool_async._observer import Observers, PostEndedEvent, PostStartedEvent
+from akool_async._observer import DoubtEvent, Observers, PostEndedEvent, PostStartedEvent, SubmittedEvent
+from akool_async._retry import AimdRateLimiter
 
 logger = logging.getLogger("akool_async")
 
@@ -120,6 +125,30 @@ class Post:
             ids = tuple(entry.job_id for entry in self.submitted)
             error = str(self.failures[0].error) if self.failures else ""
             observers.report(PostEndedEvent(entries=names, job_ids=ids, error=error))
+
+    def record_error(self, error: AkoolError) -> None:
+        """Note that the POST failed, and which jobs its answer names."""
+        # Kept in the POST: they are committed before any of them is polled.
+        if isinstance(error, SubmissionInDoubt):
+            self.own_ids = error.job_ids_by_target
+            own = frozenset(self.own_ids.values())
+            self.other_ids = tuple(job_id for job_id in error.job_ids if job_id not in own)
+        self.fail(self.entries, error)
+
+    def record_submission(self, submission: Submission) -> None:
+        """Note for each entry the job, or the error and what it means."""
+        self.other_ids = tuple(job.id for job in submission.extra)
+        if self.other_ids:
+            ids = ", ".join(self.other_ids)
+            logger.warning("The vendor made jobs that were not asked for; they may be billed: %s.", ids)
+        entries = {entry.target: entry for entry in self.entries}
+        for job in submission.accepted:
+            self.submitted.append(entries[job.target].submitted(job, self.sent_at, self.token))
+        for refusal in submission.refused:
+            self.fail([entries[refusal.target]], refusal.error)
+        for target in submission.missing:
+            reason = f"The answer to a paid call does not mention {target!r}."
+            self.fail([entries[target]], SubmissionInDoubt(reason, targets=(target,)))
 
     @property
     def answered(self) -> bool:
@@ -211,7 +240,7 @@ def _with_earlier(doubt: Entry | None, ids: tuple[str, ...]) -> tuple[str, ...]:
     return ids if doubt is None else tuple(dict.fromkeys((*doubt.doubt_ids, *ids)))
 
 
-# The answer to a paid POST that the journal could not record: kept, reported, and tried again.
+# What is done with the answer to a paid POST: counted, recorded, then acted on.
 
 FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 5.0
@@ -220,20 +249,84 @@ RECORD_WITHIN: Final = 30.0
 
 
 class AnswerRecorder:
-    """Commits, as long as the batch lives, what the vendor answered.
+    """Counts what the vendor answered, commits it as long as the batch lives, and acts on it.
 
     Args:
         state: the batch's.
-        follow: called once an answer is in the journal: polls its jobs, ends its other entries.
-        end_failed: ends those of a POST's entries that have no job.
+        callbacks: hold what they may resolve.
+        rate: learns of a rate limit.
     """
 
-    def __init__(
-        self, state: BatchState, *, follow: Callable[[Post], None], end_failed: Callable[[Post], None]
-    ) -> None:
+    def __init__(self, state: BatchState, callbacks: WebhookCoordinator, rate: AimdRateLimiter) -> None:
         self._state = state
-        self._follow = follow
-        self._end_failed = end_failed
+        self._clock = state.clock
+        self._report = state.observers.report
+        self._callbacks = callbacks
+        self._rate = rate
+
+    def count(self, post: Post) -> None:
+        """Count what the POST cost, before anything can fail: the next one must know."""
+        for entry in post.submitted:
+            cost = None if entry.job is None else entry.job.credits_locked
+            self._state.budget.count_job(entry.name, cost)
+            self._state.learn_price(entry.request, cost)
+        doubts = [failure.entry for failure in post.failures if failure.disposition.state is State.IN_DOUBT]
+        for entry in doubts:
+            self._state.budget.count_unknown(entry.name)
+        if post.answered:
+            self._state.brake.count_answer()
+
+    def follow(self, post: Post) -> None:
+        """Poll the jobs that a POST made, and end its other entries, once all of it is in the journal."""
+        for entry in post.submitted:
+            locked = None if entry.job is None else entry.job.credits_locked
+            self._report(SubmittedEvent(**entry.event_fields, credits_locked=locked))
+            finished = self._callbacks.finished_before_response(post.token, entry.job_id)
+            self._state.poll(entry, None if finished else 0.0)
+        self.end_failed(post)
+
+    def end_failed(self, post: Post) -> None:
+        """End the entries that an error ended, and keep those that are sent again."""
+        resolvable = []
+        if post.rate_limited:
+            self._rate.rate_limited(sent=post.sent, now=self._clock.monotonic())
+        for failure in post.failures:
+            entry, error, disposition = failure.entry, failure.error, failure.disposition
+            if disposition is Disposition.RETRY:
+                post.again.append(entry)
+                continue
+            if disposition.stops:
+                if isinstance(error, AccountError):
+                    self._state.stop_for_account(error)
+                else:
+                    self._state.stop(str(error), error)
+            entry.token = post.token
+            # What was not sent has no moment: a later doubt about it would count from a POST that never was.
+            entry.submitted_at = None if disposition.state is State.PLANNED else post.sent_at
+            if disposition.state is State.IN_DOUBT:
+                ids = post.doubt_ids(entry)
+                self._report(DoubtEvent(**entry.event_fields, reason=str(error), doubt_ids=ids))
+            candidates = post.candidates(entry)
+            if disposition.state is State.IN_DOUBT and self._callbacks.hold(
+                entry, str(error), candidates=candidates
+            ):
+                self._state.budget.follow(entry.name)
+                resolvable.append(entry.name)
+                continue  # its outcome waits for the callback, and it keeps its slot
+            self._state.emit(entry, self._failure_outcome(failure, post.doubt_ids(entry)))
+        if any(failure.disposition.state is State.IN_DOUBT for failure in post.failures):
+            self._state.brake.count_doubt(resolvable)
+
+    def _failure_outcome(self, failure: PostFailure, doubt_ids: tuple[str, ...]) -> Outcome:
+        entry, error, now = failure.entry, failure.error, self._clock.now()
+        if failure.disposition.state is State.IN_DOUBT:
+            return entry.in_doubt(str(error), now, doubt_ids)
+        if failure.disposition.state is State.PLANNED:
+            return self._state.not_submitted_outcome(entry, str(error))
+        if self._state.previous_doubt(entry) is not None:
+            unsent = self._state.not_submitted_outcome(entry, "")
+            return attrs.evolve(unsent, reason=still_in_doubt(error))
+        return entry.rejected(str(error), error.code, now)
 
     async def record(self, post: Post, changes: list[EntryUpdate], error: JournalError) -> None:
         """Try again to commit the changes of a POST, which is not followed until that succeeds.
@@ -260,7 +353,7 @@ class AnswerRecorder:
                 ended = True
             leaving = True
             try:
-                await self._state.clock.sleep(wait)
+                await self._clock.sleep(wait)
                 leaving = False
             finally:  # also when the batch is left: it is the last chance
                 with anyio.CancelScope(shield=True):
@@ -270,7 +363,7 @@ class AnswerRecorder:
                     except JournalError as again:
                         error = again
                 if recorded and not ended:
-                    self._follow(post)
+                    self.follow(post)
                 elif leaving and not ended:
                     self._end_unrecorded(post, error)
             left_to_wait, wait = left_to_wait - wait, min(2 * wait, LONGEST_WAIT)
@@ -281,5 +374,5 @@ class AnswerRecorder:
         self._state.stop(error.message, error)
         for entry in post.submitted:
             reason = f"Job {entry.job_id} is paid, but could not be recorded. {error.message}"
-            self._state.emit(entry, entry.in_doubt(reason, self._state.clock.now(), (entry.job_id,)))
-        self._end_failed(post)
+            self._state.emit(entry, entry.in_doubt(reason, self._clock.now(), (entry.job_id,)))
+        self.end_failed(post)

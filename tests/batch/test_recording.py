@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from akool_async import AkoolError, InDoubt, Job, JournalError, SubmissionInDoubt, TranslationRequest
+from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.limits import Permit, WeightedSemaphore
 from akool_async._batch.post import RECORD_WITHIN, AnswerRecorder, Post, still_in_doubt
@@ -17,6 +18,8 @@ from akool_async._batch.state import BatchState
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model import errors
 from akool_async._model.states import State
+from akool_async._observer import Observers
+from akool_async._retry import AimdRateLimiter
 from akool_async.testing import VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +112,18 @@ def test_ids_that_nobody_asked_for_are_named_by_the_first_entry() -> None:
 # What can't be recorded at once.
 
 
+class Recorder(AnswerRecorder):
+    """Notes what would be acted on."""
+
+    batch: Harness
+
+    def follow(self, post: Post) -> None:
+        self.batch.followed.append(post)
+
+    def end_failed(self, post: Post) -> None:
+        self.batch.ended.append(post)
+
+
 class Harness:
     """A batch's state whose journal fails with `failures` in turn, then writes."""
 
@@ -123,9 +138,9 @@ class Harness:
         self.ended: list[Post] = []
         self.sent = post()
         self.sent.submitted.append(self.sent.entries[0].submitted(JOB, NOW, ""))
-        self.recorder = AnswerRecorder(
-            cast(BatchState, self), follow=self.followed.append, end_failed=self.ended.append
-        )
+        self.observers = Observers()
+        self.recorder = Recorder(cast(BatchState, self), cast(WebhookCoordinator, None), AimdRateLimiter())
+        self.recorder.batch = self
 
     async def record(self, *changes: EntryUpdate) -> None:
         await anyio.lowlevel.checkpoint()  # fails in a scope that was cancelled
