@@ -212,16 +212,23 @@ class LedgerEntries(LedgerDatabase):
         )
         return tuple(WorkerRow(**row) for row in rows)
 
-    async def assign(self, key: str, target: str, worker: str) -> Entry | None:
-        """Record which worker waits for the job of an entry, and return the entry, or None."""
+    async def assign(
+        self, key: str, target: str, worker: str, *, generation: int | None = None
+    ) -> Entry | None:
+        """Record which worker waits for the job of an entry, and return the entry, or None.
+
+        With `generation`, None also if the entry was begun anew since: another workflow has it.
+        """
+        this = f"{THIS} AND coalesce(:generation, generation) = generation"
         # One transaction: after a restart this is most of what thousands of jobs cost.
         rows = await self.execute(
-            f"WITH mine AS (UPDATE akool_ledger.entry SET worker = :worker{THIS}"
+            f"WITH mine AS (UPDATE akool_ledger.entry SET worker = :worker{this}"
             " AND state = 'submitted' AND :worker NOT IN (worker, ''))"
-            f" {READ}{THIS}",
+            f" {READ}{this}",
             key=key,
             target=target,
             worker=worker,
+            generation=generation,
         )
         return read_entry(rows[0]) if rows else None
 

@@ -51,6 +51,11 @@ class LedgerResults(LedgerEntries):
         entry = await self.assign(key, target, worker)
         if entry is None:
             raise _unknown(key, target)
+        return await self.wait_for(client, entry)
+
+    async def wait_for(self, client: AkoolClient, entry: Entry) -> Entry:
+        """Do what `wait_once` does, of an entry that was just read."""
+        key, target = entry.key, entry.target
         if entry.state is not State.SUBMITTED:
             return entry
         # The job's age, so that thousands that are waited for again after a restart are not polled at once.

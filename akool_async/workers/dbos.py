@@ -1,56 +1,66 @@
 """Workers on DBOS: one workflow for each (video, language), durable in the ledger's own Postgres.
 
-What keeps a job from being paid twice is the ledger, not the engine: DBOS may run a step twice, on two
-machines at once, or take a living worker for dead. It sees to it that no entry is left unfinished.
+What keeps a job from being paid twice is the ledger, not the engine: DBOS may run a workflow twice, on two
+machines at once, or take a living worker for dead. It sees to it that no entry is left unfinished. Each step
+of an entry is recorded by the ledger, so none is a step of the engine: recording it a second time took more
+CPU than the POST.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import re
 import socket
 import zlib
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Final
 
 import anyio
 import attrs
 import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, run_dbos_database_migrations
+from dbos import DBOS, DBOSPortableJSONSerializer, run_dbos_database_migrations
 
 from akool_async._client import AkoolClient
 from akool_async._journal import Entry
+from akool_async._journal.operations import display_name
 from akool_async._model.errors import AkoolError, ConfigurationError, JobNotFoundError
-from akool_async._model.outcomes import InDoubt
 from akool_async._model.redact import safe_repr
-from akool_async._model.responses import Callback, Job
+from akool_async._model.responses import Job
 from akool_async._model.states import State
+from akool_async._retry import backoff_step
 from akool_async.ledger import Ledger, LedgerError, Made, NotSent, Refused
+from akool_async.workers.admission import Admission, Ended
+from akool_async.workers.workflows import (
+    VERSION,
+    WORKFLOW,
+    deliver_callback,
+    engine_url,
+    enqueue,
+    queue_name,
+    resume,
+    workflow_id,
+)
 
 __all__ = ["Worker", "WorkerSettings", "deliver_callback", "enqueue", "workflow_id"]
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
-T = TypeVar("T")
 _NAME: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,49}")
-_WORKFLOW: Final = "akool.translate"
-_VERSION: Final = "2"
-"""Workflows of another version are not resumed; raised when the order of their steps changes."""
+_AGAIN: Final = 0.5, 2.0, 300.0
+"""Waits before an entry that failed is resumed: seconds at first, their growth, the longest."""
 
-_AGAIN: Final[dict[str, Any]] = {
-    "retries_allowed": True,
-    "max_attempts": 100,
-    "interval_seconds": 0.5,
-    "backoff_rate": 1.3,
-}
-"""Each step is harmless when it is repeated, and the failure of a database must not end a workflow."""
+_SILENT: Final = 3
+"""Failures of an entry in a row that are not logged: a restart of the database is over by then."""
 
-_LONGEST_PAUSE: Final = 30.0
 _HEARTBEAT: Final = 5.0
 _ADOPT: Final = 10.0
 """Seconds between two looks for workers that ended."""
+
+_POLL_QUEUE: Final = 2.0
+"""Seconds between two looks for work; each is six statements, and jobs take minutes."""
 
 
 @attrs.frozen(kw_only=True)
@@ -91,76 +101,6 @@ class WorkerSettings:
             )
 
 
-def workflow_id(account: str, key: str, target: str, generation: int) -> str:
-    """Return the id of an entry's workflow: enqueued twice, it is one."""
-    return f"{account}/{key}/{target}/{generation}"
-
-
-def _queue(account: str) -> str:
-    """Return the queue of an account: a worker of another one knows nothing of its entries."""
-    return f"akool/{account}"
-
-
-def _engine_url(ledger: Ledger) -> str:
-    return ledger.url.render_as_string(hide_password=False)
-
-
-async def enqueue(ledger: Ledger) -> int:
-    """Queue the entries of a ledger that are not over; return how many there are.
-
-    What is queued already is not queued twice.
-
-    Raises:
-        LedgerError: the database failed.
-    """
-    work = await ledger.open_work()
-
-    def send() -> None:
-        url = _engine_url(ledger)
-        # The first worker may start later than the first catalog is enqueued, and makes the tables else.
-        run_dbos_database_migrations(url)
-        client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer())
-        try:
-            for key, target, generation in work:
-                client.enqueue(
-                    {
-                        "queue_name": _queue(ledger.account),
-                        "workflow_name": _WORKFLOW,
-                        "workflow_id": workflow_id(ledger.account, key, target, generation),
-                        "app_version": _VERSION,
-                    },
-                    key,
-                    target,
-                )
-        finally:
-            client.destroy()
-
-    await anyio.to_thread.run_sync(send)
-    return len(work)
-
-
-async def deliver_callback(ledger: Ledger, callback: Callback) -> bool:
-    """Pass a webhook on to the workflow that waits for it; False if no POST had its token.
-
-    The receiver may be any process with the account's key and the database.
-    """
-    found = await ledger.find_work(callback.token)
-    if found is None:
-        return False
-    workflow = workflow_id(ledger.account, *found)
-
-    def send() -> None:
-        client = DBOSClient(system_database_url=_engine_url(ledger), serializer=DBOSPortableJSONSerializer())
-        try:
-            # With its token: a callback of an earlier POST must not name the job of a later one.
-            client.send(workflow, [callback.token, callback.job_id], "callback")
-        finally:
-            client.destroy()
-
-    await anyio.to_thread.run_sync(send)
-    return True
-
-
 class Worker:
     """One worker; `run` works until `stop` is called.
 
@@ -176,6 +116,7 @@ class Worker:
         self._client = client
         self._settings = settings
         self._stop = anyio.Event()
+        self._admission = Admission(ledger.clock)
         self._posts = 0
         self._idle = anyio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -192,7 +133,7 @@ class Worker:
         waiting = await asyncio.to_thread(
             DBOS.list_workflows,
             status=["PENDING", "ENQUEUED"],
-            name=_WORKFLOW,
+            name=WORKFLOW,
             workflow_id_prefix=f"{self._ledger.account}/",
             limit=1,
             load_input=False,
@@ -214,7 +155,13 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         lock = _lock_engine(self._ledger, self._settings.name)
         try:
-            connection = await asyncio.to_thread(_lock_name, lock, self._ledger.account, self._settings.name)
+            name = self._settings.name
+            connection = await asyncio.to_thread(_lock_name, lock, self._ledger.account, name)
+            if connection is None:
+                raise ConfigurationError(
+                    f"A worker named {name} is running.",
+                    advice="Each worker needs a name of its own: use --name.",
+                )
             await self._beat("running")
             await asyncio.to_thread(self._launch)
             try:
@@ -240,41 +187,61 @@ class Worker:
             lock.dispose()
 
     def _launch(self) -> None:
-        name = self._settings.name
+        ledger, name = self._ledger, self._settings.name
+        run_dbos_database_migrations(engine_url(ledger))
+        resume(ledger, [name], lambda _: contextlib.nullcontext())  # its lock is held by this process
         # application_name has to be a connect argument: in the URL DBOS replaces it, and the worker could not
         # be seen by its name in pg_stat_activity. JSON, so that nothing in the database is unpickled.
         DBOS(
             config={
                 "name": "akool-async",
-                "system_database_url": _engine_url(self._ledger),
-                "executor_id": f"{self._ledger.account}/{name}",
-                "application_version": _VERSION,
+                "system_database_url": engine_url(ledger),
+                "executor_id": f"{ledger.account}/{name}",
+                "application_version": VERSION,
                 "serializer": DBOSPortableJSONSerializer(),
                 "console_log_level": "ERROR",
                 "sys_db_pool_size": 8,
+                # It looks for events to send that often; no workflow here sends any.
+                "notification_coalesce_sec": 1.0,
                 "db_engine_kwargs": {
                     "pool_timeout": 600,
                     "connect_args": {"application_name": f"akool/{name}"},
                 },
             }
         )
-        _Workflow(self).register()
+        self._register()
         DBOS.launch()
         # The account's cap is not the queue's concurrency: only the ledger counts what is at the vendor, also
         # for workflows that the engine runs twice.
         rate = self._settings.starts_per_minute
         DBOS.register_queue(
-            _queue(self._ledger.account),
+            queue_name(ledger.account),
             worker_concurrency=self._settings.most,
             limiter=None if rate is None else {"limit": rate, "period": 60.0},
-            polling_interval_sec=0.5,
+            polling_interval_sec=_POLL_QUEUE,
             on_conflict="always_update",
         )
 
-    async def call(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop in which client and ledger are open; DBOS has a loop of its own."""
-        assert self._loop is not None  # noqa: S101 - steps run while `run` does
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(step, self._loop))
+    def _register(self) -> None:
+        settings = self._settings
+        grace = settings.grace if settings.webhook_url else 0.0  # nobody calls back without it
+
+        # Replayed, it may call the engine at one place only: what it does before depends on the ledger.
+        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
+        async def translate(key: str, target: str, generation: int) -> str:
+            state = await self._call(key, target, generation)
+            if state is State.IN_DOUBT:
+                called = await DBOS.recv_async("callback", timeout_seconds=grace)
+                state = await self._call(key, target, generation, called=called or [])
+            return "begun anew" if state is None else state.value
+
+    async def _call(
+        self, key: str, target: str, generation: int, *, called: list[str] | None = None
+    ) -> State | None:
+        """Finish an entry in the loop in which client and ledger are open; DBOS has a loop of its own."""
+        assert self._loop is not None  # noqa: S101 - workflows run while `run` does
+        running = asyncio.run_coroutine_threadsafe(self._finish(key, target, generation, called), self._loop)
+        return await asyncio.wrap_future(running)
 
     async def _beat(self, state: str) -> None:
         await self._ledger.heartbeat(
@@ -289,29 +256,92 @@ class Worker:
 
     async def _adopt_ended(self, lock: sa.Engine) -> None:
         """Take over the workflows of workers whose lock nobody holds: it goes with their connection."""
+        own, account = self._settings.name, self._ledger.account
         while True:
             try:
-                await asyncio.to_thread(_adopt, lock, self._ledger.account, self._settings.name)
+                seen = await self._ledger.workers()
+                ended = [one.name for one in seen if not one.connected and one.name != own]
+                had = await asyncio.to_thread(
+                    resume, self._ledger, ended, lambda name: _lock_name(lock, account, name)
+                )
+                for name, entries in had.items():
+                    logger.info("Took over %d entries of worker %s.", entries, name)
             except Exception as error:  # noqa: BLE001 - the engine's and the driver's; the next look may succeed
                 logger.warning("Work of ended workers could not be taken over: %s", type(error).__name__)
             await anyio.sleep(_ADOPT)
 
-    # The steps, in the loop of client and ledger.
+    # The life of an entry, in the loop of client and ledger.
 
-    async def submit(self, key: str, target: str) -> dict[str, Any]:
-        """Make the entry's job; return what became of it, as plain JSON."""
+    async def _finish(self, key: str, target: str, generation: int, called: list[str] | None) -> State | None:
+        """Take an entry from the step that the ledger names to its end, however often that fails.
+
+        Args:
+            key: the entry's.
+            target: its language.
+            generation: the entry's when it was queued; None is returned if it was begun anew since.
+            called: None at first; after the wait for a callback what it named, token and job, or [].
+        """
+        clock = self._ledger.clock
+        for failures in itertools.count():
+            try:
+                return await self._advance(key, target, generation, called)
+            except Exception as error:  # noqa: BLE001 - whatever failed, a workflow that ends leaves a paid job
+                wait = backoff_step(failures, *_AGAIN) * (0.5 + clock.random())
+                if failures >= _SILENT:
+                    logger.warning(
+                        "Entry %s failed %d times, and is tried again in %.0f s: %s: %s",
+                        display_name(key, target),
+                        failures + 1,
+                        wait,
+                        type(error).__name__,
+                        error,
+                    )
+                await clock.sleep(wait)
+        raise AssertionError
+
+    async def _advance(
+        self, key: str, target: str, generation: int, called: list[str] | None
+    ) -> State | None:
+        entry = await self._read(key, target, generation)
+        if entry is not None and entry.state is State.IN_DOUBT and called:
+            await self._confirm(entry, *called)
+            entry = await self._read(key, target, generation)
+        if entry is None:
+            return None
+        if entry.state in (State.PLANNED, State.SUBMITTING):
+            entry = await self._submit(entry, generation)
+        if entry is None:
+            return None
+        if entry.state is State.SUBMITTED:
+            entry = await self._ledger.wait_for(self._client, entry)
+            self._admission.free()
+        if entry.state is State.COMPLETED:
+            # Under the name that the ledger reserved; repeated, it keeps what is saved.
+            entry = await self._ledger.save_once(self._client, key, target, into=self._settings.into)
+        return entry.state
+
+    async def _submit(self, entry: Entry, generation: int) -> Entry | None:
+        submitted = await self._admission.submit(lambda: self._post(entry))
+        if not isinstance(submitted, Made):
+            state = State.FAILED if isinstance(submitted, Refused) else State.IN_DOUBT
+            return attrs.evolve(entry, state=state)
+        if submitted.again:  # by another call, which may have finished it
+            return await self._read(entry.key, entry.target, generation)
+        job, now = submitted.job, self._ledger.clock.now()  # a job of unknown age would be polled at once
+        return attrs.evolve(
+            entry, state=State.SUBMITTED, job_id=job.id, created_at=job.created_at, submitted_at=now
+        )
+
+    async def _post(self, entry: Entry) -> Ended | NotSent:
         if self._stop.is_set():
-            await anyio.sleep_forever()  # the process ends soon; the step is repeated by the next one
-        entry = await self._entry(key, target)
-        if self._stop.is_set():  # meanwhile: nobody would wait for its answer
-            await anyio.sleep_forever()
+            await anyio.sleep_forever()  # the process ends soon; the next one resumes the entry
         # Counted from here on, so that a worker that is stopped waits for the answer of a paid call.
         self._posts += 1
         try:
-            found = await self._ledger.submit_once(
+            return await self._ledger.submit_once(
                 self._client,
                 entry.request,
-                work=key,
+                work=entry.key,
                 webhook_url=self._settings.webhook_url,
                 worker=self._settings.name,
             )
@@ -319,94 +349,20 @@ class Worker:
             self._posts -= 1
             if not self._posts:
                 self._idle.set()
-        match found:
-            case Made(job=job):
-                return {"made": job.id}
-            case NotSent(reason=reason, retry_after=wait, stops=stops):
-                return {"not_sent": reason, "wait": _LONGEST_PAUSE if stops else wait}
-            case Refused():
-                return {"ended": State.FAILED.value}
-            case InDoubt():
-                return {"in_doubt": entry.token}
-        raise AssertionError(found)
 
-    async def settle_doubt(self, key: str, target: str, called: list[str] | None) -> dict[str, Any]:
-        """Look at a doubt once more, after its callback, which names token and job, or its time."""
-        entry = await self._entry(key, target)
-        if called is not None and not entry.job_id:
-            token, job_id = called
-            (answer,) = (await self._client.session.confirm((job_id,))).values()
-            if isinstance(answer, JobNotFoundError):
-                pass  # forged, or of another account
-            elif isinstance(answer, AkoolError):
-                raise answer
-            else:
-                # A job of an earlier POST can't be the entry's own, but it is paid: its id is kept.
-                if not await self._ledger.made(token, Job(id=job_id, created_at=answer.created_at)):
-                    await self._ledger.keep(token, job_id)
-                entry = await self._entry(key, target)
-        return {"made": entry.job_id} if entry.job_id else {"ended": State.IN_DOUBT.value}
+    async def _confirm(self, entry: Entry, token: str, job_id: str) -> None:
+        """Ask the API about the job that a callback named for an entry in doubt."""
+        (answer,) = (await self._client.session.confirm((job_id,))).values()
+        if isinstance(answer, JobNotFoundError):
+            return  # forged, or of another account
+        if isinstance(answer, AkoolError):
+            raise answer
+        # A job of an earlier POST can't be the entry's own, but it is paid: its id is kept.
+        if not await self._ledger.made(token, Job(id=job_id, created_at=answer.created_at)):
+            await self._ledger.keep(token, job_id)
 
-    async def wait(self, key: str, target: str, job_id: str) -> str:
-        """Wait until the job has ended; record how. One step, however long: polls cost no commits."""
-        # The ledger knows the job; the engine's tables show `job_id` to people.
-        entry = await self._ledger.wait_once(self._client, key, target, worker=self._settings.name)
-        return entry.state.value
-
-    async def save(self, key: str, target: str, job_id: str) -> str:
-        """Save the result under the name that the ledger reserved; repeated, it keeps what is saved."""
-        entry = await self._ledger.save_once(self._client, key, target, into=self._settings.into)
-        return entry.state.value
-
-    async def _entry(self, key: str, target: str) -> Entry:
-        entry = await self._ledger.get(key, target)
-        if entry is None:
-            raise LedgerError(f"Entry {key} is not in the ledger.", advice="Enqueue it again.")
-        return entry
-
-
-class _Workflow:
-    """The life of an entry as DBOS runs it."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    def register(self) -> None:
-        """Tell DBOS of the workflow and its steps."""
-        worker = self._worker
-        settings = worker._settings
-        grace = settings.grace if settings.webhook_url else 0.0  # nobody calls back without it
-
-        @DBOS.step(name="submit", **_AGAIN)
-        async def submit(key: str, target: str) -> dict[str, Any]:
-            return await worker.call(worker.submit(key, target))
-
-        @DBOS.step(name="settle_doubt", **_AGAIN)
-        async def settle_doubt(key: str, target: str, called: list[str] | None) -> dict[str, Any]:
-            return await worker.call(worker.settle_doubt(key, target, called))
-
-        @DBOS.step(name="wait", **_AGAIN)
-        async def wait(key: str, target: str, job_id: str) -> str:
-            return await worker.call(worker.wait(key, target, job_id))
-
-        @DBOS.step(name="save", **_AGAIN)
-        async def save(key: str, target: str, job_id: str) -> str:
-            return await worker.call(worker.save(key, target, job_id))
-
-        @DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=None)
-        async def translate(key: str, target: str) -> str:
-            found = await submit(key, target)
-            while "not_sent" in found:
-                await DBOS.sleep_async(found["wait"])
-                found = await submit(key, target)
-            if "in_doubt" in found:
-                called = await DBOS.recv_async("callback", timeout_seconds=grace)
-                found = await settle_doubt(key, target, called)
-            if "ended" in found:
-                return str(found["ended"])
-            # The wait is one step: with a durable sleep for each poll, polls would cost more than jobs.
-            state = await wait(key, target, found["made"])
-            return await save(key, target, found["made"]) if state == State.COMPLETED.value else state
+    async def _read(self, key: str, target: str, generation: int) -> Entry | None:
+        return await self._ledger.assign(key, target, self._settings.name, generation=generation)
 
 
 def _lock_number(account: str, name: str) -> int:
@@ -420,35 +376,11 @@ def _lock_engine(ledger: Ledger, name: str) -> sa.Engine:
     )
 
 
-def _lock_name(engine: sa.Engine, account: str, name: str) -> sa.Connection:
-    """Hold a worker's name as long as the connection lives.
-
-    Raises:
-        ConfigurationError: another worker holds it.
-    """
+def _lock_name(engine: sa.Engine, account: str, name: str) -> sa.Connection | None:
+    """Hold a worker's name as long as the connection lives; None if another worker holds it."""
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     number = _lock_number(account, name)
     if not connection.execute(sa.text("SELECT pg_try_advisory_lock(:n)"), {"n": number}).scalar_one():
         connection.close()
-        raise ConfigurationError(
-            f"A worker named {name} is running.", advice="Each worker needs a name of its own: use --name."
-        )
+        return None
     return connection
-
-
-def _adopt(engine: sa.Engine, account: str, own: str) -> None:
-    ours = f"{account}/"
-    pending = DBOS.list_workflows(
-        status="PENDING", name=_WORKFLOW, workflow_id_prefix=ours, load_input=False, load_output=False
-    )
-    named = {(one.executor_id or "").removeprefix(ours) for one in pending}
-    for name in named - {"", own}:
-        try:
-            connection = _lock_name(engine, account, name)
-        except ConfigurationError:
-            continue  # it is alive
-        with connection:
-            for one in pending:
-                if one.executor_id == ours + name:
-                    DBOS.resume_workflow(one.workflow_id, queue_name=_queue(account))
-                    logger.info("Took over %s of %s.", one.workflow_id, name)

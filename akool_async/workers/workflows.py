@@ -1,0 +1,131 @@
+"""The workflows of an account in DBOS, one for each (video, language): queued, resumed, called back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+import anyio
+from dbos import DBOSClient, DBOSPortableJSONSerializer, run_dbos_database_migrations
+
+from akool_async._model.responses import Callback
+from akool_async.ledger import Ledger
+
+WORKFLOW: Final = "akool.translate"
+VERSION: Final = "3"
+"""Workflows of another version are not resumed; raised when their arguments or messages change."""
+
+_BATCH: Final = 1_000
+
+
+def workflow_id(account: str, key: str, target: str, generation: int) -> str:
+    """Return the id of an entry's workflow: enqueued twice, it is one."""
+    return f"{account}/{key}/{target}/{generation}"
+
+
+def queue_name(account: str) -> str:
+    """Return the queue of an account: a worker of another one knows nothing of its entries."""
+    return f"akool/{account}"
+
+
+def engine_url(ledger: Ledger) -> str:
+    """Return where the engine keeps its tables, password included: beside the ledger's."""
+    return ledger.url.render_as_string(hide_password=False)
+
+
+@contextmanager
+def engine_client(ledger: Ledger) -> Iterator[DBOSClient]:
+    """Connect to the engine without working for it; its tables have to be there."""
+    client = DBOSClient(system_database_url=engine_url(ledger), serializer=DBOSPortableJSONSerializer())
+    try:
+        yield client
+    finally:
+        client.destroy()
+
+
+async def enqueue(ledger: Ledger) -> int:
+    """Queue the entries of a ledger that are not over; return how many there are.
+
+    What is queued already is not queued twice.
+
+    Raises:
+        LedgerError: the database failed.
+    """
+    work = await ledger.open_work()
+
+    def send() -> None:
+        # The first worker may start later than the first catalog is enqueued, and makes the tables else.
+        run_dbos_database_migrations(engine_url(ledger))
+        with engine_client(ledger) as client:
+            for key, target, generation in work:
+                client.enqueue(
+                    {
+                        "queue_name": queue_name(ledger.account),
+                        "workflow_name": WORKFLOW,
+                        "workflow_id": workflow_id(ledger.account, key, target, generation),
+                        "app_version": VERSION,
+                    },
+                    key,
+                    target,
+                    generation,
+                )
+
+    await anyio.to_thread.run_sync(send)
+    return len(work)
+
+
+async def deliver_callback(ledger: Ledger, callback: Callback) -> bool:
+    """Pass a webhook on to the workflow that waits for it; False if no POST had its token.
+
+    The receiver may be any process with the account's key and the database.
+    """
+    found = await ledger.find_work(callback.token)
+    if found is None:
+        return False
+    workflow = workflow_id(ledger.account, *found)
+
+    def send() -> None:
+        with engine_client(ledger) as client:
+            # With its token: a callback of an earlier POST must not name the job of a later one.
+            client.send(workflow, [callback.token, callback.job_id], "callback")
+
+    await anyio.to_thread.run_sync(send)
+    return True
+
+
+def resume(
+    ledger: Ledger, names: Iterable[str], hold: Callable[[str], AbstractContextManager[object] | None]
+) -> dict[str, int]:
+    """Queue again what these workers had when they ended; return how many entries each had.
+
+    Many at once: the engine itself would resume one workflow a transaction.
+
+    Args:
+        ledger: whose workflows these are.
+        names: workers that may have ended.
+        hold: returns what keeps one from starting meanwhile; None if it is alive.
+    """
+    ours, resumed = f"{ledger.account}/", {}
+    with engine_client(ledger) as client:
+        for name in names:
+            lock = hold(name)
+            if lock is None:
+                continue
+            with lock:
+                pending = client.list_workflows(
+                    status="PENDING",
+                    name=WORKFLOW,
+                    app_version=VERSION,
+                    executor_id=ours + name,
+                    load_input=False,
+                    load_output=False,
+                )
+                ids = [one.workflow_id for one in pending]
+                for first in range(0, len(ids), _BATCH):
+                    client.resume_workflows(
+                        ids[first : first + _BATCH], queue_name=queue_name(ledger.account)
+                    )
+            if ids:
+                resumed[name] = len(ids)
+    return resumed
