@@ -48,6 +48,8 @@ class VideoCheck:
         warnings: why the vendor may refuse it, or make a worse result.
         unchecked: why it could not be looked into, where that may lie on this machine; "" where it was.
         advice: what to do about a refusal.
+        requests: GETs that the look took, without redirects.
+        bytes_read: bytes of the video that were received.
     """
 
     facts: MediaFacts | None = None
@@ -55,6 +57,9 @@ class VideoCheck:
     warnings: tuple[str, ...] = ()
     unchecked: str = ""
     advice: str = ""
+    # What it took is not a part of what was found: another look may be cheaper.
+    requests: int = attrs.field(default=0, eq=False)
+    bytes_read: int = attrs.field(default=0, eq=False)
 
     @property
     def seconds(self) -> float | None:
@@ -68,6 +73,16 @@ class VideoCheck:
             return ""
         listed = "; ".join(text.rstrip(".") for text in self.refusals)
         return f"{listed[0].upper()}{listed[1:]}. {self.advice}".rstrip()
+
+
+@attrs.frozen
+class _Look:
+    """A look into one video, and what it took."""
+
+    found: MediaFacts | MediaError
+    requests: int = 0
+    bytes_read: int = 0
+    at: float = attrs.field(factory=time.monotonic)
 
 
 class Preflight:
@@ -103,7 +118,7 @@ class Preflight:
         else:
             self._reach = Reach.ANYWHERE if self._api_is_here else Reach.PUBLIC
         self._cache = FactsCache(cache)
-        self._seen: OrderedDict[str, tuple[float, MediaFacts | MediaError]] = OrderedDict()
+        self._seen: OrderedDict[str, _Look] = OrderedDict()
         self._under_way: dict[str, anyio.Event] = {}
         self._names_are_resolved: bool | None = None
         self._stack = AsyncExitStack()
@@ -134,9 +149,11 @@ class Preflight:
         # A sandbox may take such a name, and nothing is there: it goes without saying.
         if self._reach is not Reach.PUBLIC and _EXAMPLE.fullmatch(host):
             return VideoCheck()
-        found = await self._look(url)
+        look = await self._look(url)
+        found, took = look.found, VideoCheck(requests=look.requests, bytes_read=look.bytes_read)
         if isinstance(found, MediaFacts):
-            return VideoCheck(
+            return attrs.evolve(
+                took,
                 facts=found,
                 refusals=self.limits.refusals(found),
                 warnings=self.limits.warnings(found, follows_audio=isinstance(request, LipSyncRequest)),
@@ -148,8 +165,8 @@ class Preflight:
         if found.problem is MediaProblem.UNRESOLVED:
             certain = await self._resolves_names()
         if certain:
-            return VideoCheck(refusals=(found.message,), advice=found.advice)
-        return VideoCheck(unchecked=found.message)
+            return attrs.evolve(took, refusals=(found.message,), advice=found.advice)
+        return attrs.evolve(took, unchecked=found.message)
 
     async def check_all(
         self, requests: Iterable[Request], done: Callable[[Request, VideoCheck], None]
@@ -172,70 +189,82 @@ class Preflight:
     def known_seconds(self, request: Request) -> float | None:
         """Return how long the video of a request was when it was last looked into, without another look."""
         url = video_url(request)
-        _, found = self._seen.get(url, (0.0, None))
-        if not isinstance(found, MediaFacts):
-            _, found = self._cache.get(url) or ("", None)
-        return None if found is None else found.seconds
+        look = self._seen.get(url)
+        if look is not None and isinstance(look.found, MediaFacts):
+            return look.found.seconds
+        _, known = self._cache.get(url) or ("", None)
+        return None if known is None else known.seconds
 
-    async def _look(self, url: str) -> MediaFacts | MediaError:
+    async def _look(self, url: str) -> _Look:
         while (other := self._under_way.get(url)) is not None:  # other languages of one video
             await other.wait()
-        at, found = self._seen.get(url, (0.0, None))
-        if found is not None and time.monotonic() - at < _FRESH:
-            return found
+        before = self._seen.get(url)
+        if before is not None and time.monotonic() - before.at < _FRESH:
+            return before
         self._under_way[url] = anyio.Event()
         try:
             if is_private(url):
-                found = await self._inspect_private(url)
+                look = await self._inspect_private(url)
+            elif (obstacle := find_obstacle(url, self._reach)) is not None:
+                look = _Look(obstacle)
             else:
-                found = find_obstacle(url, self._reach) or await self._inspect(url)
+                look = await self._inspect(url)
         finally:
             self._under_way.pop(url).set()
-        self._seen[url] = time.monotonic(), found
+        self._seen[url] = look
         self._seen.move_to_end(url)
         # A catalog may have a million rows; one that is seen again is looked up in the cache, or looked into
         # anew.
         if len(self._seen) > _MOST_KEPT:
             self._seen.popitem(last=False)
-        return found
+        return look
 
-    async def _inspect_private(self, url: str) -> MediaFacts | MediaError:
+    async def _inspect_private(self, url: str) -> _Look:
         """Look into a file, or into an object by the signed URL that the vendor would get."""
         place = Location.parse(url)
         try:
             if place.scheme == "file":
-                return await inspect(place.key)
+                return _Look(await inspect(place.key))
             signed = await self.inputs.sign_object(place)
-            return await inspect(signed, allow_private=True, read_limit=self.limits.read_limit)
         except InputError as error:  # its row says so when its turn comes
-            return MediaError(error.message, problem=MediaProblem.UNREACHABLE, advice=error.advice)
+            return _Look(MediaError(error.message, problem=MediaProblem.UNREACHABLE, advice=error.advice))
         except MediaError as error:
-            return error
+            return _Look(error)
+        async with media_client(Reach.ANYWHERE) as http:  # the endpoint is the caller's own
+            _, look = await self._read(signed, http)
+        return look
 
-    async def _inspect(self, url: str) -> MediaFacts | MediaError:
+    async def _inspect(self, url: str) -> _Look:
+        assert self._http is not None  # noqa: S101 - it was entered
+        known_etag, known = self._cache.get(url) or ("", None)
+        etag, look = await self._read(url, self._http, known_etag, known)
+        if isinstance(look.found, MediaFacts) and look.found is not known:
+            self._cache.put(url, etag, look.found)
+        return look
+
+    async def _read(
+        self, url: str, http: httpx.AsyncClient, known_etag: str = "", known: MediaFacts | None = None
+    ) -> tuple[str, _Look]:
         from akool_async._media.inspection import inspect_url
 
-        assert self._http is not None  # noqa: S101 - it was entered
-        limits = self.limits
-        known_etag, known = self._cache.get(url) or ("", None)
+        found: MediaFacts | MediaError | None
+        limits, etag = self.limits, ""
         try:
             seen = await inspect_url(
                 url,
-                http=self._http,
+                http=http,
                 read_limit=limits.read_limit,
                 timeout=limits.timeout,
                 known_etag=known_etag,
             )
+            # Nothing new was read where the server said that the file is the one that is known.
+            found, etag, requests, read = seen.facts or known, seen.etag, seen.requests, seen.bytes_read
         except MediaError as error:
-            return error
-        self.requests += seen.requests
-        self.bytes_read += seen.bytes_read
-        # Nothing new was read where the server said that the file is the one that is known.
-        facts = seen.facts or known
-        assert facts is not None  # noqa: S101 - unchanged since it was known
-        if seen.facts is not None:
-            self._cache.put(url, seen.etag, facts)
-        return facts
+            found, requests, read = error, error.requests, error.bytes_read
+        assert found is not None  # noqa: S101 - unchanged since it was known
+        self.requests += requests
+        self.bytes_read += read
+        return etag, _Look(found, requests, read)
 
     async def _resolves_names(self) -> bool:
         """Whether this machine finds addresses of public names: else a missing one says nothing."""

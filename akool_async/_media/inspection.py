@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
@@ -20,6 +22,7 @@ from anyio import from_thread, to_thread
 
 from akool_async._environment import describe_cause, install_command
 from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaProblem
+from akool_async._model.redact import sanitize
 
 try:
     import av
@@ -41,6 +44,7 @@ _LENIENT_METADATA: Final[dict[str, Any]] = (
 
 _BUFFER: Final = 64 * 2**10
 _HEAD: Final = 4096
+_READ: Final = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_BINARY"))
 _FIRST_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
 _MAX_BOXES: Final = 8
 """Boxes of an MP4 file that are looked at; only a fragmented file has more."""
@@ -75,13 +79,22 @@ def inspect_file(source: Path | bytes) -> MediaFacts:
     """Inspect a video on this machine, given its path or content. This blocks: call it in a worker thread.
 
     Raises:
-        MediaError: it is not a complete video file.
+        MediaError: it is not a complete video file, or not a file at all.
         OSError: the file can't be read.
     """
-    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+    with io.BytesIO(source) if isinstance(source, bytes) else _opened(source) as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         return _inspect(file, size)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file; a pipe of a video's name would be waited for without end."""
+    descriptor = os.open(path, _READ)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise MediaError(f"{sanitize(path)} is a folder or a device, not a file.")
+    return os.fdopen(descriptor, "rb")
 
 
 @attrs.frozen(kw_only=True)
@@ -131,7 +144,10 @@ async def inspect_url(
             await file.fetch(0)
             facts = None if file.unchanged else await to_thread.run_sync(_inspect, file, file.size)
     except TimeoutError:
-        _unreachable(f"The server did not send enough of the video within {timeout:g} seconds.")
+        late = f"The server did not send enough of the video within {timeout:g} seconds."
+        raise file.counted(MediaError(late, problem=MediaProblem.UNREACHABLE)) from None
+    except MediaError as error:
+        raise file.counted(error)  # noqa: B904 - it is the same error
     return Inspection(facts=facts, etag=file.etag, requests=file.requests, bytes_read=file.bytes_read)
 
 
@@ -289,6 +305,11 @@ class _RemoteFile:
         self.bytes_read = 0
         self.size = -1  # known after the first fetch
         self.error: BaseException | None = None  # kept here: FFmpeg passes no exception on but its own
+
+    def counted(self, error: MediaError) -> MediaError:
+        """Return the error with what it took to come to it."""
+        error.requests, error.bytes_read = self.requests, self.bytes_read
+        return error
 
     def read(self, size: int = -1, /) -> bytes:
         if self.error is not None or self._position >= self.size:

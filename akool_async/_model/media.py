@@ -44,7 +44,13 @@ class MediaProblem(enum.Enum):
 
 
 class MediaError(CallerError):
-    """A video could not be inspected. The message never contains the URL, which may be signed."""
+    """A video could not be inspected. The message never contains the URL, which may be signed.
+
+    Attributes:
+        problem: what kind of reason it is.
+        requests: GETs that were sent before that was known.
+        bytes_read: bytes of the video that were received until then.
+    """
 
     impact = "Nothing was sent to the vendor and nothing was spent."
     advice = "Check that the URL leads to the video file itself, and that the whole file was uploaded."
@@ -54,6 +60,8 @@ class MediaError(CallerError):
     ) -> None:
         super().__init__(message, advice=advice)
         self.problem = problem
+        self.requests: int = 0
+        self.bytes_read: int = 0
 
 
 @attrs.frozen(kw_only=True)

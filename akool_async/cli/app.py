@@ -29,7 +29,7 @@ from akool_async.cli.exit_codes import ExitCode
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
-    "Translate a catalog": {"plan": "catalog", "run": "catalog"},
+    "Translate a catalog": {"inspect": "inspect", "plan": "catalog", "run": "catalog"},
     "Translate one video": {"translate": "catalog", "lipsync": "catalog"},
     "Work with a journal": {
         "status": "status",

@@ -30,11 +30,10 @@ _MEGABYTE: Final = 2**20
 
 @Parameter(name="*", group="Videos")
 @attrs.frozen(kw_only=True)
-class VideoOptions:
-    """Options of every command that looks into videos before they are paid for.
+class VideoLimits:
+    """Which videos the vendor takes, for every command that looks into them.
 
     Attributes:
-        check: Look into each new video, over a few HTTP ranges; what the vendor would refuse is not sent.
         max_seconds: Longest video, in seconds; plans of the vendor differ.
         max_megabytes: Largest file, in megabytes of 1,048,576 bytes.
         max_fps: Most frames a second; above 30 there is a warning.
@@ -42,7 +41,6 @@ class VideoOptions:
         checks_at_once: Videos that are looked into at once.
     """
 
-    check: bool = True
     max_seconds: Annotated[float, Parameter(validator=Number(gt=0))] = _DEFAULTS.max_seconds
     max_megabytes: Annotated[float, Parameter(validator=Number(gt=0))] = _DEFAULTS.max_bytes / _MEGABYTE
     max_fps: Annotated[float, Parameter(validator=Number(gt=0))] = _DEFAULTS.max_fps
@@ -61,6 +59,19 @@ class VideoOptions:
         )
 
 
+@Parameter(name="*", group="Videos")
+@attrs.frozen(kw_only=True)
+class VideoOptions(VideoLimits):
+    """Options of every command that looks into videos before they are paid for.
+
+    Attributes:
+        check: Look into each new video, over a few HTTP ranges; what the vendor would refuse is not sent.
+    """
+
+    check: bool = True
+
+
+DEFAULT_LIMITS: Final = VideoLimits()
 DEFAULT_VIDEOS: Final = VideoOptions()
 NO_VIDEOS: Final = VideoOptions(check=False)
 
@@ -113,7 +124,7 @@ async def make_checked_plan(
 async def _look_into_videos(plan: Plan, preflight: Preflight) -> Plan:
     checks: dict[int, VideoCheck] = {}
     requests = [item.request for item in plan.new_items]
-    with _shown(len(requests)) as advance:
+    with looking(len(requests)) as advance:
 
         def done(request: Request, check: VideoCheck) -> None:
             checks[id(request)] = check
@@ -142,7 +153,7 @@ def _readable(entry: PlanEntry, error: InputError | None) -> PlanEntry:
 
 
 @contextmanager
-def _shown(videos: int) -> Iterator[Progress]:
+def looking(videos: int) -> Iterator[Progress]:
     """Show on a terminal how many videos were looked into; the line goes away at the end."""
     columns = (TextColumn("Looking into videos"), BarColumn(), MofNCompleteColumn())
     progress = Progress(

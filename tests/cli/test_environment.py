@@ -55,6 +55,7 @@ WITHOUT_API = {
         "sandbox",
         "webhook serve",
         "logout",
+        "inspect",
         "completion",
         "man",
         "mcp",

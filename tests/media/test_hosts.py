@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,13 @@ async def test_a_path_and_a_file_url_are_read_from_the_disk(tmp_path: Path) -> N
 
 async def test_a_path_that_leads_to_no_file_is_a_media_error(tmp_path: Path) -> None:
     assert "No such file" in str(await problem_of(tmp_path / "none.mp4"))
-    assert (await problem_of(tmp_path)).problem is MediaProblem.UNREACHABLE
+    assert (await problem_of(tmp_path)).problem is MediaProblem.NOT_VIDEO
+
+
+async def test_a_pipe_of_a_videos_name_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "talk.mp4")
+
+    assert "a folder or a device" in str(await problem_of(tmp_path / "talk.mp4"))
 
 
 async def test_a_url_is_inspected_over_http(host: Host) -> None:
