@@ -29,7 +29,15 @@ import frame
 from frame import goal
 
 import akool_async
-from akool_async import AkoolClient, Completed, TranslationRequest, open_batch, open_journal
+from akool_async import (
+    AkoolClient,
+    Completed,
+    FixedSchedule,
+    PollSchedule,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+)
 from akool_async.sandbox import Sandbox
 
 PACKAGE = Path(akool_async.__file__).parent
@@ -136,13 +144,13 @@ async def translate(client: AkoolClient, folder: Path) -> None:
         raise RuntimeError(f"The job was not completed and saved: {outcome}")
 
 
-async def run() -> list[Call]:
+async def run(schedule: PollSchedule | None, time_scale: float) -> list[Call]:
     """Trace one job; the sandbox and the client are opened before and closed after it."""
     trace = Trace()
     with tempfile.TemporaryDirectory() as folder, anyio.fail_after(TIMEOUT), trace.installed():
         async with (
-            Sandbox(api_key=KEY, media=False, time_scale=TIME_SCALE, progress="none").serve() as server,
-            AkoolClient(api_key=KEY, host=server.base_url) as client,
+            Sandbox(api_key=KEY, media=False, time_scale=time_scale, progress="none").serve() as server,
+            AkoolClient(api_key=KEY, host=server.base_url, schedule=schedule) as client,
         ):
             with trace.recording():
                 await translate(client, Path(folder))
@@ -162,7 +170,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     options = frame.arguments(__doc__, add_options)
-    calls = anyio.run(run)
+    schedule = FixedSchedule(interval=0.1) if options.smallest else None
+    calls = anyio.run(run, schedule, frame.extent(options, 1000, TIME_SCALE, TIME_SCALE))
     on_loop = [call for call in calls if call.on_loop]
     if options.list:
         show(on_loop)

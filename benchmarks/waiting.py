@@ -174,13 +174,13 @@ class Run:
     memory: float
 
 
-async def really(origin: str, jobs: int) -> Run:
+async def really(origin: str, jobs: int, interval: float) -> Run:
     """Bring home so many jobs, none of them held back."""
     begin, cpu, memory = asyncio.get_running_loop().time(), frame.cpu(), frame.memory()
     most = completed = 0
     with tempfile.TemporaryDirectory() as folder:
         async with (
-            AkoolClient(api_key="k" * 20, host=origin, schedule=FixedSchedule(interval=20.0)) as client,
+            AkoolClient(api_key="k" * 20, host=origin, schedule=FixedSchedule(interval=interval)) as client,
             open_journal(Path(folder) / "jobs.sqlite3") as journal,
             open_batch(client, requests(jobs), max_in_flight=jobs, journal=journal, max_submits=16) as batch,
         ):
@@ -217,8 +217,9 @@ def main() -> None:
 
     jobs = frame.extent(told, 10, 300, 10_000)
     with frame.vendor("--seconds", frame.extent(told, "0.1", "5", "300")) as origin:
-        run = asyncio.run(really(origin, jobs))
-    print(f"\n{jobs:,} jobs over real connections, none held back, polled every 20 s:")
+        interval = frame.extent(told, 0.5, 20.0, 20.0)
+        run = asyncio.run(really(origin, jobs, interval))
+    print(f"\n{jobs:,} jobs over real connections, none held back, polled every {interval:g} s:")
     head = ("most in flight", "completed", "seconds", "CPU ms a job", "polls a job", "KiB a job, all told")
     cost = f"{run.cpu / jobs * 1e3:.1f}"
     told_run = (f"{run.most:,}", f"{run.completed:,}", f"{run.seconds:.0f}", cost, f"{run.polls:.1f}")

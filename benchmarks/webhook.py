@@ -120,8 +120,8 @@ def main() -> None:
         parser.add_argument("--times", type=float, help="how many times faster everything is")
 
     told = frame.arguments(__doc__, add)
-    jobs = told.jobs or frame.extent(told, 4, 40, 120)
-    times = told.times or frame.extent(told, 60.0, 20.0, 8.0)
+    jobs = told.jobs or frame.extent(told, 4, 20, 120)
+    times = told.times or frame.extent(told, 60.0, 8.0, 8.0)
     found = anyio.run(measure, jobs, times)
     hears, alone, five = found[HEARS], found[ALONE], found[FIVE]
     print(f"{jobs} jobs, cap {CAP}, over real sockets, everything {times:g} times faster:")
