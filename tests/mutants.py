@@ -152,8 +152,9 @@ AREAS = (
     Area("limits", "_batch/limits.py", ("tests/batch/test_limit_rules.py", "tests/batch/test_slots.py")),
     Area(
         "queues",
-        "_batch/queues.py",
+        "_batch/entry.py",
         ("tests/batch/test_queues.py", "tests/batch/test_outcome_queue.py"),
+        ("put", "get", "close", "drop_oldest", "adopt", "claim", "fail", "complete"),
     ),
     Area(
         "dispositions",

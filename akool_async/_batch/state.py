@@ -11,10 +11,17 @@ from functools import cached_property
 from typing import Final, Protocol
 
 from akool_async._batch.callback_polling import CallbackPolling
-from akool_async._batch.entry import BatchEntry, ProgressBoard, TrackedJob, outcome_from_journal
+from akool_async._batch.entry import (
+    BatchEntry,
+    FinishedQueue,
+    OutcomeQueue,
+    ProgressBoard,
+    RecoveredJobs,
+    TrackedJob,
+    outcome_from_journal,
+)
 from akool_async._batch.limits import CreditBudget, DoubtBrake, Permit, WeightedSemaphore
 from akool_async._batch.preflight import Preflight
-from akool_async._batch.queues import FinishedQueue, OutcomeQueue, RecoveredJobs
 from akool_async._client import ClientSession
 from akool_async._journal import Entry, Journal
 from akool_async._model.errors import (

@@ -82,7 +82,7 @@ class Store:
         accept_older: open it although it is missing or older than its lock remembers.
 
     Attributes:
-        lock: None where there is none: in memory, or only to read.
+        lock: None where there is none: in memory, only to read, or not open yet.
     """
 
     def __init__(
@@ -98,7 +98,8 @@ class Store:
         self.recovered = 0
         self._forgotten_names = CompactSet() if forget_ended else None
         self._mutex = threading.Lock()
-        self.lock = None if path is None or read_only else JournalLock(path)
+        self.lock: JournalLock | None = None
+        self._read_only = read_only
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
         self._closed = False
@@ -111,7 +112,8 @@ class Store:
             if self.path is None:
                 self._writing = self._reading = file.in_memory()
                 return read_totals(self.reading, str(self.path or IN_MEMORY))
-            if self.lock is not None:
+            if not self._read_only:
+                self.lock = JournalLock(self.path)
                 try:
                     self._open_for_writing(self.path, self.lock, now)
                 except (sqlite3.Error, OSError) as error:
@@ -229,6 +231,8 @@ class Store:
             _INHERITED.append((self._reading, self._writing))
             return
         with self._mutex:
+            if self._closed:
+                return
             self._closed = True
             connections = (self._reading, self._writing)  # the writer's last: it tidies the log up
             self._reading = self._writing = None

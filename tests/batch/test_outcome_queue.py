@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from akool_async import NotSubmitted
-from akool_async._batch.queues import OutcomeQueue
+from akool_async._batch.entry import OutcomeQueue
 from tests.client.conftest import video
 
 pytestmark = pytest.mark.anyio

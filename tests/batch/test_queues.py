@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from akool_async import JournalError, NotSubmitted
-from akool_async._batch.entry import BatchEntry
-from akool_async._batch.queues import FinishedQueue, RecoveredJobs
+from akool_async._batch.entry import BatchEntry, FinishedQueue, RecoveredJobs
 from akool_async._model.responses import Snapshot, Status
 from akool_async._polling.poll_state import PollState
 from akool_async._polling.scheduler import PolledJob

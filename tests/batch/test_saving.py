@@ -478,8 +478,7 @@ class _Skewed:
 
 async def test_what_dies_soonest_is_fetched_first(fast_house: Open) -> None:
     from akool_async import Snapshot
-    from akool_async._batch.entry import BatchEntry
-    from akool_async._batch.queues import FinishedQueue
+    from akool_async._batch.entry import BatchEntry, FinishedQueue
     from akool_async._polling.poll_state import PollState
 
     class _Watch:
