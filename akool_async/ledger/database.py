@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import Any, Final, Self, TypeVar
 import anyio
 import sqlalchemy as sa
 from anyio.to_thread import run_sync
+from psycopg.errors import UniqueViolation
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
@@ -21,6 +23,57 @@ from akool_async._model.validators import is_number
 
 T = TypeVar("T")
 _POOL: Final = 8
+
+CLIENT_SETTINGS: Final[Mapping[str, Any]] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A network that went silent ends a statement, which would wait for the two hours of TCP's default."""
+
+_SERVER_SETTINGS: Final = """
+    SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '3', false),
+        set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '15000', false),
+        set_config('idle_in_transaction_session_timeout', '60000', false),
+        CASE WHEN current_setting('synchronous_commit') = 'off'
+            THEN set_config('synchronous_commit', 'on', false) END
+"""
+"""A machine that vanished or was frozen gives its locks back within a minute, and no other waits longer. An
+intent is on the server's disk before its POST is sent: forgotten in a crash, it would be paid twice.
+"""
+
+_TRIES: Final = 20
+_COLLIDED: Final = ("40001", "40P01")
+"""Serialization failures and deadlocks, as of two machines that enter the same rows in another order."""
+
+
+def connect(url: sa.URL, *, name: str | None = None, **options: Any) -> sa.Engine:
+    """Return an engine whose connections end when the other side vanished.
+
+    Args:
+        url: of a Postgres database.
+        name: of a worker, which its connections show in `pg_stat_activity`.
+        options: for SQLAlchemy's `create_engine`.
+    """
+    shown = {} if name is None else {"application_name": f"akool/{name}"}
+    engine = sa.create_engine(
+        url,
+        # Whatever the database prefers: a snapshot from before an account's lock was waited for would not
+        # see what others reserved meanwhile, and the budget would be spent twice.
+        isolation_level="READ COMMITTED",
+        connect_args={**CLIENT_SETTINGS, **shown},
+        hide_parameters=True,
+        **options,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: object) -> None:
+        connection.execute(_SERVER_SETTINGS)
+        connection.commit()
+
+    return engine
 
 
 class LedgerError(AkoolError):
@@ -82,22 +135,8 @@ class LedgerDatabase:
         Raises:
             LedgerError: the database can't be reached, or a newer version of this package wrote it.
         """
-        # A network that went silent must end a statement, not hold it for the two hours of TCP's default.
-        settings = {
-            "connect_timeout": 10,
-            "keepalives_idle": 5,
-            "keepalives_interval": 3,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 15_000,
-        }
-        self._engine = sa.create_engine(
-            self._url,
-            pool_size=_POOL,
-            max_overflow=0,
-            pool_timeout=600,
-            pool_pre_ping=True,
-            hide_parameters=True,
-            connect_args=settings,
+        self._engine = connect(
+            self._url, pool_size=_POOL, max_overflow=0, pool_timeout=600, pool_pre_ping=True
         )
         self._threads = anyio.CapacityLimiter(_POOL)
         try:
@@ -138,6 +177,8 @@ class LedgerDatabase:
     async def run_transaction(self, work: Callable[[sa.Connection], T]) -> T:
         """Run one transaction in a thread; it is finished even if the caller is cancelled.
 
+        One that collided with another machine's was rolled back, and is run again: `work` may run twice.
+
         Raises:
             LedgerError: it failed; whether it was committed is not known if the connection was lost.
         """
@@ -149,13 +190,17 @@ class LedgerDatabase:
             with engine.begin() as connection:
                 return work(connection)
 
-        try:
-            return await run_sync(transaction, limiter=self._threads)
-        except SQLAlchemyError as error:
-            why = str(getattr(error, "orig", None) or type(error).__name__).partition("\n")[0]
-            failed = LedgerError(f"The ledger's database failed: {sanitize(why)}.")
-            failed.__cause__ = error if isinstance(error, IntegrityError) else None
-            raise failed from failed.__cause__
+        for attempt in itertools.count(1):
+            try:
+                return await run_sync(transaction, limiter=self._threads)
+            except SQLAlchemyError as error:
+                if attempt == _TRIES or not _has_collided(error):
+                    why = str(getattr(error, "orig", None) or type(error).__name__).partition("\n")[0]
+                    failed = LedgerError(f"The ledger's database failed: {sanitize(why)}.")
+                    failed.__cause__ = error if isinstance(error, IntegrityError) else None
+                    raise failed from failed.__cause__
+            await self.clock.sleep(0.1 * self.clock.random())
+        raise AssertionError
 
     async def execute(self, statement: str, **values: Any) -> list[Mapping[str, Any]]:
         """Run one statement of its own; `:account` is the ledger's. Return its rows."""
@@ -165,6 +210,14 @@ class LedgerDatabase:
             return [dict(row) for row in done.mappings()] if done.returns_rows else []
 
         return await self.run_transaction(work)
+
+
+def _has_collided(error: SQLAlchemyError) -> bool:
+    """Whether a transaction was rolled back only because another one ran at the same time."""
+    orig = getattr(error, "orig", None)
+    # The file name that it chose was reserved by another meanwhile: run again, it chooses the next one.
+    name_is_taken = isinstance(orig, UniqueViolation) and orig.diag.constraint_name == "entry_name"
+    return getattr(orig, "sqlstate", None) in _COLLIDED or name_is_taken
 
 
 MIGRATIONS: Final[tuple[str, ...]] = (

@@ -33,6 +33,7 @@ from akool_async._model.responses import Job
 from akool_async._model.states import State
 from akool_async._retry import backoff_step
 from akool_async.ledger import Ledger, LedgerError, Made, NotSent, Refused
+from akool_async.ledger.database import connect
 from akool_async.workers.admission import Admission, Ended
 from akool_async.workers.workflows import (
     VERSION,
@@ -371,9 +372,7 @@ def _lock_number(account: str, name: str) -> int:
 
 def _lock_engine(ledger: Ledger, name: str) -> sa.Engine:
     """Return where a worker's name is locked, by a connection that shows the name."""
-    return sa.create_engine(
-        ledger.url, poolclass=sa.NullPool, connect_args={"application_name": f"akool/{name}"}
-    )
+    return connect(ledger.url, name=name, poolclass=sa.NullPool)
 
 
 def _lock_name(engine: sa.Engine, account: str, name: str) -> sa.Connection | None:

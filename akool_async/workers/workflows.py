@@ -11,6 +11,7 @@ from dbos import DBOSClient, DBOSPortableJSONSerializer, run_dbos_database_migra
 
 from akool_async._model.responses import Callback
 from akool_async.ledger import Ledger
+from akool_async.ledger.database import CLIENT_SETTINGS
 
 WORKFLOW: Final = "akool.translate"
 VERSION: Final = "3"
@@ -31,7 +32,9 @@ def queue_name(account: str) -> str:
 
 def engine_url(ledger: Ledger) -> str:
     """Return where the engine keeps its tables, password included: beside the ledger's."""
-    return ledger.url.render_as_string(hide_password=False)
+    # With the time-outs of the ledger's own connections, also for the engine's clients and its migrations.
+    settings = {name: str(value) for name, value in CLIENT_SETTINGS.items()}
+    return ledger.url.update_query_dict(settings).render_as_string(hide_password=False)
 
 
 @contextmanager
