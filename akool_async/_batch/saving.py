@@ -63,7 +63,9 @@ _WHOLE: Final = (
     ),
     MANIFEST,
 )
-_LONGEST_ENDING: Final = f"{max(_WHOLE, key=len)}.part.about.new"
+LONGEST_ENDING: Final = f"{max(_WHOLE, key=len)}.part.about.new"
+"""The longest that follows a name while its files are downloaded."""
+
 _BEGUN: Final = tuple(f"{ending}.part" for ending in ENDINGS.values())
 
 
@@ -228,7 +230,7 @@ class ResultSaver:
         for entry in entries:
             # The job would be paid for, and its result could not be saved under a name that can't be written.
             first = next(iter(self._output.templates.names(entry.request, entry.target)))
-            folder.check_name(f"{first}{_LONGEST_ENDING}")
+            folder.check_name(f"{first}{LONGEST_ENDING}")
             is_there = folder.lookup(first)
             # A result that was paid under another journal, or before this one was lost, is not paid again.
             for name in islice(self._output.templates.names(entry.request, entry.target), _NAMES):

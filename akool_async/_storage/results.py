@@ -8,19 +8,16 @@ copied to its name on the condition that nothing is there; the manifest last. So
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import mimetypes
 import os
 import secrets
-import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader
-from itertools import accumulate
 from pathlib import Path
 from shutil import rmtree
 from typing import Final, Protocol
@@ -40,17 +37,21 @@ from akool_async._download import (
 )
 from akool_async._download import verify as verify_folder
 from akool_async._download.files import publish
-from akool_async._download.manifest import find_result
 from akool_async._download.verify import Digest
 from akool_async._model.errors import ConfigurationError, DownloadError, StorageError
 from akool_async._model.locations import BUCKET_SCHEMES, BucketPath
 from akool_async._model.outcomes import MANIFEST, Artifact, Saved
 from akool_async._storage.buckets import PART, Bucket, BucketError, ObjectExistsError, ObjectMissingError
+from akool_async._storage.local_results import Download, LocalFolder
 from akool_async._storage.settings import Storage, bucket_location
 
-Download = Callable[[DownloadRequest], Awaitable[Saved]]
+_LONGEST_KEY: Final = 1024
+"""Bytes of a key in UTF-8. Source: Amazon S3, "Naming Amazon S3 objects"; Google Cloud Storage has the same
+limit, and Azure allows as many characters."""
 
-_UNWRITABLE: Final = frozenset({errno.EILSEQ, errno.EINVAL, errno.ENAMETOOLONG})
+_ANY_JOB: Final = "0" * 24
+"""As long as the id of a job, which names its folder in the spool. Unconfirmed: all that were seen are so."""
+
 _LARGEST_MANIFEST: Final = 2**20
 _SHARED_BEGINNING: Final = 120
 """Bytes that all names which an entry may get have in common; see `NameTemplate.names`."""
@@ -119,57 +120,6 @@ class ResultFolder(Protocol):
         """Save a result whose `stem` is its name in the folder, by `download`, and return its files."""
 
 
-@attrs.frozen
-class LocalFolder:
-    """A folder of this machine."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        """Return its path."""
-        return str(self.path)
-
-    def check_name(self, name: str) -> None:
-        """Raise `ConfigurationError` if this system can't write such a name, or a file is in the way."""
-        parts = name.split("/")
-        # Each part by itself: behind a folder that is still to be made, the system looks at no name.
-        for part in parts:
-            try:
-                os.lstat(self.path / part)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except (UnicodeEncodeError, OSError) as error:
-                if isinstance(error, UnicodeEncodeError) or error.errno in _UNWRITABLE:
-                    raise ConfigurationError(
-                        f"The file name {part!a} can't be written in {self.path}, where names are in "
-                        f"{sys.getfilesystemencoding()}.",
-                        advice="Set LC_ALL=C.UTF-8, or name the files otherwise with file_names (--names).",
-                    ) from error
-        for folder in accumulate(parts[:-1], "{}/{}".format):
-            place = self.path / folder
-            if os.path.lexists(place) and not place.is_dir():
-                raise ConfigurationError(
-                    f"{place} is a file, and results are to be saved in a folder of that name.",
-                    advice="Move it away, or name the files otherwise with file_names (--names).",
-                )
-
-    def lookup(self, name: str) -> Callable[[str], bool]:
-        """Return what looks into the folder."""
-        return lambda file: os.path.lexists(self.path / file)
-
-    def read_manifest(self, name: str) -> SavedResult | None:
-        """Return what the manifest of a result says, None if it says nothing."""
-        return read_manifest(self.path / f"{name}{MANIFEST}", any_owner=True)
-
-    def find_result(self, files: Sequence[str], *, name: str, hashes: bool) -> SavedResult:
-        """Return what became of files that a journal has as saved under this name."""
-        return find_result(files, self.path, name, hashes=hashes)
-
-    async def save(self, request: DownloadRequest, download: Download) -> Saved:
-        """Download into the folder."""
-        return await download(attrs.evolve(request, stem=self.path / request.stem))
-
-
 class BucketFolder:
     """A prefix in a bucket, as a folder for results.
 
@@ -193,7 +143,14 @@ class BucketFolder:
         return self._url
 
     def check_name(self, name: str) -> None:
-        """Accept each name: keys are text."""
+        """Raise `ConfigurationError` if the key would be too long, or the spool can't have such a file."""
+        size = len(self._key(name).encode())
+        if size > _LONGEST_KEY:
+            raise ConfigurationError(
+                f"{name} would have a key of {size:,} bytes in {self}, and {_LONGEST_KEY:,} are allowed.",
+                advice="Use a shorter prefix, or fewer folders in file_names (--names).",
+            )
+        LocalFolder(self._spool / _ANY_JOB).check_name(name)
 
     def lookup(self, name: str) -> Callable[[str], bool]:
         """Return what says whether an object is there, from one look at the bucket."""

@@ -39,7 +39,14 @@ def bucket_location(url: str, what: str) -> Location:
             advice="The name has at least 3 letters, digits, hyphens and dots; a prefix has no ? or #.",
         )
     found = Location.parse(whole)
-    return attrs.evolve(found, key=found.key.removesuffix("-").rstrip("/"))
+    prefix = found.key.removesuffix("-").rstrip("/")
+    # Some stores keep such keys as they are, others and this library as another key: no file would be found.
+    if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
+        raise ConfigurationError(
+            f"{what} must have a prefix without empty parts, '.' and '..', which {url!r} has.",
+            advice=f"Write {found.scheme}://{found.bucket}/prefix, with one slash between its parts.",
+        )
+    return attrs.evolve(found, key=prefix)
 
 
 def _is_bucket(_: object, __: attrs.Attribute[str | None], value: str | None) -> None:

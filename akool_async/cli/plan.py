@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, overload
@@ -17,12 +18,14 @@ import attrs
 
 from akool_async._batch import OnInDoubt
 from akool_async._batch.preflight import Preflight, VideoCheck
+from akool_async._batch.saving import LONGEST_ENDING
 from akool_async._client import AkoolClient
 from akool_async._download import find_file, read_manifest
 from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import (
     AkoolError,
     CertificateError,
+    ConfigurationError,
     ConnectError,
     JournalLockedError,
     JournalOlderError,
@@ -33,6 +36,7 @@ from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST
 from akool_async._model.requests import Request, video_url
 from akool_async._model.states import State
+from akool_async._storage import result_folder
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices
@@ -230,18 +234,8 @@ def is_saved(manifest: Path, key: str, target: str) -> bool:
     return False
 
 
-_UNWRITABLE: Final = (
-    f"The file name {{}} can't be written on this system, whose names are in {sys.getfilesystemencoding()}. "
-    "Set LC_ALL=C.UTF-8, or name the files with --names."
-)
-
-
-def _can_be_written(name: str) -> bool:
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        return False
-    return True
+_SHORT: Final = 400
+"""Bytes of a folder for results that leave room for each name without folders, on disk and in a bucket."""
 
 
 async def make_plan(
@@ -271,7 +265,8 @@ async def make_plan(
         entries = PlanEntries(catalog.items)
         issues: list[Issue] = []
         # A long catalog has names by the hundred thousand: each is made only where something depends on it.
-        any_name_fits = sys.getfilesystemencoding() == "utf-8"
+        any_name_fits = sys.getfilesystemencoding() == "utf-8" and len(os.fsencode(str(output.out))) <= _SHORT
+        results = cache(partial(result_folder, output.out, None))
         in_folder = not isinstance(output.out, BucketPath) and output.out.is_dir()
         may_be_saved = in_folder and not rules.pay_again
         for item in catalog.items:
@@ -286,16 +281,20 @@ async def make_plan(
                 ):
                     action = PlannedAction.RESTORE
                 # Only a job that would be made needs a name here.
-                if action.is_paid and (may_be_saved or not any_name_fits):
+                in_folders = "/" in item.names
+                if action.is_paid and (may_be_saved or in_folders or not any_name_fits):
                     name = template_of(item.names).name(item.request, target)
                     failed = found is not None and found.state in (State.FAILED, State.EXPIRED)
                     # Another journal, or this one before it was lost, paid for a result that is here.
                     manifest = output.out / f"{name}{MANIFEST}"
                     if may_be_saved and not failed and is_saved(manifest, item.key_for(target), target):
                         action = PlannedAction.FOUND
-                    elif not _can_be_written(name):
-                        # The job would be paid for, and its result could not be saved under this name.
-                        issues.append(Issue(item.where("key"), _UNWRITABLE.format(f"{name!a}")))
+                    elif in_folders or not any_name_fits:
+                        try:
+                            results().check_name(f"{name}{LONGEST_ENDING}")
+                        except ConfigurationError as error:
+                            # The job would be paid for, and its result could not be saved under this name.
+                            issues.append(Issue(item.where("key"), f"{error.message} {error.advice}"))
                 entries.add(action, found, prices.price(item.request) if action.is_paid else UNKNOWN)
                 # The run would take the result that the journal has for this row's, and never make it.
                 if (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,46 @@ def test_a_file_where_a_folder_should_be_is_told_before_anything_is_paid(
     )
     assert Path("results/ja").read_text() == "a note"
     assert {job.language for job in vendor.audit.jobs} <= {"fr"}
+
+
+def test_a_name_that_is_too_long_as_a_whole_is_told_by_the_plan(akool: Command, vendor: Sandbox) -> None:
+    path = catalog(f"{URL}/1.mp4,ja,{'k' * 90}", f"{URL}/2.mp4,ja,short", header="url,languages,key")
+    names, deep = ("--names", "{key}/{key}/{key}/{key}"), Path("/", *["d" * 250] * 15).joinpath("e" * 80)
+    for command in ("plan", "run"):
+        told = akool(command, path, *names, "--out", deep, "--journal", "j.sqlite3")
+        said = " ".join(told.err.split())
+        assert told.code == 2
+        assert "1 mistake" in said
+        assert "videos.csv:2" in said
+        assert "which is too long there" in said
+    assert vendor.audit.creates == ()
+
+
+@pytest.mark.parametrize("to", [None, "review"])
+def test_subtitles_in_folders_are_corrected_and_pushed_beside_the_first_result(
+    akool: Command, vendor: Sandbox, to: str | None
+) -> None:
+    keyed = catalog(f"{URL}/1.mp4,ja fr,one", header="url,languages,key")
+    assert akool("run", keyed, *NAMES, "--caption", "target", "--yes").code == 0
+    pulled = akool("captions", "pull", *(["--to", to] if to else []))
+    laid_out = Path(to or "results/captions")
+    corrected = laid_out / "ja/one.srt"
+    corrected.write_text(
+        corrected.read_text(encoding="utf-8").replace("/1.mp4", "Phrase 1"), encoding="utf-8"
+    )
+    relaxed = ["--max-speed", "100", "--max-line", "100"]
+    checked = akool(*next_command(pulled.err, "check"), *relaxed)
+    pushed = akool(*next_command(checked.err, "push"), "--caption-url", "https://example.com/1.srt", "--yes")
+
+    assert checked.code == 0, checked.out
+    assert pushed.code == 0, pushed.err
+    assert Path("results/ja/one.captions-2.ja.mp4").exists()
+    assert "Phrase 1" in corrected.read_text(encoding="utf-8")
+    assert (vendor.audit.creates[-1].payload or {})["caption_url"] == "https://example.com/1.srt"
+    assert not list(Path("results").glob("one*"))
+
+
+def next_command(said: str, verb: str) -> list[str]:
+    """Return the words of the command that a command says is next."""
+    (line,) = [line for line in said.splitlines() if f"akool-async captions {verb}" in line]
+    return shlex.split(line)[1:]

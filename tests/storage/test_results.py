@@ -25,6 +25,8 @@ from akool_async import (
     verify,
 )
 from akool_async._model.locations import BucketPath
+from akool_async._storage import BucketFolder
+from akool_async.sandbox import Fault
 from akool_async.sandbox.media import sample_video
 from tests.batch.test_batch import run
 from tests.client.conftest import Open, video
@@ -307,6 +309,77 @@ async def test_what_is_no_bucket_is_refused_when_the_batch_is_made(fast_house: O
         for place in ("s3://", "s3://x", "s3://bucket/a?b", "ftp://bucket/a"):
             with pytest.raises(ConfigurationError):
                 open_batch(client, [video(1)], download_to=place)
+        for place in (
+            "s3://bucket//a",
+            "s3://bucket/a//b",
+            "s3://bucket/./a",
+            "s3://bucket/a/..",
+            "gs://bucket/%2E%2E/a",
+        ):
+            with pytest.raises(ConfigurationError, match="without empty parts"):
+                open_batch(client, [video(1)], download_to=place)
+            with pytest.raises(ConfigurationError, match="without empty parts"):
+                Storage(share=place)
+    assert str(BucketFolder("s3://bucket/a/b//", Storage())) == "s3://bucket/a/b"
+
+
+async def test_a_key_that_is_too_long_for_a_bucket_is_found_before_anything_is_spent(
+    fast_house: Open, bucket: TestBucket
+) -> None:
+    prefix = "/".join(["p" * 200] * 4)
+    wanted = [video(1, key="k" * 90), video(2, key="l" * 90, targets="de")]
+    async with fast_house() as home:
+        client = await home.client()
+        outcomes = await run(
+            client, wanted, download_to=f"{bucket.url}/{prefix}", file_names="{key}/{language}/{key}/{key}"
+        )
+        whole = await run(client, wanted[:1], download_to=f"{bucket.url}/{prefix}", file_names="{key}")
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert {type(outcome) for outcome in outcomes} == {NotSubmitted}
+    assert all("1,024 are allowed" in outcome.reason for outcome in outcomes)
+    assert whole[0].saved is not None
+
+
+async def test_a_file_that_the_spool_can_not_have_is_found_before_anything_is_spent(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path
+) -> None:
+    deep = tmp_path.joinpath(*["d" * 250] * ((4096 - len(str(tmp_path))) // 251))
+    async with fast_house() as home:
+        outcomes = await run(
+            await home.client(), [video(1)], download_to=bucket.url, storage=Storage(spool=deep)
+        )
+
+        assert home.sandbox.audit.creates == ()
+    assert "too long there" in outcomes[0].reason
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+async def test_a_part_in_a_folder_of_its_own_is_resumed_by_the_next_run(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path, place: str
+) -> None:
+    target = bucket.url if place == "bucket" else tmp_path / "results"
+    faults = [
+        Fault(on="cdn", kind="reset_mid", keep=0.5, nth=1),
+        Fault(on="cdn", kind="http", status=404, nth=range(2, 99)),
+    ]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(result_bytes=200_000) as home:
+        client, options = await home.client(), {"file_names": "{language}/{key}", "download_to": target}
+        wanted = [video(1, targets="ja", key="one")]
+        home.sandbox.faults.add(*faults)
+        (cut,) = await run(client, wanted, journal=journal, **options)
+        (part,) = tmp_path.rglob("ja/one.mp4.part")
+        size = part.stat().st_size
+        home.sandbox.faults.clear()
+        before = len(home.sandbox.audit.served)
+        (done,) = await run(client, wanted, journal=journal, **options)
+
+        assert len(home.sandbox.audit.creates) == 1
+        assert home.sandbox.audit.served[before].range == f"bytes={size}-"
+    assert cut.saved is None
+    assert 0 < size < 200_000
+    assert done.saved.video.name == "one.mp4"
+    assert list(tmp_path.rglob("*.part")) == []
 
 
 async def test_verify_says_why_a_bucket_can_not_be_read(bucket: TestBucket) -> None:

@@ -42,6 +42,10 @@ Languages = Annotated[
     Parameter(name="--language", negative="", show_default=False, help="Only these, such as ja or ja,fr."),
 ]
 
+Folder = Annotated[
+    Path | None, Parameter(negative="", help="Folder that `captions pull --to` wrote to, if it was another.")
+]
+
 
 def captions_pull(
     *keys: str,
@@ -88,9 +92,9 @@ def captions_pull(
     print_info(f"{counted(len(written), 'file')} written to {folder}.")
     if kept:
         print_info(f"{counted(len(kept), 'file')} left alone: there already, perhaps with corrections.")
-    if to is None and (written or kept):
+    if written or kept:
         print_info("Once they are corrected, check them:")
-        print_info(f"    {output.command('captions', 'check')}")
+        print_info(f"    {output.command('captions', 'check', *_in_folder(to))}")
     if not written and not kept:
         print_info(f"Nothing in {output.path} is saved with subtitles.")
     return ExitCode.OK
@@ -100,6 +104,7 @@ def captions_check(
     *files: Path,
     language: str | None = None,
     original: Path | None = None,
+    folder: Folder = None,
     as_json: JsonFlag = False,
     check: CheckOptions = DEFAULT_CHECK,
     output: OutputOptions = DEFAULT_OUTPUT,
@@ -124,9 +129,10 @@ def captions_check(
     checked = 0
     corrected: dict[tuple[str, str], None] = {}
     rows: list[dict[str, Any]] = []
-    for path, target, spoken, entry in _to_check(files, language, original, output):
+    laid_out = output.local / CAPTIONS if folder is None else local_path(folder)
+    for path, target, spoken, entry in _to_check(files, language, original, output, laid_out):
         checked += 1
-        if entry is not None and path.parent != output.local:
+        if entry is not None and path.is_relative_to(laid_out):
             corrected[entry.key, target] = None
         try:
             cues, original_cues = read_translation(path), () if spoken is None else read_cues(spoken)
@@ -146,21 +152,27 @@ def captions_check(
         print_info(f"{counted(len(rows), 'fault')} in {where} of {counted(checked, 'file')}.")
         if not files:
             print_info("To lay them out for correction, and to check again what was corrected:")
-            print_info(f"    {output.command('captions', 'pull')}")
-            print_info(f"    {output.command('captions', 'check')}")
+            to = [] if folder is None else ["--to", str(folder)]
+            print_info(f"    {output.command('captions', 'pull', *to)}")
+            print_info(f"    {output.command('captions', 'check', *_in_folder(folder))}")
         return ExitCode.FAILED
     print_info(f"{counted(checked, 'file')}: nothing was found.")
     if corrected:
         print_info("To translate again with what was corrected, which costs credits:")
         for key, target in islice(corrected, _MAX_SHOWN):
-            print_info(f"    {output.command('captions', 'push', key, '--language', target)}")
+            which = (key, "--language", target, *_in_folder(folder))
+            print_info(f"    {output.command('captions', 'push', *which)}")
         if len(corrected) > _MAX_SHOWN:
             print_info(f"    and {len(corrected) - _MAX_SHOWN:,} more")
     return ExitCode.OK
 
 
 def _to_check(
-    files: tuple[Path, ...], language: str | None, original: Path | None, output: OutputOptions
+    files: tuple[Path, ...],
+    language: str | None,
+    original: Path | None,
+    output: OutputOptions,
+    laid_out: Path,
 ) -> Iterator[tuple[Path, str, Path | None, Entry | None]]:
     for path in map(local_path, files):
         named = _LANGUAGE_IN_NAME.fullmatch(path.name)
@@ -171,8 +183,12 @@ def _to_check(
         languages = () if language is None else (language,)
         for one in anyio.run(saved_subtitles, output, (), languages):
             spoken = one.spoken if one.spoken is not None and one.spoken.exists() else None
-            for path in one.corrected(output.local / CAPTIONS) or [one.translated]:
+            for path in one.corrected(laid_out) or [one.translated]:
                 yield path, one.entry.target, spoken, one.entry
+
+
+def _in_folder(folder: Path | None) -> list[str]:
+    return [] if folder is None else ["--folder", str(folder)]
 
 
 def _fault_row(path: Path, fault: CaptionFault) -> dict[str, Any]:

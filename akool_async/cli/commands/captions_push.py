@@ -26,6 +26,7 @@ from akool_async.captions import (
     version_key,
 )
 from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
+from akool_async.cli.commands.captions import Folder
 from akool_async.cli.console import counted, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import entry_label
@@ -51,6 +52,7 @@ def captions_push(
     *,
     language: str | None = None,
     file: Path | None = None,
+    folder: Folder = None,
     caption_url: str | None = None,
     url: str | None = None,
     caption: str | None = None,
@@ -84,7 +86,8 @@ def captions_push(
         or target.
     """
     one = _one_entry(output, key, language)
-    path = _corrected_file(one, output.local / CAPTIONS) if file is None else local_path(file)
+    laid_out = output.local / CAPTIONS if folder is None else local_path(folder)
+    path = _corrected_file(one, laid_out) if file is None else local_path(file)
     cues = [cue for cue in read_translation(path) if cue.text]
     if not cues:
         raise InvalidRequestError(f"{path} has no subtitles.", impact="Nothing was sent.")
@@ -116,6 +119,7 @@ def captions_push(
         _write(content, publishable(number))
     if caption_url is None and storage.share is None:
         named = [] if file is None else ["--file", str(path)]
+        named += [] if folder is None else ["--folder", str(folder)]
         named += [] if language is None else ["--language", target]
         again = output.command("captions", "push", key, *named)
         print_info(f"The corrected subtitles are in {publishable(number)}. Nothing was sent.")
@@ -124,6 +128,8 @@ def captions_push(
         return ExitCode.FAILED
     request = _corrected_request(one.entry, version, url, caption_url or url_of(number), caption)
     names = names_for(version) if one.entry.request.key else f"{{stem}}.captions-{number}.{{language}}"
+    # Beside the first result: its folder is a name that a template made, and stays what it is in another.
+    names = f"{one.name.rpartition('/')[0]}/{names}".removeprefix("/")
     item = CatalogItem(request=request, names=names, layout=Layout(str(path)))
     title = f"{entry_label(one.entry)} with corrected subtitles, captions {request.caption_type.name.lower()}"
     options = RunOptions(
