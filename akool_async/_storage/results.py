@@ -22,6 +22,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Final, Protocol
 
+import anyio
 import attrs
 from anyio.to_thread import run_sync
 
@@ -44,10 +45,14 @@ from akool_async._model.outcomes import MANIFEST, Artifact, Saved
 from akool_async._storage.buckets import PART, Bucket, BucketError, ObjectExistsError, ObjectMissingError
 from akool_async._storage.local_results import Download, LocalFolder
 from akool_async._storage.settings import Storage, bucket_location
+from akool_async._storage.spool import Spool
 
 _LONGEST_KEY: Final = 1024
 """Bytes of a key in UTF-8. Source: Amazon S3, "Naming Amazon S3 objects"; Google Cloud Storage has the same
 limit, and Azure allows as many characters."""
+
+_UPLOADS: Final = 4
+"""Results that are sent into a bucket at once: each holds several parts of 8 MiB in memory."""
 
 _ANY_JOB: Final = "0" * 24
 """As long as the id of a job, which names its folder in the spool. Unconfirmed: all that were seen are so."""
@@ -136,7 +141,10 @@ class BucketFolder:
         self._bucket = Bucket(place.scheme, place.bucket, storage)
         self._prefix = place.key
         self._url = f"{self._bucket.url}/{place.key}".rstrip("/")
-        self._spool = storage.spool_folder / hashlib.sha256(self._url.encode()).hexdigest()[:16]
+        root = storage.spool_folder
+        own = root / hashlib.sha256(self._url.encode()).hexdigest()[:16]
+        self._spool = Spool(root, own, storage.spool_bytes)
+        self._turns = anyio.Semaphore(_UPLOADS)
 
     def __str__(self) -> str:
         """Return its URL."""
@@ -150,7 +158,7 @@ class BucketFolder:
                 f"{name} would have a key of {size:,} bytes in {self}, and {_LONGEST_KEY:,} are allowed.",
                 advice="Use a shorter prefix, or fewer folders in file_names (--names).",
             )
-        LocalFolder(self._spool / _ANY_JOB).check_name(name)
+        LocalFolder(self._spool.folder / _ANY_JOB).check_name(name)
 
     def lookup(self, name: str) -> Callable[[str], bool]:
         """Return what says whether an object is there, from one look at the bucket."""
@@ -261,12 +269,24 @@ class BucketFolder:
             StorageError: the spool or the bucket can't be written.
             DownloadError: a file is incomplete, or could not be sent.
         """
-        spool = self._spool / request.job_id
-        local = await download(attrs.evolve(request, stem=spool / request.stem))
+        async with self._spool.reserve(request.job_id) as place:
+            local = await download(attrs.evolve(request, stem=place / request.stem))
+            async with self._turns:
+                try:
+                    result = await self._send_all(local, request.stem.parent)
+                except (DownloadError, StorageError):
+                    self._spool.refused()
+                    raise
+            await run_sync(partial(rmtree, place, ignore_errors=True))
+        self._spool.sent(sum(file.digest.size for file in result.files if file.digest))
+        saved = result.saved
+        assert saved is not None  # noqa: S101 - the video was sent
+        return saved
+
+    async def _send_all(self, local: Saved, folder: Path) -> SavedResult:
         stopped = threading.Event()
         try:
-            send = partial(self._send, local, request.stem.parent, stopped)
-            result = await run_sync(send, abandon_on_cancel=True)
+            return await run_sync(partial(self._send, local, folder, stopped), abandon_on_cancel=True)
         except FileNotFoundError as error:
             # Two workers of one machine may save one result at once; the first to end clears the folder.
             raise DownloadError(
@@ -274,10 +294,6 @@ class BucketFolder:
             ) from None
         finally:
             stopped.set()
-        await run_sync(partial(rmtree, spool, ignore_errors=True))
-        saved = result.saved
-        assert saved is not None  # noqa: S101 - the video was sent
-        return saved
 
     # What blocks.
 

@@ -71,6 +71,8 @@ class Storage:
         spool: the folder of this machine where results are collected and verified on their way into a
             bucket; it needs room for as many results as are downloaded at once. Default is
             "~/.cache/akool-async".
+        spool_bytes: what may be in the spool at once, 1 or more; default is 16 GiB. A result waits until
+            others were sent. Where those could not be sent it stays at the vendor, and its outcome says so.
         options: settings for the buckets that the environment does not have, by obstore's names.
 
     Raises:
@@ -89,6 +91,13 @@ class Storage:
         default=False, validator=must_be("True or False", lambda value: isinstance(value, bool))
     )
     spool: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
+    spool_bytes: int = attrs.field(
+        default=16 * 2**30,
+        validator=must_be(
+            "a whole number of bytes, 1 or more",
+            lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+        ),
+    )
     options: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
     @property

@@ -31,6 +31,10 @@ from akool_async.cli.options import OutputOptions
 CAPTIONS: Final = "captions"
 """The folder for reviewers, in that of the results."""
 
+Folder = Annotated[
+    Path | None, Parameter(negative="", help="Folder that `captions pull --to` wrote to, if it was another.")
+]
+
 
 @attrs.frozen
 class SavedSubtitles:

@@ -26,7 +26,7 @@ from akool_async.captions import (
 from akool_async.cli.console import counted, print_info, print_rows
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_OUTPUT, JsonFlag, OutputOptions
-from akool_async.cli.subtitles import CAPTIONS, DEFAULT_CHECK, CheckOptions, saved_subtitles
+from akool_async.cli.subtitles import CAPTIONS, DEFAULT_CHECK, CheckOptions, Folder, saved_subtitles
 
 _LANGUAGE_IN_NAME: Final = re.compile(r".*\.([A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,20})*)(?:\.bilingual)?\.\w+")
 _MAX_SHOWN: Final = 10
@@ -40,10 +40,6 @@ _COLUMNS: Final[Mapping[str, str]] = {
 Languages = Annotated[
     tuple[str, ...],
     Parameter(name="--language", negative="", show_default=False, help="Only these, such as ja or ja,fr."),
-]
-
-Folder = Annotated[
-    Path | None, Parameter(negative="", help="Folder that `captions pull --to` wrote to, if it was another.")
 ]
 
 

@@ -26,7 +26,6 @@ from akool_async.captions import (
     version_key,
 )
 from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
-from akool_async.cli.commands.captions import Folder
 from akool_async.cli.console import counted, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import entry_label
@@ -41,7 +40,14 @@ from akool_async.cli.options import (
 from akool_async.cli.plan import RetryRules
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
 from akool_async.cli.storage import DEFAULT_STORAGE, StorageOptions
-from akool_async.cli.subtitles import CAPTIONS, DEFAULT_CHECK, CheckOptions, SavedSubtitles, saved_subtitles
+from akool_async.cli.subtitles import (
+    CAPTIONS,
+    DEFAULT_CHECK,
+    CheckOptions,
+    Folder,
+    SavedSubtitles,
+    saved_subtitles,
+)
 
 _MAX_FAULTS: Final = 10
 
