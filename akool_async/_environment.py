@@ -24,8 +24,8 @@ import attrs
 import httpx
 
 from akool_async._model.credentials import HOST_VARIABLE
-from akool_async._model.errors import ConfigurationError, exception_chain
-from akool_async._model.redact import sanitize, url_repr
+from akool_async._model.errors import ConfigurationError
+from akool_async._model.redact import exception_chain, sanitize, url_repr
 
 _SOCKS: Final = frozenset({"socks5", "socks5h"})
 _KINDS: Final = frozenset({"http", "https"}) | _SOCKS

@@ -137,10 +137,7 @@ class ResultSaver:
             if self._disk_error is not None:
                 raise self._disk_error
             request = DownloadRequest(
-                done=done,
-                stem=Path(name),
-                without_captions=self._output.without_captions,
-                skip_existing=True,
+                done=done, stem=Path(name), without_captions=self._output.without_captions
             )
             try:
                 with self._session.observers.download(**batch_entry.event_fields):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 from anyio.lowlevel import current_token
@@ -19,7 +19,7 @@ from anyio.lowlevel import current_token
 from akool_async import _clock
 from akool_async import _wire as wire
 from akool_async._background import BackgroundTasks, LongLived
-from akool_async._client.session import ClientSession, Connections, single_job
+from akool_async._client.session import ClientSession, Connections, iter_voices, single_job
 from akool_async._client.waiting import job_age, validate_timeout, wait_completed, watch_snapshots
 from akool_async._clock import Clock
 from akool_async._download import DownloadLimits, DownloadRequest, FileDownloader, local_path
@@ -30,15 +30,13 @@ from akool_async._model.credentials import Credentials, resolve_credentials
 from akool_async._model.errors import (
     AccountError,
     CallerError,
-    ClientClosedError,
     ConfigurationError,
     InvalidRequestError,
-    detach,
 )
 from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_path
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Completed, Saved
-from akool_async._model.redact import Secret, hide, sanitize
+from akool_async._model.redact import Secret, detach, hide, sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, Language, Snapshot, Submission, Voice
 from akool_async._observer import Observer, Observers
@@ -52,8 +50,6 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger("akool_async")
-_PAGE: Final = 100
-_MOST_PAGES: Final = 10_000
 
 
 class AkoolClient(LongLived):
@@ -204,25 +200,7 @@ class AkoolClient(LongLived):
             closing = self.session.opened
         finally:
             self.session.connections = None
-        async with closing.stack:
-            # First no new polls, then no new calls: otherwise a poll would fail against a closed session, and
-            # its listener would hear of an error instead of the closing.
-            closing.scheduler.close()
-            closing.api.close()
-            # As in a notebook, where each cell is a task of its own.
-            if anyio.get_current_task().id != closing.task_id:
-                # The group can be left by its own task only, so wait for its tasks and leave it behind.
-                await closing.api.wait_closed()
-                await closing.background.stop()
-                if all(task.id != closing.task_id for task in anyio.get_running_tasks()):
-                    return  # that task has ended, so nothing can miss the group
-                raise ClientClosedError(
-                    "The client was closed in another task than the one that opened it.",
-                    impact="Its connections are closed; jobs at the vendor continue and are billed.",
-                    advice="Use async with in one task, or await client.aopen() and await client.aclose().",
-                )
-            # Ends pollers and watchers; a paid POST is shielded, and `__aexit__` below waits for its ids.
-            await closing.background.__aexit__(None, None, None)
+        await closing.close()
 
     def replace_credentials(
         self,
@@ -268,25 +246,7 @@ class AkoolClient(LongLived):
         Raises:
             AkoolError: while iterating, a call failed after its repeats.
         """
-        return self._voices(self.session.opened.api, language_code or "")
-
-    @staticmethod
-    async def _voices(api: ApiSession, language_code: str) -> AsyncIterator[Voice]:
-        seen: set[str] = set()
-        entries = 0
-        for page in range(1, _MOST_PAGES):
-            query: Mapping[str, str | int] = {"language_code": language_code, "page": page, "size": _PAGE}
-            found = await api.call(ApiCall(path=wire.VOICES_PATH, query=query), wire.read_voices)
-            entries += found.entries
-            fresh = [voice for voice in found.voices if voice.voice_id not in seen]
-            seen.update(voice.voice_id for voice in fresh)
-            for voice in fresh:
-                yield voice
-            # A page that repeats earlier voices would repeat them for ever: the vendor ignored `page`.
-            if not found.entries or (found.voices and not fresh):
-                return
-            if entries >= found.count if found.count is not None else found.entries < _PAGE:
-                return
+        return iter_voices(self.session.opened.api, language_code or "")
 
     async def credit(self) -> float:
         """Return the account's balance, in credits.
@@ -484,13 +444,7 @@ class AkoolClient(LongLived):
             )
         stem = local_path(into) / name
         return await self.session.download(
-            DownloadRequest(
-                done=done,
-                stem=stem,
-                without_captions=without_captions,
-                overwrite=overwrite,
-                skip_existing=not overwrite,
-            )
+            DownloadRequest(done=done, stem=stem, without_captions=without_captions, overwrite=overwrite)
         )
 
 

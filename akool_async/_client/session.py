@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -31,12 +32,12 @@ from akool_async._model.errors import (
     JobNotFoundError,
     ProtocolError,
     SubmissionInDoubt,
-    detach,
 )
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Artifact, Saved, result_urls
+from akool_async._model.redact import detach
 from akool_async._model.requests import Request
-from akool_async._model.responses import Callback, Job, Snapshot, Submission
+from akool_async._model.responses import Callback, Job, Snapshot, Submission, Voice
 from akool_async._observer import Observers, SubmittedEvent
 from akool_async._polling.poll_state import PollSchedule
 from akool_async._polling.scheduler import Listener, PolledJob, PollScheduler
@@ -46,6 +47,8 @@ logger = logging.getLogger("akool_async")
 _MOST_CONFIRMED: Final = 64
 """Ids of one answer that are polled; an honest vendor names one for each language."""
 
+_PAGE: Final = 100
+_MOST_PAGES: Final = 10_000
 _JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 
@@ -60,6 +63,28 @@ class Connections:
     downloads: FileDownloader
     background: BackgroundTasks
     stack: AsyncExitStack
+
+    async def close(self) -> None:
+        """Finish a paid POST under way, and give up everything else."""
+        async with self.stack:
+            # First no new polls, then no new calls: otherwise a poll would fail against a closed session, and
+            # its listener would hear of an error instead of the closing.
+            self.scheduler.close()
+            self.api.close()
+            # As in a notebook, where each cell is a task of its own.
+            if anyio.get_current_task().id != self.task_id:
+                # The group can be left by its own task only, so wait for its tasks and leave it behind.
+                await self.api.wait_closed()
+                await self.background.stop()
+                if all(task.id != self.task_id for task in anyio.get_running_tasks()):
+                    return  # that task has ended, so nothing can miss the group
+                raise ClientClosedError(
+                    "The client was closed in another task than the one that opened it.",
+                    impact="Its connections are closed; jobs at the vendor continue and are billed.",
+                    advice="Use async with in one task, or await client.aopen() and await client.aclose().",
+                )
+            # Ends pollers and watchers; a paid POST is shielded, and `__aexit__` below waits for its ids.
+            await self.background.__aexit__(None, None, None)
 
 
 class ClientSession:
@@ -200,7 +225,7 @@ class ClientSession:
         # Ids come from answers, callbacks and users. One with "&" or "?" in it would change the query.
         validate_job_id(job_id)
         call = ApiCall(path=wire.STATUS_PATH, query={"video_model_id": job_id})
-        return await self.opened.api.call(call, lambda envelope: wire.read_snapshot(envelope, job_id))
+        return await self.opened.api.call(call, partial(wire.read_snapshot, job_id=job_id))
 
     def watch(
         self, job_id: str, listener: Listener, *, schedule: PollSchedule | None, age: float | None
@@ -252,6 +277,25 @@ class ClientSession:
             return result_urls(fresh, without_captions=request.without_captions)
 
         return await ResultDownload(self.opened.downloads, request, fresh_urls).run()
+
+
+async def iter_voices(api: ApiSession, language_code: str) -> AsyncIterator[Voice]:
+    """Return all voices, page after page, each once."""
+    seen: set[str] = set()
+    entries = 0
+    for page in range(1, _MOST_PAGES):
+        query: Mapping[str, str | int] = {"language_code": language_code, "page": page, "size": _PAGE}
+        found = await api.call(ApiCall(path=wire.VOICES_PATH, query=query), wire.read_voices)
+        entries += found.entries
+        fresh = [voice for voice in found.voices if voice.voice_id not in seen]
+        seen.update(voice.voice_id for voice in fresh)
+        for voice in fresh:
+            yield voice
+        # A page that repeats earlier voices would repeat them for ever: the vendor ignored `page`.
+        if not found.entries or (found.voices and not fresh):
+            return
+        if entries >= found.count if found.count is not None else found.entries < _PAGE:
+            return
 
 
 def validate_job_id(job_id: str) -> None:

@@ -35,7 +35,6 @@ from akool_async._model.errors import (
     InvalidRequestError,
     JobNotFoundError,
     StorageError,
-    detach,
 )
 from akool_async._model.outcomes import (
     ENDINGS,
@@ -46,6 +45,7 @@ from akool_async._model.outcomes import (
     Saved,
     result_urls,
 )
+from akool_async._model.redact import detach
 from akool_async._model.responses import Snapshot
 from akool_async._retry import RetryPolicy
 
@@ -113,8 +113,7 @@ class DownloadRequest:
         done: the completed job; a bare snapshot makes a manifest that says less.
         stem: folder and name, without ending.
         without_captions: whether the video without burnt-in captions is wanted too.
-        overwrite: whether existing files are replaced.
-        skip_existing: whether saved files of this job are kept; otherwise their name counts as taken.
+        overwrite: whether existing files are replaced; else whole files of this job are kept.
         urls: where the files are, the video first; default is where `done` says.
 
     Raises:
@@ -125,7 +124,6 @@ class DownloadRequest:
     stem: Path
     without_captions: bool = False
     overwrite: bool = False
-    skip_existing: bool = False
     urls: Mapping[Artifact, str] = attrs.field(repr=False)
 
     @urls.default
@@ -240,7 +238,7 @@ class ResultDownload:
                 (self._files if saved.state is FileState.INTACT else self._unverified)[artifact] = saved
         if not os.path.lexists(request.manifest_path):
             return None
-        if not request.skip_existing or not ours:
+        if not ours:
             raise FileExistsError(str(request.manifest_path))
         return self._saved() if len(self._files) == len(request.urls) else None
 

@@ -23,8 +23,8 @@ from akool_async._download import files, verify
 from akool_async._download.network import MIB, DownloadLimits, FileHostSession, abort
 from akool_async._download.verify import Digest, FileVerdict, Kind
 from akool_async._environment import describe_cause
-from akool_async._model.errors import DownloadError, StorageError, exception_chain
-from akool_async._model.redact import strip_query
+from akool_async._model.errors import DownloadError, StorageError
+from akool_async._model.redact import exception_chain, strip_query
 from akool_async._retry import RetryPolicy
 
 _BLOCK: Final = MIB

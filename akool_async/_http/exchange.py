@@ -39,8 +39,8 @@ from akool_async._model.errors import (
     ServerError,
     UnexpectedRedirectError,
     WrongHostError,
-    exception_chain,
 )
+from akool_async._model.redact import exception_chain
 from akool_async._wire import Envelope, find_job_ids, holds_id, omits_targets, read_envelope
 
 

@@ -36,9 +36,8 @@ from akool_async._model.errors import (
     ConnectionLostError,
     ProtocolError,
     RateLimitError,
-    detach,
 )
-from akool_async._model.redact import Secret
+from akool_async._model.redact import Secret, detach
 from akool_async._model.validators import seconds_field
 from akool_async._observer import CallEvent, Observers, RateLimitEvent, RetryEvent
 from akool_async._retry import RetryBudget, RetryPolicy, ThrottlePause, retry_after

@@ -7,8 +7,8 @@ of one, and no secret: texts from the vendor are sanitized before they are put i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final, Literal, TypeAlias, TypedDict, TypeVar, Unpack
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias, TypedDict, Unpack
 
 from akool_async._model.dispositions import Disposition
 
@@ -404,9 +404,7 @@ class JournalClosedError(JournalError):
 class InboxError(AkoolError):
     """The file into which receivers write callbacks can't be used. Jobs are polled; nothing is paid twice."""
 
-    impact = (
-        "Callbacks are not recorded in the meantime; what is in doubt stays so, and nothing is paid twice."
-    )
+    impact = "Callbacks are not recorded meanwhile; what is in doubt stays so, and nothing is paid twice."
     advice = "Make room, correct the permissions, or name another file."
 
 
@@ -450,24 +448,3 @@ DISPOSITIONS: Final[tuple[tuple[type[AkoolError], Disposition], ...]] = (
     (AkoolError, Disposition.STOP),
 )
 """What each error of a paid POST means; the first class that fits counts."""
-
-
-_ErrorT = TypeVar("_ErrorT", bound=BaseException)
-
-
-def detach(error: _ErrorT) -> _ErrorT:
-    """Cut an error off from its frames and causes, which hold requests, headers and bodies; return it."""
-    # Tools that report exceptions with local variables would send the key and signed URLs along.
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
-
-
-def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Return an error and those that caused it, each once: libraries wrap the real cause."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        yield error
-        # A chain may lead back to itself, where a library raises an error from one that it has raised.
-        seen.add(id(error))
-        # The context counts, too: not every library names the cause.
-        error = error.__cause__ or error.__context__

@@ -10,7 +10,8 @@ import base64
 import re
 import unicodedata
 import weakref
-from typing import Final, NoReturn, TypeAlias, overload
+from collections.abc import Iterator
+from typing import Final, NoReturn, TypeAlias, TypeVar, overload
 from urllib.parse import urlsplit, urlunsplit
 
 from akool_async._model.locations import is_private
@@ -305,3 +306,26 @@ def strip_query(url: str) -> str:
 def url_repr(url: object) -> str:
     """Return the repr of a URL field, without what signs it."""
     return repr(strip_query(url)) if isinstance(url, str) else repr(url)
+
+
+# Errors: what caused them, and what they carry along.
+
+_ErrorT = TypeVar("_ErrorT", bound=BaseException)
+
+
+def detach(error: _ErrorT) -> _ErrorT:
+    """Cut an error off from its frames and causes, which hold requests, headers and bodies; return it."""
+    # Tools that report exceptions with local variables would send the key and signed URLs along.
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Return an error and those that caused it, each once: libraries wrap the real cause."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        # A chain may lead back to itself, where a library raises an error from one that it has raised.
+        seen.add(id(error))
+        # The context counts, too: not every library names the cause.
+        error = error.__cause__ or error.__context__

@@ -165,7 +165,7 @@ class LedgerResults(LedgerEntries):
         name = entry.name or DEFAULT_TEMPLATE.name(entry.request, entry.target)
         again = True
         while True:
-            request = DownloadRequest(done=done, stem=Path(name), skip_existing=True)
+            request = DownloadRequest(done=done, stem=Path(name))
             try:
                 return await folder.save(request, client.session.download)
             except FileAlreadyExistsError:

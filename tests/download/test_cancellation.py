@@ -96,22 +96,16 @@ async def test_a_result_is_brought_home_once_after_any_step(tmp_path: Path) -> N
                 folder = tmp_path / str(number)
 
                 async def bring(folder: Path = folder) -> None:
-                    await client.session.download(
-                        DownloadRequest(done=seen, stem=folder / "a", skip_existing=True)
-                    )
+                    await client.session.download(DownloadRequest(done=seen, stem=folder / "a"))
 
                 await _cancelled_after(number, bring)
                 check(folder, whole)
-                saved = await client.session.download(
-                    DownloadRequest(done=seen, stem=folder / "a", skip_existing=True)
-                )
+                saved = await client.session.download(DownloadRequest(done=seen, stem=folder / "a"))
                 assert sorted(path.name for path in folder.iterdir()) == sorted([*whole, "a.json"])
                 assert len(saved.files) == 4
                 check(folder, whole)
                 host.asked.clear()
-                await client.session.download(
-                    DownloadRequest(done=seen, stem=folder / "a", skip_existing=True)
-                )
+                await client.session.download(DownloadRequest(done=seen, stem=folder / "a"))
                 assert host.asked == []
     assert threading.active_count() <= threads + 45  # the event loop's own workers
 

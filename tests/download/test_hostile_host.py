@@ -212,7 +212,7 @@ async def _one_result(seed: int, folder: Path) -> Counter[str]:
             liar.video = liar.whole[: -len(end) - 7] if partly else liar.whole
             liar.lying = lying if run < 3 and not partly else 0.0
             liar.whole_video = False
-            request = DownloadRequest(done=done, stem=folder / "a", skip_existing=True)
+            request = DownloadRequest(done=done, stem=folder / "a")
             try:
                 saved = await client.session.download(request)
             except DownloadError:

@@ -37,7 +37,7 @@ async def vendor(answer: Callable[[Asked], Reply]) -> AsyncIterator[tuple[Host, 
 
 
 async def save(client: AkoolClient, done: Snapshot, folder: Path) -> Saved:
-    request = DownloadRequest(done=done, stem=folder / "a", skip_existing=True)
+    request = DownloadRequest(done=done, stem=folder / "a")
     return await client.session.download(request)
 
 
