@@ -205,7 +205,7 @@ def show(found: Found, held: dict[str, Figures], whole: int) -> None:
 
 
 def fixed(found: Found, name: str, whole: int) -> Figures:
-    """CPU milliseconds that each file costs beyond its bytes: 16 files against one of the same size in all."""
+    """CPU milliseconds that each file costs beyond its bytes: 16 files against one with as many bytes."""
     few, many = min(found), max(found)
     pairs = zip(found[many][name][0].values, found[few][name][0].values, strict=True)
     return Figures(tuple((a - b) * whole / MIB / (many - few) for a, b in pairs))

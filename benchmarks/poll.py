@@ -120,9 +120,17 @@ class Crowd:
     failed: int
 
 
-async def crowd(ask: Ask, rounds: int) -> Crowd:
-    seen = [await all_at_once(ask) for _ in range(rounds)]
-    return Crowd(Figures(tuple(seconds for seconds, _ in seen)), sum(failed for _, failed in seen))
+async def crowds_of(arms: dict[str, Ask], rounds: int) -> dict[str, Crowd]:
+    """Let the clients take turns, so that a machine with other work on it delays all of them."""
+    seen: dict[str, list[tuple[float, int]]] = {name: [] for name in arms}
+    for number in range(rounds):
+        names = [*arms]
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            seen[name].append(await all_at_once(arms[name]))
+    return {
+        name: Crowd(Figures(tuple(seconds for seconds, _ in each)), sum(failed for _, failed in each))
+        for name, each in seen.items()
+    }
 
 
 async def measure(
@@ -132,13 +140,13 @@ async def measure(
         async with AsyncExitStack() as stack:
             clients = await Clients.open(origin, stack)
             found = await costs(clients, polls, rounds)
-            asked = {name: crowds for name in clients.arms if name != HTTPX} | (
-                {HTTPX: 1} if collapse else {}
-            )
-            at_once = {name: await crowd(clients.arms[name], times) for name, times in asked.items()}
+            arms = clients.arms
+            at_once = await crowds_of({name: arms[name] for name in (OURS, OVER, RAW)}, crowds)
+            if collapse:
+                at_once |= await crowds_of({HTTPX: arms[HTTPX]}, 1)
         async with AsyncExitStack() as stack:
             clients = await Clients.open(slow, stack)
-            late = {name: await crowd(clients.arms[name], crowds) for name in (OURS, OVER, RAW)}
+            late = await crowds_of({name: clients.arms[name] for name in (OURS, OVER, RAW)}, crowds)
     return found, at_once, late
 
 
@@ -167,9 +175,8 @@ def goals(found: Costs, at_once: dict[str, Crowd], late: dict[str, Crowd]) -> li
     ours = {at_a_time: each[OURS] for at_a_time, each in found.items()}
     flat = max((ours[at_a_time].over(ours[10]) for at_a_time in (100, 1000)), key=lambda ratio: ratio.median)
     over = {at_a_time: ours[at_a_time].over(found[at_a_time][OVER]) for at_a_time in AT_A_TIME}
-    busy = ours[10].median * MANY / 1e6
     waves = math.ceil(MANY / MAX_FAST_CONNECTIONS) * SLOW
-    wall = Figures(tuple(seconds / busy for seconds in at_once[OURS].seconds.values))
+    wall = at_once[OURS].seconds.over(at_once[OVER].seconds)
     slow = Figures(tuple(seconds / waves for seconds in late[OURS].seconds.values))
     failed = at_once[OURS].failed + late[OURS].failed
     return [
@@ -181,7 +188,7 @@ def goals(found: Costs, at_once: dict[str, Crowd], late: dict[str, Crowd]) -> li
         ),
         goal("status, 100 or 1,000 at a time / 10 at a time", flat, 1.15),
         goal("1,000 at once: failed", float(failed), 0),
-        goal("1,000 at once: wall time / 1,000 polls at the CPU cost of 10 at a time", wall, 3),
+        goal(f"1,000 at once: wall time / {OVER}", wall, 1.0),
         goal(
             f"1,000 at once, 50 ms each: wall time / full use of {MAX_FAST_CONNECTIONS} connections", slow, 3
         ),
