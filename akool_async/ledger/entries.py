@@ -16,7 +16,7 @@ from akool_async._journal.entry import dump_request, dump_snapshot, entry_to_jso
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.states import State, may_follow
-from akool_async.ledger.database import LedgerDatabase
+from akool_async.ledger.database import LedgerDatabase, parse
 
 _PAGE: Final = 500
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Entry))
@@ -67,7 +67,7 @@ class LedgerEntries(LedgerDatabase):
         def work(connection: sa.Connection) -> None:
             values = {"account": self.account, "key": change.key, "target": change.target}
             row = connection.execute(
-                sa.text(f"{READ}{THIS} FOR UPDATE"),
+                parse(f"{READ}{THIS} FOR UPDATE"),
                 values,
             ).mappings()
             found = row.one_or_none()
@@ -101,7 +101,7 @@ class LedgerEntries(LedgerDatabase):
                 for column in columns
             )
             connection.execute(
-                sa.text(f"UPDATE akool_ledger.entry SET {assignments}{THIS}"),
+                parse(f"UPDATE akool_ledger.entry SET {assignments}{THIS}"),
                 {**values, **columns},
             )
 

@@ -25,12 +25,13 @@ from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
 from akool_async._model.states import State
-from akool_async.ledger.database import LedgerError
+from akool_async.ledger.database import LedgerError, parse
 from akool_async.ledger.entries import READ, THIS, read_entry, storable
 from akool_async.ledger.plans import LedgerPlans
 from akool_async.ledger.results import LedgerResults
 
 _BUDGET_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('akool budget ' || :account, 0))"
+_LOCKED: Final = f"{READ}{THIS} FOR UPDATE"
 _IN_FLIGHT: Final = """
     SELECT count(*) FROM akool_ledger.entry WHERE account = :account AND (state IN ('submitting', 'submitted')
         OR (state = 'in_doubt' AND submitted_at > CAST(:now AS timestamptz) - interval '10 minutes'))
@@ -89,27 +90,23 @@ class LedgerIntents(LedgerPlans, LedgerResults):
             execute = connection.execute
             values: dict[str, Any] = {"account": self.account, "key": key, "target": target, "now": now}
             most, slots = execute(
-                sa.text("SELECT max_credits, max_in_flight FROM akool_ledger.account WHERE name = :account"),
+                parse("SELECT max_credits, max_in_flight FROM akool_ledger.account WHERE name = :account"),
                 values,
             ).one()
             if most is not None or slots is not None:  # the sums and the intent are one step for all machines
-                execute(sa.text(_BUDGET_LOCK), values)
-            self.insert(connection, one, target, now, DEFAULT_TEMPLATE)
-            row = read_entry(
-                execute(
-                    sa.text(f"{READ}{THIS} FOR UPDATE"),
-                    values,
-                )
-                .mappings()
-                .one()
-            )
+                execute(parse(_BUDGET_LOCK), values)
+            mine = execute(parse(_LOCKED), values).mappings().one_or_none()
+            if mine is None:  # no entry of a worker: those were planned
+                self.insert(connection, one, target, now, DEFAULT_TEMPLATE)
+                mine = execute(parse(_LOCKED), values).mappings().one()
+            row = read_entry(mine)
             if work_of(row.fingerprint) != work_of(fingerprint(one, target)):
                 raise IllegalTransitionError(
                     f"Entry {display_name(key, target)} names other work than this request.",
                     advice="Use another key for other work.",
                 )
             open_one = execute(
-                sa.text(
+                parse(
                     "SELECT token, state, job_id FROM akool_ledger.intent WHERE account = :account"
                     " AND key = :key AND target = :target"
                     " AND state IN ('intended', 'sending', 'made', 'in_doubt')"
@@ -124,12 +121,12 @@ class LedgerIntents(LedgerPlans, LedgerResults):
                 return Intent("", "ended", row.job_id, row)
             refusal = None
             if most is not None:
-                refusal = _over_budget(execute(sa.text(_SPENT), values).one(), most)
+                refusal = _over_budget(execute(parse(_SPENT), values).one(), most)
                 # One at a time over all machines: each POST under way is of a price that nobody knows, and
                 # together they could cost many times what is left.
-                if refusal is None and execute(sa.text(_POSTING), values).scalar_one():
+                if refusal is None and execute(parse(_POSTING), values).scalar_one():
                     refusal = ""
-            if slots is not None and execute(sa.text(_IN_FLIGHT), values).scalar_one() >= slots:
+            if slots is not None and execute(parse(_IN_FLIGHT), values).scalar_one() >= slots:
                 refusal = refusal or f"{slots} jobs are at the vendor, as many as the account may have."
             if refusal is not None:
                 return Intent(
@@ -137,14 +134,14 @@ class LedgerIntents(LedgerPlans, LedgerResults):
                 )
             values |= {"token": token, "worker": worker}
             execute(
-                sa.text(
+                parse(
                     "INSERT INTO akool_ledger.intent (token, account, key, target, state, at, post_ends_at)"
                     " VALUES (:token, :account, :key, :target, 'intended', :now, now() + :post_time)"
                 ),
                 {**values, "post_time": _POST_TIME},
             )
             execute(
-                sa.text(
+                parse(
                     "UPDATE akool_ledger.entry SET state = 'submitting', token = :token, submitted_at = :now,"
                     " paid_submissions = paid_submissions + 1, reason = '', code = NULL, ended_at = NULL,"
                     " credits_before = credits_before + coalesce(credits_used, 0), credits_used = NULL,"

@@ -222,3 +222,9 @@ async def test_no_password_is_shown(bench: Bench) -> None:
             pass
 
     assert "canary-pass" not in f"{ledger!r} {raised.value} {raised.value.__cause__!r}"
+
+
+async def test_a_single_statement_begins_no_transaction(bench: Bench) -> None:
+    (row,) = await bench.ledger.execute("SELECT now() = statement_timestamp() AS alone")
+
+    assert row["alone"]

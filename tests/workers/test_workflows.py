@@ -95,6 +95,7 @@ async def test_a_job_costs_the_engine_no_recorded_step(database: str, tmp_path: 
     ]
     assert rows(database, "SELECT count(*) FROM dbos.operation_outputs") == [(0,)]
     # Each state of an entry is committed once, and read once before the POST and once after its job.
+    assert not [one for one in sent if one.startswith("INSERT INTO akool_ledger.entry")]  # planned before
     assert sum("SET state = 'sending'" in one for one in sent) == jobs
     assert sum("akool_ledger.entry SET state = 'submitting'" in one for one in sent) == jobs
     assert sum("WITH mine" in one for one in sent) == jobs
