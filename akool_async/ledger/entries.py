@@ -12,7 +12,15 @@ import sqlalchemy as sa
 
 from akool_async._client import from_wire, to_wire
 from akool_async._journal import Entry, EntryUpdate
-from akool_async._journal.entry import dump_request, dump_snapshot, entry_to_json, load_request, load_snapshot
+from akool_async._journal.entry import (
+    dump_float,
+    dump_int,
+    dump_request,
+    dump_snapshot,
+    entry_to_json,
+    load_request,
+    load_snapshot,
+)
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.states import State, may_follow
@@ -36,8 +44,9 @@ class WorkerRow:
         seen_at: when it was last heard of, aware.
         state: "running", "stopping" or "stopped".
         entries: entries that it is working on.
+        silent_for: seconds since it was last heard of, by the clock of the database alone.
         connected: whether it is connected to the database now, which ends at once when it is killed; a lost
-            machine's connections end after some minutes.
+            machine's connections end within a minute.
     """
 
     name: str
@@ -47,6 +56,7 @@ class WorkerRow:
     seen_at: datetime
     state: str
     entries: int = 0
+    silent_for: float = 0.0
     connected: bool = False
 
 
@@ -80,17 +90,16 @@ class LedgerEntries(LedgerDatabase):
             if change.job_id and found["job_id"] and change.job_id != found["job_id"]:
                 raise IllegalTransitionError(f"Entry {name} holds job {found['job_id']} already.")
             columns: dict[str, Any] = {"state": change.state.value, "updated_at": now}
-            for column in ("reason", "code", "ended_at", "job_id"):
-                if getattr(change, column) is not None:
-                    columns[column] = storable(getattr(change, column))
-            if change.used is not None:
-                columns["credits_used"] = change.used
+            given = {name: getattr(change, name) for name in ("reason", "code", "ended_at", "job_id")}
+            for column, value in (given | {"credits_used": change.used}).items():
+                if value is not None:
+                    columns[column] = storable(value)
             if change.created is not None:
                 columns |= {"created_at": change.created, "expires_at": change.expires}
             if change.files is not None:
-                columns["files"] = json.dumps(change.files)
+                columns["files"] = to_json(change.files)
             if change.snapshot is not None:
-                columns["snapshot"] = storable(dump_snapshot(change.snapshot))
+                columns["snapshot"] = to_json(json.loads(dump_snapshot(change.snapshot)))
             if change.state is State.DELIVERED:  # what signs its URLs is needed no more
                 columns["request"] = json.dumps(
                     to_wire(load_request(dump_request(read_entry(found).request)))
@@ -189,22 +198,23 @@ class LedgerEntries(LedgerDatabase):
         """Record that a worker is alive."""
         await self.execute(
             "INSERT INTO akool_ledger.worker (account, name, host, pid, started_at, seen_at, state)"
-            " VALUES (:account, :name, :host, :pid, :now, :now, :state) ON CONFLICT (account, name) DO UPDATE"
-            " SET host = :host, seen_at = :now, state = :state, started_at = CASE WHEN worker.pid = :pid AND"
-            " worker.state <> 'stopped' THEN worker.started_at ELSE :now END, pid = :pid",
+            " VALUES (:account, :name, :host, :pid, now(), now(), :state)"
+            " ON CONFLICT (account, name) DO UPDATE SET host = :host, seen_at = now(), state = :state,"
+            " started_at = CASE WHEN worker.pid = :pid AND worker.state <> 'stopped'"
+            " THEN worker.started_at ELSE now() END, pid = :pid",
             name=name,
             host=host,
             pid=pid,
             state=state,
-            now=self.clock.now(),
         )
 
     async def workers(self) -> tuple[WorkerRow, ...]:
         """Return the workers that were seen, by name, with the number of entries that each works on."""
         rows = await self.execute(
-            "SELECT name, host, pid, started_at, seen_at, state, (SELECT count(*) FROM akool_ledger.entry e"
-            " WHERE e.account = w.account AND e.worker = w.name AND e.state"
-            " IN ('submitting', 'submitted', 'completed')) AS entries,"
+            "SELECT name, host, pid, started_at, seen_at, state,"
+            " CAST(extract(epoch FROM now() - seen_at) AS double precision) AS silent_for,"
+            " (SELECT count(*) FROM akool_ledger.entry e WHERE e.account = w.account AND e.worker = w.name"
+            " AND e.state IN ('submitting', 'submitted', 'completed')) AS entries,"
             " EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.datname = current_database()"
             " AND a.application_name = left('akool/' || w.name, 63))"
             " AS connected FROM akool_ledger.worker w"
@@ -234,9 +244,26 @@ class LedgerEntries(LedgerDatabase):
 
 
 def storable(value: Any) -> Any:
-    """Return a value that Postgres can hold: text without NUL."""
-    # Postgres refuses it, and an answer of the vendor must not be lost over a character.
-    return value.replace("\x00", "") if isinstance(value, str) else value
+    """Return a value that Postgres can hold; the vendor's answer must not be lost over a character."""
+    match value:
+        case str():  # NUL and halves of surrogate pairs are refused
+            return value.replace("\x00", "").encode("utf-8", "replace").decode()
+        case bool():
+            return value
+        case int():
+            return dump_int(value)
+        case float():  # larger ones could not be added up, and every later budget would fail
+            return dump_float(value)
+        case list() | tuple():
+            return [storable(one) for one in value]
+        case dict():
+            return {storable(name): storable(one) for name, one in value.items()}
+    return value
+
+
+def to_json(value: Any) -> str:
+    """Return a value as JSON that Postgres can hold."""
+    return json.dumps(storable(value))
 
 
 def read_entry(row: Mapping[str, Any] | sa.RowMapping) -> Entry:

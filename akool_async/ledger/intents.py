@@ -5,7 +5,6 @@ Which machine, process or engine calls an operation does not matter.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from datetime import timedelta
@@ -26,15 +25,17 @@ from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
 from akool_async._model.states import State
 from akool_async.ledger.database import LedgerError, parse
-from akool_async.ledger.entries import READ, THIS, read_entry, storable
+from akool_async.ledger.entries import READ, THIS, read_entry, storable, to_json
 from akool_async.ledger.plans import LedgerPlans
 from akool_async.ledger.results import LedgerResults
 
 _BUDGET_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('akool budget ' || :account, 0))"
 _LOCKED: Final = f"{READ}{THIS} FOR UPDATE"
 _IN_FLIGHT: Final = """
-    SELECT count(*) FROM akool_ledger.entry WHERE account = :account AND (state IN ('submitting', 'submitted')
-        OR (state = 'in_doubt' AND submitted_at > CAST(:now AS timestamptz) - interval '10 minutes'))
+    SELECT (SELECT count(*) FROM akool_ledger.entry
+            WHERE account = :account AND state IN ('submitting', 'submitted'))
+        + (SELECT count(*) FROM akool_ledger.intent
+            WHERE account = :account AND state = 'in_doubt' AND at > now() - interval '10 minutes')
 """
 _POSTING: Final = """
     SELECT count(*) FROM akool_ledger.intent
@@ -48,7 +49,14 @@ _SPENT: Final = """
            max(coalesce(credits_used, credits_locked)) AS dearest
     FROM akool_ledger.entry WHERE account = :account
 """
+_PAID: Final = """coalesce(credits_used, CASE WHEN state = 'expired' THEN coalesce(credits_locked,
+    (SELECT max(coalesce(credits_used, credits_locked)) FROM akool_ledger.entry WHERE account = :account))
+    END, 0)"""
+"""What an ended job cost: what the vendor says; where it does not, an expired one's price, or the dearest."""
 
+_ALL_DOUBT_IDS: Final = """entry.doubt_ids || (SELECT coalesce(jsonb_agg(one), '[]')
+    FROM jsonb_array_elements(CAST(:doubt_ids AS jsonb)) one WHERE NOT entry.doubt_ids @> one)"""
+"""What an answer names is added to what earlier ones named."""
 
 FRESH: Final = 5.0
 """Seconds after the ledger was asked in which a POST may begin to be sent."""
@@ -64,7 +72,7 @@ class Intent:
     Attributes:
         token: of the open intent, or "".
         state: "intended": may be sent; "sending", "made" or "in_doubt" by an earlier call; "ended": the entry
-            is over; "not now": because of the budget.
+            is over; "not now": because of the budget or the cap.
         job_id: of the job that is known.
         entry: as it was before.
         reason: why not.
@@ -129,14 +137,12 @@ class LedgerIntents(LedgerPlans, LedgerResults):
             if slots is not None and execute(parse(_IN_FLIGHT), values).scalar_one() >= slots:
                 refusal = refusal or f"{slots} jobs are at the vendor, as many as the account may have."
             if refusal is not None:
-                return Intent(
-                    "", "over budget" if refusal else "price unknown", "", entry=row, reason=refusal
-                )
+                return Intent("", "not now", "", entry=row, reason=refusal)
             values |= {"token": token, "worker": worker}
             execute(
                 parse(
                     "INSERT INTO akool_ledger.intent (token, account, key, target, state, at, post_ends_at)"
-                    " VALUES (:token, :account, :key, :target, 'intended', :now, now() + :post_time)"
+                    " VALUES (:token, :account, :key, :target, 'intended', now(), now() + :post_time)"
                 ),
                 {**values, "post_time": _POST_TIME},
             )
@@ -175,7 +181,20 @@ class LedgerIntents(LedgerPlans, LedgerResults):
         await self._put(token, ("sending",), "in_doubt", State.IN_DOUBT, reason=reason)
 
     async def made(self, token: str, job: Job, *, anew: bool = False) -> bool:
-        """Record the job of an intent; False if the intent was resolved otherwise, or has another job."""
+        """Record the job of an intent.
+
+        Returns:
+            Whether it is the entry's now: False if the intent was resolved otherwise or has another job, or
+            if the job is another entry's.
+        """
+        try:
+            return await self._put_job(token, job, anew=anew)
+        except LedgerError as error:
+            if isinstance(error.__cause__, IntegrityError):
+                return False  # for ever: to try it again would never end
+            raise
+
+    async def _put_job(self, token: str, job: Job, *, anew: bool) -> bool:
         return await self._put(
             token,
             ("sending", "in_doubt"),
@@ -203,11 +222,11 @@ class LedgerIntents(LedgerPlans, LedgerResults):
     ) -> None:
         """Record that a POST was refused (FAILED), made no job (PLANNED), or is in doubt (IN_DOUBT)."""
         now = {State.FAILED: "refused", State.PLANNED: "not_made", State.IN_DOUBT: "in_doubt"}[state]
-        more: dict[str, Any] = {"doubt_ids": json.dumps(doubt_ids)} if doubt_ids else {}
+        more: dict[str, Any] = {"doubt_ids": to_json(doubt_ids)} if doubt_ids else {}
         if state is State.FAILED:
             more["ended_at"] = self.clock.now()
         # Its sender says so, and sends nothing any more: a person may say at once what became of it.
-        await self._put(
+        recorded = await self._put(
             token,
             ("sending", "in_doubt"),
             now,
@@ -217,6 +236,9 @@ class LedgerIntents(LedgerPlans, LedgerResults):
             code=code,
             **more,
         )
+        if not recorded:  # a callback or a person was faster, and knew one job; the others may be billed
+            for job_id in doubt_ids:
+                await self.keep(token, job_id)
 
     async def _put(
         self,
@@ -238,7 +260,9 @@ class LedgerIntents(LedgerPlans, LedgerResults):
         if anew:
             assignments += ", generation = entry.generation + 1"
         if "doubt_ids" in columns:
-            assignments = assignments.replace(":doubt_ids", "CAST(:doubt_ids AS jsonb)")
+            assignments = assignments.replace("= :doubt_ids", f"= {_ALL_DOUBT_IDS}")
+        if "job_id" in columns:
+            assignments += ", doubt_ids = entry.doubt_ids - CAST(:job_id AS text)"
         # A POST that made no job is not counted as one that may have been charged.
         if state in (State.PLANNED, State.FAILED):
             assignments += ", paid_submissions = greatest(entry.paid_submissions - 1, 0)"
@@ -309,7 +333,7 @@ class LedgerIntents(LedgerPlans, LedgerResults):
     async def _resolve(self, token: str, job_id: str | None, snapshot: Snapshot | None) -> bool:
         if job_id is not None:
             created = None if snapshot is None else snapshot.created_at
-            return await self.made(token, Job(id=job_id, created_at=created), anew=True)
+            return await self._put_job(token, Job(id=job_id, created_at=created), anew=True)
         # Not while its sender may be alive, frozen or cut off: what it sends later would be paid, too.
         return await self._put(
             token,
@@ -330,8 +354,7 @@ class LedgerIntents(LedgerPlans, LedgerResults):
             " AND e.state IN ('failed', 'expired')))"
             " UPDATE akool_ledger.entry SET state = 'planned', updated_at = :now, job_id = '',"
             " generation = generation + 1,"
-            " credits_before = credits_before + coalesce(credits_used, 0), credits_used = NULL,"
-            " credits_locked = NULL WHERE account = :account AND key = :key AND target = :target"
+            f" credits_before = credits_before + {_PAID}, credits_used = NULL, credits_locked = NULL{THIS}"
             " AND state IN ('failed', 'expired') RETURNING key",
             key=key,
             target=target,

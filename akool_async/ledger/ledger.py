@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 import attrs
@@ -21,6 +23,7 @@ from akool_async.ledger.database import LedgerError
 from akool_async.ledger.intents import FRESH, LedgerIntents
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
+T = TypeVar("T")
 _PAUSE: Final = 1.0
 """Seconds between tries to record an answer, and before a POST is tried again that surely made no job."""
 
@@ -213,15 +216,13 @@ async def _send(
         submission = await client.session.submit_once(addressed, before_send=right.check)
     except _Withdrawn as withdrawn:
         # For the person who resolves the doubt. An intent that was resolved meanwhile stays as it is.
-        await _until_recorded(ledger, token, State.IN_DOUBT, reason=f"{withdrawn.message} No job was made.")
+        await _end(ledger, token, State.IN_DOUBT, reason=f"{withdrawn.message} No job was made.")
         return await _known(ledger, key, request)
     except LedgerError as error:
-        await _until_recorded(ledger, token, State.PLANNED, reason=str(error))
+        await _end(ledger, token, State.PLANNED, reason=str(error))
         return NotSent(reason=str(error))
     except SubmissionInDoubt as doubt:
-        await _until_recorded(
-            ledger, token, State.IN_DOUBT, reason=str(doubt), code=doubt.code, doubt_ids=doubt.job_ids
-        )
+        await _end(ledger, token, State.IN_DOUBT, reason=str(doubt), code=doubt.code, doubt_ids=doubt.job_ids)
         if not doubt.job_ids:
             return await _known(ledger, key, request)
         # Its ids are recorded; only now is the API asked which of them is the job.
@@ -231,11 +232,19 @@ async def _send(
     # The id is recorded before anything else is done with the answer: it is paid, and known nowhere else.
     if submission.accepted:
         (job,) = submission.accepted
-        await _record_job(ledger, token, job)
-        return Made(job=job)
+        is_ours = await _until_recorded(
+            ledger, f"Job {job.id} is made and paid", lambda: ledger.made(token, job)
+        )
+        if not is_ours:
+            # Resolved otherwise meanwhile, or another entry's: its entry must name it all the same.
+            reason = f"The answer names job {job.id}, which another entry has."
+            await _end(ledger, token, State.IN_DOUBT, reason=reason, doubt_ids=(job.id,))
+        for extra in submission.extra:  # of no language of the request, but it may be billed
+            await _until_recorded(ledger, f"Job {extra.id} is made", partial(ledger.keep, token, extra.id))
+        return Made(job=job) if is_ours else await _known(ledger, key, request)
     if submission.refused:
         return await _failed(ledger, token, submission.refused[0].error)
-    await _until_recorded(
+    await _end(
         ledger, token, State.IN_DOUBT, reason=_unmentioned(submission, target), doubt_ids=submission.job_ids
     )
     return await _known(ledger, key, request)
@@ -249,47 +258,30 @@ def _unmentioned(submission: Submission, target: str) -> str:
 async def _failed(ledger: Ledger, token: str, error: AkoolError) -> Submitted:
     # The same table by which a batch judges: only what surely made no job closes the intent.
     judged = error.disposition
-    await _until_recorded(ledger, token, judged.state, reason=str(error), code=error.code)
+    await _end(ledger, token, judged.state, reason=str(error), code=error.code)
     if judged is Disposition.REJECTED:
         return Refused(reason=str(error), code=error.code)
     wait = error.retry_after if isinstance(error, RateLimitError) else _PAUSE
     return NotSent(reason=str(error), retry_after=max(wait, _PAUSE), stops=judged.stops)
 
 
-async def _record_job(ledger: Ledger, token: str, job: Job) -> None:
-    """Record a job's id, for as long as it takes: it is paid, and known nowhere else."""
-    recorded = warned = False
-    while not recorded:
-        try:
-            # An intent that was resolved meanwhile has no place for it, but its entry must name it.
-            if not await ledger.made(token, job):
-                await ledger.keep(token, job.id)
-            recorded = True
-        except AkoolError as error:
-            if not warned:
-                logger.warning("Job %s is made and paid, but not recorded yet: %s", job.id, error)
-            warned = True
-            await ledger.clock.sleep(_PAUSE)
+async def _end(ledger: Ledger, token: str, state: State, **how: Any) -> None:
+    """Record how a POST ended, as `record_end` does; until then nobody sends it again."""
+    record = partial(ledger.record_end, token, state, **how)
+    await _until_recorded(ledger, "The answer to a paid call is known", record)
 
 
-async def _until_recorded(
-    ledger: Ledger,
-    token: str,
-    state: State,
-    *,
-    reason: str,
-    code: int | None = None,
-    doubt_ids: tuple[str, ...] = (),
-) -> None:
-    """Record how a POST ended, for as long as it takes; until then nobody sends it again."""
+async def _until_recorded(ledger: Ledger, what: str, record: Callable[[], Awaitable[T]]) -> T:
+    """Record something for as long as it takes: it is paid, and known nowhere else."""
+    warned = False
     while True:
         try:
-            await ledger.record_end(token, state, reason=reason, code=code, doubt_ids=doubt_ids)
-        except AkoolError as error:
-            logger.warning("The answer to a paid call is not recorded yet: %s", error)
-            await ledger.clock.sleep(_PAUSE)
-        else:
-            return
+            return await record()
+        except LedgerError as error:
+            if not warned:
+                logger.warning("%s, but not recorded yet: %s", what, error)
+            warned = True
+        await ledger.clock.sleep(_PAUSE)
 
 
 async def _known(ledger: Ledger, key: str, request: Request) -> Submitted:

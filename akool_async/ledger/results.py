@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from akool_async._client import AkoolClient
-from akool_async._download import DownloadRequest, FileAlreadyExistsError
+from akool_async._download import GONE_STATUSES, DownloadRequest, FileAlreadyExistsError
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import AkoolError, DownloadError, IllegalTransitionError, JobNotFoundError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, collision_key
 from akool_async._model.outcomes import Completed, Saved
-from akool_async._model.responses import Job, JobFailed, Status, result_expiry
+from akool_async._model.responses import RESULT_LIFETIME, Job, JobFailed, Status, result_expiry
 from akool_async._model.states import State
 from akool_async._storage import Storage, result_folder
 from akool_async.ledger.entries import THIS, LedgerEntries
@@ -136,9 +136,14 @@ class LedgerResults(LedgerEntries):
                 credits=entry.credits_used,
             )
             saved = await self._save(client, entry, done, into, storage)
-        except AkoolError:
-            expires = result_expiry(entry.created_at)
-            if expires is None or self.clock.now() < expires + timedelta(days=1):
+        except AkoolError as error:
+            # Only what a host answered says that it is gone; a machine without a network knows nothing.
+            gone = isinstance(error, JobNotFoundError) or error.http_status in GONE_STATUSES
+            expires, sent = result_expiry(entry.created_at), entry.submitted_at
+            # By our time and by the vendor's: the clock of a machine, or a time in an answer, may be wrong.
+            now = min(self.clock.now(), client.session.server_now())
+            over = sent is None or now >= sent + RESULT_LIFETIME + timedelta(days=1)
+            if not gone or not over or expires is None or now < expires + timedelta(days=1):
                 raise
             reason = "The result expired at the vendor before it was saved."
             # With its job: a worker that was frozen meanwhile must not end a later job of the entry.

@@ -36,8 +36,8 @@ _GRACE: Final = 120.0
 _GRACE_FOR_CALLBACKS: Final = 86_400.0
 """Seconds for which a doubt waits for its callback, which comes when the job begins or ends."""
 
-_ALIVE: Final = timedelta(seconds=20)
-"""A worker that was not heard of for longer is not called alive."""
+_ALIVE: Final = 20.0
+"""Seconds for which a worker that was not heard of is called alive."""
 
 
 def worker(
@@ -151,10 +151,14 @@ def workers(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFla
     rows = [
         {
             "name": one.name,
-            "state": _state(one, now),
+            "state": _state(one),
             "entries": one.entries,
             "host": f"{one.host} ({one.pid})",
-            "seen": one.seen_at.isoformat(timespec="seconds") if as_json else ago(one.seen_at, now),
+            "seen": (
+                one.seen_at.isoformat(timespec="seconds")
+                if as_json
+                else ago(now - timedelta(seconds=one.silent_for), now)
+            ),
         }
         for one in anyio.run(read)
     ]
@@ -165,9 +169,9 @@ def workers(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFla
     return ExitCode.OK if any(row["state"] == "running" for row in rows) else ExitCode.FAILED
 
 
-def _state(worker: WorkerRow, now: datetime) -> str:
+def _state(worker: WorkerRow) -> str:
     if worker.state == "stopped":
         return "stopped"
     if not worker.connected:
         return "ended"
-    return worker.state if now - worker.seen_at < _ALIVE else "silent"
+    return worker.state if worker.silent_for < _ALIVE else "silent"
