@@ -37,7 +37,7 @@ WORDS: Final[Mapping[str, str]] = {
 }
 """How an entry is, in a word or two and in more, in the order in which they are shown."""
 
-_STATES: Final[Mapping[State, str]] = {
+STATE_WORDS: Final[Mapping[State, str]] = {
     State.DELIVERED: "saved",
     State.COMPLETED: "done",
     State.SUBMITTED: "at the vendor",
@@ -61,7 +61,7 @@ def state_word(entry: Entry, output: OutputOptions) -> str:
     """Return how an entry is; one that failed without a job was refused."""
     if entry.state is State.DELIVERED and are_gone(entry.files, output.out, entry.name):
         return FILES_GONE
-    return "refused" if entry.state is State.FAILED and not entry.job_id else _STATES[entry.state]
+    return "refused" if entry.state is State.FAILED and not entry.job_id else STATE_WORDS[entry.state]
 
 
 def advice_for(entry: Entry, output: OutputOptions) -> str:
@@ -188,7 +188,7 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
     without_result = [entry async for entry in journal.entries(states=WITHOUT_RESULT)]
     states = journal.counts()
     missing = read_history(output.path).not_submitted(journal)
-    counts = {_STATES[state]: number for state, number in states.items()}
+    counts = {STATE_WORDS[state]: number for state, number in states.items()}
     counts[FILES_GONE] = sum(are_gone(files, output.out, name) for _, _, name, files in journal.saved_files())
     counts["saved"] -= counts[FILES_GONE]
     counts["refused"] = sum(state_word(entry, output) == "refused" for entry in without_result)

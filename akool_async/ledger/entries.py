@@ -140,6 +140,20 @@ class LedgerEntries(LedgerDatabase):
         )
         return [(row["key"], row["target"], row["generation"]) for row in rows]
 
+    async def begin_anew(self, key: str, target: str, generation: int) -> tuple[str, str, int] | None:
+        """Let workers begin an entry anew that is not over; return it as `open_work` does.
+
+        None if it is over, or another call was faster.
+        """
+        rows = await self.execute(
+            f"UPDATE akool_ledger.entry SET generation = generation + 1{THIS} AND generation = :generation"
+            " AND state IN ('planned', 'submitting', 'submitted', 'completed') RETURNING generation",
+            key=key,
+            target=target,
+            generation=generation,
+        )
+        return (key, target, rows[0]["generation"]) if rows else None
+
     async def find_work(self, token: str) -> tuple[str, str, int] | None:
         """Return key, language and generation of the entry whose POST had this webhook token, or None."""
         rows = await self.execute(
@@ -191,6 +205,14 @@ class LedgerEntries(LedgerDatabase):
             " FROM akool_ledger.entry WHERE account = :account"
         )
         return rows[0]["locked"], rows[0]["used"]
+
+    async def count_unpriced(self) -> int:
+        """Return how many jobs there are, made and not failed, whose price the vendor did not say."""
+        rows = await self.execute(
+            "SELECT count(*) AS jobs FROM akool_ledger.entry WHERE account = :account AND job_id <> ''"
+            " AND state NOT IN ('planned', 'failed') AND credits_used IS NULL AND credits_locked IS NULL"
+        )
+        return int(rows[0]["jobs"])
 
     # Workers.
 

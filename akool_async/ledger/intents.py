@@ -298,10 +298,13 @@ class LedgerIntents(LedgerPlans, LedgerResults):
 
         Raises:
             InvalidRequestError: neither or both was said.
-            IllegalTransitionError: the entry is not in doubt, or the job belongs to another entry.
+            IllegalTransitionError: the entry is not in doubt, or the job belongs to another entry; or it was
+                not made, and the ledger does not have the whole URL.
         """
         check_resolution(job_id, snapshot, not_made=not_made)
         entry = await self.get(key, target)
+        if not_made:
+            _check_url(entry)
         if entry is None or entry.state not in (State.IN_DOUBT, State.SUBMITTING):
             state = "not in the ledger" if entry is None else f"{entry.state}, not in doubt"
             raise IllegalTransitionError(f"Entry {display_name(key, target)} is {state}.")
@@ -346,7 +349,15 @@ class LedgerIntents(LedgerPlans, LedgerResults):
         )
 
     async def retry(self, key: str, target: str = "") -> bool:
-        """Let an entry that failed, was refused or expired be submitted, and paid, once more."""
+        """Let an entry that failed, was refused or expired be submitted, and paid, once more.
+
+        Returns:
+            Whether it is to be submitted; False if it did not fail, or another call was faster.
+
+        Raises:
+            IllegalTransitionError: the ledger does not have the whole URL.
+        """
+        _check_url(await self.get(key, target))
         moved = await self.execute(
             f"WITH closed AS (UPDATE akool_ledger.intent SET state = 'retired'{THIS}"
             " AND state = 'made' AND EXISTS (SELECT 1 FROM akool_ledger.entry e WHERE"
@@ -361,6 +372,16 @@ class LedgerIntents(LedgerPlans, LedgerResults):
             now=self.clock.now(),
         )
         return bool(moved)
+
+
+def _check_url(entry: Entry | None) -> None:
+    """Refuse to send an entry again of which a journal kept the URL without what signs it."""
+    if entry is not None and entry.url_redacted:
+        raise IllegalTransitionError(
+            f"The ledger has the URL of {display_name(entry.key, entry.target)} without what signs it.",
+            impact="Sent like this it could not be read, and might be paid. Nothing was changed.",
+            advice="Enqueue its catalog, which has the whole URL; then say the same again.",
+        )
 
 
 _NEXT: Final = {

@@ -15,10 +15,10 @@ from akool_async._journal import Entry
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
-from akool_async._model.fingerprint import fingerprint
+from akool_async._model.fingerprint import entry_key, fingerprint, work_of
 from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import State
-from akool_async.ledger.entries import READ, THIS, LedgerEntries, read_entry, storable
+from akool_async.ledger.entries import READ, THIS, LedgerEntries, read_entry, storable, to_json
 
 _MOVED: Final = (
     *("key", "target", "job_id", "paid_submissions", "credits_locked", "credits_used", "credits_before"),
@@ -30,6 +30,12 @@ _MOVE: Final = (
     + ", ".join(f"{name} = :{name}" for name in _MOVED if name not in ("key", "target"))
     + THIS
 )
+_RENEW: Final = f"""
+    UPDATE akool_ledger.entry SET fingerprint = :mark, request = CAST(:request AS jsonb),
+        url_redacted = false, updated_at = :now {THIS}
+        AND state IN ('planned', 'failed', 'expired', 'in_doubt')
+"""
+_SHOWN: Final = 10
 _MOVE_INTENT: Final = """
     INSERT INTO akool_ledger.intent (token, account, key, target, state, job_id, at)
     VALUES (:token, :account, :key, :target, :intent, :job_id, :now)
@@ -44,23 +50,48 @@ class LedgerPlans(LedgerEntries):
     ) -> list[Entry]:
         """Enter requests as PLANNED, each language by itself; return the entries that are new.
 
+        What is there and may still be sent gets the URLs of these requests: theirs may be signed anew.
+
         An entry that is there already stays as it is, so that planning a catalog twice changes nothing.
 
         Raises:
+            InvalidRequestError: entries of these keys name other work; nothing of it was entered.
             LedgerError: the database failed; nothing of it was entered.
         """
         now, wanted = self.clock.now(), [*requests]
 
         def work(connection: sa.Connection) -> list[Entry]:
-            rows = [
-                row
-                for request in wanted
-                for target in request.targets
-                if (row := self.insert(connection, request, target, now, names)) is not None
-            ]
+            rows, others = list[Mapping[str, Any]](), list[str]()
+            for request in wanted:
+                for target in request.targets:
+                    row = self.insert(connection, request, target, now, names)
+                    if row is not None:
+                        rows.append(row)
+                    elif not self._renew(connection, with_targets(request, (target,)), target, now):
+                        others.append(display_name(entry_key(request, target), target))
+            if others:
+                more = f" and {len(others) - _SHOWN:,} more" if len(others) > _SHOWN else ""
+                raise InvalidRequestError(
+                    f"Entries of the ledger name other work: {', '.join(others[:_SHOWN])}{more}.",
+                    impact="Nothing of these requests was entered, and nothing is paid for them.",
+                    advice="A key names one work for good: give other work other keys.",
+                )
             return [read_entry(row) for row in rows]
 
         return await self.run_transaction(work)
+
+    def _renew(self, connection: sa.Connection, one: Request, target: str, now: datetime) -> bool:
+        """Keep the newest URL of an entry that may still be sent; False if it names other work."""
+        mark = fingerprint(one, target)
+        values = {"account": self.account, "key": one.key or mark, "target": target}
+        found = connection.execute(sa.text(READ + THIS), values).mappings().one()
+        if work_of(found["fingerprint"]) != work_of(mark):
+            return False
+        # One that was signed last week is refused by now, and one from a journal has no signature at all.
+        if found["url_redacted"] or found["request"] != to_wire(one):
+            changed = {"mark": mark, "request": to_json(to_wire(one)), "now": now}
+            connection.execute(sa.text(_RENEW), values | changed)
+        return True
 
     def insert(
         self, connection: sa.Connection, request: Request, target: str, now: datetime, names: FileTemplates
@@ -148,7 +179,9 @@ class LedgerPlans(LedgerEntries):
         """Whether the ledger has an entry as planned of which a journal says more."""
         where = {"account": self.account, "key": entry.key, "target": entry.target}
         found = connection.execute(sa.text(f"{READ}{THIS} FOR UPDATE"), where).mappings().one()
-        if entry.state is State.PLANNED or (entry.job_id and entry.job_id == found["job_id"]):
+        # The same POST: moved before, by a call that was killed before it could retire the journal.
+        same = (entry.job_id and entry.job_id == found["job_id"]) or entry.token == found["token"] != ""
+        if entry.state is State.PLANNED or same:
             return False
         if found["state"] == State.PLANNED.value and not found["paid_submissions"]:
             return True

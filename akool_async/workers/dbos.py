@@ -42,6 +42,7 @@ from akool_async.workers.workflows import (
     engine_url,
     enqueue,
     queue_name,
+    queue_stranded,
     resume,
     workflow_id,
 )
@@ -57,6 +58,9 @@ _SILENT: Final = 3
 """Failures of an entry in a row that are not logged: a restart of the database is over by then."""
 
 _HEARTBEAT: Final = 5.0
+_STRANDED: Final = 60.0
+"""Seconds at least between two looks for entries that no workflow is going to finish."""
+
 _ADOPT: Final = 10.0
 """Seconds between two looks for workers that ended."""
 
@@ -169,6 +173,7 @@ class Worker:
                 on_ready()
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._heartbeats)
+                    tasks.start_soon(self._queue_stranded)
                     if self._settings.adopt:
                         tasks.start_soon(self._adopt_ended, lock)
                     await self._stop.wait()
@@ -254,6 +259,18 @@ class Worker:
             await anyio.sleep(_HEARTBEAT)
             with contextlib.suppress(LedgerError):  # the next one says the same
                 await self._beat("running")
+
+    async def _queue_stranded(self) -> None:
+        """Queue what no workflow is going to finish."""
+        clock = self._ledger.clock
+        while True:
+            began = clock.monotonic()
+            try:
+                if entries := await queue_stranded(self._ledger):
+                    logger.info("Queued %d entries that no workflow was going to finish.", entries)
+            except Exception as error:  # noqa: BLE001 - the engine's and the driver's; the next look may succeed
+                logger.warning("Entries without a workflow were not looked for: %s", type(error).__name__)
+            await clock.sleep(max(_STRANDED, 50 * (clock.monotonic() - began)))
 
     async def _adopt_ended(self, lock: sa.Engine) -> None:
         """Take over the workflows of workers whose lock nobody holds: it goes with their connection."""

@@ -18,6 +18,7 @@ VERSION: Final = "3"
 """Workflows of another version are not resumed; raised when their arguments or messages change."""
 
 _BATCH: Final = 1_000
+_LIVES: Final = ("ENQUEUED", "DELAYED", "PENDING")
 
 
 def workflow_id(account: str, key: str, target: str, generation: int) -> str:
@@ -50,16 +51,59 @@ def engine_client(ledger: Ledger) -> Iterator[DBOSClient]:
 async def enqueue(ledger: Ledger) -> int:
     """Queue the entries of a ledger that are not over; return how many there are.
 
-    What is queued already is not queued twice.
+    What is queued already is not queued twice; what is left of a workflow that ended is queued again.
 
     Raises:
         LedgerError: the database failed.
     """
+    # The first worker may start later than the first catalog is enqueued, and makes the tables else.
+    await anyio.to_thread.run_sync(run_dbos_database_migrations, engine_url(ledger))
+    await _begin_stranded_anew(ledger)
     work = await ledger.open_work()
+    await _send(ledger, work)
+    return len(work)
 
+
+async def queue_stranded(ledger: Ledger) -> int:
+    """Queue what no workflow is going to finish; return how many entries."""
+    work = await _begin_stranded_anew(ledger)
+    await _send(ledger, work)
+    return len(work)
+
+
+async def _begin_stranded_anew(ledger: Ledger) -> list[tuple[str, str, int]]:
+    """Return entries that no workflow is going to finish; each has a workflow's id that is not used yet.
+
+    A workflow that was taken over by mistake ends with a doubt, and the worker that had begun the POST
+    records a paid job after that; one of an older version of this package is resumed by no worker; a person
+    may have cancelled one. The engine ignores an id that it knows, so the entry would wait for ever.
+    Another one was killed before it could queue what it had entered, or begun anew.
+    """
+    work = {workflow_id(ledger.account, *one): one for one in await ledger.open_work()}
+
+    def find() -> dict[str, bool]:
+        ids, lives = [*work], dict[str, bool]()
+        with engine_client(ledger) as client:
+            for first in range(0, len(ids), _BATCH):
+                for one in client.list_workflows(
+                    workflow_ids=ids[first : first + _BATCH], load_input=False, load_output=False
+                ):
+                    lives[one.workflow_id] = one.status in _LIVES and one.app_version == VERSION
+        return lives
+
+    # Abandoned where the caller is cancelled: the engine waits for a database that is gone, and a worker that
+    # is to stop does not.
+    lives = await anyio.to_thread.run_sync(find, abandon_on_cancel=True) if work else {}
+    stranded = [one for name, one in work.items() if name not in lives]
+    for name, is_alive in lives.items():
+        again = None if is_alive else await ledger.begin_anew(*work[name])
+        if again is not None:
+            stranded.append(again)
+    return stranded
+
+
+async def _send(ledger: Ledger, work: list[tuple[str, str, int]]) -> None:
     def send() -> None:
-        # The first worker may start later than the first catalog is enqueued, and makes the tables else.
-        run_dbos_database_migrations(engine_url(ledger))
         with engine_client(ledger) as client:
             for key, target, generation in work:
                 client.enqueue(
@@ -74,8 +118,8 @@ async def enqueue(ledger: Ledger) -> int:
                     generation,
                 )
 
-    await anyio.to_thread.run_sync(send)
-    return len(work)
+    if work:
+        await anyio.to_thread.run_sync(send, abandon_on_cancel=True)
 
 
 async def deliver_callback(ledger: Ledger, callback: Callback) -> bool:

@@ -10,6 +10,7 @@ import anyio
 import psycopg
 import pytest
 
+from akool_async._model.responses import Job
 from akool_async.cli.app import run
 from akool_async.ledger import open_ledger
 from tests.ledger.conftest import video
@@ -127,3 +128,24 @@ def test_a_worker_that_is_gone_is_not_shown_as_running(
         connection.execute("UPDATE akool_ledger.worker SET seen_at = %s", (long_ago,))
         assert run(["workers", "--ledger", database]) == 1
     assert "silent" in capsys.readouterr().out
+
+
+def test_a_price_that_nobody_knows_is_not_shown_as_free(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def enter() -> None:
+        async with open_ledger(database) as ledger:
+            await ledger.plan([video(1), video(2)])
+            intent = await ledger.intend(video(1), "video-1", "one")
+            assert await ledger.acquire(intent.token, "one")
+            assert await ledger.made(intent.token, Job(id="job-1"))
+
+    anyio.run(enter)
+
+    assert run(["status", "--ledger", database]) == 0
+    told = capsys.readouterr().err
+    assert "Credits: not known for 1 job." in told
+    assert "1  at the vendor" in told
+    assert "1  not submitted yet" in told
+    assert run(["list", "--ledger", database]) == 0
+    assert "at the vendor\tjob-1" in capsys.readouterr().out

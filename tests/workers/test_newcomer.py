@@ -61,4 +61,4 @@ def follow(tmp_path: Path) -> None:
         print(said)
 
     assert {path.name for path in (tmp_path / "results").glob("*.mp4")} == {"one.ja.mp4", "two.ja.mp4"}
-    assert "delivered: 2" in said
+    assert "2  saved" in said

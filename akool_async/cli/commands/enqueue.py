@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import anyio
 from cyclopts import Parameter
@@ -24,6 +26,9 @@ from akool_async.cli.commands.worker import Account, LedgerUrl
 from akool_async.cli.console import counted, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_CONNECTION, JOURNAL
+
+_TOGETHER: Final = 500
+"""Rows of a catalog that are entered, or refused, in one transaction."""
 
 
 def enqueue(
@@ -72,8 +77,10 @@ def enqueue(
                     moved = await opened.adopt([entry async for entry in journal.entries()])
                     await journal.retire(f"the ledger of the account {account!r}")
             new = 0
-            for item in items:
-                new += len(await opened.plan([item.request], names=parse_templates(item.names)))
+            for names, group in groupby(items, key=attrgetter("names")):
+                templates, rows = parse_templates(names), iter(group)
+                while some := [item.request for item in islice(rows, _TOGETHER)]:
+                    new += len(await opened.plan(some, names=templates))
             return moved, new, await enqueue_work(opened)
 
     if from_journal is not None and from_journal.is_dir():

@@ -14,8 +14,17 @@ from akool_async._model.errors import InvalidRequestError
 from akool_async._model.states import State
 from akool_async._storage import verify
 from akool_async.cli.commands.worker import Account, LedgerUrl
-from akool_async.cli.console import confirm, counted, print_info, print_rows, write_json, write_lines
+from akool_async.cli.console import (
+    confirm,
+    counted,
+    credits_line,
+    print_info,
+    print_rows,
+    write_json,
+    write_lines,
+)
 from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.journal_report import STATE_WORDS, WORDS
 from akool_async.cli.options import (
     DEFAULT_CONNECTION,
     JOURNAL,
@@ -26,6 +35,7 @@ from akool_async.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from akool_async._journal import Entry
     from akool_async.ledger import Ledger
 
 T = TypeVar("T")
@@ -49,18 +59,20 @@ def status(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag
     Exit codes: 6 something is in doubt, 1 something failed, else 0.
     """
 
-    async def read(opened: Ledger) -> tuple[dict[str, int], tuple[float, float]]:
-        counts = await opened.counts()
-        return {state.value: count for state, count in counts.items() if count}, await opened.credits()
+    async def read(opened: Ledger) -> tuple[dict[State, int], tuple[float, float], int]:
+        counts = {state: count for state, count in (await opened.counts()).items() if count}
+        return counts, await opened.credits(), await opened.count_unpriced()
 
-    counts, (locked, used) = _read(ledger, account, read)
+    counts, (locked, used), unpriced = _read(ledger, account, read)
     if as_json:
-        write_json({"states": counts, "credits": {"locked": locked, "used": used}})
+        cost = {"locked": locked, "used": used, "unknown_jobs": unpriced}
+        write_json({"states": counts, "credits": cost})
     else:
         print_info(f"{counted(sum(counts.values()), 'entry')} of account {account}.")
         for state, count in counts.items():
-            print_info(f"  {state.replace('_', ' ')}: {count:,}")
-        print_info(f"Credits: {used:g} used, {locked:g} locked.")
+            words = "failed or refused" if state is State.FAILED else WORDS[STATE_WORDS[state]]
+            print_info(f"  {count:,}  {words}")
+        print_info(f"Credits: {credits_line(used, locked, unpriced)}.")
         if State.IN_DOUBT in counts:
             print_info("To see what is in doubt: akool-async resolve --ledger URL")
     if State.IN_DOUBT in counts:
@@ -85,7 +97,10 @@ def list_entries(
 
     async def read(opened: Ledger) -> list[dict[str, object]]:
         found = opened.entries(states=None if state is None else [state])
-        return [{name: getattr(entry, name) for name in _COLUMNS} async for entry in found]
+        return [
+            {name: getattr(entry, name) for name in _COLUMNS} | ({} if as_json else {"state": _word(entry)})
+            async for entry in found
+        ]
 
     rows = _read(ledger, account, read)
     print_rows(rows, _COLUMNS, as_json=as_json, optional=("reason", "job_id"))
@@ -93,6 +108,10 @@ def list_entries(
         which = "entries" if state is None else f"entries in the state {state.value}"
         print_info(f"The ledger has no {which} of account {account}.")
     return ExitCode.OK
+
+
+def _word(entry: Entry) -> str:
+    return "refused" if entry.state is State.FAILED and not entry.job_id else STATE_WORDS[entry.state]
 
 
 def export(*, ledger: LedgerUrl, account: Account = "default") -> int:
@@ -244,9 +263,9 @@ def retry(
     if bool(keys) is failed:
         raise InvalidRequestError("Name entries, or use --failed.")
 
-    async def find(opened: Ledger) -> list[tuple[str, str]]:
-        found = [(entry.key, entry.target) async for entry in opened.entries(states=_ENDED_BADLY)]
-        return [name for name in found if failed or name[0] in keys]
+    async def find(opened: Ledger) -> list[Entry]:
+        found = opened.entries(states=_ENDED_BADLY)
+        return [entry async for entry in found if failed or entry.key in keys]
 
     async def send(opened: Ledger) -> int:
         from akool_async.workers.dbos import enqueue
@@ -255,13 +274,19 @@ def retry(
         await enqueue(opened)
         return sum(moved)
 
-    names = _read(ledger, account, find)
-    unknown = sorted({*keys} - {key for key, _ in names})
+    entries = _read(ledger, account, find)
+    unknown = sorted({*keys} - {entry.key for entry in entries})
     if unknown:
         raise InvalidRequestError(
             f"No failed, refused or expired entry is called {', '.join(map(repr, unknown))}.",
             advice="`akool-async list --ledger URL` shows the entries and their states.",
         )
+    names = [(entry.key, entry.target) for entry in entries if not entry.url_redacted]
+    if len(names) < len(entries):
+        left = counted(len(entries) - len(names), "entry")
+        print_info(f"{left} of a journal, which kept no signatures: enqueue the catalog first.")
+        if not names:
+            return ExitCode.FAILED
     if not names:
         print_info("Nothing failed, was refused or expired.")
         return ExitCode.OK

@@ -1,0 +1,120 @@
+"""What a catalog that is entered again changes: newer URLs, and never the work that a key names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from akool_async import Entry, InvalidRequestError, State, TranslationRequest, open_journal
+from akool_async._journal import EntryUpdate
+from akool_async._model.errors import IllegalTransitionError
+from akool_async.cli.app import run
+from akool_async.ledger import Ledger, Made, open_ledger
+from akool_async.sandbox import Fault
+from tests.ledger.conftest import Bench, end_post_time, video
+
+pytestmark = pytest.mark.anyio
+
+
+def signed(anew: str, number: int = 1) -> TranslationRequest:
+    return attrs.evolve(video(number), url=f"https://media.example/{number}.mp4?sig={anew}")
+
+
+async def url_of(ledger: Ledger, number: int = 1) -> object:
+    entry = await ledger.get(f"video-{number}", "ja")
+    assert entry is not None
+    return entry.request.url  # type: ignore[union-attr]
+
+
+async def test_a_url_that_was_signed_anew_is_the_one_that_is_sent(bench: Bench) -> None:
+    await bench.ledger.plan([signed("old")])
+    assert await bench.ledger.plan([signed("new")]) == []
+
+    assert str(await url_of(bench.ledger)).endswith("sig=new")
+
+
+async def test_a_refused_entry_is_retried_with_the_newest_url(bench: Bench) -> None:
+    bench.sandbox.faults.add(Fault(on="create", kind="code", code=1203, limit=1))
+    await bench.ledger.submit_once(bench.client, signed("old"))
+    await bench.ledger.plan([signed("new")])
+
+    assert str(await url_of(bench.ledger)).endswith("sig=new")
+
+
+async def test_what_is_at_the_vendor_stays_as_it_was_sent(bench: Bench) -> None:
+    await bench.ledger.submit_once(bench.client, signed("old"))
+    await bench.ledger.plan([signed("new")])
+
+    assert str(await url_of(bench.ledger)).endswith("sig=old")
+
+
+async def test_keys_that_name_other_work_are_named_and_nothing_is_entered(bench: Bench) -> None:
+    await bench.ledger.plan([video(number) for number in range(12)])
+    others = [attrs.evolve(video(number + 50), key=f"video-{number}") for number in range(12)]
+    with pytest.raises(InvalidRequestError) as refused:
+        await bench.ledger.plan([video(99), *others])
+
+    assert "video-0 (ja), video-1 (ja)" in str(refused.value)
+    assert "and 2 more" in str(refused.value)
+    assert await bench.ledger.get("video-99", "ja") is None
+
+
+def test_a_catalog_that_gives_a_known_key_to_another_video_is_refused(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, url in enumerate(("https://e.com/one.mp4", "https://e.com/two.mp4")):
+        (tmp_path / f"{number}.csv").write_text(f"url,languages,key\n{url},ja,talk\n", encoding="utf-8")
+
+    assert run(["enqueue", str(tmp_path / "0.csv"), "--ledger", database]) == 0
+    assert run(["enqueue", str(tmp_path / "0.csv"), "--ledger", database]) == 0
+    assert run(["enqueue", str(tmp_path / "1.csv"), "--ledger", database]) == 2
+    assert "talk (ja)" in capsys.readouterr().err
+
+
+async def journaled(folder: Path, *states: State) -> list[Entry]:
+    """Return an entry of a journal, which keeps no signatures, in the last of these states."""
+    async with open_journal(folder / "jobs.sqlite3") as journal:
+        await journal.intend(video(1), token="token-1")
+        for state in states:
+            await journal.record(EntryUpdate(key="video-1", target="ja", state=state, reason="why"))
+        return [entry async for entry in journal.entries()]
+
+
+@pytest.mark.parametrize("state", [State.IN_DOUBT, State.FAILED])
+async def test_what_a_journal_began_may_be_moved_twice(bench: Bench, tmp_path: Path, state: State) -> None:
+    """As after a crash before the journal was retired."""
+    moved = await journaled(tmp_path, state)
+
+    assert [await bench.ledger.adopt(moved) for _ in range(2)] == [1, 0]
+    assert (await bench.ledger.get("video-1", "ja")).state is state  # type: ignore[union-attr]
+
+
+async def test_what_a_journal_refused_is_paid_again_only_with_its_whole_url(
+    bench: Bench, tmp_path: Path
+) -> None:
+    await bench.ledger.adopt(await journaled(tmp_path, State.FAILED))
+    assert "canary" not in str(await url_of(bench.ledger))
+    with pytest.raises(IllegalTransitionError, match="without what signs it"):
+        await bench.ledger.retry("video-1", "ja")
+    await bench.ledger.plan([video(1)])
+
+    assert await bench.ledger.retry("video-1", "ja")
+    assert "canary" in str(await url_of(bench.ledger))
+
+
+async def test_a_doubt_of_a_journal_is_called_not_made_only_with_its_whole_url(
+    bench: Bench, tmp_path: Path
+) -> None:
+    await bench.ledger.adopt(await journaled(tmp_path, State.IN_DOUBT))
+    end_post_time(bench.url)
+    with pytest.raises(IllegalTransitionError, match="without what signs it"):
+        await bench.ledger.resolve("video-1", "ja", not_made=True)
+    await bench.ledger.plan([video(1)])
+    await bench.ledger.resolve("video-1", "ja", not_made=True)
+
+    async with open_ledger(bench.url) as ledger:
+        entry = await ledger.get("video-1", "ja")
+        assert entry is not None
+        assert isinstance(await ledger.submit_once(bench.client, entry.request), Made)
