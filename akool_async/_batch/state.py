@@ -275,10 +275,10 @@ class BatchState:
     def poll(self, batch_entry: BatchEntry, age: float | None) -> None:
         """Poll until a job, made `age` seconds ago, is terminal; None polls at once."""
         tracked = self._tracked[batch_entry.name] = TrackedJob(batch_entry, self._arrived)
+        self.budget.follow(batch_entry.name)
         self.board.start_wait(batch_entry)
         if self.observers.detailed or logger.isEnabledFor(logging.DEBUG):
             self.observers.report(FollowedEvent(**batch_entry.event_fields))
-        self.budget.follow(batch_entry.name)
         schedule = self._schedule
         if self._callback_polling is not None:
             schedule = self._callback_polling.schedule(batch_entry)

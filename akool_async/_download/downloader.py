@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 import anyio
@@ -158,6 +158,10 @@ class DownloadRequest:
     def manifest_path(self) -> Path:
         """The path of the manifest."""
         return self.stem.with_name(self.stem.name + MANIFEST)
+
+
+Download: TypeAlias = Callable[[DownloadRequest], Awaitable[Saved]]
+"""Saves a result on this machine."""
 
 
 class ResultDownload:

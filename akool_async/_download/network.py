@@ -172,6 +172,8 @@ class FileHostSession:
             raise DownloadError(f"The vendor returned an invalid {shown()}.")
         if parsed.userinfo:
             raise DownloadError(f"The {shown()} contains a user name; it was not requested.")
+        if _origin(parsed) in self._proxies:  # it was requested before
+            return parsed
         # A forged or leaked URL must not make this machine read its own services or its network.
         loopback, private_allowed = is_loopback(host), self._backend.allow_private
         if parsed.scheme != "https" and not (parsed.scheme == "http" and loopback and private_allowed):
@@ -182,7 +184,7 @@ class FileHostSession:
 
     async def _send(self, url: httpx.URL, headers: Mapping[str, str]) -> httpx.Response:
         try:
-            origin = (url.scheme, url.netloc.decode("ascii"))
+            origin = _origin(url)
             if origin not in self._proxies:
                 self._proxies[origin] = proxy_for(str(url))
             proxy = self._proxies[origin]
@@ -206,6 +208,10 @@ class FileHostSession:
         with anyio.move_on_after(connect + read):
             return await transport.handle_async_request(request)
         raise httpx.ReadTimeout("the headers of the response did not arrive in time")
+
+
+def _origin(url: httpx.URL) -> tuple[str, str]:
+    return url.scheme, url.netloc.decode("ascii")
 
 
 class FileTransport(httpx.AsyncHTTPTransport):

@@ -312,16 +312,17 @@ class PollResult:
         status: the status in the answer; after a terminal one there are no more results.
         history: the earlier polls, packed; `since` and `reports` read it.
         hinted: whether a hint, such as a callback, caused the poll; then an end is only moments old.
+        since: the age at which the job was last known to be running; None if it never was.
     """
 
     elapsed: float
     status: Status
     history: bytes = attrs.field(default=UNKNOWN, repr=False)
     hinted: bool = False
+    since: float | None = attrs.field(init=False)
 
-    @property
-    def since(self) -> float | None:
-        """The age at which the job was last known to be running; None if it never was."""
+    @since.default
+    def _last_seen(self) -> float | None:
         return last_seen_running(self.history)
 
     @property

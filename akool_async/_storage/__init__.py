@@ -1,7 +1,8 @@
 """Buckets, for inputs that the vendor can't fetch and for results; they need the extra `storage`."""
 
+from akool_async._storage.bucket_results import BucketFolder
 from akool_async._storage.inputs import NO_INPUTS, SharedInputs
-from akool_async._storage.results import BucketFolder, ResultFolder, result_folder, verify
+from akool_async._storage.results import ResultFolder, result_folder, verify
 from akool_async._storage.settings import Storage
 
 __all__ = ["NO_INPUTS", "BucketFolder", "ResultFolder", "SharedInputs", "Storage", "result_folder", "verify"]

@@ -23,7 +23,7 @@ from akool_async import (
 )
 from akool_async._batch import saving
 from akool_async._download import files as disk
-from akool_async._storage import local_results as local
+from akool_async._storage import local_names as local
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open
 
