@@ -135,7 +135,8 @@ class ResultSaver:
         for _ in range(_NAMES):
             # A full disk would refuse the next result, too, after all of it was loaded.
             if self._disk_error is not None:
-                raise self._disk_error
+                message = f"Nothing more is downloaded in this run. {self._disk_error.message}"
+                raise StorageError(message, advice=self._disk_error.advice)
             request = DownloadRequest(
                 done=done, stem=Path(name), without_captions=self._output.without_captions
             )

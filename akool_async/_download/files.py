@@ -300,7 +300,8 @@ def ensure_free_space(folder: Path, needed: int, reserve: int) -> None:
     """Raise OSError unless `needed` bytes fit on the disk and `reserve` bytes stay free."""
     free = shutil.disk_usage(folder).free
     if free < needed + reserve:
-        raise OSError(errno.ENOSPC, f"no space left: {needed:,} bytes are needed, {free:,} are free")
+        kept = f", of which {reserve:,} are kept free" if reserve else ""
+        raise OSError(errno.ENOSPC, f"no space left: {needed:,} bytes are needed, {free:,} are free{kept}")
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, *, links: int = 1, any_owner: bool = False) -> int:

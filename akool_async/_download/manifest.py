@@ -112,7 +112,8 @@ async def verify(folder: str | os.PathLike[str], *, hashes: bool = True) -> tupl
             are looked at, which is fast.
 
     Returns:
-        The results, in the order of their names, each with the state of its files.
+        The results, in the order of their names, each with the state of its files. One that is there whole
+        under another name, too, is left out where its files are deleted or changed.
 
     Raises:
         ConfigurationError: the folder is named by a URL.
@@ -126,7 +127,10 @@ def _verify_folder(folder: Path, *, hashes: bool) -> tuple[SavedResult, ...]:
     try:
         names = sorted(_manifests(folder))
         found = [read_manifest(path, any_owner=True) for path in names]
-        return tuple(check_result(result, hashes=hashes) for result in found if result is not None)
+        results = [check_result(result, hashes=hashes) for result in found if result is not None]
+        # A file that was changed is kept, and the result is saved again beside it, under another name.
+        whole = {result.job_id for result in results if not result.damaged}
+        return tuple(result for result in results if not (result.damaged and result.job_id in whole))
     except OSError as error:
         raise StorageError(
             f"{error.filename or folder} can't be read: {error.strerror}.",
@@ -189,11 +193,28 @@ def find_file(file: str, folder: Path, name: str) -> Path:
 
     Args:
         file: its path, as it was saved.
-        folder: of the results, which may have been moved, or be named by another relative path.
+        folder: of the results, which may have been moved or copied, or be named by another relative path.
         name: of the result, with its folders, such as "ja/talk".
     """
-    path = Path(file)
-    return path if os.path.lexists(path) else folder.joinpath(*path.parts[-1 - name.count("/") :])
+    path, depth = Path(file), 1 + name.count("/")
+    here = folder.joinpath(*path.parts[-depth:])
+    if path == here or not os.path.lexists(path):
+        return here
+    # What was copied has to be whole by itself: else a file that is missing in the copy counts as saved, and
+    # the original, which its owner may delete, is shown and corrected in place of it.
+    manifest = f"{name}{MANIFEST}"
+    return here if _is_copy(folder / manifest, of=path.parents[depth - 1] / manifest) else path
+
+
+def _is_copy(manifest: Path, *, of: Path) -> bool:
+    """Whether two manifests are of one job and yet two files."""
+    try:
+        if manifest.samefile(of):
+            return False
+        copied, original = read_manifest(manifest, any_owner=True), read_manifest(of, any_owner=True)
+    except OSError:
+        return False
+    return copied is not None and original is not None and copied.job_id == original.job_id != ""
 
 
 def find_result(files: Sequence[str], folder: Path, name: str, *, hashes: bool = False) -> SavedResult:

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 import attrs
 
+from akool_async._download import find_file
 from akool_async._journal import Entry, Journal
 from akool_async._model.codes import error_for
 from akool_async._model.errors import JournalLockedError, JournalOlderError
+from akool_async._model.locations import BucketPath, result_path
 from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import video_url
 from akool_async._model.states import State
@@ -83,6 +85,15 @@ def advice_for(entry: Entry, output: OutputOptions) -> str:
     return ""
 
 
+def files_of(entry: Entry, output: OutputOptions) -> list[str]:
+    """Return where an entry's files are, or have to be; the folder of the results may be moved or copied."""
+    places = map(result_path, entry.files)
+    return [
+        str(path if isinstance(path, BucketPath) else find_file(str(path), output.local, entry.name))
+        for path in places
+    ]
+
+
 def entry_json(entry: Entry, output: OutputOptions) -> dict[str, Any]:
     """Return an entry for programs and tables."""
     failed = entry.state is State.FAILED  # its lock is released, and it has no result that could expire
@@ -98,7 +109,7 @@ def entry_json(entry: Entry, output: OutputOptions) -> dict[str, Any]:
         "submitted_at": entry.submitted_at,
         "ended_at": entry.ended_at,
         "expires_at": None if failed else entry.expires_at,
-        "files": list(entry.files),
+        "files": files_of(entry, output),
         "url": strip_query(video_url(entry.request)),
         "doubt_ids": list(entry.doubt_ids),
         "advice": advice_for(entry, output),

@@ -79,12 +79,7 @@ async def saved_subtitles(
                 continue
             unknown -= named
             paths = [saved.translated_srt, saved.original_srt]
-            here = [
-                path
-                if path is None or (not isinstance(path, BucketPath) and path.exists())
-                else find_file(str(path), output.local, entry.name)
-                for path in paths
-            ]
+            here = [path and find_file(str(path), output.local, entry.name) for path in paths]
             assert here[0] is not None  # noqa: S101 - looked at above
             if isinstance(saved.translated_srt, BucketPath) and not here[0].exists():
                 raise InvalidRequestError(

@@ -112,6 +112,10 @@ async def test_a_batch_on_a_full_disk_waits_on_and_brings_all_home_later(small_d
 
         assert len(sandbox.audit.jobs) == 4
     assert all(outcome.saved is None and "no space left" in outcome.reason for outcome in full)
+    # The file of one is not named as if it were the file of each.
+    assert (
+        sum("Nothing more is downloaded in this run." in outcome.reason for outcome in full) >= len(full) - 1
+    )
     assert all(outcome.saved.video.stat().st_size == 300_000 for outcome in home)
 
 
