@@ -6,7 +6,7 @@ import logging
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -194,7 +194,6 @@ class ResultDownload:
             DownloadError: the video could not be downloaded completely; it was not saved under its name.
         """
         request = self._request
-        await run_blocking(request.stem, partial(files.make_folder, request.stem.parent))
         before = await run_blocking(request.stem, self._find_saved)
         if before is not None:
             return before
@@ -207,12 +206,13 @@ class ResultDownload:
         return saved  # noqa: RET504 - to mypy, a scope may end before a return inside it
 
     def _find_saved(self) -> Saved | None:
-        """Find the files that were saved before; return them if these are all.
+        """Make the folder, and find the files that were saved before; return them if these are all.
 
         Raises:
             FileExistsError: a file with one of the names is not this job's.
         """
         request = self._request
+        files.make_folder(request.stem.parent)
         manifest = read_manifest(request.manifest_path)
         ours = manifest is not None and manifest.job_id == request.job_id
         self._has_manifest = ours
