@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import cProfile
 import json
+import pstats
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import frame
+from anyio.to_thread import run_sync
 from catalog import MADE, SLOTS, Instant, request
 from frame import Figures, goal
 
@@ -29,6 +32,7 @@ from akool_async._journal import EntryUpdate
 from akool_async._model.states import State
 
 RAW, RUN, OPEN, ALONE = "raw sqlite3, row by row", "resume", "open and close", "requests alone"
+CALLS = "resume, profiled"
 AT_ONCE = 500
 
 
@@ -80,6 +84,8 @@ def alone(_: Path, rows: int) -> dict[str, list[float]]:
 
 
 async def opening(path: Path) -> dict[str, list[float]]:
+    async with open_journal(":memory:"):  # what is imported and started once is there before
+        await run_sync(frame.cpu)
     began, begin = frame.cpu(), time.perf_counter()
     async with open_journal(path) as journal:
         wall = time.perf_counter() - begin
@@ -102,11 +108,25 @@ async def resume(path: Path, rows: int) -> dict[str, list[float]]:
     return {"cpu": [frame.cpu() - began], "MiB": grown}
 
 
+async def calls(path: Path, rows: int) -> dict[str, list[float]]:
+    """Count calls of functions in the loop's thread: the same on every machine, whatever else runs there."""
+    profile = cProfile.Profile()
+    async with open_journal(path) as journal:
+        source = map(request, range(rows))
+        async with open_batch(Instant(), source, max_in_flight=SLOTS, journal=journal) as batch:
+            profile.enable()
+            taken = [outcome.resumed async for outcome in batch]
+            profile.disable()
+    assert taken == [True] * rows
+    return {"calls": [pstats.Stats(profile).total_calls / rows]}
+
+
 ARMS: dict[str, Callable[[Path, int], dict[str, list[float]]]] = {
     RAW: raw,
     ALONE: alone,
     OPEN: lambda path, _: asyncio.run(opening(path)),
     RUN: lambda path, rows: asyncio.run(resume(path, rows)),
+    CALLS: lambda path, rows: asyncio.run(calls(path, rows)),
 }
 
 
@@ -153,6 +173,7 @@ def main() -> None:
     goals = [
         goal("CPU of resuming an entry, requests taken off / raw sqlite3", runner.over(each[RAW]), 4),
         goal("CPU of opening / raw sqlite3 reading every row", figures(OPEN).over(figures(RAW)), 0.05),
+        goal("calls of functions an entry, its request included", figures(CALLS, "calls"), 400),
         goal("MiB more at the end of a resumed run", figures(RUN, "MiB"), 16),
     ]
     frame.tell(goals, told.json)

@@ -76,7 +76,9 @@ class Answers:
             target = f"?video_model_id={call.query['video_model_id']}"
         else:
             sent = json.dumps(dict(call.payload)).encode()
-        return read_envelope(json.dumps(self.jobs.answer(target, sent)).encode())
+        answer = self.jobs.answer(target, sent)
+        self.jobs.asked.clear()  # what the vendor keeps of a job is not what a job in flight costs
+        return read_envelope(json.dumps(answer).encode())
 
     async def call(self, call: ApiCall, read: Callable[[Envelope], T]) -> T:
         return read(await self.send(call))
