@@ -41,7 +41,8 @@ class Entry:
         paid_submissions: POSTs that were sent, or may have been, and were not proved to have made no job.
         credits_locked: credits that were locked for the job.
         credits_used: credits that were deducted for the job.
-        credits_before: credits that were deducted for earlier jobs of this entry.
+        credits_before: what earlier jobs of this entry cost; for one that expired while its price was not
+            known, what the dearest job cost.
         reason: in words, why it is in its state; "" when there is nothing to say.
         code: the vendor's number for the failure or refusal.
         created_at: the server's time of the job's creation, aware.

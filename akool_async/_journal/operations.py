@@ -173,7 +173,7 @@ class RecordIntent:
                 raise IllegalTransitionError(f"Entry {display_name(key, target)} {rejection}.")
             self._images.append((key, target, table.row_image(row), row.paid + 1))
             # What earlier jobs of the entry cost is kept apart from the price of the new one.
-            again = {"paid": row.paid + 1, "credits_before": row.used_before + (row.used or 0.0)}
+            again = {"paid": row.paid + 1, "credits_before": row.used_before + table.cost_of_ended(row)}
             table.update(row, {**_FRESH, **values, **again})
 
     def undo(self, table: EntryTable) -> None:

@@ -253,6 +253,16 @@ class EntryTable:
             for name in freed:
                 self._forgotten_names.add(name, "")
 
+    def cost_of_ended(self, row: EntryRow) -> float:
+        """Return what the job of an entry cost, in credits, which is about to be made once more."""
+        if row.used is not None or row.state is not State.EXPIRED:
+            return row.used or 0.0
+        if row.locked is not None:
+            return row.locked
+        # It was made, and nobody knows its price any more: without one the budget would be exceeded by it.
+        (dearest,) = self.connection.execute("SELECT max(coalesce(credits_used, credits_locked)) FROM entry")
+        return dearest[0] or 0.0
+
     def row_image(self, row: EntryRow) -> dict[str, SqlValue]:
         """Return all columns of an entry, to put it back later as it was."""
         cursor = self.connection.execute("SELECT * FROM entry WHERE id = ?", (row.id,))

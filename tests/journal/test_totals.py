@@ -161,6 +161,21 @@ async def test_a_copy_has_the_totals_of_its_rows(opened: Callable[[], Journal], 
         assert as_kept(journal)[0] == {State.IN_DOUBT: 1}
 
 
+@pytest.mark.parametrize(("costs", "counted"), [({"credits_locked": 3.0}, 3.0), ({}, 7.0)])
+async def test_an_expired_job_was_paid_for_when_it_is_submitted_again(
+    opened: Callable[[], Journal], costs: dict[str, float], counted: float
+) -> None:
+    """One without a price counts as the dearest that is known: else a new one would exceed the budget."""
+    async with opened() as journal:
+        for key, price in (("dear", {"credits_locked": 7.0}), ("lost", costs)):
+            await bring_to(journal, State.SUBMITTING, key)
+            await journal.record(step(State.SUBMITTED, key, **price))
+        await journal.record(step(State.EXPIRED, "lost"))
+        await journal.intend(video("lost", "ja"))
+
+        assert as_kept(journal)[1:] == (7.0, counted)
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_totals_are_not_counted_from_the_rows(path: Path) -> None:
     async with open_journal(path) as journal:
