@@ -32,11 +32,25 @@ _STATUS: Final = re.compile(r"status code: (\d{3} [\w ]{1,40})")
 _BY_CODE: Final = {
     "SignatureDoesNotMatch": "the secret key is wrong",
     "InvalidAccessKeyId": "it does not know the access key",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong, so no signature is accepted; set the clock",
     "ExpiredToken": "the credentials have expired",
     "NoSuchBucket": "there is no such bucket",
     "AccessDenied": "the credentials may not do this, or the bucket does not exist",
 }
+_WRONG_REGION: Final = frozenset(
+    {
+        "AuthorizationHeaderMalformed",
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "IllegalLocationConstraintException",
+    }
+)
+"""How S3 answers a request that is signed for another region. Source: Amazon S3, "Error responses"."""
+
+_OVERLOADED: Final = frozenset({"SlowDown", "ServiceUnavailable", "RequestLimitExceeded", "ServerBusy"})
+_REGION: Final = re.compile(
+    r"<Region>([\w-]{1,40})</Region>|<Endpoint>[\w.-]*?s3[.-]([\w-]{1,40})\.amazonaws"
+)
 
 
 class BucketError(AkoolError):
@@ -136,8 +150,9 @@ class Bucket:
             raise ObjectMissingError(f"{place} does not exist.") from None
         except (BaseError, OSError, ValueError) as error:
             failed = BucketError(f"{place} could not be {action}: {_reason(error)}.")
+            # Another object would be refused in the same way.
             failed.permanent = isinstance(error, PermissionDeniedError | UnauthenticatedError) or (
-                "<Code>NoSuchBucket<" in str(error)
+                _code(error) in _BY_CODE or _is_wrong_region(error)
             )
             raise failed from None
 
@@ -148,13 +163,15 @@ class Bucket:
             BucketError: the bucket can't say.
         """
         from obstore import get_range, head
-        from obstore.exceptions import PermissionDeniedError
+        from obstore.exceptions import GenericError, PermissionDeniedError
 
         try:
             with self._explained("looked at", key):
                 try:
                     found = head(self._store, key)
-                except PermissionDeniedError:
+                except (PermissionDeniedError, GenericError) as error:
+                    if isinstance(error, GenericError) and "400 Bad Request" not in str(error):
+                        raise
                     get_range(self._store, key, start=0, end=1)  # unlike to HEAD, the answer says why
                     raise
         except ObjectMissingError:
@@ -276,11 +293,27 @@ def _first_line(error: Exception) -> str:
     return sanitize(str(error).strip().partition("\n")[0].rstrip("."))
 
 
+def _code(error: Exception) -> str:
+    found = _CODE.search(str(error))
+    return found[1] if found is not None else ""
+
+
+def _is_wrong_region(error: Exception) -> bool:
+    # S3 redirects without a place to go to, and an answer to HEAD has no code.
+    return _code(error) in _WRONG_REGION or "redirect without LOCATION" in str(error)
+
+
 def _reason(error: Exception) -> str:
-    text = str(error)
-    code, status = _CODE.search(text), _STATUS.search(text)
-    if code is not None:
-        return _BY_CODE.get(code[1], f"the answer was {code[1]}")
+    text, code = str(error), _code(error)
+    status = _STATUS.search(text)
+    if _is_wrong_region(error):
+        region = _REGION.search(text)
+        named = f" to {region[1] or region[2]}" if region is not None else ""
+        return f"the bucket is in another region; set AWS_REGION{named}"
+    if code in _OVERLOADED or (not code and status is not None and status[1].startswith("503")):
+        return f"it is overloaded and asks for fewer requests ({code or 503})"
+    if code:
+        return _BY_CODE.get(code, f"the answer was {code}")
     if "169.254.169.254" in text or "metadata.google" in text:
         return "there are no credentials in the environment"
     return f"the answer was {status[1].strip()}" if status is not None else _first_line(error)
