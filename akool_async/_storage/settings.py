@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +20,9 @@ from akool_async._model.validators import must_be
 SHORTEST: Final = timedelta(minutes=15)
 LONGEST: Final = timedelta(days=7)
 """The longest lifetime of a signed URL. Source: AWS Signature Version 4, query parameters, X-Amz-Expires."""
+
+_ENDPOINT: Final = re.compile(r"(?:(?:aws|google|azure).*)?(?:endpoint.*|base_url)")
+"""Names of settings that say where a store is: Google's has no endpoint, but a base URL."""
 
 
 def bucket_location(url: str, what: str) -> Location:
@@ -111,12 +115,9 @@ class Storage:
         Raises:
             ConfigurationError: another endpoint is: every file could be read on the way.
         """
-        named = [(name, value) for name, value in os.environ.items() if "ENDPOINT" in name.upper()]
-        named += [(name, value) for name, value in self.options.items() if "endpoint" in name.lower()]
         plain = False
-        for name, value in named:
-            parts = urlsplit(value)
-            if parts.scheme != "http" or not name.lower().startswith(("aws", "google", "azure", "endpoint")):
+        for name, value in (*os.environ.items(), *self.options.items()):
+            if _ENDPOINT.fullmatch(name.lower()) is None or (parts := urlsplit(value)).scheme != "http":
                 continue
             if not is_loopback(parts.hostname or ""):
                 raise ConfigurationError(

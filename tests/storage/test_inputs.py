@@ -419,6 +419,15 @@ def test_no_setting_shows_a_secret() -> None:
     assert "canary" not in repr(Storage(options={"aws_secret_access_key": "canary-4f9c1b7e2a"}))
 
 
+@pytest.mark.parametrize("name", ["GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT", "AWS_ENDPOINT_URL_S3"])
+def test_every_kind_of_store_is_reached_by_https(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "http://storage.example")
+    with pytest.raises(ConfigurationError, match=f"{name} names an endpoint by http://"):
+        Storage().allows_http()
+    monkeypatch.setenv(name, "http://127.0.0.1:9000")
+    assert Storage().allows_http()
+
+
 @pytest.mark.parametrize("endpoint", ["http://192.0.2.7:9000", "http://storage.example"])
 async def test_plain_http_is_for_this_machine_alone(
     fast_house: Open, talk: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
