@@ -289,7 +289,7 @@ async def make_plan(
                     manifest = output.out / f"{name}{MANIFEST}"
                     if may_be_saved and not failed and is_saved(manifest, item.key_for(target), target):
                         action = PlannedAction.FOUND
-                    elif in_folders or not any_name_fits:
+                    elif not any_name_fits or len(name.encode()) > _SHORT:
                         try:
                             results().check_name(f"{name}{LONGEST_ENDING}")
                         except ConfigurationError as error:
