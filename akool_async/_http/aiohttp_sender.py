@@ -13,7 +13,6 @@ from typing import Final
 
 import aiohttp
 import httpx
-from httpx_aiohttp.transport import AiohttpResponseStream
 from yarl import URL
 
 from akool_async._aiohttp import httpx_error
@@ -21,6 +20,7 @@ from akool_async._http.senders import ApiRequest, ResponseBody, Send, SendTracke
 
 _JSON: Final = {"content-type": "application/json"}
 _LONGEST_LINE: Final = 64 * 1024
+_MOST_HEADERS: Final = 4096
 
 
 class AiohttpSender:
@@ -66,9 +66,10 @@ class AiohttpSender:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._headers,
                 auto_decompress=False,
-                # A gateway's long header must not make every poll fail where the paid POST is understood.
+                # A gateway's long or many headers must not make polls fail where the paid POST is understood.
                 max_line_size=_LONGEST_LINE,
                 max_field_size=_LONGEST_LINE,
+                max_headers=_MOST_HEADERS,
             )
         return self._opened
 
@@ -92,12 +93,9 @@ class AiohttpSender:
                 timeout=timeout,
             )
             try:
-                if body.begin(", ".join(response.headers.getall("content-encoding", ()))):
-                    while (chunk := await response.content.readany()) and body.add(chunk):
-                        pass
-                else:
-                    stream = AiohttpResponseStream(response)
-                    await body.read(httpx.Response(200, headers=response.raw_headers, stream=stream))
+                body.begin(", ".join(response.headers.getall("content-encoding", ())))
+                while (chunk := await response.content.readany()) and body.add(chunk):
+                    pass
             finally:
                 # Does nothing after the end of the body; a body that was left must not keep its connection.
                 response.close()

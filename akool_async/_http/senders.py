@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -17,6 +18,10 @@ from akool_async._http.auth import AuthHeader
 
 MAX_BODY: Final = 4 * 2**20
 """Bytes of an answer's body that are read; a longer one is not an answer of this API."""
+
+_PACKED: Final = ("gzip", "x-gzip", "deflate")
+_MOST_LAYERS: Final = 2
+"""How often a body may be packed; one that is packed more often is not unpacked at all."""
 
 _MOST_UNPACKED_SLOWLY: Final = 2**18
 """Bytes of a broken compressed body in which ids are looked for."""
@@ -86,24 +91,24 @@ class ResponseBody:
     """What arrived of a body, up to the largest size.
 
     Attributes:
-        received: the bytes; still compressed if `inflates`.
-        inflates: whether they are to be unpacked.
+        received: the bytes, as they came.
+        layers: how often they are to be unpacked.
     """
 
     def __init__(self) -> None:
         self.received = bytearray()
-        self.inflates = False
+        self.layers = 0
 
     @property
     def too_large(self) -> bool:
         """Whether there is more than is read."""
         return len(self.received) > MAX_BODY
 
-    def begin(self, content_encoding: str) -> bool:
-        """Return whether the body is to be added as it comes; another coding is left to httpx."""
-        codings = content_encoding.lower().replace(",", " ").split()
-        self.inflates = codings in (["gzip"], ["x-gzip"], ["deflate"])
-        return self.inflates or not codings
+    def begin(self, content_encoding: str) -> None:
+        """Note how the body is packed; one that is packed in another way is read as it comes."""
+        codings = [coding for coding in re.split(r"[,\s]+", content_encoding.lower()) if coding in _PACKED]
+        # No library unpacks: they have no bound, and two layers of gzip make gigabytes of a few kilobytes.
+        self.layers = len(codings) if len(codings) <= _MOST_LAYERS else 0
 
     def add(self, chunk: bytes) -> bool:
         """Add bytes; return whether there is room for more."""
@@ -112,16 +117,18 @@ class ResponseBody:
 
     def unpacked(self) -> tuple[bytes, bool]:
         """Return the body without its coding, as far as it can be read, and whether that is all of it."""
-        received = bytes(self.received)
-        return _inflated(received) if self.inflates and received else (received, True)
+        content, whole = bytes(self.received), True
+        for _ in range(self.layers):
+            if content and whole:
+                content, whole = _inflated(content)
+        return content, whole
 
     async def read(self, response: httpx.Response) -> None:
         """Add the body of a response of httpx, and close the connection of one that is too large."""
-        # httpx drops what it has unpacked before a bad checksum, and a paid job's id with it. So the usual
-        # coding is unpacked by us, and only others are left to httpx.
-        usual = self.begin(response.headers.get("content-encoding", ""))
-        raw = usual and not response.is_stream_consumed
-        self.inflates = self.inflates and raw
+        # httpx drops what it has unpacked before a bad checksum, and a paid job's id with it.
+        raw = not response.is_stream_consumed
+        if raw:
+            self.begin(response.headers.get("content-encoding", ""))
         async for chunk in response.aiter_raw() if raw else response.aiter_bytes():
             if not self.add(chunk):
                 # Close the connection under the body, so that reading it ends with an error from inside:
