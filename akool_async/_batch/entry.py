@@ -171,7 +171,7 @@ def outcome_from_journal(entry: Entry, request: Request) -> Outcome:
         "request": request,
         "target": entry.target,
         "job": job,
-        "reason": entry.reason,
+        "reason": "" if entry.files else entry.reason,  # what saved files lack, `saved` says
         "submitted_at": entry.submitted_at,
         "ended_at": entry.ended_at,
         "credits": entry.credits_locked if entry.credits_used is None else entry.credits_used,
@@ -179,7 +179,7 @@ def outcome_from_journal(entry: Entry, request: Request) -> Outcome:
     }
     if entry.state in (State.DELIVERED, State.COMPLETED):
         snapshot = entry.snapshot or Snapshot(job_id=entry.job_id)
-        return Completed(**facts, snapshot=snapshot, saved=Saved.from_paths(entry.files))
+        return Completed(**facts, snapshot=snapshot, saved=Saved.from_paths(entry.files, entry.reason))
     # Without a job it was refused, and cost nothing; with one it failed, and may have cost.
     if entry.state is State.FAILED and not entry.job_id:
         return Rejected(**facts, code=entry.code)

@@ -246,7 +246,7 @@ class EntryLife:
             saved = await self._saver.save(entry, done)
         except RETRY_NEXT_RUN as error:
             return await self._finish_unsaved(entry, snapshot, error)
-        await self._journal.record(entry.update(State.DELIVERED, files=saved.files))
+        await self._journal.record(entry.update(State.DELIVERED, files=saved.files, reason=saved.shortfall))
         self._report(SavedEvent(**name, video=str(saved.video)))
         return self._state.emit(entry, attrs.evolve(done, saved=saved))
 
@@ -408,4 +408,6 @@ class EntryLife:
             reason = "The result expired at the vendor before it was saved."
             await self._journal.record(entry.update(State.EXPIRED, reason=reason, ended_at=now))
             return self._state.emit(entry, entry.expired(reason, now))
+        # So that `list` can say later why a paid result is not saved; the step that saves it clears this.
+        await self._journal.record(entry.update(State.COMPLETED, reason=str(error)))
         return self._state.emit(entry, entry.completed(snapshot, None, now, reason=str(error)))

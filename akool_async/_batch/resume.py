@@ -161,6 +161,9 @@ class Resumer:
             case ResumeAction.REPORT if damage := await self._saver.find_damage(entry):
                 self._start_restore(batch_entry, entry, damage)
                 return False
+            case ResumeAction.REPORT if entry.files and entry.reason:
+                # It may just have been found whole: no whole result may be emitted as unverified.
+                entry = self._journal.get(*batch_entry.name) or entry
         self._state.emit(batch_entry, outcome_from_journal(entry, batch_entry.request))
         return False
 

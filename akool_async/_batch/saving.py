@@ -25,7 +25,7 @@ from akool_async._download import (
     FileBusyError,
     SavedResult,
 )
-from akool_async._journal import Entry
+from akool_async._journal import Entry, EntryUpdate
 from akool_async._model.errors import (
     ConfigurationError,
     DownloadError,
@@ -154,7 +154,11 @@ class ResultSaver:
         raise DownloadError(f"Whatever name the result should get, something appeared there: {name}.")
 
     async def find_damage(self, entry: Entry) -> SavedResult | None:
-        """Return what became of a result that an earlier run saved, None if all is as it was."""
+        """Return what became of a result that an earlier run saved, None if all is as it was.
+
+        Raises:
+            JournalError: that it is whole by now can't be recorded.
+        """
         if self.folder is None or not entry.files:
             return None
         find = partial(self.folder.find_result, name=entry.name, hashes=self._output.verify_saved)
@@ -163,7 +167,13 @@ class ResultSaver:
         except DownloadError as error:  # it was saved; that a bucket can't be asked now makes it no damage
             logger.warning("Whether %s (%s) is still saved is not known. %s", entry.key, entry.target, error)
             return None
-        return found if found.damaged else None
+        if found.damaged:
+            return found
+        # Another program may have made it whole. Without its manifest only the names of files are known.
+        if entry.reason and found.job_id == entry.job_id:
+            update = EntryUpdate(key=entry.key, target=entry.target, state=State.DELIVERED, reason="")
+            await self._journal.record(update)
+        return None
 
     async def restore(self, batch_entry: BatchEntry, entry: Entry, found: SavedResult) -> Completed:
         """Download again what is not there as it was saved, and return the outcome.
@@ -185,13 +195,17 @@ class ResultSaver:
                 reason = f"{reason} It could not be downloaded again. {error}"
             else:
                 files = [str(path) for path in saved.files]
-                await self._journal.record(batch_entry.update(State.DELIVERED, files=files))
+                # "" included: what was saved whole this time must not stay marked.
+                change = batch_entry.update(State.DELIVERED, files=files, reason=saved.shortfall)
+                await self._journal.record(change)
                 return attrs.evolve(done, saved=saved)
             finally:
                 permit.release()
         # Nobody may say "saved" about a video that is not there.
         if found.saved is None:
             return attrs.evolve(done, saved=None, reason=reason, resumed=False)
+        if entry.reason != found.saved.shortfall:  # an entry of an earlier version has no reason yet
+            await self._journal.record(batch_entry.update(State.DELIVERED, reason=found.saved.shortfall))
         return attrs.evolve(done, saved=found.saved)
 
     async def _reserve_name(self, batch_entry: BatchEntry, *, another: bool = False) -> str:

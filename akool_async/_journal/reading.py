@@ -250,13 +250,13 @@ class ReadableJournal:
     def _until(self, within: timedelta, now: datetime | None = None) -> str:
         return dump_datetime((now or self._now()) + within) or ""
 
-    def saved_files(self) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
-        """Return key, language, name and the paths of files of everything that was saved, at once."""
+    def saved_files(self) -> Iterator[tuple[str, str, str, tuple[str, ...], str]]:
+        """Return key, language, name, paths of files and reason of everything that was saved, at once."""
         # Without decoding the rest of the entries.
-        statement = "SELECT key, target, name, files FROM entry WHERE state = 'delivered' ORDER BY id"
-        for key, target, name, files in self._rows(statement):
+        statement = "SELECT key, target, name, files, reason FROM entry WHERE state = 'delivered' ORDER BY id"
+        for key, target, name, files, reason in self._rows(statement):
             try:
-                yield key, target, name or "", load_texts(files)
+                yield key, target, name or "", load_texts(files), reason
             except ValueError as error:
                 message = f"The journal {self._shown} holds what it never wrote."
                 raise JournalCorruptedError(message) from error

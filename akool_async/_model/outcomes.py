@@ -45,6 +45,11 @@ SUBTITLE_ENDINGS: Final = (".srt", ".ass", ".vtt")
 MANIFEST: Final = ".json"
 """Ending of the file that says where the others come from."""
 
+UNVERIFIED: Final = "Not verified: "
+INCOMPLETE: Final = "Incomplete: "
+UNVERIFIED_INCOMPLETE: Final = "Not verified and incomplete: "
+"""How the reason of a saved entry begins that lacks something; files and what the vendor said follow."""
+
 _FIELDS: Final = sorted({**ENDINGS, "manifest": MANIFEST}.items(), key=lambda item: len(item[1]))
 """The longest endings come last, so that ".original.srt" is not taken for ".srt"."""
 
@@ -70,7 +75,7 @@ class _Outcome:
         request: what was asked for.
         target: the language; "" for lip-sync.
         job: the job at the vendor, if one is known.
-        reason: in words, why it ended so; "" when it is completed.
+        reason: in words, why it ended so; "" when it is completed and saved, whole or not.
         submitted_at: when the POST went out, aware.
         ended_at: when this outcome was known, aware.
         credits: credits used, or locked as far as known; None when unknown.
@@ -121,12 +126,25 @@ class Saved:
         rest = (self.original_srt, self.translated_srt, self.without_captions, self.manifest)
         return (self.video, *(path for path in rest if path is not None))
 
+    @property
+    def shortfall(self) -> str:
+        """In words, which files are missing or could not be verified; "" if there are none."""
+        lead = UNVERIFIED_INCOMPLETE if self.unverified and self.missing else ""
+        lead = lead or (UNVERIFIED if self.unverified else INCOMPLETE)
+        lacking = {**self.unverified, **self.missing}
+        details = ". ".join(f"{artifact}: {why.removesuffix('.')}" for artifact, why in lacking.items())
+        return f"{lead}{details}." if details else ""
+
     @classmethod
-    def from_paths(cls, files: Sequence[str]) -> Saved | None:
-        """Return what `files` gave these; None for no files."""
+    def from_paths(cls, files: Sequence[str], shortfall: str = "") -> Saved | None:
+        """Return what `files` gave these, and `shortfall` these words; None for no files."""
         if not files:
             return None
         fields: dict[str, Any] = {}
+        if is_unverified(shortfall):
+            fields["unverified"] = {"files": shortfall}
+        if is_incomplete(shortfall):
+            fields["missing"] = {"files": shortfall}
         for file in files[1:]:
             # Subtitles are saved with the ending of their format, so .vtt and .ass count as .srt.
             stem, dot, suffix = file.rpartition(".")
@@ -134,6 +152,16 @@ class Saved:
             fitting = [field for field, ending in _FIELDS if name.endswith(ending)]
             fields |= {fitting[-1]: result_path(file)} if fitting else {}
         return cls(**{**fields, "video": result_path(files[0])})
+
+
+def is_unverified(shortfall: str) -> bool:
+    """Whether the reason of a saved entry says that a file could not be verified."""
+    return shortfall.startswith((UNVERIFIED, UNVERIFIED_INCOMPLETE))
+
+
+def is_incomplete(shortfall: str) -> bool:
+    """Whether the reason of a saved entry says that a file is missing."""
+    return shortfall.startswith((INCOMPLETE, UNVERIFIED_INCOMPLETE))
 
 
 @attrs.frozen(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -13,6 +14,7 @@ from akool_async._journal import Entry, Journal
 from akool_async._model.codes import error_for
 from akool_async._model.errors import JournalLockedError, JournalOlderError
 from akool_async._model.locations import BucketPath, result_path
+from akool_async._model.outcomes import is_incomplete, is_unverified
 from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import video_url
 from akool_async._model.states import State
@@ -20,13 +22,14 @@ from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
 from akool_async.cli.console import counted, format_value, print_info
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.plan import PaidWork, are_gone
-from akool_async.cli.report import request_label
+from akool_async.cli.report import SAVED, UNVERIFIED, request_label
 from akool_async.cli.run_history import read_history
 
 NOT_SUBMITTED: Final = "not submitted"
 FILES_GONE: Final = "files gone"
 WORDS: Final[Mapping[str, str]] = {
-    "saved": "saved",
+    SAVED: "saved",
+    UNVERIFIED: "saved, but could not be verified: watch them before they expire",
     FILES_GONE: "saved before, but files are not there any more",
     "done": "done, not saved yet",
     "at the vendor": "at the vendor",
@@ -40,7 +43,7 @@ WORDS: Final[Mapping[str, str]] = {
 """How an entry is, in a word or two and in more, in the order in which they are shown."""
 
 STATE_WORDS: Final[Mapping[State, str]] = {
-    State.DELIVERED: "saved",
+    State.DELIVERED: SAVED,
     State.COMPLETED: "done",
     State.SUBMITTED: "at the vendor",
     State.SUBMITTING: "being sent",
@@ -61,13 +64,14 @@ EVER: Final = timedelta(days=36_500)
 
 def state_word(entry: Entry, output: OutputOptions) -> str:
     """Return how an entry is; one that failed without a job was refused."""
-    if entry.state is State.DELIVERED and are_gone(entry.files, output.out, entry.name):
-        return FILES_GONE
+    if entry.state is State.DELIVERED:
+        gone = are_gone(entry.files, output.out, entry.name)
+        return FILES_GONE if gone else UNVERIFIED if is_unverified(entry.reason) else SAVED
     return "refused" if entry.state is State.FAILED and not entry.job_id else STATE_WORDS[entry.state]
 
 
 def advice_for(entry: Entry, output: OutputOptions) -> str:
-    """Return what can be done about an entry without a result, or ""."""
+    """Return what can be done about an entry whose result is not saved whole, or ""."""
     match state_word(entry, output):
         case "refused":
             return error_for(entry.code, creating=True).advice
@@ -79,6 +83,12 @@ def advice_for(entry: Entry, output: OutputOptions) -> str:
             return "Only sending it again makes a new result, which costs credits."
         case "files gone":
             return f"`{output.command('collect')}` saves it again while the vendor has it."
+        case "unverified" | "saved" if entry.reason:
+            return (
+                f"`{output.command('collect')}` downloads it again, without paying, while the vendor has it."
+            )
+        case "done":
+            return f"`{output.command('collect')}` saves it, without paying, while the vendor has it."
         case "in doubt" | "being sent":
             known = f"`{output.command('resolve')}`"
             return f"Do not send it again before it is known whether a job was made: {known}."
@@ -122,6 +132,8 @@ class JournalStatus:
 
     Attributes:
         counts: entries by how they are, as in `WORDS`; rows of catalogs that have no entry yet included.
+        incomplete: saved entries, verified or not, that lack a file such as subtitles.
+        shortfalls: those, and what could not be verified.
         locked: credits that are locked.
         used: credits that were deducted.
         unpriced: jobs of which the vendor has not said what they cost; they are in neither sum.
@@ -138,6 +150,8 @@ class JournalStatus:
     older: JournalOlderError | None
     states: Mapping[State, int]
     counts: Mapping[str, int]
+    incomplete: int
+    shortfalls: int
     locked: float
     used: float
     unpriced: int
@@ -162,6 +176,11 @@ class JournalStatus:
                 len(self.doubts) + states[State.SUBMITTING],
                 "in doubt: find out whether jobs were made and paid",
                 command("resolve"),
+            ),
+            (
+                self.shortfalls,
+                "not verified or without a file: download them again, without paying",
+                command("collect"),
             ),
             (self.counts[FILES_GONE], "whose files are gone: save them again", command("collect")),
             (sum(states[state] for state in AT_VENDOR), "paid and not saved yet", command("resume")),
@@ -200,8 +219,15 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
     states = journal.counts()
     missing = read_history(output.path).not_submitted(journal)
     counts = {STATE_WORDS[state]: number for state, number in states.items()}
-    counts[FILES_GONE] = sum(are_gone(files, output.out, name) for _, _, name, files in journal.saved_files())
-    counts["saved"] -= counts[FILES_GONE]
+    saved = Counter[str]()
+    for _, _, name, files, reason in journal.saved_files():
+        if are_gone(files, output.out, name):
+            saved[FILES_GONE] += 1
+        elif reason:
+            unverified, incomplete = is_unverified(reason), is_incomplete(reason)
+            saved.update({UNVERIFIED: unverified, "incomplete": incomplete, "all": unverified or incomplete})
+    counts |= {word: saved[word] for word in (UNVERIFIED, FILES_GONE)}
+    counts[SAVED] -= saved[UNVERIFIED] + saved[FILES_GONE]
     counts["refused"] = sum(state_word(entry, output) == "refused" for entry in without_result)
     counts["failed"] -= counts["refused"]
     counts[NOT_SUBMITTED] += sum(map(len, missing.values()))
@@ -212,6 +238,8 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
         older=journal.older_error,
         states=states,
         counts=counts,
+        incomplete=saved["incomplete"],
+        shortfalls=saved["all"],
         locked=locked,
         used=used,
         unpriced=journal.count_unpriced(),

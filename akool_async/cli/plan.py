@@ -33,7 +33,7 @@ from akool_async._model.errors import (
 from akool_async._model.filenames import collision_key, template_of
 from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
 from akool_async._model.locations import BucketPath
-from akool_async._model.outcomes import MANIFEST
+from akool_async._model.outcomes import MANIFEST, is_unverified
 from akool_async._model.requests import Request, video_url
 from akool_async._model.states import State
 from akool_async._storage import result_folder
@@ -51,6 +51,7 @@ class PlannedAction(enum.StrEnum):
     RESUBMIT = "again"
     WAIT = "at the vendor"
     SAVED = "saved"
+    UNVERIFIED = "unverified"
     RESTORE = "files gone"
     FOUND = "found"
     IN_DOUBT = "in doubt"
@@ -274,12 +275,11 @@ async def make_plan(
                 found = opened.get(item.key_for(target), target) if exists else None
                 action = rules.action(found)
                 # The journal says "saved", but the folder has the last word: it is fetched again, unpaid.
-                if (
-                    action is PlannedAction.SAVED
-                    and found is not None
-                    and are_gone(found.files, output.out, found.name)
-                ):
-                    action = PlannedAction.RESTORE
+                if action is PlannedAction.SAVED and found is not None:
+                    if are_gone(found.files, output.out, found.name):
+                        action = PlannedAction.RESTORE
+                    elif is_unverified(found.reason):
+                        action = PlannedAction.UNVERIFIED
                 # Only a job that would be made needs a name here.
                 in_folders = "/" in item.names
                 if action.is_paid and (may_be_saved or in_folders or not any_name_fits):

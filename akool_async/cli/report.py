@@ -49,6 +49,7 @@ _ACTIONS: Final[Mapping[PlannedAction, str]] = {
     PlannedAction.RESUBMIT: "would be submitted and paid again, as you allow it",
     PlannedAction.WAIT: "at the vendor, paid already: would be waited for and saved",
     PlannedAction.SAVED: "saved: nothing to do",
+    PlannedAction.UNVERIFIED: "saved, but not verified: would be downloaded again, without paying",
     PlannedAction.RESTORE: "files are gone: would be saved again, as long as the vendor has them",
     PlannedAction.FOUND: "in the folder, paid but not in this journal: left as it is without --pay-again",
     PlannedAction.IN_DOUBT: "in doubt, perhaps paid: left as it is until it is resolved",

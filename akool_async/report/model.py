@@ -12,8 +12,9 @@ import attrs
 
 GOOD: Final = frozenset({"saved"})
 BAD: Final = frozenset({"failed", "refused", "expired", "files gone"})
+UNVERIFIED: Final = frozenset({"unverified"})
 DOUBTFUL: Final = frozenset({"in doubt", "being sent"})
-_MADE: Final = frozenset({"saved", "files gone", "done", "at the vendor", "expired"})
+_MADE: Final = frozenset({"saved", "unverified", "files gone", "done", "at the vendor", "expired"})
 _SHOWN: Final = 10
 """Entries that are named for one cause; a link leads to the others."""
 
@@ -87,7 +88,7 @@ class ReportEntry:
     @property
     def unsaved_until(self) -> datetime | None:
         """When its result expires, if it is still to be saved."""
-        return None if self.state in GOOD | BAD else self.expires_at
+        return None if self.state in GOOD | UNVERIFIED | BAD else self.expires_at
 
 
 @attrs.frozen(kw_only=True)
@@ -150,14 +151,17 @@ class CauseGroup:
 
 
 def find_causes(report: Report) -> list[CauseGroup]:
-    """Return what failed, what is in doubt and what expires, with reasons."""
+    """Return what failed, is in doubt, is saved in part, or expires, with reasons."""
     kinds = {
         "failures": ("Without a result", "No reason is known.", BAD),
         "doubts": ("In doubt", "Sent, or maybe sent; the answer is unknown.", DOUBTFUL),
+        "shortfalls": ("Saved, but not verified or without a file", "", GOOD | UNVERIFIED),
     }
     groups = []
     for anchor, (heading, otherwise, states) in kinds.items():
         entries = [entry for entry in report.entries if entry.state in states]
+        if anchor == "shortfalls":
+            entries = [entry for entry in entries if entry.reason]
         causes = _causes(entries, lambda entry: entry.reason)
         groups.append((anchor, heading, otherwise, len(entries), causes))
     unsaved = sorted(

@@ -24,7 +24,16 @@ from markupsafe import Markup
 from akool_async._model.errors import ConfigurationError, StorageError
 from akool_async._model.redact import sanitize
 from akool_async.captions import CaptionFileError, Cue, pair_cues, read_cues, to_vtt
-from akool_async.report.model import BAD, DOUBTFUL, GOOD, Report, ReportEntry, find_causes, find_costs
+from akool_async.report.model import (
+    BAD,
+    DOUBTFUL,
+    GOOD,
+    UNVERIFIED,
+    Report,
+    ReportEntry,
+    find_causes,
+    find_costs,
+)
 
 INDEX: Final = "index.html"
 STYLE: Final = "style.css"
@@ -139,7 +148,9 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _tone(word: str) -> str:
-    return "good" if word in GOOD else "bad" if word in BAD else "doubt" if word in DOUBTFUL else "open"
+    if word in DOUBTFUL | UNVERIFIED:
+        return "doubt"
+    return "good" if word in GOOD else "bad" if word in BAD else "open"
 
 
 def _amount(value: float) -> str:

@@ -163,7 +163,7 @@ async def _at_vendor(output: OutputOptions, within: timedelta | None) -> list[En
             others = journal.entries(states=AT_VENDOR)
             found += [entry async for entry in others if entry.expires_at is None]
             folder = result_folder(output.out, None)
-            for key, target, name, files in journal.saved_files():
+            for key, target, name, files, _ in journal.saved_files():
                 if not files:
                     continue
                 result = await run_sync(partial(folder.find_result, files, name=name, hashes=False))

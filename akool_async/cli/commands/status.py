@@ -83,6 +83,8 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
     for state, words in WORDS.items():
         if found.counts[state]:
             yield f"  {found.counts[state]:>{width},}  {words}"
+    if found.incomplete:
+        yield f"  {found.incomplete:>{width},}  of the saved without a file of the video, such as subtitles"
     yield ""
     yield f"Credits: {credits_line(found.used, found.locked, found.unpriced)}."
     if found.counts[NOT_SUBMITTED] and found.lock_holder is None:
@@ -137,6 +139,7 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
         "older": None if found.older is None else found.older.message,
         "states": {state.value: count for state, count in found.states.items()},
         "counts": dict(found.counts),
+        "incomplete": found.incomplete,
         "credits": {"used": found.used, "locked": found.locked},
         "jobs_without_price": found.unpriced,
         "expiring_within_2_days": found.expiring_soon,
@@ -244,7 +247,7 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
     async with connection.client() as client, output.writing() as journal:
         damaged = []
         folder = result_folder(output.out, None)
-        for key, target, name, files in journal.saved_files():
+        for key, target, name, files, _ in journal.saved_files():
             entry = journal.get(key, target) if files else None
             find = partial(folder.find_result, files, name=name, hashes=hashes)
             if entry and (await run_sync(find)).damaged:
