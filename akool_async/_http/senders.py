@@ -229,7 +229,7 @@ class HttpxSender:
     async def _send(
         self, request: httpx.Request, body: ResponseBody, trail: SendTracker
     ) -> tuple[int, Mapping[str, str]]:
-        # httpx-aiohttp ignores the hook, which is one more reason why no paid POST goes through it.
+        # aiohttp has no such hook, which is one more reason why no paid POST goes through it.
         request.extensions["trace"] = trail
         response = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
         try:

@@ -49,7 +49,7 @@ from akool_async.cli.options import (
 
 _NO_KEY: Final = "-"
 """Key of a client that only parses the host."""
-_PACKAGES: Final = ("akool-async", "anyio", "attrs", "cattrs", "httpx", "httpx-aiohttp", "aiohttp", "backoff")
+_PACKAGES: Final = ("akool-async", "anyio", "attrs", "cattrs", "httpx", "aiohttp", "backoff")
 _TIME_SCALE: Final = "x-sandbox-time-scale"
 """Header by which a sandbox says that its time is not ours."""
 
