@@ -83,7 +83,7 @@ def advice_for(entry: Entry, output: OutputOptions) -> str:
             return "Only sending it again makes a new result, which costs credits."
         case "files gone":
             return f"`{output.command('collect')}` saves it again while the vendor has it."
-        case "unverified" | "saved" if entry.reason:
+        case "unverified" | "saved" if is_unverified(entry.reason) or is_incomplete(entry.reason):
             return (
                 f"`{output.command('collect')}` downloads it again, without paying, while the vendor has it."
             )

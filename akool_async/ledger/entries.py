@@ -23,6 +23,7 @@ from akool_async._journal.entry import (
 )
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import IllegalTransitionError
+from akool_async._model.outcomes import INCOMPLETE, UNVERIFIED, UNVERIFIED_INCOMPLETE
 from akool_async._model.states import State, may_follow
 from akool_async.ledger.database import LedgerDatabase, parse
 
@@ -213,6 +214,18 @@ class LedgerEntries(LedgerDatabase):
             " AND state NOT IN ('planned', 'failed') AND credits_used IS NULL AND credits_locked IS NULL"
         )
         return int(rows[0]["jobs"])
+
+    async def count_shortfalls(self) -> tuple[int, int]:
+        """Return how many saved entries could not be verified, and how many lack a file such as subtitles."""
+        rows = await self.execute(
+            "SELECT count(*) FILTER (WHERE reason LIKE :unverified OR reason LIKE :neither) AS unverified,"
+            " count(*) FILTER (WHERE reason LIKE :incomplete OR reason LIKE :neither) AS incomplete"
+            " FROM akool_ledger.entry WHERE account = :account AND state = 'delivered' AND reason <> ''",
+            unverified=f"{UNVERIFIED}%",
+            incomplete=f"{INCOMPLETE}%",
+            neither=f"{UNVERIFIED_INCOMPLETE}%",
+        )
+        return int(rows[0]["unverified"]), int(rows[0]["incomplete"])
 
     # Workers.
 

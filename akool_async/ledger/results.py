@@ -153,7 +153,14 @@ class LedgerResults(LedgerEntries):
         else:
             files = [str(path) for path in saved.files]  # those in a bucket have no path for the system
             await self.record(
-                EntryUpdate(key=key, target=target, state=State.DELIVERED, job_id=entry.job_id, files=files)
+                EntryUpdate(
+                    key=key,
+                    target=target,
+                    state=State.DELIVERED,
+                    job_id=entry.job_id,
+                    files=files,
+                    reason=saved.shortfall,
+                )
             )
         return await self._existing(key, target)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from itertools import islice
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.to_thread import run_sync
 
 from akool_async import (
     AkoolClient,
@@ -26,6 +28,7 @@ from akool_async._clock import SystemClock
 from akool_async._download import FileBusyError
 from akool_async._model.errors import DownloadError, IllegalTransitionError
 from akool_async._model.filenames import DEFAULT_TEMPLATE
+from akool_async.cli.app import run
 from akool_async.ledger import Made, open_ledger
 from akool_async.sandbox import Fault, Sandbox
 from tests.ledger.conftest import QUICK, Bench, video
@@ -78,6 +81,35 @@ async def test_a_job_that_failed_is_recorded_and_has_nothing_to_save(quick: Benc
     assert failed.reason
     assert await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path) == failed
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_saved_results_lack_is_in_every_command(
+    quick: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick.sandbox.faults.add(Fault(on="cdn", kind="truncated", job=2))
+    quick.sandbox.faults.add(Fault(on="cdn", kind="http", status=500, job=3, nth=range(2, 1000)))
+    for number in (1, 2, 3):
+        await submit(quick, number)
+        await quick.ledger.wait_once(quick.client, f"video-{number}", "ja")
+        await quick.ledger.save_once(quick.client, f"video-{number}", "ja", into=tmp_path)
+    reasons = [entry.reason async for entry in quick.ledger.entries()]
+    where = ["--ledger", quick.url]
+    assert await run_sync(run, ["status", *where]) == 0
+    said = capsys.readouterr().err
+    await run_sync(run, ["status", "--json", *where])
+    counted = json.loads(capsys.readouterr().out)
+    await run_sync(run, ["list", *where])
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+
+    assert reasons[0] == ""
+    assert reasons[1].startswith("Not verified and incomplete: video: ")
+    assert reasons[2].startswith("Incomplete: translated_srt: ")
+    assert await quick.ledger.count_shortfalls() == (1, 2)
+    assert (counted["states"], counted["unverified"], counted["incomplete"]) == ({"delivered": 3}, 1, 2)
+    assert [row[2] for row in rows] == ["saved", "unverified", "saved"]
+    assert [row[4] for row in rows] == reasons
+    assert "  2  saved\n  1  saved, but could not be verified" in said
+    assert "  2  of the saved without a file of the video" in said
 
 
 async def test_a_file_of_something_else_is_never_overwritten(quick: Bench, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from akool_async._download import FileState, local_path
 from akool_async._model.errors import InvalidRequestError
+from akool_async._model.outcomes import is_unverified
 from akool_async._model.states import State
 from akool_async._storage import verify
 from akool_async.cli.commands.worker import Account, LedgerUrl
@@ -33,6 +34,7 @@ from akool_async.cli.options import (
     OutputOptions,
     output_folder,
 )
+from akool_async.cli.report import UNVERIFIED
 
 if TYPE_CHECKING:
     from akool_async._journal import Entry
@@ -59,19 +61,25 @@ def status(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag
     Exit codes: 6 something is in doubt, 1 something failed, else 0.
     """
 
-    async def read(opened: Ledger) -> tuple[dict[State, int], tuple[float, float], int]:
+    async def read(opened: Ledger) -> tuple[dict[State, int], tuple[int, int], tuple[float, float], int]:
         counts = {state: count for state, count in (await opened.counts()).items() if count}
-        return counts, await opened.credits(), await opened.count_unpriced()
+        return counts, await opened.count_shortfalls(), await opened.credits(), await opened.count_unpriced()
 
-    counts, (locked, used), unpriced = _read(ledger, account, read)
+    counts, (unverified, incomplete), (locked, used), unpriced = _read(ledger, account, read)
     if as_json:
         cost = {"locked": locked, "used": used, "unknown_jobs": unpriced}
-        write_json({"states": counts, "credits": cost})
+        write_json({"states": counts, "unverified": unverified, "incomplete": incomplete, "credits": cost})
     else:
         print_info(f"{counted(sum(counts.values()), 'entry')} of account {account}.")
         for state, count in counts.items():
             words = "failed or refused" if state is State.FAILED else WORDS[STATE_WORDS[state]]
-            print_info(f"  {count:,}  {words}")
+            whole = count - unverified if state is State.DELIVERED else count
+            if whole:
+                print_info(f"  {whole:,}  {words}")
+        if unverified:
+            print_info(f"  {unverified:,}  {WORDS[UNVERIFIED]}")
+        if incomplete:
+            print_info(f"  {incomplete:,}  of the saved without a file of the video, such as subtitles")
         print_info(f"Credits: {credits_line(used, locked, unpriced)}.")
         if State.IN_DOUBT in counts:
             print_info("To see what is in doubt: akool-async resolve --ledger URL")
@@ -111,6 +119,8 @@ def list_entries(
 
 
 def _word(entry: Entry) -> str:
+    if entry.state is State.DELIVERED and is_unverified(entry.reason):
+        return UNVERIFIED
     return "refused" if entry.state is State.FAILED and not entry.job_id else STATE_WORDS[entry.state]
 
 
