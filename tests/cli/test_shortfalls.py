@@ -130,16 +130,20 @@ def test_what_is_not_whole_after_another_run_is_counted_again(akool: Command, to
     assert counts(akool, book) == ({"saved": 3, "unverified": 1, "done": 1}, 2)
 
 
+@pytest.mark.parametrize("at_vendor", [True, False])
 def test_a_journal_without_reasons_is_read_and_has_them_after_a_run(
-    akool: Command, told: Told, book: Book
+    akool: Command, vendor: Sandbox, told: Told, book: Book, at_vendor: bool
 ) -> None:
     before = listed(akool, book)
     set_reasons(book, "")
+    if not at_vendor:
+        vendor.faults.add(Fault(on="status", kind="vanish"))
 
     assert told.code == 1
     assert counts(akool, book) == ({"saved": 4, "done": 1}, 0)
-    akool(*RUN, "--out", book.out)
-    assert {target: row["state"] for target, row in listed(akool, book).items()} == STATES | {"it": "saved"}
+    akool(*(RUN if at_vendor else ["verify", "--fix"]), "--out", book.out)
+    expected = STATES | ({"it": "saved"} if at_vendor else {})
+    assert {target: row["state"] for target, row in listed(akool, book).items()} == expected
     assert listed(akool, book)["fr"]["reason"] == before["fr"]["reason"]
 
 
