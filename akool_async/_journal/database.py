@@ -217,7 +217,7 @@ def check_location(path: Path) -> bool:
                 advice="Make the folder, or name another place.",
             ) from None
         # Opening it would make an empty journal, and SQLite would discard the log: all is paid again.
-        if not is_alone(path):
+        if not _is_alone(path):
             raise JournalCorruptedError(
                 f"The journal {path} is gone, but {path.name}-wal is there and may hold its last entries.",
                 advice="Put the journal back beside it; delete it only if no paid job is in it.",
@@ -239,7 +239,7 @@ def check_location(path: Path) -> bool:
 def open_immutable(path: Path) -> sqlite3.Connection:
     """Look into a file without a trace where that is possible: where no log is waiting beside it."""
     # A plain read-only connection makes -wal and -shm beside it, also beside another program's database.
-    return _connect(path, "mode=ro&immutable=1" if is_alone(path) else "mode=ro")
+    return _connect(path, "mode=ro&immutable=1" if _is_alone(path) else "mode=ro")
 
 
 def log_of(path: Path) -> Path:
@@ -251,7 +251,7 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name}{suffix}")
 
 
-def is_alone(path: Path) -> bool:
+def _is_alone(path: Path) -> bool:
     """Whether all of the journal is in its file and nothing in a log."""
     log = _beside(path, "-wal")
     return not log.exists() or not log.stat().st_size
@@ -295,7 +295,7 @@ def _inspect(path: Path, *, whole: bool) -> Watermark:
         try:
             _check_marks(connection, path)
             if whole:
-                if is_alone(path) and path.stat().st_size % _pragma(connection, "page_size"):
+                if _is_alone(path) and path.stat().st_size % _pragma(connection, "page_size"):
                     raise JournalCorruptedError(f"The journal {path} was cut: its last page is not whole.")
                 (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if said != "ok":
@@ -393,15 +393,15 @@ def enable_wal(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def open_for_writing(path: Path, *, left_whole: bool) -> sqlite3.Connection:
+def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open a journal, or make one where there is none; one that can't be used is not touched.
 
-    The caller holds the lock, and knows whether it is as this package closed it. Else all of it is read, a
-    million entries in 0.8 s: with a damaged index, what was paid would be paid again.
+    The caller holds the lock. All of the file is read, a million entries in 0.8 s: with a damaged index, what
+    was paid would be paid again.
     """
     try:
         if check_location(path):
-            _inspect(path, whole=not (left_whole and is_alone(path)))
+            _inspect(path, whole=True)
         else:
             _make(path)
         connection = _connect(path, "mode=rw")

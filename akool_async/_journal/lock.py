@@ -25,7 +25,6 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._journal.file_status import FileStatus, mark_closed
 from akool_async._model.errors import (
     JournalError,
     JournalLockedError,
@@ -109,9 +108,6 @@ class JournalLock:
         self._holder: dict[str, Any] = {}
         self.forked = False
         self.remembered: Watermark | None = None
-        self._closed: FileStatus | None = None
-        self._left: FileStatus | None = None
-        self._written: FileStatus | None = None
 
     def acquire(self, now: datetime) -> None:
         """Take the lock, or fail within 20 ms.
@@ -131,8 +127,7 @@ class JournalLock:
                         raise self._refusal(descriptor, error) from error
                     time.sleep(_BETWEEN)
             # Once more: it may have been deleted while another run held it.
-            said = self._check_ours(descriptor, content=True)
-            self.remembered, self._left = _watermark(said), FileStatus.from_json(said.get("closed"))
+            self.remembered = _watermark(self._check_ours(descriptor, content=True))
         except BaseException:  # also Ctrl-C: a descriptor left open would hold the lock for ever
             os.close(descriptor)
             raise
@@ -212,39 +207,6 @@ class JournalLock:
                 raise JournalReplacedError(
                     f"{path} was deleted, moved or replaced while the journal was open."
                 )
-            if path == self._journal and FileStatus.from_stat(found) != self._written:
-                self._written = None  # for good: something else has written it, too
-
-    def note_opening(self) -> None:
-        """The journal is open for writing, and as it has to be before the first commit."""
-        self._written = FileStatus.of_file(self._journal)
-
-    def note_commit(self, *, intents: bool) -> None:
-        """Remember a commit."""
-        if self._written is not None:
-            self._written = FileStatus.of_file(self._journal)  # a log that is long is written into it
-        if intents and self.remembered is not None:
-            # Where even these few bytes can't be overwritten, an older journal may not be noticed later.
-            with contextlib.suppress(OSError):
-                self.remember(attrs.evolve(self.remembered, intents=self.remembered.intents + 1))
-
-    def is_only_writer(self) -> bool:
-        """Whether the journal is in its place, and nothing else has written it since it was opened."""
-        try:
-            self.check_in_place()
-        except JournalReplacedError:
-            return False
-        return self._written is not None
-
-    def was_left_whole(self) -> bool:
-        """Whether nothing has written or replaced the journal since a run closed it in order.
-
-        Such a file is as whole as it was then. What a disk does to its own data does not show here.
-        """
-        try:
-            return self._left is not None and FileStatus.of_file(self._journal) == self._left
-        except FileNotFoundError:
-            return False
 
     def older_error(self, found: Watermark | None) -> JournalOlderError | None:
         """Say that the journal is behind what is remembered of it; None if it is not.
@@ -288,6 +250,13 @@ class JournalLock:
                 os.close(descriptor)
         return self
 
+    def count_intents(self) -> None:
+        """Remember that intents were committed."""
+        if self.remembered is not None:
+            # Where even these few bytes can't be overwritten, an older journal may not be noticed later.
+            with contextlib.suppress(OSError):
+                self.remember(attrs.evolve(self.remembered, intents=self.remembered.intents + 1))
+
     def holder(self) -> JournalLockedError | None:
         """Say who else holds it, as the error that `acquire` would raise; None if it is free."""
         try:
@@ -313,21 +282,14 @@ class JournalLock:
         self.remembered = watermark
         if self._descriptor is None:
             return
-        said = self._holder | ({} if watermark is None else attrs.asdict(watermark))
-        if self._closed is not None:
-            said["closed"] = self._closed.as_json
-        content = json.dumps(said)
+        content = json.dumps({**self._holder, **({} if watermark is None else attrs.asdict(watermark))})
         # One write over the old content, padded: a reader meanwhile sees the old or the new.
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         written = os.write(self._descriptor, f"{content:<{_LONGEST // 2}}\n".encode())
         os.ftruncate(self._descriptor, written)
 
-    def release(self, *, whole: bool = False) -> None:
-        """Release the lock; again does nothing.
-
-        Args:
-            whole: whether the next run may believe that the journal is whole, if no log is left beside it.
-        """
+    def release(self) -> None:
+        """Release the lock; again does nothing."""
         descriptor, claim = self._descriptor, self._claim
         self._watched.clear()
         _HOLDING.discard(self)
@@ -335,10 +297,6 @@ class JournalLock:
             return
         try:
             self._holder = {}
-            # A log that is left belongs to a reader, or could not be written into the file.
-            if whole and not self._journal.with_name(f"{self._journal.name}-wal").exists():
-                with contextlib.suppress(OSError):  # then the next run reads all of it
-                    self._closed = mark_closed(self._journal)
             with contextlib.suppress(OSError):  # then a dead process is named, whose lock is free
                 self.remember(self.remembered)
             _unlock_file(descriptor)

@@ -132,13 +132,12 @@ class Store:
             error = lock.older_error(file.check_is_journal(path))
             if error is not None:
                 raise error
-        self._writing = file.open_for_writing(path, left_whole=lock.was_left_whole())
+        self._writing = file.open_for_writing(path)
         lock.claim()
         self.recovered = mark_interrupted(self.table, now)
         lock.remember(file.watermark(self._writing))
         self._reading = file.open_for_reading(path)
         lock.watch(file.log_of(path))
-        lock.note_opening()
 
     @property
     def reading(self) -> sqlite3.Connection:
@@ -176,8 +175,8 @@ class Store:
                 if intended:
                     table.connection.execute("UPDATE watermark SET intents = intents + 1")
                 table.connection.execute("COMMIT")
-                if self.lock is not None:
-                    self.lock.note_commit(intents=intended)
+                if intended and self.lock is not None:
+                    self.lock.count_intents()
             except Exception as error:  # noqa: BLE001 - handed to every caller
                 self._fail(operations, error)
         for pending in operations:
@@ -236,14 +235,13 @@ class Store:
             self._closed = True
             connections = (self._reading, self._writing)  # the writer's last: it tidies the log up
             self._reading = self._writing = None
-            whole = self.lock is not None and connections[1] is not None and self.lock.is_only_writer()
             try:
                 for connection in connections:
                     if connection is not None:
                         connection.close()
             finally:
                 if self.lock is not None:
-                    self.lock.release(whole=whole)
+                    self.lock.release()
 
 
 # How steps reach the store.
