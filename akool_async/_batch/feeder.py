@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from akool_async._batch.callbacks import WebhookCoordinator
@@ -22,6 +23,9 @@ from akool_async._model.states import State
 
 
 _END: Final = object()
+_TURN: Final = 16
+"""Requests that are pulled between two turns of the loop."""
+
 Requests: TypeAlias = Iterable[Request] | AsyncIterable[Request]
 
 
@@ -116,6 +120,7 @@ class Feeder:
         self._life = life
         self._callbacks = callbacks
         self._draining = False
+        self._pulled = 0
         self._pulling: anyio.CancelScope | None = None
 
     def drain(self) -> None:
@@ -138,6 +143,11 @@ class Feeder:
             request = await self._pull()
             if request is None:
                 break
+            # What the journal can't read is given up without waiting for anything; without a turn of the loop
+            # now and then, no answer to a paid POST would be read until the source ends.
+            self._pulled += 1
+            if self._pulled % _TURN == 0:
+                await checkpoint()
             # A bound on credits needs the price of each job before the next one is made.
             alone = self._state.budget.most is not None or self._callbacks.uses_token(request)
             most = 1 if alone else self._state.in_flight.total

@@ -129,7 +129,7 @@ def _verify_folder(folder: Path, *, hashes: bool) -> tuple[SavedResult, ...]:
         found = [read_manifest(path, any_owner=True) for path in names]
         results = [check_result(result, hashes=hashes) for result in found if result is not None]
         # A file that was changed is kept, and the result is saved again beside it, under another name.
-        whole = {result.job_id for result in results if not result.damaged}
+        whole = {result.job_id for result in results if result.job_id and not result.damaged}
         return tuple(result for result in results if not (result.damaged and result.job_id in whole))
     except OSError as error:
         raise StorageError(
@@ -200,6 +200,8 @@ def find_file(file: str, folder: Path, name: str) -> Path:
     here = folder.joinpath(*path.parts[-depth:])
     if path == here or not os.path.lexists(path):
         return here
+    if len(path.parents) < depth:  # it was saved without the folders of its name
+        return path
     # What was copied has to be whole by itself: else a file that is missing in the copy counts as saved, and
     # the original, which its owner may delete, is shown and corrected in place of it.
     manifest = f"{name}{MANIFEST}"

@@ -119,8 +119,9 @@ class ResponseBody:
         """Return the body without its coding, as far as it can be read, and whether that is all of it."""
         content, whole = bytes(self.received), True
         for _ in range(self.layers):
-            if content and whole:
-                content, whole = _inflated(content)
+            if content:  # also where the outer one is broken: what can be read of the inner one has the ids
+                content, good = _inflated(content)
+                whole = whole and good
         return content, whole
 
     async def read(self, response: httpx.Response) -> None:

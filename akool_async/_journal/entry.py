@@ -42,7 +42,7 @@ class Entry:
         credits_locked: credits that were locked for the job.
         credits_used: credits that were deducted for the job.
         credits_before: what earlier jobs of this entry cost; for one that expired while its price was not
-            known, what the dearest job cost.
+            known, what the dearest of the latest jobs cost.
         reason: in words, why it is in its state; "" when there is nothing to say.
         code: the vendor's number for the failure or refusal.
         created_at: the server's time of the job's creation, aware.

@@ -175,6 +175,12 @@ class EntryRow(NamedTuple):
         )
 
 
+_DEAREST: Final = """
+    SELECT max(coalesce(credits_used, credits_locked))
+    FROM (SELECT credits_used, credits_locked FROM entry ORDER BY id DESC LIMIT 1000)
+"""
+"""What the dearest of the jobs that were entered last cost."""
+
 _NO_ROW: Final = EntryRow(0, State.PLANNED, 0, "", "", None, None, 0.0, "", "")
 
 
@@ -259,8 +265,9 @@ class EntryTable:
             return row.used or 0.0
         if row.locked is not None:
             return row.locked
-        # It was made, and nobody knows its price any more: without one the budget would be exceeded by it.
-        (dearest,) = self.connection.execute("SELECT max(coalesce(credits_used, credits_locked)) FROM entry")
+        # It was made, and its price will never be known: counted as nothing, it would exceed the budget.
+        # Not all rows are looked at, for the ids of paid POSTs wait for this transaction.
+        (dearest,) = self.connection.execute(_DEAREST)
         return dearest[0] or 0.0
 
     def row_image(self, row: EntryRow) -> dict[str, SqlValue]:

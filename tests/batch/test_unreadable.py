@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 
-from akool_async import Completed, JournalCorruptedError, NotSubmitted, Outcome, open_batch, open_journal
+from akool_async import (
+    Completed,
+    JournalCorruptedError,
+    NotSubmitted,
+    Outcome,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+)
 from tests.batch.test_without_catalog import leave_at_work
 from tests.client.conftest import Open, video
 
@@ -47,3 +56,40 @@ async def test_an_entry_that_cannot_be_read_holds_up_no_other(
         "old-2": Completed,
         "new": NotSubmitted,
     }
+
+
+async def test_the_loop_turns_while_a_journal_that_can_not_be_read_is_asked(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else no answer to a paid POST is read, and nothing can end the batch, until the source ends."""
+    pulled, turned = 0, False
+    begun = anyio.Event()
+
+    def fail(*_: object) -> None:
+        raise JournalCorruptedError("It is damaged.")
+
+    def source() -> Iterator[TranslationRequest]:
+        nonlocal pulled
+        begun.set()
+        while not turned and pulled < 2_000:
+            pulled += 1
+            yield video(pulled, key=f"new-{pulled}")
+
+    async def take_turns() -> None:
+        nonlocal turned
+        await begun.wait()
+        turned = True
+
+    async with fast_house() as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal, anyio.create_task_group() as tasks:
+            for name in ("recall", "get"):
+                monkeypatch.setattr(type(journal), name, fail)
+            tasks.start_soon(take_turns)
+            with pytest.raises(JournalCorruptedError):
+                async with open_batch(client, source(), journal=journal) as batch:
+                    async for _ in batch:
+                        pass
+
+    assert turned
+    assert pulled < 2_000

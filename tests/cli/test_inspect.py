@@ -108,6 +108,15 @@ def test_what_is_no_video_is_told_as_what_it_is(akool: Command, given: str, verd
     assert said in told.out
 
 
+def test_the_signature_of_a_mistyped_url_is_not_shown(akool: Command) -> None:
+    for url in (f"https:/a.example/x.mp4?{SIGNATURE}", f"a.example/x.mp4?{SIGNATURE}"):
+        told = akool("inspect", url)
+        data = akool("inspect", "--json", url)
+
+        assert "x.mp4" in told.out
+        assert "canary" not in told.out + told.err + data.out + data.err
+
+
 def test_limits_may_be_set_and_no_account_is_needed(akool: Command, files: FileHost) -> None:
     url = files.add("sharp.mp4", film(audio=False))
     told = akool("inspect", url, url, "--allow-private", "--allow-silent", "--max-seconds", 1)

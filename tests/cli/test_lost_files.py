@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from akool_async._download import find_file
 from akool_async._model.outcomes import Completed, Failed, Saved
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.progress import RunProgress
@@ -154,6 +155,15 @@ def test_a_copied_folder_has_to_be_whole_by_itself(akool: Command, vendor: Sandb
     assert again.code == 0, again.err
     assert (copy / "talk.fr.mp4").read_bytes() == (book.out / "talk.fr.mp4").read_bytes()
     assert len(vendor.audit.creates) == posts
+
+
+def test_a_file_that_was_saved_without_its_folders_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("talk.mp4").touch()
+
+    assert find_file("talk.mp4", tmp_path / "out", "ja/talk") == Path("talk.mp4")
 
 
 def test_what_is_saved_again_beside_a_changed_file_is_told_once(akool: Command, saved: Book) -> None:

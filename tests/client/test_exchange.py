@@ -226,6 +226,15 @@ async def test_what_can_be_read_before_a_broken_checksum_is_kept(coding: str) ->
     assert failed.partial == ANSWER
 
 
+async def test_the_inner_of_two_layers_is_read_where_the_outer_is_broken() -> None:
+    broken = bytearray(gzip.compress(gzip.compress(ANSWER)))
+    broken[-6] ^= 0xFF
+    failed = await failure_of(response(bytes(broken), coding="gzip, gzip"))
+
+    assert failed.failure is Failure.UNREADABLE
+    assert failed.partial == ANSWER
+
+
 async def test_a_body_that_only_its_header_calls_packed_keeps_its_ids() -> None:
     assert (await failure_of(response(ANSWER, coding="gzip"))).partial == ANSWER
     assert (await failure_of(response(b"<html>", coding="gzip"))).partial == b""

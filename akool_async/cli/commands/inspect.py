@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,7 +16,7 @@ from akool_async._environment import PRODUCTION
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.locations import input_url
 from akool_async._model.media import Limits, MediaFacts
-from akool_async._model.redact import sanitize
+from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import TranslationRequest
 from akool_async._storage import SharedInputs, Storage
 from akool_async._storage.settings import SHORTEST
@@ -106,9 +107,11 @@ def _row(video: str, check: VideoCheck) -> dict[str, Any]:
     """Return what a program gets, and what a person sees of it; a signature in the URL is not shown."""
     facts = {} if check.facts is None else fields_of(check.facts)
     verdict = "refused" if check.refusals else "unknown" if check.unchecked else "taken"
+    # What is no file may be a mistyped URL, and its signature opens the video as well.
+    shown = sanitize(video) if "://" in video else strip_query(video)
     reasons = (*check.refusals, *filter(None, [check.unchecked]), *check.warnings)
     return {
-        "video": sanitize(video) if "://" in video else video,
+        "video": video if os.path.lexists(video) else shown,
         "verdict": verdict,
         **{field.name: facts.get(field.name) for field in attrs.fields(MediaFacts)},
         "picture": f"{facts['width']}x{facts['height']}" if facts else "",
