@@ -91,6 +91,7 @@ ELSEWHERE = {
     "credit",
     "sandbox",
     "mcp",
+    "inspect",
     "enqueue",
     "worker",
     "workers",

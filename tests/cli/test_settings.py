@@ -181,7 +181,7 @@ def test_a_name_that_the_system_can_not_write_is_found_before_anything_is_spent(
 
     assert ended.returncode == code, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert ("can't be written on this system" in ended.stderr) == (code == 2)
+    assert ("can't be written in results" in ended.stderr) == (code == 2)
     assert bool(vendor.audit.creates) == (code == 0)
 
 

@@ -63,12 +63,13 @@ async def test_a_status_written_as_text_is_that_status(house: Open) -> None:
 
 
 async def test_a_completed_job_without_a_url_is_asked_on(house: Open, monkeypatch) -> None:
-    monkeypatch.setattr(observation, "URL_GRACE", 1.0)
+    monkeypatch.setattr(observation, "URL_GRACE", 20.0)
     async with house(faults=[Fault(on="status", kind="done_without_url", nth=range(1, 20))]) as home:
         client = await home.client()
         done = await client.translate(video(), give_up_after=30)
         assert done.snapshot.url
 
+        monkeypatch.setattr(observation, "URL_GRACE", 0.2)
         home.sandbox.faults.add(Fault(on="status", kind="done_without_url"))
         with pytest.raises(JobFailed, match="no URL"):
             await client.translate(video(2), give_up_after=30)
