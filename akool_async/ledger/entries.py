@@ -88,8 +88,10 @@ class LedgerEntries(LedgerDatabase):
             state = State(found["state"])
             if not may_follow(state, change.state) or change.state in (State.SUBMITTING, State.PLANNED):
                 raise IllegalTransitionError(f"Entry {name} is {state}, and {change.state} may not follow.")
-            if change.job_id and found["job_id"] and change.job_id != found["job_id"]:
-                raise IllegalTransitionError(f"Entry {name} holds job {found['job_id']} already.")
+            # Also while a later POST has no answer: the end of the job before it is not its end.
+            if change.job_id and change.job_id != found["job_id"]:
+                holds = f"holds job {found['job_id']}" if found["job_id"] else "was begun anew"
+                raise IllegalTransitionError(f"Entry {name} {holds} already.")
             columns: dict[str, Any] = {"state": change.state.value, "updated_at": now}
             given = {name: getattr(change, name) for name in ("reason", "code", "ended_at", "job_id")}
             for column, value in (given | {"credits_used": change.used}).items():

@@ -319,7 +319,7 @@ class LedgerIntents(LedgerPlans, LedgerResults):
         if resolved:
             return
         still_open = await self.execute(
-            "SELECT extract(epoch FROM post_ends_at - now()) AS seconds FROM akool_ledger.intent"
+            "SELECT coalesce(extract(epoch FROM post_ends_at - now()), 0) AS seconds FROM akool_ledger.intent"
             " WHERE token = :token AND account = :account AND state IN ('intended', 'sending', 'in_doubt')",
             token=entry.token,
         )

@@ -17,6 +17,7 @@ import re
 import socket
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import anyio
@@ -57,9 +58,15 @@ _AGAIN: Final = 0.5, 2.0, 300.0
 _SILENT: Final = 3
 """Failures of an entry in a row that are not logged: a restart of the database is over by then."""
 
+_LOOK: Final = 60.0
+"""Seconds after which a doubt that waits for its callback is looked at first; each wait is twice as long."""
+
 _HEARTBEAT: Final = 5.0
 _STRANDED: Final = 60.0
 """Seconds at least between two looks for entries that no workflow is going to finish."""
+
+_SILENT_FOR: Final = 60.0
+"""Seconds without a heartbeat after which a worker's lock is looked at, though it seems to be connected."""
 
 _ADOPT: Final = 10.0
 """Seconds between two looks for workers that ended."""
@@ -135,16 +142,20 @@ class Worker:
         if await self._ledger.open_work():
             return False
         # A doubt is no open work, but its workflow may wait for a callback.
-        waiting = await asyncio.to_thread(
+        find = partial(
             DBOS.list_workflows,
             status=["PENDING", "ENQUEUED"],
             name=WORKFLOW,
             workflow_id_prefix=f"{self._ledger.account}/",
+            app_version=VERSION,  # nobody resumes the others
             limit=1,
             load_input=False,
             load_output=False,
         )
-        return not waiting
+        try:
+            return not await asyncio.to_thread(find)
+        except sa.exc.SQLAlchemyError as error:
+            raise LedgerError("The engine can't be asked what is left to do: its database failed.") from error
 
     def stop(self) -> None:
         """Begin nothing new, finish the POSTs under way, and end `run`; what waits is resumed later."""
@@ -178,16 +189,19 @@ class Worker:
                         tasks.start_soon(self._adopt_ended, lock)
                     await self._stop.wait()
                     tasks.cancel_scope.cancel()
-                await self._beat("stopping")
-                with anyio.move_on_after(self._settings.stop_after):
-                    while self._posts:
-                        self._idle = anyio.Event()
-                        await self._idle.wait()
             finally:
-                # Before anything is cancelled: a step that ends with an error would be recorded as failed.
+                # However it ends: the engine cancels what runs, and the job of a POST would be lost.
+                self._stop.set()
                 with anyio.CancelScope(shield=True):
+                    with contextlib.suppress(LedgerError):
+                        await self._beat("stopping")
+                    with anyio.move_on_after(self._settings.stop_after):
+                        while self._posts:
+                            self._idle = anyio.Event()
+                            await self._idle.wait()
                     await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
-            await self._beat("stopped")
+            with contextlib.suppress(LedgerError):
+                await self._beat("stopped")
             await asyncio.to_thread(connection.close)
         finally:
             lock.dispose()
@@ -236,8 +250,11 @@ class Worker:
         @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
         async def translate(key: str, target: str, generation: int) -> str:
             state = await self._call(key, target, generation)
-            if state is State.IN_DOUBT:
-                called = await DBOS.recv_async("callback", timeout_seconds=grace)
+            waited, step = 0.0, _LOOK
+            # Looked at meanwhile: the sender may record a late answer, and be killed after that.
+            while state is State.IN_DOUBT and waited < grace:
+                called = await DBOS.recv_async("callback", timeout_seconds=min(step, grace - waited))
+                waited, step = waited + step, 2 * step
                 state = await self._call(key, target, generation, called=called or [])
             return "begun anew" if state is None else state.value
 
@@ -278,7 +295,13 @@ class Worker:
         while True:
             try:
                 seen = await self._ledger.workers()
-                ended = [one.name for one in seen if not one.connected and one.name != own]
+                # Connections are named without the account, so a silent one may be another account's; the
+                # lock decides.
+                ended = [
+                    one.name
+                    for one in seen
+                    if one.name != own and (not one.connected or one.silent_for > _SILENT_FOR)
+                ]
                 had = await asyncio.to_thread(
                     resume, self._ledger, ended, lambda name: _lock_name(lock, account, name)
                 )
@@ -356,9 +379,11 @@ class Worker:
         # Counted from here on, so that a worker that is stopped waits for the answer of a paid call.
         self._posts += 1
         try:
+            # It may have waited for hours, and its catalog was enqueued again with URLs signed anew.
+            newest = await self._ledger.get(entry.key, entry.target) or entry
             return await self._ledger.submit_once(
                 self._client,
-                entry.request,
+                newest.request,
                 work=entry.key,
                 webhook_url=self._settings.webhook_url,
                 worker=self._settings.name,

@@ -130,6 +130,8 @@ async def deliver_callback(ledger: Ledger, callback: Callback) -> bool:
     found = await ledger.find_work(callback.token)
     if found is None:
         return False
+    # For the person who resolves the doubt, where its workflow has ended; the entry's own job is not added.
+    await ledger.keep(callback.token, callback.job_id)
     workflow = workflow_id(ledger.account, *found)
 
     def send() -> None:

@@ -13,7 +13,7 @@ import pytest
 from akool_async import AkoolClient, FixedSchedule, InDoubt, State
 from akool_async._clock import SystemClock
 from akool_async._journal import EntryUpdate
-from akool_async._model.errors import ConnectError
+from akool_async._model.errors import AkoolError, ConnectError, IllegalTransitionError
 from akool_async._model.responses import Job
 from akool_async.ledger import Ledger, Made, NotSent, Refused, open_ledger
 from akool_async.sandbox import Fault
@@ -197,3 +197,35 @@ async def test_no_result_is_called_expired_without_an_answer_of_the_vendor(
             await bench.ledger.save_once(client, "video-1", "ja", into=tmp_path)
 
     assert (await bench.ledger.get("video-1", "ja")).state is State.COMPLETED  # type: ignore[union-attr]
+
+
+async def test_the_end_of_an_earlier_job_does_not_end_a_later_post(bench: Bench) -> None:
+    """A worker that was frozen while it waited for the first job."""
+    one = await bench.ledger.submit_once(bench.client, video())
+    assert isinstance(one, Made)
+    failed = EntryUpdate(key="video-1", target="ja", state=State.FAILED, job_id=one.job.id, reason="no voice")
+    await bench.ledger.record(failed)
+    assert await bench.ledger.retry("video-1", "ja")
+    await bench.ledger.doubt(await open_intent(bench.ledger), "lost")
+
+    with pytest.raises(IllegalTransitionError, match="begun anew"):
+        await bench.ledger.record(failed)
+    await bench.ledger.resolve("video-1", "ja", job_id="a" * 24)
+
+    entry = await bench.ledger.get("video-1", "ja")
+    assert entry is not None
+    assert (entry.state, entry.job_id) == (State.SUBMITTED, "a" * 24)
+
+
+async def test_a_doubt_may_end_while_it_is_resolved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = await open_intent(bench.ledger)
+    resolve = Ledger._resolve
+
+    async def end_meanwhile(self: Ledger, *arguments: object) -> object:
+        resolved = await resolve(self, *arguments)  # type: ignore[arg-type]
+        await bench.ledger.record_end(token, State.IN_DOUBT, reason="lost")
+        return resolved
+
+    monkeypatch.setattr(Ledger, "_resolve", end_meanwhile)
+    with pytest.raises(AkoolError, match="video-1"):
+        await bench.ledger.resolve("video-1", "ja", not_made=True)

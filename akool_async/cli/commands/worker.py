@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from datetime import UTC, datetime, timedelta
@@ -85,7 +86,7 @@ def worker(
     called = socket.gethostname() if name is None else name
 
     async def work() -> None:
-        from akool_async.ledger import open_ledger  # needs the extra `dbos`
+        from akool_async.ledger import LedgerError, open_ledger  # needs the extra `dbos`
         from akool_async.workers.dbos import Worker, WorkerSettings
 
         settings = WorkerSettings(
@@ -109,15 +110,23 @@ def worker(
                         running.stop()
 
             async def stop_when_done() -> None:
-                while not await running.is_done():  # noqa: ASYNC110 - another process changes it
+                done = False
+                while not done:
                     await anyio.sleep(1.0)
+                    # The worker continues, and says itself what it can't do; the next look may succeed.
+                    with contextlib.suppress(LedgerError):
+                        done = await running.is_done()
                 running.stop()
 
             async with anyio.create_task_group() as tasks:
                 await tasks.start(stop_on_signal)
-                if until_done:
-                    tasks.start_soon(stop_when_done)
-                await running.run(on_ready=lambda: print_info(f"Worker {called} is working."))
+
+                def begin() -> None:  # the engine can be asked only once it runs
+                    print_info(f"Worker {called} is working.")
+                    if until_done:
+                        tasks.start_soon(stop_when_done)
+
+                await running.run(on_ready=begin)
                 tasks.cancel_scope.cancel()
 
     anyio.run(work)
