@@ -24,6 +24,9 @@ from akool_async.ledger.entries import THIS, LedgerEntries
 _NAMES: Final = 5
 """Names that are tried for one result: all but the first hold a part of a hash of the entry."""
 
+_PUBLISHED: Final = 0.1, 0.2, 0.4, 0.8
+"""Seconds between looks whether files that are there already are this result, which another worker saves."""
+
 
 class LedgerResults(LedgerEntries):
     """Waits for the jobs of entries and saves their results."""
@@ -175,17 +178,19 @@ class LedgerResults(LedgerEntries):
         folder = result_folder(into, storage)
         others = islice(DEFAULT_TEMPLATE.names(entry.request, entry.target), 1, _NAMES)
         name = entry.name or DEFAULT_TEMPLATE.name(entry.request, entry.target)
-        again = True
+        waits = iter(_PUBLISHED)
         while True:
             request = DownloadRequest(done=done, stem=Path(name))
             try:
                 return await folder.save(request, client.session.download)
             except FileAlreadyExistsError:
-                # Never over what is there: it may be the only copy of another paid result. Once more under
-                # the same name: another worker may have saved this very result in the same moment.
-                if not again:
+                # Never over what is there: it may be the only copy of another paid result. A few times more
+                # under the same name: another worker may be saving this very result, its manifest last.
+                wait = next(waits, None)
+                if wait is None:
                     name = await self._rename(entry, others)
-                again = not again
+                else:
+                    await self.clock.sleep(wait)
 
     async def _rename(self, entry: Entry, names: Iterator[str]) -> str:
         """Reserve for an entry the first of these names that no other entry has."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from itertools import islice
@@ -161,6 +162,29 @@ async def test_two_workers_that_save_one_entry_leave_one_result(quick: Bench, tm
                 tasks.start_soon(save)
 
     assert len(list(tmp_path.glob("*.mp4"))) == 1
+
+
+async def test_a_result_that_another_worker_is_just_publishing_gets_no_second_name(
+    quick: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The video has its name before the manifest says whose it is."""
+    await submit(quick)
+    await quick.ledger.wait_once(quick.client, "video-1", "ja")
+    other, ours = tmp_path / "other", tmp_path / "ours"
+    await quick.ledger.save_once(quick.client, "video-1", "ja", into=other)
+    await quick.ledger.execute("UPDATE akool_ledger.entry SET state = 'completed' WHERE account = :account")
+    ours.mkdir()
+    shutil.copy(next(other.glob("*.mp4")), ours)
+
+    async def publish(seconds: float) -> None:
+        for path in other.iterdir():
+            shutil.copy(path, ours)
+
+    monkeypatch.setattr(quick.ledger.clock, "sleep", publish)
+    found = await quick.ledger.save_once(quick.client, "video-1", "ja", into=ours)
+
+    assert found.state is State.DELIVERED
+    assert sorted(path.name for path in ours.iterdir()) == sorted(path.name for path in other.iterdir())
 
 
 async def test_an_entry_that_is_not_there_says_so(quick: Bench, tmp_path: Path) -> None:
