@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,8 @@ import attrs
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.threads import serve_in_thread
 
 TOKEN, ACCOUNT = "canary-token-of-google-5d1c", "tests@project.iam.gserviceaccount.com"
 _SIGNATURE = "X-Goog-Signature"
@@ -163,13 +164,5 @@ def google_store() -> Iterator[GoogleStore]:
         def log_message(self, *args: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        store.base_url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield store
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve_in_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as store.base_url:
+        yield store

@@ -22,6 +22,7 @@ from tests.client.conftest import Open, video
 from tests.storage.conftest import TestBucket
 from tests.storage.test_inputs import reasons, translation
 from tests.storage.test_results import LARGE, spooled
+from tests.threads import serve_in_thread
 
 pytestmark = pytest.mark.anyio
 
@@ -121,15 +122,9 @@ def served(line: Line, upstream: str) -> Iterator[Line]:
         def handle_error(self, request: object, client_address: object) -> None:
             """A side that hung up is what these tests are about."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        line.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield line
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve_in_thread(Server(("127.0.0.1", 0), Handler)) as url:
+        line.url = url
+        yield line
 
 
 def error(status: str, code: str, more: str = "") -> bytes:

@@ -18,19 +18,8 @@ from akool_async.sandbox import Sandbox
 from akool_async.workers.dbos import Worker, WorkerSettings, enqueue
 from akool_async.workers.workflows import queue_name, resume
 from tests.ledger.conftest import QUICK, video
-from tests.postgres import new_database
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def database() -> str:
-    return new_database()
 
 
 @contextlib.contextmanager
