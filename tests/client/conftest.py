@@ -16,7 +16,7 @@ from akool_async import AkoolClient, FixedSchedule, RetryPolicy, TranslationRequ
 from akool_async.sandbox import Sandbox, SandboxServer
 
 QUICK = RetryPolicy(
-    initial_delay=0.001, max_delay=0.01, throttle_initial_delay=0.001, deadline=10.0, throttle_deadline=10.0
+    initial_delay=0.001, max_delay=0.01, throttle_initial_delay=0.001, deadline=40.0, throttle_deadline=40.0
 )
 """The real policy with short waits."""
 

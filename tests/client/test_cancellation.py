@@ -13,14 +13,9 @@ import pytest
 from akool_async import AkoolClient, AkoolError, RetryPolicy, SubmissionInDoubt
 from akool_async.sandbox import Fault
 from tests.client.conftest import House, Open, Way, video
+from tests.client.moments import held_back, still_clock, until
 
 pytestmark = pytest.mark.anyio
-
-
-async def _eventually(check) -> None:
-    with anyio.fail_after(20):
-        while not check():
-            await anyio.sleep(0.005)
 
 
 async def _cancelled_once(home: House, call, endpoint: str) -> None:
@@ -34,69 +29,71 @@ async def _cancelled_once(home: House, call, endpoint: str) -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(called)
-        await _eventually(lambda: home.sandbox.audit.requests.get(endpoint))
+        await until(lambda: home.sandbox.audit.requests.get(endpoint))
         tasks.cancel_scope.cancel()
     assert not ended
 
 
 async def test_a_paid_post_under_way_is_finished_and_its_ids_are_told(house: Open, caplog) -> None:
-    async with house(faults=[Fault(on="create", kind="delay", seconds=0.5)]) as home:
+    async with house() as home:
         client = await home.client()
         with caplog.at_level(logging.WARNING, "akool_async"):
-            await _cancelled_once(home, client.submit, "create")
-            await _eventually(lambda: caplog.records)
+            with held_back(home.sandbox, "create"):
+                await _cancelled_once(home, client.submit, "create")
+            await until(lambda: caplog.records)
 
         (job,) = home.sandbox.audit.jobs
     assert job.id in caplog.text
 
 
 async def test_the_event_loops_own_cancellation_does_not_tear_it_either(fast_house: Open, caplog) -> None:
-    async with fast_house(faults=[Fault(on="create", kind="delay", seconds=0.5)]) as home:
+    async with fast_house() as home:
         client = await home.client()
         with caplog.at_level(logging.WARNING, "akool_async"):
-            caller = asyncio.create_task(client.submit(video()))
-            await _eventually(lambda: home.sandbox.audit.requests.get("create"))
-            caller.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await caller
-            await _eventually(lambda: caplog.records)
+            with held_back(home.sandbox, "create"):
+                caller = asyncio.create_task(client.submit(video()))
+                await until(lambda: home.sandbox.audit.requests.get("create"))
+                caller.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await caller
+            await until(lambda: caplog.records)
 
         (job,) = home.sandbox.audit.jobs
     assert job.id in caplog.text
 
 
 async def test_a_paid_post_that_an_event_loop_tears_is_in_doubt(fast_house: Open) -> None:
-    async with fast_house(faults=[Fault(on="create", kind="delay", seconds=0.5)]) as home:
+    async with fast_house() as home:
         client = await home.client()
-        caller = asyncio.create_task(client.submit(video()))
-        await _eventually(lambda: home.sandbox.audit.requests)
-        for task in asyncio.all_tasks():
-            if "ShieldedCall" in task.get_name():
-                task.cancel()
-        with pytest.raises(SubmissionInDoubt):
-            await caller
+        with held_back(home.sandbox, "create"):
+            caller = asyncio.create_task(client.submit(video()))
+            await until(lambda: home.sandbox.audit.requests)
+            for task in asyncio.all_tasks():
+                if "ShieldedCall" in task.get_name():
+                    task.cancel()
+            with pytest.raises(SubmissionInDoubt):
+                await caller
 
 
 async def test_closing_the_client_waits_for_a_paid_post(house: Open, caplog) -> None:
-    async with house(faults=[Fault(on="create", kind="delay", seconds=0.5)]) as home:
+    async with house() as home:
         options = {"api_key": "canary-4f9c1b7e2a", "host": home.server.base_url}
-        with caplog.at_level(logging.WARNING, "akool_async"):
-            async with AkoolClient(**options) as client, anyio.create_task_group() as tasks:
-                tasks.start_soon(client.submit, video())
-                await _eventually(lambda: home.sandbox.audit.requests.get("create"))
-                tasks.cancel_scope.cancel()
+        with caplog.at_level(logging.WARNING, "akool_async"), held_back(home.sandbox, "create") as answer:
+            async with AkoolClient(**options) as client:
+                await _cancelled_once(home, client.submit, "create")
+                answer()
 
         (job,) = home.sandbox.audit.jobs
         assert job.id in caplog.text
 
 
 async def test_a_doubt_of_a_cancelled_caller_is_told(house: Open, caplog) -> None:
-    faults = [Fault(on="create", kind="delay", seconds=0.5), Fault(on="create", kind="reset_after")]
-    async with house(faults=faults) as home:
+    async with house(faults=[Fault(on="create", kind="reset_after")]) as home:
         client = await home.client()
         with caplog.at_level(logging.WARNING, "akool_async"):
-            await _cancelled_once(home, client.submit, "create")
-            await _eventually(lambda: caplog.records)
+            with held_back(home.sandbox, "create"):
+                await _cancelled_once(home, client.submit, "create")
+            await until(lambda: caplog.records)
 
     assert "may have been made" in caplog.text
 
@@ -122,7 +119,7 @@ async def test_cancelled_while_the_gate_is_closed_nothing_is_sent(house: Open) -
 
 
 async def test_cancelled_while_waiting_the_job_is_told_and_goes_on(house: Open, caplog) -> None:
-    async with house(time_scale=1.0) as home:
+    async with house(clock=still_clock()) as home:
         client = await home.client()
         with caplog.at_level(logging.WARNING, "akool_async"):
             await _cancelled_once(home, client.translate, "status")
@@ -147,7 +144,7 @@ async def test_the_client_still_answers_after_random_cancellation_under_contenti
             for _ in range(100):
                 tasks.start_soon(_ask_and_leave, client, chance, ended)
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(40):
             async with anyio.create_task_group() as tasks:
                 for _ in range(100):
                     tasks.start_soon(client.credit)
@@ -167,13 +164,13 @@ async def test_native_cancellation_under_contention_leaves_a_working_client(fast
     async with fast_house() as home:
         for transport in ("auto", "plain"):
             client = await home.client(transport=transport)
-            for _ in range(30):
+            for _ in range(12):
                 calls = [asyncio.ensure_future(client.credit()) for _ in range(30)]
                 await asyncio.sleep(chance.random() * 0.01)
                 for call in calls:
                     call.cancel()
                 await asyncio.gather(*calls, return_exceptions=True)
-            with anyio.fail_after(10):
+            with anyio.fail_after(40):
                 assert await client.credit() > 0
 
 

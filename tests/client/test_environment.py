@@ -12,6 +12,7 @@ import trustme
 from akool_async import AkoolClient, ConfigurationError, ConnectError
 from akool_async._environment import proxy_for
 from tests.client.conftest import KEY, QUICK, Way, stray
+from tests.client.moments import address, closed_port
 
 pytestmark = pytest.mark.anyio
 
@@ -123,14 +124,13 @@ async def test_a_proxy_that_is_not_there_is_named_instead_of_the_api(
 ) -> None:
     if way.name.startswith("injected"):
         pytest.skip("a caller's own client has its own proxies")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    clean.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
-    async with stray(way, "https://openapi.akool.invalid") as client:
-        with pytest.raises(ConnectError) as caught:
-            await client.credit()
+    with closed_port() as port:
+        clean.setenv("HTTPS_PROXY", address(port))
+        async with stray(way, "https://openapi.akool.invalid") as client:
+            with pytest.raises(ConnectError) as caught:
+                await client.credit()
 
-    assert f"the proxy http://127.0.0.1:{port} (HTTPS_PROXY)" in caught.value.message
+        assert f"the proxy {address(port)} (HTTPS_PROXY)" in caught.value.message
     assert "HTTPS_PROXY" in caught.value.advice
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from akool_async import AkoolClient, SubmissionInDoubt
 from akool_async._http.exchange import ExchangeDeadlines
 from tests.client.conftest import KEY, QUICK, Way, stray, video
+from tests.client.moments import jump, until
 from tests.client.raw import KNOWN, RawVendor, http
 
 pytestmark = pytest.mark.anyio
@@ -24,11 +27,17 @@ ANSWER = http({"code": 1000, "msg": "x" * 300_000, "data": {"_id": JOB, "video_s
 """So long that it takes several steps of the event loop to read it."""
 
 CHILD = """
-import sys, anyio
+import os, sys, time, anyio, trio._core._run
 from akool_async import AkoolClient, TranslationRequest
 
+def later(clock):  # it was frozen for an hour once a file says so
+    return lambda: clock() + 3600.0 * os.path.exists(sys.argv[3])
+
+time.monotonic = later(time.monotonic)
+trio._core._run.perf_counter = later(trio._core._run.perf_counter)
+
 async def main():
-    async with AkoolClient(api_key="key-of-tests", host=sys.argv[2], create_timeout=1.0) as client:
+    async with AkoolClient(api_key="key-of-tests", host=sys.argv[2], create_timeout=60.0) as client:
         request = TranslationRequest(url="https://example.com/1.mp4", targets="ja")
         print(*(await client.session.submit_once(request)).job_ids, flush=True)
 
@@ -36,65 +45,74 @@ anyio.run(main, backend=sys.argv[1])
 """
 
 
+class Vendor(RawVendor):
+    """Tells when an answer has been sent."""
+
+    def __init__(self, answers: Callable[[int], bytes], *, sent: threading.Event) -> None:
+        super().__init__(answers)
+        self.sent = sent
+
+    def answer(self, connection: socket.socket) -> None:
+        super().answer(connection)
+        self.sent.set()
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_process_frozen_longer_than_the_deadline_keeps_the_ids_of_its_answer(backend: str) -> None:
-    frozen = threading.Event()
-    sent = threading.Event()
+def test_a_process_frozen_longer_than_the_deadline_keeps_the_ids_of_its_answer(
+    backend: str, tmp_path: Path
+) -> None:
+    started, sent = threading.Event(), threading.Event()
+    frozen_long = tmp_path / "frozen-long"
 
     def answer(_: int) -> bytes:
+        assert started.wait(40)
         os.kill(child.pid, signal.SIGSTOP)
-        frozen.set()
         return ANSWER
 
-    class Vendor(RawVendor):
-        def answer(self, connection) -> None:
-            super().answer(connection)
-            sent.set()
-
-    with Vendor(answer).serve() as vendor:
+    with Vendor(answer, sent=sent).serve() as vendor:
         child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, backend, vendor.url], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", CHILD, backend, vendor.url, frozen_long], stdout=subprocess.PIPE, text=True
         )
         with child:
-            assert frozen.wait(20)
-            assert sent.wait(20)
-            began = time.monotonic()
-            while time.monotonic() - began < 1.2:  # past the deadline
-                time.sleep(0.05)
-            os.kill(child.pid, signal.SIGCONT)
-            told = child.communicate(timeout=20)[0]
+            try:
+                started.set()
+                assert sent.wait(40)
+                frozen_long.touch()
+                os.kill(child.pid, signal.SIGCONT)
+                told = child.communicate(timeout=40)[0]
+            finally:
+                child.kill()
 
     assert told.split() == [JOB]
 
 
 async def test_a_blocked_event_loop_reads_the_answer_first(way: Way) -> None:
-    arrived = threading.Event()
+    asked, blocked, sent = threading.Event(), threading.Event(), threading.Event()
 
     def answer(_: int) -> bytes:
-        arrived.set()
+        asked.set()
+        assert blocked.wait(40)
         return ANSWER
 
-    with RawVendor(answer).serve() as vendor:
-        async with stray(way, vendor.url, create_timeout=0.3) as client, anyio.create_task_group() as tasks:
+    with Vendor(answer, sent=sent).serve() as vendor:
+        async with stray(way, vendor.url, create_timeout=60.0) as client, anyio.create_task_group() as tasks:
             found = []
 
             async def submit() -> None:
                 found.extend((await client.session.submit_once(video())).job_ids)
 
             tasks.start_soon(submit)
-            with anyio.fail_after(5):
-                while not arrived.is_set():
-                    await anyio.sleep(0)
-            blocked = time.monotonic()
-            while time.monotonic() - blocked < 0.35:
-                time.sleep(0.05)
+            await until(asked.is_set)
+            blocked.set()
+            sent.wait(40)  # in this thread, which has the event loop
+            jump(3600.0)
 
     assert found == [JOB]
 
 
 async def test_without_an_answer_the_deadline_still_ends_the_call(way: Way) -> None:
     silent = threading.Event()
-    with RawVendor(lambda _: (silent.wait(5) and b"") or b"").serve() as vendor:
+    with RawVendor(lambda _: (silent.wait(40) and b"") or b"").serve() as vendor:
         async with stray(way, vendor.url, create_timeout=0.1) as client:
             began = anyio.current_time()
             with pytest.raises(SubmissionInDoubt, match=r"within 0\.1 s"):

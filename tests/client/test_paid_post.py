@@ -21,7 +21,9 @@ from akool_async import (
     CertificateError,
     ConnectError,
     DuplicateJobError,
+    Event,
     InvalidMediaError,
+    Observer,
     OutOfCredits,
     PermissionDeniedError,
     RateLimitError,
@@ -31,8 +33,9 @@ from akool_async import (
     UnexpectedRedirectError,
     VendorError,
 )
-from akool_async.sandbox import Fault
+from akool_async.sandbox import Fault, Sandbox
 from tests.client.conftest import KEY, QUICK, Open, Way, stray, video
+from tests.client.moments import address, closed_port, end_time_of_calls, until
 
 pytestmark = pytest.mark.anyio
 
@@ -65,16 +68,25 @@ async def test_is_in_doubt_and_not_repeated_when_the_answer_is_lost(
     house: Open, fault: dict[str, Any]
 ) -> None:
     async with house(faults=[Fault(on="create", **fault)]) as home:
-        client = await home.client(create_timeout=0.3 if fault["kind"] == "hang" else 30.0)
-        with pytest.raises(SubmissionInDoubt) as caught:
-            await client.submit(video())
+        client, ledger = await home.client(), home.sandbox.audit
+        async with anyio.create_task_group() as tasks:
+            if fault["kind"] == "hang":
+                tasks.start_soon(_end_once_asked, client, home.sandbox, "create")
+            with pytest.raises(SubmissionInDoubt) as caught:
+                await client.submit(video())
 
-        ledger = home.sandbox.audit
         assert ledger.requests["create"] == 1
         assert len(ledger.jobs) <= 1
         assert set(caught.value.job_ids) <= {job.id for job in ledger.jobs}
     assert caught.value.targets == ("ja",)
     assert "may have been made" in str(caught.value)
+
+
+async def _end_once_asked(client: AkoolClient, sandbox: Sandbox, endpoint: str, *, calls: int = 1) -> None:
+    """Let each of the first calls to an endpoint time out, once the vendor has been asked."""
+    for number in range(1, calls + 1):
+        await until(lambda number=number: sandbox.audit.requests.get(endpoint, 0) >= number)
+        end_time_of_calls(client)
 
 
 @pytest.mark.parametrize("do", ["truncated", "short"])
@@ -257,29 +269,25 @@ async def test_goes_out_on_a_connection_of_its_own(way: Way, house: Open) -> Non
     assert len({create.connection for create in creates}) == 3
 
 
-def _closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 async def test_a_refused_connection_is_tried_again_and_nothing_was_sent(way: Way) -> None:
     if way.name == "injected-fast":
         pytest.skip("that transport can't prove it, see the next test")
-    async with stray(way, f"http://127.0.0.1:{_closed_port()}") as client:
-        with pytest.raises(ConnectError, match="Nothing was sent"):
-            await client.submit(video())
+    with closed_port() as port:
+        async with stray(way, address(port)) as client:
+            with pytest.raises(ConnectError, match="Nothing was sent"):
+                await client.submit(video())
 
 
 async def test_what_a_transport_can_not_prove_unsent_counts_as_sent() -> None:
     from httpx_aiohttp import AiohttpTransport
 
-    async with (
-        httpx.AsyncClient(transport=AiohttpTransport()) as http,
-        AkoolClient(api_key=KEY, host=f"http://127.0.0.1:{_closed_port()}", http_client=http) as client,
-    ):
-        with pytest.raises(SubmissionInDoubt):
-            await client.submit(video())
+    with closed_port() as port:
+        async with (
+            httpx.AsyncClient(transport=AiohttpTransport()) as http,
+            AkoolClient(api_key=KEY, host=address(port), http_client=http) as client,
+        ):
+            with pytest.raises(SubmissionInDoubt):
+                await client.submit(video())
 
 
 async def test_a_name_that_does_not_resolve_is_provably_unsent() -> None:
@@ -291,23 +299,38 @@ async def test_a_name_that_does_not_resolve_is_provably_unsent() -> None:
 async def test_is_sent_once_the_connection_can_be_made(way: Way, house: Open) -> None:
     if way.name == "injected-fast":
         pytest.skip("that transport can't prove a refused connection")
-    port = _closed_port()
-    async with house() as home:
-        patient = RetryPolicy(initial_delay=0.02, max_delay=0.05, attempts=200)
-        client = await home.client(host=f"http://127.0.0.1:{port}", retry=patient)
-        forwarder = threading.Timer(0.05, _forward, (port, home.server.base_url))
-        forwarder.start()
-        submission = await client.submit(video())
+    retried = Retried()
+    with closed_port() as port:
+        async with anyio.create_task_group() as tasks, house() as home:
+            patient = RetryPolicy(initial_delay=0.02, max_delay=0.05, attempts=100_000)
+            client = await home.client(host=address(port), retry=patient, observers=[retried])
 
-        assert len(submission.accepted) == 1
-        assert home.sandbox.audit.requests["create"] == 1
-    forwarder.join()
+            async def open_for_one() -> None:
+                await until(lambda: retried.times >= 2)
+                await anyio.to_thread.run_sync(_forward, port, home.server.base_url)
+
+            tasks.start_soon(open_for_one)
+            submission = await client.submit(video())
+
+            assert len(submission.accepted) == 1
+            assert home.sandbox.audit.requests["create"] == 1
 
 
-def _forward(port: int, base_url: str) -> None:
+class Retried(Observer):
+    """Counts how often a call was tried again."""
+
+    times = 0
+
+    def on_event(self, event: Event) -> None:
+        self.times += event.name == "retried"
+
+
+def _forward(port: socket.socket, base_url: str) -> None:
     """Pass one connection on to the sandbox."""
-    with socket.create_server(("127.0.0.1", port)) as server:
-        client, _ = server.accept()
+    port.listen()
+    port.settimeout(40)
+    client, _ = port.accept()
+    client.settimeout(40)
     host, _, upstream_port = base_url.rpartition("/")[2].partition(":")
     with client, socket.create_connection((host, int(upstream_port))) as upstream:
         answers = threading.Thread(target=_pump, args=(upstream, client))
@@ -368,7 +391,7 @@ async def test_a_full_pool_is_provably_unsent(fast_house: Open) -> None:
     limits = httpx.Limits(max_connections=1)
     async with fast_house(faults=[Fault(on="status", kind="hang")]) as home:
         http = httpx.AsyncClient(limits=limits)
-        client = await home.client(http_client=http, create_timeout=5.0, connect_timeout=0.05, timeout=5.0)
+        client = await home.client(http_client=http, connect_timeout=0.05)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_ignore, client.status, "0" * 24)
             with anyio.fail_after(20):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import anyio
@@ -25,7 +26,8 @@ from akool_async import (
 )
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, QUICK, Open, stray, video
-from tests.client.test_paid_post import _closed_port, _named
+from tests.client.moments import address, closed_port
+from tests.client.test_paid_post import _end_once_asked, _named
 
 pytestmark = pytest.mark.anyio
 
@@ -50,14 +52,20 @@ PASSING: list[tuple[dict[str, Any], type[AkoolError]]] = [
 async def test_repeats_what_may_pass_and_then_tells_it(
     house: Open, fault: dict[str, Any], error: type[AkoolError]
 ) -> None:
-    async with house() as home:
-        client = await home.client(timeout=0.4 if fault["kind"] == "hang" else 30.0)
+    async with anyio.create_task_group() as tasks, house() as home:
+        client = await home.client()
         home.sandbox.faults.add(Fault(on="credit", nth=(1, 2), **fault))
+        if fault["kind"] == "hang":
+            tasks.start_soon(partial(_end_once_asked, client, home.sandbox, "credit", calls=2))
         assert await client.credit() > 0
         assert home.sandbox.audit.requests["credit"] == 3
 
         home.sandbox.faults.clear()
         home.sandbox.faults.add(Fault(on="languages", **fault))
+        if fault["kind"] == "hang":
+            tasks.start_soon(
+                partial(_end_once_asked, client, home.sandbox, "languages", calls=QUICK.attempts)
+            )
         with pytest.raises(error) as caught:
             await client.languages()
         aiohttps_own = 2 if fault["kind"].startswith("reset") and "fast" in home.way.name else 1
@@ -131,9 +139,10 @@ async def test_does_not_repeat_what_will_not_pass(
 
 
 async def test_a_refused_connection_is_tried_again(way: Any) -> None:
-    async with stray(way, f"http://127.0.0.1:{_closed_port()}") as client:
-        with pytest.raises(ConnectError if way.name != "injected-fast" else AkoolError):
-            await client.credit()
+    with closed_port() as port:
+        async with stray(way, address(port)) as client:
+            with pytest.raises(ConnectError if way.name != "injected-fast" else AkoolError):
+                await client.credit()
 
 
 async def test_an_outage_is_not_multiplied(house: Open) -> None:

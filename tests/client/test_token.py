@@ -8,6 +8,7 @@ import pytest
 from akool_async import AuthenticationError, ConfigurationError
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, video
+from tests.client.moments import still_clock, until
 
 pytestmark = pytest.mark.anyio
 
@@ -39,14 +40,16 @@ async def _all_ask(client) -> None:
 
 
 async def test_200_waiting_jobs_survive_an_expired_token_with_one_fetch(fast_house: Open) -> None:
-    async with fast_house(**PAIR, max_jobs=500, time_scale=60.0) as home:
+    clock = still_clock()
+    async with fast_house(**PAIR, max_jobs=500, clock=clock) as home:
         client = await home.client(**PAIR)
         jobs = [(await client.submit(video(number))).accepted[0] for number in range(200)]
         async with anyio.create_task_group() as tasks:
             for job in jobs:
                 tasks.start_soon(client.wait, job.id)
-            await anyio.sleep(0.02)
+            await until(lambda: len(home.sandbox.audit.polled) == 200)
             home.sandbox.revoke_tokens()
+            clock.advance(3600.0)
 
         assert home.sandbox.audit.token_calls == 2
 

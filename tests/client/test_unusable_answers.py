@@ -8,6 +8,7 @@ import socket
 import threading
 from typing import Any
 
+import anyio
 import pytest
 
 from akool_async import (
@@ -21,6 +22,7 @@ from akool_async import (
 )
 from akool_async._model.errors import WrongHostError
 from tests.client.conftest import KEY, QUICK, Way, stray, video
+from tests.client.moments import end_time_of_calls, until
 from tests.client.raw import KNOWN, RawVendor, gzip_with_bad_checksum, http
 
 pytestmark = pytest.mark.anyio
@@ -111,15 +113,24 @@ async def test_ids_of_several_languages_keep_their_languages(answer: bytes) -> N
 
 
 async def test_the_id_of_an_answer_that_stalls_half_way_is_kept(way: Way) -> None:
-    released = threading.Event()
+    sent, released = threading.Event(), threading.Event()
 
     class Stalling(RawVendor):
         def answer(self, connection: socket.socket) -> None:
             super().answer(connection)
-            released.wait(5)
+            sent.set()
+            released.wait(40)
+
+    async def end_once_sent(client: AkoolClient) -> None:
+        await until(sent.is_set)
+        await anyio.sleep(0.05)
+        for _ in range(50):  # turns of the event loop, in which what has arrived is read
+            await anyio.lowlevel.checkpoint()
+        end_time_of_calls(client)
 
     with Stalling(lambda _: http(WHOLE[:-3], length=len(WHOLE))).serve() as vendor:
-        async with stray(way, vendor.url, create_timeout=0.2) as client:
+        async with stray(way, vendor.url) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(end_once_sent, client)
             with pytest.raises(SubmissionInDoubt, match="within") as caught:
                 await client.session.submit_once(video())
             released.set()

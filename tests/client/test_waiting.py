@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
+
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
@@ -18,6 +21,7 @@ from akool_async import (
     Status,
 )
 from akool_async._http import ApiCall
+from akool_async._http.exchange import ExchangeDeadlines
 from akool_async._polling import poll_state as observation
 from akool_async._polling import scheduler as _waiting
 from akool_async._polling.scheduler import PollScheduler
@@ -25,6 +29,7 @@ from akool_async._wire import CREDIT_PATH, read_credit
 from akool_async.sandbox import Fault
 from tests.batch.simulation import VirtualClock
 from tests.client.conftest import Open, video
+from tests.client.moments import held_back, still_clock, until
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +92,7 @@ async def test_a_job_that_stays_unknown_is_gone_after_several_polls(house: Open,
 
 
 async def test_bad_credentials_end_the_waiting(house: Open) -> None:
-    async with house(time_scale=1.0) as home:
+    async with house(clock=still_clock()) as home:
         client = await home.client()
         job = (await client.submit(video())).accepted[0]
         home.sandbox.faults.add(Fault(on="status", kind="code", code=1101))
@@ -107,14 +112,12 @@ async def test_many_who_wait_for_one_job_share_its_polls(house: Open) -> None:
 
 
 async def test_a_job_that_nobody_waits_for_is_not_asked_about(house: Open) -> None:
-    async with house(time_scale=1.0) as home:
+    async with house(clock=still_clock()) as home:
         client = await home.client()
         job = (await client.submit(video())).accepted[0]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.wait, job.id)
-            with anyio.fail_after(20):
-                while not home.sandbox.audit.polls(job.id):
-                    await anyio.sleep(0.005)
+            await until(lambda: home.sandbox.audit.polls(job.id))
             tasks.cancel_scope.cancel()
         await client.credit()  # whatever was under way has arrived before this
         polls = len(home.sandbox.audit.polls(job.id))
@@ -130,16 +133,12 @@ async def _polls_after_hints(home, hints: int) -> int:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(client.wait, job.id)
-        with anyio.fail_after(5):
-            while not home.sandbox.audit.polls(job.id):
-                await anyio.sleep(0.005)
+        await until(lambda: home.sandbox.audit.polls(job.id))
         await client.credit()
         await anyio.sleep(0.05)
         for _ in range(hints):
             client.poll_soon(job.id)
-        with anyio.fail_after(20):
-            while len(home.sandbox.audit.polls(job.id)) < 2:
-                await anyio.sleep(0.005)
+        await until(lambda: len(home.sandbox.audit.polls(job.id)) >= 2)
         await anyio.sleep(0.05)
         tasks.cancel_scope.cancel()
     return len(home.sandbox.audit.polls(job.id)) - 1
@@ -147,13 +146,13 @@ async def _polls_after_hints(home, hints: int) -> int:
 
 async def test_a_hint_makes_the_next_poll_come_at_once(house: Open, monkeypatch) -> None:
     monkeypatch.setattr(_waiting, "MIN_HINTED_INTERVAL", 0.0)
-    async with house(time_scale=1.0) as home:
+    async with house(clock=still_clock()) as home:
         assert await _polls_after_hints(home, 1) == 1
 
 
 async def test_a_flood_of_hints_is_one_poll(house: Open, monkeypatch) -> None:
     monkeypatch.setattr(_waiting, "MIN_HINTED_INTERVAL", 0.02)
-    async with house(time_scale=1.0) as home:
+    async with house(clock=still_clock()) as home:
         assert await _polls_after_hints(home, 10_000) == 1
 
 
@@ -213,7 +212,7 @@ async def test_who_waits_is_told_that_the_client_was_closed(house: Open, how: st
     said: list[str] = []
 
     async def wait(client: AkoolClient, job_id: str) -> None:
-        with anyio.fail_after(10), pytest.raises(ClientClosedError) as caught:
+        with anyio.fail_after(40), pytest.raises(ClientClosedError) as caught:
             if how == "wait":
                 await client.wait(job_id)
             elif how == "watch":
@@ -223,13 +222,11 @@ async def test_who_waits_is_told_that_the_client_was_closed(house: Open, how: st
                 await client.translate(video(2))
         said.append(str(caught.value))
 
-    async with anyio.create_task_group() as tasks, house(time_scale=1.0) as home:
+    async with anyio.create_task_group() as tasks, house(clock=still_clock()) as home:
         client = await home.client()
         job = (await client.submit(video())).accepted[0]
         tasks.start_soon(wait, client, job.id)
-        with anyio.fail_after(10):
-            while not home.sandbox.audit.polled:
-                await anyio.sleep(0.005)
+        await until(lambda: home.sandbox.audit.polled)
 
     assert home.sandbox.audit.jobs[-1].id in said[0]
     assert "are billed" in said[0]
@@ -240,16 +237,14 @@ async def test_who_waits_to_try_again_is_told_that_the_client_was_closed(house: 
     said: list[str] = []
 
     async def call(client: AkoolClient) -> None:
-        with anyio.fail_after(10), pytest.raises(ClientClosedError) as caught:
+        with anyio.fail_after(40), pytest.raises(ClientClosedError) as caught:
             await (client.submit(video()) if what == "create" else client.credit())
         said.append(str(caught.value))
 
     often = [Fault(on=what, kind="http", status=429, retry_after=0.1)]
     async with anyio.create_task_group() as tasks, house(faults=often) as home:
         tasks.start_soon(call, await home.client())
-        with anyio.fail_after(10):
-            while not home.sandbox.audit.requests:
-                await anyio.sleep(0.005)
+        await until(lambda: home.sandbox.audit.requests)
 
     assert "closed" in said[0]
     assert home.sandbox.audit.jobs == ()
@@ -268,7 +263,7 @@ async def test_who_asks_while_the_client_is_closed_is_told_so(house: Open) -> No
     said: list[str] = []
 
     async def ask(client: AkoolClient) -> None:
-        with anyio.fail_after(10), pytest.raises(ClientClosedError) as caught:
+        with anyio.fail_after(40), pytest.raises(ClientClosedError) as caught:
             await client.credit()
         said.append(str(caught.value))
 
@@ -277,9 +272,7 @@ async def test_who_asks_while_the_client_is_closed_is_told_so(house: Open) -> No
         client = await home.client()
         for _ in range(100):
             tasks.start_soon(ask, client)
-        with anyio.fail_after(10):
-            while not home.sandbox.audit.requests:
-                await anyio.sleep(0.005)
+        await until(lambda: home.sandbox.audit.requests)
 
     assert len(said) == 100
 
@@ -288,16 +281,21 @@ async def test_a_job_that_is_paid_for_while_the_client_is_closed_is_named(house:
     said: list[str] = []
 
     async def translate(client: AkoolClient) -> None:
-        with anyio.fail_after(10), pytest.raises(ClientClosedError) as caught:
+        with anyio.fail_after(40), pytest.raises(ClientClosedError) as caught:
             await client.translate(video())
         said.append(str(caught.value))
 
-    slow = [Fault(on="create", kind="delay", seconds=0.05)]
-    async with anyio.create_task_group() as tasks, house(faults=slow) as home:
-        tasks.start_soon(translate, await home.client())
-        with anyio.fail_after(10):
-            while not home.sandbox.audit.requests:
-                await anyio.sleep(0.005)
+    async def answer_once_closing(deadlines: ExchangeDeadlines, answer: Callable[[], None]) -> None:
+        await until(lambda: deadlines._closed)
+        answer()
+
+    with ExitStack() as holding:
+        async with anyio.create_task_group() as tasks, house(clock=still_clock()) as home:
+            answer = holding.enter_context(held_back(home.sandbox, "create"))
+            client = await home.client()
+            tasks.start_soon(translate, client)
+            await until(lambda: home.sandbox.audit.requests)
+            tasks.start_soon(answer_once_closing, client.session.opened.api._deadlines, answer)
 
     assert home.sandbox.audit.jobs[0].id in said[0]
 
@@ -325,7 +323,7 @@ async def test_who_reads_an_answer_while_the_client_is_closed_is_told_so() -> No
             await anyio.sleep_forever()
 
     async def ask(client: AkoolClient) -> None:
-        with anyio.fail_after(10), pytest.raises(ClientClosedError) as caught:
+        with anyio.fail_after(40), pytest.raises(ClientClosedError) as caught:
             await client.credit()
         said.append(str(caught.value))
 
