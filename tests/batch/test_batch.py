@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,10 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._http.exchange import ExchangeDeadlines
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, QUICK, Open, video
+from tests.client.moments import held_back, still_clock, until
 
 pytestmark = pytest.mark.anyio
 
@@ -105,7 +107,7 @@ async def test_takes_async_sources_and_lip_syncs(house: Open) -> None:
 
 async def run_until_closed(batch: Batch, outcomes: list[Outcome]) -> None:
     """Take the outcomes of a batch whose client somebody else closes."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(40):
         async with batch:
             with pytest.raises(ClientClosedError):
                 async for outcome in batch:
@@ -115,12 +117,10 @@ async def run_until_closed(batch: Batch, outcomes: list[Outcome]) -> None:
 async def test_a_batch_whose_client_is_closed_ends_and_says_so(house: Open, tmp_path: Path) -> None:
     outcomes: list[Outcome] = []
     async with open_journal(tmp_path / "j.sqlite3") as journal:
-        async with anyio.create_task_group() as tasks, house(time_scale=1.0) as home:
+        async with anyio.create_task_group() as tasks, house(clock=still_clock()) as home:
             batch = open_batch(await home.client(), videos(6), max_in_flight=2, journal=journal)
             tasks.start_soon(run_until_closed, batch, outcomes)
-            with anyio.fail_after(10):
-                while len(home.sandbox.audit.polled) < 2:
-                    await anyio.sleep(0.005)
+            await until(lambda: len(home.sandbox.audit.polled) == 2)
 
         assert journal.counts()[State.SUBMITTED] == 2
     assert [type(outcome) for outcome in outcomes] == [NotSubmitted] * 4
@@ -130,14 +130,20 @@ async def test_a_batch_whose_client_is_closed_during_its_post_keeps_the_job(
     house: Open, tmp_path: Path
 ) -> None:
     outcomes: list[Outcome] = []
-    slow = [Fault(on="create", kind="delay", seconds=0.05)]
+
+    async def answer_once_closing(deadlines: ExchangeDeadlines, answer: Callable[[], None]) -> None:
+        await until(lambda: deadlines._closed)
+        answer()
+
     async with open_journal(tmp_path / "j.sqlite3") as journal:
-        async with anyio.create_task_group() as tasks, house(faults=slow) as home:
-            batch = open_batch(await home.client(), videos(3), max_submits=1, journal=journal)
-            tasks.start_soon(run_until_closed, batch, outcomes)
-            with anyio.fail_after(10):
-                while not home.sandbox.audit.requests:
-                    await anyio.sleep(0.005)
+        with contextlib.ExitStack() as holding:
+            async with anyio.create_task_group() as tasks, house(clock=still_clock()) as home:
+                answer = holding.enter_context(held_back(home.sandbox, "create"))
+                client = await home.client()
+                batch = open_batch(client, videos(3), max_submits=1, journal=journal)
+                tasks.start_soon(run_until_closed, batch, outcomes)
+                await until(lambda: home.sandbox.audit.requests)
+                tasks.start_soon(answer_once_closing, client.session.opened.api._deadlines, answer)
 
         assert journal.counts()[State.SUBMITTED] == 1
     assert [type(outcome) for outcome in outcomes] == [NotSubmitted] * 2
@@ -191,13 +197,13 @@ async def test_a_second_run_pays_for_nothing_and_tells_the_same(house: Open, tmp
 
 
 async def test_what_a_stopped_run_left_is_brought_home_by_the_next(house: Open, tmp_path: Path) -> None:
-    async with house(time_scale=300.0) as home:
+    async with house(time_scale=1e-6) as home:
         client = await home.client()
         async with open_journal(tmp_path / "j.sqlite3") as journal:
             async with open_batch(client, videos(8), max_in_flight=4, journal=journal) as batch:
-                while journal.counts()[State.SUBMITTED] < 2:
-                    await anyio.sleep(0.01)
-            assert batch.statistics().completed < 8
+                await until(lambda: journal.counts()[State.SUBMITTED] >= 2)
+            assert batch.statistics().completed == 0
+        home.sandbox.clock.scale = 2000.0
         async with open_journal(tmp_path / "j.sqlite3") as journal:
             outcomes = await run(client, videos(8), journal=journal, download_to=tmp_path / "out")
 
@@ -606,7 +612,9 @@ async def test_draining_while_there_is_no_room_does_not_ask_the_source_again(fas
 
 async def test_draining_while_posts_wait_for_their_turn_sends_none_of_them(fast_house: Open) -> None:
     async with fast_house(faults=[Fault(on="create", kind="code", code=1005, nth=1)]) as home:
-        client = await home.client(retry=attrs.evolve(QUICK, throttle_initial_delay=0.2))
+        # Far longer than the batch takes to be drained.
+        slow = attrs.evolve(QUICK, throttle_initial_delay=30.0, max_delay=30.0, jitter=lambda wait: wait)
+        client = await home.client(retry=slow)
         with anyio.fail_after(20):
             async with open_batch(client, videos(3), max_submits=1) as batch:
                 while not home.sandbox.audit.creates:
@@ -669,13 +677,17 @@ async def test_results_that_can_not_be_saved_are_kept_for_the_next_run(house: Op
 async def test_bad_credentials_while_waiting_are_raised_and_the_journal_keeps_the_jobs(
     house: Open, tmp_path: Path
 ) -> None:
-    async with house(faults=[Fault(on="status", kind="code", code=1101)]) as home:
+    async with house(time_scale=1e-6) as home:
         client = await home.client()
         async with open_journal(tmp_path / "j.sqlite3") as journal:
             with pytest.raises(AuthenticationError):
-                await run(client, videos(2), journal=journal)
+                async with open_batch(client, videos(2), journal=journal) as batch:
+                    await until(lambda: journal.counts()[State.SUBMITTED] == 2)
+                    home.sandbox.faults.add(Fault(on="status", kind="code", code=1101))
+                    assert [outcome async for outcome in batch] == []
             assert journal.counts()[State.SUBMITTED] == 2
             home.sandbox.faults.clear()
+            home.sandbox.clock.scale = 2000.0
             outcomes = await run(client, videos(2), journal=journal)
 
         assert len(home.sandbox.audit.jobs) == 2

@@ -5,7 +5,6 @@ AKOOL_TEST_KILLS sets how many kills there are.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
@@ -35,12 +34,14 @@ def _run(url: str, folder: Path, count: int, after: float | None, environment: d
         command, stdout=subprocess.PIPE, text=True, env=os.environ | told | environment
     ) as run:
         assert run.stdout is not None
-        if after is not None:
-            run.stdout.readline()
-            time.sleep(after)
-            with contextlib.suppress(ProcessLookupError):
+        try:
+            if after is not None:
+                run.stdout.readline()
+                time.sleep(after)
                 run.send_signal(signal.SIGKILL)
-        return run.wait(60)
+            return run.wait(300)
+        finally:
+            run.kill()
 
 
 async def _entries(folder: Path) -> list[Entry]:

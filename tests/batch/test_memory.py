@@ -9,11 +9,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import Completed, open_batch, open_journal
+from akool_async import Completed, Snapshot, open_batch, open_journal
 from akool_async._model.fingerprint import CompactSet, _holds
 from akool_async._model.states import State
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video
+from tests.client.moments import still_clock, until
 
 
 @pytest.mark.anyio
@@ -76,40 +77,38 @@ def test_memory_of_what_was_seen_is_a_few_bytes_a_name() -> None:
 
 @pytest.mark.anyio
 async def test_a_job_in_flight_holds_no_raw_answer_and_its_end_does(fast_house: Open) -> None:
-    async with fast_house(time_scale=400.0, progress="linear") as home:
+    clock = still_clock()
+    async with fast_house(clock=clock, progress="linear") as home:
         client = await home.client()
-        held = []
-        async with (
-            open_batch(client, [video()], max_in_flight=1) as batch,
-            anyio.create_task_group() as tasks,
-        ):
+        async with open_batch(client, [video()], max_in_flight=1) as batch:
 
-            async def look() -> None:
-                while True:
-                    held.extend(each.watch.state for each in batch._state._tracked.values() if each.watch)
-                    await anyio.sleep(0.001)
+            def held() -> list[Snapshot]:
+                watches = [each.watch for each in batch._state._tracked.values() if each.watch]
+                return [watch.state.snapshot for watch in watches if watch.state.snapshot is not None]
 
-            tasks.start_soon(look)
+            await until(held)
+            (waiting,) = held()
+            clock.advance(3600.0)
             (outcome,) = [outcome async for outcome in batch]
-            tasks.cancel_scope.cancel()
 
-    waiting = [seen.snapshot for seen in held if seen.snapshot is not None and not seen.is_terminal]
-    assert waiting
-    assert all(not seen.raw for seen in waiting)
+    assert not waiting.status.terminal
+    assert not waiting.raw
     assert outcome.snapshot.raw["video_status"] == 3
     assert outcome.snapshot.created_at is not None
 
 
 @pytest.mark.anyio
 async def test_who_watches_a_job_of_a_batch_sees_its_raw_answers(fast_house: Open) -> None:
-    async with fast_house(time_scale=400.0, progress="linear") as home:
+    clock = still_clock()
+    async with fast_house(clock=clock, progress="linear") as home:
         client = await home.client()
         async with open_batch(client, [video()], max_in_flight=1) as batch:
-            with anyio.fail_after(20):
-                while not any(one.job_id for one in batch.in_progress()):
-                    await anyio.sleep(0.001)
+            await until(lambda: any(one.job_id for one in batch.in_progress()))
             (one,) = batch.in_progress()
-            seen = [snapshot async for snapshot in client.watch(one.job_id)]
+            seen = []
+            async for snapshot in client.watch(one.job_id):
+                seen.append(snapshot)
+                clock.advance(20.0)
 
     assert seen[-1].raw["_id"] == one.job_id
     assert all(snapshot.raw for snapshot in seen[1:])
@@ -118,7 +117,7 @@ async def test_who_watches_a_job_of_a_batch_sees_its_raw_answers(fast_house: Ope
 @pytest.mark.anyio
 async def test_planned_orders_are_held_by_the_journal_alone(fast_house: Open, tmp_path: Path) -> None:
     orders, numbers = 600, iter(range(600))
-    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=1.0) as home:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(clock=still_clock()) as home:
         client = await home.client()
         async with open_batch(client, journal=journal, max_in_flight=1) as batch:
 

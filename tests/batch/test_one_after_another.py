@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from akool_async._journal.store import PendingOperation, Store
 from tests.batch.test_batch import run, videos
 from tests.batch.test_without_catalog import leave_at_work
 from tests.client.conftest import Open, video
+from tests.client.moments import until
 
 pytestmark = pytest.mark.anyio
 
@@ -22,9 +24,10 @@ pytestmark = pytest.mark.anyio
 async def test_what_a_left_batch_was_still_writing_is_seen_by_the_next(
     fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = Store.commit
+    commit, writing = Store.commit, threading.Event()
 
     def slowly(store: Store, tickets: Sequence[PendingOperation]) -> None:
+        writing.set()
         time.sleep(0.3)
         commit(store, tickets)
 
@@ -32,11 +35,14 @@ async def test_what_a_left_batch_was_still_writing_is_seen_by_the_next(
         client = await home.client()
         await leave_at_work(client, journal, [video(1, key="old")])
         monkeypatch.setattr(Store, "commit", slowly)
-        with anyio.move_on_after(0.1):
-            await journal.record(
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(
+                journal.record,
                 EntryUpdate(key="old", target="ja", state=State.COMPLETED),
                 EntryUpdate(key="old", target="ja", state=State.DELIVERED),
             )
+            await until(writing.is_set)
+            tasks.cancel_scope.cancel()
         outcomes = await run(client, [video(1, key="old")], journal=journal, download_to=tmp_path / "out")
 
     assert [(type(outcome), outcome.resumed) for outcome in outcomes] == [(Completed, True)]

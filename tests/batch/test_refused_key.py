@@ -17,6 +17,7 @@ from akool_async import (
     open_journal,
 )
 from akool_async.sandbox import Fault, Sandbox
+from tests.client.moments import still_clock
 
 pytestmark = pytest.mark.anyio
 SOON = FixedSchedule(interval=0.1)
@@ -27,7 +28,7 @@ def requests(count: int) -> list[TranslationRequest]:
 
 
 async def test_more_jobs_than_the_backlog_holds_end_with_the_refusal(tmp_path: Path) -> None:
-    sandbox = Sandbox(media=False, max_jobs=50)
+    sandbox = Sandbox(media=False, max_jobs=50, clock=still_clock())
     async with open_journal(tmp_path / "jobs.sqlite3") as journal, sandbox.client() as client:
         async with open_batch(client, requests(20), journal=journal, max_in_flight=20):
             with anyio.fail_after(20):

@@ -34,6 +34,7 @@ from akool_async.sandbox import Fault, api
 from akool_async.sandbox.response_schema import job_status
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open, video
+from tests.client.moments import still_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -150,7 +151,7 @@ async def test_batches_with_journals_of_their_own_bring_like_names_home_at_the_s
 async def test_a_second_run_uses_the_name_that_the_first_one_settled(
     fast_house: Open, tmp_path: Path
 ) -> None:
-    async with fast_house(time_scale=1.0) as home:
+    async with fast_house(clock=still_clock()) as home:
         client = await home.client()
         async with open_journal(tmp_path / "j.sqlite3") as journal:
             async with open_batch(client, [video(1)], journal=journal, download_to=tmp_path / "out"):
@@ -388,9 +389,10 @@ class LaterClock(SystemClock):
 
 
 async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) -> None:
-    async with open_journal(":memory:") as journal, fast_house(time_scale=1_000_000.0) as home:
+    async with open_journal(":memory:") as journal, fast_house() as home:
         client = await home.client()
         await run(client, videos(1), journal=journal)
+        home.sandbox.clock.scale = 1_000_000.0
         (entry,) = [entry async for entry in journal.entries()]
         async with open_journal(":memory:") as other:
             await other.intend(video(0))
@@ -414,7 +416,7 @@ async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
     for name in ("NOT_FOUND_SPAN", "URL_GRACE", "NOT_FOUND_GRACE"):
         monkeypatch.setattr(observation, name, 0.01)
     monkeypatch.setattr(api, "job_status", _timeless)
-    async with open_journal(":memory:") as journal, fast_house(time_scale=100_000.0) as home:
+    async with open_journal(":memory:") as journal, fast_house() as home:
         client = await home.client()
         home.sandbox.faults.add(away := Fault(on="cdn", kind="http", status=404))
         await run(client, videos(1), journal=journal, download_to=tmp_path)
@@ -424,6 +426,7 @@ async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
         outcomes = await run(client, videos(2), journal=journal, download_to=tmp_path)
         kept, other = sorted(outcomes, key=lambda outcome: outcome.request.url)
         left = journal.counts()[State.COMPLETED]
+        home.sandbox.clock.scale = 1_000_000.0  # other results would be gone as soon
         with anyio.fail_after(20):
             while client.session.server_now() < entry.expires_at + timedelta(days=1):
                 await client.credit()

@@ -51,15 +51,18 @@ def test_the_second_signal_leaves_in_order(backend: str, tmp_path: Path) -> None
             command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
         ) as run:
             assert run.stderr is not None
-            end = time.monotonic() + 30
-            while not vendor.ledger()["requests"].get("create"):
-                assert time.monotonic() < end
-                time.sleep(0.02)
-            run.send_signal(signal.SIGINT)
-            assert "Stopping" in run.stderr.readline()
-            run.send_signal(signal.SIGINT)
-            said = run.stderr.read()
-            assert run.wait(20) == 130
+            try:
+                end = time.monotonic() + 40
+                while not vendor.ledger()["requests"].get("create"):
+                    assert time.monotonic() < end
+                    time.sleep(0.02)
+                run.send_signal(signal.SIGINT)
+                assert "Stopping" in run.stderr.readline()
+                run.send_signal(signal.SIGINT)
+                said = run.stderr.read()
+                assert run.wait(40) == 130
+            finally:
+                run.kill()
         jobs = len(vendor.ledger()["jobs"])
 
     async def counts() -> tuple[int, int]:

@@ -36,6 +36,7 @@ from akool_async import (
 )
 from akool_async.sandbox import Fault, Sandbox
 from tests.client.conftest import KEY, Open, video
+from tests.client.moments import still_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +58,7 @@ async def test_a_ticket_gives_the_outcome(house: Open, tmp_path: Path) -> None:
 async def test_what_was_submitted_is_in_the_journal_when_submit_returns(
     fast_house: Open, tmp_path: Path
 ) -> None:
-    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=1.0) as home:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(clock=still_clock()) as home:
         client = await home.client()
         async with open_batch(client, journal=journal, max_in_flight=1) as batch:
             for number in range(300):
@@ -256,12 +257,13 @@ async def test_nobody_waits_for_ever(fast_house: Open, tmp_path: Path) -> None:
 async def test_draining_finishes_what_is_in_flight_and_ends_the_iteration(
     fast_house: Open, tmp_path: Path
 ) -> None:
-    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=1e-6) as home:
         client = await home.client()
-        with anyio.fail_after(20):
+        with anyio.fail_after(40):
             async with open_batch(client, journal=journal, max_in_flight=2) as batch:
                 for number in range(50):
                     await batch.submit(video(number))
+                home.sandbox.clock.scale = 2000.0  # nothing has ended before all were submitted
                 outcomes = []
                 async for outcome in batch:
                     outcomes.append(outcome)
@@ -419,7 +421,8 @@ async def test_an_order_that_was_not_submitted_is_not_sent_unless_it_is_given_ag
 async def test_a_failure_after_a_stop_for_credits_ends_the_batch(
     fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=50.0) as home:
+    clock = still_clock()
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(clock=clock) as home:
         client = await home.client()
 
         async def broken(*_: Any) -> None:
@@ -432,6 +435,7 @@ async def test_a_failure_after_a_stop_for_credits_ends_the_batch(
                 while batch.stop_cause is not StopCause.BUDGET:
                     await anyio.sleep(0.005)
                 monkeypatch.setattr(journal, "record", broken)
+                clock.advance(3600.0)
                 with pytest.raises(BatchClosedError):
                     await ticket.outcome()
                 assert batch.stop_cause is StopCause.FAILURE
@@ -536,7 +540,7 @@ async def test_many_signed_orders_are_all_sent(house: Open, tmp_path: Path) -> N
 
 
 async def test_nothing_is_taken_after_draining(fast_house: Open, tmp_path: Path) -> None:
-    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=50.0) as home:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(clock=still_clock()) as home:
         client = await home.client()
         async with open_batch(client, journal=journal) as batch:
             await batch.submit(video(1))
@@ -744,7 +748,7 @@ async def test_a_service_that_is_killed_loses_no_order(tmp_path: Path, kills: in
 
 @pytest.mark.anyio
 async def test_a_key_names_no_other_work_while_the_one_before_may_still_be_sent(tmp_path: Path) -> None:
-    sandbox = Sandbox(media=False)
+    sandbox = Sandbox(media=False, clock=still_clock())
     async with open_journal(tmp_path / "jobs.sqlite3") as journal, sandbox.client() as client:
         with anyio.fail_after(20):
             async with open_batch(client, journal=journal, max_in_flight=1) as batch:

@@ -121,7 +121,9 @@ async def test_a_kill_while_a_journal_is_made_leaves_none_or_a_whole_one(
         assert zygote.process.stdin is not None
         assert zygote.process.stdout is not None
         print(fresh, turn, anyio_backend_name, file=zygote.process.stdin, flush=True)
-        pid = int(zygote.process.stdout.readline().split()[1])
+        while not (line := zygote.process.stdout.readline()).startswith("pid "):
+            assert line  # the writer may speak before the one that forked it
+        pid = int(line.split()[1])
         time.sleep(chance.uniform(0, 0.03))
         os.kill(pid, signal.SIGKILL)
         while zygote.process.stdout.readline() != "dead\n":
