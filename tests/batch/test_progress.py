@@ -7,9 +7,20 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import Batch, EntryProgress, NotSubmitted, Stage, open_batch, open_journal
+from akool_async import (
+    Batch,
+    EntryProgress,
+    Event,
+    NotSubmitted,
+    Observer,
+    Stage,
+    Status,
+    open_batch,
+    open_journal,
+)
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video
+from tests.client.moments import still_clock, until
 
 pytestmark = pytest.mark.anyio
 
@@ -24,18 +35,33 @@ async def processed(batch: Batch) -> EntryProgress:
 
 async def test_every_entry_is_shown_from_its_turn_to_its_end(house: Open) -> None:
     seen: dict[str, list[EntryProgress]] = {}
-    async with house(time_scale=120.0, max_jobs=2, progress="linear") as home:
-        client = await home.client()
+    clock = still_clock()
+
+    def look() -> None:
+        for one in batch.in_progress():
+            seen.setdefault(f"{one.key} {one.target}", []).append(one)
+
+    def at(stage: Stage) -> set[str]:
+        return {one.job_id for one in batch.in_progress() if one.stage is stage}
+
+    class Looking(Observer):
+        def on_event(self, event: Event) -> None:
+            look()
+
+    async with house(clock=clock, max_jobs=2, progress="linear") as home:
+        client = await home.client(observers=[Looking()])
         requests = [video(number, targets="ja,fr", key=f"video-{number}") for number in range(2)]
+
+        async def let_time_pass() -> None:
+            await until(lambda: len(at(Stage.QUEUEING)) == len(at(Stage.PROCESSING)) == 2)
+            while True:
+                processed = {job.id for job in home.sandbox.audit.jobs if job.status == Status.PROCESSING}
+                await until(lambda processed=processed: at(Stage.PROCESSING) == processed)
+                look()
+                clock.advance(10.0)
+
         async with open_batch(client, requests, max_in_flight=4) as batch, anyio.create_task_group() as tasks:
-
-            async def look() -> None:
-                while True:
-                    for one in batch.in_progress():
-                        seen.setdefault(f"{one.key} {one.target}", []).append(one)
-                    await anyio.sleep(0.002)
-
-            tasks.start_soon(look)
+            tasks.start_soon(let_time_pass)
             outcomes = [outcome async for outcome in batch]
             tasks.cancel_scope.cancel()
 
