@@ -612,8 +612,8 @@ async def test_draining_while_there_is_no_room_does_not_ask_the_source_again(fas
 
 async def test_draining_while_posts_wait_for_their_turn_sends_none_of_them(fast_house: Open) -> None:
     async with fast_house(faults=[Fault(on="create", kind="code", code=1005, nth=1)]) as home:
-        # Far longer than the batch takes to be drained.
-        slow = attrs.evolve(QUICK, throttle_initial_delay=30.0, max_delay=30.0, jitter=lambda wait: wait)
+        # Without jitter, which may make the wait so short that the next POST comes before the draining.
+        slow = attrs.evolve(QUICK, throttle_initial_delay=1.0, max_delay=1.0, jitter=lambda wait: wait)
         client = await home.client(retry=slow)
         with anyio.fail_after(20):
             async with open_batch(client, videos(3), max_submits=1) as batch:

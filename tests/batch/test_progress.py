@@ -59,6 +59,7 @@ async def test_every_entry_is_shown_from_its_turn_to_its_end(house: Open) -> Non
                 await until(lambda processed=processed: at(Stage.PROCESSING) == processed)
                 look()
                 clock.advance(10.0)
+                await anyio.sleep(0.002)  # for the batch, when nothing is left to wait for
 
         async with open_batch(client, requests, max_in_flight=4) as batch, anyio.create_task_group() as tasks:
             tasks.start_soon(let_time_pass)

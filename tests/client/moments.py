@@ -22,6 +22,7 @@ from akool_async.sandbox import FakeClock, Fault, Sandbox, api
 
 async def until(happened: Callable[[], object], *, seconds: float = 40.0) -> None:
     """Wait until something has happened."""
+    await anyio.lowlevel.checkpoint()  # others have a turn, also where it has happened already
     with anyio.fail_after(seconds):
         while not happened():
             await anyio.sleep(0.002)
