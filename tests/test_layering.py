@@ -26,7 +26,7 @@ LAYERS: Final = {
         (
             "_model",
             "_aiohttp _background _clock _environment _observer _retry",
-            "_wire _polling",
+            "_wire _polling _signals",
             "_http _download _journal",
             "_media _storage",
             "_client",

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
 from akool_async._background import BackgroundTasks, LongLived
 from akool_async._batch.callback_polling import CallbackPolling
@@ -36,6 +36,7 @@ from akool_async._model.outcomes import InDoubt, Outcome
 from akool_async._model.requests import Request
 from akool_async._model.responses import CallbackSource
 from akool_async._polling.poll_state import PollSchedule
+from akool_async._signals import received_signals
 from akool_async._storage import NO_INPUTS, SharedInputs, Storage, result_folder
 
 logger = logging.getLogger("akool_async")
@@ -128,6 +129,8 @@ class Batch(LongLived):
         if self._drain_on and threading.current_thread() is not threading.main_thread():
             raise ConfigurationError("drain_signals works in the main thread only, which gets the signals.")
         async with AsyncExitStack() as stack:
+            # First, so that a signal tears nothing of what is closed before.
+            await stack.enter_async_context(received_signals(self._drain_on, self._on_signal))
             if self._own_journal is not None:
                 await stack.enter_async_context(self._own_journal)
             # Two batches on one journal would both find an entry unsent, and both pay for it.
@@ -140,8 +143,6 @@ class Batch(LongLived):
             tasks = await background.__aenter__()
             self._background = background
             self._stack = stack.pop_all()
-        if self._drain_on:
-            tasks.start_soon(self._listen)
         for _ in range(self._downloads):
             tasks.start_soon(self._life.finish_all)
         if self._state.inputs.shares:
@@ -169,9 +170,10 @@ class Batch(LongLived):
                     await self._state.inputs.close()
                 self._say_what_is_left()
         if self._left_by is not None:
-            # The handlers of before are back: Ctrl-C is a KeyboardInterrupt from here.
+            # The handlers of before are back: Ctrl-C raises KeyboardInterrupt, or cancels the main task.
             signal.raise_signal(self._left_by)
             if kind is not None and issubclass(kind, anyio.get_cancelled_exc_class()):
+                await checkpoint()
                 raise SystemExit(128 + self._left_by)  # a handler of the caller's that does not leave
 
     @property
@@ -336,17 +338,16 @@ class Batch(LongLived):
         """What made it stop to submit; None while it submits."""
         return self._state.stop_cause
 
-    async def _listen(self) -> None:
-        with anyio.open_signal_receiver(*self._drain_on) as signals:
-            async for number in signals:
-                # The second signal leaves; even then a POST under way is finished and its ids are committed.
-                if self._interrupted:
-                    self._left_by = number
-                    break
-                self._interrupted = True
-                logger.warning("Stopping: jobs in progress are finished. A second signal exits now.")
-                self.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
-        self._entered.leave()
+    def _on_signal(self, number: signal.Signals) -> None:
+        if not self._interrupted:
+            self._interrupted = True
+            logger.warning("Stopping: jobs in progress are finished. A second signal exits now.")
+            self.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
+        elif self._left_by is None:
+            # Even now a POST under way is finished and its ids are committed, whatever comes after.
+            self._left_by = number
+            if self._background is not None:
+                self._background.leave()
 
     def in_progress(self) -> tuple[EntryProgress, ...]:
         """Return the entries in progress and how far each is, in the order in which they began."""
@@ -439,7 +440,8 @@ def open_batch(
             outage from making a doubt of each entry.
         max_submits: paid POSTs under way at once.
         max_downloads: results downloaded at once.
-        drain_signals: signals that stop submissions and save what is in flight; the second one leaves.
+        drain_signals: signals that stop submissions and save what is in flight; the second one leaves, and
+            further ones change nothing until the batch is closed: a POST under way is finished and recorded.
         webhook_url: where the vendor sends callbacks, such as "https://me.example/akool". Each POST gets
             an unguessable token as the last part of its path, so that a callback names the job of a POST
             whose answer was lost; so each POST is for one language. Requests with a URL of their own

@@ -13,7 +13,6 @@ import contextlib
 import functools
 import http.server
 import os
-import signal
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from akool_async._model.outcomes import Completed, NotSubmitted, Outcome, Saved
 from akool_async._model.requests import CaptionType, TranslationRequest, video_url
 from akool_async._model.states import State
 from akool_async._polling.schedules import FixedSchedule
+from akool_async._signals import ending_signals
 from akool_async.cli.console import is_terminal
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import JOURNAL
@@ -212,7 +212,7 @@ async def _translate_all(videos: list[str], out: Path, *, minutes: float, talk: 
             max_in_flight=4,
             journal=journal,
             download_to=out,
-            drain_signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+            drain_signals=ending_signals(),
         ) as batch,
         progress.watching(lambda: ProgressSnapshot.of_batch(batch, counts)),
     ):

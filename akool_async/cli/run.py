@@ -19,6 +19,7 @@ from akool_async._model.errors import AkoolError, ConfigurationError
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import with_targets
+from akool_async._signals import ending_signals, received_signals
 from akool_async._storage import Storage
 from akool_async.cli.catalog import Catalog
 from akool_async.cli.console import confirm, counted, is_terminal, print_info, stderr
@@ -233,6 +234,7 @@ class CatalogRun:
         self._events = events
         self._counts = OutcomeCounts(expected=len(plan.entries))
         self._batch: Batch | None = None
+        self._signalled = anyio.Event()
         self._failure: AkoolError | None = None
         self._timed_out = False
         self._interrupted = False
@@ -288,14 +290,29 @@ class CatalogRun:
                 storage=options.storage,
                 preflight=plan.preflight,
             )
-            async with self._batch as batch, anyio.create_task_group() as tasks:
-                tasks.start_soon(self._handle_signals, batch, tasks.cancel_scope)
-                tasks.start_soon(self._report_progress, batch)
-                if options.limits.report:
-                    tasks.start_soon(self._write_reports)
-                async with self._progress.watching(self._look), self._commands or nullcontext():
-                    await self._read_outcomes(batch)
-                tasks.cancel_scope.cancel()
+            scope = anyio.CancelScope()
+            async with (
+                received_signals(ending_signals(), partial(self._on_signal, scope)),
+                self._batch as batch,
+            ):
+                with scope:
+                    await self._show(batch)
+
+    async def _show(self, batch: Batch) -> None:
+        """Take the outcomes and show them, until the last one or the deadline."""
+
+        async def report_signal() -> None:
+            await self._signalled.wait()
+            await self._report_stop(batch)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(report_signal)
+            tasks.start_soon(self._report_progress, batch)
+            if self._options.limits.report:
+                tasks.start_soon(self._write_reports)
+            async with self._progress.watching(self._look), self._commands or nullcontext():
+                await self._read_outcomes(batch)
+            tasks.cancel_scope.cancel()
 
     async def _read_outcomes(self, batch: Batch) -> None:
         with anyio.move_on_after(self._options.limits.deadline) as scope:
@@ -319,19 +336,14 @@ class CatalogRun:
             self._progress.entry_ended(outcome)
         self._events.entry_ended(outcome)
 
-    async def _handle_signals(self, batch: Batch, scope: anyio.CancelScope) -> None:
+    def _on_signal(self, scope: anyio.CancelScope, number: signal.Signals) -> None:
         """Drain at the first signal and exit at the second; a POST that is being sent is finished anyway."""
-        # A signal that is ignored stays so: nohup lets a run outlive its terminal by ignoring SIGHUP.
-        known = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        wanted = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
-        with anyio.open_signal_receiver(*wanted) as signals:
-            async for number in signals:
-                if self._interrupted:
-                    break
-                self._interrupted = True
-                batch.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
-                await self._report_stop(batch)
-        scope.cancel()
+        if self._interrupted:
+            scope.cancel()
+        elif self._batch is not None:
+            self._interrupted = True
+            self._batch.drain(f"Interrupted by {number.name}.", cause=StopCause.SIGNAL)
+            self._signalled.set()
 
     async def _report_stop(self, batch: Batch) -> None:
         if batch.stopped and not self._stop_reported:

@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 
 from akool_async import State, open_journal
-from tests.cli.vendor import served
+from tests.cli.vendor import Vendor, served
 
 KEY = "canary-4f9c1b7e2a"
 
@@ -28,9 +30,17 @@ async def main():
         AkoolClient() as client,
         open_journal("j.sqlite3") as journal,
         open_batch(
-            client, requests, max_in_flight=2, journal=journal, drain_signals=[signal.SIGINT]
+            client,
+            requests,
+            max_in_flight=2,
+            journal=journal,
+            drain_signals=[signal.SIGINT, signal.SIGTERM],
         ) as batch,
     ):
+        if sys.argv[2:] == ["leave"]:
+            await anyio.to_thread.run_sync(sys.stdin.readline)
+            print("Leaving", file=sys.stderr, flush=True)
+            return
         async for outcome in batch:
             pass
 
@@ -41,33 +51,76 @@ except KeyboardInterrupt:
 """
 
 
+MORE = {"no more": [], "more": [signal.SIGTERM, signal.SIGINT, signal.SIGINT]}
+"""Sent after the second signal, while the POST is still under way."""
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_second_signal_leaves_in_order(backend: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", MORE.values(), ids=MORE)
+def test_the_second_signal_leaves_in_order(backend: str, more: list[signal.Signals], tmp_path: Path) -> None:
     with served(KEY) as vendor:
-        vendor.fault(on="create", kind="delay", seconds=0.7)
-        environment = os.environ | {"AKOOL_API_KEY": KEY, "AKOOL_API_HOST": vendor.base_url}
-        command = [sys.executable, "-c", SCRIPT, backend]
-        with subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-        ) as run:
+        vendor.fault(on="create", kind="delay", seconds=2.0)
+        with run_script(backend, vendor, tmp_path) as run:
             assert run.stderr is not None
-            try:
-                end = time.monotonic() + 40
-                while not vendor.ledger()["requests"].get("create"):
-                    assert time.monotonic() < end
-                    time.sleep(0.02)
-                run.send_signal(signal.SIGINT)
-                assert "Stopping" in run.stderr.readline()
-                run.send_signal(signal.SIGINT)
-                said = run.stderr.read()
-                assert run.wait(40) == 130
-            finally:
-                run.kill()
+            until_sent(vendor)
+            run.send_signal(signal.SIGINT)
+            assert "Stopping" in run.stderr.readline()
+            run.send_signal(signal.SIGINT)
+            for number in more:
+                time.sleep(0.1)
+                run.send_signal(number)
+            said = run.stderr.read()
+            assert run.wait(40) == 130
         jobs = len(vendor.ledger()["jobs"])
 
-    async def counts() -> tuple[int, int]:
-        async with open_journal(tmp_path / "j.sqlite3") as journal:
-            return journal.counts()[State.SUBMITTED], journal.counts()[State.IN_DOUBT]
+    assert "Traceback" not in said
+    assert (jobs, *counts(tmp_path)) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_signal_tears_nothing_of_a_batch_that_is_being_closed(backend: str, tmp_path: Path) -> None:
+    with served(KEY) as vendor:
+        vendor.fault(on="create", kind="delay", seconds=2.0)
+        with run_script(backend, vendor, tmp_path, "leave") as run:
+            assert run.stdin is not None
+            assert run.stderr is not None
+            until_sent(vendor)
+            run.stdin.write("\n")
+            run.stdin.flush()
+            assert run.stderr.readline() == "Leaving\n"
+            run.send_signal(signal.SIGTERM)
+            said = run.stderr.read()
+            assert run.wait(40) == 0
+        jobs = len(vendor.ledger()["jobs"])
 
     assert "Traceback" not in said
-    assert (jobs, anyio.run(counts)) == (2, (2, 0))
+    assert (jobs, *counts(tmp_path)) == (2, 2, 0)
+
+
+@contextmanager
+def run_script(backend: str, vendor: Vendor, folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    environment = os.environ | {"AKOOL_API_KEY": KEY, "AKOOL_API_HOST": vendor.base_url}
+    command = [sys.executable, "-c", SCRIPT, backend, *more]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=folder, env=environment, stdin=pipe, stderr=pipe, text=True) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
+
+
+def until_sent(vendor: Vendor) -> None:
+    end = time.monotonic() + 40
+    while not vendor.ledger()["requests"].get("create"):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def counts(folder: Path) -> tuple[int, int]:
+    """Return how many entries the journal has with known jobs, and how many in doubt."""
+
+    async def read() -> tuple[int, int]:
+        async with open_journal(folder / "j.sqlite3") as journal:
+            return journal.counts()[State.SUBMITTED], journal.counts()[State.IN_DOUBT]
+
+    return anyio.run(read)

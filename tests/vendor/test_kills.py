@@ -29,6 +29,7 @@ SIGNALS = [
     (signal.SIGINT,),
     (signal.SIGINT, signal.SIGINT),
     (signal.SIGTERM, signal.SIGINT),
+    (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT),
     (signal.SIGHUP,),
     (STOP, CONTINUE),
     (STOP, CONTINUE, signal.SIGKILL),
@@ -191,7 +192,15 @@ def doubtful(customer: Customer) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "signals", [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT, signal.SIGINT), (signal.SIGHUP,)]
+    "signals",
+    [
+        (signal.SIGTERM,),
+        (signal.SIGINT,),
+        (signal.SIGINT, signal.SIGINT),
+        (signal.SIGINT, signal.SIGINT, signal.SIGINT, signal.SIGTERM),
+        (signal.SIGHUP,),
+        (signal.SIGHUP, signal.SIGTERM, signal.SIGTERM),
+    ],
 )
 def test_a_signal_does_not_tear_a_post(customer: Customer, signals: tuple[int, ...]) -> None:
     customer.vendor.faults.append(Fault(strike=Strike(signals=signals, moment="made", gap=0.05), delay=0.1))

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import anyio
-from anyio.abc import TaskStatus
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from akool_async._signals import ending_signals, received_signals
 from akool_async.cli.console import ago, print_info, print_rows, stderr
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag, output_folder
@@ -102,13 +102,6 @@ def worker(
         async with open_ledger(ledger, account=account) as opened, connection.client() as client:
             running = Worker(opened, client, settings)
 
-            async def stop_on_signal(*, task_status: TaskStatus[None]) -> None:
-                with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                    task_status.started()
-                    async for _ in signals:
-                        print_info(f"Worker {called} is stopping: it begins nothing new.")
-                        running.stop()
-
             async def stop_when_done() -> None:
                 done = False
                 while not done:
@@ -118,8 +111,11 @@ def worker(
                         done = await running.is_done()
                 running.stop()
 
-            async with anyio.create_task_group() as tasks:
-                await tasks.start(stop_on_signal)
+            def stop(_: signal.Signals) -> None:
+                print_info(f"Worker {called} is stopping: it begins nothing new.")
+                running.stop()
+
+            async with received_signals(ending_signals(), stop), anyio.create_task_group() as tasks:
 
                 def begin() -> None:  # the engine can be asked only once it runs
                     print_info(f"Worker {called} is working.")
