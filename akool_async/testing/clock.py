@@ -26,8 +26,9 @@ _TURNS: Final = 8
 _BUSY_WAIT: Final = 0.001
 """Real seconds between two looks at tasks that are busy."""
 
-_LONGEST_DELAY: Final = 1.0
-"""Real seconds for which busy tasks and threads delay a jump: they may never end."""
+_MOST_LOOKS: Final = 1_000
+"""Looks for which busy tasks and threads delay a jump: they may never end. Not measured in real seconds: on a
+machine that stops for some, tasks would be busy with what they could have done meanwhile."""
 
 
 @attrs.define(eq=False)
@@ -122,9 +123,8 @@ class VirtualClock:
 
     async def _quiet(self) -> None:
         """Return when all tasks but this one are blocked, and no thread works for them."""
-        latest, settled = anyio.current_time() + _LONGEST_DELAY, not self.settle
-        limiter = to_thread.current_default_thread_limiter()
-        while anyio.current_time() < latest:
+        settled, limiter = not self.settle, to_thread.current_default_thread_limiter()
+        for _ in range(_MOST_LOOKS):
             # First, because a thread may work long: turns of the loop meanwhile would only burn time.
             if limiter.borrowed_tokens:
                 await anyio.sleep(_BUSY_WAIT)
