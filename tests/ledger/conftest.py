@@ -15,7 +15,7 @@ from tests.postgres import new_database, pytest_collection_finish
 
 __all__ = ["QUICK", "Bench", "end_post_time", "pytest_collection_finish", "video"]
 
-QUICK = RetryPolicy(initial_delay=0.001, max_delay=0.01, throttle_initial_delay=0.001, deadline=5.0)
+QUICK = RetryPolicy(initial_delay=0.001, max_delay=0.01, throttle_initial_delay=0.001)
 
 
 def video(number: int = 1, target: str = "ja", **more: object) -> TranslationRequest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import pytest
 
 from akool_async._model.responses import Job
 from akool_async.cli.app import run
+from akool_async.cli.commands import worker as worker_commands
 from akool_async.ledger import open_ledger
+from tests.client.moments import closed_port
 from tests.ledger.conftest import video
 
 NOT_SENT = "Nothing is submitted while the ledger can't be written"
@@ -60,20 +61,19 @@ def test_an_empty_ledger_is_told_in_words(
 def test_a_ledger_that_can_not_be_used_says_what_that_means(
     database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    urls = {
-        f"postgresql://nobody:canary-pass@127.0.0.1:{port}/none": "refused",
-        database.replace("postgres:@", "wrong:canary-pass@"): 'role "wrong" does not exist',
-        database.replace("/test_", "/gone_"): "does not exist",
-    }
-    for url, why in urls.items():
-        assert run(["status", "--ledger", url]) == 1
-        told = capsys.readouterr().err
-        assert why in told
-        assert NOT_SENT in told
-        assert "Check the database and its URL" in told
-        assert "canary-pass" not in told
+    with closed_port() as closed:
+        urls = {
+            f"postgresql://nobody:canary-pass@127.0.0.1:{closed.getsockname()[1]}/none": "refused",
+            database.replace("postgres:@", "wrong:canary-pass@"): 'role "wrong" does not exist',
+            database.replace("/test_", "/gone_"): "does not exist",
+        }
+        for url, why in urls.items():
+            assert run(["status", "--ledger", url]) == 1
+            told = capsys.readouterr().err
+            assert why in told
+            assert NOT_SENT in told
+            assert "Check the database and its URL" in told
+            assert "canary-pass" not in told
 
     assert run(["status", "--ledger", "mysql://host/database"]) == 2
     assert "postgresql://user@host/database" in capsys.readouterr().err
@@ -106,8 +106,10 @@ def test_pages_about_a_ledger_hold_no_signature(
 
 
 def test_a_worker_that_is_gone_is_not_shown_as_running(
-    database: str, capsys: pytest.CaptureFixture[str]
+    database: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker_commands, "_ALIVE", 3600.0)  # however long this test takes
+
     async def begin() -> None:
         async with open_ledger(database) as ledger:
             for name, state in (("alive", "running"), ("killed", "running"), ("ended", "stopped")):

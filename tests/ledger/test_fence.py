@@ -23,6 +23,7 @@ from tests.ledger.conftest import Bench, end_post_time, video
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("moment", ["acquired", "connected"])
 async def test_a_frozen_process_does_not_pay_for_what_another_has_paid(bench: Bench, moment: str) -> None:
     command = [
@@ -87,7 +88,10 @@ class Interrupted(Ledger):
         return won
 
 
-async def test_a_machine_that_slept_asks_again_and_sends_if_nothing_was_said(bench: Bench) -> None:
+async def test_a_machine_that_slept_asks_again_and_sends_if_nothing_was_said(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("akool_async.ledger.ledger.FRESH", 600.0)  # a slow machine does not ask once more
     clock = JumpingClock()
 
     async def sleep(token: str) -> None:

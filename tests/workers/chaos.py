@@ -82,7 +82,7 @@ class Fleet:
     def stop(self) -> dict[str, int]:
         for process in self.running.values():
             process.send_signal(signal.SIGTERM)
-        return {name: process.wait(60) for name, process in self.running.items()}
+        return {name: process.wait(250) for name, process in self.running.items()}
 
 
 @attrs.frozen
@@ -200,7 +200,7 @@ def serve_receiver(workers: Fleet, sandbox: Sandbox) -> str:
         workers.running["receiver"] = subprocess.Popen(
             [*command, *options], env=environment, stderr=log, stdout=log
         )
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while (said := re.search(r"Listening at (http\S+?),", workers.log("receiver"))) is None:
         assert time.monotonic() < deadline, workers.log("receiver")
         time.sleep(0.1)
@@ -237,7 +237,7 @@ def is_over(found: Found, budget: float | None) -> bool:
 
 
 def wait_until_over(
-    workers: Fleet, sandbox: Any, seconds: float = 240.0, budget: float | None = None
+    workers: Fleet, sandbox: Any, seconds: float = 600.0, budget: float | None = None
 ) -> Found:
     deadline = time.monotonic() + seconds
     while True:
@@ -251,6 +251,19 @@ def wait_until_over(
         time.sleep(0.5)
 
 
+def wait_until_recorded(workers: Fleet, number: int, seconds: float = 300.0) -> None:
+    """Wait until the ledger knows so many jobs: killed after that, a worker has to finish them."""
+
+    async def read() -> int:
+        async with open_ledger(workers.database) as ledger:
+            return len([entry async for entry in ledger.entries() if entry.job_id])
+
+    deadline = time.monotonic() + seconds
+    while anyio.run(read) < number:
+        assert time.monotonic() < deadline, {name: workers.log(name)[-800:] for name in workers.running}
+        time.sleep(0.1)
+
+
 def chaos(
     *,
     strikes: int,
@@ -261,8 +274,12 @@ def chaos(
     budget: float | None = None,
     callbacks: bool = False,
     plain: bool = False,
+    recorded: int = 0,
 ) -> Found:
-    """Kill and freeze workers at random moments, restart the database, until all is over."""
+    """Kill and freeze workers at random moments, restart the database, until all is over.
+
+    Nobody is struck before so many jobs are recorded.
+    """
     chance = random.Random(seed)
     frozen: str | None = None
     with fleet(videos, cap=CAP, budget=budget, callbacks=callbacks, plain=plain, time_scale=40.0) as (
@@ -273,9 +290,10 @@ def chaos(
             sandbox.vendor.faults.append(wire.Fault(times=None, delay=0.2))
         else:
             sandbox.faults.add(Fault(on="create", kind="delay", seconds=0.3, probability=0.5))
-            sandbox.faults.add(Fault(on="create", kind="reset_after", probability=0.05))
+            sandbox.faults.add(Fault(on="create", kind="reset_after", probability=0.05, limit=videos // 3))
         for name in names:
             workers.start(name)
+        wait_until_recorded(workers, recorded)
         moments = {round(strikes * (number + 1) / (restarts + 1)) for number in range(restarts)}
         for strike in range(strikes):
             time.sleep(chance.uniform(0.2, 1.6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ def check(found: Found, videos: int) -> None:
     assert set(found.states) <= {"delivered", "in_doubt"}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_a_killed_worker_resumes_under_its_name() -> None:
     seed = int(os.environ.get("AKOOL_TEST_SEED") or random.randrange(2**32))
-    found = chaos(strikes=2, videos=6, names=("a", "b"), restarts=0, seed=seed)
+    found = chaos(strikes=2, videos=6, names=("a", "b"), restarts=0, seed=seed, recorded=4)
 
     check(found, 6)
     assert found.states["delivered"] >= 4
@@ -61,7 +62,7 @@ def test_strikes_and_two_restarts_of_the_database(form: str) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("program", ["akool_async", "tests.workers.reckless"])
 def test_without_the_commit_of_the_right_to_send_a_kill_pays_twice(program: str) -> None:
     """The judge sees it: the twin of the real worker, killed in the same moment."""
@@ -72,7 +73,7 @@ def test_without_the_commit_of_the_right_to_send_a_kill_pays_twice(program: str)
         wait_for_jobs(sandbox, 1)
         workers.kill("one")
         workers.start("one")
-        workers.running["one"].wait(120)
+        workers.running["one"].wait(300)
         found = look(workers, sandbox)
 
     reckless = program != "akool_async"
@@ -81,7 +82,7 @@ def test_without_the_commit_of_the_right_to_send_a_kill_pays_twice(program: str)
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_the_work_of_a_worker_that_never_returns_is_adopted() -> None:
     with fleet(6, cap=8, time_scale=20.0) as (workers, sandbox):
         workers.start("gone")
@@ -103,9 +104,7 @@ def test_a_name_that_could_become_another_is_refused(name: str) -> None:
 
 
 def wait_for_jobs(sandbox: object, number: int = 3) -> None:
-    import time
-
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(sandbox.audit.jobs) < number:  # type: ignore[attr-defined]
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -21,10 +21,11 @@ from akool_async._model.states import State
 from akool_async.ledger import LedgerError
 from akool_async.workers.dbos import Worker, WorkerSettings, enqueue
 from akool_async.workers.workflows import deliver_callback, queue_stranded
+from tests.client.moments import until
 from tests.ledger.conftest import Bench, video
 from tests.workers.test_stranded import END, change
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 Submit = Callable[..., Awaitable[Any]]
 
@@ -63,7 +64,9 @@ async def assert_recorded(bench: Bench) -> None:
     entry = await bench.ledger.get("video-1", "ja")
     (job,) = bench.sandbox.audit.jobs
     assert entry is not None
-    assert (entry.state, entry.job_id) == (State.SUBMITTED, job.id)
+    assert entry.job_id == job.id
+    # While the engine ends, the worker may see more of its job.
+    assert entry.state in (State.SUBMITTED, State.COMPLETED, State.DELIVERED)
 
 
 async def test_a_worker_that_stops_while_its_database_fails_waits_for_an_answer(
@@ -122,13 +125,11 @@ async def test_what_waited_for_its_turn_is_sent_with_the_urls_of_its_last_catalo
     worker = Worker(ledger, bench.client, WorkerSettings(name="one", into=tmp_path))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(worker._finish, "video-1", "ja", 0, None)
-        await anyio.sleep(0.5)  # so long that it has read the entry and waits for room
+        await until(lambda: worker._admission._one_by_one)  # it has read the entry, and waits for room
         await ledger.plan([signed("new")])
         await ledger.execute("UPDATE akool_ledger.account SET max_in_flight = 2 WHERE name = :account")
         worker._admission.free()
-        with anyio.fail_after(30):
-            while not bench.sandbox.audit.creates:
-                await anyio.sleep(0.05)
+        await until(lambda: bench.sandbox.audit.creates)
         tasks.cancel_scope.cancel()
 
     assert "Signature=new" in bench.sandbox.audit.creates[0].payload["url"]
@@ -137,7 +138,7 @@ async def test_what_waited_for_its_turn_is_sent_with_the_urls_of_its_last_catalo
 async def test_a_worker_until_all_is_done_ends_where_nothing_is_left(bench: Bench, tmp_path: Path) -> None:
     environment = os.environ | {"AKOOL_API_KEY": "canary-5d1", "AKOOL_LEDGER": bench.url}
     command = ["-m", "akool_async", "worker", "--name", "one", "--until-done", "--out", str(tmp_path)]
-    run = partial(subprocess.run, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=250, check=False, env=environment)
     ended = await run_sync(lambda: run([sys.executable, *command]))
 
     assert (ended.returncode, "Traceback" in ended.stderr) == (0, False), ended.stderr
@@ -148,7 +149,7 @@ async def test_workflows_of_an_older_version_keep_no_worker_busy(bench: Bench, w
     assert await queue_stranded(bench.ledger) == 1
 
     async def watch() -> None:
-        with anyio.fail_after(40):
+        with anyio.fail_after(250):
             while not await worker.is_done():
                 await anyio.sleep(0.2)
         worker.stop()

@@ -134,7 +134,7 @@ async def submit_until_known(ledger: Ledger, client: AkoolClient, number: int = 
         await anyio.sleep(0.05)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["stall", "cut"])
 @pytest.mark.parametrize("direction", [REQUEST, ANSWER])
 @pytest.mark.parametrize("moment", ["intent", "right to send", "ids"])
@@ -155,7 +155,7 @@ async def test_a_worker_that_was_cut_off_pays_once_and_continues(
         async def work() -> None:
             found.append(await submit_until_known(ledger, client))
 
-        with anyio.fail_after(100):
+        with anyio.fail_after(250):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(work)
                 await link.reached.wait()
