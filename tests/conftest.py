@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")  # a busy machine may stand still for seconds within any example
 
 CANARY = "canary-4f9c1b7e2a"
 """A key that stands for every secret; the whole suite's output is searched for it."""

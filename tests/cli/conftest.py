@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 import anyio
@@ -16,17 +19,22 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from akool_async import (
     AkoolClient,
+    Batch,
     Entry,
+    EntryProgress,
     FixedSchedule,
     Journal,
     Request,
+    Stage,
     State,
     TranslationRequest,
     open_journal,
 )
 from akool_async._journal import EntryUpdate
 from akool_async.cli import app
+from akool_async.cli import run as run_module
 from akool_async.cli.options import ConnectionOptions
+from akool_async.cli.run import CatalogRun
 from akool_async.sandbox import Sandbox, SandboxServer
 from tests.batch.test_without_catalog import leave_at_work
 from tests.client.conftest import QUICK
@@ -114,12 +122,65 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ConnectionOptions, "client", client)
 
 
+class TimesOut:
+    """anyio, but for `move_on_after`, whose time is over when something has happened."""
+
+    def __init__(self, happened: Callable[[], object]) -> None:
+        self._happened = happened
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(anyio, name)
+
+    @contextmanager
+    def move_on_after(self, seconds: float | None) -> Iterator[anyio.CancelScope]:
+        with anyio.CancelScope() as scope:
+            watching = None if seconds is None else asyncio.create_task(self._watch(scope))
+            try:
+                yield scope
+            finally:
+                if watching is not None:
+                    watching.cancel()
+
+    async def _watch(self, scope: anyio.CancelScope) -> None:
+        while not self._happened():
+            await asyncio.sleep(0.01)
+        scope.cancel()
+
+
+GiveUp = Callable[[Callable[[Sequence[EntryProgress]], object]], None]
+
+
+def at_vendor(jobs: int) -> Callable[[Sequence[EntryProgress]], bool]:
+    """The moment in which so many jobs are in the journal and were asked for."""
+    return lambda entries: sum(one.stage in (Stage.QUEUEING, Stage.PROCESSING) for one in entries) == jobs
+
+
 @pytest.fixture
-def free_port() -> int:
-    """A port at which nobody listens."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
+def give_up(monkeypatch: pytest.MonkeyPatch) -> GiveUp:
+    """Give a function that says in which moment commands in this process give up.
+
+    The seconds that stand on a command line may be over before anything is sent.
+    """
+    usual = CatalogRun._read_outcomes
+
+    def when(wanted: Callable[[Sequence[EntryProgress]], object]) -> None:
+        async def read(run: CatalogRun, batch: Batch) -> None:
+            moment = TimesOut(lambda: wanted(batch.in_progress()))
+            with mock.patch.object(run_module, "anyio", moment):
+                await usual(run, batch)
+
+        monkeypatch.setattr(CatalogRun, "_read_outcomes", read)
+
+    return when
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port at which nobody listens and which no other program gets; who asks for it by number may have it."""
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield int(reserved.getsockname()[1])
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ class Terminal:
         """Type something."""
         os.write(self._descriptor, text.encode())
 
-    def until(self, *wanted: str, seconds: float = 30.0) -> str:
+    def until(self, *wanted: str, seconds: float = 120.0) -> str:
         """Look until all of this stands on the screen; give the screen."""
         end = time.monotonic() + seconds
         while not all(one in self.text for one in wanted):
@@ -70,7 +70,7 @@ class Terminal:
                 raise AssertionError(f"{wanted} never stood on the screen:\n{self.whole}")
         return self._whole_picture()
 
-    def until_match(self, pattern: str, seconds: float = 30.0) -> str:
+    def until_match(self, pattern: str, seconds: float = 120.0) -> str:
         """Look until something like this stands on the screen; give the screen."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.text):
@@ -89,13 +89,13 @@ class Terminal:
         self._read(time.monotonic() + seconds)
         return self.text
 
-    def end(self, seconds: float = 30.0) -> int:
+    def end(self, seconds: float = 120.0) -> int:
         """Look until the command has ended; give its exit code."""
         end = time.monotonic() + seconds
         while self._read(end):
             pass
         assert time.monotonic() < end, f"It does not end:\n{self.text}"
-        return self.process.wait(10)
+        return self.process.wait(120)
 
     def _read(self, end: float) -> bool:
         ready, _, _ = select.select([self._descriptor], [], [], max(end - time.monotonic(), 0))

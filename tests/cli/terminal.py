@@ -51,15 +51,18 @@ def on_terminal(*arguments: object, columns: int = 100, answers: Iterable[tuple[
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
     ) as running:
         os.close(theirs)
-        with closing(os.fdopen(ours, "r+b", buffering=0)) as terminal:
-            shown = _talk(terminal.fileno(), list(answers))
-        return Shown(running.wait(20), shown)
+        try:
+            with closing(os.fdopen(ours, "r+b", buffering=0)) as terminal:
+                shown = _talk(terminal.fileno(), list(answers))
+            return Shown(running.wait(120), shown)
+        finally:
+            running.kill()
 
 
 def _talk(terminal: int, answers: list[tuple[str, str]]) -> str:
     shown, seen = b"", 0
     while True:
-        assert select([terminal], [], [], 20)[0], f"it shows nothing more: {shown.decode()}"
+        assert select([terminal], [], [], 120)[0], f"it shows nothing more: {shown.decode()}"
         try:
             part = os.read(terminal, 65536)
         except OSError:  # Linux says so when the other end is closed

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from akool_async.sandbox import FakeClock, Fault, Sandbox
-from tests.cli.conftest import Book, Command
+from tests.cli.conftest import Book, Command, GiveUp, at_vendor
 from tests.cli.terminal import on_terminal
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -121,10 +121,11 @@ def test_a_lost_answer_is_a_doubt_that_the_journal_knows(akool: Command, book: B
 
 
 def test_a_job_that_was_not_waited_for_is_gone_on_with(
-    akool: Command, book: Book, serve: Callable[..., Sandbox]
+    akool: Command, book: Book, serve: Callable[..., Sandbox], give_up: GiveUp
 ) -> None:
     vendor = serve(clock=FakeClock(time.time()))
-    gone = akool("translate", VIDEO, "--to", "ja", "--yes", "--give-up-after", "0.3s", "--out", book.out)
+    give_up(at_vendor(1))
+    gone = akool("translate", VIDEO, "--to", "ja", "--yes", "--give-up-after", "1h", "--out", book.out)
     vendor.clock.advance(50_000)
     back = akool("resume", "--out", book.out)
 

@@ -12,7 +12,7 @@ import pytest
 
 from akool_async import AkoolClient, State, TranslationRequest
 from akool_async.sandbox import Fault, Sandbox
-from tests.cli.conftest import KEY, Book, Command
+from tests.cli.conftest import KEY, Book, Command, GiveUp, at_vendor
 from tests.cli.terminal import on_terminal
 from tests.journal.test_lock import another_run
 
@@ -201,12 +201,13 @@ def test_ctrl_c_ends_the_questions_and_keeps_what_was_said(two: Book) -> None:
 
 
 @pytest.fixture
-def lost(akool: Command, vendor: Sandbox, book: Book, quick: None) -> Book:
+def lost(akool: Command, vendor: Sandbox, book: Book, quick: None, give_up: GiveUp) -> Book:
     """One paid call for two languages whose answer was lost, and one that was answered."""
+    give_up(at_vendor(2))
     vendor.faults.add(Fault(on="create", kind="reset_after", acted=True, nth=2))
     for key in ("fine", "lost"):
         url = f"https://example.com/{key}.mp4"
-        order = ["translate", url, "--key", key, "--to", "ja,fr", "--yes", "--give-up-after", "0.3s"]
+        order = ["translate", url, "--key", key, "--to", "ja,fr", "--yes", "--give-up-after", "1h"]
         akool(*order, "--out", book.out)
     return book
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from akool_async import AkoolClient, FixedSchedule, State, open_journal
 from akool_async.cli import events
 from akool_async.cli.options import ConnectionOptions
 from akool_async.sandbox import Fault, Sandbox
-from tests.cli.conftest import KEY, Command
+from tests.cli.conftest import KEY, Command, GiveUp, at_vendor
 from tests.cli.terminal import on_terminal
 from tests.cli.test_catalog import catalog_with_mistakes
 from tests.client.conftest import QUICK
@@ -282,9 +283,12 @@ def test_credits_that_run_out_and_a_bound_on_them_have_an_exit_code(
     assert "max_credits (9) would be exceeded" in bounded.err
 
 
-def test_giving_up_leaves_jobs_at_work_and_says_so(akool: Command, serve: Callable[..., Sandbox]) -> None:
+def test_giving_up_leaves_jobs_at_work_and_says_so(
+    akool: Command, serve: Callable[..., Sandbox], give_up: GiveUp
+) -> None:
     serve(time_scale=1e-6)
-    told = akool("run", three_videos(), "--yes", "--give-up-after", "0.5s", "--json")
+    give_up(at_vendor(4))
+    told = akool("run", three_videos(), "--yes", "--give-up-after", "1h", "--json")
 
     assert told.code == 4
     assert events_of(told.out)[-1]["in_progress"] == 4
@@ -369,7 +373,7 @@ def test_a_host_that_can_not_be_reached_is_told_before_a_retry(
     path = three_videos()
     assert akool("run", path, "--yes").code == 1
     monkeypatch.setenv("AKOOL_API_HOST", "http://127.0.0.1:9")
-    told = akool("run", path, "--yes", "--retry-failed", "--give-up-after", "3s")
+    told = akool("run", path, "--yes", "--retry-failed", "--give-up-after", "1h")
 
     assert told.code == 1
     assert "could not be reached: no connection could be made (connection refused)." in told.err
@@ -378,13 +382,16 @@ def test_a_host_that_can_not_be_reached_is_told_before_a_retry(
 
 
 def test_while_a_job_is_at_the_vendor_a_host_that_can_not_be_reached_is_waited_for(
-    akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+    akool: Command, serve: Callable[..., Sandbox], give_up: GiveUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serve(time_scale=0.1)
+    serve(time_scale=1e-6)
     path = three_videos()
-    assert akool("run", path, "--yes", "--give-up-after", "1s").code == 4
+    give_up(at_vendor(4))
+    assert akool("run", path, "--yes", "--give-up-after", "1h").code == 4
     monkeypatch.setenv("AKOOL_API_HOST", "http://127.0.0.1:9")
-    told = akool("run", path, "--yes", "--give-up-after", "1s")
+    looks = itertools.count()
+    give_up(lambda entries: next(looks) == 100)
+    told = akool("run", path, "--yes", "--give-up-after", "1h")
 
     assert told.code == 4
     assert "Languages and voices could not be checked." in told.err

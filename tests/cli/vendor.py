@@ -38,7 +38,7 @@ class Vendor:
     def _call(self, method: str, path: str, fields: dict[str, Any] | None) -> dict[str, Any]:
         body = None if fields is None else json.dumps(fields).encode()
         request = urllib.request.Request(f"{self.cdn_url}/_sandbox/{path}", data=body, method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
 
 
@@ -49,7 +49,9 @@ def served(key: str, **settings: Any) -> Iterator[Vendor]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield Vendor(*process.stdout.readline().split())
+            said = process.stdout.readline()
+            assert said, "the vendor's process has ended"
+            yield Vendor(*said.split())
         finally:
             process.kill()
 
