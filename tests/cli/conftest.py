@@ -123,9 +123,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TimesOut:
-    """anyio, but for `move_on_after`, whose time is over when something has happened."""
+    """anyio, but for one time of `move_on_after`, which is over when something has happened."""
 
-    def __init__(self, happened: Callable[[], object]) -> None:
+    def __init__(self, seconds: float | None, happened: Callable[[], object]) -> None:
+        self._seconds = seconds
         self._happened = happened
 
     def __getattr__(self, name: str) -> Any:
@@ -133,13 +134,16 @@ class TimesOut:
 
     @contextmanager
     def move_on_after(self, seconds: float | None) -> Iterator[anyio.CancelScope]:
+        if seconds is None or seconds != self._seconds:
+            with anyio.move_on_after(seconds) as scope:
+                yield scope
+            return
         with anyio.CancelScope() as scope:
-            watching = None if seconds is None else asyncio.create_task(self._watch(scope))
+            watching = asyncio.create_task(self._watch(scope))
             try:
                 yield scope
             finally:
-                if watching is not None:
-                    watching.cancel()
+                watching.cancel()
 
     async def _watch(self, scope: anyio.CancelScope) -> None:
         while not self._happened():
@@ -165,7 +169,7 @@ def give_up(monkeypatch: pytest.MonkeyPatch) -> GiveUp:
 
     def when(wanted: Callable[[Sequence[EntryProgress]], object]) -> None:
         async def read(run: CatalogRun, batch: Batch) -> None:
-            moment = TimesOut(lambda: wanted(batch.in_progress()))
+            moment = TimesOut(run._options.limits.deadline, lambda: wanted(batch.in_progress()))
             with mock.patch.object(run_module, "anyio", moment):
                 await usual(run, batch)
 
@@ -176,7 +180,7 @@ def give_up(monkeypatch: pytest.MonkeyPatch) -> GiveUp:
 
 @pytest.fixture
 def free_port() -> Iterator[int]:
-    """A port at which nobody listens and which no other program gets; who asks for it by number may have it."""
+    """A port at which nobody listens; no program gets it that does not ask for its number."""
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(("127.0.0.1", 0))

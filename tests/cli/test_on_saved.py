@@ -8,19 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from akool_async import cli
+from akool_async.cli import on_saved
 from akool_async.cli.events import SCHEMA
 from akool_async.cli.on_saved import AT_ONCE
 from akool_async.sandbox import Sandbox
-from tests.cli.conftest import KEY, Command
+from tests.cli.conftest import KEY, Command, TimesOut
 
-pytestmark = pytest.mark.usefixtures("quick", "vendor")
+pytestmark = [pytest.mark.usefixtures("quick", "vendor"), pytest.mark.timeout(300)]
 ROOT = str(Path(__file__).resolve().parents[2])
 
 
@@ -49,18 +51,32 @@ def notes(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+@pytest.fixture
+def pids(tmp_path: Path) -> Iterator[Path]:
+    """Where programs write their process ids; none of them outlives the test, however it ends."""
+    path = tmp_path / "pids"
+    yield path
+    for pid in filter(alive, map(int, notes(path))):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def until(known: Callable[[], bool], *, what: str) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not known():
         assert time.monotonic() < end, what
         time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:
+    """Whether it runs, and is one of these: a number may soon be another program's."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return False
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
+    return b"on saved.sh" in command or command == b"sleep\x00600\x00"
 
 
 def test_each_saved_result_has_its_command_once(
@@ -138,16 +154,22 @@ def test_a_command_that_fails_is_told_and_is_not_the_runs_failure(
 
 
 def test_a_command_that_takes_too_long_is_ended(
-    akool: Command, films: Path, out: Path, script: Callable[[str], Path], tmp_path: Path
+    akool: Command,
+    films: Path,
+    out: Path,
+    script: Callable[[str], Path],
+    pids: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     films.write_text("url,languages,key\nhttps://example.com/1.mp4,ja,film\n")
-    log = tmp_path / "pids"
-    words = f"'{script(f'echo $$ >> {log}; sleep 600')}'"
+    words = f"'{script(f'echo $$ >> {pids}; sleep 600')}'"
+    # On a busy machine the time would be over before the shell has begun.
+    monkeypatch.setattr(on_saved, "anyio", TimesOut(5.0, lambda: notes(pids)))
     told = akool("run", films, "--out", out, "--yes", "--on-saved", words, "--on-saved-timeout", "5s")
 
     assert told.code == 0
     assert told.err.count("it took longer than 5 s and was ended. The result is saved.") == 1
-    (pid,) = map(int, notes(log))
+    (pid,) = map(int, notes(pids))
     until(lambda: not alive(pid), what="the command runs on")
 
 
@@ -169,10 +191,9 @@ def test_few_commands_run_at_once(
 
 @pytest.mark.parametrize("how", [[signal.SIGKILL], [signal.SIGTERM, signal.SIGTERM]])
 def test_no_command_outlives_its_run(
-    how: list[signal.Signals], films: Path, out: Path, script: Callable[[str], Path], tmp_path: Path
+    how: list[signal.Signals], films: Path, out: Path, script: Callable[[str], Path], pids: Path
 ) -> None:
-    log = tmp_path / "pids"
-    program = script(f'sleep 600 & echo $! >> "{log}"; echo $$ >> "{log}"; wait')
+    program = script(f'sleep 600 & echo $! >> "{pids}"; echo $$ >> "{pids}"; wait')
     path = os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "tests.cli.quick", "run", str(films), "--out", str(out), "--yes"]
     with subprocess.Popen(
@@ -183,18 +204,22 @@ def test_no_command_outlives_its_run(
         text=True,
     ) as run:
         assert run.stderr is not None
-        until(lambda: len(notes(log)) == 2 * AT_ONCE, what="the commands do not start")
-        pids = [int(line) for line in notes(log)]
-        for number in how:
-            run.send_signal(number)
-            if number != signal.SIGKILL:
-                for line in run.stderr:
-                    if "Stopping" in line:
-                        break
-        run.stderr.read()
-        code = run.wait(30)
+        try:
+            until(lambda: len(notes(pids)) == 2 * AT_ONCE, what="the commands do not start")
+            started = [int(line) for line in notes(pids)]
+            assert all(map(alive, started))
+            for number in how:
+                run.send_signal(number)
+                if number != signal.SIGKILL:
+                    for line in run.stderr:
+                        if "Stopping" in line:
+                            break
+            run.stderr.read()
+            code = run.wait(120)
+        finally:
+            run.kill()
 
-    until(lambda: not any(map(alive, pids)), what="a command runs on")
+    until(lambda: not any(map(alive, started)), what="a command runs on")
     # All may have been saved before the first signal: then it is a success.
     assert code in ((-signal.SIGKILL,) if signal.SIGKILL in how else (130, 0))
 

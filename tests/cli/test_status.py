@@ -16,7 +16,6 @@ from tests.cli.conftest import Book, Command
 from tests.cli.terminal import on_terminal
 from tests.journal.test_lock import another_run
 
-NOW = datetime.now(UTC)
 pytestmark = pytest.mark.usefixtures("quick")
 
 
@@ -27,9 +26,14 @@ def full(book: Book) -> Book:
     return book
 
 
+def ago(**time: int) -> datetime:
+    """A moment of the past, seen from now: the module may have been imported long before its tests run."""
+    return datetime.now(UTC) - timedelta(**time)
+
+
 def test_counts_credits_and_ways_to_go_on_are_told(akool: Command, full: Book) -> None:
-    full.enter(("soon", State.COMPLETED), created_at=NOW - timedelta(days=6, hours=1), credits_locked=4.0)
-    full.enter(("later", State.SUBMITTED), created_at=NOW - timedelta(hours=1), credits_locked=2.5)
+    full.enter(("soon", State.COMPLETED), created_at=ago(days=6, hours=1), credits_locked=4.0)
+    full.enter(("later", State.SUBMITTED), created_at=ago(hours=1), credits_locked=2.5)
 
     seen = json.loads(akool("status", "--out", full.out, "--json").out)
 
@@ -50,8 +54,8 @@ def test_counts_credits_and_ways_to_go_on_are_told(akool: Command, full: Book) -
 
 
 def test_people_get_the_same_in_words(akool: Command, full: Book) -> None:
-    full.enter(("日本語 العربية", State.COMPLETED), created_at=NOW - timedelta(days=6, minutes=1))
-    full.enter(("dead", State.COMPLETED), created_at=NOW - timedelta(days=8, hours=2))
+    full.enter(("日本語 العربية", State.COMPLETED), created_at=ago(days=6, minutes=1))
+    full.enter(("dead", State.COMPLETED), created_at=ago(days=8, hours=2))
     told = akool("status", "--out", full.out)
 
     assert (told.code, told.err) == (0, "")
@@ -112,7 +116,7 @@ def test_no_journal_and_a_broken_one_are_told_and_left_alone(akool: Command, out
 
 
 def test_a_narrow_terminal_gets_whole_words(full: Book) -> None:
-    full.enter(("later", State.SUBMITTED), created_at=NOW - timedelta(hours=1))
+    full.enter(("later", State.SUBMITTED), created_at=ago(hours=1))
     told = on_terminal("status", "--out", full.out, columns=40)
     lines = told.text.splitlines()
 
