@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="only beside the e
 
 
 def run(*command: object) -> None:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=50)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

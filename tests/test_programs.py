@@ -57,7 +57,7 @@ def test_a_web_service_keeps_orders_over_a_restart(
             key = await serve(order)
 
             async def result(http: httpx.AsyncClient) -> None:
-                with anyio.fail_after(30):
+                with anyio.fail_after(50):
                     while True:
                         answer = await http.get(f"/videos/{key}", params={"language": "ja"})
                         if answer.json()["state"] != "in progress":

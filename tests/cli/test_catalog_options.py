@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+import pytest
+
 from akool_async import TranslationRequest
 from akool_async.cli.commands import catalog as commands
 from akool_async.sandbox import Sandbox
 from tests.cli.conftest import Command
 
+pytestmark = pytest.mark.usefixtures("quick")
 URL = "https://media.example.org/talk.mp4"
 
 

@@ -123,7 +123,7 @@ def test_a_process_of_its_own_shows_no_traceback(
         env=os.environ | told,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 
@@ -178,7 +178,7 @@ def test_without_a_home_or_a_name_for_the_user_it_works(vendor: object, out: Pat
         env=environment | {"PYTHONPATH": ROOT},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 

@@ -15,7 +15,7 @@ from tests.client.conftest import Open, fast_house
 from tests.media.file_host import FileHost, film, serve_files
 
 __all__ = ["fast_house"]
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 LENGTHS = (16.0, 3.0, 44.0, 9.5, 31.0)
 KINDS = [(target, lipsync) for target in ("ja", "fr", "hi", "de", "es") for lipsync in (False, True)]
 
@@ -70,7 +70,7 @@ async def test_the_estimate_comes_close_as_jobs_tell_their_price(
         client, host = await home.client(), home.server.base_url
 
         async def run(some: list[Request]) -> None:
-            with anyio.fail_after(50):
+            with anyio.fail_after(120):
                 async with (
                     open_journal(path) as journal,
                     open_batch(client, some, journal=journal, preflight=Limits()) as batch,

@@ -48,7 +48,7 @@ def only_with_extras() -> set[str]:
 def akool(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "AKOOL_API_KEY": "canary-4f9c1b7e2a", "AKOOL_API_HOST": "http://127.0.0.1:9"}
     command = [sys.executable, "-c", BLOCKED.format(blocked=only_with_extras()), *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=50)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def test_the_help_of_every_command_needs_no_other_extra(tmp_path: Path) -> None:

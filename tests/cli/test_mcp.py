@@ -13,15 +13,16 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp_types import ElicitResult
 
-from akool_async import AkoolClient, JournalError, State, open_journal
+from akool_async import AkoolClient, FixedSchedule, JournalError, State, open_journal
 from akool_async.cli.mcp_server import build_server, open_toolbox
 from akool_async.cli.options import OutputOptions
 from akool_async.sandbox import Fault, Sandbox
+from tests.client.conftest import QUICK
 
 KEY = "canary-4f9c1b7e2a"
 URL = "https://example.com/talk.mp4?token=secret-token-1"
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 
 @asynccontextmanager
@@ -42,7 +43,9 @@ async def assisted(
 
     sandbox = Sandbox(api_key=KEY, media=False, time_scale=2000.0, sigma=0.1, faults=faults)
     async with sandbox.serve() as served:
-        account = AkoolClient(api_key=KEY, host=served.base_url)
+        account = AkoolClient(
+            api_key=KEY, host=served.base_url, retry=QUICK, schedule=FixedSchedule(interval=0.05)
+        )
         async with (
             open_toolbox(account, OutputOptions(out=tmp_path / "out"), max_credits) as toolbox,
             Client(build_server(toolbox), mode=mode, elicitation_callback=ask if answer else None) as client,
@@ -59,7 +62,7 @@ async def call(client: Client, tool: str, **arguments: Any) -> Any:
 
 
 async def saved(client: Client, jobs: int) -> list[dict[str, Any]]:
-    with anyio.fail_after(40):
+    with anyio.fail_after(100):
         while True:
             told = await call(client, "jobs", state="delivered")
             if len(told) == jobs:
@@ -152,7 +155,7 @@ async def test_the_bound_is_the_journals_also_after_a_restart(tmp_path: Path) ->
         async with assisted(tmp_path, 3) as (sandbox, client, _):
             await call(client, "translate", url=f"https://example.com/{number}.mp4", languages=["ja"])
             await saved(client, 1)
-            with anyio.fail_after(20):
+            with anyio.fail_after(100):
                 while number and len(await call(client, "jobs", state="planned")) < number:
                     await anyio.sleep(0.05)
             assert len(sandbox.audit.creates) == (number == 0)
@@ -211,7 +214,7 @@ async def test_the_command_serves_over_stdin_and_stdout_and_leaves_with_its_clie
     async with sandbox.serve() as served:
         command = StdioServerParameters(
             command=sys.executable,
-            args=["-m", "akool_async", "mcp", "--out", "out", "--max-credits", "100"],
+            args=["-m", "tests.cli.quick", "mcp", "--out", "out", "--max-credits", "100"],
             env={"AKOOL_API_KEY": KEY, "AKOOL_API_HOST": served.base_url, "PYTHONPATH": ":".join(sys.path)},
             cwd=tmp_path,
         )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,10 @@ import pytest
 from akool_async.cli import app
 from tests.sandbox.conftest import CREATE, CREDIT, STATUS, URL
 
+pytestmark = pytest.mark.timeout(300)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("AKOOL_")}
+
+PLAIN: dict[str, Any] = {"trust_env": False, "timeout": 120.0}
 
 
 class Running:
@@ -37,7 +41,7 @@ class Running:
     def stop(self) -> str:
         """Interrupt it and return all that it has said."""
         self.process.send_signal(signal.SIGINT)
-        self.said += self.process.communicate(timeout=10)[1]
+        self.said += self.process.communicate(timeout=120)[1]
         return self.said
 
     @property
@@ -63,7 +67,7 @@ def started(*command: object, until: str, environment: dict[str, str] | None = N
 def sandbox(*options: object) -> Iterator[tuple[Running, httpx.Client]]:
     with started("sandbox", "--port", 0, "--no-media", *options, until="Press Ctrl-C") as running:
         key = re.findall(r"AKOOL_API_KEY=(\S+)", running.said)[0]
-        with httpx.Client(base_url=running.url, headers={"x-api-key": key}, trust_env=False) as http:
+        with httpx.Client(base_url=running.url, headers={"x-api-key": key}, **PLAIN) as http:
             yield running, http
 
 
@@ -81,7 +85,7 @@ def test_what_it_prints_works_with_webhook_serve_and_the_client(options: list[st
         serve = ("webhook", "serve", "--port", 0, "--out", tmp_path)
         with started(*serve, until="Listening", environment=receiving) as receiver:
             http.post(CREATE, json={"url": URL, "language": "fr", "webhookUrl": receiver.url})
-            end = time.monotonic() + 10
+            end = time.monotonic() + 120
             while running.said.count("webhook of job") < 2 and time.monotonic() < end:
                 assert running.process.stderr is not None
                 running.said += running.process.stderr.readline()
@@ -119,7 +123,7 @@ def test_its_audit_can_be_read_by_the_command_that_it_prints() -> None:
     with sandbox("--control") as (running, http):
         http.post(CREATE, json={"url": URL, "language": "fr"})
         (command,) = re.findall(r"What was made and paid: curl (\S+)", running.said)
-        found = httpx.get(command, trust_env=False).json()
+        found = httpx.get(command, **PLAIN).json()
 
     assert [job["url"] for job in found["jobs"]] == [URL]
 
@@ -128,7 +132,7 @@ def test_without_control_its_audit_is_not_served() -> None:
     with sandbox() as (running, _):
         (results,) = re.findall(r"results (\S+)", running.said)
 
-        assert httpx.get(f"{results}/_sandbox/audit", trust_env=False).status_code == 404
+        assert httpx.get(f"{results}/_sandbox/audit", **PLAIN).status_code == 404
 
 
 def test_without_log_nothing_is_said_of_requests() -> None:
@@ -141,7 +145,7 @@ def test_without_log_nothing_is_said_of_requests() -> None:
 def test_in_the_fast_mode_a_job_is_over_at_once() -> None:
     with sandbox("--fast") as (_, http):
         job = http.post(CREATE, json={"url": URL, "language": "fr"}).json()["data"]["_id"]
-        end = time.monotonic() + 5
+        end = time.monotonic() + 50
         while (data := http.get(STATUS, params={"video_model_id": job}).json()["data"])["video_status"] < 3:
             assert time.monotonic() < end
 
@@ -157,7 +161,7 @@ def test_other_machines_are_served_by_consent_only(capsys: pytest.CaptureFixture
     options = ("--host", "0.0.0.0", "--allow-remote", "sandbox.test", "--api-key", "own-key")
     with started("sandbox", "--port", 0, *options, until="Press Ctrl-C") as running:
         port, key = httpx.URL(running.url).port, {"x-api-key": "own-key"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=key, trust_env=False) as http:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=key, **PLAIN) as http:
             known = http.get(CREDIT, headers={"host": f"sandbox.test:{port}"})
             unknown = http.get(CREDIT, headers={"host": "attacker.example"})
 

@@ -154,7 +154,7 @@ def test_escapes_that_are_typed_are_not_obeyed(
 def test_colours_that_are_forced_draw_nothing_in_a_pipe(vendor: Sandbox, out: Path) -> None:
     command = [sys.executable, "-m", "tests.cli.quick", *RUN, "--out", str(out)]
     environment = os.environ | {"FORCE_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
 
     assert "\x1b[?25l" not in ended.stderr  # a live display hides the cursor
     assert "\x1b[2K" not in ended.stderr
@@ -176,7 +176,7 @@ def test_a_name_that_the_system_can_not_write_is_found_before_anything_is_spent(
     command = [sys.executable, "-m", "tests.cli.quick", "run", "films.csv", "--yes"]
     environment = os.environ | locale | {"PYTHONPATH": str(Path(__file__).parents[2])}
     ended = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
 
     assert ended.returncode == code, ended.stderr

@@ -22,7 +22,7 @@ def completed(script: Path, *words: str) -> list[str]:
         f'source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; COMP_LINE="${{COMP_WORDS[*]}}"; '
         'COMP_POINT=${#COMP_LINE}; _akool_async; printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    told = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=30, check=True)
+    told = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=120, check=True)
     return [word.strip() for word in told.stdout.splitlines() if word.strip()]
 
 
@@ -65,7 +65,7 @@ def test_the_manual_has_every_command_and_option(akool: Command) -> None:
         input=told.out,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
     assert shown.stderr == ""

@@ -93,7 +93,7 @@ def serve_files(tls: ssl.SSLContext | None = None) -> Iterator[FileHost]:
                 host.most_at_once = max(host.most_at_once, host.at_once)
                 if len(host.asked) >= host.opens_at:
                     host.opened.set()
-            host.opened.wait(20)
+            host.opened.wait(120)
             self.answer(self.path.partition("?")[0].lstrip("/"))
 
         def do_HEAD(self) -> None:
@@ -137,6 +137,8 @@ def serve_files(tls: ssl.SSLContext | None = None) -> Iterator[FileHost]:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
-        yield host
-        server.shutdown()
-        thread.join()
+        try:
+            yield host
+        finally:
+            server.shutdown()
+            thread.join()

@@ -273,7 +273,7 @@ def host() -> Iterator[Host]:
 
 
 async def inspected(url: str, **options: Any) -> MediaFacts:
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=120) as http:
         facts = (await inspect_url(url, http=http, **options)).facts
     assert facts is not None
     return facts
@@ -419,7 +419,7 @@ async def test_a_server_that_stops_is_given_up_and_a_cancelled_caller_gets_free(
     gone = threading.Event()
     head = FILM[: FILM.index(b"mdat") - 4] + (LARGE - 100).to_bytes(4, "big") + b"mdat"
     ranges = with_ranges(LARGE, lambda start, end: head[start:end].ljust(end - start, b"\0"), host)
-    host.answer = lambda request: ranges(request) if len(host.asked) <= answered else gone.wait(5)
+    host.answer = lambda request: ranges(request) if len(host.asked) <= answered else gone.wait(120)
 
     try:
         error = await refused(host.url, timeout=0.3)
