@@ -147,7 +147,8 @@ class EntryLife:
             while entries:
                 try:  # before credits are reserved: it may take long
                     if private:
-                        await self._state.inputs.upload(request, [entry.name for entry in entries])
+                        with self._state.wait_until_stopped():
+                            await self._state.inputs.upload(request, [entry.name for entry in entries])
                 except InvalidRequestError as error:
                     return self._end_unsubmitted(entries, str(error))
                 if not await self._may_submit(entries[0]):
@@ -169,7 +170,8 @@ class EntryLife:
                     wait = self._retry.delay(failures, self._clock.monotonic() - began)
                     if wait is None:
                         return self._end_unsubmitted(entries, "The vendor could not be reached for too long.")
-                    await self._clock.sleep(wait)
+                    with self._state.wait_until_stopped():
+                        await self._clock.sleep(wait)
         return None
 
     async def _send(self, post: Post, names: FileNames, signed: Mapping[str, str]) -> None:
@@ -312,10 +314,11 @@ class EntryLife:
     async def _turn_comes(self, post: Post) -> bool:
         """Wait for the pace that all POSTs share and for a token; False if that failed."""
         wait = self._rate.reserve(self._clock.monotonic())
-        if wait > 0:
-            await self._clock.sleep(wait)
         try:
-            await self._session.wait_ready()
+            with self._state.wait_until_stopped():
+                if wait > 0:
+                    await self._clock.sleep(wait)
+                await self._session.wait_ready()
         except AkoolError as error:
             post.fail(post.entries, error)
             self._answers.end_failed(post)

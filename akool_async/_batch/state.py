@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Final, Protocol
 
+import anyio
+
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.entry import (
     BatchEntry,
@@ -144,6 +146,7 @@ class BatchState:
         self._doubted: dict[tuple[str, str], Entry] = {}
         self._resubmitted: set[tuple[str, str]] = set()
         self._refused_polls: list[tuple[BatchEntry, AccountError]] = []
+        self._waits: set[anyio.CancelScope] = set()
 
     @cached_property
     def _prices(self) -> PriceModel:
@@ -186,12 +189,26 @@ class BatchState:
         self.failure = self.failure or failure
         # Those that wait for the brake see that the batch has stopped, instead of waiting for ever.
         self.brake.open()
+        for scope in self._waits:
+            scope.cancel()
         if self.listener is not None:
             self.listener.wake()
         if self.stop_cause not in RESUMABLE:  # nothing polls these jobs again in this run
             refused, self._refused_polls = self._refused_polls, []
             for batch_entry, error in refused:
                 self.abandon_job(batch_entry, error)
+
+    @contextmanager
+    def wait_until_stopped(self) -> Iterator[None]:
+        """End what is waited for in the block once nothing more is submitted; look at `stopped` after it."""
+        with anyio.CancelScope() as scope:
+            if self.stopped:
+                scope.cancel()
+            self._waits.add(scope)
+            try:
+                yield
+            finally:
+                self._waits.discard(scope)
 
     def stop_for_account(self, error: AccountError) -> None:
         """Submit nothing more until the account's owner has done something about it."""

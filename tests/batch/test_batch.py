@@ -37,8 +37,9 @@ from akool_async import (
 )
 from akool_async._http.exchange import ExchangeDeadlines
 from akool_async.sandbox import Fault
+from tests.batch.test_observers import Recorder
 from tests.client.conftest import KEY, QUICK, Open, video
-from tests.client.moments import held_back, still_clock, until
+from tests.client.moments import address, closed_port, held_back, still_clock, until
 
 pytestmark = pytest.mark.anyio
 
@@ -610,20 +611,33 @@ async def test_draining_while_there_is_no_room_does_not_ask_the_source_again(fas
     assert [type(outcome) for outcome in outcomes] == [Completed]
 
 
-async def test_draining_while_posts_wait_for_their_turn_sends_none_of_them(fast_house: Open) -> None:
-    async with fast_house(faults=[Fault(on="create", kind="code", code=1005, nth=1)]) as home:
-        # Without jitter, which may make the wait so short that the next POST comes before the draining.
-        slow = attrs.evolve(QUICK, throttle_initial_delay=1.0, max_delay=1.0, jitter=lambda wait: wait)
-        client = await home.client(retry=slow)
-        with anyio.fail_after(20):
-            async with open_batch(client, videos(3), max_submits=1) as batch:
-                while not home.sandbox.audit.creates:
-                    await anyio.sleep(0.005)
-                batch.drain("enough")
-                outcomes = [outcome async for outcome in batch]
+@pytest.mark.parametrize("unsent_by", ["rate limit", "refused connection"])
+async def test_draining_ends_the_wait_of_a_post_that_is_not_sent(unsent_by: str, fast_house: Open) -> None:
+    seen = Recorder()
+    far = 100_000.0  # seconds, which nobody lets pass
+    waiting = attrs.evolve(
+        QUICK,
+        initial_delay=far,
+        throttle_initial_delay=far,
+        max_delay=far,
+        deadline=10 * far,
+        throttle_deadline=10 * far,
+        jitter=lambda wait: wait,
+    )
+
+    fault = Fault(on="create", kind="code", code=1005)
+    async with fast_house(faults=[fault]) as home:
+        with closed_port() as nobody:
+            host = home.server.base_url if unsent_by == "rate limit" else address(nobody)
+            client = await home.client(retry=waiting, host=host, observers=[seen])
+            with anyio.fail_after(60):
+                async with open_batch(client, videos(3), max_submits=1) as batch:
+                    await until(lambda: seen.named("post_ended"))
+                    batch.drain("enough")
+                    outcomes = [outcome async for outcome in batch]
 
         assert home.sandbox.audit.jobs == ()
-    assert {type(outcome) for outcome in outcomes} == {NotSubmitted}
+    assert {(type(outcome), outcome.reason) for outcome in outcomes} == {(NotSubmitted, "enough")}
 
 
 async def test_what_a_source_gives_after_draining_comes_out_as_not_submitted(fast_house: Open) -> None:

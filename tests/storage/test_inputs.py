@@ -6,11 +6,13 @@ import hashlib
 import logging
 import os
 import shutil
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import anyio
 import httpx
 import obstore
 import pytest
@@ -33,6 +35,7 @@ from akool_async.sandbox import Fault
 from akool_async.sandbox.media import sample_video
 from tests.batch.test_batch import run
 from tests.client.conftest import Open
+from tests.client.moments import until
 from tests.storage.conftest import TestBucket
 
 pytestmark = pytest.mark.anyio
@@ -342,6 +345,36 @@ async def test_a_file_that_changes_while_it_is_uploaded_is_not_shared(
     assert "was changed while it was uploaded" in reasons(outcomes)[0]
     assert bucket.names == []
     assert bucket.unfinished_uploads == 0
+
+
+async def test_draining_ends_an_upload_whose_job_is_not_made(
+    fast_house: Open, bucket: TestBucket, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, begun, drained = obstore.put, threading.Event(), threading.Event()
+
+    def slow(store: Any, key: str, chunks: Any, **options: Any) -> Any:
+        def parts() -> Any:
+            yield next(chunks)
+            begun.set()
+            drained.wait(60)
+            yield from chunks
+
+        return put(store, key, parts(), **options)
+
+    monkeypatch.setattr(obstore, "put", slow)
+    async with fast_house() as home:
+        client = await home.client()
+        with anyio.fail_after(50):
+            async with open_batch(client, [translation(talk)], storage=Storage(share=bucket.url)) as batch:
+                await until(begun.is_set)
+                batch.drain("enough")
+                outcomes = [outcome async for outcome in batch]
+        drained.set()
+
+        assert home.sandbox.audit.creates == ()
+    assert reasons(outcomes) == ["enough"]
+    await until(lambda: bucket.unfinished_uploads == 0)
+    assert bucket.names == []
 
 
 async def test_another_object_under_the_name_of_the_hash_is_neither_used_nor_overwritten(
