@@ -36,6 +36,9 @@ _SHOWN: Final = 2_000
 """Bytes of the end of a command's output that are kept, to say why it failed."""
 
 _GUARD: Final = Path(__file__).with_name("guard.py")
+_LAST_WORDS: Final = 1.0
+"""Seconds for the output of a command that has ended."""
+
 _ENDING: Final = 6.0
 """Seconds after which a guard that does not end its command is killed itself."""
 
@@ -189,15 +192,17 @@ class SavedCommands:
         )
         assert process.stdin is not None  # noqa: S101 - these are pipes
         assert process.stdout is not None  # noqa: S101
+        code, said = None, anyio.Event()
         try:
             with anyio.move_on_after(self._command.timeout.total_seconds()):
                 async with anyio.create_task_group() as reading:
-                    reading.start_soon(_keep_end, process.stdout, output)
+                    reading.start_soon(_keep_end, process.stdout, output, said)
                     code = await process.wait()
-                    # What the command left running may keep the pipe open for ever.
+                    # Its last words may still be in the pipe, which what it left running keeps open for ever.
+                    with anyio.move_on_after(_LAST_WORDS):
+                        await said.wait()
                     reading.cancel_scope.cancel()
-                return code, bytes(output)
-            return None, bytes(output)
+            return code, bytes(output)
         finally:
             with anyio.CancelScope(shield=True):
                 await _end(process)
@@ -235,10 +240,11 @@ class SavedCommands:
             )
 
 
-async def _keep_end(stream: ByteReceiveStream, kept: bytearray) -> None:
+async def _keep_end(stream: ByteReceiveStream, kept: bytearray, over: anyio.Event) -> None:
     async for part in stream:
         kept += part
         del kept[:-_SHOWN]
+    over.set()
 
 
 async def _end(process: Process) -> None:
