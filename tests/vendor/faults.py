@@ -129,7 +129,7 @@ class Fault:
         status: HTTP status of the answer.
         change: makes another envelope, or the bytes of a body, of the envelope.
         shape: makes bytes on the wire of status and body.
-        delay: seconds between the whole request and the answer's first byte.
+        until: what has to have happened before the answer's first byte is sent.
         cut: bytes of the answer that are sent at all.
         end: what becomes of the connection: "keep", "fin" or "rst".
         strike: what happens to the client meanwhile.
@@ -143,7 +143,7 @@ class Fault:
     status: int = 200
     change: Callable[[dict[str, Any]], dict[str, Any] | bytes] | None = None
     shape: Shape = with_length
-    delay: float = 0.0
+    until: Callable[[], object] | None = None
     cut: int | None = None
     end: str = "keep"
     strike: Strike | None = None

@@ -108,7 +108,7 @@ def read_journal(path: Path) -> list[Entry]:
 
 def read_open_journal(path: Path) -> list[Entry]:
     """Read a journal that a client of this process has open: a copy would give its lock away."""
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=60)) as connection:
         return _entries(connection)
 
 

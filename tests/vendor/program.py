@@ -6,7 +6,9 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import trio  # noqa: F401 - imported once, in the server that the processes are forked from
+import trio._core._run  # imported once, in the server that the processes are forked from
 
 from akool_async import (
     AkoolClient,
@@ -36,7 +38,7 @@ from tests.vendor.judge import Told, told_by_events
 from tests.vendor.server import Vendor
 
 POLICY = RetryPolicy(
-    initial_delay=0.005, max_delay=0.05, throttle_initial_delay=0.005, deadline=5.0, throttle_deadline=5.0
+    initial_delay=0.005, max_delay=0.05, throttle_initial_delay=0.005, deadline=60.0, throttle_deadline=60.0
 )
 OFTEN = FixedSchedule(interval=0.02)
 """A test does not wait minutes for a job, nor seconds between two attempts."""
@@ -63,7 +65,10 @@ def _quick_client(connection: ConnectionOptions, **options: Any) -> AkoolClient:
 
 
 def _enter(environment: dict[str, str], stdout: Path, stderr: Path) -> None:
-    """Make this process look as if it had been started from a shell."""
+    """Make this process look as if it had been started from a shell, which ignores no signal."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     os.environ.update(environment)
     for path, number in ((stdout, 1), (stderr, 2)):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -96,7 +101,22 @@ def batch(
 ) -> None:
     """Run a batch, and print each outcome as the command line's events do."""
     _enter(environment, stdout, stderr)
+    _sleep_through_stops(options.pop("asleep", 0.0))
     anyio.run(_translate, requests, folder, options, lambda event: print(event, flush=True), backend=backend)
+
+
+def _sleep_through_stops(seconds: float) -> None:
+    """Let so much time have passed whenever this process goes on after it was stopped."""
+    slept, monotonic, perf_counter = 0.0, time.monotonic, time.perf_counter
+
+    def sleep(*_: object) -> None:
+        nonlocal slept
+        slept += seconds
+
+    if seconds:
+        signal.signal(signal.SIGCONT, sleep)
+        time.monotonic = lambda: monotonic() + slept
+        trio._core._run.perf_counter = lambda: perf_counter() + slept  # type: ignore[attr-defined]
 
 
 async def _translate(
@@ -215,9 +235,10 @@ class Customer:
         stdout, stderr = (self.folder / f"run-{self.runs}.{name}" for name in ("out", "err"))
         environment = {"AKOOL_API_HOST": self.vendor.url, "AKOOL_API_KEY": self.key}
         process = _FORKED.Process(target=work, args=(*arguments, environment, stdout, stderr))
-        process.start()
-        self.vendor.victim = self.vendor.latest = process.pid
-        self.vendor.ledger.note("began", pid=process.pid)
+        with self.vendor.starting:
+            process.start()
+            self.vendor.victim = self.vendor.latest = process.pid
+            self.vendor.ledger.note("began", pid=process.pid)
         return Run(self, process, stdout, stderr)
 
     def run(self, *arguments: object) -> Run:
@@ -235,7 +256,7 @@ class Run:
     stderr: Path
     code: int = -1
 
-    def wait(self, seconds: float = 50.0) -> Run:
+    def wait(self, seconds: float = 200.0) -> Run:
         """Wait for its end, and take down what it said."""
         self.process.join(seconds)
         stuck = self.process.exitcode is None
@@ -243,6 +264,7 @@ class Run:
             self.process.kill()
             self.process.join()
         self.code = self.process.exitcode or 0
+        self.customer.vendor.settle()
         self.customer.vendor.victim = None
         self.customer.vendor.ledger.note("ended", pid=self.process.pid, code=self.code)
         self.process.close()

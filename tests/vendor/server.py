@@ -64,6 +64,7 @@ class Vendor:
         faults: what goes wrong; the first one that applies to an exchange is used up by it.
         victim: the process that strikes hit.
         latest: the process that was started last; what a dead one had sent may be read after its end.
+        starting: held while a process is started, until it is known as `victim` and `latest`.
         new_id: makes the id of a job.
         fails: whether the job of a video, in a language, fails.
         edit: changes what is said of a job; given the kind of exchange and the job's object.
@@ -84,6 +85,7 @@ class Vendor:
         self.faults: list[Fault] = []
         self.victim: int | None = None
         self.latest: int | None = None
+        self.starting = threading.Lock()
         chance = random.Random(seed)
         self.new_id: Callable[[], Any] = lambda: f"{chance.getrandbits(96):024x}"
         self.fails: Callable[[str, str], bool] = lambda url, language: False
@@ -117,7 +119,7 @@ class Vendor:
         self._api.close()
         self._files.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(30)
         self.ledger.close()
 
     def _start(self, work: Callable[..., None], *arguments: Any) -> None:
@@ -137,14 +139,26 @@ class Vendor:
             self._start(self._serve, connection, listener is self._files)
 
     def _serve(self, connection: socket.socket, files: bool) -> None:
-        with connection:
-            connection.settimeout(30)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with contextlib.suppress(OSError):
+        try:
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(120)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 while not self._closing and Exchange(self, connection, files=files).run():
                     pass
-        with self._turn:
-            self._open.discard(connection)
+        finally:
+            with self._turn:
+                self._open.discard(connection)
+
+    def settle(self, seconds: float = 60.0) -> None:
+        """Wait until all is noted that a client did which has ended, and which has no connection any more."""
+        for listener in (self._api, self._files):
+            with socket.create_connection(listener.getsockname(), seconds) as last:
+                last.shutdown(socket.SHUT_WR)
+                last.recv(1)  # it is closed once it was accepted, which those before it were earlier
+        late = time.monotonic() + seconds
+        while self._open:
+            assert time.monotonic() < late, "a connection outlives its client"
+            time.sleep(0.001)
 
     def next_number(self) -> int:
         return next(self._numbers)
@@ -213,8 +227,9 @@ class Exchange:
             status, envelope = self._answer(request)
             wire = self._fault.shape(status, self._fault.body(envelope))
         self._strike("made", 1 << 30)
-        if self._fault.delay:
-            time.sleep(self._fault.delay)
+        late = time.monotonic() + 40
+        while self._fault.until is not None and not self._fault.until() and time.monotonic() < late:
+            time.sleep(0.002)
         self._send(wire)
         thaw = None if self._fault.strike is None else self._fault.strike.thaw
         if thaw is not None and self._client is not None:
@@ -229,7 +244,8 @@ class Exchange:
             first = self._connection.recv(65_536, socket.MSG_PEEK)
         if not first:
             return None
-        self._client, self._owner = self._vendor.victim, self._vendor.latest
+        with self._vendor.starting:
+            self._client, self._owner = self._vendor.victim, self._vendor.latest
         method, target, _ = first.partition(b"\r\n")[0].decode("latin-1").split(" ")
         self._kind = "file" if self._files else KINDS.get((method, urlsplit(target).path), "other")
         self._fault = self._vendor.take_fault(self._kind)

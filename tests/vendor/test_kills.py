@@ -21,6 +21,8 @@ from tests.vendor.ledger import read_events
 from tests.vendor.program import Customer, Run, video
 from tests.vendor.server import Vendor
 
+pytestmark = pytest.mark.timeout(300)
+
 KILLS = int(os.environ.get("AKOOL_TEST_KILLS", "10"))
 KILL, STOP, CONTINUE = (signal.SIGKILL,), signal.SIGSTOP, signal.SIGCONT
 SIGNALS = [
@@ -148,6 +150,7 @@ def check_a_journal_that_is_struck(customer: Customer, kills: int) -> None:
     assert violations(customer, paid_again=paid_again) == []
 
 
+@pytest.mark.timeout(900)
 def test_after_strikes_at_chosen_bytes_the_ledgers_agree(customer: Customer) -> None:
     check_a_journal_that_is_struck(customer, KILLS)
 
@@ -169,7 +172,7 @@ def test_strikes_do_not_loosen_the_bound(customer: Customer) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_twenty_strikes_do_not_loosen_the_bound(customer: Customer) -> None:
     check_a_bound_that_is_struck(customer, 20)
 
@@ -203,7 +206,12 @@ def doubtful(customer: Customer) -> set[str]:
     ],
 )
 def test_a_signal_does_not_tear_a_post(customer: Customer, signals: tuple[int, ...]) -> None:
-    customer.vendor.faults.append(Fault(strike=Strike(signals=signals, moment="made", gap=0.05), delay=0.1))
+    def told() -> bool:
+        said = customer.folder / "run-1.err"
+        return said.exists() and "Stopping: " in said.read_text()
+
+    strike = Strike(signals=signals, moment="made", gap=0.05)
+    customer.vendor.faults.append(Fault(strike=strike, until=told))
     run = customer.run("run", customer.catalog(3), "--out", customer.out, "--yes", "--json")
     (made,) = (event["id"] for event in read_events(customer.vendor.ledger.path) if event["event"] == "job")
 
@@ -215,13 +223,13 @@ def test_a_signal_does_not_tear_a_post(customer: Customer, signals: tuple[int, .
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_process_that_was_frozen_reads_the_answer_that_arrived(customer: Customer, backend: str) -> None:
-    """Four times: which of the two won was chance under asyncio."""
-    freeze = Strike(signals=(STOP,), moment="made", thaw=1.0)
-    customer.vendor.faults.append(Fault(strike=freeze, times=4))
-    requests = [video(number) for number in range(4)]
-    customer.start_batch(backend, requests, create_timeout=0.7, max_submits=1).wait()
+    """Eight times: which of the two wins is chance where the deadline is not moved."""
+    freeze = Strike(signals=(STOP,), moment="made", thaw=0.2)
+    customer.vendor.faults.append(Fault(strike=freeze, times=8))
+    requests = [video(number) for number in range(8)]
+    customer.start_batch(backend, requests, create_timeout=60.0, max_submits=1, asleep=100.0).wait()
 
-    assert [told.outcome for told in customer.told] == ["saved"] * 4
+    assert [told.outcome for told in customer.told] == ["saved"] * 8
     assert violations(customer) == []
 
 

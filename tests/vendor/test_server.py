@@ -28,7 +28,7 @@ VIDEO = {"url": "https://media.example/1.mp4", "language": "hi,fr,ja"}
 
 
 def call(vendor: Vendor, method: str, path: str, fields: object = None, **headers: str) -> dict[str, Any]:
-    connection = http.client.HTTPConnection(urlsplit(vendor.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(vendor.url).netloc, timeout=50)
     body = None if fields is None else json.dumps(fields)
     try:
         connection.request(method, path, body, {"x-api-key": KEY} | headers)
@@ -44,7 +44,7 @@ def raw_answer(vendor: Vendor, fields: object = VIDEO, *, first: int | None = No
     request = b"POST %s HTTP/1.1\r\nx-api-key: %s\r\n" % (CREATE.encode(), KEY.encode())
     request += b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
     address = urlsplit(vendor.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=50) as connection:
         connection.sendall(request[:first])
         received = b""
         try:
@@ -87,7 +87,7 @@ def test_a_job_is_completed_after_its_time_and_its_file_can_be_fetched_in_parts(
     vendor.seconds = 0.0
     job_id = call(vendor, "POST", CREATE, VIDEO | {"language": "ja"})["data"]["_id"]
     answer = call(vendor, "GET", f"{STATUS}?video_model_id={job_id}")["data"]
-    connection = http.client.HTTPConnection(urlsplit(vendor.file_url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(vendor.file_url).netloc, timeout=50)
     connection.request("GET", urlsplit(answer["video"]).path, headers={"Range": "bytes=8-"})
     part = connection.getresponse()
     content = part.read()
@@ -163,11 +163,11 @@ def test_the_ids_in_an_answer_of_any_shape_can_be_read(vendor: Vendor, shape: sh
 
 @pytest.mark.parametrize("moment", ["read", "made", "sent"])
 def test_a_strike_hits_the_process_at_its_moment(vendor: Vendor, moment: str) -> None:
-    with subprocess.Popen(["sleep", "60"]) as victim:
+    with subprocess.Popen(["sleep", "600"]) as victim:
         vendor.victim = victim.pid
         vendor.faults.append(Fault(strike=Strike(moment=moment, byte=100), end="fin"))
         raw_answer(vendor)
-        code = victim.wait(10)
+        code = victim.wait(50)
     order = [event["event"] for event in read_events(vendor.ledger.path)]
 
     assert code == -signal.SIGKILL
