@@ -18,7 +18,7 @@ from akool_async._download.fetch import FileSpec
 from akool_async._download.verify import Kind
 
 QUICK = RetryPolicy(attempts=4, initial_delay=0.001, max_delay=0.002)
-LIMITS = DownloadLimits(slow_window=5.0, connect=5.0)
+LIMITS = DownloadLimits(slow_window=60.0, connect=60.0)
 LOOPBACK = "http://127.0.0.1:1"
 
 SRT = b"1\n00:00:00,000 --> 00:00:02,000\nhello\n\n2\n00:00:02,000 --> 00:00:04,000\nbye\n"

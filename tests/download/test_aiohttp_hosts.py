@@ -43,7 +43,7 @@ async def to_any() -> AsyncIterator[AiohttpFileTransport]:
 
 
 def get(url: str) -> httpx.Request:
-    return httpx.Request("GET", url, extensions={"timeout": {"connect": 10.0, "read": 10.0}})
+    return httpx.Request("GET", url, extensions={"timeout": {"connect": 50.0, "read": 50.0}})
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ async def test_who_answers_has_to_be_who_was_asked(
     resolving(monkeypatch, files_example=["93.184.216.34"])
     with socket.create_server(("127.0.0.1", 0)) as server:
         connecting(monkeypatch, to=server.getsockname())
-        with anyio.fail_after(20), pytest.raises(DownloadError, match="another address"):
+        with anyio.fail_after(50), pytest.raises(DownloadError, match="another address"):
             await to_public.handle_async_request(get("http://files.example/a"))
         connection, _ = server.accept()
         with connection:
-            connection.settimeout(10)
+            connection.settimeout(50)
             assert await anyio.to_thread.run_sync(connection.recv, 100) == b""
 
 
@@ -160,7 +160,7 @@ async def test_a_body_that_is_left_closes_its_connection(to_any: AiohttpFileTran
             assert await anext(aiter(response.stream)) == b"begin"
             await response.aclose()
         with heads[0] as connection:
-            connection.settimeout(10)
+            connection.settimeout(50)
             assert await anyio.to_thread.run_sync(connection.recv, 100) == b""
 
 
@@ -188,7 +188,7 @@ async def test_what_is_no_chunk_is_a_broken_body_though_the_parser_tells_nobody(
         received.set()
         await broken.wait()
         await anyio.sleep(0.2)  # the parser fails while nobody reads, as while a block is written
-        with pytest.raises(httpx.TransportError), anyio.fail_after(20):
+        with pytest.raises(httpx.TransportError), anyio.fail_after(50):
             while True:
                 content += await anext(pieces)
         await response.aclose()

@@ -202,7 +202,7 @@ async def _one_result(seed: int, folder: Path) -> Counter[str]:
         hosting(liar.answer) as host,
         AkoolClient(api_key="key", host=host.url, retry=QUICK) as client,
     ):
-        client.session.opened.downloads._limits = DownloadLimits(slow_window=5.0, min_bytes=1)
+        client.session.opened.downloads._limits = DownloadLimits(connect=60.0, min_bytes=1)
         splits = AudioSplits(translated_srt_url=f"{host.url}/t", original_srt_url=f"{host.url}/o")
         done = Snapshot(job_id="job-1", status=Status.COMPLETED, url=f"{host.url}/v", audio_splits=splits)
         saved: Saved | None = None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from itertools import groupby
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.lowlevel import checkpoint
 
 from akool_async import DownloadError
 from akool_async._download.verify import Kind
+from tests.client.moments import jump, until
 from tests.download.conftest import SRT, downloads, fetch, film, names
 from tests.download.host import Asked, Reply, hosting, part
 
@@ -31,14 +34,16 @@ async def test_goes_on_where_the_line_broke(tmp_path: Path, how: str) -> None:
         window = 0.2 if how == "stalled" else 5.0
         found = await fetch(downloads(slow_window=window), f"{host.url}/a.mp4?token=x", tmp_path / "a.mp4")
 
-    ranges = [asked.headers.get("range") for asked in host.asked]
+    # On a machine that stands still a line may stall before it brought a byte; the same is asked again.
+    ranges = [span for span, _ in groupby(asked.headers.get("range") for asked in host.asked)]
     assert ranges[0] is None
     assert all(one and one.startswith("bytes=") for one in ranges[1:])
-    assert all(asked.headers.get("if-range") == '"one"' for asked in host.asked[1:])
+    assert all(asked.headers.get("if-range") == '"one"' for asked in host.asked if asked.first)
     assert (tmp_path / "a.mp4").read_bytes() == content
     assert found.digest.sha256 == hashlib.sha256(content).hexdigest()
     assert all(asked.headers["accept-encoding"] == "identity" for asked in host.asked)
     if how == "cut":
+        assert len(host.asked) == 4
         assert ranges == [None, "bytes=6000-", "bytes=12000-", "bytes=18000-"]
 
 
@@ -53,9 +58,7 @@ async def test_another_process_goes_on_too(tmp_path: Path) -> None:
         async with anyio.create_task_group() as tasks:
             first = downloads(slow_window=1.0)  # what arrived is written when a connection is given up
             tasks.start_soon(fetch, first, f"{host.url}/a.mp4?token=1", tmp_path / "a.mp4")
-            with anyio.fail_after(20):
-                while not part_file.exists() or part_file.stat().st_size < 9000:
-                    await anyio.sleep(0.005)
+            await until(lambda: part_file.exists() and part_file.stat().st_size >= 9000)
             tasks.cancel_scope.cancel()
         size = part_file.stat().st_size
         assert names(tmp_path) == ["a.mp4.part", "a.mp4.part.about"]
@@ -237,14 +240,16 @@ async def test_a_head_that_drips_is_not_waited_for(tmp_path: Path) -> None:
                 await stream.send(b"HTTP/1.1 200 OK\r\n")
                 while True:
                     await stream.send(b"more: to come\r\n")
-                    await anyio.sleep(0.02)
+                    for _ in range(50):  # in which the client reads it
+                        await checkpoint()
+                    jump(25.0)
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/a.mp4"
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, drip)
-            with anyio.fail_after(10), pytest.raises(DownloadError, match="ReadTimeout"):
-                await fetch(downloads(connect=0.05, slow_window=0.05), url, tmp_path / "a.mp4")
+            with pytest.raises(DownloadError, match="ReadTimeout"):
+                await fetch(downloads(connect=100.0, slow_window=30.0), url, tmp_path / "a.mp4")
             tasks.cancel_scope.cancel()
 
     assert names(tmp_path) == []
@@ -255,7 +260,8 @@ async def test_a_slow_line_is_dropped_and_taken_up_again(tmp_path: Path) -> None
     async with hosting(lambda asked: part(content, asked, keep=5000, hang=True)) as host:
         await fetch(downloads(slow_window=0.1, min_bytes=5001), f"{host.url}/a.mp4", tmp_path / "a.mp4")
 
-    assert [asked.first for asked in host.asked] == [0, 5000, 10_000, 15_000, 20_000]
+    firsts = [first for first, _ in groupby(asked.first for asked in host.asked)]  # also if it stood still
+    assert firsts == [0, 5000, 10_000, 15_000, 20_000]
     assert (tmp_path / "a.mp4").read_bytes() == content
 
 
@@ -297,9 +303,7 @@ async def test_two_at_once_do_not_write_one_part(tmp_path: Path) -> None:
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(fetch, downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
-        with anyio.fail_after(5):
-            while not host.asked:
-                await anyio.sleep(0.01)
+        await until(lambda: host.asked)
         with pytest.raises(DownloadError, match="being downloaded already"):
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
         tasks.cancel_scope.cancel()
