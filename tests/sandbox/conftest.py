@@ -61,7 +61,7 @@ class Visitor:
 
 
 def plain_client(base_url: str = "", **options: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=base_url, trust_env=False, verify=PLAIN, timeout=5, **options)
+    return httpx.AsyncClient(base_url=base_url, trust_env=False, verify=PLAIN, timeout=50, **options)
 
 
 @asynccontextmanager

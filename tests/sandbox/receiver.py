@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import anyio
-
 from akool_async._wire.sealed import Hint, unseal
+from tests.client.moments import until
 from tests.threads import serve_in_thread
 
 
@@ -42,9 +41,7 @@ class Receiver:
 
     async def count(self, expected: int) -> None:
         """Wait until so many have come."""
-        with anyio.fail_after(5):
-            while len(self.bodies) < expected:
-                await anyio.sleep(0.002)
+        await until(lambda: len(self.bodies) >= expected)
 
 
 @contextmanager

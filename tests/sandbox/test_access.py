@@ -18,6 +18,7 @@ from akool_async.sandbox import Fault, Sandbox
 from akool_async.sandbox.jobs import ApiRejection
 from akool_async.sandbox.media import RealMedia
 from akool_async.sandbox.settings import SandboxSettings
+from tests.client.moments import until
 
 from .conftest import CREATE, CREDIT, KEY, LANGUAGES, TOKEN, URL, Visitor, plain_client, visiting
 from .receiver import receiving
@@ -64,10 +65,10 @@ async def test_serving_others_is_told_at_the_start(caplog: pytest.LogCaptureFixt
 
 
 async def test_results_are_linked_by_the_name_that_others_use() -> None:
-    async with open_to_others(time_scale=1e6) as (_, http):
+    async with open_to_others(time_scale=1e6, result_days=1e9) as (_, http):
         job_id = (await http.post(CREATE, json={"url": URL, "language": "fr"})).json()["data"]["_id"]
         path = "/api/open/v3/content/video/infobymodelid"
-        with anyio.fail_after(5):
+        with anyio.fail_after(50):
             while not (
                 video := (await http.get(path, params={"video_model_id": job_id})).json()["data"]["video"]
             ):
@@ -155,9 +156,7 @@ async def test_open_to_others_it_sends_no_webhooks_to_private_addresses() -> Non
     with receiving() as receiver:
         async with open_to_others(webhook_attempts=1) as (sandbox, http):
             await http.post(CREATE, json={"url": URL, "language": "fr", "webhookUrl": receiver.url})
-            with anyio.fail_after(5):
-                while not sandbox.audit.webhooks:
-                    await anyio.sleep(0.002)
+            await until(lambda: sandbox.audit.webhooks)
 
         assert receiver.bodies == []
         assert sandbox.audit.webhooks[0].answered is None
@@ -250,9 +249,7 @@ async def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Non
                 f"/{one}/", params={"key": one}, headers={"authorization": f"Bearer {one}"}
             )
         await visitor.create(url=f"{URL}?signature={secret}", webhookUrl=f"http://127.0.0.1:9/{secret}")
-        with anyio.fail_after(5):
-            while not visitor.sandbox.audit.webhooks:
-                await anyio.sleep(0.002)
+        await until(lambda: visitor.sandbox.audit.webhooks)
 
     assert "GET [redacted] 404" in lines
     assert any(line.startswith("webhook of job ") for line in lines)

@@ -6,10 +6,12 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
 from akool_async.sandbox import Fault
+from tests.client.moments import jump, until
 
 from .conftest import Visitor, plain_client, visiting
 
@@ -310,18 +312,22 @@ async def test_a_transfer_that_stalls_stays_open(anyio_backend: str) -> None:
     async with visiting(faults=[Fault(on="cdn", kind="stall", keep=0.5)]) as visitor:
         url = (await files(visitor))["video"]
         got = b""
-        async with plain_client() as http, http.stream("GET", url) as answer:
+        async with (
+            plain_client() as http,
+            http.stream("GET", url) as answer,
+            anyio.create_task_group() as tasks,
+        ):
+
+            async def be_late() -> None:
+                await until(lambda: len(got) == 2048)
+                jump(60)
+
+            tasks.start_soon(be_late)
             with pytest.raises(httpx.ReadTimeout):
-                async for chunk in _patient(answer):
+                async for chunk in answer.aiter_raw():
                     got += chunk
 
     assert len(got) == 2048
-
-
-async def _patient(answer: httpx.Response):
-    answer.request.extensions["timeout"]["read"] = 0.1
-    async for chunk in answer.aiter_raw():
-        yield chunk
 
 
 @pytest.mark.parametrize(
