@@ -30,6 +30,7 @@ class Proxy:
 
     Attributes:
         chance: decides what happens to each connection.
+        first: what happens to the first one, which no chance decides.
         longest: bytes after which nothing happens any more.
         mercy: connections after which all pass.
         seen: how often each kind of trouble happened.
@@ -37,6 +38,7 @@ class Proxy:
 
     upstream: str
     chance: random.Random
+    first: str
     longest: int
     mercy: int = 30
     url: str = ""
@@ -44,6 +46,8 @@ class Proxy:
 
     async def serve(self, stream: SocketStream) -> None:
         kind = "pass" if sum(self.seen.values()) >= self.mercy else self.chance.choice(KINDS)
+        if not self.seen:
+            kind = self.first
         after = self.chance.randrange(self.longest)
         if self.chance.random() < 0.2:
             after %= 300  # within the head
@@ -93,7 +97,7 @@ class Proxy:
 async def proxying(upstream: str, seed: int, longest: int) -> AsyncIterator[Proxy]:
     """Stand before a host until the block is left."""
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        proxy = Proxy(upstream, random.Random(seed), longest)
+        proxy = Proxy(upstream, random.Random(seed), KINDS[seed % len(KINDS)], longest)
         proxy.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, proxy.serve)
