@@ -22,7 +22,7 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The account that every Azurite has. Source: Microsoft, "Use the Azurite emulator"."""
 
-_STARTS_WITHIN = 40.0
+_STARTS_WITHIN = 200.0
 
 
 @contextmanager

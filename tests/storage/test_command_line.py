@@ -17,13 +17,13 @@ from akool_async.sandbox.media import sample_video
 from tests.client.conftest import KEY, Open
 from tests.storage.conftest import TestBucket
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 
 async def command(home: Any, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"AKOOL_API_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[2])}
     line = [sys.executable, "-m", "akool_async", *words, "--host", home.server.base_url]
-    run = lambda: subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment, timeout=200)  # noqa: E731
+    run = lambda: subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment, timeout=500)  # noqa: E731
     return await run_sync(run)
 
 

@@ -24,7 +24,7 @@ from tests.storage.test_inputs import reasons, translation
 from tests.storage.test_results import LARGE, spooled
 from tests.threads import serve_in_thread
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 

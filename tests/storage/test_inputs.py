@@ -38,7 +38,7 @@ from tests.client.conftest import Open
 from tests.client.moments import until
 from tests.storage.conftest import TestBucket
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 SRT = "1\n00:00:00,000 --> 00:00:00,900\nHello from the hill.\n"
 
@@ -61,7 +61,7 @@ def sent_urls(home: Any, field: str = "url") -> list[str]:
 
 
 def fetched(url: str) -> httpx.Response:
-    return httpx.get(url, trust_env=False)
+    return httpx.get(url, trust_env=False, timeout=60.0)
 
 
 def reasons(outcomes: list[Outcome]) -> list[str]:

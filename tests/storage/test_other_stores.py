@@ -24,7 +24,7 @@ from tests.storage.google import google_store
 from tests.storage.test_inputs import reasons, translation
 from tests.storage.test_results import LARGE
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 
 @attrs.frozen
@@ -97,7 +97,8 @@ async def test_a_file_is_shared_by_a_signed_url_that_opens_it_alone_and_deleted_
         place, _, query = url.partition("?")
         changed = query[:-8] + "".join("0" if char != "0" else "1" for char in query[-8:])
         whole, tampered, other = (
-            httpx.get(one, trust_env=False) for one in (url, f"{place}?{changed}", f"{place}x?{query}")
+            httpx.get(one, trust_env=False, timeout=60.0)
+            for one in (url, f"{place}?{changed}", f"{place}x?{query}")
         )
         fetched.append((whole.content, tampered.status_code, other.status_code))
         return url

@@ -33,7 +33,7 @@ from tests.client.conftest import Open, video
 from tests.storage.conftest import TestBucket
 from tests.storage.test_inputs import translation
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 LARGE = 9_000_000
 """More than one part of an upload."""
@@ -42,7 +42,10 @@ LARGE = 9_000_000
 async def collect(client: Any, requests: Any, **options: Any) -> tuple[list[Completed], dict[str, bytes]]:
     """Run a batch, and fetch what the vendor has as its results by the names that they should get."""
     outcomes, made = [], {}
-    async with open_batch(client, requests, **options) as batch, httpx.AsyncClient(trust_env=False) as http:
+    async with (
+        open_batch(client, requests, **options) as batch,
+        httpx.AsyncClient(trust_env=False, timeout=60.0) as http,
+    ):
         async for outcome in batch:
             outcomes.append(outcome)
             if isinstance(outcome, Completed) and outcome.saved is not None:

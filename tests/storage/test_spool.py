@@ -19,7 +19,7 @@ from tests.client.conftest import Open, video
 from tests.storage.conftest import TestBucket
 from tests.storage.test_results import spooled
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 both = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 MIB = 2**20
 
@@ -46,7 +46,7 @@ async def test_a_result_waits_until_another_was_sent(tmp_path: Path) -> None:
             await may_leave[number].wait()
             order.append(f"out {number}")
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(100):
         async with anyio.create_task_group() as tasks:
             for number in range(3):
                 tasks.start_soon(save, number)

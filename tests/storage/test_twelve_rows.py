@@ -25,7 +25,7 @@ from tests.storage.conftest import TestBucket
 from tests.storage.test_command_line import command
 from tests.storage.test_kills import kill_there
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 OPTIONS = ("--to", "ja", "--journal", "jobs.sqlite3", "--names", "{language}/{key}")
 GOOD = ("local", "uri", "object", "https")
@@ -89,7 +89,7 @@ def write_catalog(folder: Path, rows: dict[str, tuple[str, str]]) -> None:
 async def made_by_vendor(home: Any) -> dict[str, bytes]:
     """Return what the vendor serves as the results of its jobs, by how long their videos are."""
     client = await home.client()
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60.0) as http:
         found = {}
         for job in home.sandbox.audit.jobs:
             found[round(job.seconds)] = (await http.get((await client.status(job.id)).url)).content
@@ -154,7 +154,7 @@ async def test_a_killed_run_of_it_leaves_nothing_half_visible_and_resumes(
     monkeypatch.chdir(tmp_path)
     async with fast_house(media=True) as home:
         line = ("run", "videos.csv", *options(bucket), "--yes", "--host", home.server.base_url)
-        with anyio.fail_after(220):
+        with anyio.fail_after(500):
             said = await run_sync(kill_there, step, ["command", *line])
             visible = [name for name in bucket.names if name.startswith("out/")]
             before = len(home.sandbox.audit.creates)

@@ -56,7 +56,7 @@ def run_tests(folder: Path, code: str, *options: str) -> Run:
     environment = os.environ | {"PYTHONPATH": str(Path(akool_async.__file__).parents[1]), "COLUMNS": "200"}
     for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
         environment.pop(name, None)
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=170)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=270)
     outcomes: dict[str, set[str]] = {}
     for outcome, name in re.findall(r"^(PASSED|FAILED|ERROR) \S*?::(\S+)", done.stdout, re.MULTILINE):
         outcomes.setdefault(name, set()).add(outcome)

@@ -12,7 +12,10 @@ from tests.testing.conftest import run_tests
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "testing.md"
 
-pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="only where the documentation is")
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not PAGE.exists(), reason="only where the documentation is"),
+]
 
 
 @pytest.mark.parametrize("plugin", ["anyio", "asyncio"])
