@@ -54,7 +54,7 @@ class Ear:
 
 async def looked_at(door: WebhookReceiver) -> None:
     """Wait until the queue is empty."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(100):
         while True:
             seen = door.statistics()
             judged = seen.delivered + seen.repeated + seen.malformed + seen.wrong_signature + seen.stale
@@ -103,7 +103,7 @@ def served(app: Any) -> Iterator[str]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 100
         while not server.started:
             assert thread.is_alive()
             assert time.monotonic() < until

@@ -14,7 +14,10 @@ from .conftest import CLIENT_ID, SECRET, served
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "webhooks.md"
 
-pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="only where the documentation is")
+pytestmark = [
+    pytest.mark.skipif(not PAGE.exists(), reason="only where the documentation is"),
+    pytest.mark.timeout(300),
+]
 
 
 def _example(number: int) -> str:

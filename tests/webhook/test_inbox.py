@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sqlite3
@@ -21,6 +22,7 @@ from akool_async._model.responses import Callback
 from akool_async.webhook import inbox as file
 from akool_async.webhook import open_inbox
 from akool_async.webhook.inbox import InboxFile
+from tests.client.moments import until
 
 from .conftest import JOB, TOKEN, Ear, body, looked_at, receiver
 
@@ -37,9 +39,7 @@ def told(number: int = 1, status: int | None = 3) -> Callback:
 
 
 async def heard(ear: Ear, count: int) -> None:
-    with anyio.fail_after(10):
-        while len(ear.heard) < count:
-            await anyio.sleep(0.005)
+    await until(lambda: len(ear.heard) >= count)
 
 
 async def test_what_a_receiver_writes_is_read_by_another(tmp_path: Path) -> None:
@@ -141,7 +141,6 @@ def lay(kind: str, trap: Path, victim: Path) -> None:
 
 @pytest.mark.parametrize("beside", ["", "-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe", "folder", "another user's"])
-@pytest.mark.timeout(10)
 def test_a_trap_where_the_inbox_should_be_is_told_and_not_touched(
     tmp_path: Path, kind: str, beside: str
 ) -> None:
@@ -181,11 +180,12 @@ def test_a_file_put_in_its_place_while_it_is_opened_is_noticed(
 
 async def test_a_pipe_in_its_place_does_not_stop_a_batch_from_reading_the_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "inbox")
-    with anyio.fail_after(5), pytest.raises(InboxError, match="a pipe"):
+    with anyio.fail_after(40), pytest.raises(InboxError, match="a pipe"):
         async with open_inbox(tmp_path / "inbox"):
             pass
 
 
+@pytest.mark.timeout(300)
 def test_processes_make_and_write_one_file_at_once(tmp_path: Path) -> None:
     code = (
         "import sys; from akool_async.webhook.inbox import InboxFile\n"
@@ -195,8 +195,12 @@ def test_processes_make_and_write_one_file_at_once(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(tmp_path / "inbox")]
     runs = [subprocess.Popen([*command, str(number)]) for number in range(3)]
-
-    assert [run.wait(60) for run in runs] == [0, 0, 0]
+    try:
+        assert [run.wait(250) for run in runs] == [0, 0, 0]
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait()
     with closing(InboxFile(tmp_path / "inbox")) as inbox:
         assert len(inbox.find("t")) == 60
 
@@ -220,11 +224,13 @@ def test_one_that_another_process_makes_meanwhile_is_no_stranger(
 async def test_trouble_while_reading_is_told_once_and_waited_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ear, broken = Ear(), [True]
+    ear, broken, looks = Ear(), [True], itertools.count()
     after = InboxFile.since
 
     def sometimes(self: InboxFile, number: int):
         if broken:
+            if next(looks) == 10:
+                broken.clear()
             raise InboxError("The inbox could not be read: disk I/O error.")
         return after(self, number)
 
@@ -234,11 +240,6 @@ async def test_trouble_while_reading_is_told_once_and_waited_out(
         inbox.subscribe(ear)
         with closing(InboxFile(tmp_path / "inbox")) as other:
             other.write([told()])
-        with anyio.fail_after(20):
-            while "disk I/O error" not in caplog.text:
-                await anyio.sleep(0.005)
-        await anyio.sleep(0.05)
-        broken.clear()
         await heard(ear, 1)
 
     assert caplog.text.count("disk I/O error") == 1
@@ -258,9 +259,7 @@ async def test_what_can_not_be_written_is_tried_again(
     monkeypatch.setattr(InboxFile, "write", sometimes)
     async with receiver(inbox=tmp_path / "inbox") as door:
         door.receive(body(status=2), f"/{TOKEN}")
-        with anyio.fail_after(5):
-            while not door.statistics().write_errors:
-                await anyio.sleep(0.005)
+        await until(lambda: door.statistics().write_errors)
         full.clear()
         door.receive(body(status=3), f"/{TOKEN}")
     async with open_inbox(tmp_path / "inbox") as inbox:
@@ -282,9 +281,7 @@ async def test_what_could_not_be_written_is_tried_again_without_another_body(
     monkeypatch.setattr("akool_async.webhook.receiver._WRITE_RETRY", 0.01)
     async with receiver(inbox=tmp_path / "inbox") as door, open_inbox(tmp_path / "inbox") as inbox:
         door.receive(body(), f"/{TOKEN}")
-        with anyio.fail_after(10):
-            while not inbox.callbacks_for(TOKEN):
-                await anyio.sleep(0.005)
+        await until(lambda: inbox.callbacks_for(TOKEN))
 
     assert door.statistics().write_errors == 3
 
@@ -295,7 +292,7 @@ async def test_a_slow_disk_does_not_keep_bodies_waiting(
     write, go = InboxFile.write, threading.Event()
 
     def slow(self: InboxFile, callbacks: Iterable[Callback]) -> None:
-        go.wait(20)
+        go.wait(50)
         write(self, callbacks)
 
     monkeypatch.setattr(InboxFile, "write", slow)

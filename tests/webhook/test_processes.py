@@ -23,6 +23,7 @@ from anyio.to_thread import run_sync
 from akool_async import State, open_journal
 from akool_async.sandbox import FakeClock, Fault, Sandbox
 from akool_async.webhook import open_inbox
+from tests.client.moments import until
 
 from .conftest import CLIENT_ID, SECRET
 
@@ -75,7 +76,7 @@ def _run(folder: Path, vendor: str, url: str, seconds: float) -> int:
             return process.wait()
 
 
-@pytest.mark.timeout(60 + 15 * KILLS)
+@pytest.mark.timeout(600 + 60 * KILLS)
 async def test_every_doubt_is_cleared_up_also_after_kills(tmp_path: Path) -> None:
     seed = int(os.environ.get("AKOOL_TEST_SEED", random.randrange(10**6)))
     print(f"seed {seed}: set AKOOL_TEST_SEED to repeat")
@@ -89,9 +90,14 @@ async def test_every_doubt_is_cleared_up_also_after_kills(tmp_path: Path) -> Non
         async with sandbox.serve() as server:
             for _ in range(KILLS):
                 await run_sync(_run, tmp_path, server.base_url, url, chance.uniform(0.8, 2.5))
-            code = await run_sync(_run, tmp_path, server.base_url, url, 60 + 5 * KILLS)
-    async with open_journal(tmp_path / "jobs.sqlite3", read_only=True) as journal:
-        entries = [entry async for entry in journal.entries()]
+            # A callback that is too late for a run on a slow machine clears up the doubt in the next one.
+            for _ in range(4):
+                code = await run_sync(_run, tmp_path, server.base_url, url, 300 + 5 * KILLS)
+                async with open_journal(tmp_path / "jobs.sqlite3", read_only=True) as journal:
+                    entries = [entry async for entry in journal.entries()]
+                delivered = {entry.job_id for entry in entries if entry.state is State.DELIVERED}
+                if code or delivered == {job.id for job in sandbox.audit.jobs}:
+                    break
 
     assert code == 0
     assert sandbox.audit.paid_twice() == ()
@@ -108,7 +114,7 @@ async def test_every_doubt_is_cleared_up_also_after_kills(tmp_path: Path) -> Non
     print(f"{KILLS} kills, {len(made)} jobs, {lost} answers lost, {len(unsent)} killed before they were sent")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_a_callback_that_came_while_no_batch_ran_clears_up_the_next_runs_doubt(tmp_path: Path) -> None:
     clock = FakeClock(time.time())  # stands still while the first run lives: no callback comes
     sandbox = Sandbox(api_key=SECRET, client_id=CLIENT_ID, media=False, clock=clock, max_jobs=40, seed=1)
@@ -117,21 +123,18 @@ async def test_a_callback_that_came_while_no_batch_ran_clears_up_the_next_runs_d
     sandbox.faults.add(Fault(on="webhook", kind="delay", seconds=1.0))
     async with sandbox.serve() as server, open_inbox(tmp_path / "inbox.sqlite3") as inbox:
         with web_application(tmp_path) as url:
-            with _catalog(tmp_path, server.base_url, url) as process, anyio.fail_after(30):
+            with _catalog(tmp_path, server.base_url, url) as process:
                 # The answered one and as many as go out at once. With fewer, a POST might be on its way
                 # that the vendor never reads: a doubt without a job.
-                while len(sandbox.audit.jobs) < 9:
-                    await anyio.sleep(0.01)
+                await until(lambda: len(sandbox.audit.jobs) >= 9, seconds=200)
                 process.kill()
             tokens = [job.spec.webhook_url.rpartition("/")[2] for job in sandbox.engine.jobs]
             assert not any(inbox.callbacks_for(token) for token in tokens)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_turn, clock)
-                with anyio.fail_after(30):
-                    while not all(inbox.callbacks_for(token) for token in tokens):
-                        await anyio.sleep(0.01)
+                await until(lambda: all(inbox.callbacks_for(token) for token in tokens), seconds=100)
                 sandbox.faults.clear()
-                code = await run_sync(_run, tmp_path, server.base_url, url, 60)
+                code = await run_sync(_run, tmp_path, server.base_url, url, 250)
                 tasks.cancel_scope.cancel()
     given = (tmp_path / "given.txt").read_text().split("\n")[:-1]
 

@@ -33,17 +33,17 @@ def serving(door: WebhookReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[
             target=limits.serve, args=(door, listening), kwargs={"on_ready": ready.set}, daemon=True
         )
         thread.start()
-        assert ready.wait(20)
+        assert ready.wait(50)
         try:
             yield listening.getsockname()
         finally:
             started[0].should_exit = True
-            thread.join(20)
+            thread.join(50)
 
 
 def post(address: tuple[str, int], content: bytes) -> int:
     return httpx.post(
-        f"http://127.0.0.1:{address[1]}/", content=content, timeout=20, trust_env=False
+        f"http://127.0.0.1:{address[1]}/", content=content, timeout=50, trust_env=False
     ).status_code
 
 
@@ -52,21 +52,24 @@ def post(address: tuple[str, int], content: bytes) -> int:
 )
 def test_headers_that_do_not_come_end_the_connection(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HEADER_TIMEOUT", 0.05)
-    with serving(receiver(), monkeypatch) as address, socket.create_connection(address, timeout=20) as one:
+    with (
+        serving(receiver(), monkeypatch) as address,
+        socket.create_connection(address, timeout=50) as one,
+        pytest.raises(ConnectionError),  # a slow sender sees it while it sends
+    ):
         one.sendall(sent)
-
-        with pytest.raises(ConnectionResetError):
-            assert one.recv(100) == b""
-            raise ConnectionResetError
+        assert one.recv(100) == b""
+        raise ConnectionError
 
 
 def test_headers_that_drip_on_a_used_connection_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HEADER_TIMEOUT", 0.05)
-    with serving(receiver(), monkeypatch) as address, socket.create_connection(address, timeout=20) as one:
+    monkeypatch.setattr(limits, "HEADER_TIMEOUT", 50.0)
+    with serving(receiver(), monkeypatch) as address, socket.create_connection(address, timeout=50) as one:
         one.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
         answer = one.recv(4096)
+        monkeypatch.setattr(limits, "HEADER_TIMEOUT", 0.05)
         with pytest.raises(OSError, match=r"reset|Broken pipe"):
-            for _ in range(1000):
+            for _ in range(8000):
                 one.sendall(b"P")
                 threading.Event().wait(0.005)
 
@@ -75,7 +78,8 @@ def test_headers_that_drip_on_a_used_connection_end_it(monkeypatch: pytest.Monke
 
 def test_an_idle_connection_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "IDLE_TIMEOUT", 0.05)
-    with serving(receiver(), monkeypatch) as address, socket.create_connection(address, timeout=20) as one:
+    monkeypatch.setattr(limits, "HEADER_TIMEOUT", 50.0)
+    with serving(receiver(), monkeypatch) as address, socket.create_connection(address, timeout=50) as one:
         one.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
 
         assert one.recv(4096).startswith(b"HTTP/1.1 200")
@@ -84,10 +88,11 @@ def test_an_idle_connection_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_strangers_that_hold_all_connections_lose_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_CONNECTIONS", 5)
+    monkeypatch.setattr(limits, "HEADER_TIMEOUT", 50.0)
     ear, door = Ear(), receiver()
     door.subscribe(ear)
     with serving(door, monkeypatch) as address:
-        strangers = [socket.create_connection(address, timeout=20) for _ in range(8)]
+        strangers = [socket.create_connection(address, timeout=50) for _ in range(8)]
         statuses = [post(address, body(f"{number:024}")) for number in range(10)]
         ended = sum(not still_open(one) for one in strangers)
         for one in strangers:
@@ -117,7 +122,7 @@ def test_nonsense_is_not_logged(
 ) -> None:
     with serving(receiver(), monkeypatch) as address:
         for _ in range(30):
-            with socket.create_connection(address, timeout=20) as one:
+            with socket.create_connection(address, timeout=50) as one:
                 one.sendall(sent)
                 one.recv(4096)
 
