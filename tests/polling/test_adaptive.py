@@ -22,13 +22,11 @@ from akool_async._polling.adaptive import (
     LONGEST_HINTED,
     REMAINING_EDGES,
     SHORTEST,
-    DurationModel,
     LearnedSchedule,
     ProgressModel,
-    bin_position,
-    interpolate,
     progress_bucket,
 )
+from akool_async._polling.duration_model import DurationModel, bin_position, interpolate
 from akool_async._polling.poll_state import (
     NEW,
     UNKNOWN,
