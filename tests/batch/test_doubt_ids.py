@@ -35,7 +35,7 @@ NOBODYS = "66160f989dfc997ac2890000"
 
 
 async def run(client: AkoolClient, requests: list[TranslationRequest], **options: Any) -> list[Outcome]:
-    with anyio.fail_after(40):
+    with anyio.fail_after(55):
         async with open_batch(client, requests, **options) as batch:
             return [outcome async for outcome in batch]
 
@@ -141,7 +141,7 @@ async def test_an_id_is_committed_before_it_is_asked_for(
         monkeypatch.setattr(ClientSession, "status", watched)
         with RawVendor(lambda _: answer).serve() as vendor:
             async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client:
-                with anyio.fail_after(20):
+                with anyio.fail_after(55):
                     async with open_batch(client, [video(1)], journal=journal):
                         while journal.counts()[State.SUBMITTED] == 0:
                             await anyio.sleep(0.005)
@@ -163,7 +163,7 @@ async def test_each_language_gets_the_job_that_the_answer_names_for_it(tmp_path:
     async with open_journal(tmp_path / "j.sqlite3") as journal:
         with RawVendor(lambda _: answer).serve() as vendor:
             async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client:
-                with anyio.fail_after(20):
+                with anyio.fail_after(55):
                     async with open_batch(client, [request], journal=journal):
                         while journal.counts()[State.SUBMITTED] < 2:
                             await anyio.sleep(0.005)
@@ -192,7 +192,7 @@ async def test_a_wrong_host_costs_one_doubt(status: int) -> None:
     with RawVendor(lambda _: http(b"<html>not here</html>", status)).serve() as vendor:
         async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK) as client:
             outcomes: list[Outcome] = []
-            with anyio.fail_after(20):
+            with anyio.fail_after(55):
                 async with open_batch(client, [video(number) for number in range(20)]) as batch:
                     with pytest.raises(SubmissionInDoubt, match="host"):
                         async for outcome in batch:

@@ -79,7 +79,7 @@ async def test_aclose_finishes_a_paid_post(tmp_path: Path) -> None:
         batch = open_batch(client, journal=journal)
         await batch.aopen()
         ticket = await batch.submit(video(1))
-        with anyio.fail_after(20):
+        with anyio.fail_after(55):
             while not sandbox.audit.creates:
                 await anyio.lowlevel.checkpoint()
         with anyio.CancelScope() as leaving:
@@ -170,6 +170,7 @@ async def test_a_service(service):
 """
 
 
+@pytest.mark.timeout(300)
 def test_fixtures_of_pytest_asyncio(tmp_path: Path) -> None:
     run = run_tests(tmp_path, ASYNCIO + FIXTURES)
 

@@ -55,7 +55,7 @@ async def test_each_entry_that_was_left_with_one_job_gets_its_own_outcome(order:
             await journal.intend(request)
             await journal.record(EntryUpdate(key=key, target="ja", state=State.SUBMITTED, job_id=JOB))
         requests = [REQUESTS[key] for key in order]
-        with anyio.fail_after(20):
+        with anyio.fail_after(55):
             async with open_batch(client, requests, journal=journal, download_to=tmp_path) as batch:
                 outcomes = [outcome async for outcome in batch]
 
@@ -74,7 +74,7 @@ async def test_an_entry_that_can_not_be_recorded_tears_nothing_down() -> None:
 
         journal.record = full
         outcomes: list[Outcome] = []
-        with anyio.fail_after(20):
+        with anyio.fail_after(55):
             async with open_batch(client, REQUESTS.values(), journal=journal) as batch:
                 with pytest.raises(JournalWriteError):
                     async for outcome in batch:

@@ -164,6 +164,7 @@ meters.shutdown()
 """
 
 
+@pytest.mark.timeout(300)
 async def test_a_collector_joins_the_spans_of_two_processes(tmp_path: Path) -> None:
     clock = FakeClock(time.time())
     sandbox = Sandbox(api_key=KEY, media=False, clock=clock)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 async def run(client: AkoolClient, journal: Path, out: Path, **options: Any) -> list[Outcome]:
     requests = options.pop("requests", [video(1, key="one"), video(2)])
-    with anyio.fail_after(40):
+    with anyio.fail_after(55):
         async with (
             open_journal(journal) as opened,
             open_batch(client, requests, journal=opened, download_to=out, **options) as batch,

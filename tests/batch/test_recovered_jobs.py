@@ -158,7 +158,7 @@ async def _run_slowly(client: object, journal: Journal, out: Path) -> None:
             await anyio.sleep(0.01)
         yield video(2, key="new")
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(55):
         async with open_batch(client, source(), journal=journal, download_to=out) as batch:  # type: ignore[arg-type]
             assert [type(outcome) async for outcome in batch] == [NotSubmitted]
 
@@ -183,6 +183,6 @@ async def test_what_could_not_be_recorded_early_does_not_hold_up_who_asks_for_it
                 await anyio.sleep(0.01)
             yield video(1, key="old")
 
-        with pytest.raises(JournalWriteError), anyio.fail_after(20):
+        with pytest.raises(JournalWriteError), anyio.fail_after(55):
             async with open_batch(client, source(), journal=journal, download_to=tmp_path / "out") as batch:
                 assert [outcome async for outcome in batch] == []

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def run(client: AkoolClient, count: int = 1, **options: Any) -> list[Outcome]:
-    with anyio.fail_after(40):
+    with anyio.fail_after(55):
         async with open_batch(client, [video(number) for number in range(count)], **options) as batch:
             return [outcome async for outcome in batch]
 
@@ -65,7 +65,7 @@ async def test_a_refusal_that_stays_is_not_sent_again(fast_house: Open) -> None:
 async def test_a_failed_job_is_made_again_so_often(fast_house: Open, tmp_path: Path, retries: int) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(failure_rate=1.0) as home:
         client = await home.client()
-        with anyio.fail_after(20):
+        with anyio.fail_after(55):
             async with open_batch(
                 client, [video(1)], journal=journal, retry_transient=retries, max_in_flight=1
             ) as batch:

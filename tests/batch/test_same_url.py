@@ -31,7 +31,7 @@ def request(url: str, **options: Any) -> TranslationRequest:
 
 
 async def run(client: AkoolClient, *requests: TranslationRequest, **options: Any) -> list[Outcome]:
-    with anyio.fail_after(30):
+    with anyio.fail_after(55):
         async with open_batch(client, requests, **options) as batch:
             outcomes = [outcome async for outcome in batch]
     return sorted(outcomes, key=lambda outcome: requests.index(outcome.request))

@@ -36,19 +36,19 @@ async def test_a_source_that_blocks_does_not_block_the_event_loop(sandbox: Sandb
     def source() -> Iterator[TranslationRequest]:
         yield video(1)
         blocked.set()
-        assert release.wait(30)
+        assert release.wait(55)
         yield video(2)
 
     async with (
         sandbox.client(clock=VirtualClock()) as client,
         open_batch(client, source(), threaded=True) as batch,
     ):
-        with anyio.fail_after(30):
+        with anyio.fail_after(55):
             while not (blocked.is_set() and sandbox.audit.jobs):
                 await anyio.sleep(0.001)  # only a free event loop gets here
         assert [job.url for job in sandbox.audit.jobs] == [video(1).url]
         release.set()
-        with anyio.fail_after(30):
+        with anyio.fail_after(55):
             while len(sandbox.audit.jobs) < 2:
                 await anyio.sleep(0.001)
         batch.drain()
@@ -110,7 +110,7 @@ async def test_a_batch_does_not_wait_for_a_source_that_never_answers(sandbox: Sa
         yield video(1)
 
     try:
-        with anyio.fail_after(30):
+        with anyio.fail_after(55):
             async with sandbox.client() as client, open_batch(client, source(), threaded=True) as batch:
                 while not blocked.is_set():
                     await anyio.sleep(0.001)

@@ -42,7 +42,7 @@ async def test_an_entry_that_cannot_be_read_holds_up_no_other(
         connection.commit()
         connection.close()
 
-        with pytest.raises(JournalCorruptedError, match="old-1"), anyio.fail_after(20):
+        with pytest.raises(JournalCorruptedError, match="old-1"), anyio.fail_after(55):
             async with (
                 open_journal(path) as journal,
                 open_batch(client, [*old, video(9, key="new")], journal=journal, **options) as batch,  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ async def test_ids_are_tried_again_and_the_job_is_saved_as_if_nothing_had_been(
 ) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
         client = await home.client()
-        with full_after_the_post(journal, monkeypatch, times=2) as refused, anyio.fail_after(20):
+        with full_after_the_post(journal, monkeypatch, times=2) as refused, anyio.fail_after(55):
             async with open_batch(client, [video(1), video(2)], journal=journal) as batch:
                 outcomes = [outcome async for outcome in batch]
 
@@ -85,7 +85,7 @@ async def test_ids_that_can_not_be_written_are_told_as_in_doubt_and_nothing_more
         client = await home.client()
         requests = [video(number) for number in range(6)]
         lost = pytest.raises(JournalWriteError, match="disk full")
-        with full_after_the_post(journal, monkeypatch), anyio.fail_after(20), lost:
+        with full_after_the_post(journal, monkeypatch), anyio.fail_after(55), lost:
             async with open_batch(client, requests, journal=journal, max_in_flight=2) as batch:
                 async for outcome in batch:
                     outcomes.append(outcome)
@@ -126,7 +126,7 @@ async def test_a_program_that_holds_the_file_when_ids_are_to_be_written_costs_no
 
             monkeypatch.setattr(ClientSession, "submit_once", answered)
             failed = nullcontext() if released else pytest.raises(JournalWriteError, match="locked")
-            with anyio.fail_after(20), failed:
+            with anyio.fail_after(55), failed:
                 async with open_batch(client, [video(1)], journal=journal) as batch:
                     outcomes.extend(
                         [outcome async for outcome in batch] if released else [await anext(batch)]
@@ -148,7 +148,7 @@ async def test_the_last_try_is_when_the_batch_is_left(
     monkeypatch.setattr(answers, "FIRST_WAIT", 30.0)
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
         client = await home.client()
-        with full_after_the_post(journal, monkeypatch, times=1) as refused, anyio.fail_after(20):
+        with full_after_the_post(journal, monkeypatch, times=1) as refused, anyio.fail_after(55):
             async with open_batch(client, [video(1)], journal=journal):
                 while not refused:
                     await anyio.sleep(0.001)
@@ -172,7 +172,7 @@ async def test_a_journal_that_was_deleted_ends_the_batch_at_once_with_the_ids(
             return JournalReplacedError(f"{path} was deleted.")
 
         lost = pytest.raises(JournalReplacedError)
-        with full_after_the_post(journal, monkeypatch, times=1, error=deleted), anyio.fail_after(20), lost:
+        with full_after_the_post(journal, monkeypatch, times=1, error=deleted), anyio.fail_after(55), lost:
             async with open_batch(client, [video(1)], journal=journal) as batch:
                 async for outcome in batch:
                     outcomes.append(outcome)
@@ -190,7 +190,7 @@ async def test_every_paid_id_is_told_when_the_journal_is_deleted_under_a_batch(
     async with open_journal(path) as journal, fast_house() as home:
         client = await home.client()
         requests = [video(number) for number in range(8)]
-        with anyio.fail_after(20), pytest.raises(JournalReplacedError):
+        with anyio.fail_after(55), pytest.raises(JournalReplacedError):
             async with open_batch(client, requests, journal=journal, max_in_flight=3) as batch:
                 async for outcome in batch:
                     path.unlink(missing_ok=True)

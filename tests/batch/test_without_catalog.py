@@ -35,7 +35,7 @@ async def leave_at_work(
     jobs = jobs or sum(len(request.targets) for request in requests)
     never = FixedSchedule(interval=3600.0)
     async with open_batch(client, requests, journal=journal, max_in_flight=12, schedule=never):
-        with anyio.fail_after(20):
+        with anyio.fail_after(55):
             while journal.counts()[State.SUBMITTED] < jobs:
                 await anyio.sleep(0.005)
 

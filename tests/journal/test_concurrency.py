@@ -257,7 +257,7 @@ async def test_natively_cancelled_tasks_tear_nothing(path: Path, chance: random.
     async def work(journal: Journal, key: str) -> None:
         await journal.intend(video(key, ("ja", "fr")))
         returned.add(key)
-        await anyio.sleep(1)
+        await anyio.sleep_forever()
 
     async with open_journal(path) as journal:
         keys = [f"talk-{number}" for number in range(120)]
@@ -285,7 +285,7 @@ async def test_a_natively_cancelled_opening_leaves_no_lock_behind(path: Path) ->
 
         async def hold() -> None:
             async with open_journal(path):
-                await anyio.sleep(1)
+                await anyio.sleep_forever()
 
         task = asyncio.ensure_future(hold())
         for _ in range(turns):
@@ -310,7 +310,7 @@ async def test_closing_writes_what_was_handed_in(path: Path, monkeypatch: pytest
 
         def commit_while_closing(tickets: object) -> None:
             started.append(True)
-            assert closing.wait(10)
+            assert closing.wait(50)
             commit(tickets)  # type: ignore[arg-type]
 
         monkeypatch.setattr(store, "commit", commit_while_closing)
@@ -364,7 +364,7 @@ async def test_a_writer_that_the_end_of_the_loop_cancels_says_so(
             await journal.intend(video())
             store = journal._opened.store
             commit = store.commit
-            monkeypatch.setattr(store, "commit", lambda tickets: (go_on.wait(10), commit(tickets)))
+            monkeypatch.setattr(store, "commit", lambda tickets: (go_on.wait(50), commit(tickets)))
             writer = next(task for task in asyncio.all_tasks() if task.get_name() == "journal writer")
             waiting = asyncio.ensure_future(late(journal))
             for _ in range(10 if in_commit else 1):
