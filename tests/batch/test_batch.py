@@ -49,7 +49,7 @@ def videos(count: int, **options: Any) -> list[TranslationRequest]:
 
 
 async def run(client: AkoolClient, requests: Any, **options: Any) -> list[Outcome]:
-    with anyio.fail_after(40):
+    with anyio.fail_after(55):
         async with open_batch(client, requests, **options) as batch:
             return [outcome async for outcome in batch]
 
@@ -108,7 +108,7 @@ async def test_takes_async_sources_and_lip_syncs(house: Open) -> None:
 
 async def run_until_closed(batch: Batch, outcomes: list[Outcome]) -> None:
     """Take the outcomes of a batch whose client somebody else closes."""
-    with anyio.fail_after(40):
+    with anyio.fail_after(55):
         async with batch:
             with pytest.raises(ClientClosedError):
                 async for outcome in batch:
@@ -174,7 +174,7 @@ async def test_a_slow_consumer_stops_new_submissions(house: Open) -> None:
     async with house() as home:
         client = await home.client()
         async with open_batch(client, videos(100), max_in_flight=3, backlog=6) as batch:
-            with anyio.fail_after(20):
+            with anyio.fail_after(55):
                 while len(home.sandbox.audit.jobs) < 6:
                     await anyio.sleep(0.01)
             await anyio.sleep(0.3)
@@ -248,7 +248,7 @@ async def test_a_doubt_stays_one_where_paying_again_made_no_job(
         home.sandbox.faults.add(Fault(on="create", **fault))
         outcomes = []
         async with open_batch(client, videos(1), journal=journal, on_in_doubt="resubmit") as batch:
-            with anyio.fail_after(20), contextlib.suppress(AkoolError):
+            with anyio.fail_after(55), contextlib.suppress(AkoolError):
                 while len(home.sandbox.audit.creates) < 2:
                     await anyio.sleep(0.005)
                 batch.drain("enough")
@@ -332,7 +332,7 @@ async def test_without_a_journal_what_is_paid_and_not_taken_is_named(
 ) -> None:
     async with house(faults=[Fault(on="create", kind="reset_after", nth=2)]) as home:
         client = await home.client()
-        with caplog.at_level("WARNING", "akool_async"), anyio.fail_after(20):
+        with caplog.at_level("WARNING", "akool_async"), anyio.fail_after(55):
             async with open_batch(client, videos(3), max_submits=1) as batch:
                 while batch.statistics().completed + batch.statistics().in_doubt < 3:
                     await anyio.sleep(0.005)
@@ -582,7 +582,7 @@ async def test_draining_does_not_wait_for_a_source_that_has_nothing_to_give(fast
 
     async with fast_house() as home:
         client = await home.client()
-        with anyio.fail_after(20):
+        with anyio.fail_after(55):
             async with open_batch(client, source()) as batch:
                 outcomes = []
                 async for outcome in batch:
@@ -601,7 +601,7 @@ async def test_draining_while_there_is_no_room_does_not_ask_the_source_again(fas
 
     async with fast_house() as home:
         client = await home.client()
-        with anyio.fail_after(20):
+        with anyio.fail_after(55):
             async with open_batch(client, source(), max_in_flight=1, backlog=1) as batch:
                 while not home.sandbox.audit.jobs:
                     await anyio.sleep(0.005)
@@ -650,7 +650,7 @@ async def test_what_a_source_gives_after_draining_comes_out_as_not_submitted(fas
             await anyio.lowlevel.checkpoint_if_cancelled()
             yield video(2)
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(55):
             async with open_batch(client, source(), max_in_flight=1) as batch:
                 outcomes = [outcome async for outcome in batch]
 

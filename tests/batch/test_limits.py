@@ -33,7 +33,7 @@ COST = 4.0
 
 
 async def run(client: AkoolClient, count: int, **options: Any) -> tuple[list[Outcome], StopCause | None, str]:
-    with anyio.fail_after(40):
+    with anyio.fail_after(55):
         async with open_batch(client, [video(number) for number in range(count)], **options) as batch:
             outcomes = [outcome async for outcome in batch]
     return outcomes, batch.stop_cause, batch.stopped
@@ -234,7 +234,7 @@ async def test_a_batch_that_stopped_can_be_told_to_submit_again(fast_house: Open
     faults = [Fault(on="create", kind="reset_after", nth=range(1, 4))]
     async with fast_house(faults=faults) as home:
         client = await home.client()
-        with anyio.fail_after(20):
+        with anyio.fail_after(55):
             async with source, source_send, open_batch(client, source) as batch:
                 for number in range(5):
                     await source_send.send(video(number))
@@ -296,6 +296,6 @@ async def test_posts_go_out_one_by_one_until_one_was_answered() -> None:
     await brake.acquire()
     await _in_background(brake.acquire, brake.release)
     brake.count_answer()
-    with anyio.fail_after(10):
+    with anyio.fail_after(55):
         await brake.acquire()
         await brake.acquire()

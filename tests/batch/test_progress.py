@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 async def processed(batch: Batch) -> EntryProgress:
     """Wait until the only entry at work is processed."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(55):
         while [one.stage for one in batch.in_progress()] != [Stage.PROCESSING]:
             await anyio.sleep(0.005)
     return batch.in_progress()[0]

@@ -88,7 +88,7 @@ async def test_a_folder_is_no_journal(path: Path, read_only: bool) -> None:
 async def test_a_pipe_is_no_journal_and_does_not_hang(path: Path) -> None:
     os.mkfifo(path)
 
-    with anyio.fail_after(40), pytest.raises(JournalCorruptedError):
+    with anyio.fail_after(55), pytest.raises(JournalCorruptedError):
         async with open_journal(path):
             pass
 

@@ -174,7 +174,7 @@ async def test_a_lock_file_with_nonsense_in_it_says_nothing(path: Path, text: by
 
 
 async def refused(path: Path, match: str) -> None:
-    with anyio.fail_after(40), pytest.raises(JournalError, match=match):
+    with anyio.fail_after(55), pytest.raises(JournalError, match=match):
         async with open_journal(path):
             pass
 
