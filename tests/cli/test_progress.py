@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,6 +51,16 @@ def moment(at_work: tuple[EntryProgress, ...], told: OutcomeCounts, **facts: Any
     )
 
 
+@pytest.fixture
+def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The time of this machine is that of no place."""
+    with monkeypatch.context() as told:
+        told.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(("width", "height"), [(100, 9), (100, 12), (100, 24), (40, 18), (30, 22)])
 def test_a_low_terminal_shows_fewer_jobs_and_says_how_many_there_are(width: int, height: int) -> None:
     shown = drawn(moment(jobs(40), score(100)), width=width, height=height)
@@ -65,10 +77,10 @@ def test_a_low_terminal_shows_fewer_jobs_and_says_how_many_there_are(width: int,
         (120, 60, "2.0 a second, about 30 s to go"),
         (10, 60, "10.0 a minute, about 6 min to go"),
         (1, 600, "1.0 a minute, about 10 h to go"),
-        (1, 6000, "1.0 a minute, about 4 d 4 h to go, until Thu 05 Mar"),
+        (1, 6000, "1.0 a minute, about 4 d 4 h to go, until Thu 05 Mar 16:00"),
     ],
 )
-def test_the_speed_is_told_in_units_that_make_sense(made: int, rest: int, told: str) -> None:
+def test_the_speed_is_told_in_units_that_make_sense(made: int, rest: int, told: str, in_utc: None) -> None:
     shown = drawn(moment(jobs(10), score(made + rest, made, saved=made)))
 
     assert told in shown

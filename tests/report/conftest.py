@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from akool_async.report import Report, ReportEntry
 from tests.cli.conftest import akool, book, out, portal, quick, serve, vendor
@@ -18,6 +18,10 @@ from tests.cli.conftest import akool, book, out, portal, quick, serve, vendor
 __all__ = ["akool", "book", "out", "portal", "quick", "serve", "vendor"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WAIT = 60_000.0
+"""Milliseconds that a browser on a busy machine may take for anything."""
+expect.set_options(timeout=WAIT)
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -61,7 +65,7 @@ def browser() -> Iterator[Browser]:
     While it is there this thread runs the loop of its driver: no test of the module can run another.
     """
     with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=WAIT)
         yield started
         started.close()
 
@@ -76,7 +80,7 @@ def chromium(browser: Browser) -> Chromium:
     @contextmanager
     def opened(**options: Any) -> Iterator[Window]:
         with browser.new_context(**({"viewport": {"width": 1300, "height": 800}} | options)) as context:
-            context.set_default_timeout(30_000)
+            context.set_default_timeout(WAIT)
             window = Window(context.new_page())
             yield window
         assert window.complaints == []

@@ -16,7 +16,7 @@ from akool_async.report import ReportEntry, ReportFolder
 from akool_async.sandbox.media import sample_video
 from tests.report.conftest import NOW, Chromium, make_entry, make_report, needs_chromium
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.timeout(300)]
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 SPOKEN = ("Good morning.", "We begin with the weather.", "That was all.")
 LINES = {
@@ -115,7 +115,7 @@ def violations(page: Page) -> list[str]:
 
 def until(element: Locator, condition: str) -> None:
     """Wait for a condition. `wait_for_function` evaluates texts in the page, which its policy forbids."""
-    for _ in range(1_000):
+    for _ in range(4_000):
         if element.evaluate(condition):
             return
         element.page.wait_for_timeout(30)
@@ -225,6 +225,7 @@ def test_search_and_filters_on_a_single_page(chromium: Chromium, folder: Path) -
         expect(page.get_by_role("status")).to_have_text("2 of 9 entries")
         page.get_by_label("State").select_option("")
         page.get_by_label("Language").select_option("lip-sync")
+        expect(page.get_by_role("status")).to_have_text("1 of 9 entries")
         assert rows(page) == ["فيلم قصير"]
         page.locator(".tiles").get_by_text("in doubt").click()
         expect(page.get_by_role("status")).to_have_text("1 of 9 entries")

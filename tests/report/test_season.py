@@ -14,7 +14,7 @@ from akool_async.sandbox import Fault, Sandbox
 from akool_async.sandbox.media import sample_video
 from tests.cli.conftest import Book, Command
 from tests.media.file_host import serve_files
-from tests.report.conftest import CHROMIUM, akool, book, needs_chromium, out, portal, quick, serve
+from tests.report.conftest import CHROMIUM, WAIT, akool, book, needs_chromium, out, portal, quick, serve
 from tests.report.test_browser import until, violations
 
 __all__ = ["akool", "book", "out", "portal", "quick", "serve"]
@@ -47,8 +47,9 @@ def look_at(index: Path, film: str, corrected: int) -> None:
     """Open the report of the season in a browser: numbers, filters, search, players, tracks, complaints."""
     complaints: list[str] = []
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=WAIT)
         page = browser.new_page()
+        page.set_default_timeout(WAIT)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(index.as_uri())
