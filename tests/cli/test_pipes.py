@@ -6,12 +6,13 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ COMMAND = [sys.executable, "-m", "tests.cli.quick"]
 
 Start = Callable[..., Any]
 
-pytestmark = pytest.mark.thorough
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -59,15 +60,24 @@ def start(vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
 
 def until_paid(vendor: Vendor, jobs: int) -> None:
     """Wait until so many jobs were made."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while len(vendor.ledger()["jobs"]) < jobs:
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
+def until_noted(jobs: int) -> None:
+    """Wait until the journal has so many jobs that were made."""
+    end = time.monotonic() + 120
+    with closing(sqlite3.connect("results/jobs.sqlite3")) as journal:
+        while journal.execute("SELECT count(*) FROM entry WHERE state = 'submitted'").fetchone() != (jobs,):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
 def finish(vendor: Vendor, command: subprocess.Popen[str]) -> int:
     """Let time pass for the vendor until the command has ended; give its exit code."""
-    end = time.monotonic() + 40
+    end = time.monotonic() + 120
     while command.poll() is None:
         assert time.monotonic() < end, "it does not end"
         vendor.advance(500)
@@ -168,15 +178,13 @@ def test_being_told_to_end_brings_home_what_is_at_work(
 
 def test_a_terminal_that_is_closed_ends_resume_in_order(vendor: Vendor, start: Start) -> None:
     with start("run", "videos.csv", "--yes") as run:
-        until_paid(vendor, 6)
-        time.sleep(0.05)
+        until_paid(vendor, 6)  # only then the journal is there
+        until_noted(6)
         run.kill()
-    polls = vendor.ledger()["requests"].get("status", 0)
-    with start("resume", "--no-timestamps") as resume:
-        end = time.monotonic() + 30
-        while vendor.ledger()["requests"].get("status", 0) == polls:  # the batch asks: it listens to signals
-            assert time.monotonic() < end
-            time.sleep(0.02)
+    with start("resume", "--json", "--no-timestamps") as resume:
+        for line in resume.stdout:  # a run that tells how far it is listens to signals
+            if json.loads(line)["event"] == "progress":
+                break
         assert stop_by_hangup(resume) == "Stopping: Interrupted by SIGHUP."
         finish(vendor, resume)
     assert len(vendor.ledger()["jobs"]) == 6

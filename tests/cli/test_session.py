@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tests.cli.screen import CTRL_C, terminal
+from tests.cli.screen import CTRL_C, Terminal, terminal
 from tests.cli.vendor import Vendor, served
 
 KEY = "canary-4f9c1b7e2a"
 ROOT = str(Path(__file__).resolve().parents[2])
-pytestmark = pytest.mark.thorough
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]
 
 NAMES = ("first-light", "short-talk", "東京の夜", "ليلة في القاهرة", "harbour", "six", "seven", "eight")
 
@@ -35,6 +35,14 @@ def outside(vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     path = os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])
     return {"AKOOL_API_KEY": KEY, "AKOOL_API_HOST": vendor.base_url, "PYTHONPATH": path}
+
+
+def go_on(vendor: Vendor, run: Terminal, *wanted: str) -> None:
+    """Let time pass for the vendor until all of this stands on the terminal."""
+    end = time.monotonic() + 120
+    while not all(one in run.look(0.2).replace("\n", " ") for one in wanted):
+        assert time.monotonic() < end, f"{wanted} never stood on the screen:\n{run.whole}"
+        vendor.advance(500)
 
 
 def fits(text: str, columns: int) -> bool:
@@ -63,10 +71,9 @@ def test_plan_run_interrupt_and_go_on(vendor: Vendor, outside: dict[str, str]) -
         run.shot("2-question")
         assert vendor.ledger()["creates"] == []
         run.type("y\n")
-        seen = run.until("in progress", "1 refused", "2 in doubt", "in all")
+        run.until("in progress", "1 refused", "2 in doubt", "in all", "0 of 16 saved")
+        run.until("Ctrl-C submits nothing more and saves what is in progress.")
         run.shot("3-begun")
-        assert "0 of 16 saved" in seen
-        assert "Ctrl-C submits nothing more and saves what is in progress." in seen
         vendor.advance(60)
         run.until_match(r"[1-9]\d? %")
         run.shot("4-progress")
@@ -93,10 +100,7 @@ def test_plan_run_interrupt_and_go_on(vendor: Vendor, outside: dict[str, str]) -
         again.shot("8-again")
         again.type("y\n")
         again.until("in progress")
-        for _ in range(100):
-            vendor.advance(500)
-            if "translations are saved" in again.look(0.2):
-                break
+        go_on(vendor, again, "translations are saved")
         assert again.end() == 6
         again.shot("9-ended")
         assert "13 of 16 translations are saved" in again.text
@@ -116,15 +120,11 @@ def test_a_run_fits_a_terminal_of_any_width_and_has_no_colours_where_none_are_wa
     with terminal("run", "videos.csv", "--yes", environment=environment, columns=columns, lines=20) as run:
         run.until_match(r"8 in\s+progress")
         vendor.advance(60)
-        seen = run.until_match(r"[1-9]\d? %")
+        run.until_match(r"[1-9]\d? %")
+        seen = run.until("saved", "Ctrl-C")
         run.shot(f"width-{columns}")
         assert fits(seen, columns)
-        assert "saved" in seen
-        assert "Ctrl-C" in seen
-        for _ in range(100):
-            vendor.advance(500)
-            if "All 16 translations are saved" in run.look(0.2).replace("\n", " "):
-                break
+        go_on(vendor, run, "All 16 translations are saved")
         assert run.end() == 0
         run.shot(f"width-{columns}-ended")
         assert fits(run.whole, columns)
@@ -146,10 +146,7 @@ def test_a_second_ctrl_c_leaves_and_what_is_paid_is_brought_home_later(
     with terminal("run", "videos.csv", environment=outside) as again:
         again.until("8  at the vendor, paid already", "[y/N]")
         again.type("y\n")
-        for _ in range(100):
-            vendor.advance(500)
-            if "translations are saved" in again.look(0.2):
-                break
+        go_on(vendor, again, "translations are saved")
         assert again.end() == 0
     assert vendor.ledger()["paid_twice"] == []
     assert len(vendor.ledger()["jobs"]) == 16
@@ -186,12 +183,14 @@ def test_a_key_that_is_missing_is_asked_for_and_not_shown(vendor: Vendor, outsid
 
 
 def test_leaving_in_the_middle_of_a_paid_call_makes_no_doubt(vendor: Vendor, outside: dict[str, str]) -> None:
-    vendor.fault(on="create", kind="delay", seconds=0.7)
+    vendor.fault(on="create", kind="delay", seconds=1)
     with terminal("run", "videos.csv", "--yes", environment=outside) as run:
         run.until("being sent")
         run.type(CTRL_C)
         run.until("A second Ctrl-C")
+        assert vendor.ledger()["jobs"] == []
         run.type(CTRL_C)
+        vendor.advance(1)
         assert run.end() == 130
         assert "Traceback" not in run.text
     jobs = len(vendor.ledger()["jobs"])
@@ -205,11 +204,14 @@ def test_leaving_in_the_middle_of_a_paid_call_makes_no_doubt(vendor: Vendor, out
 def test_closing_the_terminal_saves_what_is_paid_and_makes_no_doubt(
     when: str, vendor: Vendor, outside: dict[str, str]
 ) -> None:
-    vendor.fault(on="create", kind="delay", seconds=0.3)
+    vendor.fault(on="create", kind="delay", seconds=1)
     with terminal("run", "videos.csv", "--yes", "--in-flight", "2", environment=outside) as run:
-        run.until(when)
+        run.until("being sent")
+        if when == "processing":
+            vendor.advance(1)
+            run.until("processing")
         run.close()
-        end = time.monotonic() + 40
+        end = time.monotonic() + 120
         while run.process.poll() is None:
             assert time.monotonic() < end
             vendor.advance(500)

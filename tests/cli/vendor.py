@@ -7,13 +7,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import anyio
 import attrs
 
-from akool_async.sandbox import FakeClock, Sandbox
+from akool_async.sandbox import FakeClock, Fault, Sandbox, api
+from akool_async.sandbox.fault_effects import wait_and_date
+from akool_async.sandbox.faults import FaultKind
+from akool_async.sandbox.http import HttpExchange
 
 
 @attrs.frozen
@@ -56,8 +60,20 @@ def served(key: str, **settings: Any) -> Iterator[Vendor]:
             process.kill()
 
 
+async def wait_in_its_time(exchange: HttpExchange, faults: Iterable[Fault], now: float) -> None:
+    """Take a call that a fault delays up when its clock was moved so far: its time is the only one."""
+    delays, others = [], []
+    for fault in faults:
+        (delays if fault.kind is FaultKind.DELAY else others).append(fault)
+    while clock() < now + sum(fault.seconds for fault in delays):
+        await anyio.sleep(0.005)
+    await wait_and_date(exchange, others, now)
+
+
 if __name__ == "__main__":
+    clock = FakeClock(time.time())
+    api.wait_and_date = wait_in_its_time  # type: ignore[attr-defined]
     told = {"media": False, "sigma": 0.3, "progress": "linear"} | json.loads(sys.argv[2])
-    Sandbox(api_key=sys.argv[1], control=True, clock=FakeClock(time.time()), **told).run(
+    Sandbox(api_key=sys.argv[1], control=True, clock=clock, **told).run(
         port=0, ready=lambda server: print(server.base_url, server.cdn_url, flush=True)
     )
