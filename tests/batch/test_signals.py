@@ -69,6 +69,7 @@ def test_the_second_signal_leaves_in_order(backend: str, more: list[signal.Signa
             for number in more:
                 time.sleep(0.1)
                 run.send_signal(number)
+            vendor.advance(2.0)
             said = run.stderr.read()
             assert run.wait(40) == 130
         jobs = len(vendor.ledger()["jobs"])
@@ -89,6 +90,7 @@ def test_a_signal_tears_nothing_of_a_batch_that_is_being_closed(backend: str, tm
             run.stdin.flush()
             assert run.stderr.readline() == "Leaving\n"
             run.send_signal(signal.SIGTERM)
+            vendor.advance(2.0)
             said = run.stderr.read()
             assert run.wait(40) == 0
         jobs = len(vendor.ledger()["jobs"])
