@@ -264,6 +264,12 @@ def wait_until_recorded(workers: Fleet, number: int, seconds: float = 300.0) -> 
         time.sleep(0.1)
 
 
+def take_time() -> bool:
+    """Let a POST be under way for so long that a kill can meet it."""
+    time.sleep(0.2)
+    return True
+
+
 def chaos(
     *,
     strikes: int,
@@ -287,7 +293,7 @@ def chaos(
         sandbox,
     ):
         if plain:
-            sandbox.vendor.faults.append(wire.Fault(times=None, delay=0.2))
+            sandbox.vendor.faults.append(wire.Fault(times=None, until=take_time))
         else:
             sandbox.faults.add(Fault(on="create", kind="delay", seconds=0.3, probability=0.5))
             sandbox.faults.add(Fault(on="create", kind="reset_after", probability=0.05, limit=videos // 3))
