@@ -80,7 +80,7 @@ def finish(vendor: Vendor, command: subprocess.Popen[str]) -> int:
     end = time.monotonic() + 120
     while command.poll() is None:
         assert time.monotonic() < end, "it does not end"
-        vendor.advance(500)
+        vendor.let_jobs_end()
         time.sleep(0.02)
     return command.returncode
 
@@ -122,7 +122,7 @@ def test_a_reader_that_does_not_read_holds_up_no_job_that_is_paid(vendor: Vendor
     with start("run", "long.csv", "--yes", "--json", "--in-flight", "20", stderr=subprocess.DEVNULL) as run:
         saved = made = still = 0
         while saved < 40 or still < 20:  # the pipe is full when nothing more is saved
-            vendor.advance(500)
+            vendor.let_jobs_end()
             time.sleep(0.05)
             before, saved, made = (
                 saved,

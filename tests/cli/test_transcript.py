@@ -38,6 +38,7 @@ def vendor() -> Iterator[Vendor]:
         yield vendor
 
 
+@pytest.mark.timeout(300)
 def test_the_session_in_the_readme_is_what_one_gets(
     vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +57,6 @@ def test_the_session_in_the_readme_is_what_one_gets(
         assert program == "akool-async"
         with terminal(*arguments, environment=environment, lines=60) as typed:
             while typed.alive:
-                vendor.advance(1_000)
+                vendor.let_jobs_end()
                 typed.look(0.2)
             assert normal(typed.text) == normal(expected)
