@@ -81,7 +81,7 @@ def test_colours_that_are_forced_into_a_pipe_draw_nothing_there(
 
 
 def test_a_start_that_fails_is_an_event(
-    films: Path, out: Path, book: Book, vendor: Sandbox, akool: Command, tmp_path: Path
+    films: Path, out: Path, book: Book, vendor: Sandbox, akool: Command, quick: None, tmp_path: Path
 ) -> None:
     blocked, wrong = tmp_path / "file", tmp_path / "wrong.csv"
     blocked.touch()

@@ -43,6 +43,10 @@ FAILED = 4
 """The vendor's number for a job that failed; its credits are released."""
 
 
+LATER_FAIL = 3
+"""Jobs of which the host gives one file, the video, and then no more."""
+
+
 def rows(akool: Command, *arguments: object) -> list[dict[str, Any]]:
     told = akool(*arguments, "--json")
     assert "Traceback" not in told.err
@@ -65,7 +69,7 @@ def random_run(dice: random.Random, akool: Command, vendor: Sandbox, catalog: Pa
         *(Fault(on="cdn", kind="truncated", keep=0.5, job=job) for job in dice.sample(range(1, 15), 3)),
         *(
             Fault(on="cdn", kind="http", status=500, job=job, nth=range(2, 1000))
-            for job in dice.sample(range(1, 15), 3)
+            for job in dice.sample(range(1, 15), LATER_FAIL)
         ),
         Fault(on="cdn", kind="http", status=500, job=dice.randrange(1, 15)),
     ):
@@ -176,5 +180,6 @@ def test_all_numbers_agree_after_a_random_run(
     stuck = [row for row in rows(akool, "list", *where) if row["state"] == "done"]
     assert all(row["reason"] and row["advice"] for row in stuck)
     assert after["at the vendor"] == 0
-    assert after["done"] == len(stuck) <= 1
+    # Where a run gave up in the middle of a first download, the second is one that fails.
+    assert after["done"] == len(stuck) <= 1 + (LATER_FAIL if over["in_progress"] else 0)
     assert vendor.audit.paid_twice() == ()
