@@ -39,8 +39,11 @@ _GUARD: Final = Path(__file__).with_name("guard.py")
 _LAST_WORDS: Final = 1.0
 """Seconds for the output of a command that has ended."""
 
-_ENDING: Final = 6.0
-"""Seconds after which a guard that does not end its command is killed itself."""
+_ENDING: Final = 60.0
+"""Seconds after which a guard that does not end its command is killed itself.
+
+It needs 4 s, and more on a busy machine; without it nobody ends the command.
+"""
 
 _SHORTEST_SECRET: Final = 8
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -171,6 +172,40 @@ def test_a_command_that_takes_too_long_is_ended(
     assert told.err.count("it took longer than 5 s and was ended. The result is saved.") == 1
     (pid,) = map(int, notes(pids))
     until(lambda: not alive(pid), what="the command runs on")
+
+
+@pytest.mark.thorough
+def test_a_command_is_ended_also_where_the_machine_stands_still_meanwhile(
+    akool: Command,
+    films: Path,
+    out: Path,
+    script: Callable[[str], Path],
+    pids: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    films.write_text("url,languages,key\nhttps://example.com/1.mp4,ja,film\n")
+
+    going_on: list[threading.Timer] = []
+
+    def stop_its_guard() -> bool:
+        if not notes(pids):
+            return False
+        (pid,) = map(int, notes(pids))
+        guard = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(guard, signal.SIGSTOP)
+        going_on.append(threading.Timer(9.0, os.kill, (guard, signal.SIGCONT)))
+        going_on[0].start()
+        return True
+
+    monkeypatch.setattr(on_saved, "anyio", TimesOut(5.0, stop_its_guard))
+    words = f"'{script(f'echo $$ >> {pids}; sleep 600')}'"
+    told = akool("run", films, "--out", out, "--yes", "--on-saved", words, "--on-saved-timeout", "5s")
+
+    going_on[0].join()
+
+    assert told.code == 0
+    (pid,) = map(int, notes(pids))
+    assert not alive(pid)
 
 
 def test_few_commands_run_at_once(
