@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Final
 
@@ -15,10 +15,12 @@ from anyio.to_thread import run_sync
 
 from akool_async._batch import Batch, StopCause, open_batch
 from akool_async._client import AkoolClient
+from akool_async._journal import Journal
 from akool_async._model.errors import AkoolError, ConfigurationError
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import with_targets
+from akool_async._model.states import State
 from akool_async._signals import ending_signals, received_signals
 from akool_async._storage import Storage
 from akool_async.cli.catalog import Catalog
@@ -297,6 +299,7 @@ class CatalogRun:
             ):
                 with scope:
                     await self._show(batch)
+            await self._read_rest(batch, journal)
 
     async def _show(self, batch: Batch) -> None:
         """Take the outcomes and show them, until the last one or the deadline."""
@@ -329,6 +332,24 @@ class CatalogRun:
                 self._last = self._look()
         self._timed_out = scope.cancelled_caught
         await self._report_stop(batch)
+
+    async def _read_rest(self, batch: Batch, journal: Journal) -> None:
+        """Count what was left, once that is settled: a POST under way was finished, the rest was not sent."""
+        with suppress(AkoolError):  # said already, or the journal's, which says what it can
+            async for outcome in batch:
+                self._counts.add(outcome, batch.statistics().seconds)
+                await run_sync(self._report_outcome, outcome, batch.stopped)
+        self._last = self._look()
+        if self._counts.finished + len(self._last.in_progress) < self._counts.expected:
+            with suppress(AkoolError):
+                await self._count_doubts(journal)
+
+    async def _count_doubts(self, journal: Journal) -> None:
+        """Count the doubts whose outcome was held back for a callback: they were sent, and may be paid."""
+        awaited = {(entry.key, entry.target) for entry in self._plan.entries}
+        in_doubt = [entry async for entry in journal.entries(states=(State.IN_DOUBT,))]
+        doubts = sum((entry.key, entry.target) in awaited for entry in in_doubt)
+        self._counts.counts["in doubt"] = max(doubts, self._counts.counts["in doubt"])
 
     def _report_outcome(self, outcome: Outcome, stopped: str) -> None:
         # What was not sent because the run stopped is one line at the end, not one for each entry.
