@@ -130,6 +130,7 @@ class Fault:
         change: makes another envelope, or the bytes of a body, of the envelope.
         shape: makes bytes on the wire of status and body.
         until: what has to have happened before the answer's first byte is sent.
+        delay: seconds between that and the first byte.
         cut: bytes of the answer that are sent at all.
         end: what becomes of the connection: "keep", "fin" or "rst".
         strike: what happens to the client meanwhile.
@@ -144,6 +145,7 @@ class Fault:
     change: Callable[[dict[str, Any]], dict[str, Any] | bytes] | None = None
     shape: Shape = with_length
     until: Callable[[], object] | None = None
+    delay: float = 0.0
     cut: int | None = None
     end: str = "keep"
     strike: Strike | None = None

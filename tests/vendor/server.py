@@ -230,6 +230,7 @@ class Exchange:
         late = time.monotonic() + 40
         while self._fault.until is not None and not self._fault.until() and time.monotonic() < late:
             time.sleep(0.002)
+        time.sleep(self._fault.delay)
         self._send(wire)
         thaw = None if self._fault.strike is None else self._fault.strike.thaw
         if thaw is not None and self._client is not None:

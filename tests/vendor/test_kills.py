@@ -211,7 +211,7 @@ def test_a_signal_does_not_tear_a_post(customer: Customer, signals: tuple[int, .
         return said.exists() and "Stopping: " in said.read_text()
 
     strike = Strike(signals=signals, moment="made", gap=0.05)
-    customer.vendor.faults.append(Fault(strike=strike, until=told))
+    customer.vendor.faults.append(Fault(strike=strike, until=told, delay=0.1))
     run = customer.run("run", customer.catalog(3), "--out", customer.out, "--yes", "--json")
     (made,) = (event["id"] for event in read_events(customer.vendor.ledger.path) if event["event"] == "job")
 
