@@ -131,7 +131,6 @@ def test_a_question_that_is_answered_with_no_is_an_event(
 def test_an_error_that_nobody_expected_is_an_event_and_a_traceback(
     films: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("akool_async.cli.catalog.read_catalog", 1)
     monkeypatch.setattr("akool_async.cli.catalog_options.read_catalog", 1)
 
     with pytest.raises(TypeError):
