@@ -38,7 +38,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sandbox:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AKOOL_API_KEY", "sandbox-test-key")
     monkeypatch.setattr("akool_async._client.client.LearnedSchedule", lambda: FixedSchedule(interval=0.05))
-    return Sandbox(media=False, time_scale=10_000, sigma=0.1)
+    return Sandbox(media=False, time_scale=10_000, result_days=1e6, sigma=0.1)
 
 
 def test_a_service_takes_orders_and_refuses_bad_ones_also_when_it_is_started_again(

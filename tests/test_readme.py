@@ -16,6 +16,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), 
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_the_example_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
     monkeypatch.chdir(tmp_path)
@@ -24,7 +25,7 @@ def test_the_example_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path
     exec(code, names)
 
     async def run() -> None:
-        sandbox = Sandbox(media=False, time_scale=10_000, sigma=0.1)
+        sandbox = Sandbox(media=False, time_scale=10_000, result_days=1e6, sigma=0.1)
         async with sandbox.serve() as server:
             monkeypatch.setenv("AKOOL_API_KEY", "sandbox-test-key")
             monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
