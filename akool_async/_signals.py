@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from types import FrameType
+from typing import Any, Final
 
 import anyio
-from anyio.abc import TaskStatus
 
 from akool_async._background import BackgroundTasks
 
@@ -17,9 +20,8 @@ def ending_signals() -> tuple[signal.Signals, ...]:
 
     What is ignored stays so: nohup lets a command outlive its terminal by ignoring SIGHUP.
     """
-    known = (
-        getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")
-    )  # Windows lacks the last
+    # Windows lacks the last.
+    known = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
     return tuple(number for number in known if number and signal.getsignal(number) is not signal.SIG_IGN)
 
 
@@ -29,31 +31,70 @@ async def received_signals(
 ) -> AsyncIterator[None]:
     """Call a function for each signal until the end of the block, also while what the block holds is closed.
 
-    Main thread only. Where the block is cancelled, signals are received until it has ended.
+    Main thread only. Where the block is cancelled, signals are received until it has ended. Several blocks
+    at the same time each get them, in whatever order they end.
 
     Args:
         numbers: the signals.
         on_signal: called in the event loop, in order; raises nothing.
     """
-    wanted = tuple(numbers)
+    wanted = frozenset(numbers)
     if not wanted:
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in wanted}
+    # Not by the loop's own handlers: asyncio forgets those of before, and leaves the default ones. Then
+    # Ctrl-C is raised anywhere, also between the locks of a thread's queue, which waits for ever.
+    inward, outward = socket.socketpair()
+    listening = anyio.CancelScope(shield=True)
 
-    async def listen(*, task_status: TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(*wanted) as signals:
-            task_status.started()
-            async for number in signals:
-                on_signal(number)
+    async def listen() -> None:
+        with listening:
+            while True:
+                await anyio.wait_readable(inward)
+                for number in inward.recv(_MOST_AT_ONCE):
+                    on_signal(signal.Signals(number))
 
-    try:
+    with inward, outward:
+        for end in (inward, outward):
+            end.setblocking(False)
         async with BackgroundTasks() as tasks:
-            await tasks.start(listen)
-            yield
-    finally:
-        # An event loop of asyncio leaves the default ones: Ctrl-C would be raised anywhere, also between the
-        # locks of a thread's queue, which then waits for ever.
-        for number, handler in handlers.items():
-            if handler is not None:  # not set by Python
-                signal.signal(number, handler)
+            tasks.start_soon(listen)
+            for number in wanted:
+                if number not in _RECEIVERS:
+                    _BEFORE[number] = signal.signal(number, _on_signal)
+                _RECEIVERS.setdefault(number, []).append(outward)
+            try:
+                yield
+            finally:
+                for number in wanted & _RECEIVERS.keys():
+                    _RECEIVERS[number].remove(outward)
+                    if not _RECEIVERS[number]:
+                        _restore(number)
+                listening.cancel()
+
+
+_MOST_AT_ONCE: Final = 64
+_RECEIVERS: Final[dict[int, list[socket.socket]]] = {}
+"""By signal, where its number is written to."""
+
+_BEFORE: Final[dict[int, Any]] = {}
+"""By signal, its handler of before."""
+
+
+def _on_signal(number: int, _: FrameType | None) -> None:
+    for outward in _RECEIVERS[number]:
+        with suppress(BlockingIOError):  # there are thousands that nobody has looked at yet
+            outward.send(bytes([number]))
+
+
+def _restore(*numbers: int) -> None:
+    for number in numbers:
+        del _RECEIVERS[number]
+        before = _BEFORE.pop(number)
+        if before is not None:  # one that Python did not set
+            signal.signal(number, before)
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked child would tell its parent of its own signals, and not end by them.
+    os.register_at_fork(after_in_child=lambda: _restore(*_RECEIVERS))

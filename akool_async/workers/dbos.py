@@ -169,9 +169,10 @@ class Worker:
             LedgerError: the database can't be reached.
         """
         self._loop = asyncio.get_running_loop()
-        lock = _lock_engine(self._ledger, self._settings.name)
+        name = self._settings.name
+        # A connection that shows the name.
+        lock = connect(self._ledger.url, name=name, poolclass=sa.NullPool)
         try:
-            name = self._settings.name
             connection = await asyncio.to_thread(_lock_name, lock, self._ledger.account, name)
             if connection is None:
                 raise ConfigurationError(
@@ -408,19 +409,10 @@ class Worker:
         return await self._ledger.assign(key, target, self._settings.name, generation=generation)
 
 
-def _lock_number(account: str, name: str) -> int:
-    return zlib.crc32(f"{account}/{name}".encode()) + 2**40
-
-
-def _lock_engine(ledger: Ledger, name: str) -> sa.Engine:
-    """Return where a worker's name is locked, by a connection that shows the name."""
-    return connect(ledger.url, name=name, poolclass=sa.NullPool)
-
-
 def _lock_name(engine: sa.Engine, account: str, name: str) -> sa.Connection | None:
     """Hold a worker's name as long as the connection lives; None if another worker holds it."""
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    number = _lock_number(account, name)
+    number = zlib.crc32(f"{account}/{name}".encode()) + 2**40
     if not connection.execute(sa.text("SELECT pg_try_advisory_lock(:n)"), {"n": number}).scalar_one():
         connection.close()
         return None
