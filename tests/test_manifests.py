@@ -12,7 +12,10 @@ import yaml
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
-pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="only beside the examples")
+pytestmark = [
+    pytest.mark.skipif(not EXAMPLES.exists(), reason="only beside the examples"),
+    pytest.mark.timeout(300),
+]
 
 
 def run(*command: object) -> None:

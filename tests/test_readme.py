@@ -17,6 +17,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), 
 
 @pytest.mark.thorough
 @pytest.mark.timeout(300)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_the_example_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
     monkeypatch.chdir(tmp_path)
