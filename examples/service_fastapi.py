@@ -26,13 +26,12 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/videos", status_code=202)
 async def order(url: str, language: str) -> dict[str, str]:
-    """Take an order: it is in the journal before the answer is sent."""
+    """Take an order, for `ja` or for `ja,fr`, and answer with its keys: it is in the journal by then."""
     try:
         ticket = await app.state.batch.submit(TranslationRequest(url=url, targets=language))
     except InvalidRequestError as error:
         raise HTTPException(422, str(error)) from error
-    ((key, _),) = ticket.names
-    return {"key": key}
+    return {language: key for key, language in ticket.names}
 
 
 @app.get("/videos/{key}")

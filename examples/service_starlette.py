@@ -25,15 +25,14 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 async def order(request: Request) -> Response:
-    """Take an order: it is in the journal before the answer is sent."""
+    """Take an order, for `ja` or for `ja,fr`, and answer with its keys: it is in the journal by then."""
     asked = request.query_params
     try:
         wanted = TranslationRequest(url=asked.get("url", ""), targets=asked.get("language", ""))
         ticket = await request.app.state.batch.submit(wanted)
     except InvalidRequestError as error:
         return JSONResponse({"detail": str(error)}, 422)
-    ((key, _),) = ticket.names
-    return JSONResponse({"key": key}, 202)
+    return JSONResponse({language: key for key, language in ticket.names}, 202)
 
 
 async def result(request: Request) -> Response:

@@ -59,7 +59,7 @@ def test_a_service_takes_orders_and_refuses_bad_ones_also_when_it_is_started_aga
                     await anyio.sleep(0.02)
             for answer, language in zip(told, languages, strict=True):
                 if answer.status_code == 202:
-                    url = f"/videos/{answer.json()['key']}"
+                    url = f"/videos/{answer.json()[language]}"
                     ended = await http.get(url, params={"language": language})
                     assert ended.json() == {"state": "Completed", "reason": ""}
             assert (await http.get("/videos/nothing", params={"language": "ja"})).status_code == 404

@@ -45,32 +45,45 @@ def test_a_web_service_keeps_orders_over_a_restart(
         ):
             return await http_calls(http)
 
-    async def order(http: httpx.AsyncClient) -> str:
-        taken = await http.post("/videos", params={"url": VIDEO, "language": "ja"})
-        refused = await http.post("/videos", params={"url": VIDEO, "language": "not a language"})
-        assert (taken.status_code, refused.status_code) == (202, 422)
-        return str(taken.json()["key"])
+    async def order(http: httpx.AsyncClient) -> dict[str, str]:
+        taken = await http.post("/videos", params={"url": VIDEO, "language": "ja,fr"})
+        assert taken.status_code == 202
+        for url, language in (
+            (VIDEO, "not a language"),
+            (VIDEO, "ja,,fr"),
+            (VIDEO, "de,de"),
+            (VIDEO, ""),
+            ("", "de"),
+            ("/etc/hostname", "de"),
+            ("s3://bucket/talk.mp4", "de"),
+        ):
+            refused = await http.post("/videos", params={"url": url, "language": language})
+            assert refused.status_code == 422, (url, language)
+        keys: dict[str, str] = taken.json()
+        return keys
 
     async def run() -> None:
         async with sandbox.serve() as server:
             monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
-            key = await serve(order)
+            keys = await serve(order)
+            assert sorted(keys) == ["fr", "ja"]
 
             async def result(http: httpx.AsyncClient) -> None:
-                with anyio.fail_after(50):
-                    while True:
-                        answer = await http.get(f"/videos/{key}", params={"language": "ja"})
-                        if answer.json()["state"] != "in progress":
-                            break
-                assert answer.json() == {"state": "Completed", "reason": ""}
+                for language, key in keys.items():
+                    with anyio.fail_after(50):
+                        while True:
+                            answer = await http.get(f"/videos/{key}", params={"language": language})
+                            if answer.json()["state"] != "in progress":
+                                break
+                    assert answer.json() == {"state": "Completed", "reason": ""}
                 assert (await http.get("/videos/nothing", params={"language": "ja"})).status_code == 404
 
             await serve(result)
 
     anyio.run(run)
 
-    assert [path.name for path in tmp_path.glob("out/*.mp4")] == ["talk.ja.mp4"]
-    assert len(sandbox.audit.jobs) == 1
+    assert sorted(path.name for path in tmp_path.glob("out/*.mp4")) == ["talk.fr.mp4", "talk.ja.mp4"]
+    assert len(sandbox.audit.jobs) == 2
 
 
 def test_a_notebook_runs_cell_by_cell_and_again_without_paying_again(
