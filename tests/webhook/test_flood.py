@@ -74,7 +74,7 @@ async def test_a_flood_does_not_shut_real_callbacks_out(
     make: Callable[[], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     content = make()
-    ear, door = Ear(), receiver(queue_size=5 * max(CONNECTIONS, GENUINE))
+    ear, door = Ear(), receiver(queue_size=7 * max(CONNECTIONS, GENUINE))
     door.subscribe(ear)
     # A slow machine can't keep up with a flood from the vendor's own address: what no flood can take is the
     # vendor's own share of the queue, in which all of its bodies have a place.
