@@ -15,7 +15,7 @@ from akool_async._batch.state import BatchState
 from akool_async._download import SavedResult
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InputError
-from akool_async._model.fingerprint import CompactSet, fingerprint, work_of
+from akool_async._model.fingerprint import CompactSet, fingerprint, is_other_work, work_of
 from akool_async._model.requests import private_inputs, with_targets
 from akool_async._model.states import RESUME_ACTIONS, ResumeAction, State
 from akool_async._polling.scheduler import JUST_MADE
@@ -130,8 +130,8 @@ class Resumer:
         self._state.not_submitted.discard(batch_entry.name)
 
     async def _may_be_sent(self, batch_entry: BatchEntry, entry: Entry) -> bool:
-        mark = fingerprint(batch_entry.request, batch_entry.target)
-        if work_of(entry.fingerprint) != work_of(mark) and entry.state is not State.PLANNED:
+        other = is_other_work(entry.fingerprint, batch_entry.request, batch_entry.target)
+        if other and entry.state is not State.PLANNED:
             self._refuse(batch_entry, "Its key names other work in the journal; use another key.")
             return False
         if (entry.key, entry.target) not in self._state.recovered:

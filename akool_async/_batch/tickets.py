@@ -19,7 +19,7 @@ from akool_async._batch.resume import OTHER_QUERY
 from akool_async._batch.state import CANCELLED, RESUMABLE, BatchState
 from akool_async._journal import IN_PROGRESS, Entry, EntryUpdate
 from akool_async._model.errors import BatchClosedError, InvalidRequestError, JournalError
-from akool_async._model.fingerprint import CompactSet, entry_key, fingerprint, work_of
+from akool_async._model.fingerprint import CompactSet, entry_key, fingerprint, is_other_work
 from akool_async._model.outcomes import Completed, InDoubt, NotSubmitted, Outcome
 from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import State
@@ -138,11 +138,11 @@ class SubmittedRequests(AsyncIterator[Request]):
         """
         entry, mark = self._journal.get(key, target), fingerprint(request, target)
         if entry is not None:
-            if work_of(entry.fingerprint) != work_of(mark):
+            if is_other_work(entry.fingerprint, request, target):
                 raise InvalidRequestError(f"The key {key} names other work in the journal; use another key.")
         # The task of the work before may still wait for its turn, and would send that under this key.
-        elif (key, target) in self._pulled and work_of(self._taken_back.get((key, target), mark)) != work_of(
-            mark
+        elif (key, target) in self._pulled and is_other_work(
+            self._taken_back.get((key, target), mark), request, target
         ):
             raise InvalidRequestError(
                 f"The work that {key} named before is still being taken back; use another key."

@@ -101,6 +101,15 @@ def work_of(mark: str) -> str:
     return mark[:_WORK_DIGITS]
 
 
+def is_other_work(known: str, request: Request, target: str) -> bool:
+    """Whether a request names other work than the one of this fingerprint, which has the same key.
+
+    A query that is no secret says which video it is. Any other may only sign the URL, and a key says enough.
+    """
+    mark = fingerprint(request, target)
+    return known != mark if request.url_is_public else work_of(known) != work_of(mark)
+
+
 _WRITER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 
 

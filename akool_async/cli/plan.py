@@ -31,7 +31,7 @@ from akool_async._model.errors import (
     JournalOlderError,
 )
 from akool_async._model.filenames import collision_key, template_of
-from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
+from akool_async._model.fingerprint import canonical_url, fingerprint, is_other_work, work_of
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST, is_unverified
 from akool_async._model.requests import Request, video_url
@@ -300,7 +300,7 @@ async def make_plan(
                 if (
                     found is not None
                     and found.state is not State.PLANNED
-                    and found.fingerprint != fingerprint(item.request, target)
+                    and is_other_work(found.fingerprint, item.request, target)
                 ):
                     text = (
                         f"In the journal this key names other work into {target!r}: another video or other "

@@ -19,7 +19,7 @@ from akool_async._journal import Entry
 from akool_async._journal.operations import check_resolution, display_name
 from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.filenames import DEFAULT_TEMPLATE
-from akool_async._model.fingerprint import fingerprint, work_of
+from akool_async._model.fingerprint import is_other_work
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
@@ -108,7 +108,7 @@ class LedgerIntents(LedgerPlans, LedgerResults):
                 self.insert(connection, one, target, now, DEFAULT_TEMPLATE)
                 mine = execute(parse(_LOCKED), values).mappings().one()
             row = read_entry(mine)
-            if work_of(row.fingerprint) != work_of(fingerprint(one, target)):
+            if is_other_work(row.fingerprint, one, target):
                 raise IllegalTransitionError(
                     f"Entry {display_name(key, target)} names other work than this request.",
                     advice="Use another key for other work.",

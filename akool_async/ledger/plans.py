@@ -15,7 +15,7 @@ from akool_async._journal import Entry
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
-from akool_async._model.fingerprint import entry_key, fingerprint, work_of
+from akool_async._model.fingerprint import entry_key, fingerprint, is_other_work
 from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import State
 from akool_async.ledger.entries import READ, THIS, LedgerEntries, read_entry, storable, to_json
@@ -85,7 +85,7 @@ class LedgerPlans(LedgerEntries):
         mark = fingerprint(one, target)
         values = {"account": self.account, "key": one.key or mark, "target": target}
         found = connection.execute(sa.text(READ + THIS), values).mappings().one()
-        if work_of(found["fingerprint"]) != work_of(mark):
+        if is_other_work(found["fingerprint"], one, target):
             return False
         # One that was signed last week is refused by now, and one from a journal has no signature at all.
         if found["url_redacted"] or found["request"] != to_wire(one):

@@ -11,6 +11,7 @@ import pytest
 from akool_async import (
     AkoolClient,
     Completed,
+    InvalidRequestError,
     NotSubmitted,
     Outcome,
     State,
@@ -85,6 +86,21 @@ async def test_a_key_says_that_it_is_the_same_video_signed_again(fast_house: Ope
 
         assert len(home.sandbox.audit.jobs) == 1
     assert isinstance(outcome, Completed)
+
+
+async def test_a_key_does_not_make_one_video_of_two_public_queries(fast_house: Open, tmp_path: Path) -> None:
+    first, second = (request(f"{PAGE}?id={number}", key="talk", url_is_public=True) for number in (7, 8))
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await run(client, first, journal=journal)
+        (other,) = await run(client, second, journal=journal)
+        async with open_batch(client, journal=journal) as batch:
+            with pytest.raises(InvalidRequestError, match="other work"):
+                await batch.submit(second)
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert isinstance(other, NotSubmitted)
+    assert "other work" in other.reason
 
 
 async def test_a_signature_of_a_known_scheme_is_the_same_video(fast_house: Open, tmp_path: Path) -> None:

@@ -66,6 +66,24 @@ def test_a_resume_tells_programs_what_it_does(akool: Command, at_work: Book, ven
         assert event["reason"] in " ".join(nothing.err.split())
 
 
+@pytest.mark.parametrize("key", ["mine", None])
+@pytest.mark.parametrize("query", ["token=secret", "id=7", "sig=secret&expires=9"])
+@pytest.mark.parametrize("command", ["resume", "collect"])
+def test_a_url_whose_query_the_journal_does_not_keep_is_resumed_too(
+    command: str, query: str, key: str | None, akool: Command, book: Book, vendor: Sandbox
+) -> None:
+    book.submit(TranslationRequest(url=f"https://example.com/x.mp4?{query}", targets="ja", key=key))
+    vendor.clock.advance(LONG)
+    told = akool(command, "--out", book.out)
+    (video,) = book.out.glob("*.mp4")
+    video.unlink()
+    again = akool("collect", "--out", book.out)
+
+    assert (told.code, again.code) == (0, 0), told.err + again.err
+    assert video.exists()
+    assert len(vendor.audit.creates) == 1
+
+
 def test_giving_up_leaves_jobs_at_the_vendor(akool: Command, at_work: Book, vendor: Sandbox) -> None:
     told = akool("resume", "--out", at_work.out, "--give-up-after", "0.05s")
 

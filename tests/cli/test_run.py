@@ -208,6 +208,27 @@ def test_a_key_that_names_other_work_in_the_journal_is_a_mistake(akool: Command,
     assert len(vendor.audit.jobs) == 4
 
 
+def test_a_row_with_a_key_is_the_same_work_when_its_url_is_signed_anew(
+    akool: Command, vendor: Sandbox
+) -> None:
+    assert akool("run", catalog(f"{URL}/1.mp4?token=a,ja,first"), "--yes").code == 0
+    rows = catalog(f"{URL}/1.mp4?token=b,ja,first")
+    told = [akool(*command, rows) for command in (["plan"], ["run", "--yes"])]
+
+    assert [one.code for one in told] == [0, 0], told[0].err
+    assert len(vendor.audit.jobs) == 1
+
+
+def test_a_public_query_says_which_video_a_key_names(akool: Command, vendor: Sandbox) -> None:
+    header = "url,languages,key,public_url"
+    assert akool("run", catalog(f"{URL}/watch?id=7,ja,first,yes", header=header), "--yes").code == 0
+    told = akool("run", catalog(f"{URL}/watch?id=8,ja,first,yes", header=header), "--yes")
+
+    assert told.code == 2
+    assert "In the journal this key names other work into 'ja'" in told.err
+    assert len(vendor.audit.jobs) == 1
+
+
 def test_work_that_is_paid_under_another_key_is_not_paid_again(akool: Command, vendor: Sandbox) -> None:
     assert akool("run", catalog(f"{URL}/1.mp4,ja,first", f"{URL}/2.mp4?token=a,ja,second"), "--yes").code == 0
     renamed = akool("run", catalog(f"{URL}/1.mp4,ja fr,one"), "--yes")
