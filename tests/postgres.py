@@ -78,6 +78,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             server()
 
 
+def pytest_sessionfinish() -> None:
+    """Stop the server while this process is waited for: one that takes long to exit is killed meanwhile."""
+    if server.cache_info().currsize:
+        with contextlib.suppress(OSError):
+            server().cleanup()
+
+
 def server_url() -> str:
     """Return the URL of the server's first database."""
     return str(server().get_uri())

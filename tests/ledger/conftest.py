@@ -11,9 +11,9 @@ import pytest
 from akool_async import AkoolClient, RetryPolicy, TranslationRequest
 from akool_async.ledger import Ledger, open_ledger
 from akool_async.sandbox import Sandbox
-from tests.postgres import new_database, pytest_collection_finish
+from tests.postgres import new_database, pytest_collection_finish, pytest_sessionfinish
 
-__all__ = ["QUICK", "Bench", "end_post_time", "pytest_collection_finish", "video"]
+__all__ = ["QUICK", "Bench", "end_post_time", "pytest_collection_finish", "pytest_sessionfinish", "video"]
 
 QUICK = RetryPolicy(initial_delay=0.001, max_delay=0.01, throttle_initial_delay=0.001)
 
