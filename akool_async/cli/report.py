@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -12,11 +13,14 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from akool_async._batch import StopCause
+from akool_async._batch.entry import outcome_from_journal
+from akool_async._journal import Journal
 from akool_async._model.errors import AkoolError, JournalError
 from akool_async._model.filenames import template_of
 from akool_async._model.outcomes import Completed, Expired, Failed, InDoubt, NotSubmitted, Outcome, Rejected
 from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import Request, video_url
+from akool_async._model.states import State
 from akool_async.cli.console import (
     COMMAND_LINE,
     approximate,
@@ -43,6 +47,7 @@ COLUMNS: Final[Mapping[str, str]] = {
 SAVED: Final = "saved"
 NOT_SAVED: Final = "not saved"
 UNVERIFIED: Final = "unverified"
+IN_DOUBT: Final = "in doubt"
 _ACTIONS: Final[Mapping[PlannedAction, str]] = {
     PlannedAction.SUBMIT: "new: would be submitted and paid",
     PlannedAction.REFUSED: "refused: can't be sent, or the vendor would refuse the video; costs nothing",
@@ -59,7 +64,7 @@ _ACTIONS: Final[Mapping[PlannedAction, str]] = {
 _OUTCOMES: Final = {
     Failed: "failed",
     Rejected: "refused",
-    InDoubt: "in doubt",
+    InDoubt: IN_DOUBT,
     Expired: "expired",
     NotSubmitted: "not sent",
 }
@@ -201,6 +206,8 @@ class OutcomeCounts:
         made: entries of this run whose job has ended.
         made_in: seconds of the run after which the last of them ended.
         incomplete: entries that are saved without a file that was asked for, such as subtitles.
+        ended: how each entry ended, by key and language.
+        in_progress: entries that were left with a job at the vendor; 0 while the run is not over.
     """
 
     expected: int
@@ -208,15 +215,49 @@ class OutcomeCounts:
     made: int = 0
     made_in: float = 0.0
     incomplete: int = 0
+    ended: dict[tuple[str, str], str] = attrs.field(factory=dict)
+    in_progress: int = 0
 
     def add(self, outcome: Outcome, seconds: float = 0.0) -> None:
         """Count one more outcome, which is known since the run was this old."""
-        self.counts[outcome_label(outcome)] += 1
+        label = outcome_label(outcome)
+        self.counts[label] += 1
+        self.ended[outcome.key, outcome.target] = label
         if isinstance(outcome, Completed | Failed | Expired) and not outcome.resumed:
             self.made += 1
             self.made_in = seconds
         if isinstance(outcome, Completed) and outcome.saved is not None and outcome.saved.missing:
             self.incomplete += 1
+
+    def add_left(self, planned: PlanEntry, journal: Journal, *, replaced: bool) -> None:
+        """Count an entry that has no outcome after the run, or whose doubt is none any more, by the journal.
+
+        What the batch had in progress would not tell: some of it waited for its turn and was not sent, and a
+        job whose polls were refused is at the vendor all the same.
+
+        Args:
+            planned: the entry.
+            journal: what the run has recorded.
+            replaced: whether the next run will not find that, so that no doubt is less of one.
+        """
+        ended = self.ended.get((planned.key, planned.target))
+        if ended is not None and (ended != IN_DOUBT or replaced):
+            return
+        label = IN_DOUBT  # where nothing shows that it was not sent
+        with suppress(JournalError):
+            entry = journal.get(planned.key, planned.target)
+            if entry is None or entry.state is State.PLANNED:
+                return
+            label = outcome_label(outcome_from_journal(entry, entry.request))
+            if planned.action is PlannedAction.RESTORE and label == SAVED:
+                label = NOT_SAVED  # its files were gone, and were not downloaded again
+            if entry.state is State.SUBMITTED:
+                self.in_progress += 1
+                if ended is not None:
+                    self.counts -= Counter([IN_DOUBT])
+                return
+        if ended is None:
+            self.counts[label] += 1
 
     def copy(self) -> OutcomeCounts:
         """Return a copy for another thread."""
@@ -241,7 +282,6 @@ class RunSummary:
         cause: what kind of event stopped the submissions, if one did; in words it is `why`.
         failure: the error that ended the run, if one did.
         timed_out: whether `--give-up-after` ended it.
-        in_progress: jobs that continue at the vendor.
         commands_failed: commands of `--on-saved` that failed; the results are saved.
         credits_used: what this run's jobs cost, as far as that is known.
         unpriced: jobs of this run of which it is not known.
@@ -253,7 +293,6 @@ class RunSummary:
     why: str = ""
     failure: AkoolError | None = None
     timed_out: bool = False
-    in_progress: int = 0
     commands_failed: int = 0
     credits_used: float = 0.0
     unpriced: int = 0
@@ -268,7 +307,7 @@ class RunSummary:
         if self.cause is StopCause.SIGNAL:
             return ExitCode.INTERRUPTED
         # A journal that can't be written is why these are in doubt: they are what is urgent.
-        if self.counts.counts["in doubt"] and isinstance(self.failure, JournalError):
+        if self.counts.counts[IN_DOUBT] and isinstance(self.failure, JournalError):
             return ExitCode.IN_DOUBT
         if self.failure is not None:
             return ExitCode.for_error(self.failure)
@@ -276,7 +315,13 @@ class RunSummary:
             return ExitCode.OUT_OF_BUDGET
         if self.timed_out:
             return ExitCode.STILL_RUNNING
-        return ExitCode.IN_DOUBT if self.counts.counts["in doubt"] else ExitCode.FAILED
+        return ExitCode.IN_DOUBT if self.counts.counts[IN_DOUBT] else ExitCode.FAILED
+
+    @property
+    def not_submitted(self) -> int:
+        """Entries of which nothing was sent: they are not charged, and some have no outcome."""
+        score = self.counts
+        return score.counts["not sent"] + max(score.expected - score.finished - score.in_progress, 0)
 
     def lines(self) -> Iterator[str]:
         """Return the end of the run as lines for people."""
@@ -297,22 +342,20 @@ class RunSummary:
             yield f"{score.saved:,} of {everything} are saved in {self.output.out}{spent}"
         if self.failure is not None or self.why:
             yield f"Stopped: {self.failure or self.why}"
-        # An entry without an outcome and without a job was not sent: it is not charged.
-        unsent = counts["not sent"] + max(score.expected - score.finished - self.in_progress, 0)
         for number, what in (
-            (self.in_progress, "in progress: they continue at the vendor and are billed"),
+            (score.in_progress, "in progress: they continue at the vendor and are billed"),
             (counts[NOT_SAVED], "done and paid, but not saved"),
             (counts[UNVERIFIED], "saved, but could not be verified: watch them before they expire"),
-            (counts["in doubt"], "in doubt: sent or maybe sent, and perhaps paid"),
+            (counts[IN_DOUBT], "in doubt: sent or maybe sent, and perhaps paid"),
             (counts["failed"], "failed"),
             (counts["refused"], "refused, not charged"),
             (counts["expired"], "expired: the vendor does not have the results any more"),
-            (unsent, "not submitted, not charged"),
+            (self.not_submitted, "not submitted, not charged"),
         ):
             if number:
                 yield f"  {number:,} {what}"
         yield from self._beside()
-        if counts["in doubt"]:
+        if counts[IN_DOUBT]:
             yield "To resolve submissions whose outcome is unknown, run:"
             yield f"    {self.output.command('resolve')}"
         if counts["failed"] or counts["refused"] or counts["expired"]:

@@ -16,11 +16,10 @@ from anyio.to_thread import run_sync
 from akool_async._batch import Batch, StopCause, open_batch
 from akool_async._client import AkoolClient
 from akool_async._journal import Journal
-from akool_async._model.errors import AkoolError, ConfigurationError
+from akool_async._model.errors import AkoolError, ConfigurationError, JournalReplacedError
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import with_targets
-from akool_async._model.states import State
 from akool_async._signals import ending_signals, received_signals
 from akool_async._storage import Storage
 from akool_async.cli.catalog import Catalog
@@ -321,9 +320,7 @@ class CatalogRun:
         with anyio.move_on_after(self._options.limits.deadline) as scope:
             try:
                 async for outcome in batch:
-                    self._counts.add(outcome, batch.statistics().seconds)
-                    # In a thread: a reader that does not read blocks the report, and no poll or download.
-                    await run_sync(self._report_outcome, outcome, batch.stopped)
+                    await self._count(outcome, batch)
                     if self._commands is not None:
                         self._commands.add(outcome)
             except AkoolError as error:
@@ -337,19 +334,17 @@ class CatalogRun:
         """Count what was left, once that is settled: a POST under way was finished, the rest was not sent."""
         with suppress(AkoolError):  # said already, or the journal's, which says what it can
             async for outcome in batch:
-                self._counts.add(outcome, batch.statistics().seconds)
-                await run_sync(self._report_outcome, outcome, batch.stopped)
+                await self._count(outcome, batch)
         self._last = self._look()
-        if self._counts.finished + len(self._last.in_progress) < self._counts.expected:
-            with suppress(AkoolError):
-                await self._count_doubts(journal)
+        # The next run will find another journal than this one, if any.
+        replaced = isinstance(self._failure, JournalReplacedError)
+        for planned in self._plan.entries:
+            self._counts.add_left(planned, journal, replaced=replaced)
 
-    async def _count_doubts(self, journal: Journal) -> None:
-        """Count the doubts whose outcome was held back for a callback: they were sent, and may be paid."""
-        awaited = {(entry.key, entry.target) for entry in self._plan.entries}
-        in_doubt = [entry async for entry in journal.entries(states=(State.IN_DOUBT,))]
-        doubts = sum((entry.key, entry.target) in awaited for entry in in_doubt)
-        self._counts.counts["in doubt"] = max(doubts, self._counts.counts["in doubt"])
+    async def _count(self, outcome: Outcome, batch: Batch) -> None:
+        self._counts.add(outcome, batch.statistics().seconds)
+        # In a thread: a reader that does not read blocks the report, and no poll or download.
+        await run_sync(self._report_outcome, outcome, batch.stopped)
 
     def _report_outcome(self, outcome: Outcome, stopped: str) -> None:
         # What was not sent because the run stopped is one line at the end, not one for each entry.
@@ -422,7 +417,6 @@ class CatalogRun:
             failure=self._failure,
             timed_out=self._timed_out,
             commands_failed=0 if self._commands is None else self._commands.failed,
-            in_progress=0 if last is None else len(last.in_progress),
             credits_used=0.0 if last is None else last.statistics.credits_used - first.used,
             unpriced=0 if last is None else max(last.statistics.unpriced - first.unpriced, 0),
             seconds=0.0 if last is None else last.statistics.seconds,

@@ -89,6 +89,7 @@ async def test_ids_that_can_not_be_written_are_told_as_in_doubt_and_nothing_more
             async with open_batch(client, requests, journal=journal, max_in_flight=2) as batch:
                 async for outcome in batch:
                     outcomes.append(outcome)
+                    assert outcome.key not in {one.key for one in batch.in_progress()}
 
         made = {job.id for job in home.sandbox.audit.jobs}
         assert journal.counts()[State.SUBMITTING] == len(made)
