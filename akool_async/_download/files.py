@@ -47,8 +47,11 @@ _LARGEST_JSON: Final = 2**20
 class FileAlreadyExistsError(InvalidRequestError):
     """Another file has the name that a result should get."""
 
-    impact = "The existing file was not changed."
-    advice = "Move it away, or pass overwrite=True."
+    impact = (
+        "The existing file was not changed. The job is done and paid; its result stays at the vendor for 7 "
+        "days after it was made."
+    )
+    advice = "Choose another name, move the file away, or pass overwrite=True."
 
 
 class FileBusyError(DownloadError):
