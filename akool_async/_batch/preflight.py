@@ -1,4 +1,4 @@
-"""Look into the video of a request before it is paid for; what the vendor would refuse is not sent."""
+"""Look into the files of a request before it is paid for; what the vendor would refuse is not sent."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import httpx
 
 from akool_async._download.network import is_local
 from akool_async._environment import install_command, is_loopback
-from akool_async._media import Reach, find_obstacle, inspect, media_client
+from akool_async._media import Reach, find_obstacle, inspect_path, media_client
 from akool_async._media.cache import FactsCache
 from akool_async._model.errors import ConfigurationError, InputError
 from akool_async._model.locations import Location, is_private
-from akool_async._model.media import Limits, MediaError, MediaFacts, MediaProblem
+from akool_async._model.media import Limits, MediaError, MediaFacts, MediaKind, MediaProblem
 from akool_async._model.requests import LipSyncRequest, Request, video_url
 from akool_async._storage import SharedInputs
 
@@ -33,23 +33,23 @@ _FRESH: Final = 600.0
 _MOST_KEPT: Final = 20_000
 """Looks that are kept in memory; more take one request each to be confirmed by their ETag."""
 
-NOT_SENT: Final = "Not sent, because the vendor would refuse the video: "
+NOT_SENT: Final = "Not sent, because the vendor would refuse it: "
 _EXAMPLE: Final = re.compile(r"(.*\.)?(example(\.(com|net|org))?|invalid|test)")
 """Names for examples, which lead to nothing. Source: RFC 2606."""
 
 
 @attrs.frozen(kw_only=True)
 class VideoCheck:
-    """What a look into the video of one request says about paying for it.
+    """What a look into the video of one request, and the audio of a lip-sync, says about paying for it.
 
     Attributes:
         facts: what is in the video; None if it could not be looked into.
-        refusals: why the vendor would refuse it; with one of them nothing is sent.
+        refusals: why the vendor would refuse one of them; with a refusal nothing is sent.
         warnings: why the vendor may refuse it, or make a worse result.
         unchecked: why it could not be looked into, where that may lie on this machine; "" where it was.
         advice: what to do about a refusal.
         requests: GETs that the look took, without redirects.
-        bytes_read: bytes of the video that were received.
+        bytes_read: bytes of the files that were received.
     """
 
     facts: MediaFacts | None = None
@@ -77,7 +77,7 @@ class VideoCheck:
 
 @attrs.frozen
 class _Look:
-    """A look into one video, and what it took."""
+    """A look into one file, and what it took."""
 
     found: MediaFacts | MediaError
     requests: int = 0
@@ -118,8 +118,8 @@ class Preflight:
         else:
             self._reach = Reach.ANYWHERE if self._api_is_here else Reach.PUBLIC
         self._cache = FactsCache(cache)
-        self._seen: OrderedDict[str, _Look] = OrderedDict()
-        self._under_way: dict[str, anyio.Event] = {}
+        self._seen: OrderedDict[tuple[str, MediaKind], _Look] = OrderedDict()
+        self._under_way: dict[tuple[str, MediaKind], anyio.Event] = {}
         self._names_are_resolved: bool | None = None
         self._stack = AsyncExitStack()
         self._http: httpx.AsyncClient | None = None
@@ -143,14 +143,31 @@ class Preflight:
         await self._stack.aclose()
 
     async def check(self, request: Request) -> VideoCheck:
-        """Look into the video of a request, unless that was done a short while ago."""
-        url = video_url(request)
+        """Look into the video of a request and its audio, unless that was done a short while ago."""
+        video = await self._check_file(request, video_url(request), MediaKind.VIDEO)
+        if not isinstance(request, LipSyncRequest) or video.refusals:
+            return video
+        audio = await self._check_file(request, request.audio_url, MediaKind.AUDIO)
+        return attrs.evolve(
+            video,
+            refusals=tuple(f"audio: {text}" for text in audio.refusals),
+            unchecked="; ".join(
+                filter(None, (video.unchecked, audio.unchecked and f"audio: {audio.unchecked}"))
+            ),
+            advice=audio.advice or video.advice,
+            requests=video.requests + audio.requests,
+            bytes_read=video.bytes_read + audio.bytes_read,
+        )
+
+    async def _check_file(self, request: Request, url: str, kind: MediaKind) -> VideoCheck:
         host = (urlsplit(url).hostname or "").lower()
         # A sandbox may take such a name, and nothing is there: it goes without saying.
         if self._reach is not Reach.PUBLIC and _EXAMPLE.fullmatch(host):
             return VideoCheck()
-        look = await self._look(url)
+        look = await self._look(url, kind)
         found, took = look.found, VideoCheck(requests=look.requests, bytes_read=look.bytes_read)
+        if isinstance(found, MediaFacts) and kind is MediaKind.AUDIO:
+            return took  # which audio the vendor takes is not documented; that it is audio has been seen
         if isinstance(found, MediaFacts):
             return attrs.evolve(
                 took,
@@ -189,61 +206,69 @@ class Preflight:
     def known_seconds(self, request: Request) -> float | None:
         """Return how long the video of a request was when it was last looked into, without another look."""
         url = video_url(request)
-        look = self._seen.get(url)
+        look = self._seen.get((url, MediaKind.VIDEO))
         if look is not None and isinstance(look.found, MediaFacts):
             return look.found.seconds
         _, known = self._cache.get(url) or ("", None)
         return None if known is None else known.seconds
 
-    async def _look(self, url: str) -> _Look:
-        while (other := self._under_way.get(url)) is not None:  # other languages of one video
+    async def _look(self, url: str, kind: MediaKind) -> _Look:
+        name = (url, kind)
+        while (other := self._under_way.get(name)) is not None:  # other languages of one video
             await other.wait()
-        before = self._seen.get(url)
+        before = self._seen.get(name)
         if before is not None and time.monotonic() - before.at < _FRESH:
             return before
-        self._under_way[url] = anyio.Event()
+        self._under_way[name] = anyio.Event()
         try:
             if is_private(url):
-                look = await self._inspect_private(url)
-            elif (obstacle := find_obstacle(url, self._reach)) is not None:
+                look = await self._inspect_private(url, kind)
+            elif (obstacle := find_obstacle(url, self._reach, kind)) is not None:
                 look = _Look(obstacle)
             else:
-                look = await self._inspect(url)
+                look = await self._inspect(url, kind)
         finally:
-            self._under_way.pop(url).set()
-        self._seen[url] = look
-        self._seen.move_to_end(url)
+            self._under_way.pop(name).set()
+        self._seen[name] = look
+        self._seen.move_to_end(name)
         # A catalog may have a million rows; one that is seen again is looked up in the cache, or looked into
         # anew.
         if len(self._seen) > _MOST_KEPT:
             self._seen.popitem(last=False)
         return look
 
-    async def _inspect_private(self, url: str) -> _Look:
+    async def _inspect_private(self, url: str, kind: MediaKind) -> _Look:
         """Look into a file, or into an object by the signed URL that the vendor would get."""
         place = Location.parse(url)
         try:
             if place.scheme == "file":
-                return _Look(await inspect(place.key))
+                return _Look(await inspect_path(Path(place.key), kind))
             signed = await self.inputs.sign_object(place)
         except InputError as error:  # its row says so when its turn comes
             return _Look(MediaError(error.message, problem=MediaProblem.UNREACHABLE, advice=error.advice))
         except MediaError as error:
             return _Look(error)
         async with media_client(Reach.ANYWHERE) as http:  # the endpoint is the caller's own
-            _, look = await self._read(signed, http)
+            _, look = await self._read(signed, http, kind)
         return look
 
-    async def _inspect(self, url: str) -> _Look:
+    async def _inspect(self, url: str, kind: MediaKind) -> _Look:
         assert self._http is not None  # noqa: S101 - it was entered
+        if kind is MediaKind.AUDIO:  # the cache holds what is known of URLs as videos
+            return (await self._read(url, self._http, kind))[1]
         known_etag, known = self._cache.get(url) or ("", None)
-        etag, look = await self._read(url, self._http, known_etag, known)
+        etag, look = await self._read(url, self._http, kind, known_etag, known)
         if isinstance(look.found, MediaFacts) and look.found is not known:
             self._cache.put(url, etag, look.found)
         return look
 
     async def _read(
-        self, url: str, http: httpx.AsyncClient, known_etag: str = "", known: MediaFacts | None = None
+        self,
+        url: str,
+        http: httpx.AsyncClient,
+        kind: MediaKind,
+        known_etag: str = "",
+        known: MediaFacts | None = None,
     ) -> tuple[str, _Look]:
         from akool_async._media.inspection import inspect_url
 
@@ -256,6 +281,7 @@ class Preflight:
                 read_limit=limits.read_limit,
                 timeout=limits.timeout,
                 known_etag=known_etag,
+                kind=kind,
             )
             # Nothing new was read where the server said that the file is the one that is known.
             found, etag, requests, read = seen.facts or known, seen.etag, seen.requests, seen.bytes_read

@@ -22,7 +22,7 @@ from akool_async._download.network import (
 )
 from akool_async._environment import is_loopback, proxy_for, tls_context
 from akool_async._model.errors import DownloadError
-from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaProblem
+from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaKind, MediaProblem
 from akool_async._model.redact import sanitize
 from akool_async._model.share_pages import find_share_page
 
@@ -39,7 +39,7 @@ _NO_PUBLIC_NAME: Final = re.compile(
 _SIGNED_STORE: Final = re.compile(r"(s3|gs|az|abfss?|wasbs?)://", re.IGNORECASE)
 _MOST_REDIRECTS: Final = 5
 _UPLOAD: Final = (
-    "The vendor fetches videos by public URLs. Put the file into a bucket, or name it by its path: with the "
+    "The vendor fetches files by public URLs. Put the file into a bucket, or name it by its path: with the "
     "extra akool-async[storage] it is uploaded and signed before the POST."
 )
 
@@ -68,7 +68,7 @@ async def inspect(
         ConfigurationError: the environment names a proxy or certificates that can't be used.
         ModuleNotFoundError: the extra is not installed.
     """
-    from akool_async._media.inspection import inspect_file, inspect_url
+    from akool_async._media.inspection import inspect_url
 
     text = os.fspath(source)
     if re.match(r"https?://", text, re.IGNORECASE):
@@ -86,9 +86,21 @@ async def inspect(
             problem=MediaProblem.NOT_PUBLIC,
             advice=_UPLOAD,
         )
-    path = Path(unquote(urlsplit(text).path) if text.lower().startswith("file://") else text)
+    return await inspect_path(
+        Path(unquote(urlsplit(text).path) if text.lower().startswith("file://") else text)
+    )
+
+
+async def inspect_path(path: Path, kind: MediaKind = MediaKind.VIDEO) -> MediaFacts:
+    """Look into a file of this machine, as `inspect` does.
+
+    Raises:
+        MediaError: it can't be read or is not a complete file of that kind.
+    """
+    from akool_async._media.inspection import inspect_file
+
     try:
-        return await to_thread.run_sync(inspect_file, path)
+        return await to_thread.run_sync(inspect_file, path, kind)
     except OSError as error:
         raise MediaError(
             f"The file {sanitize(path)} can't be read: {error.strerror}.", problem=MediaProblem.UNREACHABLE
@@ -107,15 +119,19 @@ class Reach(enum.Enum):
         return self is Reach.ANYWHERE or (self is Reach.THIS_MACHINE and is_loopback(host))
 
 
-def find_obstacle(url: str, reach: Reach = Reach.PUBLIC) -> MediaError | None:
-    """Return why a URL can't lead to a video that the vendor can fetch, as far as its form tells."""
+def find_obstacle(
+    url: str, reach: Reach = Reach.PUBLIC, kind: MediaKind = MediaKind.VIDEO
+) -> MediaError | None:
+    """Return why a URL can't lead to a file that the vendor can fetch, as far as its form tells."""
     try:
         host = (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
         return MediaError("The URL is not valid.", problem=MediaProblem.UNREACHABLE)
     page = find_share_page(url)
     if page is not None:
-        return MediaError(f"This is {page.name}, not a video.", problem=MediaProblem.PAGE, advice=page.advice)
+        return MediaError(
+            f"This is {page.name}, not {kind.one}.", problem=MediaProblem.PAGE, advice=page.advice
+        )
     if reach.includes(host):
         return None
     address, shown = parse_ip(host), sanitize(host)
@@ -127,7 +143,7 @@ def find_obstacle(url: str, reach: Reach = Reach.PUBLIC) -> MediaError | None:
         )
     if address is None and _NO_PUBLIC_NAME.fullmatch(host.lower()):
         return MediaError(
-            f"The host {shown} has no public DNS name, so the vendor can't fetch the video.",
+            f"The host {shown} has no public DNS name, so the vendor can't fetch the {kind}.",
             problem=MediaProblem.NOT_PUBLIC,
             advice=_UPLOAD,
         )

@@ -1,4 +1,4 @@
-"""Look into a video, on this machine or over HTTP, and report what is in it.
+"""Look into a video or an audio file, on this machine or over HTTP, and report what is in it.
 
 FFmpeg reads from one file object and may open nothing else. A remote video is read in a few ranges, so that
 a film of 300 MB costs some hundred kilobytes. Needs PyAV, from the extra `akool-async[media]`.
@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
@@ -21,7 +22,7 @@ import httpx
 from anyio import from_thread, to_thread
 
 from akool_async._environment import describe_cause, install_command
-from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaProblem
+from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaKind, MediaProblem
 from akool_async._model.redact import sanitize
 
 try:
@@ -54,8 +55,12 @@ _MAX_PACKETS: Final = 100
 
 # No hls, dash or concat: such a file lists other files, with which a stranger could make this machine open
 # its own files or addresses of its network.
-_FORMATS: Final = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv"
-_OPTIONS: Final = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "probesize": str(2**20)}
+_VIDEO_FORMATS: Final = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv"
+_FORMATS: Final = {
+    MediaKind.VIDEO: _VIDEO_FORMATS,
+    MediaKind.AUDIO: f"{_VIDEO_FORMATS},mp3,wav,w64,aac,flac,ogg,aiff,caf,amr,asf,ac3,eac3,au,wv",
+}
+_OPTIONS: Final = {"protocol_whitelist": "none", "probesize": str(2**20)}
 _MAX_PIXELS: Final = 2**26
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", re.ASCII)
 _OTHER_FILES: Final = {
@@ -75,17 +80,17 @@ _REFUSALS: Final = frozenset({401, 403, 404, 410})
 """HTTP statuses that another reader of the same URL would be answered with, too."""
 
 
-def inspect_file(source: Path | bytes) -> MediaFacts:
-    """Inspect a video on this machine, given its path or content. This blocks: call it in a worker thread.
+def inspect_file(source: Path | bytes, kind: MediaKind = MediaKind.VIDEO) -> MediaFacts:
+    """Inspect a file on this machine, given its path or content. This blocks: call it in a worker thread.
 
     Raises:
-        MediaError: it is not a complete video file, or not a file at all.
+        MediaError: it is not a complete file of that kind, or not a file at all.
         OSError: the file can't be read.
     """
     with io.BytesIO(source) if isinstance(source, bytes) else _opened(source) as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        return _inspect(file, size)
+        return _inspect(file, size, kind)
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -121,38 +126,40 @@ async def inspect_url(
     read_limit: int = READ_LIMIT,
     timeout: float = 60.0,  # noqa: ASYNC109 - it ends in a MediaError, as every other failure does
     known_etag: str = "",
+    kind: MediaKind = MediaKind.VIDEO,
 ) -> Inspection:
-    """Inspect a video on a server by reading a few ranges of it, with GET alone.
+    """Inspect a video or an audio file on a server by reading a few ranges of it, with GET alone.
 
     If the server does not support ranges, the body is read from its start, within the same limit. A caller
     that is cancelled waits until FFmpeg has noticed.
 
     Args:
-        url: address of the video, http or https.
+        url: address of the file, http or https.
         http: the client for the requests. It decides which hosts may be reached, also after a redirect: use
             a transport that refuses private addresses if the URL is a stranger's, and no credentials.
         read_limit: bytes of the file that are read at most, 1 or more.
         timeout: seconds for the whole inspection.
         known_etag: the ETag with which it was inspected before; one GET then tells whether it has changed.
+        kind: what the file is to be. The facts of an audio file have no picture: a size of 0x0, no encoding.
 
     Raises:
-        MediaError: it can't be fetched, or is not a complete video file.
+        MediaError: it can't be fetched, or is not a complete file of that kind.
     """
-    file = _RemoteFile(url, http, read_limit, known_etag)
+    file = _RemoteFile(url, http, read_limit, known_etag, kind)
     try:
         with anyio.fail_after(timeout):
             await file.fetch(0)
-            facts = None if file.unchanged else await to_thread.run_sync(_inspect, file, file.size)
+            facts = None if file.unchanged else await to_thread.run_sync(_inspect, file, file.size, kind)
     except TimeoutError:
-        late = f"The server did not send enough of the video within {timeout:g} seconds."
+        late = f"The server did not send enough of the {kind} within {timeout:g} seconds."
         raise file.counted(MediaError(late, problem=MediaProblem.UNREACHABLE)) from None
     except MediaError as error:
         raise file.counted(error)  # noqa: B904 - it is the same error
     return Inspection(facts=facts, etag=file.etag, requests=file.requests, bytes_read=file.bytes_read)
 
 
-def _inspect(file: BinaryIO | _RemoteFile, size: int) -> MediaFacts:
-    """Read the index, then decode a picture: an index alone does not prove that there is a video."""
+def _inspect(file: BinaryIO | _RemoteFile, size: int, kind: MediaKind) -> MediaFacts:
+    """Read the index, then decode a picture or sound: an index alone does not prove that there is any."""
     if not size:
         raise MediaError("The file is empty.", problem=MediaProblem.EMPTY)
     head = file.read(_HEAD)
@@ -164,13 +171,17 @@ def _inspect(file: BinaryIO | _RemoteFile, size: int) -> MediaFacts:
     file.seek(0)
     facts, failed = None, None
     try:
-        with open_video(file) as container:
-            facts = _read_index(container, size)
-            complete = _decode(container, facts)
+        with open_media(file, kind) as container:
+            facts = _read_index(container, size, kind)
+            if kind is MediaKind.VIDEO:
+                complete = _decode(container, facts)
+            else:
+                complete = facts
+                _decode_sound(container)
     except MediaError as error:
         failed = error
     except (FFmpegError, ValueError):
-        failed = _unrecognized(head)
+        failed = _unrecognized(head, kind)
     # FFmpeg takes a failed read for the end of the file, so the reason comes first, also after a success.
     reason: BaseException | None = getattr(file, "error", None) or failed
     if reason is None:
@@ -180,23 +191,24 @@ def _inspect(file: BinaryIO | _RemoteFile, size: int) -> MediaFacts:
     raise reason
 
 
-def open_video(file: BinaryIO | _RemoteFile) -> InputContainer:
-    """Open a stranger's video for reading: real video formats only, and no other file than this one."""
+def open_media(file: BinaryIO | _RemoteFile, kind: MediaKind = MediaKind.VIDEO) -> InputContainer:
+    """Open a stranger's file for reading: formats of its kind only, and no other file than this one."""
 
     def refuse(*_: object) -> NoReturn:
-        raise ValueError("a video must not refer to other files")
+        raise ValueError("a media file must not refer to other files")
 
+    options = {**_OPTIONS, "format_whitelist": _FORMATS[kind]}
     container: InputContainer = av.open(
-        file, "r", container_options=_OPTIONS, buffer_size=_BUFFER, io_open=refuse, **_LENIENT_METADATA
+        file, "r", container_options=options, buffer_size=_BUFFER, io_open=refuse, **_LENIENT_METADATA
     )
     return container
 
 
-def _read_index(container: InputContainer, size: int) -> MediaFacts:
-    video = find_video(container)
-    codec = _codec_name(video)
-    width, height = (0, 0) if codec == "unknown" else (video.width, video.height)
-    if codec != "unknown" and not 0 < width * height <= _MAX_PIXELS:
+def _read_index(container: InputContainer, size: int, kind: MediaKind) -> MediaFacts:
+    video = find_video(container) if kind is MediaKind.VIDEO else None
+    codec = "" if video is None else _codec_name(video)
+    width, height = (0, 0) if video is None or codec == "unknown" else (video.width, video.height)
+    if codec not in ("", "unknown") and not 0 < width * height <= _MAX_PIXELS:
         raise MediaError(f"A picture size of {width}x{height} pixels is not possible in a video.")
     names = container.format.name.split(",")
     audio = container.streams.audio
@@ -206,7 +218,7 @@ def _read_index(container: InputContainer, size: int) -> MediaFacts:
         seconds=container.duration / av.time_base if container.duration else None,
         width=width,
         height=height,
-        fps=float(video.average_rate) if video.average_rate else None,
+        fps=float(video.average_rate) if video is not None and video.average_rate else None,
         video_codec=codec,
         audio_codec=_codec_name(audio[0]) if audio else None,
         has_subtitles=bool(container.streams.subtitles),
@@ -254,6 +266,20 @@ def _decode(container: InputContainer, facts: MediaFacts) -> MediaFacts:
     return attrs.evolve(facts, seconds=end - start if end > start else None)
 
 
+def _decode_sound(container: InputContainer) -> None:
+    """Decode some sound of the first audio track, or raise MediaError."""
+    if not container.streams.audio:
+        raise MediaError("There is no audio track in the file.")
+    audio = container.streams.audio[0]
+    if _codec_name(audio) == "unknown":
+        return
+    for packet in islice(container.demux(audio), _MAX_PACKETS):
+        with suppress(FFmpegError):  # a player skips such a packet too
+            if packet.decode():
+                return
+    raise MediaError("No sound of the file can be decoded.")
+
+
 def _declared_size(file: BinaryIO | _RemoteFile, head: bytes) -> int:
     """Return the size that an MP4, Matroska or WebM file declares, 0 if it does not."""
     segment = head.find(b"\x18\x53\x80\x67") + 4
@@ -273,15 +299,15 @@ def _declared_size(file: BinaryIO | _RemoteFile, head: bytes) -> int:
     return end
 
 
-def _unrecognized(head: bytes) -> MediaError:
+def _unrecognized(head: bytes, wanted: MediaKind) -> MediaError:
     """Return an error that names what a file looks like that FFmpeg does not recognize."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     kind = next((name for start, name in _OTHER_FILES.items() if text.startswith(start)), "")
     if kind:
-        return MediaError(f"This is {kind}, not a video.")
+        return MediaError(f"This is {kind}, not {wanted.one}.")
     if head[4:8] in _FIRST_BOXES:
         return MediaError("The file is cut short or damaged.", problem=MediaProblem.TRUNCATED)
-    return MediaError("The file is not a video in a supported format.")
+    return MediaError(f"The file is not {wanted.one} in a supported format.")
 
 
 def _unreachable(message: str) -> NoReturn:
@@ -291,7 +317,10 @@ def _unreachable(message: str) -> NoReturn:
 class _RemoteFile:
     """A file on a server, read from a worker thread; blocks that were read are kept."""
 
-    def __init__(self, url: str, http: httpx.AsyncClient, limit: int, known_etag: str) -> None:
+    def __init__(
+        self, url: str, http: httpx.AsyncClient, limit: int, known_etag: str, kind: MediaKind
+    ) -> None:
+        self._kind = kind
         self._url: str | httpx.URL = url
         self._http = http
         self._limit = self._budget = limit
@@ -361,9 +390,11 @@ class _RemoteFile:
                     return memoryview(b"")
                 block, size = await self._receive(response, start, wanted)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            _unreachable(f"The video could not be fetched because of the network: {describe_cause(error)}.")
+            _unreachable(
+                f"The {self._kind} could not be fetched because of the network: {describe_cause(error)}."
+            )
         if self.size not in (-1, size):
-            _unreachable("The video changed while it was read.")
+            _unreachable(f"The {self._kind} changed while it was read.")
         self.size = size
         self._blocks.append((start, block))
         return memoryview(block)
@@ -379,7 +410,7 @@ class _RemoteFile:
                 advice="Open it in a private browser window: the vendor gets the same answer.",
             )
         if response.headers.get("content-encoding", "identity") != "identity":
-            _unreachable("The server compresses the video, so that its parts can't be read.")
+            _unreachable(f"The server compresses the {self._kind}, so that its parts can't be read.")
         if response.status_code == 416 and self.size < 0:
             return b"", 0
         if response.status_code == 200 and self.size < 0:
@@ -391,11 +422,11 @@ class _RemoteFile:
             return body, len(body)
         found = _RANGE.fullmatch(response.headers.get("content-range", ""))
         if response.status_code != 206 or found is None or int(found[1]) != start:
-            _unreachable(f"The server answered HTTP {response.status_code} instead of a part of the video.")
+            _unreachable(f"The server answered HTTP {response.status_code} instead of a part of the file.")
         size = int(found[2])
         body = await self._read_body(response, wanted)
         if len(body) < min(wanted, size - start):  # else a hostile server could cause millions of requests
-            _unreachable("The server sent less of the video than was requested.")
+            _unreachable(f"The server sent less of the {self._kind} than was requested.")
         return body, size
 
     async def _read_body(self, response: httpx.Response, limit: int) -> bytes:
@@ -410,5 +441,5 @@ class _RemoteFile:
         return bytes(body[:limit])
 
     def _limit_error(self, reason: str) -> MediaError:
-        message = f"The video can't be inspected by reading {self._limit} bytes of it: {reason}."
+        message = f"The {self._kind} can't be inspected by reading {self._limit} bytes of it: {reason}."
         return MediaError(message, problem=MediaProblem.READ_LIMIT)

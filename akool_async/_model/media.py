@@ -24,8 +24,20 @@ _LIPSYNC_FPS: Final = 25.0
 """Source: the vendor's page on POST /api/open/v3/content/video/lipsync, video_url."""
 
 
+class MediaKind(enum.StrEnum):
+    """What a file is to be, in the words of messages."""
+
+    VIDEO = "video"
+    AUDIO = "audio"  # also the sound of a video
+
+    @property
+    def one(self) -> str:
+        """One such file, with its article."""
+        return "a video" if self is MediaKind.VIDEO else "an audio file"
+
+
 class MediaProblem(enum.Enum):
-    """Why a video could not be inspected."""
+    """Why a video or an audio file could not be inspected."""
 
     UNREACHABLE = "unreachable"  # or the server broke HTTP's rules
     REFUSED = "refused"  # the server answered that the URL leads to nothing, or not for everybody
@@ -53,7 +65,7 @@ class MediaError(CallerError):
     """
 
     impact = "Nothing was sent to the vendor and nothing was spent."
-    advice = "Check that the URL leads to the video file itself, and that the whole file was uploaded."
+    advice = "Check that the URL leads to the file itself, and that the whole file was uploaded."
 
     def __init__(
         self, message: str, *, problem: MediaProblem = MediaProblem.NOT_VIDEO, advice: str | None = None

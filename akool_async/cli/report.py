@@ -50,7 +50,7 @@ UNVERIFIED: Final = "unverified"
 IN_DOUBT: Final = "in doubt"
 _ACTIONS: Final[Mapping[PlannedAction, str]] = {
     PlannedAction.SUBMIT: "new: would be submitted and paid",
-    PlannedAction.REFUSED: "refused: can't be sent, or the vendor would refuse the video; costs nothing",
+    PlannedAction.REFUSED: "refused: can't be sent, or the vendor would refuse its files; costs nothing",
     PlannedAction.RESUBMIT: "would be submitted and paid again, as you allow it",
     PlannedAction.WAIT: "at the vendor, paid already: would be waited for and saved",
     PlannedAction.SAVED: "saved: nothing to do",

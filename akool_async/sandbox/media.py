@@ -27,7 +27,7 @@ from av.video.frame import VideoFrame
 from pysubs2 import SSAEvent, SSAFile
 from pysubs2.exceptions import Pysubs2Error
 
-from akool_async._media.inspection import find_video, inspect_url, open_video
+from akool_async._media.inspection import find_video, inspect_url, open_media
 from akool_async._model.media import MediaError, MediaFacts, MediaProblem, find_excesses
 from akool_async.sandbox.access import outgoing_client
 from akool_async.sandbox.jobs import ApiRejection, JobSpec, SandboxJob
@@ -163,7 +163,7 @@ def _remuxed(data: bytes, cues: SSAFile, language: str, length: int) -> bytes:
     undated: defaultdict[int, list[Packet[Any]]] = defaultdict(list)
     try:
         with (
-            open_video(io.BytesIO(data)) as source,
+            open_media(io.BytesIO(data)) as source,
             av.open(buffer, "w", format="mp4") as out,
         ):
             copied = [find_video(source), *source.streams.audio[:1]]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
+import av
 import pytest
 
 from akool_async import (
@@ -16,6 +18,7 @@ from akool_async import (
     ConfigurationError,
     Failed,
     Limits,
+    LipSyncRequest,
     NotSubmitted,
     Outcome,
     TranslationRequest,
@@ -70,8 +73,66 @@ async def test_only_what_the_vendor_would_take_is_sent(fast_house: Open, files: 
         outcome = seen[url]
         assert isinstance(outcome, NotSubmitted)
         assert words in outcome.reason
-        assert outcome.reason.startswith("Not sent, because the vendor would refuse the video: ")
+        assert outcome.reason.startswith("Not sent, because the vendor would refuse it: ")
         assert outcome.credits == 0
+    assert {method for method, *_ in files.asked} == {"GET"}
+
+
+@pytest.fixture(scope="module")
+def sound() -> dict[str, bytes]:
+    """Audio files of several formats, all of the same second."""
+    made = {}
+    for name in ("wav", "mp3", "flac", "ogg", "m4a", "adts"):
+        target = io.BytesIO()
+        with (
+            av.open(io.BytesIO(film(1.0))) as source,
+            av.open(target, "w", format={"m4a": "mp4"}.get(name, name)) as container,
+        ):
+            codec = {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac", "ogg": "libopus"}.get(
+                name, "aac"
+            )
+            stream: Any = container.add_stream(codec, rate=48_000)
+            for frame in source.decode(audio=0):
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        made[f"{name}.mp3"] = target.getvalue()  # nobody believes a name
+    return made
+
+
+async def test_a_lip_sync_is_sent_only_with_audio_that_the_vendor_can_fetch(
+    fast_house: Open, files: FileHost, sound: dict[str, bytes]
+) -> None:
+    video = files.add("good.mp4", film())
+    good = [video, *(files.add(name, data) for name, data in sound.items())]
+    files.statuses["down.mp3"] = 503
+    good.append(files.add("down.mp3", b""))  # not known to be bad, as with videos
+    bad = {
+        f"{files.base_url}/nothere.mp3": "Audio: The server answered HTTP 404",
+        files.add("page.mp3", b"<!doctype html><p>Sign in"): "Audio: This is a web page, not an audio file",
+        files.add("text.mp3", b"Hello, world. " * 1000): "not an audio file in a supported format",
+        files.add("silent.mp4", film(audio=False)): "no audio track",
+        files.add("cut.m4a", sound["m4a.mp3"][:-200]): "cut short",
+        "https://drive.google.com/file/d/1aBcD_efGhIjKlMnOp/view": "a share page of Google Drive",
+        "http://192.168.0.7/speech.mp3": "a private network",
+    }
+    async with fast_house() as home:
+        client = await home.client()
+        requests = [LipSyncRequest(video_url=video, audio_url=url) for url in (*good, *bad)]
+        with anyio.fail_after(50):
+            async with open_batch(client, requests, preflight=Limits()) as batch:
+                seen = {
+                    outcome.request.audio_url: outcome
+                    async for outcome in batch
+                    if isinstance(outcome.request, LipSyncRequest)
+                }
+
+        assert len(home.sandbox.audit.creates) == len(good)
+    for url in good:
+        assert isinstance(seen[url], Completed), (url, seen[url].reason)
+    for url, words in bad.items():
+        assert isinstance(seen[url], NotSubmitted), url
+        assert seen[url].reason.startswith("Not sent, because the vendor would refuse it: Audio: ")
+        assert words in seen[url].reason
     assert {method for method, *_ in files.asked} == {"GET"}
 
 

@@ -179,3 +179,20 @@ def test_what_was_found_is_asked_for_once_by_the_next_plan(
     assert akool("plan", path) == first
     assert files.sent == sent
     assert Path("results/jobs.sqlite3.media").exists()
+
+
+def test_the_audio_of_a_lip_sync_is_looked_into_before_it_is_paid(
+    vendor: Sandbox, akool: Command, files: FileHost
+) -> None:
+    video, page = files.add("good.mp4", film()), files.add("page.mp3", b"<!doctype html>")
+    gone = f"{files.base_url}/nothere.mp3"
+    Path("videos.csv").write_text(f"url,audio_url,key\n{video},{page},talk\n", encoding="utf-8")
+
+    planned = akool("plan", "videos.csv")
+    refused = akool("lipsync", video, gone, "--yes")
+
+    assert "refused: videos.csv:2 (talk): Audio: This is a web page, not an audio file." in planned.err
+    assert "Audio: The server answered HTTP 404" in refused.err
+    assert vendor.audit.creates == ()
+    akool("lipsync", video, gone, "--yes", "--no-check")
+    assert len(vendor.audit.creates) == 1

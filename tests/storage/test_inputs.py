@@ -518,4 +518,4 @@ async def test_preflight_looks_into_files_and_objects(
     ends = {outcome.key: outcome.reason for outcome in outcomes}
     assert (ends["file film"], ends["object film"]) == ("", "")
     assert all("s long" in ends[key] or "seconds" in ends[key] for key in ("file long", "object long")), ends
-    assert "Not sent, because the vendor would refuse the video" in ends["file page"]
+    assert "Not sent, because the vendor would refuse it" in ends["file page"]
