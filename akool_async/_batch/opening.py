@@ -84,7 +84,8 @@ def open_batch(
         without_captions: also save the video without burnt-in captions, where the vendor made one.
         verify_saved: compare the SHA-256 of files that earlier runs saved. By default their existence and
             size are compared. What is not as it was saved is downloaded again, without paying, while the
-            vendor has it; a changed file is kept, and the result saved under another name.
+            vendor has it; a changed file is kept, and the result saved under another name. A result without
+            its manifest, which alone has the hashes, is downloaded again.
         pay_again: submit entries that the journal does not know even where `download_to` holds a result of
             them: a manifest with the same key and language, under the name that this entry would get.
         recover_pending: recover what the journal has at the vendor; False leaves alone what `requests` does

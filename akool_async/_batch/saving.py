@@ -204,7 +204,8 @@ class ResultSaver:
         # Nobody may say "saved" about a video that is not there.
         if found.saved is None:
             return attrs.evolve(done, saved=None, reason=reason, resumed=False)
-        if entry.reason != found.saved.shortfall:  # an entry of an earlier version has no reason yet
+        # An entry of an earlier version has no reason yet. Without a manifest the journal knows more.
+        if found.job_id and entry.reason != found.saved.shortfall:
             await self._journal.record(batch_entry.update(State.DELIVERED, reason=found.saved.shortfall))
         return attrs.evolve(done, saved=found.saved)
 

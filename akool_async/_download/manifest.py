@@ -6,6 +6,7 @@ import enum
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,9 @@ from akool_async._model.responses import Snapshot
 
 MANIFEST_FORMAT: Final = 1
 """Raised when the meaning of a name in the manifest changes."""
+
+MANIFEST_ROW: Final = "manifest"
+"""What a manifest that is gone or damaged is called among the files of its result."""
 
 
 class FileState(enum.StrEnum):
@@ -126,7 +130,7 @@ async def verify(folder: str | os.PathLike[str], *, hashes: bool = True) -> tupl
 def _verify_folder(folder: Path, *, hashes: bool) -> tuple[SavedResult, ...]:
     try:
         names = sorted(_manifests(folder))
-        found = [read_manifest(path, any_owner=True) for path in names]
+        found = [_read_or_tell(path) for path in names]
         results = [check_result(result, hashes=hashes) for result in found if result is not None]
         # A file that was changed is kept, and the result is saved again beside it, under another name.
         whole = {result.job_id for result in results if result.job_id and not result.damaged}
@@ -137,6 +141,18 @@ def _verify_folder(folder: Path, *, hashes: bool) -> tuple[SavedResult, ...]:
             impact="Nothing was changed.",
             advice="Correct the name or the permissions.",
         ) from error
+
+
+def _read_or_tell(path: Path) -> SavedResult | None:
+    """Return what a manifest lists; one that can't be read is a result of which only the damage is known."""
+    try:
+        return read_manifest(path, any_owner=True)
+    except FileNotFoundError:  # it was deleted since the folder was listed
+        return None
+    except OSError as error:
+        reason = f"it can't be read: {error.strerror}"
+        file = SavedFile(artifact=MANIFEST_ROW, path=path, state=FileState.CHANGED, reason=reason)
+        return SavedResult(manifest=path, job_id="", files=(file,))
 
 
 def _manifests(folder: Path) -> Iterator[Path]:
@@ -208,6 +224,14 @@ def find_file(file: str, folder: Path, name: str) -> Path:
     return here if _is_copy(folder / manifest, of=path.parents[depth - 1] / manifest) else path
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file, or something else of its name, is there and not empty: nothing that is saved is."""
+    try:
+        return path.lstat().st_size > 0
+    except OSError:
+        return False
+
+
 def _is_copy(manifest: Path, *, of: Path) -> bool:
     """Whether two manifests are of one job and yet two files."""
     try:
@@ -226,23 +250,36 @@ def find_result(files: Sequence[str], folder: Path, name: str, *, hashes: bool =
         files: the video first; a manifest among them tells more.
         folder: where they may be, too.
         name: of the result, with its folders.
-        hashes: whether the files are read and compared by their SHA-256, too.
+        hashes: whether the files are read and compared by their SHA-256, too; then a manifest that is gone or
+            damaged counts as damage, because it alone knows what they were.
     """
     paths = [find_file(file, folder, name) for file in files]
-    manifest = next((path for path in paths if path.name.endswith(MANIFEST)), paths[0])
-    known = read_manifest(manifest, any_owner=True)
-    if known is not None:
-        return check_result(known, hashes=hashes)
+    manifest = next((path for path in paths if path.name.endswith(MANIFEST)), None)
+    if manifest is not None:
+        with suppress(OSError):
+            known = read_manifest(manifest, any_owner=True)
+            if known is not None:
+                return check_result(known, hashes=hashes)
     # Its owner may have deleted the manifest alone, which is no loss.
-    # The name alone has to do here: without the manifest nobody knows the size that the video should have.
-    there = os.path.lexists(paths[0])
-    video = SavedFile(
-        artifact=Artifact.VIDEO,
-        path=paths[0],
-        state=FileState.INTACT if there else FileState.MISSING,
-        reason="" if there else "it was deleted or moved",
-    )
-    return SavedResult(manifest=manifest, job_id="", files=(video,))
+    found = [_check_file(file, hashes=False) for file in files_by_name([str(path) for path in paths])]
+    if hashes and manifest is not None:
+        row = _check_file(SavedFile(artifact=MANIFEST_ROW, path=manifest), hashes=False)
+        found.append(damaged_manifest(row))
+    return SavedResult(manifest=manifest or paths[0], job_id="", files=tuple(found))
+
+
+def files_by_name(files: Sequence[str]) -> list[SavedFile]:
+    """Return the files of a result, the video first, where only their names are known."""
+    saved = Saved.from_paths(files)
+    paths = {artifact: getattr(saved, artifact, None) for artifact in Artifact}
+    return [SavedFile(artifact=artifact, path=path) for artifact, path in paths.items() if path is not None]
+
+
+def damaged_manifest(file: SavedFile) -> SavedFile:
+    """Return the file of a manifest that says nothing of a result, as damage."""
+    if file.state is not FileState.INTACT:
+        return file
+    return attrs.evolve(file, state=FileState.CHANGED, reason="it does not say what was saved any more")
 
 
 def check_result(result: SavedResult, *, hashes: bool) -> SavedResult:
@@ -251,12 +288,15 @@ def check_result(result: SavedResult, *, hashes: bool) -> SavedResult:
 
 
 def _check_file(file: SavedFile, *, hashes: bool) -> SavedFile:
-    if file.path is None or file.digest is None:
+    if file.path is None:
         return file
     try:
         found = file.path.lstat()
         if not stat.S_ISREG(found.st_mode):
             return attrs.evolve(file, state=FileState.CHANGED, reason="it is not a file any more")
+        if file.digest is None:  # its name has to do; but nothing that was saved is empty
+            empty = attrs.evolve(file, state=FileState.CHANGED, reason="it is empty")
+            return file if found.st_size else empty
         # Before the hash, which has to read gigabytes.
         if found.st_size != file.digest.size:
             reason = f"it has {found.st_size:,} bytes instead of {file.digest.size:,}"
@@ -267,6 +307,9 @@ def _check_file(file: SavedFile, *, hashes: bool) -> SavedFile:
         return attrs.evolve(file, state=FileState.MISSING, reason="it was deleted or moved")
     except ForeignFileError as error:
         return attrs.evolve(file, state=FileState.CHANGED, reason=error.message)
+    except OSError as error:  # one file that can't be read must not keep all others from being looked at
+        reason = f"it can't be read: {error.strerror}"
+        return attrs.evolve(file, state=FileState.CHANGED, reason=reason)
     return file
 
 

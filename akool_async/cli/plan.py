@@ -20,7 +20,7 @@ from akool_async._batch import OnInDoubt
 from akool_async._batch.preflight import Preflight, VideoCheck
 from akool_async._batch.saving import LONGEST_ENDING
 from akool_async._client import AkoolClient
-from akool_async._download import find_file, read_manifest
+from akool_async._download import find_file, is_there, read_manifest
 from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import (
     AkoolError,
@@ -222,7 +222,7 @@ def are_gone(files: Sequence[str], folder: Path, name: str) -> bool:
     """Whether one of a result's files is neither where it was saved nor in the folder of the results."""
     if isinstance(folder, BucketPath):  # the run looks there
         return False
-    return not all(os.path.lexists(find_file(file, folder, name)) for file in files)
+    return not all(is_there(find_file(file, folder, name)) for file in files)
 
 
 def is_saved(manifest: Path, key: str, target: str) -> bool:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
 from akool_async._download import find_file
 from akool_async._model.outcomes import Completed, Failed, Saved
+from akool_async._model.states import State
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.progress import RunProgress
 from akool_async.cli.report import OutcomeCounts, RunSummary, outcome_label
@@ -232,3 +237,139 @@ def test_one_translation_that_is_not_saved_is_told_in_good_english(tmp_path: Pat
 
     lines = RunSummary(counts=counts, output=OutputOptions(out=tmp_path)).lines()
     assert next(lines).startswith("It is not saved")
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def broken(path: Path) -> None:
+    path.write_bytes(b"\xff{")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "video", "options"),
+    [
+        (Path.unlink, None, ()),
+        (Path.unlink, emptied, ()),
+        (broken, None, ()),
+        (broken, Path.unlink, ()),
+        (emptied, emptied, ("--quick",)),
+        (Path.unlink, None, ("--quick",)),
+    ],
+)
+def test_without_its_manifest_a_result_is_damaged_and_can_be_had_again(
+    akool: Command,
+    vendor: Sandbox,
+    book: Book,
+    manifest: Callable[[Path], object],
+    video: Callable[[Path], object] | None,
+    options: tuple[str, ...],
+) -> None:
+    akool(*RUN, "--out", book.out)
+    whole = (book.out / "talk.ja.mp4").read_bytes()
+    manifest(book.out / "talk.ja.json")
+    if video is not None:
+        video(book.out / "talk.ja.mp4")
+
+    told = akool("verify", book.out, *options)
+    rows = json.loads(akool("verify", book.out, "--json", *options).out)
+    fixed = akool("verify", book.out, "--fix", *options)
+    again = akool("verify", book.out, *options)
+    files = json.loads(akool("list", book.out, "--language", "ja", "--json").out)[0]["files"]
+
+    damaged = {(row["key"], row["target"], row["artifact"]) for row in rows if row["state"] != "intact"}
+    assert told.code == 1
+    assert "of 3 results" in told.err
+    assert damaged == {("talk", "ja", name) for name in ("manifest", *["video"] * (video is not None))}
+    assert (fixed.code, again.code) == (0, 0), fixed.err + again.err
+    assert Path(files[0]).read_bytes() == whole
+    assert len(vendor.audit.creates) == 1
+
+
+@pytest.mark.parametrize("lost", ["talk.ja.*", "talk.*"])
+def test_results_of_which_nothing_is_left_are_missed(
+    akool: Command, vendor: Sandbox, book: Book, lost: str
+) -> None:
+    akool(*RUN, "--out", book.out)
+    for path in list(book.out.glob(lost)):
+        path.unlink()
+
+    told = akool("verify", book.out)
+
+    assert told.code == 1
+    assert "of 3 results" in told.err
+    assert {line.split("\t")[1] for line in told.out.splitlines()} == {"missing"}
+    assert akool("verify", book.out, "--fix").code == 0
+    assert len(vendor.audit.creates) == 1
+
+
+def test_an_empty_video_is_nowhere_called_saved(akool: Command, vendor: Sandbox, book: Book) -> None:
+    akool(*RUN, "--out", book.out)
+    whole = (book.out / "talk.ja.mp4").read_bytes()
+    for name in ("talk.ja.json", "talk.ja.mp4"):
+        emptied(book.out / name)
+
+    listed = json.loads(akool("list", book.out, "--language", "ja", "--json").out)[0]
+    status = json.loads(akool("status", book.out, "--json").out)
+    collected = akool("collect", "--out", book.out)
+    files = json.loads(akool("list", book.out, "--language", "ja", "--json").out)[0]["files"]
+
+    assert listed["state"] == "files gone"
+    assert status["counts"]["files gone"] == 1
+    assert collected.code == 0, collected.err
+    assert Path(files[0]).read_bytes() == whole
+
+
+def test_a_folder_without_results_and_journal_is_not_called_whole(akool: Command, book: Book) -> None:
+    book.out.mkdir()
+    empty = akool("verify", book.out)
+    book.enter(("talk", State.PLANNED))
+    planned = akool("verify", book.out)
+    book.path.unlink()
+    gone = akool("verify", book.out)
+
+    assert empty.code == 1
+    assert "no journal says what was saved" in empty.err
+    assert planned.code == 0
+    assert gone.code == 1
+
+
+def test_a_journal_that_can_not_be_read_keeps_no_file_from_being_verified(
+    akool: Command, saved: Book
+) -> None:
+    (saved.path).write_bytes(b"no journal")
+    told = akool("verify", saved.out)
+
+    assert told.code == 1
+    assert {Path(line.split("\t")[0]).name for line in told.out.splitlines()} == {
+        "talk.de.mp4",
+        "talk.fr.mp4",
+    }
+    assert str(saved.path) in told.err
+
+
+@pytest.mark.parametrize("name", ["talk.ja.json", "talk.ja.mp4"])
+@pytest.mark.parametrize("journal", [True, False])
+def test_one_file_that_can_not_be_read_is_one_damaged_result(
+    akool: Command, vendor: Sandbox, book: Book, monkeypatch: pytest.MonkeyPatch, name: str, journal: bool
+) -> None:
+    akool(*RUN, "--out", book.out)
+    (book.out / "talk.fr.mp4").unlink()
+    if not journal:
+        for path in book.out.glob("jobs.sqlite3*"):
+            path.unlink()
+    usual = os.open
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        if os.fspath(path) == str(book.out / name):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return usual(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    told = akool("verify", book.out)
+    found = {Path(line.split("\t")[0]).name for line in told.out.splitlines()}
+
+    assert told.code == 1
+    assert found == {name, "talk.fr.mp4"}
+    assert "of 3 results" in told.err

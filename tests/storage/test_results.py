@@ -131,6 +131,40 @@ async def test_what_was_deleted_is_saved_again_without_paying(
     assert outcomes[0].saved is not None
 
 
+@pytest.mark.parametrize("content", [None, b"", b"no manifest"])
+async def test_without_its_manifest_a_result_is_saved_again_where_hashes_are_compared(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path, content: bytes | None
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await run(client, [video(1)], journal=journal, download_to=bucket.url)
+        obstore.delete(bucket.store, "1.ja.json")
+        if content is not None:
+            obstore.put(bucket.store, "1.ja.json", content)
+        usual = await run(client, [video(1)], journal=journal, download_to=bucket.url)
+        again = await run(client, [video(1)], journal=journal, download_to=bucket.url, verify_saved=True)
+        entry = journal.get(usual[0].key, "ja")
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert usual[0].saved.video == BucketPath(f"{bucket.url}/1.ja.mp4")
+    assert [str(path) for path in again[0].saved.files] == list(entry.files)
+    assert [one.damaged for one in await verify(bucket.url)] == [()]
+
+
+async def test_an_empty_object_without_a_manifest_is_not_called_saved(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await run(client, [video(1)], journal=journal, download_to=bucket.url)
+        obstore.delete(bucket.store, "1.ja.json")
+        obstore.put(bucket.store, "1.ja.mp4", b"")
+        (again,) = await run(client, [video(1)], journal=journal, download_to=bucket.url)
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert again.saved.video != BucketPath(f"{bucket.url}/1.ja.mp4")
+
+
 async def test_another_object_keeps_its_name(fast_house: Open, bucket: TestBucket) -> None:
     obstore.put(bucket.store, "r/1.ja.mp4", b"another's")
     async with fast_house() as home:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import anyio
+import attrs
 from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
 from akool_async._batch import open_batch
-from akool_async._download import FileState, local_path
+from akool_async._download import FileState, SavedResult, local_path
 from akool_async._journal import Entry, open_journal
+from akool_async._model.errors import ConfigurationError, JournalError
+from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import Completed
-from akool_async._storage import result_folder, verify
+from akool_async._model.states import State
+from akool_async._storage import ResultFolder, result_folder, verify
 from akool_async.cli.console import (
     ago,
     counted,
     credits_line,
     expiry_text,
     format_value,
+    print_error,
     print_info,
     print_rows,
     print_wrapped,
@@ -200,7 +205,8 @@ def verify_results(
 ) -> int:
     """Compare the files in a folder of results with what was saved: deleted, changed, not verified.
 
-    Without --fix it needs no account and changes nothing. Exit code 1: a file is not as it was saved.
+    What was saved, the manifests beside the results and the journal say. Without --fix it needs no account
+    and changes nothing. Exit code 1: a file is not as it was saved, or nobody knows what was saved.
 
     Parameters
     ----------
@@ -215,7 +221,7 @@ def verify_results(
     output = output.at(place)
     if fix:
         anyio.run(_restore, output, connection.with_key(), not quick)
-    results = anyio.run(partial(verify, output.out, hashes=not quick))
+    results, is_known = anyio.run(_look, output, not quick)
     rows = [
         {
             "path": str(file.path or result.manifest.parent / file.artifact),
@@ -224,6 +230,7 @@ def verify_results(
             "key": result.key,
             "target": result.target,
             "job_id": result.job_id,
+            "artifact": file.artifact,
         }
         for result in results
         for file in result.files
@@ -231,14 +238,61 @@ def verify_results(
     damaged = [row for row in rows if row["state"] != FileState.INTACT]
     print_rows(rows if as_json else damaged, _FILE_COLUMNS, as_json=as_json, optional=("job_id", "target"))
     found = f"{counted(len(rows), 'file')} of {counted(len(results), 'result')} in {output.out}"
-    if not damaged:
+    if damaged:
+        print_info(f"{found}: {len(damaged):,} not as they were saved. They are left as they are.")
+        if not fix:
+            print_info("To save again what the vendor still has, beside a changed file under another name:")
+            print_info(f"    {output.command('verify', '--fix')}")
+        return ExitCode.FAILED
+    if results:
         print_info(f"{found}: all as they were saved.")
-        return ExitCode.OK
-    print_info(f"{found}: {len(damaged):,} not as they were saved. They are left as they are.")
-    if not fix:
-        print_info("To save again what the vendor still has, beside a changed file under another name:")
-        print_info(f"    {output.command('verify', '--fix')}")
-    return ExitCode.FAILED
+    elif is_known:
+        print_info(f"Nothing was saved yet, as {output.path} says.")
+    else:
+        print_info(f"{found}, and no journal says what was saved. Name the journal with --journal.")
+    return ExitCode.OK if is_known or (is_known is None and results) else ExitCode.FAILED
+
+
+async def _look(output: OutputOptions, hashes: bool) -> tuple[list[SavedResult], bool | None]:
+    """Return the results that the folder has or the journal calls saved; and whether that could be read.
+
+    Without a journal (None) a folder is verified by its manifests, and nobody misses what is gone altogether.
+    """
+    saved, is_known = [], None
+    # The journal before the folder: a run may be saving more, whose files are there before it says so.
+    try:
+        async with output.reading() as journal:
+            async for entry in journal.entries(states={State.DELIVERED}):
+                if entry.files:
+                    saved.append((entry.files, entry.name, entry.key, entry.target, entry.job_id))
+        is_known = True
+    except ConfigurationError:
+        pass
+    except JournalError as error:
+        is_known = False
+        print_error(error)
+    results = {_place(result): result for result in await verify(output.out, hashes=hashes)}
+    folder = result_folder(output.out, None)
+    for files, name, key, target, job_id in saved:
+        result = await run_sync(partial(_find_saved, folder, files, name, False))
+        known = results.get(_place(result))
+        if known is None or not known.job_id:
+            if hashes:  # its manifest is gone or damaged, or it was saved elsewhere
+                result = await run_sync(partial(_find_saved, folder, files, name, True))
+            results[_place(result)] = attrs.evolve(result, key=key, target=target, job_id=job_id)
+    return [*results.values()], is_known
+
+
+def _find_saved(folder: ResultFolder, files: Sequence[str], name: str, hashes: bool) -> SavedResult:
+    """Return what became of files that a journal has; those of which no manifest tells are damaged."""
+    result = folder.find_result(files, name=name, hashes=hashes)
+    return result if hashes or result.job_id else folder.find_result(files, name=name, hashes=True)
+
+
+def _place(result: SavedResult) -> str:
+    """Return where a result's manifest is, the same by whatever path the folder is named."""
+    path = result.manifest
+    return str(path if isinstance(path, BucketPath) else path.parent.resolve() / path.name)
 
 
 async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes: bool) -> None:
@@ -249,7 +303,7 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
         folder = result_folder(output.out, None)
         for key, target, name, files, _ in journal.saved_files():
             entry = journal.get(key, target) if files else None
-            find = partial(folder.find_result, files, name=name, hashes=hashes)
+            find = partial(_find_saved, folder, files, name, hashes)
             if entry and (await run_sync(find)).damaged:
                 # Each was delivered before, so that none can be submitted and paid again.
                 damaged.append(entry.request_for_target)
@@ -259,7 +313,7 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
             journal=journal,
             download_to=output.out,
             recover_pending=False,
-            verify_saved=hashes,
+            verify_saved=True,  # also with --quick: what is without a manifest is then damaged
         ) as batch:
             async for outcome in batch:
                 again = isinstance(outcome, Completed) and outcome.saved is not None
