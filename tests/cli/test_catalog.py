@@ -175,7 +175,7 @@ def catalog_with_mistakes() -> tuple[str, set[str]]:
         "videos.csv:60: caption (E60): must be one of",
         "videos.csv:70: speakers (F70): must be a whole number from 0",
         "videos.csv:80: voices (H80): voices_map names fr",
-        "videos.csv:90: key (C90): This key names other work in videos.csv:89",
+        "videos.csv:90: key (C90): This key names another video in videos.csv:89",
         "videos.csv:100: The same video and options into 'ja' are in videos.csv:99 already",
     }
     return "\n".join([header, *rows]) + "\n", expected
@@ -277,6 +277,33 @@ def test_names_of_files_come_from_the_name_the_option_the_key_or_the_video(write
     assert [one.partition(" must")[0].partition(" may")[0] for one in bad] == [
         "videos.csv:2: name (C2):",
         "videos.csv:3: name (C3):",
+    ]
+
+
+@pytest.mark.parametrize("on_duplicate", ["refuse", "skip"])
+def test_one_key_is_for_one_video_also_where_the_languages_differ(write: Any, on_duplicate: Any) -> None:
+    rows = f'{URL}/1.mp4,"ja,ko",k1,\n{URL}/1.mp4?sig=b,de,k1,\n{URL}/2.mp4,"fr,es",k1,\n'
+    rows += f"{URL}/v?id=1,ja,k2,yes\n{URL}/v?id=2,fr,k2,yes\n"
+    path = write(f"url,languages,key,url_is_public\n{rows}")
+
+    with pytest.raises(CatalogError) as caught:
+        read_catalog(path, on_duplicate=on_duplicate)
+
+    assert str(caught.value).splitlines() == [
+        f"videos.csv:{line}: key (C{line}): This key names another video in videos.csv:{first}; "
+        "each video needs a key of its own."
+        for line, first in ((4, 2), (6, 5))
+    ]
+
+
+def test_the_languages_of_one_video_may_be_in_several_rows_of_one_key(write: Any) -> None:
+    rows = f"{URL}/1.mp4,ja,k1\n{URL}/1.mp4?sig=b,fr,k1\n"
+
+    catalog = read_catalog(write(f"url,languages,key\n{rows}"))
+
+    assert [(item.key_for(""), item.request.targets) for item in catalog.items] == [
+        ("k1", ("ja",)),
+        ("k1", ("fr",)),
     ]
 
 

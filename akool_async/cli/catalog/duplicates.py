@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from akool_async._model.fingerprint import fingerprint, work_of
+from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
 from akool_async._model.requests import with_targets
 from akool_async.cli.catalog.model import (
     CatalogError,
@@ -30,6 +30,12 @@ def without_duplicates(
     for item in items:
         if suspects.isdisjoint(_marks(item)):
             kept.append(item)
+            continue
+        other = finder.other_video(item)
+        if other is not None:
+            # Also with other languages: captions and the report know a video by its key.
+            text = f"This key names another video in {other}; each video needs a key of its own."
+            mistakes.append(Issue(item.where("key"), text))
             continue
         fresh = []
         for target in item.request.targets:
@@ -85,9 +91,20 @@ class _Finder:
     """Remember where each key and each piece of work occurred first."""
 
     def __init__(self) -> None:
+        self._videos: dict[str, tuple[str, SourceLocation]] = {}
         self._keys: dict[tuple[str, str], tuple[str, SourceLocation]] = {}
         self._works: dict[str, SourceLocation] = {}
         self._unkeyed: dict[tuple[str, str], tuple[str, SourceLocation]] = {}
+
+    def other_video(self, item: CatalogItem) -> SourceLocation | None:
+        """Return where the key of an item was used before for another video, or None."""
+        if item.request.key is None:
+            return None
+        url = canonical_url(item.url)
+        if not item.request.url_is_public:  # a query may only sign the URL, and a key says enough
+            url = url.partition("?")[0]
+        known, place = self._videos.setdefault(item.request.key, (url, item.place))
+        return None if known == url else place
 
     def first(self, item: CatalogItem, target: str) -> SourceLocation | None:
         """Return where the same work occurred before, or None.
