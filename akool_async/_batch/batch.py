@@ -156,6 +156,14 @@ class Batch(LongLived):
                 impact="It is still open and continues to submit.",
                 advice="Use async with in one task, or await batch.aopen() and await batch.aclose().",
             )
+        posts = self._callbacks.posts_under_way
+        if posts:  # or it would seem to hang, and be killed, which costs what it waits for
+            logger.warning(
+                "Paid calls under way: %d. They are waited for, %g s at most, so that no job is lost. Only "
+                "SIGKILL ends them; it would leave them in doubt, perhaps paid.",
+                posts,
+                self._state.session.create_timeout,
+            )
         async with self._stack:
             try:
                 # Shielded steps finish: a POST under way, and the commit of its ids.

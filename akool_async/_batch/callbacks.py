@@ -100,6 +100,11 @@ class WebhookCoordinator:
             self._under_way.remove(answered)
             answered.set()
 
+    @property
+    def posts_under_way(self) -> int:
+        """How many paid POSTs have begun and are not recorded yet."""
+        return len(self._under_way)
+
     async def _answered(self) -> None:
         """Wait until the POSTs that are under way now have said which jobs are theirs."""
         for answered in tuple(self._under_way):

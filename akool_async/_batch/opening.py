@@ -106,7 +106,8 @@ def open_batch(
         max_submits: paid POSTs under way at once.
         max_downloads: results downloaded at once.
         drain_signals: signals that stop submissions and save what is in flight; the second one leaves, and
-            further ones change nothing until the batch is closed: a POST under way is finished and recorded.
+            further ones change nothing until the batch is closed: a POST under way is finished and recorded,
+            which is logged as a warning, and takes as long as the client's `create_timeout` at most.
         webhook_url: where the vendor sends callbacks, such as "https://me.example/akool". Each POST gets
             an unguessable token as the last part of its path, so that a callback names the job of a POST
             whose answer was lost; so each POST is for one language. Requests with a URL of their own

@@ -109,6 +109,7 @@ class AkoolClient(LongLived):
             retry=retry or RetryPolicy(),
             schedule=schedule or LearnedSchedule(),
             observers=Observers(observers),
+            create_timeout=create_timeout,
         )
         if transport not in ("auto", "plain"):
             raise ConfigurationError(f"transport must be 'auto' or 'plain', not {transport!r}.")

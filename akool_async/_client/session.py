@@ -95,18 +95,26 @@ class ClientSession:
         retry: when failed calls are repeated.
         schedule: when jobs are polled, unless another schedule is given.
         observers: see what happens.
+        create_timeout: seconds for a paid POST.
 
     Attributes:
         connections: None while the client is closed.
     """
 
     def __init__(
-        self, *, clock: Clock, retry: RetryPolicy, schedule: PollSchedule, observers: Observers
+        self,
+        *,
+        clock: Clock,
+        retry: RetryPolicy,
+        schedule: PollSchedule,
+        observers: Observers,
+        create_timeout: float,
     ) -> None:
         self.clock = clock
         self.retry = retry
         self.schedule = schedule
         self.observers = observers
+        self.create_timeout = create_timeout
         self.connections: Connections | None = None
 
     @property

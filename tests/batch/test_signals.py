@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 
-from akool_async import State, open_journal
+from akool_async import State, open_batch, open_journal
+from akool_async.sandbox import Sandbox
 from tests.cli.vendor import Vendor, served
+from tests.client import moments
+from tests.client.conftest import video
+from tests.client.moments import still_clock
 
 KEY = "canary-4f9c1b7e2a"
 
@@ -51,6 +55,7 @@ except KeyboardInterrupt:
 """
 
 
+WAITED_FOR = "Paid calls under way: 1. They are waited for, 180 s at most, so that no job is lost."
 MORE = {"no more": [], "more": [signal.SIGTERM, signal.SIGINT, signal.SIGINT]}
 """Sent after the second signal, while the POST is still under way."""
 
@@ -66,6 +71,7 @@ def test_the_second_signal_leaves_in_order(backend: str, more: list[signal.Signa
             run.send_signal(signal.SIGINT)
             assert "Stopping" in run.stderr.readline()
             run.send_signal(signal.SIGINT)
+            assert WAITED_FOR in run.stderr.readline()
             for number in more:
                 time.sleep(0.1)
                 run.send_signal(number)
@@ -76,6 +82,20 @@ def test_the_second_signal_leaves_in_order(backend: str, more: list[signal.Signa
 
     assert "Traceback" not in said
     assert (jobs, *counts(tmp_path)) == (2, 2, 0)
+    assert "waited for" not in said  # once is enough
+
+
+@pytest.mark.anyio
+async def test_where_no_call_is_under_way_none_is_said_to_be_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sandbox = Sandbox(media=False, clock=still_clock())
+    async with sandbox.client() as client, open_batch(client, [video(1)]) as batch:
+        await moments.until(lambda: batch.in_progress() and batch.in_progress()[0].job_id)
+        await moments.until(lambda: not batch._callbacks.posts_under_way)
+
+    assert "continue at the vendor" in caplog.text
+    assert "waited for" not in caplog.text
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -89,6 +109,7 @@ def test_a_signal_tears_nothing_of_a_batch_that_is_being_closed(backend: str, tm
             run.stdin.write("\n")
             run.stdin.flush()
             assert run.stderr.readline() == "Leaving\n"
+            assert WAITED_FOR in run.stderr.readline()
             run.send_signal(signal.SIGTERM)
             vendor.advance(2.0)
             said = run.stderr.read()
@@ -112,8 +133,12 @@ def run_script(backend: str, vendor: Vendor, folder: Path, *more: str) -> Iterat
 
 
 def until_sent(vendor: Vendor) -> None:
+    until(lambda: vendor.ledger()["requests"].get("create"))
+
+
+def until(happened: Callable[[], object]) -> None:
     end = time.monotonic() + 40
-    while not vendor.ledger()["requests"].get("create"):
+    while not happened():
         assert time.monotonic() < end
         time.sleep(0.02)
 

@@ -13,6 +13,7 @@ import pytest
 
 from akool_async import Batch, Journal, JournalCorruptedError, JournalWriteError, State
 from akool_async._batch import post
+from akool_async._batch.batch import logger as batch_logger
 from akool_async._batch.feeder import Feeder
 from akool_async._journal import EntryUpdate
 from akool_async.cli.run import CatalogRun
@@ -39,19 +40,21 @@ def test_what_waited_for_an_answer_of_the_first_is_not_called_billed(
     )
     vendor = serve(clock=FakeClock(time.time()))
     give_up(lambda entries: len(entries) == 4 and vendor.audit.requests.get("create") == 1)
-    read = CatalogRun._read_outcomes
     order = ["run", tmp_path / "videos.csv", "--yes", "--no-check", "--out", tmp_path / "out"]
+    warn = batch_logger.warning
     with held_back(vendor, "create") as answer:
 
-        async def read_and_let_answer(run: CatalogRun, batch: Batch) -> None:
-            await read(run, batch)
-            answer()  # to the POST under way, which is finished while the batch is closed
+        def warn_and_let_answer(message: str, *values: object) -> None:
+            warn(message, *values)
+            if "waited for" in message:
+                answer()  # to the POST under way, which is finished while the batch is closed
 
-        monkeypatch.setattr(CatalogRun, "_read_outcomes", read_and_let_answer)
+        monkeypatch.setattr(batch_logger, "warning", warn_and_let_answer)
         told = akool(*order, "--give-up-after", "1h", "--json")
 
     assert told.code == 4
     assert len(vendor.audit.jobs) == 1
+    assert "Paid calls under way: 1. They are waited for, 180 s at most" in told.err
     assert "1 in progress: they continue at the vendor and are billed" in told.err
     assert "3 not submitted, not charged" in told.err
     over = events_of(told.out)[-1]

@@ -190,6 +190,7 @@ def test_leaving_in_the_middle_of_a_paid_call_makes_no_doubt(vendor: Vendor, out
         run.until("A second Ctrl-C")
         assert vendor.ledger()["jobs"] == []
         run.type(CTRL_C)
+        run.until("Paid calls under way: 1.")
         vendor.advance(1)
         assert run.end() == 130
         assert "Traceback" not in run.text
