@@ -208,13 +208,17 @@ def find_file(file: str, folder: Path, name: str) -> Path:
     """Return where a saved file is, which may be gone: where it was saved, or the same place below `folder`.
 
     Args:
-        file: its path, as it was saved.
-        folder: of the results, which may have been moved or copied, or be named by another relative path.
+        file: its path, as it was saved. A relative one counts from `folder`, whatever folder it was saved
+            from: what has the same path below the current directory may be another result.
+        folder: of the results, which may have been moved or copied.
         name: of the result, with its folders, such as "ja/talk".
     """
     path, depth = Path(file), 1 + name.count("/")
     here = folder.joinpath(*path.parts[-depth:])
     if path == here or not os.path.lexists(path):
+        return here
+    # Without such a folder, as where a journal is named alone, the path is all that is known.
+    if not path.is_absolute() and folder.is_dir():
         return here
     if len(path.parents) < depth:  # it was saved without the folders of its name
         return path

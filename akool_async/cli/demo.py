@@ -26,6 +26,7 @@ from rich.table import Table
 
 from akool_async._batch import open_batch
 from akool_async._client import AkoolClient
+from akool_async._download import find_file
 from akool_async._journal import Entry, open_journal
 from akool_async._media.inspection import inspect_file
 from akool_async._model.errors import InvalidRequestError, JournalCorruptedError, JournalVersionError
@@ -117,7 +118,8 @@ def _folder_and_port(out: Path) -> tuple[Path, int]:
         # The URLs of its videos have the port in them, so the same work needs the same port.
         over = {entry.state for entry in entries} <= {State.DELIVERED, State.PLANNED}
         port = urlsplit(video_url(entries[0].request)).port if entries else None
-        if port and over and all(Path(file).exists() for entry in entries for file in entry.files):
+        files = [find_file(file, last, entry.name) for entry in entries for file in entry.files]
+        if port and over and all(map(Path.exists, files)):
             return last, port
     _mark(out / f"run-{number}")
     return out / f"run-{number}", 0

@@ -9,11 +9,9 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._download import find_file
 from akool_async._journal import Entry, Journal
 from akool_async._model.codes import error_for
 from akool_async._model.errors import JournalLockedError, JournalOlderError
-from akool_async._model.locations import BucketPath, result_path
 from akool_async._model.outcomes import is_incomplete, is_unverified
 from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import video_url
@@ -21,7 +19,7 @@ from akool_async._model.states import State
 from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
 from akool_async.cli.console import counted, format_value, print_info
 from akool_async.cli.options import OutputOptions
-from akool_async.cli.plan import PaidWork, are_gone
+from akool_async.cli.plan import PaidWork, are_gone, files_of
 from akool_async.cli.report import SAVED, UNVERIFIED, request_label
 from akool_async.cli.run_history import read_history
 
@@ -93,15 +91,6 @@ def advice_for(entry: Entry, output: OutputOptions) -> str:
             known = f"`{output.command('resolve')}`"
             return f"Do not send it again before it is known whether a job was made: {known}."
     return ""
-
-
-def files_of(entry: Entry, output: OutputOptions) -> list[str]:
-    """Return where an entry's files are, or have to be; the folder of the results may be moved or copied."""
-    places = map(result_path, entry.files)
-    return [
-        str(path if isinstance(path, BucketPath) else find_file(str(path), output.local, entry.name))
-        for path in places
-    ]
 
 
 def entry_json(entry: Entry, output: OutputOptions) -> dict[str, Any]:

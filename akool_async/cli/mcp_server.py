@@ -23,9 +23,8 @@ from akool_async._model.fingerprint import entry_key
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import TranslationRequest
 from akool_async._model.states import State
-from akool_async.cli.options import (
-    OutputOptions,
-)
+from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
+from akool_async.cli.plan import files_of
 
 _READS: Final = ToolAnnotations(read_only_hint=True)
 _MOST: Final = 200
@@ -58,6 +57,7 @@ class Toolbox:
 
     client: AkoolClient
     max_credits: float | None
+    output: OutputOptions = DEFAULT_OUTPUT
     journal: Journal | None = None
     batch: Batch | None = None
 
@@ -87,7 +87,7 @@ class Toolbox:
         states = [State[state.upper()]] if state else None
         found: list[JobSummary] = []
         async for entry in self.journal.entries(key=key, states=states):
-            found.append(_job(entry))
+            found.append(_job(entry, self.output))
             if len(found) == _MOST:
                 break
         return found
@@ -97,7 +97,7 @@ class Toolbox:
         request = _request(url, languages, lipsync)
         names = [(entry_key(request, target), target) for target in request.targets]
         entries = {} if self.journal is None else {name: self.journal.get(*name) for name in names}
-        known = [_job(entry) for entry in entries.values() if entry is not None]
+        known = [_job(entry, self.output) for entry in entries.values() if entry is not None]
         new = [target for key, target in names if entries.get((key, target)) is None]
         return {"known": known, "would_be_paid": new, **await self.balance()}
 
@@ -120,10 +120,10 @@ def _request(url: str, languages: Sequence[str], lipsync: bool) -> TranslationRe
     return TranslationRequest(url=url, targets=tuple(languages), lipsync=lipsync)
 
 
-def _job(entry: Entry) -> JobSummary:
+def _job(entry: Entry, output: OutputOptions) -> JobSummary:
     cost = entry.credits_locked if entry.credits_used is None else entry.credits_used
     fields = {"key": entry.key, "language": entry.target, "state": entry.state.name, "reason": entry.reason}
-    return JobSummary(**fields, credits=cost, files=list(entry.files))
+    return JobSummary(**fields, credits=cost, files=files_of(entry, output))
 
 
 @asynccontextmanager
@@ -144,7 +144,7 @@ async def open_toolbox(
         if max_credits is not None:
             opened = open_batch(client, journal=journal, download_to=output.out, max_credits=max_credits)
             batch = await stack.enter_async_context(opened)
-        yield Toolbox(client=client, max_credits=max_credits, journal=journal, batch=batch)
+        yield Toolbox(client=client, max_credits=max_credits, output=output, journal=journal, batch=batch)
 
 
 def build_server(toolbox: Toolbox) -> MCPServer:
@@ -173,7 +173,8 @@ def build_server(toolbox: Toolbox) -> MCPServer:
             if consent.action != "accept" or not consent.data.spend:
                 raise ToolError("The person declined. Nothing was submitted and nothing was spent.")
             ticket = await batch.submit(_request(url, languages, lipsync))
-            return [_job(entry) for name in ticket.names if (entry := journal.get(*name)) is not None]
+            entries = [entry for name in ticket.names if (entry := journal.get(*name)) is not None]
+            return [_job(entry, toolbox.output) for entry in entries]
 
         server.add_tool(_telling(translate), annotations=ToolAnnotations(idempotent_hint=True))
     return server

@@ -32,7 +32,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.filenames import collision_key, template_of
 from akool_async._model.fingerprint import canonical_url, fingerprint, is_other_work, work_of
-from akool_async._model.locations import BucketPath
+from akool_async._model.locations import BucketPath, result_path
 from akool_async._model.outcomes import MANIFEST, is_unverified
 from akool_async._model.requests import Request, video_url
 from akool_async._model.states import State
@@ -223,6 +223,15 @@ def are_gone(files: Sequence[str], folder: Path, name: str) -> bool:
     if isinstance(folder, BucketPath):  # the run looks there
         return False
     return not all(is_there(find_file(file, folder, name)) for file in files)
+
+
+def files_of(entry: Entry, output: OutputOptions) -> list[str]:
+    """Return where an entry's files are, or have to be; the folder of the results may be moved or copied."""
+    places = map(result_path, entry.files)
+    return [
+        str(path if isinstance(path, BucketPath) else find_file(str(path), output.local, entry.name))
+        for path in places
+    ]
 
 
 def is_saved(manifest: Path, key: str, target: str) -> bool:

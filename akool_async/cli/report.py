@@ -32,7 +32,7 @@ from akool_async.cli.console import (
 )
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import OutputOptions
-from akool_async.cli.plan import Plan, PlanEntry, PlannedAction
+from akool_async.cli.plan import Plan, PlanEntry, PlannedAction, files_of
 from akool_async.cli.prices import Estimate
 
 COLUMNS: Final[Mapping[str, str]] = {
@@ -154,11 +154,11 @@ def cost(estimate: Estimate) -> str:
     return f"{least}{approximate(estimate.credits)} credits for {jobs}{most} ({estimate.basis})"
 
 
-def plan_rows(plan: Plan, *, all_fields: bool = True) -> Iterator[dict[str, Any]]:
+def plan_rows(plan: Plan, output: OutputOptions, *, all_fields: bool = True) -> Iterator[dict[str, Any]]:
     """Return the plan's entries as data: all fields, or those of `COLUMNS`."""
     for planned in plan.entries:
         item, entry = planned.item, planned.entry
-        files = [] if entry is None else list(entry.files)
+        files = [] if entry is None else files_of(entry, output)
         name = (entry and entry.name) or template_of(item.names).name(item.request, planned.target)
         row = {
             "key": planned.key,

@@ -162,13 +162,62 @@ def test_a_copied_folder_has_to_be_whole_by_itself(akool: Command, vendor: Sandb
     assert len(vendor.audit.creates) == posts
 
 
-def test_a_file_that_was_saved_without_its_folders_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_was_saved_without_its_folders_is_found(tmp_path: Path) -> None:
+    (tmp_path / "talk.mp4").touch()
+
+    assert find_file(str(tmp_path / "talk.mp4"), tmp_path / "out", "ja/talk") == tmp_path / "talk.mp4"
+
+
+def test_relative_paths_of_a_journal_count_from_the_folder_of_its_results(
+    akool: Command, vendor: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("talk.mp4").touch()
+    assert akool(*RUN, "--out", "r").code == 0
+    elsewhere = tmp_path / "other"
+    shutil.copytree("r", elsewhere / "r", ignore=shutil.ignore_patterns("jobs.*"))
+    Path("r/talk.ja.mp4").unlink()
+    Path("catalog.csv").write_text(f"url,key,to\n{RUN[1]},talk,ja fr de\n", encoding="utf-8")
+    monkeypatch.chdir(elsewhere)  # where the same relative paths lead to other files
 
-    assert find_file("talk.mp4", tmp_path / "out", "ja/talk") == Path("talk.mp4")
+    status = json.loads(akool("status", "../r", "--json").out)
+    listed = {one["target"]: one for one in json.loads(akool("list", "../r", "--json").out)}
+    plan = json.loads(akool("plan", "../catalog.csv", "--out", "../r", "--json").out)["jobs"]
+    restored = akool("collect", "../r")
+
+    assert (status["counts"]["saved"], status["counts"]["files gone"]) == (2, 1)
+    assert listed["ja"]["state"] == "files gone"
+    files = [Path(file) for one in [*listed.values(), *plan] for file in one["files"]]
+    assert {file.parent for file in files} == {Path("../r")}
+    assert {job["target"]: job["action"] for job in plan}["ja"] == "files gone", plan
+    assert restored.code == 0, restored.err
+    assert (tmp_path / "r" / "talk.ja.mp4").exists()
+    assert akool("verify", "../r").code == 0
+
+
+def test_a_journal_that_is_named_without_its_folder_knows_relative_paths(
+    akool: Command, vendor: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    akool(*RUN, "--out", "r")
+
+    listed = json.loads(akool("list", "r/jobs.sqlite3", "--json").out)
+
+    assert {one["state"] for one in listed} == {"saved"}
+
+
+def test_a_copy_beside_the_original_is_looked_at_by_itself(
+    akool: Command, vendor: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    akool(*RUN, "--out", "r")
+    shutil.copytree("r", "copy", ignore=shutil.ignore_patterns("*.lock"))
+    for path in Path("copy").glob("talk.ja.*"):
+        path.unlink()
+
+    listed = {one["target"]: one["state"] for one in json.loads(akool("list", "copy", "--json").out)}
+
+    assert listed == {"ja": "files gone", "fr": "saved", "de": "saved"}
+    assert akool("verify", "copy").code == 1
 
 
 def test_what_is_saved_again_beside_a_changed_file_is_told_once(akool: Command, saved: Book) -> None:

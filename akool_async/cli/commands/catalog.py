@@ -85,10 +85,10 @@ def plan(
     make = partial(make_checked_plan, read, output, rules, client, videos, terms.max_credits, sharing.storage)
     seen = anyio.run(make)
     if terms.as_json:
-        write_json(plan_json(seen) | {"jobs": list(plan_rows(seen))})
+        write_json(plan_json(seen) | {"jobs": list(plan_rows(seen, output))})
         return ExitCode.OK
     shown = _MAX_SHOWN if sys.stdout.isatty() else len(seen.entries)
-    print_rows(islice(plan_rows(seen, all_fields=False), shown), COLUMNS, as_json=False)
+    print_rows(islice(plan_rows(seen, output, all_fields=False), shown), COLUMNS, as_json=False)
     if len(seen.entries) > shown:
         print_info(f"and {len(seen.entries) - shown:,} more; pipe the output or use --json to see all.")
     print_info("")
