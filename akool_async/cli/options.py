@@ -27,6 +27,7 @@ from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VAR
 from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
 from akool_async._model.locations import BucketPath
 from akool_async._model.redact import hide
+from akool_async._storage import Storage, result_folder
 from akool_async.cli.console import print_info
 from akool_async.cli.logins import Login, stored_logins, warn_if_shared
 from akool_async.cli.on_saved import SavedCommand
@@ -276,6 +277,25 @@ class OutputOptions:
                 advice="Name it with --journal, such as --journal jobs.sqlite3.",
             )
         return self.out / JOURNAL if self.journal is None else self.journal
+
+    def check_folders(self, storage: Storage | None) -> None:
+        """Check, without writing anything, that results and the journal can be where they are to be.
+
+        Raises:
+            ConfigurationError: a bucket can't be opened, or a folder can't be made.
+        """
+        result_folder(self.out, storage)
+        for folder in {self.local, self.path.parent}:
+            there = next(one for one in (folder, *folder.parents) if one.is_symlink() or one.exists())
+            why = "" if there.is_dir() else f"{there} is not a folder"
+            if not why and there != folder and not os.access(there, os.W_OK | os.X_OK):
+                why = f"{there} is read-only"
+            if why:
+                raise ConfigurationError(
+                    f"The folder {folder} can't be made: {why}.",
+                    impact="Nothing was sent.",
+                    advice="Name another one with --out, and one for the journal with --journal.",
+                )
 
     @property
     def inbox_path(self) -> Path:

@@ -98,7 +98,9 @@ async def make_checked_plan(
 
     Raises:
         CatalogError, AccountError: as `make_plan`.
+        ConfigurationError: results can't be saved where they are to be.
     """
+    output.check_folders(storage)  # as a run would, which else refuses what its plan took
     inputs = SharedInputs(storage)
     catalog, unreadable = await identify_inputs(catalog, output, inputs)
     preflight: Preflight | None = None

@@ -77,3 +77,13 @@ def test_what_needs_an_extra_says_which(tmp_path: Path, words: tuple[str, ...]) 
     assert ended.returncode != 0
     assert "Traceback" not in ended.stderr
     assert "akool-async[" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_results_for_a_bucket_need_the_extra_of_a_plan_and_of_a_run(tmp_path: Path, command: str) -> None:
+    (tmp_path / "videos.csv").write_text("url,languages\nhttps://example.com/1.mp4,ja\n", encoding="utf-8")
+    ended = akool(tmp_path, command, "videos.csv", "--out", "s3://bucket/x", "--journal", "jobs.sqlite3")
+
+    assert ended.returncode == 2
+    assert "akool-async[storage]" in ended.stderr
+    assert "would be submitted" not in ended.stdout + ended.stderr

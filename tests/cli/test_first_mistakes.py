@@ -184,3 +184,28 @@ def test_the_command_that_installs_an_extra_fits_where_the_program_is(
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
 
     assert install_command("media") == command
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--out", "videos.csv"), "videos.csv is not a folder"),
+        (("--out", "videos.csv/results"), "videos.csv is not a folder"),
+        (("--journal", "videos.csv/jobs.sqlite3"), "videos.csv is not a folder"),
+        (("--out", "s3:///x"), "must be a bucket such as s3://bucket"),
+        (("--out", "s3://Not a bucket/x", "--journal", "jobs.sqlite3"), "bucket"),
+        (("--on-saved", "'"), "--on-saved"),
+    ],
+)
+def test_a_plan_refuses_the_places_that_a_run_refuses(
+    akool: Command, vendor: Sandbox, options: tuple[str, ...], said: str
+) -> None:
+    path = catalog(("talk", "https://example.com/talk.mp4"))
+
+    planned, ran = akool("plan", path, *options), akool("run", path, "--yes", *options)
+
+    assert (planned.code, ran.code) == (2, 2), planned.err + ran.err
+    assert said in planned.err
+    assert planned.err.splitlines()[-1] == ran.err.splitlines()[-1]
+    assert "would be submitted" not in planned.out + planned.err
+    assert vendor.audit.creates == ()
