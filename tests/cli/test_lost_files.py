@@ -228,6 +228,34 @@ def test_what_is_saved_again_beside_a_changed_file_is_told_once(akool: Command, 
     assert "3 results" in told.err
 
 
+def test_what_is_saved_again_is_named_and_called_by_its_key(
+    akool: Command, vendor: Sandbox, book: Book
+) -> None:
+    akool("translate", "https://example.com/n-1.mp4", "--key", "n1", "--to", "fr", "--yes", "--out", book.out)
+    (book.out / "n1.fr.mp4").write_bytes(b"edited")
+
+    fixed = akool("verify", "--fix", "--out", book.out)
+    (again,) = book.out.glob("*.fr-*.mp4")
+
+    assert fixed.code == 0
+    assert again.name.startswith("n1.fr-")
+    assert f"n1 fr: downloaded again: {again}\n" in fixed.err
+
+
+def test_what_could_not_be_had_again_is_not_called_downloaded(
+    akool: Command, vendor: Sandbox, book: Book
+) -> None:
+    akool(*RUN, "--caption", "translated", "--out", book.out)
+    (book.out / "talk.fr.srt").unlink()
+    vendor.faults.add(Fault(on="status", kind="vanish"))
+
+    fixed = akool("verify", "--fix", "--out", book.out)
+
+    assert fixed.code == 1
+    assert "downloaded again" not in fixed.err
+    assert "talk fr: not downloaded whole. The translated_srt: it was deleted or moved\n" in fixed.err
+
+
 def test_a_folder_that_can_not_be_read_is_named(akool: Command, out: Path) -> None:
     told = akool("verify", "--out", out)
 

@@ -21,6 +21,7 @@ from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import Completed
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder, result_folder, verify
+from akool_async.cli.catalog import names_for
 from akool_async.cli.console import (
     ago,
     counted,
@@ -299,23 +300,31 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
     """Download again what the journal calls saved and the folder does not have as it was saved."""
     output.reading()  # raises where there is no journal, which would be made
     async with connection.client() as client, output.writing() as journal:
-        damaged = []
+        damaged: list[Entry] = []
         folder = result_folder(output.out, None)
         for key, target, name, files, _ in journal.saved_files():
             entry = journal.get(key, target) if files else None
             find = partial(_find_saved, folder, files, name, hashes)
             if entry and (await run_sync(find)).damaged:
                 # Each was delivered before, so that none can be submitted and paid again.
-                damaged.append(entry.request_for_target)
+                damaged.append(entry)
         async with open_batch(
             client,
-            damaged,
+            [entry.request_for_target for entry in damaged],
             journal=journal,
             download_to=output.out,
+            file_names={entry.key: names_for(entry.request.key) for entry in damaged},
             recover_pending=False,
             verify_saved=True,  # also with --quick: what is without a manifest is then damaged
         ) as batch:
             async for outcome in batch:
-                again = isinstance(outcome, Completed) and outcome.saved is not None
-                words = outcome.reason or ("downloaded again" if again else "not downloaded")
+                words = outcome.reason or "not downloaded"
+                entry = journal.get(outcome.key, outcome.target)
+                if isinstance(outcome, Completed) and outcome.saved is not None and entry is not None:
+                    # It counts as saved, too, where a file beside the video could not be had again.
+                    find = partial(_find_saved, folder, entry.files, entry.name, hashes)
+                    (lost, *_) = (await run_sync(find)).damaged or (None,)
+                    words = f"downloaded again: {outcome.saved.video}"
+                    if lost is not None:
+                        words = f"not downloaded whole. The {lost.artifact}: {lost.reason or lost.state}"
                 print_info(f"{format_value(outcome.key)} {outcome.target}: {words}")
