@@ -271,6 +271,8 @@ class SharedInputs:
                     bucket.upload(key, _checked(file, place, stopped), media_type)
                     there = bucket.head(key)
             except BucketError as error:
+                if error.permanent:  # refused as a whole, so that nothing of it is there to be deleted
+                    self._sent.discard(key)
                 raise InputError(error.message, advice=error.advice) from None
             if there is None or there.size != size:
                 raise InputError(

@@ -314,12 +314,15 @@ async def test_a_bucket_that_refuses_costs_nothing_and_is_named(
     assert bucket.names == []
 
 
-async def test_a_missing_bucket_is_named(fast_house: Open, bucket: TestBucket, talk: Path) -> None:
+async def test_a_missing_bucket_is_named_and_nothing_is_left_in_it(
+    fast_house: Open, bucket: TestBucket, talk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with fast_house() as home:
         storage = Storage(share="s3://nobody-has-it/x")
         outcomes = await run(await home.client(), [translation(talk)], storage=storage)
 
     assert "there is no such bucket" in reasons(outcomes)[0]
+    assert "was shared" not in caplog.text
 
 
 async def test_a_file_that_changes_while_it_is_uploaded_is_not_shared(
