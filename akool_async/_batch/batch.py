@@ -321,16 +321,18 @@ class Batch(LongLived):
         self._feeder.drain()
 
     def resume_submitting(self) -> None:
-        """Submit again what is pulled from now on, after a stop for credits, credentials or doubts.
+        """Submit again what is pulled from now on, after a stop for credits, credentials, doubts or storage.
 
-        For a service whose source does not end, after the account was topped up or
-        `AkoolClient.replace_credentials` was called. Entries that came out as not submitted may be given
+        For a service whose source does not end, after the account was topped up, room was made or
+        `AkoolClient.replace_credentials` was called. Results are downloaded again, too; those of jobs that
+        have ended meanwhile are left for the next run. Entries that came out as not submitted may be given
         again. Where requests come from `submit`, jobs whose polls were refused are polled again, too.
 
         Raises:
             RuntimeError: something else stopped the batch.
         """
         self._state.resume_submitting()
+        self._saver.disk_error = None
 
     @property
     def stopped(self) -> str:

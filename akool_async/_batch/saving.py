@@ -18,7 +18,7 @@ from anyio.to_thread import run_sync
 
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.limits import WeightedSemaphore
-from akool_async._batch.state import BatchState
+from akool_async._batch.state import BatchState, StopCause
 from akool_async._download import (
     DownloadRequest,
     FileAlreadyExistsError,
@@ -94,15 +94,19 @@ class ResultSaver:
     Args:
         state: the batch's.
         output: where results go.
+
+    Attributes:
+        disk_error: why nothing more is downloaded, if a result could not be written.
     """
 
     def __init__(self, state: BatchState, output: OutputConfig) -> None:
         self.folder = output.folder
         self._output = output
+        self._state = state
         self._journal = state.journal
         self._session = state.session
         self._clock = state.clock
-        self._disk_error: StorageError | None = None
+        self.disk_error: StorageError | None = None
         self._restores = WeightedSemaphore(_RESTORES)
 
     async def candidate_names(
@@ -126,7 +130,7 @@ class ResultSaver:
         """Download under the entry's name, or under another if files of another entry have that.
 
         Raises:
-            StorageError: the folder can't be written; then nothing more is downloaded in this run.
+            StorageError: the folder can't be written; then nothing more is downloaded or paid in this run.
             DownloadError: a file is incomplete.
         """
         folder = self.folder
@@ -134,9 +138,9 @@ class ResultSaver:
         name = await self._reserve_name(batch_entry)
         for _ in range(_NAMES):
             # A full disk would refuse the next result, too, after all of it was loaded.
-            if self._disk_error is not None:
-                message = f"Nothing more is downloaded in this run. {self._disk_error.message}"
-                raise StorageError(message, advice=self._disk_error.advice)
+            if self.disk_error is not None:
+                message = f"Nothing more is downloaded in this run. {self.disk_error.message}"
+                raise StorageError(message, advice=self.disk_error.advice)
             request = DownloadRequest(
                 done=done, stem=Path(name), without_captions=self._output.without_captions
             )
@@ -144,9 +148,12 @@ class ResultSaver:
                 with self._session.observers.download(**batch_entry.event_fields):
                     return await folder.save(request, self._session.download)
             except StorageError as error:
-                if self._disk_error is None:  # what can't be written for one result can't be for the next
-                    self._disk_error = error
+                if self.disk_error is None:  # what can't be written for one result can't be for the next
+                    self.disk_error = error
                     logger.warning("No more results are downloaded; jobs are waited for as before. %s", error)
+                    # What is paid now might expire before there is room for it.
+                    reason = f"A result could not be saved. {error.message} {error.advice}"
+                    self._state.stop(reason, cause=StopCause.STORAGE)
                 raise
             # Never over what is there: it may be the only copy of another paid result.
             except (FileAlreadyExistsError, FileBusyError):

@@ -59,13 +59,15 @@ class StopCause(enum.StrEnum):
     """The account has no more credits."""
     DOUBTS = "doubts"
     """Too many paid POSTs in a row got no clear answer."""
+    STORAGE = "storage"
+    """A result could not be written: the disk is full, say, or the bucket takes nothing."""
     CREDENTIALS = "credentials"
     """The vendor refused the key or the account; it is raised after the last outcome."""
     FAILURE = "failure"
     """The host, the journal or the source of requests; it is raised after the last outcome."""
 
 
-RESUMABLE: Final = frozenset({StopCause.BUDGET, StopCause.CREDITS, StopCause.CREDENTIALS, StopCause.DOUBTS})
+RESUMABLE: Final = frozenset(StopCause) - {StopCause.REQUESTED, StopCause.SIGNAL, StopCause.FAILURE}
 """Causes after which the caller may let the batch submit again."""
 
 CANCELLED: Final = "It was cancelled before it was submitted."

@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from akool_async._batch import Batch, EntryProgress, Stage, Statistics
+from akool_async._batch import Batch, EntryProgress, Stage, Statistics, StopCause
 from akool_async._model.outcomes import Completed, Outcome
 from akool_async.cli.console import (
     approximate,
@@ -70,6 +70,7 @@ class ProgressSnapshot:
 
     Attributes:
         stopping: why nothing more is submitted; "" while it is.
+        stop_cause: what kind of event that was.
         total: what all jobs of the journal will have cost, as far as it can be estimated.
     """
 
@@ -77,6 +78,7 @@ class ProgressSnapshot:
     statistics: Statistics
     in_progress: tuple[EntryProgress, ...]
     stopping: str = ""
+    stop_cause: StopCause | None = None
     now: datetime
     total: float | None = None
 
@@ -88,6 +90,7 @@ class ProgressSnapshot:
             statistics=batch.statistics(),
             in_progress=batch.in_progress(),
             stopping=batch.stopped,
+            stop_cause=batch.stop_cause,
             now=datetime.now(UTC),
         )
 
@@ -250,9 +253,16 @@ class RunProgress:
         yield f"Credits: {spent}{total}{bound}"
         if moment.stopping:
             yield f"Stopping: {moment.stopping}"
-            yield "What is in progress is saved. A second Ctrl-C or signal exits now; jobs continue."
+            yield f"{what_continues(moment.stop_cause)} A second Ctrl-C or signal exits now; jobs continue."
         else:
             yield "Ctrl-C submits nothing more and saves what is in progress."
+
+
+def what_continues(cause: StopCause | None) -> str:
+    """Return what becomes of jobs in progress, after a stop."""
+    if cause is StopCause.STORAGE:
+        return "Jobs in progress are waited for; the next run saves their results."
+    return "What is in progress is saved."
 
 
 def _counts(counts: OutcomeCounts) -> Text:

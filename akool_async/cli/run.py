@@ -31,7 +31,7 @@ from akool_async.cli.options import ConnectionOptions, OutputOptions, RunLimits
 from akool_async.cli.pages import write_report
 from akool_async.cli.plan import Plan, PlannedAction, RetryRules
 from akool_async.cli.preflight import NO_VIDEOS, VideoOptions, make_checked_plan
-from akool_async.cli.progress import ProgressSnapshot, RunProgress
+from akool_async.cli.progress import ProgressSnapshot, RunProgress, what_continues
 from akool_async.cli.report import OutcomeCounts, RunSummary, cost, plan_lines, request_label
 from akool_async.cli.run_history import record_run
 from akool_async.webhook.inbox import open_inbox
@@ -367,7 +367,7 @@ class CatalogRun:
             again = ""
             if self._interrupted:
                 again = " A second Ctrl-C or signal exits now; jobs continue."
-            line = f"Stopping: {batch.stopped} What is in progress is saved.{again}"
+            line = f"Stopping: {batch.stopped} {what_continues(batch.stop_cause)}{again}"
             await run_sync(print_info, line)
             await run_sync(self._events.stopping, batch.stopped)
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -19,8 +20,10 @@ from akool_async import (
     Completed,
     Expired,
     InvalidRequestError,
+    NotSubmitted,
     Outcome,
     State,
+    StopCause,
     TranslationRequest,
     entry_key,
     fingerprint,
@@ -34,7 +37,7 @@ from akool_async.sandbox import Fault, api
 from akool_async.sandbox.response_schema import job_status
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open, video
-from tests.client.moments import still_clock
+from tests.client.moments import still_clock, until
 
 pytestmark = pytest.mark.anyio
 
@@ -319,28 +322,63 @@ async def test_a_result_that_somebody_changed_is_left_alone(fast_house: Open, tm
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EACCES])
-async def test_trouble_with_the_disk_stops_downloads_and_nothing_else(
+async def test_trouble_with_the_disk_stops_downloads_and_submissions_and_no_poll(
     house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, caplog
 ) -> None:
     def full(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
+    async def source() -> AsyncIterator[TranslationRequest]:
+        for request in videos(3):
+            yield request
+        await until(lambda: batch.stopped)  # which a download does; all three may be at the vendor by then
+        for request in videos(5)[3:]:
+            yield request
+
     async with open_journal(":memory:") as journal, house() as home:
         client = await home.client()
         with monkeypatch.context() as broken:
             broken.setattr(disk, "ensure_free_space", full)
-            outcomes = await run(client, videos(5), journal=journal, download_to=tmp_path, max_in_flight=2)
+            batch = open_batch(client, source(), journal=journal, download_to=tmp_path, max_in_flight=3)
+            async with batch:
+                outcomes = [outcome async for outcome in batch]
             served = len(home.sandbox.audit.served)
-        assert journal.counts()[State.COMPLETED] == 5
+        assert journal.counts()[State.COMPLETED] == len(home.sandbox.audit.jobs) == 3
         again = await run(client, videos(5), journal=journal, download_to=tmp_path)
 
         assert len(home.sandbox.audit.jobs) == 5
-    assert served <= 4
-    assert all(isinstance(outcome, Completed) and outcome.saved is None for outcome in outcomes)
+    assert batch.stop_cause is StopCause.STORAGE
+    assert served <= 3
+    assert sum(isinstance(outcome, NotSubmitted) for outcome in outcomes) == 2
+    assert sum(isinstance(outcome, Completed) and outcome.saved is None for outcome in outcomes) == 3
     assert all(os.strerror(number) in outcome.reason for outcome in outcomes)
     assert all("run the same again" in outcome.reason for outcome in outcomes)
     assert caplog.text.count("No more results are downloaded") == 1
     assert all(outcome.saved.video.exists() for outcome in again)
+
+
+async def test_a_service_that_made_room_submits_and_downloads_again(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with open_journal(":memory:") as journal, fast_house() as home:
+        client = await home.client()
+        async with open_batch(client, journal=journal, download_to=tmp_path) as batch:
+            with monkeypatch.context() as broken:
+                broken.setattr(disk, "ensure_free_space", full)
+                unsaved = await (await batch.submit(video(1, key="first"))).outcome()
+            waiting = await batch.submit(video(2, key="second"))
+            stopped = batch.stop_cause
+            batch.resume_submitting()
+            saved = await waiting.outcome()
+
+    assert isinstance(unsaved, Completed)
+    assert unsaved.saved is None
+    assert stopped is StopCause.STORAGE
+    assert isinstance(saved, Completed)
+    assert saved.saved is not None
 
 
 @pytest.mark.parametrize("skew", [timedelta(0), timedelta(days=-30), timedelta(days=30)])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable
 from importlib.resources import files
@@ -14,6 +16,7 @@ import jsonschema
 import pytest
 
 from akool_async import AkoolClient, FixedSchedule, State, open_journal
+from akool_async._download import files as disk
 from akool_async.cli import events
 from akool_async.cli.options import ConnectionOptions
 from akool_async.sandbox import Fault, Sandbox
@@ -302,6 +305,27 @@ def test_credits_that_run_out_and_a_bound_on_them_have_an_exit_code(
     bounded = akool("run", three_videos(), "--yes", "--max-credits", "9", "--out", "bounded")
     assert bounded.code == 5
     assert "max_credits (9) would be exceeded" in bounded.err
+
+
+def test_a_full_disk_stops_submissions_and_says_what_becomes_of_what_is_paid(
+    akool: Command, vendor: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(disk, "ensure_free_space", full)
+        told = akool("run", three_videos(), "--yes", "--json")
+
+    assert told.code == 1
+    (stopping,) = [event for event in events_of(told.out) if event["event"] == "stopping"]
+    assert stopping["reason"].startswith("A result could not be saved.")
+    assert "Make room or correct the permissions, then run the same again" in stopping["reason"]
+    assert "Jobs in progress are waited for; the next run saves their results." in told.err
+    assert "What is in progress is saved" not in told.err
+    assert "To resume, run the same command again." in told.err
+    assert akool("run", three_videos(), "--yes").code == 0
+    assert len(vendor.audit.jobs) == 4
 
 
 def test_giving_up_leaves_jobs_at_work_and_says_so(

@@ -235,7 +235,7 @@ def _folder(output: OutputOptions) -> Finding:
     named = "the default" if out == DEFAULT_OUTPUT.out else "--out"
     found = f"{out} ({named}) can be {'written' if existing == out else 'made'}; {free / 2**30:.1f} GiB free."
     if free < _MIN_SPACE:
-        return Finding("folder", Level.BAD, found, "Make room: a full disk stops downloads.")
+        return Finding("folder", Level.BAD, found, "Make room: a full disk stops a run.")
     if free < _LOW_SPACE:
         return Finding("folder", Level.WARNING, found, "Make room before a large catalog.")
     return Finding("folder", Level.OK, found)
