@@ -79,7 +79,7 @@ class Watermark:
 
     Attributes:
         journal: the random name in its file, which copies share.
-        intents: commits of intents, each before a paid POST. This only grows.
+        intents: paid POSTs whose intent was committed, several of them maybe at once. This only grows.
         moved: where its entries are continued, or "".
     """
 
@@ -250,12 +250,12 @@ class JournalLock:
                 os.close(descriptor)
         return self
 
-    def count_intents(self) -> None:
-        """Remember that intents were committed."""
+    def count_intents(self, posts: int) -> None:
+        """Remember that intents of so many POSTs were committed."""
         if self.remembered is not None:
             # Where even these few bytes can't be overwritten, an older journal may not be noticed later.
             with contextlib.suppress(OSError):
-                self.remember(attrs.evolve(self.remembered, intents=self.remembered.intents + 1))
+                self.remember(attrs.evolve(self.remembered, intents=self.remembered.intents + posts))
 
     def holder(self) -> JournalLockedError | None:
         """Say who else holds it, as the error that `acquire` would raise; None if it is free."""

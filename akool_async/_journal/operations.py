@@ -119,6 +119,9 @@ class RecordIntent:
         now: when it is recorded.
         names: for each (key, target) names that its files may get, the preferred one first.
         traceparent: the trace in which the POSTs are sent, or "".
+
+    Attributes:
+        posts: how many they are.
     """
 
     def __init__(
@@ -151,6 +154,7 @@ class RecordIntent:
                     )
                 self._entries[name] = {**sent, **request_columns(request, mark), "updated_at": moment}
         self.several = len(self._entries) > 1
+        self.posts = len(requests)
 
     def __call__(self, table: EntryTable) -> None:
         """Write it."""

@@ -168,15 +168,13 @@ class Store:
                     _do(pending, table)
                     if number % YIELD_EVERY == YIELD_EVERY - 1:
                         time.sleep(0)
-                intended = any(
-                    isinstance(pending.operation, RecordIntent) and pending.error is None
-                    for pending in operations
-                )
+                steps = [pending.operation for pending in operations if pending.error is None]
+                intended = sum(step.posts for step in steps if isinstance(step, RecordIntent))
                 if intended:
-                    table.connection.execute("UPDATE watermark SET intents = intents + 1")
+                    table.connection.execute("UPDATE watermark SET intents = intents + ?", (intended,))
                 table.connection.execute("COMMIT")
                 if intended and self.lock is not None:
-                    self.lock.count_intents()
+                    self.lock.count_intents(intended)
             except Exception as error:  # noqa: BLE001 - handed to every caller
                 self._fail(operations, error)
         for pending in operations:

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import anyio
 import pytest
 
 from akool_async import JournalOlderError, JournalReplacedError, JournalWriteError
@@ -48,6 +49,16 @@ async def test_a_journal_that_was_deleted_is_missed(path: Path) -> None:
     assert remembered(path)["intents"] == 1
     async with open_journal(path) as journal:
         assert journal.counts()[State.IN_DOUBT] == 1
+
+
+async def test_paid_calls_that_were_committed_together_are_counted_one_by_one(path: Path) -> None:
+    async with open_journal(path) as journal, anyio.create_task_group() as tasks:
+        for number in range(20):  # so many at once that some share a transaction
+            tasks.start_soon(journal.intend, video(f"v{number}"))
+        tasks.start_soon(journal.intend, video("a"), video("b"))
+    path.unlink()
+
+    await refused(path, "is gone; 22 paid calls")
 
 
 async def test_a_journal_that_was_restored_from_an_older_copy_is_noticed(path: Path, tmp_path: Path) -> None:
