@@ -208,8 +208,16 @@ def parse_origin(host: str, named_by: str = "The API host") -> str:
     printable = url.isprintable() and " " not in url
     if parts.scheme not in {"http", "https"} or not (printable and port != 0 and is_name):
         raise ConfigurationError(f"{said} must look like {PRODUCTION}.")
-    if parts.username is not None or parts.path.rstrip("/") or parts.query or parts.fragment:
-        raise ConfigurationError(f"{said} must be an origin only, like {PRODUCTION}.")
+    beyond = {
+        "a user or password": parts.username is not None,
+        "a path": bool(parts.path.rstrip("/")),
+        "a query": bool(parts.query),
+        "a fragment": bool(parts.fragment),
+    }
+    if any(beyond.values()):
+        # Some are secrets, so that none but the path is shown.
+        surplus = " and without ".join(name for name, given in beyond.items() if given)
+        raise ConfigurationError(f"{said} must be an origin only, like {PRODUCTION}: without {surplus}.")
     # The key goes along with every call, so a listener on the way could read it and spend the credits.
     if parts.scheme == "http" and not is_loopback(name):
         raise ConfigurationError(

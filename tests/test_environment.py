@@ -83,9 +83,6 @@ def test_what_is_no_host_is_refused_on_one_printable_line(host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "https://user@openapi.akool.com",
-        "https://user:canary@openapi.akool.com",
-        "https://@openapi.akool.com",
         "https://openapi.akool.com@evil.test",
         "https://openapi.akool.com:canary@evil.test",
         "https://openapi.akool.com\\@evil.test",
@@ -174,3 +171,23 @@ def test_a_huge_host_is_refused_with_a_short_text() -> None:
         parse_origin("https://" + "a b" * 100_000)
 
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("host", "surplus"),
+    [
+        ("https://user@openapi.akool.com", "without a user or password."),
+        ("https://user:canary@openapi.akool.com", "without a user or password."),
+        ("https://@openapi.akool.com", "without a user or password."),
+        ("https://openapi.akool.com/api", "without a path."),
+        ("https://openapi.akool.com/?key=canary", "without a query."),
+        ("https://openapi.akool.com#canary", "without a fragment."),
+        ("https://user:canary@openapi.akool.com/?canary", "without a user or password and without a query."),
+    ],
+)
+def test_what_has_to_go_from_a_host_is_named_and_not_shown(host: str, surplus: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_origin(host)
+
+    assert surplus in str(caught.value)
+    assert "canary" not in str(caught.value)

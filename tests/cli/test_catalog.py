@@ -95,7 +95,7 @@ def test_reads_every_option_from_cells(write: Any) -> None:
         "no_translate_words,fixed_words,pronounced_words,webhook,#mine"
     )
     row = (
-        f"{URL}/a.mp4,ja fr,k,en,yes,translated,{URL}/a.srt,ja=v1;fr=,calm,2.0,1,x,"
+        f"{URL}/a.mp4,ja fr,k,en,yes,translated,{URL}/a.srt,ja=v1;fr=v2,calm,2.0,1,x,"
         f'"Akool; Bob","a=b; c=d",NASA=nassa,{URL}/hook,ignored'
     )
     (item,) = read_catalog(write(f"{header}\n{row}\n")).items
@@ -105,7 +105,7 @@ def test_reads_every_option_from_cells(write: Any) -> None:
     assert (request.lipsync, request.remove_bgm, request.dynamic_duration) == (True, True, True)
     assert request.caption_type is CaptionType.TRANSLATED
     assert request.caption_url == f"{URL}/a.srt"
-    assert request.voices_map == {"ja": "v1", "fr": ""}
+    assert request.voices_map == {"ja": "v1", "fr": "v2"}
     assert (request.style, request.speaker_num) == ("calm", 2)
     assert request.no_translate_words == ("Akool", "Bob")
     assert request.fixed_words == {"a": "b", "c": "d"}
@@ -278,6 +278,23 @@ def test_names_of_files_come_from_the_name_the_option_the_key_or_the_video(write
         "videos.csv:2: name (C2):",
         "videos.csv:3: name (C3):",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("v.csv", f'url,to,voices\n{URL}/a.mp4,"ja,fr",ja=; fr=v2\n'),
+        ("v.csv", f'url,to,voices\n{URL}/a.mp4,"ja,fr",Japanese= \n'),
+        ("v.jsonl", f'{{"url": "{URL}/a.mp4", "to": "ja", "voices": {{"ja": ""}}}}\n'),
+        ("v.jsonl", f'{{"url": "{URL}/a.mp4", "to": "ja", "voices": {{"ja": null}}}}\n'),
+        ("v.yaml", f"videos:\n- {{url: '{URL}/a.mp4', to: ja, voices: {{ja: }}}}\n"),
+    ],
+)
+def test_a_language_without_the_id_of_its_voice_is_a_mistake(write: Any, name: str, content: str) -> None:
+    (found,) = mistakes_of(write(content, name))
+
+    assert "names no voice for 'ja" in found.lower()
+    assert "leave the language out for the default voice" in found
 
 
 @pytest.mark.parametrize("on_duplicate", ["refuse", "skip"])

@@ -145,7 +145,14 @@ class Column:
 
 
 def _voices(names: LanguageNames, value: Any) -> dict[str, str]:
-    return names.keys(pairs(value, like="ja=VOICE_ID; fr=VOICE_ID"))
+    found = pairs(value, like="ja=VOICE_ID; fr=VOICE_ID")
+    # The default voice would be paid for where an id was lost on its way into the catalog.
+    for language, voice in found.items():
+        if not voice:
+            raise CellError(
+                f"names no voice for {safe_repr(language)}; leave the language out for the default voice."
+            )
+    return names.keys(found)
 
 
 COLUMNS: Final = (

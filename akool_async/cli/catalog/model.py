@@ -170,7 +170,8 @@ class CatalogItem:
 
     def where(self, option: str) -> SourceLocation:
         """Return where an option is set; the row where no column sets it."""
-        name = self.layout.options.get(option)
+        # A lip-sync calls the video by another name than its row does.
+        name = self.layout.options.get("url" if option == "video_url" else option)
         return self.place if name is None else self.layout.cell_place(name, self.line, self.row)
 
 

@@ -364,7 +364,8 @@ def one_video(
     """Return a catalog of one video; arguments and errors are those of `read_catalog`."""
     mistakes: list[Issue] = []
     glossary = _glossary(glossaries, mistakes, names)
-    layout = Layout("URL")
+    places = {"url": SourceLocation("URL"), "caption_url": SourceLocation("--caption-url")}
+    layout = Layout("URL", places=places, options={"caption_url": "caption_url"})
     reading = RowReader(CatalogTable(layout), dict(defaults), glossary, mistakes, ColumnChoice(), names)
     items = tuple(reading.items(CatalogRow(layout, 0, 0, {"url": url})))
     if mistakes:

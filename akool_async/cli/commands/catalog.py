@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import LipSyncRequest
-from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
+from akool_async.cli.catalog import Catalog, CatalogItem, Layout, SourceLocation, names_for
 from akool_async.cli.catalog_options import (
     DEFAULT_CATALOG,
     DEFAULT_TRANSLATION,
@@ -217,7 +217,10 @@ def lipsync(
         Your own name for it; default is a fingerprint of the request.
     """
     request = LipSyncRequest(video_url=video_url, audio_url=audio_url, key=key)
-    item = CatalogItem(request=request, names=names_for(key), layout=Layout("URL"))
+    names = {"url": "VIDEO_URL", "audio_url": "AUDIO_URL"}
+    places = {name: SourceLocation(name) for name in names.values()}
+    layout = Layout("VIDEO_URL", places=places, options=names)
+    item = CatalogItem(request=request, names=names_for(key), layout=layout)
     order = RunOptions(
         output=output,
         rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),
