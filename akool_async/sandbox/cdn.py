@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -142,11 +143,11 @@ class Cdn:
     async def _control(self, exchange: HttpExchange, body: bytes) -> None:
         """Answer a request of a test that steers this sandbox from another process.
 
-        GET audit: all of it. POST faults: add the object, or the objects under "faults". DELETE faults:
-        remove all. POST advance: move a `FakeClock` by "seconds".
+        GET audit: all of it. POST faults: add what `_read_faults` reads. DELETE faults: remove all. POST
+        advance: move a `FakeClock` by "seconds".
         """
         action = f"{exchange.scope['method']} {exchange.scope['path'].removeprefix(CONTROL)}"
-        context, fields = self._context, json_object(body) or {}
+        context = self._context
         status, content = 200, dict[str, Any]()
         try:
             match action:
@@ -156,18 +157,54 @@ class Cdn:
                 case "GET audit":
                     content = context.audit.as_dict()
                 case "POST faults":
-                    context.faults.add(*[Fault(**one) for one in fields.get("faults", [fields])])
+                    context.faults.add(*_read_faults(body))
                     content = {"faults": len(context.faults)}
                 case "DELETE faults":
                     context.faults.clear()
                     content = {"faults": 0}
                 case "POST advance" if isinstance(context.clock, FakeClock):
-                    content = {"now": context.clock.advance(float(fields["seconds"]))}
+                    seconds = (json_object(body) or {}).get("seconds")
+                    content = {"now": context.clock.advance(float(seconds))}  # type: ignore[arg-type]
                 case _:
                     status, content = 404, {"error": "there is no such control"}
         except (TypeError, ValueError) as error:
-            status, content = 400, {"error": str(error)}
+            status, content = 400, {"error": str(error.args[0])}  # attrs puts the whole field behind it
         await exchange.answer(json_answer(content, status=status))
+
+
+def _read_faults(body: bytes) -> list[Fault]:
+    """Read faults from JSON or from lines of text: objects, and texts as `--fault` takes them.
+
+    Raises:
+        ValueError, TypeError: one of them is no fault, or there is none.
+    """
+    try:
+        given = json.loads(body)
+        json.dumps(given, ensure_ascii=False).encode()  # half of a surrogate pair can't be in an answer
+    except (ValueError, RecursionError):
+        given = [line for line in body.decode(errors="replace").splitlines() if line.strip()]
+    if isinstance(given, dict):
+        given = given.get("faults", given)
+    found = []
+    for one in given if isinstance(given, list) else [given]:
+        if isinstance(one, str):
+            found.append(Fault.parse(one.strip()))
+        elif isinstance(one, dict) and {"on", "kind"} <= one.keys() <= _FAULT_FIELDS:
+            found.append(Fault(**one))
+        else:
+            raise ValueError(_FORM)
+    if not found:
+        raise ValueError(_FORM)
+    return found
+
+
+_FAULT_FIELDS: Final = frozenset(field.name for field in attrs.fields(Fault))
+_FORM: Final = (
+    'a fault is a text such as "create:code:code=1015:nth=2", or an object such as '
+    '{"on": "create", "kind": "code", "code": 1015, "nth": 2}; several are a list of them, or lines of text. '
+    "An object has on and kind, "
+    f"and may have {', '.join(sorted(_FAULT_FIELDS - {'on', 'kind'}))}"
+)
 
 
 @attrs.frozen

@@ -245,6 +245,59 @@ def test_a_process_of_its_own_is_steered_from_outside_and_stopped_by_ctrl_c() ->
     assert (rest.strip(), process.returncode) == ("stopped", 0)
 
 
+@pytest.mark.parametrize(
+    ("body", "faults"),
+    [
+        (b"create:code:code=1015:nth=2", 1),
+        (b"create:code:code=1015:nth=2\r\nstatus:http:status=503\n\n", 2),
+        (b'"create:reset"', 1),
+        (b'["create:reset", {"on": "cdn", "kind": "drip"}]', 2),
+        (b'{"faults": ["create:reset", {"on": "create", "kind": "code", "code": 1015}]}', 2),
+        (b'{"faults": "create:reset"}', 1),
+        (b'{"on": "create", "kind": "code", "code": 1015, "nth": [2, 4]}', 1),
+    ],
+)
+@pytest.mark.anyio
+async def test_faults_are_taken_as_objects_and_as_texts(body: bytes, faults: int) -> None:
+    async with visiting(control=True) as visitor, plain_client(visitor.server.cdn_url) as http_client:
+        answer = await http_client.post("/_sandbox/faults", content=body)
+
+        assert (answer.status_code, answer.json()) == (200, {"faults": faults})
+        assert len(visitor.sandbox.faults) == faults
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "a fault is a text such as"),
+        (b"{}", "An object has on and kind"),
+        (b"[]", "a fault is a text such as"),
+        (b"7", "a fault is a text such as"),
+        (b"null", "a fault is a text such as"),
+        (b'{"on": "create", "kind": "code", "cod": 1}', "may have acted, body, code"),
+        (b'{"on": "nowhere", "kind": "code"}', "'on' must be in"),
+        (b'{"on": "create", "kind": "nonsense"}', "'nonsense' is not a valid FaultKind"),
+        (b'{"on": "create", "kind": "code", "nth": "3-"}', "nth counts requests from 1"),
+        (b'{"on": "create"', "is not a fault"),
+        (b"create:nonsense", "after 'create' may follow"),
+        (b"create:reset\nnowhere:reset", "it may begin with"),
+        (b"[" * 100_000, "is not a fault"),
+        (b"\xff", "is not a fault"),
+        (b'{"on": "create", "kind": "http", "body": "\\ud800"}', "is not a fault"),
+    ],
+)
+@pytest.mark.anyio
+async def test_what_is_no_fault_is_refused_in_plain_words(body: bytes, said: str) -> None:
+    async with visiting(control=True) as visitor, plain_client(visitor.server.cdn_url) as http_client:
+        answer = await http_client.post("/_sandbox/faults", content=body)
+
+        assert answer.status_code == 400
+        assert said in answer.json()["error"]
+        assert "__init__" not in answer.text
+        assert "Attribute(" not in answer.text
+        assert len(visitor.sandbox.faults) == 0
+
+
 @pytest.mark.anyio
 async def test_without_control_nothing_can_be_steered() -> None:
     async with visiting() as visitor, plain_client(visitor.server.cdn_url) as http_client:
@@ -274,6 +327,7 @@ async def test_a_fake_clock_can_be_moved_from_outside() -> None:
         await http_client.post("/_sandbox/advance", json={"seconds": 60})
 
         assert visitor.clock() == before + 60
+        assert (await http_client.post("/_sandbox/advance", json={})).status_code == 400
 
 
 @BOTH
