@@ -158,12 +158,11 @@ class Resumer:
                 return True
             case ResumeAction.REPORT if self._retry_failed and entry.state in (State.FAILED, State.EXPIRED):
                 return True
-            case ResumeAction.REPORT if damage := await self._saver.find_damage(entry):
-                self._start_restore(batch_entry, entry, damage)
-                return False
-            case ResumeAction.REPORT if entry.files and entry.reason:
-                # It may just have been found whole: no whole result may be emitted as unverified.
-                entry = self._journal.get(*batch_entry.name) or entry
+            case ResumeAction.REPORT:
+                entry, damage = await self._saver.find_damage(entry)
+                if damage is not None:
+                    self._start_restore(batch_entry, entry, damage)
+                    return False
         self._state.emit(batch_entry, outcome_from_journal(entry, batch_entry.request))
         return False
 

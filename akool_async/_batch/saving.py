@@ -160,27 +160,35 @@ class ResultSaver:
                 name = await self._reserve_name(batch_entry, another=True)
         raise DownloadError(f"Whatever name the result should get, something appeared there: {name}.")
 
-    async def find_damage(self, entry: Entry) -> SavedResult | None:
+    async def find_damage(self, entry: Entry) -> tuple[Entry, SavedResult | None]:
         """Return what became of a result that an earlier run saved, None if all is as it was.
+
+        With it comes the entry, whose files are named where they are: their folder may have been moved, or
+        the journal may name it by a path that leads elsewhere from the current directory.
 
         Raises:
             JournalError: that it is whole by now can't be recorded.
         """
         if self.folder is None or not entry.files:
-            return None
+            return entry, None
         find = partial(self.folder.find_result, name=entry.name, hashes=self._output.verify_saved)
         try:
             found = await run_sync(find, entry.files)
         except DownloadError as error:  # it was saved; that a bucket can't be asked now makes it no damage
             logger.warning("Whether %s (%s) is still saved is not known. %s", entry.key, entry.target, error)
-            return None
+            return entry, None
         if found.damaged:
-            return found
-        # Another program may have made it whole. Without its manifest only the names of files are known.
+            return entry, found
+        # Another program may have made it whole: no whole result may be emitted as unverified.
+        # Without its manifest only the names of files are known.
         if entry.reason and found.job_id == entry.job_id:
             update = EntryUpdate(key=entry.key, target=entry.target, state=State.DELIVERED, reason="")
             await self._journal.record(update)
-        return None
+            entry = attrs.evolve(entry, reason="")
+        paths = [found.manifest, *(file.path for file in found.files if file.path is not None)]
+        here = {path.name: str(path) for path in paths}
+        files = tuple(here.get(Path(file).name, file) for file in entry.files)
+        return attrs.evolve(entry, files=files), None
 
     async def restore(self, batch_entry: BatchEntry, entry: Entry, found: SavedResult) -> Completed:
         """Download again what is not there as it was saved, and return the outcome.

@@ -86,6 +86,21 @@ async def test_a_folder_that_was_moved_is_found(fast_house: Open, tmp_path: Path
 
         assert len(home.sandbox.audit.served) == served
     assert again.resumed
+    assert {path.parent for path in again.saved.files} == {tmp_path / "new" / "out"}
+
+
+async def test_relative_paths_lead_to_the_folder_of_the_results(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with fast_house() as home:
+        await saved_once(home, Path("old"))
+        shutil.copytree("old/out", "below/old/out")
+        monkeypatch.chdir(tmp_path / "below")
+        again = await saved_once(home, tmp_path / "old")
+
+    assert again.resumed
+    assert {path.parent for path in again.saved.files} == {tmp_path / "old" / "out"}
 
 
 @pytest.mark.parametrize("why", ["forgotten", "gone", "unreachable", "expired"])
