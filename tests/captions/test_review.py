@@ -202,6 +202,18 @@ def test_pull_lays_out_all_or_what_is_asked_for(akool: Command, talk: Path) -> N
     assert (wrong.code, "'tour' is saved with subtitles" in wrong.err) == (2, True)
 
 
+def test_a_folder_that_can_not_be_written_is_told_and_nothing_is_said_of_downloads(
+    akool: Command, talk: Path
+) -> None:
+    (talk / "file").write_text("no folder")
+    told = akool("captions", "pull", "--out", talk, "--to", talk / "file")
+
+    assert told.code != 0
+    assert "can't be written" in told.err
+    assert "name another folder with --to" in told.err
+    assert "download" not in told.err
+
+
 def test_check_looks_at_what_was_corrected(akool: Command, talk: Path) -> None:
     relaxed = ["--max-speed", "100", "--max-line", "100", "--out", talk]
     before = akool("captions", "check", *relaxed)

@@ -51,7 +51,7 @@ def test_doubts_are_listed_with_what_can_be_done(akool: Command, two: Book) -> N
 
     assert told.code == listed.code == 6
     assert "65f0aa12bb34cc56dd78ee90" in told.out
-    assert f"akool-async resolve first --target ja --not-made --out {two.out}" in told.out
+    assert f"akool-async resolve first --language ja --not-made --out {two.out}" in told.out
     assert "\x1b" not in told.out
     found = json.loads(listed.out)
     assert [one["key"] for one in found] == ["first", "second", "third"]
@@ -98,8 +98,9 @@ def test_a_job_of_another_time_is_taken_only_if_it_is_said_so(
     assert two.states()["first"] == "submitted"
 
 
-def test_not_made_may_be_sent_again(akool: Command, two: Book) -> None:
-    told = akool("resolve", "first", "--target", "ja", "--not-made", "--out", two.out)
+@pytest.mark.parametrize("option", ["--language", "--target"])
+def test_not_made_may_be_sent_again(akool: Command, two: Book, option: str) -> None:
+    told = akool("resolve", "first", option, "ja", "--not-made", "--out", two.out)
 
     assert told.code == 0
     assert "costs credits" in told.err
@@ -113,7 +114,9 @@ def test_not_made_may_be_sent_again(akool: Command, two: Book) -> None:
         (["--not-made"], "2 are in doubt"),
         (["fir", "--not-made"], "'fir'"),
         (["home", "--not-made"], "'home'"),
+        (["first", "--language", "fr", "--not-made"], "'first fr'"),
         (["first", "--target", "fr", "--not-made"], "'first fr'"),
+        (["first", "--language", "ja", "--target", "fr", "--not-made"], "name two languages"),
         (["first", "--not-made", "--job-id", "abcdefgh"], "not both"),
         (["first", "--job-id", "no id"], "is not a job id"),
     ],

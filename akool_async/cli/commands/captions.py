@@ -81,6 +81,7 @@ def captions_pull(
             raise StorageError(
                 f"{error.filename or folder} can't be written: {error.strerror}.",
                 impact="The results are not touched by this.",
+                advice="Correct the permissions or make space, or name another folder with --to.",
             ) from error
         written += made
         kept += left

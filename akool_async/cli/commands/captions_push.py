@@ -205,7 +205,9 @@ def _write(content: bytes, path: Path) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise StorageError(
-            f"{path} can't be written: {error.strerror}.", impact="Nothing was sent."
+            f"{path} can't be written: {error.strerror}.",
+            impact="Nothing was sent.",
+            advice="Correct the permissions or make space.",
         ) from error
 
 

@@ -59,7 +59,8 @@ def resolve(
     key: str | None = None,
     /,
     *,
-    target: str | None = None,
+    language: str | None = None,
+    target: Annotated[str | None, Parameter(show=False)] = None,
     job_id: str | None = None,
     not_made: Annotated[bool, Parameter(negative="")] = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False,
@@ -77,8 +78,10 @@ def resolve(
     ----------
     key
         The entry's key; without it all that are in doubt.
-    target
+    language
         Its language, where several are in doubt.
+    target
+        An older name of --language.
     job_id
         The job was made and has this id. The vendor is asked whether it knows it.
     not_made
@@ -88,6 +91,11 @@ def resolve(
     """
     if job_id is not None and not_made:
         raise InvalidRequestError("Name either --job-id or --not-made, not both.")
+    if None not in (language, target) and language != target:  # either could be the mistake
+        raise InvalidRequestError(
+            "--language and --target name two languages.", impact="Nothing was changed."
+        )
+    target = target if language is None else language
     doubts = anyio.run(_read, output)
     found = [entry for entry in doubts.entries if target in (None, entry.target) and key in (None, entry.key)]
     if key is not None and not found:
@@ -101,7 +109,7 @@ def resolve(
             raise InvalidRequestError(
                 f"Only one entry can be resolved at a time, but {len(found)} are in doubt: {names}.",
                 impact="Nothing was changed.",
-                advice=f"Name its key and --target; `{output.command('resolve')}` explains each.",
+                advice=f"Name its key and --language; `{output.command('resolve')}` explains each.",
             )
         return ExitCode.OK if session.resolve(found[0], job_id) else ExitCode.FAILED
     if not found:
@@ -291,7 +299,7 @@ def describe_call(call: Sequence[Entry], known: _Known, output: OutputOptions) -
 
 def _commands(call: Sequence[Entry], output: OutputOptions) -> Iterator[str]:
     for entry in call:
-        words = ["resolve", entry.key, *(["--target", entry.target] if entry.target else [])]
+        words = ["resolve", entry.key, *(["--language", entry.target] if entry.target else [])]
         yield f"    {output.command(*words, '--job-id', 'ID')}"
         yield f"    {output.command(*words, '--not-made')}"
 
