@@ -94,6 +94,7 @@ class Seam:
     recorder: Recorder = attrs.field(factory=Recorder)
     observers: Observers = attrs.field(init=False)
     retry: RetryPolicy = STEADY
+    create_timeout: float = 180.0
     schedule: FixedSchedule = attrs.field(factory=lambda: FixedSchedule(interval=10.0))
 
     def __attrs_post_init__(self) -> None:

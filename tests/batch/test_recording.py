@@ -11,7 +11,7 @@ import pytest
 
 from akool_async import AkoolError, InDoubt, Job, JournalError, SubmissionInDoubt, TranslationRequest
 from akool_async._batch.callbacks import WebhookCoordinator
-from akool_async._batch.entry import BatchEntry
+from akool_async._batch.entry import BatchEntry, ProgressBoard
 from akool_async._batch.limits import Permit, WeightedSemaphore
 from akool_async._batch.post import RECORD_WITHIN, AnswerRecorder, Post, still_in_doubt
 from akool_async._batch.state import BatchState
@@ -139,6 +139,7 @@ class Harness:
         self.sent = post()
         self.sent.submitted.append(self.sent.entries[0].submitted(JOB, NOW, ""))
         self.observers = Observers()
+        self.board = ProgressBoard({})
         self.recorder = Recorder(cast(BatchState, self), cast(WebhookCoordinator, None), AimdRateLimiter())
         self.recorder.batch = self
 
