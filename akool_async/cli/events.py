@@ -101,7 +101,7 @@ class Events:
             outcomes=dict(counts.counts),
             in_progress=counts.in_progress,
             not_submitted=summary.not_submitted,
-            credits_used=summary.credits_used,
+            credits_used=counts.credits_used,
             jobs_without_price=summary.unpriced,
             seconds=summary.seconds,
             reason=str(summary.failure or summary.why),

@@ -183,6 +183,7 @@ class Plan:
         prices: what earlier jobs cost.
         preflight: what has looked into the videos; None if nothing has.
         max_credits: what all jobs of the journal may cost together.
+        trial_credits: what the trial of this run did cost.
         before_trial: the plan before the trial of this run, whose cost belongs to the run; None without one.
     """
 
@@ -199,6 +200,7 @@ class Plan:
     prices: Prices = attrs.field(factory=Prices, repr=False)
     preflight: Preflight | None = attrs.field(default=None, repr=False)
     max_credits: float | None = None
+    trial_credits: float = 0.0
     before_trial: Plan | None = attrs.field(default=None, repr=False)
 
     @property

@@ -205,6 +205,7 @@ class OutcomeCounts:
         counts: entries by how they ended.
         made: entries of this run whose job has ended.
         made_in: seconds of the run after which the last of them ended.
+        credits_used: what jobs that this run made did cost, as far as it is known.
         incomplete: entries that are saved without a file that was asked for, such as subtitles.
         ended: how each entry ended, by key and language.
         in_progress: entries that were left with a job at the vendor; 0 while the run is not over.
@@ -214,18 +215,27 @@ class OutcomeCounts:
     counts: Counter[str] = attrs.field(factory=Counter)
     made: int = 0
     made_in: float = 0.0
+    credits_used: float = 0.0
     incomplete: int = 0
     ended: dict[tuple[str, str], str] = attrs.field(factory=dict)
     in_progress: int = 0
 
-    def add(self, outcome: Outcome, seconds: float = 0.0) -> None:
-        """Count one more outcome, which is known since the run was this old."""
+    def add(self, outcome: Outcome, seconds: float = 0.0, *, paid_here: bool = True) -> None:
+        """Count one more outcome, which is known since the run was this old.
+
+        Args:
+            outcome: how the entry ended.
+            seconds: the age of the run.
+            paid_here: whether its job was made by this run; what an earlier run has paid costs nothing now.
+        """
         label = outcome_label(outcome)
         self.counts[label] += 1
         self.ended[outcome.key, outcome.target] = label
         if isinstance(outcome, Completed | Failed | Expired) and not outcome.resumed:
             self.made += 1
             self.made_in = seconds
+            if paid_here and not isinstance(outcome, Expired) and outcome.snapshot is not None:
+                self.credits_used += outcome.snapshot.credits_used or 0.0
         if isinstance(outcome, Completed) and outcome.saved is not None and outcome.saved.missing:
             self.incomplete += 1
 
@@ -251,6 +261,8 @@ class OutcomeCounts:
             label = outcome_label(outcome_from_journal(entry, entry.request))
             if planned.action is PlannedAction.RESTORE and label == SAVED:
                 label = NOT_SAVED  # its files were gone, and were not downloaded again
+            if planned.action.is_paid and entry.state in (State.COMPLETED, State.DELIVERED):
+                self.credits_used += entry.credits_used or 0.0
             if entry.state is State.SUBMITTED:
                 self.in_progress += 1
                 if ended is not None:
@@ -283,8 +295,7 @@ class RunSummary:
         failure: the error that ended the run, if one did.
         timed_out: whether `--give-up-after` ended it.
         commands_failed: commands of `--on-saved` that failed; the results are saved.
-        credits_used: what this run's jobs cost, as far as that is known.
-        unpriced: jobs of this run of which it is not known.
+        unpriced: jobs of this run of which it is not known what they cost.
     """
 
     counts: OutcomeCounts
@@ -294,7 +305,6 @@ class RunSummary:
     failure: AkoolError | None = None
     timed_out: bool = False
     commands_failed: int = 0
-    credits_used: float = 0.0
     unpriced: int = 0
     seconds: float = 0.0
 
@@ -327,7 +337,8 @@ class RunSummary:
         """Return the end of the run as lines for people."""
         score, counts = self.counts, self.counts.counts
         everything = counted(score.expected, "translation")
-        spent = f"; {credits_text(self.credits_used)} credits used in this run" if self.credits_used else ""
+        used = score.credits_used
+        spent = f"; {credits_text(used)} credits used in this run" if used else ""
         if self.unpriced > 0:
             spent += f"; what {counted(self.unpriced, 'job')} cost is not known"
         spent += f" ({duration(timedelta(seconds=self.seconds))})."

@@ -109,7 +109,7 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
         for line in plan_lines(plan):
             print_info(line)
         events.planned(plan)
-        plan = attrs.evolve(plan, before_trial=before)
+        plan = attrs.evolve(plan, before_trial=before, trial_credits=tried.counts.credits_used)
     return _finish(_run(plan, options, connection, events, command), options, events)
 
 
@@ -233,7 +233,8 @@ class CatalogRun:
         self._options = options
         self._progress = progress
         self._events = events
-        self._counts = OutcomeCounts(expected=len(plan.entries))
+        self._counts = OutcomeCounts(expected=len(plan.entries), credits_used=plan.trial_credits)
+        self._unpaid = {(one.key, one.target) for one in plan.entries if not one.action.is_paid}
         self._batch: Batch | None = None
         self._signalled = anyio.Event()
         self._failure: AkoolError | None = None
@@ -342,7 +343,8 @@ class CatalogRun:
             self._counts.add_left(planned, journal, replaced=replaced)
 
     async def _count(self, outcome: Outcome, batch: Batch) -> None:
-        self._counts.add(outcome, batch.statistics().seconds)
+        paid_here = (outcome.key, outcome.target) not in self._unpaid
+        self._counts.add(outcome, batch.statistics().seconds, paid_here=paid_here)
         # In a thread: a reader that does not read blocks the report, and no poll or download.
         await run_sync(self._report_outcome, outcome, batch.stopped)
 
@@ -417,7 +419,6 @@ class CatalogRun:
             failure=self._failure,
             timed_out=self._timed_out,
             commands_failed=0 if self._commands is None else self._commands.failed,
-            credits_used=0.0 if last is None else last.statistics.credits_used - first.used,
             unpriced=0 if last is None else max(last.statistics.unpriced - first.unpriced, 0),
             seconds=0.0 if last is None else last.statistics.seconds,
         )

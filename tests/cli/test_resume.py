@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -82,6 +83,40 @@ def test_a_url_whose_query_the_journal_does_not_keep_is_resumed_too(
     assert (told.code, again.code) == (0, 0), told.err + again.err
     assert video.exists()
     assert len(vendor.audit.creates) == 1
+
+
+@pytest.mark.parametrize("command", ["resume", "collect"])
+def test_what_was_paid_before_is_not_called_used_in_this_run(
+    akool: Command, at_work: Book, vendor: Sandbox, command: str
+) -> None:
+    vendor.clock.advance(LONG)
+    told = akool(command, "--json", "--out", at_work.out)
+
+    assert told.code == 0
+    assert "Cost: none" in told.err
+    assert "credits used" not in told.err
+    assert events_of(told.out)[-1]["credits_used"] == 0
+    assert sum(job.credits for job in vendor.audit.jobs) > 0
+
+
+def test_only_new_jobs_are_in_the_sum_of_a_run(akool: Command, at_work: Book, vendor: Sandbox) -> None:
+    vendor.clock.advance(LONG)
+    before = sum(job.credits for job in vendor.audit.jobs)
+    at_work.enter(("later", State.PLANNED))
+
+    def let_the_new_one_end() -> None:
+        while len(vendor.audit.jobs) < 5:
+            time.sleep(0.01)
+        vendor.clock.advance(LONG)
+
+    threading.Thread(target=let_the_new_one_end, daemon=True).start()
+    told = akool("resume", "--yes", "--json", "--out", at_work.out)
+    new = sum(job.credits for job in vendor.audit.jobs) - before
+
+    assert told.code == 0
+    assert new > 0
+    assert events_of(told.out)[-1]["credits_used"] == new
+    assert f"{new:g} credits used in this run" in told.err
 
 
 def test_giving_up_leaves_jobs_at_the_vendor(akool: Command, at_work: Book, vendor: Sandbox) -> None:
