@@ -282,10 +282,12 @@ class OutputOptions:
         """Check, without writing anything, that results and the journal can be where they are to be.
 
         Raises:
-            ConfigurationError: a bucket can't be opened, or a folder can't be made.
+            ConfigurationError: no journal is named beside a bucket, it can't be opened, or a folder can't be
+                made.
         """
+        folders = {self.local, self.path.parent}
         result_folder(self.out, storage)
-        for folder in {self.local, self.path.parent}:
+        for folder in folders:
             there = next(one for one in (folder, *folder.parents) if one.is_symlink() or one.exists())
             why = "" if there.is_dir() else f"{there} is not a folder"
             if not why and there != folder and not os.access(there, os.W_OK | os.X_OK):
