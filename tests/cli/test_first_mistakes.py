@@ -192,7 +192,7 @@ def test_the_command_that_installs_an_extra_fits_where_the_program_is(
         (("--out", "videos.csv"), "videos.csv is not a folder"),
         (("--out", "videos.csv/results"), "videos.csv is not a folder"),
         (("--journal", "videos.csv/jobs.sqlite3"), "videos.csv is not a folder"),
-        (("--out", "s3:///x"), "must be a bucket such as s3://bucket"),
+        (("--out", "s3:///x", "--journal", "jobs.sqlite3"), "must be a bucket such as s3://bucket"),
         (("--out", "s3://Not a bucket/x", "--journal", "jobs.sqlite3"), "bucket"),
         (("--on-saved", "'"), "--on-saved"),
     ],
