@@ -49,6 +49,9 @@ _MAX_ATTEMPTS: Final = 1_000_000
 """An outage makes a batch wait as long as the policy waits for a rate limit; it uses up no entries."""
 
 _CLOCK_TOLERANCE: Final = timedelta(days=1)
+PAID_ALREADY: Final = "It is paid already:"
+"""How the reason of an outcome begins whose result is in the folder, but not in the journal."""
+
 _PERMANENT: Final = frozenset({CodeKind.BAD_REQUEST, CodeKind.MEDIA, CodeKind.DUPLICATE})
 """Kinds of codes of a failed job that would fail again."""
 
@@ -356,7 +359,7 @@ class EntryLife:
             if recorded is None or recorded.state in (State.PLANNED, State.IN_DOUBT):
                 post.select([other for other in post.entries if other is not entry])
                 reason = (
-                    f"It is paid already: {result.manifest.name} says that job {result.job_id} is saved, "
+                    f"{PAID_ALREADY} {result.manifest.name} says that job {result.job_id} is saved, "
                     "but the journal does not know this job. Use the journal that does, or pay again with "
                     "pay_again=True (--pay-again)."
                 )

@@ -14,6 +14,7 @@ import attrs
 
 from akool_async._batch import StopCause
 from akool_async._batch.entry import outcome_from_journal
+from akool_async._batch.life import PAID_ALREADY
 from akool_async._journal import Journal
 from akool_async._model.errors import AkoolError, JournalError
 from akool_async._model.filenames import template_of
@@ -206,6 +207,7 @@ class OutcomeCounts:
         made: entries of this run whose job has ended.
         made_in: seconds of the run after which the last of them ended.
         credits_used: what jobs that this run made did cost, as far as it is known.
+        found: entries not sent, because the folder has their results although the journal has no job.
         incomplete: entries that are saved without a file that was asked for, such as subtitles.
         ended: how each entry ended, by key and language.
         in_progress: entries that were left with a job at the vendor; 0 while the run is not over.
@@ -216,6 +218,7 @@ class OutcomeCounts:
     made: int = 0
     made_in: float = 0.0
     credits_used: float = 0.0
+    found: int = 0
     incomplete: int = 0
     ended: dict[tuple[str, str], str] = attrs.field(factory=dict)
     in_progress: int = 0
@@ -236,6 +239,7 @@ class OutcomeCounts:
             self.made_in = seconds
             if paid_here and not isinstance(outcome, Expired) and outcome.snapshot is not None:
                 self.credits_used += outcome.snapshot.credits_used or 0.0
+        self.found += isinstance(outcome, NotSubmitted) and outcome.reason.startswith(PAID_ALREADY)
         if isinstance(outcome, Completed) and outcome.saved is not None and outcome.saved.missing:
             self.incomplete += 1
 
@@ -373,7 +377,12 @@ class RunSummary:
             yield "To see each with its reason, and to pay again for what failed, run:"
             yield f"    {self.output.command('list', '--failed')}"
             yield f"    {self.output.command('retry', '--failed')}"
-        if counts[NOT_SAVED] or counts["not sent"] or score.finished < score.expected:
+        if score.found:
+            # The same command would find the same: only another journal, or to pay once more, changes that.
+            yield f"Of {score.found:,} the results are in the folder and paid; this journal has no such jobs."
+            yield "To have them counted, put the journal that knows them, or its newest backup, in the place"
+            yield f"of {self.output.path} and run again. Without one, use the files; --pay-again pays twice."
+        if counts[NOT_SAVED] or counts["not sent"] > score.found or score.finished < score.expected:
             higher = " with a higher --max-credits" if "would be exceeded" in self.why else ""
             if self.cause is StopCause.BUDGET and not higher:  # no bound helps where no price is known
                 higher = " without --max-credits, once you know what a job costs"

@@ -109,6 +109,10 @@ def test_results_that_another_journal_paid_for_are_not_paid_again_unasked(
     assert (plan["actions"]["found"], plan["actions"]["new"], plan["new_jobs"]) == (1, 1, 1)
     assert run.code == 1
     assert "--pay-again" in run.out
+    said = " ".join(run.err.split())
+    assert "Of 1 the results are in the folder and paid; this journal has no such jobs." in said
+    assert f"or its newest backup, in the place of {tmp_path / 'other.sqlite3'} and run again" in said
+    assert "To resume, run the same command again" not in said  # which would find the same
     assert posts == 2
     assert again.code == 0, again.err
     assert len(vendor.audit.creates) == 3
