@@ -80,7 +80,11 @@ class Instant(AkoolClient):
         super().__init__(api_key="k" * 20, host="http://127.0.0.1:1")
         own = self.session
         self.session = self.steps(
-            clock=own.clock, retry=own.retry, schedule=own.schedule, observers=own.observers
+            clock=own.clock,
+            retry=own.retry,
+            schedule=own.schedule,
+            observers=own.observers,
+            create_timeout=own.create_timeout,
         )
 
 

@@ -16,8 +16,10 @@ import pytest
 
 from akool_async import (
     AkoolClient,
+    Completed,
     DownloadError,
     InvalidRequestError,
+    NotSubmitted,
     Snapshot,
     Status,
     StorageError,
@@ -93,7 +95,7 @@ async def test_a_read_only_disk_is_told(small_disk: Path) -> None:
 
 
 @AS_ROOT
-async def test_a_batch_on_a_full_disk_waits_on_and_brings_all_home_later(small_disk: Path) -> None:
+async def test_a_batch_on_a_full_disk_pays_no_more_and_saves_all_later(small_disk: Path) -> None:
     sandbox = Sandbox(media=False, time_scale=2000.0, sigma=0.1, result_bytes=300_000, result_days=1e6)
     requests = [video(number) for number in range(4)]
     async with (
@@ -111,11 +113,16 @@ async def test_a_batch_on_a_full_disk_waits_on_and_brings_all_home_later(small_d
                 home = [outcome async for outcome in batch]
 
         assert len(sandbox.audit.jobs) == 4
-    assert all(outcome.saved is None and "no space left" in outcome.reason for outcome in full)
+    paid = [outcome for outcome in full if isinstance(outcome, Completed)]
+    assert paid
+    assert all(outcome.saved is None and "no space left" in outcome.reason for outcome in paid)
     # The file of one is not named as if it were the file of each.
     assert (
-        sum("Nothing more is downloaded in this run." in outcome.reason for outcome in full) >= len(full) - 1
+        sum("Nothing more is downloaded in this run." in outcome.reason for outcome in paid) >= len(paid) - 1
     )
+    unsent = [outcome for outcome in full if isinstance(outcome, NotSubmitted)]
+    assert len(paid) + len(unsent) == 4
+    assert all("A result could not be saved." in outcome.reason for outcome in unsent)
     assert all(outcome.saved.video.stat().st_size == 300_000 for outcome in home)
 
 
