@@ -660,6 +660,9 @@ SERVICE = """
 import json, os, sys, anyio
 from akool_async import AkoolClient, FixedSchedule, TranslationRequest, open_batch, open_journal
 
+def say(line):  # in one write, also where output is not buffered: a kill in the middle would join two lines
+    print(line + "\\n", end="", flush=True)
+
 async def serve(orders):
     async with (
         AkoolClient(schedule=FixedSchedule(interval=0.02)) as client,
@@ -668,21 +671,21 @@ async def serve(orders):
     ):
         for url in orders:
             await batch.submit(TranslationRequest(url=url, targets="ja"))
-            print("202", url, flush=True)
+            say(f"202 {url}")
         if orders:
             await anyio.sleep_forever()
         for name in [(entry.key, entry.target) async for entry in journal.entries()]:
             outcome = await batch.outcome(*name)
-            print(type(outcome).__name__, outcome.request.url, flush=True)
+            say(f"{type(outcome).__name__} {outcome.request.url}")
 
 for line in sys.stdin:  # a process for each line, without the price of its imports
     child = os.fork()
     if child == 0:
         anyio.run(serve, json.loads(line))
         os._exit(0)
-    print("pid", child, flush=True)
+    say(f"pid {child}")
     os.waitpid(child, 0)
-    print("dead", flush=True)
+    say("dead")
 """
 KILLS = int(os.environ.get("AKOOL_TEST_KILLS", "6"))
 
