@@ -70,7 +70,14 @@ READING = {
     "resume": ["resume"],
     "collect": ["collect"],
     "resolve": ["resolve", "--json"],
-    "resolve with a wrong id": ["resolve", "old-3", "--target", "ja", "--job-id", "0123456789abcdef01234567"],
+    "resolve with a wrong id": [
+        "resolve",
+        "old-3",
+        "--language",
+        "ja",
+        "--job-id",
+        "0123456789abcdef01234567",
+    ],
     "retry": ["retry", "--failed"],
     "doctor": ["doctor", "--json"],
 }

@@ -36,6 +36,13 @@ def films(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def one_film(tmp_path: Path) -> Path:
+    path = tmp_path / "film.csv"
+    path.write_text("url,languages,key\nhttps://example.com/1.mp4,ja,film\n")
+    return path
+
+
+@pytest.fixture
 def script(tmp_path: Path) -> Callable[[str], Path]:
     """Give a function that writes a program."""
 
@@ -156,17 +163,16 @@ def test_a_command_that_fails_is_told_and_is_not_the_runs_failure(
 
 def test_a_command_that_takes_too_long_is_ended(
     akool: Command,
-    films: Path,
+    one_film: Path,
     out: Path,
     script: Callable[[str], Path],
     pids: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    films.write_text("url,languages,key\nhttps://example.com/1.mp4,ja,film\n")
     words = f"'{script(f'echo $$ >> {pids}; sleep 600')}'"
     # On a busy machine the time would be over before the shell has begun.
     monkeypatch.setattr(on_saved, "anyio", TimesOut(5.0, lambda: notes(pids)))
-    told = akool("run", films, "--out", out, "--yes", "--on-saved", words, "--on-saved-timeout", "5s")
+    told = akool("run", one_film, "--out", out, "--yes", "--on-saved", words, "--on-saved-timeout", "5s")
 
     assert told.code == 0
     assert told.err.count("it took longer than 5 s and was ended. The result is saved.") == 1
@@ -177,14 +183,12 @@ def test_a_command_that_takes_too_long_is_ended(
 @pytest.mark.thorough
 def test_a_command_is_ended_also_where_the_machine_stands_still_meanwhile(
     akool: Command,
-    films: Path,
+    one_film: Path,
     out: Path,
     script: Callable[[str], Path],
     pids: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    films.write_text("url,languages,key\nhttps://example.com/1.mp4,ja,film\n")
-
     going_on: list[threading.Timer] = []
 
     def stop_its_guard() -> bool:
@@ -199,7 +203,7 @@ def test_a_command_is_ended_also_where_the_machine_stands_still_meanwhile(
 
     monkeypatch.setattr(on_saved, "anyio", TimesOut(5.0, stop_its_guard))
     words = f"'{script(f'echo $$ >> {pids}; sleep 600')}'"
-    told = akool("run", films, "--out", out, "--yes", "--on-saved", words, "--on-saved-timeout", "5s")
+    told = akool("run", one_film, "--out", out, "--yes", "--on-saved", words, "--on-saved-timeout", "5s")
 
     going_on[0].join()
 

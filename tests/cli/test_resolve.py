@@ -98,9 +98,8 @@ def test_a_job_of_another_time_is_taken_only_if_it_is_said_so(
     assert two.states()["first"] == "submitted"
 
 
-@pytest.mark.parametrize("option", ["--language", "--target"])
-def test_not_made_may_be_sent_again(akool: Command, two: Book, option: str) -> None:
-    told = akool("resolve", "first", option, "ja", "--not-made", "--out", two.out)
+def test_not_made_may_be_sent_again(akool: Command, two: Book) -> None:
+    told = akool("resolve", "first", "--language", "ja", "--not-made", "--out", two.out)
 
     assert told.code == 0
     assert "costs credits" in told.err
@@ -115,8 +114,6 @@ def test_not_made_may_be_sent_again(akool: Command, two: Book, option: str) -> N
         (["fir", "--not-made"], "'fir'"),
         (["home", "--not-made"], "'home'"),
         (["first", "--language", "fr", "--not-made"], "'first fr'"),
-        (["first", "--target", "fr", "--not-made"], "'first fr'"),
-        (["first", "--language", "ja", "--target", "fr", "--not-made"], "name two languages"),
         (["first", "--not-made", "--job-id", "abcdefgh"], "not both"),
         (["first", "--job-id", "no id"], "is not a job id"),
     ],

@@ -211,7 +211,6 @@ def resolve(
     /,
     *,
     language: str = "",
-    target: Annotated[str, Parameter(show=False)] = "",
     job_id: str | None = None,
     not_made: Annotated[bool, Parameter(negative="")] = False,
     ledger: LedgerUrl,
@@ -227,17 +226,11 @@ def resolve(
         Key of an entry in doubt; without it all are shown.
     language
         Its language.
-    target
-        An older name of --language.
     job_id
         The job was made and has this id, which is looked up first.
     not_made
         No job was made: the entry may be submitted, and paid, once more.
     """
-    if language and target and language != target:  # either could be the mistake
-        raise InvalidRequestError(
-            "--language and --target name two languages.", impact="Nothing was changed."
-        )
     if key is None:
         left = _read(ledger, account, lambda opened: opened.counts())[State.IN_DOUBT]
         if not left and not as_json:
@@ -251,7 +244,7 @@ def resolve(
     async def say(opened: Ledger) -> int:
         from akool_async.workers.dbos import enqueue
 
-        await opened.resolve(key, language or target, job_id=job_id, not_made=not_made, snapshot=snapshot)
+        await opened.resolve(key, language, job_id=job_id, not_made=not_made, snapshot=snapshot)
         return await enqueue(opened)
 
     _read(ledger, account, say)

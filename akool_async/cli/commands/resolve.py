@@ -60,7 +60,6 @@ def resolve(
     /,
     *,
     language: str | None = None,
-    target: Annotated[str | None, Parameter(show=False)] = None,
     job_id: str | None = None,
     not_made: Annotated[bool, Parameter(negative="")] = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False,
@@ -80,8 +79,6 @@ def resolve(
         The entry's key; without it all that are in doubt.
     language
         Its language, where several are in doubt.
-    target
-        An older name of --language.
     job_id
         The job was made and has this id. The vendor is asked whether it knows it.
     not_made
@@ -91,15 +88,12 @@ def resolve(
     """
     if job_id is not None and not_made:
         raise InvalidRequestError("Name either --job-id or --not-made, not both.")
-    if None not in (language, target) and language != target:  # either could be the mistake
-        raise InvalidRequestError(
-            "--language and --target name two languages.", impact="Nothing was changed."
-        )
-    target = target if language is None else language
     doubts = anyio.run(_read, output)
-    found = [entry for entry in doubts.entries if target in (None, entry.target) and key in (None, entry.key)]
+    found = [
+        entry for entry in doubts.entries if language in (None, entry.target) and key in (None, entry.key)
+    ]
     if key is not None and not found:
-        name = f"{key} {target or ''}".strip()
+        name = f"{key} {language or ''}".strip()
         raise InvalidRequestError(f"No entry {name!r} is in doubt.", impact="Nothing was changed.")
     session = _ResolveSession(output, connection, yes=yes)
     if job_id is not None or not_made:
