@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from uuid import uuid4
 
 import attrs
 from cryptography.exceptions import InvalidSignature
@@ -108,10 +109,12 @@ def google_store() -> Iterator[GoogleStore]:
 
         def write(self, key: str, query: dict[str, str], body: bytes) -> None:
             if "uploads" in query:
-                name = f"upload-{len(store.uploads)}"
+                name = uuid4().hex  # never used again: a part of an abandoned upload may still be on its way
                 store.uploads[name] = {}
                 answer = f"<InitiateMultipartUploadResult><UploadId>{name}</UploadId>"
                 return self.reply(200, f"{answer}</InitiateMultipartUploadResult>".encode())
+            if query.get("uploadId", "") not in {"", *store.uploads}:
+                return self.reply(404, b"<Error><Code>NoSuchUpload</Code></Error>")
             if "partNumber" in query:
                 store.uploads[query["uploadId"]][int(query["partNumber"])] = body
                 return self.reply(200, etag=body)

@@ -149,7 +149,8 @@ async def test_an_object_appears_only_after_its_last_part_and_a_name_is_given_on
             action()
 
     assert store.names == ["whole", "whole.part"]
-    assert store.content("whole") == b"1" * 9_000_000 + b"2"
+    whole = store.content("whole") == b"1" * 9_000_000 + b"2"
+    assert whole  # two contents of this size can't be shown side by side
     assert store.bucket.head("nothing") is None
 
 
