@@ -40,7 +40,7 @@ _EXAMPLE: Final = re.compile(r"(.*\.)?(example(\.(com|net|org))?|invalid|test)")
 
 @attrs.frozen(kw_only=True)
 class VideoCheck:
-    """What a look into the video of one request, and the audio of a lip-sync, says about paying for it.
+    """What a look into the files of one request says about paying for it: video, audio and captions.
 
     Attributes:
         facts: what is in the video; None if it could not be looked into.
@@ -143,20 +143,25 @@ class Preflight:
         await self._stack.aclose()
 
     async def check(self, request: Request) -> VideoCheck:
-        """Look into the video of a request and its audio, unless that was done a short while ago."""
+        """Look into the files of a request, unless that was done a short while ago."""
         video = await self._check_file(request, video_url(request), MediaKind.VIDEO)
-        if not isinstance(request, LipSyncRequest) or video.refusals:
+        if isinstance(request, LipSyncRequest):
+            name, url, kind = "audio", request.audio_url, MediaKind.AUDIO
+        elif request.caption_url is not None:
+            name, url, kind = "captions", request.caption_url, MediaKind.SUBTITLES
+        else:
             return video
-        audio = await self._check_file(request, request.audio_url, MediaKind.AUDIO)
+        if video.refusals:
+            return video
+        other = await self._check_file(request, url, kind)
+        unchecked = (video.unchecked, other.unchecked and f"{name}: {other.unchecked}")
         return attrs.evolve(
             video,
-            refusals=tuple(f"audio: {text}" for text in audio.refusals),
-            unchecked="; ".join(
-                filter(None, (video.unchecked, audio.unchecked and f"audio: {audio.unchecked}"))
-            ),
-            advice=audio.advice or video.advice,
-            requests=video.requests + audio.requests,
-            bytes_read=video.bytes_read + audio.bytes_read,
+            refusals=tuple(f"{name}: {text}" for text in other.refusals),
+            unchecked="; ".join(filter(None, unchecked)),
+            advice=other.advice or video.advice,
+            requests=video.requests + other.requests,
+            bytes_read=video.bytes_read + other.bytes_read,
         )
 
     async def _check_file(self, request: Request, url: str, kind: MediaKind) -> VideoCheck:
@@ -166,8 +171,8 @@ class Preflight:
             return VideoCheck()
         look = await self._look(url, kind)
         found, took = look.found, VideoCheck(requests=look.requests, bytes_read=look.bytes_read)
-        if isinstance(found, MediaFacts) and kind is MediaKind.AUDIO:
-            return took  # which audio the vendor takes is not documented; that it is audio has been seen
+        if isinstance(found, MediaFacts) and kind is not MediaKind.VIDEO:
+            return took  # which ones the vendor takes is not documented; that it is such a file has been seen
         if isinstance(found, MediaFacts):
             return attrs.evolve(
                 took,
@@ -254,7 +259,7 @@ class Preflight:
 
     async def _inspect(self, url: str, kind: MediaKind) -> _Look:
         assert self._http is not None  # noqa: S101 - it was entered
-        if kind is MediaKind.AUDIO:  # the cache holds what is known of URLs as videos
+        if kind is not MediaKind.VIDEO:  # the cache holds what is known of URLs as videos
             return (await self._read(url, self._http, kind))[1]
         known_etag, known = self._cache.get(url) or ("", None)
         etag, look = await self._read(url, self._http, kind, known_etag, known)

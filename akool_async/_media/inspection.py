@@ -1,4 +1,4 @@
-"""Look into a video or an audio file, on this machine or over HTTP, and report what is in it.
+"""Look into a video, an audio file or subtitles, on this machine or over HTTP, and report what is in it.
 
 FFmpeg reads from one file object and may open nothing else. A remote video is read in a few ranges, so that
 a film of 300 MB costs some hundred kilobytes. Needs PyAV, from the extra `akool-async[media]`.
@@ -21,7 +21,9 @@ import attrs
 import httpx
 from anyio import from_thread, to_thread
 
+from akool_async._download.verify import HEAD
 from akool_async._environment import describe_cause, install_command
+from akool_async._media.content import find_other_file, inspect_subtitles
 from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaKind, MediaProblem
 from akool_async._model.redact import sanitize
 
@@ -63,19 +65,6 @@ _FORMATS: Final = {
 _OPTIONS: Final = {"protocol_whitelist": "none", "probesize": str(2**20)}
 _MAX_PIXELS: Final = 2**26
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", re.ASCII)
-_OTHER_FILES: Final = {
-    b"<!doctype": "a web page",
-    b"<html": "a web page",
-    b"<?xml": "an XML document",
-    b"%pdf": "a PDF document",
-    b"#extm3u": "a playlist",
-    b"ffconcat": "a playlist",
-    b"{": "a JSON document",
-    b"pk\x03\x04": "a ZIP archive or an Office document",
-    b"\x89png": "a picture",
-    b"\xff\xd8\xff": "a picture",
-    b"gif8": "a picture",
-}
 _REFUSALS: Final = frozenset({401, 403, 404, 410})
 """HTTP statuses that another reader of the same URL would be answered with, too."""
 
@@ -140,7 +129,8 @@ async def inspect_url(
         read_limit: bytes of the file that are read at most, 1 or more.
         timeout: seconds for the whole inspection.
         known_etag: the ETag with which it was inspected before; one GET then tells whether it has changed.
-        kind: what the file is to be. The facts of an audio file have no picture: a size of 0x0, no encoding.
+        kind: what the file is to be. The facts of other files than videos have no picture: a size of 0x0, no
+            encoding.
 
     Raises:
         MediaError: it can't be fetched, or is not a complete file of that kind.
@@ -162,6 +152,8 @@ def _inspect(file: BinaryIO | _RemoteFile, size: int, kind: MediaKind) -> MediaF
     """Read the index, then decode a picture or sound: an index alone does not prove that there is any."""
     if not size:
         raise MediaError("The file is empty.", problem=MediaProblem.EMPTY)
+    if kind is MediaKind.SUBTITLES:
+        return inspect_subtitles(file.read(HEAD), size)
     head = file.read(_HEAD)
     declared = _declared_size(file, head)
     if declared > size:
@@ -301,10 +293,9 @@ def _declared_size(file: BinaryIO | _RemoteFile, head: bytes) -> int:
 
 def _unrecognized(head: bytes, wanted: MediaKind) -> MediaError:
     """Return an error that names what a file looks like that FFmpeg does not recognize."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    kind = next((name for start, name in _OTHER_FILES.items() if text.startswith(start)), "")
-    if kind:
-        return MediaError(f"This is {kind}, not {wanted.one}.")
+    other = find_other_file(head, wanted)
+    if other is not None:
+        return other
     if head[4:8] in _FIRST_BOXES:
         return MediaError("The file is cut short or damaged.", problem=MediaProblem.TRUNCATED)
     return MediaError(f"The file is not {wanted.one} in a supported format.")

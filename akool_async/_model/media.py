@@ -29,15 +29,16 @@ class MediaKind(enum.StrEnum):
 
     VIDEO = "video"
     AUDIO = "audio"  # also the sound of a video
+    SUBTITLES = "subtitle file"
 
     @property
     def one(self) -> str:
         """One such file, with its article."""
-        return "a video" if self is MediaKind.VIDEO else "an audio file"
+        return "an audio file" if self is MediaKind.AUDIO else f"a {self}"
 
 
 class MediaProblem(enum.Enum):
-    """Why a video or an audio file could not be inspected."""
+    """Why a video, an audio file or subtitles could not be inspected."""
 
     UNREACHABLE = "unreachable"  # or the server broke HTTP's rules
     REFUSED = "refused"  # the server answered that the URL leads to nothing, or not for everybody
@@ -45,7 +46,7 @@ class MediaProblem(enum.Enum):
     UNRESOLVED = "unresolved"  # this machine can't find out the address of the host
     PAGE = "page"  # a share page of Drive, YouTube and their like, known by the form of its URL
     EMPTY = "empty"
-    NOT_VIDEO = "not a video"  # a web page, a document, a playlist, sound alone, or a damaged file
+    NOT_VIDEO = "not a video"  # a web page, a document, a playlist, sound alone, or damaged; no subtitles
     TRUNCATED = "truncated"  # shorter than its own index says
     READ_LIMIT = "read limit"  # more bytes would have to be read than is allowed
 

@@ -136,6 +136,54 @@ async def test_a_lip_sync_is_sent_only_with_audio_that_the_vendor_can_fetch(
     assert {method for method, *_ in files.asked} == {"GET"}
 
 
+async def test_captions_are_looked_into_before_they_are_paid_for(fast_house: Open, files: FileHost) -> None:
+    cue = "1\n00:00:00,000 --> 00:00:01,000\nHello\n\n"
+    style = "[V4+ Styles]\nFormat: Name\n\n[Events]\nFormat: Start, End, Text\n"
+    good = [
+        files.add("good.srt", cue.encode()),
+        files.add("mark.srt", cue.encode("utf-8-sig").replace(b"\n", b"\r\n")),
+        files.add("long.srt", cue.encode() * 20_000),
+        files.add(
+            "good.ass", f"; an editor's\n[Script Info]\n{style}Dialogue: 0:00:00.00,0:00:01.00,Hi\n".encode()
+        ),
+        files.add("loose.srt", b"1\n0:0:0 --> 0:0:1\nHello\n"),  # nobody knows what the vendor reads
+        files.add("down.srt", b""),
+    ]
+    files.statuses["down.srt"] = 503
+    bad = {
+        f"{files.base_url}/nothere.srt": "Captions: The server answered HTTP 404",
+        files.add("page.srt", b"<!doctype html><!-- --> Sign in"): "This is a web page, not a subtitle file",
+        files.add("error.srt", b'{"error": "expired"}'): "This is a JSON document, not a subtitle file",
+        files.add("empty.srt", b""): "Captions: The file is empty",
+        files.add("blank.srt", b"\xef\xbb\xbf\r\n"): "Captions: There are no subtitles in the file",
+        files.add("text.srt", b"Hello, world.\n" * 1000): "There are no subtitles in the file",
+        files.add("silent.ass", f"[Script Info]\n{style}".encode()): "There are no subtitles in the file",
+        files.add("film.srt", film()): "There are no subtitles in the file",
+        "https://drive.google.com/file/d/1aBcD_efGhIjKlMnOp/view": "a share page of Google Drive",
+        "http://192.168.0.7/talk.srt": "a private network",
+    }
+    video = files.add("good.mp4", film())
+    async with fast_house() as home:
+        client = await home.client()
+        requests = [request(video, caption_url=url, caption_type=2) for url in (*good, *bad)]
+        with anyio.fail_after(50):
+            async with open_batch(client, requests, preflight=Limits()) as batch:
+                seen = {
+                    outcome.request.caption_url: outcome
+                    async for outcome in batch
+                    if isinstance(outcome.request, TranslationRequest)
+                }
+
+        assert len(home.sandbox.audit.creates) == len(good)
+    for url in good:
+        assert isinstance(seen[url], Completed), (url, seen[url].reason)
+    for url, words in bad.items():
+        assert isinstance(seen[url], NotSubmitted), url
+        assert seen[url].reason.startswith("Not sent, because the vendor would refuse it: Captions: ")
+        assert words in seen[url].reason
+    assert [path for _, path, _ in files.asked].count("/good.mp4") == 1
+
+
 async def test_a_refused_video_is_looked_at_again_by_the_next_run(
     fast_house: Open, files: FileHost, tmp_path: Path
 ) -> None:

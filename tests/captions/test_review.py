@@ -30,6 +30,7 @@ from akool_async.captions import (
 from akool_async.captions.cues import LARGEST
 from akool_async.sandbox import Sandbox
 from tests.cli.conftest import Book, Command, walk
+from tests.media.file_host import serve_files
 from tests.storage.conftest import TestBucket
 
 pytestmark = pytest.mark.timeout(300)
@@ -274,6 +275,23 @@ def test_push_pays_once_asks_first_and_is_linked_to_the_first_entry(
     assert "corrected 1" in page
     assert "5ecre7" not in page
     assert vendor.audit.paid_twice() == ()
+
+
+def test_push_pays_for_no_subtitles_that_the_vendor_can_not_fetch(
+    akool: Command, talk: Path, vendor: Sandbox
+) -> None:
+    correct(talk / "captions" / "talk.fr.srt")
+    order = ["captions", "push", "talk", "--language", "fr", "--out", talk, "--yes"]
+    jobs = len(vendor.audit.jobs)
+
+    with serve_files() as files:
+        missing = akool(*order, "--caption-url", f"{files.base_url}/fr.srt")
+        assert len(vendor.audit.jobs) == jobs
+        paid = akool(*order, "--caption-url", f"{files.base_url}/fr.srt", "--no-check")
+
+    assert (missing.code, "Captions: The server answered HTTP 404" in missing.err) == (1, True)
+    assert paid.code == 0
+    assert len(vendor.audit.jobs) == jobs + 1
 
 
 def test_push_shares_the_subtitles_from_a_bucket(

@@ -196,3 +196,17 @@ def test_the_audio_of_a_lip_sync_is_looked_into_before_it_is_paid(
     assert vendor.audit.creates == ()
     akool("lipsync", video, gone, "--yes", "--no-check")
     assert len(vendor.audit.creates) == 1
+
+
+def test_captions_are_looked_into_before_they_are_paid_for(
+    vendor: Sandbox, akool: Command, files: FileHost
+) -> None:
+    video, page = files.add("good.mp4", film()), files.add("page.srt", b"<!doctype html>")
+    Path("videos.csv").write_text(f"url,to,caption_url,key\n{video},ja,{page},talk\n", encoding="utf-8")
+
+    planned = akool("plan", "videos.csv")
+    refused = akool("translate", video, "--to", "ja", "--caption-url", f"{files.base_url}/nothere", "--yes")
+
+    assert "refused: videos.csv:2 (talk): Captions: This is a web page, not a subtitle file." in planned.err
+    assert "Captions: The server answered HTTP 404" in refused.err
+    assert vendor.audit.creates == ()

@@ -108,6 +108,8 @@ def serve_files(tls: ssl.SSLContext | None = None) -> Iterator[FileHost]:
                 return self.reply(304, b"", {"etag": etag})
             first, _, last = self.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")
             start, end = int(first), min(int(last or size - 1) + 1, size)
+            if start >= size:
+                return self.reply(416, b"", {"content-range": f"bytes */{size}"})
             place = f"bytes {start}-{end - 1}/{size}"
             return self.reply(206, host.read(path, start, end), {"etag": etag, "content-range": place})
 

@@ -38,6 +38,7 @@ from akool_async.cli.options import (
     RunLimits,
 )
 from akool_async.cli.plan import RetryRules
+from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
 from akool_async.cli.storage import DEFAULT_STORAGE, StorageOptions
 from akool_async.cli.subtitles import (
@@ -64,6 +65,7 @@ def captions_push(
     caption: str | None = None,
     check: CheckOptions = DEFAULT_CHECK,
     terms: RunLimits = DEFAULT_LIMITS,
+    videos: VideoOptions = DEFAULT_VIDEOS,
     storage: StorageOptions = DEFAULT_STORAGE,
     output: OutputOptions = DEFAULT_OUTPUT,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -145,6 +147,7 @@ def captions_push(
         limits=terms,
         recover_pending=False,
         storage=storage.storage,  # the video may be in a bucket, too
+        videos=videos,
     )
     return execute(Catalog(path=path, title=title, rows=1, items=(item,)), options, connection)
 
