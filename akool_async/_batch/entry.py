@@ -14,7 +14,7 @@ import anyio
 import attrs
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from akool_async._batch.limits import Permit
+from akool_async._batch.limits import WeightedSemaphore
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model.errors import AkoolError
 from akool_async._model.fingerprint import entry_key
@@ -46,10 +46,10 @@ class BatchEntry:
         submitted_at: when the POST went out.
         token: what its callbacks come with, or "".
         traceparent: what an observer had stored with its intent, or "".
-        slot: its right to have a job in flight, from before its POST until the job is terminal.
+        slots: where it holds the right to a job in flight, from before its POST until the job is terminal.
         retries_left: times that it may be submitted again after a failure that may pass.
         failure: how its job before ended, where it is submitted again because of that.
-        name: its key and its language, which name it in the journal; made once, for the key may be a hash.
+        key: the caller's name of the entry, or its fingerprint; made once, for that is a hash.
     """
 
     request: Request
@@ -58,24 +58,24 @@ class BatchEntry:
     submitted_at: datetime | None = None
     token: str = attrs.field(default="", repr=False)
     traceparent: str = ""
-    slot: Permit | None = attrs.field(default=None, repr=False)
+    slots: WeightedSemaphore | None = attrs.field(default=None, repr=False)
     retries_left: int = 0
     failure: Failed | None = None
-    name: tuple[str, str] = attrs.field(init=False, repr=False)
+    key: str = attrs.field(init=False, repr=False)
 
-    @name.default
-    def _named(self) -> tuple[str, str]:
-        return entry_key(self.request, self.target), self.target
+    @key.default
+    def _key(self) -> str:
+        return entry_key(self.request, self.target)
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Its key and its language, which name it in the journal."""
+        return self.key, self.target
 
     def identify(self, request: Request) -> None:
         """Take the request with the content of its inputs, by which it is named."""
         if request is not self.request:
-            self.request, self.name = request, (entry_key(request, self.target), self.target)
-
-    @property
-    def key(self) -> str:
-        """The caller's name of the entry, or its fingerprint."""
-        return self.name[0]
+            self.request, self.key = request, entry_key(request, self.target)
 
     @property
     def job_id(self) -> str:
@@ -90,9 +90,9 @@ class BatchEntry:
     def release_slot(self) -> None:
         """Let another entry have a job in flight; does nothing without a slot."""
         # Called at each end that an entry may come to: freeing a slot twice would exceed the cap.
-        if self.slot is not None:
-            self.slot.release()
-            self.slot = None
+        slots, self.slots = self.slots, None
+        if slots is not None:
+            slots.release(1)
 
     def submitted(self, job: Job, sent_at: datetime | None, token: str) -> BatchEntry:
         """Take over the job that the POST made."""
@@ -406,7 +406,7 @@ class ProgressBoard:
         jobs: the jobs in flight, as the batch follows them.
     """
 
-    def __init__(self, jobs: Mapping[tuple[str, str], TrackedJob]) -> None:
+    def __init__(self, jobs: Mapping[BatchEntry, TrackedJob]) -> None:
         self._jobs = jobs
         self._turns: dict[tuple[str, str], float] = {}
 

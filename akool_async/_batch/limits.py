@@ -211,7 +211,7 @@ class _Waiter:
 
 
 class Permit:
-    """The right to one of them, such as a slot; it may be released early, and then again without effect."""
+    """The right to one of them, such as a POST; it may be released early, and then again without effect."""
 
     def __init__(self, slots: WeightedSemaphore) -> None:
         self._slots: WeightedSemaphore | None = slots
@@ -260,11 +260,6 @@ class WeightedSemaphore:
     async def acquire_one(self) -> Permit:
         """Take one."""
         await self.acquire(1)
-        return Permit(self)
-
-    def take_over(self) -> Permit:
-        """Take one at once, even if there is none: what it stands for exists already."""
-        self.taken += 1
         return Permit(self)
 
     def release(self, freed: int) -> None:

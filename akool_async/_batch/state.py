@@ -22,7 +22,7 @@ from akool_async._batch.entry import (
     TrackedJob,
     outcome_from_journal,
 )
-from akool_async._batch.limits import CreditBudget, DoubtBrake, Permit, WeightedSemaphore
+from akool_async._batch.limits import CreditBudget, DoubtBrake, WeightedSemaphore
 from akool_async._batch.preflight import Preflight
 from akool_async._client import ClientSession
 from akool_async._journal import Entry, Journal
@@ -139,7 +139,7 @@ class BatchState:
         self.failure: BaseException | None = None
         self._callback_polling = polling
         self._schedule = schedule
-        self._tracked: dict[tuple[str, str], TrackedJob] = {}
+        self._tracked: dict[BatchEntry, TrackedJob] = {}
         self._arrived = self._job_ended  # one for all jobs
         self.board = ProgressBoard(self._tracked)
         self._all_admitted = False
@@ -237,7 +237,8 @@ class BatchState:
         self.brake.reset()
         refused, self._refused_polls = self._refused_polls, []
         for batch_entry, _ in refused:
-            batch_entry.slot = self.in_flight.take_over()
+            self.in_flight.taken += 1  # even above the cap: the job exists already
+            batch_entry.slots = self.in_flight
             self.poll(batch_entry, None)
         if self.listener is not None:
             self.listener.wake()
@@ -289,11 +290,11 @@ class BatchState:
         """Wait until all these entries may have a job in flight; each carries its slot from then on."""
         await self.in_flight.acquire(len(entries))
         for entry in entries:
-            entry.slot = Permit(self.in_flight)
+            entry.slots = self.in_flight
 
     def poll(self, batch_entry: BatchEntry, age: float | None) -> None:
         """Poll until a job, made `age` seconds ago, is terminal; None polls at once."""
-        tracked = self._tracked[batch_entry.name] = TrackedJob(batch_entry, self._arrived)
+        tracked = self._tracked[batch_entry] = TrackedJob(batch_entry, self._arrived)
         self.budget.follow(batch_entry.name)
         self.board.start_wait(batch_entry)
         if self.observers.detailed or logger.isEnabledFor(logging.DEBUG):
@@ -317,7 +318,7 @@ class BatchState:
     def end_job(self, batch_entry: BatchEntry) -> None:
         """A job failed, and its entry is submitted again instead of being emitted."""
         self.counts["retried"] += 1
-        self._tracked.pop(batch_entry.name, None)
+        self._tracked.pop(batch_entry, None)
         # A failed job costs nothing, so its reservation is free for the next attempt.
         self.budget.settle(batch_entry.name, None, charged=False)
 
@@ -357,7 +358,7 @@ class BatchState:
         if isinstance(outcome, NotSubmitted):
             self.not_submitted.add(entry.name)
         if outcome.job is not None:
-            self._tracked.pop(entry.name, None)
+            self._tracked.pop(entry, None)
         asked = self.recovered.complete(outcome)
         # A recovered job that the source has not named yet: its outcome waits until it does.
         if asked is None:
@@ -405,7 +406,7 @@ class BatchState:
                 self.emit(batch_entry, batch_entry.in_doubt(reason, self.clock.now(), (batch_entry.job_id,)))
                 return
         # The job stays listed, so that leaving the batch names it as one that is still billed.
-        self._tracked[name].watch = None
+        self._tracked[batch_entry].watch = None
         batch_entry.release_slot()
         resumable = self.stop_cause is None or self.stop_cause in RESUMABLE
         if isinstance(error, AccountError) and self.listener is not None and resumable:

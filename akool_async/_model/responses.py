@@ -64,7 +64,7 @@ class Job:
         source_language: the language it is translated from, as answered.
         status: where it was when the answer was made.
         created_at: the server's time of creation, aware.
-        video_id: another id of the vendor's; no call takes it.
+        video_id: another id of the vendor's; no call takes it. "" in a batch, whose snapshots have it.
         task_id: the same.
         seconds_locked: length of video that is charged, in seconds.
         credits_locked: credits that are locked for it, above 0; None where the answer does not say.
@@ -83,10 +83,8 @@ class Job:
     raw: Mapping[str, Any] = _raw()
 
     def without_raw(self) -> Job:
-        """Return the same without the raw answer, its two ids in one place where they are one."""
-        return attrs.evolve(
-            self, raw=EMPTY, task_id=self.video_id if self.task_id == self.video_id else self.task_id
-        )
+        """Return the same without what a job in flight does not need."""
+        return attrs.evolve(self, raw=EMPTY, video_id="", task_id="")
 
 
 @attrs.frozen(kw_only=True)
