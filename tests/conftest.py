@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -9,6 +10,12 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")  # a busy machine may stand still for seconds within any example
+
+# Under nohup or `&` a signal may be ignored, also by every process that a test starts and sends it to.
+# A handler in Python is not inherited: with one here these processes have the default.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 CANARY = "canary-4f9c1b7e2a"
 """A key that stands for every secret; the whole suite's output is searched for it."""
