@@ -38,6 +38,7 @@ from akool_async._model.requests import Request, video_url
 from akool_async._model.states import State
 from akool_async._storage import result_folder
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
+from akool_async.cli.catalog.duplicates import KeyedVideos
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices
 from akool_async.cli.server_check import ServerCheck, check
@@ -270,10 +271,13 @@ async def make_plan(
     exists = await anyio.Path(journal).exists()
     async with open_journal(journal if exists else ":memory:", read_only=exists) as opened:
         paid_work = PaidWork()
+        videos = KeyedVideos(item.request.key for item in catalog.items)
         # All of the journal, not only this catalog: the same work may be paid under another key in it.
         async for entry in opened.entries():
             prices.add(entry)
             paid_work.add(entry)
+            if entry.state in _PAID:
+                videos.add(entry.key, entry.request)
         entries = PlanEntries(catalog.items)
         issues: list[Issue] = []
         # A long catalog has names by the hundred thousand: each is made only where something depends on it.
@@ -316,6 +320,12 @@ async def make_plan(
                     text = (
                         f"In the journal this key names other work into {target!r}: another video or other "
                         "options. Use another key, or another --out."
+                    )
+                    issues.append(Issue(item.where("key"), text))
+                elif action is PlannedAction.SUBMIT and videos.names_other(item.request):
+                    text = (
+                        f"In the journal this key names another video than the one for {target!r}; captions "
+                        "and the report would take them for one. Use another key, or another --out."
                     )
                     issues.append(Issue(item.where("key"), text))
         renamed = list(paid_work.find_renamed(entries))

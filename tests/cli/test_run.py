@@ -211,6 +211,28 @@ def test_a_key_that_names_other_work_in_the_journal_is_a_mistake(akool: Command,
     assert len(vendor.audit.jobs) == 4
 
 
+def test_a_key_that_names_another_video_in_the_journal_is_a_mistake_in_another_language_too(
+    akool: Command, vendor: Sandbox
+) -> None:
+    header = "url,languages,key,public_url"
+    first = (f"{URL}/1.mp4?token=a,ja,talk,no", f"{URL}/watch?id=7,ja,show,yes")
+    assert akool("run", catalog(*first, header=header), "--yes").code == 0
+    others = (f"{URL}/2.mp4,fr hi,talk,no", f"{URL}/watch?id=8,fr,show,yes")
+    planned = akool("plan", catalog(*others, header=header))
+    told = akool("run", "videos.csv", "--yes")
+
+    for one in (planned, told):
+        assert one.code == 2
+        assert "videos.csv:2: key (C2): In the journal this key names another video" in one.err
+        assert "videos.csv:3: key (C3): In the journal this key names another video" in one.err
+        assert "Use another key, or another --out." in one.err
+    assert len(vendor.audit.jobs) == 2
+    same = (f"{URL}/1.mp4?token=b,ja fr,talk,no", f"{URL}/watch?id=7,ja fr,show,no")
+    more = akool("run", catalog(*same, header=header), "--yes")
+    assert more.code == 0, more.err
+    assert len(vendor.audit.jobs) == 4
+
+
 def test_a_row_with_a_key_is_the_same_work_when_its_url_is_signed_anew(
     akool: Command, vendor: Sandbox
 ) -> None:
