@@ -3,6 +3,7 @@
 from akool_async._download.downloader import GONE_STATUSES, DownloadRequest, FileDownloader, ResultDownload
 from akool_async._download.files import FileAlreadyExistsError, FileBusyError, local_path
 from akool_async._download.manifest import (
+    FOLDER_ROW,
     FileState,
     SavedFile,
     SavedResult,
@@ -15,6 +16,7 @@ from akool_async._download.manifest import (
 from akool_async._download.network import DownloadLimits
 
 __all__ = [
+    "FOLDER_ROW",
     "GONE_STATUSES",
     "DownloadLimits",
     "DownloadRequest",

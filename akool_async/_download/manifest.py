@@ -32,6 +32,10 @@ MANIFEST_ROW: Final = "manifest"
 """What a manifest that is gone or damaged is called among the files of its result."""
 
 
+FOLDER_ROW: Final = "folder"
+"""What a folder that can't be read is called among the files of a result that stands for it."""
+
+
 class FileState(enum.StrEnum):
     """What became of a saved file."""
 
@@ -117,11 +121,12 @@ async def verify(folder: str | os.PathLike[str], *, hashes: bool = True) -> tupl
 
     Returns:
         The results, in the order of their names, each with the state of its files. One that is there whole
-        under another name, too, is left out where its files are deleted or changed.
+        under another name, too, is left out where its files are deleted or changed. A folder in it that
+        can't be read comes last, as a result without a job.
 
     Raises:
         ConfigurationError: the folder is named by a URL.
-        StorageError: the folder or a file can't be read.
+        StorageError: the folder can't be read.
     """
     place = local_path(folder)
     return await run_blocking(place, partial(_verify_folder, place, hashes=hashes))
@@ -129,12 +134,14 @@ async def verify(folder: str | os.PathLike[str], *, hashes: bool = True) -> tupl
 
 def _verify_folder(folder: Path, *, hashes: bool) -> tuple[SavedResult, ...]:
     try:
-        names = sorted(_manifests(folder))
+        unreadable: list[SavedResult] = []
+        names = sorted(_manifests(folder, unreadable))
         found = [_read_or_tell(path) for path in names]
         results = [check_result(result, hashes=hashes) for result in found if result is not None]
         # A file that was changed is kept, and the result is saved again beside it, under another name.
         whole = {result.job_id for result in results if result.job_id and not result.damaged}
-        return tuple(result for result in results if not (result.damaged and result.job_id in whole))
+        found_all = (*results, *unreadable)
+        return tuple(result for result in found_all if not (result.damaged and result.job_id in whole))
     except OSError as error:
         raise StorageError(
             f"{error.filename or folder} can't be read: {error.strerror}.",
@@ -155,12 +162,20 @@ def _read_or_tell(path: Path) -> SavedResult | None:
         return SavedResult(manifest=path, job_id="", files=(file,))
 
 
-def _manifests(folder: Path) -> Iterator[Path]:
-    def fail(error: OSError) -> None:
-        raise error
+def _manifests(folder: Path, unreadable: list[SavedResult]) -> Iterator[Path]:
+    """Yield the manifests below a folder, and note the folders in it that can't be read."""
+
+    def note(error: OSError) -> None:
+        place = Path(error.filename)
+        if place == folder:
+            raise error
+        if not isinstance(error, FileNotFoundError):  # it was deleted since the folder was listed
+            reason = f"this folder can't be read: {error.strerror}"
+            row = SavedFile(artifact=FOLDER_ROW, path=place, state=FileState.CHANGED, reason=reason)
+            unreadable.append(SavedResult(manifest=place, job_id="", files=(row,)))
 
     # Without `onerror` a folder that can't be read would look like one without results.
-    for place, _folders, names in os.walk(folder, onerror=fail):
+    for place, _folders, names in os.walk(folder, onerror=note):
         yield from (Path(place, name) for name in names if name.endswith(MANIFEST))
 
 

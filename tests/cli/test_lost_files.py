@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import attrs
 import pytest
 
+from akool_async import verify
 from akool_async._download import find_file
 from akool_async._model.outcomes import Completed, Failed, Saved
 from akool_async._model.states import State
@@ -450,3 +452,30 @@ def test_one_file_that_can_not_be_read_is_one_damaged_result(
     assert told.code == 1
     assert found == {name, "talk.fr.mp4"}
     assert "of 3 results" in told.err
+
+
+def test_one_folder_that_can_not_be_read_keeps_no_other_from_being_verified(
+    akool: Command, vendor: Sandbox, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    akool(*RUN, "--names", "{language}/{key}", "--out", book.out)
+    (book.out / "fr" / "talk.mp4").unlink()
+    (book.out / "lost+found").mkdir()
+    usual = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if Path(path).name == "lost+found":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return usual(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    told = akool("verify", book.out)
+    found = {Path(line.split("\t")[0]).name: line.split("\t")[2] for line in told.out.splitlines()}
+    results = anyio.run(verify, book.out)
+
+    assert told.code == 1
+    assert found == {
+        "talk.mp4": "it was deleted or moved",
+        "lost+found": "this folder can't be read: Permission denied",
+    }
+    assert "1 folder can't be read, so that nobody knows what is in it" in told.err
+    assert len(results) == 4

@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
 from akool_async._batch import open_batch
-from akool_async._download import FileState, SavedResult, local_path
+from akool_async._download import FOLDER_ROW, FileState, SavedResult, local_path
 from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import ConfigurationError, JournalError
 from akool_async._model.locations import BucketPath
@@ -238,10 +238,14 @@ def verify_results(
     ]
     damaged = [row for row in rows if row["state"] != FileState.INTACT]
     print_rows(rows if as_json else damaged, _FILE_COLUMNS, as_json=as_json, optional=("job_id", "target"))
-    found = f"{counted(len(rows), 'file')} of {counted(len(results), 'result')} in {output.out}"
+    folders = sum(row["artifact"] == FOLDER_ROW for row in rows)
+    files, wrong = counted(len(rows) - folders, "file"), len(damaged) - folders
+    found = f"{files} of {counted(len(results) - folders, 'result')} in {output.out}"
+    if folders:
+        print_info(f"{counted(folders, 'folder')} can't be read, so that nobody knows what is in it.")
     if damaged:
-        print_info(f"{found}: {len(damaged):,} not as they were saved. They are left as they are.")
-        if not fix:
+        print_info(f"{found}: {wrong:,} not as they were saved. They are left as they are.")
+        if wrong and not fix:
             print_info("To save again what the vendor still has, beside a changed file under another name:")
             print_info(f"    {output.command('verify', '--fix')}")
         return ExitCode.FAILED
