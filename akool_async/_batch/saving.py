@@ -122,9 +122,13 @@ class ResultSaver:
         if self.folder is None:
             return {}, {}
         try:
-            return await run_sync(self._free_names, entries, self.folder)
+            free, saved = await run_sync(self._free_names, entries, self.folder)
+            # What is saved already needs no room: an archive may well be read-only.
+            for name in (names[0] for entry, names in free.items() if entry not in saved):
+                await run_sync(self.folder.check_writable, name)
         except DownloadError as error:  # before the POST: nothing is paid yet
             raise ConfigurationError(error.message, advice=error.advice) from None
+        return free, saved
 
     async def save(self, batch_entry: BatchEntry, done: Completed) -> Saved:
         """Download under the entry's name, or under another if files of another entry have that.

@@ -43,7 +43,7 @@ from akool_async._model.errors import ConfigurationError, DownloadError, Storage
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST, Saved
 from akool_async._storage.buckets import PART, Bucket, BucketError, ObjectExistsError, ObjectMissingError
-from akool_async._storage.local_names import check_name
+from akool_async._storage.local_names import check_name, check_writable
 from akool_async._storage.settings import Storage, bucket_location
 from akool_async._storage.spool import Spool
 
@@ -96,6 +96,10 @@ class BucketFolder:
                 advice="Use a shorter prefix, or fewer folders in file_names (--names).",
             )
         check_name(self._spool.folder / _ANY_JOB, name)
+
+    def check_writable(self, name: str) -> None:
+        """Raise `ConfigurationError` if nothing can wait on this machine on its way into the bucket."""
+        check_writable(self._spool.folder / _ANY_JOB, name)
 
     def lookup(self, name: str) -> Callable[[str], bool]:
         """Return what says whether an object is there, from one look at the bucket."""

@@ -45,3 +45,14 @@ def check_name(folder: Path, name: str) -> None:
                 f"{place} is a file, and results are to be saved in a folder of that name.",
                 advice="Move it away, or name the files otherwise with file_names (--names).",
             )
+
+
+def check_writable(folder: Path, name: str) -> None:
+    """Raise `ConfigurationError` if a file of this name can't be made in a folder, which may be missing."""
+    place = (folder / name).parent
+    there = next(one for one in (place, *place.parents) if one.is_symlink() or one.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigurationError(
+            f"Nothing can be saved in {place}: {there} is read-only.",
+            advice="Correct the permissions, or save the results in another folder.",
+        )

@@ -19,7 +19,7 @@ from akool_async._model.errors import DownloadError, StorageError
 from akool_async._model.locations import BUCKET_SCHEMES
 from akool_async._model.outcomes import MANIFEST, Saved
 from akool_async._storage.bucket_results import BucketFolder
-from akool_async._storage.local_names import check_name
+from akool_async._storage.local_names import check_name, check_writable
 from akool_async._storage.settings import Storage
 
 
@@ -73,6 +73,9 @@ class ResultFolder(Protocol):
     def check_name(self, name: str) -> None:
         """Raise `ConfigurationError` where a file of this name, after its folders, can't be written."""
 
+    def check_writable(self, name: str) -> None:
+        """Raise `ConfigurationError` where no file at all can be written in the folders of this name."""
+
     def lookup(self, name: str) -> Callable[[str], bool]:
         """Return what says whether a file is there, for files whose names begin as `name` does."""
 
@@ -99,6 +102,10 @@ class LocalFolder:
     def check_name(self, name: str) -> None:
         """Raise `ConfigurationError` if this system can't write such a name, or a file is in the way."""
         check_name(self.path, name)
+
+    def check_writable(self, name: str) -> None:
+        """Raise `ConfigurationError` if the folder is read-only."""
+        check_writable(self.path, name)
 
     def lookup(self, name: str) -> Callable[[str], bool]:
         """Return what looks into the folder."""

@@ -278,23 +278,28 @@ class OutputOptions:
             )
         return self.out / JOURNAL if self.journal is None else self.journal
 
-    def check_folders(self, storage: Storage | None) -> None:
+    def check_folders(self, storage: Storage | None, *, paying: bool = False) -> None:
         """Check, without writing anything, that results and the journal can be where they are to be.
+
+        Args:
+            storage: settings for the bucket.
+            paying: whether something will be written; what is saved may well be read-only.
 
         Raises:
             ConfigurationError: no journal is named beside a bucket, it can't be opened, or a folder can't be
-                made.
+                made or is read-only.
         """
         folders = {self.local, self.path.parent}
         result_folder(self.out, storage)
         for folder in folders:
             there = next(one for one in (folder, *folder.parents) if one.is_symlink() or one.exists())
             why = "" if there.is_dir() else f"{there} is not a folder"
-            if not why and there != folder and not os.access(there, os.W_OK | os.X_OK):
+            if not why and (paying or there != folder) and not os.access(there, os.W_OK | os.X_OK):
                 why = f"{there} is read-only"
             if why:
+                doing = "written to" if there == folder else "made"
                 raise ConfigurationError(
-                    f"The folder {folder} can't be made: {why}.",
+                    f"The folder {folder} can't be {doing}: {why}.",
                     impact="Nothing was sent.",
                     advice="Name another one with --out, and one for the journal with --journal.",
                 )

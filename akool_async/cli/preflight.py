@@ -116,6 +116,8 @@ async def make_checked_plan(
         async with preflight:
             plan = await make_plan(catalog, output, rules, client, Prices(preflight.known_seconds))
             plan = await _look_into_videos(plan, preflight)
+    if plan.estimate.jobs:
+        output.check_folders(storage, paying=True)
     if unreadable:  # else the entries stay what they are: made one by one, where they are looked at
         entries = tuple(_readable(entry, unreadable.get(entry.item.line)) for entry in plan.entries)
         prices = (entry.price for entry in entries if entry.action.is_paid)

@@ -43,7 +43,7 @@ def _like(error: Exception) -> Any:
             return os.lstat(path)
         raise error
 
-    return SimpleNamespace(lstat=lstat, path=os.path, fsencode=os.fsencode)
+    return SimpleNamespace(**vars(os) | {"lstat": lstat})
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,32 @@ async def test_a_paid_result_whose_name_can_not_be_written_waits_for_the_next_ru
     assert "can't be written" in outcome.reason
     assert left == 1
     assert later.saved.video.name == "東京.mp4"
+
+
+async def test_nothing_is_paid_for_a_folder_that_is_read_only(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by its permissions, which do not bind root."""
+    archive = tmp_path / "archive"
+    async with fast_house() as home:
+        client = await home.client()
+        (first,) = await run(client, videos(1), download_to=archive)
+        usual = os.access
+        monkeypatch.setattr(
+            os, "access", lambda path, mode: not Path(path).is_relative_to(archive) and usual(path, mode)
+        )
+        found, refused = sorted(
+            await run(client, videos(2), download_to=archive), key=lambda outcome: outcome.request.url
+        )
+        below = await run(client, WANTED[1:], download_to=archive, file_names="new/{key}")
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert first.saved.video.exists()
+    assert isinstance(found, NotSubmitted)
+    assert "is saved, but the journal does not know this job" in found.reason
+    for outcome in (refused, *below):
+        assert isinstance(outcome, NotSubmitted)
+        assert f"{archive} is read-only" in outcome.reason
 
 
 async def _no_names(*_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:

@@ -557,3 +557,22 @@ def test_one_url_with_two_queries_is_asked_about_before_anything_is_spent(
         assert "one video signed twice, or two videos?" in other.err
         assert "BBBB" not in other.err + other.out
     assert len(vendor.audit.jobs) == 1
+
+
+@pytest.mark.parametrize("journal", [(), ("--journal", "jobs.sqlite3")])
+def test_nothing_is_planned_for_a_folder_that_is_read_only(
+    akool: Command, vendor: Sandbox, monkeypatch: pytest.MonkeyPatch, journal: tuple[str, ...]
+) -> None:
+    path = catalog(f"{URL}/1.mp4,ja,first")
+    assert akool("run", path, "--yes", *journal).code == 0
+    usual = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "results" and usual(path, mode))
+    archived = akool("plan", path, *journal)
+    path = catalog(f"{URL}/1.mp4,ja,first", f"{URL}/2.mp4,ja,second")
+    more = [akool(*command, *journal) for command in (["plan", path], ["run", path, "--yes"])]
+
+    assert (archived.code, "nothing would be submitted" in archived.err) == (0, True), archived.err
+    for one in more:
+        assert one.code == 2
+        assert "The folder results can't be written to: results is read-only." in one.err
+    assert len(vendor.audit.creates) == 1
