@@ -121,7 +121,6 @@ class WebhookSender:
             answered = None
         else:
             answered = answer.status_code
-        self._note(delivery, answered)
         what = f"of job {delivery.job.id}, status {delivery.status}, attempt {delivery.attempt}"
         logger.debug("webhook %s: %s", what, answered or "no answer")
         settings = self._context.settings
@@ -129,6 +128,7 @@ class WebhookSender:
             wait = settings.webhook_wait * 2 ** (delivery.attempt - 1)
             again = attrs.evolve(delivery, attempt=delivery.attempt + 1)
             heapq.heappush(self._due, (self._context.engine.advance() + wait, next(self._sequence), again))
+        self._note(delivery, answered)  # last: who reads it in another thread may then move the clock
 
     def _sealed(self, delivery: _Delivery) -> dict[str, object]:
         from akool_async._wire.sealed import seal

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from akool_async.sandbox import Fault, Sandbox
+from akool_async.sandbox.audit import WebhookRecord
 from tests.client.moments import until
 
 from .conftest import CREATE, KEY, LIPSYNC, URL, Visitor, plain_client, visiting
@@ -140,6 +141,19 @@ async def test_a_receiver_that_is_not_there_is_tried_again(url: str) -> None:
             (1, None),
             (2, None),
         ]
+
+
+async def test_an_attempt_is_planned_before_the_last_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with visiting(webhook_attempts=2, webhook_wait=1.0) as visitor:
+        keep = visitor.sandbox.audit.note
+
+        def note(record: WebhookRecord) -> None:
+            keep(record)
+            visitor.clock.advance(1)
+
+        monkeypatch.setattr(visitor.sandbox.audit, "note", note)
+        await visitor.create(webhookUrl="http://127.0.0.1:9/hook")
+        await settled(visitor, 2)
 
 
 async def test_a_webhook_can_be_lost() -> None:
