@@ -296,6 +296,9 @@ def files_by_name(files: Sequence[str]) -> list[SavedFile]:
 
 def damaged_manifest(file: SavedFile) -> SavedFile:
     """Return the file of a manifest that says nothing of a result, as damage."""
+    if file.state is FileState.MISSING:
+        reason = "it was deleted or moved, and nothing else says what the other files were"
+        return attrs.evolve(file, reason=reason)
     if file.state is not FileState.INTACT:
         return file
     return attrs.evolve(file, state=FileState.CHANGED, reason="it does not say what was saved any more")

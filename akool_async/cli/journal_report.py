@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import attrs
 
+from akool_async._download import is_there
 from akool_async._journal import Entry, Journal
 from akool_async._model.codes import error_for
 from akool_async._model.errors import JournalLockedError, JournalOlderError
-from akool_async._model.outcomes import is_incomplete, is_unverified
+from akool_async._model.locations import BucketPath
+from akool_async._model.outcomes import MANIFEST, is_incomplete, is_unverified
 from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import video_url
 from akool_async._model.states import State
 from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
 from akool_async.cli.console import counted, format_value, print_info
 from akool_async.cli.options import OutputOptions
-from akool_async.cli.plan import PaidWork, are_gone, files_of
+from akool_async.cli.plan import PaidWork
 from akool_async.cli.report import SAVED, UNVERIFIED, request_label
 from akool_async.cli.run_history import read_history
+from akool_async.cli.saved_files import files_of, locate
 
 NOT_SUBMITTED: Final = "not submitted"
 FILES_GONE: Final = "files gone"
+_NO_MANIFEST: Final = "no manifest"
 WORDS: Final[Mapping[str, str]] = {
     SAVED: "saved",
     UNVERIFIED: "saved, but could not be verified: watch them before they expire",
@@ -63,9 +67,23 @@ EVER: Final = timedelta(days=36_500)
 def state_word(entry: Entry, output: OutputOptions) -> str:
     """Return how an entry is; one that failed without a job was refused."""
     if entry.state is State.DELIVERED:
-        gone = are_gone(entry.files, output.out, entry.name)
+        gone = _lost(entry.files, entry.name, output) == FILES_GONE
         return FILES_GONE if gone else UNVERIFIED if is_unverified(entry.reason) else SAVED
     return "refused" if entry.state is State.FAILED and not entry.job_id else STATE_WORDS[entry.state]
+
+
+def _lost(files: Sequence[str], name: str, output: OutputOptions) -> str:
+    """Return what is not there any more of a saved result: files, its manifest alone, or "" for nothing.
+
+    Nothing is known of what is in a bucket: only `verify` and a run look there.
+    """
+    if isinstance(output.out, BucketPath):
+        return ""
+    places = [locate(file, output, name) for file in files]
+    lost = [path for path in places if not (isinstance(path, BucketPath) or is_there(path))]
+    if all(path.name.endswith(MANIFEST) for path in lost):
+        return _NO_MANIFEST if lost else ""
+    return FILES_GONE
 
 
 def advice_for(entry: Entry, output: OutputOptions) -> str:
@@ -84,6 +102,12 @@ def advice_for(entry: Entry, output: OutputOptions) -> str:
         case "unverified" | "saved" if is_unverified(entry.reason) or is_incomplete(entry.reason):
             return (
                 f"`{output.command('collect')}` downloads it again, without paying, while the vendor has it."
+            )
+        case "saved" if _lost(entry.files, entry.name, output):
+            return (
+                "Its manifest is gone, so nothing says whether its files are what was saved. "
+                f"`{output.command('verify', '--fix')}` saves it again beside them, without paying, while "
+                "the vendor has it."
             )
         case "done":
             return f"`{output.command('collect')}` saves it, without paying, while the vendor has it."
@@ -122,7 +146,8 @@ class JournalStatus:
     Attributes:
         counts: entries by how they are, as in `WORDS`; rows of catalogs that have no entry yet included.
         incomplete: saved entries, verified or not, that lack a file such as subtitles.
-        shortfalls: those, and what could not be verified.
+        without_manifest: saved entries whose manifest alone is gone.
+        shortfalls: incomplete ones, and what could not be verified.
         locked: credits that are locked.
         used: credits that were deducted.
         unpriced: jobs of which the vendor has not said what they cost; they are in neither sum.
@@ -140,6 +165,7 @@ class JournalStatus:
     states: Mapping[State, int]
     counts: Mapping[str, int]
     incomplete: int
+    without_manifest: int
     shortfalls: int
     locked: float
     used: float
@@ -210,9 +236,9 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
     counts = {STATE_WORDS[state]: number for state, number in states.items()}
     saved = Counter[str]()
     for _, _, name, files, reason in journal.saved_files():
-        if are_gone(files, output.out, name):
-            saved[FILES_GONE] += 1
-        elif reason:
+        lost = _lost(files, name, output)
+        saved[lost] += 1
+        if lost != FILES_GONE and reason:
             unverified, incomplete = is_unverified(reason), is_incomplete(reason)
             saved.update({UNVERIFIED: unverified, "incomplete": incomplete, "all": unverified or incomplete})
     counts |= {word: saved[word] for word in (UNVERIFIED, FILES_GONE)}
@@ -228,6 +254,7 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
         states=states,
         counts=counts,
         incomplete=saved["incomplete"],
+        without_manifest=saved[_NO_MANIFEST],
         shortfalls=saved["all"],
         locked=locked,
         used=used,

@@ -24,7 +24,7 @@ from akool_async._model.redact import strip_query
 from akool_async._model.requests import TranslationRequest
 from akool_async._model.states import State
 from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
-from akool_async.cli.plan import files_of
+from akool_async.cli.saved_files import files_of
 
 _READS: Final = ToolAnnotations(read_only_hint=True)
 _MOST: Final = 200

@@ -7,10 +7,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cache, partial
 from itertools import islice
-from pathlib import Path
 from typing import Final, overload
 
 import anyio
@@ -20,7 +18,6 @@ from akool_async._batch import OnInDoubt
 from akool_async._batch.preflight import Preflight, VideoCheck
 from akool_async._batch.saving import LONGEST_ENDING
 from akool_async._client import AkoolClient
-from akool_async._download import find_file, is_there, read_manifest
 from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import (
     AkoolError,
@@ -32,7 +29,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.filenames import collision_key, template_of
 from akool_async._model.fingerprint import canonical_url, fingerprint, is_other_work, work_of
-from akool_async._model.locations import BucketPath, result_path
+from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST, is_unverified
 from akool_async._model.requests import Request, video_url
 from akool_async._model.states import State
@@ -41,6 +38,7 @@ from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, S
 from akool_async.cli.catalog.duplicates import KeyedVideos
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices
+from akool_async.cli.saved_files import are_gone, is_saved
 from akool_async.cli.server_check import ServerCheck, check
 
 
@@ -219,32 +217,6 @@ class Plan:
     def new_items(self) -> tuple[CatalogItem, ...]:
         """Rows of which at least one language would be submitted."""
         return tuple({id(entry.item): entry.item for entry in self.entries if entry.action.is_paid}.values())
-
-
-def are_gone(files: Sequence[str], folder: Path, name: str) -> bool:
-    """Whether one of a result's files is neither where it was saved nor in the folder of the results."""
-    if isinstance(folder, BucketPath):  # the run looks there
-        return False
-    return not all(is_there(find_file(file, folder, name)) for file in files)
-
-
-def files_of(entry: Entry, output: OutputOptions) -> list[str]:
-    """Return where an entry's files are, or have to be; the folder of the results may be moved or copied."""
-    places = map(result_path, entry.files)
-    return [
-        str(path if isinstance(path, BucketPath) else find_file(str(path), output.local, entry.name))
-        for path in places
-    ]
-
-
-def is_saved(manifest: Path, key: str, target: str) -> bool:
-    """Whether a manifest says that a result of this entry is saved; one that can't be read says nothing."""
-    if isinstance(manifest, BucketPath):  # the run looks there, before it pays
-        return False
-    with suppress(OSError):
-        result = read_manifest(manifest, any_owner=True) if os.path.lexists(manifest) else None
-        return result is not None and (result.key, result.target) == (key, target)
-    return False
 
 
 _SHORT: Final = 400

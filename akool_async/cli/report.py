@@ -33,8 +33,9 @@ from akool_async.cli.console import (
 )
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import OutputOptions
-from akool_async.cli.plan import Plan, PlanEntry, PlannedAction, files_of
+from akool_async.cli.plan import Plan, PlanEntry, PlannedAction
 from akool_async.cli.prices import Estimate
+from akool_async.cli.saved_files import files_of
 
 COLUMNS: Final[Mapping[str, str]] = {
     "key": "Key",

@@ -207,6 +207,56 @@ def test_a_journal_that_is_named_without_its_folder_knows_relative_paths(
     assert {one["state"] for one in listed} == {"saved"}
 
 
+def test_results_beside_a_journal_that_is_named_alone_are_found_from_anywhere(
+    akool: Command, vendor: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    akool(*RUN, "--out", "r")
+    Path("r/talk.fr.mp4").unlink()
+    monkeypatch.chdir(tmp_path)
+
+    listed = {one["target"]: one for one in json.loads(akool("list", "a/r/jobs.sqlite3", "--json").out)}
+    status = json.loads(akool("status", "--journal", "a/r/jobs.sqlite3", "--json").out)
+
+    assert {one["state"] for target, one in listed.items() if target != "fr"} == {"saved"}
+    assert {Path(file).parent for file in listed["ja"]["files"]} == {Path("a/r")}
+    assert listed["fr"]["state"] == "files gone"
+    assert (status["counts"]["saved"], status["counts"]["files gone"]) == (2, 1)
+
+
+def test_a_manifest_that_was_deleted_alone_takes_no_video_away(
+    akool: Command, vendor: Sandbox, book: Book
+) -> None:
+    Path("catalog.csv").write_text(f"url,key,to\n{RUN[1]},talk,ja fr de\n", encoding="utf-8")
+    assert akool("run", "catalog.csv", "--yes", "--out", book.out).code == 0
+    (book.out / "talk.ja.json").unlink()
+
+    listed = {one["target"]: one for one in json.loads(akool("list", book.out, "--json").out)}
+    status = akool("status", book.out)
+    seen = json.loads(akool("status", book.out, "--json").out)
+    plan = json.loads(akool("plan", "catalog.csv", "--out", book.out, "--json").out)["jobs"]
+    told = akool("verify", book.out)
+
+    assert {one["state"] for one in listed.values()} == {"saved"}
+    assert "Its manifest is gone" in listed["ja"]["advice"]
+    assert f"verify --fix --out {book.out}" in listed["ja"]["advice"]
+    assert listed["fr"]["advice"] == ""
+    assert "1  of the saved without their manifest" in status.out
+    assert (seen["counts"]["saved"], seen["without_manifest"]) == (3, 1)
+    assert {job["action"] for job in plan} == {"saved"}
+    assert [line.split("\t")[:3] for line in told.out.splitlines()] == [
+        [
+            str(book.out / "talk.ja.json"),
+            "missing",
+            "it was deleted or moved, and nothing else says what the other files were",
+        ]
+    ]
+    assert akool("verify", "--fix", book.out).code == 0
+    assert json.loads(akool("status", book.out, "--json").out)["without_manifest"] == 0
+    assert len(vendor.audit.creates) == 1
+
+
 def test_a_copy_beside_the_original_is_looked_at_by_itself(
     akool: Command, vendor: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import obstore
@@ -99,3 +100,25 @@ def test_a_copy_that_is_cut_leaves_no_file_open_and_no_part(bucket: TestBucket, 
 
     assert len([*Path("/proc/self/fd").iterdir()]) < before + 5
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("folder", [(), ("--out", "elsewhere")])
+def test_results_in_a_bucket_are_not_called_gone_where_no_bucket_is_named(
+    akool: Command,
+    ran: Told,
+    bucket: TestBucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    journal = ("--journal", "work/jobs.sqlite3", *folder)
+
+    status = json.loads(akool("status", *journal, "--json").out)
+    listed = json.loads(akool("list", *journal, "--json").out)
+
+    assert (status["counts"]["saved"], status["counts"]["files gone"]) == (len(listed), 0)
+    assert status["next_steps"] == []
+    assert {(one["state"], one["advice"]) for one in listed} == {("saved", "")}
+    assert all(file.startswith(f"{bucket.url}/done/") for one in listed for file in one["files"])

@@ -91,6 +91,11 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
             yield f"  {found.counts[state]:>{width},}  {words}"
     if found.incomplete:
         yield f"  {found.incomplete:>{width},}  of the saved without a file of the video, such as subtitles"
+    if found.without_manifest:
+        yield (
+            f"  {found.without_manifest:>{width},}  of the saved without their manifest, so that nothing "
+            "says whether they are whole"
+        )
     yield ""
     yield f"Credits: {credits_line(found.used, found.locked, found.unpriced)}."
     if found.counts[NOT_SUBMITTED] and found.lock_holder is None:
@@ -146,6 +151,7 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
         "states": {state.value: count for state, count in found.states.items()},
         "counts": dict(found.counts),
         "incomplete": found.incomplete,
+        "without_manifest": found.without_manifest,
         "credits": {"used": found.used, "locked": found.locked},
         "jobs_without_price": found.unpriced,
         "expiring_within_2_days": found.expiring_soon,
