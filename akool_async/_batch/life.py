@@ -101,9 +101,11 @@ class EntryLife:
         entries = []
         for target in request.targets:
             entry = BatchEntry(request=request, target=target, retries_left=self._retry_transient)
-            with self._state.tolerate_journal_errors(entry):
+            try:
                 if await self._resumer.needs_submission(entry):  # duplicate? what does the journal know?
                     entries.append(entry)
+            except JournalError as error:
+                self._state.abandon(error, entry)
         # Looked at after the journal was asked, which may have taken long.
         if not self._state.stopped:
             return entries

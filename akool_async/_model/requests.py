@@ -347,6 +347,9 @@ def with_inputs(request: Request, urls: Mapping[str, str]) -> Request:
 
 def private_inputs(request: Request) -> dict[str, str]:
     """Return the inputs that the vendor can't fetch by itself, by the name of their field."""
-    found = ((name, getattr(request, name, None)) for name in INPUT_FIELDS)
     # The first look saves the second one for nearly every URL: this is asked at each step of each entry.
-    return {name: url for name, url in found if url and not url.startswith("http") and is_private(url)}
+    return {
+        name: url
+        for name in INPUT_FIELDS
+        if (url := getattr(request, name, None)) and not url.startswith("http") and is_private(url)
+    }
