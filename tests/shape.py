@@ -414,7 +414,7 @@ def report(package: Package, root: Path, *, everything: bool) -> Iterator[str]:
     missing, public = undocumented(package)
     words = old_words.hits(package.root, root)
     findings = {
-        f"files over {LONGEST_FILE} lines (no goal)": long_files(package),
+        f"files over {LONGEST_FILE} lines (goal 0)": long_files(package),
         "files with a single importer (goal 0)": single_importers(package),
         f"short helpers: {percent(len(helpers), count):.1f} % of {count} functions (goal <= 3 %)": helpers,
         "class names used twice (goal 0)": duplicate_classes(package),

@@ -49,6 +49,10 @@ def test_no_file_has_its_single_importer_beside_it(package: Package) -> None:
     assert not found
 
 
+def test_every_file_can_be_read_in_one_go(package: Package) -> None:
+    assert shape.long_files(package) == []
+
+
 def test_few_functions_are_short_helpers_that_are_used_once(package: Package) -> None:
     helpers, total = shape.short_helpers(package), sum(1 for _ in shape.functions(package))
 

@@ -26,13 +26,8 @@ from akool_async._download import DownloadLimits, DownloadRequest, FileDownloade
 from akool_async._environment import find_origin
 from akool_async._http import ApiCall, ApiSession, Timeouts
 from akool_async._http.clients import TransportName, create_clients, from_user_client, user_agent
-from akool_async._model.credentials import Credentials, resolve_credentials
-from akool_async._model.errors import (
-    AccountError,
-    CallerError,
-    ConfigurationError,
-    InvalidRequestError,
-)
+from akool_async._model.credentials import resolve_credentials
+from akool_async._model.errors import AccountError, CallerError, ConfigurationError, InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_path
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Completed, Saved
@@ -47,7 +42,6 @@ from akool_async._retry import RetryPolicy
 
 if TYPE_CHECKING:
     import httpx
-
 
 logger = logging.getLogger("akool_async")
 
@@ -113,7 +107,9 @@ class AkoolClient(LongLived):
         )
         if transport not in ("auto", "plain"):
             raise ConfigurationError(f"transport must be 'auto' or 'plain', not {transport!r}.")
-        self._credentials = _credentials(api_key, client_id, client_secret)
+        self._credentials = resolve_credentials(
+            api_key=api_key, client_id=client_id, client_secret=client_secret, environment=_environment
+        )
         self._origin = find_origin(host)
         self._http_client = http_client
         self._transport: TransportName = transport
@@ -137,15 +133,13 @@ class AkoolClient(LongLived):
         session = self.session
         if session.connections is not None:
             raise RuntimeError("This client is open already.")
-        # Built here and not in the constructor: the environment is read now, and its mistakes are errors of
-        # opening.
+        # Not in the constructor: the environment is read now, and its mistakes are errors of opening.
         given = self._http_client
         try:
-            routes = (
-                create_clients(self._origin, self._transport)
-                if given is None
-                else from_user_client(given, self._origin)
-            )
+            if given is None:
+                routes = create_clients(self._origin, self._transport)
+            else:
+                routes = from_user_client(given, self._origin)
         except ConfigurationError as error:
             raise detach(error) from None  # local variables on its way may hold a proxy's password
         async with AsyncExitStack() as stack:
@@ -224,7 +218,9 @@ class AkoolClient(LongLived):
             ConfigurationError: they are missing or doubled; those of before stay in use.
         """
         api_key, client_secret = hide(api_key), hide(client_secret)
-        self._credentials = _credentials(api_key, client_id, client_secret)
+        self._credentials = resolve_credentials(
+            api_key=api_key, client_id=client_id, client_secret=client_secret, environment=_environment
+        )
         if self.session.connections is not None:
             self.session.opened.api.use(self._credentials)
 
@@ -449,10 +445,6 @@ class AkoolClient(LongLived):
         )
 
 
-def _credentials(api_key: Secret | None, client_id: str | None, client_secret: Secret | None) -> Credentials:
-    return resolve_credentials(
-        api_key=api_key,
-        client_id=client_id,
-        client_secret=client_secret,
-        environment=lambda name: os.environ.get(name),
-    )
+def _environment(name: str) -> str | None:
+    # Not `os.environ.get` itself: a traceback with local variables would show the whole environment.
+    return os.environ.get(name)
