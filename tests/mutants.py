@@ -115,14 +115,14 @@ MUTANTS = (
     ),
     Mutant(
         "a range that begins elsewhere is appended",
-        "_download/fetch.py",
+        "_download/ranges.py",
         "if not (whole or first == received) or last < first",
         "if last < first",
         ("tests/download/test_ranges.py",),
     ),
     Mutant(
         "a file of another length counts as complete",
-        "_download/fetch.py",
+        "_download/ranges.py",
         "if unsatisfied is None or int(unsatisfied[1]) != received:",
         "if unsatisfied is None:",
         ("tests/download/test_ranges.py",),
@@ -192,7 +192,7 @@ AREAS = (
     ),
     Area(
         "ranges",
-        "_download/fetch.py",
+        "_download/ranges.py",
         ("tests/download/test_ranges.py",),
         ("read_range", "_read_partial", "_strong_etag", "_content_length"),
     ),

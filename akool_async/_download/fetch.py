@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
-import re
+import io
 import ssl
 import sys
+import tempfile
+import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +24,7 @@ from anyio.to_thread import run_sync
 from akool_async._clock import Clock
 from akool_async._download import files, verify
 from akool_async._download.network import MIB, DownloadLimits, FileHostSession, abort
+from akool_async._download.ranges import Body, RetryableResponse, compression, read_range
 from akool_async._download.verify import Digest, FileVerdict, Kind
 from akool_async._environment import describe_cause
 from akool_async._model.errors import DownloadError, StorageError
@@ -33,12 +37,13 @@ _BLOCK: Final = MIB
 _MOST_WRITES: Final = 32
 """Chunks of one block that are written one by one."""
 
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
-_UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
-_STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]+"')
-_RETRYABLE: Final = frozenset({408, 425, 429})
-_COMPRESSIONS: Final = frozenset({"gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd", "exi"})
-"""Encodings that change the bytes; hosts name others, such as aws-chunked or utf-8, that do not."""
+_GZIP: Final = b"\x1f\x8b\x08"
+_WITH_HEADER: Final = 31
+"""What zlib calls a stream with the header and the checksum of gzip."""
+
+_MOST_TIMES: Final = 20
+_SMALL: Final = 64 * MIB
+"""A file may be so many times as large as its packed bytes, or so large; more is a bomb, and no video is."""
 
 _ONE_FILE: Final = frozenset({errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.ELOOP})
 """Errors of one file, after which others may still be written."""
@@ -129,6 +134,7 @@ class Fetch:
         self._ignores_ranges = False
         self._previous: Digest | None = None
         self._restarts = 0
+        self._compression = ""
 
     async def run(self) -> FetchedFile:
         """Download the file. A caller that is cancelled leaves a part that can be resumed.
@@ -211,11 +217,17 @@ class Fetch:
             received = 0
         if length is not None and length <= self._part.size:
             length = None  # so the length announced before was wrong
+        packed = received > 0 and await self._run(partial(_is_packed, self._part.content))
         headers = {"range": f"bytes={received}-", "if-range": etag} if received else {}
         try:
             async with self._session.get(self._spec.url, headers) as response:
                 body = read_range(
-                    response.status_code, response.headers, received=received, etag=etag, length=length
+                    response.status_code,
+                    response.headers,
+                    received=received,
+                    etag=etag,
+                    length=length,
+                    packed=packed,
                 )
                 self._at_end = body is None
                 if body is None:
@@ -231,6 +243,7 @@ class Fetch:
 
     async def _receive_body(self, response: httpx.Response, body: Body) -> None:
         part, length = self._part, body.length
+        self._compression = compression(response.headers)
         # Size and space are checked before a byte is written or a part is discarded.
         if length is not None and length > self._max_bytes:
             raise self._too_large()
@@ -312,9 +325,18 @@ class Fetch:
         kind, part, etag = self._spec.kind, self._part, self._part.metadata.etag
         arrived = self._measured or self._at_end
         verdict = await self._run(lambda: verify.verify(part.content, kind, measured=arrived))
+        reserve = self._limits.min_free_bytes
+        if verdict is FileVerdict.INVALID and await self._run(
+            partial(_unpack, part, self._max_bytes, reserve)
+        ):
+            # Its checksum says that it is whole.
+            self._measured, arrived, etag, self._compression = True, True, "", ""
+            verdict = await self._run(lambda: verify.verify(part.content, kind, measured=True))
         if verdict is FileVerdict.INVALID:
             what = await self._run(lambda: verify.describe_content(part.content))
             reason = f"the file host sent {what}, which is not the {kind.value}"
+            if self._compression:
+                reason += f"; it says that this is compressed ({self._compression}), though asked not to"
             raise RetryableResponse(reason, start_over=True, arrived=arrived)
         if verdict is FileVerdict.DAMAGED:
             raise RetryableResponse(
@@ -336,115 +358,55 @@ class Fetch:
         return found == before
 
 
-# What a response means for a partly downloaded file: the rules of HTTP ranges, without I/O.
+# What a host compressed with gzip, although it was asked not to.
 
 
-@attrs.define
-class RetryableResponse(Exception):
-    """This response can't be used; another attempt may bring a better one.
-
-    Attributes:
-        reason: in words.
-        start_over: whether the bytes received so far are of no use any more.
-        arrived: whether all bytes that the host announced are here, and their content is the reason.
-        playable: whether they begin as a video does.
-        http_status: of the response.
-        retry_after: seconds that the host asked for.
-    """
-
-    reason: str
-    start_over: bool = False
-    arrived: bool = False
-    playable: bool = False
-    http_status: int | None = None
-    retry_after: float | None = None
+def _is_packed(content: BufferedReader) -> bool:
+    """Whether a file begins as gzip does, which no video and no subtitles do."""
+    content.seek(0)
+    return content.read(len(_GZIP)) == _GZIP
 
 
-@attrs.frozen(kw_only=True)
-class Body:
-    """What the headers of a usable response announce; None where the host does not say.
+def _unpack(part: files.Part, limit: int, reserve: int) -> bool:
+    """Replace packed bytes by the file that is in them; False, and nothing is changed, where there is none.
 
-    Attributes:
-        restarts: whether the body is the whole file, from its first byte; else it continues the part.
-        end: where the body ends in the file.
-        length: bytes of the whole file.
-        etag: the file's strong ETag, or "".
-    """
-
-    restarts: bool
-    end: int | None
-    length: int | None
-    etag: str
-
-
-def read_range(
-    status: int, headers: Mapping[str, str], *, received: int, etag: str, length: int | None
-) -> Body | None:
-    """Return what the body of a response is, None if the file has no byte after those received before.
+    What it takes is known before: gzip says at its end how large the file is, and more is not unpacked.
 
     Args:
-        status: of the response.
-        headers: of the response, with names in lower case.
-        received: bytes received before; the range that was requested begins there.
-        etag: their strong ETag, or "".
-        length: bytes of the whole file, as far as known.
+        part: all of the packed bytes.
+        limit: bytes that the file may have.
+        reserve: bytes of the disk that are kept free.
 
     Raises:
-        RetryableResponse: another attempt may help.
-        DownloadError: no attempt will.
+        OSError: there is no room for it.
     """
-    if status == 416 and received:
-        unsatisfied = _UNSATISFIED.fullmatch(headers.get("content-range", "").strip())
-        if unsatisfied is None or int(unsatisfied[1]) != received:
-            raise RetryableResponse("the file is shorter than what was received before", start_over=True)
-        return None
-    if status >= 500 or status in _RETRYABLE:
-        wait = headers.get("retry-after", "").strip()
-        seconds = float(wait[:6]) if wait.isascii() and wait.isdigit() else None
-        raise RetryableResponse(
-            f"the file host answered HTTP {status}", http_status=status, retry_after=seconds
-        )
-    if status not in (200, 206):
-        raise DownloadError(f"The file host answered HTTP {status}.", http_status=status)
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if status == 200:
-        # Hosts are often wrong about types, so the content decides; but a page must not replace a good part.
-        if received and media_type == "text/html" and _strong_etag(headers) != etag:
-            raise RetryableResponse("the file host sent a page instead of the file")
-        size = _content_length(headers)
-        return Body(restarts=True, end=size, length=size, etag=_strong_etag(headers))
-    if media_type.startswith("multipart/"):
-        raise RetryableResponse("the file host sent several ranges in one answer", start_over=True)
-    return _read_partial(headers, received=received, etag=etag, length=length)
-
-
-def _read_partial(headers: Mapping[str, str], *, received: int, etag: str, length: int | None) -> Body:
-    found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
-    if found is None:
-        raise RetryableResponse("the file host sent a range that was not requested", start_over=True)
-    first, last = int(found[1]), int(found[2])
-    total = None if found[3] == "*" else int(found[3])
-    whole = first == 0 and (not received or last + 1 == total)  # unasked, and as good as HTTP 200
-    if not (whole or first == received) or last < first or (total is not None and last >= total):
-        raise RetryableResponse("the file host sent another range than the one requested", start_over=True)
-    if _content_length(headers) not in (None, last - first + 1):
-        raise RetryableResponse("the file host contradicts itself about the range's length", start_over=True)
-    if whole:
-        return Body(restarts=True, end=last + 1, length=total, etag=_strong_etag(headers))
-    # Bytes of two versions of a file must never end up in one: it would look complete and be damaged.
-    if _strong_etag(headers) != etag or (None not in (total, length) and total != length):
-        raise RetryableResponse("the file changed at its host", start_over=True)
-    if not _COMPRESSIONS.isdisjoint(re.split(r"[\s,]+", headers.get("content-encoding", "").lower())):
-        raise RetryableResponse("the file host compressed the range although it was asked not to")
-    return Body(restarts=False, end=last + 1, length=length if total is None else total, etag=etag)
-
-
-def _strong_etag(headers: Mapping[str, str]) -> str:
-    """Return the ETag if it promises the same bytes, else ""; a weak one (W/) does not."""
-    etag = headers.get("etag", "").strip()
-    return etag if _STRONG_ETAG.fullmatch(etag) else ""
-
-
-def _content_length(headers: Mapping[str, str]) -> int | None:
-    text = headers.get("content-length", "").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    content = part.content
+    if not _is_packed(content):
+        return False
+    packed = content.seek(0, io.SEEK_END)
+    content.seek(-4, io.SEEK_END)
+    size = int.from_bytes(content.read(4), "little")
+    if size > min(limit, max(packed * _MOST_TIMES, _SMALL)):
+        return False
+    folder = part.target.parent
+    files.ensure_free_space(folder, size, reserve)
+    with tempfile.TemporaryFile(dir=folder) as plain:
+        content.seek(0)
+        inflater = zlib.decompressobj(_WITH_HEADER)
+        try:
+            while not inflater.eof and plain.tell() <= size:
+                taken = inflater.unconsumed_tail or content.read(MIB)
+                given = inflater.decompress(taken, MIB)
+                if not (taken or given):
+                    return False  # its end is missing
+                plain.write(given)
+        except zlib.error:
+            return False
+        if plain.tell() != size or inflater.unused_data or content.read(1):
+            return False
+        files.ensure_free_space(folder, size - packed, reserve)
+        part.begin("", None)
+        plain.seek(0)
+        while block := plain.read(MIB):
+            part.write(block)
+    return True

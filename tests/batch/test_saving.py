@@ -29,6 +29,7 @@ from akool_async import (
     fingerprint,
     open_batch,
     open_journal,
+    verify,
 )
 from akool_async._clock import SystemClock
 from akool_async._download import files as disk
@@ -256,6 +257,24 @@ async def test_subtitles_that_are_gone_do_not_keep_the_video_away(fast_house: Op
     assert outcome.saved.original_srt is None
     assert list(outcome.saved.missing) == ["original_srt"]
     assert "404" in json.loads(outcome.saved.manifest.read_text())["missing"]["original_srt"]
+
+
+@pytest.mark.parametrize("length", [500, 200_000])
+async def test_a_host_that_compresses_everything_keeps_no_result_away(
+    fast_house: Open, tmp_path: Path, length: int
+) -> None:
+    async with fast_house(result_bytes=length) as home:
+        client = await home.client()
+        (first,) = await run(client, videos(1), download_to=tmp_path / "plain")
+        home.sandbox.faults.add(Fault(on="cdn", kind="compressed"))
+        (outcome,) = await run(client, videos(1), download_to=tmp_path / "packed")
+
+    assert outcome.saved.verified
+    assert outcome.saved.missing == {}
+    assert outcome.saved.video.stat().st_size == first.saved.video.stat().st_size
+    (result,) = await verify(tmp_path / "packed")
+    assert result.damaged == ()
+    assert not list((tmp_path / "packed").glob("*.part*"))
 
 
 # What was home already when a run died.

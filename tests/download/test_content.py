@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import random
+import re
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 
 from akool_async import DownloadError
@@ -99,6 +101,88 @@ async def test_whole_videos_of_all_sorts_are_believed_at_once(tmp_path: Path, ho
     assert (tmp_path / "a.mp4").read_bytes() == WHOLE[how].body
     assert found.unverified == ""
     assert len(host.asked) == 1
+
+
+PACKED = gzip.compress(film())
+GZIP = {"content-encoding": "gzip"}
+UNPACKED = {
+    "with a length": Reply(headers=GZIP, body=PACKED),
+    "with a tag": Reply(headers={**GZIP, **TAG}, body=PACKED),
+    "without a length": Reply(headers=GZIP, body=PACKED, chunked=True),
+    "closed at the end": Reply(headers={**GZIP, "content-length": ""}, body=PACKED),
+    "packed without a word": Reply(body=PACKED),
+    "in several blocks": Reply(headers=GZIP, body=gzip.compress(film(3_000_000), 0)),
+}
+
+
+@pytest.mark.parametrize("how", UNPACKED)
+async def test_a_video_that_its_host_compressed_is_unpacked(tmp_path: Path, how: str) -> None:
+    async with hosting(lambda _: UNPACKED[how]) as host:
+        found = await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert (tmp_path / "a.mp4").read_bytes() == gzip.decompress(UNPACKED[how].body)
+    assert found.unverified == ""
+    assert found.digest.size == (tmp_path / "a.mp4").stat().st_size
+    assert names(tmp_path) == ["a.mp4", "a.mp4.part.about"]
+    assert len(host.asked) == 1
+
+
+async def test_compressed_bytes_are_continued_by_such_bytes(tmp_path: Path) -> None:
+    packed = gzip.compress(film(9000), 0)
+
+    def answer(asked: Asked) -> Reply:
+        reply = part(packed, asked, keep=None if asked.first else 5000)
+        return attrs.evolve(reply, headers={**reply.headers, **GZIP})
+
+    async with hosting(answer) as host:
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert [asked.first for asked in host.asked] == [0, 5000]
+    assert (tmp_path / "a.mp4").read_bytes() == film(9000)
+
+
+UNPACKABLE = {
+    "its end is missing": (Reply(headers=GZIP, body=PACKED[:-9], chunked=True), "a gzip-compressed file"),
+    "its checksum is wrong": (Reply(headers=GZIP, body=PACKED[:-8] + bytes(4) + PACKED[-4:]), "gzip"),
+    "its size is wrong": (Reply(headers=GZIP, body=PACKED[:-4] + b"\1\0\0\0"), "gzip"),
+    "something follows": (Reply(headers=GZIP, body=PACKED + b"more"), "gzip"),
+    "a page": (
+        Reply(headers=GZIP, body=gzip.compress(PAGE.encode())),
+        "a page, which is not the video$",
+    ),
+    "brotli": (
+        Reply(headers={"content-encoding": "br"}, body=random.Random(2).randbytes(9000)),
+        r"it says that this is compressed \(br\), though asked not to",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", UNPACKABLE)
+async def test_what_can_not_be_unpacked_gets_no_name(tmp_path: Path, how: str) -> None:
+    reply, words = UNPACKABLE[how]
+    async with hosting(lambda _: reply) as host:
+        with pytest.raises(DownloadError) as raised:
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert re.search(words, raised.value.message.rstrip("."))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("told", [b"", b"\1\0\0\0"], ids=["as it is", "as small"])
+async def test_a_bomb_is_not_unpacked(tmp_path: Path, told: bytes) -> None:
+    packed = gzip.compress(bytes(65 * 2**20), 1)
+    reply = Reply(headers=GZIP, body=packed[: len(packed) - len(told)] + told)
+    async with hosting(lambda _: reply) as host:
+        with pytest.raises(DownloadError, match="a gzip-compressed file"):
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert names(tmp_path) == []
+
+
+async def test_no_more_is_unpacked_than_a_video_may_have(tmp_path: Path) -> None:
+    async with hosting(lambda _: Reply(headers=GZIP, body=PACKED)) as host:
+        with pytest.raises(DownloadError, match="a gzip-compressed file"):
+            await fetch(downloads(max_video_bytes=15_000), f"{host.url}/a.mp4", tmp_path / "a.mp4")
 
 
 async def test_an_unasked_beginning_is_continued(tmp_path: Path) -> None:

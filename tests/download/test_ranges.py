@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from akool_async._download.fetch import Body, RetryableResponse, read_range
+from akool_async._download.ranges import Body, RetryableResponse, read_range
 from akool_async._model.errors import DownloadError
 
 TAG = '"one"'
