@@ -122,13 +122,9 @@ class ResultSaver:
         if self.folder is None:
             return {}, {}
         try:
-            free, saved = await run_sync(self._free_names, entries, self.folder)
-            # What is saved already needs no room: an archive may well be read-only.
-            for name in (names[0] for entry, names in free.items() if entry not in saved):
-                await run_sync(self.folder.check_writable, name)
+            return await run_sync(self._free_names, entries, self.folder)
         except DownloadError as error:  # before the POST: nothing is paid yet
             raise ConfigurationError(error.message, advice=error.advice) from None
-        return free, saved
 
     async def save(self, batch_entry: BatchEntry, done: Completed) -> Saved:
         """Download under the entry's name, or under another if files of another entry have that.
@@ -254,7 +250,7 @@ class ResultSaver:
         """Return the names that no existing file, or begun download, has; and results of these entries.
 
         Raises:
-            ConfigurationError: this system can't write such a name.
+            ConfigurationError: this system can't write such a name, or the folder is read-only.
         """
         endings = (*_WHOLE, *_BEGUN) if begun else _WHOLE
         saved: dict[tuple[str, str], SavedResult] = {}
@@ -272,6 +268,9 @@ class ResultSaver:
                 if result is not None and (result.key, result.target) == entry.name:
                     saved[entry.name] = result
                     break
+            # What is saved already needs no room: an archive may well be read-only.
+            if not begun and entry.name not in saved:
+                folder.check_writable(first)
             names = self._output.templates.names(entry.request, entry.target)
             unused = (name for name in names if not any(is_there(f"{name}{ending}") for ending in endings))
             free[entry.name] = tuple(islice(unused, _NAMES))
