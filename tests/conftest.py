@@ -6,6 +6,7 @@ import signal
 from collections.abc import Generator
 
 import pytest
+import trustme
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,6 +31,19 @@ def anyio_backend() -> str:
 def no_credentials_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AKOOL_API_KEY", "AKOOL_CLIENT_ID", "AKOOL_CLIENT_SECRET", "AKOOL_API_HOST"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("authority") / "one.pem"
+    trustme.CA().cert_pem.write_to_path(file)
+    return str(file)
+
+
+@pytest.fixture(autouse=True)
+def no_certificates_from_outside(one_authority: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust one authority, as no test leaves this machine: loading them all is most of opening a client."""
+    monkeypatch.setenv("SSL_CERT_FILE", one_authority)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -154,7 +154,8 @@ class SandboxVoice:
     created_ms: int
 
 
-def invent_voices(languages: Sequence[SandboxLanguage], *, seed: int) -> tuple[SandboxVoice, ...]:
+@lru_cache
+def invent_voices(languages: tuple[SandboxLanguage, ...], *, seed: int) -> tuple[SandboxVoice, ...]:
     """Return the voices of some languages, the same for the same seed."""
     draw = random.Random(f"{seed}:voices")  # noqa: S311 - repeatable
     voices = []

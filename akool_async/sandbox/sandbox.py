@@ -158,7 +158,7 @@ class Sandbox:
             signer=Signer(seed),
             media=media_backend(settings),
             languages=tuple(languages),
-            voices=invent_voices(languages, seed=seed) if voices is None else tuple(voices),
+            voices=invent_voices(tuple(languages), seed=seed) if voices is None else tuple(voices),
         )
         self._results = ResultStore(engine, self._context.media, self._context.signer, days=result_days)
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -28,6 +29,7 @@ main()
 """
 
 
+@cache  # it reads the files of every package that is installed
 def only_with_extras() -> set[str]:
     """Return the modules that the extras but `cli` bring, by the names that are imported."""
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
