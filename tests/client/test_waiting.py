@@ -69,10 +69,12 @@ async def test_a_status_written_as_text_is_that_status(house: Open) -> None:
 
 async def test_a_completed_job_without_a_url_is_asked_on(house: Open, monkeypatch) -> None:
     monkeypatch.setattr(observation, "URL_GRACE", 20.0)
-    async with house(faults=[Fault(on="status", kind="done_without_url", nth=range(1, 20))]) as home:
+    faults = [Fault(on="status", kind="done_without_url", nth=range(1, 4))]
+    async with house(faults=faults, median_seconds=0.1) as home:  # done before it is first asked about
         client = await home.client()
         done = await client.translate(video(), give_up_after=30)
         assert done.snapshot.url
+        assert home.sandbox.audit.polled[done.job.id] > 3
 
         monkeypatch.setattr(observation, "URL_GRACE", 0.2)
         home.sandbox.faults.add(Fault(on="status", kind="done_without_url"))
