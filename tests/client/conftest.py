@@ -12,15 +12,9 @@ import httpx
 import pytest
 from httpx_aiohttp import AiohttpTransport
 
-from akool_async import AkoolClient, FixedSchedule, RetryPolicy, TranslationRequest
+from akool_async import AkoolClient, TranslationRequest
 from akool_async.sandbox import Sandbox, SandboxServer
-
-QUICK = RetryPolicy(
-    initial_delay=0.001, max_delay=0.01, throttle_initial_delay=0.001, deadline=40.0, throttle_deadline=40.0
-)
-"""The real policy with short waits."""
-
-OFTEN = FixedSchedule(interval=0.01)
+from tests.client.often import OFTEN, QUICK
 
 KEY = "canary-4f9c1b7e2a"
 
