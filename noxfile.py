@@ -104,7 +104,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=CURRENT)
 def types(session: nox.Session) -> None:
     """mypy over everything, pyright over the public names."""
-    install(session, "test", "lint")
+    install(session, "types")
     session.run("mypy")
     session.chdir(session.create_tmp())  # so that the installed package is judged, as users see it
     session.run("pyright", "--verifytypes", "akool_async", "--ignoreexternal")
