@@ -51,6 +51,11 @@ def check_writable(folder: Path, name: str) -> None:
     """Raise `ConfigurationError` if a file of this name can't be made in a folder, which may be missing."""
     place = (folder / name).parent
     there = next(one for one in (place, *place.parents) if one.is_symlink() or one.exists())
+    if not there.is_dir():
+        raise ConfigurationError(
+            f"Nothing can be saved in {place}: {there} is no folder.",
+            advice="Move it away, or save the results in another folder.",
+        )
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigurationError(
             f"Nothing can be saved in {place}: {there} is read-only.",

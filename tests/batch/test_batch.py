@@ -675,10 +675,13 @@ async def test_draining_between_two_posts_of_one_request_ends_all_its_languages(
 
 
 async def test_results_that_can_not_be_saved_are_kept_for_the_next_run(house: Open, tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("no folder")
-    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house(clock=still_clock()) as home:
         client = await home.client()
-        outcomes = await run(client, videos(3), journal=journal, download_to=tmp_path / "out")
+        async with open_batch(client, videos(3), journal=journal, download_to=tmp_path / "out") as batch:
+            await until(lambda: journal.counts()[State.SUBMITTED] == 3)
+            (tmp_path / "out").write_text("no folder")
+            home.sandbox.clock.advance(10_000)
+            outcomes = [outcome async for outcome in batch]
         assert journal.counts()[State.COMPLETED] == 3
         (tmp_path / "out").unlink()
         again = await run(client, videos(3), journal=journal, download_to=tmp_path / "out")

@@ -127,6 +127,18 @@ async def test_nothing_is_paid_for_a_folder_that_is_read_only(
         assert f"{archive} is read-only" in outcome.reason
 
 
+async def test_nothing_is_paid_for_a_folder_that_is_a_file(fast_house: Open, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    place.write_text("no folder")
+    place.chmod(0o777)
+    async with fast_house() as home:
+        (refused,) = await run(await home.client(), videos(1), download_to=place)
+
+        assert home.sandbox.audit.creates == ()
+    assert isinstance(refused, NotSubmitted)
+    assert f"{place} is no folder" in refused.reason
+
+
 async def _no_names(*_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
     return {}, {}
 
