@@ -88,7 +88,7 @@ def last_release() -> str:
 @nox.session(python=CURRENT)
 def lint(session: nox.Session) -> None:
     """Style and formatting, the release's workflow, and the public API against the last release's."""
-    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.install("--no-compile", *nox.project.dependency_groups(PYPROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     workflows = [str(path) for path in Path(".github", "workflows").glob("*.yml")]
@@ -159,9 +159,8 @@ def shape(session: nox.Session) -> None:
 @nox.session(python=CURRENT)
 def build(session: nox.Session) -> None:
     """Build a wheel and an sdist into `dist/`, twice: the same bytes, with a bill of materials."""
-    session.install(
-        "build", "twine", "cyclonedx-python-lib[json-validation]", *PYPROJECT["build-system"]["requires"]
-    )
+    tools = ("build", "twine", "cyclonedx-python-lib[json-validation]")
+    session.install("--no-compile", *tools, *PYPROJECT["build-system"]["requires"])
     root, temporary = Path(__file__).parent, Path(session.create_tmp()).resolve()
     ignored = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", "dist", "site")
     built: list[dict[str, str]] = []
@@ -177,7 +176,7 @@ def build(session: nox.Session) -> None:
     (wheel,) = (name for name in files if name.endswith(".whl"))
     session.run("twine", "check", "--strict", *files)
     session.run("python", ".ci/check_sbom.py", wheel)
-    session.install("--force-reinstall", wheel)
+    session.install("--no-compile", "--force-reinstall", wheel)
     session.run("python", "-c", "import akool_async; print(akool_async.AkoolClient)")
     (root / "dist").mkdir(exist_ok=True)
     for name in files:
