@@ -38,6 +38,9 @@ _MOST_WRITES: Final = 32
 """Chunks of one block that are written one by one."""
 
 _GZIP: Final = b"\x1f\x8b\x08"
+_LEAST: Final = 18
+"""Bytes of gzip's header and its end."""
+
 _WITH_HEADER: Final = 31
 """What zlib calls a stream with the header and the checksum of gzip."""
 
@@ -381,9 +384,9 @@ def _unpack(part: files.Part, limit: int, reserve: int) -> bool:
         OSError: there is no room for it.
     """
     content = part.content
-    if not _is_packed(content):
-        return False
     packed = content.seek(0, io.SEEK_END)
+    if packed < _LEAST or not _is_packed(content):
+        return False
     content.seek(-4, io.SEEK_END)
     size = int.from_bytes(content.read(4), "little")
     if size > min(limit, max(packed * _MOST_TIMES, _SMALL)):

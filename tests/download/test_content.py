@@ -146,6 +146,7 @@ UNPACKABLE = {
     "its checksum is wrong": (Reply(headers=GZIP, body=PACKED[:-8] + bytes(4) + PACKED[-4:]), "gzip"),
     "its size is wrong": (Reply(headers=GZIP, body=PACKED[:-4] + b"\1\0\0\0"), "gzip"),
     "something follows": (Reply(headers=GZIP, body=PACKED + b"more"), "gzip"),
+    "its first bytes alone": (Reply(headers=GZIP, body=PACKED[:3]), "gzip"),
     "a page": (
         Reply(headers=GZIP, body=gzip.compress(PAGE.encode())),
         "a page, which is not the video$",
