@@ -24,7 +24,7 @@ from anyio.to_thread import run_sync
 from akool_async._clock import Clock
 from akool_async._download import files, verify
 from akool_async._download.network import MIB, DownloadLimits, FileHostSession, abort
-from akool_async._download.ranges import Body, RetryableResponse, compression, read_range
+from akool_async._download.ranges import Body, RetryableResponse, read_range
 from akool_async._download.verify import Digest, FileVerdict, Kind
 from akool_async._environment import describe_cause
 from akool_async._model.errors import DownloadError, StorageError
@@ -246,7 +246,7 @@ class Fetch:
 
     async def _receive_body(self, response: httpx.Response, body: Body) -> None:
         part, length = self._part, body.length
-        self._compression = compression(response.headers)
+        self._compression = body.compression
         # Size and space are checked before a byte is written or a part is discarded.
         if length is not None and length > self._max_bytes:
             raise self._too_large()

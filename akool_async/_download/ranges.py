@@ -48,12 +48,14 @@ class Body:
         end: where the body ends in the file.
         length: bytes of the whole file.
         etag: the file's strong ETag, or "".
+        compression: how the host says that it compressed it, "" if it does not.
     """
 
     restarts: bool
     end: int | None
     length: int | None
     etag: str
+    compression: str = ""
 
 
 def read_range(
@@ -98,17 +100,17 @@ def read_range(
         if received and media_type == "text/html" and _strong_etag(headers) != etag:
             raise RetryableResponse("the file host sent a page instead of the file")
         size = _content_length(headers)
-        return Body(restarts=True, end=size, length=size, etag=_strong_etag(headers))
+        etag = _strong_etag(headers)
+        return Body(restarts=True, end=size, length=size, etag=etag, compression=_compression(headers))
     if media_type.startswith("multipart/"):
         raise RetryableResponse("the file host sent several ranges in one answer", start_over=True)
     body = _read_partial(headers, received=received, etag=etag, length=length)
-    if not (body.restarts or packed) and compression(headers):
+    if body.compression and not (body.restarts or packed):
         raise RetryableResponse("the file host compressed the range although it was asked not to")
     return body
 
 
-def compression(headers: Mapping[str, str]) -> str:
-    """Return how a host says that it compressed a body, "" if it does not."""
+def _compression(headers: Mapping[str, str]) -> str:
     codings = re.split(r"[\s,]+", headers.get("content-encoding", "").lower())
     return ", ".join(coding for coding in codings if coding in _COMPRESSIONS)
 
@@ -125,11 +127,13 @@ def _read_partial(headers: Mapping[str, str], *, received: int, etag: str, lengt
     if _content_length(headers) not in (None, last - first + 1):
         raise RetryableResponse("the file host contradicts itself about the range's length", start_over=True)
     if whole:
-        return Body(restarts=True, end=last + 1, length=total, etag=_strong_etag(headers))
+        etag, packing = _strong_etag(headers), _compression(headers)
+        return Body(restarts=True, end=last + 1, length=total, etag=etag, compression=packing)
     # Bytes of two versions of a file must never end up in one: it would look complete and be damaged.
     if _strong_etag(headers) != etag or (None not in (total, length) and total != length):
         raise RetryableResponse("the file changed at its host", start_over=True)
-    return Body(restarts=False, end=last + 1, length=length if total is None else total, etag=etag)
+    size = length if total is None else total
+    return Body(restarts=False, end=last + 1, length=size, etag=etag, compression=_compression(headers))
 
 
 def _strong_etag(headers: Mapping[str, str]) -> str:
