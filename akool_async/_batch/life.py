@@ -167,7 +167,8 @@ class EntryLife:
                             names, saved = await self._saver.candidate_names(post.entries)
                         except InvalidRequestError as error:
                             return self._end_unsubmitted(entries, str(error))
-                        self._skip_saved(post, saved)
+                        if saved:
+                            self._skip_saved(post, saved)
                         await self._send(post, names, signed)
                 entries = post.again
                 if entries and not post.rate_limited:  # a rate limit already slows down `_turn_comes`
@@ -185,7 +186,8 @@ class EntryLife:
             self._end_unsubmitted(post.entries, self._state.stopped)
             return
         self._skip_resolved(post)
-        self._skip_cancelled(post)
+        if self._state.cancelled:
+            self._skip_cancelled(post)
         if not post.entries:
             return
         # Shielded: a cancellation between the POST and its ids would lose a job that is paid.
