@@ -23,8 +23,8 @@ RESULTS = frame.HERE / "results"
 RATIOS = RESULTS / "ratios.json"
 WIDE = 1.6
 """How much worse than the committed one a ratio may be in a check: machines differ, and so do hours."""
-TINY = 0.05
-"""Differences below this say nothing, whatever the ratio."""
+TINY, TINY_MIB = 0.05, 4.0
+"""Differences below this say nothing, whatever the ratio: a process's memory comes in large pieces."""
 
 ORDER = (
     "poll",
@@ -124,7 +124,7 @@ def worse(ran: Ran, committed: dict[str, float]) -> list[str]:
         for name in committed
         if name in common
         and ran.ratios[name] > committed[name] * WIDE
-        and ran.ratios[name] - committed[name] > TINY
+        and ran.ratios[name] - committed[name] > (TINY_MIB if name.startswith("MiB") else TINY)
     ]
 
 

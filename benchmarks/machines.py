@@ -1,4 +1,4 @@
-"""P9: workers on many machines: what enqueuing, waiting, and coming back after kill -9 cost.
+"""P12: workers on many machines: what enqueuing, waiting, and coming back after kill -9 cost.
 
 Processes of `akool-async worker` work on a ledger in a Postgres of this machine against the imitated vendor.
 CPU seconds are those of each process, so other work on the machine moves them little; what is called "a

@@ -349,14 +349,15 @@ class BatchState:
     def emit(self, entry: BatchEntry, outcome: Outcome) -> None:
         """Hand out how an entry ended, once the source has come to it."""
         entry.release_slot()
+        name = entry.name
         if self.inputs.shares:
-            self.inputs.release(entry.request, entry.name, outcome)
+            self.inputs.release(entry.request, name, outcome)
         # A doubt stays charged: until it is resolved its job may exist, and count against `max_credits`.
         uncharged = isinstance(outcome, Failed | Rejected | NotSubmitted)
-        self.budget.settle(entry.name, outcome.credits, charged=not uncharged)
-        self.brake.settle(entry.name, resolved=False)
+        self.budget.settle(name, outcome.credits, charged=not uncharged)
+        self.brake.settle(name, resolved=False)
         if isinstance(outcome, NotSubmitted):
-            self.not_submitted.add(entry.name)
+            self.not_submitted.add(name)
         if outcome.job is not None:
             self._tracked.pop(entry, None)
         asked = self.recovered.complete(outcome)

@@ -119,14 +119,14 @@ class _CheckedConnector(aiohttp.TCPConnector):
 
     def __init__(self, backend: PublicAddressBackend, context: ssl.SSLContext) -> None:
         self._backend = backend
-        self._checked: set[Any] = set()
+        self._checked: set[str] = set()
         # No cache: a name is resolved for each connection, and connected to what was checked.
         super().__init__(resolver=_CheckedResolver(self), use_dns_cache=False, ssl=context)
 
     async def check(self, host: str, port: int, seconds: float | None) -> list[str]:
         """Return the addresses of a host; see `PublicAddressBackend.addresses`."""
         addresses = await self._backend.addresses(host, port, seconds)
-        self._checked.update(map(parse_ip, addresses))
+        self._checked.update(addresses)
         return addresses
 
     async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
@@ -137,7 +137,10 @@ class _CheckedConnector(aiohttp.TCPConnector):
         """
         connection = await super().connect(*args, **options)
         peer = connection.transport.get_extra_info("peername") if connection.transport else None
-        if peer is not None and parse_ip(str(peer[0])) not in self._checked:
+        # The system may write an address in another way than it was given.
+        if peer is not None and peer[0] not in self._checked:
+            if parse_ip(str(peer[0])) in set(map(parse_ip, self._checked)):
+                return connection
             connection.close()
             raise DownloadError("The connection to the file host led to another address.")
         return connection
