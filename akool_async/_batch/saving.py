@@ -122,7 +122,7 @@ class ResultSaver:
         if self.folder is None:
             return {}, {}
         try:
-            return await run_sync(self._free_names, entries, self.folder)
+            return await run_sync(partial(self._free_names, entries, self.folder, paying=True))
         except DownloadError as error:  # before the POST: nothing is paid yet
             raise ConfigurationError(error.message, advice=error.advice) from None
 
@@ -245,7 +245,12 @@ class ResultSaver:
         return name
 
     def _free_names(
-        self, entries: Sequence[BatchEntry], folder: ResultFolder, *, begun: bool = False
+        self,
+        entries: Sequence[BatchEntry],
+        folder: ResultFolder,
+        *,
+        begun: bool = False,
+        paying: bool = False,
     ) -> tuple[FileNames, dict[tuple[str, str], SavedResult]]:
         """Return the names that no existing file, or begun download, has; and results of these entries.
 
@@ -269,7 +274,7 @@ class ResultSaver:
                     saved[entry.name] = result
                     break
             # What is saved already needs no room: an archive may well be read-only.
-            if not begun and entry.name not in saved:
+            if paying and entry.name not in saved:
                 folder.check_writable(first)
             names = self._output.templates.names(entry.request, entry.target)
             unused = (name for name in names if not any(is_there(f"{name}{ending}") for ending in endings))

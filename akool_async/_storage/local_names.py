@@ -50,8 +50,9 @@ def check_name(folder: Path, name: str) -> None:
 def check_writable(folder: Path, name: str) -> None:
     """Raise `ConfigurationError` if a file of this name can't be made in a folder, which may be missing."""
     place = (folder / name).parent
-    there = next(one for one in (place, *place.parents) if one.is_symlink() or one.exists())
-    if not there.is_dir():
+    # By functions that take what can't be looked at for missing, where methods of `Path` may raise.
+    there = next(one for one in (place, *place.parents) if os.path.lexists(one))
+    if not os.path.isdir(there):  # noqa: PTH112
         raise ConfigurationError(
             f"Nothing can be saved in {place}: {there} is no folder.",
             advice="Move it away, or save the results in another folder.",

@@ -292,8 +292,8 @@ class OutputOptions:
         folders = {self.local, self.path.parent}
         result_folder(self.out, storage)
         for folder in folders:
-            there = next(one for one in (folder, *folder.parents) if one.is_symlink() or one.exists())
-            why = "" if there.is_dir() else f"{there} is not a folder"
+            there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+            why = "" if os.path.isdir(there) else f"{there} is not a folder"  # noqa: PTH112
             if not why and (paying or there != folder) and not os.access(there, os.W_OK | os.X_OK):
                 why = f"{there} is read-only"
             if why:

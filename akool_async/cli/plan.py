@@ -294,7 +294,8 @@ async def make_plan(
                         "options. Use another key, or another --out."
                     )
                     issues.append(Issue(item.where("key"), text))
-                elif action is PlannedAction.SUBMIT and videos.names_other(item.request):
+                # What the journal has is resumed as it was entered, by whichever rules.
+                elif found is None and action is PlannedAction.SUBMIT and videos.names_other(item.request):
                     text = (
                         f"In the journal this key names another video than the one for {target!r}; captions "
                         "and the report would take them for one. Use another key, or another --out."

@@ -23,7 +23,10 @@ from akool_async import (
 )
 from akool_async._batch import saving
 from akool_async._download import files as disk
+from akool_async._journal import EntryUpdate
+from akool_async._model.fingerprint import entry_key
 from akool_async._storage import local_names as local
+from akool_async._storage.results import LocalFolder
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open
 
@@ -137,6 +140,29 @@ async def test_nothing_is_paid_for_a_folder_that_is_a_file(fast_house: Open, tmp
         assert home.sandbox.audit.creates == ()
     assert isinstance(refused, NotSubmitted)
     assert f"{place} is no folder" in refused.reason
+
+
+def test_a_place_that_can_not_be_looked_at_is_judged_by_the_folder_above(tmp_path: Path) -> None:
+    """Here the name is too long; a folder that may not be entered raises in the same place."""
+    local.check_writable(tmp_path, f"{'x' * 300}/a.mp4")
+
+
+async def test_a_paid_result_is_saved_whatever_is_asked_before_a_post(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("asked before a POST only")
+
+    monkeypatch.setattr(LocalFolder, "check_writable", refuse)
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client, (request,) = await home.client(), videos(1)
+        (job,) = (await client.submit(request)).accepted
+        await journal.intend(request)
+        paid = EntryUpdate(key=entry_key(request, "ja"), target="ja", state=State.SUBMITTED, job_id=job.id)
+        await journal.record(paid)
+        (outcome,) = await run(client, [request], journal=journal, download_to=tmp_path / "out")
+
+    assert outcome.saved.video.exists()
 
 
 async def _no_names(*_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:

@@ -12,11 +12,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import anyio
 import jsonschema
 import pytest
 
-from akool_async import AkoolClient, FixedSchedule, State, open_journal
+from akool_async import AkoolClient, FixedSchedule, State, TranslationRequest, open_journal
 from akool_async._download import files as disk
+from akool_async._journal import EntryUpdate
 from akool_async.cli import events
 from akool_async.cli.options import ConnectionOptions
 from akool_async.sandbox import Fault, Sandbox
@@ -231,6 +233,24 @@ def test_a_key_that_names_another_video_in_the_journal_is_a_mistake_in_another_l
     more = akool("run", catalog(*same, header=header), "--yes")
     assert more.code == 0, more.err
     assert len(vendor.audit.jobs) == 4
+
+
+def test_what_the_journal_has_is_resumed_although_its_key_names_another_video_too(
+    akool: Command, vendor: Sandbox
+) -> None:
+    assert akool("run", catalog(f"{URL}/1.mp4,ja,talk"), "--yes").code == 0
+
+    async def enter() -> None:
+        async with open_journal("results/jobs.sqlite3") as journal:
+            await journal.intend(TranslationRequest(url=f"{URL}/2.mp4", targets="fr", key="talk"))
+            await journal.record(EntryUpdate(key="talk", target="fr", state=State.PLANNED))
+
+    anyio.run(enter)
+    told = akool("resume", "--yes")
+
+    assert told.code == 0, told.err
+    assert Path("results/talk.fr.mp4").exists()
+    assert len(vendor.audit.jobs) == 2
 
 
 def test_a_row_with_a_key_is_the_same_work_when_its_url_is_signed_anew(
