@@ -12,6 +12,7 @@ import json
 import os
 import random
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import anyio
@@ -162,7 +163,9 @@ async def test_no_lie_gets_a_name_and_no_whole_video_is_withheld(tmp_path: Path)
     base = int(os.environ.get("AKOOL_TEST_SEED", random.randrange(2**32)))
     print(f"seed {base}")
     counts: Counter[str] = Counter()
-    seeds = iter(range(base, base + RESULTS))
+    # Some are the same each time, so that each kind of end is met by few results, too.
+    known = range(-8 if RESULTS > 20 else 0, 0)
+    seeds = chain(known, range(base, base + RESULTS - len(known)))
 
     async def work() -> None:
         for seed in seeds:
@@ -233,8 +236,10 @@ async def _one_result(seed: int, folder: Path) -> Counter[str]:
 
 
 def _undetectable(liar: Liar, content: bytes) -> bool:
-    """A host that announces too little, and cuts where no byte tells it, is not found out."""
+    """A host that announces too little, or nothing, and cuts where no byte tells it, is not found out."""
     seems_whole = verify(io.BytesIO(content), Kind.VIDEO, measured=True) is FileVerdict.COMPLETE
+    if liar.seen["cut without a length"] and b"moov" in content and b"mdat" in content:
+        return ends_between_boxes(content)
     return bool(liar.seen["short length"]) and (ends_between_boxes(content) or seems_whole)
 
 
