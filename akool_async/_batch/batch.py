@@ -29,7 +29,7 @@ from akool_async._client import AkoolClient
 from akool_async._download import SavedResult
 from akool_async._journal import Entry, Journal
 from akool_async._model.errors import CallerError, ConfigurationError
-from akool_async._model.outcomes import InDoubt, Outcome
+from akool_async._model.outcomes import Failed, InDoubt, Outcome
 from akool_async._model.requests import Request
 from akool_async._polling.poll_state import PollSchedule
 from akool_async._signals import received_signals
@@ -354,6 +354,14 @@ class Batch(LongLived):
             self._left_by = number
             if self._background is not None:
                 self._background.leave()
+
+    @property
+    def replaced(self) -> tuple[Failed, ...]:
+        """How jobs ended that were submitted again (`retry_transient`); each may have been charged, too.
+
+        The outcome of such an entry tells of its last job alone.
+        """
+        return tuple(self._state.replaced)
 
     def in_progress(self) -> tuple[EntryProgress, ...]:
         """Return the entries in progress and how far each is, in the order in which they began."""

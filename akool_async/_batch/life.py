@@ -397,7 +397,7 @@ class EntryLife:
         # Paid once more only if the first job surely ended, and its failure may pass.
         if not failed or not entry.retries_left or code.kind in _PERMANENT or self._state.stopped:
             return self._state.emit(entry, outcome)
-        self._state.end_job(entry)
+        self._state.replace_job(entry, outcome)
         request = with_targets(entry.request, (entry.target,))
         left = entry.retries_left - 1
         return self._start_submit(

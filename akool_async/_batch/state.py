@@ -43,8 +43,6 @@ from akool_async._polling.poll_state import PollSchedule
 from akool_async._polling.scheduler import PolledJob
 from akool_async._storage import SharedInputs
 
-# What made a batch stop to submit.
-
 
 class StopCause(enum.StrEnum):
     """What made a batch stop to submit; the first one counts."""
@@ -132,6 +130,7 @@ class BatchState:
         self.finished = FinishedQueue()
         self.outcomes = OutcomeQueue()
         self.counts: Counter[str] = Counter()
+        self.replaced: list[Failed] = []
         self.pending = 0
         self.listener: OutcomeListener | None = None
         self.stopped = ""
@@ -315,11 +314,11 @@ class BatchState:
         batch_entry.release_slot()
         self.finished.put(batch_entry, watch)
 
-    def end_job(self, batch_entry: BatchEntry) -> None:
+    def replace_job(self, batch_entry: BatchEntry, failed: Failed) -> None:
         """A job failed, and its entry is submitted again instead of being emitted."""
-        self.counts["retried"] += 1
+        self.replaced.append(failed)
         self._tracked.pop(batch_entry, None)
-        # A failed job costs nothing, so its reservation is free for the next attempt.
+        # Its reservation is free for the next attempt; if it was charged all the same, the journal has that.
         self.budget.settle(batch_entry.name, None, charged=False)
 
     def track_resolved(self, batch_entry: BatchEntry | None, seen: Snapshot) -> None:

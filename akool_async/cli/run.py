@@ -235,6 +235,7 @@ class CatalogRun:
         self._events = events
         self._counts = OutcomeCounts(expected=len(plan.entries), credits_used=plan.trial_credits)
         self._unpaid = {(one.key, one.target) for one in plan.entries if not one.action.is_paid}
+        self._replaced = 0
         self._batch: Batch | None = None
         self._signalled = anyio.Event()
         self._failure: AkoolError | None = None
@@ -341,8 +342,21 @@ class CatalogRun:
         replaced = isinstance(self._failure, JournalReplacedError)
         for planned in self._plan.entries:
             self._counts.add_left(planned, journal, replaced=replaced)
+        self._count_replaced(batch)
+
+    def _count_replaced(self, batch: Batch) -> None:
+        """Count what failed jobs cost that others replaced: the outcome of an entry has its last job alone."""
+        new = batch.replaced[self._replaced :]
+        self._replaced += len(new)
+        for failed in new:
+            name = failed.key, failed.target
+            if name in self._unpaid:
+                self._unpaid.remove(name)  # an earlier run's, but the job that replaces it is this run's
+            elif failed.snapshot is not None:
+                self._counts.credits_used += failed.snapshot.credits_used or 0.0
 
     async def _count(self, outcome: Outcome, batch: Batch) -> None:
+        self._count_replaced(batch)
         paid_here = (outcome.key, outcome.target) not in self._unpaid
         self._counts.add(outcome, batch.statistics().seconds, paid_here=paid_here)
         # In a thread: a reader that does not read blocks the report, and no poll or download.

@@ -10,18 +10,31 @@ import re
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import jsonschema
 import pytest
 
-from akool_async import AkoolClient, FixedSchedule, State, TranslationRequest, open_journal
+from akool_async import (
+    AkoolClient,
+    Failed,
+    FixedSchedule,
+    Snapshot,
+    State,
+    Status,
+    TranslationRequest,
+    open_journal,
+)
 from akool_async._download import files as disk
 from akool_async._journal import EntryUpdate
 from akool_async.cli import events
 from akool_async.cli.options import ConnectionOptions
-from akool_async.sandbox import Fault, Sandbox
+from akool_async.cli.report import OutcomeCounts
+from akool_async.cli.run import CatalogRun
+from akool_async.sandbox import Fault, Sandbox, api
+from akool_async.sandbox.jobs import SandboxJob
 from tests.cli.conftest import KEY, Command, GiveUp, at_vendor
 from tests.cli.terminal import on_terminal
 from tests.cli.test_catalog import catalog_with_mistakes
@@ -560,6 +573,54 @@ def test_what_may_pass_is_not_sent_again_beyond_the_bound(akool: Command, vendor
     assert told.code == 5, told.err
     assert vendor.audit.credits.spent + vendor.audit.credits.locked <= 12
     assert akool("run", path, "--retry-transient", -1).code == 2
+
+
+@pytest.fixture
+def charging(vendor: Sandbox, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the vendor charges for jobs that fail, one after the other; nothing for the others."""
+    costs, usual, charged = list[float](), api.job_status, dict[str, float]()
+
+    def status(job: SandboxJob, *arguments: Any, **options: Any) -> dict[str, Any]:
+        told = usual(job, *arguments, **options)
+        if told["video_status"] == Status.FAILED and (costs or job.id in charged):
+            told["deduction_duration"] = charged[job.id] if job.id in charged else costs.pop(0)
+            charged[job.id] = told["deduction_duration"]
+        return told
+
+    monkeypatch.setattr(api, "job_status", status)
+    return costs
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_what_a_failed_job_was_charged_counts_though_another_replaced_it(
+    failures: int, akool: Command, vendor: Sandbox, charging: list[float]
+) -> None:
+    charging += [1.0, 0.5, 0.25]
+    vendor.faults.add(Fault(on="create", kind="job_fails", limit=failures))
+    told = akool("run", catalog(f"{URL}/1.mp4,ja,a"), "--yes", "--json", "--retry-transient", 2)
+    used = sum([1.0, 0.5, 0.25][:failures]) + vendor.audit.credits.spent
+
+    assert told.code == (failures > 2), told.err
+    assert events_of(told.out)[-1]["credits_used"] == used
+    assert f"{used:g} credits used in this run" in told.err
+
+
+@pytest.mark.parametrize(("unpaid", "used"), [(set(), 65.0), ({("a", "ja")}, 1.0)])
+def test_of_jobs_that_were_replaced_an_earlier_run_s_costs_nothing_now(
+    unpaid: set[tuple[str, str]], used: float
+) -> None:
+    """As where a callback names the job of an earlier run's doubt."""
+    request = TranslationRequest(url=f"{URL}/1.mp4", targets="ja", key="a")
+    replaced = [
+        Failed(key="a", request=request, target="ja", snapshot=Snapshot(job_id="0" * 24, credits_used=cost))
+        for cost in (64.0, 1.0)
+    ]
+    run = SimpleNamespace(_unpaid=unpaid, _replaced=0, _counts=OutcomeCounts(expected=1))
+    for seen in (1, 1, 2):
+        CatalogRun._count_replaced(run, SimpleNamespace(replaced=tuple(replaced[:seen])))  # type: ignore[arg-type]
+
+    assert run._counts.credits_used == used
+    assert not unpaid
 
 
 def test_one_url_with_two_queries_is_asked_about_before_anything_is_spent(
