@@ -21,7 +21,7 @@ class Statistics:
         doubts_resolved: doubts for which a callback named the job, and the API confirmed it.
         resumed: of all these, how many an earlier run had ended.
         resubmitted: entries in doubt for which a POST was sent once more, knowingly.
-        retried: jobs that failed and were submitted again (`retry_transient`), as `Batch.replaced` names them.
+        retried: jobs that failed and were submitted again (`retry_transient`); `Batch.replaced` has them.
         credits_locked: credits locked for jobs whose cost is not known yet.
         credits_used: credits deducted.
         unpriced: jobs of which the vendor has not said what they cost; they are in neither sum.

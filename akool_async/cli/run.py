@@ -345,7 +345,7 @@ class CatalogRun:
         self._count_replaced(batch)
 
     def _count_replaced(self, batch: Batch) -> None:
-        """Count what failed jobs cost that others replaced: the outcome of an entry has its last job alone."""
+        """Count what failed jobs cost that others replaced: an outcome is of the last job alone."""
         new = batch.replaced[self._replaced :]
         self._replaced += len(new)
         for failed in new:
