@@ -17,7 +17,7 @@ from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InputError
 from akool_async._model.fingerprint import CompactSet, fingerprint, is_other_work, work_of
 from akool_async._model.requests import private_inputs, with_targets
-from akool_async._model.states import RESUME_ACTIONS, ResumeAction, State
+from akool_async._model.states import RESUME_ACTIONS, WITHOUT_RESULT, ResumeAction, State
 from akool_async._polling.scheduler import JUST_MADE
 
 OnInDoubt: TypeAlias = Literal["hold", "resubmit"]
@@ -156,7 +156,7 @@ class Resumer:
             case ResumeAction.HOLD if self._on_in_doubt == "resubmit":
                 self._state.mark_resubmission(entry)
                 return True
-            case ResumeAction.REPORT if self._retry_failed and entry.state in (State.FAILED, State.EXPIRED):
+            case ResumeAction.REPORT if self._retry_failed and entry.state in WITHOUT_RESULT:
                 return True
             case ResumeAction.REPORT:
                 entry, damage = await self._saver.find_damage(entry)

@@ -73,6 +73,10 @@ RESUME_ACTIONS: Final[Mapping[State, ResumeAction]] = MappingProxyType(
 """What a new run does with an entry that an earlier one left in a state."""
 
 
+WITHOUT_RESULT: Final = frozenset({State.FAILED, State.EXPIRED})
+"""Ended without a result to save; paid for again only where the caller asks for it (`retry_failed`)."""
+
+
 def may_follow(before: State, after: State) -> bool:
     """Whether an entry may go from one state to the other; staying is always allowed."""
     return before is after or after in TRANSITIONS[before]

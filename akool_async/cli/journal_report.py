@@ -17,7 +17,7 @@ from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST, is_incomplete, is_unverified
 from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import video_url
-from akool_async._model.states import State
+from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
 from akool_async.cli.console import counted, format_value, print_info
 from akool_async.cli.options import OutputOptions
@@ -57,7 +57,6 @@ STATE_WORDS: Final[Mapping[State, str]] = {
 SOON: Final = timedelta(days=2)
 """Results that expire within this time are pointed out."""
 
-WITHOUT_RESULT: Final = frozenset({State.FAILED, State.EXPIRED})
 AT_VENDOR: Final = frozenset({State.SUBMITTED, State.COMPLETED})
 MAX_SHOWN: Final = 10
 """Entries of a kind that `status` shows; `list` shows all."""

@@ -32,7 +32,7 @@ from akool_async._model.fingerprint import canonical_url, fingerprint, is_other_
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST, is_unverified
 from akool_async._model.requests import Request, video_url
-from akool_async._model.states import State
+from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import result_folder
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
 from akool_async.cli.catalog.duplicates import KeyedVideos
@@ -271,7 +271,7 @@ async def make_plan(
                 in_folders = "/" in item.names
                 if action.is_paid and (may_be_saved or in_folders or not any_name_fits):
                     name = template_of(item.names).name(item.request, target)
-                    failed = found is not None and found.state in (State.FAILED, State.EXPIRED)
+                    failed = found is not None and found.state in WITHOUT_RESULT
                     # Another journal, or this one before it was lost, paid for a result that is here.
                     manifest = output.out / f"{name}{MANIFEST}"
                     if may_be_saved and not failed and is_saved(manifest, item.key_for(target), target):

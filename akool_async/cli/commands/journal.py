@@ -13,14 +13,13 @@ from cyclopts import Parameter
 
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
-from akool_async._model.states import State
+from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import result_folder
 from akool_async.cli.console import counted, print_error, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
     AT_VENDOR,
     EVER,
-    WITHOUT_RESULT,
     catalog_from,
     read_entries,
     resubmittable,

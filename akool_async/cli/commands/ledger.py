@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from akool_async._download import FileState, local_path
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.outcomes import is_unverified
-from akool_async._model.states import State
+from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import verify
 from akool_async.cli.commands.worker import Account, LedgerUrl
 from akool_async.cli.console import (
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from akool_async.ledger import Ledger
 
 T = TypeVar("T")
-_ENDED_BADLY: Final = (State.FAILED, State.EXPIRED)
 _COLUMNS: Final = {"key": "Key", "target": "Language", "state": "State", "job_id": "Job", "reason": "Reason"}
 
 
@@ -85,7 +84,7 @@ def status(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag
             print_info("To see what is in doubt: akool-async resolve --ledger URL")
     if State.IN_DOUBT in counts:
         return ExitCode.IN_DOUBT
-    return ExitCode.FAILED if any(state in counts for state in _ENDED_BADLY) else ExitCode.OK
+    return ExitCode.FAILED if any(state in counts for state in WITHOUT_RESULT) else ExitCode.OK
 
 
 def list_entries(
@@ -274,7 +273,7 @@ def retry(
         raise InvalidRequestError("Name entries, or use --failed.")
 
     async def find(opened: Ledger) -> list[Entry]:
-        found = opened.entries(states=_ENDED_BADLY)
+        found = opened.entries(states=WITHOUT_RESULT)
         return [entry async for entry in found if failed or entry.key in keys]
 
     async def send(opened: Ledger) -> int:

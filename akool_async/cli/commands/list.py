@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from akool_async._download import local_path
 from akool_async._journal import Journal
 from akool_async._model.errors import StorageError
-from akool_async._model.states import State
+from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async.cli.console import (
     counted,
     credits_text,
@@ -36,7 +36,6 @@ from akool_async.cli.console import (
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
     NOT_SUBMITTED,
-    WITHOUT_RESULT,
     JournalStatus,
     entry_json,
     read_status,
