@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from pathlib import Path
 
 import pytest
 import trustme
@@ -31,6 +33,22 @@ def anyio_backend() -> str:
 def no_credentials_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AKOOL_API_KEY", "AKOOL_CLIENT_ID", "AKOOL_CLIENT_SECRET", "AKOOL_API_HOST"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """A function that makes a folder read-only, but not those in it.
+
+    The system says so when it is asked; permissions do not bind root.
+    """
+    folders: set[Path] = set()
+    usual = os.access
+
+    def access(path: str | os.PathLike[str], mode: int) -> bool:
+        return not (mode & os.W_OK and Path(path).absolute() in folders) and usual(path, mode)
+
+    monkeypatch.setattr(os, "access", access)
+    return lambda folder: folders.add(folder.absolute())
 
 
 @pytest.fixture(scope="session")

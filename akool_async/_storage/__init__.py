@@ -2,7 +2,17 @@
 
 from akool_async._storage.bucket_results import BucketFolder
 from akool_async._storage.inputs import NO_INPUTS, SharedInputs
+from akool_async._storage.local_names import unwritable_reason
 from akool_async._storage.results import ResultFolder, result_folder, verify
 from akool_async._storage.settings import Storage
 
-__all__ = ["NO_INPUTS", "BucketFolder", "ResultFolder", "SharedInputs", "Storage", "result_folder", "verify"]
+__all__ = [
+    "NO_INPUTS",
+    "BucketFolder",
+    "ResultFolder",
+    "SharedInputs",
+    "Storage",
+    "result_folder",
+    "unwritable_reason",
+    "verify",
+]

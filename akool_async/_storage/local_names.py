@@ -50,15 +50,18 @@ def check_name(folder: Path, name: str) -> None:
 def check_writable(folder: Path, name: str) -> None:
     """Raise `ConfigurationError` if a file of this name can't be made in a folder, which may be missing."""
     place = (folder / name).parent
+    reason = unwritable_reason(place)
+    if reason is not None:
+        raise ConfigurationError(
+            f"Nothing can be saved in {place}: {reason}.",
+            advice="Correct that, or save the results in another folder.",
+        )
+
+
+def unwritable_reason(folder: Path) -> str | None:
+    """Return why no file can be made in a folder, which may be missing; None if nothing speaks against it."""
     # By functions that take what can't be looked at for missing, where methods of `Path` may raise.
-    there = next(one for one in (place, *place.parents) if os.path.lexists(one))
+    there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
     if not os.path.isdir(there):  # noqa: PTH112
-        raise ConfigurationError(
-            f"Nothing can be saved in {place}: {there} is no folder.",
-            advice="Move it away, or save the results in another folder.",
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigurationError(
-            f"Nothing can be saved in {place}: {there} is read-only.",
-            advice="Correct the permissions, or save the results in another folder.",
-        )
+        return f"{there} is not a folder"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"{there} is read-only"

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
@@ -27,7 +27,7 @@ from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VAR
 from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
 from akool_async._model.locations import BucketPath
 from akool_async._model.redact import hide
-from akool_async._storage import Storage, result_folder
+from akool_async._storage import Storage, result_folder, unwritable_reason
 from akool_async.cli.console import print_info
 from akool_async.cli.logins import Login, stored_logins, warn_if_shared
 from akool_async.cli.on_saved import SavedCommand
@@ -278,12 +278,12 @@ class OutputOptions:
             )
         return self.out / JOURNAL if self.journal is None else self.journal
 
-    def check_folders(self, storage: Storage | None, *, paying: bool = False) -> None:
+    def check_folders(self, storage: Storage | None, *, written: Collection[Path] = ()) -> None:
         """Check, without writing anything, that results and the journal can be where they are to be.
 
         Args:
             storage: settings for the bucket.
-            paying: whether something will be written; what is saved may well be read-only.
+            written: those of the two folders that files are made in; what is saved may well be read-only.
 
         Raises:
             ConfigurationError: no journal is named beside a bucket, it can't be opened, or a folder can't be
@@ -292,14 +292,13 @@ class OutputOptions:
         folders = {self.local, self.path.parent}
         result_folder(self.out, storage)
         for folder in folders:
-            there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
-            why = "" if os.path.isdir(there) else f"{there} is not a folder"  # noqa: PTH112
-            if not why and (paying or there != folder) and not os.access(there, os.W_OK | os.X_OK):
-                why = f"{there} is read-only"
-            if why:
-                doing = "written to" if there == folder else "made"
+            if folder not in written and os.path.isdir(folder):  # noqa: PTH112
+                continue
+            reason = unwritable_reason(folder)
+            if reason is not None:
+                doing = "written to" if os.path.lexists(folder) else "made"
                 raise ConfigurationError(
-                    f"The folder {folder} can't be {doing}: {why}.",
+                    f"The folder {folder} can't be {doing}: {reason}.",
                     impact="Nothing was sent.",
                     advice="Name another one with --out, and one for the journal with --journal.",
                 )

@@ -257,6 +257,7 @@ async def make_plan(
         results = cache(partial(result_folder, output.out, None))
         in_folder = not isinstance(output.out, BucketPath) and output.out.is_dir()
         may_be_saved = in_folder and not rules.pay_again
+        folders: set[str] = set()  # of names, each checked once
         for item in catalog.items:
             for target in item.request.targets:
                 found = opened.get(item.key_for(target), target) if exists else None
@@ -276,9 +277,15 @@ async def make_plan(
                     manifest = output.out / f"{name}{MANIFEST}"
                     if may_be_saved and not failed and is_saved(manifest, item.key_for(target), target):
                         action = PlannedAction.FOUND
-                    elif not any_name_fits or len(name.encode()) > _SHORT:
+                    else:
+                        folder = name.rpartition("/")[0]
+                        is_new = in_folders and folder not in folders
+                        folders.add(folder)
                         try:
-                            results().check_name(f"{name}{LONGEST_ENDING}")
+                            if is_new or not any_name_fits or len(name.encode()) > _SHORT:
+                                results().check_name(f"{name}{LONGEST_ENDING}")
+                            if is_new:
+                                results().check_writable(name)
                         except ConfigurationError as error:
                             # The job would be paid for, and its result could not be saved under this name.
                             issues.append(Issue(item.where("key"), f"{error.message} {error.advice}"))

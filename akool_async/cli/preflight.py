@@ -117,7 +117,9 @@ async def make_checked_plan(
             plan = await make_plan(catalog, output, rules, client, Prices(preflight.known_seconds))
             plan = await _look_into_videos(plan, preflight)
     if plan.estimate.jobs:
-        output.check_folders(storage, paying=True)
+        # The plan checked the folders of names; the folder above them may be read-only.
+        beside = any(entry.action.is_paid and "/" not in entry.item.names for entry in plan.entries)
+        output.check_folders(storage, written={output.path.parent, *([output.local] if beside else ())})
     if unreadable:  # else the entries stay what they are: made one by one, where they are looked at
         entries = tuple(_readable(entry, unreadable.get(entry.item.line)) for entry in plan.entries)
         prices = (entry.price for entry in entries if entry.action.is_paid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -105,17 +106,13 @@ async def test_a_paid_result_whose_name_can_not_be_written_waits_for_the_next_ru
 
 
 async def test_nothing_is_paid_for_a_folder_that_is_read_only(
-    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fast_house: Open, tmp_path: Path, read_only: Callable[[Path], None]
 ) -> None:
-    """Not by its permissions, which do not bind root."""
     archive = tmp_path / "archive"
     async with fast_house() as home:
         client = await home.client()
         (first,) = await run(client, videos(1), download_to=archive)
-        usual = os.access
-        monkeypatch.setattr(
-            os, "access", lambda path, mode: not Path(path).is_relative_to(archive) and usual(path, mode)
-        )
+        read_only(archive)
         found, refused = sorted(
             await run(client, videos(2), download_to=archive), key=lambda outcome: outcome.request.url
         )
@@ -139,7 +136,7 @@ async def test_nothing_is_paid_for_a_folder_that_is_a_file(fast_house: Open, tmp
 
         assert home.sandbox.audit.creates == ()
     assert isinstance(refused, NotSubmitted)
-    assert f"{place} is no folder" in refused.reason
+    assert f"{place} is not a folder" in refused.reason
 
 
 def test_a_place_that_can_not_be_looked_at_is_judged_by_the_folder_above(tmp_path: Path) -> None:

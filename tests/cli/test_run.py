@@ -642,12 +642,11 @@ def test_one_url_with_two_queries_is_asked_about_before_anything_is_spent(
 
 @pytest.mark.parametrize("journal", [(), ("--journal", "jobs.sqlite3")])
 def test_nothing_is_planned_for_a_folder_that_is_read_only(
-    akool: Command, vendor: Sandbox, monkeypatch: pytest.MonkeyPatch, journal: tuple[str, ...]
+    akool: Command, vendor: Sandbox, read_only: Callable[[Path], None], journal: tuple[str, ...]
 ) -> None:
     path = catalog(f"{URL}/1.mp4,ja,first")
     assert akool("run", path, "--yes", *journal).code == 0
-    usual = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "results" and usual(path, mode))
+    read_only(Path("results"))
     archived = akool("plan", path, *journal)
     path = catalog(f"{URL}/1.mp4,ja,first", f"{URL}/2.mp4,ja,second")
     more = [akool(*command, *journal) for command in (["plan", path], ["run", path, "--yes"])]

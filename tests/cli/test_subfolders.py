@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from akool_async._storage.results import LocalFolder
 from akool_async.sandbox import Sandbox
 from tests.cli.conftest import Command
 from tests.cli.test_run import URL, catalog
@@ -154,6 +156,50 @@ def test_a_file_where_a_folder_should_be_is_told_before_anything_is_paid(
     )
     assert Path("results/ja").read_text() == "a note"
     assert {job.language for job in vendor.audit.jobs} <= {"fr"}
+
+
+def test_results_may_have_a_folder_of_their_own_in_one_that_is_read_only(
+    akool: Command, vendor: Sandbox, read_only: Callable[[Path], None]
+) -> None:
+    for language in ("ja", "fr"):
+        Path("results", language).mkdir(parents=True)
+    read_only(Path("results"))
+    options = (*NAMES, "--journal", "journal/jobs.sqlite3", "--no-report")
+    planned = akool("plan", two_videos(), *options)
+    ran = akool("run", two_videos(), *options, "--yes")
+
+    assert (planned.code, ran.code) == (0, 0), planned.err + ran.err
+    assert {name for name in EXPECTED if name.endswith(".mp4")} <= files_below(Path("results"))
+    assert len(vendor.audit.jobs) == 3
+
+
+@pytest.mark.parametrize("folder", ["results/ja", "results"])
+def test_a_plan_asks_once_about_each_folder_of_names_that_may_be_read_only(
+    akool: Command,
+    vendor: Sandbox,
+    read_only: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+) -> None:
+    Path("results/ja" if folder == "results/ja" else "results").mkdir(parents=True)
+    read_only(Path(folder))
+    asked: list[str] = []
+    usual = LocalFolder.check_writable
+
+    def check(results: LocalFolder, name: str) -> None:
+        asked.append(name)
+        usual(results, name)
+
+    monkeypatch.setattr(LocalFolder, "check_writable", check)
+    options = (*NAMES, "--journal", "journal/jobs.sqlite3")
+    planned = akool("plan", two_videos(), *options)
+    told = asked.copy()
+    ran = akool("run", two_videos(), *options, "--yes")
+
+    assert (planned.code, ran.code) == (2, 2)
+    assert f"Nothing can be saved in results/ja: {folder} is read-only." in " ".join(planned.err.split())
+    assert told == ["ja/one", "fr/one"]
+    assert vendor.audit.creates == ()
 
 
 def test_a_name_that_is_too_long_as_a_whole_is_told_by_the_plan(akool: Command, vendor: Sandbox) -> None:
