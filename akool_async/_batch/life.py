@@ -359,15 +359,14 @@ class EntryLife:
     def _skip_saved(self, post: Post, saved: Mapping[tuple[str, str], SavedResult]) -> None:
         """End entries whose results are in the folder, though the journal does not know of any payment."""
         for entry in [entry for entry in post.entries if entry.name in saved]:
-            recorded, result = self._journal.get(*entry.name), saved[entry.name]
-            if recorded is None or recorded.state in (State.PLANNED, State.IN_DOUBT):
-                post.select([other for other in post.entries if other is not entry])
-                reason = (
-                    f"{PAID_ALREADY} {result.manifest.name} says that job {result.job_id} is saved, "
-                    "but the journal does not know this job. Use the journal that does, or pay again with "
-                    "pay_again=True (--pay-again)."
-                )
-                self._end_unsubmitted([entry], reason)
+            result = saved[entry.name]
+            post.select([other for other in post.entries if other is not entry])
+            reason = (
+                f"{PAID_ALREADY} {result.manifest.name} says that job {result.job_id} is saved, "
+                "but the journal does not know this job. Use the journal that does, or pay again with "
+                "pay_again=True (--pay-again)."
+            )
+            self._end_unsubmitted([entry], reason)
 
     def _end_unsubmitted(self, entries: list[BatchEntry], reason: str) -> None:
         for entry in entries:

@@ -112,7 +112,7 @@ class ResultSaver:
     async def candidate_names(
         self, entries: Sequence[BatchEntry]
     ) -> tuple[FileNames, dict[tuple[str, str], SavedResult]]:
-        """Return for each entry of a POST the names that it may get, and results of it in the folder.
+        """Return for each entry of a POST the names that it may get, and its result if it is paid already.
 
         Both are empty where nothing is downloaded.
 
@@ -122,9 +122,17 @@ class ResultSaver:
         if self.folder is None:
             return {}, {}
         try:
-            return await run_sync(partial(self._free_names, entries, self.folder, paying=True))
+            names, saved = await run_sync(partial(self._free_names, entries, self.folder, paying=True))
+            for entry in entries if saved else ():
+                recorded = self._journal.get(*entry.name) if entry.name in saved else None
+                # It is of a job that the journal knows, and the caller pays for another one.
+                if recorded is not None and recorded.state not in (State.PLANNED, State.IN_DOUBT):
+                    del saved[entry.name]
+                    first = next(iter(self._output.templates.names(entry.request, entry.target)))
+                    await run_sync(self.folder.check_writable, first)
         except DownloadError as error:  # before the POST: nothing is paid yet
             raise ConfigurationError(error.message, advice=error.advice) from None
+        return names, saved
 
     async def save(self, batch_entry: BatchEntry, done: Completed) -> Saved:
         """Download under the entry's name, or under another if files of another entry have that.

@@ -127,6 +127,31 @@ async def test_nothing_is_paid_for_a_folder_that_is_read_only(
         assert f"{archive} is read-only" in outcome.reason
 
 
+async def test_a_saved_result_beside_pays_for_no_other_in_a_folder_that_is_read_only(
+    fast_house: Open, tmp_path: Path, read_only: Callable[[Path], None]
+) -> None:
+    (request,) = videos(1)
+    async with open_journal(":memory:") as journal, fast_house() as home:
+        client = await home.client()
+        await run(client, [request], download_to=tmp_path)
+        await journal.intend(request)
+        failed = EntryUpdate(
+            key=entry_key(request, "ja"), target="ja", state=State.FAILED, reason="it failed"
+        )
+        await journal.record(failed)
+        again = {"journal": journal, "download_to": tmp_path, "retry_failed": True}
+        read_only(tmp_path)
+        (refused,) = await run(client, [request], **again)
+        paid = len(home.sandbox.audit.creates)
+        (tmp_path / "more").mkdir()
+        (saved,) = await run(client, [request], **again, file_names="more/{key}")
+
+    assert isinstance(refused, NotSubmitted)
+    assert f"{tmp_path} is read-only" in refused.reason
+    assert paid == 1
+    assert saved.saved.video.parent == tmp_path / "more"
+
+
 async def test_nothing_is_paid_for_a_folder_that_is_a_file(fast_house: Open, tmp_path: Path) -> None:
     place = tmp_path / "out"
     place.write_text("no folder")
