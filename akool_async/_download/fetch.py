@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import ssl
 import sys
@@ -29,6 +30,7 @@ from akool_async._download.verify import Digest, FileVerdict, Kind
 from akool_async._environment import describe_cause
 from akool_async._model.errors import DownloadError, StorageError
 from akool_async._model.redact import exception_chain, strip_query
+from akool_async._model.responses import GZIP_MAGIC
 from akool_async._retry import RetryPolicy
 
 _BLOCK: Final = MIB
@@ -37,16 +39,9 @@ _BLOCK: Final = MIB
 _MOST_WRITES: Final = 32
 """Chunks of one block that are written one by one."""
 
-_GZIP: Final = b"\x1f\x8b\x08"
-_LEAST: Final = 18
-"""Bytes of gzip's header and its end."""
-
-_WITH_HEADER: Final = 31
-"""What zlib calls a stream with the header and the checksum of gzip."""
-
-_MOST_TIMES: Final = 20
+_MAX_EXPANSION: Final = 20
 _SMALL: Final = 64 * MIB
-"""A file may be so many times as large as its packed bytes, or so large; more is a bomb, and no video is."""
+"""A file may be so many times as large as its compressed bytes, or so large; more is a bomb, and no video."""
 
 _ONE_FILE: Final = frozenset({errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.ELOOP})
 """Errors of one file, after which others may still be written."""
@@ -220,7 +215,7 @@ class Fetch:
             received = 0
         if length is not None and length <= self._part.size:
             length = None  # so the length announced before was wrong
-        packed = received > 0 and await self._run(partial(_is_packed, self._part.content))
+        packed = received > 0 and await self._run(partial(_is_gzip, self._part.content))
         headers = {"range": f"bytes={received}-", "if-range": etag} if received else {}
         try:
             async with self._session.get(self._spec.url, headers) as response:
@@ -330,7 +325,7 @@ class Fetch:
         verdict = await self._run(lambda: verify.verify(part.content, kind, measured=arrived))
         reserve = self._limits.min_free_bytes
         if verdict is FileVerdict.INVALID and await self._run(
-            partial(_unpack, part, self._max_bytes, reserve)
+            partial(_decompress, part, self._max_bytes, reserve)
         ):
             # Its checksum says that it is whole.
             self._measured, arrived, etag, self._compression = True, True, "", ""
@@ -364,19 +359,17 @@ class Fetch:
 # What a host compressed with gzip, although it was asked not to.
 
 
-def _is_packed(content: BufferedReader) -> bool:
+def _is_gzip(content: BufferedReader) -> bool:
     """Whether a file begins as gzip does, which no video and no subtitles do."""
     content.seek(0)
-    return content.read(len(_GZIP)) == _GZIP
+    return content.read(len(GZIP_MAGIC)) == GZIP_MAGIC
 
 
-def _unpack(part: files.Part, limit: int, reserve: int) -> bool:
-    """Replace packed bytes by the file that is in them; False, and nothing is changed, where there is none.
-
-    What it takes is known before: gzip says at its end how large the file is, and more is not unpacked.
+def _decompress(part: files.Part, limit: int, reserve: int) -> bool:
+    """Replace compressed bytes by the file that is in them; False, and nothing is changed, if there is none.
 
     Args:
-        part: all of the packed bytes.
+        part: all of the compressed bytes.
         limit: bytes that the file may have.
         reserve: bytes of the disk that are kept free.
 
@@ -384,30 +377,23 @@ def _unpack(part: files.Part, limit: int, reserve: int) -> bool:
         OSError: there is no room for it.
     """
     content = part.content
-    packed = content.seek(0, io.SEEK_END)
-    if packed < _LEAST or not _is_packed(content):
+    if not _is_gzip(content):
         return False
-    content.seek(-4, io.SEEK_END)
-    size = int.from_bytes(content.read(4), "little")
-    if size > min(limit, max(packed * _MOST_TIMES, _SMALL)):
-        return False
+    compressed = content.seek(0, io.SEEK_END)
+    most = min(limit, max(compressed * _MAX_EXPANSION, _SMALL))
     folder = part.target.parent
-    files.ensure_free_space(folder, size, reserve)
     with tempfile.TemporaryFile(dir=folder) as plain:
         content.seek(0)
-        inflater = zlib.decompressobj(_WITH_HEADER)
         try:
-            while not inflater.eof and plain.tell() <= size:
-                taken = inflater.unconsumed_tail or content.read(MIB)
-                given = inflater.decompress(taken, MIB)
-                if not (taken or given):
-                    return False  # its end is missing
-                plain.write(given)
-        except zlib.error:
+            with gzip.open(content) as stream:
+                while block := stream.read(MIB):
+                    if plain.tell() + len(block) > most:
+                        return False
+                    files.ensure_free_space(folder, len(block), reserve)
+                    plain.write(block)
+        except (gzip.BadGzipFile, EOFError, zlib.error):  # something else, or not all of it
             return False
-        if plain.tell() != size or inflater.unused_data or content.read(1):
-            return False
-        files.ensure_free_space(folder, size - packed, reserve)
+        files.ensure_free_space(folder, plain.tell() - compressed, reserve)
         part.begin("", None)
         plain.seek(0)
         while block := plain.read(MIB):

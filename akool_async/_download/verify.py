@@ -16,6 +16,8 @@ from typing import Final
 
 import attrs
 
+from akool_async._model.responses import GZIP_MAGIC
+
 HEAD: Final = 64 * 1024
 """Bytes of a file that decide what it is."""
 
@@ -188,7 +190,7 @@ def describe_content(file: BufferedReader) -> str:
     text = head.decode(text_encoding(head), "replace").strip("\ufeff \t\r\n")
     if not text:
         return "an empty file"
-    if head.startswith(b"\x1f\x8b"):
+    if head.startswith(GZIP_MAGIC):
         return "a gzip-compressed file"
     if not text.replace("\r", "").replace("\n", "").replace("\t", "").isprintable():
         return "a file of an unknown format"

@@ -15,6 +15,7 @@ import httpcore
 import httpx
 
 from akool_async._http.auth import AuthHeader
+from akool_async._model.responses import GZIP_MAGIC
 
 MAX_BODY: Final = 4 * 2**20
 """Bytes of an answer's body that are read; a longer one is not an answer of this API."""
@@ -141,7 +142,9 @@ class ResponseBody:
 
 
 def _inflated(packed: bytes) -> tuple[bytes, bool]:
-    wrapped = packed[:2] == b"\x1f\x8b" or (packed[0] & 0x0F == 8 and int.from_bytes(packed[:2]) % 31 == 0)
+    wrapped = packed.startswith(GZIP_MAGIC) or (
+        packed[0] & 0x0F == 8 and int.from_bytes(packed[:2]) % 31 == 0
+    )
     form = 47 if wrapped else -15  # gzip or zlib by its header; else bare deflate, which some servers send
     inflater = zlib.decompressobj(form)
     with contextlib.suppress(zlib.error):

@@ -19,6 +19,9 @@ from akool_async._model.requests import EMPTY
 RESULT_LIFETIME: Final = timedelta(days=7)
 """How long a result can be downloaded. Source: the vendor's pages, "resources are valid for 7 days"."""
 
+GZIP_MAGIC: Final = b"\x1f\x8b"
+"""How everything begins that gzip compressed. Source: RFC 1952, 2.3.1."""
+
 _LATEST: Final = datetime.max.replace(tzinfo=UTC) - RESULT_LIFETIME
 
 

@@ -26,7 +26,7 @@ from anyio.to_thread import run_sync
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AkoolError, ConfigurationError, InboxError, UnsealError
 from akool_async._model.redact import Secret, hide
-from akool_async._model.responses import Callback, CallbackListener
+from akool_async._model.responses import GZIP_MAGIC, Callback, CallbackListener
 from akool_async._wire.sealed import Hint, SealingKey, cipher_for, unseal
 from akool_async.webhook.inbox import InboxFile
 from akool_async.webhook.memory import PeerQueues, ReplayCache
@@ -351,7 +351,7 @@ class WebhookReceiver:
                 logger.exception("A listener failed to handle a webhook; the other listeners received it.")
 
     def _unseal(self, body: bytes) -> Hint:
-        if body[:2] == b"\x1f\x8b" and len(body) <= self._max_body_bytes:
+        if body.startswith(GZIP_MAGIC) and len(body) <= self._max_body_bytes:
             unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
             # With a limit: a few kilobytes may unpack to gigabytes.
             try:

@@ -111,6 +111,7 @@ UNPACKED = {
     "without a length": Reply(headers=GZIP, body=PACKED, chunked=True),
     "closed at the end": Reply(headers={**GZIP, "content-length": ""}, body=PACKED),
     "packed without a word": Reply(body=PACKED),
+    "in two members": Reply(headers=GZIP, body=gzip.compress(film()[:9000]) + gzip.compress(film()[9000:])),
     "in several blocks": Reply(headers=GZIP, body=gzip.compress(film(3_000_000), 0)),
 }
 

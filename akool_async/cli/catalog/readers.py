@@ -14,6 +14,7 @@ from zipfile import BadZipFile, ZipFile
 
 import yaml
 
+from akool_async._model.responses import GZIP_MAGIC
 from akool_async.cli.catalog.model import (
     CatalogError,
     CatalogRow,
@@ -38,7 +39,7 @@ _ADVICE: Final = {
 _BINARY: Final = (
     (b"%PDF", "a PDF document"),
     (b"\xd0\xcf\x11\xe0", "an old Excel file (.xls), or another document of Office"),
-    (b"\x1f\x8b", "a compressed file (gzip)"),
+    (GZIP_MAGIC, "a compressed file (gzip)"),
     (b"\x89PNG", "a picture"),
     (b"\xff\xd8\xff", "a picture"),
     (b"SQLite", "a database, perhaps a journal"),
