@@ -510,14 +510,7 @@ def test_one_folder_that_can_not_be_read_keeps_no_other_from_being_verified(
     akool(*RUN, "--names", "{language}/{key}", "--out", book.out)
     (book.out / "fr" / "talk.mp4").unlink()
     (book.out / "lost+found").mkdir()
-    usual = os.scandir
-
-    def refuse(path: Any = ".") -> Any:
-        if Path(path).name == "lost+found":
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        return usual(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    refuse_to_list("lost+found", monkeypatch)
     told = akool("verify", book.out)
     found = {Path(line.split("\t")[0]).name: line.split("\t")[2] for line in told.out.splitlines()}
     results = anyio.run(verify, book.out)
@@ -527,5 +520,34 @@ def test_one_folder_that_can_not_be_read_keeps_no_other_from_being_verified(
         "talk.mp4": "it was deleted or moved",
         "lost+found": "this folder can't be read: Permission denied",
     }
-    assert "1 folder can't be read, so that nobody knows what is in it" in told.err
+    assert "1 folder can't be read, so what was saved there was not verified" in told.err
     assert len(results) == 4
+
+
+def refuse_to_list(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no folder of this name be read, as root may read every other."""
+    usual = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if Path(path).name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return usual(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_what_can_not_be_read_is_not_called_verified(
+    akool: Command, vendor: Sandbox, book: Book, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    if saved:
+        akool(*RUN, "--out", book.out)
+    (book.out / "ja").mkdir(parents=True)
+    refuse_to_list("ja", monkeypatch)
+    told = akool("verify", book.out)
+
+    assert told.code == 1
+    assert "1 folder can't be read, so what was saved there was not verified. Correct" in told.err
+    assert ("of 3 results" in told.err, "all as they were saved" in told.err) == (saved, saved)
+    assert (f"Nothing in {book.out} could be verified." in told.err) is not saved
+    assert "0 not as they were saved" not in told.err

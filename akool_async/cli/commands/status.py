@@ -248,20 +248,24 @@ def verify_results(
     files, wrong = counted(len(rows) - folders, "file"), len(damaged) - folders
     found = f"{files} of {counted(len(results) - folders, 'result')} in {output.out}"
     if folders:
-        print_info(f"{counted(folders, 'folder')} can't be read, so that nobody knows what is in it.")
-    if damaged:
+        print_info(
+            f"{counted(folders, 'folder')} can't be read, so what was saved there was not verified. "
+            "Correct the permissions, and verify again."
+        )
+    if wrong:
         print_info(f"{found}: {wrong:,} not as they were saved. They are left as they are.")
-        if wrong and not fix:
+        if not fix:
             print_info("To save again what the vendor still has, beside a changed file under another name:")
             print_info(f"    {output.command('verify', '--fix')}")
-        return ExitCode.FAILED
-    if results:
+    elif len(results) > folders:
         print_info(f"{found}: all as they were saved.")
+    elif folders:
+        print_info(f"Nothing in {output.out} could be verified.")
     elif is_known:
         print_info(f"Nothing was saved yet, as {output.path} says.")
     else:
         print_info(f"{found}, and no journal says what was saved. Name the journal with --journal.")
-    return ExitCode.OK if is_known or (is_known is None and results) else ExitCode.FAILED
+    return ExitCode.OK if not damaged and (is_known or (is_known is None and results)) else ExitCode.FAILED
 
 
 async def _look(output: OutputOptions, hashes: bool) -> tuple[list[SavedResult], bool | None]:
