@@ -39,6 +39,7 @@ from akool_async.cli.options import (
 from akool_async.cli.plan import RetryRules
 from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute, nothing_to_do
+from akool_async.cli.saved_files import with_results
 from akool_async.cli.storage import DEFAULT_STORAGE, StorageOptions
 
 _UNFINISHED: Final = AT_VENDOR | {State.PLANNED, State.SUBMITTING, State.IN_DOUBT}
@@ -63,7 +64,7 @@ def resume(
     Jobs at the vendor are waited for and saved; what is not sent yet is sent. Doubts are left as they are,
     and so are entries whose signed URL only the catalog has, or whose work is paid under another key.
     """
-    output = output.at(place)
+    output = with_results(output.at(place))
     found, works = anyio.run(read_entries, output, _UNFINISHED)
     submitted = [entry for entry in found if entry.state is not State.PLANNED]
     # A planned entry would be paid for now. It is left out where its request can't be sent as it was
@@ -125,7 +126,7 @@ def collect(
     on_saved_timeout
         How long each may take.
     """
-    output = output.at(place)
+    output = with_results(output.at(place))
     waiting = anyio.run(_at_vendor, output, within)
     connection = connection.with_key()
     finished = anyio.run(_finished, connection, waiting) if waiting else []

@@ -42,6 +42,7 @@ from akool_async.cli.journal_report import (
 )
 from akool_async.cli.options import DEFAULT_OUTPUT, JournalPlace, JsonFlag, OutputOptions
 from akool_async.cli.run_history import read_history
+from akool_async.cli.saved_files import with_results
 
 T = TypeVar("T")
 FIELDS: Final = (
@@ -155,7 +156,7 @@ def list_entries(
     as_csv
         Print CSV with a header, for a spreadsheet.
     """
-    output = output.at(place)
+    output = with_results(output.at(place))
 
     async def read() -> tuple[list[dict[str, Any]], JournalStatus]:
         async with output.reading() as opened:
@@ -208,7 +209,7 @@ def export(
     as_csv
         Write CSV with a header, for a spreadsheet.
     """
-    output = output.at(place)
+    output = with_results(output.at(place))
 
     async def read() -> list[dict[str, Any]]:
         async with output.reading() as opened:

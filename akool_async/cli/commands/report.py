@@ -14,6 +14,7 @@ from akool_async.cli.console import counted, print_info, write_lines
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
 from akool_async.cli.pages import collect_report, copy_results, report_folder
+from akool_async.cli.saved_files import with_results
 from akool_async.report import ReportFolder
 
 
@@ -46,7 +47,7 @@ def report(
     open_
         Open the first page in a browser.
     """
-    output = output.at(journal)
+    output = with_results(output.at(journal), looked_into=to is None)
     local = {} if originals is None else {path.name: path for path in local_path(originals).iterdir()}
     pages = ReportFolder(report_folder(output) if to is None else local_path(to))
     index = pages.write(data := anyio.run(collect_report, output, local))

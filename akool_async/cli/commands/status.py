@@ -54,6 +54,7 @@ from akool_async.cli.options import (
     JsonFlag,
     OutputOptions,
 )
+from akool_async.cli.saved_files import with_results
 
 
 def status(
@@ -63,7 +64,7 @@ def status(
 
     It only reads, so it can be used while a run is in progress. `list` shows every entry.
     """
-    output = output.at(place)
+    output = with_results(output.at(place))
 
     async def read() -> JournalStatus:
         async with output.reading() as journal:
@@ -225,7 +226,7 @@ def verify_results(
     as_json
         Print all files; without it only those that are not as they were saved.
     """
-    output = output.at(place)
+    output = with_results(output.at(place), looked_into=True)
     if fix:
         anyio.run(_restore, output, connection.with_key(), not quick)
     results, is_known = anyio.run(_look, output, not quick)

@@ -1,0 +1,115 @@
+"""A journal that is named without --out: its results are looked for where it says that they were saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from akool_async import State
+from akool_async.sandbox import Sandbox
+from tests.cli.conftest import Book, Command
+
+pytestmark = pytest.mark.usefixtures("quick")
+RUN = ["translate", "https://example.com/talk.mp4", "--key", "talk", "--to", "ja,fr", "--yes", "--no-report"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, where nothing was ever saved."""
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return place
+
+
+def assert_found(akool: Command, journal: object, folder: Path) -> None:
+    """Each command finds the two results of a journal in a folder, and makes nothing where it was started."""
+    verified = akool("verify", journal, "--json")
+    listed = json.loads(akool("list", journal, "--json").out)
+    shown = akool("report", journal)
+
+    assert verified.code == 0, verified.err
+    assert {Path(row["path"]).parent.resolve() for row in json.loads(verified.out)} == {folder}
+    assert [one["state"] for one in listed] == ["saved", "saved"]
+    index = Path(shown.out.strip())
+    assert index.resolve() == folder / "report" / "index.html"
+    assert any("talk.ja.mp4" in page.read_text(encoding="utf-8") for page in index.parent.rglob("*.html"))
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("journal", ["jobs.sqlite3", "../journals/films.sqlite3"])
+def test_results_are_found_where_they_were_saved(
+    akool: Command, vendor: Sandbox, tmp_path: Path, elsewhere: Path, journal: str
+) -> None:
+    (tmp_path / "journals").mkdir()
+    place = tmp_path / "films" / journal
+    assert akool(*RUN, "--out", tmp_path / "films", "--journal", place).code == 0
+
+    assert_found(akool, place, tmp_path / "films")
+
+
+def test_results_that_were_moved_with_their_journal_are_found_beside_it(
+    akool: Command, vendor: Sandbox, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert akool(*RUN, "--out", "films").code == 0
+    (tmp_path / "films").rename(tmp_path / "archive")
+    monkeypatch.chdir(elsewhere)
+
+    assert_found(akool, "../archive/jobs.sqlite3", tmp_path / "archive")
+
+
+def test_what_was_deleted_is_saved_again_where_the_rest_is(
+    akool: Command, vendor: Sandbox, tmp_path: Path, elsewhere: Path
+) -> None:
+    films = tmp_path / "films"
+    journal = films / "jobs.sqlite3"
+    assert akool(*RUN, "--out", films).code == 0
+    (films / "talk.ja.mp4").unlink()
+    damaged = akool("verify", journal)
+    fixed = akool("verify", "--fix", journal)
+    (films / "talk.fr.mp4").unlink()
+    collected = akool("collect", journal)
+
+    assert (damaged.code, fixed.code, collected.code) == (1, 0, 0), fixed.err
+    assert f"akool-async verify --fix --out {films} --journal {journal}" in damaged.err
+    assert {"talk.ja.mp4", "talk.fr.mp4"} <= {path.name for path in films.iterdir()}
+    assert not Path("results").exists()
+
+
+def test_a_job_that_is_waited_for_is_saved_beside_its_journal(
+    akool: Command, vendor: Sandbox, book: Book, elsewhere: Path
+) -> None:
+    book.enter(("later", State.PLANNED))
+
+    assert akool("resume", book.path, "--yes").code == 0
+    assert (book.out / "later.ja.mp4").exists()
+    assert not Path("results").exists()
+
+
+def test_where_nothing_tells_the_folder_the_error_says_so(
+    akool: Command, vendor: Sandbox, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert akool(*RUN, "--out", "films", "--journal", "jobs.sqlite3").code == 0
+    akool("backup", "jobs.sqlite3", elsewhere / "copy.sqlite3")
+    monkeypatch.chdir(elsewhere)
+    unknown = [akool(command, "copy.sqlite3") for command in ("verify", "report")]
+
+    assert akool("status", "copy.sqlite3").code == 0
+    for told in unknown:
+        assert told.code == 2
+        assert "copy.sqlite3 names the folder of its results as films" in told.err
+        assert "--out" in told.err
+    assert sorted(path.name for path in elsewhere.iterdir() if not path.name.startswith("copy")) == []
+    assert akool("verify", "copy.sqlite3", "--out", "../films").code == 0
+
+
+def test_a_folder_that_is_named_is_the_one(akool: Command, vendor: Sandbox, tmp_path: Path) -> None:
+    assert akool(*RUN, "--out", tmp_path / "films").code == 0
+    (tmp_path / "empty").mkdir()
+
+    told = akool("verify", tmp_path / "films" / "jobs.sqlite3", "--out", tmp_path / "empty", "--json")
+    assert json.loads(told.out)
