@@ -133,6 +133,7 @@ from pathlib import Path
 from akool_async import DownloadError
 from tests.download.conftest import downloads, fetch
 
+sys.dont_write_bytecode = True  # the bound would cut off what is compiled from here on
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
 async def main():

@@ -76,6 +76,8 @@ def video(key):
     url = "https://e.com/" + "v" * 300
     return TranslationRequest(url=url, targets=("ja", "fr"), key=key)
 
+sys.dont_write_bytecode = True  # the bound would cut off what is compiled from here on
+
 async def main():
     async with open_journal(sys.argv[1]) as journal:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
