@@ -9,7 +9,7 @@ import termios
 from akool_async import AkoolClient, FixedSchedule
 from akool_async.cli import main
 from akool_async.cli.options import ConnectionOptions
-from tests.client.often import QUICK
+from tests.client.short_waits import QUICK
 
 _usual = ConnectionOptions.client
 

@@ -14,7 +14,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from akool_async import AkoolClient, TranslationRequest
 from akool_async.sandbox import Sandbox, SandboxServer
-from tests.client.often import OFTEN, QUICK
+from tests.client.short_waits import OFTEN, QUICK
 
 KEY = "canary-4f9c1b7e2a"
 
