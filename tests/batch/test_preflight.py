@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from akool_async import (
     LipSyncRequest,
     NotSubmitted,
     Outcome,
+    Request,
     TranslationRequest,
     open_batch,
     open_journal,
@@ -51,6 +53,34 @@ async def outcomes_of(
             return {outcome.request.url: outcome async for outcome in batch}
 
 
+async def only_the_good_are_paid(
+    fast_house: Open,
+    make: Callable[..., Request],
+    field: str,
+    good: Sequence[str],
+    bad: Mapping[str, str],
+    *,
+    what: str = "",
+) -> None:
+    """Run requests that have these URLs in a field: the good ones are paid, the bad ones say why not."""
+    requests = [make(**{field: url}) for url in (*good, *bad)]
+    async with fast_house() as home:
+        client = await home.client()
+        with anyio.fail_after(50):
+            async with open_batch(client, requests, preflight=Limits()) as batch:
+                seen = {getattr(outcome.request, field): outcome async for outcome in batch}
+
+        assert len(home.sandbox.audit.creates) == len(good)
+    for url in good:
+        assert isinstance(seen[url], Completed), (url, seen[url].reason)
+    for url, words in bad.items():
+        refused = seen[url]
+        assert isinstance(refused, NotSubmitted), url
+        assert refused.reason.startswith(f"Not sent, because the vendor would refuse it: {what}")
+        assert words in refused.reason
+        assert refused.credits == 0
+
+
 async def test_only_what_the_vendor_would_take_is_sent(fast_house: Open, files: FileHost) -> None:
     good = files.add("good.mp4", film())
     bad = {
@@ -64,17 +94,8 @@ async def test_only_what_the_vendor_would_take_is_sent(fast_house: Open, files: 
         "https://drive.google.com/file/d/1aBcD_efGhIjKlMnOp/view": "download?id=1aBcD_efGhIjKlMnOp",
         "https://youtu.be/dQw4w9WgXcQ": "YouTube",
     }
-    async with fast_house() as home:
-        seen = await outcomes_of(await home.client(), [request(url) for url in [good, *bad]])
+    await only_the_good_are_paid(fast_house, request, "url", [good], bad)
 
-        assert isinstance(seen[good], Completed)
-        assert len(home.sandbox.audit.creates) == 1
-    for url, words in bad.items():
-        outcome = seen[url]
-        assert isinstance(outcome, NotSubmitted)
-        assert words in outcome.reason
-        assert outcome.reason.startswith("Not sent, because the vendor would refuse it: ")
-        assert outcome.credits == 0
     assert {method for method, *_ in files.asked} == {"GET"}
 
 
@@ -115,24 +136,9 @@ async def test_a_lip_sync_is_sent_only_with_audio_that_the_vendor_can_fetch(
         "https://drive.google.com/file/d/1aBcD_efGhIjKlMnOp/view": "a share page of Google Drive",
         "http://192.168.0.7/speech.mp3": "a private network",
     }
-    async with fast_house() as home:
-        client = await home.client()
-        requests = [LipSyncRequest(video_url=video, audio_url=url) for url in (*good, *bad)]
-        with anyio.fail_after(50):
-            async with open_batch(client, requests, preflight=Limits()) as batch:
-                seen = {
-                    outcome.request.audio_url: outcome
-                    async for outcome in batch
-                    if isinstance(outcome.request, LipSyncRequest)
-                }
+    lip_sync = partial(LipSyncRequest, video_url=video)
+    await only_the_good_are_paid(fast_house, lip_sync, "audio_url", good, bad, what="Audio: ")
 
-        assert len(home.sandbox.audit.creates) == len(good)
-    for url in good:
-        assert isinstance(seen[url], Completed), (url, seen[url].reason)
-    for url, words in bad.items():
-        assert isinstance(seen[url], NotSubmitted), url
-        assert seen[url].reason.startswith("Not sent, because the vendor would refuse it: Audio: ")
-        assert words in seen[url].reason
     assert {method for method, *_ in files.asked} == {"GET"}
 
 
@@ -163,24 +169,9 @@ async def test_captions_are_looked_into_before_they_are_paid_for(fast_house: Ope
         "http://192.168.0.7/talk.srt": "a private network",
     }
     video = files.add("good.mp4", film())
-    async with fast_house() as home:
-        client = await home.client()
-        requests = [request(video, caption_url=url, caption_type=2) for url in (*good, *bad)]
-        with anyio.fail_after(50):
-            async with open_batch(client, requests, preflight=Limits()) as batch:
-                seen = {
-                    outcome.request.caption_url: outcome
-                    async for outcome in batch
-                    if isinstance(outcome.request, TranslationRequest)
-                }
+    captioned = partial(request, video, caption_type=2)
+    await only_the_good_are_paid(fast_house, captioned, "caption_url", good, bad, what="Captions: ")
 
-        assert len(home.sandbox.audit.creates) == len(good)
-    for url in good:
-        assert isinstance(seen[url], Completed), (url, seen[url].reason)
-    for url, words in bad.items():
-        assert isinstance(seen[url], NotSubmitted), url
-        assert seen[url].reason.startswith("Not sent, because the vendor would refuse it: Captions: ")
-        assert words in seen[url].reason
     assert [path for _, path, _ in files.asked].count("/good.mp4") == 1
 
 
