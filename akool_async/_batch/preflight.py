@@ -39,7 +39,7 @@ _EXAMPLE: Final = re.compile(r"(.*\.)?(example(\.(com|net|org))?|invalid|test)")
 
 
 @attrs.frozen(kw_only=True)
-class VideoCheck:
+class RequestCheck:
     """What a look into the files of one request says about paying for it: video, audio and captions.
 
     Attributes:
@@ -142,7 +142,7 @@ class Preflight:
         self._cache.close()
         await self._stack.aclose()
 
-    async def check(self, request: Request) -> VideoCheck:
+    async def check(self, request: Request) -> RequestCheck:
         """Look into the files of a request, unless that was done a short while ago."""
         video = await self._check_file(request, video_url(request), MediaKind.VIDEO)
         if isinstance(request, LipSyncRequest):
@@ -164,13 +164,13 @@ class Preflight:
             bytes_read=video.bytes_read + other.bytes_read,
         )
 
-    async def _check_file(self, request: Request, url: str, kind: MediaKind) -> VideoCheck:
+    async def _check_file(self, request: Request, url: str, kind: MediaKind) -> RequestCheck:
         host = (urlsplit(url).hostname or "").lower()
         # A sandbox may take such a name, and nothing is there: it goes without saying.
         if self._reach is not Reach.PUBLIC and _EXAMPLE.fullmatch(host):
-            return VideoCheck()
+            return RequestCheck()
         look = await self._look(url, kind)
-        found, took = look.found, VideoCheck(requests=look.requests, bytes_read=look.bytes_read)
+        found, took = look.found, RequestCheck(requests=look.requests, bytes_read=look.bytes_read)
         if isinstance(found, MediaFacts) and kind is not MediaKind.VIDEO:
             return took  # which ones the vendor takes is not documented; that it is such a file has been seen
         if isinstance(found, MediaFacts):
@@ -191,7 +191,7 @@ class Preflight:
         return attrs.evolve(took, unchecked=found.message)
 
     async def check_all(
-        self, requests: Iterable[Request], done: Callable[[Request, VideoCheck], None]
+        self, requests: Iterable[Request], done: Callable[[Request, RequestCheck], None]
     ) -> None:
         """Check many, `limits.at_once` at a time; `done` is called with each, in the order of their ends."""
         by_url: dict[str, list[Request]] = {}

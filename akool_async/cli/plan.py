@@ -15,7 +15,7 @@ import anyio
 import attrs
 
 from akool_async._batch import OnInDoubt
-from akool_async._batch.preflight import Preflight, VideoCheck
+from akool_async._batch.preflight import Preflight, RequestCheck
 from akool_async._batch.saving import LONGEST_ENDING
 from akool_async._client import AkoolClient
 from akool_async._journal import Entry, open_journal
@@ -106,7 +106,7 @@ class PlanEntry:
         target: its language; "" for a lip-sync.
         entry: the journal's entry, if there is one.
         price: what a new job would probably cost.
-        check: what a look into its video says, if there was one.
+        check: what a look into its files says, if there was one.
     """
 
     item: CatalogItem
@@ -114,7 +114,7 @@ class PlanEntry:
     action: PlannedAction
     entry: Entry | None = None
     price: JobPrice = UNKNOWN
-    check: VideoCheck | None = None
+    check: RequestCheck | None = None
 
     @property
     def cost(self) -> float | None:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from akool_async._batch.preflight import Preflight, VideoCheck, preflight_for
+from akool_async._batch.preflight import Preflight, RequestCheck, preflight_for
 from akool_async._client import AkoolClient
 from akool_async._model.errors import ConfigurationError, InputError
 from akool_async._model.media import Limits
@@ -128,11 +128,11 @@ async def make_checked_plan(
 
 
 async def _look_into_videos(plan: Plan, preflight: Preflight) -> Plan:
-    checks: dict[int, VideoCheck] = {}
+    checks: dict[int, RequestCheck] = {}
     requests = [item.request for item in plan.new_items]
     with looking(len(requests)) as advance:
 
-        def done(request: Request, check: VideoCheck) -> None:
+        def done(request: Request, check: RequestCheck) -> None:
             checks[id(request)] = check
             advance.update(advance.task_ids[0], advance=1)
 
@@ -145,7 +145,7 @@ async def _look_into_videos(plan: Plan, preflight: Preflight) -> Plan:
     return attrs.evolve(plan, entries=entries, estimate=plan.prices.estimate(prices))
 
 
-def _judged(plan: Plan, entry: PlanEntry, check: VideoCheck) -> PlanEntry:
+def _judged(plan: Plan, entry: PlanEntry, check: RequestCheck) -> PlanEntry:
     if check.refusals:
         return attrs.evolve(entry, action=PlannedAction.REFUSED, check=check)
     return attrs.evolve(entry, check=check, price=plan.prices.price(entry.item.request, check.seconds))
@@ -154,7 +154,7 @@ def _judged(plan: Plan, entry: PlanEntry, check: VideoCheck) -> PlanEntry:
 def _readable(entry: PlanEntry, error: InputError | None) -> PlanEntry:
     if error is None or not (entry.action.is_paid or entry.action is PlannedAction.REFUSED):
         return entry
-    check = VideoCheck(refusals=(error.message,), advice=error.advice)
+    check = RequestCheck(refusals=(error.message,), advice=error.advice)
     return attrs.evolve(entry, action=PlannedAction.REFUSED, check=check)
 
 

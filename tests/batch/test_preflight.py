@@ -27,7 +27,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._batch.preflight import Preflight, VideoCheck
+from akool_async._batch.preflight import Preflight, RequestCheck
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open
 from tests.media.file_host import FileHost, film, serve_files
@@ -383,8 +383,8 @@ async def test_a_wrong_tariff_spends_no_more_than_one_job_too_much(
 # By itself: how often it asks, and what it keeps.
 
 
-async def look(preflight: Preflight, *urls: str) -> list[VideoCheck]:
-    found: list[VideoCheck] = []
+async def look(preflight: Preflight, *urls: str) -> list[RequestCheck]:
+    found: list[RequestCheck] = []
     with anyio.fail_after(50):
         async with preflight:
             await preflight.check_all(map(request, urls), lambda _, check: found.append(check))
@@ -473,7 +473,7 @@ async def test_names_for_examples_are_not_asked_where_the_api_is_a_sandbox(files
         Preflight(Limits(), api_host="https://openapi.akool.com"), "https://example.com/1.mp4"
     )
 
-    assert check == VideoCheck()
+    assert check == RequestCheck()
     assert "no public DNS name" in real.reason
 
 

@@ -11,7 +11,7 @@ import anyio
 import attrs
 from cyclopts import Parameter
 
-from akool_async._batch.preflight import Preflight, VideoCheck
+from akool_async._batch.preflight import Preflight, RequestCheck
 from akool_async._environment import PRODUCTION
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.locations import input_url
@@ -78,9 +78,9 @@ def inspect(
     return ExitCode.FAILED if refused or unchecked else ExitCode.OK
 
 
-async def _look(videos: Sequence[str], limits: Limits) -> list[VideoCheck]:
+async def _look(videos: Sequence[str], limits: Limits) -> list[RequestCheck]:
     """Look into videos, several at once; return what was found in their order."""
-    checks = [VideoCheck()] * len(videos)
+    checks = [RequestCheck()] * len(videos)
     waiting = iter(enumerate(videos))
     async with Preflight(limits, api_host=PRODUCTION) as preflight:
         # The signature of an object is for this look alone: it gets the shortest lifetime that there is.
@@ -94,7 +94,7 @@ async def _look(videos: Sequence[str], limits: Limits) -> list[VideoCheck]:
                         request = TranslationRequest(url=source, targets="en")
                         checks[place] = await preflight.check(request)
                     except InvalidRequestError as error:
-                        checks[place] = VideoCheck(refusals=(error.message,), advice=error.advice)
+                        checks[place] = RequestCheck(refusals=(error.message,), advice=error.advice)
                     progress.update(progress.task_ids[0], advance=1)
 
             async with anyio.create_task_group() as tasks:
@@ -103,7 +103,7 @@ async def _look(videos: Sequence[str], limits: Limits) -> list[VideoCheck]:
     return checks
 
 
-def _row(video: str, check: VideoCheck) -> dict[str, Any]:
+def _row(video: str, check: RequestCheck) -> dict[str, Any]:
     """Return what a program gets, and what a person sees of it; a signature in the URL is not shown."""
     facts = {} if check.facts is None else fields_of(check.facts)
     verdict = "refused" if check.refusals else "unknown" if check.unchecked else "taken"
