@@ -122,11 +122,13 @@ class Batch(LongLived):
         """Begin to submit."""
         if self._background is not None:
             raise RuntimeError("This batch was opened already; make another one.")
-        if self._drain_on and threading.current_thread() is not threading.main_thread():
-            raise ConfigurationError("drain_signals works in the main thread only, which gets the signals.")
         async with AsyncExitStack() as stack:
-            # First, so that a signal tears nothing of what is closed before.
-            await stack.enter_async_context(received_signals(self._drain_on, self._on_signal))
+            if self._drain_on:
+                if threading.current_thread() is not threading.main_thread():
+                    message = "drain_signals works in the main thread only, which gets the signals."
+                    raise ConfigurationError(message)
+                # First, so that a signal tears nothing of what is closed before.
+                await stack.enter_async_context(received_signals(self._drain_on, self._on_signal))
             if self._own_journal is not None:
                 await stack.enter_async_context(self._own_journal)
             # Two batches on one journal would both find an entry unsent, and both pay for it.

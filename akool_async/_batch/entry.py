@@ -14,7 +14,7 @@ import anyio
 import attrs
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from akool_async._batch.limits import WeightedSemaphore
+from akool_async._batch.limits import Changes, WeightedSemaphore
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model.errors import AkoolError
 from akool_async._model.fingerprint import entry_key
@@ -28,7 +28,7 @@ from akool_async._model.outcomes import (
     Rejected,
     Saved,
 )
-from akool_async._model.requests import Request
+from akool_async._model.requests import EMPTY, Request
 from akool_async._model.responses import Job, Snapshot, Status
 from akool_async._model.states import State
 from akool_async._polling.poll_state import PollVerdict
@@ -96,8 +96,9 @@ class BatchEntry:
 
     def submitted(self, job: Job, sent_at: datetime | None, token: str) -> BatchEntry:
         """Take over the job that the POST made."""
-        # Without the raw answer, which would be most of what a job in flight holds in memory.
-        self.job, self.submitted_at, self.token = job.without_raw(), sent_at, token
+        # Without what nobody asks a job in flight for: it would be most of what it holds in memory.
+        self.job = attrs.evolve(job, raw=EMPTY, video_id="", task_id="")
+        self.submitted_at, self.token = sent_at, token
         return self
 
     def resume_job(self, entry: Entry) -> None:
@@ -229,7 +230,7 @@ class OutcomeQueue:
 
     def __init__(self) -> None:
         self._outcomes: deque[Outcome] = deque()
-        self._news: anyio.Event | None = None
+        self._news = Changes()
         self._closed = False
         self._taken = 0
 
@@ -248,17 +249,12 @@ class OutcomeQueue:
     def put(self, outcome: Outcome) -> None:
         """Add an outcome."""
         self._outcomes.append(outcome)
-        self._tell()
+        self._news.notify()
 
     def close(self) -> None:
         """Say that there will be no more."""
         self._closed = True
-        self._tell()
-
-    def _tell(self) -> None:
-        if self._news is not None:  # an iteration waits
-            self._news.set()
-            self._news = None
+        self._news.notify()
 
     async def get(self) -> Outcome | None:
         """Return the next outcome, None after the last one."""
@@ -269,7 +265,6 @@ class OutcomeQueue:
         while not self._outcomes:
             if self._closed:
                 return None
-            self._news = self._news or anyio.Event()
             await self._news.wait()
         return self._outcomes.popleft()
 
@@ -283,7 +278,7 @@ class FinishedQueue:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, BatchEntry, PolledJob]] = []
         self._order = itertools.count()
-        self._news = anyio.Event()
+        self._waiting = anyio.Semaphore(0)
 
     def put(self, batch_entry: BatchEntry, watch: PolledJob) -> None:
         """Add a job that has ended."""
@@ -292,15 +287,11 @@ class FinishedQueue:
         if snapshot is not None and snapshot.url:
             expires = float("inf") if snapshot.expires_at is None else snapshot.expires_at.timestamp()
         heapq.heappush(self._heap, (expires, next(self._order), batch_entry, watch))
-        self._news.set()
-        self._news = anyio.Event()
+        self._waiting.release()
 
     async def get(self) -> tuple[BatchEntry, PolledJob]:
         """Wait for the next one."""
-        if self._heap:
-            await checkpoint()
-        while not self._heap:
-            await self._news.wait()
+        await self._waiting.acquire()
         _, _, batch_entry, watch = heapq.heappop(self._heap)
         return batch_entry, watch
 

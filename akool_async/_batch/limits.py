@@ -20,6 +20,24 @@ EXCEEDED_BY: Final = (
 )
 
 
+class Changes:
+    """Wakes all that wait for a change when there is one."""
+
+    def __init__(self) -> None:
+        self._next: anyio.Event | None = None
+
+    async def wait(self) -> None:
+        """Wait for the next change."""
+        self._next = self._next or anyio.Event()
+        await self._next.wait()
+
+    def notify(self) -> None:
+        """Say that there was a change."""
+        waited, self._next = self._next, None
+        if waited is not None:
+            waited.set()
+
+
 class CreditBudget:
     """Credits that a journal's entries may cost together.
 
@@ -41,7 +59,7 @@ class CreditBudget:
         self._estimates: dict[tuple[str, str], float] = {}
         self._followed: set[tuple[str, str]] = set()
         self._posting = False
-        self._changed = anyio.Event()
+        self._changed = Changes()
 
     async def reserve(self, name: tuple[str, str] = ("", ""), estimate: float | None = None) -> str:
         """Wait until the next job may be made; return why none may be, or "".
@@ -78,7 +96,7 @@ class CreditBudget:
     def release(self) -> None:
         """The POST that credits were reserved for has ended, and its result is counted."""
         self._posting = False
-        self._notify()
+        self._changed.notify()
 
     def count_job(self, name: tuple[str, str], cost: float | None) -> None:
         """An entry has a job; None for a cost that the vendor did not say."""
@@ -115,13 +133,9 @@ class CreditBudget:
                 if not self._unknown[name]:
                     del self._unknown[name]
             self._followed.discard(name)
-            self._notify()
+            self._changed.notify()
         if name not in self._unknown:
             self._estimates.pop(name, None)
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
 
 
 class DoubtBrake:
@@ -144,7 +158,7 @@ class DoubtBrake:
         self._in_a_row = 0
         self._under_way = 0
         self._resolvable: set[tuple[str, str]] = set()
-        self._changed = anyio.Event()
+        self._changed = Changes()
 
     async def acquire(self) -> None:
         """Wait until a POST may go out; `release` has to follow."""
@@ -159,7 +173,7 @@ class DoubtBrake:
     def release(self) -> None:
         """A POST has ended, and its result is counted."""
         self._under_way -= 1
-        self._notify()
+        self._changed.notify()
 
     def count_answer(self) -> None:
         """The vendor said what became of a POST."""
@@ -184,21 +198,17 @@ class DoubtBrake:
     def reset(self) -> None:
         """Let POSTs out again, one at a time at first."""
         self._answered, self._in_a_row, self._let_all = False, 0, False
-        self._notify()
+        self._changed.notify()
 
     def open(self) -> None:
         """Let everyone through, because nothing is submitted any more."""
         self._let_all = True
-        self._notify()
+        self._changed.notify()
 
     def _check(self) -> None:
         if self._in_a_row >= self.limit and not self._resolvable:
             self._give_up()
-        self._notify()
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.notify()
 
 
 # How many at once, first come first served.

@@ -15,6 +15,7 @@ import anyio
 import attrs
 
 from akool_async._batch.entry import outcome_from_journal
+from akool_async._batch.limits import Changes
 from akool_async._batch.resume import OTHER_QUERY
 from akool_async._batch.state import CANCELLED, RESUMABLE, BatchState
 from akool_async._journal import IN_PROGRESS, Entry, EntryUpdate
@@ -94,7 +95,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._waiters: dict[tuple[str, str], list[_OutcomeWaiter]] = {}
         self._closed = ""
         self._news = True
-        self._changed = anyio.Event()
+        self._changed = Changes()
 
     # What comes in.
 
@@ -198,8 +199,7 @@ class SubmittedRequests(AsyncIterator[Request]):
     def wake(self) -> None:
         """Look into the journal again, from its beginning, after the present look."""
         self._news = True
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.notify()
 
     # What goes to the batch.
 

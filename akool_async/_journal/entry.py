@@ -155,7 +155,7 @@ class EntryUpdate:
     @property
     def expires(self) -> datetime | None:
         """When the result expires, as given or counted from the creation."""
-        if self.expires_at is not None:
+        if self.expires_at is not None or self.created is None:
             return self.expires_at
         return result_expiry(self.created)
 
@@ -184,6 +184,11 @@ _URLS: Final = frozenset({*INPUT_FIELDS, "webhook_url"})
 _URL_IN_TEXT: Final = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 _LARGEST: Final = 2**63
 
+
+_DEFAULTS: Final[Mapping[type, tuple[tuple[str, Any], ...]]] = {
+    kind: tuple((field.name, field.default) for field in attrs.fields(kind)) for kind in KINDS.values()
+}
+"""The fields of each kind of request; one that has its default is not stored."""
 
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -246,36 +251,27 @@ def load_texts(text: str) -> tuple[str, ...]:
         raise DecodeError("a list can't be read") from error
 
 
-def loses_query(request: Request) -> bool:
-    """Whether a URL of the request loses its query or its user when it is written."""
-    urls = ((name, getattr(request, name, None)) for name in _URLS)
-    return any(
-        url and redacted_url(url, public=_is_public(request, name)) != url.partition("#")[0]
-        for name, url in urls
-    )
+def encode_request(request: Request) -> tuple[str, bool]:
+    """Return the request as JSON, and whether a URL in it lost its query or its user.
 
-
-def _is_public(request: Request, name: str) -> bool:
-    """Whether the query of this URL may be kept; that of a webhook is always a secret of the caller's."""
-    return request.url_is_public and name != "webhook_url"
-
-
-def _changed_fields(request: Request) -> dict[str, Any]:
-    """Return the fields that differ from their default."""
-    stored: dict[str, Any] = {}
-    for field in attrs.fields(type(request)):
-        value = getattr(request, field.name)
-        if field.name in _URLS and value is not None:
-            stored[field.name] = redacted_url(value, public=_is_public(request, field.name))
-        elif value != field.default and not (isinstance(value, Mapping) and not value):
-            stored[field.name] = dict(value) if isinstance(value, Mapping) else value
-    return stored
+    The query of the video is kept where it is public; that of a webhook is always a secret of the caller's.
+    """
+    stored: dict[str, Any] = {"kind": "translation" if isinstance(request, TranslationRequest) else "lipsync"}
+    lost = False
+    for name, default in _DEFAULTS[type(request)]:
+        value = getattr(request, name)
+        if name in _URLS and value is not None:
+            kept = redacted_url(value, public=request.url_is_public and name != "webhook_url")
+            lost = lost or kept != value.partition("#")[0]
+            stored[name] = kept
+        elif value != default and not (isinstance(value, Mapping) and not value):
+            stored[name] = dict(value) if isinstance(value, Mapping) else value
+    return _encode(stored), lost
 
 
 def dump_request(request: Request) -> str:
     """Return the request as JSON, without the queries of its URLs unless they are public."""
-    kind = "translation" if isinstance(request, TranslationRequest) else "lipsync"
-    return _encode({"kind": kind, **_changed_fields(request)})
+    return encode_request(request)[0]
 
 
 def load_request(text: str) -> Request:

@@ -20,12 +20,11 @@ from akool_async._journal.entry import (
     dump_datetime,
     dump_float,
     dump_int,
-    dump_request,
     dump_snapshot,
     dump_text,
     dump_texts,
+    encode_request,
     load_texts,
-    loses_query,
 )
 from akool_async._journal.table import ENDED, EntryRow, EntryTable, SqlValue, Values
 from akool_async._model.errors import IllegalTransitionError, InvalidRequestError, JournalCorruptedError
@@ -45,11 +44,8 @@ def display_name(key: str, target: str) -> str:
 
 def request_columns(request: Request, mark: str) -> dict[str, SqlValue]:
     """Return the columns that say what was asked for."""
-    return {
-        "fingerprint": mark,
-        "request": dump_request(request),
-        "stripped": int(loses_query(request)),
-    }
+    text, lost = encode_request(request)
+    return {"fingerprint": mark, "request": text, "stripped": int(lost)}
 
 
 def name_columns(table: EntryTable, names: Sequence[str]) -> dict[str, SqlValue]:

@@ -14,7 +14,6 @@ import attrs
 
 from akool_async._model.errors import AkoolError, ErrorDetails
 from akool_async._model.redact import url_repr
-from akool_async._model.requests import EMPTY
 
 RESULT_LIFETIME: Final = timedelta(days=7)
 """How long a result can be downloaded. Source: the vendor's pages, "resources are valid for 7 days"."""
@@ -84,10 +83,6 @@ class Job:
     seconds_locked: float | None = None
     credits_locked: float | None = None
     raw: Mapping[str, Any] = _raw()
-
-    def without_raw(self) -> Job:
-        """Return the same without what a job in flight does not need."""
-        return attrs.evolve(self, raw=EMPTY, video_id="", task_id="")
 
 
 @attrs.frozen(kw_only=True)
