@@ -401,14 +401,14 @@ class ProgressBoard:
         self._jobs = jobs
         self._turns: dict[tuple[str, str], float] = {}
 
-    def start_submit(self, names: Iterable[tuple[str, str]], now: float) -> None:
+    def start_submit(self, entries: Iterable[BatchEntry], now: float) -> None:
         """The turn of these entries has come."""
-        self._turns.update(dict.fromkeys(names, now))
+        self._turns.update((entry.name, now) for entry in entries)
 
-    def end_submit(self, names: Iterable[tuple[str, str]]) -> None:
+    def end_submit(self, entries: Iterable[BatchEntry]) -> None:
         """Their POST has come to its end: what has no job by now has none in progress."""
-        for name in names:
-            self._turns.pop(name, None)
+        for entry in entries:
+            self._turns.pop(entry.name, None)
 
     def start_wait(self, batch_entry: BatchEntry) -> None:
         """An entry has its job."""

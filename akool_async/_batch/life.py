@@ -147,7 +147,7 @@ class EntryLife:
         # Only now is the next request pulled: what is pulled and not sent is not in the journal yet.
         task_status.started()
         began, failures = self._clock.monotonic(), 0
-        with self._shown_as_submitting([entry.name for entry in entries], permit):
+        with self._shown_as_submitting(entries, permit):
             # A loop: what surely made no job is sent again, and only for the languages concerned.
             while entries:
                 try:  # before credits are reserved: it may take long
@@ -271,12 +271,12 @@ class EntryLife:
     # The steps of the first half.
 
     @contextmanager
-    def _shown_as_submitting(self, names: list[tuple[str, str]], permit: Permit) -> Iterator[None]:
-        self._state.board.start_submit(names, self._clock.monotonic())
+    def _shown_as_submitting(self, entries: list[BatchEntry], permit: Permit) -> Iterator[None]:
+        self._state.board.start_submit(entries, self._clock.monotonic())
         try:
             yield
         finally:
-            self._state.board.end_submit(names)
+            self._state.board.end_submit(entries)
             permit.release()
 
     async def _may_submit(self, entry: BatchEntry) -> bool:

@@ -372,7 +372,7 @@ class AnswerRecorder:
     def _end_unrecorded(self, post: Post, error: JournalError) -> None:
         """End entries whose jobs the journal does not know: for the next run they are in doubt, and paid."""
         self._state.stop(error.message, error)
-        self._state.board.end_submit(entry.name for entry in post.entries)  # though the tries continue
+        self._state.board.end_submit(post.entries)  # though the tries continue
         for entry in post.submitted:
             reason = f"Job {entry.job_id} is paid, but could not be recorded. {error.message}"
             self._state.emit(entry, entry.in_doubt(reason, self._clock.now(), (entry.job_id,)))

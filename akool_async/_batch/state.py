@@ -267,14 +267,14 @@ class BatchState:
 
     def count_resubmissions(self, entries: Iterable[BatchEntry]) -> None:
         """A POST is about to be sent; each entry of it that was in doubt counts as paid again, once."""
-        for entry in entries:
+        for entry in entries if self._doubted else ():
             if entry.name in self._doubted and entry.name not in self._resubmitted:
                 self._resubmitted.add(entry.name)
                 self.counts["resubmitted"] += 1
 
     def previous_doubt(self, batch_entry: BatchEntry) -> Entry | None:
         """Return what the journal said of an entry that was in doubt; None where it was not."""
-        return self._doubted.get(batch_entry.name)
+        return self._doubted.get(batch_entry.name) if self._doubted else None
 
     def not_submitted_outcome(self, batch_entry: BatchEntry, reason: str) -> Outcome:
         """Return the outcome of an entry for which this run sent nothing."""

@@ -33,8 +33,8 @@ from akool_async._model.redact import exception_chain, strip_query
 from akool_async._model.responses import GZIP_MAGIC
 from akool_async._retry import RetryPolicy
 
-_BLOCK: Final = MIB
-"""Bytes that are collected before a thread writes and hashes them."""
+_BLOCK: Final = 4 * MIB
+"""Bytes that are collected before a thread writes and hashes them: each turn of a thread costs."""
 
 _MOST_WRITES: Final = 32
 """Chunks of one block that are written one by one."""

@@ -65,7 +65,7 @@ class DownloadLimits:
         max_video_bytes: size of the largest video that is accepted.
         max_text_bytes: the same for subtitle files.
         min_free_bytes: bytes that have to stay free on the disk.
-        sync_every: bytes after which the part is synced to disk.
+        sync_every: bytes after which the part is synced to disk; so many are lost at most by a kill.
     """
 
     connect: float = 10.0
@@ -76,7 +76,7 @@ class DownloadLimits:
     max_video_bytes: int = 8 * GIB
     max_text_bytes: int = 16 * MIB
     min_free_bytes: int = MIB
-    sync_every: int = 32 * MIB
+    sync_every: int = 64 * MIB
 
 
 class FileHostSession:
