@@ -28,6 +28,7 @@ from akool_async._model.states import State, may_follow
 from akool_async.ledger.database import LedgerDatabase, parse
 
 _PAGE: Final = 500
+_OPEN: Final = (State.PLANNED, State.SUBMITTING, State.SUBMITTED, State.COMPLETED)
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Entry))
 READ: Final = f"SELECT number, {', '.join(_FIELDS)} FROM akool_ledger.entry"
 THIS: Final = " WHERE account = :account AND key = :key AND target = :target"
@@ -135,11 +136,16 @@ class LedgerEntries(LedgerDatabase):
         )
         return read_entry(rows[0]) if rows and token else None
 
-    async def open_work(self) -> list[tuple[str, str, int]]:
-        """Return what workers have to do: key, language and generation of each entry that is not over."""
+    async def open_work(self, *states: State) -> list[tuple[str, str, int]]:
+        """Return what workers have to do: key, language and generation of each entry that is not over.
+
+        Args:
+            states: of which alone it is returned; default is all that are not over.
+        """
         rows = await self.execute(
             "SELECT key, target, generation FROM akool_ledger.entry WHERE account = :account"
-            " AND state IN ('planned', 'submitting', 'submitted', 'completed') ORDER BY number"
+            " AND state = ANY(:states) ORDER BY number",
+            states=[*(states or _OPEN)],
         )
         return [(row["key"], row["target"], row["generation"]) for row in rows]
 

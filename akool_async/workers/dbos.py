@@ -15,7 +15,6 @@ import logging
 import os
 import re
 import socket
-import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -28,11 +27,12 @@ from dbos import DBOS, DBOSPortableJSONSerializer, run_dbos_database_migrations
 from akool_async._client import AkoolClient
 from akool_async._journal import Entry
 from akool_async._journal.operations import display_name
-from akool_async._model.errors import AkoolError, ConfigurationError, JobNotFoundError
+from akool_async._model.errors import AkoolError, ConfigurationError, JobNotFoundError, StorageError
 from akool_async._model.redact import safe_repr
 from akool_async._model.responses import Job
 from akool_async._model.states import State
 from akool_async._retry import backoff_step
+from akool_async._storage import result_folder
 from akool_async.ledger import Ledger, LedgerError, Made, NotSent, Refused
 from akool_async.ledger.database import connect
 from akool_async.workers.admission import Admission, Ended
@@ -42,6 +42,8 @@ from akool_async.workers.workflows import (
     deliver_callback,
     engine_url,
     enqueue,
+    give_back,
+    lock_name,
     queue_name,
     queue_stranded,
     resume,
@@ -123,12 +125,19 @@ class Worker:
     """
 
     def __init__(self, ledger: Ledger, client: AkoolClient, settings: WorkerSettings) -> None:
-        """Keep what it works with; nothing is begun before `run`."""
+        """Keep what it works with; nothing is begun before `run`.
+
+        Raises:
+            ConfigurationError: the folder for results can't be one.
+        """
         self._ledger = ledger
         self._client = client
         self._settings = settings
         self._stop = anyio.Event()
         self._admission = Admission(ledger.clock)
+        self._folder = result_folder(settings.into, None)
+        self._unsaved: dict[tuple[str, str], str] = {}
+        self._holds = False
         self._posts = 0
         self._idle = anyio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -165,22 +174,23 @@ class Worker:
         """Work until `stop` is called.
 
         Raises:
-            ConfigurationError: a worker of this name is alive.
+            ConfigurationError: a worker of this name is alive, or results can't be saved.
             LedgerError: the database can't be reached.
         """
         self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._folder.check_writable, "result")
         name = self._settings.name
         # A connection that shows the name.
         lock = connect(self._ledger.url, name=name, poolclass=sa.NullPool)
         try:
-            connection = await asyncio.to_thread(_lock_name, lock, self._ledger.account, name)
+            connection = await asyncio.to_thread(lock_name, lock, self._ledger.account, name)
             if connection is None:
                 raise ConfigurationError(
                     f"A worker named {name} is running.",
                     advice="Each worker needs a name of its own: use --name.",
                 )
             await self._beat("running")
-            await asyncio.to_thread(self._launch)
+            engine = await asyncio.to_thread(self._launch)
             try:
                 on_ready()
                 async with anyio.create_task_group() as tasks:
@@ -193,6 +203,8 @@ class Worker:
             finally:
                 # However it ends: the engine cancels what runs, and the job of a POST would be lost.
                 self._stop.set()
+                for taking in engine.background_thread_stop_events:
+                    taking.set()  # what it took now would wait for its name, and others may be idle
                 with anyio.CancelScope(shield=True):
                     with contextlib.suppress(LedgerError):
                         await self._beat("stopping")
@@ -201,19 +213,20 @@ class Worker:
                             self._idle = anyio.Event()
                             await self._idle.wait()
                     await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
+                    await self._give_back()
             with contextlib.suppress(LedgerError):
                 await self._beat("stopped")
             await asyncio.to_thread(connection.close)
         finally:
             lock.dispose()
 
-    def _launch(self) -> None:
+    def _launch(self) -> DBOS:
         ledger, name = self._ledger, self._settings.name
         run_dbos_database_migrations(engine_url(ledger))
         resume(ledger, [name], lambda _: contextlib.nullcontext())  # its lock is held by this process
         # application_name has to be a connect argument: in the URL DBOS replaces it, and the worker could not
         # be seen by its name in pg_stat_activity. JSON, so that nothing in the database is unpickled.
-        DBOS(
+        engine = DBOS(
             config={
                 "name": "akool-async",
                 "system_database_url": engine_url(ledger),
@@ -242,6 +255,7 @@ class Worker:
             polling_interval_sec=_POLL_QUEUE,
             on_conflict="always_update",
         )
+        return engine
 
     def _register(self) -> None:
         settings = self._settings
@@ -290,6 +304,12 @@ class Worker:
                 logger.warning("Entries without a workflow were not looked for: %s", type(error).__name__)
             await clock.sleep(max(_STRANDED, 50 * (clock.monotonic() - began)))
 
+    async def _give_back(self) -> None:
+        try:
+            await give_back(self._ledger, self._settings.name)
+        except Exception as error:  # noqa: BLE001 - the engine's and the driver's; its name or --adopt resumes it
+            logger.warning("What was not begun could not be given back: %s", type(error).__name__)
+
     async def _adopt_ended(self, lock: sa.Engine) -> None:
         """Take over the workflows of workers whose lock nobody holds: it goes with their connection."""
         own, account = self._settings.name, self._ledger.account
@@ -304,7 +324,7 @@ class Worker:
                     if one.name != own and (not one.connected or one.silent_for > _SILENT_FOR)
                 ]
                 had = await asyncio.to_thread(
-                    resume, self._ledger, ended, lambda name: _lock_name(lock, account, name)
+                    resume, self._ledger, ended, lambda name: lock_name(lock, account, name)
                 )
                 for name, entries in had.items():
                     logger.info("Took over %d entries of worker %s.", entries, name)
@@ -326,8 +346,10 @@ class Worker:
         clock = self._ledger.clock
         for failures in itertools.count():
             try:
-                return await self._advance(key, target, generation, called)
+                ended = await self._advance(key, target, generation, called)
             except Exception as error:  # noqa: BLE001 - whatever failed, a workflow that ends leaves a paid job
+                if isinstance(error, StorageError):
+                    self._unsaved[key, target] = str(error)
                 wait = backoff_step(failures, *_AGAIN) * (0.5 + clock.random())
                 if failures >= _SILENT:
                     logger.warning(
@@ -339,6 +361,9 @@ class Worker:
                         error,
                     )
                 await clock.sleep(wait)
+            else:
+                self._unsaved.pop((key, target), None)
+                return ended
         raise AssertionError
 
     async def _advance(
@@ -375,8 +400,10 @@ class Worker:
         )
 
     async def _post(self, entry: Entry) -> Ended | NotSent:
+        if reason := await self._cannot_save(entry.name or "result"):
+            return NotSent(reason=reason, stops=True)
         if self._stop.is_set():
-            await anyio.sleep_forever()  # the process ends soon; the next one resumes the entry
+            await anyio.sleep_forever()  # the process ends soon; others may begin the entry
         # Counted from here on, so that a worker that is stopped waits for the answer of a paid call.
         self._posts += 1
         try:
@@ -394,6 +421,18 @@ class Worker:
             if not self._posts:
                 self._idle.set()
 
+    async def _cannot_save(self, name: str) -> str:
+        """Return why a result could not be saved, so that none is paid for now: it might expire first."""
+        reason = next(iter(self._unsaved.values()), "")
+        try:
+            await asyncio.to_thread(self._folder.check_writable, name)
+        except ConfigurationError as error:
+            reason = str(error)
+        if reason and not self._holds:
+            logger.warning("Nothing more is submitted by this worker until results can be saved. %s", reason)
+        self._holds = bool(reason)
+        return reason
+
     async def _confirm(self, entry: Entry, token: str, job_id: str) -> None:
         """Ask the API about the job that a callback named for an entry in doubt."""
         (answer,) = (await self._client.session.confirm((job_id,))).values()
@@ -407,13 +446,3 @@ class Worker:
 
     async def _read(self, key: str, target: str, generation: int) -> Entry | None:
         return await self._ledger.assign(key, target, self._settings.name, generation=generation)
-
-
-def _lock_name(engine: sa.Engine, account: str, name: str) -> sa.Connection | None:
-    """Hold a worker's name as long as the connection lives; None if another worker holds it."""
-    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    number = zlib.crc32(f"{account}/{name}".encode()) + 2**40
-    if not connection.execute(sa.text("SELECT pg_try_advisory_lock(:n)"), {"n": number}).scalar_one():
-        connection.close()
-        return None
-    return connection

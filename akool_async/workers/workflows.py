@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import zlib
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Final
 
 import anyio
+import sqlalchemy as sa
 from dbos import DBOSClient, DBOSPortableJSONSerializer, run_dbos_database_migrations
 
 from akool_async._model.responses import Callback
+from akool_async._model.states import State
 from akool_async.ledger import Ledger
 from akool_async.ledger.database import CLIENT_SETTINGS
 
@@ -18,6 +22,9 @@ VERSION: Final = "3"
 """Workflows of another version are not resumed; raised when their arguments or messages change."""
 
 _BATCH: Final = 1_000
+_GIVE_BACK: Final = 15.0
+"""Seconds at most for which a worker that ends gives back what it had not begun."""
+
 _LIVES: Final = ("ENQUEUED", "DELAYED", "PENDING")
 
 
@@ -143,8 +150,21 @@ async def deliver_callback(ledger: Ledger, callback: Callback) -> bool:
     return True
 
 
+async def give_back(ledger: Ledger, name: str) -> None:
+    """Queue again what a worker had taken when it ended, and sent nothing for: any other may begin it."""
+    with anyio.move_on_after(_GIVE_BACK):
+        planned = {workflow_id(ledger.account, *one) for one in await ledger.open_work(State.PLANNED)}
+        send = partial(resume, ledger, [name], lambda _: nullcontext(), only=planned)
+        if planned:
+            await anyio.to_thread.run_sync(send, abandon_on_cancel=True)
+
+
 def resume(
-    ledger: Ledger, names: Iterable[str], hold: Callable[[str], AbstractContextManager[object] | None]
+    ledger: Ledger,
+    names: Iterable[str],
+    hold: Callable[[str], AbstractContextManager[object] | None],
+    *,
+    only: Container[str] | None = None,
 ) -> dict[str, int]:
     """Queue again what these workers had when they ended; return how many entries each had.
 
@@ -154,6 +174,7 @@ def resume(
         ledger: whose workflows these are.
         names: workers that may have ended.
         hold: returns what keeps one from starting meanwhile; None if it is alive.
+        only: workflows of which alone that is done; None for all.
     """
     ours, resumed = f"{ledger.account}/", {}
     with engine_client(ledger) as client:
@@ -170,7 +191,7 @@ def resume(
                     load_input=False,
                     load_output=False,
                 )
-                ids = [one.workflow_id for one in pending]
+                ids = [one.workflow_id for one in pending if only is None or one.workflow_id in only]
                 for first in range(0, len(ids), _BATCH):
                     client.resume_workflows(
                         ids[first : first + _BATCH], queue_name=queue_name(ledger.account)
@@ -178,3 +199,13 @@ def resume(
             if ids:
                 resumed[name] = len(ids)
     return resumed
+
+
+def lock_name(engine: sa.Engine, account: str, name: str) -> sa.Connection | None:
+    """Hold a worker's name as long as the connection lives; None if another worker holds it."""
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    number = zlib.crc32(f"{account}/{name}".encode()) + 2**40
+    if not connection.execute(sa.text("SELECT pg_try_advisory_lock(:n)"), {"n": number}).scalar_one():
+        connection.close()
+        return None
+    return connection

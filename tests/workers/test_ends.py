@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from akool_async._model.responses import Callback
 from akool_async._model.states import State
 from akool_async.ledger import LedgerError
 from akool_async.workers.dbos import Worker, WorkerSettings, enqueue
-from akool_async.workers.workflows import deliver_callback, queue_stranded
+from akool_async.workers.workflows import deliver_callback, engine_client, queue_stranded
 from tests.client.moments import until
 from tests.ledger.conftest import Bench, video
 from tests.workers.test_stranded import END, change
@@ -107,6 +108,43 @@ async def test_a_worker_that_is_cancelled_waits_for_an_answer(
         tasks.cancel_scope.cancel()
 
     await assert_recorded(bench)
+
+
+def statuses(bench: Bench) -> dict[str, str]:
+    """Return by key how far the engine is with each workflow."""
+    with engine_client(bench.ledger) as client:
+        return {one.workflow_id.split("/")[1]: one.status for one in client.list_workflows(load_input=False)}
+
+
+async def test_a_worker_that_stops_takes_nothing_more_and_gives_back_what_it_has_not_begun(
+    bench: Bench, worker: Worker, slow: SlowAnswer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("akool_async.workers.dbos._POLL_QUEUE", 0.05)
+    await bench.ledger.execute("UPDATE akool_ledger.account SET max_in_flight = 1 WHERE name = :account")
+
+    async def stop() -> None:
+        await slow.made.wait()
+        await bench.ledger.plan([video(2)])
+        await enqueue(bench.ledger)
+        while (await run_sync(statuses, bench))["video-2"] != "PENDING":  # it waits for room
+            await anyio.sleep(0.05)
+        worker.stop()
+        # Nobody looks into the queue any more, though the worker waits for its POST.
+        await until(lambda: not any(one.name.startswith("queue-worker-") for one in threading.enumerate()))
+        await bench.ledger.plan([video(3)])
+        await enqueue(bench.ledger)
+        slow.arrives.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop)
+        await worker.run()
+
+    await assert_recorded(bench)
+    assert await run_sync(statuses, bench) == {
+        "video-1": "PENDING",
+        "video-2": "ENQUEUED",
+        "video-3": "ENQUEUED",
+    }
 
 
 async def test_what_waited_for_its_turn_is_sent_with_the_urls_of_its_last_catalog(
