@@ -201,8 +201,11 @@ def _told(faults: list[dict[str, Any]], sandbox: Sandbox) -> list[dict[str, Any]
     if sandbox.settings.legacy or kinds & {"truncated", "cut_after_id", "no_all_results", "omit_language"}:
         hidden.add("extra_language")  # it may stand in the place of what was asked for
     one_answer = sandbox.settings.legacy or "no_all_results" in kinds
-    if one_answer and (sandbox.settings.credits < PLENTY or "refuse_language" in kinds):
-        hidden.add("omit_language")  # the one answer for all languages is the refusal of another one
+    refused = kinds & {"refuse_language", "code_with_answer"} or sandbox.settings.credits < PLENTY
+    if one_answer and refused:
+        hidden.add(
+            "omit_language"
+        )  # the one answer for all languages is a refusal, and names no job of this one
     if {"truncated", "changed_etag"} <= {fault["kind"] for fault in faults if fault["on"] == "cdn"}:
         hidden.add("changed_etag")  # of two versions the host may say that the same few bytes are all
     return [fault for fault in faults if fault["kind"] not in hidden]
