@@ -203,9 +203,7 @@ def _told(faults: list[dict[str, Any]], sandbox: Sandbox) -> list[dict[str, Any]
     one_answer = sandbox.settings.legacy or "no_all_results" in kinds
     refused = kinds & {"refuse_language", "code_with_answer"} or sandbox.settings.credits < PLENTY
     if one_answer and refused:
-        hidden.add(
-            "omit_language"
-        )  # the one answer for all languages is a refusal, and names no job of this one
+        hidden.add("omit_language")  # the one answer is a refusal, and names no job of this language
     if {"truncated", "changed_etag"} <= {fault["kind"] for fault in faults if fault["on"] == "cdn"}:
         hidden.add("changed_etag")  # of two versions the host may say that the same few bytes are all
     return [fault for fault in faults if fault["kind"] not in hidden]
