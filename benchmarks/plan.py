@@ -114,7 +114,6 @@ def main() -> None:
     share = 100_000 / rows
     goals = [
         goal("CPU of a plan / reading the CSV file alone", cpu[PLAN].over(cpu[READ]), 70),
-        goal("CPU of a plan / reading it and making its requests", cpu[PLAN].over(cpu[REQUESTS]), 5),
         goal("CPU seconds of a plan of 100,000 rows", cpu[PLAN].median * share, 10),
         goal("MiB that a plan holds at most", figures(PLAN, "MiB"), 120),
     ]

@@ -33,6 +33,7 @@ AUTO_DETECT: Final = "DEFAULT"
 """The source language that asks the vendor to detect it. Source: createbytranslate, source_language."""
 
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9]{2,8}(?:[-_][A-Za-z0-9]{1,20}){0,4}")
+_LANGUAGE_CODE: Final = "a language code such as 'ja' or 'zh-CN-shandong'"
 _LONGEST_URL: Final = 8192
 _LONGEST_KEY: Final = 200
 
@@ -84,24 +85,25 @@ def _show_url(value: object) -> str:
 
 def _as_targets(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        value = value.split(",")
-    elif not isinstance(value, Iterable) or isinstance(value, Mapping | bytes):
+        return _checked_targets(tuple(value.split(",")))
+    if not isinstance(value, Iterable) or isinstance(value, Mapping | bytes):
         raise InvalidRequestError(f"targets must be a language code or several, not {safe_repr(value)}.")
-    targets = tuple(item.strip() if isinstance(item, str) else item for item in value)
-    return _shared(targets) if all(isinstance(item, str) for item in targets) else targets
+    targets = tuple(value)
+    for target in targets:
+        if not isinstance(target, str):
+            raise InvalidRequestError(f"targets must be {_LANGUAGE_CODE}, not {safe_repr(target)}.")
+    return _checked_targets(targets)
 
 
 @lru_cache(maxsize=256)
-def _shared(targets: tuple[str, ...]) -> tuple[str, ...]:
+def _checked_targets(given: tuple[str, ...]) -> tuple[str, ...]:
     """Return one tuple for all requests with these languages; there may be very many."""
-    return targets
-
-
-def _check_targets(request: object, attribute: attrs.Attribute[Any], targets: tuple[str, ...]) -> None:
-    if not targets or targets == ("",):
+    targets = tuple(target.strip() for target in given)
+    if targets in ((), ("",)):
         raise InvalidRequestError("targets is empty: name at least one language, such as targets='ja'.")
     for target in targets:
-        _is_language(request, attribute, target)
+        if not _LANGUAGE.fullmatch(target):
+            raise InvalidRequestError(f"targets must be {_LANGUAGE_CODE}, not {safe_repr(target)}.")
         if target.upper() == AUTO_DETECT:
             raise InvalidRequestError(f"{AUTO_DETECT!r} can be a source language, not a target.")
     # "zh-CN" and "zh_cn" are one language for the vendor, and would be two paid jobs.
@@ -110,9 +112,12 @@ def _check_targets(request: object, attribute: attrs.Attribute[Any], targets: tu
     if doubled:
         shown = sanitize(", ".join(doubled))
         raise InvalidRequestError(f"targets names {shown} more than once; each job would be paid.")
+    return targets
 
 
 def _as_caption_type(value: object) -> CaptionType:
+    if isinstance(value, CaptionType):
+        return value
     try:
         if isinstance(value, str):
             return CaptionType[value.upper()]
@@ -135,6 +140,8 @@ def _is_word(value: object) -> bool:
 
 
 def _as_words(value: object) -> tuple[str, ...]:
+    if value == ():  # nearly always
+        return ()
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise InvalidRequestError(f"no_translate_words must be a list of words, not {safe_repr(value)}.")
     words = tuple(value)
@@ -166,7 +173,9 @@ EMPTY: Final = FrozenDict()
 
 
 def _text_map(name: str, *, empty_values: bool = False) -> Any:
-    def convert(value: Any) -> FrozenDict:
+    def convert(value: object) -> FrozenDict:
+        if value is EMPTY:  # nearly always
+            return EMPTY
         if not isinstance(value, Mapping):
             raise InvalidRequestError(f"{name} must map text to text, not be {safe_repr(value)}.")
         for left, right in value.items():
@@ -200,7 +209,7 @@ def _show_key(value: object) -> str:
 _is_url: Final = _must_be("an absolute http:// or https:// URL", _is_http_url, _show_url)
 _is_input: Final = _must_be("an absolute http:// or https:// URL", _is_input_url, _show_url)
 _is_language: Final = _must_be(
-    "a language code such as 'ja' or 'zh-CN-shandong'",
+    _LANGUAGE_CODE,
     lambda value: isinstance(value, str) and _LANGUAGE.fullmatch(value),
 )
 _is_bool: Final = _must_be("True or False", lambda value: isinstance(value, bool))
@@ -264,7 +273,7 @@ class TranslationRequest:
     """
 
     url: str = _input_field()
-    targets: tuple[str, ...] = attrs.field(converter=_as_targets, validator=_check_targets)
+    targets: tuple[str, ...] = attrs.field(converter=_as_targets)
     source_language: str = attrs.field(default=AUTO_DETECT, validator=_is_language)
     lipsync: bool = attrs.field(default=False, validator=_is_bool)
     webhook_url: str | None = _url_field(default=None)
@@ -284,8 +293,7 @@ class TranslationRequest:
     def __attrs_post_init__(self) -> None:
         """Check what concerns two fields at once."""
         # A voice for a language with a typing error would silently be replaced by the default one, and paid.
-        strangers = sorted(set(self.voices_map) - set(self.targets))
-        if strangers:
+        if self.voices_map and (strangers := sorted(set(self.voices_map) - set(self.targets))):
             shown = sanitize(", ".join(strangers))
             raise InvalidRequestError(f"voices_map names {shown}, which is not among the targets.")
 
