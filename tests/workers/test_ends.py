@@ -182,6 +182,28 @@ async def test_a_worker_until_all_is_done_ends_where_nothing_is_left(bench: Benc
     assert (ended.returncode, "Traceback" in ended.stderr) == (0, False), ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("folder", "reason"), [("file", "file is not a folder."), ("new", "A worker named one is running.")]
+)
+async def test_a_worker_that_can_not_begin_says_why(
+    bench: Bench, tmp_path: Path, folder: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    running = Worker(bench.ledger, bench.client, WorkerSettings(name="one", into=tmp_path))
+    environment = os.environ | {"AKOOL_API_KEY": "canary-5d1", "AKOOL_LEDGER": bench.url}
+    command = ["-m", "akool_async", "worker", "--name", "one", "--out", str(tmp_path / folder)]
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=250, check=False, env=environment)
+
+    async def begin_another() -> None:
+        ended = await run_sync(lambda: run([sys.executable, *command]))
+        running.stop()
+        assert (ended.returncode, "Traceback" in ended.stderr) == (2, False), ended.stderr
+        assert reason in " ".join(ended.stderr.split())
+
+    async with anyio.create_task_group() as tasks:
+        await running.run(on_ready=lambda: tasks.start_soon(begin_another))
+
+
 async def test_workflows_of_an_older_version_keep_no_worker_busy(bench: Bench, worker: Worker) -> None:
     change(bench, "UPDATE dbos.workflow_status SET status = 'PENDING', application_version = 'old'")
     assert await queue_stranded(bench.ledger) == 1

@@ -13,6 +13,7 @@ import anyio
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from akool_async._model.errors import AkoolError
 from akool_async._signals import ending_signals, received_signals
 from akool_async.cli.console import ago, print_info, print_rows, stderr
 from akool_async.cli.exit_codes import ExitCode
@@ -100,7 +101,7 @@ def worker(
             adopt=adopt,
         )
         async with open_ledger(ledger, account=account) as opened, connection.client() as client:
-            running = Worker(opened, client, settings)
+            running, failure = Worker(opened, client, settings), None
 
             async def stop_when_done() -> None:
                 done = False
@@ -122,8 +123,13 @@ def worker(
                     if until_done:
                         tasks.start_soon(stop_when_done)
 
-                await running.run(on_ready=begin)
+                try:
+                    await running.run(on_ready=begin)
+                except AkoolError as error:
+                    failure = error  # raised here, it would come out in a group of errors
                 tasks.cancel_scope.cancel()
+            if failure is not None:
+                raise failure
 
     anyio.run(work)
     print_info(f"Worker {called} has stopped.")
