@@ -343,7 +343,7 @@ class Batch(LongLived):
 
     @property
     def stop_cause(self) -> StopCause | None:
-        """What made it stop to submit; None while it submits."""
+        """What made it stop submitting; None while it submits."""
         return self._state.stop_cause
 
     def _on_signal(self, number: signal.Signals) -> None:

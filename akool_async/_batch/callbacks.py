@@ -171,12 +171,20 @@ class WebhookCoordinator:
         """The keys of entries in doubt whose outcome is held back."""
         return () if self._resolver is None else self._resolver.waiting_keys
 
-    def hold(self, batch_entry: BatchEntry, reason: str, *, candidates: tuple[str, ...]) -> bool:
+    def hold(
+        self,
+        batch_entry: BatchEntry,
+        reason: str,
+        *,
+        doubt_ids: tuple[str, ...],
+        candidates: tuple[str, ...],
+    ) -> bool:
         """Keep back the outcome of a POST that has just come into doubt; False if nothing can resolve it.
 
         Args:
             batch_entry: the entry.
             reason: why it is in doubt.
+            doubt_ids: all ids that may be its job, as the journal has them.
             candidates: ids in the answer that can only be this entry's job.
         """
         called = bool(batch_entry.token) and self._webhook.source is not None
@@ -184,7 +192,7 @@ class WebhookCoordinator:
             return False
 
         def unresolved(_cleared: bool) -> None:
-            self._state.emit(batch_entry, batch_entry.in_doubt(reason, self._clock.now(), candidates))
+            self._state.emit(batch_entry, batch_entry.in_doubt(reason, self._clock.now(), doubt_ids))
 
         self._doubts.hold(
             batch_entry,

@@ -207,7 +207,7 @@ class EntryLife:
                     self._end_unsubmitted(post.entries, error.message)
                     return
                 self._state.count_resubmissions(post.entries)
-                try:  # what is kept holds no signature
+                try:  # signed for sending alone: the journal has no signature
                     submission = await self._session.submit_once(with_inputs(addressed, signed))
                 except AkoolError as error:
                     post.record_error(error)
@@ -288,7 +288,7 @@ class EntryLife:
         budget, brake = self._state.budget, self._state.brake
         if self._state.stopped:
             return False
-        # With a bound each POST is for one job, so this entry's price is that of all that is sent.
+        # With `max_credits` a POST is for one language, so this entry's price is that of all that is sent.
         price = self._state.price(entry.request)
         refusal = await budget.reserve(entry.name, None if price is None else price.most)
         if refusal:
@@ -307,7 +307,7 @@ class EntryLife:
 
     @contextmanager
     def _settled(self, post: Post) -> Iterator[None]:
-        """Make room for the next POST at the end, and abandon what the journal could not record."""
+        """Release what `_may_submit` took at the end, and abandon what the journal could not record."""
         try:
             yield
         except JournalError as error:
@@ -319,7 +319,10 @@ class EntryLife:
             self._state.brake.release()
 
     async def _turn_comes(self, post: Post) -> bool:
-        """Wait for the pace that all POSTs share and for a token; False if that failed."""
+        """Wait for the pace that all POSTs share and for a token; False if that failed.
+
+        Also True where the batch stopped meanwhile, which `_send` looks at.
+        """
         wait = self._rate.reserve(self._clock.monotonic())
         try:
             with self._state.wait_until_stopped():

@@ -153,7 +153,7 @@ class Post:
     @property
     def answered(self) -> bool:
         """Whether the vendor said what became of an entry."""
-        # A clear refusal shows that the host works, as much as a job does: it ends a row of doubts.
+        # A clear refusal shows that the host works, as much as a job does: it ends a run of doubts.
         refused = any(
             isinstance(failure.error, AccountError | CallerError | VendorError) for failure in self.failures
         )
@@ -303,17 +303,17 @@ class AnswerRecorder:
             entry.token = post.token
             # What was not sent has no moment: a later doubt about it would count from a POST that never was.
             entry.submitted_at = None if disposition.state is State.PLANNED else post.sent_at
+            ids = _with_earlier(self._state.previous_doubt(entry), post.doubt_ids(entry))
             if disposition.state is State.IN_DOUBT:
-                ids = post.doubt_ids(entry)
                 self._report(DoubtEvent(**entry.event_fields, reason=str(error), doubt_ids=ids))
             candidates = post.candidates(entry)
             if disposition.state is State.IN_DOUBT and self._callbacks.hold(
-                entry, str(error), candidates=candidates
+                entry, str(error), doubt_ids=ids, candidates=candidates
             ):
                 self._state.budget.follow(entry.name)
                 resolvable.append(entry.name)
                 continue  # its outcome waits for the callback, and it keeps its slot
-            self._state.emit(entry, self._failure_outcome(failure, post.doubt_ids(entry)))
+            self._state.emit(entry, self._failure_outcome(failure, ids))
         if any(failure.disposition.state is State.IN_DOUBT for failure in post.failures):
             self._state.brake.count_doubt(resolvable)
 

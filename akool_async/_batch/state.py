@@ -1,4 +1,4 @@
-"""What the steps of a batch share: slots, jobs in flight, outcomes, and why it stopped to submit."""
+"""What the steps of a batch share: slots, jobs in flight, outcomes, and why it stopped submitting."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from akool_async._storage import SharedInputs
 
 
 class StopCause(enum.StrEnum):
-    """What made a batch stop to submit; the first one counts."""
+    """What made a batch stop submitting; the first one counts."""
 
     REQUESTED = "requested"
     """The caller: `batch.drain()`."""
@@ -82,14 +82,14 @@ class OutcomeListener(Protocol):
         """An entry has ended for this run."""
 
     def wake(self) -> None:
-        """The batch has stopped to submit, or submits again."""
+        """The batch has stopped submitting, or submits again."""
 
     def close(self) -> None:
         """Nothing will end any more."""
 
 
 class BatchState:
-    """One batch's.
+    """What all steps of one batch share.
 
     Args:
         session: polls and submits.
@@ -139,7 +139,7 @@ class BatchState:
         self._callback_polling = polling
         self._schedule = schedule
         self._tracked: dict[BatchEntry, TrackedJob] = {}
-        self._arrived = self._job_ended  # one for all jobs
+        self._on_job_ended = self._job_ended  # bound once, not for each job
         self.board = ProgressBoard(self._tracked)
         self._all_admitted = False
         self.not_submitted: set[tuple[str, str]] = set()
@@ -245,8 +245,7 @@ class BatchState:
     # What a job costs.
 
     def price(self, request: Request) -> Price | None:
-        """Return what a job of a request may cost; None if the length of its video is not known."""
-        # Nobody asks without a bound on credits.
+        """Return what a job of a request may cost; None without `max_credits`, or if that is not known."""
         if self.budget.most is None:
             return None
         return self._prices.price(JobKind.for_request(request), self._known_seconds(request))
@@ -293,7 +292,7 @@ class BatchState:
 
     def poll(self, batch_entry: BatchEntry, age: float | None) -> None:
         """Poll until a job, made `age` seconds ago, is terminal; None polls at once."""
-        tracked = self._tracked[batch_entry] = TrackedJob(batch_entry, self._arrived)
+        tracked = self._tracked[batch_entry] = TrackedJob(batch_entry, self._on_job_ended)
         self.budget.follow(batch_entry.name)
         self.board.start_wait(batch_entry)
         if self.observers.detailed or logger.isEnabledFor(logging.DEBUG):
@@ -346,7 +345,7 @@ class BatchState:
     # What goes out.
 
     def emit(self, entry: BatchEntry, outcome: Outcome) -> None:
-        """Hand out how an entry ended, once the source has come to it."""
+        """Hand out how an entry ended, once the source has named it."""
         entry.release_slot()
         name = entry.name
         if self.inputs.shares:

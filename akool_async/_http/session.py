@@ -73,7 +73,7 @@ class ApiCall:
         payload: the JSON body.
         job_count: how many jobs it creates, each of which costs money; 0 for a call that creates none.
         may_wait: whether it waits when rate limited and is repeated when no connection could be made; if
-            not, it fails at once.
+            not, it fails at once. With a new token in place of a refused one it is sent again all the same.
         on_abandoned: of a paid call: called with the envelope or the error if the caller was cancelled.
         before_send: of a paid call: awaited before its first byte; what it raises withdraws the call.
     """
@@ -341,7 +341,7 @@ class ApiSession:
     async def _send(self, call: ApiCall, lease: AuthHeader | None) -> RawResponse:
         if call.creates_jobs:
             return await self._send_paid(call, lease)
-        # httpx's pool becomes slow with many waiting for a connection; so few exchanges get that far.
+        # httpx's pool becomes slow with many waiting for a connection; so only so many get that far.
         await self._slots.acquire()
         if self._closed:
             self._slots.release()

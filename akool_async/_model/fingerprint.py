@@ -62,12 +62,27 @@ def canonical_url(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path or "/", query, ""))
 
 
-_LEFT_OUT: Final = ("key", "webhook_url", "targets", "url_is_public")
-_NAMES: Final = {
-    kind: tuple(field.name for field in attrs.fields(kind) if field.name not in _LEFT_OUT)
-    for kind in (TranslationRequest, LipSyncRequest)
+_LEFT_OUT: Final = frozenset({"key", "webhook_url", "targets", "url_is_public"})
+_ALWAYS: Final = {
+    TranslationRequest: (
+        *("url", "source_language", "lipsync", "speaker_num", "remove_bgm", "caption_type", "caption_url"),
+        *("voices_map", "no_translate_words", "style", "fixed_words", "pronounced_words"),
+        "dynamic_duration",
+    ),
+    LipSyncRequest: ("video_url", "audio_url"),
 }
-"""The fields that say what is to be made."""
+"""The fields that say what is to be made, of the first version."""
+
+_LATER: Final = {
+    kind: tuple(
+        (field.name, field.default)
+        for field in attrs.fields(kind)
+        if field.name not in names and field.name not in _LEFT_OUT
+    )
+    for kind, names in _ALWAYS.items()
+}
+"""Fields that were added since, with their defaults. Each counts only where it was given: else every entry
+without a key would be other work after an upgrade, and be paid once more."""
 
 
 @lru_cache(maxsize=64)  # a request is on its way through several steps that each need its fingerprint
@@ -78,7 +93,11 @@ def fingerprint(request: Request, target: str) -> str:
         request: what is asked for.
         target: one of its languages.
     """
-    options: dict[str, Any] = {name: getattr(request, name) for name in _NAMES[type(request)]}
+    kind = type(request)
+    options: dict[str, Any] = {name: getattr(request, name) for name in _ALWAYS[kind]}
+    for name, default in _LATER[kind]:
+        if (value := getattr(request, name)) != default:
+            options[name] = value
     queries = []
     for name in INPUT_FIELDS:
         if options.get(name):
@@ -87,7 +106,7 @@ def fingerprint(request: Request, target: str) -> str:
     # Voices of the other languages make no difference to this language's job.
     if isinstance(request, TranslationRequest):
         options["voices_map"] = request.voices_map.get(target, "")
-    work = _digest({"kind": type(request).__name__, "target": target, **options})
+    work = _digest({"kind": kind.__name__, "target": target, **options})
     return work[:_WORK_DIGITS] + _query_digits(*queries)
 
 

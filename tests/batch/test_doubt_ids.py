@@ -187,6 +187,45 @@ async def test_what_is_not_confirmed_is_told_with_its_ids(tmp_path: Path) -> Non
     assert len(vendor.posts) == 1
 
 
+async def test_all_ids_of_a_doubt_are_told_also_those_that_belong_to_no_language(tmp_path: Path) -> None:
+    results = [
+        {"code": 1000, "data": {"_id": f"{KNOWN}000{number}", "language": language}}
+        for number, language in enumerate(("ja", "fr", "de"))
+    ]
+    answer = http({"code": 1000, "data": results[-1]["data"], "all_results": results}, 502)
+    with RawVendor(lambda _: answer, known=lambda _: False).serve() as vendor:
+        async with (
+            open_journal(tmp_path / "j.sqlite3") as journal,
+            AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client,
+        ):
+            outcomes = await run(client, [video(1, targets="ja,fr")], journal=journal)
+            recorded = {entry.target: entry.doubt_ids async for entry in journal.entries()}
+
+    assert {one.target: one.doubt_ids for one in outcomes if isinstance(one, InDoubt)} == recorded
+    assert all(f"{KNOWN}0002" in ids for ids in recorded.values())
+
+
+async def test_a_second_doubt_tells_the_ids_of_the_first_too(tmp_path: Path) -> None:
+    answers = iter((ID, f"{KNOWN}0002"))
+
+    def answer(_: object) -> bytes:
+        return http({"code": 1000, "data": {"_id": next(answers)}}, 503)
+
+    with RawVendor(answer, known=lambda _: False).serve() as vendor:
+        async with (
+            open_journal(tmp_path / "j.sqlite3") as journal,
+            AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client,
+        ):
+            await run(client, [video(1)], journal=journal)
+            (outcome,) = await run(client, [video(1)], journal=journal, on_in_doubt="resubmit")
+            (again,) = await run(client, [video(1)], journal=journal)
+
+    assert len(vendor.posts) == 2
+    assert isinstance(outcome, InDoubt)
+    assert isinstance(again, InDoubt)
+    assert outcome.doubt_ids == again.doubt_ids == (ID, f"{KNOWN}0002")
+
+
 @pytest.mark.parametrize("status", [400, 404, 405, 410, 413, 415, 422])
 async def test_a_wrong_host_costs_one_doubt(status: int) -> None:
     with RawVendor(lambda _: http(b"<html>not here</html>", status)).serve() as vendor:

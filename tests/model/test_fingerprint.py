@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from akool_async._model.fingerprint import canonical_url, entry_key, fingerprint, work_of
+from akool_async._model.fingerprint import _ALWAYS, _LATER, canonical_url, entry_key, fingerprint, work_of
 from akool_async._model.requests import CaptionType, LipSyncRequest, TranslationRequest
 
 URL = "https://media.test/talk.mp4"
@@ -195,6 +195,20 @@ def test_a_fingerprint_is_short_and_stays_the_same_in_the_next_version() -> None
     assert re.fullmatch(r"[0-9a-f]{32}", of())
     assert of() == "0dedff9145e8f008493d055539df4a0b"
     assert of_lip_sync() == "6d105f7014842fb7c3985e253af543ac"
+
+
+def test_an_option_that_is_added_later_counts_only_where_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tuple(name for name in _ALWAYS[TranslationRequest] if name != "dynamic_duration")
+    monkeypatch.setitem(_ALWAYS, TranslationRequest, first)
+    fingerprint.cache_clear()
+    before, given_before = of(), of(dynamic_duration=True)
+    monkeypatch.setitem(_LATER, TranslationRequest, (("dynamic_duration", False),))
+    fingerprint.cache_clear()
+    after, given = of(), of(dynamic_duration=True)
+    fingerprint.cache_clear()
+
+    assert before == given_before == after
+    assert given != after
 
 
 def test_a_key_of_the_caller_goes_before_the_fingerprint() -> None:

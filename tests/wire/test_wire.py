@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import pytest
 
 from akool_async._model.credentials import ClientCredentials
@@ -848,6 +849,17 @@ def test_every_option_of_a_translation_has_the_documented_name() -> None:
         },
         "dynamic_duration": True,
     }
+
+
+@pytest.mark.parametrize(
+    "field", sorted({*attrs.fields_dict(TranslationRequest)} - {"url", "targets", "key", "url_is_public"})
+)
+def test_no_option_of_a_translation_is_forgotten(field: str) -> None:
+    """A field that is new has to be given above, and then to be sent."""
+    unset = getattr(REQUEST, field)
+
+    assert getattr(EVERYTHING, field) != unset
+    assert create_payload(attrs.evolve(EVERYTHING, **{field: unset})) != create_payload(EVERYTHING)
 
 
 def test_a_lip_sync_sends_the_documented_fields() -> None:
