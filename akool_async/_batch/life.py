@@ -160,7 +160,7 @@ class EntryLife:
                     return self._end_unsubmitted(entries, self._state.stopped)
                 post = Post(request, entries, permit)
                 with self._settled(post):
-                    if await self._turn_comes(post):
+                    if await self._wait_for_turn(post):
                         # Before the intent: a result without a name to be saved under is money lost.
                         try:
                             signed = await self._state.inputs.sign(post.request) if private else {}
@@ -171,7 +171,7 @@ class EntryLife:
                             self._skip_saved(post, saved)
                         await self._send(post, names, signed)
                 entries = post.again
-                if entries and not post.rate_limited:  # a rate limit already slows down `_turn_comes`
+                if entries and not post.rate_limited:  # a rate limit already slows down `_wait_for_turn`
                     failures += 1
                     wait = self._retry.delay(failures, self._clock.monotonic() - began)
                     if wait is None:
@@ -318,7 +318,7 @@ class EntryLife:
             self._state.budget.release()
             self._state.brake.release()
 
-    async def _turn_comes(self, post: Post) -> bool:
+    async def _wait_for_turn(self, post: Post) -> bool:
         """Wait for the pace that all POSTs share and for a token; False if that failed.
 
         Also True where the batch stopped meanwhile, which `_send` looks at.

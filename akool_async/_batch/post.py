@@ -346,11 +346,11 @@ class AnswerRecorder:
         # Another program may hold the file for a moment, or free some space; a lost file rarely comes back.
         brief = isinstance(error, JournalWriteError) and not isinstance(error, JournalReplacedError)
         wait, left_to_wait = FIRST_WAIT, RECORD_WITHIN if brief else 0.0
-        ended = recorded = False
+        gave_up = recorded = False
         while not recorded:
-            if left_to_wait <= 0 and not ended:
+            if left_to_wait <= 0 and not gave_up:
                 self._end_unrecorded(post, error)
-                ended = True
+                gave_up = True
             leaving = True
             try:
                 await self._clock.sleep(wait)
@@ -362,9 +362,9 @@ class AnswerRecorder:
                         recorded = True
                     except JournalError as again:
                         error = again
-                if recorded and not ended:
+                if recorded and not gave_up:
                     self.follow(post)
-                elif leaving and not ended:
+                elif leaving and not gave_up:
                     self._end_unrecorded(post, error)
             left_to_wait, wait = left_to_wait - wait, min(2 * wait, LONGEST_WAIT)
         logger.warning("The jobs %s are recorded now.", ids)

@@ -113,7 +113,7 @@ class AkoolClient(LongLived):
         self._origin = find_origin(host)
         self._http_client = http_client
         self._transport: TransportName = transport
-        self._limits = Timeouts(
+        self._timeouts = Timeouts(
             connect_timeout=connect_timeout, timeout=timeout, create_timeout=create_timeout
         )
         self._file_limits: DownloadLimits | None = None
@@ -153,7 +153,7 @@ class AkoolClient(LongLived):
                 clock=session.clock,
                 tasks=background.tasks,
                 retry=session.retry,
-                limits=self._limits,
+                timeouts=self._timeouts,
                 observers=session.observers,
             )
             scheduler = PollScheduler(

@@ -76,13 +76,13 @@ class AiohttpSender:
     async def _send(
         self, request: ApiRequest, body: ResponseBody, _: SendTracker
     ) -> tuple[int, Mapping[str, str]]:
-        lease, connect = request.lease, request.connect
+        auth, connect = request.auth, request.connect
         timeout = self._timeouts.get(connect)
         if timeout is None:
             timeout = self._timeouts[connect] = aiohttp.ClientTimeout(connect=connect, sock_connect=connect)
         headers = {} if request.content is None else dict(_JSON)
-        if lease is not None:
-            headers[lease.name] = lease.value.reveal()
+        if auth is not None:
+            headers[auth.name] = auth.value.reveal()
         try:
             response = await self._session().request(
                 request.method,

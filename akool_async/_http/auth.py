@@ -52,11 +52,11 @@ class TokenAuth:
                     await self._renew()
         return AuthHeader("Authorization", self._bearer, self._generation)
 
-    async def refresh(self, lease: AuthHeader) -> bool:
-        """Fetch a new token, unless another call has done so since `lease` was issued."""
+    async def refresh(self, auth: AuthHeader) -> bool:
+        """Fetch a new token, unless another call has done so since `auth` was issued."""
         async with self._lock:
             # Else another call was refused with the same token, and has replaced it meanwhile.
-            if lease.generation == self._generation:
+            if auth.generation == self._generation:
                 # A replacement that was refused at once means that the account is refused: fetching again
                 # would repeat this for ever.
                 replaced = self._generation > 1 and not self._worked
@@ -72,7 +72,7 @@ class TokenAuth:
         self._fetched = self._clock.monotonic()
         self._worked = False
 
-    def confirm(self, lease: AuthHeader) -> None:
+    def confirm(self, auth: AuthHeader) -> None:
         """Record that this token works."""
-        if lease.generation == self._generation:
+        if auth.generation == self._generation:
             self._worked = True

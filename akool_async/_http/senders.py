@@ -38,14 +38,14 @@ class ApiRequest:
         method: of HTTP.
         target: path and query.
         content: the JSON body; None without one.
-        lease: the credentials to send; None without any.
+        auth: the credentials to send; None without any.
         connect: seconds for a connection.
     """
 
     method: str
     target: str
     content: bytes | None = attrs.field(default=None, repr=False)
-    lease: AuthHeader | None = None
+    auth: AuthHeader | None = None
     connect: float
 
 
@@ -210,8 +210,8 @@ class HttpxSender:
                 "timeout": {"connect": request.connect, "read": None, "write": None, "pool": request.connect}
             },
         )
-        if request.lease is not None:  # last: nothing fails after it whose traceback could show it
-            built.headers[request.lease.name] = request.lease.value.reveal()
+        if request.auth is not None:  # last: nothing fails after it whose traceback could show it
+            built.headers[request.auth.name] = request.auth.value.reveal()
         return partial(self._send, built)
 
     def _headers(self) -> httpx.Headers:

@@ -116,7 +116,7 @@ class ApiSession:
         clock: time and randomness.
         tasks: the group of calls that outlive a cancelled caller.
         retry: when failed calls are repeated.
-        limits: how long exchanges may take.
+        timeouts: how long exchanges may take.
         observers: see each attempt.
 
     Attributes:
@@ -132,7 +132,7 @@ class ApiSession:
         clock: Clock,
         tasks: TaskGroup,
         retry: RetryPolicy,
-        limits: Timeouts,
+        timeouts: Timeouts,
         observers: Observers,
     ) -> None:
         self._origin = origin
@@ -140,7 +140,7 @@ class ApiSession:
         self._clock = clock
         self._tasks = tasks
         self._retry = retry
-        self._limits = limits
+        self._timeouts = timeouts
         self._observers = observers
         self.server_time: ServerClock = ServerClock(clock)
         self._budget = RetryBudget()
@@ -171,7 +171,7 @@ class ApiSession:
 
         async def fetch() -> Secret:
             try:
-                return await self._perform(call, None, read_token)
+                return await self._until_answered(call, None, read_token)
             except AkoolError as error:
                 # The refusal is about the account. A batch must not take it for a refusal of the entry whose
                 # POST waited for this token: that POST was never sent.
@@ -190,7 +190,7 @@ class ApiSession:
             CallInDoubt: a paid call was sent, or may have been, and the answer is not known.
             AkoolError: it failed, was refused or was never sent.
         """
-        return await self._perform(call, self._identity, lambda envelope: envelope)
+        return await self._until_answered(call, self._identity, lambda envelope: envelope)
 
     async def call(self, call: ApiCall, read: Callable[[Envelope], T]) -> T:
         """Make a call that costs nothing, and return the parsed answer.
@@ -202,7 +202,7 @@ class ApiSession:
         Raises:
             AkoolError: it failed or was refused, or no answer could be read.
         """
-        return await self._perform(call, self._identity, read)
+        return await self._until_answered(call, self._identity, read)
 
     async def wait_ready(self) -> None:
         """Wait until a call can be sent: there is no pause, and there is a token.
@@ -219,7 +219,7 @@ class ApiSession:
         while (left := self._pause.remaining(self._clock.monotonic())) > 0:
             await self._clock.sleep(left + self._clock.random() * self._pause.spread)
 
-    async def _perform(
+    async def _until_answered(
         self, call: ApiCall, identity: AuthHeader | TokenAuth | None, read: Callable[[Envelope], T]
     ) -> T:
         tries = _CallState(self._clock.monotonic())
@@ -227,23 +227,23 @@ class ApiSession:
             # A batch's POST has waited already, before its intent was committed.
             if call.may_wait:
                 await self._wait_out_pause()
-            lease = await identity.header() if isinstance(identity, TokenAuth) else identity
+            auth = await identity.header() if isinstance(identity, TokenAuth) else identity
             sent = self._clock.monotonic()
             try:
-                envelope = await self._try(call, lease, tries.attempts)
+                envelope = await self._attempt(call, auth, tries.attempts)
                 # Reading is part of the attempt: an answer that lacks what it should hold is asked for again.
                 try:
                     result = read(envelope)
                 except ProtocolError as error:
                     raise CallFailed(Failure.UNREADABLE, error) from error
             except CallFailed as failed:
-                await self._after_failure(call, detach(failed), tries, identity, lease, sent)
+                await self._after_failure(call, detach(failed), tries, identity, auth, sent)
                 continue
             # Only here: an answer that could not be read is no sign that the vendor is well again.
             self._budget.refill()
             self._pause.succeeded(sent=sent)
-            if isinstance(identity, TokenAuth) and lease is not None:
-                identity.confirm(lease)
+            if isinstance(identity, TokenAuth) and auth is not None:
+                identity.confirm(auth)
             return result
 
     async def _after_failure(
@@ -252,7 +252,7 @@ class ApiSession:
         failed: CallFailed,
         tries: _CallState,
         identity: AuthHeader | TokenAuth | None,
-        lease: AuthHeader | None,
+        auth: AuthHeader | None,
         sent: float,
     ) -> None:
         """Return when the call should be sent again; raise when it should not."""
@@ -272,9 +272,9 @@ class ApiSession:
             # Once for each call: an account that refuses every token would be asked for new ones for ever.
             case Action.REFRESH_TOKEN if (
                 isinstance(identity, TokenAuth)
-                and lease is not None
+                and auth is not None
                 and not tries.renewed
-                and await identity.refresh(lease)
+                and await identity.refresh(auth)
             ):
                 tries.renewed = True
                 return
@@ -298,10 +298,10 @@ class ApiSession:
         refused = failed.failure in (Failure.REFUSED, Failure.BUSY)
         return Action.IN_DOUBT if not refused and may_name_job(failed.body) else POLICY[failed.failure][1]
 
-    async def _try(self, call: ApiCall, lease: AuthHeader | None, attempt: int) -> Envelope:
+    async def _attempt(self, call: ApiCall, auth: AuthHeader | None, attempt: int) -> Envelope:
         began, result, status = self._clock.monotonic(), "given up", None
         try:
-            answer = await self._send(call, lease)
+            answer = await self._exchange(call, auth)
             status = answer.http_status
             envelope = self._parsed(call, answer)
             result = f"HTTP {answer.http_status}, code {envelope.code}"
@@ -338,16 +338,16 @@ class ApiSession:
             failed.retry_after = retry_after(answer.headers, self.server_time.now().timestamp())
             raise
 
-    async def _send(self, call: ApiCall, lease: AuthHeader | None) -> RawResponse:
+    async def _exchange(self, call: ApiCall, auth: AuthHeader | None) -> RawResponse:
         if call.creates_jobs:
-            return await self._send_paid(call, lease)
+            return await self._exchange_paid(call, auth)
         # httpx's pool becomes slow with many waiting for a connection; so only so many get that far.
         await self._slots.acquire()
         if self._closed:
             self._slots.release()
             raise _client_closed()
         try:
-            send = self._prepare(self._routes.reads, call, lease, self._limits.timeout)
+            send = self._prepare(self._routes.reads, call, auth, self._timeouts.timeout)
         except BaseException:  # what was not sent frees its place
             self._slots.release()
             raise
@@ -357,7 +357,7 @@ class ApiSession:
                 return await exchange(
                     send,
                     deadlines=self._deadlines,
-                    timeout=self._limits.timeout,
+                    timeout=self._timeouts.timeout,
                     paid=False,
                     trust_error_types=self._routes.owned,
                 )
@@ -369,12 +369,12 @@ class ApiSession:
             return await ShieldedCall(read, shield=False).run(self._tasks)
         return await read()
 
-    async def _send_paid(self, call: ApiCall, lease: AuthHeader | None) -> RawResponse:
+    async def _exchange_paid(self, call: ApiCall, auth: AuthHeader | None) -> RawResponse:
         if self._closed:
             raise _client_closed()
         # Never over a connection that was kept: after a reset nothing would prove that the POST was not read.
-        timeout = self._limits.create_timeout
-        send = self._prepare(self._routes.creates, call, lease, timeout)
+        timeout = self._timeouts.create_timeout
+        send = self._prepare(self._routes.creates, call, auth, timeout)
 
         def on_abandoned(result: RawResponse | Exception) -> None:
             if call.on_abandoned is not None:
@@ -413,16 +413,16 @@ class ApiSession:
         in_doubt = self._action(call, failed) is Action.IN_DOUBT
         return CallInDoubt(failed.failure, failed.error, failed.body) if in_doubt else failed.error
 
-    def _prepare(self, sender: Sender, call: ApiCall, lease: AuthHeader | None, seconds: float) -> Send:
+    def _prepare(self, sender: Sender, call: ApiCall, auth: AuthHeader | None, seconds: float) -> Send:
         query = f"?{urlencode(call.query)}" if call.query else ""
         content = None if call.payload is None else json.dumps(call.payload, ensure_ascii=False).encode()
-        connect = min(self._limits.connect_timeout, seconds * 0.9)
+        connect = min(self._timeouts.connect_timeout, seconds * 0.9)
         return sender.prepare(
             ApiRequest(
                 method=call.method,
                 target=f"{call.path}{query}",
                 content=content,
-                lease=lease,
+                auth=auth,
                 connect=connect,
             )
         )
