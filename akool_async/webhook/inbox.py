@@ -14,7 +14,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -35,11 +35,8 @@ APPLICATION_ID: Final = 0x616B696E
 """In the file's header: this SQLite file is an inbox of this package ("akin")."""
 
 VERSION: Final = 1
-RETENTION: Final = timedelta(days=8)
-"""Results expire after 7 days, and no batch needs a callback for longer."""
-
 MAX_ROWS: Final = 100_000
-"""Callbacks that are kept at most; the oldest are deleted first."""
+"""Callbacks that are kept, the newest; those that no batch has read yet are fewer, some for each job."""
 
 _LOCK_TIMEOUT: Final = 5.0
 _NO_STATUS: Final = -1
@@ -155,7 +152,7 @@ class InboxFile:
     """One inbox file, open; its methods may be called from any thread and raise InboxError."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open the file, create it if needed, and delete old callbacks."""
+        """Open the file, create it if needed, and delete what is too much."""
         self.path: Path = Path(path)
         self._mutex = threading.Lock()
         self._written = 0
@@ -223,12 +220,11 @@ class InboxFile:
                 self._prune()
 
     def _prune(self) -> None:
-        """Delete callbacks that are too old or too many."""
+        """Delete all but the newest callbacks."""
         self._written = 0
-        oldest = (datetime.now(UTC) - RETENTION).isoformat(timespec="seconds")
+        # By number, not by age: a clock that is ahead once would delete the only trace of a paid job.
         self._connection.execute(
-            "DELETE FROM callback WHERE came_at < ? OR id <= (SELECT max(id) FROM callback) - ?",
-            (oldest, MAX_ROWS),
+            "DELETE FROM callback WHERE id <= (SELECT max(id) FROM callback) - ?", (MAX_ROWS,)
         )
 
     def data_version(self) -> int:
