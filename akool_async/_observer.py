@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
+from akool_async._model.outcomes import Outcome
+
 logger = logging.getLogger("akool_async")
 
 
@@ -294,6 +296,22 @@ class OutcomeEvent(_EntryEvent):
     ended_at: datetime | None
     resumed: bool
     traceparent: str
+
+    @classmethod
+    def create(cls, outcome: Outcome, traceparent: str) -> OutcomeEvent:
+        """Return the event of an outcome."""
+        return cls(
+            key=outcome.key,
+            target=outcome.target,
+            job_id="" if outcome.job is None else outcome.job.id,
+            outcome=type(outcome).__name__,
+            reason=outcome.reason,
+            credits=outcome.credits,
+            submitted_at=outcome.submitted_at,
+            ended_at=outcome.ended_at,
+            resumed=outcome.resumed,
+            traceparent=traceparent,
+        )
 
 
 @attrs.frozen(kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
@@ -34,7 +34,7 @@ from akool_async._model.errors import (
     JournalError,
 )
 from akool_async._model.requests import Request, private_inputs, with_inputs, with_targets
-from akool_async._model.responses import RESULT_LIFETIME, JobFailed, Snapshot, Status
+from akool_async._model.responses import RESULT_LIFETIME, JobFailed, Snapshot, result_expiry
 from akool_async._model.states import State
 from akool_async._observer import (
     SavedEvent,
@@ -383,6 +383,8 @@ class EntryLife:
         if recorded is not None and recorded.state is State.COMPLETED:  # an earlier run saw its result
             known = recorded.snapshot or Snapshot(job_id=entry.job_id, created_at=recorded.created_at)
             return await self._finish_unsaved(entry, known, error)
+        if not error.confirmed:
+            return await self._finish_unknown(entry, error)
         now, code = self._clock.now(), lookup(error.error_code)
         change = entry.update(
             State.FAILED,
@@ -393,11 +395,9 @@ class EntryLife:
         )
         await self._journal.record(change)
         self._report(TerminalEvent(**entry.event_fields, completed=False, reason=error.message))
-        # A job that vanished may still be made and billed; only one that the vendor says has failed is over.
-        failed = seen.snapshot is not None and seen.snapshot.status is Status.FAILED
         outcome = entry.failed(error.message, seen.snapshot, now)
-        # Paid once more only if the first job surely ended, and its failure may pass.
-        if not failed or not entry.retries_left or code.kind in _PERMANENT or self._state.stopped:
+        # Paid once more only if its failure may pass.
+        if not entry.retries_left or code.kind in _PERMANENT or self._state.stopped:
             return self._state.emit(entry, outcome)
         self._state.replace_job(entry, outcome)
         request = with_targets(entry.request, (entry.target,))
@@ -410,16 +410,36 @@ class EntryLife:
         """Leave the result for the next run, unless it has expired at the vendor."""
         if snapshot.created_at is None and entry.job is not None:
             snapshot = attrs.evolve(snapshot, created_at=entry.job.created_at)
-        now, expires_at = self._clock.now(), snapshot.expires_at
         gone = isinstance(error, JobFailed | JobNotFoundError) or error.http_status in GONE_STATUSES
-        # By the vendor's clock: a wrong clock here must not give up a result that is still there.
-        # And by ours: no time that the vendor names makes a result expire early.
-        sent = entry.submitted_at
-        over = sent is None or now >= sent + RESULT_LIFETIME + _CLOCK_TOLERANCE
-        if gone and over and expires_at is not None and self._session.server_now() >= expires_at:
-            reason = "The result expired at the vendor before it was saved."
-            await self._journal.record(entry.update(State.EXPIRED, reason=reason, ended_at=now))
-            return self._state.emit(entry, entry.expired(reason, now))
+        if gone and await self._finish_expired(entry, snapshot.expires_at):
+            return
         # So that `list` can say later why a paid result is not saved; the step that saves it clears this.
         await self._journal.record(entry.update(State.COMPLETED, reason=str(error)))
-        return self._state.emit(entry, entry.completed(snapshot, None, now, reason=str(error)))
+        done = entry.completed(snapshot, None, self._clock.now(), reason=str(error))
+        self._state.emit(entry, done)
+
+    async def _finish_unknown(self, entry: BatchEntry, error: JobFailed) -> None:
+        """End a job for this run that the vendor does not know, or shows no result of.
+
+        It is not over: with the key of another account it would look the same, and a result may still come.
+        So the journal keeps it as submitted, and each run asks for it until its time is over.
+        """
+        made = None if entry.job is None else entry.job.created_at
+        if await self._finish_expired(entry, result_expiry(made or entry.submitted_at)):
+            return
+        await self._journal.record(entry.update(State.SUBMITTED, reason=str(error)))
+        self._report(TerminalEvent(**entry.event_fields, completed=False, reason=error.message))
+        self._state.emit(entry, entry.failed(str(error), error.snapshot, self._clock.now()))
+
+    async def _finish_expired(self, entry: BatchEntry, expires_at: datetime | None) -> bool:
+        """End an entry whose result has surely expired at the vendor; False if it may still be there."""
+        # By the vendor's clock: a wrong clock here must not give up a result that is still there.
+        # And by ours: no time that the vendor names makes a result expire early.
+        now, sent = self._clock.now(), entry.submitted_at
+        over = sent is None or now >= sent + RESULT_LIFETIME + _CLOCK_TOLERANCE
+        if not over or expires_at is None or self._session.server_now() < expires_at:
+            return False
+        reason = "The result expired at the vendor before it was saved."
+        await self._journal.record(entry.update(State.EXPIRED, reason=reason, ended_at=now))
+        self._state.emit(entry, entry.expired(reason, now))
+        return True

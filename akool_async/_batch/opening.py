@@ -71,7 +71,8 @@ def open_batch(
         threaded: pull `requests`, an iterable that is not async, in one worker thread, always the same: for a
             source that blocks, such as a database's cursor. What it blocks on ends with it alone: a batch
             that is left does not wait for it, but the program does before it exits.
-        max_in_flight: jobs at the vendor at once. A request for more languages is split into several POSTs.
+        max_in_flight: jobs at the vendor at once; those of an earlier run are waited for even beyond it. A
+            request for more languages is split into several POSTs.
         backlog: entries pulled whose outcome is not taken yet, at least `max_in_flight`; default is twice
             that. A slow consumer stops new submissions when it is reached.
         journal: an open journal, used by one batch at a time; without one nothing can be resumed.

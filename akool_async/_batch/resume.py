@@ -75,7 +75,7 @@ class Resumer:
             async for entry in entries:
                 if (entry.key, entry.target) not in self._state.recovered:
                     self._state.recovered.adopt(entry.key, entry.target)
-                    await self._poll(BatchEntry(request=entry.request_for_target, target=entry.target), entry)
+                    self._poll(BatchEntry(request=entry.request_for_target, target=entry.target), entry)
 
     async def needs_submission(self, batch_entry: BatchEntry) -> bool:
         """Whether an entry is to be submitted; if not, it is on its way."""
@@ -148,11 +148,13 @@ class Resumer:
             case ResumeAction.SUBMIT:
                 return True
             case ResumeAction.POLL | ResumeAction.DOWNLOAD:
-                await self._poll(batch_entry, entry)
+                self._poll(batch_entry, entry)
                 return False
             # Before paying again: what names its job may be waiting in the inbox or in the journal.
             case ResumeAction.HOLD if self._callbacks.may_be_resolved(entry):
-                return await self._hold(batch_entry, entry)
+                self._state.take_slot_of_job(batch_entry)  # there may be one
+                self._callbacks.hold_resumed(batch_entry, entry, again=self._again(batch_entry, entry))
+                return False
             case ResumeAction.HOLD if self._on_in_doubt == "resubmit":
                 self._state.mark_resubmission(entry)
                 return True
@@ -166,17 +168,6 @@ class Resumer:
         self._state.emit(batch_entry, outcome_from_journal(entry, batch_entry.request))
         return False
 
-    async def _hold(self, batch_entry: BatchEntry, entry: Entry) -> bool:
-        """Keep back the outcome of an entry in doubt; whether it is to be submitted after all."""
-        await self._state.take_slots([batch_entry])
-        # It waited for a slot, and a callback may have named its job meanwhile.
-        now = self._journal.get(*batch_entry.name)
-        if now is None or now.state is State.IN_DOUBT:
-            self._callbacks.hold_resumed(batch_entry, entry, again=self._again(batch_entry, entry))
-            return False
-        batch_entry.release_slot()  # a callback cleared it up meanwhile
-        return await self._resume(batch_entry, now)
-
     def _again(self, batch_entry: BatchEntry, entry: Entry) -> Callable[[], None] | None:
         """Return what pays for an entry in doubt once more, where that is wanted."""
         if self._on_in_doubt != "resubmit":
@@ -189,10 +180,10 @@ class Resumer:
 
         return again
 
-    async def _poll(self, batch_entry: BatchEntry, entry: Entry) -> None:
+    def _poll(self, batch_entry: BatchEntry, entry: Entry) -> None:
         """Wait for a job that an earlier run submitted."""
         batch_entry.resume_job(entry)
-        await self._state.take_slots([batch_entry])
+        self._state.take_slot_of_job(batch_entry)
         since = entry.created_at or entry.submitted_at
         # An earlier run submitted it, whatever a wrong clock says: it is polled in its turn, not as if new.
         age = None if since is None else max((self._clock.now() - since).total_seconds(), JUST_MADE)

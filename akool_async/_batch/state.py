@@ -236,8 +236,7 @@ class BatchState:
         self.brake.reset()
         refused, self._refused_polls = self._refused_polls, []
         for batch_entry, _ in refused:
-            self.in_flight.taken += 1  # even above the cap: the job exists already
-            batch_entry.slots = self.in_flight
+            self.take_slot_of_job(batch_entry)
             self.poll(batch_entry, None)
         if self.listener is not None:
             self.listener.wake()
@@ -289,6 +288,15 @@ class BatchState:
         await self.in_flight.acquire(len(entries))
         for entry in entries:
             entry.slots = self.in_flight
+
+    def take_slot_of_job(self, batch_entry: BatchEntry) -> None:
+        """Let an entry carry the slot of a job that exists already, even above the cap.
+
+        It is at the vendor whether it is asked for or not. If it waited for a slot, jobs that don't end
+        would keep finished results from being saved until they expire.
+        """
+        self.in_flight.taken += 1
+        batch_entry.slots = self.in_flight
 
     def poll(self, batch_entry: BatchEntry, age: float | None) -> None:
         """Poll until a job, made `age` seconds ago, is terminal; None polls at once."""
@@ -351,7 +359,9 @@ class BatchState:
         if self.inputs.shares:
             self.inputs.release(entry.request, name, outcome)
         # A doubt stays charged: until it is resolved its job may exist, and count against `max_credits`.
-        uncharged = isinstance(outcome, Failed | Rejected | NotSubmitted)
+        # So does a job that the vendor does not call failed.
+        failed = isinstance(outcome, Failed) and outcome.confirmed
+        uncharged = failed or isinstance(outcome, Rejected | NotSubmitted)
         self.budget.settle(name, outcome.credits, charged=not uncharged)
         self.brake.settle(name, resolved=False)
         if isinstance(outcome, NotSubmitted):
@@ -366,7 +376,7 @@ class BatchState:
         self.counts["resumed"] += asked.resumed
         self.pending -= 1
         if self.observers.detailed or logger.isEnabledFor(logging.DEBUG):
-            self._report_outcome(entry, asked)
+            self.observers.report(OutcomeEvent.create(asked, entry.traceparent))
         self.outcomes.put(asked)
         if self.listener is not None:
             self.listener.record_outcome(asked)
@@ -375,22 +385,6 @@ class BatchState:
             if len(self.outcomes) > _KEPT_OUTCOMES:
                 self.outcomes.drop_oldest()
         self._close_if_done()
-
-    def _report_outcome(self, entry: BatchEntry, outcome: Outcome) -> None:
-        self.observers.report(
-            OutcomeEvent(
-                key=outcome.key,
-                target=outcome.target,
-                job_id="" if outcome.job is None else outcome.job.id,
-                outcome=type(outcome).__name__,
-                reason=outcome.reason,
-                credits=outcome.credits,
-                submitted_at=outcome.submitted_at,
-                ended_at=outcome.ended_at,
-                resumed=outcome.resumed,
-                traceparent=entry.traceparent,
-            )
-        )
 
     def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:
         """Continue without a job whose end is unknown; as far as is known it is still at the vendor."""

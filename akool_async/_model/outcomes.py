@@ -13,7 +13,7 @@ import attrs
 
 from akool_async._model.locations import result_path
 from akool_async._model.requests import Request
-from akool_async._model.responses import Job, Snapshot
+from akool_async._model.responses import Job, Snapshot, Status
 
 
 class Artifact(enum.StrEnum):
@@ -187,6 +187,11 @@ class Failed(_Outcome):
     """
 
     snapshot: Snapshot | None = None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the vendor says that it failed; else it may still be made and billed, and is asked for."""
+        return self.snapshot is not None and self.snapshot.status is Status.FAILED
 
 
 @attrs.frozen(kw_only=True)

@@ -145,6 +145,9 @@ class Snapshot:
 class JobFailed(AkoolError):
     """The job ended without a result; `snapshot.credits_used` says what was charged, if known.
 
+    Where `confirmed` is False, the vendor did not say so: it did not know the job, as under the key of
+    another account, or showed no result. Such a job may still be made and billed.
+
     Attributes:
         job_id: the job.
         snapshot: the last answer about it, if there was one.
@@ -164,6 +167,11 @@ class JobFailed(AkoolError):
         self.job_id = job_id
         self.snapshot = snapshot
         self.error_code = error_code
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the vendor says that the job failed."""
+        return self.snapshot is not None and self.snapshot.status is Status.FAILED
 
 
 @attrs.frozen(kw_only=True)

@@ -151,7 +151,8 @@ class PollState:
                 "its result.",
             }.get(self.verdict, f"Job {self.job_id} ended without a result."),
             impact="It may have been billed.",
-            advice="Ask the vendor about it, with the id.",
+            advice="Look whether the key is of the account that made it, and the host the right one; if so, "
+            "ask the vendor about it, with the id.",
             job_id=self.job_id,
             snapshot=snapshot,
         )

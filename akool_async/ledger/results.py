@@ -49,6 +49,8 @@ class LedgerResults(LedgerEntries):
         Raises:
             IllegalTransitionError: there is no such entry.
             LedgerError: the database failed. Call it again.
+            JobFailed: the vendor does not know the job, or shows no result, though its time is not over; its
+                entry is as it was. Call it again, with the key of the account that made it.
             AkoolError: the vendor can't be asked; the job and its entry are as they were.
         """
         entry = await self.assign(key, target, worker)
@@ -66,6 +68,9 @@ class LedgerResults(LedgerEntries):
         try:
             snapshot = await client.wait(entry.job_id, created_at=created)
         except JobFailed as error:
+            if not error.confirmed:  # as with the key of another account: it may still be made
+                await self._expire_or_raise(client, entry, error)
+                return await self._existing(key, target)
             change = EntryUpdate(
                 key=key,
                 target=target,
@@ -141,18 +146,9 @@ class LedgerResults(LedgerEntries):
             saved = await self._save(client, entry, done, into, storage)
         except AkoolError as error:
             # Only what a host answered says that it is gone; a machine without a network knows nothing.
-            gone = isinstance(error, JobNotFoundError) or error.http_status in GONE_STATUSES
-            expires, sent = result_expiry(entry.created_at), entry.submitted_at
-            # By our time and by the vendor's: the clock of a machine, or a time in an answer, may be wrong.
-            now = min(self.clock.now(), client.session.server_now())
-            over = sent is None or now >= sent + RESULT_LIFETIME + timedelta(days=1)
-            if not gone or not over or expires is None or now < expires + timedelta(days=1):
+            if not isinstance(error, JobNotFoundError) and error.http_status not in GONE_STATUSES:
                 raise
-            reason = "The result expired at the vendor before it was saved."
-            # With its job: a worker that was frozen meanwhile must not end a later job of the entry.
-            await self.record(
-                EntryUpdate(key=key, target=target, state=State.EXPIRED, job_id=entry.job_id, reason=reason)
-            )
+            await self._expire_or_raise(client, entry, error)
         else:
             files = [str(path) for path in saved.files]  # those in a bucket have no path for the system
             await self.record(
@@ -166,6 +162,24 @@ class LedgerResults(LedgerEntries):
                 )
             )
         return await self._existing(key, target)
+
+    async def _expire_or_raise(self, client: AkoolClient, entry: Entry, error: AkoolError) -> None:
+        """Record that a result has surely expired at the vendor; raise `error` while it may be there."""
+        expires, sent = result_expiry(entry.created_at or entry.submitted_at), entry.submitted_at
+        # By our time and by the vendor's: the clock of a machine, or a time in an answer, may be wrong.
+        now = min(self.clock.now(), client.session.server_now())
+        over = sent is None or now >= sent + RESULT_LIFETIME + timedelta(days=1)
+        if not over or expires is None or now < expires + timedelta(days=1):
+            raise error
+        # With its job: a worker that was frozen meanwhile must not end a later job of the entry.
+        change = EntryUpdate(
+            key=entry.key,
+            target=entry.target,
+            state=State.EXPIRED,
+            job_id=entry.job_id,
+            reason="The result expired at the vendor before it was saved.",
+        )
+        await self.record(change)
 
     async def _save(
         self,

@@ -16,12 +16,15 @@ from akool_async import (
     Journal,
     JournalWriteError,
     NotSubmitted,
+    Snapshot,
     State,
     TranslationRequest,
     open_batch,
     open_journal,
 )
+from akool_async._client import ClientSession
 from akool_async._journal import EntryUpdate
+from akool_async._polling import poll_state
 from akool_async.sandbox import Fault
 from tests.batch.test_batch import run, videos
 from tests.batch.test_without_catalog import SIGNED, leave_at_work
@@ -48,7 +51,9 @@ async def test_what_is_at_work_is_followed_before_anything_new_is_submitted(
     assert sorted(outcome.request.url for outcome in outcomes) == sorted(request.url for request in wanted)
 
 
-async def test_the_soonest_to_die_is_followed_first(fast_house: Open, tmp_path: Path) -> None:
+async def test_the_soonest_to_expire_is_asked_for_first(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
         client = await home.client()
         keys = ("young", "old", "oldest")
@@ -59,13 +64,65 @@ async def test_the_soonest_to_die_is_followed_first(fast_house: Open, tmp_path: 
                 key=key, target="ja", state=State.SUBMITTED, created_at=made - timedelta(days=days)
             )
             await journal.record(change)
+        names = {journal.get(key, "ja").job_id: key for key in keys}
+        status, asked = ClientSession.status, []
 
-        outcomes = await run(
-            client, journal.requests(), max_in_flight=1, journal=journal, download_to=tmp_path / "out"
-        )
+        async def watched(self: ClientSession, job_id: str) -> Snapshot:
+            asked.append(names[job_id])
+            return await status(self, job_id)
 
-    ended = sorted(outcomes, key=lambda outcome: outcome.ended_at)
-    assert [outcome.key for outcome in ended] == ["oldest", "old", "young"]
+        monkeypatch.setattr(ClientSession, "status", watched)
+        late = await home.client()
+        await run(late, journal.requests(), max_in_flight=1, journal=journal, download_to=tmp_path / "out")
+
+    assert list(dict.fromkeys(asked)) == ["oldest", "old", "young"]
+
+
+async def test_jobs_that_do_not_end_keep_no_finished_result_from_being_saved(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    """What is at the vendor is waited for whatever the cap is now: a result that waits for a slot expires."""
+    out = tmp_path / "out"
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await leave_at_work(client, journal, [video(number, key=f"v{number}") for number in range(4)])
+        stuck = [Fault(on="status", kind="unknown_status", value=7, job=number) for number in (1, 2)]
+        for fault in stuck:
+            home.sandbox.faults.add(fault)
+        with anyio.fail_after(30):
+            async with open_batch(
+                client, journal.requests(), max_in_flight=1, journal=journal, download_to=out
+            ):
+                while journal.counts()[State.DELIVERED] < 2:
+                    await anyio.sleep(0.01)
+
+        assert len(home.sandbox.audit.jobs) == 4
+    assert {path.name for path in out.glob("*.mp4")} == {"2.ja.mp4", "3.ja.mp4"}
+
+
+async def test_a_job_that_the_vendor_does_not_know_now_is_asked_for_again(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with the key of another account: it is paid, and the right key finds it."""
+    for name in ("NOT_FOUND_SPAN", "NOT_FOUND_GRACE"):
+        monkeypatch.setattr(poll_state, name, 0.01)
+    out = tmp_path / "out"
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await leave_at_work(client, journal, [video(1, key="v")])
+        home.sandbox.faults.add(unknown := Fault(on="status", kind="vanish"))
+        (lost,) = await run(client, journal.requests(), journal=journal, download_to=out, retry_failed=True)
+        between = journal.get("v", "ja")
+        home.sandbox.faults.remove(unknown)
+        (found,) = await run(client, [video(1, key="v")], journal=journal, download_to=out)
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert isinstance(lost, Failed)
+    assert not lost.confirmed
+    assert "no longer knows" in lost.reason
+    assert (between.state, between.reason) == (State.SUBMITTED, lost.reason)
+    assert isinstance(found, Completed)
+    assert found.saved.video.exists()
 
 
 async def test_what_the_source_never_names_comes_home_and_is_not_handed_out(

@@ -19,6 +19,7 @@ from akool_async import (
     Entry,
     FixedSchedule,
     InvalidRequestError,
+    JobFailed,
     JobNotFoundError,
     State,
     open_batch,
@@ -29,6 +30,7 @@ from akool_async._clock import SystemClock
 from akool_async._download import FileBusyError
 from akool_async._model.errors import DownloadError, IllegalTransitionError
 from akool_async._model.filenames import DEFAULT_TEMPLATE
+from akool_async._polling import poll_state
 from akool_async.cli.app import run
 from akool_async.ledger import Made, open_ledger
 from akool_async.sandbox import Fault, Sandbox
@@ -248,3 +250,22 @@ async def test_a_job_that_the_vendor_has_forgotten_is_expired_once_its_time_is_o
     monkeypatch.setattr(ClientSession, "server_now", lambda _: NextWeek().now())
     entry = await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
     assert entry.state is State.EXPIRED
+
+
+async def test_a_job_that_the_vendor_does_not_know_now_is_not_failed(
+    quick: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with the key of another account: it is paid, and a `retry` would pay once more."""
+    for name in ("NOT_FOUND_SPAN", "NOT_FOUND_GRACE"):
+        monkeypatch.setattr(poll_state, name, 0.01)
+    await submit(quick)
+    quick.sandbox.faults.add(unknown := Fault(on="status", kind="vanish"))
+    with pytest.raises(JobFailed, match="no longer knows"):
+        await quick.ledger.wait_once(quick.client, "video-1", "ja")
+    between = await quick.ledger.get("video-1", "ja")
+    quick.sandbox.faults.remove(unknown)
+    found = await quick.ledger.wait_once(quick.client, "video-1", "ja")
+
+    assert between is not None
+    assert between.state is State.SUBMITTED
+    assert found.state is State.COMPLETED
