@@ -144,7 +144,7 @@ class Batch(LongLived):
         for _ in range(self._downloads):
             tasks.start_soon(self._life.finish_all)
         if self._state.inputs.shares:
-            tasks.start_soon(self._state.inputs.delete_until_cancelled)
+            tasks.start_soon(self._state.inputs.delete_until_cancelled, self._state.journal.find_unfinished)
         tasks.start_soon(self._work)
         return self
 
@@ -173,7 +173,7 @@ class Batch(LongLived):
             finally:
                 self._state.stop_tracking()  # the jobs of a POST that was just finished, too
                 if self._state.inputs.shares:
-                    await self._state.inputs.close()
+                    await self._state.inputs.close(self._state.journal.find_unfinished)
                 self._say_what_is_left()
         if self._left_by is not None:
             # The handlers of before are back: Ctrl-C raises KeyboardInterrupt, or cancels the main task.

@@ -125,9 +125,8 @@ class Resumer:
         return (known and not again) or self._journal.find_other_query(mark, batch_entry.target) is not None
 
     def _refuse(self, batch_entry: BatchEntry, reason: str) -> None:
-        self._state.emit(batch_entry, batch_entry.not_submitted(reason, self._clock.now()))
-        # Given again it would be refused again: only what a stop kept back may come a second time.
-        self._state.not_submitted.discard(batch_entry.name)
+        # Not `emit`: the row that has this name may be in progress, with a shared file and a reservation.
+        self._state.hand_out(batch_entry, batch_entry.not_submitted(reason, self._clock.now()))
 
     async def _may_be_sent(self, batch_entry: BatchEntry, entry: Entry) -> bool:
         other = is_other_work(entry.fingerprint, batch_entry.request, batch_entry.target)

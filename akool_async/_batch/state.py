@@ -366,12 +366,14 @@ class BatchState:
         self.brake.settle(name, resolved=False)
         if isinstance(outcome, NotSubmitted):
             self.not_submitted.add(name)
-        if outcome.job is not None:
-            self._tracked.pop(entry, None)
+        self._tracked.pop(entry, None)
         asked = self.recovered.complete(outcome)
         # A recovered job that the source has not named yet: its outcome waits until it does.
-        if asked is None:
-            return
+        if asked is not None:
+            self.hand_out(entry, asked)
+
+    def hand_out(self, entry: BatchEntry, asked: Outcome) -> None:
+        """Hand out an outcome, and settle nothing: an entry with the same name may be in progress."""
         self.counts[type(asked).__name__] += 1
         self.counts["resumed"] += asked.resumed
         self.pending -= 1

@@ -51,6 +51,8 @@ _BY_JOB: Final = f"{_ALL} WHERE job_id = ? AND job_id <> '' ORDER BY id DESC LIM
 _BY_TOKEN: Final = f"{_ALL} WHERE token = ? AND token <> '' ORDER BY job_id <> '', id LIMIT 1"
 _BY_WORK: Final = f"""{_ALL} WHERE key >= ? AND key < ? AND target = ? AND key <> ? AND length(key) = 32
     AND (state <> 'planned' OR ?) AND NOT (state = 'failed' AND job_id = '') LIMIT 1"""
+_UNFINISHED: Final = f"""{_ALL} WHERE state IN ('in_doubt', 'submitting', 'submitted')
+    AND instr(request, ?) ORDER BY state LIMIT 1"""
 _BY_NAME_AHEAD: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE key = ? AND target = ?"  # noqa: S608
 _AHEAD: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
 AHEAD: Final = 256
@@ -156,6 +158,10 @@ class ReadableJournal:
         """
         work = work_of(mark)
         return self._first(_BY_WORK, work, f"{work}g", target, mark, int(planned))
+
+    def find_unfinished(self, sha256: str) -> Entry | None:
+        """Return an entry with an input of this content that may have a job which has not ended, at once."""
+        return self._first(_UNFINISHED, f"?sha256={sha256}")
 
     def find_token(self, token: str) -> Entry | None:
         """Return an entry of the POST with this webhook token, at once; one without a job, if any."""

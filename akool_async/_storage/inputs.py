@@ -15,21 +15,24 @@ import re
 import stat
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import quote
 
 import anyio
 import attrs
 from anyio.to_thread import run_sync
 
-from akool_async._model.errors import ConfigurationError, InputError
+from akool_async._journal import Entry
+from akool_async._journal.operations import display_name
+from akool_async._model.errors import ConfigurationError, InputError, JournalError
 from akool_async._model.locations import Location, with_content
-from akool_async._model.outcomes import InDoubt, Outcome
+from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request, private_inputs, with_inputs
+from akool_async._model.states import State
 from akool_async._storage.buckets import PART, Bucket, BucketError
 from akool_async._storage.settings import Storage, bucket_location
 
@@ -37,11 +40,17 @@ logger = logging.getLogger("akool_async")
 _LAST_DELETES: Final = 30.0
 """Seconds in which a batch that is left deletes the files that it shared."""
 
+_HASH: Final = 64
+"""Digits of a hash in a key."""
+
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,5}")
 _READ: Final = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_BINARY"))
 """A pipe of a video's name must not stop the batch."""
 
 _NOT_FOUND: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+FindUnfinished: TypeAlias = Callable[[str], Entry | None]
+"""Finds an entry, of any run, that may have a job for the content with this hash which has not ended."""
 
 
 class SharedInputs:
@@ -73,6 +82,7 @@ class SharedInputs:
         self._keys_of: dict[tuple[str, str], tuple[str, ...]] = {}
         self._unused: set[str] = set()
         self._sent: set[str] = set()
+        self._kept: set[str] = set()
         self._released = anyio.Event()
 
     async def identify(self, request: Request) -> Request:
@@ -142,9 +152,9 @@ class SharedInputs:
             raise InputError(error.message, advice=error.advice) from None
 
     def release(self, request: Request, name: tuple[str, str], outcome: Outcome) -> None:
-        """An entry has ended: what was uploaded for it alone is not needed any more.
+        """An entry has ended, or is in doubt: what was uploaded for it is deleted unless others need it.
 
-        An entry in doubt may have a job that the vendor has not begun with: its file stays.
+        Whether they do is found out just before, by what the journal says then, also of earlier runs.
         """
         keys = self._keys_of.pop(name, ())
         if self._share is None or self._storage is None or self._storage.keep:
@@ -157,31 +167,51 @@ class SharedInputs:
             if not self._users[key]:
                 del self._users[key]
                 # Without a job and without an upload there is nothing of ours in the bucket.
-                if not isinstance(outcome, InDoubt) and (key in self._sent or outcome.job is not None):
+                if key in self._sent or outcome.job is not None:
                     self._unused.add(key)
                     self._released.set()
 
-    async def delete_until_cancelled(self) -> None:
-        """Delete what no entry needs any more, as soon as that is so."""
+    async def delete_until_cancelled(self, find_unfinished: FindUnfinished) -> None:
+        """Delete what no entry needs any more, as soon as that is so.
+
+        Args:
+            find_unfinished: asks the journal; see `ReadableJournal.find_unfinished`.
+        """
         while True:
             await self._released.wait()
             self._released = anyio.Event()
-            await self._delete_unused()
+            await self._delete_unused(find_unfinished)
 
-    async def close(self) -> None:
+    async def close(self, find_unfinished: FindUnfinished) -> None:
         """Delete what no entry needs any more, within a time that a caller may be made to wait."""
         with anyio.move_on_after(_LAST_DELETES, shield=True):
-            await self._delete_unused()
+            await self._delete_unused(find_unfinished)
+        for key in sorted(self._kept):
+            entry = self._find_user(find_unfinished, key)
+            # Any other is deleted without a person, by the run that sees its job end.
+            if isinstance(entry, Entry) and entry.state is State.IN_DOUBT:
+                logger.warning(
+                    "The shared file %s stays, because %s is in doubt, and its job may still need the file. "
+                    "Resolve the doubt: the run that ends the entry then deletes it, if it shares files. If "
+                    "no job was made and the entry is not sent again, delete it in the bucket.",
+                    self._object(key),
+                    display_name(entry.key, entry.target),
+                )
 
-    async def _delete_unused(self) -> None:
+    async def _delete_unused(self, find_unfinished: FindUnfinished) -> None:
         """Delete what no entry needs any more; what can't be deleted is named in the log."""
         share = self._share
         while self._unused and share is not None:
             key = next(iter(self._unused))
             async with self._locks[key]:
                 try:
-                    if key in self._unused and key not in self._users:
+                    if key not in self._unused or key in self._users:
+                        pass  # it is needed again
+                    elif self._find_user(find_unfinished, key) is None:
                         await run_sync(self._bucket(share).delete, key)
+                        self._kept.discard(key)
+                    else:
+                        self._kept.add(key)
                 except BucketError as error:
                     if key in self._sent:
                         logger.warning("A file that was shared is still there. %s", error.message)
@@ -189,6 +219,22 @@ class SharedInputs:
                         logger.warning("A file that an earlier run shared may be there. %s", error.message)
                 # Only now: what is cancelled meanwhile is still to be deleted when the batch is closed.
                 self._unused.discard(key)
+
+    def _find_user(self, find_unfinished: FindUnfinished, key: str) -> Entry | JournalError | None:
+        """Return an entry that may still need a shared file, None without one, or why that is not known."""
+        try:
+            return find_unfinished(key.rpartition("/")[2][:_HASH])
+        except JournalError as error:
+            logger.warning(
+                "The shared file %s stays, because whether a job needs it is not known. %s",
+                self._object(key),
+                error.message,
+            )
+            return error
+
+    def _object(self, key: str) -> str:
+        assert self._share is not None  # noqa: S101 - nothing is shared without it
+        return f"{self._share.scheme}://{self._share.bucket}/{key}"
 
     def _require_storage(self, place: Location) -> Storage:
         if self._storage is None:

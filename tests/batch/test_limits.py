@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,29 @@ async def test_lost_answers_count(fast_house: Open, tmp_path: Path, in_flight: i
             assert cause is StopCause.BUDGET
             assert sum(job.credits for job in home.sandbox.audit.jobs) <= 20.0 + COST
             assert len(outcomes) == 30
+
+
+async def test_a_row_given_twice_does_not_free_what_a_doubt_may_cost(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    faults = [Fault(on="create", kind="reset_after", nth=2)]
+    async with (
+        open_journal(tmp_path / "j.sqlite3") as journal,
+        fast_house(faults=faults, video_seconds=16.0) as home,
+    ):
+
+        async def rows() -> AsyncIterator[TranslationRequest]:
+            yield video(0)
+            yield video(1)
+            await until(lambda: journal.counts()[State.IN_DOUBT])
+            yield video(1)
+            yield video(2)
+
+        async with open_batch(await home.client(), rows(), journal=journal, max_credits=2.5 * COST) as batch:
+            outcomes = [outcome async for outcome in batch]
+
+        assert len(home.sandbox.audit.jobs) == 2
+    assert Counter(map(type, outcomes)) == {Completed: 1, InDoubt: 1, NotSubmitted: 2}
 
 
 @pytest.mark.parametrize("download", [False, True])
