@@ -52,6 +52,7 @@ class Batch(LongLived):
         journal: Journal | None,
         output: OutputConfig,
         recover_pending: bool,
+        resume_planned: bool,
         on_in_doubt: OnInDoubt,
         retry_failed: bool,
         retry_transient: int,
@@ -103,7 +104,9 @@ class Batch(LongLived):
         )
         state.preflight = preflight
         saves = output.folder is not None
-        self._submitted = SubmittedRequests(state, saves=saves) if requests is None else None
+        self._submitted: SubmittedRequests | None = None
+        if requests is None:
+            self._submitted = SubmittedRequests(state, saves=saves, resume_planned=resume_planned)
         state.listener = self._submitted
         source = Source(self._submitted or requests or (), threaded=threaded)
         self._feeder = Feeder(state, source, self._life, self._callbacks)

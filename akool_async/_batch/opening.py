@@ -36,6 +36,7 @@ def open_batch(
     verify_saved: bool = False,
     pay_again: bool = False,
     recover_pending: bool = True,
+    resume_planned: bool = True,
     on_in_doubt: OnInDoubt = "hold",
     retry_failed: bool = False,
     retry_transient: int = 0,
@@ -91,6 +92,8 @@ def open_batch(
             them: a manifest with the same key and language, under the name that this entry would get.
         recover_pending: recover what the journal has at the vendor; False leaves alone what `requests` does
             not name.
+        resume_planned: without `requests`, also send what earlier runs were given and did not send; False
+            leaves it in the journal until it is submitted again.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
         retry_failed: submit again what failed, was rejected or expired in an earlier run.
         retry_transient: times that this run submits an entry again after a failure that may pass: status 4
@@ -154,6 +157,7 @@ def open_batch(
             pay_again=pay_again,
         ),
         recover_pending=recover_pending,
+        resume_planned=resume_planned,
         on_in_doubt=on_in_doubt,
         retry_failed=retry_failed,
         retry_transient=_count("retry_transient", retry_transient, 0),

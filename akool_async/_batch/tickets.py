@@ -76,15 +76,17 @@ class SubmittedRequests(AsyncIterator[Request]):
     Args:
         state: the batch's.
         saves: whether results are downloaded.
+        resume_planned: whether what earlier runs did not send is sent before it is submitted again.
     """
 
-    def __init__(self, state: BatchState, *, saves: bool) -> None:
+    def __init__(self, state: BatchState, *, saves: bool, resume_planned: bool) -> None:
         self._state = state
         self._saves = saves
         self._journal = state.journal
         self._ahead: AsyncIterator[Entry] | None = None
         self._states = IN_PROGRESS | {State.IN_DOUBT}  # at first what earlier runs left, then what is new
         self._pulled: set[tuple[str, str]] = set()
+        self._given: set[tuple[str, str]] | None = None if resume_planned else set()
         self._signed: dict[tuple[str, str], Request] = {}
         self._open_ended: dict[tuple[str, str], Outcome] = {}
         self._again: deque[Request] = deque()
@@ -123,6 +125,8 @@ class SubmittedRequests(AsyncIterator[Request]):
                 for name in new:
                     del self._signed[name]
                 raise
+            if self._given is not None:
+                self._given.update(names)
             self._state.cancelled.difference_update(names)
             for name in names:
                 self._works.add(fingerprint(request, name[1]), name[1])
@@ -221,6 +225,8 @@ class SubmittedRequests(AsyncIterator[Request]):
                 continue
             name = (entry.key, entry.target)
             if name in self._pulled or name in self._open_ended or name in self._state.cancelled:
+                continue
+            if entry.state is State.PLANNED and self._given is not None and name not in self._given:
                 continue
             request = self._signed.get(name)
             if request is None and entry.url_redacted and entry.state in (State.PLANNED, State.IN_DOUBT):

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import wraps
 from typing import Annotated, Any, Final
 
+import anyio
 import attrs
 from mcp.server import MCPServer
 from mcp.server.elicitation import ElicitationResult
@@ -14,7 +15,7 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 
-from akool_async._batch import Batch, open_batch
+from akool_async._batch import Batch, StopCause, open_batch
 from akool_async._client import AkoolClient
 from akool_async._http.clients import user_agent
 from akool_async._journal import Entry, Journal, open_journal
@@ -29,6 +30,7 @@ from akool_async.cli.saved_files import files_of
 _READS: Final = ToolAnnotations(read_only_hint=True)
 _MOST: Final = 200
 """Rows of one answer, which an assistant has to read."""
+_LEFT: Final = "It was left unsent and unpaid; `translate` sends it."
 
 Languages = Annotated[list[str], Field(description="codes such as ja or fr; `languages` lists them")]
 Url = Annotated[str, Field(description="public URL of the video, which the vendor fetches")]
@@ -53,13 +55,18 @@ class Consent(BaseModel):
 
 @attrs.frozen(kw_only=True)
 class Toolbox:
-    """What the tools work with; without `max_credits` there is no batch, so that nothing can be spent."""
+    """What the tools work with; without `max_credits` there is no batch, so that nothing can be spent.
+
+    Attributes:
+        agreed: key and language of what this server was asked to pay for.
+    """
 
     client: AkoolClient
     max_credits: float | None
     output: OutputOptions = DEFAULT_OUTPUT
     journal: Journal | None = None
     batch: Batch | None = None
+    agreed: set[tuple[str, str]] = attrs.field(factory=set, repr=False)
 
     async def languages(self) -> list[dict[str, Any]]:
         """List the languages that videos can be translated into; some need a voice."""
@@ -87,7 +94,7 @@ class Toolbox:
         states = [State[state.upper()]] if state else None
         found: list[JobSummary] = []
         async for entry in self.journal.entries(key=key, states=states):
-            found.append(_job(entry, self.output))
+            found.append(await self.job(entry))
             if len(found) == _MOST:
                 break
         return found
@@ -97,15 +104,19 @@ class Toolbox:
         request = _request(url, languages, lipsync)
         names = [(entry_key(request, target), target) for target in request.targets]
         entries = {} if self.journal is None else {name: self.journal.get(*name) for name in names}
-        known = [_job(entry, self.output) for entry in entries.values() if entry is not None]
-        new = [target for key, target in names if entries.get((key, target)) is None]
+        known = [await self.job(entry) for entry in entries.values() if entry is not None]
+        new = [name[1] for name in names if self._would_be_paid(name, entries.get(name))]
         return {"known": known, "would_be_paid": new, **await self.balance()}
+
+    def _would_be_paid(self, name: tuple[str, str], entry: Entry | None) -> bool:
+        return entry is None or (entry.state is State.PLANNED and name not in self.agreed)
 
     async def consent(
         self, context: Context[Any, Any], url: str, languages: list[str], lipsync: bool = False
     ) -> Consent | Elicit[Consent]:
         """Ask the person before something is paid, where the assistant's program can ask."""
         try:
+            await self.resume_if_stopped()  # or a person would agree to what can't be sent
             wanted = (await self.plan(url, languages, lipsync))["would_be_paid"]
         except AkoolError as error:
             raise ToolError(str(error)) from error
@@ -115,15 +126,52 @@ class Toolbox:
         where = f"{strip_query(url)} into {', '.join(wanted)}"
         return Elicit(f"Translate {where}? Each language is a paid job.", Consent)
 
+    async def resume_if_stopped(self) -> None:
+        """Let the batch submit again where what stopped it is over.
+
+        Raises:
+            ToolError: it is not: what is submitted now would never be sent.
+        """
+        batch = self.batch
+        if batch is None or not batch.stopped:
+            return
+        asked = batch.stop_cause in (StopCause.CREDITS, StopCause.CREDENTIALS)
+        if asked and await self.client.credit() > 0:  # raises what the vendor still refuses
+            batch.resume_submitting()
+            return
+        again = "call this again" if asked else "start this server again"
+        raise ToolError(
+            f"{batch.stopped} So this was not submitted, and nothing was spent on it. "
+            f"When that is put right, {again}."
+        )
+
+    async def job(self, entry: Entry) -> JobSummary:
+        """Return the answer about an entry."""
+        cost = entry.credits_locked if entry.credits_used is None else entry.credits_used
+        return JobSummary(
+            key=entry.key,
+            language=entry.target,
+            state=entry.state.name,
+            reason=entry.reason or await self._why_unsent(entry),
+            credits=cost,
+            files=files_of(entry, self.output),
+        )
+
+    async def _why_unsent(self, entry: Entry) -> str:
+        batch, name = self.batch, (entry.key, entry.target)
+        if batch is None or entry.state is not State.PLANNED:
+            return ""
+        if name not in self.agreed:
+            return _LEFT
+        if batch.stopped:
+            return f"It was not sent. {batch.stopped}"
+        with anyio.move_on_after(0):  # the journal keeps no reason of what was refused before it was sent
+            return (await batch.outcome(*name)).reason
+        return ""
+
 
 def _request(url: str, languages: Sequence[str], lipsync: bool) -> TranslationRequest:
     return TranslationRequest(url=url, targets=tuple(languages), lipsync=lipsync)
-
-
-def _job(entry: Entry, output: OutputOptions) -> JobSummary:
-    cost = entry.credits_locked if entry.credits_used is None else entry.credits_used
-    fields = {"key": entry.key, "language": entry.target, "state": entry.state.name, "reason": entry.reason}
-    return JobSummary(**fields, credits=cost, files=files_of(entry, output))
 
 
 @asynccontextmanager
@@ -142,7 +190,14 @@ async def open_toolbox(
         if journal is not None:
             await stack.enter_async_context(journal)
         if max_credits is not None:
-            opened = open_batch(client, journal=journal, download_to=output.out, max_credits=max_credits)
+            opened = open_batch(
+                client,
+                journal=journal,
+                download_to=output.out,
+                # What an earlier run was given is no consent of this assistant's person.
+                resume_planned=False,
+                max_credits=max_credits,
+            )
             batch = await stack.enter_async_context(opened)
         yield Toolbox(client=client, max_credits=max_credits, output=output, journal=journal, batch=batch)
 
@@ -172,9 +227,11 @@ def build_server(toolbox: Toolbox) -> MCPServer:
             """
             if consent.action != "accept" or not consent.data.spend:
                 raise ToolError("The person declined. Nothing was submitted and nothing was spent.")
+            await toolbox.resume_if_stopped()
             ticket = await batch.submit(_request(url, languages, lipsync))
+            toolbox.agreed.update(ticket.names)
             entries = [entry for name in ticket.names if (entry := journal.get(*name)) is not None]
-            return [_job(entry, toolbox.output) for entry in entries]
+            return [await toolbox.job(entry) for entry in entries]
 
         server.add_tool(_telling(translate), annotations=ToolAnnotations(idempotent_hint=True))
     return server

@@ -93,6 +93,29 @@ async def test_the_next_run_works_on_what_is_left(house: Open, tmp_path: Path) -
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
 
 
+async def test_what_is_left_waits_to_be_submitted_again_where_that_is_wanted(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        async with (
+            open_journal(tmp_path / "j.sqlite3") as journal,
+            open_batch(client, journal=journal, max_in_flight=1) as batch,
+        ):
+            for number in range(6):
+                await batch.submit(video(number))
+        before = len(home.sandbox.audit.jobs)
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            with anyio.fail_after(55):
+                async with open_batch(client, journal=journal, resume_planned=False) as batch:
+                    await (await batch.submit(video(6))).outcome()
+                    assert journal.counts()[State.PLANNED] == 6 - before
+                    await (await batch.submit(video(5))).outcome()
+                    assert journal.counts()[State.PLANNED] == 5 - before
+
+        assert len(home.sandbox.audit.jobs) == before + 2
+
+
 async def test_several_languages_and_lip_syncs(fast_house: Open, tmp_path: Path) -> None:
     lipsync = LipSyncRequest(video_url="https://example.com/v.mp4", audio_url="https://example.com/a.wav")
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:

@@ -13,7 +13,16 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp_types import ElicitResult
 
-from akool_async import AkoolClient, FixedSchedule, JournalError, State, open_journal
+from akool_async import (
+    AkoolClient,
+    FixedSchedule,
+    JournalError,
+    State,
+    TranslationRequest,
+    open_journal,
+)
+from akool_async._journal import EntryUpdate
+from akool_async._model.fingerprint import fingerprint
 from akool_async.cli.mcp_server import build_server, open_toolbox
 from akool_async.cli.options import OutputOptions
 from akool_async.sandbox import Fault, Sandbox
@@ -32,6 +41,7 @@ async def assisted(
     faults: tuple[Fault, ...] = (),
     answer: ElicitResult | None = None,
     mode: str = "legacy",
+    balance: float = 100_000,
 ) -> AsyncIterator[tuple[Sandbox, Client, list[str]]]:
     """Serve a sandbox, and connect the official client to a server of the tools."""
     asked: list[str] = []
@@ -41,7 +51,7 @@ async def assisted(
         assert answer is not None
         return answer
 
-    sandbox = Sandbox(api_key=KEY, media=False, time_scale=2000.0, sigma=0.1, faults=faults)
+    sandbox = Sandbox(api_key=KEY, media=False, time_scale=2000.0, sigma=0.1, faults=faults, credits=balance)
     async with sandbox.serve() as served:
         account = AkoolClient(
             api_key=KEY, host=served.base_url, retry=QUICK, schedule=FixedSchedule(interval=0.05)
@@ -159,6 +169,94 @@ async def test_the_bound_is_the_journals_also_after_a_restart(tmp_path: Path) ->
                 while number and len(await call(client, "jobs", state="planned")) < number:
                     await anyio.sleep(0.05)
             assert len(sandbox.audit.creates) == (number == 0)
+
+
+async def plan_unsent(tmp_path: Path, request: TranslationRequest) -> None:
+    """Leave in the journal what a run was given and has not sent."""
+    (tmp_path / "out").mkdir()
+    async with open_journal(tmp_path / "out" / "jobs.sqlite3") as journal:
+        key = request.key or ""
+        await journal.record(EntryUpdate(key=key, target="ja", state=State.PLANNED, request=request))
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+async def test_what_was_left_unsent_is_paid_for_only_when_a_person_agrees(
+    tmp_path: Path, agrees: bool
+) -> None:
+    url = "https://example.com/left.mp4"
+    mark = fingerprint(TranslationRequest(url=url, targets=("ja",)), "ja")
+    await plan_unsent(tmp_path, TranslationRequest(url=url, targets=("ja",), key=mark))
+    answer = ElicitResult(action="accept", content={"spend": agrees})
+    async with assisted(tmp_path, 100, answer=answer) as (sandbox, client, asked):
+        await anyio.sleep(0.3)
+        (left,) = await call(client, "jobs")
+        planned = await call(client, "plan", url=url, languages=["ja"])
+
+        assert sandbox.audit.creates == ()
+        assert asked == []
+        assert "`translate` sends it" in left["reason"]
+        assert planned["would_be_paid"] == ["ja"]
+
+        told = await client.call_tool("translate", {"url": url, "languages": ["ja"]})
+        assert told.is_error is not agrees
+        assert len(asked) == 1
+        if agrees:
+            await saved(client, 1)
+        assert len(sandbox.audit.jobs) == agrees
+
+
+async def test_without_credits_nothing_more_is_taken_until_there_are_some(tmp_path: Path) -> None:
+    async with assisted(tmp_path, 100, balance=0) as (sandbox, client, _):
+        await call(client, "translate", url="https://example.com/1.mp4", languages=["ja"])
+        with anyio.fail_after(100):
+            while not (job := (await call(client, "jobs"))[0])["reason"]:
+                await anyio.sleep(0.05)
+        assert "Top up the account" in job["reason"]
+        refused = await client.call_tool(
+            "translate", {"url": "https://example.com/2.mp4", "languages": ["ja"]}
+        )
+        assert refused.is_error
+        assert "Top up the account" in str(refused.content)
+        assert "not submitted" in str(refused.content)
+        assert len(await call(client, "jobs")) == 1
+
+        sandbox.audit._engine.deposit(100)
+        await call(client, "translate", url="https://example.com/2.mp4", languages=["ja"])
+        await saved(client, 2)
+        assert len(sandbox.audit.jobs) == 2
+
+
+async def test_why_a_video_is_not_sent_is_told(tmp_path: Path) -> None:
+    url = "https://example.com/talk.mp4"
+    async with assisted(tmp_path, 100) as (_, client, _):
+        await call(client, "translate", url=url, languages=["ja"])
+        await saved(client, 1)
+    for file in (tmp_path / "out").glob("jobs.sqlite3*"):
+        file.unlink()
+
+    async with assisted(tmp_path, 100) as (sandbox, client, _):
+        await call(client, "translate", url=url, languages=["ja"])
+        with anyio.fail_after(100):
+            while not (job := (await call(client, "jobs"))[0])["reason"]:
+                await anyio.sleep(0.05)
+        assert "paid already" in job["reason"]
+        assert sandbox.audit.creates == ()
+
+
+async def test_what_the_bound_stopped_is_told_and_refused(tmp_path: Path) -> None:
+    async with assisted(tmp_path, 3) as (sandbox, client, _):
+        for number in range(2):
+            await call(client, "translate", url=f"https://example.com/{number}.mp4", languages=["ja"])
+        await saved(client, 1)
+        with anyio.fail_after(100):
+            while not (await call(client, "jobs", state="planned"))[0]["reason"]:
+                await anyio.sleep(0.05)
+        refused = await client.call_tool("translate", {"url": URL, "languages": ["ja"]})
+
+        assert refused.is_error
+        assert "max_credits (3) would be exceeded" in str(refused.content)
+        assert "start this server again" in str(refused.content)
+        assert len(sandbox.audit.creates) == 1
 
 
 @pytest.mark.parametrize(
