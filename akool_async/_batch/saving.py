@@ -278,7 +278,7 @@ class ResultSaver:
                 if self._output.pay_again or not is_there(f"{name}{MANIFEST}"):
                     break
                 result = folder.read_manifest(name)
-                if result is not None and (result.key, result.target) == entry.name:
+                if result is not None and result.is_of(*entry.name, entry.request):
                     saved[entry.name] = result
                     break
             # What is saved already needs no room: an archive may well be read-only.

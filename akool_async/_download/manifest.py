@@ -18,7 +18,7 @@ from akool_async._download.fetch import run_blocking
 from akool_async._download.files import ForeignFileError, local_path, open_regular, read_json
 from akool_async._download.verify import Digest, digest
 from akool_async._model.errors import StorageError
-from akool_async._model.fingerprint import fingerprint
+from akool_async._model.fingerprint import fingerprint, is_other_work
 from akool_async._model.locations import INPUT_FIELDS
 from akool_async._model.outcomes import MANIFEST, Artifact, Completed, Saved
 from akool_async._model.redact import redacted_url
@@ -78,6 +78,7 @@ class SavedResult:
         key: the entry's key, "" if it was saved without one.
         target: the language.
         files: what was to be saved.
+        fingerprint: hash of what was asked for, "" if that is not known.
     """
 
     manifest: Path
@@ -85,6 +86,12 @@ class SavedResult:
     key: str = ""
     target: str = ""
     files: tuple[SavedFile, ...] = ()
+    fingerprint: str = ""
+
+    def is_of(self, key: str, target: str, request: Request) -> bool:
+        """Whether it is the result of an entry: two catalogs may give one key to two videos."""
+        other = self.fingerprint != "" and is_other_work(self.fingerprint, request, target)
+        return (self.key, self.target) == (key, target) and not other
 
     @property
     def saved(self) -> Saved | None:
@@ -214,6 +221,7 @@ def parse_manifest(stored: Mapping[str, Any], path: Path) -> SavedResult | None:
             key=str(stored.get("key") or ""),
             target=str(stored.get("target") or ""),
             files=tuple(files),
+            fingerprint=str(stored.get("fingerprint") or ""),
         )
     except (AttributeError, TypeError, KeyError, ValueError, OverflowError):
         return None

@@ -275,7 +275,11 @@ async def make_plan(
                     failed = found is not None and found.state in WITHOUT_RESULT
                     # Another journal, or this one before it was lost, paid for a result that is here.
                     manifest = output.out / f"{name}{MANIFEST}"
-                    if may_be_saved and not failed and is_saved(manifest, item.key_for(target), target):
+                    if (
+                        may_be_saved
+                        and not failed
+                        and is_saved(manifest, item.key_for(target), target, item.request)
+                    ):
                         action = PlannedAction.FOUND
                     else:
                         folder = name.rpartition("/")[0]

@@ -16,6 +16,7 @@ from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, ConfigurationError
 from akool_async._model.locations import BucketPath, result_path
 from akool_async._model.outcomes import MANIFEST
+from akool_async._model.requests import Request
 from akool_async.cli.options import DEFAULT_OUTPUT, JOURNAL, OutputOptions
 
 _SAMPLES: Final = 20
@@ -105,11 +106,11 @@ def locate(file: str, output: OutputOptions, name: str) -> Path:
     return beside if is_there(beside) else path
 
 
-def is_saved(manifest: Path, key: str, target: str) -> bool:
+def is_saved(manifest: Path, key: str, target: str, request: Request) -> bool:
     """Whether a manifest says that a result of this entry is saved; one that can't be read says nothing."""
     if isinstance(manifest, BucketPath):  # the run looks there, before it pays
         return False
     with suppress(OSError):
         result = read_manifest(manifest, any_owner=True) if os.path.lexists(manifest) else None
-        return result is not None and (result.key, result.target) == (key, target)
+        return result is not None and result.is_of(key, target, request)
     return False

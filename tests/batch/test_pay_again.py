@@ -63,6 +63,22 @@ async def test_another_entry_with_the_same_file_name_is_no_evidence(fast_house: 
     assert isinstance(again, NotSubmitted)
 
 
+async def test_another_video_with_the_same_key_is_no_evidence(fast_house: Open, tmp_path: Path) -> None:
+    """As where two catalogs count their rows, and save into one folder under names of their keys."""
+    out = tmp_path / "out"
+    async with fast_house() as home:
+        client = await home.client()
+        films = [video(number, key="1") for number in (1, 2)]
+        for film in films:
+            journal = tmp_path / f"{film.url.rpartition('/')[2]}.sqlite3"
+            (outcome,) = await run(client, journal, out, requests=[film], file_names="{key}.{language}")
+            assert isinstance(outcome, Completed), outcome
+            assert outcome.saved is not None
+
+        assert [job.url for job in home.sandbox.audit.jobs] == [film.url for film in films]
+    assert len({*out.glob("*.mp4")}) == 2
+
+
 async def test_an_entry_in_doubt_whose_result_is_there_is_not_submitted_again(
     fast_house: Open, tmp_path: Path
 ) -> None:
