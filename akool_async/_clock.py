@@ -101,6 +101,11 @@ class ServerClock:
         self._date_time = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
         self._heard = self._clock.monotonic()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there was an answer that gave the time."""
+        return self._date_time is not None
+
     def now(self) -> datetime:
         """Return the vendor's time, aware."""
         if self._date_time is None:

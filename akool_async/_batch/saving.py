@@ -105,7 +105,6 @@ class ResultSaver:
         self._state = state
         self._journal = state.journal
         self._session = state.session
-        self._clock = state.clock
         self.disk_error: StorageError | None = None
         self._restores = WeightedSemaphore(_RESTORES)
 
@@ -208,7 +207,10 @@ class ResultSaver:
         assert isinstance(done, Completed)  # noqa: S101 - it was delivered
         lost = found.damaged[0]  # the video comes first
         reason = f"The {lost.artifact} is not as it was saved: {lost.reason or lost.state}."
-        if entry.submitted_at is None or self._clock.now() < entry.submitted_at + RESULT_LIFETIME:
+        moments = [moment for moment in (entry.created_at, entry.submitted_at) if moment is not None]
+        over = bool(moments) and self._session.server_now() >= max(moments) + RESULT_LIFETIME
+        # The clock of this machine alone gives nothing up: the first answer gives the vendor's time.
+        if not over or not self._session.knows_server_time:
             permit = await self._restores.acquire_one()
             try:
                 # The journal has no signatures, so the vendor is asked where the files are.

@@ -138,6 +138,11 @@ class ClientSession:
             )
         return self.connections
 
+    @property
+    def knows_server_time(self) -> bool:
+        """Whether an answer gave the time of the vendor; before, `server_now` is that of this machine."""
+        return self.connections is not None and self.connections.api.server_time.is_known
+
     def server_now(self) -> datetime:
         """Return the time at the vendor, by whose clock results expire; ours while the client is closed."""
         return self.clock.now() if self.connections is None else self.connections.api.server_time.now()

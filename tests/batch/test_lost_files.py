@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from akool_async import Completed, State, open_journal, verify
+from akool_async._client import ClientSession
 from akool_async._download import FileState
+from akool_async._journal import Journal
 from akool_async.sandbox import Fault
 from tests.batch.test_batch import run, videos
 from tests.batch.test_saving import _Skewed
@@ -105,7 +107,7 @@ async def test_relative_paths_lead_to_the_folder_of_the_results(
 
 @pytest.mark.parametrize("why", ["forgotten", "gone", "unreachable", "expired"])
 async def test_what_can_not_be_had_any_more_is_never_called_saved(
-    fast_house: Open, tmp_path: Path, why: str
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     async with fast_house() as home:
         first = await saved_once(home, tmp_path)
@@ -120,14 +122,36 @@ async def test_what_can_not_be_had_any_more_is_never_called_saved(
             home.sandbox.faults.add(faults[why])
             again = await saved_once(home, tmp_path)
         else:
-            client = await home.client(clock=_Skewed(timedelta(days=8)))
-            async with open_journal(tmp_path / "j.sqlite3") as journal:
-                (again,) = await run(client, videos(1), journal=journal, download_to=tmp_path / "out")
+            next_week = datetime.now(UTC) + timedelta(days=8)
+            monkeypatch.setattr(ClientSession, "server_now", lambda _: next_week)
+            monkeypatch.setattr(ClientSession, "knows_server_time", True)
+            again = await saved_once(home, tmp_path)
             assert len(home.sandbox.audit.served) == asked
 
     assert isinstance(again, Completed)
     assert again.saved is None
     assert "deleted or moved" in again.reason
+
+
+@pytest.mark.parametrize("then", [-10, 0])
+@pytest.mark.parametrize("now", [0, 10])
+async def test_a_wrong_clock_of_this_machine_gives_up_no_deleted_result(
+    fast_house: Open, tmp_path: Path, then: int, now: int
+) -> None:
+    out = tmp_path / "out"
+    async with fast_house() as home:
+        outcomes = []
+        for number, days in enumerate((then, now)):
+            clock = _Skewed(timedelta(days=days))
+            client = await home.client(clock=clock)
+            async with Journal(tmp_path / "j.sqlite3", now=clock.now) as journal:
+                outcomes += await run(client, videos(1), journal=journal, download_to=out)
+            (video,) = out.glob("*.mp4")
+            if number == 0:
+                video.unlink()
+
+    assert [outcome.reason for outcome in outcomes] == ["", ""]
+    assert video.exists()
 
 
 async def test_missing_subtitles_are_tried_again_while_the_job_is_known(
