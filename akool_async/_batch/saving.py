@@ -23,12 +23,15 @@ from akool_async._download import (
     DownloadRequest,
     FileAlreadyExistsError,
     FileBusyError,
+    FileState,
+    SavedFile,
     SavedResult,
 )
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model.errors import (
     ConfigurationError,
     DownloadError,
+    IllegalTransitionError,
     InvalidRequestError,
     JobNotFoundError,
     NetworkError,
@@ -36,7 +39,7 @@ from akool_async._model.errors import (
     VendorError,
 )
 from akool_async._model.filenames import FileTemplates
-from akool_async._model.outcomes import ENDINGS, MANIFEST, SUBTITLE_ENDINGS, Completed, Saved
+from akool_async._model.outcomes import ENDINGS, MANIFEST, SUBTITLE_ENDINGS, Artifact, Completed, Saved
 from akool_async._model.responses import RESULT_LIFETIME
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder
@@ -168,7 +171,7 @@ class ResultSaver:
         raise DownloadError(f"Whatever name the result should get, something appeared there: {name}.")
 
     async def find_damage(self, entry: Entry) -> tuple[Entry, SavedResult | None]:
-        """Return what became of a result that an earlier run saved, None if all is as it was.
+        """Return what became of a result that an earlier run saved or left, None if all is as it was.
 
         With it comes the entry, whose files are named where they are: their folder may have been moved, or
         the journal may name it by a path that leads elsewhere from the current directory.
@@ -176,8 +179,14 @@ class ResultSaver:
         Raises:
             JournalError: that it is whole by now can't be recorded.
         """
-        if self.folder is None or not entry.files:
+        if self.folder is None or entry.state is not State.DELIVERED:
             return entry, None
+        # An earlier run may have had no folder. That the vendor has the result does not make it saved.
+        if not entry.files and not (entry := await self._adopt_download(entry, self.folder)).files:
+            row = SavedFile(
+                artifact=Artifact.VIDEO, path=None, state=FileState.MISSING, reason="no run has downloaded it"
+            )
+            return entry, SavedResult(manifest=Path(), job_id=entry.job_id, files=(row,))
         find = partial(self.folder.find_result, name=entry.name, hashes=self._output.verify_saved)
         try:
             found = await run_sync(find, entry.files)
@@ -197,6 +206,30 @@ class ResultSaver:
         files = tuple(here.get(Path(file).name, file) for file in entry.files)
         return attrs.evolve(entry, files=files), None
 
+    async def _adopt_download(self, entry: Entry, folder: ResultFolder) -> Entry:
+        """Return an entry without files with those that its caller downloaded into the folder, if any."""
+        names = self._output.templates.names(entry.request, entry.target)
+        try:
+            for name in () if entry.name else islice(names, _NAMES):
+                found = await run_sync(folder.read_manifest, name)
+                saved = found and found.job_id == entry.job_id and found.saved
+                if saved:
+                    await self._journal.reserve_name(entry.key, entry.target, (name,))
+                    break
+                if found is None:
+                    return entry
+            else:
+                return entry
+        # Then it is downloaded, under a name of its own.
+        except (DownloadError, OSError, IllegalTransitionError):
+            return entry
+        files, reason = tuple(map(str, saved.files)), saved.shortfall
+        change = EntryUpdate(
+            key=entry.key, target=entry.target, state=State.DELIVERED, files=files, reason=reason
+        )
+        await self._journal.record(change)
+        return attrs.evolve(entry, name=name, files=files, reason=reason)
+
     async def restore(self, batch_entry: BatchEntry, entry: Entry, found: SavedResult) -> Completed:
         """Download again what is not there as it was saved, and return the outcome.
 
@@ -206,7 +239,8 @@ class ResultSaver:
         done = outcome_from_journal(entry, batch_entry.request)
         assert isinstance(done, Completed)  # noqa: S101 - it was delivered
         lost = found.damaged[0]  # the video comes first
-        reason = f"The {lost.artifact} is not as it was saved: {lost.reason or lost.state}."
+        was, again = (" as it was", " again") if entry.files else ("", "")
+        reason = f"The {lost.artifact} is not{was} saved: {lost.reason or lost.state}."
         moments = [moment for moment in (entry.created_at, entry.submitted_at) if moment is not None]
         over = bool(moments) and self._session.server_now() >= max(moments) + RESULT_LIFETIME
         # The clock of this machine alone gives nothing up: the first answer gives the vendor's time.
@@ -217,7 +251,7 @@ class ResultSaver:
                 snapshot = await self._session.status(entry.job_id)
                 saved = await self.save(batch_entry, attrs.evolve(done, snapshot=snapshot))
             except (*RETRY_NEXT_RUN, InvalidRequestError) as error:
-                reason = f"{reason} It could not be downloaded again. {error}"
+                reason = f"{reason} It could not be downloaded{again}. {error}"
             else:
                 files = [str(path) for path in saved.files]
                 # "" included: what was saved whole this time must not stay marked.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 import attrs
@@ -65,10 +66,27 @@ EVER: Final = timedelta(days=36_500)
 
 def state_word(entry: Entry, output: OutputOptions) -> str:
     """Return how an entry is; one that failed without a job was refused."""
+    # A run without a folder for results emits them as they are at the vendor: that is no file here.
+    if entry.state is State.DELIVERED and not entry.files:
+        return STATE_WORDS[State.COMPLETED]
     if entry.state is State.DELIVERED:
         gone = _lost(entry.files, entry.name, output) == FILES_GONE
         return FILES_GONE if gone else UNVERIFIED if is_unverified(entry.reason) else SAVED
     return "refused" if entry.state is State.FAILED and not entry.job_id else STATE_WORDS[entry.state]
+
+
+def not_downloaded(journal: Journal, within: timedelta = EVER) -> list[Entry]:
+    """Return what runs without a folder for results left at the vendor, what expires first comes first.
+
+    Args:
+        journal: is read at once.
+        within: only results that expire in this time, or should have expired already.
+    """
+    names = [(key, target) for key, target, _, files, _ in journal.saved_files() if not files]
+    entries = filter(None, (journal.get(*name) for name in names))
+    until = datetime.now(UTC) + within
+    expiring = ((entry.expires_at or until, entry) for entry in entries)
+    return [entry for moment, entry in sorted(expiring, key=itemgetter(0)) if moment <= until]
 
 
 def _lost(files: Sequence[str], name: str, output: OutputOptions) -> str:
@@ -144,6 +162,7 @@ class JournalStatus:
 
     Attributes:
         counts: entries by how they are, as in `WORDS`; rows of catalogs that have no entry yet included.
+        not_downloaded: entries that ended in a run without a folder for results.
         incomplete: saved entries, verified or not, that lack a file such as subtitles.
         without_manifest: saved entries whose manifest alone is gone.
         shortfalls: incomplete ones, and what could not be verified.
@@ -163,6 +182,7 @@ class JournalStatus:
     older: JournalOlderError | None
     states: Mapping[State, int]
     counts: Mapping[str, int]
+    not_downloaded: int
     incomplete: int
     without_manifest: int
     shortfalls: int
@@ -196,6 +216,7 @@ class JournalStatus:
                 "not verified or without a file: download them again, without paying",
                 command("collect"),
             ),
+            (self.not_downloaded, "done and never downloaded: save them, without paying", command("collect")),
             (self.counts[FILES_GONE], "whose files are gone: save them again", command("collect")),
             (sum(states[state] for state in AT_VENDOR), "paid and not saved yet", command("resume")),
             (planned, "not submitted yet, which costs credits", command("resume")),
@@ -229,29 +250,37 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
         expiring.append(entry)
         if len(expiring) == MAX_SHOWN:
             break
+    left = not_downloaded(journal)
+    now = datetime.now(UTC)
+    waiting = [entry for entry in left if entry.expires_at is not None and entry.expires_at > now]
+    expiring = sorted((*expiring, *waiting), key=lambda entry: entry.expires_at or now)[:MAX_SHOWN]
     without_result = [entry async for entry in journal.entries(states=WITHOUT_RESULT)]
     states = journal.counts()
     missing = read_history(output.path).not_submitted(journal)
     counts = {STATE_WORDS[state]: number for state, number in states.items()}
     saved = Counter[str]()
     for _, _, name, files, reason in journal.saved_files():
+        if not files:
+            continue
         lost = _lost(files, name, output)
         saved[lost] += 1
         if lost != FILES_GONE and reason:
             unverified, incomplete = is_unverified(reason), is_incomplete(reason)
             saved.update({UNVERIFIED: unverified, "incomplete": incomplete, "all": unverified or incomplete})
     counts |= {word: saved[word] for word in (UNVERIFIED, FILES_GONE)}
-    counts[SAVED] -= saved[UNVERIFIED] + saved[FILES_GONE]
+    counts[SAVED] -= saved[UNVERIFIED] + saved[FILES_GONE] + len(left)
+    counts[STATE_WORDS[State.COMPLETED]] += len(left)
     counts["refused"] = sum(state_word(entry, output) == "refused" for entry in without_result)
     counts["failed"] -= counts["refused"]
     counts[NOT_SUBMITTED] += sum(map(len, missing.values()))
     return JournalStatus(
         output=output,
-        now=datetime.now(UTC),
+        now=now,
         lock_holder=journal.lock_holder,
         older=journal.older_error,
         states=states,
         counts=counts,
+        not_downloaded=len(left),
         incomplete=saved["incomplete"],
         without_manifest=saved[_NO_MANIFEST],
         shortfalls=saved["all"],
@@ -261,7 +290,8 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
         doubts=tuple([entry async for entry in journal.entries(states={State.IN_DOUBT})]),
         without_result=tuple(without_result),
         expiring=tuple(expiring),
-        expiring_soon=journal.count_expiring(SOON),
+        expiring_soon=journal.count_expiring(SOON)
+        + sum(entry.expires_at is not None and entry.expires_at <= now + SOON for entry in waiting),
         not_submitted={catalog: len(names) for catalog, names in missing.items()},
         needs_catalog=len(
             [1 async for entry in journal.entries(states={State.PLANNED}) if entry.url_redacted]

@@ -264,7 +264,9 @@ async def make_plan(
                 action = rules.action(found)
                 # The journal says "saved", but the folder has the last word: it is fetched again, unpaid.
                 if action is PlannedAction.SAVED and found is not None:
-                    if are_gone(found.files, output.out, found.name):
+                    if not found.files:  # it ended in a run without a folder for results
+                        action = PlannedAction.WAIT
+                    elif are_gone(found.files, output.out, found.name):
                         action = PlannedAction.RESTORE
                     elif is_unverified(found.reason):
                         action = PlannedAction.UNVERIFIED

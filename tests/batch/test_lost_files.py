@@ -171,6 +171,64 @@ async def test_missing_subtitles_are_tried_again_while_the_job_is_known(
     assert fetched.count("video") == 1
 
 
+# Results that an earlier run left at the vendor.
+
+
+@pytest.mark.parametrize("without_captions", [False, True])
+async def test_what_was_never_downloaded_is_saved_by_a_later_run(
+    fast_house: Open, tmp_path: Path, without_captions: bool
+) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            (first,) = await run(client, videos(1), journal=journal)
+        later = await saved_once(home, tmp_path, without_captions=without_captions)
+        third = await saved_once(home, tmp_path, without_captions=without_captions)
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert first.saved is None
+    assert later.saved.video.exists()
+    assert (later.saved.without_captions is not None) == without_captions
+    assert third.saved == later.saved
+    assert later.reason == third.reason == ""
+
+
+@pytest.mark.parametrize("why", ["forgotten", "gone"])
+async def test_what_was_never_downloaded_and_can_not_be_had_is_explained(
+    fast_house: Open, tmp_path: Path, why: str
+) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            await run(client, videos(1), journal=journal)
+        fault = Fault(on="status", kind="vanish") if why == "forgotten" else Fault(on="cdn", kind="http")
+        home.sandbox.faults.add(fault)
+        later = await saved_once(home, tmp_path)
+
+    assert isinstance(later, Completed)
+    assert later.saved is None
+    assert "The video is not saved: no run has downloaded it. It could not be downloaded." in later.reason
+
+
+@pytest.mark.parametrize(
+    ("names", "name"), [("{stem}.{language}", "0.ja"), ("{language}/{stem}", "ja/0")], ids=["flat", "folders"]
+)
+async def test_what_the_caller_downloaded_is_not_downloaded_again(
+    fast_house: Open, tmp_path: Path, names: str, name: str
+) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            (first,) = await run(client, videos(1), journal=journal)
+        by_hand = await client.download(first, into=tmp_path / "out", name=name)
+        served = len(home.sandbox.audit.served)
+        later = await saved_once(home, tmp_path, file_names=names)
+        third = await saved_once(home, tmp_path, file_names=names)
+
+        assert len(home.sandbox.audit.served) == served
+    assert later.saved == third.saved == by_hand
+
+
 # The public check of a folder.
 
 

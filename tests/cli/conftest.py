@@ -243,6 +243,11 @@ class Book:
                 for key, state in entries:
                     url = f"https://example.com/{quote(key)}.mp4"
                     await walk(journal, TranslationRequest(url=url, targets=target, key=key), state)
+                    if state is State.DELIVERED and "files" not in told:
+                        video = self.out / f"{quote(key, '')}.{target}.mp4"
+                        video.write_bytes(b"video")
+                        change = EntryUpdate(key=key, target=target, state=state, files=[str(video)])
+                        await journal.record(change)
                     if told:
                         change = EntryUpdate(key=key, target=target, state=state, **told)  # type: ignore[arg-type]
                         await journal.record(change)
@@ -254,7 +259,7 @@ class Book:
 
         async def write() -> None:
             async with open_journal(self.path) as journal:
-                entry = journal.get(key, "ja")
+                entry = journal.get(key, str(told.get("target", "ja")))
                 assert entry is not None
                 change = EntryUpdate(**{"key": key, "target": "ja", "state": entry.state} | told)  # type: ignore[arg-type]
                 await journal.record(change)

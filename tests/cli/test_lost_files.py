@@ -14,7 +14,14 @@ import anyio
 import attrs
 import pytest
 
-from akool_async import verify
+from akool_async import (
+    AkoolClient,
+    FixedSchedule,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+    verify,
+)
 from akool_async._download import find_file
 from akool_async._model.outcomes import Completed, Failed, Saved
 from akool_async._model.states import State
@@ -551,3 +558,61 @@ def test_what_can_not_be_read_is_not_called_verified(
     assert ("of 3 results" in told.err, "all as they were saved" in told.err) == (saved, saved)
     assert (f"Nothing in {book.out} could be verified." in told.err) is not saved
     assert "0 not as they were saved" not in told.err
+
+
+CATALOG = "url,languages,key\nhttps://example.com/talk.mp4,ja,talk\n"
+
+
+@pytest.fixture
+def undownloaded(vendor: Sandbox, book: Book) -> Book:
+    """A result of a program that had no folder for it, in a journal that the command line then reads."""
+    book.out.mkdir()
+
+    async def order() -> None:
+        request = TranslationRequest(url="https://example.com/talk.mp4", targets="ja", key="talk")
+        async with (
+            AkoolClient(schedule=FixedSchedule(interval=0.05)) as client,
+            open_journal(book.path) as journal,
+            open_batch(client, [request], journal=journal) as batch,
+        ):
+            assert [type(outcome) async for outcome in batch] == [Completed]
+
+    anyio.run(order)
+    return book
+
+
+def test_what_was_never_downloaded_is_not_called_saved(akool: Command, undownloaded: Book) -> None:
+    out = undownloaded.out
+    (videos := out.with_name("videos.csv")).write_text(CATALOG)
+    listed = json.loads(akool("list", out, "--json").out)
+    soon = json.loads(akool("list", out, "--expiring", "8d", "--json").out)
+    told = akool("status", out)
+    seen = json.loads(akool("status", out, "--json").out)
+    verified = akool("verify", out)
+    plan = akool("plan", videos, "--out", out, "--json")
+
+    assert [one["state"] for one in (*listed, *soon)] == ["done", "done"]
+    assert "collect" in listed[0]["advice"]
+    assert (seen["counts"]["saved"], seen["counts"]["done"]) == (0, 1)
+    assert [one["key"] for one in seen["expiring"]] == ["talk"]
+    assert seen["next_steps"] == [f"akool-async collect --out {out}"]
+    assert "1  done, not saved yet\n" in told.out
+    assert "Everything that was submitted is saved." not in told.out
+    assert "1 result done and never downloaded, so there is nothing to verify" in verified.err
+    assert json.loads(plan.out)["actions"]["saved"] == 0
+    assert json.loads(plan.out)["jobs"][0]["action"] == "at the vendor"
+
+
+@pytest.mark.parametrize("command", ["collect", "collect --within 8d", "run"])
+def test_what_was_never_downloaded_is_saved_without_paying(
+    akool: Command, vendor: Sandbox, undownloaded: Book, command: str
+) -> None:
+    (videos := undownloaded.out.with_name("videos.csv")).write_text(CATALOG)
+    catalog = [videos, "--yes", "--no-check"] if command == "run" else []
+    ended = akool(*command.split(), *catalog, "--out", undownloaded.out)
+    again = akool("collect", "--out", undownloaded.out)
+
+    assert ended.code == 0, ended.err
+    assert (undownloaded.out / "talk.ja.mp4").exists()
+    assert "is ready to be saved" in again.err
+    assert len(vendor.audit.jobs) == 1

@@ -191,7 +191,7 @@ async def _new_version(output: OutputOptions, entry: Entry, url_of: Callable[[in
             known = found.request.caption_url if isinstance(found.request, TranslationRequest) else None
             # Pushed before and interrupted: under another key the same subtitles would be paid for twice.
             if known == url_of(number):
-                if found.state is State.DELIVERED:
+                if found.state is State.DELIVERED and found.files:
                     raise InvalidRequestError(
                         f"The translation with these subtitles is saved already, as {found.key!r}.",
                         impact="Nothing was sent.",

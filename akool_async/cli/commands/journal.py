@@ -21,6 +21,7 @@ from akool_async.cli.journal_report import (
     AT_VENDOR,
     EVER,
     catalog_from,
+    not_downloaded,
     read_entries,
     resubmittable,
 )
@@ -153,12 +154,14 @@ def collect(
 
 
 async def _at_vendor(output: OutputOptions, within: timedelta | None) -> list[Entry]:
-    """Return the entries to be saved: those at the vendor by expiry, then those whose files are gone."""
+    """Return the entries to be saved: those that never were, by expiry, then those whose files are gone."""
     async with output.reading() as journal:
         # Two runs that save the same results would fight for the same names.
         if journal.lock_holder is not None:
             raise journal.lock_holder
-        found = [entry async for entry in journal.expiring(EVER if within is None else within)]
+        until = EVER if within is None else within
+        found = [entry async for entry in journal.expiring(until)] + not_downloaded(journal, until)
+        found.sort(key=lambda entry: (entry.expires_at is None, entry.expires_at))
         if within is None:
             others = journal.entries(states=AT_VENDOR)
             found += [entry async for entry in others if entry.expires_at is None]

@@ -38,6 +38,7 @@ from akool_async.cli.journal_report import (
     NOT_SUBMITTED,
     JournalStatus,
     entry_json,
+    not_downloaded,
     read_status,
 )
 from akool_async.cli.options import DEFAULT_OUTPUT, JournalPlace, JsonFlag, OutputOptions
@@ -109,6 +110,7 @@ class EntryOptions:
         if self.expiring is not None:
             soon = journal.entries(key=self.key, targets=languages, expiring=self.expiring)
             expiring = {(entry.key, entry.target) async for entry in soon}
+            expiring |= {(entry.key, entry.target) for entry in not_downloaded(journal, self.expiring)}
         every = not states and self.expiring is None
         found = journal.entries(states=None if every or expiring else states, key=self.key, targets=languages)
         rows = [

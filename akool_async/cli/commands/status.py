@@ -229,7 +229,7 @@ def verify_results(
     output = with_results(output.at(place), looked_into=True)
     if fix:
         anyio.run(_restore, output, connection.with_key(), not quick)
-    results, is_known = anyio.run(_look, output, not quick)
+    results, is_known, left = anyio.run(_look, output, not quick)
     rows = [
         {
             "path": str(file.path or result.manifest.parent / file.artifact),
@@ -253,6 +253,9 @@ def verify_results(
             f"{counted(folders, 'folder')} can't be read, so what was saved there was not verified. "
             "Correct the permissions, and verify again."
         )
+    if left:
+        print_info(f"{counted(left, 'result')} done and never downloaded, so there is nothing to verify:")
+        print_info(f"    {output.command('collect')}")
     if wrong:
         print_info(f"{found}: {wrong:,} not as they were saved. They are left as they are.")
         if not fix:
@@ -269,16 +272,18 @@ def verify_results(
     return ExitCode.OK if not damaged and (is_known or (is_known is None and results)) else ExitCode.FAILED
 
 
-async def _look(output: OutputOptions, hashes: bool) -> tuple[list[SavedResult], bool | None]:
+async def _look(output: OutputOptions, hashes: bool) -> tuple[list[SavedResult], bool | None, int]:
     """Return the results that the folder has or the journal calls saved; and whether that could be read.
 
     Without a journal (None) a folder is verified by its manifests, and nobody misses what is gone altogether.
+    The number is that of results which no run has downloaded.
     """
-    saved, is_known = [], None
+    saved, is_known, left = [], None, 0
     # The journal before the folder: a run may be saving more, whose files are there before it says so.
     try:
         async with output.reading() as journal:
             async for entry in journal.entries(states={State.DELIVERED}):
+                left += not entry.files
                 if entry.files:
                     saved.append((entry.files, entry.name, entry.key, entry.target, entry.job_id))
         is_known = True
@@ -296,7 +301,7 @@ async def _look(output: OutputOptions, hashes: bool) -> tuple[list[SavedResult],
             if hashes:  # its manifest is gone or damaged, or it was saved elsewhere
                 result = await run_sync(partial(_find_saved, folder, files, name, True))
             results[_place(result)] = attrs.evolve(result, key=key, target=target, job_id=job_id)
-    return [*results.values()], is_known
+    return [*results.values()], is_known, left
 
 
 def _find_saved(folder: ResultFolder, files: Sequence[str], name: str, hashes: bool) -> SavedResult:
