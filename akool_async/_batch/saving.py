@@ -91,6 +91,16 @@ class OutputConfig:
     pay_again: bool = False
 
 
+def expect_without_captions(entry: Entry, found: SavedResult) -> SavedResult:
+    """Return a saved result, in which a video without captions that the vendor made counts as missing."""
+    made = entry.snapshot is not None and entry.snapshot.audio_splits.no_caption_video_url
+    if not made or any(file.artifact == Artifact.WITHOUT_CAPTIONS for file in found.files):
+        return found
+    reason = "the run that saved the others did not ask for it"
+    row = SavedFile(artifact=Artifact.WITHOUT_CAPTIONS, path=None, state=FileState.MISSING, reason=reason)
+    return attrs.evolve(found, files=(*found.files, row))
+
+
 class ResultSaver:
     """Downloads for a batch, under names that the journal holds for its entries.
 
@@ -193,6 +203,8 @@ class ResultSaver:
         except DownloadError as error:  # it was saved; that a bucket can't be asked now makes it no damage
             logger.warning("Whether %s (%s) is still saved is not known. %s", entry.key, entry.target, error)
             return entry, None
+        if self._output.without_captions:
+            found = expect_without_captions(entry, found)
         if found.damaged:
             return entry, found
         # Another program may have made it whole: no whole result may be emitted as unverified.

@@ -171,7 +171,7 @@ async def test_missing_subtitles_are_tried_again_while_the_job_is_known(
     assert fetched.count("video") == 1
 
 
-# Results that an earlier run left at the vendor.
+# Results that an earlier run left at the vendor, and files that it did not ask for.
 
 
 @pytest.mark.parametrize("without_captions", [False, True])
@@ -227,6 +227,37 @@ async def test_what_the_caller_downloaded_is_not_downloaded_again(
 
         assert len(home.sandbox.audit.served) == served
     assert later.saved == third.saved == by_hand
+
+
+async def test_a_video_without_captions_is_fetched_by_the_run_that_asks_for_it(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with fast_house() as home:
+        first = await saved_once(home, tmp_path)
+        later = await saved_once(home, tmp_path, without_captions=True)
+        third = await saved_once(home, tmp_path, without_captions=True)
+        fetched = [one.artifact for one in home.sandbox.audit.served]
+        usual = await saved_once(home, tmp_path)
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert first.saved.without_captions is None
+    assert later.saved.without_captions.exists()
+    assert third.saved == later.saved
+    assert usual.saved.missing == {}
+    assert fetched.count("video") == 1
+
+
+async def test_a_video_without_captions_that_can_not_be_had_is_called_missing(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with fast_house() as home:
+        await saved_once(home, tmp_path)
+        home.sandbox.faults.add(Fault(on="status", kind="vanish"))
+        later = await saved_once(home, tmp_path, without_captions=True)
+        usual = await saved_once(home, tmp_path)
+
+    assert set(later.saved.missing) == {"without_captions"}
+    assert usual.saved.missing == {}
 
 
 # The public check of a folder.

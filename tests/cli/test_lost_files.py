@@ -616,3 +616,35 @@ def test_what_was_never_downloaded_is_saved_without_paying(
     assert (undownloaded.out / "talk.ja.mp4").exists()
     assert "is ready to be saved" in again.err
     assert len(vendor.audit.jobs) == 1
+
+
+@pytest.mark.parametrize("command", ["collect", "run"])
+def test_a_video_without_captions_is_fetched_on_demand(
+    akool: Command, vendor: Sandbox, book: Book, command: str
+) -> None:
+    (videos := book.out.with_name("videos.csv")).write_text(CATALOG)
+    run = ["run", videos, "--yes", "--no-check", "--out", book.out]
+    akool(*run)
+    arguments = run if command == "run" else ["collect", "--out", book.out]
+    later = akool(*arguments, "--without-captions")
+    again = akool(*arguments, "--without-captions")
+
+    assert later.code == again.code == 0, later.err
+    assert (book.out / "talk.ja.captionless.mp4").exists()
+    assert [one.artifact for one in vendor.audit.served].count("video") == 1
+    assert len(vendor.audit.jobs) == 1
+
+
+@pytest.mark.parametrize("command", ["collect", "run"])
+def test_a_video_without_captions_that_is_not_there_is_told(
+    akool: Command, vendor: Sandbox, book: Book, command: str
+) -> None:
+    (videos := book.out.with_name("videos.csv")).write_text(CATALOG)
+    run = ["run", videos, "--yes", "--no-check", "--out", book.out]
+    akool(*run)
+    vendor.faults.add(Fault(on="status", kind="vanish"))
+    arguments = run if command == "run" else ["collect", "--out", book.out]
+    later = akool(*arguments, "--without-captions")
+
+    assert "without_captions" in later.err
+    assert len(vendor.audit.jobs) == 1

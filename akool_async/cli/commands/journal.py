@@ -11,6 +11,7 @@ import anyio
 from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
+from akool_async._batch.saving import expect_without_captions
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
 from akool_async._model.states import WITHOUT_RESULT, State
@@ -128,7 +129,7 @@ def collect(
         How long each may take.
     """
     output = with_results(output.at(place))
-    waiting = anyio.run(_at_vendor, output, within)
+    waiting = anyio.run(_at_vendor, output, within, without_captions)
     connection = connection.with_key()
     finished = anyio.run(_finished, connection, waiting) if waiting else []
     if len(finished) < len(waiting):
@@ -153,8 +154,8 @@ def collect(
     return execute(catalog_from(output, finished, "what is finished and not saved"), options, connection)
 
 
-async def _at_vendor(output: OutputOptions, within: timedelta | None) -> list[Entry]:
-    """Return the entries to be saved: those that never were, by expiry, then those whose files are gone."""
+async def _at_vendor(output: OutputOptions, within: timedelta | None, without_captions: bool) -> list[Entry]:
+    """Return the entries to be saved: those that never were, by expiry, then those that lack files."""
     async with output.reading() as journal:
         # Two runs that save the same results would fight for the same names.
         if journal.lock_holder is not None:
@@ -171,6 +172,8 @@ async def _at_vendor(output: OutputOptions, within: timedelta | None) -> list[En
                     continue
                 result = await run_sync(partial(folder.find_result, files, name=name, hashes=False))
                 entry = journal.get(key, target)
+                if entry is not None and without_captions:
+                    result = expect_without_captions(entry, result)
                 if result.damaged and entry is not None:
                     found.append(entry)
         return found
