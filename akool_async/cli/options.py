@@ -261,11 +261,24 @@ class OutputOptions:
     accept_older_journal: Annotated[bool, Parameter(negative="")] = False
 
     def at(self, journal: Path | None) -> OutputOptions:
-        """Return the options for a journal that is named by its file, or by the folder of its results."""
+        """Return the options for a journal that is named by its file, or by the folder of its results.
+
+        Raises:
+            ConfigurationError: there is neither of this name.
+        """
         if journal is None:
             return self
         journal = local_path(journal)
-        return attrs.evolve(self, out=journal) if journal.is_dir() else attrs.evolve(self, journal=journal)
+        if journal.is_dir():
+            return attrs.evolve(self, out=journal)
+        named = attrs.evolve(self, journal=journal)
+        if named.is_missing and named.older is None:
+            raise ConfigurationError(
+                f"There is no {journal}.",
+                impact="Nothing was sent.",
+                advice="Name the journal, or the folder with the results; a bucket with --out.",
+            )
+        return named
 
     @property
     def path(self) -> Path:
@@ -320,6 +333,11 @@ class OutputOptions:
             return None
         return open_journal(self.path, read_only=True).older_error
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no journal; while its log is there it is damaged instead."""
+        return not any(path.exists() for path in (self.path, self.path.with_name(f"{self.path.name}-wal")))
+
     def reading(self) -> Journal:
         """Return the existing journal, read-only.
 
@@ -328,11 +346,9 @@ class OutputOptions:
             JournalOlderError: there was one.
         """
         # To make an empty journal here would hide a wrong folder, and the next run would pay for all again.
-        missing = not self.path.exists()
-        if missing and self.older is not None:
+        if not self.path.exists() and self.older is not None:
             raise self.older
-        # Without its main file a journal is damaged, not missing, while its log is there.
-        if missing and not self.path.with_name(f"{self.path.name}-wal").exists():
+        if self.is_missing:
             raise ConfigurationError(
                 f"There is no journal {self.path}.",
                 impact="Nothing was sent.",

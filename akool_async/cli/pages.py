@@ -178,7 +178,8 @@ def _report_entry(
     name = unquote(urlsplit(url).path).rpartition("/")[2]
     return ReportEntry(
         label=request_label(first.request),
-        group=first.request.key or strip_query(url),
+        # A query that is no secret says which video it is.
+        group=first.request.key or (url if entry.request.url_is_public else strip_query(url)),
         key=entry.key,
         target=entry.target,
         state=shown["state"],

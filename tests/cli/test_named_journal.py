@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,29 @@ def test_a_folder_that_is_named_is_the_one(akool: Command, vendor: Sandbox, tmp_
 
     told = akool("verify", tmp_path / "films" / "jobs.sqlite3", "--out", tmp_path / "empty", "--json")
     assert json.loads(told.out)
+
+
+@pytest.mark.parametrize("option", ["", "--journal"], ids=["named", "as an option"])
+@pytest.mark.parametrize("command", ["verify", "report", "status", "list", "export", "resume", "collect"])
+def test_a_name_of_nothing_is_an_error_that_names_it(
+    akool: Command, vendor: Sandbox, elsewhere: Path, command: str, option: str
+) -> None:
+    assert akool(*RUN).code == 0
+    assert akool("verify").code == 0
+    told = akool(command, *filter(None, [option]), "resluts")
+
+    assert told.code == 2
+    assert told.out == ""
+    assert re.search(r"There is no (journal )?\S*resluts\.", told.err), told.err
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["results"]
+
+
+def test_a_journal_that_is_gone_but_for_its_lock_is_called_gone(
+    akool: Command, vendor: Sandbox, elsewhere: Path
+) -> None:
+    assert akool(*RUN).code == 0
+    Path("results/jobs.sqlite3").unlink()
+    told = [akool(command, "results/jobs.sqlite3") for command in ("status", "list", "report")]
+
+    assert {one.code for one in told} == {1}
+    assert all("older" in one.err for one in told), told[0].err

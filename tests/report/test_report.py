@@ -91,6 +91,18 @@ def test_the_costs_add_up_to_what_the_journal_counts(akool: Command, book: Book)
     assert [(row.name, row.credits) for row in find_costs(report)[0].rows] == [("ja", 9.5), ("fr", 3.25)]
 
 
+def test_queries_that_name_videos_have_pages_of_their_own(akool: Command, vendor: Sandbox, out: Path) -> None:
+    for number in (7, 8):
+        url = f"https://example.com/watch?id={number}"
+        for language in ("ja", "fr"):
+            words = ("--url-is-public", "--to", language, "--out", out, "--yes", "--no-report")
+            assert akool("translate", url, *words).code == 0
+    index = Path(akool("report", out).out.strip())
+
+    videos = {text for name, text in pages(index.parent).items() if name.startswith("video-")}
+    assert sorted("watch?id=7" in text for text in videos) == [False, True]
+
+
 def test_hostile_text_never_becomes_markup(tmp_path: Path) -> None:
     srt = tmp_path / "a.srt"
     srt.write_text(f"1\n00:00:00,000 --> 00:00:02,000\n{EVIL}\n", encoding="utf-8")

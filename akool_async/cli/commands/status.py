@@ -288,7 +288,8 @@ async def _look(output: OutputOptions, hashes: bool) -> tuple[list[SavedResult],
                     saved.append((entry.files, entry.name, entry.key, entry.target, entry.job_id))
         is_known = True
     except ConfigurationError:
-        pass
+        if output.journal is not None:  # else a mistyped name would be answered with what is in `results`
+            raise
     except JournalError as error:
         is_known = False
         print_error(error)
