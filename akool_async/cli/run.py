@@ -55,7 +55,8 @@ class RunOptions:
 
     Attributes:
         in_flight: jobs at the vendor at once.
-        webhook_url: where the vendor sends callbacks, which `webhook serve` writes to the inbox.
+        webhook_url: where the vendor sends callbacks, which `webhook serve` writes to the inbox; each POST
+            adds a token.
         recover_pending: whether jobs of the journal that were not asked for are waited for and saved too.
         storage: the bucket that files of this machine are shared from.
         videos: which videos may be sent.
@@ -252,16 +253,22 @@ class CatalogRun:
             JournalError: the journal can't be opened.
         """
         options, plan = self._options, self._plan
-        output = options.output
-        for folder in (output.out, output.path.parent):
+        output, url = options.output, options.webhook_url
+        for folder in (output.out, output.path.parent, *([output.inbox_path.parent] if url else [])):
             if isinstance(folder, BucketPath):
                 continue
             try:
                 await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigurationError(f"The folder {folder} can't be made: {error.strerror}.") from error
-        inbox = open_inbox(output.inbox_path) if output.inbox_path.exists() else None
-        url = None if inbox is None else options.webhook_url
+        # Made here if `webhook serve` has not yet: it may start later, and by then the tokens have to be out.
+        known = output.inbox_path.exists()
+        inbox = open_inbox(output.inbox_path) if url or known else None
+        if url and not known:
+            print_info(
+                f"No receiver has written callbacks to {output.inbox_path} yet. If none runs, start it: "
+                f"{output.command('webhook', 'serve')}"
+            )
         # Jobs at the vendor come first, because their results expire. The URL that all requests share is left
         # to the batch: it adds a token for each POST, by which a callback resolves a doubt.
         waiting = {id(entry.item) for entry in plan.entries if entry.action is PlannedAction.WAIT}

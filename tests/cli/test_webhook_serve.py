@@ -26,8 +26,18 @@ VIDEO = "https://example.com/talk.mp4"
 
 
 @contextmanager
-def served(out: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", "akool_async", "webhook", "serve", "--port", "0", "--out", str(out)]
+def served(out: Path, *, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = [
+        sys.executable,
+        "-m",
+        "akool_async",
+        "webhook",
+        "serve",
+        "--port",
+        str(port),
+        "--out",
+        str(out),
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", server.stderr.readline())
@@ -86,6 +96,49 @@ def test_what_came_while_no_run_was_on_clears_up_the_doubts_of_the_next(
     assert set(states.values()) == {"in_doubt"}
     assert told.code == 0, told.err
     assert len(vendor.audit.jobs) == 1
+
+
+def test_a_run_before_the_receiver_sends_its_tokens_and_its_doubt_is_settled_later(
+    akool: Command, book: Book, serve: Callable[..., Sandbox], vendor: Sandbox, give_up: GiveUp
+) -> None:
+    vendor = serve(clock=FakeClock(time.time()))
+    vendor.faults.add(Fault(on="create", kind="reset_after", acted=True))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+    def is_in_doubt(_: object) -> bool:
+        with closing(sqlite3.connect(book.path)) as journal:
+            return journal.execute("SELECT state FROM entry").fetchall() == [("in_doubt",)]
+
+    give_up(is_in_doubt)
+    order = ["translate", VIDEO, "--to", "ja", "--yes", "--out", book.out]
+    gone = akool(*order, "--webhook-url", f"http://127.0.0.1:{port}/akool", "--give-up-after", "1h")
+    with served(book.out, port=port):
+        vendor.clock.advance(200)
+        while not any(webhook.answered == 200 for webhook in vendor.audit.webhooks):
+            time.sleep(0.01)
+        vendor.clock.advance(50_000)
+        told = akool("resume", "--out", book.out)
+
+    assert gone.code == 4, gone.err
+    assert f"to {book.out / 'inbox.sqlite3'} yet" in gone.err
+    assert f"akool-async webhook serve --out {book.out}" in gone.err
+    assert told.code == 0, told.err
+    assert "No receiver" not in told.err
+    assert len(vendor.audit.jobs) == 1
+
+
+def test_an_inbox_that_can_not_be_made_is_told_before_anything_is_paid(
+    akool: Command, book: Book, vendor: Sandbox
+) -> None:
+    order = ["translate", VIDEO, "--to", "ja", "--yes", "--out", book.out]
+    book.out.mkdir(exist_ok=True)
+    (book.out / "inbox.sqlite3").mkdir()
+    told = akool(*order, "--webhook-url", "https://me.example/akool")
+
+    assert told.code == 1
+    assert "inbox.sqlite3" in told.err
+    assert vendor.audit.jobs == ()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

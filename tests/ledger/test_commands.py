@@ -90,6 +90,21 @@ def test_a_ledger_of_a_newer_version_is_left_alone(database: str, capsys: pytest
     assert "Install the version that wrote it, or a newer one." in told
 
 
+def test_a_webhook_for_a_whole_catalog_is_left_to_the_workers(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = tmp_path / "films.csv"
+    catalog.write_text("url,languages\nhttps://example.com/one.mp4,ja\n")
+    order = ["enqueue", str(catalog), "--ledger", database]
+
+    assert run([*order, "--webhook-url", "https://me.example/akool"]) == 2
+    told = capsys.readouterr().err
+    assert "Nothing was entered." in told
+    assert "start each `worker` with it" in told
+    assert run([*order]) == 0
+    assert "1 new entry" in capsys.readouterr().err
+
+
 def test_pages_about_a_ledger_hold_no_signature(
     database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,6 +58,12 @@ def enqueue(
     in_flight
         Jobs that the account may have at the vendor at once, over all machines; kept in the ledger.
     """
+    if options.webhook_url is not None:  # a request with a URL of its own is sent without a token
+        raise InvalidRequestError(
+            "--webhook-url belongs to the workers: they add tokens to it, by which callbacks settle doubts.",
+            impact="Nothing was entered.",
+            advice="Leave it out, and start each `worker` with it.",
+        )
     read = None
     if catalog is not None:
         read = read_with_names(partial(wanted.read, catalog, options), DEFAULT_CONNECTION, offline=True)
