@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import ssl
@@ -164,6 +165,10 @@ Download: TypeAlias = Callable[[DownloadRequest], Awaitable[Saved]]
 """Saves a result on this machine."""
 
 
+def _taken(path: Path) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
 class ResultDownload:
     """The download of one result.
 
@@ -237,13 +242,13 @@ class ResultDownload:
                             reason=about.unverified,
                         )
                 if saved is None or digest_file(path) != saved.digest:
-                    raise FileExistsError(str(path))
+                    raise _taken(path)
                 # One that could not be verified may be whole at the vendor by now.
                 (self._files if saved.state is FileState.INTACT else self._unverified)[artifact] = saved
         if not os.path.lexists(request.manifest_path):
             return None
         if not ours:
-            raise FileExistsError(str(request.manifest_path))
+            raise _taken(request.manifest_path)
         return self._saved() if len(self._files) == len(request.urls) else None
 
     async def _save(self, artifact: Artifact, session: FileHostSession) -> SavedFile:

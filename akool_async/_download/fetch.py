@@ -94,7 +94,8 @@ async def run_blocking(target: Path, work: Callable[[], T]) -> T:
     try:
         return await run_sync(work)
     except FileExistsError as error:
-        raise files.FileAlreadyExistsError(f"{target} is there already.") from error
+        path = error.filename2 or error.filename or target
+        raise files.FileAlreadyExistsError(f"{path} is there already.") from error
     except UnicodeEncodeError as error:
         encoding = sys.getfilesystemencoding()
         raise DownloadError(

@@ -233,7 +233,7 @@ class JournalStatus:
             *(
                 (
                     count,
-                    "not submitted yet: run the catalog again, with the same options",
+                    "not submitted yet: run the catalog again, with the same options, such as --max-credits",
                     command("run", catalog),
                 )
                 for catalog, count in self.not_submitted.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -99,6 +99,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if plan.max_credits is not None and plan.estimate.jobs:
         left = plan.max_credits - plan.used - plan.locked
         fits = "it fits" if plan.estimate.most <= left else "what doesn't fit is not submitted"
+        if plan.estimate.unknown:
+            fits = "whether it fits shows when the first jobs have a price"
         yield f"--max-credits {plan.max_credits:g} leaves {credits_text(max(left, 0.0))} for that: {fits}."
     checked = plan.checked
     if checked is None:
@@ -389,6 +391,8 @@ class RunSummary:
                 higher = " without --max-credits, once you know what a job costs"
             yield f"To resume, run the same command again{higher}. What is paid is not paid again."
             given = COMMAND_LINE.get()
+            if higher:  # which bound to set is for a person to decide
+                given = _with_bound(given, "CREDITS" if "would be exceeded" in self.why else "")
             # This goes into logs: a URL that was typed may be signed, or name a webhook's secret.
             words = [sanitize(word) if "://" in word else word for word in given]
             if given:
@@ -406,3 +410,14 @@ class RunSummary:
         if self.commands_failed:
             failed = counted(self.commands_failed, "command")
             yield f"  {failed} of --on-saved failed. The next run of the same catalog runs them again."
+
+
+def _with_bound(words: Sequence[str], bound: str) -> list[str]:
+    """Return a command line with another value of --max-credits; without the option if that is ""."""
+    option, changed = "--max-credits", list(words)
+    for at, word in enumerate(words):
+        if word == option or word.startswith(f"{option}="):
+            last = at + (2 if word == option else 1)
+            changed[at:last] = [option, bound] if bound else []
+            break
+    return changed

@@ -160,7 +160,8 @@ def _run(
     """Ask whether to spend what a plan costs, run it and say how it ended; None if nothing may be spent."""
     limits = options.limits
     if plan.estimate.jobs and not _may_spend(plan, yes=limits.yes):
-        print_info("Nothing was submitted and nothing was spent.")
+        more = "" if plan.before_trial is None else " more"
+        print_info(f"Nothing{more} was submitted and nothing{more} was spent.")
         events.declined()
         return None
     drawn = is_terminal(stderr) and not stderr.is_dumb_terminal

@@ -69,7 +69,8 @@ def test_every_command_that_is_printed_works_when_it_is_pasted(
     ):
         assert any(command.startswith(f"akool-async {words} ") for command in found), (words, found)
     for command in found:
-        given = [PUBLISHED if word == "URL" else word for word in shlex.split(command)[1:]]
+        values = {"URL": PUBLISHED, "CREDITS": "1000"}
+        given = [values.get(word, word) for word in shlex.split(command)[1:]]
         if "ID" in given:
             continue
         assert str(out) in given, command

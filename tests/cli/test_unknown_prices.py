@@ -52,3 +52,19 @@ def test_what_is_known_is_shown_beside_what_is_not(
     told = akool("status", "--out", out)
 
     assert "\nCredits: 8 used, 0 locked, not known for 1 job.\n" in told.out
+
+
+def test_nothing_is_said_to_fit_whose_price_is_unknown_nor_told_to_run_without_a_bound_with_one(
+    akool: Command, vendor: Sandbox, tmp_path: Path
+) -> None:
+    films = tmp_path / "films.csv"
+    films.write_text("url,to\n" + "".join(f"https://example.com/{n}.mp4,ja\n" for n in range(3)))
+    bound = ["--max-credits", "1", "--out", tmp_path / "out"]
+    planned = akool("plan", films, *bound)
+    ended = akool("run", films, *bound, "--yes")
+
+    assert ": it fits" not in planned.err
+    assert "whether it fits shows when the first jobs have a price" in " ".join(planned.err.split())
+    assert ended.code != 0
+    assert "--max-credits CREDITS" in ended.err
+    assert "--max-credits 1 " not in ended.err.partition("To resume")[2]
