@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
@@ -49,17 +50,29 @@ def _signing(names: Iterable[str]) -> frozenset[str]:
     return frozenset(signing & folded)
 
 
+_PORTS: Final = {"http": ":80", "https": ":443"}
+_UNRESERVED: Final = re.compile("%(2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AFaf]|6[1-9A-Fa-f]|7[0-9AEae])")
+"""Escapes of letters, digits and "-._~", which mean the same as these. Source: RFC 3986, 6.2.2.2."""
+
+
 def canonical_url(url: str) -> str:
-    """Return `url` with host in lower case, without user, fragment and the signature of a known scheme."""
+    """Return `url` in the one form that all its spellings have, without what signs it.
+
+    The host is in lower case, without user and the port that its scheme has anyway; in the path nothing is
+    escaped that needs not be. The fragment and the signature of a known scheme are left out.
+    """
     parts = urlsplit(url)
     # The user and the password change with every re-issued link, as a signature does.
-    host = parts.netloc.rpartition("@")[2].lower()
+    host, path = parts.netloc.rpartition("@")[2].lower(), parts.path or "/"
+    if parts.scheme in _PORTS:  # a bucket's keys and paths of this machine have one spelling
+        host = host.removesuffix(_PORTS[parts.scheme])
+        path = _UNRESERVED.sub(lambda escape: chr(int(escape[1], 16)), path) if "%" in path else path
     if not parts.query:
-        return urlunsplit((parts.scheme, host, parts.path or "/", "", ""))
+        return urlunsplit((parts.scheme, host, path, "", ""))
     pairs = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
     signing = _signing(name for name, _ in pairs)
     query = urlencode([pair for pair in pairs if pair[0].lower() not in signing], errors="surrogateescape")
-    return urlunsplit((parts.scheme, host, parts.path or "/", query, ""))
+    return urlunsplit((parts.scheme, host, path, query, ""))
 
 
 _LEFT_OUT: Final = frozenset({"key", "webhook_url", "targets", "url_is_public"})
