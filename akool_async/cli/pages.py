@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -207,5 +208,7 @@ def _original(entry: Entry, url: str) -> str | Path:
     """Return where the original can be played from without a signature, or ""."""
     if is_private(url):
         place = Location.parse(url)
-        return path if place.scheme == "file" and (path := Path(place.key)).is_file() else ""
+        # `Path.is_file` raises for a name that no file can have, such as a very long one.
+        is_here = place.scheme == "file" and os.path.isfile(place.key)  # noqa: PTH113
+        return Path(place.key) if is_here else ""
     return "" if entry.url_redacted else url

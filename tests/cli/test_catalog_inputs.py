@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -358,3 +359,25 @@ def test_a_spreadsheet_under_the_ending_of_a_text_is_named(write: Write) -> None
     (found,) = mistakes_of(write(b"PK\x03\x04rest", "films.csv"))
 
     assert found.startswith("films.csv: This is an archive or a document, not text. Save the table as .xlsx")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".mp4", "~/" + "x" * 5000, "a\0.mp4", "x/" * 3000])
+@pytest.mark.parametrize("column", ["url", "caption_url"])
+def test_a_cell_that_can_be_no_file_s_name_is_a_mistake_in_the_catalog(
+    write: Write, name: str, column: str
+) -> None:
+    row = {"url": f"{URL}/a.mp4", "languages": "ja", "audio_url": None} | {column: name}
+    path = write(json.dumps(row), "films.jsonl")
+
+    if name.startswith("~"):  # it is a path, and whether the file is there is looked at before it is shared
+        assert read_catalog(path).items
+    else:
+        assert any(column in mistake for mistake in mistakes_of(path))
+
+
+def test_a_glossary_whose_name_no_file_can_have_is_a_mistake(write: Write) -> None:
+    path = write(f"url,languages\n{URL}/a.mp4,ja\n")
+    found = mistakes_of(path, glossaries=[f"ja={'x' * 300}.csv"])
+
+    assert len(found) == 1
+    assert "can't be read" in found[0]

@@ -232,3 +232,13 @@ def test_a_glossary_may_be_a_sheet(tmp_path: Path) -> None:
 
     (request,) = translations(read_catalog(path, glossaries=[str(words)]))
     assert request.fixed_words == {"room": "部屋"}
+
+
+def test_a_sheet_that_is_no_xml_is_a_mistake_in_the_catalog(tmp_path: Path) -> None:
+    whole = sheet_of(tmp_path / "whole.xlsx", [["url", "languages"], [f"{URL}/a.mp4", "ja"]])
+    broken = tmp_path / "broken.xlsx"
+    with zipfile.ZipFile(whole) as before, zipfile.ZipFile(broken, "w") as after:
+        for part in before.namelist():
+            after.writestr(part, before.read(part).replace(b"/a.mp4", b"/&#55296;.mp4"))
+
+    assert any("can't be read" in mistake for mistake in mistakes_of(broken))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -47,7 +47,8 @@ _NO_URLS: Final = tuple(
 def link(value: Any) -> str:
     """Read the URL of a video, an audio file or captions."""
     said = text(value)
-    if "://" not in said and Path(said).is_file() and not _NAMES_NO_URL.match(said):
+    # `Path.is_file` raises for a name that no file can have, such as a very long one.
+    if "://" not in said and not _NAMES_NO_URL.match(said) and os.path.isfile(said):  # noqa: PTH113
         return f"./{said}"
     if not said.startswith(("http://", "https://")) and not _NAMES_NO_URL.match(said):
         for form, advice in _NO_URLS:

@@ -8,9 +8,9 @@ languages by code or name: a word that is the same in a language is kept there.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -82,7 +82,7 @@ class Glossary:
         # A file may really be called "a=b.csv": then it is the file.
         one = _FOR_ONE.fullmatch(named)
         languages: tuple[str, ...] = ("",)
-        if one is not None and not Path(named).exists():
+        if one is not None and not os.path.lexists(named):
             languages, named = (one.group(1),), one.group(2)
         table = read_table(local_path(named), self._is_column)  # "~" is left alone in ja=~/words.csv
         wide = self._wide(table) if languages == ("",) else {}

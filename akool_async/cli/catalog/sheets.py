@@ -75,12 +75,15 @@ def read_sheet(path: Path, table: CatalogTable, is_column: IsColumn, sheet: str 
         raise _refusal(path, "The file is protected by a password; save a copy without one.") from None
     except (calamine.CalamineError, OSError) as error:
         raise _refusal(path, f"The file can't be read as a spreadsheet: {error}.") from None
-    name = _chosen(workbook, table, is_column, sheet)
-    if name is None:
-        return
-    content = parts.get(_part_of(name, parts), b"")
-    odd = _odd_cells(path, table, content)
-    fill_table(table, _records(workbook.get_sheet_by_name(name), odd), is_column)
+    try:
+        name = _chosen(workbook, table, is_column, sheet)
+        if name is None:
+            return
+        content = parts.get(_part_of(name, parts), b"")
+        odd = _odd_cells(path, table, content)
+        fill_table(table, _records(workbook.get_sheet_by_name(name), odd), is_column)
+    except calamine.CalamineError as error:
+        raise _refusal(path, f"The sheet can't be read: {error}.") from None
 
 
 def _unpack(path: Path) -> Mapping[str, bytes]:
