@@ -16,6 +16,7 @@ from akool_async._download import SavedResult
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InputError
 from akool_async._model.fingerprint import CompactSet, fingerprint, is_other_work, work_of
+from akool_async._model.redact import sanitize
 from akool_async._model.requests import private_inputs, with_targets
 from akool_async._model.states import RESUME_ACTIONS, WITHOUT_RESULT, ResumeAction, State
 from akool_async._polling.scheduler import JUST_MADE
@@ -26,6 +27,33 @@ OTHER_QUERY: Final = (
     "Give each video a key of its own, or set url_is_public where the query names the video."
 )
 _EVER: Final = timedelta(days=36_500)
+
+
+def known_as(entry: Entry, mark: str) -> str:
+    """Say why what has this fingerprint is not paid for beside an entry of another key.
+
+    Args:
+        entry: what the journal has of the same work, or of the same but for a query.
+        mark: the fingerprint.
+    """
+    if entry.fingerprint != mark:
+        return OTHER_QUERY
+    where, use = f"under another key, {sanitize(entry.key)}", "Use that key"
+    if entry.key == mark:
+        where, use = "without a key", "Leave the key out"
+    match entry.state:
+        case State.PLANNED:
+            rest = f"not sent yet, and would be paid as well. {use}, or take it back first (batch.cancel)."
+        case State.SUBMITTING | State.IN_DOUBT:
+            rest = f"in doubt, and may be paid already. {use}, or resolve that doubt first."
+        case State.EXPIRED | State.FAILED:
+            rest = (
+                "paid already, without a result that can be saved. "
+                f"{use}, with retry_failed=True (--retry-failed) to pay once more."
+            )
+        case _:
+            rest = f"paid already. {use} to have its result."
+    return f"The journal has the same work {where}: it is {rest}"
 
 
 class Resumer:
@@ -103,11 +131,10 @@ class Resumer:
         if doubled:
             self._refuse(batch_entry, "This batch has the same work under another key; each would be paid.")
             return False
-        unnamed = entry is None and not batch_entry.request.key
-        if unnamed and self._differs_in_query(batch_entry, mark, again=again):
-            self._refuse(batch_entry, OTHER_QUERY)
-            return False
-        return True
+        reason = "" if entry is not None else self._why_known(batch_entry, mark, again=again)
+        if reason:
+            self._refuse(batch_entry, reason)
+        return not reason
 
     def _find_work(self, batch_entry: BatchEntry) -> Entry | None:
         """Return what the journal has of an entry whose input can't be read any more."""
@@ -117,12 +144,15 @@ class Resumer:
             known = self._journal.find_other_query(mark, batch_entry.target)
         return None if known is None or known.state is State.PLANNED else known
 
-    def _differs_in_query(self, batch_entry: BatchEntry, mark: str, *, again: bool) -> bool:
-        """Whether the same work is known, but for the query of a URL: one video signed twice, or two."""
-        if batch_entry.request.url_is_public:
-            return False
-        known = not self._unkeyed.add(work_of(mark), batch_entry.target)
-        return (known and not again) or self._journal.find_other_query(mark, batch_entry.target) is not None
+    def _why_known(self, batch_entry: BatchEntry, mark: str, *, again: bool) -> str:
+        """Say by which other name the work of a new entry is known, to this run or to the journal; or ""."""
+        request, target = batch_entry.request, batch_entry.target
+        asks = not (request.key or request.url_is_public)
+        pulled = asks and not self._unkeyed.add(work_of(mark), target)
+        if pulled and not again:
+            return OTHER_QUERY
+        known = self._journal.find_work(mark, target, batch_entry.key, any_query=asks)
+        return "" if known is None else known_as(known, mark)
 
     def _refuse(self, batch_entry: BatchEntry, reason: str) -> None:
         # Not `emit`: the row that has this name may be in progress, with a shared file and a reservation.

@@ -9,24 +9,22 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Final
 
 import anyio
 import attrs
 
 from akool_async._batch.entry import outcome_from_journal
 from akool_async._batch.limits import Changes
-from akool_async._batch.resume import OTHER_QUERY
+from akool_async._batch.resume import known_as
 from akool_async._batch.state import CANCELLED, RESUMABLE, BatchState
 from akool_async._journal import IN_PROGRESS, Entry, EntryUpdate
 from akool_async._model.errors import BatchClosedError, InvalidRequestError, JournalError
 from akool_async._model.fingerprint import CompactSet, entry_key, fingerprint, is_other_work
 from akool_async._model.outcomes import Completed, InDoubt, NotSubmitted, Outcome
 from akool_async._model.requests import Request, with_targets
-from akool_async._model.states import State
+from akool_async._model.states import ENDED, State
 
 logger = logging.getLogger("akool_async")
-_ENDED: Final = frozenset({State.FAILED, State.DELIVERED, State.EXPIRED})
 
 
 @attrs.define(eq=False)
@@ -142,6 +140,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             InvalidRequestError: the key names other work, or the work is known under another key or query.
         """
         entry, mark = self._journal.get(key, target), fingerprint(request, target)
+        asks = not (request.key or request.url_is_public)
         if entry is not None:
             if is_other_work(entry.fingerprint, request, target):
                 raise InvalidRequestError(f"The key {key} names other work in the journal; use another key.")
@@ -152,12 +151,10 @@ class SubmittedRequests(AsyncIterator[Request]):
             raise InvalidRequestError(
                 f"The work that {key} named before is still being taken back; use another key."
             )
+        elif known := self._journal.find_work(mark, target, key, any_query=asks, planned=True):
+            raise InvalidRequestError(known_as(known, mark))
         elif self._works.contains(mark, target) and (mark, target) not in self._withdrawn:
             raise InvalidRequestError("The same work was submitted under another key; each would be paid.")
-        elif not (request.key or request.url_is_public) and self._journal.find_other_query(
-            mark, target, planned=True
-        ):
-            raise InvalidRequestError(OTHER_QUERY)
 
     def _give(self, request: Request, key: str, target: str, *, new: bool) -> None:
         """Let the batch look at an entry again that was submitted again, unless it is at it."""
@@ -282,7 +279,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         entry = self._journal.get(key, target)
         if entry is None:
             raise InvalidRequestError(f"The journal has no entry {key} for {target or 'a lip-sync'}.")
-        if entry.state in _ENDED and name not in self._pulled:
+        if entry.state in ENDED and name not in self._pulled:
             return outcome_from_journal(entry, entry.request_for_target)
         if self._closed:
             raise BatchClosedError(self._closed)

@@ -125,6 +125,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         *_COUNT_ROWS,
     ),
+    ("CREATE INDEX entry_work ON entry (fingerprint)",),
 )
 """The version of a file is the number of migrations that it has seen."""
 
@@ -166,11 +167,7 @@ _UNREADABLE: Final = _DAMAGED | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA, sq
 
 def _connect(path: Path, query: str, *, busy: float = BUSY) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.as_uri()}?{query}",
-        uri=True,
-        timeout=busy,
-        isolation_level=None,
-        check_same_thread=False,
+        f"{path.as_uri()}?{query}", uri=True, timeout=busy, isolation_level=None, check_same_thread=False
     )
 
 

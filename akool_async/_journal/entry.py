@@ -21,7 +21,7 @@ from akool_async._model.locations import INPUT_FIELDS
 from akool_async._model.redact import redacted_url, safe_repr, strip_query
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest, with_targets
 from akool_async._model.responses import NO_AUDIO_SPLITS, AudioSplits, Snapshot, Status, result_expiry
-from akool_async._model.states import State
+from akool_async._model.states import ENDED, State
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +81,13 @@ class Entry:
     doubt_ids: tuple[str, ...] = ()
     traceparent: str = ""
     updated_at: datetime
+
+    @property
+    def surely_failed(self) -> bool:
+        """Whether the vendor refused it or called its job failed: no result is there, or can come."""
+        if self.state is not State.FAILED:
+            return False
+        return not self.job_id or (self.snapshot is not None and self.snapshot.status is Status.FAILED)
 
     @property
     def request_for_target(self) -> Request:
@@ -334,6 +341,23 @@ def load_snapshot(text: str) -> Snapshot:
         return Snapshot(**stored)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DecodeError("the snapshot can't be read") from error
+
+
+def load_entry(row: tuple[Any, ...], request: Request | None = None) -> Entry:
+    """Return the entry of a row with the columns `COLUMNS`; one that has ended with `request`, if given."""
+    values = dict(zip(FIELDS, row, strict=True))
+    for name in ("created_at", "submitted_at", "ended_at", "expires_at", "updated_at"):
+        values[name] = load_datetime(values[name])
+    state = values["state"] = State(values["state"])
+    # Half of what decoding costs, and the caller of one that has ended has its request.
+    known = request is not None and state in ENDED
+    values["request"] = request if known else load_request(values["request"])
+    values["url_redacted"] = bool(values["url_redacted"])
+    values["files"] = load_texts(values["files"])
+    values["doubt_ids"] = load_texts(values["doubt_ids"])
+    if values["snapshot"] is not None:
+        values["snapshot"] = load_snapshot(values["snapshot"])
+    return Entry(**values)
 
 
 def entry_to_json(entry: Entry) -> str:

@@ -26,14 +26,14 @@ from akool_async._journal.entry import (
     encode_request,
     load_texts,
 )
-from akool_async._journal.table import ENDED, EntryRow, EntryTable, SqlValue, Values
+from akool_async._journal.table import EntryRow, EntryTable, SqlValue, Values
 from akool_async._model.errors import IllegalTransitionError, InvalidRequestError, JournalCorruptedError
 from akool_async._model.filenames import collision_key
 from akool_async._model.fingerprint import fingerprint, work_of
 from akool_async._model.redact import safe_repr, sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Snapshot
-from akool_async._model.states import TRANSITIONS, State, may_follow
+from akool_async._model.states import ENDED, TRANSITIONS, State, may_follow
 from akool_async._wire import read_id
 
 

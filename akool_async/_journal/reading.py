@@ -19,17 +19,14 @@ from anyio.lowlevel import checkpoint
 
 from akool_async._journal.entry import (
     COLUMNS,
-    FIELDS,
     Entry,
     dump_datetime,
     entry_to_json,
-    load_datetime,
-    load_request,
-    load_snapshot,
+    load_entry,
     load_texts,
 )
 from akool_async._journal.store import IN_MEMORY, OpenJournal
-from akool_async._journal.table import ENDED, Totals, read_totals
+from akool_async._journal.table import Totals, read_totals
 from akool_async._model.errors import JournalClosedError, JournalCorruptedError
 from akool_async._model.fingerprint import work_of
 from akool_async._model.redact import sanitize
@@ -53,6 +50,8 @@ _BY_WORK: Final = f"""{_ALL} WHERE key >= ? AND key < ? AND target = ? AND key <
     AND (state <> 'planned' OR ?) AND NOT (state = 'failed' AND job_id = '') LIMIT 1"""
 _UNFINISHED: Final = f"""{_ALL} WHERE state IN ('in_doubt', 'submitting', 'submitted')
     AND instr(request, ?) ORDER BY state LIMIT 1"""
+_BY_MARK: Final = f"{_ALL} WHERE fingerprint = ? AND target = ? AND key <> ?"
+_BY_ANY_QUERY: Final = f"{_BY_MARK} UNION ALL SELECT * FROM ({_BY_WORK})"  # noqa: S608 - ours
 _BY_NAME_AHEAD: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE key = ? AND target = ?"  # noqa: S608
 _AHEAD: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
 AHEAD: Final = 256
@@ -105,7 +104,7 @@ class ReadableJournal:
 
     def _entry(self, row: tuple[Any, ...], request: Request | None = None) -> Entry:
         try:
-            return _decode(row, request)
+            return load_entry(row, request)
         except (ValueError, TypeError, RecursionError) as error:
             message = f"Entry {sanitize(row[0])} of the journal {self._shown} can't be read."
             raise JournalCorruptedError(message) from error
@@ -162,6 +161,23 @@ class ReadableJournal:
     def find_unfinished(self, sha256: str) -> Entry | None:
         """Return an entry with an input of this content that may have a job which has not ended, at once."""
         return self._first(_UNFINISHED, f"?sha256={sha256}")
+
+    def find_work(
+        self, mark: str, target: str, key: str, *, any_query: bool, planned: bool = False
+    ) -> Entry | None:
+        """Return an entry of another key for this work, unless it surely failed; at once.
+
+        Args:
+            mark: a fingerprint.
+            target: its language.
+            key: the key that is not meant.
+            any_query: whether what `find_other_query` returns is meant, too.
+            planned: what that counts.
+        """
+        work, same = work_of(mark), (mark, target, key)
+        others = (work, f"{work}g", target, mark, int(planned)) if any_query else ()
+        found = map(self._entry, self._rows(_BY_ANY_QUERY if any_query else _BY_MARK, *same, *others))
+        return next((one for one in found if one.fingerprint != mark or not one.surely_failed), None)
 
     def find_token(self, token: str) -> Entry | None:
         """Return an entry of the POST with this webhook token, at once; one without a job, if any."""
@@ -290,22 +306,6 @@ class ReadableJournal:
         They are in none of the sums of `credits`: what they cost is unknown, and not nothing.
         """
         return self._totals.unpriced
-
-
-def _decode(row: tuple[Any, ...], request: Request | None = None) -> Entry:
-    values = dict(zip(FIELDS, row, strict=True))
-    for name in ("created_at", "submitted_at", "ended_at", "expires_at", "updated_at"):
-        values[name] = load_datetime(values[name])
-    state = values["state"] = State(values["state"])
-    # Half of what decoding costs, and the caller of one that has ended has its request.
-    known = request is not None and state in ENDED
-    values["request"] = request if known else load_request(values["request"])
-    values["url_redacted"] = bool(values["url_redacted"])
-    values["files"] = load_texts(values["files"])
-    values["doubt_ids"] = load_texts(values["doubt_ids"])
-    if values["snapshot"] is not None:
-        values["snapshot"] = load_snapshot(values["snapshot"])
-    return Entry(**values)
 
 
 Row: TypeAlias = tuple[Any, ...]

@@ -14,14 +14,11 @@ from akool_async._model.errors import JournalCorruptedError
 from akool_async._model.filenames import collision_key
 from akool_async._model.fingerprint import CompactSet
 from akool_async._model.redact import sanitize
-from akool_async._model.states import State
+from akool_async._model.states import ENDED, State
 
 SqlValue: TypeAlias = str | int | float | None
 Values: TypeAlias = Mapping[str, SqlValue]
 """Columns to be written."""
-
-ENDED: Final = frozenset({State.DELIVERED, State.FAILED, State.EXPIRED})
-"""States after which a run that will not be resumed does nothing more about an entry."""
 
 MILLIONTHS: Final = 1_000_000.0
 """Credits are summed in whole millionths, so that nothing drifts."""

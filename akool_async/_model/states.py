@@ -77,6 +77,10 @@ WITHOUT_RESULT: Final = frozenset({State.FAILED, State.EXPIRED})
 """Ended without a result to save; paid for again only where the caller asks for it (`retry_failed`)."""
 
 
+ENDED: Final = WITHOUT_RESULT | {State.DELIVERED}
+"""States after which a run that will not be resumed does nothing more about an entry."""
+
+
 def may_follow(before: State, after: State) -> bool:
     """Whether an entry may go from one state to the other; staying is always allowed."""
     return before is after or after in TRANSITIONS[before]

@@ -91,6 +91,9 @@ async def test_jobs_of_the_same_work_under_two_keys_both_come_home(fast_house: O
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
         client = await home.client()
         for key in ("a", "b"):
+            planned = EntryUpdate(key=key, target="ja", state=State.PLANNED, request=video(1, key=key))
+            await journal.record(planned)
+        for key in ("a", "b"):
             await leave_at_work(client, journal, [video(1, key=key)], jobs=1 if key == "a" else 2)
         third = video(1, key="c")
         source = [request async for request in journal.requests()] + [third]

@@ -10,9 +10,8 @@ import anyio
 import pytest
 
 from akool_async._journal import Journal, open_journal
-from akool_async._journal.table import ENDED
 from akool_async._model.errors import IllegalTransitionError
-from akool_async._model.states import State
+from akool_async._model.states import ENDED, State
 from tests.journal.conftest import StillClock, bring_to, step, video
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,150 @@
+"""One work under two keys, in one journal and in different runs: it is paid once, and the caller is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from akool_async import (
+    AkoolClient,
+    Completed,
+    InvalidRequestError,
+    Journal,
+    NotSubmitted,
+    Outcome,
+    State,
+    open_batch,
+    open_journal,
+)
+from akool_async._journal import EntryUpdate
+from akool_async._model.fingerprint import fingerprint
+from akool_async.sandbox import Fault
+from tests.client.conftest import Open
+from tests.journal.conftest import bring_to, video
+
+pytestmark = pytest.mark.anyio
+
+
+async def run(client: AkoolClient, journal: Journal, key: str | None, **options: Any) -> Outcome:
+    with anyio.fail_after(55):
+        async with open_batch(client, [video(key)], journal=journal, **options) as batch:
+            (outcome,) = [outcome async for outcome in batch]
+    return outcome
+
+
+async def submit(client: AkoolClient, journal: Journal, key: str | None) -> str:
+    """Return why a batch that takes requests one by one does not take this one, or ""."""
+    async with open_batch(client, journal=journal) as batch:
+        try:
+            await batch.submit(video(key))
+        except InvalidRequestError as error:
+            return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(("first", "then"), [("a", "b"), ("a", None), (None, "b")])
+async def test_work_that_an_earlier_run_paid_is_not_paid_under_another_name(
+    fast_house: Open, tmp_path: Path, first: str | None, then: str | None
+) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            await run(client, journal, first)
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            outcome = await run(client, journal, then)
+            refused = await submit(client, journal, then)
+            again = await run(client, journal, first)
+
+            assert sum(journal.counts().values()) == 1
+        assert len(home.sandbox.audit.jobs) == 1
+    assert isinstance(outcome, NotSubmitted)
+    assert isinstance(again, Completed)
+    for reason in (outcome.reason, refused):
+        assert "it is paid already" in reason
+        assert ("under another key, a: " if first else "without a key: ") in reason
+        assert ("Use that key" if first else "Leave the key out") in reason
+
+
+async def test_what_a_run_refused_is_refused_when_it_is_given_again(fast_house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await run(client, journal, "a")
+        with anyio.fail_after(55):
+            async with open_batch(client, [video("b")] * 2, journal=journal) as batch:
+                outcomes = [outcome async for outcome in batch]
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert all(isinstance(outcome, NotSubmitted) for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (State.PLANNED, "not sent yet, and would be paid as well. Use that key, or take it back first"),
+        (State.SUBMITTED, "paid already. Use that key to have its result."),
+        (State.COMPLETED, "paid already. Use that key to have its result."),
+        (State.IN_DOUBT, "may be paid already. Use that key, or resolve that doubt first."),
+        (State.EXPIRED, "Use that key, with retry_failed=True (--retry-failed) to pay once more."),
+    ],
+)
+async def test_the_reason_says_what_became_of_the_work(
+    fast_house: Open, tmp_path: Path, state: State, told: str
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        await bring_to(journal, state, "a")
+        outcome = await run(await home.client(), journal, "b", recover_pending=False)
+
+        assert home.sandbox.audit.jobs == ()
+    assert isinstance(outcome, NotSubmitted)
+    assert outcome.reason.startswith("The journal has the same work under another key, a: it is ")
+    assert told in outcome.reason
+
+
+async def test_what_the_vendor_failed_or_refused_may_be_ordered_under_another_key(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    faults = [Fault(on="create", kind="code", code=1003, nth=1), Fault(on="create", kind="job_fails", nth=2)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
+        client = await home.client()
+        outcomes = [await run(client, journal, key) for key in ("refused", "failed", "whole", "late")]
+
+        assert [type(outcome).__name__ for outcome in outcomes[:2]] == ["Rejected", "Failed"]
+        assert isinstance(outcomes[2], Completed)
+        assert "under another key, whole" in outcomes[3].reason
+        assert len(home.sandbox.audit.jobs) == 2
+
+
+async def test_a_job_that_only_vanished_may_still_be_paid_for(fast_house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        await bring_to(journal, State.SUBMITTED, "a")
+        await journal.record(EntryUpdate(key="a", target="ja", state=State.FAILED, reason="not found"))
+        outcome = await run(await home.client(), journal, "b")
+
+    assert isinstance(outcome, NotSubmitted)
+
+
+async def test_keys_that_the_journal_has_go_on_as_before(fast_house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        for key in "ab":  # an earlier version paid both
+            await bring_to(journal, State.DELIVERED, key)
+        outcomes = [await run(await home.client(), journal, key) for key in "ab"]
+
+        assert home.sandbox.audit.jobs == ()
+    assert all(isinstance(outcome, Completed) for outcome in outcomes)
+
+
+async def test_the_journal_finds_work_without_reading_all_entries(tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal:
+        asked: list[str] = []
+        journal._opened.reading.set_trace_callback(asked.append)
+        for any_query in (False, True):
+            journal.find_work(fingerprint(video(), "ja"), "ja", "a", any_query=any_query)
+        journal._opened.reading.set_trace_callback(None)
+        plans = [journal._opened.reading.execute(f"EXPLAIN QUERY PLAN {one}").fetchall() for one in asked]
+
+    steps = [step[-1] for plan in plans for step in plan]
+    assert sum("entry_work" in step for step in steps) == 2
+    assert not any(step.startswith("SCAN entry") for step in steps)
