@@ -135,7 +135,8 @@ class Batch(LongLived):
             if self._own_journal is not None:
                 await stack.enter_async_context(self._own_journal)
             # Two batches on one journal would both find an entry unsent, and both pay for it.
-            await stack.enter_async_context(self._state.journal.exclusive())
+            heard = None if self._submitted is None else self._submitted.doubt_resolved
+            await stack.enter_async_context(self._state.journal.exclusive(heard))
             if self._state.preflight is not None:
                 await stack.enter_async_context(self._state.preflight)
             self._began = self._state.clock.monotonic()
@@ -284,7 +285,8 @@ class Batch(LongLived):
     async def cancel(self, key: str, target: str = "") -> bool:
         """Take back an entry that was submitted to this batch, or to an earlier run, and was not sent yet.
 
-        Its outcome is `NotSubmitted`, and the journal no longer knows it, so it may be submitted again.
+        Its outcome is `NotSubmitted`, and the journal no longer knows it, so it may be submitted again. A
+        caller that is cancelled meanwhile does not change that: the outcome tells whether it was taken back.
 
         Args:
             key: the caller's name of the entry, or its fingerprint (`entry_key`).

@@ -194,6 +194,8 @@ class DoubtResolver:
                 if candidate is None:
                     break
                 found = await self._confirmed(doubt, candidate)
+            if found is None:
+                found = self._resolved_by_caller(doubt)
         except JournalError as error:
             del self._doubts[doubt.key, doubt.target]
             self._state.abandon(error, *([] if doubt.batch_entry is None else [doubt.batch_entry]))
@@ -203,6 +205,13 @@ class DoubtResolver:
             self._state.track_resolved(doubt.batch_entry, found)
         elif doubt.unresolved is not None:
             doubt.unresolved(doubt.cleared)
+
+    def _resolved_by_caller(self, doubt: _Doubt) -> Snapshot | None:
+        """Return what the journal has of the job of a held entry whose doubt the caller has resolved."""
+        entry = None if doubt.batch_entry is None else self._journal.get(doubt.key, doubt.target)
+        if entry is None or entry.state is not State.SUBMITTED or entry.token != doubt.token:
+            return None
+        return entry.snapshot or Snapshot(job_id=entry.job_id, created_at=entry.created_at)
 
     async def _confirmed(self, doubt: _Doubt, candidate: _Candidate) -> Snapshot | None:
         """Assign this job to the entry if it is its; return what the API says of it then.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Final
 
 import anyio
 import attrs
@@ -25,6 +27,7 @@ from akool_async._model.requests import Request, with_targets
 from akool_async._model.states import ENDED, State
 
 logger = logging.getLogger("akool_async")
+NOT_MADE: Final = "Its doubt was resolved: no job was made. Submit it again to have it sent."
 
 
 @attrs.define(eq=False)
@@ -88,6 +91,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._signed: dict[tuple[str, str], Request] = {}
         self._open_ended: dict[tuple[str, str], Outcome] = {}
         self._again: deque[Request] = deque()
+        self._resolved: deque[Request] = deque()
         self._works = CompactSet()
         self._withdrawn: set[tuple[str, str]] = set()
         self._taken_back: dict[tuple[str, str], str] = {}
@@ -181,21 +185,28 @@ class SubmittedRequests(AsyncIterator[Request]):
         # SUBMITTING there, and it is not withdrawn; one that comes later finds the mark, and is not sent.
         self._state.cancelled.add(name)
         try:
-            withdrawn = await self._journal.withdraw(key, target)
-        except BaseException:  # a caller that was cancelled, too, does not know that the entry is withdrawn
+            # What follows does not depend on this caller, who may be cancelled when the entry is gone.
+            return await self._journal.withdraw(key, target, then=partial(self._take_back, entry))
+        except JournalError:
             self._state.cancelled.discard(name)
             raise
+
+    def _take_back(self, entry: Entry, withdrawn: bool) -> None:
+        name = (entry.key, entry.target)
         if not withdrawn:
-            self._state.cancelled.discard(name)
-            return False
-        self._withdrawn.add((entry.fingerprint, target))
+            ended = self._open_ended.get(name)
+            # Of two that cancel it at once the second finds nothing, and the mark of the first has to stay.
+            if ended is None or ended.reason != CANCELLED:
+                self._state.cancelled.discard(name)
+            return
+        self._withdrawn.add((entry.fingerprint, entry.target))
         self._taken_back[name] = entry.fingerprint
         self._signed.pop(name, None)
-        request = entry.request_for_target
         # Kept for a ticket that is asked later: the journal no longer knows the entry.
-        self._open_ended[name] = NotSubmitted(key=key, request=request, target=target, reason=CANCELLED)
+        self._open_ended[name] = NotSubmitted(
+            key=entry.key, request=entry.request_for_target, target=entry.target, reason=CANCELLED
+        )
         self._wake(self._open_ended[name])
-        return True
 
     def wake(self) -> None:
         """Look into the journal again, from its beginning, after the present look."""
@@ -209,6 +220,8 @@ class SubmittedRequests(AsyncIterator[Request]):
         while True:
             if self._state.stopped and self._state.stop_cause not in RESUMABLE:
                 raise StopAsyncIteration
+            if self._resolved:  # they have jobs, which need no POST
+                return self._resolved.popleft()
             if not self._state.stopped and self._again:
                 return self._again.popleft()
             if self._state.stopped or (self._ahead is None and not self._news):
@@ -265,6 +278,30 @@ class SubmittedRequests(AsyncIterator[Request]):
             # The journal's state does not say that this run is done with it, until it is submitted again.
             self._open_ended[name] = outcome
         self._wake(outcome)
+        if isinstance(outcome, InDoubt) and not self._state.stopped:
+            self._look_at_doubt(outcome)  # it may have been resolved while this was on its way
+
+    def doubt_resolved(self, key: str) -> None:
+        """Look again at entries of this key that this run has called in doubt."""
+        for outcome in list(self._open_ended.values()):
+            if isinstance(outcome, InDoubt) and outcome.key == key:
+                self._look_at_doubt(outcome)
+
+    def _look_at_doubt(self, outcome: InDoubt) -> None:
+        name = (outcome.key, outcome.target)
+        with self._state.tolerate_journal_errors():
+            entry = self._journal.get(*name)
+            if entry is not None and entry.state is State.PLANNED:
+                # Not sent at once: who says that no job was made may not want one any more.
+                self._open_ended[name] = NotSubmitted(
+                    key=outcome.key, request=outcome.request, target=outcome.target, reason=NOT_MADE
+                )
+            elif entry is not None and entry.state is State.SUBMITTED:
+                del self._open_ended[name]
+                self._pulled.add(name)
+                self._state.not_submitted.add(name)  # so that it is not taken for a duplicate
+                self._resolved.append(outcome.request)
+                self._changed.notify()
 
     def _wake(self, outcome: Outcome) -> None:
         for waiter in self._waiters.pop((outcome.key, outcome.target), ()):
@@ -277,9 +314,9 @@ class SubmittedRequests(AsyncIterator[Request]):
         if name in self._open_ended:
             return self._open_ended[name]
         entry = self._journal.get(key, target)
-        if entry is None:
+        if entry is None and name not in self._state.cancelled:  # else it is being taken back just now
             raise InvalidRequestError(f"The journal has no entry {key} for {target or 'a lip-sync'}.")
-        if entry.state in ENDED and name not in self._pulled:
+        if entry is not None and entry.state in ENDED and name not in self._pulled:
             return outcome_from_journal(entry, entry.request_for_target)
         if self._closed:
             raise BatchClosedError(self._closed)

@@ -105,6 +105,7 @@ class Journal(ReadableJournal, LongLived):
         self._now = now
         self._state: OpenJournal | None = None
         self._in_use = False
+        self._on_resolved: Callable[[str], object] | None = None
         self._ahead = RowsAhead(self._rows)
         self._task_id = 0
 
@@ -173,8 +174,11 @@ class Journal(ReadableJournal, LongLived):
         return writer
 
     @asynccontextmanager
-    async def exclusive(self) -> AsyncIterator[None]:
+    async def exclusive(self, on_resolved: Callable[[str], object] | None = None) -> AsyncIterator[None]:
         """Reserve the journal for one batch; earlier operations are written before it enters and leaves.
+
+        Args:
+            on_resolved: called with the key of each doubt that is resolved meanwhile.
 
         Raises:
             JournalLockedError: a batch has it already.
@@ -186,13 +190,14 @@ class Journal(ReadableJournal, LongLived):
         try:
             # What others handed in, who may have been cancelled since, is not written under this batch.
             await self._open_writer.write(Barrier())
+            self._on_resolved = on_resolved
             try:
                 yield
             finally:  # a journal that was closed meanwhile has failed every pending operation already
                 with anyio.CancelScope(shield=True), suppress(JournalClosedError):
                     await self._open_writer.write(Barrier())
         finally:
-            self._in_use = False
+            self._in_use, self._on_resolved = False, None
 
     @property
     def path(self) -> Path | None:
@@ -262,14 +267,23 @@ class Journal(ReadableJournal, LongLived):
             RecordUpdates(changes, self._now(), forgets=self._forget_ended), patient=patient
         )
 
-    async def withdraw(self, key: str, target: str = "") -> bool:
+    async def withdraw(
+        self, key: str, target: str = "", *, then: Callable[[bool], object] = lambda _withdrawn: None
+    ) -> bool:
         """Remove an entry that is PLANNED and was never sent; return False for any other, which stays.
+
+        A caller that is cancelled meanwhile does not take that back.
+
+        Args:
+            key: the entry.
+            target: its language; "" for lip-sync.
+            then: called with the answer, also where the caller has been cancelled since.
 
         Raises:
             JournalWriteError: it could not be written.
         """
         step = WithdrawPlanned(key, target)
-        await self._open_writer.write(step)
+        await self._open_writer.write(step, then=lambda done: then(done and step.withdrawn))
         return step.withdrawn
 
     async def retire(self, place: str) -> None:
@@ -294,6 +308,8 @@ class Journal(ReadableJournal, LongLived):
     ) -> None:
         """Resolve a doubt: the job was made and has this id, or it was not made.
 
+        A batch that takes requests one by one follows the job at once; any other leaves it to the next run.
+
         Args:
             key: the entry.
             target: its language; may be left out where only one is in doubt.
@@ -308,7 +324,12 @@ class Journal(ReadableJournal, LongLived):
             JournalWriteError: it could not be written.
         """
         check_resolution(job_id, snapshot, not_made=not_made)
-        await self._open_writer.write(ResolveDoubt(key, target, job_id, self._now(), snapshot))
+
+        def tell(done: bool) -> None:
+            if done and self._on_resolved is not None:
+                self._on_resolved(key)
+
+        await self._open_writer.write(ResolveDoubt(key, target, job_id, self._now(), snapshot), then=tell)
 
     async def reserve_name(
         self, key: str, target: str, names: Sequence[str], *, another: bool = False

@@ -25,7 +25,16 @@ from anyio.to_thread import run_sync
 from akool_async._journal import database as file
 from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import RecordIntent, mark_interrupted
-from akool_async._journal.table import Delta, EntryTable, Operation, Totals, Undo, read_totals
+from akool_async._journal.table import (
+    EntryTable,
+    Operation,
+    PendingOperation,
+    Then,
+    Totals,
+    Undo,
+    UndoStep,
+    read_totals,
+)
 from akool_async._model.errors import JournalClosedError, JournalWriteError
 from akool_async._model.fingerprint import CompactSet
 
@@ -33,16 +42,6 @@ IN_MEMORY: Final = ":memory:"
 YIELD_EVERY: Final = 32
 """Steps after which the writer's thread gives way: one that calls SQLite without a pause keeps
 the interpreter's lock for milliseconds, and the event loop waits meanwhile."""
-
-
-@attrs.define(eq=False)
-class PendingOperation:
-    """One caller's step on its way through the writer; `done` once it was committed or failed."""
-
-    operation: Operation
-    error: Exception | None = None
-    deltas: list[Delta] = attrs.field(factory=list)
-    done: bool = False
 
 
 def _do(pending: PendingOperation, table: EntryTable) -> None:
@@ -279,19 +278,6 @@ class Barrier:
         """Write nothing."""
 
 
-@attrs.frozen
-class _Undo:
-    """The way back, as a step: nothing where the step itself came to nothing."""
-
-    pending: PendingOperation
-    undo: Undo
-    several: bool = True
-
-    def __call__(self, table: EntryTable) -> None:
-        if self.pending.done and self.pending.error is None:
-            self.undo(table)
-
-
 class DirectWriter:
     """Writes at once, in the loop: for a journal in memory."""
 
@@ -300,23 +286,25 @@ class DirectWriter:
         self._totals = totals
         self._written = 0
 
-    async def write(self, step: Operation, undo: Undo | None = None, *, patient: bool = False) -> None:
+    async def write(
+        self, step: Operation, undo: Undo | None = None, *, patient: bool = False, then: Then | None = None
+    ) -> None:
         """Write; now and then let others run."""
-        pending = self._do(step)
+        pending = self._do(step, then)
         self._written += 1
         try:
             await (checkpoint if self._written % YIELD_EVERY == 0 else checkpoint_if_cancelled)()
         except BaseException:  # a cancelled caller did not hear of it: it is taken back
             if undo is not None:
-                self._do(_Undo(pending, undo))
+                self._do(UndoStep(pending, undo))
             raise
         if pending.error is not None:
             raise pending.error
 
-    def _do(self, step: Operation) -> PendingOperation:
-        pending = PendingOperation(step)
+    def _do(self, step: Operation, then: Then | None = None) -> PendingOperation:
+        pending = PendingOperation(step, then)
         self._store.do(pending)
-        self._totals.apply(pending.deltas)
+        pending.settle(self._totals)
         return pending
 
 
@@ -367,7 +355,9 @@ class GroupCommitWriter:
         finally:
             await self._tasks.__aexit__(None, None, None)
 
-    async def write(self, step: Operation, undo: Undo | None = None, *, patient: bool = False) -> None:
+    async def write(
+        self, step: Operation, undo: Undo | None = None, *, patient: bool = False, then: Then | None = None
+    ) -> None:
         """Hand in a step, and return when it is durable.
 
         Args:
@@ -375,13 +365,14 @@ class GroupCommitWriter:
             undo: takes it back if the caller is cancelled; without it a step that was handed in is
                 done even so.
             patient: it may wait a moment for others to be committed with it.
+            then: called with whether it was done, also where the caller has been cancelled since.
 
         Raises:
             JournalError: the step was not done.
         """
         if self._closing:
             raise JournalClosedError("The journal is being closed.")
-        group, pending = self._group, PendingOperation(step)
+        group, pending = self._group, PendingOperation(step, then)
         settled = self._hand_in(pending, patient=patient)
         try:
             await settled.wait()
@@ -390,7 +381,7 @@ class GroupCommitWriter:
                 if group is self._group:  # it is not being written yet
                     group.operations.remove(pending)
                 elif not self.ended.is_set():
-                    self._hand_in(PendingOperation(_Undo(pending, undo)))
+                    self._hand_in(PendingOperation(UndoStep(pending, undo)))
             raise
         if pending.error is not None:
             raise pending.error
@@ -433,7 +424,7 @@ class GroupCommitWriter:
         try:
             await run_sync(self._store.commit, group.operations, limiter=self._limiter)
             for pending in group.operations:
-                self._totals.apply(pending.deltas)
+                pending.settle(self._totals)
             for settled in group.settled:  # a few callers per turn of the loop
                 settled.set()
                 await checkpoint()

@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
+import attrs
+
 from akool_async._model.errors import JournalCorruptedError
 from akool_async._model.filenames import collision_key
 from akool_async._model.fingerprint import CompactSet
@@ -299,3 +301,37 @@ class Operation(Protocol):
 
 Undo: TypeAlias = Callable[[EntryTable], None]
 """Takes a committed step back, for a caller that was cancelled before it learned of it."""
+
+Then: TypeAlias = Callable[[bool], object]
+"""Called in the event loop with whether a step was done, before its caller is woken."""
+
+
+@attrs.define(eq=False)
+class PendingOperation:
+    """One caller's step on its way through the writer; `done` once it was committed or failed."""
+
+    operation: Operation
+    then: Then | None = None
+    error: Exception | None = None
+    deltas: list[Delta] = attrs.field(factory=list)
+    done: bool = False
+
+    def settle(self, totals: Totals) -> None:
+        """Count what it did, and call what depends on it."""
+        totals.apply(self.deltas)
+        if self.then is not None:
+            self.then(self.error is None)
+
+
+@attrs.frozen
+class UndoStep:
+    """The way back, as a step: nothing where the step itself came to nothing."""
+
+    pending: PendingOperation
+    undo: Undo
+    several: bool = True
+
+    def __call__(self, table: EntryTable) -> None:
+        """Write it."""
+        if self.pending.done and self.pending.error is None:
+            self.undo(table)

@@ -79,6 +79,34 @@ async def test_cancelled_runs_lose_nothing_and_the_last_one_brings_all_home(tmp_
     print(f"{CANCELS} runs cancelled, {len(sandbox.audit.jobs)} jobs")
 
 
+async def test_a_ticket_hears_of_its_cancellation_also_where_the_one_who_cancels_is_gone(
+    tmp_path: Path,
+) -> None:
+    sandbox = Sandbox(api_key=KEY, media=False, time_scale=1.0)
+    async with (
+        sandbox.serve() as server,
+        open_journal(tmp_path / "jobs.sqlite3") as journal,
+        AkoolClient(api_key=KEY, host=server.base_url, schedule=FixedSchedule(interval=0.05)) as client,
+        open_batch(client, journal=journal, max_in_flight=1) as batch,
+    ):
+        orders = [
+            TranslationRequest(url=f"https://example.com/{number}.mp4", targets="ja", key=f"{number}")
+            for number in range(5)
+        ]
+        tickets = [await batch.submit(order) for order in orders]
+        while not sandbox.audit.jobs:
+            await asyncio.sleep(0.01)
+        for turns in range(1, 5):
+            cancelling = asyncio.ensure_future(batch.cancel(f"{turns}", "ja"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            cancelling.cancel()
+            await asyncio.wait([cancelling])
+            outcome = await asyncio.wait_for(tickets[turns].outcome(), 20)
+            assert outcome.reason.startswith("It was cancelled")
+            assert journal.get(f"{turns}", "ja") is None
+
+
 # What anyio's group starts and the loop cancels before its first step was "never awaited", which is no fault.
 @pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited:RuntimeWarning")
 async def test_the_end_of_the_loop_leaves_a_batch_cancelled_and_nothing_else(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._model.responses import Callback, CallbackListener
 from akool_async.sandbox import Fault, Sandbox
 from tests.client.conftest import KEY, Open, video
 from tests.client.moments import still_clock
@@ -588,6 +589,82 @@ async def test_an_iteration_that_was_left_does_not_stall_the_batch(fast_house: O
                 assert not batch._submitted._open_ended
 
 
+# Doubts that the caller resolves while the batch runs.
+
+
+class Silent:
+    """Where no callback comes from."""
+
+    def subscribe(self, listener: CallbackListener) -> Callable[[], None]:
+        return lambda: None
+
+    def callbacks_for(self, token: str) -> tuple[Callback, ...]:
+        return ()
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["submitting", "stopped"])
+async def test_a_job_that_the_caller_names_is_followed_at_once(
+    fast_house: Open, tmp_path: Path, stopped: bool
+) -> None:
+    faults = [Fault(on="create", kind="reset_after", nth=1)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
+        client = await home.client()
+        with anyio.fail_after(55):
+            options = {"download_to": tmp_path / "out", "max_doubts": 1 if stopped else 3}
+            async with open_batch(client, journal=journal, **options) as batch:
+                first = await (await batch.submit(video(1, key="k"))).outcome()
+                assert (batch.stop_cause is StopCause.DOUBTS) is stopped
+                job = home.sandbox.audit.jobs[0].id
+                await journal.resolve("k", "ja", job_id=job, snapshot=await client.status(job))
+                then = await batch.outcome("k", "ja")
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert isinstance(first, InDoubt)
+    assert isinstance(then, Completed)
+    assert then.saved.video.exists()
+
+
+async def test_a_job_that_the_caller_names_is_followed_where_its_callback_is_awaited(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    faults = [Fault(on="create", kind="reset_after", nth=1)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
+        client = await home.client()
+        with anyio.fail_after(55):
+            async with open_batch(
+                client,
+                journal=journal,
+                webhook_url="https://example.com/hook",
+                callbacks=Silent(),
+                webhook_grace=2.0,
+            ) as batch:
+                ticket = await batch.submit(video(1, key="k"))
+                while journal.counts()[State.IN_DOUBT] == 0:
+                    await anyio.sleep(0.005)
+                await journal.resolve("k", "ja", job_id=home.sandbox.audit.jobs[0].id)
+                assert isinstance(await ticket.outcome(), Completed)
+
+
+async def test_what_the_caller_says_was_not_made_is_no_doubt_and_is_sent_when_it_is_given_again(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    faults = [Fault(on="create", kind="reset_after", nth=1)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
+        client = await home.client()
+        with anyio.fail_after(55):
+            async with open_batch(client, journal=journal) as batch:
+                ticket = await batch.submit(video(1, key="k"))
+                assert isinstance(await ticket.outcome(), InDoubt)
+                await journal.resolve("k", "ja", not_made=True)
+                told = await ticket.outcome()
+                await (await batch.submit(video(2))).outcome()
+                assert len(home.sandbox.audit.jobs) == 2
+                assert isinstance(await (await batch.submit(video(1, key="k"))).outcome(), Completed)
+
+    assert isinstance(told, NotSubmitted)
+    assert "no job was made" in told.reason
+
+
 # What is taken back before it is sent.
 
 
@@ -636,6 +713,56 @@ async def test_what_was_not_sent_can_be_cancelled(fast_house: Open, tmp_path: Pa
                     assert isinstance(await batch.outcome(key, "ja"), Completed)
         assert sorted(job.url[-5] for job in home.sandbox.audit.jobs) == ["0", "2", "3", "4", "5"]
         assert home.sandbox.audit.paid_twice() == ()
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_cancelled_cancel_takes_back_what_it_has_begun_to(
+    fast_house: Open, tmp_path: Path, turns: int
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=1.0) as home:
+        client = await home.client()
+        with anyio.fail_after(55):
+            async with open_batch(client, journal=journal, max_in_flight=1) as batch:
+                tickets = [await batch.submit(video(number, key=f"k{number}")) for number in range(4)]
+                while not home.sandbox.audit.jobs:
+                    await anyio.sleep(0.005)
+                for number in (1, 3):  # one waits for the slot, one is in the journal only
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(batch.cancel, f"k{number}", "ja")
+                        for _ in range(turns + 1):
+                            await anyio.lowlevel.checkpoint()
+                        tasks.cancel_scope.cancel()
+                    while journal.get(f"k{number}", "ja") is not None:
+                        await anyio.sleep(0.005)
+                    assert "cancelled" in (await tickets[number].outcome()).reason
+                await batch.submit(video(3, key="other"))
+                home.sandbox.engine.clock.scale = 5000.0
+                for key in ("k0", "k2", "other"):
+                    assert isinstance(await batch.outcome(key, "ja"), Completed)
+
+        assert sorted(job.url[-5] for job in home.sandbox.audit.jobs) == ["0", "2", "3"]
+
+
+async def test_of_two_that_cancel_at_once_one_has_taken_it_back(fast_house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(time_scale=1.0) as home:
+        client, told = await home.client(), list[bool]()
+
+        async def cancel() -> None:
+            told.append(await batch.cancel("k1", "ja"))
+
+        with anyio.fail_after(55):
+            async with open_batch(client, journal=journal, max_in_flight=1) as batch:
+                tickets = [await batch.submit(video(number, key=f"k{number}")) for number in range(3)]
+                while not home.sandbox.audit.jobs:
+                    await anyio.sleep(0.005)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(cancel)
+                    tasks.start_soon(cancel)
+                home.sandbox.engine.clock.scale = 5000.0
+                await tickets[2].outcome()
+
+        assert sorted(told) == [False, True]
+        assert sorted(job.url[-5] for job in home.sandbox.audit.jobs) == ["0", "2"]
 
 
 async def test_what_may_have_been_paid_can_not_be_cancelled(fast_house: Open, tmp_path: Path) -> None:
