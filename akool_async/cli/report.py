@@ -412,7 +412,7 @@ class RunSummary:
             yield f"  {failed} of --on-saved failed. The next run of the same catalog runs them again."
 
 
-def _with_bound(words: Sequence[str], bound: str) -> list[str]:
+def _with_bound(words: Sequence[str], bound: str) -> tuple[str, ...]:
     """Return a command line with another value of --max-credits; without the option if that is ""."""
     option, changed = "--max-credits", list(words)
     for at, word in enumerate(words):
@@ -420,4 +420,4 @@ def _with_bound(words: Sequence[str], bound: str) -> list[str]:
             last = at + (2 if word == option else 1)
             changed[at:last] = [option, bound] if bound else []
             break
-    return changed
+    return tuple(changed)
