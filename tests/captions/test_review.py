@@ -328,6 +328,52 @@ def test_a_second_correction_gets_the_next_number(akool: Command, talk: Path, bo
     assert {key for key, _ in book.read()} == {"talk", "talk.captions-2", "talk.captions-3"}
 
 
+@pytest.mark.parametrize("public", [(), ("--url-is-public",)], ids=["private", "public"])
+def test_a_query_says_which_subtitles_are_pushed_unless_it_signs_them(
+    akool: Command, vendor: Sandbox, quick: None, out: Path, book: Book, public: tuple[str, ...]
+) -> None:
+    video = ["translate", "https://example.com/talk.mp4", "--to", "fr", "--key", "talk"]
+    akool(*video, "--out", out, "--yes", *public)
+    akool("captions", "pull", "--out", out)
+    correct(out / "captions" / "talk.fr.srt")
+    order = ["captions", "push", "talk", "--out", out, "--yes", "--caption-url"]
+    url = "https://example.com/get"
+    first = akool(*order, f"{url}?id=1", "--give-up-after", "0.001s")
+    pushed = [akool(*order, f"{url}?id={number}") for number in (2, 1, 2)]
+    signed = [akool(*order, f"https://example.com/fr.srt?X-Amz-Signature={number}") for number in (7, 8)]
+
+    assert first.code in (0, 4)
+    assert pushed[0].code == 0
+    assert pushed[1].code in (0, 2)
+    assert (pushed[2].code, "saved already, as 'talk.captions-3'" in pushed[2].err) == (2, True)
+    assert [told.code for told in signed] == [0, 2]
+    assert {key for key, _ in book.read()} == {"talk", *(f"talk.captions-{number}" for number in (2, 3, 4))}
+    assert len(vendor.audit.jobs) == 4
+    sent = [(create.payload or {}).get("caption_url") for create in vendor.audit.creates[1:]]
+    assert sent == [f"{url}?id=1", f"{url}?id=2", "https://example.com/fr.srt?X-Amz-Signature=7"]
+
+
+def test_subtitles_that_can_not_be_told_from_those_that_are_paid_are_not_pushed(
+    akool: Command, vendor: Sandbox, quick: None, out: Path
+) -> None:
+    video = "https://example.com/talk.mp4?token="
+    akool("translate", f"{video}1", "--to", "fr", "--key", "talk", "--out", out, "--yes")
+    akool("captions", "pull", "--out", out)
+    correct(out / "captions" / "talk.fr.srt")
+    order = ["captions", "push", "talk", "--out", out, "--yes", "--caption-url"]
+    first = akool(*order, "https://example.com/get?id=1", "--url", f"{video}2")
+    again = akool(*order, "https://example.com/get?id=1", "--url", f"{video}2")
+    unclear = [
+        akool(*order, f"https://example.com/get?id={number}", "--url", f"{video}3") for number in (1, 2)
+    ]
+
+    assert first.code == 0
+    assert (again.code, "saved already" in again.err) == (2, True)
+    for told in unclear:
+        assert (told.code, "'talk.captions-2' has subtitles from the same URL" in told.err) == (2, True)
+    assert len(vendor.audit.jobs) == 2
+
+
 def test_a_push_that_gave_up_is_resumed_and_not_paid_again(
     akool: Command, talk: Path, vendor: Sandbox, book: Book
 ) -> None:

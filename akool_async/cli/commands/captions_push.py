@@ -13,7 +13,8 @@ import attrs
 from akool_async._download import local_path
 from akool_async._journal import Entry
 from akool_async._model.errors import InvalidRequestError, StorageError
-from akool_async._model.locations import input_url, with_content
+from akool_async._model.fingerprint import canonical_url, fingerprint
+from akool_async._model.locations import input_url, is_private, with_content
 from akool_async._model.redact import redacted_url
 from akool_async._model.requests import CaptionType, TranslationRequest
 from akool_async._model.states import State
@@ -116,13 +117,13 @@ def captions_push(
 
     def url_of(number: int) -> str:
         if caption_url is not None:
-            return redacted_url(caption_url)
+            return caption_url
         # With its content it is the same work when an interrupted push is run again, and only then.
         return with_content(
             str(input_url(publishable(number).absolute())), f"sha256={sha256(content).hexdigest()}"
         )
 
-    version, number = anyio.run(_new_version, output, one.entry, url_of)
+    version, number = anyio.run(_new_version, output, one.entry, url, url_of)
     if caption_url is None:
         _write(content, publishable(number))
     if caption_url is None and storage.share is None:
@@ -134,7 +135,7 @@ def captions_push(
         print_info("Publish the file where the vendor can fetch it, then run the same command with its URL:")
         print_info(f"    {again} --caption-url URL")
         return ExitCode.FAILED
-    request = _corrected_request(one.entry, version, url, caption_url or url_of(number), caption)
+    request = _corrected_request(one.entry, version, url, url_of(number), caption)
     names = names_for(version) if one.entry.request.key else f"{{stem}}.captions-{number}.{{language}}"
     # Beside the first result: its folder is a name that a template made, and stays what it is in another.
     names = f"{one.name.rpartition('/')[0]}/{names}".removeprefix("/")
@@ -178,20 +179,21 @@ def _corrected_file(one: SavedSubtitles, folder: Path) -> Path:
     )
 
 
-async def _new_version(output: OutputOptions, entry: Entry, url_of: Callable[[int], str]) -> tuple[str, int]:
+async def _new_version(
+    output: OutputOptions, entry: Entry, url: str | None, url_of: Callable[[int], str]
+) -> tuple[str, int]:
     """Return the key and number of the translation with these subtitles: a new one, or one to be resumed.
 
     Raises:
-        InvalidRequestError: it is saved already.
+        InvalidRequestError: it is saved already, or may be one that is known.
     """
     async with output.reading() as journal:
         base, _ = first_version(entry, journal)
         number = 2
         while (found := journal.get(version_key(base, number), entry.target)) is not None:
-            known = found.request.caption_url if isinstance(found.request, TranslationRequest) else None
             # Pushed before and interrupted: under another key the same subtitles would be paid for twice.
-            if known == url_of(number):
-                if found.state is State.DELIVERED and found.files:
+            if _has_subtitles(found, url_of(number), url):
+                if found.state is State.DELIVERED:
                     raise InvalidRequestError(
                         f"The translation with these subtitles is saved already, as {found.key!r}.",
                         impact="Nothing was sent.",
@@ -200,6 +202,34 @@ async def _new_version(output: OutputOptions, entry: Entry, url_of: Callable[[in
                 break
             number += 1
         return version_key(base, number), number
+
+
+def _has_subtitles(known: Entry, caption_url: str, url: str | None) -> bool:
+    """Whether a translation was paid for with the subtitles of this URL.
+
+    Raises:
+        InvalidRequestError: the journal can't tell.
+    """
+    request = known.request
+    if not isinstance(request, TranslationRequest) or request.caption_url is None:
+        return False
+    if is_private(caption_url):  # then the journal has it whole, with what is in the file
+        return request.caption_url == caption_url
+    if redacted_url(request.caption_url) != redacted_url(caption_url):
+        return False
+    # The journal keeps no query that may sign a URL; the fingerprint has that of the subtitles and the video.
+    asked = attrs.evolve(request, url=url or request.url, caption_url=caption_url)
+    if known.fingerprint == fingerprint(asked, known.target) or known.state is State.PLANNED:
+        return True
+    if "?" not in canonical_url(asked.url) or request.url_is_public:
+        return False
+    raise InvalidRequestError(
+        f"{known.key!r} has subtitles from the same URL, with another query of it or of the video's URL: the "
+        "same subtitles, or others?",
+        impact="Nothing was sent; the same subtitles would be paid for twice.",
+        advice=f"Publish others under another path. `akool-async list --key {known.key}` shows what became "
+        "of these.",
+    )
 
 
 def _write(content: bytes, path: Path) -> None:
@@ -225,7 +255,8 @@ def _corrected_request(
             impact="Nothing was sent.",
             advice="Name its URL with --url.",
         )
-    if url is not None and redacted_url(url) != redacted_url(request.url):
+    public = request.url_is_public
+    if url is not None and redacted_url(url, public=public) != redacted_url(request.url, public=public):
         raise InvalidRequestError(
             f"--url names another video than {redacted_url(request.url)}.",
             impact="Nothing was sent; the result would have been paid for.",
