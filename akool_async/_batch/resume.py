@@ -155,8 +155,8 @@ class Resumer:
         return "" if known is None else known_as(known, mark)
 
     def _refuse(self, batch_entry: BatchEntry, reason: str) -> None:
-        # Not `emit`: the row that has this name may be in progress, with a shared file and a reservation.
-        self._state.hand_out(batch_entry, batch_entry.not_submitted(reason, self._clock.now()))
+        refused = batch_entry.not_submitted(reason, self._clock.now())
+        self._state.emit(batch_entry, refused, repeated=True)
 
     async def _may_be_sent(self, batch_entry: BatchEntry, entry: Entry) -> bool:
         other = is_other_work(entry.fingerprint, batch_entry.request, batch_entry.target)

@@ -352,28 +352,15 @@ class BatchState:
 
     # What goes out.
 
-    def emit(self, entry: BatchEntry, outcome: Outcome) -> None:
-        """Hand out how an entry ended, once the source has named it."""
-        entry.release_slot()
-        name = entry.name
-        if self.inputs.shares:
-            self.inputs.release(entry.request, name, outcome)
-        # A doubt stays charged: until it is resolved its job may exist, and count against `max_credits`.
-        # So does a job that the vendor does not call failed.
-        failed = isinstance(outcome, Failed) and outcome.confirmed
-        uncharged = failed or isinstance(outcome, Rejected | NotSubmitted)
-        self.budget.settle(name, outcome.credits, charged=not uncharged)
-        self.brake.settle(name, resolved=False)
-        if isinstance(outcome, NotSubmitted):
-            self.not_submitted.add(name)
-        self._tracked.pop(entry, None)
-        asked = self.recovered.complete(outcome)
-        # A recovered job that the source has not named yet: its outcome waits until it does.
-        if asked is not None:
-            self.hand_out(entry, asked)
+    def emit(self, entry: BatchEntry, outcome: Outcome, *, repeated: bool = False) -> None:
+        """Hand out how an entry ended, once the source has named it.
 
-    def hand_out(self, entry: BatchEntry, asked: Outcome) -> None:
-        """Hand out an outcome, and settle nothing: an entry with the same name may be in progress."""
+        With `repeated` it was refused, and what has its name may be in progress: nothing of that is settled.
+        """
+        asked = outcome if repeated else self._settle(entry, outcome)
+        # A recovered job that the source has not named yet: its outcome waits until it does.
+        if asked is None:
+            return
         self.counts[type(asked).__name__] += 1
         self.counts["resumed"] += asked.resumed
         self.pending -= 1
@@ -387,6 +374,23 @@ class BatchState:
             if len(self.outcomes) > _KEPT_OUTCOMES:
                 self.outcomes.drop_oldest()
         self._close_if_done()
+
+    def _settle(self, entry: BatchEntry, outcome: Outcome) -> Outcome | None:
+        """Free what is held in the name of an entry; return the outcome if it is asked for."""
+        entry.release_slot()
+        name = entry.name
+        if self.inputs.shares:
+            self.inputs.release(entry.request, name, outcome)
+        # A doubt stays charged: until it is resolved its job may exist, and count against `max_credits`.
+        # So does a job that the vendor does not call failed.
+        failed = isinstance(outcome, Failed) and outcome.confirmed
+        uncharged = failed or isinstance(outcome, Rejected | NotSubmitted)
+        self.budget.settle(name, outcome.credits, charged=not uncharged)
+        self.brake.settle(name, resolved=False)
+        if isinstance(outcome, NotSubmitted):
+            self.not_submitted.add(name)
+        self._tracked.pop(entry, None)
+        return self.recovered.complete(outcome)
 
     def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:
         """Continue without a job whose end is unknown; as far as is known it is still at the vendor."""
