@@ -11,6 +11,8 @@ import os
 import sqlite3
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -131,6 +133,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 _MARKED: Final = 3
 """The first version with a watermark."""
+
+_COPY: Final = "backup"
+"""The table of a copy that `back_up` made, until it is written as a journal."""
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
@@ -281,9 +286,12 @@ def check_is_journal(path: Path) -> Watermark | None:
 
 def watermark(connection: sqlite3.Connection) -> Watermark:
     """Return how far a journal has come; one of an earlier version has no name yet."""
-    if _pragma(connection, "user_version") < _MARKED:
-        return Watermark("", 0)
-    return Watermark(*connection.execute("SELECT journal, intents FROM watermark").fetchone())
+    journal, intents, copied = "", 0, ""
+    if _pragma(connection, "user_version") >= _MARKED:
+        journal, intents = connection.execute("SELECT journal, intents FROM watermark").fetchone()
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_COPY,)).fetchone() is not None:
+        (copied,) = connection.execute(f"SELECT max(made_at) FROM {_COPY}").fetchone()  # noqa: S608 - ours
+    return Watermark(journal, intents, copied=copied)
 
 
 def _inspect(path: Path, *, whole: bool) -> Watermark:
@@ -310,23 +318,28 @@ def _inspect(path: Path, *, whole: bool) -> Watermark:
 
 
 def _make(path: Path) -> None:
-    """Make an empty journal under another name and give it its name when it is whole."""
+    """Make an empty journal."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.new*"):
         left.unlink()  # of a run that was killed here; the lock says that nobody is at it now
+    with _draft_of(path) as connection:
+        migrate(connection)
+        enable_wal(connection, path)
+
+
+@contextmanager
+def _draft_of(path: Path) -> Iterator[sqlite3.Connection]:
+    """Make a file under another name, and give it its name when it is whole."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     os.close(descriptor)
     draft = Path(name)
     try:
-        connection = _connect(draft, "mode=rw")
-        try:
+        with closing(_connect(draft, "mode=rw")) as connection:
             connection.execute("PRAGMA synchronous = FULL")
-            migrate(connection)
-            enable_wal(connection, path)
-        finally:
-            connection.close()
+            yield connection
         _publish(draft, path)
     finally:
-        _remove(draft)
+        for left in (draft, *(_beside(draft, suffix) for suffix in ("-journal", "-wal", "-shm"))):
+            left.unlink(missing_ok=True)
 
 
 def _publish(draft: Path, path: Path) -> None:
@@ -337,11 +350,6 @@ def _publish(draft: Path, path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def _remove(draft: Path) -> None:
-    for left in (draft, *(_beside(draft, suffix) for suffix in ("-journal", "-wal", "-shm"))):
-        left.unlink(missing_ok=True)
 
 
 def back_up(source: sqlite3.Connection, path: Path) -> None:
@@ -356,29 +364,20 @@ def back_up(source: sqlite3.Connection, path: Path) -> None:
         ) from None
     except OSError as error:
         raise map_sqlite_error(path, error, "made") from error
-    draft = None
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
-        os.close(descriptor)
-        draft = Path(name)
-        copy = _connect(draft, "mode=rw")
-        try:
-            copy.execute("PRAGMA synchronous = FULL")
+        with _draft_of(path) as copy:
             source.backup(copy)
             if copy.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger'").fetchone() is None:
                 for statement in _COUNT_ROWS:  # it was a journal in memory
                     copy.execute(statement)
-        finally:
-            copy.close()
-        _publish(draft, path)
+            # It says so itself: where it is restored there may be no lock that remembers more.
+            copy.execute(f"CREATE TABLE IF NOT EXISTS {_COPY} (made_at TEXT NOT NULL)")
+            copy.execute(f"INSERT INTO {_COPY} VALUES (CURRENT_TIMESTAMP)")  # noqa: S608 - ours
     except BaseException as error:
         path.unlink()
         if isinstance(error, sqlite3.Error | OSError):
             raise map_sqlite_error(path, error, "written") from error
         raise
-    finally:
-        if draft is not None:
-            _remove(draft)
 
 
 def enable_wal(connection: sqlite3.Connection, path: Path) -> None:
@@ -410,6 +409,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
                 connection.execute(f"PRAGMA {pragma}")
             migrate(connection)
             _check_columns(connection, path)
+            connection.execute(f"DROP TABLE IF EXISTS {_COPY}")  # from here on it is the journal itself
         except BaseException:  # whatever it is, an open file would keep its locks
             connection.close()
             raise

@@ -68,12 +68,12 @@ def open_journal(
             nor files and does not survive its `async with`, for tests and dry runs: what was paid for can
             then only be found in the vendor's account.
         read_only: open it for reading, also while a run is writing it; what writes is refused then.
-        accept_older: open it although it is missing, or older than when it was last written. What it does
-            not know is paid again.
+        accept_older: open it although it is missing, a backup, or older than when it was last written.
+            What it does not know is paid again. A backup is a journal like any other after that.
         now: the wall clock, aware; for tests and simulations.
 
     Raises:
-        JournalOlderError: on entering, it is missing or older than `<path>.lock` remembers.
+        JournalOlderError: on entering, it is missing or older than `<path>.lock` remembers, or a backup.
         JournalLockedError: on entering, another run is writing it.
         JournalCorruptedError: on entering, the file is no journal or is damaged; it was not touched.
         JournalVersionError: on entering, a newer version wrote it; it was not touched.
@@ -354,7 +354,8 @@ class Journal(ReadableJournal, LongLived):
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the journal, as it is now, to a new file; it may be written meanwhile.
 
-        A plain copy of the file may lack what is still in its log, or be torn. The copy has mode 0600.
+        A plain copy of the file may lack what is still in its log, or be torn. The copy has mode 0600, and
+        says in itself that it is one: to write it takes `open_journal(path, accept_older=True)`, once.
 
         Args:
             path: where to; nothing is overwritten.

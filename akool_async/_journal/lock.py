@@ -73,6 +73,10 @@ MOUNTS: Final = Path("/proc/self/mountinfo")
 _UNTOUCHED: Final = "It was left as it is, and nothing was sent."
 
 
+_KEPT: Final = attrs.filters.exclude("copied")
+"""What of a watermark the lock remembers."""
+
+
 @attrs.frozen
 class Watermark:
     """How far a journal has come.
@@ -81,11 +85,13 @@ class Watermark:
         journal: the random name in its file, which copies share.
         intents: paid POSTs whose intent was committed, several of them maybe at once. This only grows.
         moved: where its entries are continued, or "".
+        copied: when it was made by `backup`, in UTC; "" for a journal that a run has written.
     """
 
     journal: str
     intents: int
     moved: str = ""
+    copied: str = ""
 
 
 class JournalLock:
@@ -209,7 +215,7 @@ class JournalLock:
                 )
 
     def older_error(self, found: Watermark | None) -> JournalOlderError | None:
-        """Say that the journal is behind what is remembered of it; None if it is not.
+        """Say that the journal is behind what is remembered of it, or is a copy; None if it is not.
 
         Args:
             found: how far the journal itself says that it has come; None where there is none.
@@ -222,23 +228,33 @@ class JournalLock:
                 advice="Continue them there. `--accept-older-journal` takes this journal up again; what was "
                 "paid elsewhere since then is paid once more.",
             )
-        if known is None or not known.intents:
-            return None
-        if found is None:
+        if known is not None and known.intents and (why := self._behind(known, found)):
+            return JournalOlderError(why)
+        if found is not None and found.copied:
             return JournalOlderError(
-                f"The journal {self._journal} is gone; {known.intents} paid calls were recorded in it."
+                f"The journal {self._journal} is a copy that `backup` made on {sanitize(found.copied)} UTC, "
+                "without what was paid after that.",
+                advice="Put the newest journal in its place. If there is none, look at the account's usage "
+                "since then on the vendor's site, and take out of the catalog what was paid. Then continue "
+                "with accept_older=True (`--accept-older-journal`), once.",
             )
+        return None
+
+    def _behind(self, known: Watermark, found: Watermark | None) -> str:
+        """Say what a journal lacks of what was last written, in which paid calls were recorded, or ""."""
+        if found is None:
+            return f"The journal {self._journal} is gone; {known.intents} paid calls were recorded in it."
         if found.journal != known.journal:
-            return JournalOlderError(
+            return (
                 f"The journal {self._journal} is not the one that was last written there, in which "
                 f"{known.intents} paid calls were recorded."
             )
         if found.intents < known.intents:
-            return JournalOlderError(
+            return (
                 f"The journal {self._journal} is older than it was: the records of "
                 f"{known.intents - found.intents} of {known.intents} paid calls are missing."
             )
-        return None
+        return ""
 
     def look(self) -> JournalLock:
         """Read what is remembered, without taking the lock."""
@@ -282,7 +298,9 @@ class JournalLock:
         self.remembered = watermark
         if self._descriptor is None:
             return
-        content = json.dumps({**self._holder, **({} if watermark is None else attrs.asdict(watermark))})
+        content = json.dumps(
+            {**self._holder, **({} if watermark is None else attrs.asdict(watermark, filter=_KEPT))}
+        )
         # One write over the old content, padded: a reader meanwhile sees the old or the new.
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         written = os.write(self._descriptor, f"{content:<{_LONGEST // 2}}\n".encode())

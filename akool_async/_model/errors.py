@@ -378,7 +378,7 @@ class JournalReplacedError(JournalWriteError):
 
 
 class JournalOlderError(JournalError):
-    """The journal is missing, or older than it was when it was last written. Nothing was opened or sent."""
+    """The journal is missing, a backup, or older than when last written. Nothing was opened or sent."""
 
     impact = "Nothing was opened and nothing was sent: what it does not know would be paid again."
     advice = (

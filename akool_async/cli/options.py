@@ -251,8 +251,8 @@ class OutputOptions:
         out: Folder for the results, or a bucket as s3://bucket/prefix; a folder is made if it is missing.
         journal: Journal of paid jobs; default is jobs.sqlite3 in that folder.
         inbox: Callbacks that `webhook serve` received; default is inbox.sqlite3 in that folder.
-        accept_older_journal: Use a journal that is missing, or older than when it was last written. What it
-            does not know is paid again.
+        accept_older_journal: Use a journal that is missing, a backup, or older than when it was last
+            written. Jobs that were paid since are not in it: each that is still asked for is paid again.
     """
 
     out: Path = attrs.field(default=_OUT, converter=output_folder)

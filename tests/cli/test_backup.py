@@ -82,6 +82,34 @@ def test_a_journal_that_is_missing_or_older_is_told_before_paying(
     assert akool("status", "--out", paid.out).code == 0
 
 
+def test_a_backup_on_a_new_machine_is_read_at_once_and_written_once_that_is_accepted(
+    akool: Command, paid: Book, vendor: Sandbox, tmp_path: Path
+) -> None:
+    akool("backup", paid.out, tmp_path / "nightly.sqlite3")
+    assert akool(*RUN[:3], "fr", "--yes", "--out", paid.out).code == 0  # the backup does not know this one
+    out = tmp_path / "new machine"
+    out.mkdir()
+    shutil.copy(tmp_path / "nightly.sqlite3", out / "jobs.sqlite3")
+    posts = len(vendor.audit.creates)
+    order = [*RUN[:3], "fr", "--out", out]
+    refused, status = akool(*order, "--yes"), akool("status", out)
+    said = " ".join(refused.err.split())
+
+    assert refused.code == 1
+    assert "is a copy that `backup` made on" in said
+    assert "the account's usage" in said
+    assert "--accept-older-journal" in said
+    assert (status.code, akool("list", out).code, akool("export", out).code) == (0, 0, 0)
+    assert "is a copy" in " ".join((status.out + status.err).split())
+    assert "is a copy" in json.loads(akool("status", out, "--json").out)["older"]
+    assert len(vendor.audit.creates) == posts
+
+    assert akool(*order, "--yes", "--accept-older-journal").code == 0
+    assert len(vendor.audit.creates) == posts + 1
+    assert akool(*order, "--yes").code == 0
+    assert json.loads(akool("status", out, "--json").out)["older"] is None
+
+
 def test_a_doubt_is_not_resolved_in_an_older_journal_unasked(
     akool: Command, book: Book, tmp_path: Path
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -16,6 +19,11 @@ from tests.journal.conftest import bring_to, video
 pytestmark = pytest.mark.anyio
 
 
+def stored(path: Path, statement: str) -> str:
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        return str(connection.execute(statement).fetchone()[0])
+
+
 async def test_a_backup_of_a_running_journal_holds_all_that_was_recorded(place: str, tmp_path: Path) -> None:
     copy = tmp_path / "backup.sqlite3"
     async with open_journal(place) as journal:
@@ -27,7 +35,7 @@ async def test_a_backup_of_a_running_journal_holds_all_that_was_recorded(place: 
                 await journal.intend(video(f"later-{number}"))
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
 
-    async with open_journal(copy) as journal:
+    async with open_journal(copy, read_only=True) as journal:
         assert journal.counts()[State.SUBMITTED] == 20
 
 
@@ -44,6 +52,71 @@ async def test_a_reader_can_back_up_and_the_copy_is_older_once_the_run_goes_on(
 
     with pytest.raises(JournalOlderError, match="1 of 2"):
         async with open_journal(path):
+            pass
+
+
+@pytest.mark.parametrize("with_lock", [False, True])
+async def test_a_backup_in_the_place_of_the_journal_is_written_once_that_is_accepted(
+    place: str, tmp_path: Path, *, with_lock: bool
+) -> None:
+    copy = tmp_path / "backup.sqlite3"
+    async with open_journal(place) as journal:
+        await bring_to(journal, State.SUBMITTED, "a")
+        await journal.backup(copy)
+    if with_lock:  # of the same moment, as the copy of a whole folder has it
+        intents = int(stored(copy, "SELECT intents FROM watermark"))
+        lock = {"journal": stored(copy, "SELECT journal FROM watermark"), "intents": intents}
+        copy.with_name(f"{copy.name}.lock").write_text(json.dumps(lock))
+        copy.with_name(f"{copy.name}.lock").chmod(0o600)
+    before = copy.read_bytes()
+
+    for _ in range(2):
+        with pytest.raises(JournalOlderError, match="is a copy that `backup` made on") as caught:
+            async with open_journal(copy):
+                pass
+    assert stored(copy, "SELECT made_at FROM backup") in caught.value.message
+    assert "accept_older" in caught.value.advice
+    assert "paid again" in caught.value.impact
+    assert copy.read_bytes() == before
+
+    async with open_journal(copy, accept_older=True) as journal:
+        await journal.intend(video("b"))
+    async with open_journal(copy) as journal:
+        assert journal.counts()[State.IN_DOUBT] == 1
+
+
+async def test_a_backup_can_be_read_and_copied_and_says_what_it_is(path: Path, tmp_path: Path) -> None:
+    copy, second = tmp_path / "backup.sqlite3", tmp_path / "second.sqlite3"
+    async with open_journal(path) as journal:
+        await bring_to(journal, State.SUBMITTED, "a")
+        await journal.backup(copy)
+        assert journal.older_error is None
+    async with open_journal(copy, read_only=True) as seen:
+        await seen.backup(second)
+        said = seen.older_error
+
+        assert seen.counts()[State.SUBMITTED] == 1
+    assert said is not None
+    assert "is a copy" in said.message
+    with pytest.raises(JournalOlderError, match="is a copy"):
+        async with open_journal(second):
+            pass
+    async with open_journal(path):  # the journal itself is written as before
+        pass
+
+
+async def test_a_backup_of_a_journal_of_an_earlier_version_is_one_too(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "backup.sqlite3"
+    async with open_journal(path) as journal:
+        await bring_to(journal, State.SUBMITTED, "a")
+    with closing(sqlite3.connect(path)) as older, older:
+        for statement in ("DROP TABLE watermark", "PRAGMA user_version = 2"):
+            older.execute(statement)
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source:
+        database.back_up(source, copy)
+
+    with pytest.raises(JournalOlderError, match="is a copy"):
+        async with open_journal(copy):
             pass
 
 
