@@ -323,11 +323,10 @@ class RunSummary:
         # Before failures and doubts: what is missing then is missing because the user stopped the run.
         if self.cause is StopCause.SIGNAL:
             return ExitCode.INTERRUPTED
-        # A journal that can't be written is why these are in doubt: they are what is urgent.
-        if self.counts.counts[IN_DOUBT] and isinstance(self.failure, JournalError):
-            return ExitCode.IN_DOUBT
         if self.failure is not None:
-            return ExitCode.for_error(self.failure)
+            code = ExitCode.for_error(self.failure)
+            # What failed is why these are in doubt: they are what is urgent.
+            return ExitCode.IN_DOUBT if code is ExitCode.FAILED and self.counts.counts[IN_DOUBT] else code
         if self.cause in (StopCause.BUDGET, StopCause.CREDITS):
             return ExitCode.OUT_OF_BUDGET
         if self.timed_out:

@@ -57,7 +57,7 @@ def with_results(output: OutputOptions, *, looked_into: bool = False) -> OutputO
     if isinstance(folder, BucketPath):
         return attrs.evolve(output, out=folder)
     samples = saved[folder][:_SAMPLES]
-    for place in (beside, folder, output.out):
+    for place in (beside, beside / folder, folder, output.out):  # a relative one may be of any directory
         if any(is_there(place / file) for file in samples):
             return attrs.evolve(output, out=place)
     # Deleted from there; a relative path alone may be of any folder of this name.

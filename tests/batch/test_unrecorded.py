@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from akool_async import (
+    AkoolError,
     Completed,
     InDoubt,
     Journal,
@@ -22,6 +23,8 @@ from akool_async import (
     Request,
     State,
     Submission,
+    SubmissionInDoubt,
+    WrongHostError,
     open_batch,
     open_journal,
 )
@@ -202,11 +205,15 @@ async def test_every_paid_id_is_told_when_the_journal_is_deleted_under_a_batch(
         assert unsent == 8 - len(told)
 
 
-def test_the_command_line_says_in_doubt_and_not_failed() -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [JournalWriteError("full"), WrongHostError("not it"), SubmissionInDoubt("lost", targets=("ja",))],
+)
+def test_the_command_line_says_in_doubt_and_not_failed(failure: AkoolError) -> None:
     from akool_async.cli.report import OutcomeCounts, RunSummary
 
     counts = OutcomeCounts(expected=2)
     counts.counts["in doubt"] = 1
-    summary = RunSummary(counts=counts, output=None, failure=JournalWriteError("full"))  # type: ignore[arg-type]
+    summary = RunSummary(counts=counts, output=None, failure=failure)  # type: ignore[arg-type]
 
     assert summary.code is ExitCode.IN_DOUBT

@@ -51,6 +51,20 @@ def test_results_are_found_where_they_were_saved(
     assert_found(akool, place, tmp_path / "films")
 
 
+def test_results_in_a_folder_beside_their_journal_are_found(
+    akool: Command, vendor: Sandbox, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a Python program has them that names both by relative paths."""
+    films = tmp_path / "films"
+    films.mkdir()
+    monkeypatch.chdir(films)
+    assert akool(*RUN, "--out", "out", "--journal", "jobs.sqlite3").code == 0
+    monkeypatch.chdir(elsewhere)
+
+    assert_found(akool, films / "jobs.sqlite3", films / "out")
+    assert "not there" not in akool("status", films / "jobs.sqlite3").out
+
+
 def test_results_that_were_moved_with_their_journal_are_found_beside_it(
     akool: Command, vendor: Sandbox, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
