@@ -15,6 +15,8 @@ from akool_async.cli.app import run
 from akool_async.cli.catalog import Catalog, CatalogError, read_catalog
 from akool_async.cli.catalog import sheets as sheets_module
 from akool_async.cli.catalog.columns import ColumnChoice
+from akool_async.sandbox import Sandbox
+from tests.cli.conftest import Command
 
 SHEETS = Path(__file__).parent / "sheets"
 URL = "https://m.example.org"
@@ -242,3 +244,73 @@ def test_a_sheet_that_is_no_xml_is_a_mistake_in_the_catalog(tmp_path: Path) -> N
             after.writestr(part, before.read(part).replace(b"/a.mp4", b"/&#55296;.mp4"))
 
     assert any("can't be read" in mistake for mistake in mistakes_of(broken))
+
+
+def hide(path: Path, rows: range = range(0), columns: str = "") -> Path:
+    """Hide rows and columns of a spreadsheet of the format .xlsx."""
+    book = openpyxl.load_workbook(path)
+    for row in rows:
+        book.active.row_dimensions[row].hidden = True
+    for column in columns:
+        book.active.column_dimensions[column].hidden = True
+    book.save(path)
+    return path
+
+
+ROWS = [
+    ["url", "languages", "lipsync", "remarks"],
+    *([f"{URL}/{n}.mp4", "ja", "no", ""] for n in range(5)),
+    [],
+]
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "told"),
+    [
+        (range(3, 7), "", "4 rows"),
+        (range(2, 3), "CD", "1 row, the column 'lipsync'"),
+        (range(0), "AC", "the column 'url', the column 'lipsync'"),
+        (range(1, 2), "D", ""),
+        (range(8, 20), "", ""),
+    ],
+)
+def test_what_is_hidden_and_read_is_told(tmp_path: Path, rows: range, columns: str, told: str) -> None:
+    catalog = read_catalog(hide(sheet_of(tmp_path / "films.xlsx", ROWS), rows, columns))
+    notes = [note for note in catalog.notes if "Hidden" in note]
+
+    assert len(catalog.items) == 5
+    assert len(notes) == bool(told)
+    assert not told or f"like all others: {told}. Delete" in notes[0]
+
+
+def test_what_is_hidden_in_an_open_document_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "films.ods"
+    plain_row = b'<table:table-row table:style-name="ro1">'
+    with zipfile.ZipFile(SHEETS / "films.ods") as before, zipfile.ZipFile(path, "w") as after:
+        for part in before.namelist():
+            content = before.read(part)
+            if part == "content.xml":
+                first, *others = content.split(b"<table:table-column ")
+                content = b'<table:table-column table:visibility="collapse" '.join([first, others[0]])
+                content = b"<table:table-column ".join([content, *others[1:]])
+                start, last = content.rsplit(plain_row, 1)
+                hidden_row = plain_row.replace(b">", b' table:visibility="filter">')
+                content = start + hidden_row + last
+                content = content.replace(plain_row, b"<table:table-row-group>" + plain_row, 1)
+                content = content.replace(b"</table:table>", b"</table:table-row-group></table:table>", 1)
+            after.writestr(part, content)
+
+    (note,) = (note for note in read_catalog(path, choice=LINK).notes if "Hidden" in note)
+    assert "like all others: 1 row, the column" in note
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "enqueue"])
+def test_commands_tell_of_hidden_rows_before_anything_is_sent(
+    tmp_path: Path, akool: Command, command: str, vendor: Sandbox
+) -> None:
+    path = hide(sheet_of(tmp_path / "films.xlsx", ROWS), range(3, 7), "C")
+    place = ["--ledger", "postgresql://127.0.0.1:9/none"] if command == "enqueue" else ["--no-check"]
+    told = akool(command, path, *place, *(["--out", tmp_path / "out"] if command != "enqueue" else []))
+
+    assert "counted like all others: 4 rows, the column 'lipsync'. Delete" in " ".join(told.err.split())
+    assert not vendor.audit.jobs

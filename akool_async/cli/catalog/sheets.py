@@ -5,15 +5,25 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time
 from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import attrs
+
 from akool_async.cli.catalog.cells import NO_VALUE, is_empty_word
-from akool_async.cli.catalog.model import CatalogError, CatalogTable, IsColumn, Issue, SourceLocation
+from akool_async.cli.catalog.model import (
+    CatalogError,
+    CatalogRow,
+    CatalogTable,
+    IsColumn,
+    Issue,
+    SourceLocation,
+)
 from akool_async.cli.catalog.tables import HEADER_WITHIN, Record, count_columns, fill_table
+from akool_async.cli.console import counted
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
@@ -51,6 +61,15 @@ _ODS_REPEATED: Final = re.compile(
     re.DOTALL,
 )
 
+_XLSX_ROW: Final = re.compile(rb"<(?:\w+:)?row\b([^>]*)>")
+_XLSX_COLUMN: Final = re.compile(rb"<(?:\w+:)?col\b([^>]*)>")
+_XLSX_HIDDEN: Final = re.compile(rb'\bhidden="(?:1|true)"')
+_ODS_TABLE: Final = re.compile(rb'<table:table\s[^>]*\btable:name="([^"]*)"[^>]*>')
+_ODS_EMPTY: Final = 10_000
+"""Rows of .ods that are repeated so often are empty, else the file is refused."""
+
+_ODS_HIDDEN: Final = re.compile(rb'table:visibility="(?:collapse|filter)"')
+
 
 def read_sheet(path: Path, table: CatalogTable, is_column: IsColumn, sheet: str = "") -> None:
     """Fill a table with the rows of one sheet.
@@ -82,6 +101,7 @@ def read_sheet(path: Path, table: CatalogTable, is_column: IsColumn, sheet: str 
         content = parts.get(_part_of(name, parts), b"")
         odd = _odd_cells(path, table, content)
         fill_table(table, _records(workbook.get_sheet_by_name(name), odd), is_column)
+        table.rows = _noting_hidden(table.rows, table, HiddenCells.find(content, name), is_column)
     except calamine.CalamineError as error:
         raise _refusal(path, f"The sheet can't be read: {error}.") from None
 
@@ -224,6 +244,70 @@ def _odd_cells(path: Path, table: CatalogTable, content: bytes) -> _Cells:
         (int(row) - 1, _number(letters) - 1): error.decode("utf-8", "replace") or NO_VALUE
         for letters, row, error in _ODD_CELL.findall(content)
     }
+
+
+@attrs.frozen
+class HiddenCells:
+    """Rows and columns of a sheet that its owner does not see, hidden or left out by a filter; from 1."""
+
+    rows: frozenset[int]
+    columns: frozenset[int]
+
+    @classmethod
+    def find(cls, content: bytes, name: str) -> HiddenCells:
+        """Read the part of a file that holds the sheet of this name."""
+        if content[:200].find(b"office:document-content") < 0:
+            columns = set[int]()
+            for attributes in _XLSX_COLUMN.findall(content):
+                first, last = (re.search(rb'\b%s="(\d{1,5})"' % one, attributes) for one in (b"min", b"max"))
+                if first and last and _XLSX_HIDDEN.search(attributes):
+                    columns |= {*range(int(first[1]), int(last[1]) + 1)}
+            rows, number = set[int](), 0
+            for attributes in _XLSX_ROW.findall(content):
+                said = re.search(rb'\br="(\d{1,7})"', attributes)
+                number = int(said[1]) if said else number + 1
+                if _XLSX_HIDDEN.search(attributes):
+                    rows.add(number)
+            return cls(frozenset(rows), frozenset(columns))
+        # An .ods has all sheets in one part, and counts neither rows nor columns.
+        for start in _ODS_TABLE.finditer(content):
+            if unescape(start[1].decode("utf-8", "replace")) == name:
+                table = content[start.end() : content.find(b"</table:table>", start.end())]
+                return cls(_ods_hidden(table, b"row"), _ods_hidden(table, b"column"))
+        return cls(frozenset(), frozenset())
+
+
+def _ods_hidden(table: bytes, what: bytes) -> frozenset[int]:
+    hidden, number = set[int](), 1
+    for attributes in re.findall(rb"<table:table-%s(?=[\s/>])([^>]*)>" % what, table):
+        said = re.search(rb'number-%ss-repeated="(\d{1,7})"' % what, attributes)
+        count = int(said[1]) if said else 1
+        # Up to the end of the sheet there is nothing to be read, and a million numbers to be kept.
+        if count < _ODS_EMPTY and _ODS_HIDDEN.search(attributes):
+            hidden |= {*range(number, number + count)}
+        number += count
+    return frozenset(hidden)
+
+
+def _noting_hidden(
+    rows: Iterable[CatalogRow], table: CatalogTable, hidden: HiddenCells, is_column: IsColumn
+) -> Iterator[CatalogRow]:
+    """Yield the rows of a table; at the end a note says which of what is read its owner does not see."""
+    columns = [
+        f"the column {name!r}"
+        for name, letters in table.layout.letters.items()
+        if is_column(name) and _number(letters.encode()) in hidden.columns
+    ]
+    number = 0
+    for row in rows:
+        number += row.row in hidden.rows
+        yield row
+    found = [counted(number, "row")] * bool(number) + columns
+    if found:
+        table.notes.append(
+            f"{table.layout.file}: Hidden or filtered out in the sheet, but counted like all others: "
+            f"{', '.join(found)}. Delete what is not meant."
+        )
 
 
 def _number(letters: bytes) -> int:

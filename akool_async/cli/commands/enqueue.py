@@ -67,6 +67,8 @@ def enqueue(
     read = None
     if catalog is not None:
         read = read_with_names(partial(wanted.read, catalog, options), DEFAULT_CONNECTION, offline=True)
+    for note in () if read is None else read.notes:
+        print_info(note)
     items = () if read is None else read.items
 
     async def hand_over() -> tuple[int, int, int]:
