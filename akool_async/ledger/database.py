@@ -274,6 +274,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """
     ALTER TABLE akool_ledger.intent ADD COLUMN post_ends_at timestamptz;
     """,
+    """
+    CREATE INDEX entry_work ON akool_ledger.entry (account, fingerprint, target);
+    ALTER TABLE akool_ledger.entry ADD COLUMN pay_again boolean NOT NULL DEFAULT false;
+    """,
 )
 """What each version adds. One that was released is never changed: another follows it."""
 

@@ -18,7 +18,6 @@ from akool_async._client import new_token
 from akool_async._journal import Entry
 from akool_async._journal.operations import check_resolution, display_name
 from akool_async._model.errors import IllegalTransitionError
-from akool_async._model.filenames import DEFAULT_TEMPLATE
 from akool_async._model.fingerprint import is_other_work
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
@@ -105,7 +104,7 @@ class LedgerIntents(LedgerPlans, LedgerResults):
                 execute(parse(_BUDGET_LOCK), values)
             mine = execute(parse(_LOCKED), values).mappings().one_or_none()
             if mine is None:  # no entry of a worker: those were planned
-                self.insert(connection, one, target, now, DEFAULT_TEMPLATE)
+                self.insert_alone(connection, one, now)
                 mine = execute(parse(_LOCKED), values).mappings().one()
             row = read_entry(mine)
             if is_other_work(row.fingerprint, one, target):
@@ -356,22 +355,34 @@ class LedgerIntents(LedgerPlans, LedgerResults):
 
         Raises:
             IllegalTransitionError: the ledger does not have the whole URL.
+            InvalidRequestError: another entry has the same work, and did not fail.
         """
-        _check_url(await self.get(key, target))
-        moved = await self.execute(
-            f"WITH closed AS (UPDATE akool_ledger.intent SET state = 'retired'{THIS}"
-            " AND state = 'made' AND EXISTS (SELECT 1 FROM akool_ledger.entry e WHERE"
-            " e.account = :account AND e.key = :key AND e.target = :target"
-            " AND e.state IN ('failed', 'expired')))"
-            " UPDATE akool_ledger.entry SET state = 'planned', updated_at = :now, job_id = '',"
-            " generation = generation + 1,"
-            f" credits_before = credits_before + {_PAID}, credits_used = NULL, credits_locked = NULL{THIS}"
-            " AND state IN ('failed', 'expired') RETURNING key",
-            key=key,
-            target=target,
-            now=self.clock.now(),
-        )
-        return bool(moved)
+        values = {"account": self.account, "key": key, "target": target, "now": self.clock.now()}
+
+        def work(connection: sa.Connection) -> bool:
+            self.lock_entering(connection)
+            found = connection.execute(parse(_LOCKED), values).mappings().one_or_none()
+            if found is None or found["state"] not in (State.FAILED, State.EXPIRED):
+                return False
+            entry = read_entry(found)
+            _check_url(entry)
+            self.check_same_work(connection, entry)
+            connection.execute(
+                parse(f"UPDATE akool_ledger.intent SET state = 'retired'{THIS} AND state = 'made'"), values
+            )
+            # A person pays again with it, also where a folder has a result that another journal paid for.
+            connection.execute(
+                parse(
+                    "UPDATE akool_ledger.entry SET state = 'planned', updated_at = :now, job_id = '',"
+                    " generation = generation + 1, pay_again = true,"
+                    f" credits_before = credits_before + {_PAID},"
+                    f" credits_used = NULL, credits_locked = NULL{THIS}"
+                ),
+                values,
+            )
+            return True
+
+        return await self.run_transaction(work)
 
 
 def _check_url(entry: Entry | None) -> None:

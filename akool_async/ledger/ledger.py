@@ -45,7 +45,7 @@ class Made:
 
 @attrs.frozen(kw_only=True)
 class Refused:
-    """The vendor refused to make the job; nothing was charged.
+    """The vendor refused to make the job, or its result is saved already; nothing was charged.
 
     Attributes:
         reason: in words.
@@ -128,7 +128,8 @@ class Ledger(LedgerIntents):
             later; or `InDoubt`: a job may exist, and it is never sent again by itself.
 
         Raises:
-            InvalidRequestError: it has several targets.
+            InvalidRequestError: it has several targets; or the ledger has the same work under another key, or
+                with another query of a URL, and it was not entered.
             LedgerError: the ledger can't be written: nothing was sent. Call it again.
         """
         if len(request.targets) != 1:

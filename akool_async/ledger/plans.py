@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,13 +15,24 @@ from akool_async._journal import Entry
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
-from akool_async._model.fingerprint import entry_key, fingerprint, is_other_work
-from akool_async._model.requests import Request, with_targets
+from akool_async._model.fingerprint import fingerprint, is_other_work, work_of
+from akool_async._model.redact import strip_query
+from akool_async._model.requests import Request, video_url, with_targets
 from akool_async._model.states import State
+from akool_async.ledger.database import parse
 from akool_async.ledger.entries import READ, THIS, LedgerEntries, read_entry, storable, to_json
 
 _MOVED: Final = (
-    *("key", "target", "job_id", "paid_submissions", "credits_locked", "credits_used", "credits_before"),
+    *(
+        "key",
+        "target",
+        "fingerprint",
+        "job_id",
+        "paid_submissions",
+        "credits_locked",
+        "credits_used",
+        "credits_before",
+    ),
     *("reason", "code", "created_at", "submitted_at", "ended_at", "expires_at", "url_redacted"),
 )
 _MOVE: Final = (
@@ -33,13 +44,71 @@ _MOVE: Final = (
 _RENEW: Final = f"""
     UPDATE akool_ledger.entry SET fingerprint = :mark, request = CAST(:request AS jsonb),
         url_redacted = false, updated_at = :now {THIS}
-        AND state IN ('planned', 'failed', 'expired', 'in_doubt')
+        AND state = ANY(:renewed)
 """
+_ENTERING: Final = "SELECT pg_advisory_xact_lock(hashtextextended('akool enter ' || :account, 0))"
+"""One at a time: no constraint keeps two machines from entering one work under two keys at once."""
+
+_SAME_WORK: Final = """
+    SELECT key FROM akool_ledger.entry WHERE account = :account AND target = :target AND key <> :key
+        AND NOT (state = 'failed' AND job_id = '')
+"""
+"""What was refused is not paid: it keeps no other entry from being sent."""
+
+_END_DOUBLED: Final = """
+    UPDATE akool_ledger.entry SET state = 'failed', reason = :reason, ended_at = :now, updated_at = :now
+    WHERE account = :account AND target = :target AND key <> :key AND state = 'planned'
+        AND fingerprint >= :work AND fingerprint < :work || 'g' AND (fingerprint = :fingerprint
+            OR (key = fingerprint AND CAST(request ->> 'url_is_public' AS boolean) IS NOT TRUE))
+"""
+_RENEWED: Final = (State.PLANNED, State.FAILED, State.EXPIRED, State.IN_DOUBT)
 _SHOWN: Final = 10
 _MOVE_INTENT: Final = """
     INSERT INTO akool_ledger.intent (token, account, key, target, state, job_id, at)
     VALUES (:token, :account, :key, :target, :intent, :job_id, :now)
 """
+
+
+@attrs.define
+class _Conflicts:
+    """Why requests can't be entered: the names of the entries of each kind."""
+
+    other: list[str] = attrs.field(factory=list)
+    doubled: list[str] = attrs.field(factory=list)
+    asked: list[str] = attrs.field(factory=list)
+
+    def check(self) -> None:
+        """Raise `InvalidRequestError` if there are any."""
+        kinds = (
+            (
+                self.other,
+                "Entries of the ledger name other work",
+                "A key names one work for good: give other work other keys.",
+            ),
+            (
+                self.doubled,
+                "The ledger has the same work under another key, and each would be paid",
+                "Leave it out, or give it the key that the ledger has.",
+            ),
+            (
+                self.asked,
+                "One video signed twice, or two videos? Its URL has another query than one of the ledger",
+                "Leave out a video that is there already, and give each other one a key of its own; or set "
+                "url_is_public where the query names the video.",
+            ),
+        )
+        found = [(names, message, advice) for names, message, advice in kinds if names]
+        if found:
+            raise InvalidRequestError(
+                " ".join(f"{message}: {_listed(names)}." for names, message, _ in found),
+                impact="Nothing of these requests was entered, and nothing is paid for them.",
+                advice=" ".join(advice for _, _, advice in found),
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 class LedgerPlans(LedgerEntries):
@@ -55,43 +124,100 @@ class LedgerPlans(LedgerEntries):
         An entry that is there already stays as it is, so that planning a catalog twice changes nothing.
 
         Raises:
-            InvalidRequestError: entries of these keys name other work; nothing of it was entered.
+            InvalidRequestError: entries of these keys name other work, or the work is there under another
+                key, or with another query of a URL; nothing of it was entered.
             LedgerError: the database failed; nothing of it was entered.
         """
         now, wanted = self.clock.now(), [*requests]
 
         def work(connection: sa.Connection) -> list[Entry]:
-            rows, others = list[Mapping[str, Any]](), list[str]()
+            self.lock_entering(connection)
+            rows, conflicts = list[Mapping[str, Any]](), _Conflicts()
             for request in wanted:
                 for target in request.targets:
-                    row = self.insert(connection, request, target, now, names)
-                    if row is not None:
-                        rows.append(row)
-                    elif not self._renew(connection, with_targets(request, (target,)), target, now):
-                        others.append(display_name(entry_key(request, target), target))
-            if others:
-                more = f" and {len(others) - _SHOWN:,} more" if len(others) > _SHOWN else ""
-                raise InvalidRequestError(
-                    f"Entries of the ledger name other work: {', '.join(others[:_SHOWN])}{more}.",
-                    impact="Nothing of these requests was entered, and nothing is paid for them.",
-                    advice="A key names one work for good: give other work other keys.",
-                )
+                    one = with_targets(request, (target,))
+                    row = self.insert(connection, one, target, now, names)
+                    if row is None:
+                        self._renew(connection, one, target, now, conflicts)
+                        continue
+                    rows.append(row)
+                    self._find_same_work(connection, one, row["key"], conflicts)
+            conflicts.check()
             return [read_entry(row) for row in rows]
 
         return await self.run_transaction(work)
 
-    def _renew(self, connection: sa.Connection, one: Request, target: str, now: datetime) -> bool:
-        """Keep the newest URL of an entry that may still be sent; False if it names other work."""
+    def lock_entering(self, connection: sa.Connection) -> None:
+        """Keep other machines from entering work of this account until the transaction ends."""
+        connection.execute(parse(_ENTERING), {"account": self.account})
+
+    def insert_alone(self, connection: sa.Connection, one: Request, now: datetime) -> None:
+        """Enter a request for one language that nobody planned.
+
+        Raises:
+            InvalidRequestError: the same work is there under another key, or with another query of a URL.
+        """
+        conflicts, (target,) = _Conflicts(), one.targets
+        self.lock_entering(connection)
+        row = self.insert(connection, one, target, now, DEFAULT_TEMPLATE)
+        if row is not None:
+            self._find_same_work(connection, one, row["key"], conflicts)
+            conflicts.check()
+
+    def _find_same_work(
+        self, connection: sa.Connection, one: Request, key: str, conflicts: _Conflicts
+    ) -> None:
+        """Note an entry of another key for which the same would be paid, or may be: by its URL's query."""
+        (target,) = one.targets
+        mark = fingerprint(one, target)
+        values = {"account": self.account, "key": key, "target": target, "mark": mark, "work": work_of(mark)}
+        known = connection.execute(parse(f"{_SAME_WORK} AND fingerprint = :mark LIMIT 1"), values).scalar()
+        if known is not None:
+            conflicts.doubled.append(f"{_shown(one, key)} is {display_name(known, target)}")
+        elif key == mark and not one.url_is_public:  # a key, or a public query, says which video it is
+            like = f"{_SAME_WORK} AND fingerprint > :work AND fingerprint < :work || 'g' LIMIT 1"
+            known = connection.execute(parse(like), values).scalar()
+            if known is not None:
+                conflicts.asked.append(f"{_shown(one, key)} and {display_name(known, target)}")
+
+    def check_same_work(self, connection: sa.Connection, entry: Entry) -> None:
+        """Refuse to pay for an entry whose work another one has, which did not fail.
+
+        Raises:
+            InvalidRequestError: there is one.
+        """
+        values = {
+            "account": self.account,
+            "key": entry.key,
+            "target": entry.target,
+            "mark": entry.fingerprint,
+        }
+        query = f"{_SAME_WORK} AND fingerprint = :mark AND state NOT IN ('failed', 'expired') LIMIT 1"
+        known = connection.execute(parse(query), values).scalar()
+        if known is not None:
+            raise InvalidRequestError(
+                f"Entry {display_name(entry.key, entry.target)} is the same work as"
+                f" {display_name(known, entry.target)}, which is paid, or going to be.",
+                impact="Submitted again it would be paid twice. Nothing was changed.",
+                advice="Leave it as it is, and use the result of the other entry.",
+            )
+
+    def _renew(
+        self, connection: sa.Connection, one: Request, target: str, now: datetime, conflicts: _Conflicts
+    ) -> None:
+        """Keep the newest URL of an entry that may still be sent, if it names the same work."""
         mark = fingerprint(one, target)
         values = {"account": self.account, "key": one.key or mark, "target": target}
         found = connection.execute(sa.text(READ + THIS), values).mappings().one()
         if is_other_work(found["fingerprint"], one, target):
-            return False
+            conflicts.other.append(display_name(values["key"], target))
+            return
         # One that was signed last week is refused by now, and one from a journal has no signature at all.
         if found["url_redacted"] or found["request"] != to_wire(one):
-            changed = {"mark": mark, "request": to_json(to_wire(one)), "now": now}
+            if mark != found["fingerprint"] and found["state"] in _RENEWED:
+                self._find_same_work(connection, one, values["key"], conflicts)
+            changed = {"mark": mark, "request": to_json(to_wire(one)), "now": now, "renewed": [*_RENEWED]}
             connection.execute(sa.text(_RENEW), values | changed)
-        return True
 
     def insert(
         self, connection: sa.Connection, request: Request, target: str, now: datetime, names: FileTemplates
@@ -136,8 +262,9 @@ class LedgerPlans(LedgerEntries):
     async def adopt(self, entries: Iterable[Entry]) -> int:
         """Enter what a journal holds, each entry in its state; return how many are new.
 
-        What is in doubt stays so, what has a job is never paid again. Of an entry that is there already, and
-        that nobody has begun with, the journal knows more; another one stays as it is.
+        What is in doubt stays so, what has a job is never paid again, under another key neither: what was
+        planned for the same work is ended, and says why. Of an entry that is there already, and that nobody
+        has begun with, the journal knows more; another one stays as it is.
 
         Raises:
             InvalidRequestError: an entry has a job, or may have one, both here and in the journal; nothing of
@@ -149,10 +276,16 @@ class LedgerPlans(LedgerEntries):
 
         def work(connection: sa.Connection) -> int:
             moved = 0
+            self.lock_entering(connection)
             for entry in wanted:
                 if entry.state is State.PLANNED and entry.url_redacted:
                     continue  # only the catalog has the URL that can be sent
                 request = attrs.evolve(entry.request_for_target, key=entry.key)
+                if entry.state is State.PLANNED:
+                    conflicts = _Conflicts()
+                    self._find_same_work(connection, request, entry.key, conflicts)
+                    if conflicts != _Conflicts():
+                        continue  # nothing is lost: its catalog, entered again, says what it is
                 new = self.insert(connection, request, entry.target, now, DEFAULT_TEMPLATE) is not None
                 if not new and not self._knows_less(connection, entry):
                     continue
@@ -171,6 +304,12 @@ class LedgerPlans(LedgerEntries):
                 intent = "made" if entry.job_id else states.get(entry.state)
                 if intent is not None:
                     connection.execute(sa.text(_MOVE_INTENT), {**values, "intent": intent})
+                # Begun there, so it may be paid: what was planned here for the same work is not sent.
+                if intent is not None or entry.state not in (State.PLANNED, State.FAILED):
+                    name = display_name(entry.key, entry.target)
+                    reason = f"A journal that was moved here had begun the same work as {name}."
+                    doubled = {**values, "work": work_of(entry.fingerprint), "reason": reason}
+                    connection.execute(sa.text(_END_DOUBLED), doubled)
             return moved
 
         return await self.run_transaction(work)
@@ -195,3 +334,9 @@ class LedgerPlans(LedgerEntries):
                 advice="Save what the journal has with `akool-async resume`, and do not move it.",
             )
         return False
+
+
+def _shown(one: Request, key: str) -> str:
+    """Return a request's name as a person knows it: its key, or its URL."""
+    (target,) = one.targets
+    return display_name(strip_query(video_url(one)) if key == fingerprint(one, target) else key, target)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
+from anyio.to_thread import run_sync
+
 from akool_async._client import AkoolClient
-from akool_async._download import GONE_STATUSES, DownloadRequest, FileAlreadyExistsError
+from akool_async._download import GONE_STATUSES, DownloadRequest, FileAlreadyExistsError, SavedResult
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import AkoolError, DownloadError, IllegalTransitionError, JobNotFoundError
@@ -18,7 +22,7 @@ from akool_async._model.filenames import DEFAULT_TEMPLATE, collision_key
 from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.responses import RESULT_LIFETIME, Job, JobFailed, Status, result_expiry
 from akool_async._model.states import State
-from akool_async._storage import Storage, result_folder
+from akool_async._storage import ResultFolder, Storage, result_folder
 from akool_async.ledger.entries import THIS, LedgerEntries
 
 _NAMES: Final = 5
@@ -181,6 +185,32 @@ class LedgerResults(LedgerEntries):
         )
         await self.record(change)
 
+    async def refuse_saved(self, entry: Entry, folder: ResultFolder) -> str:
+        """End a planned entry whose result is in the folder, and return why; "" if it may be paid for.
+
+        Another journal or ledger paid for it. What a person said to submit again may be paid for.
+
+        Raises:
+            DownloadError: the bucket can't say what is in it.
+            LedgerError: the database failed.
+        """
+        result = await run_sync(partial(_find_saved, entry, folder))
+        if result is None:
+            return ""
+        reason = (
+            f"It is paid already: {result.manifest.name} says that job {result.job_id} is saved, but the "
+            f"ledger does not know this job. `akool-async retry {quote(entry.key)} --ledger URL` pays again."
+        )
+        ended = await self.execute(
+            "UPDATE akool_ledger.entry SET state = 'failed', reason = :reason, ended_at = :now,"
+            f" updated_at = :now{THIS} AND state = 'planned' AND NOT pay_again RETURNING key",
+            key=entry.key,
+            target=entry.target,
+            reason=reason,
+            now=self.clock.now(),
+        )
+        return reason if ended else ""
+
     async def _save(
         self,
         client: AkoolClient,
@@ -227,6 +257,20 @@ class LedgerResults(LedgerEntries):
         if entry is None:
             raise _unknown(key, target)
         return entry
+
+
+def _find_saved(entry: Entry, folder: ResultFolder) -> SavedResult | None:
+    """Return what a manifest in the folder says of an entry's work, under a name that it may have."""
+    others = islice(DEFAULT_TEMPLATE.names(entry.request, entry.target), _NAMES)
+    for name in dict.fromkeys((entry.name, *others)):
+        result = folder.read_manifest(name) if name else None
+        if result is not None:
+            same = (result.fingerprint, result.target) == (entry.fingerprint, entry.target)
+            if same or result.is_of(entry.key, entry.target, entry.request):
+                return result
+        elif result is None and name != entry.name:
+            break  # names are given in their order, and each look costs a bucket a request
+    return None
 
 
 def _unknown(key: str, target: str) -> IllegalTransitionError:

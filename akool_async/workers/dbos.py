@@ -409,6 +409,8 @@ class Worker:
         try:
             # It may have waited for hours, and its catalog was enqueued again with URLs signed anew.
             newest = await self._ledger.get(entry.key, entry.target) or entry
+            if reason := await self._ledger.refuse_saved(newest, self._folder):
+                return Refused(reason=reason)
             return await self._ledger.submit_once(
                 self._client,
                 newest.request,

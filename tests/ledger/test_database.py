@@ -107,26 +107,11 @@ class Meeting:
             self._barrier.wait(30)
 
 
-class Meets(Ledger):
-    """A ledger that meets another one before it enters its second row."""
-
-    def __init__(self, url: str, who: int, meeting: Meeting, before: int) -> None:
-        super().__init__(url)
-        self._entered, self._who, self._meeting, self._before = 0, who, meeting, before
-
-    def insert(self, *arguments: Any) -> Any:
-        if self._entered == self._before:
-            self._meeting.wait(self._who)
-        self._entered += 1
-        return super().insert(*arguments)
-
-
 async def test_two_machines_may_enter_the_same_rows_in_another_order(database: str) -> None:
-    meeting, orders = Meeting(), ([1, 2], [2, 1])
-    new: list[int] = []
+    orders, new = ([1, 2], [2, 1]), list[int]()
 
     async def enter(who: int) -> None:
-        async with Meets(database, who, meeting, before=1) as ledger:
+        async with open_ledger(database) as ledger:
             new.append(len(await ledger.plan([video(number) for number in orders[who]])))
 
     async with anyio.create_task_group() as tasks:
@@ -134,6 +119,32 @@ async def test_two_machines_may_enter_the_same_rows_in_another_order(database: s
             tasks.start_soon(enter, who)
 
     assert sorted(new) == [0, 2]
+
+
+async def test_two_transactions_that_lock_rows_in_another_order_both_succeed(database: str) -> None:
+    meeting, orders = Meeting(), ([1, 2], [2, 1])
+
+    async def change(who: int) -> None:
+        def work(connection: sa.Connection) -> None:
+            for place, number in enumerate(orders[who]):
+                if place:
+                    meeting.wait(who)
+                connection.execute(
+                    sa.text("UPDATE akool_ledger.entry SET reason = reason || :who WHERE key = :key"),
+                    {"who": str(who), "key": f"video-{number}"},
+                )
+
+        async with open_ledger(database) as ledger:
+            await ledger.run_transaction(work)
+
+    async with open_ledger(database) as ledger:
+        await ledger.plan([video(1), video(2)])
+        async with anyio.create_task_group() as tasks:
+            for who in range(2):
+                tasks.start_soon(change, who)
+        reasons = [entry.reason async for entry in ledger.entries()]
+
+    assert [sorted(reason) for reason in reasons] == [["0", "1"], ["0", "1"]]
 
 
 class Slow(Ledger):

@@ -279,9 +279,14 @@ def retry(
     async def send(opened: Ledger) -> int:
         from akool_async.workers.dbos import enqueue
 
-        moved = [await opened.retry(*name) for name in names]
+        moved = 0
+        for name in names:
+            try:
+                moved += await opened.retry(*name)
+            except InvalidRequestError as error:  # the same work is paid under another key
+                print_info(str(error))
         await enqueue(opened)
-        return sum(moved)
+        return moved
 
     entries = _read(ledger, account, find)
     unknown = sorted({*keys} - {entry.key for entry in entries})
