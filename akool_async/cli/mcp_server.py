@@ -16,10 +16,11 @@ from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 
 from akool_async._batch import Batch, StopCause, open_batch
+from akool_async._batch.resume import known_as
 from akool_async._client import AkoolClient
 from akool_async._http.clients import user_agent
 from akool_async._journal import Entry, Journal, open_journal
-from akool_async._model.errors import AkoolError
+from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import TranslationRequest
@@ -101,15 +102,35 @@ class Toolbox:
 
     async def plan(self, url: Url, languages: Languages, lipsync: bool = False) -> dict[str, Any]:
         """Tell what `translate` would do with a video and what is known already; nothing is spent."""
-        request = _request(url, languages, lipsync)
-        names = [(entry_key(request, target), target) for target in request.targets]
-        entries = {} if self.journal is None else {name: self.journal.get(*name) for name in names}
+        entries = self.known(_request(url, languages, lipsync))
         known = [await self.job(entry) for entry in entries.values() if entry is not None]
-        new = [name[1] for name in names if self._would_be_paid(name, entries.get(name))]
+        new = [target for target, entry in entries.items() if self._would_be_paid(entry)]
         return {"known": known, "would_be_paid": new, **await self.balance()}
 
-    def _would_be_paid(self, name: tuple[str, str], entry: Entry | None) -> bool:
-        return entry is None or (entry.state is State.PLANNED and name not in self.agreed)
+    def known(self, request: TranslationRequest) -> dict[str, Entry | None]:
+        """Return what the journal has of a request, by language, whatever key it was paid under.
+
+        Raises:
+            InvalidRequestError: it has the same URL with another query, so that `translate` would be refused.
+        """
+        found: dict[str, Entry | None] = dict.fromkeys(request.targets)
+        journal = self.journal
+        if journal is None:
+            return found
+        for target in found:
+            mark = entry_key(request, target)
+            entry = journal.get(mark, target)
+            if entry is None:
+                entry = journal.find_work(mark, target, mark, any_query=True, planned=True)
+            if entry is not None and entry.fingerprint != mark:
+                raise InvalidRequestError(known_as(entry, mark))
+            found[target] = entry
+        return found
+
+    def _would_be_paid(self, entry: Entry | None) -> bool:
+        if entry is None:
+            return True
+        return entry.state is State.PLANNED and (entry.key, entry.target) not in self.agreed
 
     async def consent(
         self, context: Context[Any, Any], url: str, languages: list[str], lipsync: bool = False
@@ -228,10 +249,18 @@ def build_server(toolbox: Toolbox) -> MCPServer:
             if consent.action != "accept" or not consent.data.spend:
                 raise ToolError("The person declined. Nothing was submitted and nothing was spent.")
             await toolbox.resume_if_stopped()
-            ticket = await batch.submit(_request(url, languages, lipsync))
-            toolbox.agreed.update(ticket.names)
-            entries = [entry for name in ticket.names if (entry := journal.get(*name)) is not None]
-            return [await toolbox.job(entry) for entry in entries]
+            request = _request(url, languages, lipsync)
+            # Under the key that a work has, what is paid is looked at and saved, and not refused.
+            by_key: dict[str | None, list[str]] = {}
+            for target, known in toolbox.known(request).items():
+                key = None if known is None or known.key == known.fingerprint else known.key
+                by_key.setdefault(key, []).append(target)
+            names: list[tuple[str, str]] = []
+            for key, targets in by_key.items():
+                ticket = await batch.submit(attrs.evolve(request, key=key, targets=tuple(targets)))
+                names += ticket.names
+                toolbox.agreed.update(ticket.names)
+            return [await toolbox.job(entry) for name in names if (entry := journal.get(*name)) is not None]
 
         server.add_tool(_telling(translate), annotations=ToolAnnotations(idempotent_hint=True))
     return server

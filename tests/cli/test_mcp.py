@@ -15,10 +15,12 @@ from mcp_types import ElicitResult
 
 from akool_async import (
     AkoolClient,
+    Completed,
     FixedSchedule,
     JournalError,
     State,
     TranslationRequest,
+    open_batch,
     open_journal,
 )
 from akool_async._journal import EntryUpdate
@@ -42,6 +44,7 @@ async def assisted(
     answer: ElicitResult | None = None,
     mode: str = "legacy",
     balance: float = 100_000,
+    ran: tuple[TranslationRequest, ...] = (),
 ) -> AsyncIterator[tuple[Sandbox, Client, list[str]]]:
     """Serve a sandbox, and connect the official client to a server of the tools."""
     asked: list[str] = []
@@ -53,11 +56,21 @@ async def assisted(
 
     sandbox = Sandbox(api_key=KEY, media=False, time_scale=2000.0, sigma=0.1, faults=faults, credits=balance)
     async with sandbox.serve() as served:
-        account = AkoolClient(
-            api_key=KEY, host=served.base_url, retry=QUICK, schedule=FixedSchedule(interval=0.05)
-        )
+
+        def account() -> AkoolClient:
+            schedule = FixedSchedule(interval=0.05)
+            return AkoolClient(api_key=KEY, host=served.base_url, retry=QUICK, schedule=schedule)
+
+        if ran:
+            (tmp_path / "out").mkdir()
+            async with (
+                account() as before,
+                open_journal(tmp_path / "out" / "jobs.sqlite3") as journal,
+                open_batch(before, ran, journal=journal, download_to=tmp_path / "out") as batch,
+            ):
+                assert all([isinstance(outcome, Completed) async for outcome in batch])
         async with (
-            open_toolbox(account, OutputOptions(out=tmp_path / "out"), max_credits) as toolbox,
+            open_toolbox(account(), OutputOptions(out=tmp_path / "out"), max_credits) as toolbox,
             Client(build_server(toolbox), mode=mode, elicitation_callback=ask if answer else None) as client,
         ):
             yield sandbox, client, asked
@@ -203,6 +216,43 @@ async def test_what_was_left_unsent_is_paid_for_only_when_a_person_agrees(
         if agrees:
             await saved(client, 1)
         assert len(sandbox.audit.jobs) == agrees
+
+
+@pytest.mark.parametrize("saved_first", [True, False], ids=["saved", "unsent"])
+async def test_what_a_catalog_has_under_its_key_is_known_and_not_paid_again(
+    tmp_path: Path, saved_first: bool
+) -> None:
+    request = TranslationRequest(url=URL, targets="ja", key="talk")
+    answer = ElicitResult(action="accept", content={"spend": True})
+    if not saved_first:
+        await plan_unsent(tmp_path, request)
+    async with assisted(tmp_path, 100, answer=answer, ran=(request,) * saved_first) as (
+        sandbox,
+        client,
+        asked,
+    ):
+        paid = len(sandbox.audit.jobs)
+        planned = await call(client, "plan", url=URL, languages=["ja", "fr"])
+        told = await call(client, "translate", url=URL, languages=["ja", "fr"])
+        await saved(client, 2)
+        await call(client, "translate", url=URL, languages=["fr", "ja"])
+
+        assert [(job["key"], job["language"]) for job in planned["known"]] == [("talk", "ja")]
+        assert planned["would_be_paid"] == (["fr"] if saved_first else ["ja", "fr"])
+        assert ("talk", "ja") in {(job["key"], job["language"]) for job in told}
+        assert (paid, len(sandbox.audit.jobs), len(asked)) == (int(saved_first), 2, 1)
+        assert sandbox.audit.paid_twice() == ()
+
+
+async def test_a_plan_tells_that_another_query_would_be_refused(tmp_path: Path) -> None:
+    async with assisted(tmp_path, 100) as (sandbox, client, _):
+        await call(client, "translate", url=URL, languages=["ja"])
+        await saved(client, 1)
+        arguments = {"url": URL.replace("token-1", "token-2"), "languages": ["ja"]}
+        refused = [await client.call_tool(tool, arguments) for tool in ("plan", "translate")]
+
+        assert all("same URL with another query" in str(told.content) for told in refused)
+        assert len(sandbox.audit.jobs) == 1
 
 
 async def test_without_credits_nothing_more_is_taken_until_there_are_some(tmp_path: Path) -> None:
