@@ -291,10 +291,14 @@ class LedgerPlans(LedgerEntries):
                     continue
                 moved += 1
                 token = entry.token or new_token()
+                state = State.IN_DOUBT if entry.state in states else entry.state
+                # A run without a folder for results left it at the vendor, for a worker to save.
+                if state is State.DELIVERED and not entry.files:
+                    state = State.COMPLETED
                 values = {
                     **{name: storable(getattr(entry, name)) for name in _MOVED},
                     "account": self.account,
-                    "state": State.IN_DOUBT.value if entry.state in states else entry.state.value,
+                    "state": state.value,
                     "files": json.dumps(entry.files),
                     "doubt_ids": json.dumps(entry.doubt_ids),
                     "token": token,

@@ -91,6 +91,24 @@ async def test_what_a_journal_began_may_be_moved_twice(bench: Bench, tmp_path: P
     assert (await bench.ledger.get("video-1", "ja")).state is state  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("files", [(), ("out/1.ja.mp4",)])
+async def test_what_no_run_has_downloaded_is_left_for_a_worker_to_save(
+    bench: Bench, tmp_path: Path, files: tuple[str, ...]
+) -> None:
+    async with open_journal(tmp_path / "jobs.sqlite3") as journal:
+        await journal.intend(video(1), token="token-1")
+        change = EntryUpdate(key="video-1", target="ja", state=State.SUBMITTED, job_id="job-1")
+        await journal.record(change)
+        for state in (State.COMPLETED, State.DELIVERED):
+            await journal.record(EntryUpdate(key="video-1", target="ja", state=state))
+        await journal.record(EntryUpdate(key="video-1", target="ja", state=State.DELIVERED, files=files))
+        await bench.ledger.adopt([entry async for entry in journal.entries()])
+
+    moved = await bench.ledger.get("video-1", "ja")
+    assert moved is not None
+    assert (moved.state, moved.files) == (State.DELIVERED if files else State.COMPLETED, files)
+
+
 async def test_what_a_journal_refused_is_paid_again_only_with_its_whole_url(
     bench: Bench, tmp_path: Path
 ) -> None:
