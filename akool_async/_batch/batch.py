@@ -16,7 +16,7 @@ from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 from akool_async._background import BackgroundTasks, LongLived
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.callbacks import WebhookConfig, WebhookCoordinator
-from akool_async._batch.entry import BatchEntry, EntryProgress
+from akool_async._batch.entry import BatchEntry, EntryProgress, outcome_from_journal
 from akool_async._batch.feeder import Feeder, Requests, Source
 from akool_async._batch.life import EntryLife
 from akool_async._batch.preflight import Preflight
@@ -106,7 +106,8 @@ class Batch(LongLived):
         saves = output.folder is not None
         self._submitted: SubmittedRequests | None = None
         if requests is None:
-            self._submitted = SubmittedRequests(state, saves=saves, resume_planned=resume_planned)
+            look = self._start_look if saves else None
+            self._submitted = SubmittedRequests(state, start_look=look, resume_planned=resume_planned)
         state.listener = self._submitted
         source = Source(self._submitted or requests or (), threaded=threaded)
         self._feeder = Feeder(state, source, self._life, self._callbacks)
@@ -211,6 +212,18 @@ class Batch(LongLived):
 
         self._entered.tasks.start_soon(restore)
 
+    def _start_look(self, entry: Entry, request: Request) -> None:
+        async def look() -> None:
+            with self._state.tolerate_journal_errors():
+                found, damage = await self._saver.find_damage(entry)
+                if damage is None:
+                    self._queue.record_outcome(outcome_from_journal(found, request))
+                else:
+                    batch_entry = BatchEntry(request=request, target=entry.target)
+                    self._queue.record_outcome(await self._saver.restore(batch_entry, found, damage))
+
+        self._entered.tasks.start_soon(look)
+
     def _say_what_is_left(self) -> None:
         left = self._state.unfinished_jobs
         if self._own_journal is None:
@@ -270,6 +283,9 @@ class Batch(LongLived):
 
     async def outcome(self, key: str, target: str = "") -> Outcome:
         """Wait for the outcome of an entry, also of one that an earlier run was given.
+
+        Of a result that an earlier run saved it is first seen whether its files are there; what is not is
+        downloaded again as long as the vendor has it. A run does that once, and with each `submit`.
 
         Args:
             key: the caller's name of the entry, or its fingerprint (`entry_key`).

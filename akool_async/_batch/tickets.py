@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Final
 
@@ -76,13 +76,20 @@ class SubmittedRequests(AsyncIterator[Request]):
 
     Args:
         state: the batch's.
-        saves: whether results are downloaded.
+        start_look: looks, in a task of its own, whether the files of an entry are there, and has
+            `record_outcome` called; None where results are not downloaded.
         resume_planned: whether what earlier runs did not send is sent before it is submitted again.
     """
 
-    def __init__(self, state: BatchState, *, saves: bool, resume_planned: bool) -> None:
+    def __init__(
+        self,
+        state: BatchState,
+        *,
+        start_look: Callable[[Entry, Request], None] | None,
+        resume_planned: bool,
+    ) -> None:
         self._state = state
-        self._saves = saves
+        self._start_look = start_look
         self._journal = state.journal
         self._ahead: AsyncIterator[Entry] | None = None
         self._states = IN_PROGRESS | {State.IN_DOUBT}  # at first what earlier runs left, then what is new
@@ -93,6 +100,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._again: deque[Request] = deque()
         self._resolved: deque[Request] = deque()
         self._works = CompactSet()
+        self._looked = CompactSet()
         self._withdrawn: set[tuple[str, str]] = set()
         self._taken_back: dict[tuple[str, str], str] = {}
         self._entering = anyio.Lock()
@@ -163,7 +171,14 @@ class SubmittedRequests(AsyncIterator[Request]):
     def _give(self, request: Request, key: str, target: str, *, new: bool) -> None:
         """Let the batch look at an entry again that was submitted again, unless it is at it."""
         name, entry = (key, target), self._journal.get(key, target)
-        if entry is None or entry.state is State.DELIVERED:
+        if entry is None:
+            return
+        # Not by way of the source, which waits for slots: what is saved has nothing to wait for.
+        if entry.state is State.DELIVERED:
+            if self._start_look is not None and name not in self._pulled:
+                self._open_ended.pop(name, None)
+                self._pulled.add(name)
+                self._start_look(entry, request)
             return
         if entry.url_redacted and entry.state is State.PLANNED:
             self._signed[name] = request
@@ -273,7 +288,10 @@ class SubmittedRequests(AsyncIterator[Request]):
                 self._again.append(outcome.request)
             return  # it is submitted after `resume_submitting`
         self._signed.pop(name, None)
-        unsaved = isinstance(outcome, Completed) and outcome.saved is None and self._saves
+        unsaved = False
+        if isinstance(outcome, Completed) and self._start_look is not None:
+            self._looked.add(*name)
+            unsaved = outcome.saved is None
         if unsaved or isinstance(outcome, InDoubt | NotSubmitted):
             # The journal's state does not say that this run is done with it, until it is submitted again.
             self._open_ended[name] = outcome
@@ -317,7 +335,12 @@ class SubmittedRequests(AsyncIterator[Request]):
         if entry is None and name not in self._state.cancelled:  # else it is being taken back just now
             raise InvalidRequestError(f"The journal has no entry {key} for {target or 'a lip-sync'}.")
         if entry is not None and entry.state in ENDED and name not in self._pulled:
-            return outcome_from_journal(entry, entry.request_for_target)
+            request = entry.request_for_target
+            works = not self._closed and (not self._state.stopped or self._state.stop_cause in RESUMABLE)
+            if entry.state is State.DELIVERED and works and not self._looked.contains(*name):
+                self._give(request, key, target, new=False)
+            if name not in self._pulled:
+                return outcome_from_journal(entry, request)
         if self._closed:
             raise BatchClosedError(self._closed)
         waiter = _OutcomeWaiter()

@@ -8,16 +8,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from akool_async import Completed, State, open_journal, verify
+from akool_async import Completed, State, open_batch, open_journal, verify
 from akool_async._client import ClientSession
 from akool_async._download import FileState
 from akool_async._journal import Journal
 from akool_async.sandbox import Fault
 from tests.batch.test_batch import run, videos
 from tests.batch.test_saving import _Skewed
-from tests.client.conftest import Open
+from tests.client.conftest import Open, video
 
 pytestmark = pytest.mark.anyio
 
@@ -258,6 +259,92 @@ async def test_a_video_without_captions_that_can_not_be_had_is_called_missing(
 
     assert set(later.saved.missing) == {"without_captions"}
     assert usual.saved.missing == {}
+
+
+# Requests that are submitted one by one.
+
+
+@pytest.mark.parametrize("lost", ["deleted", "changed"])
+@pytest.mark.parametrize("asked", ["submitted", "by name"])
+async def test_a_ticket_brings_back_what_an_earlier_run_saved(
+    fast_house: Open, tmp_path: Path, lost: str, asked: str
+) -> None:
+    async with fast_house() as home:
+        first = await saved_once(home, tmp_path)
+        content = first.saved.video.read_bytes()
+        if lost == "deleted":
+            first.saved.video.unlink()
+        else:  # what only its SHA-256 shows
+            first.saved.video.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        client = await home.client()
+        async with (
+            open_journal(tmp_path / "j.sqlite3") as journal,
+            open_batch(
+                client,
+                journal=journal,
+                download_to=tmp_path / "out",
+                verify_saved=lost == "changed",
+            ) as batch,
+        ):
+            with anyio.fail_after(55):
+                if asked == "submitted":
+                    again = await (await batch.submit(first.request)).outcome()
+                else:
+                    again = await batch.outcome(first.key, first.target)
+                told = await batch.outcome(first.key, first.target)
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert again.saved.video.read_bytes() == content
+    assert told.saved == again.saved
+
+
+async def test_a_ticket_for_a_whole_result_waits_for_no_slot_and_asks_for_nothing(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    async with fast_house(time_scale=1.0) as home:
+        home.sandbox.engine.clock.scale = 5000.0
+        first = await saved_once(home, tmp_path)
+        home.sandbox.engine.clock.scale = 1.0
+        served = len(home.sandbox.audit.served)
+        client = await home.client()
+        async with (
+            open_journal(tmp_path / "j.sqlite3") as journal,
+            open_batch(client, journal=journal, download_to=tmp_path / "out", max_in_flight=1) as batch,
+        ):
+            with anyio.fail_after(55):
+                for number in (7, 8, 9):
+                    await batch.submit(video(number))
+                while len(home.sandbox.audit.jobs) < 2:
+                    await anyio.sleep(0.005)
+                for _ in range(2):
+                    again = await (await batch.submit(first.request)).outcome()
+                    assert again.saved == first.saved
+                assert again.resumed
+                batch.drain()
+                assert (await batch.outcome(first.key, first.target)).saved == first.saved
+
+        assert len(home.sandbox.audit.served) == served
+
+
+async def test_a_ticket_does_not_call_saved_what_is_gone(fast_house: Open, tmp_path: Path) -> None:
+    async with fast_house() as home:
+        first = await saved_once(home, tmp_path)
+        first.saved.video.unlink()
+        home.sandbox.faults.add(gone := Fault(on="cdn", kind="http", status=404))
+        client = await home.client()
+        async with (
+            open_journal(tmp_path / "j.sqlite3") as journal,
+            open_batch(client, journal=journal, download_to=tmp_path / "out") as batch,
+        ):
+            with anyio.fail_after(55):
+                ticket = await batch.submit(first.request)
+                lost = [await ticket.outcome(), await ticket.outcome()]
+                home.sandbox.faults.remove(gone)
+                whole = await (await batch.submit(first.request)).outcome()
+
+    assert [outcome.saved for outcome in lost] == [None, None]
+    assert "deleted or moved" in lost[0].reason
+    assert whole.saved.video.exists()
 
 
 # The public check of a folder.
