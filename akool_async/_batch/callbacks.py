@@ -209,7 +209,7 @@ class WebhookCoordinator:
     def may_be_resolved(self, entry: Entry) -> bool:
         """Whether the doubt of an earlier run may be resolved now: by an id in its answer, or a callback."""
         # An id costs one question to the API; a callback is waited for only if it is likely.
-        if entry.doubt_ids or self._is_pending(entry):
+        if entry.doubt_ids or self._is_pending(entry) or self._doubts.may_have_job(entry):
             return True
         return self._callback_expected(entry)
 

@@ -7,6 +7,7 @@ other entry claims it; a job that a callback names must also have been made afte
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Final, TypeAlias
@@ -48,6 +49,10 @@ _JUST_SENT: Final = timedelta(minutes=5)
 _NO_SUCH_JOB: Final = "the account has no such job."
 _NOT_ASKED: Final = "the API could not be asked."
 _OF_SEVERAL: Final = "it was named for another entry, too."
+_OTHER_TIME: Final = "it was not made when the entry was sent, by the clock of this machine then."
+_NO_PROOF: Final = frozenset({_NOT_ASKED, _OF_SEVERAL, _OTHER_TIME})
+"""What does not prove that a job is not an entry's, so that the entry is not free to be paid again. The clock
+may have been wrong when the entry was sent."""
 
 Unresolved: TypeAlias = Callable[[bool], None]
 """What is done with an entry whose doubt was not resolved; True if none of its candidates can be its job."""
@@ -79,7 +84,6 @@ class _Doubt:
         unresolved: what is done when nothing has resolved it by then.
         candidates: the jobs that may be its, in the order in which they were named.
         tried: for how many of them the API was asked.
-        cleared: False once one of them exists and may be its job, or could not be asked for.
     """
 
     key: str
@@ -90,7 +94,6 @@ class _Doubt:
     unresolved: Unresolved | None = None
     candidates: list[_Candidate] = attrs.field(factory=list)
     tried: int = 0
-    cleared: bool = True
     news: anyio.Event = attrs.field(factory=anyio.Event)
 
     def add(self, candidate: _Candidate) -> None:
@@ -131,7 +134,12 @@ class DoubtResolver:
         self._doubts: dict[tuple[str, str], _Doubt] = {}
         self._owners: dict[str, tuple[str, str] | None] = {}
         self._refused: set[tuple[str, str, str]] = set()
+        self._unproven: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
         self._tasks = tasks
+
+    def may_have_job(self, entry: Entry) -> bool:
+        """Whether a job that was named for an entry in doubt may be its: paying again might pay twice."""
+        return bool(self._unproven.get((entry.key, entry.target, entry.token)))
 
     def is_pending(self, key: str, target: str) -> bool:
         """Whether something is being done about the doubt of an entry."""
@@ -204,7 +212,7 @@ class DoubtResolver:
         if found is not None:
             self._state.track_resolved(doubt.batch_entry, found)
         elif doubt.unresolved is not None:
-            doubt.unresolved(doubt.cleared)
+            doubt.unresolved(not self._unproven.get((doubt.key, doubt.target, doubt.token)))
 
     def _resolved_by_caller(self, doubt: _Doubt) -> Snapshot | None:
         """Return what the journal has of the job of a held entry whose doubt the caller has resolved."""
@@ -238,10 +246,13 @@ class DoubtResolver:
             else:
                 logger.info("The doubt about %s is resolved: the API has its job %s.", entry.key, job_id)
                 return seen
-        # These prove nothing, so the entry is not free to be paid again.
-        if mismatch in (_NOT_ASKED, _OF_SEVERAL):
-            doubt.cleared = False
+        # Kept beyond this doubt: its entry may not have come to its turn in this run.
+        unproven = self._unproven[doubt.key, doubt.target, doubt.token]
+        if mismatch in _NO_PROOF:
+            unproven.add(job_id)
         else:
+            unproven.discard(job_id)
+        if mismatch not in (_NOT_ASKED, _OF_SEVERAL):  # these may change
             self._refused.add((doubt.key, doubt.target, job_id))
         who = "A callback names" if candidate.called else "The answer to a paid call names"
         logger.warning("%s job %s for %s, but %s", who, job_id, entry.key, mismatch)
@@ -282,5 +293,5 @@ class DoubtResolver:
         sent, made = entry.submitted_at, seen.created_at
         fast = max(self._clock.now() - self._session.server_now(), timedelta())  # how far ours is ahead
         if sent is None or made is None or not sent - fast - SKEW <= made <= sent + LATEST:
-            return "it was not made when the entry was sent."
+            return _OTHER_TIME
         return ""

@@ -410,6 +410,30 @@ async def test_a_clock_that_is_wrong_here_keeps_no_doubt(ahead: timedelta) -> No
             await until(lambda: home.journal.find_token(token).job_id == job.id)
 
 
+@pytest.mark.parametrize("days", [-9, 9])
+@pytest.mark.parametrize("comes", ["at once", "after the claim"])
+async def test_a_job_called_for_an_intent_of_a_wrong_clock_is_not_paid_again(
+    days: int, comes: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def source() -> AsyncIterator[TranslationRequest]:
+        if comes == "after the claim":
+            await until(lambda: f"names job {job.id}" in caplog.text)
+            await anyio.sleep(0.05)
+        yield video(1)
+
+    async with house() as home:
+        await _in_doubt(home, video(1))
+        (token,), (job,) = await _tokens(home), home.sandbox.audit.jobs
+        _move(home, home.journal.find_token(token).submitted_at + timedelta(days=days))
+        told = Teller(Callback(job_id=job.id, token=token))
+        options = {"callbacks": told, "webhook_grace": 0.0, "on_in_doubt": "resubmit"}
+        async with open_batch(home.client, source(), journal=home.journal, **options) as batch:
+            outcomes = [outcome async for outcome in batch]
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert [type(outcome) for outcome in outcomes] == [InDoubt]
+
+
 class _Wrong(SystemClock):
     """A wall clock that is wrong."""
 
