@@ -271,7 +271,7 @@ async def test_a_doubt_of_an_earlier_run_is_cleared_up() -> None:
 
 
 @pytest.mark.parametrize("on_in_doubt", ["hold", "resubmit"])
-async def test_a_doubt_that_is_cleared_up_while_its_entry_waits_for_a_place_is_none_any_more(
+async def test_a_doubt_that_is_cleared_up_while_other_jobs_have_all_places_is_none_any_more(
     on_in_doubt: str,
 ) -> None:
     clock = still_clock()  # the place is not free before the doubt is cleared up
@@ -285,7 +285,6 @@ async def test_a_doubt_that_is_cleared_up_while_its_entry_waits_for_a_place_is_n
             max_in_flight=1,
             journal=home.journal,
             callbacks=teller,
-            webhook_grace=0.0,
             on_in_doubt=on_in_doubt,
         ) as batch:
             await until(lambda: batch.statistics().pulled >= 2)
