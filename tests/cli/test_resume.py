@@ -158,8 +158,8 @@ def test_what_is_paid_under_another_key_is_left_out_and_the_rest_comes_home(
     akool: Command, at_work: Book, vendor: Sandbox
 ) -> None:
     same = "https://example.com/renamed.mp4"
-    at_work.enter(("renamed", State.PLANNED))
     at_work.submit(TranslationRequest(url=same, targets="ja", key="its new key"))
+    at_work.enter(("renamed", State.PLANNED))
     vendor.clock.advance(LONG)
     resumed = akool("resume", "--yes", "--out", at_work.out)
 
