@@ -294,6 +294,23 @@ def test_push_pays_for_no_subtitles_that_the_vendor_can_not_fetch(
     assert len(vendor.audit.jobs) == jobs + 1
 
 
+def test_push_saves_what_no_run_has_downloaded(
+    akool: Command, talk: Path, vendor: Sandbox, book: Book
+) -> None:
+    correct(talk / "captions" / "talk.fr.srt")
+    order = ["captions", "push", "talk", "--language", "fr", "--out", talk, "--yes"]
+    order += ["--caption-url", "https://example.com/fr.srt"]
+    akool(*order)
+    for path in talk.glob("talk.captions-2.*"):
+        path.unlink()
+    book.enter_again("talk.captions-2", target="fr", files=())
+    jobs = len(vendor.audit.jobs)
+
+    assert akool(*order).code == 0
+    assert (talk / "talk.captions-2.fr.mp4").exists()
+    assert len(vendor.audit.jobs) == jobs
+
+
 def test_push_shares_the_subtitles_from_a_bucket(
     akool: Command, talk: Path, vendor: Sandbox, book: Book, bucket: TestBucket
 ) -> None:

@@ -193,7 +193,7 @@ async def _new_version(
         while (found := journal.get(version_key(base, number), entry.target)) is not None:
             # Pushed before and interrupted: under another key the same subtitles would be paid for twice.
             if _has_subtitles(found, url_of(number), url):
-                if found.state is State.DELIVERED:
+                if found.state is State.DELIVERED and found.files:
                     raise InvalidRequestError(
                         f"The translation with these subtitles is saved already, as {found.key!r}.",
                         impact="Nothing was sent.",
