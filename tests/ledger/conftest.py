@@ -8,7 +8,7 @@ import attrs
 import psycopg
 import pytest
 
-from akool_async import AkoolClient, RetryPolicy, TranslationRequest
+from akool_async import AkoolClient, FixedSchedule, RetryPolicy, TranslationRequest
 from akool_async.ledger import Ledger, open_ledger
 from akool_async.sandbox import Sandbox
 from tests.postgres import new_database, pytest_collection_finish, pytest_sessionfinish
@@ -47,6 +47,19 @@ async def bench(database: str) -> AsyncIterator[Bench]:
     async with (
         sandbox.serve() as server,
         AkoolClient(api_key="canary-5d1", host=server.base_url, retry=QUICK) as client,
+        open_ledger(database) as ledger,
+    ):
+        yield Bench(sandbox, client, ledger, database)
+
+
+@pytest.fixture
+async def quick(database: str) -> AsyncIterator[Bench]:
+    """The same, whose client asks often for its jobs."""
+    sandbox = Sandbox(api_key="canary-5d1", media=False, time_scale=5000.0, seed=1)
+    schedule = FixedSchedule(interval=0.02)
+    async with (
+        sandbox.serve() as server,
+        AkoolClient(api_key="canary-5d1", host=server.base_url, retry=QUICK, schedule=schedule) as client,
         open_ledger(database) as ledger,
     ):
         yield Bench(sandbox, client, ledger, database)

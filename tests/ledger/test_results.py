@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -14,10 +13,8 @@ import pytest
 from anyio.to_thread import run_sync
 
 from akool_async import (
-    AkoolClient,
     Completed,
     Entry,
-    FixedSchedule,
     InvalidRequestError,
     JobFailed,
     JobNotFoundError,
@@ -33,22 +30,10 @@ from akool_async._model.filenames import DEFAULT_TEMPLATE
 from akool_async._polling import poll_state
 from akool_async.cli.app import run
 from akool_async.ledger import Made, open_ledger
-from akool_async.sandbox import Fault, Sandbox
-from tests.ledger.conftest import QUICK, Bench, video
+from akool_async.sandbox import Fault
+from tests.ledger.conftest import Bench, video
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def quick(database: str) -> AsyncIterator[Bench]:
-    sandbox = Sandbox(api_key="canary-5d1", media=False, time_scale=5000.0, seed=1)
-    schedule = FixedSchedule(interval=0.02)
-    async with (
-        sandbox.serve() as server,
-        AkoolClient(api_key="canary-5d1", host=server.base_url, retry=QUICK, schedule=schedule) as client,
-        open_ledger(database) as ledger,
-    ):
-        yield Bench(sandbox, client, ledger, database)
 
 
 async def submit(bench: Bench, number: int = 1) -> None:

@@ -91,7 +91,9 @@ def test_the_costs_add_up_to_what_the_journal_counts(akool: Command, book: Book)
     assert [(row.name, row.credits) for row in find_costs(report)[0].rows] == [("ja", 9.5), ("fr", 3.25)]
 
 
-def test_queries_that_name_videos_have_pages_of_their_own(akool: Command, vendor: Sandbox, out: Path) -> None:
+def test_queries_that_name_videos_have_pages_of_their_own(
+    akool: Command, vendor: Sandbox, quick: None, out: Path
+) -> None:
     for number in (7, 8):
         url = f"https://example.com/watch?id={number}"
         for language in ("ja", "fr"):

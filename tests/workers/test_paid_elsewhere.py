@@ -30,44 +30,44 @@ def worker(bench: Bench, folder: Path) -> Worker:
 
 @pytest.mark.parametrize("key", ["video-1", None, "another"], ids=["same-key", "no-key", "other-key"])
 async def test_what_a_journal_paid_and_saved_is_paid_again_only_by_a_retry(
-    bench: Bench, tmp_path: Path, key: str | None
+    quick: Bench, tmp_path: Path, key: str | None
 ) -> None:
-    await run(bench, tmp_path, video(1) if key else attrs.evolve(video(1), key=None))
-    (planned,) = await bench.ledger.plan([attrs.evolve(video(1), key=key)])
+    await run(quick, tmp_path, video(1) if key else attrs.evolve(video(1), key=None))
+    (planned,) = await quick.ledger.plan([attrs.evolve(video(1), key=key)])
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.mp4")}
-    one = worker(bench, tmp_path)
+    one = worker(quick, tmp_path)
 
     assert await one._finish(planned.key, "ja", 0, None) is State.FAILED
-    entry = await bench.ledger.get(planned.key, "ja")
+    entry = await quick.ledger.get(planned.key, "ja")
     assert entry is not None
-    assert bench.sandbox.audit.jobs[0].id in entry.reason
+    assert quick.sandbox.audit.jobs[0].id in entry.reason
     assert f"akool-async retry {planned.key} --ledger URL" in entry.reason
-    assert len(bench.sandbox.audit.jobs) == 1
-    assert await bench.ledger.plan([attrs.evolve(video(1), key=key)]) == []
+    assert len(quick.sandbox.audit.jobs) == 1
+    assert await quick.ledger.plan([attrs.evolve(video(1), key=key)]) == []
 
     # A person wants it, also where the vendor does not take the first POST.
-    bench.sandbox.faults.add(Fault(on="create", kind="http", status=429, retry_after=1, limit=1))
-    assert await bench.ledger.retry(planned.key, "ja")
+    quick.sandbox.faults.add(Fault(on="create", kind="http", status=429, retry_after=1, limit=1))
+    assert await quick.ledger.retry(planned.key, "ja")
     assert await one._finish(planned.key, "ja", 1, None) is State.DELIVERED
-    assert len(bench.sandbox.audit.jobs) == 2
+    assert len(quick.sandbox.audit.jobs) == 2
     assert {path: path.read_bytes() for path in before} == before
 
 
-async def test_a_result_of_another_video_with_its_name_is_no_evidence(bench: Bench, tmp_path: Path) -> None:
+async def test_a_result_of_another_video_with_its_name_is_no_evidence(quick: Bench, tmp_path: Path) -> None:
     """Two catalogs number their rows, and their files have the same names."""
     other = attrs.evolve(video(1), url="https://elsewhere.example/1.mp4")
-    await run(bench, tmp_path, other)
-    await bench.ledger.plan([video(1)])
+    await run(quick, tmp_path, other)
+    await quick.ledger.plan([video(1)])
 
-    assert await worker(bench, tmp_path)._finish("video-1", "ja", 0, None) is State.DELIVERED
-    assert len(bench.sandbox.audit.jobs) == 2
+    assert await worker(quick, tmp_path)._finish("video-1", "ja", 0, None) is State.DELIVERED
+    assert len(quick.sandbox.audit.jobs) == 2
 
 
-async def test_what_the_ledger_paid_is_saved_though_its_result_is_there(bench: Bench, tmp_path: Path) -> None:
+async def test_what_the_ledger_paid_is_saved_though_its_result_is_there(quick: Bench, tmp_path: Path) -> None:
     """As by a worker that was killed between the files and their entry."""
-    await bench.ledger.plan([video(1)])
-    assert await worker(bench, tmp_path)._finish("video-1", "ja", 0, None) is State.DELIVERED
-    await bench.ledger.execute("UPDATE akool_ledger.entry SET state = 'completed'")
+    await quick.ledger.plan([video(1)])
+    assert await worker(quick, tmp_path)._finish("video-1", "ja", 0, None) is State.DELIVERED
+    await quick.ledger.execute("UPDATE akool_ledger.entry SET state = 'completed'")
 
-    assert await worker(bench, tmp_path)._finish("video-1", "ja", 0, None) is State.DELIVERED
-    assert len(bench.sandbox.audit.jobs) == 1
+    assert await worker(quick, tmp_path)._finish("video-1", "ja", 0, None) is State.DELIVERED
+    assert len(quick.sandbox.audit.jobs) == 1

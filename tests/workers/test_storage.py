@@ -35,41 +35,41 @@ def read_only(folder: Path) -> Callable[[Path, int], bool]:
 
 
 async def test_a_worker_does_not_begin_where_nothing_can_be_saved(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await bench.ledger.plan([video(1)])
-    await enqueue(bench.ledger)
+    await quick.ledger.plan([video(1)])
+    await enqueue(quick.ledger)
     (tmp_path / "file").touch()
     monkeypatch.setattr(os, "access", read_only(tmp_path))
     for folder, reason in ((tmp_path / "file", "is not a folder"), (tmp_path / "new", "is read-only")):
-        worker = Worker(bench.ledger, bench.client, WorkerSettings(name="one", into=folder))
+        worker = Worker(quick.ledger, quick.client, WorkerSettings(name="one", into=folder))
         with pytest.raises(ConfigurationError, match=reason):
             await worker.run(on_ready=worker.stop)
 
-    assert not bench.sandbox.audit.creates
-    assert not await bench.ledger.workers()
+    assert not quick.sandbox.audit.creates
+    assert not await quick.ledger.workers()
 
 
 async def test_nothing_is_paid_while_the_folder_is_read_only(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    quick: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await bench.ledger.plan(video(number) for number in range(3))
-    worker = Worker(bench.ledger, bench.client, WorkerSettings(name="one", into=tmp_path))
+    await quick.ledger.plan(video(number) for number in range(3))
+    worker = Worker(quick.ledger, quick.client, WorkerSettings(name="one", into=tmp_path))
     async with anyio.create_task_group() as tasks:
         with monkeypatch.context() as remounted:
             remounted.setattr(os, "access", read_only(tmp_path))
             for number in range(3):
                 tasks.start_soon(worker._finish, f"video-{number}", "ja", 0, None)
             await until(lambda: worker._admission._misses > 3)
-            assert not bench.sandbox.audit.creates
+            assert not quick.sandbox.audit.creates
 
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert (await bench.ledger.counts())[State.DELIVERED] == 3
+    assert (await quick.ledger.counts())[State.DELIVERED] == 3
     assert ["Nothing more is submitted" in record.getMessage() for record in warnings] == [True]
 
 
 async def test_a_full_disk_stops_submissions_until_results_are_saved_again(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = 0
 
@@ -78,8 +78,8 @@ async def test_a_full_disk_stops_submissions_until_results_are_saved_again(
         tried += 1
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    await bench.ledger.plan(video(number) for number in range(6))
-    worker = Worker(bench.ledger, bench.client, WorkerSettings(name="one", into=tmp_path))
+    await quick.ledger.plan(video(number) for number in range(6))
+    worker = Worker(quick.ledger, quick.client, WorkerSettings(name="one", into=tmp_path))
     async with anyio.create_task_group() as tasks:
         with monkeypatch.context() as broken:
             broken.setattr(disk, "ensure_free_space", full)
@@ -89,16 +89,16 @@ async def test_a_full_disk_stops_submissions_until_results_are_saved_again(
                 tasks.start_soon(worker._finish, f"video-{number}", "ja", 0, None)
             before = tried
             await until(lambda: tried > before + 3)
-            assert len(bench.sandbox.audit.jobs) == 1
+            assert len(quick.sandbox.audit.jobs) == 1
 
-    assert (await bench.ledger.counts())[State.DELIVERED] == 6
-    assert len(bench.sandbox.audit.jobs) == 6
+    assert (await quick.ledger.counts())[State.DELIVERED] == 6
+    assert len(quick.sandbox.audit.jobs) == 6
 
 
-async def test_what_ends_unsaved_keeps_nothing_from_being_submitted(bench: Bench, tmp_path: Path) -> None:
+async def test_what_ends_unsaved_keeps_nothing_from_being_submitted(quick: Bench, tmp_path: Path) -> None:
     """As a result that expired while there was no room for it."""
-    await bench.ledger.plan([video(1)])
-    worker = Worker(bench.ledger, bench.client, WorkerSettings(name="one", into=tmp_path))
+    await quick.ledger.plan([video(1)])
+    worker = Worker(quick.ledger, quick.client, WorkerSettings(name="one", into=tmp_path))
     worker._unsaved["video-0", "ja"] = "no room"
     await worker._finish("video-0", "ja", 0, None)  # no entry of the ledger any more
 
