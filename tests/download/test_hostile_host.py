@@ -75,6 +75,7 @@ class Liar:
     whole_video: bool = False
     whole: bytes = attrs.field(init=False)
     seen: Counter[str] = attrs.field(factory=Counter)
+    cuts: set[tuple[int, int]] = attrs.field(factory=set)
 
     def __attrs_post_init__(self) -> None:
         self.whole = self.video
@@ -114,8 +115,17 @@ class Liar:
                 headers["content-encoding"] = self.style
         return attrs.evolve(reply, headers=headers)
 
+    def _place_of_cut(self, total: int) -> int:
+        """Return another place each time: the same cut twice, as if it were all, proves a text whole."""
+        for _ in range(5):
+            place = self.chance.randrange(max(total, 1))
+            if (total, place) not in self.cuts:
+                break
+        self.cuts.add((total, place))
+        return place
+
     def _lie(self, lie: str, content: bytes, asked: Asked) -> Reply:
-        cut = content[: self.chance.randrange(max(len(content), 1))]
+        cut = content[: self._place_of_cut(len(content))]
         total = len(content)
         match lie:
             case "cut":
