@@ -194,7 +194,7 @@ class Batch(LongLived):
 
     async def _work(self) -> None:
         """Resume what is there, then pull what is new."""
-        self._stack.callback(self._callbacks.listen(self._entered.tasks))
+        await self._callbacks.listen(self._entered.tasks)
         # Before anything is pulled: an entry in doubt would otherwise be judged without its callbacks.
         await self._callbacks.load_doubts()
         if self._rescues:

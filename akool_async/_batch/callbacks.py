@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import attrs
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
@@ -118,14 +118,22 @@ class WebhookCoordinator:
 
     # What comes back.
 
-    def listen(self, tasks: TaskGroup) -> Callable[[], None]:
-        """Listen from now on; give what ends that."""
+    async def listen(self, tasks: TaskGroup) -> None:
+        """Listen from now on, until the tasks are cancelled."""
         self._tasks = tasks
         source = self._webhook.source
-        if source is None or self._polling is None:
-            return lambda: None
-        tasks.start_soon(self._polling.watch)
-        return source.subscribe(self)
+        if source is not None and self._polling is not None:
+            tasks.start_soon(self._polling.watch)
+            await tasks.start(self._hear, source)
+
+    async def _hear(self, source: CallbackSource, *, task_status: TaskStatus[None]) -> None:
+        # What comes once the tasks have ended can start none: the next run finds it in the inbox.
+        unsubscribe = source.subscribe(self)
+        task_status.started()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            unsubscribe()
 
     async def load_doubts(self) -> None:
         """Record what earlier runs learned about their doubts: ids, and callbacks that arrived since."""

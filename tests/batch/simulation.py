@@ -29,6 +29,7 @@ from akool_async import (
     AkoolError,
     BackoffSchedule,
     Completed,
+    Failed,
     FixedSchedule,
     InDoubt,
     LearnedSchedule,
@@ -287,6 +288,8 @@ async def check(
         ended = {State.DELIVERED, State.FAILED, State.IN_DOUBT, State.PLANNED, State.EXPIRED, *cleared}
         if out is not None:
             ended.add(State.COMPLETED)  # its result could not be had; the next run tries again
+        if any(isinstance(outcome, Failed) and not outcome.confirmed for outcome in runs[-1]):
+            ended.add(State.SUBMITTED)  # the vendor did not know it; the next run asks again
         assert {entry.state for entry in entries.values()} <= ended, "all was told, and something still runs"
 
 
