@@ -618,14 +618,19 @@ def test_what_was_never_downloaded_is_saved_without_paying(
     assert len(vendor.audit.jobs) == 1
 
 
+def saved_first(akool: Command, book: Book, command: str) -> list[object]:
+    """Save a catalog; return the words of the command that comes to its results again."""
+    (videos := book.out.with_name("videos.csv")).write_text(CATALOG)
+    run = ["run", videos, "--yes", "--no-check", "--out", book.out]
+    akool(*run)
+    return run if command == "run" else ["collect", "--out", book.out]
+
+
 @pytest.mark.parametrize("command", ["collect", "run"])
 def test_a_video_without_captions_is_fetched_on_demand(
     akool: Command, vendor: Sandbox, book: Book, command: str
 ) -> None:
-    (videos := book.out.with_name("videos.csv")).write_text(CATALOG)
-    run = ["run", videos, "--yes", "--no-check", "--out", book.out]
-    akool(*run)
-    arguments = run if command == "run" else ["collect", "--out", book.out]
+    arguments = saved_first(akool, book, command)
     later = akool(*arguments, "--without-captions")
     again = akool(*arguments, "--without-captions")
 
@@ -639,11 +644,8 @@ def test_a_video_without_captions_is_fetched_on_demand(
 def test_a_video_without_captions_that_is_not_there_is_told(
     akool: Command, vendor: Sandbox, book: Book, command: str
 ) -> None:
-    (videos := book.out.with_name("videos.csv")).write_text(CATALOG)
-    run = ["run", videos, "--yes", "--no-check", "--out", book.out]
-    akool(*run)
+    arguments = saved_first(akool, book, command)
     vendor.faults.add(Fault(on="status", kind="vanish"))
-    arguments = run if command == "run" else ["collect", "--out", book.out]
     later = akool(*arguments, "--without-captions")
 
     assert "without_captions" in later.err

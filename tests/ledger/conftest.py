@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import attrs
 import psycopg
 import pytest
 
-from akool_async import AkoolClient, FixedSchedule, RetryPolicy, TranslationRequest
+from akool_async import AkoolClient, FixedSchedule, PollSchedule, RetryPolicy, TranslationRequest
 from akool_async.ledger import Ledger, open_ledger
 from akool_async.sandbox import Sandbox
 from tests.postgres import new_database, pytest_collection_finish, pytest_sessionfinish
@@ -41,28 +42,29 @@ def database() -> str:
     return new_database()
 
 
-@pytest.fixture
-async def bench(database: str) -> AsyncIterator[Bench]:
+@asynccontextmanager
+async def open_bench(database: str, schedule: PollSchedule | None = None) -> AsyncIterator[Bench]:
+    """Serve a vendor, and open a client of it and a ledger."""
     sandbox = Sandbox(api_key="canary-5d1", media=False, time_scale=5000.0, seed=1)
-    async with (
-        sandbox.serve() as server,
-        AkoolClient(api_key="canary-5d1", host=server.base_url, retry=QUICK) as client,
-        open_ledger(database) as ledger,
-    ):
-        yield Bench(sandbox, client, ledger, database)
-
-
-@pytest.fixture
-async def quick(database: str) -> AsyncIterator[Bench]:
-    """The same, whose client asks often for its jobs."""
-    sandbox = Sandbox(api_key="canary-5d1", media=False, time_scale=5000.0, seed=1)
-    schedule = FixedSchedule(interval=0.02)
     async with (
         sandbox.serve() as server,
         AkoolClient(api_key="canary-5d1", host=server.base_url, retry=QUICK, schedule=schedule) as client,
         open_ledger(database) as ledger,
     ):
         yield Bench(sandbox, client, ledger, database)
+
+
+@pytest.fixture
+async def bench(database: str) -> AsyncIterator[Bench]:
+    async with open_bench(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def quick(database: str) -> AsyncIterator[Bench]:
+    """The same, whose client asks often for its jobs."""
+    async with open_bench(database, FixedSchedule(interval=0.02)) as opened:
+        yield opened
 
 
 def end_post_time(url: str) -> None:
