@@ -22,7 +22,7 @@ from akool_async._model.fingerprint import is_other_work
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
-from akool_async._model.states import State
+from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async.ledger.database import LedgerError, parse
 from akool_async.ledger.entries import READ, THIS, read_entry, storable, to_json
 from akool_async.ledger.plans import LedgerPlans
@@ -362,7 +362,7 @@ class LedgerIntents(LedgerPlans, LedgerResults):
         def work(connection: sa.Connection) -> bool:
             self.lock_entering(connection)
             found = connection.execute(parse(_LOCKED), values).mappings().one_or_none()
-            if found is None or found["state"] not in (State.FAILED, State.EXPIRED):
+            if found is None or found["state"] not in WITHOUT_RESULT:
                 return False
             entry = read_entry(found)
             _check_url(entry)

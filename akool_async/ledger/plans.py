@@ -284,7 +284,7 @@ class LedgerPlans(LedgerEntries):
                 if entry.state is State.PLANNED:
                     conflicts = _Conflicts()
                     self._find_same_work(connection, request, entry.key, conflicts)
-                    if conflicts != _Conflicts():
+                    if conflicts.doubled or conflicts.asked:
                         continue  # nothing is lost: its catalog, entered again, says what it is
                 new = self.insert(connection, request, entry.target, now, DEFAULT_TEMPLATE) is not None
                 if not new and not self._knows_less(connection, entry):

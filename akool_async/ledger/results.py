@@ -268,7 +268,7 @@ def _find_saved(entry: Entry, folder: ResultFolder) -> SavedResult | None:
             same = (result.fingerprint, result.target) == (entry.fingerprint, entry.target)
             if same or result.is_of(entry.key, entry.target, entry.request):
                 return result
-        elif result is None and name != entry.name:
+        elif name != entry.name:
             break  # names are given in their order, and each look costs a bucket a request
     return None
 
