@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import anyio
@@ -34,7 +34,13 @@ from akool_async._model.errors import (
     JournalError,
 )
 from akool_async._model.requests import Request, private_inputs, with_inputs, with_targets
-from akool_async._model.responses import RESULT_LIFETIME, JobFailed, Snapshot, result_expiry
+from akool_async._model.responses import (
+    EXPIRED_UNSAVED,
+    JobFailed,
+    Snapshot,
+    result_expiry,
+    surely_expired,
+)
 from akool_async._model.states import State
 from akool_async._observer import (
     SavedEvent,
@@ -48,7 +54,6 @@ logger = logging.getLogger("akool_async")
 _MAX_ATTEMPTS: Final = 1_000_000
 """An outage makes a batch wait as long as the policy waits for a rate limit; it uses up no entries."""
 
-_CLOCK_TOLERANCE: Final = timedelta(days=1)
 PAID_ALREADY: Final = "It is paid already:"
 """How the reason of an outcome begins whose result is in the folder, but not in the journal."""
 
@@ -433,13 +438,9 @@ class EntryLife:
 
     async def _finish_expired(self, entry: BatchEntry, expires_at: datetime | None) -> bool:
         """End an entry whose result has surely expired at the vendor; False if it may still be there."""
-        # By the vendor's clock: a wrong clock here must not give up a result that is still there.
-        # And by ours: no time that the vendor names makes a result expire early.
-        now, sent = self._clock.now(), entry.submitted_at
-        over = sent is None or now >= sent + RESULT_LIFETIME + _CLOCK_TOLERANCE
-        if not over or expires_at is None or self._session.server_now() < expires_at:
+        now = self._clock.now()
+        if not surely_expired(expires_at, entry.submitted_at, now=now, vendor_now=self._session.server_now()):
             return False
-        reason = "The result expired at the vendor before it was saved."
-        await self._journal.record(entry.update(State.EXPIRED, reason=reason, ended_at=now))
-        self._state.emit(entry, entry.expired(reason, now))
+        await self._journal.record(entry.update(State.EXPIRED, reason=EXPIRED_UNSAVED, ended_at=now))
+        self._state.emit(entry, entry.expired(EXPIRED_UNSAVED, now))
         return True

@@ -30,6 +30,27 @@ def result_expiry(created_at: datetime | None) -> datetime | None:
     return None if created_at is None or created_at > _LATEST else created_at + RESULT_LIFETIME
 
 
+EXPIRED_UNSAVED: Final = "The result expired at the vendor before it was saved."
+_CLOCK_TOLERANCE: Final = timedelta(days=1)
+
+
+def surely_expired(
+    expires_at: datetime | None, sent_at: datetime | None, *, now: datetime, vendor_now: datetime
+) -> bool:
+    """Return whether a result that the vendor does not show has expired, and is not only out of sight.
+
+    Args:
+        expires_at: when it expires by the vendor's own times; None where that is unknown.
+        sent_at: when its POST went out, by the clock of this machine.
+        now: the time of this machine.
+        vendor_now: the time at the vendor.
+    """
+    # By the vendor's clock: a wrong clock here must not give up a result that is still there.
+    # And by ours: no time that the vendor names makes a result expire early.
+    over = sent_at is None or now >= sent_at + RESULT_LIFETIME + _CLOCK_TOLERANCE
+    return over and expires_at is not None and vendor_now >= expires_at
+
+
 def _raw() -> Any:
     return attrs.field(factory=dict, repr=False, eq=False)
 

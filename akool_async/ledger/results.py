@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +19,14 @@ from akool_async._journal.operations import display_name
 from akool_async._model.errors import AkoolError, DownloadError, IllegalTransitionError, JobNotFoundError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, collision_key
 from akool_async._model.outcomes import Completed, Saved
-from akool_async._model.responses import RESULT_LIFETIME, Job, JobFailed, Status, result_expiry
+from akool_async._model.responses import (
+    EXPIRED_UNSAVED,
+    Job,
+    JobFailed,
+    Status,
+    result_expiry,
+    surely_expired,
+)
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder, Storage, result_folder
 from akool_async.ledger.entries import THIS, LedgerEntries
@@ -169,11 +175,9 @@ class LedgerResults(LedgerEntries):
 
     async def _expire_or_raise(self, client: AkoolClient, entry: Entry, error: AkoolError) -> None:
         """Record that a result has surely expired at the vendor; raise `error` while it may be there."""
-        expires, sent = result_expiry(entry.created_at or entry.submitted_at), entry.submitted_at
-        # By our time and by the vendor's: the clock of a machine, or a time in an answer, may be wrong.
-        now = min(self.clock.now(), client.session.server_now())
-        over = sent is None or now >= sent + RESULT_LIFETIME + timedelta(days=1)
-        if not over or expires is None or now < expires + timedelta(days=1):
+        expires_at = result_expiry(entry.created_at or entry.submitted_at)
+        now, vendor_now = self.clock.now(), client.session.server_now()
+        if not surely_expired(expires_at, entry.submitted_at, now=now, vendor_now=vendor_now):
             raise error
         # With its job: a worker that was frozen meanwhile must not end a later job of the entry.
         change = EntryUpdate(
@@ -181,7 +185,7 @@ class LedgerResults(LedgerEntries):
             target=entry.target,
             state=State.EXPIRED,
             job_id=entry.job_id,
-            reason="The result expired at the vendor before it was saved.",
+            reason=EXPIRED_UNSAVED,
         )
         await self.record(change)
 

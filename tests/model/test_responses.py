@@ -8,7 +8,17 @@ from typing import Any
 import attrs
 import pytest
 
-from akool_async._model.responses import Job, Language, Snapshot, Status, Submission, Voice, VoicePage
+from akool_async._model.responses import (
+    Job,
+    Language,
+    Snapshot,
+    Status,
+    Submission,
+    Voice,
+    VoicePage,
+    result_expiry,
+    surely_expired,
+)
 
 MADE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -86,3 +96,17 @@ def test_no_repr_shows_a_signed_query() -> None:
     for value in (voice, Language(code="ja", icon_url=signed), Snapshot(job_id="j", url=signed)):
         assert "canary" not in repr(value)
         assert "https://files.test/a?…" in repr(value)
+
+
+@pytest.mark.parametrize(
+    ("days", "vendor_days", "expired"),
+    [(9, 9, True), (7.5, 9, False), (9, 6.9, False), (6.9, 9, False), (400, 6.9, False), (-400, 9, False)],
+)
+def test_a_result_has_surely_expired_by_both_clocks_alone(
+    days: float, vendor_days: float, expired: bool
+) -> None:
+    now, vendor_now = (MADE + timedelta(days=passed) for passed in (days, vendor_days))
+
+    assert surely_expired(result_expiry(MADE), MADE, now=now, vendor_now=vendor_now) is expired
+    assert not surely_expired(None, MADE, now=now, vendor_now=vendor_now)
+    assert surely_expired(result_expiry(MADE), None, now=now, vendor_now=vendor_now) is (vendor_days >= 7)

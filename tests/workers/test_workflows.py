@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from akool_async.ledger import Ledger, open_ledger
 from akool_async.sandbox import Sandbox
 from akool_async.workers.dbos import Worker, WorkerSettings, enqueue
 from akool_async.workers.workflows import queue_name, resume
-from tests.ledger.conftest import QUICK, video
+from tests.ledger.conftest import QUICK, open_bench, video
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -35,18 +35,6 @@ def statements() -> Iterator[list[str]]:
         yield sent
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", record)
-
-
-@contextlib.asynccontextmanager
-async def sandbox_and_ledger(database: str) -> AsyncIterator[tuple[Sandbox, AkoolClient, Ledger]]:
-    sandbox = Sandbox(api_key="canary-5d1", media=False, time_scale=5000.0, seed=1)
-    schedule = FixedSchedule(interval=0.05)
-    async with (
-        sandbox.serve() as server,
-        AkoolClient(api_key="canary-5d1", host=server.base_url, retry=QUICK, schedule=schedule) as client,
-        open_ledger(database) as ledger,
-    ):
-        yield sandbox, client, ledger
 
 
 async def finish(ledger: Ledger, client: AkoolClient, into: Path) -> None:
@@ -74,7 +62,8 @@ async def test_a_job_costs_the_engine_no_recorded_step(
 ) -> None:
     monkeypatch.setattr("akool_async.ledger.ledger.FRESH", 600.0)  # a slow machine does not ask once more
     jobs = 12
-    async with sandbox_and_ledger(database) as (_, client, ledger):
+    async with open_bench(database, FixedSchedule(interval=0.05)) as bench:
+        client, ledger = bench.client, bench.ledger
         await ledger.plan(video(number) for number in range(jobs))
         await enqueue(ledger)
         with statements() as sent:
@@ -96,7 +85,8 @@ async def test_a_job_costs_the_engine_no_recorded_step(
 async def test_an_entry_that_was_begun_anew_is_left_to_its_new_workflow(
     database: str, tmp_path: Path
 ) -> None:
-    async with sandbox_and_ledger(database) as (sandbox, client, ledger):
+    async with open_bench(database, FixedSchedule(interval=0.05)) as bench:
+        sandbox, client, ledger = bench.sandbox, bench.client, bench.ledger
         await ledger.plan([video(1)])
         await enqueue(ledger)
         rows(database, "UPDATE akool_ledger.entry SET generation = 1")
