@@ -102,6 +102,8 @@ class Events:
             in_progress=counts.in_progress,
             not_submitted=summary.not_submitted,
             credits_used=counts.credits_used,
+            credits_locked=counts.credits_locked,
+            sent_again=counts.sent_again,
             jobs_without_price=summary.unpriced,
             seconds=summary.seconds,
             reason=str(summary.failure or summary.why),

@@ -70,6 +70,7 @@ _OUTCOMES: Final = {
     Expired: "expired",
     NotSubmitted: "not sent",
 }
+_UNCLEAR: Final = (State.SUBMITTING, State.IN_DOUBT)
 _MAX_LANGUAGES: Final = 8
 _MAX_VIDEO_LINES: Final = 12
 
@@ -210,6 +211,8 @@ class OutcomeCounts:
         made: entries of this run whose job has ended.
         made_in: seconds of the run after which the last of them ended.
         credits_used: what jobs that this run made did cost, as far as it is known.
+        credits_locked: what those of them that it left at the vendor have locked.
+        sent_again: entries in doubt that this run sent once more: their first calls may be paid, too.
         found: entries not sent, because the folder has their results although the journal has no job.
         incomplete: entries that are saved without a file that was asked for, such as subtitles.
         ended: how each entry ended, by key and language.
@@ -221,6 +224,8 @@ class OutcomeCounts:
     made: int = 0
     made_in: float = 0.0
     credits_used: float = 0.0
+    credits_locked: float = 0.0
+    sent_again: int = 0
     found: int = 0
     incomplete: int = 0
     ended: dict[tuple[str, str], str] = attrs.field(factory=dict)
@@ -246,16 +251,26 @@ class OutcomeCounts:
         if isinstance(outcome, Completed) and outcome.saved is not None and outcome.saved.missing:
             self.incomplete += 1
 
-    def add_left(self, planned: PlanEntry, journal: Journal, *, replaced: bool) -> None:
-        """Count an entry that has no outcome after the run, or whose doubt is none any more, by the journal.
-
-        What the batch had in progress would not tell: some of it waited for its turn and was not sent, and a
-        job whose polls were refused is at the vendor all the same.
+    def add_planned(self, planned: PlanEntry, journal: Journal, *, replaced: bool) -> None:
+        """Count what the outcomes don't say of an entry: what is left of it, and whether it was sent again.
 
         Args:
             planned: the entry.
             journal: what the run has recorded.
             replaced: whether the next run will not find that, so that no doubt is less of one.
+        """
+        before = planned.entry
+        if planned.action is PlannedAction.RESUBMIT and before is not None and before.state in _UNCLEAR:
+            with suppress(JournalError):
+                entry = journal.get(planned.key, planned.target)
+                self.sent_again += entry is not None and entry.paid_submissions > before.paid_submissions
+        self._add_left(planned, journal, replaced=replaced)
+
+    def _add_left(self, planned: PlanEntry, journal: Journal, *, replaced: bool) -> None:
+        """Count an entry that has no outcome after the run, or whose doubt is none any more, by the journal.
+
+        What the batch had in progress would not tell: some of it waited for its turn and was not sent, and a
+        job whose polls were refused is at the vendor all the same.
         """
         ended = self.ended.get((planned.key, planned.target))
         if ended is not None and (ended != IN_DOUBT or replaced):
@@ -272,6 +287,8 @@ class OutcomeCounts:
                 self.credits_used += entry.credits_used or 0.0
             if entry.state is State.SUBMITTED:
                 self.in_progress += 1
+                if planned.action.is_paid:
+                    self.credits_locked += entry.credits_locked or 0.0
                 if ended is not None:
                     self.counts -= Counter([IN_DOUBT])
                 return
@@ -343,8 +360,13 @@ class RunSummary:
         """Return the end of the run as lines for people."""
         score, counts = self.counts, self.counts.counts
         everything = counted(score.expected, "translation")
-        used = score.credits_used
+        used, locked = score.credits_used, score.credits_locked
         spent = f"; {credits_text(used)} credits used in this run" if used else ""
+        if locked:
+            spent += f"; {credits_text(locked)} {'more' if used else 'credits'} locked by jobs that it left"
+        if score.sent_again:
+            first = "a first call" if score.sent_again == 1 else f"{score.sent_again:,} first calls"
+            spent += f"; what {first} in doubt cost, if anything, is not known"
         if self.unpriced > 0:
             spent += f"; what {counted(self.unpriced, 'job')} cost is not known"
         spent += f" ({duration(timedelta(seconds=self.seconds))})."

@@ -349,7 +349,7 @@ class CatalogRun:
         # The next run will find another journal than this one, if any.
         replaced = isinstance(self._failure, JournalReplacedError)
         for planned in self._plan.entries:
-            self._counts.add_left(planned, journal, replaced=replaced)
+            self._counts.add_planned(planned, journal, replaced=replaced)
         self._count_replaced(batch)
 
     def _count_replaced(self, batch: Batch) -> None:

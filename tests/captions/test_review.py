@@ -228,6 +228,24 @@ def test_check_looks_at_what_was_corrected(akool: Command, talk: Path) -> None:
     assert "unreadable" in broken.out
 
 
+def test_a_journal_alone_leads_to_the_folder_with_the_corrections(
+    akool: Command, talk: Path, vendor: Sandbox
+) -> None:
+    journal = ["--journal", talk / "jobs.sqlite3"]
+    relaxed = ["--max-speed", "100", "--max-line", "100", *journal]
+    pulled = akool("captions", "pull", "--bilingual", *journal)
+    correct(talk / "captions" / "talk.fr.srt", "00:00:00,000 -->", "00:00:09,000 -->")
+    checked = akool("captions", "check", *relaxed)
+    pushed = akool("captions", "push", "talk", "--language", "fr", *journal)
+
+    assert pulled.code == 0
+    assert f"2 files written to {talk / 'captions'}." in pulled.err
+    assert (checked.code, checked.out.split("\t")[3]) == (1, "times")
+    assert str(talk / "captions") in pushed.err
+    assert not Path("results").exists()
+    assert len(vendor.audit.creates) == 1
+
+
 def test_push_without_a_url_writes_the_file_and_sends_nothing(
     akool: Command, talk: Path, vendor: Sandbox
 ) -> None:

@@ -342,8 +342,13 @@ def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
     held = akool("run", "videos.csv", "--yes")
     assert held.code == 6
     assert len([job for job in vendor.audit.jobs if job.url.endswith("3.mp4")]) == 1
-    paid_again = akool("run", "videos.csv", "--yes", "--on-in-doubt", "resubmit")
+    paid_again = akool("run", "videos.csv", "--yes", "--json", "--on-in-doubt", "resubmit")
     assert paid_again.code == 0
+    assert events_of(paid_again.out)[-1]["sent_again"] == 1
+    assert "what a first call in doubt cost, if anything, is not known" in paid_again.err
+    once_more = akool("run", "videos.csv", "--yes", "--json", "--on-in-doubt", "resubmit")
+    assert events_of(once_more.out)[-1]["sent_again"] == 0
+    assert "in doubt cost" not in once_more.err
 
 
 def test_credits_that_run_out_and_a_bound_on_them_have_an_exit_code(
@@ -386,13 +391,17 @@ def test_a_full_disk_stops_submissions_and_says_what_becomes_of_what_is_paid(
 def test_giving_up_leaves_jobs_at_work_and_says_so(
     akool: Command, serve: Callable[..., Sandbox], give_up: GiveUp
 ) -> None:
-    serve(time_scale=1e-6)
+    vendor = serve(time_scale=1e-6)
     give_up(at_vendor(4))
     told = akool("run", three_videos(), "--yes", "--give-up-after", "1h", "--json")
 
     assert told.code == 4
     assert events_of(told.out)[-1]["in_progress"] == 4
     assert "4 in progress: they continue at the vendor and are billed" in told.err
+    locked = sum(job.credits for job in vendor.audit.jobs)
+    assert locked > 0
+    assert events_of(told.out)[-1]["credits_locked"] == locked
+    assert f"; {locked:g} credits locked by jobs that it left (" in told.err
 
 
 def test_an_account_that_is_closed_has_an_exit_code(akool: Command, vendor: Sandbox) -> None:

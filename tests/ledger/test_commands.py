@@ -11,6 +11,7 @@ import pytest
 
 from akool_async._model.responses import Job
 from akool_async.cli.app import run
+from akool_async.cli.commands import enqueue as enqueue_command
 from akool_async.cli.commands import worker as worker_commands
 from akool_async.ledger import open_ledger
 from tests.client.moments import closed_port
@@ -103,6 +104,29 @@ def test_a_webhook_for_a_whole_catalog_is_left_to_the_workers(
     assert "start each `worker` with it" in told
     assert run([*order]) == 0
     assert "1 new entry" in capsys.readouterr().err
+
+
+def test_a_catalog_that_is_refused_half_way_says_what_was_entered(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def enqueue(*rows: str) -> tuple[int, str]:
+        catalog = tmp_path / "films.csv"
+        catalog.write_text("\n".join(("url,languages,key", *rows)))
+        return run(["enqueue", str(catalog), "--ledger", database]), capsys.readouterr().err
+
+    monkeypatch.setattr(enqueue_command, "_TOGETHER", 2)
+    rows = [f"https://example.com/{name}.mp4,ja,{name}" for name in ("one", "two", "three", "four")]
+    assert enqueue(rows[3])[0] == 0
+
+    code, told = enqueue(*rows[:3], "https://example.com/other.mp4,ja,four")
+    assert code == 2
+    assert "name other work: four (ja)" in told
+    assert "2 entries of the rows before were entered, and none of these 2 rows" in told
+    assert "Nothing of these requests was entered" not in told
+
+    code, told = enqueue(*rows)
+    assert code == 0
+    assert "1 new entry, 4 for the workers to do" in told
 
 
 def test_pages_about_a_ledger_hold_no_signature(

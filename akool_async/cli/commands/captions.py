@@ -26,6 +26,7 @@ from akool_async.captions import (
 from akool_async.cli.console import counted, print_info, print_rows
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_OUTPUT, JsonFlag, OutputOptions
+from akool_async.cli.saved_files import with_results
 from akool_async.cli.subtitles import CAPTIONS, DEFAULT_CHECK, CheckOptions, Folder, saved_subtitles
 
 _LANGUAGE_IN_NAME: Final = re.compile(r".*\.([A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,20})*)(?:\.bilingual)?\.\w+")
@@ -67,6 +68,7 @@ def captions_pull(
     to
         Folder for the files; default is `captions` in the folder of the results.
     """
+    output = with_results(output)
     folder = output.local / CAPTIONS if to is None else local_path(to)
     layouts: list[Layout] = ["srt", *table, *(["bilingual"] if bilingual else [])]  # type: ignore[list-item]
     written: list[Path] = []
@@ -123,6 +125,7 @@ def captions_check(
     words = check.read_glossary()
     if len(files) == 1 and local_path(files[0]).is_dir():
         output, files = output.at(files[0]), ()
+    output = with_results(output)
     checked = 0
     corrected: dict[tuple[str, str], None] = {}
     rows: list[dict[str, Any]] = []

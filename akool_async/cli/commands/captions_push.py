@@ -41,6 +41,7 @@ from akool_async.cli.options import (
 from akool_async.cli.plan import RetryRules
 from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
+from akool_async.cli.saved_files import with_results
 from akool_async.cli.storage import DEFAULT_STORAGE, StorageOptions
 from akool_async.cli.subtitles import (
     CAPTIONS,
@@ -94,6 +95,7 @@ def captions_push(
         Captions in the result: original, target, replace or translated; default is that of the first result,
         or target.
     """
+    output = with_results(output)
     one = _one_entry(output, key, language)
     laid_out = output.local / CAPTIONS if folder is None else local_path(folder)
     path = _corrected_file(one, laid_out) if file is None else local_path(file)

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from akool_async._journal import open_journal
-from akool_async._model.errors import InvalidRequestError
+from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async._model.filenames import parse_templates
 from akool_async.cli.catalog_options import (
     DEFAULT_CATALOG,
@@ -88,7 +88,15 @@ def enqueue(
             for names, group in groupby(items, key=attrgetter("names")):
                 templates, rows = parse_templates(names), iter(group)
                 while some := [item.request for item in islice(rows, _TOGETHER)]:
-                    new += len(await opened.plan(some, names=templates))
+                    try:
+                        new += len(await opened.plan(some, names=templates))
+                    except AkoolError as error:
+                        if new:  # what it says of its own group is not so of those before
+                            error.impact = (
+                                f"{counted(new, 'entry')} of the rows before were entered, and none of these "
+                                f"{len(some):,} rows; nothing is paid before an enqueue succeeds."
+                            )
+                        raise
             return moved, new, await enqueue_work(opened)
 
     if from_journal is not None and from_journal.is_dir():
