@@ -29,11 +29,11 @@ from akool_async._download.ranges import Body, RetryableResponse, read_range
 from akool_async._download.verify import Digest, FileVerdict, Kind
 from akool_async._environment import describe_cause
 from akool_async._model.errors import DownloadError, StorageError
-from akool_async._model.redact import exception_chain, strip_query
+from akool_async._model.redact import exception_chain
 from akool_async._model.responses import GZIP_MAGIC
 from akool_async._retry import RetryPolicy
 
-_BLOCK: Final = 4 * MIB
+_BLOCK: Final = 3 * MIB
 """Bytes that are collected before a thread writes and hashes them: each turn of a thread costs."""
 
 _MOST_WRITES: Final = 32
@@ -125,7 +125,7 @@ class Fetch:
         self._retry = retry
         self._limits = limits
         self._max_bytes = limits.max_video_bytes if spec.kind is Kind.VIDEO else limits.max_text_bytes
-        self._part = files.Part(spec.target, spec.owner, strip_query(spec.url))
+        self._part = files.Part(spec.target, spec.owner, spec.url)
         self._pending: list[bytes] = []
         self._waiting = 0
         self._measured = False
@@ -216,7 +216,7 @@ class Fetch:
             received = 0
         if length is not None and length <= self._part.size:
             length = None  # so the length announced before was wrong
-        packed = received > 0 and await self._run(partial(_is_gzip, self._part.content))
+        packed = received > 0 and await self._run(lambda: _is_gzip(self._part.content))
         headers = {"range": f"bytes={received}-", "if-range": etag} if received else {}
         try:
             async with self._session.get(self._spec.url, headers) as response:

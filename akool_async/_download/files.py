@@ -23,6 +23,7 @@ import attrs
 
 from akool_async._download.verify import Digest, digest
 from akool_async._model.errors import ConfigurationError, DownloadError, InvalidRequestError
+from akool_async._model.redact import strip_query
 
 if sys.platform != "win32":
     import fcntl
@@ -67,19 +68,27 @@ class ForeignFileError(FileBusyError):
 
 
 class Part:
-    """The bytes of one file received so far, open for more; its methods raise OSError."""
+    """The bytes of one file received so far, open for more; its methods raise OSError.
 
-    def __init__(self, target: Path, owner: str, source: str) -> None:
+    Args:
+        target: the final name of the file.
+        owner: the id of its job.
+        url: where it comes from; its query is not kept.
+    """
+
+    def __init__(self, target: Path, owner: str, url: str) -> None:
         self.target = target
         self.path = part_path(target)
         self.size = 0
-        self.metadata = PartMetadata(owner=owner, source=source)
+        self.metadata = PartMetadata()
+        self._owner, self._url = owner, url
         self._descriptor = -1
         self._sha256, self._hashed, self._changed = hashlib.sha256(), 0, 0
 
     def open(self) -> None:
         """Open the part of an earlier attempt as far as it can be resumed, or an empty one."""
         before = read_metadata(self.target)
+        self.metadata = PartMetadata(owner=self._owner, source=strip_query(self._url))
         self._descriptor = self._open_locked()
         mine = (before.owner, before.source) == (self.metadata.owner, self.metadata.source)
         if before.etag and mine:
