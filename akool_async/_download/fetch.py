@@ -24,7 +24,7 @@ from anyio.to_thread import run_sync
 
 from akool_async._clock import Clock
 from akool_async._download import files, verify
-from akool_async._download.network import MIB, DownloadLimits, FileHostSession, abort
+from akool_async._download.network import KIB, MIB, DownloadLimits, FileHostSession, abort
 from akool_async._download.ranges import Body, RetryableResponse, read_range
 from akool_async._download.verify import Digest, FileVerdict, Kind
 from akool_async._environment import describe_cause
@@ -33,7 +33,7 @@ from akool_async._model.redact import exception_chain
 from akool_async._model.responses import GZIP_MAGIC
 from akool_async._retry import RetryPolicy
 
-_BLOCK: Final = 3 * MIB
+_BLOCK: Final = 2560 * KIB
 """Bytes that are collected before a thread writes and hashes them: each turn of a thread costs."""
 
 _MOST_WRITES: Final = 32
