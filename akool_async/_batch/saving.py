@@ -29,11 +29,13 @@ from akool_async._download import (
 )
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model.errors import (
+    AccountError,
+    AkoolError,
     ConfigurationError,
     DownloadError,
     IllegalTransitionError,
-    InvalidRequestError,
     JobNotFoundError,
+    JournalError,
     NetworkError,
     StorageError,
     VendorError,
@@ -262,7 +264,11 @@ class ResultSaver:
                 # The journal has no signatures, so the vendor is asked where the files are.
                 snapshot = await self._session.status(entry.job_id)
                 saved = await self.save(batch_entry, attrs.evolve(done, snapshot=snapshot))
-            except (*RETRY_NEXT_RUN, InvalidRequestError) as error:
+            except JournalError:
+                raise
+            except AkoolError as error:  # of one saved result: other jobs are waited for and saved
+                if isinstance(error, AccountError):
+                    self._state.stop_for_account(error)
                 reason = f"{reason} It could not be downloaded{again}. {error}"
             else:
                 files = [str(path) for path in saved.files]
@@ -323,7 +329,7 @@ class ResultSaver:
             is_there = folder.lookup(first)
             # A result that was paid under another journal, or before this one was lost, is not paid again.
             for name in islice(self._output.templates.names(entry.request, entry.target), _NAMES):
-                if self._output.pay_again or not is_there(f"{name}{MANIFEST}"):
+                if self._output.pay_again or not paying or not is_there(f"{name}{MANIFEST}"):
                     break
                 result = folder.read_manifest(name)
                 if result is not None and result.is_of(*entry.name, entry.request):

@@ -80,7 +80,7 @@ class ResultFolder(Protocol):
         """Return what says whether a file is there, for files whose names begin as `name` does."""
 
     def read_manifest(self, name: str) -> SavedResult | None:
-        """Return what the manifest of a result says, None if it says nothing."""
+        """Return what a manifest says, None if it says nothing; `DownloadError` if it can't be read."""
 
     def find_result(self, files: Sequence[str], *, name: str, hashes: bool) -> SavedResult:
         """Return what became of files that a journal has as saved under this name."""
@@ -112,8 +112,19 @@ class LocalFolder:
         return lambda file: os.path.lexists(self.path / file)
 
     def read_manifest(self, name: str) -> SavedResult | None:
-        """Return what the manifest of a result says, None if it says nothing."""
-        return read_manifest(self.path / f"{name}{MANIFEST}", any_owner=True)
+        """Return what the manifest of a result says, None if it says nothing.
+
+        Raises:
+            DownloadError: it can't be read, so that nobody knows what was paid for.
+        """
+        path = self.path / f"{name}{MANIFEST}"
+        try:
+            return read_manifest(path, any_owner=True)
+        except OSError as error:
+            raise DownloadError(
+                f"{path} says whose result has this name, and can't be read: {error.strerror}.",
+                advice="Make it readable for this user, or save the results in another folder.",
+            ) from error
 
     def find_result(self, files: Sequence[str], *, name: str, hashes: bool) -> SavedResult:
         """Return what became of files that a journal has as saved under this name."""

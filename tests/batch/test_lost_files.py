@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,12 +14,25 @@ from typing import Any
 import anyio
 import pytest
 
-from akool_async import Completed, State, open_batch, open_journal, verify
+from akool_async import (
+    AkoolError,
+    AuthenticationError,
+    ClientClosedError,
+    Completed,
+    NotSubmitted,
+    Snapshot,
+    State,
+    StopCause,
+    open_batch,
+    open_journal,
+    verify,
+)
 from akool_async._client import ClientSession
-from akool_async._download import FileState
+from akool_async._download import FileState, files
 from akool_async._journal import Journal
+from akool_async._model.requests import Request
 from akool_async.sandbox import Fault
-from tests.batch.test_batch import run, videos
+from tests.batch.test_batch import run, until, videos
 from tests.batch.test_saving import _Skewed
 from tests.client.conftest import Open, video
 
@@ -153,6 +169,75 @@ async def test_a_wrong_clock_of_this_machine_gives_up_no_deleted_result(
 
     assert [outcome.reason for outcome in outcomes] == ["", ""]
     assert video.exists()
+
+
+def refuse_status(monkeypatch: pytest.MonkeyPatch, job_id: str, error: AkoolError) -> None:
+    """Let the API answer questions about one job with an error."""
+    usual = ClientSession.status
+
+    async def status(session: ClientSession, asked: str) -> Snapshot:
+        if asked == job_id:
+            raise error
+        return await usual(session, asked)
+
+    monkeypatch.setattr(ClientSession, "status", status)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(AuthenticationError("Who?", code=1101), True), (ClientClosedError("Closed."), False)],
+    ids=["account", "caller"],
+)
+async def test_an_error_about_one_deleted_file_keeps_no_other_result_back(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: AkoolError, raised: bool
+) -> None:
+    outcomes = []
+    async with fast_house() as home:
+        first = await saved_once(home, tmp_path)
+        first.saved.video.unlink()
+        refuse_status(monkeypatch, first.job.id, error)
+        client, out = await home.client(), tmp_path / "out"
+
+        async def requests() -> AsyncIterator[Request]:
+            for new in videos(4)[1:]:
+                yield new
+            await until(lambda: len(home.sandbox.audit.jobs) == 4)
+            yield videos(1)[0]
+
+        with anyio.fail_after(55), pytest.raises(type(error)) if raised else nullcontext():
+            async with (
+                open_journal(tmp_path / "j.sqlite3") as journal,
+                open_batch(client, requests(), journal=journal, download_to=out) as batch,
+            ):
+                async for outcome in batch:
+                    outcomes.append(outcome)
+
+    lost = [outcome for outcome in outcomes if outcome.saved is None]
+    assert len(outcomes) == 4
+    assert [outcome.key for outcome in lost] == [first.key]
+    assert error.message in lost[0].reason
+
+
+async def test_a_service_outlives_an_account_error_about_a_deleted_file(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fast_house() as home:
+        first = await saved_once(home, tmp_path)
+        first.saved.video.unlink()
+        refuse_status(monkeypatch, first.job.id, AuthenticationError("Who?", code=1101))
+        client, out = await home.client(), tmp_path / "out"
+        with anyio.fail_after(55):
+            async with (
+                open_journal(tmp_path / "j.sqlite3") as journal,
+                open_batch(client, journal=journal, download_to=out) as batch,
+            ):
+                (lost,) = await (await batch.submit(videos(1)[0])).outcomes()
+                assert batch.stop_cause is StopCause.CREDENTIALS
+                batch.resume_submitting()
+                (new,) = await (await batch.submit(videos(2)[1])).outcomes()
+
+    assert lost.saved is None
+    assert new.saved.video.exists()
 
 
 async def test_missing_subtitles_are_tried_again_while_the_job_is_known(
@@ -402,3 +487,28 @@ async def test_a_folder_that_can_not_be_read_is_an_error(tmp_path: Path) -> None
 
     with pytest.raises(StorageError, match="can't be read"):
         await verify(tmp_path / "nowhere")
+
+
+async def test_a_manifest_that_can_not_be_read_costs_its_own_entry_alone(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another user's of mode 0600: nobody knows what was paid for, and jobs at the vendor are saved."""
+    usual = files.open_regular
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> int:
+        if path.name == "0.ja.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return usual(path, *arguments, **options)
+
+    async with fast_house() as home:
+        first = await saved_once(home, tmp_path)
+        monkeypatch.setattr(files, "open_regular", refuse)
+        client, out = await home.client(), tmp_path / "out"
+        outcomes = await run(client, [*videos(3)[1:], videos(1)[0]], download_to=out)
+        paid = await run(client, videos(1), download_to=out, pay_again=True)
+
+    (refused,) = [outcome for outcome in outcomes if isinstance(outcome, NotSubmitted)]
+    assert refused.key == first.key
+    assert f"{first.saved.manifest} says whose result has this name, and can't be read" in refused.reason
+    assert sum(isinstance(outcome, Completed) for outcome in outcomes) == 2
+    assert [type(outcome) for outcome in paid] == [Completed]
