@@ -138,8 +138,12 @@ def is_other_work(known: str, request: Request, target: str) -> bool:
 
     A query that is no secret says which video it is. Any other may only sign the URL, and a key says enough.
     """
-    mark = fingerprint(request, target)
-    return known != mark if request.url_is_public else work_of(known) != work_of(mark)
+    return are_other_works(known, fingerprint(request, target), url_is_public=request.url_is_public)
+
+
+def are_other_works(known: str, mark: str, *, url_is_public: bool) -> bool:
+    """Whether two fingerprints of one key name different works; see `is_other_work`."""
+    return known != mark if url_is_public else work_of(known) != work_of(mark)
 
 
 _WRITER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)

@@ -15,7 +15,7 @@ from akool_async._journal import Entry
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
-from akool_async._model.fingerprint import fingerprint, is_other_work, work_of
+from akool_async._model.fingerprint import are_other_works, fingerprint, is_other_work, work_of
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import Request, video_url, with_targets
 from akool_async._model.states import State
@@ -63,6 +63,7 @@ _END_DOUBLED: Final = """
 """
 _RENEWED: Final = (State.PLANNED, State.FAILED, State.EXPIRED, State.IN_DOUBT)
 _SHOWN: Final = 10
+_KEEP_JOURNAL: Final = "Save what the journal has with `akool-async resume`, and do not move it."
 _MOVE_INTENT: Final = """
     INSERT INTO akool_ledger.intent (token, account, key, target, state, job_id, at)
     VALUES (:token, :account, :key, :target, :intent, :job_id, :now)
@@ -77,8 +78,12 @@ class _Conflicts:
     doubled: list[str] = attrs.field(factory=list)
     asked: list[str] = attrs.field(factory=list)
 
-    def check(self) -> None:
-        """Raise `InvalidRequestError` if there are any."""
+    def check(
+        self,
+        impact: str = "Nothing of these requests was entered, and nothing is paid for them.",
+        advice: str = "",
+    ) -> None:
+        """Raise `InvalidRequestError` if there are any; `advice` replaces what each kind advises."""
         kinds = (
             (
                 self.other,
@@ -101,8 +106,8 @@ class _Conflicts:
         if found:
             raise InvalidRequestError(
                 " ".join(f"{message}: {_listed(names)}." for names, message, _ in found),
-                impact="Nothing of these requests was entered, and nothing is paid for them.",
-                advice=" ".join(advice for _, _, advice in found),
+                impact=impact,
+                advice=advice or " ".join(one for _, _, one in found),
             )
 
 
@@ -267,15 +272,15 @@ class LedgerPlans(LedgerEntries):
         has begun with, the journal knows more; another one stays as it is.
 
         Raises:
-            InvalidRequestError: an entry has a job, or may have one, both here and in the journal; nothing of
-                it was entered.
+            InvalidRequestError: an entry has a job, or may have one, both here and in the journal, or its key
+                names other work here; nothing of it was entered.
             LedgerError: the database failed; nothing of it was entered.
         """
         now, wanted = self.clock.now(), [*entries]
         states = {State.SUBMITTING: "in_doubt", State.IN_DOUBT: "in_doubt"}
 
         def work(connection: sa.Connection) -> int:
-            moved = 0
+            moved, others = 0, _Conflicts()
             self.lock_entering(connection)
             for entry in wanted:
                 if entry.state is State.PLANNED and entry.url_redacted:
@@ -287,7 +292,7 @@ class LedgerPlans(LedgerEntries):
                     if conflicts.doubled or conflicts.asked:
                         continue  # nothing is lost: its catalog, entered again, says what it is
                 new = self.insert(connection, request, entry.target, now, DEFAULT_TEMPLATE) is not None
-                if not new and not self._knows_less(connection, entry):
+                if not new and not self._knows_less(connection, entry, others):
                     continue
                 moved += 1
                 token = entry.token or new_token()
@@ -314,14 +319,20 @@ class LedgerPlans(LedgerEntries):
                     reason = f"A journal that was moved here had begun the same work as {name}."
                     doubled = {**values, "work": work_of(entry.fingerprint), "reason": reason}
                     connection.execute(sa.text(_END_DOUBLED), doubled)
+            others.check("Nothing was moved, and the journal is as it was.", _KEEP_JOURNAL)
             return moved
 
         return await self.run_transaction(work)
 
-    def _knows_less(self, connection: sa.Connection, entry: Entry) -> bool:
+    def _knows_less(self, connection: sa.Connection, entry: Entry, others: _Conflicts) -> bool:
         """Whether the ledger has an entry as planned of which a journal says more."""
         where = {"account": self.account, "key": entry.key, "target": entry.target}
         found = connection.execute(sa.text(f"{READ}{THIS} FOR UPDATE"), where).mappings().one()
+        # Its job would be taken for that of another video, which then is never translated.
+        public = entry.request.url_is_public
+        if are_other_works(found["fingerprint"], entry.fingerprint, url_is_public=public):
+            others.other.append(display_name(entry.key, entry.target))
+            return False
         # The same POST: moved before, by a call that was killed before it could retire the journal.
         same = (entry.job_id and entry.job_id == found["job_id"]) or entry.token == found["token"] != ""
         if entry.state is State.PLANNED or same:
@@ -335,7 +346,7 @@ class LedgerPlans(LedgerEntries):
             raise InvalidRequestError(
                 f"Entry {name} was begun in the ledger ({found['state']}) and the journal ({entry.state}).",
                 impact="Nothing was moved, and the journal is as it was; both may have paid for it.",
-                advice="Save what the journal has with `akool-async resume`, and do not move it.",
+                advice=_KEEP_JOURNAL,
             )
         return False
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import anyio
 import attrs
 import pytest
 
@@ -73,12 +75,16 @@ def test_a_catalog_that_gives_a_known_key_to_another_video_is_refused(
     assert "talk (ja)" in capsys.readouterr().err
 
 
-async def journaled(folder: Path, *states: State) -> list[Entry]:
+async def journaled(
+    folder: Path, *states: State, request: TranslationRequest | None = None, token: str = "token-1"
+) -> list[Entry]:
     """Return an entry of a journal, which keeps no signatures, in the last of these states."""
     async with open_journal(folder / "jobs.sqlite3") as journal:
-        await journal.intend(video(1), token="token-1")
+        await journal.intend(request or video(1), token=token)
         for state in states:
-            await journal.record(EntryUpdate(key="video-1", target="ja", state=state, reason="why"))
+            job_id = "job-1" if state is State.SUBMITTED else None
+            change = EntryUpdate(key="video-1", target="ja", state=state, job_id=job_id, reason="why")
+            await journal.record(change)
         return [entry async for entry in journal.entries()]
 
 
@@ -136,3 +142,44 @@ async def test_a_doubt_of_a_journal_is_called_not_made_only_with_its_whole_url(
         entry = await ledger.get("video-1", "ja")
         assert entry is not None
         assert isinstance(await ledger.submit_once(bench.client, entry.request), Made)
+
+
+@pytest.mark.parametrize("state", [State.SUBMITTED, State.IN_DOUBT, State.FAILED])
+async def test_a_journal_that_gives_a_key_to_another_video_is_not_moved(
+    bench: Bench, tmp_path: Path, state: State
+) -> None:
+    """Else the job of the one would be saved as the other, which is never translated."""
+    await bench.ledger.plan([video(1)])
+    moved = await journaled(tmp_path, state, request=attrs.evolve(video(2), key="video-1"))
+    also = attrs.evolve(moved[0], key="video-3", token="token-3", job_id="")
+    with pytest.raises(InvalidRequestError, match=r"name other work: video-1 \(ja\)") as refused:
+        await bench.ledger.adopt([also, *moved])
+
+    assert "the journal is as it was" in str(refused.value)
+    assert await bench.ledger.get("video-3", "ja") is None
+    kept = await bench.ledger.get("video-1", "ja")
+    assert kept is not None
+    assert (kept.state, kept.job_id) == (State.PLANNED, "")
+
+
+async def test_a_public_query_names_another_video_in_a_journal_too(bench: Bench, tmp_path: Path) -> None:
+    one, other = (attrs.evolve(video(1), url=f"https://e.com/?v={n}", url_is_public=True) for n in "12")
+    await bench.ledger.plan([one])
+    with pytest.raises(InvalidRequestError, match="other work"):
+        await bench.ledger.adopt(await journaled(tmp_path, State.SUBMITTED, request=other))
+
+
+def test_a_journal_that_is_refused_is_not_retired(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anyio.run(partial(journaled, tmp_path, State.SUBMITTED))
+    (tmp_path / "one.csv").write_text("url,languages,key\nhttps://e.com/b.mp4,ja,video-1\n", encoding="utf-8")
+    assert run(["enqueue", str(tmp_path / "one.csv"), "--ledger", database]) == 0
+    assert run(["enqueue", "--from-journal", str(tmp_path / "jobs.sqlite3"), "--ledger", database]) == 2
+    assert "video-1 (ja)" in capsys.readouterr().err
+
+    async def reopen() -> int:
+        async with open_journal(tmp_path / "jobs.sqlite3") as journal:
+            return journal.counts()[State.SUBMITTED]
+
+    assert anyio.run(reopen) == 1
