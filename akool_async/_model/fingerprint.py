@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import attrs
 
@@ -51,28 +51,41 @@ def _signing(names: Iterable[str]) -> frozenset[str]:
 
 
 _PORTS: Final = {"http": ":80", "https": ":443"}
-_UNRESERVED: Final = re.compile("%(2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AFaf]|6[1-9A-Fa-f]|7[0-9AEae])")
-"""Escapes of letters, digits and "-._~", which mean the same as these. Source: RFC 3986, 6.2.2.2."""
+_UNESCAPED: Final = "!$&'()*,;=:@-._~"
+"""What means the same escaped or not in a path, besides letters and digits: what programs differ in. "+" is
+left out, which some hosts take for a space. Source: RFC 3986, 6.2.2.2 and 3.3."""
+
+_PLAIN_PATH: Final = re.compile(f"[/A-Za-z0-9+{re.escape(_UNESCAPED)}]*")
+_ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
 
 
 def canonical_url(url: str) -> str:
     """Return `url` in the one form that all its spellings have, without what signs it.
 
     The host is in lower case, without user and the port that its scheme has anyway; in the path nothing is
-    escaped that needs not be. The fragment and the signature of a known scheme are left out.
+    escaped that needs not be, and all else is, as clients send it. The fragment and the signature of a known
+    scheme are left out.
     """
     parts = urlsplit(url)
     # The user and the password change with every re-issued link, as a signature does.
     host, path = parts.netloc.rpartition("@")[2].lower(), parts.path or "/"
     if parts.scheme in _PORTS:  # a bucket's keys and paths of this machine have one spelling
-        host = host.removesuffix(_PORTS[parts.scheme])
-        path = _UNRESERVED.sub(lambda escape: chr(int(escape[1], 16)), path) if "%" in path else path
+        host = host.removesuffix(_PORTS[parts.scheme]).removesuffix(":")
+        path = path if _PLAIN_PATH.fullmatch(path) else _escaped_path(path)
     if not parts.query:
         return urlunsplit((parts.scheme, host, path, "", ""))
     pairs = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
     signing = _signing(name for name, _ in pairs)
     query = urlencode([pair for pair in pairs if pair[0].lower() not in signing], errors="surrogateescape")
     return urlunsplit((parts.scheme, host, path, query, ""))
+
+
+def _escaped_path(path: str) -> str:
+    def spell(escape: re.Match[str]) -> str:
+        char = chr(int(escape[1], 16))
+        return char if char.isascii() and (char.isalnum() or char in _UNESCAPED) else escape[0].upper()
+
+    return _ESCAPE.sub(spell, quote(path, safe=f"/%+{_UNESCAPED}", errors="surrogatepass"))
 
 
 _LEFT_OUT: Final = frozenset({"key", "webhook_url", "targets", "url_is_public"})
