@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 
 from akool_async._client import new_token, to_wire
 from akool_async._journal import Entry
+from akool_async._journal.entry import dump_datetime
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
@@ -65,9 +67,19 @@ _RENEWED: Final = (State.PLANNED, State.FAILED, State.EXPIRED, State.IN_DOUBT)
 _SHOWN: Final = 10
 _KEEP_JOURNAL: Final = "Save what the journal has with `akool-async resume`, and do not move it."
 _MOVE_INTENT: Final = """
-    INSERT INTO akool_ledger.intent (token, account, key, target, state, job_id, at)
-    VALUES (:token, :account, :key, :target, :intent, :job_id, :now)
+    INSERT INTO akool_ledger.intent (token, account, key, target, state, job_id, sender, at)
+    VALUES (CASE WHEN EXISTS (SELECT 1 FROM akool_ledger.intent WHERE token = :token) THEN :new
+        ELSE :token END, :account, :key, :target, :intent, :job_id, :post, :now)
+    ON CONFLICT (account, key, target) WHERE state IN ('intended', 'sending', 'made', 'in_doubt')
+        DO UPDATE SET state = excluded.state, job_id = excluded.job_id
+    RETURNING token
 """
+_MOVED_INTENT: Final = f"""
+    SELECT state, job_id FROM akool_ledger.intent {THIS}
+        AND (sender = :post OR (token = :token AND token <> '') OR (job_id = :job_id AND job_id <> ''))
+    ORDER BY job_id = :job_id DESC LIMIT 1
+"""
+"""What became of the POST of a journal's entry that was moved before."""
 
 
 @attrs.define
@@ -278,6 +290,7 @@ class LedgerPlans(LedgerEntries):
         """
         now, wanted = self.clock.now(), [*entries]
         states = {State.SUBMITTING: "in_doubt", State.IN_DOUBT: "in_doubt"}
+        posts = Counter(entry.token for entry in wanted)
 
         def work(connection: sa.Connection) -> int:
             moved, others = 0, _Conflicts()
@@ -295,7 +308,9 @@ class LedgerPlans(LedgerEntries):
                 if not new and not self._knows_less(connection, entry, others):
                     continue
                 moved += 1
-                token = entry.token or new_token()
+                new_one = new_token()
+                # One POST for several languages: a callback does not say which of them its job is.
+                token = entry.token if entry.token and posts[entry.token] == 1 else new_one
                 state = State.IN_DOUBT if entry.state in states else entry.state
                 # A run without a folder for results left it at the vendor, for a worker to save.
                 if state is State.DELIVERED and not entry.files:
@@ -309,10 +324,11 @@ class LedgerPlans(LedgerEntries):
                     "token": token,
                     "now": now,
                 }
-                connection.execute(sa.text(_MOVE), values)
                 intent = "made" if entry.job_id else states.get(entry.state)
                 if intent is not None:
-                    connection.execute(sa.text(_MOVE_INTENT), {**values, "intent": intent})
+                    more = {"intent": intent, "new": new_one, "post": _post_name(entry)}
+                    values["token"] = connection.execute(sa.text(_MOVE_INTENT), values | more).scalar_one()
+                connection.execute(sa.text(_MOVE), values)
                 # Begun there, so it may be paid: what was planned here for the same work is not sent.
                 if intent is not None or entry.state not in (State.PLANNED, State.FAILED):
                     name = display_name(entry.key, entry.target)
@@ -325,7 +341,7 @@ class LedgerPlans(LedgerEntries):
         return await self.run_transaction(work)
 
     def _knows_less(self, connection: sa.Connection, entry: Entry, others: _Conflicts) -> bool:
-        """Whether the ledger has an entry as planned of which a journal says more."""
+        """Whether the ledger has an entry as planned, or in doubt, of which a journal says more."""
         where = {"account": self.account, "key": entry.key, "target": entry.target}
         found = connection.execute(sa.text(f"{READ}{THIS} FOR UPDATE"), where).mappings().one()
         # Its job would be taken for that of another video, which then is never translated.
@@ -333,10 +349,15 @@ class LedgerPlans(LedgerEntries):
         if are_other_works(found["fingerprint"], entry.fingerprint, url_is_public=public):
             others.other.append(display_name(entry.key, entry.target))
             return False
-        # The same POST: moved before, by a call that was killed before it could retire the journal.
-        same = (entry.job_id and entry.job_id == found["job_id"]) or entry.token == found["token"] != ""
-        if entry.state is State.PLANNED or same:
+        if entry.state is State.PLANNED:
             return False
+        post = {"token": entry.token, "job_id": entry.job_id, "post": _post_name(entry)}
+        moved = connection.execute(sa.text(_MOVED_INTENT), where | post).one_or_none()
+        # The same POST: moved before, by a call that was killed before it could retire the journal.
+        if moved is not None and entry.job_id in ("", moved.job_id):
+            return False
+        if moved is not None and moved.state == "in_doubt":  # the journal has learned since which job it made
+            return True
         if found["state"] == State.PLANNED.value and not found["paid_submissions"]:
             return True
         # A catalog was enqueued before its journal, and a worker may have paid for the same work. To skip it
@@ -349,6 +370,11 @@ class LedgerPlans(LedgerEntries):
                 advice=_KEEP_JOURNAL,
             )
         return False
+
+
+def _post_name(entry: Entry) -> str:
+    """Return what a journal's POST is known by: one without callbacks has no token."""
+    return f"journal {dump_datetime(entry.submitted_at)}"
 
 
 def _shown(one: Request, key: str) -> str:

@@ -88,13 +88,77 @@ async def journaled(
         return [entry async for entry in journal.entries()]
 
 
+@pytest.mark.parametrize("token", ["token-1", ""])
 @pytest.mark.parametrize("state", [State.IN_DOUBT, State.FAILED])
-async def test_what_a_journal_began_may_be_moved_twice(bench: Bench, tmp_path: Path, state: State) -> None:
+async def test_what_a_journal_began_may_be_moved_twice(
+    bench: Bench, tmp_path: Path, state: State, token: str
+) -> None:
     """As after a crash before the journal was retired."""
-    moved = await journaled(tmp_path, state)
+    moved = await journaled(tmp_path, state, token=token)
 
     assert [await bench.ledger.adopt(moved) for _ in range(2)] == [1, 0]
     assert (await bench.ledger.get("video-1", "ja")).state is state  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("token", ["token-1", ""])
+async def test_a_doubt_that_was_moved_and_paid_again_in_the_ledger_may_be_moved_twice(
+    bench: Bench, tmp_path: Path, token: str
+) -> None:
+    moved = await journaled(tmp_path, State.IN_DOUBT, token=token)
+    await bench.ledger.adopt(moved)
+    await bench.ledger.plan([video(1)])
+    await bench.ledger.resolve("video-1", "ja", not_made=True)
+    assert await bench.ledger.adopt(moved) == 0
+    made = await bench.ledger.submit_once(bench.client, video(1))
+
+    assert isinstance(made, Made)
+    assert await bench.ledger.adopt(moved) == 0
+    assert (await bench.ledger.get("video-1", "ja")).job_id == made.job.id  # type: ignore[union-attr]
+
+
+async def test_a_moved_job_that_was_paid_again_in_the_ledger_may_be_moved_twice(
+    bench: Bench, tmp_path: Path
+) -> None:
+    moved = await journaled(tmp_path, State.SUBMITTED)
+    await bench.ledger.adopt(moved)
+    change = EntryUpdate(key="video-1", target="ja", state=State.FAILED, job_id="job-1", reason="no voice")
+    await bench.ledger.record(change)
+    await bench.ledger.plan([video(1)])
+    assert await bench.ledger.retry("video-1", "ja")
+    assert isinstance(await bench.ledger.submit_once(bench.client, video(1)), Made)
+
+    assert await bench.ledger.adopt(moved) == 0
+
+
+@pytest.mark.parametrize("token", ["token-1", ""])
+@pytest.mark.parametrize("not_made", [False, True])
+async def test_a_job_that_a_journal_learned_of_after_its_doubt_was_moved_is_moved_too(
+    bench: Bench, tmp_path: Path, token: str, not_made: bool
+) -> None:
+    (doubt,) = await journaled(tmp_path, State.IN_DOUBT, token=token)
+    await bench.ledger.adopt([doubt])
+    if not_made:
+        await bench.ledger.plan([video(1)])
+        await bench.ledger.resolve("video-1", "ja", not_made=True)
+    known = attrs.evolve(doubt, state=State.SUBMITTED, job_id="job-1")
+
+    assert [await bench.ledger.adopt([known]) for _ in range(2)] == [1, 0]
+    made = await bench.ledger.submit_once(bench.client, video(1))
+    assert isinstance(made, Made)
+    assert made.job.id == "job-1"
+    assert bench.sandbox.audit.jobs == ()
+
+
+async def test_a_call_for_several_languages_is_moved_and_a_callback_of_it_names_none(
+    bench: Bench, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "jobs.sqlite3") as journal:
+        await journal.intend(attrs.evolve(video(1), targets="ja,fr"), token="token-1")
+    async with open_journal(tmp_path / "jobs.sqlite3") as journal:
+        moved = [entry async for entry in journal.entries()]
+
+    assert [await bench.ledger.adopt(moved) for _ in range(2)] == [2, 0]
+    assert await bench.ledger.find_token("token-1") is None
 
 
 @pytest.mark.parametrize("files", [(), ("out/1.ja.mp4",)])
