@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import urlsplit
 
 import anyio
 import attrs
@@ -20,10 +19,9 @@ from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.in_doubt import DoubtResolver
 from akool_async._batch.state import BatchState
-from akool_async._client import new_token, with_token
+from akool_async._client import check_webhook_url, new_token, with_token
 from akool_async._journal import Entry
 from akool_async._model.errors import ConfigurationError, JournalError
-from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, CallbackSource
 from akool_async._model.states import State
@@ -48,9 +46,7 @@ class WebhookConfig:
 
     def __attrs_post_init__(self) -> None:
         """Refuse what can't be called or waited for."""
-        parts = urlsplit(self.url or "https://unused")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(f"webhook_url must be an http or https URL, not {sanitize(self.url)}.")
+        check_webhook_url(self.url)
         if isinstance(self.grace, bool) or not isinstance(self.grace, int | float) or not self.grace >= 0:
             raise ConfigurationError(f"webhook_grace must be seconds, 0 or more, not {self.grace!r}.")
 

@@ -131,8 +131,11 @@ class Resumer:
         if doubled:
             self._refuse(batch_entry, "This batch has the same work under another key; each would be paid.")
             return False
-        reason = "" if entry is not None else self._why_known(batch_entry, mark, again=again)
-        if reason:
+        reason = self._why_known(batch_entry, mark, entry, again=again)
+        if reason and entry is not None and entry.state is not State.PLANNED:
+            ended = outcome_from_journal(entry, batch_entry.request)  # it was to be paid once more
+            self._state.emit(batch_entry, attrs.evolve(ended, reason=f"{ended.reason} {reason}"))
+        elif reason:
             self._refuse(batch_entry, reason)
         return not reason
 
@@ -144,14 +147,21 @@ class Resumer:
             known = self._journal.find_other_query(mark, batch_entry.target)
         return None if known is None or known.state is State.PLANNED else known
 
-    def _why_known(self, batch_entry: BatchEntry, mark: str, *, again: bool) -> str:
-        """Say by which other name the work of a new entry is known, to this run or to the journal; or ""."""
-        request, target = batch_entry.request, batch_entry.target
-        asks = not (request.key or request.url_is_public)
+    def _why_known(self, batch_entry: BatchEntry, mark: str, entry: Entry | None, *, again: bool) -> str:
+        """Say by which other name the work of an entry is known, to this run or to the journal; or "".
+
+        An entry that the journal has is not kept back by one that waits, too, nor, where it is to be paid
+        once more, by one without a result.
+        """
+        request, target, but = batch_entry.request, batch_entry.target, frozenset[State]()
+        if entry is not None:
+            but = frozenset({State.PLANNED})
+            but |= frozenset() if entry.state is State.PLANNED else WITHOUT_RESULT
+        asks = not (request.key or request.url_is_public or but > {State.PLANNED})
         pulled = asks and not self._unkeyed.add(work_of(mark), target)
         if pulled and not again:
             return OTHER_QUERY
-        known = self._journal.find_work(mark, target, batch_entry.key, any_query=asks)
+        known = self._journal.find_work(mark, target, batch_entry.key, any_query=asks, but=but)
         return "" if known is None else known_as(known, mark)
 
     def _refuse(self, batch_entry: BatchEntry, reason: str) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from akool_async._model.errors import ConfigurationError, JobNotFoundError
-from akool_async._model.redact import sanitize
+from akool_async._model.redact import sanitize, url_repr
+from akool_async._model.requests import is_http_url
 from akool_async._model.responses import Callback, Snapshot
 
 if TYPE_CHECKING:
@@ -35,12 +36,27 @@ def with_token(url: str, token: str) -> str:
         token: from `new_token`.
 
     Raises:
-        ConfigurationError: it is not an http or https URL.
+        ConfigurationError: it is not an http or https URL, or too long with the token.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(f"webhook_url must be an http or https URL, not {sanitize(url)}.")
-    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
+    if is_http_url(url):
+        parts = urlsplit(url)
+        addressed = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
+        if is_http_url(addressed):
+            return addressed
+    raise ConfigurationError(
+        "webhook_url must be an http or https URL of at most 8,192 characters, its token included, not "
+        f"{sanitize(url_repr(url))}."
+    )
+
+
+def check_webhook_url(url: str | None) -> None:
+    """Refuse, before anything is paid, a webhook URL that no POST could carry.
+
+    Raises:
+        ConfigurationError: it is not an http or https URL, or too long with a token.
+    """
+    if url is not None:
+        with_token(url, new_token())
 
 
 async def confirm(

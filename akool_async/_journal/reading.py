@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -38,6 +38,7 @@ _SENT: Final = AT_RISK | {State.DELIVERED}
 """States that are resumed by the job's id alone, so that the request's URL is not needed."""
 
 IN_PROGRESS: Final = AT_RISK | {State.PLANNED}
+States: TypeAlias = Container[State]
 PAGE: Final = 16
 """Entries between two turns of the loop: reading and showing one takes up to 0.2 ms."""
 
@@ -163,7 +164,7 @@ class ReadableJournal:
         return self._first(_UNFINISHED, f"?sha256={sha256}")
 
     def find_work(
-        self, mark: str, target: str, key: str, *, any_query: bool, planned: bool = False
+        self, mark: str, target: str, key: str, *, any_query: bool, planned: bool = False, but: States = ()
     ) -> Entry | None:
         """Return an entry of another key for this work, unless it surely failed; at once.
 
@@ -173,11 +174,13 @@ class ReadableJournal:
             key: the key that is not meant.
             any_query: whether what `find_other_query` returns is meant, too.
             planned: what that counts.
+            but: states of entries that are not meant.
         """
         work, same = work_of(mark), (mark, target, key)
         others = (work, f"{work}g", target, mark, int(planned)) if any_query else ()
         found = map(self._entry, self._rows(_BY_ANY_QUERY if any_query else _BY_MARK, *same, *others))
-        return next((one for one in found if one.fingerprint != mark or not one.surely_failed), None)
+        meant = (one for one in found if one.state not in but)
+        return next((one for one in meant if one.fingerprint != mark or not one.surely_failed), None)
 
     def find_token(self, token: str) -> Entry | None:
         """Return an entry of the POST with this webhook token, at once; one without a job, if any."""

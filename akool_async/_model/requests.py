@@ -49,7 +49,8 @@ class CaptionType(enum.IntEnum):
     TRANSLATED = 4
 
 
-def _is_http_url(value: object) -> bool:
+def is_http_url(value: object) -> bool:
+    """Whether a value is an absolute http or https URL that a request can carry."""
     if not isinstance(value, str) or len(value) > _LONGEST_URL or " " in value or not value.isprintable():
         return False
     try:
@@ -66,7 +67,7 @@ def _as_input(value: object) -> object:
 
 
 def _is_input_url(value: object) -> bool:
-    return _is_http_url(value) or (
+    return is_http_url(value) or (
         isinstance(value, str) and len(value) <= _LONGEST_URL and is_private_url(value)
     )
 
@@ -206,7 +207,7 @@ def _show_key(value: object) -> str:
     return safe_repr(value)
 
 
-_is_url: Final = _must_be("an absolute http:// or https:// URL", _is_http_url, _show_url)
+_is_url: Final = _must_be("an absolute http:// or https:// URL", is_http_url, _show_url)
 _is_input: Final = _must_be("an absolute http:// or https:// URL", _is_input_url, _show_url)
 _is_language: Final = _must_be(
     _LANGUAGE_CODE,

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import anyio
 import attrs
 
-from akool_async._client import AkoolClient, new_token, with_token
+from akool_async._client import AkoolClient, check_webhook_url, new_token, with_token
 from akool_async._clock import Clock
 from akool_async._model.dispositions import Disposition
 from akool_async._model.errors import AkoolError, InvalidRequestError, RateLimitError, SubmissionInDoubt
@@ -129,11 +129,12 @@ class Ledger(LedgerIntents):
 
         Raises:
             InvalidRequestError: it has several targets; or the ledger has the same work under another key, or
-                with another query of a URL, and it was not entered.
+                with another query of a URL, and it was not entered; or no POST can carry the webhook URL.
             LedgerError: the ledger can't be written: nothing was sent. Call it again.
         """
         if len(request.targets) != 1:
             raise InvalidRequestError(f"A ledger's POST is for one language, not for {len(request.targets)}.")
+        check_webhook_url(webhook_url)
         key = work or entry_key(request, request.targets[0])
         intent = await self.intend(request, key, worker)
         if intent.state == "sending":

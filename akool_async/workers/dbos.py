@@ -24,7 +24,7 @@ import attrs
 import sqlalchemy as sa
 from dbos import DBOS, DBOSPortableJSONSerializer, run_dbos_database_migrations
 
-from akool_async._client import AkoolClient
+from akool_async._client import AkoolClient, check_webhook_url
 from akool_async._journal import Entry
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import AkoolError, ConfigurationError, JobNotFoundError, StorageError
@@ -82,8 +82,7 @@ class WorkerSettings:
     """How one worker works.
 
     Attributes:
-        name: unique among the workers of the account; a worker that starts again under its name resumes what
-            it had.
+        name: unique among workers of the account; one that starts again under its name resumes what it had.
         into: folder or bucket for the results, the same for all workers, or each its own.
         most: entries that this worker works on at once.
         starts_per_minute: how many entries all workers together begin in a minute; None for no limit.
@@ -106,8 +105,9 @@ class WorkerSettings:
         """Refuse a name that systemd, Kubernetes or Postgres would change or cut: two could become one.
 
         Raises:
-            ConfigurationError: the name is not one.
+            ConfigurationError: the name is not one, or no POST can carry the webhook URL.
         """
+        check_webhook_url(self.webhook_url)
         if not _NAME.fullmatch(self.name):
             raise ConfigurationError(
                 f"A worker can't be named {safe_repr(self.name)}.",

@@ -11,11 +11,15 @@ import pytest
 from akool_async import (
     AkoolClient,
     Completed,
+    Expired,
+    InDoubt,
     InvalidRequestError,
     Journal,
     NotSubmitted,
     Outcome,
+    Rejected,
     State,
+    TranslationRequest,
     open_batch,
     open_journal,
 )
@@ -115,6 +119,70 @@ async def test_what_the_vendor_failed_or_refused_may_be_ordered_under_another_ke
         assert isinstance(outcomes[2], Completed)
         assert "under another key, whole" in outcomes[3].reason
         assert len(home.sandbox.audit.jobs) == 2
+
+
+@pytest.mark.parametrize("result", [State.SUBMITTED, State.DELIVERED])
+@pytest.mark.parametrize(
+    ("before", "options", "kind"),
+    [
+        (State.PLANNED, {}, NotSubmitted),
+        (State.FAILED, {"retry_failed": True}, Rejected),
+        (State.EXPIRED, {"retry_failed": True}, Expired),
+        (State.IN_DOUBT, {"on_in_doubt": "resubmit"}, InDoubt),
+    ],
+)
+async def test_what_the_journal_has_is_not_paid_where_another_key_has_or_gets_the_result(
+    fast_house: Open,
+    tmp_path: Path,
+    before: State,
+    options: dict[str, Any],
+    kind: type[Outcome],
+    result: State,
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        await bring_to(journal, before, "a")
+        await bring_to(journal, result, "b")
+        outcome = await run(await home.client(), journal, "a", recover_pending=False, **options)
+
+        assert home.sandbox.audit.creates == ()
+        entry = journal.get("a", "ja")
+        assert entry is not None
+        assert entry.state is before
+    assert isinstance(outcome, kind)
+    assert "The journal has the same work under another key, b: it is paid already." in outcome.reason
+
+
+@pytest.mark.parametrize("other", [State.PLANNED, State.FAILED, State.EXPIRED])
+async def test_what_the_journal_has_is_paid_where_no_other_key_has_a_result(
+    fast_house: Open, tmp_path: Path, other: State
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        await bring_to(journal, State.FAILED, "a")
+        await bring_to(journal, other, "b")
+        outcome = await run(await home.client(), journal, "a", retry_failed=True)
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert isinstance(outcome, Completed)
+
+
+async def test_one_video_under_two_queries_is_not_paid_twice_because_one_waited(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    first, second = (
+        TranslationRequest(url=f"https://example.com/talk.mp4?t={number}", targets="ja") for number in (1, 2)
+    )
+
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        home.sandbox.faults.add(Fault(on="create", kind="code", code=1104, nth=1))  # no credits, at first
+        client, outcomes = await home.client(), list[Outcome]()
+        for requests in ([first], [second], [first], [second, first]):
+            with anyio.fail_after(55):
+                async with open_batch(client, requests, journal=journal) as batch:
+                    outcomes += [outcome async for outcome in batch]
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert [type(outcome) for outcome in outcomes[:3]] == [NotSubmitted, Completed, NotSubmitted]
+    assert outcomes[2].reason.startswith("Another entry has the same URL with another query")
 
 
 async def test_a_job_that_only_vanished_may_still_be_paid_for(fast_house: Open, tmp_path: Path) -> None:

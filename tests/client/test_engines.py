@@ -230,5 +230,27 @@ def test_tokens_are_the_last_part_of_the_path() -> None:
 
     assert with_token("https://hooks.example/akool/?a=1", token) == f"https://hooks.example/akool/{token}?a=1"
     assert len({new_token() for _ in range(100)}) == 100
-    with pytest.raises(ConfigurationError):
-        with_token("hooks.example", token)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "hooks.example",
+            "ftp://hooks.example",
+            "https://",
+            "https://[::1/a",
+            "https://hooks.example:99999/a",
+        ),
+        *(
+            "https://hooks.example/my hook",
+            "https://hooks.example/\u202e",
+            f"https://hooks.example/{8165 * 'a'}",
+        ),
+    ],
+    ids=lambda url: url[:28],
+)
+def test_a_webhook_url_that_no_post_can_carry_is_refused_before_there_is_one(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="webhook_url must be an http or https URL"):
+        with_token(url, new_token())
+    assert with_token(f"https://hooks.example/{8000 * 'a'}", new_token())

@@ -189,6 +189,12 @@ async def test_one_post_is_for_one_language(bench: Bench) -> None:
         await bench.ledger.submit_once(bench.client, video(target="ja,fr"))
 
 
+async def test_a_webhook_url_that_no_post_can_carry_leaves_no_intent(bench: Bench) -> None:
+    with pytest.raises(ConfigurationError, match="webhook_url must be"):
+        await bench.ledger.submit_once(bench.client, video(), webhook_url="https://me.example/my hook")
+    assert [entry async for entry in bench.ledger.entries()] == []
+
+
 async def test_a_key_names_one_work(bench: Bench) -> None:
     await bench.ledger.submit_once(bench.client, video(1))
     with pytest.raises(IllegalTransitionError, match="other work"):

@@ -524,7 +524,11 @@ async def test_a_doubt_that_paying_again_did_not_end_is_cleared_up_by_its_own_ca
 
 async def test_what_can_not_be_called_is_refused() -> None:
     async with house() as home:
-        for options in ({"webhook_url": "ftp://x"}, {"webhook_url": "x"}, {"webhook_grace": -1}):
+        for options in (
+            {"webhook_url": "ftp://x"},
+            {"webhook_url": "https://me.example/my hook"},
+            {"webhook_grace": -1},
+        ):
             with pytest.raises(ConfigurationError):
                 open_batch(home.client, [], **options)
 

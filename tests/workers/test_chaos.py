@@ -103,6 +103,11 @@ def test_a_name_that_could_become_another_is_refused(name: str) -> None:
         WorkerSettings(name=name, into=Path("out"))
 
 
+def test_a_webhook_url_that_no_post_can_carry_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="webhook_url must be"):
+        WorkerSettings(name="one", into=Path("out"), webhook_url="https://me.example/my hook")
+
+
 def wait_for_jobs(sandbox: object, number: int = 3) -> None:
     deadline = time.monotonic() + 300
     while len(sandbox.audit.jobs) < number:  # type: ignore[attr-defined]
