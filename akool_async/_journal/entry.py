@@ -20,7 +20,14 @@ from akool_async._model.fingerprint import entry_key
 from akool_async._model.locations import INPUT_FIELDS
 from akool_async._model.redact import redacted_url, safe_repr, strip_query
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest, with_targets
-from akool_async._model.responses import NO_AUDIO_SPLITS, AudioSplits, Snapshot, Status, result_expiry
+from akool_async._model.responses import (
+    NO_AUDIO_SPLITS,
+    AudioSplits,
+    Snapshot,
+    Status,
+    in_utc,
+    result_expiry,
+)
 from akool_async._model.states import ENDED, State
 
 
@@ -206,12 +213,10 @@ class DecodeError(ValueError):
 
 def dump_datetime(moment: datetime | None) -> str | None:
     """Return ISO 8601 in UTC, always with microseconds, so that texts sort as moments do."""
-    if moment is None:
-        return None
     # Texts are compared as texts by the index of expiries, so all of them are in one zone and of one length.
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    return moment.isoformat(timespec="microseconds")
+    if moment is not None and moment.tzinfo is not UTC:
+        moment = in_utc(moment)
+    return None if moment is None else moment.isoformat(timespec="microseconds")
 
 
 def load_datetime(text: str | None) -> datetime | None:

@@ -24,10 +24,19 @@ GZIP_MAGIC: Final = b"\x1f\x8b"
 _LATEST: Final = datetime.max.replace(tzinfo=UTC) - RESULT_LIFETIME
 
 
+def in_utc(moment: datetime | None) -> datetime | None:
+    """Return a moment in UTC; None where it has none there, and once stored could not be read back."""
+    try:
+        return None if moment is None else moment.astimezone(UTC)
+    except OverflowError:  # before the year 1 or after 9999: absurd, so it counts as unknown
+        return None
+
+
 def result_expiry(created_at: datetime | None) -> datetime | None:
     """Return when the result of a job made at `created_at` expires; None where that is unknown."""
     # A moment in the year 9999 is an absurd answer, and adding to it would raise in the middle of a poll.
-    return None if created_at is None or created_at > _LATEST else created_at + RESULT_LIFETIME
+    made = in_utc(created_at)
+    return None if made is None or made > _LATEST else made + RESULT_LIFETIME
 
 
 EXPIRED_UNSAVED: Final = "The result expired at the vendor before it was saved."

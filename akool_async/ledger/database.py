@@ -39,11 +39,13 @@ _SERVER_SETTINGS: Final = """
         set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '15000', false),
         set_config('idle_in_transaction_session_timeout', '60000', false),
         set_config('default_transaction_isolation', 'read committed', false),
+        set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false),
         CASE WHEN current_setting('synchronous_commit') = 'off'
             THEN set_config('synchronous_commit', 'on', false) END
 """
 """A machine that vanished or was frozen gives its locks back within a minute, and no other waits longer. An
-intent is on the server's disk before its POST is sent: forgotten in a crash, it would be paid twice.
+intent is on the server's disk before its POST is sent: forgotten in a crash, it would be paid twice. Moments
+are shown in a form that can be read: those at the ends of the calendar have none in other time zones.
 """
 
 _TRIES: Final = 20

@@ -24,6 +24,7 @@ from akool_async._journal.entry import (
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.outcomes import INCOMPLETE, UNVERIFIED, UNVERIFIED_INCOMPLETE
+from akool_async._model.responses import in_utc
 from akool_async._model.states import State, may_follow
 from akool_async.ledger.database import LedgerDatabase, parse
 
@@ -99,7 +100,8 @@ class LedgerEntries(LedgerDatabase):
                 if value is not None:
                     columns[column] = storable(value)
             if change.created is not None:
-                columns |= {"created_at": change.created, "expires_at": change.expires}
+                moments = {"created_at": change.created, "expires_at": change.expires}
+                columns |= {column: storable(moment) for column, moment in moments.items()}
             if change.files is not None:
                 columns["files"] = to_json(change.files)
             if change.snapshot is not None:
@@ -297,6 +299,8 @@ def storable(value: Any) -> Any:
             return dump_int(value)
         case float():  # larger ones could not be added up, and every later budget would fail
             return dump_float(value)
+        case datetime():
+            return in_utc(value)
         case list() | tuple():
             return [storable(one) for one in value]
         case dict():

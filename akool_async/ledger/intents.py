@@ -21,7 +21,7 @@ from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.fingerprint import is_other_work
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
-from akool_async._model.responses import Job, Snapshot
+from akool_async._model.responses import Job, Snapshot, result_expiry
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async.ledger.database import LedgerError, parse
 from akool_async.ledger.entries import READ, THIS, read_entry, storable, to_json
@@ -203,6 +203,7 @@ class LedgerIntents(LedgerPlans, LedgerResults):
             job_id=job.id,
             credits_locked=job.credits_locked,
             created_at=job.created_at,
+            expires_at=result_expiry(job.created_at),
         )
 
     async def keep(self, token: str, job_id: str) -> None:
@@ -265,8 +266,6 @@ class LedgerIntents(LedgerPlans, LedgerResults):
         # A POST that made no job is not counted as one that may have been charged.
         if state in (State.PLANNED, State.FAILED):
             assignments += ", paid_submissions = greatest(entry.paid_submissions - 1, 0)"
-        if columns.get("created_at") is not None:
-            assignments += ", expires_at = CAST(:created_at AS timestamptz) + interval '7 days'"
         found = await self.execute(
             f"WITH moved AS (UPDATE akool_ledger.intent SET state = :after, job_id = :job{free}"
             f" WHERE token = :token AND account = :account AND state = ANY(:before){only}"

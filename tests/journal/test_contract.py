@@ -331,6 +331,23 @@ async def test_a_resolved_doubt_knows_when_its_result_dies(opened: Opened) -> No
     assert [(entry.job_id, entry.created_at) for entry in dying] == [("found-id", START)]
 
 
+@pytest.mark.parametrize(("year", "hours"), [(9999, -14), (1, 14)])
+async def test_a_moment_that_none_in_utc_is_counts_as_unknown(opened: Opened, year: int, hours: int) -> None:
+    """Refused, it would keep the id of a paid job out of the journal."""
+    end = datetime.max if year == 9999 else datetime.min
+    absurd = end.replace(tzinfo=timezone(timedelta(hours=hours)))
+    async with opened() as journal:
+        await journal.intend(video("talk"))
+        change = EntryUpdate(
+            key="talk", target="ja", state=State.SUBMITTED, job_id="job-1", created_at=absurd, ended_at=absurd
+        )
+        await journal.record(change)
+
+        entry = journal.get("talk", "ja")
+    assert entry is not None
+    assert (entry.job_id, entry.created_at, entry.ended_at, entry.expires_at) == ("job-1", None, None, None)
+
+
 async def test_a_doubt_is_resolved_as_not_made(opened: Opened) -> None:
     async with opened() as journal:
         await bring_to(journal, State.IN_DOUBT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import attrs
@@ -21,6 +21,14 @@ from akool_async._model.responses import (
 )
 
 MADE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("hours", [-14, 14])
+@pytest.mark.parametrize("end", [datetime.min, datetime.max, datetime.max - timedelta(days=7)])
+def test_no_moment_is_too_absurd_to_count_from(end: datetime, hours: int) -> None:
+    expires = result_expiry(end.replace(tzinfo=timezone(timedelta(hours=hours))))
+
+    assert expires is None or expires.tzinfo is UTC
 
 
 @pytest.mark.parametrize("status", Status)
