@@ -187,11 +187,12 @@ class EntryLife:
 
     async def _send(self, post: Post, names: FileNames, signed: Mapping[str, str]) -> None:
         """Commit the intent, send the POST, commit its ids, poll: no step before the one above it."""
+        await self._state.withdrawals.wait_decided(entry.name for entry in post.entries)
         if self._state.stopped:  # while it waited for its turn
             self._end_unsubmitted(post.entries, self._state.stopped)
             return
         self._skip_resolved(post)
-        if self._state.cancelled:
+        if self._state.withdrawals.done:
             self._skip_cancelled(post)
         if not post.entries:
             return
@@ -358,7 +359,7 @@ class EntryLife:
 
     def _skip_cancelled(self, post: Post) -> None:
         """End entries that the caller cancelled; nothing is awaited between this and their intent."""
-        names = self._state.cancelled
+        names = self._state.withdrawals.done
         cancelled = [entry for entry in post.entries if entry.name in names]
         if cancelled:
             post.select([entry for entry in post.entries if entry.name not in names])

@@ -282,3 +282,36 @@ class WeightedSemaphore:
             waiter = self._waiters.popleft()
             self.taken += waiter.wanted
             waiter.given.set()
+
+
+class Withdrawals:
+    """Entries that their caller takes back: nothing is sent for one until the journal has said if it may be.
+
+    Until then that changes nothing else, for the entry may be one that has to stay.
+
+    Attributes:
+        done: those that were taken back.
+    """
+
+    def __init__(self) -> None:
+        self.done: set[tuple[str, str]] = set()
+        self._undecided: dict[anyio.Event, tuple[str, str]] = {}
+
+    def begin(self, name: tuple[str, str]) -> Callable[[], None]:
+        """Hold an entry back; return what ends that, and may be called twice."""
+        decided = anyio.Event()
+        self._undecided[decided] = name
+
+        def end() -> None:
+            self._undecided.pop(decided, None)
+            decided.set()
+
+        return end
+
+    async def wait_decided(self, names: Iterable[tuple[str, str]]) -> None:
+        """Wait until none of these entries is being taken back; nothing is awaited after the last look."""
+        if not self._undecided:
+            return
+        wanted = frozenset(names)
+        while waited := [decided for decided, name in self._undecided.items() if name in wanted]:
+            await waited[0].wait()

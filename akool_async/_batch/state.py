@@ -22,7 +22,7 @@ from akool_async._batch.entry import (
     TrackedJob,
     outcome_from_journal,
 )
-from akool_async._batch.limits import CreditBudget, DoubtBrake, WeightedSemaphore
+from akool_async._batch.limits import CreditBudget, DoubtBrake, WeightedSemaphore, Withdrawals
 from akool_async._batch.preflight import Preflight
 from akool_async._client import ClientSession
 from akool_async._journal import Entry, Journal
@@ -143,7 +143,7 @@ class BatchState:
         self.board = ProgressBoard(self._tracked)
         self._all_admitted = False
         self.not_submitted: set[tuple[str, str]] = set()
-        self.cancelled: set[tuple[str, str]] = set()
+        self.withdrawals = Withdrawals()
         self._doubted: dict[tuple[str, str], Entry] = {}
         self._resubmitted: set[tuple[str, str]] = set()
         self._refused_polls: list[tuple[BatchEntry, AccountError]] = []

@@ -118,6 +118,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         request = await self._state.inputs.identify(request)
         names = tuple((entry_key(request, target), target) for target in request.targets)
         async with self._entering:  # two tasks with one key must not both find it free
+            await self._state.withdrawals.wait_decided(names)
             new = [name for name in names if self._journal.get(*name) is None]
             for name in names:
                 self._check(request, *name)
@@ -137,7 +138,7 @@ class SubmittedRequests(AsyncIterator[Request]):
                 raise
             if self._given is not None:
                 self._given.update(names)
-            self._state.cancelled.difference_update(names)
+            self._state.withdrawals.done.difference_update(new)
             for name in names:
                 self._works.add(fingerprint(request, name[1]), name[1])
                 self._withdrawn.discard((fingerprint(request, name[1]), name[1]))
@@ -196,24 +197,22 @@ class SubmittedRequests(AsyncIterator[Request]):
         entry, name = self._journal.get(key, target), (key, target)
         if entry is None:
             raise InvalidRequestError(f"The journal has no entry {key} for {target or 'a lip-sync'}.")
-        # First the mark, then the journal: a POST whose intent was handed in before this finds the entry
-        # SUBMITTING there, and it is not withdrawn; one that comes later finds the mark, and is not sent.
-        self._state.cancelled.add(name)
+        # A POST whose intent was handed in before this finds the entry SUBMITTING there, and it is not
+        # withdrawn; one that comes later waits for what the journal says.
+        decided = self._state.withdrawals.begin(name)
         try:
             # What follows does not depend on this caller, who may be cancelled when the entry is gone.
-            return await self._journal.withdraw(key, target, then=partial(self._take_back, entry))
+            return await self._journal.withdraw(key, target, then=partial(self._take_back, entry, decided))
         except JournalError:
-            self._state.cancelled.discard(name)
+            decided()
             raise
 
-    def _take_back(self, entry: Entry, withdrawn: bool) -> None:
+    def _take_back(self, entry: Entry, decided: Callable[[], None], withdrawn: bool) -> None:
         name = (entry.key, entry.target)
+        decided()
         if not withdrawn:
-            ended = self._open_ended.get(name)
-            # Of two that cancel it at once the second finds nothing, and the mark of the first has to stay.
-            if ended is None or ended.reason != CANCELLED:
-                self._state.cancelled.discard(name)
             return
+        self._state.withdrawals.done.add(name)
         self._withdrawn.add((entry.fingerprint, entry.target))
         self._taken_back[name] = entry.fingerprint
         self._signed.pop(name, None)
@@ -249,7 +248,7 @@ class SubmittedRequests(AsyncIterator[Request]):
                 self._ahead, self._states = None, frozenset({State.PLANNED})
                 continue
             name = (entry.key, entry.target)
-            if name in self._pulled or name in self._open_ended or name in self._state.cancelled:
+            if name in self._pulled or name in self._open_ended or name in self._state.withdrawals.done:
                 continue
             if entry.state is State.PLANNED and self._given is not None and name not in self._given:
                 continue
@@ -279,7 +278,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._pulled.discard(name)
         # It is not in the journal any more, and its waiters know. To keep it as not submitted would make a
         # batch that resumes after a stop for credits send, and pay for, what was taken back.
-        if name in self._state.cancelled:
+        if name in self._state.withdrawals.done:
             return
         if isinstance(outcome, NotSubmitted) and self._state.stop_cause in RESUMABLE:
             entry = self._journal.get(*name)
@@ -329,10 +328,11 @@ class SubmittedRequests(AsyncIterator[Request]):
     async def outcome(self, key: str, target: str) -> Outcome:
         """Wait for an entry's outcome; `Batch.outcome` describes it."""
         name = (key, target)
+        await self._state.withdrawals.wait_decided([name])
         if name in self._open_ended:
             return self._open_ended[name]
         entry = self._journal.get(key, target)
-        if entry is None and name not in self._state.cancelled:  # else it is being taken back just now
+        if entry is None:
             raise InvalidRequestError(f"The journal has no entry {key} for {target or 'a lip-sync'}.")
         if entry is not None and entry.state in ENDED and name not in self._pulled:
             request = entry.request_for_target

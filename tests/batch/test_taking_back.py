@@ -1,0 +1,273 @@
+"""Entries that a caller takes back, while the journal has not said yet whether that may be."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import anyio
+import attrs
+import pytest
+
+from akool_async import (
+    Batch,
+    Completed,
+    Failed,
+    InDoubt,
+    InvalidRequestError,
+    JournalWriteError,
+    NotSubmitted,
+    Outcome,
+    State,
+    open_batch,
+    open_journal,
+)
+from akool_async._journal.operations import WithdrawPlanned
+from akool_async._journal.store import Store
+from akool_async.sandbox import Fault
+from tests.client.conftest import Open, video
+from tests.client.moments import until
+
+pytestmark = pytest.mark.anyio
+TURNS = 200
+"""Turns of the loop in which a batch would drop what it takes for taken back."""
+
+
+@attrs.define
+class Decision:
+    """What the journal says of a withdrawal, held back in its thread."""
+
+    asked: threading.Event = attrs.field(factory=threading.Event)
+    told: threading.Event = attrs.field(factory=threading.Event)
+
+
+@contextmanager
+def held_decision(*, committed: bool = False) -> Iterator[Decision]:
+    """Hold back each commit of a withdrawal, or with `committed` what is told of it."""
+    decision, commit = Decision(), Store.commit
+
+    def hold(store: Store, operations: Any) -> None:
+        withdraws = any(isinstance(each.operation, WithdrawPlanned) for each in operations)
+        if committed:
+            commit(store, operations)
+        if withdraws:
+            decision.asked.set()
+            decision.told.wait(30)
+        if not committed:
+            commit(store, operations)
+
+    with mock.patch.object(Store, "commit", hold):
+        try:
+            yield decision
+        finally:
+            decision.told.set()
+
+
+class Caller:
+    """Cancels an entry, submits it and waits for its outcome, each in a task."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.cancelled: bool | JournalWriteError | None = None
+        self.refused = ""
+        self.outcome: Outcome | None = None
+
+    async def cancel(self) -> None:
+        try:
+            self.cancelled = await self.batch.cancel("k", "ja")
+        except JournalWriteError as error:
+            self.cancelled = error
+
+    async def submit(self, number: int = 1) -> None:
+        try:
+            self.outcome = await (await self.batch.submit(video(number, key="k"))).outcome()
+        except InvalidRequestError as error:
+            self.refused = str(error)
+
+    async def wait(self) -> None:
+        self.outcome = await self.batch.outcome("k", "ja")
+
+
+async def turns() -> None:
+    for _ in range(TURNS):
+        await anyio.lowlevel.checkpoint()
+
+
+@attrs.frozen
+class Stays:
+    """An entry that an earlier run has left, and that can't be taken back.
+
+    Attributes:
+        state: what the journal says of it.
+        ends: its outcome in this run.
+        posts: paid calls of both runs.
+        submitted: whether it is submitted again before its caller tries to take it back.
+        fault: what the vendor did in the earlier run.
+        options: of this run's batch.
+    """
+
+    state: State
+    ends: type[Outcome]
+    posts: int
+    submitted: bool = False
+    fault: str = ""
+    options: dict[str, Any] = attrs.field(factory=dict)
+
+
+FAILS, DOUBTED = "create:job_fails:nth=1", "create:reset_after:nth=1"
+STAYS = {
+    "at the vendor": Stays(State.SUBMITTED, Completed, 1),
+    "at the vendor, submitted": Stays(State.SUBMITTED, Completed, 1, submitted=True),
+    "in doubt": Stays(State.IN_DOUBT, InDoubt, 1, fault=DOUBTED),
+    "paid again": Stays(State.IN_DOUBT, Completed, 2, fault=DOUBTED, options={"on_in_doubt": "resubmit"}),
+    "failed": Stays(State.FAILED, Failed, 1, submitted=True, fault=FAILS),
+    "retried": Stays(State.FAILED, Completed, 2, submitted=True, fault=FAILS, options={"retry_failed": True}),
+}
+
+
+@pytest.mark.parametrize("left", STAYS)
+async def test_what_can_not_be_taken_back_goes_on_as_if_nobody_had_tried(
+    house: Open, tmp_path: Path, left: str
+) -> None:
+    stays = STAYS[left]
+    faults = [Fault.parse(stays.fault)] if stays.fault else []
+    scale = 1.0 if stays.state is State.SUBMITTED else 2000.0
+    async with (
+        open_journal(tmp_path / "j.sqlite3") as journal,
+        house(faults=faults, time_scale=scale) as home,
+    ):
+        client = await home.client()
+        with anyio.fail_after(55):
+            async with open_batch(client, journal=journal) as batch:
+                await batch.submit(video(1, key="k"))
+                await until(lambda: journal.counts()[stays.state])
+            home.sandbox.engine.clock.scale = 2000.0
+            with held_decision() as decision:
+                async with (
+                    open_batch(client, journal=journal, **stays.options) as batch,
+                    anyio.create_task_group() as tasks,
+                ):
+                    caller = Caller(batch)
+                    if stays.submitted:
+                        await batch.submit(video(1, key="k"))
+                        tasks.start_soon(caller.wait)
+                    tasks.start_soon(caller.cancel)
+                    await until(decision.asked.is_set)
+                    await turns()
+                    decision.told.set()
+                    await until(lambda: caller.cancelled is not None)
+                    if not stays.submitted:
+                        tasks.start_soon(caller.wait)
+                    await until(lambda: caller.outcome is not None)
+
+        assert len(home.sandbox.audit.creates) == stays.posts
+    assert caller.cancelled is False
+    assert isinstance(caller.outcome, stays.ends)
+
+
+async def test_what_the_journal_could_not_take_back_is_sent(
+    house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_step: WithdrawPlanned, _table: object) -> None:
+        raise JournalWriteError("The journal can't be written.")
+
+    monkeypatch.setattr(WithdrawPlanned, "__call__", fail)
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client = await home.client()
+        with anyio.fail_after(55), held_decision() as decision:
+            async with open_batch(client, journal=journal) as batch, anyio.create_task_group() as tasks:
+                caller = Caller(batch)
+                await batch.submit(video(1, key="k"))
+                tasks.start_soon(caller.wait)
+                tasks.start_soon(caller.cancel)
+                await until(decision.asked.is_set)
+                await turns()
+                assert not home.sandbox.audit.creates  # it may yet be taken back
+                decision.told.set()
+                await until(lambda: caller.outcome is not None)
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert isinstance(caller.cancelled, JournalWriteError)
+    assert isinstance(caller.outcome, Completed)
+
+
+async def test_what_is_taken_back_is_not_sent_while_the_journal_decides(house: Open, tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client = await home.client()
+        with anyio.fail_after(55), held_decision() as decision:
+            async with open_batch(client, journal=journal) as batch, anyio.create_task_group() as tasks:
+                caller = Caller(batch)
+                await batch.submit(video(1, key="k"))
+                tasks.start_soon(caller.wait)
+                tasks.start_soon(caller.cancel)
+                await until(decision.asked.is_set)
+                await turns()
+                decision.told.set()
+                await until(lambda: caller.outcome is not None)
+                assert isinstance(await (await batch.submit(video(2))).outcome(), Completed)
+
+        assert [job.url for job in home.sandbox.audit.jobs] == [video(2).url]
+    assert caller.cancelled is True
+    assert isinstance(caller.outcome, NotSubmitted)
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_what_is_submitted_again_meanwhile_is_sent_once(
+    house: Open, tmp_path: Path, committed: bool
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client = await home.client()
+        with anyio.fail_after(55), held_decision(committed=committed) as decision:
+            async with open_batch(client, journal=journal) as batch, anyio.create_task_group() as tasks:
+                caller = Caller(batch)
+                await batch.submit(video(1, key="k"))
+                tasks.start_soon(caller.cancel)
+                await until(decision.asked.is_set)
+                tasks.start_soon(caller.submit)
+                await turns()
+                decision.told.set()
+                await until(lambda: caller.outcome is not None)
+                assert isinstance(await (await batch.submit(video(2))).outcome(), Completed)
+                entry = journal.get("k", "ja")
+
+        assert sorted(job.url for job in home.sandbox.audit.jobs) == [video(1).url, video(2).url]
+    assert caller.cancelled is True
+    assert isinstance(caller.outcome, Completed)
+    assert entry is not None
+    assert entry.state is State.DELIVERED
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_a_key_that_is_being_freed_names_no_other_work_yet(
+    house: Open, tmp_path: Path, committed: bool
+) -> None:
+    async with (
+        open_journal(tmp_path / "j.sqlite3") as journal,
+        house(time_scale=1.0) as home,
+    ):
+        client = await home.client()
+        with anyio.fail_after(55):
+            async with open_batch(client, journal=journal, max_in_flight=1) as batch:
+                first = await batch.submit(video(0))
+                await until(lambda: journal.counts()[State.SUBMITTED])
+                await batch.submit(video(1, key="k"))  # it waits for the slot
+                await until(lambda: batch.statistics().pulled == 2)
+                caller = Caller(batch)
+                with held_decision(committed=committed) as decision:
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(caller.cancel)
+                        await until(decision.asked.is_set)
+                        tasks.start_soon(caller.submit, 2)
+                        await turns()
+                        decision.told.set()
+                home.sandbox.engine.clock.scale = 2000.0
+                await first.outcome()
+                await (await batch.submit(video(3))).outcome()
+
+        assert [job.url for job in home.sandbox.audit.jobs] == [video(0).url, video(3).url]
+    assert caller.cancelled is True
+    assert "taken back" in caller.refused
