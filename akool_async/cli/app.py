@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import reduce
+from functools import cache, reduce
 from typing import Final
 
 from cyclopts import App, CycloptsError, Group, UnusedCliTokensError
@@ -17,7 +17,6 @@ from akool_async._environment import install_command
 from akool_async._model.errors import AkoolError
 from akool_async.cli.catalog import CatalogError, format_issues
 from akool_async.cli.console import (
-    COMMAND_LINE,
     WarningPrinter,
     counted,
     print_error,
@@ -26,6 +25,7 @@ from akool_async.cli.console import (
     write_lines,
 )
 from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.next_commands import COMMAND_LINE, CommandLine
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -123,6 +123,20 @@ def load_commands() -> None:
         reduce(App.__getitem__, name.split(), app)
 
 
+@cache
+def options_of(name: str) -> frozenset[str]:
+    """Return the options of the command of a name."""
+    command = reduce(App.__getitem__, name.split(), app)
+    arguments = [argument for argument in command.assemble_argument_collection() if argument.parse]
+    names = (name for argument in arguments for name in argument.names)
+    return frozenset(name for name in names if name.startswith("--"))
+
+
+def accepts_option(name: str, option: str) -> bool:
+    """Return whether the command of a name has an option, such as "--max-credits"."""
+    return option in options_of(name)
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; with `--json` its failure is an event on stdout too."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -135,7 +149,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     warnings = WarningPrinter(logging.WARNING)
     logger.addHandler(warnings)
     # Read before the command line is parsed, so that an error in it, in a log, has its time too.
-    COMMAND_LINE.set(tuple(given))
+    COMMAND_LINE.set(CommandLine(tuple(given), accepts_option))
     stderr.stamped = bool(given) and given[0] in STAMPED and "--no-timestamps" not in given
     try:
         if not given or given[0].startswith("-") or given[0] in _PARENTS:

@@ -13,7 +13,6 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -56,10 +55,6 @@ _READABLE_CUT: Final = 40
 """Columns that a text has to have before other columns are shown beside it: where it is wrapped, and cut."""
 _APPROXIMATE_FROM: Final = 10
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-
-
-COMMAND_LINE: Final[ContextVar[tuple[str, ...]]] = ContextVar("COMMAND_LINE", default=())
-"""The arguments of the command that is running, for messages that say how to run it again."""
 
 
 class WarningPrinter(logging.Handler):

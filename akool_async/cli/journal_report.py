@@ -123,7 +123,7 @@ def advice_for(entry: Entry, output: OutputOptions) -> str:
         case "saved" if _lost(entry.files, entry.name, output):
             return (
                 "Its manifest is gone, so nothing says whether its files are what was saved. "
-                f"`{output.command('verify', '--fix')}` saves it again beside them, without paying, while "
+                f"`{output.command('verify', fix=True)}` saves it again beside them, without paying, while "
                 "the vendor has it."
             )
         case "done":
@@ -223,7 +223,7 @@ class JournalStatus:
             (
                 len(self.without_result),
                 "without a result; sending them again costs credits",
-                command("retry", "--failed"),
+                command("retry", failed=True),
             ),
             (
                 self.needs_catalog,

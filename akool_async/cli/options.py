@@ -6,7 +6,6 @@ import codecs
 import getpass
 import os
 import re
-import shlex
 import sys
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
@@ -30,6 +29,7 @@ from akool_async._model.redact import hide
 from akool_async._storage import Storage, result_folder, unwritable_reason
 from akool_async.cli.console import print_info
 from akool_async.cli.logins import Login, stored_logins, warn_if_shared
+from akool_async.cli.next_commands import OptionValue, next_command
 from akool_async.cli.on_saved import SavedCommand
 
 T = TypeVar("T")
@@ -360,12 +360,21 @@ class OutputOptions:
         """Return the journal, to be written."""
         return open_journal(self.path, accept_older=self.accept_older_journal)
 
-    def command(self, *words: str) -> str:
-        """Return the shell command with these words for the same folder and journal."""
-        options = [] if self.out == _OUT else ["--out", str(self.out)]
-        options += [] if self.journal is None else ["--journal", str(self.journal)]
-        options += [] if self.inbox is None else ["--inbox", str(self.inbox)]
-        return shlex.join(["akool-async", *words, *options])
+    def command(self, name: str, *keys: str, **options: OptionValue) -> str:
+        """Return the shell command of a name, such as "captions push", for the same folder and journal.
+
+        Args:
+            name: the command's.
+            keys: its arguments without an option.
+            options: the others by their names, with "_" for "-"; None leaves one out, True has no value.
+        """
+        given = {f"--{option.replace('_', '-')}": value for option, value in options.items()}
+        where = {
+            "--out": None if self.out == _OUT else self.out,
+            "--journal": self.journal,
+            "--inbox": self.inbox,
+        }
+        return next_command(name, keys, {**given, **where})
 
 
 DEFAULT_OUTPUT: Final = OutputOptions()

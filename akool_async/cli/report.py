@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -19,11 +18,10 @@ from akool_async._journal import Journal
 from akool_async._model.errors import AkoolError, JournalError
 from akool_async._model.filenames import template_of
 from akool_async._model.outcomes import Completed, Expired, Failed, InDoubt, NotSubmitted, Outcome, Rejected
-from akool_async._model.redact import sanitize, strip_query
+from akool_async._model.redact import strip_query
 from akool_async._model.requests import Request, video_url
 from akool_async._model.states import State
 from akool_async.cli.console import (
-    COMMAND_LINE,
     approximate,
     counted,
     credits_line,
@@ -32,6 +30,7 @@ from akool_async.cli.console import (
     strip_control,
 )
 from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.next_commands import same_command
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.plan import Plan, PlanEntry, PlannedAction
 from akool_async.cli.prices import Estimate
@@ -399,27 +398,36 @@ class RunSummary:
             yield f"    {self.output.command('resolve')}"
         if counts["failed"] or counts["refused"] or counts["expired"]:
             yield "To see each with its reason, and to pay again for what failed, run:"
-            yield f"    {self.output.command('list', '--failed')}"
-            yield f"    {self.output.command('retry', '--failed')}"
+            yield f"    {self.output.command('list', failed=True)}"
+            yield f"    {self.output.command('retry', failed=True)}"
         if score.found:
             # The same command would find the same: only another journal, or to pay once more, changes that.
             yield f"Of {score.found:,} the results are in the folder and paid; this journal has no such jobs."
             yield "To have them counted, put the journal that knows them, or its newest backup, in the place"
             yield f"of {self.output.path} and run again. Without one, use the files; --pay-again pays twice."
         if counts[NOT_SAVED] or counts["not sent"] > score.found or score.finished < score.expected:
-            higher = " with a higher --max-credits" if "would be exceeded" in self.why else ""
-            if self.cause is StopCause.BUDGET and not higher:  # no bound helps where no price is known
-                higher = " without --max-credits, once you know what a job costs"
-            yield f"To resume, run the same command again{higher}. What is paid is not paid again."
-            given = COMMAND_LINE.get()
-            if higher:  # which bound to set is for a person to decide
-                given = _with_bound(given, "CREDITS" if "would be exceeded" in self.why else "")
-            # This goes into logs: a URL that was typed may be signed, or name a webhook's secret.
-            words = [sanitize(word) if "://" in word else word for word in given]
-            if given:
-                yield f"    {shlex.join(['akool-async', *words])}"
-            if words != list(given):
-                yield "    with the URLs as they were: their queries are not printed"
+            yield from self._resume()
+
+    def _resume(self) -> Iterator[str]:
+        if self.cause is not StopCause.BUDGET:
+            yield "To resume, run the same command again. What is paid is not paid again."
+            yield from same_command()
+        elif "would be exceeded" in self.why:  # which bound to set is for a person to decide
+            yield (
+                "To resume, run the same command again with a higher --max-credits. What is paid is not paid "
+                "again."
+            )
+            yield from same_command({"--max-credits": "CREDITS"})
+        else:
+            # Never without the bound: what is in doubt would then be paid again without measure.
+            if not self.counts.counts[IN_DOUBT]:
+                yield "To see whether an earlier submission is in doubt, run:"
+                yield f"    {self.output.command('resolve')}"
+            yield (
+                "To resume after that, run the same command again. What is paid is not paid again. While the "
+                "cost of no job is known, it sends nothing more: the account's usage shows what was paid."
+            )
+            yield from same_command()
 
     def _beside(self) -> Iterator[str]:
         # The video decides about the exit code: a script that sent these again would pay for them again.
@@ -427,18 +435,7 @@ class RunSummary:
             yield f"  {self.counts.incomplete:,} without a file that belongs to the video, such as subtitles."
             yield "To see which, and to download them again without paying, run:"
             yield f"    {self.output.command('verify')}"
-            yield f"    {self.output.command('verify', '--fix')}"
+            yield f"    {self.output.command('verify', fix=True)}"
         if self.commands_failed:
             failed = counted(self.commands_failed, "command")
             yield f"  {failed} of --on-saved failed. The next run of the same catalog runs them again."
-
-
-def _with_bound(words: Sequence[str], bound: str) -> tuple[str, ...]:
-    """Return a command line with another value of --max-credits; without the option if that is ""."""
-    option, changed = "--max-credits", list(words)
-    for at, word in enumerate(words):
-        if word == option or word.startswith(f"{option}="):
-            last = at + (2 if word == option else 1)
-            changed[at:last] = [option, bound] if bound else []
-            break
-    return tuple(changed)

@@ -268,7 +268,7 @@ class CatalogRun:
         if url and not known:
             print_info(
                 f"No receiver has written callbacks to {output.inbox_path} yet. If none runs, start it: "
-                f"{output.command('webhook', 'serve')}"
+                f"{output.command('webhook serve')}"
             )
         # Jobs at the vendor come first, because their results expire. The URL that all requests share is left
         # to the batch: it adds a token for each POST, by which a callback resolves a doubt.

@@ -85,7 +85,7 @@ async def saved_subtitles(
                 raise InvalidRequestError(
                     f"{saved.translated_srt} is in a bucket.",
                     impact="Nothing was changed.",
-                    advice=f"`{output.command('report', '--copies')}` copies it to this machine.",
+                    advice=f"`{output.command('report', copies=True)}` copies it to this machine.",
                 )
             found.append(SavedSubtitles(entry, entry.name or saved.video.stem, here[0], here[1]))
     if unknown:

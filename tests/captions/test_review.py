@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import load_workbook
 
-from akool_async import State, TranslationRequest, open_journal
+from akool_async import CaptionType, State, TranslationRequest, open_journal
 from akool_async.captions import (
     CaptionFileError,
     Cue,
@@ -262,6 +263,37 @@ def test_push_without_a_url_writes_the_file_and_sends_nothing(
     assert str(made) in told.err
     assert "Phrase 1" in made.read_text(encoding="utf-8")
     assert len(vendor.audit.jobs) == jobs
+
+
+def test_push_names_a_command_that_asks_for_the_same(
+    akool: Command, talk: Path, vendor: Sandbox, book: Book
+) -> None:
+    correct(talk / "captions" / "talk.fr.srt")
+    order = ["captions", "push", "talk", "--language", "fr", "--caption", "replace", "--max-credits", "9"]
+    order += ["--out", talk, "--url", "https://example.com/talk.mp4", "--no-check"]
+    told = akool(*order, "--yes")
+    (line,) = [line for line in told.err.splitlines() if line.startswith("    akool-async captions push")]
+    again = [word.replace("URL", "https://example.com/fr.srt") for word in shlex.split(line)[1:]]
+    jobs = len(vendor.audit.jobs)
+    bounded = akool(*again, "--yes")
+    assert len(vendor.audit.jobs) == jobs
+    paid = akool(*[{"9": "12"}.get(word, word) for word in again], "--yes")
+    request = book.read()["talk.captions-2", "fr"].request
+
+    assert again == [*map(str, order), "--caption-url", "https://example.com/fr.srt"]
+    assert (bounded.code, paid.code) == (5, 0)
+    assert isinstance(request, TranslationRequest)
+    assert request.caption_type == CaptionType.REPLACE
+
+
+def test_push_names_its_command_without_what_signs_the_url(akool: Command, talk: Path) -> None:
+    correct(talk / "captions" / "talk.fr.srt")
+    url = "https://example.com/talk.mp4?sig=5ecre7"
+    told = akool("captions", "push", "talk", "--language", "fr", "--out", talk, "--url", url, "--yes")
+
+    assert "5ecre7" not in told.err
+    assert "with the URLs as they were" in told.err
+    assert "--yes" not in told.err
 
 
 def test_push_pays_once_asks_first_and_is_linked_to_the_first_entry(

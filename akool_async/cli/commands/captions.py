@@ -93,7 +93,7 @@ def captions_pull(
         print_info(f"{counted(len(kept), 'file')} left alone: there already, perhaps with corrections.")
     if written or kept:
         print_info("Once they are corrected, check them:")
-        print_info(f"    {output.command('captions', 'check', *_in_folder(to))}")
+        print_info(f"    {output.command('captions check', folder=to)}")
     if not written and not kept:
         print_info(f"Nothing in {output.path} is saved with subtitles.")
     return ExitCode.OK
@@ -152,16 +152,15 @@ def captions_check(
         print_info(f"{counted(len(rows), 'fault')} in {where} of {counted(checked, 'file')}.")
         if not files:
             print_info("To lay them out for correction, and to check again what was corrected:")
-            to = [] if folder is None else ["--to", str(folder)]
-            print_info(f"    {output.command('captions', 'pull', *to)}")
-            print_info(f"    {output.command('captions', 'check', *_in_folder(folder))}")
+            print_info(f"    {output.command('captions pull', to=folder)}")
+            print_info(f"    {output.command('captions check', folder=folder)}")
         return ExitCode.FAILED
     print_info(f"{counted(checked, 'file')}: nothing was found.")
     if corrected:
         print_info("To translate again with what was corrected, which costs credits:")
         for key, target in islice(corrected, _MAX_SHOWN):
-            which = (key, "--language", target, *_in_folder(folder))
-            print_info(f"    {output.command('captions', 'push', *which)}")
+            again = output.command("captions push", key, language=target, folder=folder)
+            print_info(f"    {again}")
         if len(corrected) > _MAX_SHOWN:
             print_info(f"    and {len(corrected) - _MAX_SHOWN:,} more")
     return ExitCode.OK
@@ -185,10 +184,6 @@ def _to_check(
             spoken = one.spoken if one.spoken is not None and one.spoken.exists() else None
             for path in one.corrected(laid_out) or [one.translated]:
                 yield path, one.entry.target, spoken, one.entry
-
-
-def _in_folder(folder: Path | None) -> list[str]:
-    return [] if folder is None else ["--folder", str(folder)]
 
 
 def _fault_row(path: Path, fault: CaptionFault) -> dict[str, Any]:

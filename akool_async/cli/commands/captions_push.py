@@ -30,6 +30,7 @@ from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
 from akool_async.cli.console import counted, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import entry_label
+from akool_async.cli.next_commands import same_command
 from akool_async.cli.options import (
     DEFAULT_CONNECTION,
     DEFAULT_LIMITS,
@@ -129,13 +130,10 @@ def captions_push(
     if caption_url is None:
         _write(content, publishable(number))
     if caption_url is None and storage.share is None:
-        named = [] if file is None else ["--file", str(path)]
-        named += [] if folder is None else ["--folder", str(folder)]
-        named += [] if language is None else ["--language", target]
-        again = output.command("captions", "push", key, *named)
         print_info(f"The corrected subtitles are in {publishable(number)}. Nothing was sent.")
         print_info("Publish the file where the vendor can fetch it, then run the same command with its URL:")
-        print_info(f"    {again} --caption-url URL")
+        for line in same_command({"--caption-url": "URL"}):
+            print_info(line)
         return ExitCode.FAILED
     request = _corrected_request(one.entry, version, url, url_of(number), caption)
     names = names_for(version) if one.entry.request.key else f"{{stem}}.captions-{number}.{{language}}"
@@ -194,7 +192,7 @@ async def _new_version(
         number = 2
         while (found := journal.get(version_key(base, number), entry.target)) is not None:
             # Pushed before and interrupted: under another key the same subtitles would be paid for twice.
-            if _has_subtitles(found, url_of(number), url):
+            if _has_subtitles(found, url_of(number), url, output):
                 if found.state is State.DELIVERED and found.files:
                     raise InvalidRequestError(
                         f"The translation with these subtitles is saved already, as {found.key!r}.",
@@ -206,7 +204,7 @@ async def _new_version(
         return version_key(base, number), number
 
 
-def _has_subtitles(known: Entry, caption_url: str, url: str | None) -> bool:
+def _has_subtitles(known: Entry, caption_url: str, url: str | None, output: OutputOptions) -> bool:
     """Whether a translation was paid for with the subtitles of this URL.
 
     Raises:
@@ -229,8 +227,8 @@ def _has_subtitles(known: Entry, caption_url: str, url: str | None) -> bool:
         f"{known.key!r} has subtitles from the same URL, with another query of it or of the video's URL: the "
         "same subtitles, or others?",
         impact="Nothing was sent; the same subtitles would be paid for twice.",
-        advice=f"Publish others under another path. `akool-async list --key {known.key}` shows what became "
-        "of these.",
+        advice=f"Publish others under another path. `{output.command('list', key=known.key)}` shows what "
+        "became of these.",
     )
 
 

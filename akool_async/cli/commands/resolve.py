@@ -293,9 +293,9 @@ def describe_call(call: Sequence[Entry], known: _Known, output: OutputOptions) -
 
 def _commands(call: Sequence[Entry], output: OutputOptions) -> Iterator[str]:
     for entry in call:
-        words = ["resolve", entry.key, *(["--language", entry.target] if entry.target else [])]
-        yield f"    {output.command(*words, '--job-id', 'ID')}"
-        yield f"    {output.command(*words, '--not-made')}"
+        language = entry.target or None
+        yield f"    {output.command('resolve', entry.key, language=language, job_id='ID')}"
+        yield f"    {output.command('resolve', entry.key, language=language, not_made=True)}"
 
 
 def doubt_json(entry: Entry, number: int, known: _Known, doubts: _Doubts) -> dict[str, Any]:

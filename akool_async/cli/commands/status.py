@@ -113,17 +113,17 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
             reason, advice = format_value(entry.reason), advice_for(entry, found.output)
             why = reason if advice in reason else f"{reason} {advice}".strip()
             yield f"  {label}: {state_word(entry, found.output)}. {why}"
-        yield from _more(found, len(found.without_result), "--failed")
+        yield from _more(found, len(found.without_result), failed=True)
     if found.doubts:
         yield from ("", "In doubt:")
         for label, entry in _alike(found.doubts[:MAX_SHOWN]):
             why = format_value(entry.reason)
             yield f"  {label}: sent {ago(entry.submitted_at, found.now)}. {why}".rstrip()
-        yield from _more(found, len(found.doubts), "--in-doubt")
+        yield from _more(found, len(found.doubts), in_doubt=True)
     if found.next_steps:
         yield from ("", "Next:")
         for why, command in found.next_steps:
-            yield from (f"  {why}:", f"    {format_value(command)}")
+            yield from (f"  {why}:", f"    {command}")
     elif total and not found.lock_holder:
         yield from ("", "Everything that was submitted is saved.")
     if total:
@@ -137,10 +137,10 @@ def _alike(entries: Iterable[Entry]) -> Iterator[tuple[str, Entry]]:
         yield ", ".join([entry_label(first), *(entry.target for entry in others)]), first
 
 
-def _more(found: JournalStatus, number: int, option: str) -> Iterator[str]:
+def _more(found: JournalStatus, number: int, **option: bool) -> Iterator[str]:
     if number > MAX_SHOWN:
         yield f"  and {number - MAX_SHOWN:,} more:"
-        yield f"    {found.output.command('list', option)}"
+        yield f"    {found.output.command('list', **option)}"
 
 
 def _status_json(found: JournalStatus) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def verify_results(
         print_info(f"{found}: {wrong:,} not as they were saved. They are left as they are.")
         if not fix:
             print_info("To save again what the vendor still has, beside a changed file under another name:")
-            print_info(f"    {output.command('verify', '--fix')}")
+            print_info(f"    {output.command('verify', fix=True)}")
     elif len(results) > folders:
         print_info(f"{found}: all as they were saved.")
     elif folders:

@@ -1,0 +1,157 @@
+"""The commands that messages name, to be pasted into a shell: the next one, or the running one again.
+
+A command that is pasted may pay. So it keeps what bounds and shapes a payment of the command that names it,
+and never its `--yes`, unless it is the same order.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import attrs
+
+from akool_async._model.redact import sanitize
+from akool_async.cli.console import strip_control
+
+OptionValue: TypeAlias = str | Path | bool | None
+"""What an option is given: True for one without a value, None or False where it is left out."""
+
+KEPT: Final[Mapping[str, bool]] = {
+    "--host": True,
+    "--key-file": True,
+    "--max-credits": True,
+    "--trial": True,
+    "--retry-transient": True,
+    "--give-up-after": True,
+    "--without-captions": False,
+    "--on-saved": True,
+    "--on-saved-timeout": True,
+    "--in-flight": True,
+    "--check": False,
+    "--no-check": False,
+    "--max-seconds": True,
+    "--max-megabytes": True,
+    "--max-fps": True,
+    "--allow-silent": False,
+    "--checks-at-once": True,
+    "--share": True,
+    "--share-expires": True,
+    "--keep-shared": False,
+}
+"""Options that the next command keeps, if it has them, and whether a value follows.
+
+It does not keep consent to pay (`--yes`, `--pay-again`, `--accept-older-journal`), nor what only tells how
+messages look.
+"""
+
+
+@attrs.frozen
+class CommandLine:
+    """The command that is running.
+
+    Attributes:
+        words: its arguments as they were typed.
+        accepts: whether the command of a name has an option.
+    """
+
+    words: tuple[str, ...] = ()
+    accepts: Callable[[str, str], bool] = lambda _name, _option: False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The words before "--": after it, none is an option."""
+        return self.words[: self.words.index("--")] if "--" in self.words else self.words
+
+    def kept_for(self, name: str, given: Mapping[str, OptionValue]) -> Iterator[str]:
+        """Yield the options that the next command of a name keeps, but for those that it is given anyway."""
+        words = self.options
+        for word, following in zip(words, (*words[1:], ""), strict=True):
+            option, equals, value = word.partition("=")
+            if option not in KEPT or option in given or not self.accepts(name, option):
+                continue
+            if not KEPT[option]:
+                yield word
+                continue
+            value = value if equals else following
+            # A signed URL is not printed. What is printed instead is refused, so that nothing is paid.
+            yield from _option(option, value if _shown(value) == value else "VALUE")
+
+    def again(self, changes: Mapping[str, str], *, consents: bool) -> list[str]:
+        """Return the words with other values of some options, and without `--yes` unless it `consents`."""
+        words, found = [*self.options], list[str]()
+        while words:
+            option, equals, _ = (word := words.pop(0)).partition("=")
+            if option in changes:
+                del words[: not equals]
+            elif consents or option != "--yes":
+                found.append(word)
+        for option, value in changes.items():
+            found += _option(option, value)
+        return [*found, *self.words[len(self.options) :]]
+
+
+_NO_COMMAND: Final = CommandLine()
+COMMAND_LINE: Final[ContextVar[CommandLine]] = ContextVar("COMMAND_LINE", default=_NO_COMMAND)
+"""The command that is running, for messages that say what to run next."""
+
+
+def next_command(name: str, keys: tuple[str, ...], options: Mapping[str, OptionValue]) -> str:
+    """Return a command for a shell.
+
+    Args:
+        name: the command's, such as "captions push".
+        keys: its arguments without an option.
+        options: the others, such as "--out".
+    """
+    words = [one for option, value in options.items() for one in _option(option, value)]
+    words += COMMAND_LINE.get().kept_for(name, options)
+    dashed = any(key.startswith("-") for key in keys)
+    words = [*words, "--", *keys] if dashed else [*keys, *words]
+    return " ".join(["akool-async", *name.split(), *map(quoted, words)])
+
+
+def same_command(changes: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield the lines that show the running command, with other values of some options; none if none runs.
+
+    With another value, or a URL that is not shown whole, it is another order: it asks again, without `--yes`.
+    """
+    line = COMMAND_LINE.get()
+    # This goes into logs: a URL that was typed may be signed, or name a webhook's secret.
+    whole = all(_shown(word) == word for word in line.words)
+    words = line.again(changes or {}, consents=whole and not changes)
+    if words:
+        yield f"    akool-async {' '.join(quoted(_shown(word)) for word in words)}"
+    if not whole:
+        yield "    with the URLs as they were: their queries are not printed"
+
+
+def quoted(word: str) -> str:
+    """Return a word for a shell, printable: what a message can't show is escaped, not lost."""
+    if strip_control(word) == word:
+        return shlex.quote(word)
+    escaped = "".join(
+        f"\\{char}"
+        if char in "\\'"
+        else char
+        if char.isprintable()
+        else "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
+        for char in word
+    )
+    return f"$'{escaped}'"
+
+
+def _shown(word: str) -> str:
+    return sanitize(word) if "://" in word else word
+
+
+def _option(option: str, value: OptionValue) -> list[str]:
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [option]
+    # What begins with a dash would be taken for an option.
+    return [f"{option}={value}"] if str(value).startswith("-") else [option, str(value)]
