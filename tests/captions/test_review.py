@@ -296,6 +296,26 @@ def test_push_names_its_command_without_what_signs_the_url(akool: Command, talk:
     assert "--yes" not in told.err
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_push_overwrites_no_file_that_was_edited(
+    shared: bool, akool: Command, talk: Path, vendor: Sandbox
+) -> None:
+    correct(talk / "captions" / "talk.fr.srt")
+    order = ["captions", "push", "talk", "--language", "fr", "--out", talk]
+    akool(*order)
+    made = talk / "captions" / "talk.fr.captions-2.srt"
+    same = akool(*order)
+    correct(made, "Phrase 1", "Phrase 2")
+    told = akool(*order, *(["--share", "s3://bucket/films", "--yes"] if shared else []))
+    named = akool(*order, "--file", made)
+
+    assert str(made) in same.err
+    assert (told.code, "nothing was overwritten" in told.err) == (2, True)
+    assert named.code == 1
+    assert "Phrase 2" in made.read_text(encoding="utf-8")
+    assert len(vendor.audit.creates) == 1
+
+
 def test_push_pays_once_asks_first_and_is_linked_to_the_first_entry(
     akool: Command, talk: Path, vendor: Sandbox, book: Book
 ) -> None:

@@ -128,7 +128,7 @@ def captions_push(
 
     version, number = anyio.run(_new_version, output, one.entry, url, url_of)
     if caption_url is None:
-        _write(content, publishable(number))
+        _write(content, publishable(number), corrected=path)
     if caption_url is None and storage.share is None:
         print_info(f"The corrected subtitles are in {publishable(number)}. Nothing was sent.")
         print_info("Publish the file where the vendor can fetch it, then run the same command with its URL:")
@@ -232,9 +232,23 @@ def _has_subtitles(known: Entry, caption_url: str, url: str | None, output: Outp
     )
 
 
-def _write(content: bytes, path: Path) -> None:
+def _write(content: bytes, path: Path, *, corrected: Path) -> None:
+    """Write a file to be published, unless it has this content; one that was `corrected` itself may change.
+
+    Raises:
+        InvalidRequestError: other subtitles are in the file.
+        StorageError: it can't be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.samefile(corrected):
+            if path.read_bytes() == content:
+                return
+            raise InvalidRequestError(
+                f"{path} is there already, and is not what {corrected} has now.",
+                impact="Nothing was sent, and nothing was overwritten.",
+                advice="To have it published as it is, name it with --file; else move it away or delete it.",
+            )
         path.write_bytes(content)
     except OSError as error:
         raise StorageError(
