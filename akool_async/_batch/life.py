@@ -371,8 +371,8 @@ class EntryLife:
             result = saved[entry.name]
             post.select([other for other in post.entries if other is not entry])
             reason = (
-                f"{PAID_ALREADY} {result.manifest.name} says that job {result.job_id} is saved, "
-                "but the journal does not know this job. Use the journal that does, or pay again with "
+                f"{PAID_ALREADY} {result.manifest.name} says that job {result.job_id} is saved, which "
+                "the journal does not know. Use its files, or the journal that does, or pay again with "
                 "pay_again=True (--pay-again)."
             )
             self._end_unsubmitted([entry], reason)
@@ -438,8 +438,11 @@ class EntryLife:
         self._state.emit(entry, entry.failed(str(error), error.snapshot, self._clock.now()))
 
     async def _finish_expired(self, entry: BatchEntry, expires_at: datetime | None) -> bool:
-        """End an entry whose result has surely expired at the vendor; False if it may still be there."""
-        now = self._clock.now()
+        """End an entry that is saved after all, or has surely expired; False if it may still be there."""
+        now, done = self._clock.now(), await self._saver.recover_saved(entry)
+        if done is not None:
+            self._state.emit(entry, done)
+            return True
         if not surely_expired(expires_at, entry.submitted_at, now=now, vendor_now=self._session.server_now()):
             return False
         await self._journal.record(entry.update(State.EXPIRED, reason=EXPIRED_UNSAVED, ended_at=now))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -42,7 +43,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.filenames import FileTemplates
 from akool_async._model.outcomes import ENDINGS, MANIFEST, SUBTITLE_ENDINGS, Artifact, Completed, Saved
-from akool_async._model.responses import RESULT_LIFETIME
+from akool_async._model.responses import RESULT_LIFETIME, Snapshot, Status
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder
 
@@ -140,7 +141,12 @@ class ResultSaver:
             for entry in entries if saved else ():
                 recorded = self._journal.get(*entry.name) if entry.name in saved else None
                 # It is of a job that the journal knows, and the caller pays for another one.
-                if recorded is not None and recorded.state not in (State.PLANNED, State.IN_DOUBT):
+                known = (State.PLANNED, State.IN_DOUBT)
+                if (
+                    recorded is not None
+                    and recorded.state not in known
+                    and recorded.job_id != saved[entry.name].job_id
+                ):
                     del saved[entry.name]
                     first = next(iter(self._output.templates.names(entry.request, entry.target)))
                     await run_sync(self.folder.check_writable, first)
@@ -219,6 +225,43 @@ class ResultSaver:
         here = {path.name: str(path) for path in paths}
         files = tuple(here.get(Path(file).name, file) for file in entry.files)
         return attrs.evolve(entry, files=files), None
+
+    async def recover_saved(self, batch_entry: BatchEntry) -> Completed | None:
+        """Return the outcome of an entry whose own files are in the folder, though nobody recorded them.
+
+        A run was killed just before that, or the caller downloaded them there.
+
+        Raises:
+            JournalError: it can't be recorded.
+        """
+        entry, folder = self._journal.get(*batch_entry.name), self.folder
+        if entry is None or folder is None:
+            return None
+        found = await run_sync(self._find_own, entry, folder)
+        if found is None:
+            return None
+        now, known = self._state.clock.now(), entry.snapshot or Snapshot(job_id=entry.job_id)
+        snapshot = attrs.evolve(
+            known, status=Status.COMPLETED, created_at=known.created_at or entry.created_at
+        )
+        changes = [batch_entry.update(State.DELIVERED, files=found.files, reason=found.shortfall)]
+        if entry.state is not State.COMPLETED:
+            changes.insert(0, batch_entry.update(State.COMPLETED, snapshot=snapshot, ended_at=now))
+        await self._journal.record(*changes)
+        return batch_entry.completed(snapshot, found, now)
+
+    def _find_own(self, entry: Entry, folder: ResultFolder) -> Saved | None:
+        """Return the files of an entry's own job, by a manifest under a name that it may have."""
+        names = self._output.templates.names(entry.request, entry.target)
+        for name in (entry.name,) if entry.name else islice(names, _NAMES):
+            with suppress(DownloadError):  # one that can't be read says nothing
+                found = folder.read_manifest(name)
+                if found is not None and found.job_id == entry.job_id:
+                    paths = [str(file.path) for file in found.files if file.path is not None]
+                    files = (*paths, str(found.manifest))
+                    there = folder.find_result(files, name=name, hashes=self._output.verify_saved)
+                    return there.saved
+        return None
 
     async def _adopt_download(self, entry: Entry, folder: ResultFolder) -> Entry:
         """Return an entry without files with those that its caller downloaded into the folder, if any."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from akool_async._client import ClientSession
 from akool_async._download import FileState, files
 from akool_async._journal import Journal
 from akool_async._model.requests import Request
+from akool_async._polling import poll_state
 from akool_async.sandbox import Fault
 from tests.batch.test_batch import run, until, videos
 from tests.batch.test_saving import _Skewed
@@ -255,6 +257,42 @@ async def test_missing_subtitles_are_tried_again_while_the_job_is_known(
     assert whole.saved.missing == {}
     assert whole.saved.translated_srt.exists()
     assert fetched.count("video") == 1
+
+
+# Files that nobody recorded.
+
+
+@pytest.mark.parametrize("how", ["killed", "by the caller"])
+async def test_a_result_in_the_folder_is_not_called_expired_nor_paid_again(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    out = tmp_path / "out"
+    for name in ("NOT_FOUND_SPAN", "NOT_FOUND_GRACE"):
+        monkeypatch.setattr(poll_state, name, 0.01)
+    async with fast_house() as home:
+        client = await home.client()
+        if how == "by the caller":
+            home.sandbox.faults.add(broken := Fault(on="cdn", kind="http", status=404))
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            (first,) = await run(client, videos(1), journal=journal, download_to=out)
+        if how == "by the caller":
+            home.sandbox.faults.remove(broken)
+            await client.download(first, into=out)
+        else:  # between the files and their record
+            with closing(sqlite3.connect(tmp_path / "j.sqlite3")) as database, database:
+                database.execute("UPDATE entry SET state = 'submitted', files = '[]'")
+        home.sandbox.faults.add(Fault(on="status", kind="vanish"))
+        next_week = datetime.now(UTC) + timedelta(days=8)
+        monkeypatch.setattr(ClientSession, "server_now", lambda _: next_week)
+        outcomes = []
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            for retry in (False, True):
+                outcomes += await run(client, videos(1), journal=journal, download_to=out, retry_failed=retry)
+            assert journal.counts()[State.DELIVERED] == 1
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert all(isinstance(outcome, Completed) for outcome in outcomes)
+    assert all(outcome.saved.video.exists() for outcome in outcomes)
 
 
 # Results that an earlier run left at the vendor, and files that it did not ask for.

@@ -121,7 +121,7 @@ async def test_nothing_is_paid_for_a_folder_that_is_read_only(
         assert len(home.sandbox.audit.creates) == 1
     assert first.saved.video.exists()
     assert isinstance(found, NotSubmitted)
-    assert "is saved, but the journal does not know this job" in found.reason
+    assert "is saved, which the journal does not know" in found.reason
     for outcome in (refused, *below):
         assert isinstance(outcome, NotSubmitted)
         assert f"{archive} is read-only" in outcome.reason
