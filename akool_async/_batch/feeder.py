@@ -17,7 +17,6 @@ from akool_async._batch.life import EntryLife
 from akool_async._batch.state import BatchState
 from akool_async._model.errors import ConfigurationError, InvalidRequestError
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest, with_targets
-from akool_async._model.states import State
 
 # Where a batch's requests come from: any iterable, pulled one at a time, cut into POSTs that fit.
 
@@ -162,16 +161,8 @@ class Feeder:
 
     async def _learn_costs(self) -> None:
         async for entry in self._state.journal.entries():
-            name, cost = (entry.key, entry.target), entry.credits_used or entry.credits_locked
-            self._state.budget.settle(name, cost)
-            self._state.learn_price(entry.request, cost)
-            # POSTs before the last one, and the last one, that may have made jobs of unknown cost.
-            unknown = 0 if entry.credits_before else max(entry.paid_submissions - 1, 0)
-            in_doubt = entry.state is State.IN_DOUBT
-            if in_doubt or (entry.job_id and not cost and entry.state is not State.FAILED):
-                unknown += 1
-            if unknown and entry.state is not State.FAILED:
-                self._state.budget.count_unknown(name, unknown)
+            self._state.budget.learn(entry)
+            self._state.learn_price(entry.request, entry.cost)
 
     async def _pull(self) -> Request | None:
         try:

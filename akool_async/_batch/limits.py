@@ -9,6 +9,8 @@ from typing import Final
 import anyio
 import attrs
 
+from akool_async._journal import Entry
+
 COST_UNKNOWN: Final = (
     "A job was made, or may have been made, whose cost is not known, so nothing more is submitted within "
     "max_credits ({most:g})."
@@ -46,6 +48,8 @@ class CreditBudget:
     known one, or as its estimate if that is more. While no cost is known at all, the next job waits until
     that of the last one is. What is spent exceeds the bound by one job at most, however wrong estimates are.
 
+    A doubt that is paid for once more stays counted, whatever becomes of the next job: both may be charged.
+
     Args:
         most: credits; None for no bound.
         spent: returns the credits that are used by or locked for the journal's entries.
@@ -56,6 +60,8 @@ class CreditBudget:
         self._spent = spent
         self._dearest: float | None = None
         self._unknown: dict[tuple[str, str], int] = {}
+        self._last_unknown: set[tuple[str, str]] = set()
+        """Whose last POST is among those; only of this one more may become known."""
         self._estimates: dict[tuple[str, str], float] = {}
         self._followed: set[tuple[str, str]] = set()
         self._posting = False
@@ -103,32 +109,44 @@ class CreditBudget:
         # 0 is not believed: no job is free, so its cost is not known.
         if cost is not None and cost > 0:
             self._dearest = max(cost, self._dearest or 0.0)
+            self._last_unknown.discard(name)  # what is counted is about a POST before this one
         else:
             self.count_unknown(name)
 
-    def count_unknown(self, name: tuple[str, str], submissions: int = 1) -> None:
-        """POSTs of an entry may have made jobs, or have made jobs of unknown cost."""
-        self._unknown[name] = self._unknown.get(name, 0) + submissions
+    def count_unknown(self, name: tuple[str, str]) -> None:
+        """A POST of an entry may have made a job, or has made one of unknown cost."""
+        self._unknown[name] = self._unknown.get(name, 0) + 1
+        self._last_unknown.add(name)
+
+    def learn(self, entry: Entry) -> None:
+        """Count what the journal has of an entry."""
+        name = (entry.key, entry.target)
+        self.settle(name, entry.cost)
+        if entry.doubts_before:
+            self._unknown[name] = self._unknown.get(name, 0) + entry.doubts_before
+        if entry.last_unpriced:
+            self.count_unknown(name)
 
     def follow(self, name: tuple[str, str]) -> None:
         """The cost of an entry may become known in this run: its job is polled, or its doubt is held."""
-        if name in self._unknown:
+        if name in self._last_unknown:
             self._followed.add(name)
 
     def settle(self, name: tuple[str, str], cost: float | None, *, charged: bool = True) -> None:
-        """An entry will tell no more about its cost.
+        """An entry will tell no more about its cost; to say so again changes nothing.
 
         Args:
             name: the entry's.
-            cost: what its job cost, None if that is unknown.
+            cost: what its last job cost, None if that is unknown.
             charged: False where the last POST surely made no job, or its job failed.
         """
         known = cost is not None and cost > 0
         if cost is not None and known:
             self._dearest = max(cost, self._dearest or 0.0)
-        if name in self._unknown:
+        if name in self._last_unknown:
             # An unknown cost stays in the sum at the dearest price until it is known, or known to be nothing.
             if known or not charged:
+                self._last_unknown.remove(name)
                 self._unknown[name] -= 1
                 if not self._unknown[name]:
                     del self._unknown[name]

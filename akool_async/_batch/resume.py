@@ -185,6 +185,8 @@ class Resumer:
     async def _resume(self, batch_entry: BatchEntry, entry: Entry) -> bool:
         match RESUME_ACTIONS[entry.state]:
             case ResumeAction.SUBMIT:
+                # Its last POST, if there was one, surely made no job: a doubt may have been resolved so.
+                self._state.budget.settle(batch_entry.name, None, charged=False)
                 return True
             case ResumeAction.POLL | ResumeAction.DOWNLOAD:
                 self._poll(batch_entry, entry)

@@ -384,7 +384,7 @@ class BatchState:
         # A doubt stays charged: until it is resolved its job may exist, and count against `max_credits`.
         # So does a job that the vendor does not call failed.
         failed = isinstance(outcome, Failed) and outcome.confirmed
-        uncharged = failed or isinstance(outcome, Rejected | NotSubmitted)
+        uncharged = failed or isinstance(outcome, Rejected)
         self.budget.settle(name, outcome.credits, charged=not uncharged)
         self.brake.settle(name, resolved=False)
         if isinstance(outcome, NotSubmitted):

@@ -128,6 +128,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         *_COUNT_ROWS,
     ),
     ("CREATE INDEX entry_work ON entry (fingerprint)",),
+    (
+        "ALTER TABLE entry ADD COLUMN doubts_before INTEGER NOT NULL DEFAULT 0",
+        # Which earlier POSTs were doubts was not written, so all whose cost is not known count as such.
+        "UPDATE entry SET doubts_before = max(paid - (state <> 'planned') - (credits_before > 0), 0)",
+    ),
 )
 """The version of a file is the number of migrations that it has seen."""
 
@@ -296,8 +301,7 @@ def watermark(connection: sqlite3.Connection) -> Watermark:
 
 def _inspect(path: Path, *, whole: bool) -> Watermark:
     try:
-        connection = open_immutable(path)
-        try:
+        with closing(open_immutable(path)) as connection:
             _check_marks(connection, path)
             if whole:
                 if _is_alone(path) and path.stat().st_size % _pragma(connection, "page_size"):
@@ -308,8 +312,6 @@ def _inspect(path: Path, *, whole: bool) -> Watermark:
                 if _pragma(connection, "user_version") == len(MIGRATIONS):
                     _check_columns(connection, path)
             return watermark(connection)
-        finally:
-            connection.close()
     except (sqlite3.Error, OSError) as error:
         raise map_sqlite_error(path, error, "read") from error
     except UnicodeDecodeError as error:

@@ -50,6 +50,8 @@ class Entry:
         credits_used: credits that were deducted for the job.
         credits_before: what earlier jobs of this entry cost; for one that expired while its price was not
             known, what the dearest of the latest jobs cost.
+        doubts_before: POSTs before the last one that may have been charged, at a price that is not known:
+            doubts that were paid for once more.
         reason: in words, why it is in its state; "" when there is nothing to say.
         code: the vendor's number for the failure or refusal.
         created_at: the server's time of the job's creation, aware.
@@ -76,6 +78,7 @@ class Entry:
     credits_locked: float | None = None
     credits_used: float | None = None
     credits_before: float = 0.0
+    doubts_before: int = 0
     reason: str = ""
     code: int | None = None
     created_at: datetime | None = None
@@ -95,6 +98,18 @@ class Entry:
         if self.state is not State.FAILED:
             return False
         return not self.job_id or (self.snapshot is not None and self.snapshot.status is Status.FAILED)
+
+    @property
+    def cost(self) -> float | None:
+        """Credits that its last job cost, or has locked; None if that is not known."""
+        return self.credits_used or self.credits_locked
+
+    @property
+    def last_unpriced(self) -> bool:
+        """Whether its last POST made a job, or may have made one, whose cost is not known."""
+        if self.state in (State.SUBMITTING, State.IN_DOUBT):
+            return True
+        return bool(self.job_id) and not self.cost and self.state is not State.FAILED
 
     @property
     def request_for_target(self) -> Request:

@@ -173,7 +173,14 @@ class RecordIntent:
                 raise IllegalTransitionError(f"Entry {display_name(key, target)} {rejection}.")
             self._images.append((key, target, table.row_image(row), row.paid + 1))
             # What earlier jobs of the entry cost is kept apart from the price of the new one.
-            again = {"paid": row.paid + 1, "credits_before": row.used_before + table.cost_of_ended(row)}
+            ended = table.cost_of_ended(row)
+            # A doubt that is sent over stays one, and an expired job of which no price is known was made.
+            unpriced = row.state is State.IN_DOUBT or (row.state is State.EXPIRED and not ended)
+            again: Values = {
+                "paid": row.paid + 1,
+                "credits_before": row.used_before + ended,
+                "doubts_before": row.doubts_before + unpriced,
+            }
             table.update(row, {**_FRESH, **values, **again})
 
     def undo(self, table: EntryTable) -> None:
@@ -272,7 +279,7 @@ class _PreparedUpdate:
             reset |= {"paid": max(row.paid - 1, 0), "submitted_at": None, "doubt_ids": "[]"}
         # The doubt is again about an earlier POST: the last one surely made no job, and is not counted.
         elif change.token is not None:
-            reset["paid"] = max(row.paid - 1, 0)
+            reset |= {"paid": max(row.paid - 1, 0), "doubts_before": max(row.doubts_before - 1, 0)}
         return {**reset, **self.values}
 
 

@@ -32,7 +32,8 @@ _NOTHING_LOCKED: Final = frozenset({State.PLANNED, State.FAILED})
 _MADE: Final = frozenset({State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.EXPIRED})
 _STATES: Final[Mapping[SqlValue, State]] = {state.value: state for state in State}
 _FIND: Final = """
-    SELECT id, state, paid, job_id, fingerprint, credits_locked, credits_used, credits_before, name, token
+    SELECT id, state, paid, job_id, fingerprint, credits_locked, credits_used, credits_before, doubts_before,
+        name, token
     FROM entry WHERE key = ? AND target = ?
 """
 
@@ -149,6 +150,7 @@ class EntryRow(NamedTuple):
     locked: float | None
     used: float | None
     used_before: float
+    doubts_before: int
     name: str
     token: str
 
@@ -169,6 +171,7 @@ class EntryRow(NamedTuple):
             new("credits_locked", self.locked),
             new("credits_used", self.used),
             new("credits_before", self.used_before) or 0.0,
+            new("doubts_before", self.doubts_before),
             new("name", self.name),
             new("token", self.token),
         )
@@ -180,7 +183,7 @@ _DEAREST: Final = """
 """
 """What the dearest of the jobs that were entered last cost."""
 
-_NO_ROW: Final = EntryRow(0, State.PLANNED, 0, "", "", None, None, 0.0, "", "")
+_NO_ROW: Final = EntryRow(0, State.PLANNED, 0, "", "", None, None, 0.0, 0, "", "")
 
 
 @functools.lru_cache(maxsize=256)

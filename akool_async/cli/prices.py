@@ -111,9 +111,19 @@ class Prices:
         self._looked_up = 0
         self._videos: dict[tuple[str, JobKind], list[float]] = {}
         self._kinds: dict[JobKind, list[float]] = {}
+        self._unpriced = 0
+        self._dearest = 0.0
+
+    @property
+    def reserved(self) -> float | None:
+        """Credits that jobs of unknown cost count for in `max_credits`; None if no cost is known at all."""
+        return None if self._unpriced and not self._dearest else self._unpriced * self._dearest
 
     def add(self, entry: Entry) -> None:
         """Record what an entry's job cost, or has locked."""
+        # As a run's `CreditBudget` counts it, so that a plan leaves what the run may spend.
+        self._unpriced += entry.doubts_before + entry.last_unpriced
+        self._dearest = max(entry.cost or 0.0, self._dearest)
         # A lock is the most that a job costs: an estimate that is too high is better than a surprise.
         cost = entry.credits_locked if entry.credits_used is None else entry.credits_used
         if cost is not None and entry.job_id:

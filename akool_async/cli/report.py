@@ -97,10 +97,13 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"Left out, because the same work is in the catalog twice: {places}."
     yield f"Cost: {cost(plan.estimate)}."
     if plan.max_credits is not None and plan.estimate.jobs:
-        left = plan.max_credits - plan.used - plan.locked
+        reserved = plan.prices.reserved
+        left = plan.max_credits - plan.used - plan.locked - (reserved or 0.0)
         fits = "it fits" if plan.estimate.most <= left else "what doesn't fit is not submitted"
         if plan.estimate.unknown:
             fits = "whether it fits shows when the first jobs have a price"
+        if reserved is None:
+            fits = "nothing is submitted until an earlier job, or a paid call in doubt, has a price"
         yield f"--max-credits {plan.max_credits:g} leaves {credits_text(max(left, 0.0))} for that: {fits}."
     checked = plan.checked
     if checked is None:

@@ -280,6 +280,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX entry_work ON akool_ledger.entry (account, fingerprint, target);
     ALTER TABLE akool_ledger.entry ADD COLUMN pay_again boolean NOT NULL DEFAULT false;
     """,
+    """
+    ALTER TABLE akool_ledger.entry ADD COLUMN doubts_before integer NOT NULL DEFAULT 0;
+    """,
 )
 """What each version adds. One that was released is never changed: another follows it."""
 

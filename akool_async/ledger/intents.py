@@ -44,7 +44,8 @@ _SPENT: Final = """
     SELECT coalesce(sum(credits_before + coalesce(credits_used, CASE
                WHEN state IN ('planned', 'failed') THEN 0 ELSE coalesce(credits_locked, 0) END)), 0) AS known,
            count(*) FILTER (WHERE state NOT IN ('planned', 'failed')
-               AND credits_used IS NULL AND credits_locked IS NULL) AS unknown,
+               AND credits_used IS NULL AND credits_locked IS NULL)
+               + coalesce(sum(doubts_before), 0) AS unknown,
            max(coalesce(credits_used, credits_locked)) AS dearest
     FROM akool_ledger.entry WHERE account = :account
 """
@@ -375,6 +376,9 @@ class LedgerIntents(LedgerPlans, LedgerResults):
                     "UPDATE akool_ledger.entry SET state = 'planned', updated_at = :now, job_id = '',"
                     " generation = generation + 1, pay_again = true,"
                     f" credits_before = credits_before + {_PAID},"
+                    # It was made, and no price is known: counted as nothing, it would exceed the budget.
+                    f" doubts_before = doubts_before + CASE WHEN state = 'expired' AND {_PAID} = 0"
+                    " THEN 1 ELSE 0 END,"
                     f" credits_used = NULL, credits_locked = NULL{THIS}"
                 ),
                 values,

@@ -34,6 +34,7 @@ _MOVED: Final = (
         "credits_locked",
         "credits_used",
         "credits_before",
+        "doubts_before",
     ),
     *("reason", "code", "created_at", "submitted_at", "ended_at", "expires_at", "url_redacted"),
 )

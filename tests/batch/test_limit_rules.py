@@ -225,13 +225,58 @@ async def test_prices_told_at_the_end_count_as_well(prices: tuple[float, float])
         assert await can_submit(budget) is fits
 
 
-async def test_three_lost_answers_are_settled_one_by_one() -> None:
+@pytest.mark.parametrize(("cost", "charged"), [(1.0, True), (None, False)], ids=["known", "failed"])
+@pytest.mark.parametrize("last", [1.0, None], ids=["priced", "unpriced"])
+async def test_a_doubt_stays_counted_whatever_becomes_of_the_next_job(
+    last: float | None, cost: float | None, *, charged: bool
+) -> None:
     budget = CreditBudget(3.0, lambda: 1.0)
     budget.count_job(ONE, 1.0)
-    budget.count_unknown(OTHER, 3)
-    for fits in (False, True, True):
+    budget.count_unknown(OTHER)
+    budget.count_job(OTHER, last)  # sent once more
+    for _ in range(2):  # known when the job has ended, and said again when its outcome goes out
+        budget.settle(OTHER, cost, charged=charged)
+    assert await can_submit(budget)
+
+    budget.count_unknown(THIRD)
+    assert not await can_submit(budget)
+
+
+async def test_only_the_last_of_three_lost_answers_is_settled() -> None:
+    budget = CreditBudget(4.0, lambda: 1.0)
+    budget.count_job(ONE, 1.0)
+    for _ in range(3):
+        budget.count_unknown(OTHER)
+    assert not await can_submit(budget)
+    for _ in range(3):
         budget.settle(OTHER, None, charged=False)
-        assert await can_submit(budget) is fits
+    assert await can_submit(budget)
+
+    budget.count_unknown(THIRD)
+    assert not await can_submit(budget)
+
+
+async def test_a_doubt_that_is_paid_for_once_more_keeps_its_estimate() -> None:
+    budget = CreditBudget(20.0, lambda: 2.0)
+    budget.count_job(ONE, 1.0)
+    assert not await budget.reserve(OTHER, 8.0)
+    budget.count_unknown(OTHER)
+    budget.release()
+    budget.count_job(OTHER, 1.0)
+    budget.settle(OTHER, 1.0)
+
+    assert not await budget.reserve(THIRD, 10.0)
+    budget.release()
+    assert "exceeded" in await budget.reserve(THIRD, 10.1)
+
+
+async def test_the_end_of_a_job_of_known_price_is_not_awaited_for_the_doubt_before_it() -> None:
+    budget = CreditBudget(20.0, lambda: 1.0)
+    budget.count_unknown(ONE)
+    budget.count_job(ONE, 1.0)
+    budget.follow(ONE)
+
+    assert await can_submit(budget)
 
 
 async def test_a_lost_answer_that_made_no_job_is_not_awaited() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -14,16 +17,20 @@ import pytest
 from akool_async import (
     AkoolClient,
     Completed,
+    EntryUpdate,
     InDoubt,
     NotSubmitted,
     Outcome,
     State,
+    Status,
     StopCause,
     TranslationRequest,
+    entry_key,
     open_batch,
     open_journal,
 )
 from akool_async._batch.limits import CreditBudget, DoubtBrake
+from akool_async._storage import local_names as local
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video
 from tests.client.moments import until
@@ -177,6 +184,107 @@ async def test_a_row_given_twice_does_not_free_what_a_doubt_may_cost(
 
         assert len(home.sandbox.audit.jobs) == 2
     assert Counter(map(type, outcomes)) == {Completed: 1, InDoubt: 1, NotSubmitted: 2}
+
+
+@pytest.mark.parametrize("ends", ["completes", "fails"])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_doubts_that_were_paid_once_more_stay_counted(
+    fast_house: Open, tmp_path: Path, ends: str, *, at_once: bool
+) -> None:
+    """Three POSTs make jobs whose ids are lost; what is sent for them once more completes or fails."""
+    most = 9 * COST
+    faults = [Fault(on="create", kind="reset_after", nth=range(2, 5))]
+    if ends == "fails":
+        faults.append(Fault(on="create", kind="job_fails", nth=range(5, 8)))
+    async with fast_house(faults=faults, video_seconds=16.0, max_jobs=100) as home:
+        client = await home.client()
+
+        async def run_on(count: int, **options: Any) -> None:
+            async with open_journal(tmp_path / "j.sqlite3") as journal:
+                await run(client, count, journal=journal, max_submits=1, **options)
+
+        await run_on(4, max_doubts=10)
+        await run_on(20 if at_once else 4, on_in_doubt="resubmit", max_credits=most)
+        for _ in range(2):
+            await run_on(20, max_credits=most)
+
+        charged = [job for job in home.sandbox.audit.jobs if job.status != Status.FAILED]
+        assert sum(job.credits for job in charged) == most
+
+
+async def test_a_doubt_before_a_job_that_expired_stays_counted(fast_house: Open, tmp_path: Path) -> None:
+    faults = [Fault(on="create", kind="reset_after", nth=2)]
+    async with (
+        open_journal(tmp_path / "j.sqlite3") as journal,
+        fast_house(faults=faults, video_seconds=16.0) as home,
+    ):
+        client = await home.client()
+        await run(client, 2, journal=journal, max_submits=1)
+        name = {"key": entry_key(video(1), "ja"), "target": "ja"}
+        for number in range(2):  # and its job, too, is made once more
+            await journal.intend(video(1))
+            job_id = f"66160f989dfc997ac289000{number}"
+            await journal.record(
+                EntryUpdate(**name, state=State.SUBMITTED, job_id=job_id, credits_locked=COST)
+            )
+            await journal.record(EntryUpdate(**name, state=State.EXPIRED if not number else State.COMPLETED))
+        await journal.record(EntryUpdate(**name, state=State.DELIVERED))
+
+        # Known are the first row's job and two of the second's; the doubt counts as one more.
+        outcomes, cause, _ = await run(client, 4, journal=journal, max_credits=5 * COST)
+
+    assert cause is StopCause.BUDGET
+    assert Counter(map(type, outcomes)) == {Completed: 3, NotSubmitted: 1}
+
+
+async def test_an_expired_job_of_unknown_price_stays_counted_where_it_is_not_made_again(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lstat = os.lstat
+
+    def refuse(path: os.PathLike[str]) -> os.stat_result:
+        if "unwritable" in os.fspath(path):
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
+        return lstat(path)
+
+    monkeypatch.setattr(local, "os", SimpleNamespace(**vars(os) | {"lstat": refuse}))
+    requests = [video(0), video(1, key="unwritable"), video(2), video(3)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(video_seconds=16.0) as home:
+        client = await home.client()
+        await run(client, 1, journal=journal)
+        await journal.intend(requests[1])
+        made = {"job_id": "66160f989dfc997ac2890001"}
+        for state, known in ((State.SUBMITTED, made), (State.EXPIRED, {})):
+            await journal.record(EntryUpdate(key="unwritable", target="ja", state=state, **known))
+        options: dict[str, Any] = {
+            "retry_failed": True,
+            "download_to": tmp_path / "out",
+            "file_names": "{key}",
+        }
+        async with open_batch(client, requests, journal=journal, max_credits=3 * COST, **options) as batch:
+            outcomes = [outcome async for outcome in batch]
+
+        assert len(home.sandbox.audit.jobs) == 2
+    assert batch.stop_cause is StopCause.BUDGET
+    assert sum(isinstance(outcome, NotSubmitted) for outcome in outcomes) == 2
+
+
+async def test_a_doubt_that_made_no_job_is_not_counted_any_more(fast_house: Open, tmp_path: Path) -> None:
+    faults = [Fault(on="create", kind="reset_before", nth=2)]
+    async with (
+        open_journal(tmp_path / "j.sqlite3") as journal,
+        fast_house(faults=faults, video_seconds=16.0) as home,
+    ):
+        client = await home.client()
+        with anyio.fail_after(55):
+            async with open_batch(client, journal=journal, max_credits=3 * COST) as batch:
+                await (await batch.submit(video(0))).outcome()
+                assert isinstance(await (await batch.submit(video(1, key="k"))).outcome(), InDoubt)
+                await journal.resolve("k", "ja", not_made=True)
+                for request in (video(1, key="k"), video(2)):
+                    assert isinstance(await (await batch.submit(request)).outcome(), Completed)
+
+        assert sum(job.credits for job in home.sandbox.audit.jobs) == 3 * COST
 
 
 @pytest.mark.parametrize("download", [False, True])

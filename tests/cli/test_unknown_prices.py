@@ -54,6 +54,27 @@ def test_what_is_known_is_shown_beside_what_is_not(
     assert "\nCredits: 8 used, 0 locked, not known for 1 job.\n" in told.out
 
 
+def test_a_plan_leaves_what_a_run_may_spend_beside_calls_in_doubt_that_were_paid_for_once_more(
+    akool: Command, serve: Callable[..., Sandbox], quick: None, tmp_path: Path, out: Path
+) -> None:
+    vendor = serve(faults=[Fault(on="create", kind="reset_after", nth=1)], video_seconds=16.0)
+    one, all_of_them = tmp_path / "one.csv", tmp_path / "all.csv"
+    rows = [f"https://example.com/{number}.mp4,ja\n" for number in range(4)]
+    one.write_text("url,to\n" + rows[0])
+    all_of_them.write_text("url,to\n" + "".join(rows))
+    bound = ("--out", out, "--no-check", "--max-credits", "16")
+    akool("run", one, *bound, "--yes")
+    doubted = akool("plan", all_of_them, *bound)
+    akool("run", one, "--out", out, "--no-check", "--yes", "--on-in-doubt", "resubmit")
+    planned = akool("plan", all_of_them, *bound)
+    akool("run", all_of_them, *bound, "--yes")
+
+    told = "--max-credits 16 leaves 16 for that: nothing is submitted until an earlier job"
+    assert told in " ".join(doubted.err.split())
+    assert "--max-credits 16 leaves 8 for that: what doesn't fit is not submitted." in planned.err
+    assert len(vendor.audit.jobs) == 4
+
+
 def test_nothing_is_said_to_fit_whose_price_is_unknown_nor_told_to_run_without_a_bound_with_one(
     akool: Command, vendor: Sandbox, tmp_path: Path
 ) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
-from akool_async._journal import Journal
+from akool_async._journal import EntryUpdate, Journal, open_journal
+from akool_async._journal import database as schema
 from akool_async._journal.operations import RecordIntent
 from akool_async._model.states import State
 from tests.journal.conftest import step, video
@@ -45,6 +48,91 @@ async def test_each_post_that_may_have_been_charged_counts(opened: Callable[[], 
     assert counted is not None
     assert undone is not None
     assert (counted.paid_submissions, undone.paid_submissions) == (3, 3)
+
+
+OUTCOMES: dict[str, tuple[EntryUpdate, ...]] = {
+    "made": (step(State.SUBMITTED, job_id="job-2", credits_locked=4.0), step(State.COMPLETED)),
+    "refused": (step(State.FAILED, reason="refused"),),
+    "failed": (step(State.SUBMITTED, job_id="job-2"), step(State.FAILED)),
+    "in doubt": (step(State.IN_DOUBT),),
+}
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+async def test_a_doubt_that_is_sent_once_more_is_kept_whatever_becomes_of_that(
+    opened: Callable[[], Journal], outcome: str
+) -> None:
+    async with opened() as journal:
+        await journal.intend(video(), token="first")
+        await journal.record(step(State.IN_DOUBT))
+        await journal.intend(video(), token="second")
+        sent = journal.get("talk", "ja")
+        for change in OUTCOMES[outcome]:
+            await journal.record(change)
+        entry = journal.get("talk", "ja")
+
+    assert sent is not None
+    assert entry is not None
+    assert (sent.doubts_before, entry.doubts_before) == (1, 1)
+    assert entry.last_unpriced is (outcome == "in doubt")
+
+
+async def test_a_doubt_that_came_back_is_the_last_one_again(opened: Callable[[], Journal]) -> None:
+    async with opened() as journal:
+        await journal.intend(video(), token="first")
+        await journal.record(step(State.IN_DOUBT))
+        await journal.intend(video(), token="second")
+        await journal.record(step(State.IN_DOUBT, token="first"))
+        again = journal.get("talk", "ja")
+        await journal.resolve("talk", "ja", not_made=True)
+        undone = journal.get("talk", "ja")
+
+    assert again is not None
+    assert undone is not None
+    assert (again.doubts_before, again.last_unpriced) == (0, True)
+    assert (undone.doubts_before, undone.last_unpriced) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("known", "doubts"), [({}, 1), ({"credits_locked": 4.0}, 0)], ids=["unknown", "known"]
+)
+async def test_an_expired_job_counts_once_more_where_no_price_is_known(
+    opened: Callable[[], Journal], known: dict[str, float], doubts: int
+) -> None:
+    async with opened() as journal:
+        await journal.intend(video())
+        await journal.record(step(State.SUBMITTED, **known), step(State.EXPIRED))
+        await journal.intend(video())
+        entry = journal.get("talk", "ja")
+
+    assert entry is not None
+    assert (entry.doubts_before, entry.credits_before) == (doubts, known.get("credits_locked", 0.0))
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("state", "paid", "before", "doubts"),
+    [("delivered", 1, 0, 0), ("delivered", 3, 0, 2), ("delivered", 2, 4.0, 0), ("planned", 1, 0, 1)],
+)
+async def test_in_an_older_journal_each_earlier_post_of_unknown_cost_is_a_doubt(
+    path: Path, monkeypatch: pytest.MonkeyPatch, state: str, paid: int, before: float, doubts: int
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:6])
+        connection = sqlite3.connect(path)
+        schema.migrate(connection)
+    connection.execute(
+        "INSERT INTO entry (key, target, fingerprint, state, request, paid, credits_before, updated_at)"
+        " VALUES ('talk', 'ja', 'f', ?, ?, ?, ?, '2026-01-01T00:00:00+00:00')",
+        (state, '{"kind": "translation", "url": "https://e.com/v.mp4", "targets": ["ja"]}', paid, before),
+    )
+    connection.commit()
+    connection.close()
+
+    async with open_journal(path) as journal:
+        entry = journal.get("talk", "ja")
+    assert entry is not None
+    assert entry.doubts_before == doubts
 
 
 class Rows:

@@ -160,6 +160,19 @@ async def test_an_expired_job_was_paid_for_when_it_is_submitted_again(
     assert "max_credits" in found.reason
 
 
+async def test_an_expired_job_counts_as_a_doubt_where_no_price_is_known(bench: Bench) -> None:
+    await bench.ledger.made(await open_intent(bench.ledger), Job(id="job-1"))
+    for state in (State.COMPLETED, State.EXPIRED):
+        await bench.ledger.record(EntryUpdate(key="video-1", target="ja", state=state))
+    assert await bench.ledger.retry("video-1", "ja")
+    await bench.ledger.made(await open_intent(bench.ledger), Job(id="job-2", credits_locked=7.0))
+
+    async with open_ledger(bench.url, max_credits=20.0) as ledger:
+        found = await ledger.submit_once(bench.client, video(2))
+    assert isinstance(found, NotSent)
+    assert "max_credits" in found.reason
+
+
 class Ahead(SystemClock):
     """The clock of a machine that is nine days ahead."""
 

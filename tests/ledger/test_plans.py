@@ -13,7 +13,7 @@ from akool_async import Entry, InvalidRequestError, State, TranslationRequest, o
 from akool_async._journal import EntryUpdate
 from akool_async._model.errors import IllegalTransitionError
 from akool_async.cli.app import run
-from akool_async.ledger import Ledger, Made, open_ledger
+from akool_async.ledger import Ledger, Made, NotSent, open_ledger
 from akool_async.sandbox import Fault
 from tests.ledger.conftest import Bench, end_post_time, video
 
@@ -159,6 +159,32 @@ async def test_a_call_for_several_languages_is_moved_and_a_callback_of_it_names_
 
     assert [await bench.ledger.adopt(moved) for _ in range(2)] == [2, 0]
     assert await bench.ledger.find_token("token-1") is None
+
+
+@pytest.mark.parametrize("end", [State.DELIVERED, State.FAILED])
+async def test_a_doubt_of_a_journal_that_was_paid_for_once_more_counts_in_the_ledgers_budget(
+    bench: Bench, tmp_path: Path, end: State
+) -> None:
+    async with open_journal(tmp_path / "jobs.sqlite3") as journal:
+        for number, last in ((1, end), (2, State.DELIVERED)):
+            name = {"key": f"video-{number}", "target": "ja"}
+            await journal.intend(video(number), token=f"token-{number}")
+            if number == 1:
+                await journal.record(EntryUpdate(**name, state=State.IN_DOUBT))
+                await journal.intend(video(number), token="again")
+            made = {"job_id": f"job-{number}", "credits_locked": 7.0}
+            await journal.record(EntryUpdate(**name, state=State.SUBMITTED, **made))
+            if last is State.DELIVERED:
+                await journal.record(EntryUpdate(**name, state=State.COMPLETED))
+            await journal.record(EntryUpdate(**name, state=last))
+        await bench.ledger.adopt([entry async for entry in journal.entries()])
+
+    known = 14.0 if end is State.DELIVERED else 7.0
+    assert sum(await bench.ledger.credits()) == known
+    async with open_ledger(bench.url, max_credits=known + 13.0) as ledger:
+        found = await ledger.submit_once(bench.client, video(3))
+    assert isinstance(found, NotSent)
+    assert "max_credits" in found.reason
 
 
 @pytest.mark.parametrize("files", [(), ("out/1.ja.mp4",)])
