@@ -27,17 +27,11 @@ from akool_async._model.errors import (
     JobNotFoundError,
     JournalError,
 )
+from akool_async._model.proofs import is_of_its_time
 from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
 
 logger = logging.getLogger("akool_async")
-SKEW: Final = timedelta(minutes=2)
-"""How far the vendor's clock may be behind ours, besides what it says itself: a job made longer than this
-before the intent is not its."""
-
-LATEST: Final = timedelta(days=1)
-"""A job that was made this long after the intent is not its either."""
-
 _MOST_CANDIDATES: Final = 8
 """Jobs that the API is asked for because of one doubt: an honest vendor names one."""
 
@@ -290,8 +284,5 @@ class DoubtResolver:
         # An id that the answer itself named needs no further proof: nobody else could have put it there.
         if not candidate.called:
             return ""
-        sent, made = entry.submitted_at, seen.created_at
-        fast = max(self._clock.now() - self._session.server_now(), timedelta())  # how far ours is ahead
-        if sent is None or made is None or not sent - fast - SKEW <= made <= sent + LATEST:
-            return _OTHER_TIME
-        return ""
+        ahead = self._clock.now() - self._session.server_now()
+        return "" if is_of_its_time(seen.created_at, entry.submitted_at, ahead=ahead) else _OTHER_TIME

@@ -138,6 +138,18 @@ class LedgerEntries(LedgerDatabase):
         )
         return read_entry(rows[0]) if rows and token else None
 
+    async def may_be_of_another(self, entry: Entry, job_id: str) -> bool:
+        """Return whether this job was named for another entry, too, whose own job is not known."""
+        return bool(
+            await self.execute(
+                "SELECT 1 FROM akool_ledger.entry WHERE account = :account AND NOT (key = :key"
+                " AND target = :target) AND state IN ('submitting', 'in_doubt') AND doubt_ids ? :job LIMIT 1",
+                key=entry.key,
+                target=entry.target,
+                job=job_id,
+            )
+        )
+
     async def open_work(self, *states: State) -> list[tuple[str, str, int]]:
         """Return what workers have to do: key, language and generation of each entry that is not over.
 

@@ -13,7 +13,6 @@ import contextlib
 import itertools
 import logging
 import os
-import re
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -24,11 +23,17 @@ import attrs
 import sqlalchemy as sa
 from dbos import DBOS, DBOSPortableJSONSerializer, run_dbos_database_migrations
 
-from akool_async._client import AkoolClient, check_webhook_url
+from akool_async._client import AkoolClient
 from akool_async._journal import Entry
 from akool_async._journal.operations import display_name
-from akool_async._model.errors import AkoolError, ConfigurationError, JobNotFoundError, StorageError
-from akool_async._model.redact import safe_repr
+from akool_async._model.errors import (
+    AkoolError,
+    ConfigurationError,
+    InvalidRequestError,
+    JobNotFoundError,
+    StorageError,
+)
+from akool_async._model.proofs import is_of_its_time
 from akool_async._model.responses import Job
 from akool_async._model.states import State
 from akool_async._retry import backoff_step
@@ -36,6 +41,7 @@ from akool_async._storage import result_folder
 from akool_async.ledger import Ledger, LedgerError, Made, NotSent, Refused
 from akool_async.ledger.database import connect
 from akool_async.workers.admission import Admission, Ended
+from akool_async.workers.settings import WorkerSettings
 from akool_async.workers.workflows import (
     VERSION,
     WORKFLOW,
@@ -53,7 +59,6 @@ from akool_async.workers.workflows import (
 __all__ = ["Worker", "WorkerSettings", "deliver_callback", "enqueue", "workflow_id"]
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
-_NAME: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,49}")
 _AGAIN: Final = 0.5, 2.0, 300.0
 """Waits before an entry that failed is resumed: seconds at first, their growth, the longest."""
 
@@ -75,44 +80,6 @@ _ADOPT: Final = 10.0
 
 _POLL_QUEUE: Final = 2.0
 """Seconds between two looks for work; each is six statements, and jobs take minutes."""
-
-
-@attrs.frozen(kw_only=True)
-class WorkerSettings:
-    """How one worker works.
-
-    Attributes:
-        name: unique among workers of the account; one that starts again under its name resumes what it had.
-        into: folder or bucket for the results, the same for all workers, or each its own.
-        most: entries that this worker works on at once.
-        starts_per_minute: how many entries all workers together begin in a minute; None for no limit.
-        webhook_url: where the vendor calls back, without a token.
-        grace: seconds for which a doubt waits for its callback.
-        adopt: whether work of workers that ended is taken over.
-        stop_after: seconds at most that a POST under way may take once the worker is to stop.
-    """
-
-    name: str
-    into: str | os.PathLike[str]
-    most: int = 2_000
-    starts_per_minute: int | None = None
-    webhook_url: str | None = None
-    grace: float = 120.0
-    adopt: bool = False
-    stop_after: float = 200.0
-
-    def __attrs_post_init__(self) -> None:
-        """Refuse a name that systemd, Kubernetes or Postgres would change or cut: two could become one.
-
-        Raises:
-            ConfigurationError: the name is not one, or no POST can carry the webhook URL.
-        """
-        check_webhook_url(self.webhook_url)
-        if not _NAME.fullmatch(self.name):
-            raise ConfigurationError(
-                f"A worker can't be named {safe_repr(self.name)}.",
-                advice="Name it with 1 to 50 letters, digits, dots, hyphens or underscores, such as node-1.",
-            )
 
 
 class Worker:
@@ -438,13 +405,25 @@ class Worker:
     async def _confirm(self, entry: Entry, token: str, job_id: str) -> None:
         """Ask the API about the job that a callback named for an entry in doubt."""
         (answer,) = (await self._client.session.confirm((job_id,))).values()
-        if isinstance(answer, JobNotFoundError):
+        if isinstance(answer, (JobNotFoundError, InvalidRequestError)):
             return  # forged, or of another account
         if isinstance(answer, AkoolError):
             raise answer
-        # A job of an earlier POST can't be the entry's own, but it is paid: its id is kept.
-        if not await self._ledger.made(token, Job(id=job_id, created_at=answer.created_at)):
-            await self._ledger.keep(token, job_id)
+        # What can't be the entry's own, such as the job of an earlier POST, may be paid: its id is kept.
+        await self._ledger.keep(token, job_id)
+        if token != entry.token:
+            return
+        why = ""
+        ahead = self._ledger.clock.now() - self._client.session.server_now()
+        if not is_of_its_time(answer.created_at, entry.submitted_at, ahead=ahead):
+            why = "it was not made when the entry was sent, by the clock of the sender then"
+        elif await self._ledger.may_be_of_another(entry, job_id):
+            why = "it may be another entry's"
+        elif not await self._ledger.made(token, Job(id=job_id, created_at=answer.created_at)):
+            why = "it is another entry's, or the doubt was resolved otherwise"
+        if why:
+            named = display_name(entry.key, entry.target)
+            logger.warning("A callback names job %s for %s, but %s.", job_id, named, why)
 
     async def _read(self, key: str, target: str, generation: int) -> Entry | None:
         return await self._ledger.assign(key, target, self._settings.name, generation=generation)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import anyio
 import psycopg
 import pytest
+from anyio.to_thread import run_sync
 
+from akool_async import AkoolClient, State
 from akool_async._model.responses import Job
 from akool_async.cli.app import run
 from akool_async.cli.commands import enqueue as enqueue_command
 from akool_async.cli.commands import worker as worker_commands
 from akool_async.ledger import open_ledger
+from akool_async.sandbox import Sandbox
 from tests.client.moments import closed_port
 from tests.ledger.conftest import video
 
@@ -190,3 +194,29 @@ def test_a_price_that_nobody_knows_is_not_shown_as_free(
     assert "1  not submitted yet" in told
     assert run(["list", "--ledger", database]) == 0
     assert "at the vendor\tjob-1" in capsys.readouterr().out
+
+
+@pytest.mark.anyio
+async def test_a_job_of_another_time_is_taken_only_if_it_is_said_so(
+    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run_sync(plan, database)
+    sandbox = Sandbox(api_key="canary-5d1", media=False, seed=1)
+    async with sandbox.serve() as server, open_ledger(database) as ledger:
+        monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
+        monkeypatch.setenv("AKOOL_API_KEY", "canary-5d1")
+        async with AkoolClient(api_key="canary-5d1", host=server.base_url) as client:
+            (job,) = (await client.submit(video(9))).accepted
+        await ledger.execute("UPDATE akool_ledger.entry SET submitted_at = submitted_at - interval '5 hours'")
+        words = ["resolve", "video-1", "--language", "ja", "--job-id", job.id, "--ledger", database]
+
+        assert await run_sync(partial(run, words)) == 2
+        assert "after the call was sent" in (said := capsys.readouterr().err)
+        assert "--yes" in said
+        entry = await ledger.get("video-1", "ja")
+        assert entry is not None
+        assert entry.state is State.IN_DOUBT
+        assert await run_sync(partial(run, [*words, "--yes"])) == 0
+        entry = await ledger.get("video-1", "ja")
+        assert entry is not None
+        assert entry.job_id == job.id

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
+from pathlib import Path
 
 import anyio
 import pytest
@@ -11,7 +13,8 @@ from akool_async import State
 from akool_async._model.responses import Callback
 from akool_async.ledger import open_ledger
 from akool_async.sandbox import Fault
-from akool_async.workers.dbos import deliver_callback
+from akool_async.workers.dbos import Worker, WorkerSettings, deliver_callback, enqueue
+from tests.ledger.conftest import Bench, video
 from tests.workers.chaos import Fleet, fleet, look
 
 
@@ -44,3 +47,61 @@ def test_a_callback_names_the_job_of_a_lost_answer(forged: bool) -> None:
         assert entry.state is (State.IN_DOUBT if forged else State.DELIVERED), workers.log("one")[-800:]
 
     assert len(sandbox.audit.jobs) == 1
+
+
+async def in_doubt(bench: Bench, number: int) -> str:
+    """Enter a video whose POST made a job that nobody knows; return its token."""
+    await bench.ledger.plan([video(number)])
+    await enqueue(bench.ledger)
+    intent = await bench.ledger.intend(video(number), f"video-{number}", "one")
+    await bench.ledger.acquire(intent.token, "one")
+    await bench.ledger.doubt(intent.token, "lost")
+    return intent.token
+
+
+async def hear(bench: Bench, folder: Path, *called: str, key: str = "video-1") -> State | None:
+    """Finish an entry that has waited for its callback."""
+    worker = Worker(bench.ledger, bench.client, WorkerSettings(name="one", into=folder))
+    return await worker._finish(key, "ja", 0, [*called])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("hours", [-72, 48])
+async def test_a_callback_gives_a_doubt_no_job_of_another_time(
+    quick: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture, hours: int
+) -> None:
+    (job,) = (await quick.client.submit(video(9))).accepted
+    made = quick.ledger.clock.now() + timedelta(hours=hours)
+    quick.sandbox.faults.add(
+        Fault(on="status", kind="odd_time", value=int(made.timestamp() * 1000), job=job.id)
+    )
+    token = await in_doubt(quick, 1)
+
+    assert await hear(quick, tmp_path, token, job.id) is State.IN_DOUBT
+    entry = await quick.ledger.get("video-1", "ja")
+    assert entry is not None
+    assert (entry.job_id, entry.doubt_ids) == ("", (job.id,))  # for the person who resolves the doubt
+    assert "it was not made when the entry was sent" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_job_that_callbacks_name_for_two_doubts_is_given_to_neither(
+    quick: Bench, tmp_path: Path
+) -> None:
+    (job,) = (await quick.client.submit(video(9))).accepted
+    tokens = [await in_doubt(quick, number) for number in (1, 2)]
+    for token in tokens:
+        assert await deliver_callback(quick.ledger, Callback(job_id=job.id, token=token))
+
+    for number, token in enumerate(tokens, 1):
+        assert await hear(quick, tmp_path, token, job.id, key=f"video-{number}") is State.IN_DOUBT
+
+
+@pytest.mark.anyio
+async def test_a_callback_gives_a_doubt_the_job_of_its_post(quick: Bench, tmp_path: Path) -> None:
+    token = await in_doubt(quick, 1)
+    (job,) = (await quick.client.submit(video(1))).accepted
+
+    assert await hear(quick, tmp_path, token, "not&an=id") is State.IN_DOUBT
+    assert await hear(quick, tmp_path, "0" * 43, job.id) is State.IN_DOUBT
+    assert await hear(quick, tmp_path, token, job.id) is State.DELIVERED

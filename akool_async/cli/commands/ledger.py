@@ -14,6 +14,7 @@ from akool_async._model.errors import InvalidRequestError
 from akool_async._model.outcomes import is_unverified
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import verify
+from akool_async.cli.commands.resolve import describe_job, plausible
 from akool_async.cli.commands.worker import Account, LedgerUrl
 from akool_async.cli.console import (
     confirm,
@@ -212,6 +213,7 @@ def resolve(
     language: str = "",
     job_id: str | None = None,
     not_made: Annotated[bool, Parameter(negative="")] = False,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False,
     ledger: LedgerUrl,
     account: Account = "default",
     as_json: JsonFlag = False,
@@ -229,6 +231,8 @@ def resolve(
         The job was made and has this id, which is looked up first.
     not_made
         No job was made: the entry may be submitted, and paid, once more.
+    yes
+        Accept a job that was made at another time than the call was sent.
     """
     if key is None:
         left = _read(ledger, account, lambda opened: opened.counts())[State.IN_DOUBT]
@@ -239,6 +243,14 @@ def resolve(
         return ExitCode.IN_DOUBT if left else code
     # Asked before anything is written: no job has a wrong id, and it would be waited for in vain.
     snapshot = None if job_id is None else connection.ask(lambda client: client.status(job_id))
+    entry = None if job_id is None else _read(ledger, account, lambda opened: opened.get(key, language))
+    if snapshot is not None and entry is not None:
+        print_info(describe_job(snapshot.job_id, snapshot, entry))
+        # Another entry's job would be saved under this name, and this one's job be lost.
+        if not plausible(snapshot, entry) and not confirm(
+            "It was not made when this call was sent. Is it the job?", yes=yes
+        ):
+            return ExitCode.FAILED
 
     async def say(opened: Ledger) -> int:
         from akool_async.workers.dbos import enqueue

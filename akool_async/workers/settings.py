@@ -1,0 +1,53 @@
+"""How one worker works."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+import attrs
+
+from akool_async._client import check_webhook_url
+from akool_async._model.errors import ConfigurationError
+from akool_async._model.redact import safe_repr
+
+_NAME: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,49}")
+
+
+@attrs.frozen(kw_only=True)
+class WorkerSettings:
+    """How one worker works.
+
+    Attributes:
+        name: unique among workers of the account; one that starts again under its name resumes what it had.
+        into: folder or bucket for the results, the same for all workers, or each its own.
+        most: entries that this worker works on at once.
+        starts_per_minute: how many entries all workers together begin in a minute; None for no limit.
+        webhook_url: where the vendor calls back, without a token.
+        grace: seconds for which a doubt waits for its callback.
+        adopt: whether work of workers that ended is taken over.
+        stop_after: seconds at most that a POST under way may take once the worker is to stop.
+    """
+
+    name: str
+    into: str | os.PathLike[str]
+    most: int = 2_000
+    starts_per_minute: int | None = None
+    webhook_url: str | None = None
+    grace: float = 120.0
+    adopt: bool = False
+    stop_after: float = 200.0
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a name that systemd, Kubernetes or Postgres would change or cut: two could become one.
+
+        Raises:
+            ConfigurationError: the name is not one, or no POST can carry the webhook URL.
+        """
+        check_webhook_url(self.webhook_url)
+        if not _NAME.fullmatch(self.name):
+            raise ConfigurationError(
+                f"A worker can't be named {safe_repr(self.name)}.",
+                advice="Name it with 1 to 50 letters, digits, dots, hyphens or underscores, such as node-1.",
+            )
