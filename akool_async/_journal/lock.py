@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import stat
 import struct
@@ -33,6 +34,9 @@ from akool_async._model.errors import (
     JournalWriteError,
 )
 from akool_async._model.redact import sanitize
+
+_KEPT_FREE: Final = 1 << 20
+"""Bytes that have to be free before a paid call: the ids in its answer, and their log, need some of them."""
 
 _FAR: Final = 1 << 30
 """Windows locks bytes, and locked bytes can't be read: one far behind the holder's name is taken."""
@@ -201,6 +205,14 @@ class JournalLock:
         """Check from now on that this file is not deleted or replaced."""
         found = path.stat()
         self._watched[path] = (found.st_dev, found.st_ino)
+
+    def full_disk_error(self) -> JournalWriteError | None:
+        """Return why nothing more may be paid: the answers could not be recorded; None if they can."""
+        with contextlib.suppress(OSError):  # not every file system tells
+            free = shutil.disk_usage(self._journal.parent).free
+            if free < _KEPT_FREE:
+                return JournalWriteError(f"The disk of {self._journal} is full, with {free:,} bytes left.")
+        return None
 
     def check_in_place(self) -> None:
         """Refuse to write once the files are not those that were opened: nobody would find it there."""

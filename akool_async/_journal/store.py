@@ -164,7 +164,10 @@ class Store:
                     self.lock.check_in_place()
                 table.connection.execute("BEGIN IMMEDIATE")
                 for number, pending in enumerate(operations):
-                    _do(pending, table)
+                    if self.lock is not None and isinstance(pending.operation, RecordIntent):
+                        pending.error = self.lock.full_disk_error()  # the last room is for ids that are paid
+                    if pending.error is None:
+                        _do(pending, table)
                     if number % YIELD_EVERY == YIELD_EVERY - 1:
                         time.sleep(0)
                 steps = [pending.operation for pending in operations if pending.error is None]

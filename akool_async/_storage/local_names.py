@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
+from akool_async._download import DownloadLimits
 from akool_async._model.errors import ConfigurationError
 
+_KEPT_FREE: Final = DownloadLimits().min_free_bytes
 _UNWRITABLE: Final = frozenset({errno.EILSEQ, errno.EINVAL})
 
 
@@ -64,4 +68,10 @@ def unwritable_reason(folder: Path) -> str | None:
     there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
     if not os.path.isdir(there):  # noqa: PTH112
         return f"{there} is not a folder"
-    return None if os.access(there, os.W_OK | os.X_OK) else f"{there} is read-only"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there} is read-only"
+    with suppress(OSError):  # not every file system tells
+        free = shutil.disk_usage(there).free
+        if free < _KEPT_FREE:  # what would be paid now could not be saved
+            return f"its disk is full, with {free:,} bytes left"
+    return None

@@ -152,6 +152,24 @@ async def test_a_saved_result_beside_pays_for_no_other_in_a_folder_that_is_read_
     assert saved.saved.video.parent == tmp_path / "more"
 
 
+async def test_nothing_is_paid_where_the_disk_is_full(
+    fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        with monkeypatch.context() as full:
+            full.setattr(local.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+            refused = await run(client, videos(2), download_to=tmp_path)
+        assert home.sandbox.audit.creates == ()
+        whole = await run(client, videos(2), download_to=tmp_path)
+
+    assert all(isinstance(outcome, NotSubmitted) for outcome in refused)
+    assert (
+        f"Nothing can be saved in {tmp_path}: its disk is full, with 1,000 bytes left." in refused[0].reason
+    )
+    assert all(outcome.saved.video.exists() for outcome in whole)
+
+
 async def test_nothing_is_paid_for_a_folder_that_is_a_file(fast_house: Open, tmp_path: Path) -> None:
     place = tmp_path / "out"
     place.write_text("no folder")

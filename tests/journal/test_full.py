@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -62,6 +64,33 @@ async def test_what_does_not_fit_is_not_written_and_everyone_is_told(path: Path)
         await journal.intend(video("later"))
 
         assert journal.counts()[State.COMPLETED] == 1
+        assert journal.counts()[State.SUBMITTING] == 1
+
+
+async def test_the_last_room_is_for_the_ids_of_what_is_paid(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_journal(path) as journal:
+        await journal.intend(video("paid"))
+        free = [1 << 19]
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free[0]))
+        told = []
+        async with anyio.create_task_group() as tasks:  # one commit for all
+            for number in range(3):
+
+                async def refused(key: str = f"new-{number}") -> None:
+                    with pytest.raises(JournalWriteError, match="is full, with 524,288 bytes left") as error:
+                        await journal.intend(video(key))
+                    told.append(error.value)
+
+                tasks.start_soon(refused)
+            tasks.start_soon(journal.record, step(State.SUBMITTED, "paid"))
+        there = [(entry.key, entry.state) async for entry in journal.entries()]
+        free[0] = 1 << 20
+        await journal.intend(video("new-0"))
+
+        assert there == [("paid", State.SUBMITTED)]
+        assert len({*map(id, told)}) == 3
         assert journal.counts()[State.SUBMITTING] == 1
 
 
