@@ -374,7 +374,10 @@ class Observers:
         for observer in self._observers:
             try:
                 observer.on_event(event)
-            except Exception:  # noqa: BLE001 - what looks on must not end a batch that was paid for
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            # Also `CancelledError`, as of a task that it looks at: it would end the task that reports.
+            except BaseException:  # noqa: BLE001 - what looks on must not end a batch that was paid for
                 self._log_failure(observer)
 
     @contextmanager
@@ -396,7 +399,9 @@ class Observers:
         for observer in self._observers:
             try:
                 found = observer.traceparent()
-            except Exception:  # noqa: BLE001 - likewise
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # noqa: BLE001 - likewise
                 self._log_failure(observer)
                 continue
             if found:

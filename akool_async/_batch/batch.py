@@ -17,7 +17,7 @@ from akool_async._background import BackgroundTasks, LongLived
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.callbacks import WebhookConfig, WebhookCoordinator
 from akool_async._batch.entry import BatchEntry, EntryProgress, outcome_from_journal
-from akool_async._batch.feeder import Feeder, Requests, Source
+from akool_async._batch.feeder import Feeder, Requests, Source, is_left
 from akool_async._batch.life import EntryLife
 from akool_async._batch.preflight import Preflight
 from akool_async._batch.resume import OnInDoubt, Resumer
@@ -194,13 +194,20 @@ class Batch(LongLived):
 
     async def _work(self) -> None:
         """Resume what is there, then pull what is new."""
-        await self._callbacks.listen(self._entered.tasks)
-        # Before anything is pulled: an entry in doubt would otherwise be judged without its callbacks.
-        await self._callbacks.load_doubts()
-        if self._rescues:
-            with self._state.tolerate_journal_errors():
-                await self._resumer.recover_pending()
-        await self._feeder.run(self._entered.tasks)
+        try:
+            await self._callbacks.listen(self._entered.tasks)
+            # Before anything is pulled: an entry in doubt would otherwise be judged without its callbacks.
+            await self._callbacks.load_doubts()
+            if self._rescues:
+                with self._state.tolerate_journal_errors():
+                    await self._resumer.recover_pending()
+            await self._feeder.run(self._entered.tasks)
+        except anyio.get_cancelled_exc_class() as error:
+            if is_left():
+                raise
+            # A time-out that a source leaves open while it yields ends this task wherever that waits: nobody
+            # else would say so, and the iteration would never end.
+            self._feeder.give_up(error)
 
     def _start_submit(self, entries: list[BatchEntry]) -> None:
         self._entered.tasks.start_soon(self._life.submit, entries)
@@ -250,7 +257,8 @@ class Batch(LongLived):
 
         Raises:
             AkoolError: after the last outcome, if something stopped the batch: the account, the journal.
-            Exception: after the last outcome, what the source of requests raised.
+            BaseException: after the last outcome, what the source of requests raised; also `CancelledError`,
+                where something that it waited for was cancelled.
         """
         outcome = await self._state.outcomes.get()
         if outcome is not None:

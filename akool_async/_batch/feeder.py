@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,6 +14,7 @@ from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from akool_async._batch.callbacks import WebhookCoordinator
+from akool_async._batch.entry import BatchEntry
 from akool_async._batch.life import EntryLife
 from akool_async._batch.state import BatchState
 from akool_async._model.errors import ConfigurationError, InvalidRequestError
@@ -62,7 +64,7 @@ class Source:
 
         Raises:
             InvalidRequestError: an item is not a request.
-            Exception: whatever the iterable raises.
+            BaseException: whatever the iterable raises.
         """
         try:
             found: object
@@ -97,6 +99,11 @@ def chunked(targets: tuple[str, ...], most: int) -> Iterator[tuple[str, ...]]:
         yield targets[first : first + most]
 
 
+def is_left() -> bool:
+    """Whether this task is being ended by its batch, or by the task that has opened that."""
+    return anyio.current_effective_deadline() == -math.inf
+
+
 class Feeder:
     """Feeds a batch.
 
@@ -120,6 +127,7 @@ class Feeder:
         self._callbacks = callbacks
         self._draining = False
         self._pulled = 0
+        self._handed: list[BatchEntry] = []
         self._pulling: anyio.CancelScope | None = None
 
     def drain(self) -> None:
@@ -157,7 +165,16 @@ class Feeder:
                 # Known entries end here without a task of their own: a finished catalog is resumed at once.
                 entries = await self._life.admit(with_targets(request, targets))
                 if entries:
+                    self._handed = entries
                     await tasks.start(self._life.look_and_submit, entries)
+                    self._handed = []
+
+    def give_up(self, error: BaseException) -> None:
+        """Pull nothing more because of an error that is none of the batch's; what was pulled comes out."""
+        self._stop(error)
+        for entry in self._handed:  # still waiting for a slot
+            self._state.emit(entry, self._state.not_submitted_outcome(entry, self._state.stopped))
+        self._state.source_exhausted()
 
     async def _learn_costs(self) -> None:
         async for entry in self._state.journal.entries():
@@ -173,8 +190,19 @@ class Feeder:
                 await self._state.backlog.acquire(1)  # room for one has to be there before one is pulled
                 self._state.backlog.release(1)
                 return await self._source.next()
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
         except Exception as error:  # noqa: BLE001 - the caller's own; it is raised after the last outcome
-            self._state.stop(f"The source of requests failed: {type(error).__name__}.", error)
+            self._stop(error)
+        except BaseException as error:
+            # Also the cancellation of something that the source has waited for, unless it is this task's own.
+            if is_left():
+                raise
+            if not (self._draining and isinstance(error, anyio.get_cancelled_exc_class())):
+                self._stop(error)
         finally:
             self._pulling = None
         return None
+
+    def _stop(self, error: BaseException) -> None:
+        self._state.stop(f"The source of requests failed: {type(error).__name__}.", error)

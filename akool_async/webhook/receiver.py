@@ -347,7 +347,10 @@ class WebhookReceiver:
         for listener in self._listeners:
             try:
                 listener.on_callback(callback)
-            except Exception:  # a listener is the caller's own code: it may not cost the others their hint
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            # A listener is the caller's own code: it may not cost the others their hint.
+            except BaseException:
                 logger.exception("A listener failed to handle a webhook; the other listeners received it.")
 
     def _unseal(self, body: bytes) -> Hint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from pathlib import Path
@@ -48,11 +49,14 @@ class Recorder(Observer):
 
 
 class Broken(Observer):
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
     def on_event(self, event: Event) -> None:
-        raise KeyError(event.name)
+        raise self.error(event.name)
 
     def traceparent(self) -> str:
-        raise OSError("no trace")
+        raise self.error
 
 
 def video(number: int, **options: Any) -> TranslationRequest:
@@ -138,11 +142,12 @@ async def test_an_observer_sees_every_step(tmp_path: Path) -> None:
         assert "example.com" not in told
 
 
+@pytest.mark.parametrize("error", [KeyError, asyncio.CancelledError])
 async def test_a_broken_observer_changes_nothing_and_is_logged_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
     after = Recorder()
-    _, outcomes = await run(tmp_path, [video(number) for number in range(3)], Broken(), after)
+    _, outcomes = await run(tmp_path, [video(number) for number in range(3)], Broken(error), after)
 
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
     assert len(after.named("saved")) == 3

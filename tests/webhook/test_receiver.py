@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import pickle
@@ -187,10 +188,13 @@ async def test_memory_is_bounded() -> None:
         assert door.callbacks_for(f"{0:032x}") == ()
 
 
-async def test_a_listener_that_fails_does_not_silence_the_others(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
+async def test_a_listener_that_fails_does_not_silence_the_others(
+    caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     class Broken:
         def on_callback(self, callback: Callback) -> None:
-            raise ValueError("mine")
+            raise error("mine")
 
     ear = Ear()
     async with receiver() as door:
