@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 import backoff
 
-from akool_async._model.validators import at_least_one, positive, seconds_field, whole_number
+from akool_async._model.validators import at_least_one, is_number, positive, seconds_field, whole_number
 
 SLOWEST: Final = 1 / 30
 """POSTs a second, however often the vendor limits the rate."""
@@ -112,7 +112,7 @@ class RetryPolicy:
         throttle_initial_delay: seconds before a rate-limited call is sent again, before jitter.
         throttle_deadline: seconds for which a rate-limited call is kept waiting.
         jitter: returns the seconds to wait for the computed seconds; default is full jitter, a random time
-            from 0 up to that.
+            from 0 up to that. Where it raises, or returns no such number, the computed seconds are waited.
 
     Raises:
         InvalidRequestError: a value is out of its range.
@@ -137,7 +137,7 @@ class RetryPolicy:
         """
         if attempt >= self.attempts:
             return None
-        wait = self.jitter(backoff_step(attempt - 1, self.initial_delay, self.multiplier, self.max_delay))
+        wait = self._moved(backoff_step(attempt - 1, self.initial_delay, self.multiplier, self.max_delay))
         return self._within(max(wait, _asked(retry_after)), elapsed, self.deadline)
 
     def throttle_delay(self, times: int, elapsed: float, retry_after: float | None = None) -> float | None:
@@ -149,8 +149,16 @@ class RetryPolicy:
             retry_after: seconds that the server asked for.
         """
         step = backoff_step(times - 1, self.throttle_initial_delay, self.multiplier, self.max_delay)
-        wait = step / 2 + self.jitter(step / 2)
+        wait = step / 2 + self._moved(step / 2)
         return self._within(max(wait, _asked(retry_after)), elapsed, self.throttle_deadline)
+
+    def _moved(self, wait: float) -> float:
+        """Return a wait moved by the jitter, or as it is where that fails."""
+        try:
+            moved = self.jitter(wait)
+        except Exception:  # noqa: BLE001 - the caller's function must not end polls or a paid call
+            return wait
+        return moved if is_number(moved) and moved >= 0 else wait
 
     @staticmethod
     def _within(wait: float, elapsed: float, deadline: float) -> float | None:

@@ -32,6 +32,7 @@ from akool_async._model.errors import CallerError, ConfigurationError
 from akool_async._model.outcomes import Failed, InDoubt, Outcome
 from akool_async._model.requests import Request
 from akool_async._polling.poll_state import PollSchedule
+from akool_async._polling.scheduler import GuardedSchedule
 from akool_async._signals import received_signals
 from akool_async._storage import SharedInputs
 
@@ -67,6 +68,8 @@ class Batch(LongLived):
         inputs: SharedInputs,
     ) -> None:
         session = client.session
+        # One guard for all jobs: a schedule that fails warns once.
+        schedule = GuardedSchedule.guard(schedule or session.schedule)
         # Without a journal of the caller's the same accounting runs in memory: one set of rules about money.
         kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
         self._own_journal = kept if journal is None else None

@@ -15,6 +15,7 @@ from akool_async._batch.entry import BatchEntry
 from akool_async._client import ClientSession
 from akool_async._model.responses import Callback
 from akool_async._polling.poll_state import AdaptiveSchedule, PollContext, PollResult, PollSchedule
+from akool_async._polling.scheduler import GuardedSchedule
 
 _TICK: Final = 5.0
 """Seconds between two looks at whether callbacks have stopped."""
@@ -31,16 +32,15 @@ class CallbackPolling:
     def __init__(self, session: ClientSession, schedule: PollSchedule | None) -> None:
         self._session = session
         self._clock = session.clock
-        self._schedule = schedule
+        # Here and not where a job is followed, so that a schedule that fails warns once and not for each job.
+        self._schedule = GuardedSchedule.guard(schedule or session.schedule)
         self._schedules: dict[str, CallbackSchedule] = {}
         self._evidence = CallbackReliability()
         self._relied = False
 
     def schedule(self, batch_entry: BatchEntry) -> PollSchedule:
         """Return the schedule of a job that is about to be followed."""
-        schedule = CallbackSchedule(
-            self._schedule or self._session.schedule, self._trusted, called=bool(batch_entry.token)
-        )
+        schedule = CallbackSchedule(self._schedule, self._trusted, called=bool(batch_entry.token))
         self._schedules[batch_entry.job_id] = schedule
         return schedule
 

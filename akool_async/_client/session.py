@@ -40,7 +40,7 @@ from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, Job, Snapshot, Submission, Voice
 from akool_async._observer import Observers, SubmittedEvent
 from akool_async._polling.poll_state import PollSchedule
-from akool_async._polling.scheduler import Listener, PolledJob, PollScheduler
+from akool_async._polling.scheduler import GuardedSchedule, Listener, PolledJob, PollScheduler
 from akool_async._retry import RetryPolicy
 
 logger = logging.getLogger("akool_async")
@@ -112,7 +112,7 @@ class ClientSession:
     ) -> None:
         self.clock = clock
         self.retry = retry
-        self.schedule = schedule
+        self.schedule = GuardedSchedule.guard(schedule)
         self.observers = observers
         self.create_timeout = create_timeout
         self.connections: Connections | None = None

@@ -142,7 +142,7 @@ def safe_repr(value: object) -> str:
     """Return the repr of a refused value as one short printable line."""
     try:
         return sanitize(repr(value))
-    except (ValueError, RecursionError):  # a number of too many digits, lists within lists
+    except Exception:  # noqa: BLE001 - a number of too many digits, lists within lists, an object of the caller's
         return f"a value of type {type(value).__name__} that can't be shown"
 
 

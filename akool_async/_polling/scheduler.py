@@ -23,11 +23,22 @@ from akool_async._model.errors import (
     AkoolError,
     CallerError,
     ClientClosedError,
+    ConfigurationError,
     JobNotFoundError,
 )
+from akool_async._model.redact import safe_repr
 from akool_async._model.responses import Snapshot
+from akool_async._model.validators import is_number
 from akool_async._observer import Observers, PollEvent
-from akool_async._polling.poll_state import AdaptiveSchedule, PollSchedule, PollState, PollVerdict
+from akool_async._polling.poll_state import (
+    AdaptiveSchedule,
+    PollContext,
+    PollResult,
+    PollSchedule,
+    PollState,
+    PollVerdict,
+)
+from akool_async._polling.schedules import BackoffSchedule
 
 logger = logging.getLogger("akool_async")
 MIN_HINTED_INTERVAL: Final = 1.0
@@ -42,8 +53,74 @@ Of 2,000 jobs, 95 % are known again after 19 s; at twice the spacing it was 38 s
 JUST_MADE: Final = 10.0
 """Seconds for which a job counts as new: its first poll is planned by its schedule, not taken in turn."""
 
+SHORTEST_WAIT: Final = 0.005
+LONGEST_WAIT: Final = 120_000.0
+"""Seconds between two polls of a job, whatever its schedule says. With four polls missed the longest becomes
+6.9 days, and a result expires after 7.
+"""
+
+_SAFE: Final = BackoffSchedule()
+
 Poll: TypeAlias = Callable[[str], Awaitable[Snapshot]]
 Listener: TypeAlias = Callable[["PolledJob"], None]
+
+
+class GuardedSchedule:
+    """A schedule that may be the caller's code; where it raises, or answers no time, a safe wait is taken.
+
+    A poller that its error ended would leave all jobs of the client unwatched, and these are paid for.
+
+    Args:
+        schedule: the schedule; it is still asked after it failed.
+
+    Raises:
+        ConfigurationError: it has no method `next_poll`.
+    """
+
+    __slots__ = ("_learn", "_schedule", "_warned")
+
+    def __init__(self, schedule: PollSchedule) -> None:
+        if not callable(getattr(schedule, "next_poll", None)):
+            raise ConfigurationError(
+                f"schedule must have a method next_poll, as PollSchedule says, unlike {safe_repr(schedule)}."
+            )
+        self._schedule = schedule
+        self._learn = schedule.learn if isinstance(schedule, AdaptiveSchedule) else None
+        self._warned = False
+
+    @classmethod
+    def guard(cls, schedule: PollSchedule) -> GuardedSchedule:
+        """Return the guarded schedule; one that is already is returned as it is, and warns no second time."""
+        return schedule if isinstance(schedule, cls) else cls(schedule)
+
+    def next_poll(self, context: PollContext, rand: float) -> float:
+        """Return the seconds until the next poll; it can't fail."""
+        wait: object = None
+        # Nothing is awaited in it, so a cancellation can't be this task's: it is an error like the others.
+        try:
+            wait = self._schedule.next_poll(context, rand)
+        except (Exception, anyio.get_cancelled_exc_class()) as error:  # noqa: BLE001 - it is the caller's code
+            self._warn("raised an error", error)
+        else:
+            if isinstance(wait, int | float) and is_number(wait) and 0 < wait <= LONGEST_WAIT:
+                return max(float(wait), SHORTEST_WAIT)
+            self._warn(f"answered {safe_repr(wait)}, which is no time until the next poll")
+        return _SAFE.next_poll(context, rand)
+
+    def learn(self, seen: PollResult) -> None:
+        """Pass on the result of a poll to a schedule that learns; it can't fail."""
+        if self._learn is None:
+            return
+        try:
+            self._learn(seen)
+        except (Exception, anyio.get_cancelled_exc_class()) as error:  # noqa: BLE001 - likewise
+            self._warn("raised an error while it learned", error)
+
+    def _warn(self, what: str, error: BaseException | None = None) -> None:
+        if not self._warned:
+            self._warned = True
+            said = "The poll schedule %s %s. Then jobs are polled every 2 to 20 s; this is logged once."
+            logger.warning(said, type(self._schedule).__qualname__, what, exc_info=error)
 
 
 @attrs.define(eq=False, weakref_slot=False)
@@ -149,9 +226,11 @@ class PollScheduler:
 
         Raises:
             ClientClosedError: the scheduler was closed.
+            ConfigurationError: the schedule has no method `next_poll`.
         """
         if self._closed:
             raise _closed(job_id)
+        schedule = GuardedSchedule.guard(schedule)
         watch = self._jobs.get(job_id)
         # Two requests may name one job, as after a resume: it is polled once for both.
         if watch is not None:
