@@ -21,6 +21,7 @@ from akool_async._model.requests import video_url
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
 from akool_async.cli.console import counted, format_value, print_info
+from akool_async.cli.next_commands import Order
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.plan import PaidWork
 from akool_async.cli.report import SAVED, UNVERIFIED, request_label
@@ -173,6 +174,7 @@ class JournalStatus:
         expiring: up to 10 entries whose result is at the vendor, by expiry.
         expiring_soon: number of entries whose result expires within 2 days.
         not_submitted: rows without an entry, by catalog.
+        orders: the commands of its last run, by catalog.
         needs_catalog: entries not submitted whose URL lost its signature.
     """
 
@@ -194,6 +196,7 @@ class JournalStatus:
     expiring: tuple[Entry, ...]
     expiring_soon: int
     not_submitted: Mapping[str, int]
+    orders: Mapping[str, Order]
     needs_catalog: int
 
     @property
@@ -230,15 +233,16 @@ class JournalStatus:
                 "not submitted yet, whose signed URL only the catalog has",
                 "run the catalog again",
             ),
-            *(
-                (
-                    count,
-                    "not submitted yet: run the catalog again, with the same options, such as --max-credits",
-                    command("run", catalog),
-                )
-                for catalog, count in self.not_submitted.items()
-            ),
         ]
+        for catalog, count in self.not_submitted.items():
+            why, order = "not submitted yet: run the catalog again", self.orders.get(catalog)
+            where = {"--out": self.output.out, "--journal": self.output.journal}
+            if order is not None:
+                step = order.command(self.output.path, where)
+                steps.append((count, f"{why}, which costs credits", step))
+            else:
+                why += ", with the same options, such as --max-credits"
+                steps.append((count, why, command("run", catalog)))
         return tuple((f"{counted(count, 'entry')} {why}", step) for count, why, step in steps if count)
 
 
@@ -256,7 +260,8 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
     expiring = sorted((*expiring, *waiting), key=lambda entry: entry.expires_at or now)[:MAX_SHOWN]
     without_result = [entry async for entry in journal.entries(states=WITHOUT_RESULT)]
     states = journal.counts()
-    missing = read_history(output.path).not_submitted(journal)
+    history = read_history(output.path)
+    missing = history.not_submitted(journal)
     counts = {STATE_WORDS[state]: number for state, number in states.items()}
     saved = Counter[str]()
     for _, _, name, files, reason in journal.saved_files():
@@ -293,6 +298,7 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
         expiring_soon=journal.count_expiring(SOON)
         + sum(entry.expires_at is not None and entry.expires_at <= now + SOON for entry in waiting),
         not_submitted={catalog: len(names) for catalog, names in missing.items()},
+        orders=history.orders,
         needs_catalog=len(
             [1 async for entry in journal.entries(states={State.PLANNED}) if entry.url_redacted]
         ),

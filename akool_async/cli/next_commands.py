@@ -6,20 +6,23 @@ and never its `--yes`, unless it is the same order.
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import attrs
 
+from akool_async._model.locations import BucketPath
 from akool_async._model.redact import sanitize
 from akool_async.cli.console import strip_control
 
 OptionValue: TypeAlias = str | Path | bool | None
 """What an option is given: True for one without a value, None or False where it is left out."""
 
+_CONSENT: Final = frozenset({"--yes", "--pay-again", "--accept-older-journal"})
 KEPT: Final[Mapping[str, bool]] = {
     "--host": True,
     "--key-file": True,
@@ -80,14 +83,14 @@ class CommandLine:
             # A signed URL is not printed. What is printed instead is refused, so that nothing is paid.
             yield from _option(option, value if _shown(value) == value else "VALUE")
 
-    def again(self, changes: Mapping[str, str], *, consents: bool) -> list[str]:
-        """Return the words with other values of some options, and without `--yes` unless it `consents`."""
+    def again(self, changes: Mapping[str, OptionValue], without: Collection[str]) -> list[str]:
+        """Return the words with other values of some options, and without others that have none."""
         words, found = [*self.options], list[str]()
         while words:
             option, equals, _ = (word := words.pop(0)).partition("=")
             if option in changes:
                 del words[: not equals]
-            elif consents or option != "--yes":
+            elif option not in without:
                 found.append(word)
         for option, value in changes.items():
             found += _option(option, value)
@@ -122,11 +125,51 @@ def same_command(changes: Mapping[str, str] | None = None) -> Iterator[str]:
     line = COMMAND_LINE.get()
     # This goes into logs: a URL that was typed may be signed, or name a webhook's secret.
     whole = all(_shown(word) == word for word in line.words)
-    words = line.again(changes or {}, consents=whole and not changes)
+    words = line.again(changes or {}, () if whole and not changes else ("--yes",))
     if words:
         yield f"    akool-async {' '.join(quoted(_shown(word)) for word in words)}"
     if not whole:
         yield "    with the URLs as they were: their queries are not printed"
+
+
+@attrs.frozen
+class Order:
+    """The command by which a catalog was run, without consent to pay: to be run again, at any later time.
+
+    Attributes:
+        folder: where it was typed, which its paths are relative to.
+        journal: its journal.
+        words: its arguments; what signs URLs is not kept.
+    """
+
+    folder: str
+    journal: str
+    words: tuple[str, ...]
+
+    @classmethod
+    def running(cls, journal: Path) -> Order | None:
+        """Return the order of the running command; None if that runs no catalog."""
+        line = COMMAND_LINE.get()
+        if line.words[:1] != ("run",):
+            return None
+        words = (
+            # It is refused without the query, so that nothing is paid.
+            word if _shown(word) == word else re.sub(r"(?s)^(--[\w-]+=)?.*$", r"\1VALUE", word)
+            for word in line.again({}, _CONSENT)
+        )
+        return cls(str(Path.cwd()), str(journal.absolute()), tuple(words))
+
+    def command(self, journal: Path, where: Mapping[str, Path | None]) -> str:
+        """Return it for a shell, for a journal that may have been moved; `where` names its place."""
+        here, words = self.folder == str(Path.cwd()), self.words
+        if str(journal.absolute()) != self.journal:
+            places = {
+                option: path if path is None or isinstance(path, BucketPath) else path.absolute()
+                for option, path in where.items()
+            }
+            words = tuple(CommandLine(words).again(places, ()))
+        again = " ".join(map(quoted, ("akool-async", *words)))
+        return again if here else f"cd {quoted(self.folder)} && {again}"
 
 
 def quoted(word: str) -> str:

@@ -19,6 +19,7 @@ import attrs
 
 from akool_async._journal import Journal
 from akool_async.cli.console import print_info
+from akool_async.cli.next_commands import Order
 from akool_async.cli.plan import Plan, PlannedAction
 
 _MARK: Final = "akool-async runs"
@@ -46,10 +47,12 @@ class RunHistory:
     Attributes:
         starts: those whose balance is known, in their order.
         pending: by catalog, what its last run was to submit for the first time, as (key, language).
+        orders: by catalog, the command of its last run.
     """
 
     starts: tuple[RunStart, ...] = ()
     pending: Mapping[str, tuple[tuple[str, str], ...]] = attrs.field(factory=dict)
+    orders: Mapping[str, Order] = attrs.field(factory=dict)
 
     def not_submitted(self, journal: Journal) -> dict[str, list[tuple[str, str]]]:
         """Return by catalog what the journal has no entry for since; each once, by its newest catalog."""
@@ -81,27 +84,34 @@ def read_history(journal: Path) -> RunHistory:
             str(catalog): tuple((str(key), str(target)) for key, target in names)
             for catalog, names in data.get("pending", {}).items()
         }
+        orders = {
+            str(catalog): Order(str(folder), str(place), tuple(map(str, words)))
+            for catalog, (folder, place, words) in data.get("orders", {}).items()
+        }
     except (ValueError, TypeError, AttributeError):
         return RunHistory()
-    return RunHistory(starts, pending)
+    return RunHistory(starts, pending, orders)
 
 
 def record_run(plan: Plan, journal: Path) -> None:
     """Add a run that is about to begin. What goes wrong is printed: the run does not need it."""
     path, history = history_path(journal), read_history(journal)
-    starts, pending = [*history.starts], dict(history.pending)
+    starts, pending, orders = [*history.starts], dict(history.pending), dict(history.orders)
     if plan.checked is not None and plan.checked.balance is not None:
         recorded = plan.used + plan.locked
         starts.append(RunStart(at=datetime.now(UTC), balance=plan.checked.balance, recorded=recorded))
     if not plan.catalog.title:  # a file; the others have their entries in the journal
-        pending.pop(str(plan.catalog.path.absolute()), None)  # the newest is the last
-        pending[str(plan.catalog.path.absolute())] = tuple(
+        catalog, order = str(plan.catalog.path.absolute()), Order.running(journal)
+        pending.pop(catalog, None)  # the newest is the last
+        pending[catalog] = tuple(
             (entry.key, entry.target) for entry in plan.entries if entry.action is PlannedAction.SUBMIT
         )
+        orders |= {} if order is None else {catalog: order}
     data = {
         "made_by": _MARK,
         "starts": [(one.at.isoformat(), one.balance, one.recorded) for one in starts[-_MAX_RUNS:]],
         "pending": {catalog: names for catalog, names in pending.items() if names},
+        "orders": {name: attrs.astuple(one) for name, one in orders.items() if pending.get(name)},
     }
     try:
         # Another file of this name, perhaps a journal, is not overwritten.

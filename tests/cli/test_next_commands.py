@@ -263,3 +263,29 @@ def test_what_begins_with_a_dash_is_no_option() -> None:
     assert output.command("resolve", "-x", language="-y") == (
         "akool-async resolve --language=-y --out=-r -- -x"
     )
+
+
+def test_status_names_the_order_by_which_a_catalog_was_run(
+    akool: Command, vendor: Sandbox, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "it's here").mkdir()
+    monkeypatch.chdir(tmp_path / "it's here")
+    films(Path(), *(f"https://example.com/{number}.mp4,ja,-{number}" for number in range(3)))
+    options = ["--names", "{language}/{key}", "--caption", "target", "--in-flight", "1", "--max-credits", "4"]
+    hook = "--webhook-url=https://example.com/hook?token=5ecre7"
+    akool("run", "films.csv", *options, hook, "--yes", "--pay-again")
+    here = akool("status")
+    monkeypatch.chdir(tmp_path)
+    elsewhere = akool("status", "it's here/results")
+    (tmp_path / "it's here" / "results").rename(tmp_path / "moved")
+    moved = akool("status", "moved")
+    order = ["run", "films.csv", *options, "--webhook-url=VALUE"]
+
+    assert line_with("run", here) == order
+    (from_elsewhere,) = [line for line in elsewhere.out.splitlines() if line.startswith("    cd ")]
+    (from_moved,) = [line for line in moved.out.splitlines() if line.startswith("    cd ")]
+    before = ["cd", str(tmp_path / "it's here"), "&&", "akool-async"]
+    assert shlex.split(from_elsewhere) == [*before, *order]
+    assert shlex.split(from_moved) == [*before, *order, "--out", str(tmp_path / "moved")]
+    assert "5ecre7" not in (tmp_path / "moved" / "jobs.sqlite3.runs").read_text(encoding="utf-8")
+    assert akool(*line_with("run", here)).code == 2

@@ -163,7 +163,7 @@ def test_rows_that_an_interrupted_run_did_not_submit_are_counted(
     assert stopped.code == 5
     assert "  4  not submitted yet\n" in told.out
     assert "Interrupted: 4 translations not submitted yet.\n" in told.out
-    assert f"    akool-async run {catalog} --out {book.out}\n" in told.out
+    assert f"    akool-async run {catalog} --out {book.out} --in-flight 1\n" in told.out
     assert (seen["not_submitted"], seen["counts"]["saved"]) == (4, 2)
     assert [one["key"] for one in listed if one["state"] == "not submitted"] == [
         f"film-{number}" for number in range(2, 6)
