@@ -5,6 +5,16 @@ Needs the extra `ledger`. No engine is needed: call `submit_once` from any queue
 
 from akool_async.ledger.database import LedgerError
 from akool_async.ledger.entries import WorkerRow
-from akool_async.ledger.ledger import Ledger, Made, NotSent, Refused, Submitted, open_ledger
+from akool_async.ledger.ledger import Ledger, LostAnswer, Made, NotSent, Refused, Submitted, open_ledger
 
-__all__ = ["Ledger", "LedgerError", "Made", "NotSent", "Refused", "Submitted", "WorkerRow", "open_ledger"]
+__all__ = [
+    "Ledger",
+    "LedgerError",
+    "LostAnswer",
+    "Made",
+    "NotSent",
+    "Refused",
+    "Submitted",
+    "WorkerRow",
+    "open_ledger",
+]

@@ -76,6 +76,7 @@ class Intent:
         job_id: of the job that is known.
         entry: as it was before.
         reason: why not.
+        stops: whether no other entry may be sent either, because the budget is spent.
     """
 
     token: str
@@ -83,6 +84,7 @@ class Intent:
     job_id: str
     entry: Entry
     reason: str | None = None
+    stops: bool = False
 
 
 class LedgerIntents(LedgerPlans, LedgerResults):
@@ -134,10 +136,11 @@ class LedgerIntents(LedgerPlans, LedgerResults):
                 # together they could cost many times what is left.
                 if refusal is None and execute(parse(_POSTING), values).scalar_one():
                     refusal = ""
+            stops = bool(refusal)
             if slots is not None and execute(parse(_IN_FLIGHT), values).scalar_one() >= slots:
                 refusal = refusal or f"{slots} jobs are at the vendor, as many as the account may have."
             if refusal is not None:
-                return Intent("", "not now", "", entry=row, reason=refusal)
+                return Intent("", "not now", "", entry=row, reason=refusal, stops=stops)
             values |= {"token": token, "worker": worker}
             execute(
                 parse(

@@ -71,6 +71,19 @@ class NotSent:
     stops: bool = False
 
 
+@attrs.frozen(kw_only=True)
+class LostAnswer(InDoubt):
+    """The POST of this very call got no clear answer; an `InDoubt` that is none is of an earlier call.
+
+    A few in a row are an outage, in which each further POST may be one more job that is paid and unknown.
+
+    Attributes:
+        stops: whether every next POST would end like it, as at a wrong host.
+    """
+
+    stops: bool = False
+
+
 Submitted: TypeAlias = Made | Refused | NotSent | InDoubt
 """What became of a submission."""
 
@@ -125,7 +138,8 @@ class Ledger(LedgerIntents):
 
         Returns:
             `Made` with the job, now or by an earlier call; `Refused`; `NotSent`, which may be called again
-            later; or `InDoubt`: a job may exist, and it is never sent again by itself.
+            later; or `InDoubt`: a job may exist, and it is never sent again by itself. It is a `LostAnswer`
+            if this call sent it: after a few in a row, or one that `stops`, send nothing else for a while.
 
         Raises:
             InvalidRequestError: it has several targets; or the ledger has the same work under another key, or
@@ -145,7 +159,9 @@ class Ledger(LedgerIntents):
             return await _known(self, key, request)
         if intent.state != "intended":
             if intent.reason is not None:
-                return NotSent(reason=intent.reason or "The price of a job is not known yet.")
+                return NotSent(
+                    reason=intent.reason or "The price of a job is not known yet.", stops=intent.stops
+                )
             return await _known(self, key, request)
         submitted = None
         with anyio.CancelScope(shield=True):  # between take and put a cancellation would lose a paid job
@@ -210,7 +226,7 @@ async def _send(
     right: _RightToSend,
     webhook_url: str | None,
 ) -> Submitted:
-    addressed, token = request, right.token
+    addressed, token, stops = request, right.token, False
     if webhook_url is not None and request.webhook_url is None:
         addressed = attrs.evolve(request, webhook_url=with_token(webhook_url, token))
     (target,) = request.targets
@@ -225,8 +241,9 @@ async def _send(
         return NotSent(reason=str(error))
     except SubmissionInDoubt as doubt:
         await _end(ledger, token, State.IN_DOUBT, reason=str(doubt), code=doubt.code, doubt_ids=doubt.job_ids)
+        stops = doubt.disposition.stops
         if not doubt.job_ids:
-            return await _known(ledger, key, request)
+            return _lost(await _known(ledger, key, request), stops=stops)
         # Its ids are recorded; only now is the API asked which of them is the job.
         submission = await client.session.confirm_submission(doubt)
     except AkoolError as error:
@@ -249,7 +266,13 @@ async def _send(
     await _end(
         ledger, token, State.IN_DOUBT, reason=_unmentioned(submission, target), doubt_ids=submission.job_ids
     )
-    return await _known(ledger, key, request)
+    return _lost(await _known(ledger, key, request), stops=stops)
+
+
+def _lost(known: Submitted, *, stops: bool) -> Submitted:
+    if not isinstance(known, InDoubt):  # a callback or a person was faster
+        return known
+    return LostAnswer(**attrs.asdict(known, recurse=False), stops=stops)
 
 
 def _unmentioned(submission: Submission, target: str) -> str:

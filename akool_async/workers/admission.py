@@ -1,7 +1,11 @@
-"""Which entries of a worker may POST: few at a time, and only one asks while the account has no capacity."""
+"""Which entries of a worker may POST: few at a time, and only one asks while the account has no capacity.
+
+None does for a while after a few answers in a row were lost: each may be a job that is paid and unknown.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
@@ -10,8 +14,9 @@ import anyio
 from akool_async._clock import Clock, wait_event
 from akool_async._model.outcomes import InDoubt
 from akool_async._retry import backoff_step
-from akool_async.ledger import Made, NotSent, Refused
+from akool_async.ledger import LostAnswer, Made, NotSent, Refused
 
+logger: Final[logging.Logger] = logging.getLogger("akool_async")
 Ended: TypeAlias = Made | Refused | InDoubt
 """What became of an entry's submission, once something did."""
 
@@ -26,6 +31,12 @@ _FIRST, _GROWTH, _LONGEST = 1.0, 1.5, 10.0
 
 _STOPPED: Final = 30.0
 """Seconds after an answer that stops all POSTs, such as to a wrong key."""
+
+MOST_LOST: Final = 3
+"""Answers that are lost in a row before nothing more is sent, as `max_doubts` of a batch."""
+
+_HOLD: Final = 300.0, 2.0, 3600.0
+"""Seconds until a single POST tries whether answers come again: at first, their growth, the longest."""
 
 
 class Admission:
@@ -44,6 +55,14 @@ class Admission:
         self._misses = 0
         self._one_by_one = 0
         self._not_before = 0.0
+        self._answered = False
+        self._lost = self._holds = 0
+        self._said: set[str] = set()
+
+    @property
+    def holds(self) -> bool:
+        """Whether answers were lost, so that the next POST only tries whether they come again."""
+        return self._holds > 0
 
     def free(self) -> None:
         """Say that a job of this worker takes no capacity any more."""
@@ -53,14 +72,22 @@ class Admission:
         """Call `post` when it is its turn, and again later if it sent nothing."""
         while True:
             async with self._posts:
-                if self._one_by_one:
-                    async with self._one:
-                        await self._wait()
-                        found = await self._ask(post)
-                else:
-                    found = await self._ask(post)
+                found = await self._ask_in_turn(post)
             if not isinstance(found, NotSent):
                 return found
+
+    @property
+    def _is_alone(self) -> bool:
+        # Until an answer came, too: a host that is wrong or down then costs one doubt, not one for each.
+        return bool(self._one_by_one or self._lost) or not self._answered
+
+    async def _ask_in_turn(self, post: Callable[[], Awaitable[Ended | NotSent]]) -> Ended | NotSent:
+        while self._is_alone:
+            async with self._one:
+                if self._is_alone:
+                    await self._wait()
+                    return await self._ask(post)
+        return await self._ask(post)
 
     async def _ask(self, post: Callable[[], Awaitable[Ended | NotSent]]) -> Ended | NotSent:
         self._freed = anyio.Event()  # before the question, so that a job which ends meanwhile counts
@@ -77,9 +104,50 @@ class Admission:
                 self._not_before = max(self._not_before, self._clock.monotonic() + wait)
             else:
                 self._misses, self._one_by_one = 0, max(self._one_by_one - 1, 0)
+        self._judge(found)
         return found
 
+    def _judge(self, found: Ended | NotSent) -> None:
+        if isinstance(found, LostAnswer):
+            self._lost += 1
+            # Those that were under way together are one sign.
+            is_new = not self._holds or self._clock.monotonic() >= self._not_before
+            if is_new and (found.stops or self._lost >= MOST_LOST):
+                self._hold(found)
+        elif isinstance(found, NotSent):
+            if found.stops and found.reason not in self._said:
+                self._said.add(found.reason)
+                logger.warning(
+                    "Nothing more is submitted by this worker until this has changed, which it looks for: %s",
+                    found.reason,
+                )
+        # An answer of the vendor to this POST; a refusal without its number is the folder's or the ledger's.
+        elif (isinstance(found, Made) and not found.again) or (
+            isinstance(found, Refused) and found.code is not None
+        ):
+            if self._holds or self._said:
+                logger.info("The vendor answers, and this worker submits again.")
+            self._answered, self._lost, self._holds = True, 0, 0
+            self._said.clear()
+
+    def _hold(self, found: LostAnswer) -> None:
+        wait = backoff_step(self._holds, *_HOLD)
+        if not self._holds:
+            logger.warning(
+                "Nothing more is submitted by this worker for %.0f minutes, and then one call at a time: the "
+                "answers to paid calls were lost (%d in a row), and each may have made a job that is billed. "
+                "`akool-async resolve --ledger URL` shows them. The last one: %s",
+                wait / 60,
+                self._lost,
+                found.reason,
+            )
+        self._holds += 1
+        self._one_by_one = POSTS
+        self._not_before = self._clock.monotonic() + wait
+
     async def _wait(self) -> None:
+        if self._holds:
+            await self._clock.sleep(self._not_before - self._clock.monotonic())
         if self._misses:
             # What the vendor or the ledger asked for is kept to, whatever ends meanwhile.
             await self._clock.sleep(self._not_before - self._clock.monotonic())

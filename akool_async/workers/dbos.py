@@ -104,7 +104,6 @@ class Worker:
         self._admission = Admission(ledger.clock)
         self._folder = result_folder(settings.into, None)
         self._unsaved: dict[tuple[str, str], str] = {}
-        self._holds = False
         self._posts = 0
         self._idle = anyio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -368,7 +367,12 @@ class Worker:
 
     async def _post(self, entry: Entry) -> Ended | NotSent:
         if reason := await self._cannot_save(entry.name or "result"):
-            return NotSent(reason=reason, stops=True)
+            return NotSent(reason=f"Results can't be saved. {reason}", stops=True)
+        if self._admission.holds:
+            try:
+                await self._client.credit()  # costs nothing; a host that is wrong or down makes no doubt
+            except AkoolError as error:
+                return NotSent(reason=str(error), stops=True)
         if self._stop.is_set():
             await anyio.sleep_forever()  # the process ends soon; others may begin the entry
         # Counted from here on, so that a worker that is stopped waits for the answer of a paid call.
@@ -397,9 +401,6 @@ class Worker:
             await asyncio.to_thread(self._folder.check_writable, name)
         except ConfigurationError as error:
             reason = str(error)
-        if reason and not self._holds:
-            logger.warning("Nothing more is submitted by this worker until results can be saved. %s", reason)
-        self._holds = bool(reason)
         return reason
 
     async def _confirm(self, entry: Entry, token: str, job_id: str) -> None:
