@@ -21,7 +21,6 @@ from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.limits import Permit, WeightedSemaphore
 from akool_async._batch.post import AnswerRecorder, Post
-from akool_async._batch.preflight import NOT_SENT
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, FileNames, ResultSaver
 from akool_async._batch.state import CANCELLED, BatchState, StopCause
@@ -129,11 +128,10 @@ class EntryLife:
             return await self.submit(entries, task_status=task_status)
         async with preflight.turn:  # held until it is sent, so that the source is not pulled far ahead
             task_status.started()
-            check = await preflight.check(entries[0].request)
-            if check.refusals:  # the vendor would refuse it too; here it takes no slot and no POST
-                return self._end_unsubmitted(entries, NOT_SENT + check.reason)
-            if self._state.stopped:
-                return self._end_unsubmitted(entries, self._state.stopped)
+            # What the vendor would refuse takes no slot and no POST here.
+            reason = await preflight.find_refusal(entries[0].request) or self._state.stopped
+            if reason:
+                return self._end_unsubmitted(entries, reason)
             return await self.submit(entries)
 
     async def submit(

@@ -18,10 +18,10 @@ import attrs
 import httpx
 
 from akool_async._download.network import is_local
-from akool_async._environment import install_command, is_loopback
+from akool_async._environment import describe_cause, install_command, is_loopback
 from akool_async._media import Reach, find_obstacle, inspect_path, media_client
 from akool_async._media.cache import FactsCache
-from akool_async._model.errors import ConfigurationError, InputError
+from akool_async._model.errors import AkoolError, ConfigurationError, InputError
 from akool_async._model.locations import Location, is_private
 from akool_async._model.media import Limits, MediaError, MediaFacts, MediaKind, MediaProblem
 from akool_async._model.requests import LipSyncRequest, Request, video_url
@@ -163,6 +163,21 @@ class Preflight:
             requests=video.requests + other.requests,
             bytes_read=video.bytes_read + other.bytes_read,
         )
+
+    async def find_refusal(self, request: Request) -> str:
+        """Return why a request is not sent; "" if it may be.
+
+        An error that nobody has foreseen is such a reason: it must not end the jobs of other requests.
+        """
+        try:
+            check = await self.check(request)
+        except Exception as error:  # noqa: BLE001 - of any library that reads a stranger's file
+            said = error.message if isinstance(error, AkoolError) else f"{describe_cause(error)}."
+            return (
+                f"Not sent, because the look into its files ended by an error: {said} Nothing was spent. "
+                "Run again; if it ends so again, send it without preflight."
+            )
+        return NOT_SENT + check.reason if check.refusals else ""
 
     async def _check_file(self, request: Request, url: str, kind: MediaKind) -> RequestCheck:
         host = (urlsplit(url).hostname or "").lower()

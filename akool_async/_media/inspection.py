@@ -380,10 +380,13 @@ class _RemoteFile:
                     self.etag = self._known_etag
                     return memoryview(b"")
                 block, size = await self._receive(response, start, wanted)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             _unreachable(
                 f"The {self._kind} could not be fetched because of the network: {describe_cause(error)}."
             )
+        # httpx lets out what `idna` and codecs raise, too, about a host's name: a server redirects to any.
+        except (httpx.InvalidURL, ValueError):
+            _unreachable(f"The URL of the {self._kind}, or one that its server redirects to, is not valid.")
         if self.size not in (-1, size):
             _unreachable(f"The {self._kind} changed while it was read.")
         self.size = size

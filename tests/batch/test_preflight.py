@@ -31,6 +31,9 @@ from akool_async._batch.preflight import Preflight, RequestCheck
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open
 from tests.media.file_host import FileHost, film, serve_files
+from tests.media.test_inspection import Host, host, whole
+
+__all__ = ["host"]
 
 pytestmark = pytest.mark.anyio
 
@@ -455,6 +458,43 @@ async def test_one_video_in_many_rows_is_looked_into_once(files: FileHost) -> No
 
     assert len(checks) == 20
     assert len(files.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "location", ["https://xn--/x", "https://xn--a.de/x", "https://[::1", "https://a..de/"]
+)
+async def test_a_redirect_to_what_is_no_host_ends_no_other_job(
+    fast_house: Open, host: Host, location: str
+) -> None:
+    host.answer = whole(b"", 302, location=location)
+    async with fast_house() as home:
+        client = await home.client()
+        seen = await outcomes_of(client, [request("https://example.com/1.mp4"), request(host.url)])
+
+    # Like every host that does not answer this machine, it may answer the vendor.
+    assert [type(outcome) for outcome in seen.values()] == [Completed] * 2
+
+
+class Odd(Preflight):
+    """Fails in a way that nobody has foreseen, but for one video."""
+
+    async def check(self, request: Request) -> RequestCheck:
+        if request.url.endswith("good.mp4"):
+            return RequestCheck()
+        raise RuntimeError("https://example.com/?sig=secret")
+
+
+async def test_an_unforeseen_error_of_a_look_keeps_its_own_request_from_being_sent(fast_house: Open) -> None:
+    good, bad = "https://example.com/good.mp4", "https://example.com/bad.mp4"
+    async with fast_house() as home:
+        client = await home.client()
+        odd = Odd(Limits(), api_host=home.server.base_url)
+        seen = await outcomes_of(client, [request(bad), request(good)], preflight=odd)
+        assert len(home.sandbox.audit.creates) == 1
+
+    assert isinstance(seen[good], Completed)
+    assert isinstance(seen[bad], NotSubmitted)
+    assert "ended by an error: RuntimeError. Nothing was spent" in seen[bad].reason
 
 
 async def test_no_more_than_the_limit_are_looked_into_at_once(files: FileHost) -> None:

@@ -116,6 +116,33 @@ async def test_a_redirect_into_the_network_is_not_followed(
     assert len(host.asked) == 1
 
 
+BAD_HOSTS = (
+    "xn--",
+    "xn--a.de",
+    "xn--0.de",
+    "xn--zzzzzzzzzzzzz99999.de",
+    "a" * 64 + ".de",
+    "a..de",
+    "[::1",
+    "-",
+)
+
+
+@pytest.mark.parametrize("bad", BAD_HOSTS)
+@pytest.mark.parametrize("how", ["named", "redirected", "redirected later"])
+async def test_a_host_that_no_name_can_be_is_a_media_error(host: Host, bad: str, how: str) -> None:
+    url, redirect = f"https://{bad}/v.mp4?sig=secret", whole(b"", 302, location=f"https://{bad}/v")
+    film = FILM[: FILM.index(b"mdat") - 4] + (2**28).to_bytes(4, "big") + b"mdat"
+    ranges = with_ranges(2**29, lambda start, end: film[start:end].ljust(end - start, b"\0"), host)
+    first = how == "redirected later"
+    host.answer = lambda request: (ranges if first and len(host.asked) == 1 else redirect)(request)
+
+    error = await problem_of(url if how == "named" else host.url, allow_private=True)
+
+    assert error.problem is MediaProblem.UNREACHABLE or error.problem is MediaProblem.UNRESOLVED
+    assert len(host.asked) == {"named": 0, "redirected": 1, "redirected later": 2}[how]
+
+
 async def test_a_host_without_an_address_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: Any, **__: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
