@@ -18,6 +18,7 @@ from typing import Final
 
 from akool_async._journal.entry import COLUMNS
 from akool_async._journal.lock import Watermark
+from akool_async._journal.names import beside, check_name, draft_pattern
 from akool_async._journal.table import MILLIONTHS, MOST_CREDITS
 from akool_async._model.errors import (
     JournalCorruptedError,
@@ -217,6 +218,7 @@ def check_location(path: Path) -> bool:
     try:
         found = path.stat()
     except FileNotFoundError:
+        check_name(path)
         if not path.parent.is_dir():
             raise JournalWriteError(
                 f"The folder {path.parent} for the journal is not there.",
@@ -236,6 +238,7 @@ def check_location(path: Path) -> bool:
         raise JournalCorruptedError(f"{path} is not a file, so it can't be a journal.")
     # SQLite takes an empty file for a new database, and every entry that was in it would be paid again.
     if found.st_size == 0:
+        check_name(path)
         raise JournalCorruptedError(
             f"The file {path} is empty. A journal never is: it was cut, or something else made it.",
             advice="If no run has used it yet, delete it; else put a copy of the journal in its place.",
@@ -251,16 +254,12 @@ def open_immutable(path: Path) -> sqlite3.Connection:
 
 def log_of(path: Path) -> Path:
     """Return the file that holds the last entries of a journal while it is open."""
-    return _beside(path, "-wal")
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(f"{path.name}{suffix}")
+    return beside(path, "-wal")
 
 
 def _is_alone(path: Path) -> bool:
     """Whether all of the journal is in its file and nothing in a log."""
-    log = _beside(path, "-wal")
+    log = beside(path, "-wal")
     return not log.exists() or not log.stat().st_size
 
 
@@ -313,6 +312,7 @@ def _inspect(path: Path, *, whole: bool) -> Watermark:
                     _check_columns(connection, path)
             return watermark(connection)
     except (sqlite3.Error, OSError) as error:
+        check_name(path)
         raise map_sqlite_error(path, error, "read") from error
     except UnicodeDecodeError as error:
         message = f"The journal {path} is damaged: a text column is not valid UTF-8."
@@ -321,7 +321,7 @@ def _inspect(path: Path, *, whole: bool) -> Watermark:
 
 def _make(path: Path) -> None:
     """Make an empty journal."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new*"):
+    for left in path.parent.glob(draft_pattern(glob.escape(path.name))):
         left.unlink()  # of a run that was killed here; the lock says that nobody is at it now
     with _draft_of(path) as connection:
         migrate(connection)
@@ -340,7 +340,7 @@ def _draft_of(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
         _publish(draft, path)
     finally:
-        for left in (draft, *(_beside(draft, suffix) for suffix in ("-journal", "-wal", "-shm"))):
+        for left in (draft, *(beside(draft, suffix) for suffix in ("-journal", "-wal", "-shm"))):
             left.unlink(missing_ok=True)
 
 
@@ -357,6 +357,7 @@ def _publish(draft: Path, path: Path) -> None:
 def back_up(source: sqlite3.Connection, path: Path) -> None:
     """Copy a journal as it is now to a new file with mode 0600; runs continue writing it meanwhile."""
     path = path.parent.resolve() / path.name
+    check_name(path)
     try:
         # The name is taken first, so that nothing is ever overwritten; killed here, it leaves an empty file.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

@@ -78,7 +78,7 @@ def open_journal(
         JournalCorruptedError: on entering, the file is no journal or is damaged; it was not touched.
         JournalVersionError: on entering, a newer version wrote it; it was not touched.
         JournalWriteError: on entering, the file or its folder can't be written.
-        JournalError: on entering, it can't be read.
+        JournalError: on entering, it can't be read, or its name belongs beside another journal ("x-wal").
     """
     return Journal(path, read_only=read_only, accept_older=accept_older, now=now)
 
@@ -361,7 +361,8 @@ class Journal(ReadableJournal, LongLived):
             path: where to; nothing is overwritten.
 
         Raises:
-            JournalError: there is something of that name, or the journal can't be read.
+            JournalError: there is something of that name, it belongs beside another journal ("x-wal"), or the
+                journal can't be read.
             JournalWriteError: the copy can't be written; nothing is left of it.
         """
         store, target = self._opened.store, Path(path)

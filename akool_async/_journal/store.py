@@ -24,6 +24,7 @@ from anyio.to_thread import run_sync
 
 from akool_async._journal import database as file
 from akool_async._journal.lock import JournalLock
+from akool_async._journal.names import check_name
 from akool_async._journal.operations import RecordIntent, mark_interrupted
 from akool_async._journal.table import (
     EntryTable,
@@ -122,6 +123,7 @@ class Store:
             return read_totals(self.reading, str(self.path or IN_MEMORY))
 
     def _open_for_writing(self, path: Path, lock: JournalLock, now: datetime) -> None:
+        check_name(path)
         file.check_is_journal(path)  # before a lock is put beside something else
         lock.acquire(now)
         if path.exists():

@@ -24,7 +24,8 @@ from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from akool_async._background import BackgroundTasks
-from akool_async._model.errors import InboxError
+from akool_async._journal.names import check_name
+from akool_async._model.errors import InboxError, JournalError
 from akool_async._model.responses import Callback, CallbackListener
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
@@ -265,6 +266,10 @@ class InboxFile:
 
 def _create(path: Path) -> os.stat_result:
     """Create an empty file that only its owner can read, unless there is one; return its status."""
+    try:
+        check_name(path)
+    except JournalError as error:
+        raise InboxError(error.message, impact=error.impact, advice=error.advice) from error
     log, *others = (path.with_name(f"{path.name}-{name}") for name in ("wal", "shm", "journal"))
     for other in others:  # SQLite follows links to them, and writes to what it finds
         _own_file(other)

@@ -144,3 +144,24 @@ def test_results_that_another_journal_paid_for_are_not_paid_again_unasked(
     assert posts == 2
     assert again.code == 0, again.err
     assert len(vendor.audit.creates) == 3
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-journal", ".lock", ".runs", ".on-saved"])
+def test_no_file_gets_a_name_that_belongs_beside_a_journal(
+    akool: Command, paid: Book, vendor: Sandbox, tmp_path: Path, ending: str
+) -> None:
+    name = tmp_path / f"talks.sqlite3{ending}"
+    posts = len(vendor.audit.creates)
+    (paid.out / "one.csv").write_text("url,languages\nhttps://example.com/talk.mp4,de\n")
+    for order in (
+        ("backup", paid.out, name),
+        ("export", paid.out, "--to", name),
+        ("run", paid.out / "one.csv", "--yes", "--journal", name, "--out", paid.out),
+        ("plan", paid.out / "one.csv", "--journal", name, "--out", paid.out),
+    ):
+        told = akool(*order)
+        assert told.code != 0, order
+        assert "is that of a file that is kept beside talks.sqlite3" in " ".join(told.err.split())
+        assert not name.exists()
+
+    assert len(vendor.audit.creates) == posts

@@ -149,3 +149,74 @@ async def test_a_backup_that_fails_leaves_nothing(
             await journal.backup(tmp_path / "no" / "folder")
 
     assert list(folder.iterdir()) == []
+
+
+BELONGS = ["-wal", "-shm", "-journal", ".lock", ".runs", ".on-saved", "-WAL"]
+
+
+@pytest.mark.parametrize("ending", BELONGS)
+@pytest.mark.parametrize("there", [False, True])
+async def test_a_backup_has_no_name_that_belongs_beside_a_journal(
+    place: str, tmp_path: Path, ending: str, *, there: bool
+) -> None:
+    copy = tmp_path / f"talks.sqlite3{ending}"
+    if there:
+        copy.with_name("talks.sqlite3").write_bytes(b"a journal")
+    async with open_journal(place) as journal:
+        await bring_to(journal, State.SUBMITTED, "a")
+        with pytest.raises(JournalError, match="is that of a file that is kept beside talks") as caught:
+            await journal.backup(copy)
+        with pytest.raises(JournalError, match="still being made"):
+            await journal.backup(tmp_path / ".talks.sqlite3.x.new")
+
+    assert "overwritten or deleted" in caught.value.impact
+    assert not copy.exists()
+
+
+@pytest.mark.parametrize("ending", BELONGS)
+async def test_no_journal_is_made_under_a_name_that_belongs_beside_another(
+    tmp_path: Path, ending: str
+) -> None:
+    place = tmp_path / f"jobs.sqlite3{ending}"
+    for options in ({}, {"read_only": True}, {"accept_older": True}):
+        with pytest.raises(JournalError, match="is that of a file that is kept beside jobs"):
+            async with open_journal(place, **options):
+                pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\x37\x7f\x06\x82" + bytes(4092)])
+async def test_what_is_beside_a_journal_is_no_journal_that_may_be_deleted(
+    path: Path, tmp_path: Path, content: bytes
+) -> None:
+    log = tmp_path / f"{path.name}-wal"
+    async with open_journal(path):
+        pass
+    log.write_bytes(content)
+    for read_only in (False, True):
+        with pytest.raises(JournalError, match="is that of a file that is kept beside jobs") as caught:
+            async with open_journal(log, read_only=read_only):
+                pass
+        assert "delete it" not in str(caught.value)
+
+    assert log.read_bytes() == content
+
+
+async def test_a_journal_of_an_unlucky_name_is_used_until_it_would_be_overwritten(
+    path: Path, tmp_path: Path
+) -> None:
+    unlucky = tmp_path / "talks-wal"
+    async with open_journal(path) as journal:
+        await bring_to(journal, State.SUBMITTED, "a")
+    path.replace(unlucky)
+    async with open_journal(unlucky, accept_older=True) as journal:
+        await journal.intend(video("b"))
+    (tmp_path / "talks").write_bytes(b"")
+
+    with pytest.raises(JournalError, match="beside talks"):
+        async with open_journal(unlucky):
+            pass
+    async with open_journal(unlucky, read_only=True) as journal:
+        assert journal.get("a", "ja") is not None
+        assert journal.older_error is None
+        await journal.backup(tmp_path / "copy.sqlite3")

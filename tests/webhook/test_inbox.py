@@ -330,3 +330,14 @@ async def test_an_inbox_that_can_not_be_used_stops_the_receiver_at_once(tmp_path
     with pytest.raises(InboxError, match="missing"):
         async with receiver(inbox=tmp_path / "missing" / "inbox"):
             pass
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal", ".lock"])
+async def test_no_inbox_gets_a_name_that_belongs_beside_a_journal(tmp_path: Path, ending: str) -> None:
+    place = tmp_path / f"jobs.sqlite3{ending}"
+    with pytest.raises(InboxError, match="is that of a file that is kept beside jobs") as caught:
+        async with open_inbox(place):
+            pass
+
+    assert "overwritten or deleted" in caught.value.impact
+    assert not place.exists()

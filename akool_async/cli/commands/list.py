@@ -19,6 +19,7 @@ from cyclopts import Parameter
 
 from akool_async._download import local_path
 from akool_async._journal import Journal
+from akool_async._journal.names import check_name
 from akool_async._model.errors import StorageError
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async.cli.console import (
@@ -224,6 +225,7 @@ def export(
         write_lines(lines)
         return ExitCode.OK
     to = local_path(to)
+    check_name(to)
     try:
         # With a byte order mark Excel reads UTF-8; without one it takes it for the system's code page.
         with to.open("x", encoding="utf-8-sig" if as_csv else "utf-8") as file:
