@@ -49,6 +49,7 @@ from akool_async.workers.workflows import (
     engine_url,
     enqueue,
     give_back,
+    give_to_its_account,
     lock_name,
     queue_name,
     queue_stranded,
@@ -210,6 +211,7 @@ class Worker:
             }
         )
         self._register()
+        DBOS.listen_queues([queue_name(ledger.account)])  # else to those of all accounts in the database
         DBOS.launch()
         # The account's cap is not the queue's concurrency: only the ledger counts what is at the vendor, also
         # for workflows that the engine runs twice.
@@ -230,6 +232,10 @@ class Worker:
         # Replayed, it may call the engine at one place only: what it does before depends on the ledger.
         @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
         async def translate(key: str, target: str, generation: int) -> str:
+            mine, of = workflow_id(self._ledger.account, key, target, generation), DBOS.workflow_id or ""
+            if of != mine:  # as after a person resumed it: the engine's own queue is everybody's
+                entry = workflow_id("", key, target, generation)
+                return await asyncio.to_thread(give_to_its_account, self._ledger, of, entry)
             state = await self._call(key, target, generation)
             waited, step = 0.0, _LOOK
             # Looked at meanwhile: the sender may record a late answer, and be killed after that.

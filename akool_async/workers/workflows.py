@@ -201,6 +201,19 @@ def resume(
     return resumed
 
 
+def give_to_its_account(ledger: Ledger, workflow: str, entry: str) -> str:
+    """Queue a workflow of another account for that one's workers; return what became of it, in words.
+
+    Args:
+        ledger: of the account that took it.
+        workflow: its id.
+        entry: what follows the account in its id.
+    """
+    with engine_client(ledger) as client:
+        client.resume_workflows([workflow], queue_name=queue_name(workflow.removesuffix(entry)))
+    return "of another account"
+
+
 def lock_name(engine: sa.Engine, account: str, name: str) -> sa.Connection | None:
     """Hold a worker's name as long as the connection lives; None if another worker holds it."""
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
