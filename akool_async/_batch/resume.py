@@ -15,9 +15,15 @@ from akool_async._batch.state import BatchState
 from akool_async._download import SavedResult
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InputError
-from akool_async._model.fingerprint import CompactSet, fingerprint, is_other_work, work_of
+from akool_async._model.fingerprint import (
+    CompactSet,
+    fingerprint,
+    is_other_work,
+    replaced_input,
+    work_of,
+)
 from akool_async._model.redact import sanitize
-from akool_async._model.requests import private_inputs, with_targets
+from akool_async._model.requests import Request, private_inputs, with_inputs, with_targets
 from akool_async._model.states import RESUME_ACTIONS, WITHOUT_RESULT, ResumeAction, State
 from akool_async._polling.scheduler import JUST_MADE
 
@@ -26,18 +32,47 @@ OTHER_QUERY: Final = (
     "Another entry has the same URL with another query: one video signed twice, or two videos? "
     "Give each video a key of its own, or set url_is_public where the query names the video."
 )
+_OTHER_INPUTS: Final = (
+    "Another entry has the same inputs, but for the content of a file or the query of a URL: one video, or "
+    "two? Give each video a key of its own."
+)
 _EVER: Final = timedelta(days=36_500)
 
 
-def known_as(entry: Entry, mark: str) -> str:
-    """Say why what has this fingerprint is not paid for beside an entry of another key.
+def why_replaced(known: Entry, request: Request) -> str:
+    """Say that a file or an object was replaced since an entry of the same work was made; "" if none was."""
+    place = replaced_input(known.request, request)
+    if place is None:
+        return ""
+    key = "without a key" if known.key == known.fingerprint else f"under the key {sanitize(known.key)}"
+    text = f"{sanitize(place)} was replaced: what the journal has {key} is of its earlier content."
+    if known.state is State.PLANNED:
+        text += (
+            " Nothing was sent for that: take it back first (batch.cancel), or give this a key of its own."
+        )
+    else:
+        text += (
+            " Give this a key of its own to have its new content translated, which is paid for, or put the "
+            "earlier content back to have the result of that."
+        )
+    if not place.sha256:
+        text += (
+            " Its ETag says so. If the same was uploaded anew, leave it out of the catalog: "
+            "`akool-async resume` saves what is paid."
+        )
+    return text
+
+
+def known_as(entry: Entry, mark: str, request: Request) -> str:
+    """Say why a request with this fingerprint is not paid for beside an entry of another key.
 
     Args:
-        entry: what the journal has of the same work, or of the same but for a query.
+        entry: what the journal has of the same work, or of the same but for a query, or for content.
         mark: the fingerprint.
+        request: what was asked for.
     """
     if entry.fingerprint != mark:
-        return OTHER_QUERY
+        return why_replaced(entry, request) or OTHER_QUERY
     where, use = f"under another key, {sanitize(entry.key)}", "Use that key"
     if entry.key == mark:
         where, use = "without a key", "Leave the key out"
@@ -116,7 +151,8 @@ class Resumer:
             if known is None:
                 self._state.emit(batch_entry, batch_entry.not_submitted(str(error), self._clock.now()))
                 return False
-            batch_entry.identify(known.request_for_target)
+            replaced = await self._state.inputs.find_replaced(batch_entry.request, known.request)
+            batch_entry.identify(with_inputs(known.request_for_target, replaced))
         again = batch_entry.name in self._state.not_submitted  # nothing was sent for it so far
         self._state.not_submitted.discard(batch_entry.name)
         if not self._seen.add(*batch_entry.name) and not again:
@@ -160,9 +196,9 @@ class Resumer:
         asks = not (request.key or request.url_is_public or but > {State.PLANNED})
         pulled = asks and not self._unkeyed.add(work_of(mark), target)
         if pulled and not again:
-            return OTHER_QUERY
+            return _OTHER_INPUTS if private_inputs(request) else OTHER_QUERY
         known = self._journal.find_work(mark, target, batch_entry.key, any_query=asks, but=but)
-        return "" if known is None else known_as(known, mark)
+        return "" if known is None else known_as(known, mark, request)
 
     def _refuse(self, batch_entry: BatchEntry, reason: str) -> None:
         refused = batch_entry.not_submitted(reason, self._clock.now())
@@ -173,6 +209,13 @@ class Resumer:
         if other and entry.state is not State.PLANNED:
             self._refuse(batch_entry, "Its key names other work in the journal; use another key.")
             return False
+        # The result, or the doubt, is of the earlier content; what has neither is sent as it is now.
+        changed = entry.fingerprint != fingerprint(batch_entry.request, batch_entry.target)
+        if changed and entry.state is not State.PLANNED and entry.state not in WITHOUT_RESULT:
+            known = self._journal.get(*batch_entry.name)  # `recall` returns the caller's request
+            if known is not None and (reason := why_replaced(known, batch_entry.request)):
+                self._refuse(batch_entry, reason)
+                return False
         if (entry.key, entry.target) not in self._state.recovered:
             return await self._resume(batch_entry, entry)
         ended = self._state.recovered.claim(batch_entry.key, batch_entry.target, batch_entry.request)

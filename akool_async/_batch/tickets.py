@@ -17,14 +17,14 @@ import attrs
 
 from akool_async._batch.entry import outcome_from_journal
 from akool_async._batch.limits import Changes
-from akool_async._batch.resume import known_as
+from akool_async._batch.resume import known_as, why_replaced
 from akool_async._batch.state import CANCELLED, RESUMABLE, BatchState
 from akool_async._journal import IN_PROGRESS, Entry, EntryUpdate
 from akool_async._model.errors import BatchClosedError, InvalidRequestError, JournalError
 from akool_async._model.fingerprint import CompactSet, entry_key, fingerprint, is_other_work
 from akool_async._model.outcomes import Completed, InDoubt, NotSubmitted, Outcome
 from akool_async._model.requests import Request, with_targets
-from akool_async._model.states import ENDED, State
+from akool_async._model.states import ENDED, WITHOUT_RESULT, State
 
 logger = logging.getLogger("akool_async")
 NOT_MADE: Final = "Its doubt was resolved: no job was made. Submit it again to have it sent."
@@ -157,6 +157,8 @@ class SubmittedRequests(AsyncIterator[Request]):
         if entry is not None:
             if is_other_work(entry.fingerprint, request, target):
                 raise InvalidRequestError(f"The key {key} names other work in the journal; use another key.")
+            if entry.state not in WITHOUT_RESULT and (reason := why_replaced(entry, request)):
+                raise InvalidRequestError(reason)
         # The task of the work before may still wait for its turn, and would send that under this key.
         elif (key, target) in self._pulled and is_other_work(
             self._taken_back.get((key, target), mark), request, target
@@ -165,7 +167,7 @@ class SubmittedRequests(AsyncIterator[Request]):
                 f"The work that {key} named before is still being taken back; use another key."
             )
         elif known := self._journal.find_work(mark, target, key, any_query=asks, planned=True):
-            raise InvalidRequestError(known_as(known, mark))
+            raise InvalidRequestError(known_as(known, mark, request))
         elif self._works.contains(mark, target) and (mark, target) not in self._withdrawn:
             raise InvalidRequestError("The same work was submitted under another key; each would be paid.")
 

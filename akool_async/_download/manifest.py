@@ -18,7 +18,7 @@ from akool_async._download.fetch import run_blocking
 from akool_async._download.files import ForeignFileError, local_path, open_regular, read_json
 from akool_async._download.verify import Digest, digest
 from akool_async._model.errors import StorageError
-from akool_async._model.fingerprint import fingerprint, is_other_work
+from akool_async._model.fingerprint import fingerprint, is_by_hash, is_other_work
 from akool_async._model.locations import INPUT_FIELDS
 from akool_async._model.outcomes import MANIFEST, Artifact, Completed, Saved
 from akool_async._model.redact import redacted_url
@@ -90,8 +90,11 @@ class SavedResult:
 
     def is_of(self, key: str, target: str, request: Request) -> bool:
         """Whether it is the result of an entry: two catalogs may give one key to two videos."""
-        other = self.fingerprint != "" and is_other_work(self.fingerprint, request, target)
-        return (self.key, self.target) == (key, target) and not other
+        if (self.key, self.target) != (key, target):
+            return False
+        if self.fingerprint and is_by_hash(request):  # a file that was replaced has the same key and path
+            return self.fingerprint == fingerprint(request, target)
+        return not self.fingerprint or not is_other_work(self.fingerprint, request, target)
 
     @property
     def saved(self) -> Saved | None:

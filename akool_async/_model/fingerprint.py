@@ -18,8 +18,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import attrs
 
-from akool_async._model.locations import INPUT_FIELDS
-from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
+from akool_async._model.locations import INPUT_FIELDS, Location
+from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest, private_inputs
 
 _SIGNING_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "q-")
 _SCHEMES: Final = {
@@ -150,6 +150,7 @@ def is_other_work(known: str, request: Request, target: str) -> bool:
     """Whether a request names other work than the one of this fingerprint, which has the same key.
 
     A query that is no secret says which video it is. Any other may only sign the URL, and a key says enough.
+    Whether a file or an object was replaced is `replaced_input`: what it held is a part of its URL, too.
     """
     return are_other_works(known, fingerprint(request, target), url_is_public=request.url_is_public)
 
@@ -157,6 +158,29 @@ def is_other_work(known: str, request: Request, target: str) -> bool:
 def are_other_works(known: str, mark: str, *, url_is_public: bool) -> bool:
     """Whether two fingerprints of one key name different works; see `is_other_work`."""
     return known != mark if url_is_public else work_of(known) != work_of(mark)
+
+
+def replaced_input(known: Request, request: Request) -> Location | None:
+    """Return the file or object of a request that had other content in a request for the same work.
+
+    None also where the content of either is not known, because a file is gone by now.
+    """
+    before = private_inputs(known)
+    for name, url in private_inputs(request).items():
+        place, _, content = url.partition("?")
+        known_place, _, known_content = before.get(name, "").partition("?")
+        if place == known_place and content and known_content and content != known_content:
+            return Location.parse(url)
+    return None
+
+
+def is_by_hash(request: Request) -> bool:
+    """Whether a request's inputs are all files with a known hash, so that a fingerprint tells their content.
+
+    Of an object the ETag is known, and it may change where the content does not.
+    """
+    urls = [url for name in INPUT_FIELDS if (url := getattr(request, name, None))]
+    return all(url.startswith("file:") and Location.parse(url).sha256 for url in urls)
 
 
 _WRITER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)

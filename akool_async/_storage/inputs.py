@@ -16,6 +16,7 @@ import stat
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
@@ -98,6 +99,22 @@ class SharedInputs:
             if not place.content:
                 changed[name] = with_content(url, await run_sync(self._content, place))
         return with_inputs(request, changed)
+
+    async def find_replaced(self, request: Request, known: Request) -> dict[str, str]:
+        """Return the inputs that have other content than an entry of the journal, by their fields.
+
+        For a request that `identify` refuses, because a file is gone, or nothing is there to share it from.
+        What can't be read has the content that the entry had.
+        """
+        replaced, before = dict[str, str](), private_inputs(known)
+        for name, url in private_inputs(request).items():
+            place = Location.parse(url)
+            if self._storage is not None or place.scheme == "file":
+                with suppress(InputError):
+                    content = place.content or await run_sync(self._content, place)
+                    if content != Location.parse(before.get(name, "")).content:
+                        replaced[name] = with_content(url, content)
+        return replaced
 
     async def upload(self, request: Request, names: list[tuple[str, str]]) -> None:
         """Upload the files that are not in the bucket yet, and look whether objects are the same.

@@ -123,7 +123,7 @@ class Toolbox:
             if entry is None:
                 entry = journal.find_work(mark, target, mark, any_query=True, planned=True)
             if entry is not None and entry.fingerprint != mark:
-                raise InvalidRequestError(known_as(entry, mark))
+                raise InvalidRequestError(known_as(entry, mark, request))
             found[target] = entry
         return found
 

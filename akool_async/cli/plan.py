@@ -16,9 +16,10 @@ import attrs
 
 from akool_async._batch import OnInDoubt
 from akool_async._batch.preflight import Preflight, RequestCheck
+from akool_async._batch.resume import why_replaced
 from akool_async._batch.saving import LONGEST_ENDING
 from akool_async._client import AkoolClient
-from akool_async._journal import Entry, open_journal
+from akool_async._journal import Entry, Journal, open_journal
 from akool_async._model.errors import (
     AkoolError,
     CertificateError,
@@ -307,6 +308,12 @@ async def make_plan(
                         "options. Use another key, or another --out."
                     )
                     issues.append(Issue(item.where("key"), text))
+                elif (
+                    found is not None
+                    and found.state not in WITHOUT_RESULT | {State.PLANNED}
+                    and (reason := why_replaced(found, item.request))
+                ):
+                    issues.append(Issue(item.where("key"), reason))
                 # What the journal has is resumed as it was entered, by whichever rules.
                 elif found is None and action is PlannedAction.SUBMIT and videos.names_other(item.request):
                     text = (
@@ -314,7 +321,7 @@ async def make_plan(
                         "and the report would take them for one. Use another key, or another --out."
                     )
                     issues.append(Issue(item.where("key"), text))
-        renamed = list(paid_work.find_renamed(entries))
+        renamed = list(paid_work.find_renamed(entries, opened))
         issues += (one for one in renamed if isinstance(one, Issue))
         if issues:
             raise CatalogError(issues)
@@ -386,7 +393,7 @@ class PaidWork:
         key = self._paid.get(entry.fingerprint, "")
         return key if key != entry.key else ""
 
-    def find_renamed(self, entries: Iterable[PlanEntry]) -> Iterator[Issue | str]:
+    def find_renamed(self, entries: Iterable[PlanEntry], journal: Journal) -> Iterator[Issue | str]:
         """Find what would be paid again because its key was changed: an issue if certain, else a note."""
         others, example = 0, ""
         for entry in entries if self._paid else ():
@@ -409,6 +416,13 @@ class PaidWork:
             if same:
                 text = f"The same work {what}, and would be paid again. Use that key, or another --out."
                 yield Issue(entry.item.where("key"), text)
+                continue
+            known_entry = journal.get(key, entry.target)
+            replaced = "" if known_entry is None else why_replaced(known_entry, request)
+            if replaced and not request.key:
+                yield Issue(entry.item.where("url"), replaced)
+            elif replaced:
+                yield f"{entry.item.place}: The same path, with other content, {what}. This one is paid, too."
             elif request.key or request.url_is_public:  # the caller says that these are two videos
                 yield f"{entry.item.place}: The same URL with another query {what}. This one is paid, too."
             else:

@@ -81,7 +81,11 @@ async def identify_inputs(
                     if not inputs.shares:
                         mistakes += (Issue(item.where(name), _NO_SHARE) for name in files)
                 else:
-                    request = with_inputs(request, private_inputs(known.request))
+                    replaced = await inputs.find_replaced(request, known.request)
+                    # With a key each language is looked up by itself, and may have had other content.
+                    by_content = not request.key or request.url_is_public
+                    before = private_inputs(known.request) if by_content else {}
+                    request = with_inputs(request, before | replaced)
             items.append(item if request is item.request else attrs.evolve(item, request=request))
     if mistakes:
         raise CatalogError(mistakes)

@@ -17,7 +17,13 @@ from akool_async._journal.entry import dump_datetime
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
-from akool_async._model.fingerprint import are_other_works, fingerprint, is_other_work, work_of
+from akool_async._model.fingerprint import (
+    are_other_works,
+    fingerprint,
+    is_other_work,
+    replaced_input,
+    work_of,
+)
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import Request, video_url, with_targets
 from akool_async._model.states import State
@@ -227,7 +233,7 @@ class LedgerPlans(LedgerEntries):
         mark = fingerprint(one, target)
         values = {"account": self.account, "key": one.key or mark, "target": target}
         found = connection.execute(sa.text(READ + THIS), values).mappings().one()
-        if is_other_work(found["fingerprint"], one, target):
+        if is_other_work(found["fingerprint"], one, target) or replaced_input(read_entry(found).request, one):
             conflicts.other.append(display_name(values["key"], target))
             return
         # One that was signed last week is refused by now, and one from a journal has no signature at all.
@@ -347,7 +353,8 @@ class LedgerPlans(LedgerEntries):
         found = connection.execute(sa.text(f"{READ}{THIS} FOR UPDATE"), where).mappings().one()
         # Its job would be taken for that of another video, which then is never translated.
         public = entry.request.url_is_public
-        if are_other_works(found["fingerprint"], entry.fingerprint, url_is_public=public):
+        replaced = replaced_input(read_entry(found).request, entry.request)
+        if replaced or are_other_works(found["fingerprint"], entry.fingerprint, url_is_public=public):
             others.other.append(display_name(entry.key, entry.target))
             return False
         if entry.state is State.PLANNED:

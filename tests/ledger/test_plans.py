@@ -259,6 +259,15 @@ async def test_a_public_query_names_another_video_in_a_journal_too(bench: Bench,
         await bench.ledger.adopt(await journaled(tmp_path, State.SUBMITTED, request=other))
 
 
+async def test_a_replaced_file_is_another_video_in_a_journal_too(bench: Bench, tmp_path: Path) -> None:
+    one, other = (attrs.evolve(video(1), url=f"file:///talk.mp4?sha256={n * 64}") for n in "12")
+    await bench.ledger.plan([one])
+    moved = await journaled(tmp_path, State.SUBMITTED, request=other)
+    for again in (bench.ledger.plan([other]), bench.ledger.adopt(moved)):
+        with pytest.raises(InvalidRequestError, match="other work"):
+            await again
+
+
 def test_a_journal_that_is_refused_is_not_retired(
     database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

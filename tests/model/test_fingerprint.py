@@ -8,7 +8,15 @@ from typing import Any
 import attrs
 import pytest
 
-from akool_async._model.fingerprint import _ALWAYS, _LATER, canonical_url, entry_key, fingerprint, work_of
+from akool_async._model.fingerprint import (
+    _ALWAYS,
+    _LATER,
+    canonical_url,
+    entry_key,
+    fingerprint,
+    replaced_input,
+    work_of,
+)
 from akool_async._model.requests import CaptionType, LipSyncRequest, TranslationRequest
 
 URL = "https://media.test/talk.mp4"
@@ -236,3 +244,24 @@ def test_a_key_of_the_caller_goes_before_the_fingerprint() -> None:
 @pytest.mark.parametrize("changed", [{"lipsync": True}, {"url": "https://media.test/other.mp4"}])
 def test_other_work_differs_in_its_first_part(changed: dict[str, Any]) -> None:
     assert work_of(of(**changed)) != work_of(of())
+
+
+HASH = "file:///talk.mp4?sha256=" + "1" * 64
+
+
+@pytest.mark.parametrize(
+    ("known", "url", "replaced"),
+    [
+        (HASH, HASH, False),
+        (HASH, HASH.replace("1", "2"), True),
+        (HASH, "/talk.mp4", False),
+        ("/talk.mp4", HASH, False),
+        ("s3://bucket/a.mp4?etag=1", "s3://bucket/a.mp4?etag=2", True),
+        ("s3://bucket/a.mp4?etag=1", "s3://bucket/a.mp4?etag=1", False),
+        ("https://media.test/a.mp4?sha256=1", "https://media.test/a.mp4?sha256=2", False),
+    ],
+)
+def test_an_input_was_replaced_where_both_contents_are_known(known: str, url: str, replaced: bool) -> None:
+    before, now = (TranslationRequest(url=one, targets="ja", key="talk") for one in (known, url))
+
+    assert (replaced_input(before, now) is not None) == replaced

@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
+from akool_async._model.locations import is_private
 from akool_async._model.requests import Request, video_url, with_targets
 from akool_async.cli.catalog.model import (
     CatalogError,
@@ -119,7 +120,9 @@ class KeyedVideos:
 def _video(request: Request) -> tuple[int, int]:
     """Return hashes of a video's URL without its query and of the query if it names the video, else 0."""
     place, _, query = canonical_url(video_url(request)).partition("?")
-    return hash(place), hash(("query", query)) if request.url_is_public else 0
+    # What a file or an object holds is a part of its URL, where it could be read.
+    tells = request.url_is_public or (query and is_private(place))
+    return hash(place), hash(("query", query)) if tells else 0
 
 
 class _Finder:

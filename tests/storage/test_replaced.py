@@ -1,0 +1,318 @@
+"""What was replaced under the same path and key: it is refused, and not given the earlier result."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import obstore
+import pytest
+
+from akool_async import (
+    AkoolClient,
+    Completed,
+    Failed,
+    InDoubt,
+    InvalidRequestError,
+    LipSyncRequest,
+    NotSubmitted,
+    Outcome,
+    Storage,
+    TranslationRequest,
+    open_batch,
+    open_journal,
+)
+from akool_async.sandbox import Fault
+from akool_async.sandbox.media import sample_video
+from tests.batch.test_batch import run
+from tests.client.conftest import Open
+from tests.storage.conftest import TestBucket
+from tests.storage.test_command_line import command
+from tests.storage.test_shared_files import LOST, leave_at_vendor
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.mp4"
+    path.write_bytes(os.urandom(1000))
+    return path
+
+
+def keyed(url: object, **options: Any) -> TranslationRequest:
+    return TranslationRequest(**{"url": url, "targets": "ja", "key": "talk"} | options)
+
+
+def reason_of(outcomes: list[Outcome]) -> str:
+    (outcome,) = outcomes
+    assert isinstance(outcome, NotSubmitted)
+    return outcome.reason
+
+
+def is_result(outcomes: list[Outcome]) -> bool:
+    (outcome,) = outcomes
+    return isinstance(outcome, Completed) and outcome.resumed
+
+
+async def test_a_file_that_was_replaced_is_refused_under_its_key_and_no_other_file_is(
+    fast_house: Open, bucket: TestBucket, talk: Path, tmp_path: Path
+) -> None:
+    first, copy = Storage(share=f"{bucket.url}/first"), talk.with_name("copy")
+    shutil.copy(talk, copy)
+    async with fast_house() as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            await run(client, [keyed(talk)], journal=journal, storage=first)
+        (tmp_path / "moved").mkdir()
+        for name in ("j.sqlite3", "j.sqlite3.lock"):
+            (tmp_path / name).rename(tmp_path / "moved" / name)
+        async with open_journal(tmp_path / "moved" / "j.sqlite3", accept_older=True) as journal:
+            os.utime(talk, (1, 1))
+            touched = await run(client, [keyed(talk)], journal=journal, storage=first)
+            copy.replace(talk)
+            elsewhere = Storage(share=f"{bucket.url}/second")
+            copied = await run(client, [keyed(talk)], journal=journal, storage=elsewhere)
+            content = talk.read_bytes()
+            talk.write_bytes(b"another cut")
+            replaced = await run(client, [keyed(talk)], journal=journal, storage=first)
+            talk.write_bytes(content)
+            back = await run(client, [keyed(talk)], journal=journal, storage=first)
+            talk.write_bytes(b"another cut")
+            under_its_own = await run(client, [keyed(talk, key="cut 2")], journal=journal, storage=first)
+
+        assert len(home.sandbox.audit.creates) == 2
+    assert all(map(is_result, (touched, copied, back)))
+    assert f"{talk} was replaced" in reason_of(replaced)
+    assert "under the key talk" in reason_of(replaced)
+    assert isinstance(under_its_own[0], Completed)
+
+
+async def test_an_object_that_was_overwritten_is_refused_under_its_key(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path
+) -> None:
+    request = keyed(f"{bucket.url}/talk.mp4")
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        outcomes = []
+        for content in (b"first cut", b"first cut", b"other cut"):
+            obstore.put(bucket.store, "talk.mp4", content)
+            outcomes.append(await run(client, [request], journal=journal, storage=Storage()))
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert is_result(outcomes[1])
+    assert f"{bucket.url}/talk.mp4 was replaced" in reason_of(outcomes[2])
+    assert "ETag" in reason_of(outcomes[2])
+
+
+@pytest.mark.parametrize("key", ["talk", None])
+@pytest.mark.parametrize("storage", [None, Storage()])
+async def test_a_replaced_file_is_noticed_where_nothing_could_share_it(
+    storage: Storage | None, key: str | None, fast_house: Open, bucket: TestBucket, talk: Path, tmp_path: Path
+) -> None:
+    request = keyed(talk, key=key)
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await run(client, [request], journal=journal, storage=Storage(share=bucket.url))
+        same = await run(client, [request], journal=journal, storage=storage)
+        talk.write_bytes(b"another cut")
+        replaced = await run(client, [request], journal=journal, storage=storage)
+        talk.unlink()
+        gone = await run(client, [request], journal=journal, storage=storage)
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert f"{talk} was replaced" in reason_of(replaced)
+    assert is_result(same)
+    assert is_result(gone)
+
+
+async def test_a_file_that_was_replaced_is_noticed_beside_a_signed_url(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path
+) -> None:
+    sound = tmp_path / "sound.mp3"
+    sound.write_bytes(os.urandom(1000))
+    lip_sync = LipSyncRequest(video_url="https://media.example/1.mp4?sig=1", audio_url=sound, key="talk")
+    signed = attrs.evolve(lip_sync, video_url="https://media.example/1.mp4?sig=2")
+    storage = Storage(share=bucket.url)
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await run(client, [lip_sync], journal=journal, storage=storage)
+        anew = await run(client, [signed], journal=journal, storage=storage)
+        sound.write_bytes(b"another voice")
+        replaced = await run(client, [signed], journal=journal, storage=storage)
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert is_result(anew)
+    assert f"{sound} was replaced" in reason_of(replaced)
+
+
+async def test_a_file_that_was_mended_after_its_failure_is_sent_under_its_key(
+    fast_house: Open, bucket: TestBucket, talk: Path, tmp_path: Path
+) -> None:
+    storage, faults = Storage(share=bucket.url), [Fault(on="create", kind="job_fails", nth=1)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
+        client = await home.client()
+        failed = await run(client, [keyed(talk)], journal=journal, storage=storage)
+        talk.write_bytes(b"with sound")
+        told = await run(client, [keyed(talk)], journal=journal, storage=storage)
+        again = await run(client, [keyed(talk)], journal=journal, storage=storage, retry_failed=True)
+
+        assert len(home.sandbox.audit.creates) == 2
+    assert [type(outcome) for outcome in (*failed, *told, *again)] == [Failed, Failed, Completed]
+
+
+async def test_a_replaced_file_is_not_sent_over_a_doubt(
+    fast_house: Open, bucket: TestBucket, talk: Path, tmp_path: Path
+) -> None:
+    storage = Storage(share=bucket.url)
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=[LOST]) as home:
+        client = await home.client()
+        doubt = await run(client, [keyed(talk)], journal=journal, storage=storage)
+        talk.write_bytes(b"another cut")
+        replaced = await run(client, [keyed(talk)], journal=journal, storage=storage, on_in_doubt="resubmit")
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert isinstance(doubt[0], InDoubt)
+    assert f"{talk} was replaced" in reason_of(replaced)
+
+
+async def test_a_job_at_the_vendor_is_saved_by_the_journal_though_its_file_was_replaced(
+    house: Open, bucket: TestBucket, talk: Path, tmp_path: Path
+) -> None:
+    storage = Storage(share=bucket.url)
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client = await home.client()
+        await leave_at_vendor(client, journal, keyed(talk), storage=storage)
+        talk.write_bytes(b"another cut")
+        replaced = await run(client, [keyed(talk)], journal=journal, storage=storage)
+        resumed = await run(client, journal.requests(), journal=journal, download_to=tmp_path / "out")
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert f"{talk} was replaced" in reason_of(replaced)
+    assert isinstance(resumed[0], Completed)
+
+
+@pytest.mark.parametrize("key", ["talk", None])
+async def test_a_ticket_for_a_replaced_file_is_refused(
+    key: str | None, fast_house: Open, bucket: TestBucket, talk: Path, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        async with open_batch(client, journal=journal, storage=Storage(share=bucket.url)) as batch:
+            await (await batch.submit(keyed(talk, key=key))).outcome()
+            os.utime(talk, (1, 1))
+            same = await (await batch.submit(keyed(talk, key=key))).outcome()
+            talk.write_bytes(b"another cut")
+            with pytest.raises(InvalidRequestError, match="was replaced: what the journal has") as refused:
+                await batch.submit(keyed(talk, key=key))
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert isinstance(same, Completed)
+    assert "query" not in str(refused.value)
+
+
+async def test_a_file_that_is_replaced_while_a_batch_runs_is_not_called_a_url(
+    fast_house: Open, bucket: TestBucket, talk: Path
+) -> None:
+    sent = anyio.Event()
+
+    async def source() -> AsyncIterator[TranslationRequest]:
+        yield keyed(talk, key=None)
+        await sent.wait()
+        talk.write_bytes(b"another cut")
+        yield keyed(talk, key=None)
+
+    async with fast_house() as home:
+        client: AkoolClient = await home.client()
+        outcomes = []
+        async with open_batch(client, source(), storage=Storage(share=bucket.url)) as batch:
+            async for outcome in batch:
+                outcomes.append(outcome)
+                sent.set()
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert "content of a file" in reason_of(outcomes[1:])
+
+
+async def test_another_journal_pays_for_a_replaced_file_and_keeps_the_earlier_result(
+    fast_house: Open, bucket: TestBucket, talk: Path, tmp_path: Path
+) -> None:
+    storage, folder = Storage(share=bucket.url), tmp_path / "out"
+    async with fast_house() as home:
+        client = await home.client()
+        for number, content in enumerate((talk.read_bytes(), talk.read_bytes(), b"another cut")):
+            talk.write_bytes(content)
+            async with open_journal(tmp_path / f"{number}.sqlite3") as journal:
+                await run(client, [keyed(talk)], journal=journal, storage=storage, download_to=folder)
+
+        assert len(home.sandbox.audit.creates) == 2
+    assert len([path for path in folder.iterdir() if path.suffix == ".mp4"]) == 2
+
+
+async def test_plan_and_run_refuse_what_was_replaced(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path
+) -> None:
+    film, other = sample_video(1.0, width=64, height=36), sample_video(2.0, width=64, height=36)
+    (tmp_path / "a.mp4").write_bytes(film)
+    (tmp_path / "b.mp4").write_bytes(film[:-1] + b"b")
+    obstore.put(bucket.store, "c.mp4", film)
+    rows = {"a": "./a.mp4,ja,a", "b": "./b.mp4,ja,", "c": f"{bucket.url}/c.mp4,ja,c"}
+    (tmp_path / "all.csv").write_text("\n".join(["url,languages,key", *rows.values()]), encoding="utf-8")
+    for name, row in rows.items():
+        (tmp_path / f"{name}.csv").write_text(f"url,languages,key\n{row}\n", encoding="utf-8")
+    (tmp_path / "more.csv").write_text("url,languages,key\n./a.mp4,fr,a\n", encoding="utf-8")
+    share = ("--share", f"{bucket.url}/tmp")
+    async with fast_house(media=True) as home:
+        await command(home, "run", "all.csv", *share, "--yes", cwd=tmp_path)
+        os.utime(tmp_path / "a.mp4", (1, 1))
+        obstore.put(bucket.store, "c.mp4", film)
+        same = await command(home, "plan", "all.csv", *share, cwd=tmp_path)
+        for name in ("a.mp4", "b.mp4"):
+            (tmp_path / name).write_bytes(other)
+        obstore.put(bucket.store, "c.mp4", other)
+        planned = {
+            name: await command(home, "plan", f"{name}.csv", *share, cwd=tmp_path)
+            for name in ("a", "b", "c", "more")
+        }
+        ran = await command(home, "run", "a.csv", *share, "--yes", cwd=tmp_path)
+        unshared = [await command(home, "plan", f"{name}.csv", cwd=tmp_path) for name in "ab"]
+        for name in ("a.mp4", "b.mp4"):
+            (tmp_path / name).unlink()
+        (tmp_path / "gone.csv").write_text("\n".join(["url,languages,key", rows["a"], rows["b"]]))
+        gone = await command(home, "run", "gone.csv", *share, "--yes", cwd=tmp_path)
+
+        assert len(home.sandbox.audit.creates) == 3, ran.stderr
+    assert same.returncode == 0, same.stderr
+    for name, told in {**planned, "run": ran, "1": unshared[0], "2": unshared[1]}.items():
+        assert told.returncode == 2, (name, told.stdout)
+        words = " ".join(told.stderr.split())
+        assert ("names another video" if name == "more" else "was replaced") in words
+        assert "query" not in words
+    assert "without a key" in " ".join(planned["b"].stderr.split())
+    assert gone.returncode == 0, gone.stderr
+
+
+async def test_a_row_whose_file_is_gone_has_the_results_of_each_content(
+    fast_house: Open, bucket: TestBucket, talk: Path, tmp_path: Path
+) -> None:
+    """Languages of one key may be of two contents, as where one was added later."""
+    storage = Storage(share=f"{bucket.url}/tmp")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "one.csv").write_text('url,languages,key\n./talk.mp4,"ja,fr",talk\n', encoding="utf-8")
+    async with fast_house() as home:
+        client = await home.client()
+        async with open_journal(tmp_path / "out" / "jobs.sqlite3") as journal:
+            for target in ("ja", "fr"):
+                talk.write_bytes(os.urandom(1000))
+                request = keyed(talk, targets=target)
+                await run(client, [request], journal=journal, storage=storage, download_to=tmp_path / "out")
+        talk.unlink()
+        ran = await command(home, "run", "one.csv", "--out", "out", "--no-check", "--yes", cwd=tmp_path)
+
+        assert len(home.sandbox.audit.creates) == 2
+    assert ran.returncode == 0, ran.stderr
