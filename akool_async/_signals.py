@@ -13,6 +13,8 @@ from typing import Any, Final
 import anyio
 
 from akool_async._background import BackgroundTasks
+from akool_async._model.errors import ConfigurationError
+from akool_async._model.redact import safe_repr
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
@@ -23,6 +25,32 @@ def ending_signals() -> tuple[signal.Signals, ...]:
     # Windows lacks the last.
     known = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
     return tuple(number for number in known if number and signal.getsignal(number) is not signal.SIG_IGN)
+
+
+def check_signals(numbers: Iterable[object], field: str) -> tuple[signal.Signals, ...]:
+    """Return the signals that a caller names in a field.
+
+    Raises:
+        ConfigurationError: these are no signals, or one of them can't be handled.
+    """
+    try:
+        named = tuple(numbers)
+    except TypeError:
+        raise ConfigurationError(
+            f"{field} must be a list of signals, such as [signal.SIGINT], not {safe_repr(numbers)}."
+        ) from None
+    handled = {one for one in signal.valid_signals() if isinstance(one, signal.Signals)}
+    # The system lets no program handle these; Windows lacks them.
+    handled -= {getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")}
+    found: list[signal.Signals] = []
+    for number in named:
+        if not isinstance(number, int) or isinstance(number, bool) or number not in handled:
+            raise ConfigurationError(
+                f"{field} must be signals that a program can handle, such as signal.SIGINT, "
+                f"not {safe_repr(number)}."
+            )
+        found.append(signal.Signals(number))
+    return tuple(found)
 
 
 @asynccontextmanager
@@ -37,6 +65,9 @@ async def received_signals(
     Args:
         numbers: the signals.
         on_signal: called in the event loop, in order; raises nothing.
+
+    Raises:
+        OSError, ValueError: one of them can't be handled; all handlers are as before.
     """
     wanted = frozenset(numbers)
     if not wanted:
@@ -59,18 +90,21 @@ async def received_signals(
             end.setblocking(False)
         async with BackgroundTasks() as tasks:
             tasks.start_soon(listen)
-            for number in wanted:
-                if number not in _RECEIVERS:
-                    _BEFORE[number] = signal.signal(number, _on_signal)
-                _RECEIVERS.setdefault(number, []).append(outward)
+            # Also where registering fails: the listener is shielded, and would be waited for without end.
             try:
+                for number in wanted:
+                    # First who receives it: its handler may be called at once.
+                    _RECEIVERS.setdefault(number, []).append(outward)
+                    if number not in _BEFORE:
+                        _BEFORE[number] = signal.signal(number, _on_signal)
                 yield
             finally:
+                listening.cancel()
                 for number in wanted & _RECEIVERS.keys():
-                    _RECEIVERS[number].remove(outward)
+                    with suppress(ValueError):  # it was not reached, or a fork has undone it
+                        _RECEIVERS[number].remove(outward)
                     if not _RECEIVERS[number]:
                         _restore(number)
-                listening.cancel()
 
 
 _MOST_AT_ONCE: Final = 64
@@ -82,17 +116,17 @@ _BEFORE: Final[dict[int, Any]] = {}
 
 
 def _on_signal(number: int, _: FrameType | None) -> None:
-    for outward in _RECEIVERS[number]:
+    for outward in _RECEIVERS.get(number, ()):
         with suppress(BlockingIOError):  # there are thousands that nobody has looked at yet
             outward.send(bytes([number]))
 
 
 def _restore(*numbers: int) -> None:
     for number in numbers:
-        del _RECEIVERS[number]
-        before = _BEFORE.pop(number)
-        if before is not None:  # one that Python did not set
+        before = _BEFORE.pop(number, None)
+        if before is not None:  # else Python did not set it, or could not replace it
             signal.signal(number, before)
+        del _RECEIVERS[number]
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,6 +9,7 @@ import signal
 import anyio
 import pytest
 
+from akool_async import _signals
 from akool_async._signals import ending_signals, received_signals
 from tests.client.moments import until
 
@@ -121,6 +122,22 @@ async def test_a_forked_child_ends_by_its_signals_and_tells_its_parent_of_none()
 
     assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
     assert got == []
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another block"])
+async def test_a_signal_that_can_not_be_handled_leaves_nothing_behind(*, beside: bool) -> None:
+    handler, others = signal.getsignal(NUMBER), [NUMBER] if beside else []
+    with anyio.fail_after(30):
+        async with received_signals(others, lambda _: None):
+            # In whatever order the set of both is registered.
+            for wanted in ([NUMBER, signal.SIGKILL], [signal.SIGKILL], [NUMBER, signal.SIGSTOP]):
+                with pytest.raises(OSError, match="Invalid argument"):
+                    async with received_signals(wanted, lambda _: None):
+                        pass
+            assert (signal.getsignal(NUMBER) is handler) is not beside
+
+    assert signal.getsignal(NUMBER) is handler
+    assert _signals._RECEIVERS == _signals._BEFORE == {}
 
 
 def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

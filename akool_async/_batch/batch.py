@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -62,7 +61,7 @@ class Batch(LongLived):
         max_doubts: int,
         max_submits: int,
         max_downloads: int,
-        drain_signals: Iterable[signal.Signals],
+        drain_signals: tuple[signal.Signals, ...],
         webhook: WebhookConfig,
         preflight: Preflight | None,
         inputs: SharedInputs,
@@ -116,7 +115,7 @@ class Batch(LongLived):
         self._feeder = Feeder(state, source, self._life, self._callbacks)
         self._rescues = recover_pending and saves
         self._downloads = max_downloads
-        self._drain_on = tuple(drain_signals)
+        self._drain_on = drain_signals
         self._interrupted = False
         self._left_by: signal.Signals | None = None
         self._background: BackgroundTasks | None = None

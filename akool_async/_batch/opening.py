@@ -19,6 +19,7 @@ from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
 from akool_async._model.media import Limits
 from akool_async._model.responses import CallbackSource
 from akool_async._polling.poll_state import PollSchedule
+from akool_async._signals import check_signals
 from akool_async._storage import NO_INPUTS, SharedInputs, Storage, result_folder
 
 
@@ -125,8 +126,8 @@ def open_batch(
         storage: which buckets may be used, for inputs that are files or objects.
 
     Raises:
-        ConfigurationError: a value is out of its range, PyAV is missing, or, on entering, `drain_signals` are
-            wanted outside the main thread; nothing was sent.
+        ConfigurationError: a value is out of its range, a signal can't be handled, PyAV is missing, or, on
+            entering, `drain_signals` are wanted outside the main thread; nothing was sent.
         JournalLockedError: on entering, another batch is using the journal; nothing was sent.
         JournalError: on entering, the journal can't be written; nothing was sent.
     """
@@ -166,7 +167,7 @@ def open_batch(
         max_doubts=_count("max_doubts", max_doubts, 1),
         max_submits=_count("max_submits", max_submits, 1),
         max_downloads=_count("max_downloads", max_downloads, 1),
-        drain_signals=drain_signals,
+        drain_signals=check_signals(drain_signals, "drain_signals"),
         webhook=WebhookConfig(url=webhook_url, source=callbacks, grace=webhook_grace),
         preflight=preflight,
         inputs=inputs,

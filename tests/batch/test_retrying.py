@@ -158,6 +158,45 @@ async def test_each_paid_job_is_in_the_log(
     assert sum(line.startswith("The result of") for line in lines) == 3
 
 
+@pytest.mark.parametrize(
+    "signals",
+    [
+        [signal.SIGINT, signal.SIGKILL],
+        [signal.SIGSTOP],
+        [0],
+        [-1],
+        [1000],
+        [True],
+        "SIGINT",
+        [None],
+        [2.0],
+        2,
+    ],
+    ids=str,
+)
+async def test_what_is_no_signal_to_be_handled_is_refused_before_anything_is_sent(
+    fast_house: Open, signals: Any
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    async with fast_house() as home:
+        client = await home.client()
+        with pytest.raises(ConfigurationError, match="drain_signals"):
+            open_batch(client, [video(1)], drain_signals=signals)
+
+        assert not home.sandbox.audit.creates
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+async def test_a_signal_by_its_number_is_received(fast_house: Open) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        async with open_batch(client, [], drain_signals=[int(signal.SIGUSR1)]) as batch:
+            signal.raise_signal(signal.SIGUSR1)
+            with anyio.fail_after(30):
+                while not batch.stopped:
+                    await anyio.sleep(0.001)
+
+
 async def test_signals_outside_the_main_thread_are_refused_before_anything_is_sent(fast_house: Open) -> None:
     async with fast_house() as home:
 
