@@ -6,6 +6,7 @@ The client and its batches report each step once. The standard logging lines are
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -352,6 +353,9 @@ class Observer:
         return ""
 
 
+_ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
 class Observers:
     """All that a client reports to; the standard logging always is among them.
 
@@ -368,16 +372,18 @@ class Observers:
         self.detailed: Final = bool(self._observers)
 
     def report(self, event: Event) -> None:
-        """Report an event to all; it can't fail."""
+        """Report an event to all; it can't fail, because what looks on must not lose what is paid.
+
+        A cancellation that comes out of an observer is its own: nothing is awaited here.
+        """
         if logger.isEnabledFor(event.level):
-            logger.log(event.level, "%s", event)
+            self._log(event.level, "%s", event)
         for observer in self._observers:
             try:
                 observer.on_event(event)
-            except (KeyboardInterrupt, SystemExit):
+            except _ENDS_THE_PROGRAM:
                 raise
-            # Also `CancelledError`, as of a task that it looks at: it would end the task that reports.
-            except BaseException:  # noqa: BLE001 - what looks on must not end a batch that was paid for
+            except BaseException:  # noqa: BLE001
                 self._log_failure(observer)
 
     @contextmanager
@@ -398,10 +404,11 @@ class Observers:
         """Return what is stored with an intent: the first that is not empty."""
         for observer in self._observers:
             try:
-                found = observer.traceparent()
-            except (KeyboardInterrupt, SystemExit):
+                found = observer.traceparent() or ""
+                found.encode("ascii")  # fails for what could not be stored with the intent
+            except _ENDS_THE_PROGRAM:
                 raise
-            except BaseException:  # noqa: BLE001 - likewise
+            except BaseException:  # noqa: BLE001 - as above
                 self._log_failure(observer)
                 continue
             if found:
@@ -411,5 +418,15 @@ class Observers:
     def _log_failure(self, observer: Observer) -> None:
         if id(observer) not in self._failed:
             self._failed.add(id(observer))
-            name = type(observer).__name__
-            logger.exception("The observer %s failed; it is called on, and this is logged once.", name)
+            said = "The observer %s failed; it is called on, and this is logged once."
+            self._log(logging.ERROR, said, type(observer).__name__, exc_info=True)
+
+    def _log(self, level: int, message: str, about: object, *, exc_info: bool = False) -> None:
+        try:
+            logger.log(level, message, about, exc_info=exc_info)
+        except _ENDS_THE_PROGRAM:
+            raise
+        except BaseException:  # noqa: BLE001 - a filter of the caller's; shown as logging shows its own errors
+            if logging.raiseExceptions and id(logger) not in self._failed:
+                self._failed.add(id(logger))
+                traceback.print_exc()

@@ -157,6 +157,42 @@ async def test_a_broken_observer_changes_nothing_and_is_logged_once(
     ]
 
 
+class _Traced(Observer):
+    def __init__(self, found: object) -> None:
+        self.found = found
+
+    def traceparent(self) -> str:
+        return self.found  # type: ignore[return-value]
+
+
+def _refuse(record: logging.LogRecord) -> bool:
+    raise KeyError("a filter of the caller's")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [*map(_Traced, (5, b"x", {"a": 1}, "\ud800")), _refuse],
+    ids=["number", "bytes", "object", "surrogate", "filter"],
+)
+async def test_what_looks_on_loses_no_paid_job_however_it_fails(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], broken: Any
+) -> None:
+    log, is_filter = logging.getLogger("akool_async"), broken is _refuse
+    caplog.set_level(akool_async._observer.CallEvent.level, log.name)
+    if is_filter:
+        log.addFilter(_refuse)
+    try:
+        with anyio.fail_after(55):
+            sandbox, outcomes = await run(tmp_path, [video(1)], *([] if is_filter else [broken]))
+    finally:
+        log.removeFilter(_refuse)
+
+    assert len(sandbox.audit.jobs) == 1
+    assert [type(outcome) for outcome in outcomes] == [Completed]
+    said = capfd.readouterr().err if is_filter else caplog.text
+    assert ("a filter of the caller's" if is_filter else type(broken).__name__) in said
+
+
 async def test_without_an_observer_frequent_events_are_not_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
