@@ -130,7 +130,9 @@ async def _send(ledger: Ledger, work: list[tuple[str, str, int]]) -> None:
 
 
 async def deliver_callback(ledger: Ledger, callback: Callback) -> bool:
-    """Pass a webhook on to the workflow that waits for it; False if no POST had its token.
+    """Pass a webhook on to the workflow that waits for it, if one does; False if no POST had its token.
+
+    Where none does, the job's id is kept for the person who resolves the doubt.
 
     The receiver may be any process with the account's key and the database.
     """
@@ -143,8 +145,10 @@ async def deliver_callback(ledger: Ledger, callback: Callback) -> bool:
 
     def send() -> None:
         with engine_client(ledger) as client:
-            # With its token: a callback of an earlier POST must not name the job of a later one.
-            client.send(workflow, [callback.token, callback.job_id], "callback")
+            # None waits for a doubt that was moved from a journal, or of another engine.
+            if client.list_workflows(workflow_ids=[workflow], load_input=False, load_output=False):
+                # With its token: a callback of an earlier POST must not name the job of a later one.
+                client.send(workflow, [callback.token, callback.job_id], "callback")
 
     await anyio.to_thread.run_sync(send)
     return True

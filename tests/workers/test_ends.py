@@ -222,15 +222,18 @@ async def test_workflows_of_an_older_version_keep_no_worker_busy(bench: Bench, w
     assert entry.state is State.DELIVERED
 
 
+@pytest.mark.parametrize(
+    "state", [END, "DELETE FROM dbos.workflow_status"], ids=["over", "of another engine or a journal"]
+)
 async def test_a_callback_whose_workflow_is_over_leaves_its_job_to_who_resolves_the_doubt(
-    bench: Bench,
+    bench: Bench, state: str
 ) -> None:
     await bench.ledger.plan([video(1)])
     await enqueue(bench.ledger)
     intent = await bench.ledger.intend(video(1), "video-1", "one")
     await bench.ledger.acquire(intent.token, "one")
     await bench.ledger.doubt(intent.token, "lost")
-    change(bench, END)
+    change(bench, state)
     assert await deliver_callback(bench.ledger, Callback(job_id="a" * 24, token=intent.token))
     entry = await bench.ledger.get("video-1", "ja")
     assert entry is not None

@@ -12,10 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import anyio
 import pytest
 
 from akool_async import State
+from akool_async._model.responses import Callback
+from akool_async.cli.commands.webhook import _forwarded
+from akool_async.ledger import Ledger, open_ledger
 from akool_async.sandbox import Fault
+from akool_async.webhook import WebhookReceiver
+from akool_async.workers.dbos import enqueue
+from tests.ledger.conftest import video
 from tests.workers.chaos import ROOT, Fleet, fleet, look
 
 
@@ -65,3 +72,61 @@ def test_the_callback_of_a_lost_answer_reaches_the_worker_that_waits_for_it() ->
     assert f"Job {job.id} was named for v0 (ja)." in said
     assert "Traceback" not in said
     assert not (workers.out.parent / "results").exists()  # no inbox beside the ledger
+
+
+async def lost_answers(url: str, entries: int) -> dict[str, str]:
+    """Enter videos whose POSTs got no answer; return the token of each."""
+    tokens = {}
+    async with open_ledger(url) as ledger:
+        await ledger.plan(video(number) for number in range(entries))
+        await enqueue(ledger)
+        for number in range(entries):
+            intent = await ledger.intend(video(number), f"video-{number}", "one")
+            await ledger.acquire(intent.token, "one")
+            await ledger.doubt(intent.token, "lost")
+            tokens[f"video-{number}"] = intent.token
+    return tokens
+
+
+async def named(url: str) -> dict[str, tuple[str, ...]]:
+    async with open_ledger(url) as ledger:
+        return {entry.key: entry.doubt_ids async for entry in ledger.entries()}
+
+
+class Arrivals(WebhookReceiver):
+    """A receiver that is told what arrives."""
+
+    def subscribe(self, subscriber: Any) -> Any:
+        self.on_callback = subscriber.on_callback
+        return super().subscribe(subscriber)
+
+
+@pytest.mark.timeout(300)
+def test_what_was_answered_is_passed_on_before_an_orderly_end(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = anyio.run(lost_answers, database, 6)
+    receiver = Arrivals(client_id="cid", client_secret="k" * 24)
+    with _forwarded(receiver, database, "default"):
+        for number, token in enumerate(tokens.values()):
+            receiver.on_callback(Callback(job_id=f"{number:024}", token=token))
+
+    assert anyio.run(named, database) == {key: (f"{n:024}",) for n, key in enumerate(tokens)}
+    assert "could not be passed on" not in capsys.readouterr().err
+
+
+@pytest.mark.timeout(300)
+def test_an_orderly_end_does_not_wait_for_ever_for_a_database_that_hangs(
+    database: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr("akool_async.cli.commands.webhook._FINISH", 0.1)
+    monkeypatch.setattr(Ledger, "find_token", hang)
+    receiver = Arrivals(client_id="cid", client_secret="k" * 24)
+    with _forwarded(receiver, database, "default"):
+        receiver.on_callback(Callback(job_id="a" * 24, token="0" * 43))
+
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 callback could not be passed on within" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Final
@@ -17,7 +18,7 @@ from cyclopts.validators import Number
 from akool_async._model.errors import AkoolError
 from akool_async._model.responses import Callback
 from akool_async.cli.commands.worker import Account
-from akool_async.cli.console import print_error, print_info, stderr
+from akool_async.cli.console import counted, print_error, print_info, stderr
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
 from akool_async.webhook.inbox import open_inbox
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _PAUSE: Final = 2.0
 """Seconds until a callback that the ledger could not take is passed on again."""
+
+_FINISH: Final = 60.0
+"""Seconds at most in which callbacks that have arrived are passed on once the receiver is to stop."""
 
 
 def webhook_serve(
@@ -118,7 +122,7 @@ def _forwarded(receiver: WebhookReceiver, url: str, account: str) -> Iterator[No
             yield
         finally:
             unsubscribe()
-            forwarder.stopped = True
+            forwarder.finish()  # what was answered with 200 comes only once
 
 
 class _Forwarder:
@@ -128,12 +132,26 @@ class _Forwarder:
         self._portal = portal
         self._ledger = ledger
         self._turn = anyio.Lock()
-        self.stopped = False
+        self._stopped = False
+        self._left = set[Future[None]]()
 
     def on_callback(self, callback: Callback) -> None:
         """Take a callback; called in the server's loop, which must not wait for a database."""
         if callback.token:
-            self._portal.start_task_soon(self._forward, callback)
+            task = self._portal.start_task_soon(self._forward, callback)
+            self._left.add(task)
+            task.add_done_callback(self._left.discard)
+
+    def finish(self) -> None:
+        """Pass on what has arrived; nothing arrives any more, and what fails now is not tried again."""
+        self._stopped = True
+        for task in (late := wait(self._left.copy(), timeout=_FINISH).not_done):
+            task.cancel()
+        if late:
+            print_error(
+                f"{counted(len(late), 'callback')} could not be passed on within {_FINISH:.0f} s. Doubts "
+                "that this would have settled stay: `akool-async resolve --ledger URL` shows them."
+            )
 
     async def _forward(self, callback: Callback) -> None:
         from akool_async.workers.dbos import deliver_callback
@@ -149,7 +167,7 @@ class _Forwarder:
             except Exception as error:  # noqa: BLE001 - the engine's and the driver's
                 why = str(error) if isinstance(error, AkoolError) else type(error).__name__
                 print_error(f"The callback about job {callback.job_id} could not be passed on. {why}")
-                if self.stopped:
+                if self._stopped:
                     return
                 await anyio.sleep(_PAUSE)
             else:
