@@ -241,7 +241,7 @@ def find_file(file: str, folder: Path, name: str) -> Path:
     """
     path, depth = Path(file), 1 + name.count("/")
     here = folder.joinpath(*path.parts[-depth:])
-    if path == here or not os.path.lexists(path):
+    if path == here or not path.exists():
         return here
     # Without such a folder, as where a journal is named alone, the path is all that is known.
     if not path.is_absolute() and folder.is_dir():
@@ -255,9 +255,12 @@ def find_file(file: str, folder: Path, name: str) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file, or something else of its name, is there and not empty: nothing that is saved is."""
+    """Whether a file, or something else of its name, is there and not empty: nothing that is saved is.
+
+    A link whose file is gone, as on a disk that is not mounted, leads to nothing.
+    """
     try:
-        return path.lstat().st_size > 0
+        return path.stat().st_size > 0
     except OSError:
         return False
 

@@ -37,6 +37,13 @@ pytestmark = pytest.mark.usefixtures("quick")
 RUN = ["translate", "https://example.com/talk.mp4", "--key", "talk", "--to", "ja,fr,de", "--yes"]
 
 
+def order_of(book: Book) -> Path:
+    """Return a catalog of what is in the journal."""
+    path = book.out / "talks.csv"
+    path.write_text('url,key,languages\nhttps://example.com/talk.mp4,talk,"ja,fr,de"\n')
+    return path
+
+
 @pytest.fixture
 def saved(akool: Command, vendor: Sandbox, book: Book) -> Book:
     """Three results: one whole, one of which a file was deleted, one of which a file was changed."""
@@ -59,6 +66,38 @@ def test_a_file_that_is_gone_is_not_called_saved(akool: Command, saved: Book) ->
     assert f"akool-async collect --out {saved.out}" in seen["next_steps"]
     assert (seen["counts"]["saved"], seen["counts"]["files gone"]) == (2, 1)
     assert plan.code == 2
+
+
+def test_a_link_to_a_file_that_is_gone_is_not_called_saved(
+    akool: Command, vendor: Sandbox, book: Book, tmp_path: Path
+) -> None:
+    """As where videos were moved to another disk, and that is not mounted."""
+    assert akool(*RUN, "--out", book.out).code == 0
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for language in ("ja", "fr"):
+        video = book.out / f"talk.{language}.mp4"
+        shutil.move(video, disk)
+        video.symlink_to(disk / video.name)
+    (disk / "talk.fr.mp4").unlink()
+    listed = {one["target"]: one["state"] for one in json.loads(akool("list", book.out, "--json").out)}
+    status = json.loads(akool("status", book.out, "--json").out)
+    plan = akool("plan", order_of(book), "--out", book.out)
+
+    assert listed == {"ja": "saved", "fr": "files gone", "de": "saved"}
+    assert (status["counts"]["saved"], status["counts"]["files gone"]) == (2, 1)
+    assert "1  files are gone: would be saved again" in plan.err
+    assert f"akool-async collect --out {book.out}" in status["next_steps"]
+
+
+def test_a_file_is_found_where_its_folder_was_copied_to_though_a_link_was_left(tmp_path: Path) -> None:
+    copied, left = tmp_path / "new" / "talk.mp4", tmp_path / "old" / "talk.mp4"
+    for file in (copied, left):
+        file.parent.mkdir()
+    copied.write_bytes(b"video")
+    left.symlink_to(tmp_path / "nowhere")
+
+    assert find_file(str(left), copied.parent, "talk") == copied
 
 
 def test_verify_names_what_is_not_as_it_was_saved(akool: Command, saved: Book) -> None:
