@@ -220,6 +220,8 @@ class Plan:
         return tuple({id(entry.item): entry.item for entry in self.entries if entry.action.is_paid}.values())
 
 
+_MANY: Final = 5
+"""New jobs from which on it is said that no journal is there."""
 _SHORT: Final = 400
 """Bytes of a folder for results that leave room for each name without folders, on disk and in a bucket."""
 
@@ -326,17 +328,23 @@ async def make_plan(
         if issues:
             raise CatalogError(issues)
         locked, used = opened.credits()
+        older = output.older
+        estimate = prices.estimate(entry.price for entry in entries if entry.action.is_paid)
+        # Results may have been moved, or this be another current directory; the first few need no warning.
+        begins_anew = not exists and older is None and estimate.jobs >= _MANY
+        begins = f"No journal at {journal} yet: a new one begins, and knows of nothing that was paid before."
         plan = Plan(
             catalog=catalog,
             entries=entries,
-            estimate=prices.estimate(entry.price for entry in entries if entry.action.is_paid),
+            estimate=estimate,
             prices=prices,
             locked=locked,
             unpriced=opened.count_unpriced(),
             used=used,
             lock_holder=opened.lock_holder,
-            older=output.older,
+            older=older,
             notes=(
+                *([begins] if begins_anew else []),
                 *catalog.notes,
                 *(one for one in renamed if isinstance(one, str)),
                 *_shared_names(entries),

@@ -154,3 +154,25 @@ def test_a_journal_that_is_gone_but_for_its_lock_is_called_gone(
 
     assert {one.code for one in told} == {1}
     assert all("older" in one.err for one in told), told[0].err
+
+
+@pytest.mark.parametrize(("languages", "told"), [("ja,fr,de,es,it", True), ("ja,fr,de", False)])
+def test_a_journal_that_is_not_there_is_said_before_many_jobs_are_paid(
+    akool: Command, vendor: Sandbox, tmp_path: Path, elsewhere: Path, languages: str, *, told: bool
+) -> None:
+    """As where the folder of the results was moved, or the run is started in another one."""
+    (elsewhere / "talks.csv").write_text(f'url,languages\nhttps://example.com/1.mp4,"{languages}"\n')
+    begins = (
+        "No journal at results/jobs.sqlite3 yet: a new one begins, and knows of nothing that was paid before."
+    )
+    plan, as_json = akool("plan", "talks.csv"), akool("plan", "talks.csv", "--json")
+    declined = akool("run", "talks.csv", "--no-report")
+    run = akool("run", "talks.csv", "--yes", "--no-report", "--json")
+    again = akool("run", "talks.csv", "--yes", "--no-report", "--pay-again", "--retry-failed")
+
+    assert (begins in str(json.loads(as_json.out)["notes"])) is told
+    assert (begins in str(json.loads(run.out.splitlines()[0])["notes"])) is told
+    for one in (plan, declined, run):
+        assert (begins in " ".join(one.err.split())) is told
+    assert "No journal at" not in again.err
+    assert len(vendor.audit.jobs) == len(languages.split(","))
