@@ -138,6 +138,18 @@ def sanitize(remote: object) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
+def may_be_key(argument: str) -> bool:
+    """Return whether an argument may be a key in the wrong place: it is no word and no file's name."""
+    if argument.startswith(("/", "./", "../", "~")):
+        return False
+    return _MAY_BE_KEY.fullmatch(argument) is not None or sanitize(argument) != argument
+
+
+def gives_credential(command: str) -> bool:
+    """Return whether a command of a user's may hold a credential, such as `upload --token x`."""
+    return _GIVES_CREDENTIAL.search(command) is not None or sanitize(command) != command
+
+
 def safe_repr(value: object) -> str:
     """Return the repr of a refused value as one short printable line."""
     try:
@@ -254,11 +266,21 @@ _NAMED: Final = re.compile(
     ( \b (?: authorization | bearer | basic | (?:x-)?api[-_\ ]?key | cookie | credentials?
         | passw(?:or)?d | pwd | secret(?:[-_\ ]?key)? | sig(?:nature)? | token )
       ["']? \s? [:=]? \s? ["']? (?: (?:bearer|basic) \s )? )
-    ( (?=[^\s"'<>]{0,99}\d) [^\s"'<>]{8,} | [^\s"'<>]{20,} )
+    ( (?=[^\s"'<>]{0,99}\d) [^\s"'<>]{8,} | [^\s"'<>]{20,}
+      | (?<= [:=]\ bearer\ ) [^\s"'<>]+ | (?<= [:=]\ basic\ ) [^\s"'<>]+ )
     """
 )
 
 
+_MAY_BE_KEY: Final = re.compile(
+    r"(?!.*\.[a-z][a-z0-9]{1,4}$) (?=.*\d.*[A-Za-z] | .*[A-Za-z].*\d | .*[a-z].*[A-Z] | .*[A-Z]{2}.*[a-z])"
+    r" [\w+/=.:~-]{8,}",
+    re.VERBOSE,
+)
+_GIVES_CREDENTIAL: Final = re.compile(
+    r"""(?ix) (?: auth | bearer | basic | key | cookie | cred | pass | pwd | secret | sig | token )
+    [\w-]* ["']? (?: \s* [:=] \s* | \s+ ) \S | https?://[^\s/]*@"""
+)
 _CLOSING: Final = re.compile(r"'[.,:;)\]}]*$")
 _SUSPECT: Final = re.compile(
     r"[=%&;\\?]|:/|eyJ|auth|bearer|basic|key|cookie|cred|pass|pwd|secret|sig|token", re.IGNORECASE

@@ -15,6 +15,7 @@ import attrs
 from akool_async._environment import is_loopback
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.locations import BUCKET_SCHEMES, Location, input_url, is_private_url
+from akool_async._model.redact import safe_repr
 from akool_async._model.validators import must_be
 
 SHORTEST: Final = timedelta(minutes=15)
@@ -39,15 +40,17 @@ def bucket_location(url: str, what: str) -> Location:
     named = isinstance(whole, str) and whole.partition("://")[0] in BUCKET_SCHEMES and "?" not in whole
     if not isinstance(whole, str) or not named or not is_private_url(whole):
         raise ConfigurationError(
-            f"{what} must be a bucket such as s3://bucket/prefix, gs://name or az://container, not {url!r}.",
-            advice="The name has at least 3 letters, digits, hyphens and dots; a prefix has no ? or #.",
+            f"{what} must be a bucket such as s3://bucket/prefix, gs://name or az://container, "
+            f"not {safe_repr(url)}.",
+            advice="The name has at least 3 letters, digits, hyphens and dots, and no credentials; "
+            "a prefix has no ? or #.",
         )
     found = Location.parse(whole)
     prefix = found.key.removesuffix("-").rstrip("/")
     # Some stores keep such keys as they are, others and this library as another key: no file would be found.
     if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
         raise ConfigurationError(
-            f"{what} must have a prefix without empty parts, '.' and '..', which {url!r} has.",
+            f"{what} must have a prefix without empty parts, '.' and '..', which {safe_repr(url)} has.",
             advice=f"Write {found.scheme}://{found.bucket}/prefix, with one slash between its parts.",
         )
     return attrs.evolve(found, key=prefix)

@@ -21,6 +21,7 @@ from akool_async.cli.console import (
     counted,
     print_error,
     print_info,
+    shown_argument,
     stderr,
     write_lines,
 )
@@ -209,7 +210,8 @@ def _explain(error: BaseException) -> tuple[ExitCode, dict[str, str | list[str]]
             advice = f"Install it: {install_command(extra)}"
             code, failure = ExitCode.USAGE, AkoolError(f"{error.name} is missing.", advice=advice)
         case UnusedCliTokensError():
-            what = f"This is one argument too many: {' '.join(error.unused_tokens or ())}."
+            found = " ".join(map(shown_argument, error.unused_tokens or ()))
+            what = f"This is one argument too many: {found}."
             code, failure = ExitCode.USAGE, AkoolError(what, advice="--help shows what there is.")
         case _:  # not printed by cyclopts, which would show control characters as they were typed
             code, failure = ExitCode.USAGE, AkoolError(str(error), advice="--help shows what there is.")

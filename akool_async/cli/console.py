@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from akool_async._model.errors import InvalidRequestError
+from akool_async._model.redact import may_be_key, sanitize
 from akool_async._model.validators import joins
 
 
@@ -84,6 +86,14 @@ def strip_control(text: object) -> str:
 def is_terminal(console: Console) -> bool:
     """Return whether a console writes to a terminal; rich says so for FORCE_COLOR in a pipe too."""
     return console.file.isatty()
+
+
+def shown_argument(argument: object) -> str:
+    """Return how a message names an argument that was not expected, or no file: never a key."""
+    given = re.sub(r"^([a-z][a-z0-9+.-]*):/+", r"\1://", str(argument))  # a path has one slash of a URL's two
+    if "://" in given:
+        return sanitize(given)
+    return "(not shown, because it looks like a key)" if may_be_key(given) else str(argument)
 
 
 def print_info(text: str) -> None:

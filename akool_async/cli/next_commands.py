@@ -6,9 +6,10 @@ and never its `--yes`, unless it is the same order.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -16,7 +17,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from akool_async._model.locations import BucketPath
-from akool_async._model.redact import sanitize
+from akool_async._model.redact import gives_credential, may_be_key, sanitize
 from akool_async.cli.console import strip_control
 
 OptionValue: TypeAlias = str | Path | bool | None
@@ -51,6 +52,15 @@ It does not keep consent to pay (`--yes`, `--pay-again`, `--accept-older-journal
 messages look.
 """
 
+_VALUE: Final = "VALUE"
+"""Stands for the value of an option that is not printed."""
+_SECRETIVE: Final[Mapping[str, Callable[[str], bool]]] = {
+    "--on-saved": gives_credential,
+    "--key-file": may_be_key,
+    "--host": lambda word: may_be_key(word) and "." not in word,
+}
+"""Options whose value may be a secret, or hold one, each with what recognises that."""
+
 
 @attrs.frozen
 class CommandLine:
@@ -80,8 +90,8 @@ class CommandLine:
                 yield word
                 continue
             value = value if equals else following
-            # A signed URL is not printed. What is printed instead is refused, so that nothing is paid.
-            yield from _option(option, value if _shown(value) == value else "VALUE")
+            # No secret is printed. What is printed instead is refused, so that nothing is paid.
+            yield from _option(option, value if _shown(value, option) == value else _VALUE)
 
     def again(self, changes: Mapping[str, OptionValue], without: Collection[str]) -> list[str]:
         """Return the words with other values of some options, and without others that have none."""
@@ -124,11 +134,14 @@ def same_command(changes: Mapping[str, str] | None = None) -> Iterator[str]:
     """
     line = COMMAND_LINE.get()
     # This goes into logs: a URL that was typed may be signed, or name a webhook's secret.
-    whole = all(_shown(word) == word for word in line.words)
+    whole = _shown_words(line.words) == [*line.words]
     words = line.again(changes or {}, () if whole and not changes else ("--yes",))
+    shown = _shown_words(words)
     if words:
-        yield f"    akool-async {' '.join(quoted(_shown(word)) for word in words)}"
-    if not whole:
+        yield f"    akool-async {' '.join(map(quoted, shown))}"
+    if any(_VALUE in word for word in {*shown} - {*words}):
+        yield f"    with {_VALUE} as it was: it may hold a secret, which is not printed"
+    elif not whole:
         yield "    with the URLs as they were: their queries are not printed"
 
 
@@ -152,10 +165,11 @@ class Order:
         line = COMMAND_LINE.get()
         if line.words[:1] != ("run",):
             return None
+        typed = line.again({}, _CONSENT)
         words = (
             # It is refused without the query, so that nothing is paid.
-            word if _shown(word) == word else re.sub(r"(?s)^(--[\w-]+=)?.*$", r"\1VALUE", word)
-            for word in line.again({}, _CONSENT)
+            word if shown == word else re.sub(r"(?s)^(--[\w-]+=)?.*$", rf"\1{_VALUE}", word)
+            for word, shown in zip(typed, _shown_words(typed), strict=True)
         )
         return cls(str(Path.cwd()), str(journal.absolute()), tuple(words))
 
@@ -187,7 +201,19 @@ def quoted(word: str) -> str:
     return f"$'{escaped}'"
 
 
-def _shown(word: str) -> str:
+def _shown_words(words: Sequence[str]) -> list[str]:
+    shown = list[str]()
+    for before, word in zip(("", *words), words, strict=False):
+        option, equals, value = word.partition("=")
+        joined = equals and option in _SECRETIVE
+        shown.append(f"{option}={_shown(value, option)}" if joined else _shown(word, before))
+    return shown
+
+
+def _shown(word: str, option: str = "") -> str:
+    """Return the value of an option, or another word, without what may be secret in it."""
+    if option in _SECRETIVE and _SECRETIVE[option](word) and not os.path.lexists(word):
+        return _VALUE
     return sanitize(word) if "://" in word else word
 
 

@@ -25,9 +25,9 @@ from akool_async._journal import Journal, open_journal
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
 from akool_async._model.locations import BucketPath
-from akool_async._model.redact import hide
+from akool_async._model.redact import hide, sanitize
 from akool_async._storage import Storage, result_folder, unwritable_reason
-from akool_async.cli.console import print_info
+from akool_async.cli.console import print_info, shown_argument
 from akool_async.cli.logins import Login, stored_logins, warn_if_shared
 from akool_async.cli.next_commands import OptionValue, next_command
 from akool_async.cli.on_saved import SavedCommand
@@ -69,7 +69,9 @@ def read_key_file(path: Path) -> str:
         key = content.decode("utf-16" if wide else "utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigurationError(f"The key file {path} can't be read: {why}.") from error
+        name = path if os.path.lexists(path) else shown_argument(path)
+        advice = "--key-file takes the name of a file that holds the key, not the key."
+        raise ConfigurationError(f"The key file {name} can't be read: {why}.", advice=advice) from error
     if not key:
         raise ConfigurationError(f"The key file {path} is empty.")
     if not key.isascii() or not key.isprintable():
@@ -274,7 +276,7 @@ class OutputOptions:
         named = attrs.evolve(self, journal=journal)
         if named.is_missing and named.older is None:
             raise ConfigurationError(
-                f"There is no {journal}.",
+                f"There is no {shown_argument(journal)}.",
                 impact="Nothing was sent.",
                 advice="Name the journal, or the folder with the results; a bucket with --out.",
             )
@@ -285,7 +287,7 @@ class OutputOptions:
         """The journal's file."""
         if self.journal is None and isinstance(self.out, BucketPath):
             raise ConfigurationError(
-                f"Results go to {self.out}, and the journal has to be a file of this machine.",
+                f"Results go to {sanitize(self.out)}, and the journal has to be a file of this machine.",
                 impact="Nothing was sent.",
                 advice="Name it with --journal, such as --journal jobs.sqlite3.",
             )

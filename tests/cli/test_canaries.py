@@ -123,3 +123,85 @@ def test_no_command_prints_logs_or_writes_a_secret(
     assert found == {}
     assert shows(logged.getvalue()) == []
     assert len(hostile.audit.jobs) > 5
+
+
+MISPLACED = "sk-5ecreTkey"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["login", MISPLACED],
+        ["credit", MISPLACED],
+        ["credit", "--key-file", MISPLACED],
+        ["doctor", "--key-file", MISPLACED],
+        ["status", MISPLACED],
+        ["status", f"https://u:{MISPLACED}@h.test/x"],
+        ["verify", "--out", f"s3://id:{MISPLACED}@bucket/x"],
+        ["plan", "videos.csv", "--out", f"s3://id:{MISPLACED}@bucket/x"],
+        ["plan", "videos.csv", "--share", f"s3://id:{MISPLACED}@bucket/x"],
+        ["plan", f"https://u:{MISPLACED}@h.test/x.csv?sig={MISPLACED}"],
+        ["plan", MISPLACED],
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_repeated(
+    order: list[str], akool: Command, vendor: Sandbox, catalog: Path
+) -> None:
+    told = akool(*order)
+
+    assert told.code != 0
+    assert told.err + told.out
+    assert "5ecreT" not in told.err + told.out
+
+
+def test_ordinary_words_in_the_wrong_place_are_repeated(akool: Command, vendor: Sandbox) -> None:
+    assert "one argument too many: talk-2.mp4 German." in akool("credit", "talk-2.mp4", "German").err
+    assert (
+        "The key file keys/my-key.txt can't be read" in akool("credit", "--key-file", "keys/my-key.txt").err
+    )
+    assert "There is no results." in akool("status", "results").err
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        ["--on-saved", f"true --token {MISPLACED}"],
+        ["--on-saved", f"true -H 'Authorization: Bearer {MISPLACED}'"],
+        [f"--on-saved=true --password={MISPLACED}"],
+        ["--host", MISPLACED],
+    ],
+)
+def test_commands_that_are_shown_hold_no_secret_of_an_option(
+    secret: list[str], akool: Command, vendor: Sandbox, tmp_path: Path, out: Path
+) -> None:
+    videos = tmp_path / "two.csv"
+    videos.write_text("url,languages\nhttps://example.com/1.mp4,ja\nhttps://example.com/2.mp4,ja\n")
+    told = akool("run", videos, "--out", out, "--yes", "--max-credits", "4", *secret)
+    written = [path.read_text(errors="replace") for path in (*out.rglob("*.html"), *out.glob("*.runs"))]
+
+    assert "akool-async run" in told.err
+    assert "VALUE" in told.err
+    assert not any("5ecreT" in text for text in (told.err, told.out, *written))
+    assert "with VALUE as it was: it may hold a secret" in " ".join(told.err.split())
+    assert all("--yes" not in line for line in told.err.splitlines() if "akool-async run" in line)
+
+
+def test_commands_that_are_shown_keep_an_option_without_a_secret(
+    akool: Command, vendor: Sandbox, tmp_path: Path, out: Path
+) -> None:
+    videos = tmp_path / "two.csv"
+    videos.write_text("url,languages\nhttps://example.com/1.mp4,ja\nhttps://example.com/2.mp4,ja\n")
+    told = akool("run", videos, "--out", out, "--yes", "--max-credits", "4", "--on-saved", "echo upload")
+
+    assert "--on-saved 'echo upload'" in told.err
+    assert "VALUE" not in told.err
+
+
+@pytest.mark.parametrize("long", [["--key-file", "x" * 300], ["--on-saved", f"true --token {'x' * 300}"]])
+def test_a_long_value_is_no_fault_of_the_program(
+    long: list[str], akool: Command, vendor: Sandbox, catalog: Path, out: Path
+) -> None:
+    told = akool("run", catalog, "--out", out, "--yes", "--max-credits", "1", *long)
+
+    assert told.code in (2, 5)
+    assert "x" * 300 not in told.err or long[0] == "--key-file"

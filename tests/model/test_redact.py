@@ -267,6 +267,7 @@ SIGNED = f"https://user:canary-pw@files.test:8443/a/b.mp4?X-Amz-Expires=60&X-Amz
         (f"https://files.test/a;token={SIGNATURE}/b.mp4", "https://files.test/a?…"),
         (f"hmac={SIGNATURE}", "hmac=[redacted]"),
         (f"Authorization: Bearer {SIGNATURE}", "Authorization: Bearer [redacted]"),
+        ("> Authorization: Bearer hunter", "> Authorization: Bearer [redacted]"),
         (f"your token {SIGNATURE} has expired", "your token [redacted] has expired"),
         (f"'x-api-key': '{SIGNATURE}'", "'x-api-key': '[redacted]'"),
         ("got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "got [redacted]"),

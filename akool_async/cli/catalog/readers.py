@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import os
 import stat
 from collections.abc import Iterator
 from itertools import chain, count, islice
@@ -26,6 +27,7 @@ from akool_async.cli.catalog.model import (
 )
 from akool_async.cli.catalog.sheets import ENDINGS, read_sheet
 from akool_async.cli.catalog.tables import Record, count_columns, fill_table
+from akool_async.cli.console import shown_argument
 
 _LARGEST: Final = 200 * 1024 * 1024
 _DELIMITED: Final = (".csv", ".tsv", ".tab", ".txt")
@@ -63,7 +65,8 @@ def read_table(path: Path, is_column: IsColumn, sheet: str = "") -> CatalogTable
     """
     ending = path.suffix.lower()
     if ending not in _ENDINGS:
-        said = f'ends in "{path.suffix}"' if path.suffix else "has no ending"
+        suffix = Path(_shown(path)).suffix
+        said = f'ends in "{suffix}"' if suffix else "has no ending"
         text = f"The file {said}; known are {', '.join(_ENDINGS)}. {_ADVICE.get(ending, '')}"
         raise _refusal(path, text)
     try:
@@ -115,7 +118,11 @@ def _archive_advice(path: Path) -> str:
 
 
 def _refusal(path: Path, text: str, *, line: int = 0) -> CatalogError:
-    return CatalogError([Issue(SourceLocation(str(path), line), text.strip())])
+    return CatalogError([Issue(SourceLocation(_shown(path), line), text.strip())])
+
+
+def _shown(path: Path) -> str:
+    return str(path) if os.path.lexists(path) else shown_argument(path)
 
 
 def _lines(path: Path, encoding: str) -> Iterator[str]:
