@@ -7,7 +7,7 @@ import pytest
 
 from akool_async import ConfigurationError, InDoubt, InvalidRequestError, State
 from akool_async._model.errors import IllegalTransitionError
-from akool_async.ledger import LedgerError, Made, NotSent, Refused, open_ledger
+from akool_async.ledger import LedgerError, LostAnswer, Made, NotSent, Refused, open_ledger
 from akool_async.sandbox import Fault
 from tests.ledger.conftest import Bench, end_post_time, video
 
@@ -181,7 +181,7 @@ async def test_while_no_price_is_known_one_job_at_a_time_is_made(bench: Bench) -
     async with open_ledger(bench.url, max_credits=1000.0) as ledger:
         found = [await ledger.submit_once(bench.client, video(number)) for number in range(3)]
 
-    assert [type(one) for one in found] == [InDoubt, NotSent, NotSent]
+    assert [type(one) for one in found] == [LostAnswer, NotSent, NotSent]
 
 
 async def test_one_post_is_for_one_language(bench: Bench) -> None:
