@@ -98,6 +98,8 @@ async def test_a_read_only_disk_is_told(small_disk: Path) -> None:
 async def test_a_batch_on_a_full_disk_pays_no_more_and_saves_all_later(small_disk: Path) -> None:
     sandbox = Sandbox(media=False, time_scale=2000.0, sigma=0.1, result_bytes=300_000, result_days=1e6)
     requests = [video(number) for number in range(4)]
+    # Room enough to begin with, and not for a result.
+    subprocess.run(["mount", "-o", "remount,size=1200k", str(small_disk)], check=True)
     async with (
         sandbox.serve() as server,
         AkoolClient(api_key="sandbox-test-key", host=server.base_url, retry=QUICK, schedule=OFTEN) as client,
