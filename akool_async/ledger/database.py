@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from akool_async import _clock
+from akool_async._background import spawn
 from akool_async._clock import Clock
 from akool_async._model.errors import AkoolError, ConfigurationError
 from akool_async._model.redact import safe_repr, sanitize
@@ -123,6 +124,8 @@ class LedgerDatabase:
         self._max_in_flight = max_in_flight
         self.clock: Clock = clock or _clock.default_clock()
         self._engine: sa.Engine | None = None
+        self._under_way = 0
+        self._idle = anyio.Event()
 
     @property
     def url(self) -> sa.URL:
@@ -137,8 +140,11 @@ class LedgerDatabase:
         """Connect, and bring the tables up to date.
 
         Raises:
+            RuntimeError: it is open already.
             LedgerError: the database can't be reached, or a newer version of this package wrote it.
         """
+        if self._engine is not None:
+            raise RuntimeError("This ledger is open already.")
         self._engine = connect(
             self._url, pool_size=_POOL, max_overflow=0, pool_timeout=600, pool_pre_ping=True
         )
@@ -147,6 +153,7 @@ class LedgerDatabase:
             await self._prepare()
         except BaseException:  # a cancelled caller, too, leaves no connection open
             self._engine.dispose()
+            self._engine = None
             raise
         return self
 
@@ -173,10 +180,42 @@ class LedgerDatabase:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connections."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.dispose()
+        """Close the connections, once what became of each paid call under way is recorded."""
+        try:
+            with anyio.CancelScope(shield=True):
+                while self._under_way:
+                    self._idle = anyio.Event()
+                    await self._idle.wait()
+        finally:
+            engine, self._engine = self._engine, None
+            if engine is not None:
+                engine.dispose()
+
+    async def finish(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do work that goes on to its end though the caller is cancelled; closing waits for it.
+
+        A shield alone does not hold back asyncio's own cancellation, as of `asyncio.wait_for`.
+        """
+        ended, found, failed = anyio.Event(), list[T](), list[Exception]()
+
+        async def run() -> None:
+            try:
+                with anyio.CancelScope(shield=True):
+                    found.append(await work())
+            except Exception as error:  # noqa: BLE001 - the caller's
+                failed.append(error)
+            finally:
+                self._under_way -= 1
+                self._idle.set()
+                ended.set()
+
+        self._under_way += 1
+        spawn(run)
+        with anyio.CancelScope(shield=True):
+            await ended.wait()
+        if failed:
+            raise failed[0]
+        return found[0]
 
     async def run_transaction(self, work: Callable[[sa.Connection], T], *, single: bool = False) -> T:
         """Run one transaction in a thread; it is finished even if the caller is cancelled.

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
-import anyio
 import attrs
 
 from akool_async._client import AkoolClient, check_webhook_url, new_token, with_token
@@ -163,11 +162,14 @@ class Ledger(LedgerIntents):
                     reason=intent.reason or "The price of a job is not known yet.", stops=intent.stops
                 )
             return await _known(self, key, request)
-        submitted = None
-        with anyio.CancelScope(shield=True):  # between take and put a cancellation would lose a paid job
-            right = _RightToSend(self, intent.token)
-            if await right.acquire():
-                submitted = await _send(self, client, request, key, right, webhook_url)
+        right = _RightToSend(self, intent.token)
+
+        async def send() -> Submitted | None:
+            if not await right.acquire():
+                return None
+            return await _send(self, client, request, key, right, webhook_url)
+
+        submitted = await self.finish(send)  # between take and put a cancellation would lose a paid job
         return submitted or await _known(self, key, request)
 
 

@@ -1,0 +1,59 @@
+"""A paid call whose task is cancelled by the event loop itself, or whose ledger is closed, is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+import pytest
+
+from akool_async import State
+from akool_async.ledger import open_ledger
+from akool_async.sandbox import Fault
+from tests.ledger.conftest import Bench, video
+
+pytestmark = pytest.mark.anyio
+
+
+async def begin(bench: Bench, task: asyncio.Task[object]) -> None:
+    """Wait until the POST is under way."""
+    while not bench.sandbox.audit.creates:
+        assert not task.done()
+        await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_call_whose_task_is_cancelled_by_asyncio_is_recorded(bench: Bench, times: int) -> None:
+    bench.sandbox.faults.add(Fault(on="create", kind="delay", seconds=0.5))
+    async with open_ledger(bench.url) as ledger:
+        task = asyncio.create_task(ledger.submit_once(bench.client, video()))
+        await begin(bench, task)  # type: ignore[arg-type]
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    entry = await bench.ledger.get("video-1", "ja")
+    assert entry is not None
+    assert [entry.job_id] == [job.id for job in bench.sandbox.audit.jobs]
+    assert entry.state is State.SUBMITTED
+
+
+async def test_a_ledger_is_closed_after_the_paid_calls_under_way(bench: Bench) -> None:
+    bench.sandbox.faults.add(Fault(on="create", kind="delay", seconds=0.5))
+    async with open_ledger(bench.url) as ledger:
+        task = asyncio.create_task(ledger.submit_once(bench.client, video()))
+        await begin(bench, task)  # type: ignore[arg-type]
+
+    entry = await bench.ledger.get("video-1", "ja")
+    assert entry is not None
+    assert [entry.job_id] == [job.id for job in bench.sandbox.audit.jobs]
+    task.cancel()
+
+
+async def test_a_ledger_is_opened_once_at_a_time(bench: Bench) -> None:
+    with pytest.raises(RuntimeError, match="open already"):
+        async with bench.ledger:
+            pass
+    assert await bench.ledger.get("video-1", "ja") is None
