@@ -192,7 +192,7 @@ class LedgerDatabase:
                 engine.dispose()
 
     async def finish(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do work that goes on to its end though the caller is cancelled; closing waits for it.
+        """Do work to its end though the caller is cancelled; closing waits for it.
 
         A shield alone does not hold back asyncio's own cancellation, as of `asyncio.wait_for`.
         """
