@@ -9,30 +9,33 @@ import pytest
 
 from akool_async import State
 from akool_async.ledger import open_ledger
-from akool_async.sandbox import Fault
+from tests.client.moments import held_back
 from tests.ledger.conftest import Bench, video
 
 pytestmark = pytest.mark.anyio
 
 
-async def begin(bench: Bench, task: asyncio.Task[object]) -> None:
-    """Wait until the POST is under way."""
-    while not bench.sandbox.audit.creates:
-        assert not task.done()
-        await anyio.sleep(0.01)
+async def under_way(bench: Bench) -> None:
+    """Wait until the POST is about to be sent, or is at the vendor."""
+    entry = None
+    with anyio.fail_after(40):
+        while entry is None or entry.state is not State.SUBMITTING:
+            await anyio.sleep(0.01)
+            entry = await bench.ledger.get("video-1", "ja")
 
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_call_whose_task_is_cancelled_by_asyncio_is_recorded(bench: Bench, times: int) -> None:
-    bench.sandbox.faults.add(Fault(on="create", kind="delay", seconds=0.5))
-    async with open_ledger(bench.url) as ledger:
-        task = asyncio.create_task(ledger.submit_once(bench.client, video()))
-        await begin(bench, task)  # type: ignore[arg-type]
-        for _ in range(times):
-            task.cancel()
-            await asyncio.sleep(0)
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    with held_back(bench.sandbox, "create") as answer:
+        async with open_ledger(bench.url) as ledger:
+            task = asyncio.create_task(ledger.submit_once(bench.client, video()))
+            await under_way(bench)
+            for _ in range(times):
+                task.cancel()
+                await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            answer()
 
     entry = await bench.ledger.get("video-1", "ja")
     assert entry is not None
@@ -41,10 +44,11 @@ async def test_a_call_whose_task_is_cancelled_by_asyncio_is_recorded(bench: Benc
 
 
 async def test_a_ledger_is_closed_after_the_paid_calls_under_way(bench: Bench) -> None:
-    bench.sandbox.faults.add(Fault(on="create", kind="delay", seconds=0.5))
-    async with open_ledger(bench.url) as ledger:
-        task = asyncio.create_task(ledger.submit_once(bench.client, video()))
-        await begin(bench, task)  # type: ignore[arg-type]
+    with held_back(bench.sandbox, "create") as answer:
+        async with open_ledger(bench.url) as ledger:
+            task = asyncio.create_task(ledger.submit_once(bench.client, video()))
+            await under_way(bench)
+            asyncio.get_running_loop().call_later(0.2, answer)
 
     entry = await bench.ledger.get("video-1", "ja")
     assert entry is not None
