@@ -67,8 +67,8 @@ class Batch(LongLived):
         inputs: SharedInputs,
     ) -> None:
         session = client.session
-        # One guard for all jobs: a schedule that fails warns once.
-        schedule = GuardedSchedule.guard(schedule or session.schedule)
+        # One guard for all jobs, as the client has for its own: a schedule that fails warns once.
+        schedule = session.schedule if schedule is None else GuardedSchedule.guard(schedule)
         # Without a journal of the caller's the same accounting runs in memory: one set of rules about money.
         kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
         self._own_journal = kept if journal is None else None

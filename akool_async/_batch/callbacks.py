@@ -19,7 +19,7 @@ from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.in_doubt import DoubtResolver
 from akool_async._batch.state import BatchState
-from akool_async._client import check_webhook_url, new_token, with_token
+from akool_async._client import new_token, with_token
 from akool_async._journal import Entry
 from akool_async._model.errors import ConfigurationError, JournalError
 from akool_async._model.requests import Request
@@ -46,7 +46,8 @@ class WebhookConfig:
 
     def __attrs_post_init__(self) -> None:
         """Refuse what can't be called or waited for."""
-        check_webhook_url(self.url)
+        if self.url is not None:
+            with_token(self.url, new_token())  # raises for one that no POST can carry
         if isinstance(self.grace, bool) or not isinstance(self.grace, int | float) or not self.grace >= 0:
             raise ConfigurationError(f"webhook_grace must be seconds, 0 or more, not {self.grace!r}.")
 

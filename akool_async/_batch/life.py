@@ -185,7 +185,8 @@ class EntryLife:
 
     async def _send(self, post: Post, names: FileNames, signed: Mapping[str, str]) -> None:
         """Commit the intent, send the POST, commit its ids, poll: no step before the one above it."""
-        await self._state.withdrawals.wait_decided(entry.name for entry in post.entries)
+        if self._state.withdrawals.undecided:
+            await self._state.withdrawals.wait_decided(entry.name for entry in post.entries)
         if self._state.stopped:  # while it waited for its turn
             self._end_unsubmitted(post.entries, self._state.stopped)
             return

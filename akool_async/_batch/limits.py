@@ -309,27 +309,28 @@ class Withdrawals:
 
     Attributes:
         done: those that were taken back.
+        undecided: those of which the journal has not said it yet, by what is set then.
     """
 
     def __init__(self) -> None:
         self.done: set[tuple[str, str]] = set()
-        self._undecided: dict[anyio.Event, tuple[str, str]] = {}
+        self.undecided: dict[anyio.Event, tuple[str, str]] = {}
 
     def begin(self, name: tuple[str, str]) -> Callable[[], None]:
         """Hold an entry back; return what ends that, and may be called twice."""
         decided = anyio.Event()
-        self._undecided[decided] = name
+        self.undecided[decided] = name
 
         def end() -> None:
-            self._undecided.pop(decided, None)
+            self.undecided.pop(decided, None)
             decided.set()
 
         return end
 
     async def wait_decided(self, names: Iterable[tuple[str, str]]) -> None:
         """Wait until none of these entries is being taken back; nothing is awaited after the last look."""
-        if not self._undecided:
+        if not self.undecided:
             return
         wanted = frozenset(names)
-        while waited := [decided for decided, name in self._undecided.items() if name in wanted]:
+        while waited := [decided for decided, name in self.undecided.items() if name in wanted]:
             await waited[0].wait()

@@ -167,7 +167,7 @@ def open_batch(
         max_doubts=_count("max_doubts", max_doubts, 1),
         max_submits=_count("max_submits", max_submits, 1),
         max_downloads=_count("max_downloads", max_downloads, 1),
-        drain_signals=check_signals(drain_signals, "drain_signals"),
+        drain_signals=check_signals(drain_signals, "drain_signals") if drain_signals else (),
         webhook=WebhookConfig(url=webhook_url, source=callbacks, grace=webhook_grace),
         preflight=preflight,
         inputs=inputs,

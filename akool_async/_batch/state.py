@@ -126,6 +126,7 @@ class BatchState:
         self.budget = CreditBudget(max_credits, lambda: sum(journal.credits()))
         self.preflight: Preflight | None = None
         self.brake = DoubtBrake(max_doubts, self._stop_for_doubts)
+        self.withdrawals = Withdrawals()
         self.recovered = RecoveredJobs()
         self.finished = FinishedQueue()
         self.outcomes = OutcomeQueue()
@@ -143,7 +144,6 @@ class BatchState:
         self.board = ProgressBoard(self._tracked)
         self._all_admitted = False
         self.not_submitted: set[tuple[str, str]] = set()
-        self.withdrawals = Withdrawals()
         self._doubted: dict[tuple[str, str], Entry] = {}
         self._resubmitted: set[tuple[str, str]] = set()
         self._refused_polls: list[tuple[BatchEntry, AccountError]] = []

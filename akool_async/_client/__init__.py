@@ -2,14 +2,13 @@
 
 from akool_async._client.client import AkoolClient
 from akool_async._client.session import ClientSession
-from akool_async._client.tokens import check_webhook_url, confirm, new_token, with_token
+from akool_async._client.tokens import confirm, new_token, with_token
 from akool_async._client.values import WireValue, from_wire, to_wire
 
 __all__ = [
     "AkoolClient",
     "ClientSession",
     "WireValue",
-    "check_webhook_url",
     "confirm",
     "from_wire",
     "new_token",

@@ -49,16 +49,6 @@ def with_token(url: str, token: str) -> str:
     )
 
 
-def check_webhook_url(url: str | None) -> None:
-    """Refuse, before anything is paid, a webhook URL that no POST could carry.
-
-    Raises:
-        ConfigurationError: it is not an http or https URL, or too long with a token.
-    """
-    if url is not None:
-        with_token(url, new_token())
-
-
 async def confirm(
     client: AkoolClient, callback: Callback, *, sent_at: datetime | None = None
 ) -> Snapshot | None:

@@ -28,7 +28,6 @@ from akool_async._model.errors import (
 )
 from akool_async._model.redact import safe_repr
 from akool_async._model.responses import Snapshot
-from akool_async._model.validators import is_number
 from akool_async._observer import Observers, PollEvent
 from akool_async._polling.poll_state import (
     AdaptiveSchedule,
@@ -102,7 +101,7 @@ class GuardedSchedule:
         except (Exception, anyio.get_cancelled_exc_class()) as error:  # noqa: BLE001 - it is the caller's code
             self._warn("raised an error", error)
         else:
-            if isinstance(wait, int | float) and is_number(wait) and 0 < wait <= LONGEST_WAIT:
+            if isinstance(wait, int | float) and wait is not True and 0 < wait <= LONGEST_WAIT:
                 return max(float(wait), SHORTEST_WAIT)
             self._warn(f"answered {safe_repr(wait)}, which is no time until the next poll")
         return _SAFE.next_poll(context, rand)

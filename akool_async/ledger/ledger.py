@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 
-from akool_async._client import AkoolClient, check_webhook_url, new_token, with_token
+from akool_async._client import AkoolClient, new_token, with_token
 from akool_async._clock import Clock
 from akool_async._model.dispositions import Disposition
 from akool_async._model.errors import AkoolError, InvalidRequestError, RateLimitError, SubmissionInDoubt
@@ -147,7 +147,8 @@ class Ledger(LedgerIntents):
         """
         if len(request.targets) != 1:
             raise InvalidRequestError(f"A ledger's POST is for one language, not for {len(request.targets)}.")
-        check_webhook_url(webhook_url)
+        if webhook_url is not None:
+            with_token(webhook_url, new_token())  # raises for one that no POST can carry
         key = work or entry_key(request, request.targets[0])
         intent = await self.intend(request, key, worker)
         if intent.state == "sending":

@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from akool_async._client import check_webhook_url
+from akool_async._client import new_token, with_token
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.redact import safe_repr
 
@@ -45,7 +45,8 @@ class WorkerSettings:
         Raises:
             ConfigurationError: the name is not one, or no POST can carry the webhook URL.
         """
-        check_webhook_url(self.webhook_url)
+        if self.webhook_url is not None:
+            with_token(self.webhook_url, new_token())  # raises for one that no POST can carry
         if not _NAME.fullmatch(self.name):
             raise ConfigurationError(
                 f"A worker can't be named {safe_repr(self.name)}.",
