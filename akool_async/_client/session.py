@@ -112,7 +112,7 @@ class ClientSession:
     ) -> None:
         self.clock = clock
         self.retry = retry
-        self.schedule = GuardedSchedule.guard(schedule)
+        self.schedule: PollSchedule = GuardedSchedule.guard(schedule)
         self.observers = observers
         self.create_timeout = create_timeout
         self.connections: Connections | None = None

@@ -88,13 +88,17 @@ async def test_files_have_the_names_that_the_catalog_would_give(fast_house: Open
 
 async def test_jobs_of_the_same_work_under_two_keys_both_come_home(fast_house: Open, tmp_path: Path) -> None:
     """They are paid, however that came about: only a third would be refused."""
-    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+    async with (
+        open_journal(tmp_path / "j.sqlite3") as journal,
+        open_journal(":memory:") as other,
+        fast_house() as home,
+    ):
         client = await home.client()
-        for key in ("a", "b"):
-            planned = EntryUpdate(key=key, target="ja", state=State.PLANNED, request=video(1, key=key))
-            await journal.record(planned)
-        for key in ("a", "b"):
-            await leave_at_work(client, journal, [video(1, key=key)], jobs=1 if key == "a" else 2)
+        await leave_at_work(client, journal, [video(1, key="a")])
+        await leave_at_work(client, other, [video(1, key="b")])
+        await journal.intend(video(1, key="b"))
+        paid = EntryUpdate(key="b", target="ja", state=State.SUBMITTED, job_id=other.get("b", "ja").job_id)
+        await journal.record(paid)
         third = video(1, key="c")
         source = [request async for request in journal.requests()] + [third]
         outcomes = await run(client, source, journal=journal)
