@@ -34,11 +34,21 @@ def still_clock() -> FakeClock:
 
 
 @contextmanager
-def held_back(sandbox: Sandbox, endpoint: str) -> Iterator[Callable[[], None]]:
-    """Let a vendor that is asked at an endpoint do nothing, until the function that this gives is called."""
+def held_back(
+    sandbox: Sandbox, endpoint: str, arrived: threading.Event | None = None
+) -> Iterator[Callable[[], None]]:
+    """Let a vendor that is asked at an endpoint do nothing, until the function that this gives is called.
+
+    Args:
+        sandbox: the vendor.
+        endpoint: such as "create".
+        arrived: set once it is asked.
+    """
     released, answer = threading.Event(), api.wait_and_date
 
     async def wait(*arguments: Any) -> None:
+        if arrived is not None:
+            arrived.set()
         while not released.is_set():
             await anyio.sleep(0.002)
         await answer(*arguments)

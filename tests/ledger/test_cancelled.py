@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import anyio
 import pytest
@@ -15,21 +16,18 @@ from tests.ledger.conftest import Bench, video
 pytestmark = pytest.mark.anyio
 
 
-async def under_way(bench: Bench) -> None:
-    """Wait until the POST is about to be sent, or is at the vendor."""
-    entry = None
+async def happened(event: threading.Event) -> None:
     with anyio.fail_after(40):
-        while entry is None or entry.state is not State.SUBMITTING:
+        while not event.is_set():
             await anyio.sleep(0.01)
-            entry = await bench.ledger.get("video-1", "ja")
 
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_call_whose_task_is_cancelled_by_asyncio_is_recorded(bench: Bench, times: int) -> None:
-    with held_back(bench.sandbox, "create") as answer:
+    with held_back(bench.sandbox, "create", asked := threading.Event()) as answer:
         async with open_ledger(bench.url) as ledger:
             task = asyncio.create_task(ledger.submit_once(bench.client, video()))
-            await under_way(bench)
+            await happened(asked)
             for _ in range(times):
                 task.cancel()
                 await asyncio.sleep(0)
@@ -44,10 +42,10 @@ async def test_a_call_whose_task_is_cancelled_by_asyncio_is_recorded(bench: Benc
 
 
 async def test_a_ledger_is_closed_after_the_paid_calls_under_way(bench: Bench) -> None:
-    with held_back(bench.sandbox, "create") as answer:
+    with held_back(bench.sandbox, "create", asked := threading.Event()) as answer:
         async with open_ledger(bench.url) as ledger:
             task = asyncio.create_task(ledger.submit_once(bench.client, video()))
-            await under_way(bench)
+            await happened(asked)
             asyncio.get_running_loop().call_later(0.2, answer)
 
     entry = await bench.ledger.get("video-1", "ja")
