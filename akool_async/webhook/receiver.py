@@ -349,8 +349,7 @@ class WebhookReceiver:
                 listener.on_callback(callback)
             except (KeyboardInterrupt, SystemExit):
                 raise
-            # A listener is the caller's own code: it may not cost the others their hint.
-            except BaseException:
+            except BaseException:  # the caller's own code may not cost the others their hint, nor end this
                 logger.exception("A listener failed to handle a webhook; the other listeners received it.")
 
     def _unseal(self, body: bytes) -> Hint:
