@@ -12,6 +12,7 @@ from unittest import mock
 import anyio
 import attrs
 import pytest
+from anyio.abc import TaskGroup
 
 from akool_async import (
     Batch,
@@ -97,6 +98,17 @@ async def turns() -> None:
         await anyio.lowlevel.checkpoint()
 
 
+async def begin_to_take_back(batch: Batch, tasks: TaskGroup, decision: Decision) -> Caller:
+    """Submit an entry, wait for it, and cancel it; return while the journal decides."""
+    caller = Caller(batch)
+    await batch.submit(video(1, key="k"))
+    tasks.start_soon(caller.wait)
+    tasks.start_soon(caller.cancel)
+    await until(decision.asked.is_set)
+    await turns()
+    return caller
+
+
 @attrs.frozen
 class Stays:
     """An entry that an earlier run has left, and that can't be taken back.
@@ -180,12 +192,7 @@ async def test_what_the_journal_could_not_take_back_is_sent(
         client = await home.client()
         with anyio.fail_after(55), held_decision() as decision:
             async with open_batch(client, journal=journal) as batch, anyio.create_task_group() as tasks:
-                caller = Caller(batch)
-                await batch.submit(video(1, key="k"))
-                tasks.start_soon(caller.wait)
-                tasks.start_soon(caller.cancel)
-                await until(decision.asked.is_set)
-                await turns()
+                caller = await begin_to_take_back(batch, tasks, decision)
                 assert not home.sandbox.audit.creates  # it may yet be taken back
                 decision.told.set()
                 await until(lambda: caller.outcome is not None)
@@ -200,12 +207,7 @@ async def test_what_is_taken_back_is_not_sent_while_the_journal_decides(house: O
         client = await home.client()
         with anyio.fail_after(55), held_decision() as decision:
             async with open_batch(client, journal=journal) as batch, anyio.create_task_group() as tasks:
-                caller = Caller(batch)
-                await batch.submit(video(1, key="k"))
-                tasks.start_soon(caller.wait)
-                tasks.start_soon(caller.cancel)
-                await until(decision.asked.is_set)
-                await turns()
+                caller = await begin_to_take_back(batch, tasks, decision)
                 decision.told.set()
                 await until(lambda: caller.outcome is not None)
                 assert isinstance(await (await batch.submit(video(2))).outcome(), Completed)
