@@ -19,7 +19,7 @@ from typing import Final
 from akool_async._journal.entry import COLUMNS
 from akool_async._journal.lock import Watermark
 from akool_async._journal.names import beside, check_name, draft_pattern
-from akool_async._journal.table import MILLIONTHS, MOST_CREDITS
+from akool_async._journal.table import DATABASE_ERRORS, MILLIONTHS, MOST_CREDITS
 from akool_async._model.errors import (
     JournalCorruptedError,
     JournalError,
@@ -200,6 +200,8 @@ def in_memory(*, of: sqlite3.Connection | None = None) -> sqlite3.Connection:
 
 def map_sqlite_error(path: str | os.PathLike[str], error: Exception, doing: str) -> JournalError:
     """Return the error that a user can act upon."""
+    if isinstance(error, UnicodeDecodeError):
+        return JournalCorruptedError(f"The journal {path} is damaged: a text in it is not valid UTF-8.")
     undecoded = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if undecoded or code in (_UNREADABLE if doing == "read" else _DAMAGED):
@@ -311,12 +313,9 @@ def _inspect(path: Path, *, whole: bool) -> Watermark:
                 if _pragma(connection, "user_version") == len(MIGRATIONS):
                     _check_columns(connection, path)
             return watermark(connection)
-    except (sqlite3.Error, OSError) as error:
+    except (*DATABASE_ERRORS, OSError) as error:
         check_name(path)
         raise map_sqlite_error(path, error, "read") from error
-    except UnicodeDecodeError as error:
-        message = f"The journal {path} is damaged: a text column is not valid UTF-8."
-        raise JournalCorruptedError(message) from error
 
 
 def _make(path: Path) -> None:
@@ -378,7 +377,7 @@ def back_up(source: sqlite3.Connection, path: Path) -> None:
             copy.execute(f"INSERT INTO {_COPY} VALUES (CURRENT_TIMESTAMP)")  # noqa: S608 - ours
     except BaseException as error:
         path.unlink()
-        if isinstance(error, sqlite3.Error | OSError):
+        if isinstance(error, (*DATABASE_ERRORS, OSError)):
             raise map_sqlite_error(path, error, "written") from error
         raise
 
@@ -416,7 +415,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         except BaseException:  # whatever it is, an open file would keep its locks
             connection.close()
             raise
-    except (sqlite3.Error, OSError) as error:
+    except (*DATABASE_ERRORS, OSError) as error:
         raise map_sqlite_error(path, error, "opened for writing") from error
     return connection
 
@@ -432,7 +431,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         except sqlite3.OperationalError:
             # A folder that can't be written, and no run that has the file open: nothing can change.
             return _checked(open_immutable(path), path)
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise map_sqlite_error(path, error, "read") from error
 
 

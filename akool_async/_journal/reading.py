@@ -6,7 +6,6 @@ Nothing here writes. A row that the journal can't have written is said to be bro
 from __future__ import annotations
 
 import re
-import sqlite3
 from array import array
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -26,7 +25,7 @@ from akool_async._journal.entry import (
     load_texts,
 )
 from akool_async._journal.store import IN_MEMORY, OpenJournal
-from akool_async._journal.table import Totals, read_totals
+from akool_async._journal.table import DATABASE_ERRORS, Totals, read_totals
 from akool_async._model.errors import JournalClosedError, JournalCorruptedError
 from akool_async._model.fingerprint import work_of
 from akool_async._model.redact import sanitize
@@ -97,7 +96,7 @@ class ReadableJournal:
         connection = self._opened.reading
         try:
             return connection.execute(statement, values).fetchall()
-        except (sqlite3.Error, UnicodeDecodeError) as error:
+        except DATABASE_ERRORS as error:
             raise JournalCorruptedError(f"The journal {self._shown} can't be read: {error}.") from error
 
     def _first(self, statement: str, *values: str | int) -> Entry | None:

@@ -27,6 +27,7 @@ from akool_async._journal.lock import JournalLock
 from akool_async._journal.names import check_name
 from akool_async._journal.operations import RecordIntent, mark_interrupted
 from akool_async._journal.table import (
+    DATABASE_ERRORS,
     EntryTable,
     Operation,
     PendingOperation,
@@ -54,7 +55,7 @@ def _do(pending: PendingOperation, table: EntryTable) -> None:
     try:
         step(table)
     except Exception as error:
-        broken = isinstance(error, sqlite3.OperationalError | sqlite3.InternalError)
+        broken = isinstance(error, sqlite3.OperationalError | sqlite3.InternalError | UnicodeDecodeError)
         if broken or type(error) is sqlite3.DatabaseError:
             raise
         pending.error = error
@@ -116,7 +117,7 @@ class Store:
                 self.lock = JournalLock(self.path)
                 try:
                     self._open_for_writing(self.path, self.lock, now)
-                except (sqlite3.Error, OSError) as error:
+                except (*DATABASE_ERRORS, OSError) as error:
                     raise file.map_sqlite_error(self.path, error, "opened for writing") from error
             if self._reading is None:
                 self._reading = file.open_for_reading(self.path)
@@ -197,12 +198,12 @@ class Store:
         for pending in operations:
             pending.deltas = []
             pending.error = pending.error or error
-            if pending.error is error and isinstance(error, sqlite3.Error):  # one error for each caller
+            if pending.error is error and isinstance(error, DATABASE_ERRORS):  # one error for each caller
                 pending.error = file.map_sqlite_error(self.path or IN_MEMORY, error, "written")
                 pending.error.__cause__ = error
         if self._writing is not None and self._writing.in_transaction:
             # If even this fails, each step that follows fails with the reason.
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*DATABASE_ERRORS):
                 self._writing.execute("ROLLBACK")
 
     def back_up(self, path: Path) -> None:

@@ -22,6 +22,10 @@ SqlValue: TypeAlias = str | int | float | None
 Values: TypeAlias = Mapping[str, SqlValue]
 """Columns to be written."""
 
+DATABASE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What a statement raises: an error quotes names from the file, and where that is damaged Python can't decode
+them."""
+
 MILLIONTHS: Final = 1_000_000.0
 """Credits are summed in whole millionths, so that nothing drifts."""
 
@@ -133,7 +137,7 @@ def read_totals(connection: sqlite3.Connection, name: str) -> Totals:
             (State(state), int(entries), int(locked), int(used), int(unpriced))
             for state, entries, locked, used, unpriced in connection.execute(statement)
         )
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+    except DATABASE_ERRORS as error:
         raise JournalCorruptedError(f"The journal {name} can't be read: {error}.") from error
     except (ValueError, TypeError, OverflowError) as error:
         raise JournalCorruptedError(f"The journal {name} holds what it never wrote.") from error

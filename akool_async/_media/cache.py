@@ -68,7 +68,7 @@ class FactsCache:
                 ]
                 connection.executemany("INSERT OR REPLACE INTO video VALUES (?, ?, ?)", rows)
                 self._waiting.clear()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:
             self._give_up(error)
 
     def close(self) -> None:

@@ -199,7 +199,7 @@ class InboxFile:
     def _errors(self, action: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
             words = getattr(error, "strerror", None) or error
             raise InboxError(f"The inbox {self.path} could not be {action}: {words}.") from error
 
@@ -252,6 +252,10 @@ class InboxFile:
             rows = self._connection.execute(statement, values).fetchall()
         found = []
         for number, token, job_id, code, repeated in rows:
+            if not (isinstance(token, str) and isinstance(job_id, str) and isinstance(code, int)):
+                raise InboxError(
+                    f"The inbox {self.path} is damaged: no receiver wrote its callback {number} like this."
+                )
             status = None if code == _NO_STATUS else code
             found.append(
                 (number, Callback(job_id=job_id, token=token, status=status, repeated=bool(repeated)))

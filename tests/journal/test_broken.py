@@ -138,6 +138,24 @@ async def test_random_damage_is_refused_or_harmless(path: Path, chance: random.R
     assert ended["refused"]
 
 
+@pytest.mark.parametrize(
+    ("trigger", "named"), [("entry_changed", b"old.state"), ("entry_added", b"new.state")]
+)
+async def test_a_damaged_trigger_is_told_though_its_error_is_no_text(
+    path: Path, trigger: str, named: bytes
+) -> None:
+    """SQLite quotes the damaged name in its error, and Python can't decode that."""
+    whole = bytearray(await fill(path))
+    at = whole.index(named, whole.index(b"CREATE TRIGGER " + trigger.encode()))
+    whole[at + 5] = 0xFC
+    path.write_bytes(whole)
+
+    with pytest.raises(JournalCorruptedError) as caught:
+        async with open_journal(path) as journal:
+            await journal.intend(video("another"))
+    assert isinstance(caught.value.__cause__, UnicodeDecodeError)
+
+
 async def look(path: Path) -> str:
     try:
         async with open_journal(path) as journal:

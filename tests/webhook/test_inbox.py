@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -106,6 +107,46 @@ def test_too_many_are_deleted_and_numbers_never_come_again(
         assert inbox.last_id() == 0
         inbox.write([told()])
         assert inbox.since(9)[0][0] == 10
+
+
+def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
+    seed = int(os.environ.get("INBOX_SEED") or random.SystemRandom().randrange(10**9))
+    print(f"INBOX_SEED={seed}")
+    chance = random.Random(seed)
+    with closing(InboxFile(tmp_path / "whole")) as inbox:
+        inbox.write(map(told, range(200)))
+    whole = (tmp_path / "whole").read_bytes()
+    ended = {"refused": 0, "harmless": 0}
+    for number in range(60):
+        damaged = bytearray(whole)
+        for _ in range(chance.choice([1, 3, 30])):
+            at = chance.randrange(chance.choice([4096, len(damaged)]))
+            damaged[at : at + 8] = chance.randbytes(8)
+        path = tmp_path / f"inbox-{number}"
+        path.write_bytes(damaged)
+        try:
+            with closing(InboxFile(path)) as inbox:
+                callbacks = [callback for _, callback in inbox.since(inbox.last_id() - 100)]
+                inbox.find(TOKEN)
+                inbox.write([told()])
+        except InboxError:
+            ended["refused"] += 1
+        else:
+            assert all(type(one.job_id) is type(one.token) is str for one in callbacks)
+            ended["harmless"] += 1
+    print(ended)
+    assert all(ended.values())
+
+
+def test_a_damaged_name_is_told_though_its_error_is_no_text(tmp_path: Path) -> None:
+    """SQLite quotes it in its error, and Python can't decode that."""
+    path = tmp_path / "inbox"
+    with closing(InboxFile(path)) as inbox:
+        inbox.write([told()])
+    path.write_bytes(path.read_bytes().replace(b"came_at", b"cam\xfc_at"))
+
+    with closing(InboxFile(path)) as inbox, pytest.raises(InboxError):
+        inbox.write([told(1)])
 
 
 @pytest.mark.parametrize("days", [-400, 9, 400])
