@@ -143,10 +143,11 @@ def test_a_damaged_name_is_told_though_its_error_is_no_text(tmp_path: Path) -> N
     path = tmp_path / "inbox"
     with closing(InboxFile(path)) as inbox:
         inbox.write([told()])
-    path.write_bytes(path.read_bytes().replace(b"came_at", b"cam\xfc_at"))
+    path.write_bytes(path.read_bytes().replace(b"tablecallback", b"tablecallb\xfcck"))
 
-    with closing(InboxFile(path)) as inbox, pytest.raises(InboxError):
+    with pytest.raises(InboxError) as caught, closing(InboxFile(path)) as inbox:
         inbox.write([told(1)])
+    assert isinstance(caught.value.__cause__, UnicodeDecodeError)
 
 
 @pytest.mark.parametrize("days", [-400, 9, 400])
