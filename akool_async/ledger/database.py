@@ -106,7 +106,12 @@ class LedgerDatabase:
             # Both schemes are libpq's; providers hand out either.
             if parsed.drivername.partition("+")[0] not in ("postgresql", "postgres"):
                 raise ArgumentError  # noqa: TRY301 - one handler for each wrong URL
-            self._url = parsed.set(drivername="postgresql+psycopg")
+            password = parsed.query.get(
+                "password", parsed.password
+            )  # the one of the query is used, as by libpq
+            self._url = parsed.difference_update_query(["password"]).set(
+                drivername="postgresql+psycopg", password=password
+            )
         except (ArgumentError, ValueError, NoSuchModuleError):
             raise ConfigurationError(
                 "The ledger's URL must be like postgresql://user@host/database."
@@ -133,8 +138,9 @@ class LedgerDatabase:
         return self._url
 
     def __repr__(self) -> str:
-        """Show the database without its password."""
-        return f"<Ledger {self._url.render_as_string(hide_password=True)} of {self.account!r}>"
+        """Show the database without its password, and without settings, which may hold others."""
+        shown = self._url.set(query={}).render_as_string(hide_password=True)
+        return f"<Ledger {shown} of {self.account!r}>"
 
     async def __aenter__(self) -> Self:
         """Connect, and bring the tables up to date.

@@ -220,14 +220,29 @@ async def test_both_schemes_of_postgres_are_understood(bench: Bench) -> None:
         open_ledger("mysql://someone@127.0.0.1/none")
 
 
-async def test_no_password_is_shown(bench: Bench) -> None:
-    url = "postgresql://someone:canary-pass@127.0.0.1:1/none"
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://someone:canary-pass@127.0.0.1:1/none",
+        "postgresql://someone@127.0.0.1:1/none?password=canary-pass",
+        "postgresql://someone@127.0.0.1:1/none?sslpassword=canary-pass",
+    ],
+)
+async def test_no_password_is_shown(bench: Bench, url: str) -> None:
     ledger = open_ledger(url)
     with pytest.raises(LedgerError) as raised:
         async with ledger:
             pass
 
     assert "canary-pass" not in f"{ledger!r} {raised.value} {raised.value.__cause__!r}"
+
+
+def test_a_password_in_the_query_counts_as_by_libpq() -> None:
+    ledger = open_ledger("postgresql://someone:other@127.0.0.1/none?password=canary-pass&sslmode=require")
+
+    assert ledger.url.password == "canary-pass"
+    assert "canary-pass" not in repr(ledger.url)
+    assert ledger.url.query == {"sslmode": "require"}
 
 
 async def test_a_single_statement_begins_no_transaction(bench: Bench) -> None:
