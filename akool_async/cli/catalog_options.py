@@ -33,7 +33,7 @@ class TranslationOptions:
     """Options of a translation; in a catalog, the defaults of its rows.
 
     Attributes:
-        to: Languages, such as ja,fr.
+        to: Languages, such as ja,fr; in a catalog, for rows that name none.
         source: Language of the videos; without it the vendor detects it.
         lipsync: Move the mouths with the new audio.
         caption: Captions in the result: none, original, target, replace or translated.
@@ -94,8 +94,12 @@ class TranslationOptions:
                     read_option(option, "; ".join(given) if isinstance(given, tuple) else given, names),
                 )
             except CellError as error:
-                place = SourceLocation("--from" if name == "source" else f"--{name.replace('_', '-')}")
+                place = SourceLocation(_flag(name))
                 mistakes.append(Issue(place, str(error), isinstance(error, UnknownLanguageError)))
+
+
+def _flag(name: str) -> str:
+    return "--from" if name == "source" else f"--{name.replace('_', '-')}"
 
 
 @contextmanager
@@ -119,6 +123,18 @@ _OPTIONS: Final[Mapping[str, str]] = {
     "keep_words": "no_translate_words",
     "names": "name",
 }
+
+
+def _idle_options(catalog: Catalog, defaults: Mapping[str, Any]) -> Iterator[str]:
+    """Say which options changed nothing: who gave them would pay for something else than they meant."""
+    flags = {_OPTIONS.get(name, name): _flag(name) for name in attrs.fields_dict(TranslationOptions)}
+    for option in sorted(catalog.unused):
+        yield f"No row uses {flags[option]}: the catalog sets that itself."
+    languages = {target for item in catalog.items for target in item.request.targets}
+    idle = sorted(set(defaults.get("voices_map", ())) - languages)
+    if idle and "voices_map" not in catalog.unused:
+        yield f"--voice: No row is translated into {', '.join(idle)}."
+
 
 DEFAULT_TRANSLATION: Final = TranslationOptions()
 
@@ -149,7 +165,7 @@ class CatalogOptions:
         ignored = (name for given in self.ignore_columns for name in given.split(","))
         choice = ColumnChoice(dict(self._mapped(mistakes)), frozenset(map(fold_header, ignored)))
         with _adding(mistakes):
-            return read_catalog(
+            catalog = read_catalog(
                 path,
                 defaults=defaults,
                 glossaries=options.glossary,
@@ -158,6 +174,7 @@ class CatalogOptions:
                 names=names,
                 sheet=self.sheet,
             )
+        return attrs.evolve(catalog, notes=(*catalog.notes, *_idle_options(catalog, defaults)))
 
     def _mapped(self, mistakes: list[Issue]) -> Iterator[tuple[str, str]]:
         for given in self.column:

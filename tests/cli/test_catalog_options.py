@@ -62,6 +62,40 @@ def test_a_language_that_only_the_vendor_knows_by_name_is_looked_up(
     assert not vendor.audit.creates
 
 
+@pytest.mark.usefixtures("vendor")
+def test_options_that_no_row_uses_are_told_before_anything_is_paid(
+    akool: Command, out: Path, tmp_path: Path
+) -> None:
+    """Who gave `--to fr` for a catalog with languages of its own would pay for others."""
+    films, words = tmp_path / "films.csv", tmp_path / "words.csv"
+    films.write_text(f"url,languages\n{URL},ja\n")
+    words.write_text("word\nAkool\n")
+    unfit = ("--to", "fr", "--voice", "fr=V1", "--glossary", f"jp={words}")
+    fit = ("--from", "en", "--voice", "ja=V2", "--glossary", f"JA={words}")
+
+    told = akool("plan", str(films), "--out", str(out), "--no-check", *unfit, *fit).err
+    assert "No row uses --to: the catalog sets that itself." in told
+    assert "--voice: No row is translated into fr." in told
+    assert f"{words}: Its words are for jp, and nothing is translated into that." in told
+    assert told.count("No row") == 2
+    assert told.count("Its words") == 1
+
+    films.write_text(f"url,languages\n{URL},ja\n{URL}?2,\n")
+    told = akool("plan", str(films), "--out", str(out), "--no-check", "--to", "fr", "--voice", "fr=V1").err
+    assert "No row" not in told
+
+
+@pytest.mark.usefixtures("vendor")
+def test_defaults_of_the_file_precede_options_and_that_is_told(
+    akool: Command, out: Path, tmp_path: Path
+) -> None:
+    films = tmp_path / "films.yaml"
+    films.write_text(f'defaults: {{targets: ja}}\nvideos:\n- {{url: "{URL}"}}\n')
+
+    told = akool("plan", str(films), "--out", str(out), "--no-check", "--to", "fr").err
+    assert "No row uses --to" in told
+
+
 def test_an_unknown_source_language_is_refused_before_anything_is_sent(
     akool: Command, out: Path, vendor: Sandbox, tmp_path: Path
 ) -> None:

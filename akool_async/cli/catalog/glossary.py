@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -66,6 +66,7 @@ class Glossary:
         self._names = LanguageNames() if names is None else names
         self.mistakes: list[Issue] = []
         self.notes: list[str] = []
+        self._languages: dict[str, str] = {}  # and the files that were named for them
         self._terms: dict[str, dict[tuple[str, str], _Term]] = {}
 
     @property
@@ -84,6 +85,7 @@ class Glossary:
         languages: tuple[str, ...] = ("",)
         if one is not None and not os.path.lexists(named):
             languages, named = (one.group(1),), one.group(2)
+            self._languages[one.group(1)] = named
         table = read_table(local_path(named), self._is_column)  # "~" is left alone in ja=~/words.csv
         wide = self._wide(table) if languages == ("",) else {}
         seen: dict[str, SourceLocation] = dict(table.header)
@@ -97,6 +99,13 @@ class Glossary:
         self.mistakes += table.mistakes
         self.notes += table.notes
         self._judge_columns(seen, wide, named)
+
+    def idle(self, languages: Iterable[str]) -> Iterator[str]:
+        """Return which files are for a language that no row of a catalog has; these are its languages."""
+        there = {language.lower() for language in languages}
+        for language, file in self._languages.items():
+            if language.lower() not in there:
+                yield f"{file}: Its words are for {language}, and nothing is translated into that."
 
     def _is_column(self, name: str) -> bool:
         return fold_header(name) in _COLUMNS or self._language(name) is not None

@@ -194,6 +194,7 @@ class Catalog:
         items: the requests; a row whose languages have different glossaries makes several.
         duplicates: what was left out.
         notes: how it was read, where that is not plain: columns left out, names taken for codes.
+        unused: defaults that no row took, by the names of a request's options.
     """
 
     path: Path
@@ -202,6 +203,7 @@ class Catalog:
     items: tuple[CatalogItem, ...] = attrs.field(repr=False)
     duplicates: tuple[Duplicate, ...] = ()
     notes: tuple[str, ...] = ()
+    unused: frozenset[str] = frozenset()
 
 
 @attrs.frozen

@@ -77,12 +77,14 @@ class RowReader:
         self._empty_words: dict[str, tuple[set[str], int]] = {}
         self._first: CatalogRow | None = None
         self._defaults = defaults
+        self.unused = set(defaults)
         for name, place in table.header.items():
             self._column(name, place)
         if table.defaults is not None:
             own = self._values(table.defaults)
             self._judge_each(own, table.defaults)
             self._defaults = defaults | own
+        self._given = defaults.keys() - (() if table.defaults is None else own.keys())
         there = {column.option for column in self._columns.values() if column is not None}
         # A table without such a column has one mistake, not one in every row; see `finish`.
         self._absent = {
@@ -103,6 +105,8 @@ class RowReader:
             yield from self._lipsync_items(row, own, before)
             return
         values = self._defaults | own
+        if self.unused:
+            self.unused -= self._given - own.keys()
         # A row that lacks a language or a video makes no request, whatever the reason is reported as.
         lacking = [option for option in _MISSING if option not in values]
         for option in lacking:
@@ -348,13 +352,15 @@ def read_catalog(
         mistakes.append(Issue(SourceLocation(str(path)), "There is no row below the column names."))
     if mistakes:
         raise CatalogError(dict.fromkeys(mistakes))
-    notes = (*table.notes, *reading.notes(), *glossary.notes, names.note)
+    idle = glossary.idle(target for item in items for target in item.request.targets)
+    notes = (*table.notes, *reading.notes(), *glossary.notes, *idle, names.note)
     return Catalog(
         path=path,
         rows=rows,
         items=tuple(kept),
         duplicates=tuple(duplicates),
         notes=tuple(filter(None, notes)),
+        unused=frozenset(reading.unused),
     )
 
 
@@ -370,7 +376,8 @@ def one_video(
     items = tuple(reading.items(CatalogRow(layout, 0, 0, {"url": url})))
     if mistakes:
         raise CatalogError(dict.fromkeys(mistakes))
-    notes = tuple(filter(None, (*glossary.notes, names.note)))
+    idle = glossary.idle(target for item in items for target in item.request.targets)
+    notes = tuple(filter(None, (*glossary.notes, *idle, names.note)))
     return Catalog(path=Path(), title=strip_query(url), rows=1, items=items, notes=notes)
 
 
