@@ -106,9 +106,8 @@ class LedgerDatabase:
             # Both schemes are libpq's; providers hand out either.
             if parsed.drivername.partition("+")[0] not in ("postgresql", "postgres"):
                 raise ArgumentError  # noqa: TRY301 - one handler for each wrong URL
-            password = parsed.query.get(
-                "password", parsed.password
-            )  # the one of the query is used, as by libpq
+            # As libpq chooses, which takes the last one of the query.
+            *_, password = (parsed.password, *parsed.normalized_query.get("password", ()))
             self._url = parsed.difference_update_query(["password"]).set(
                 drivername="postgresql+psycopg", password=password
             )
