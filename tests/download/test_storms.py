@@ -68,7 +68,7 @@ async def _storm(seed: int, folder: Path) -> Counter[str]:
 
     name = "a.srt" if subtitles else "a.mp4"
     target = folder / name
-    downloader = downloads(slow_window=0.1, min_bytes=1)
+    downloader = downloads(slow_window=0.1, min_bytes=1, connect=2.0)
     counts: Counter[str] = Counter()
     async with hosting(answer) as host, proxying(host.url, seed, len(content) + 600) as proxy:
         while "whole" not in counts:
