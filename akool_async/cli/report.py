@@ -253,8 +253,10 @@ class OutcomeCounts:
         if isinstance(outcome, Completed) and outcome.saved is not None and outcome.saved.missing:
             self.incomplete += 1
 
-    def add_planned(self, planned: PlanEntry, journal: Journal, *, replaced: bool) -> None:
+    def add_planned(self, planned: PlanEntry, journal: Journal, *, replaced: bool) -> Outcome | None:
         """Count what the outcomes don't say of an entry: what is left of it, and whether it was sent again.
+
+        Return its outcome if it ended while the run was closing, so that nobody heard of it.
 
         Args:
             planned: the entry.
@@ -266,9 +268,9 @@ class OutcomeCounts:
             with suppress(JournalError):
                 entry = journal.get(planned.key, planned.target)
                 self.sent_again += entry is not None and entry.paid_submissions > before.paid_submissions
-        self._add_left(planned, journal, replaced=replaced)
+        return self._add_left(planned, journal, replaced=replaced)
 
-    def _add_left(self, planned: PlanEntry, journal: Journal, *, replaced: bool) -> None:
+    def _add_left(self, planned: PlanEntry, journal: Journal, *, replaced: bool) -> Outcome | None:
         """Count an entry that has no outcome after the run, or whose doubt is none any more, by the journal.
 
         What the batch had in progress would not tell: some of it waited for its turn and was not sent, and a
@@ -276,15 +278,17 @@ class OutcomeCounts:
         """
         ended = self.ended.get((planned.key, planned.target))
         if ended is not None and (ended != IN_DOUBT or replaced):
-            return
-        label = IN_DOUBT  # where nothing shows that it was not sent
+            return None
+        label, outcome = IN_DOUBT, None  # where nothing shows that it was not sent
         with suppress(JournalError):
             entry = journal.get(planned.key, planned.target)
             if entry is None or entry.state is State.PLANNED:
-                return
-            label = outcome_label(outcome_from_journal(entry, entry.request))
+                return None
+            earlier = planned.entry is not None and planned.entry.state is entry.state
+            outcome = attrs.evolve(outcome_from_journal(entry, entry.request), resumed=earlier)
+            label = outcome_label(outcome)
             if planned.action is PlannedAction.RESTORE and label == SAVED:
-                label = NOT_SAVED  # its files were gone, and were not downloaded again
+                label, outcome = NOT_SAVED, None  # its files were gone, and were not downloaded again
             if planned.action.is_paid and entry.state in (State.COMPLETED, State.DELIVERED):
                 self.credits_used += entry.credits_used or 0.0
             if entry.state is State.SUBMITTED:
@@ -293,9 +297,11 @@ class OutcomeCounts:
                     self.credits_locked += entry.credits_locked or 0.0
                 if ended is not None:
                     self.counts -= Counter([IN_DOUBT])
-                return
-        if ended is None:
-            self.counts[label] += 1
+                return None
+        if ended is not None:
+            return None
+        self.counts[label] += 1
+        return outcome
 
     def copy(self) -> OutcomeCounts:
         """Return a copy for another thread."""

@@ -349,7 +349,9 @@ class CatalogRun:
         # The next run will find another journal than this one, if any.
         replaced = isinstance(self._failure, JournalReplacedError)
         for planned in self._plan.entries:
-            self._counts.add_planned(planned, journal, replaced=replaced)
+            late = self._counts.add_planned(planned, journal, replaced=replaced)
+            if late is not None:
+                await run_sync(self._events.entry_ended, late)
         self._count_replaced(batch)
 
     def _count_replaced(self, batch: Batch) -> None:

@@ -19,8 +19,10 @@ import pytest
 
 from akool_async import (
     AkoolClient,
+    Batch,
     Failed,
     FixedSchedule,
+    Outcome,
     Snapshot,
     State,
     Status,
@@ -386,6 +388,28 @@ def test_a_full_disk_stops_submissions_and_says_what_becomes_of_what_is_paid(
     assert "To resume, run the same command again." in told.err
     assert akool("run", three_videos(), "--yes").code == 0
     assert len(vendor.audit.jobs) == 4
+
+
+def test_what_ends_while_a_run_is_closing_has_its_event(
+    akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outcome came too late to be taken from the batch: the journal alone has it."""
+    serve()
+    next_outcome = Batch.__anext__
+
+    async def lose_one(batch: Batch) -> Outcome:
+        outcome = await next_outcome(batch)
+        return await next_outcome(batch) if outcome.target == "fr" else outcome
+
+    monkeypatch.setattr(Batch, "__anext__", lose_one)
+    path = three_videos()
+    for earlier in (False, True):
+        events = events_of(akool("run", path, "--yes", "--json").out)
+        ended = [event for event in events if event["event"] == "ended"]
+
+        assert len({(one["key"], one["target"]) for one in ended}) == len(ended) == 4
+        assert {(one["outcome"], one["earlier_run"]) for one in ended} == {("saved", earlier)}
+        assert all(one["files"] for one in ended)
 
 
 def test_giving_up_leaves_jobs_at_work_and_says_so(
