@@ -69,6 +69,9 @@ _SILENT: Final = 3
 _LOOK: Final = 60.0
 """Seconds after which a doubt that waits for its callback is looked at first; each wait is twice as long."""
 
+_CALLBACKS: Final = 20
+"""Callbacks of a doubt that may come for nothing before each takes a part of its wait."""
+
 _HEARTBEAT: Final = 5.0
 _STRANDED: Final = 60.0
 """Seconds at least between two looks for entries that no workflow is going to finish."""
@@ -237,11 +240,14 @@ class Worker:
                 entry = workflow_id("", key, target, generation)
                 return await asyncio.to_thread(give_to_its_account, self._ledger, of, entry)
             state = await self._call(key, target, generation)
-            waited, step = 0.0, _LOOK
+            waited, step, heard = 0.0, _LOOK, 0
             # Looked at meanwhile: the sender may record a late answer, and be killed after that.
             while state is State.IN_DOUBT and waited < grace:
                 called = await DBOS.recv_async("callback", timeout_seconds=min(step, grace - waited))
-                waited, step = waited + step, 2 * step
+                # One that names no job of this entry has not used up the wait, and many have.
+                if called is None or heard >= _CALLBACKS:
+                    waited, step = waited + step, 2 * step
+                heard += called is not None
                 state = await self._call(key, target, generation, called=called or [])
             return "begun anew" if state is None else state.value
 
