@@ -90,11 +90,11 @@ def server_url() -> str:
     return str(server().get_uri())
 
 
-def new_database() -> str:
-    """Return the URL of an empty database."""
+def new_database(options: str = "") -> str:
+    """Return the URL of an empty database, made with these options."""
     name = f"test_{next(_NUMBERS)}"
     with psycopg.connect(server_url(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} {options}")
     return server_url().replace("/postgres?", f"/{name}?")
 
 

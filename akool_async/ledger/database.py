@@ -27,13 +27,15 @@ T = TypeVar("T")
 _POOL: Final = 8
 
 CLIENT_SETTINGS: Final[Mapping[str, Any]] = {
+    "client_encoding": "utf8",
     "connect_timeout": 10,
     "keepalives_idle": 5,
     "keepalives_interval": 3,
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-"""A network that went silent ends a statement, which would wait for the two hours of TCP's default."""
+"""All letters, whatever PGCLIENTENCODING says. A network that went silent ends a statement, which would wait
+for the two hours of TCP's default."""
 
 _SERVER_SETTINGS: Final = """
     SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '3', false),
@@ -335,8 +337,20 @@ _LOCK: Final = 0x616B6F6F6C
 
 
 def migrate(connection: sa.Connection) -> int:
-    """Bring the tables up to date; return the database's version, which may be a newer one."""
+    """Bring the tables up to date; return the database's version, which may be a newer one.
+
+    Raises:
+        LedgerError: the database can't keep all letters.
+    """
     execute = connection.execute
+    encoding = execute(sa.text("SHOW server_encoding")).scalar_one()
+    # Else a job that is paid could not be recorded, for a word of the vendor in another script.
+    if encoding != "UTF8":
+        raise LedgerError(
+            f"The ledger's database has the encoding {encoding}, which lacks most letters.",
+            impact="No table was made, and nothing is submitted.",
+            advice="Make another one: CREATE DATABASE akool ENCODING 'UTF8' TEMPLATE template0.",
+        )
     execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     execute(sa.text("CREATE SCHEMA IF NOT EXISTS akool_ledger"))
     execute(

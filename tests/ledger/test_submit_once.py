@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import attrs
 import pytest
 
 from akool_async import ConfigurationError, InDoubt, InvalidRequestError, State
@@ -10,6 +11,7 @@ from akool_async._model.errors import IllegalTransitionError
 from akool_async.ledger import LedgerError, LostAnswer, Made, NotSent, Refused, open_ledger
 from akool_async.sandbox import Fault
 from tests.ledger.conftest import Bench, end_post_time, video
+from tests.postgres import new_database
 
 pytestmark = pytest.mark.anyio
 
@@ -211,6 +213,26 @@ async def test_without_the_database_nothing_is_sent(bench: Bench) -> None:
             pass
 
     assert bench.sandbox.audit.creates == ()
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_that_can_not_keep_all_letters_is_refused(encoding: str) -> None:
+    """A job that is paid could not be recorded in it, for a word of the vendor in another script."""
+    url = new_database(f"ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    for _ in range(2):
+        with pytest.raises(LedgerError, match=encoding) as refused:
+            async with open_ledger(url):
+                pass
+        assert "ENCODING 'UTF8'" in refused.value.advice
+
+
+async def test_words_in_any_script_are_kept_whatever_the_environment_says(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    async with open_ledger(bench.url) as ledger:
+        await ledger.plan([attrs.evolve(video(), key="映画")])
+        assert [key for key, *_ in await ledger.open_work()] == ["映画"]
 
 
 async def test_both_schemes_of_postgres_are_understood(bench: Bench) -> None:
