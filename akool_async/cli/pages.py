@@ -117,7 +117,7 @@ async def collect_ledger_report(
     locked, used = await ledger.credits()
     states = Counter(entry.state for entry in entries)
     doubts = states["in doubt"]
-    steps = [(f"{counted(doubts, 'doubt')}, each a paid job or none", "akool-async resolve --ledger URL")]
+    steps = [(f"{counted(doubts, 'doubt')}, each a paid job or none", ledger.command("resolve"))]
     return Report(
         title=f"Ledger of {ledger.account}",
         now=ledger.clock.now(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from types import TracebackType
@@ -142,6 +143,12 @@ class LedgerDatabase:
         """Show the database without its password, and without settings, which may hold others."""
         shown = self._url.set(query={}).render_as_string(hide_password=True)
         return f"<Ledger {shown} of {self.account!r}>"
+
+    def command(self, name: str, key: str = "") -> str:
+        """Return a command for a shell that works on this account, and on an entry, as messages name it."""
+        options = ["--ledger", "URL", *([] if self.account == "default" else [f"--account={self.account}"])]
+        words = [*options, "--", key] if key.startswith("-") else [*filter(None, [key]), *options]
+        return shlex.join(["akool-async", name, *words])
 
     async def __aenter__(self) -> Self:
         """Connect, and bring the tables up to date.

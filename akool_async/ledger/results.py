@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from shlex import quote
 from typing import Final
 
 from anyio.to_thread import run_sync
@@ -203,7 +202,7 @@ class LedgerResults(LedgerEntries):
             return ""
         reason = (
             f"It is paid already: {result.manifest.name} says that job {result.job_id} is saved, but the "
-            f"ledger does not know this job. `akool-async retry {quote(entry.key)} --ledger URL` pays again."
+            f"ledger does not know this job. `{self.command('retry', entry.key)}` pays again."
         )
         ended = await self.execute(
             "UPDATE akool_ledger.entry SET state = 'failed', reason = :reason, ended_at = :now,"

@@ -46,9 +46,10 @@ class Admission:
     intervals and when a job of this worker has ended; the others wait for it and cost nothing.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        """Begin as if there were capacity."""
+    def __init__(self, clock: Clock, shows_doubts: str = "") -> None:
+        """Begin as if there were capacity; `shows_doubts` is the command that a message names."""
         self._clock = clock
+        self._shows_doubts = shows_doubts
         self._posts = anyio.Semaphore(POSTS)
         self._one = anyio.Lock()
         self._freed = anyio.Event()
@@ -136,9 +137,10 @@ class Admission:
             logger.warning(
                 "Nothing more is submitted by this worker for %.0f minutes, and then one call at a time: the "
                 "answers to paid calls were lost (%d in a row), and each may have made a job that is billed. "
-                "`akool-async resolve --ledger URL` shows them. The last one: %s",
+                "`%s` shows them. The last one: %s",
                 wait / 60,
                 self._lost,
+                self._shows_doubts,
                 found.reason,
             )
         self._holds += 1

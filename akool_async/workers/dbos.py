@@ -105,7 +105,7 @@ class Worker:
         self._client = client
         self._settings = settings
         self._stop = anyio.Event()
-        self._admission = Admission(ledger.clock)
+        self._admission = Admission(ledger.clock, ledger.command("resolve"))
         self._folder = result_folder(settings.into, None)
         self._unsaved: dict[tuple[str, str], str] = {}
         self._posts = 0

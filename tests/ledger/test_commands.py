@@ -44,7 +44,11 @@ def plan(database: str) -> None:
         (("verify",), 0, "Nothing of account default was saved yet."),
         (("resolve",), 0, "Nothing is in doubt."),
         (("retry", "--failed"), 0, "Nothing failed, was refused or expired."),
-        (("workers",), 1, "No worker of account default was seen. To start one: akool-async worker"),
+        (
+            ("workers",),
+            1,
+            "No worker of account default was seen. To start one: akool-async worker --ledger URL",
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,
 )
@@ -82,6 +86,24 @@ def test_a_ledger_that_can_not_be_used_says_what_that_means(
 
     assert run(["status", "--ledger", "mysql://host/database"]) == 2
     assert "postgresql://user@host/database" in capsys.readouterr().err
+
+
+def test_messages_name_commands_for_the_account_that_they_are_about(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pasted without it, a command would work on another account's entries."""
+    ours = ("--ledger", database, "--account", "films of mine")
+    for words, code in (
+        (("workers", *ours), 1),
+        (("retry", "none", *ours), 2),
+    ):
+        assert run(words) == code
+        assert "--ledger URL --account 'films of mine'" in capsys.readouterr().err
+
+    ledger = open_ledger(database, account="films of mine")
+    assert ledger.command("resolve") == "akool-async resolve --ledger URL '--account=films of mine'"
+    assert open_ledger(database).command("retry", "-key") == "akool-async retry --ledger URL -- -key"
+    assert open_ledger(database).command("retry", "a key") == "akool-async retry 'a key' --ledger URL"
 
 
 def test_a_ledger_of_a_newer_version_is_left_alone(database: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from akool_async._model.outcomes import is_unverified
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import verify
 from akool_async.cli.commands.resolve import describe_job, plausible
-from akool_async.cli.commands.worker import Account, LedgerUrl
+from akool_async.cli.commands.worker import Account, LedgerUrl, on_ledger
 from akool_async.cli.console import (
     confirm,
     counted,
@@ -27,6 +27,7 @@ from akool_async.cli.console import (
 )
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import STATE_WORDS, WORDS
+from akool_async.cli.next_commands import next_command
 from akool_async.cli.options import (
     DEFAULT_CONNECTION,
     JOURNAL,
@@ -82,7 +83,7 @@ def status(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag
             print_info(f"  {incomplete:,}  of the saved without a file of the video, such as subtitles")
         print_info(f"Credits: {credits_line(used, locked, unpriced)}.")
         if State.IN_DOUBT in counts:
-            print_info("To see what is in doubt: akool-async resolve --ledger URL")
+            print_info(f"To see what is in doubt: {next_command('resolve', (), on_ledger(account))}")
     if State.IN_DOUBT in counts:
         return ExitCode.IN_DOUBT
     return ExitCode.FAILED if any(state in counts for state in WITHOUT_RESULT) else ExitCode.OK
@@ -305,7 +306,7 @@ def retry(
     if unknown:
         raise InvalidRequestError(
             f"No failed, refused or expired entry is called {', '.join(map(repr, unknown))}.",
-            advice="`akool-async list --ledger URL` shows the entries and their states.",
+            advice=f"`{next_command('list', (), on_ledger(account))}` shows the entries and their states.",
         )
     names = [(entry.key, entry.target) for entry in entries if not entry.url_redacted]
     if len(names) < len(entries):

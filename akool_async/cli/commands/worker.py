@@ -17,6 +17,7 @@ from akool_async._model.errors import AkoolError
 from akool_async._signals import ending_signals, received_signals
 from akool_async.cli.console import ago, print_info, print_rows, stderr
 from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.next_commands import OptionValue, next_command
 from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag, output_folder
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ LedgerUrl: TypeAlias = Annotated[
 Account: TypeAlias = Annotated[
     str, Parameter(help="Name of the vendor's account; entries of each are apart.")
 ]
+
+
+def on_ledger(account: str) -> dict[str, OptionValue]:
+    """Return the options by which a command that a message names works on this account's ledger."""
+    return {"--ledger": "URL", "--account": None if account == "default" else account}
+
+
 _GRACE: Final = 120.0
 _GRACE_FOR_CALLBACKS: Final = 86_400.0
 """Seconds for which a doubt waits for its callback, which comes when the job begins or ends."""
@@ -174,7 +182,8 @@ def workers(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFla
         for one in anyio.run(read)
     ]
     if not rows and not as_json:
-        print_info(f"No worker of account {account} was seen. To start one: akool-async worker")
+        start = next_command("worker", (), on_ledger(account))
+        print_info(f"No worker of account {account} was seen. To start one: {start}")
         return ExitCode.FAILED
     print_rows(rows, _COLUMNS, as_json=as_json)
     return ExitCode.OK if any(row["state"] == "running" for row in rows) else ExitCode.FAILED
