@@ -154,27 +154,25 @@ class InboxFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open the file, create it if needed, and delete what is too much."""
-        self.path: Path = Path(path)
+        self.path: Path = Path(path).absolute()  # a program may change its folder while it is open
         self._mutex = threading.Lock()
         self._written = 0
         with self._errors("opened"):
-            checked = _create(self.path)
+            self._found = _create(self.path)
             # Worker threads write while the event loop's thread reads; `_mutex` keeps them apart.
             self._connection = sqlite3.connect(
                 self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
             )
             try:
-                self._prepare(checked)
+                self._prepare()
             except BaseException:  # an open connection would keep its locks
                 self._connection.close()
                 raise
 
-    def _prepare(self, checked: os.stat_result) -> None:
+    def _prepare(self) -> None:
         run = self._connection.execute
         run("PRAGMA schema_version").fetchone()  # opens the file, by its name: another may be in its place
-        now = _own_file(self.path)
-        if now is None or not os.path.samestat(checked, now):
-            raise InboxError(f"The inbox {self.path} was replaced while it was opened.")
+        self._check_in_place()
         # Read before the application id: another process may be creating the schema at this moment.
         full = self._has_tables()
         (ours,), (version,) = run("PRAGMA application_id").fetchone(), run("PRAGMA user_version").fetchone()
@@ -191,6 +189,15 @@ class InboxFile:
                     run(f"PRAGMA application_id = {APPLICATION_ID}")
                     run(f"PRAGMA user_version = {VERSION}")
         self._prune()
+
+    def _check_in_place(self) -> None:
+        """Raise an error if another file has its name, or none: what is written would be read by nobody."""
+        now = _own_file(self.path)
+        if now is None or not os.path.samestat(self._found, now):
+            raise InboxError(
+                f"The inbox {self.path} was {'deleted' if now is None else 'replaced'} while it was open.",
+                advice="Put it back, or restart what writes and what reads it.",
+            )
 
     def _has_tables(self) -> bool:
         return bool(self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
@@ -213,6 +220,7 @@ class InboxFile:
         ]
         statement = f"INSERT OR IGNORE INTO callback ({_COLUMNS}, came_at) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
         with self._mutex, self._errors("written"):
+            self._check_in_place()
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany(statement, rows)
@@ -231,6 +239,7 @@ class InboxFile:
     def data_version(self) -> int:
         """Return a number that changes when another connection has written."""
         with self._mutex, self._errors("read"):
+            self._check_in_place()
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def last_id(self) -> int:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable
 from contextlib import closing
 from datetime import datetime, tzinfo
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -107,6 +108,24 @@ def test_too_many_are_deleted_and_numbers_never_come_again(
         assert inbox.last_id() == 0
         inbox.write([told()])
         assert inbox.since(9)[0][0] == 10
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_an_inbox_that_is_gone_is_told_by_who_writes_and_who_reads(tmp_path: Path, replaced: bool) -> None:
+    """What is written to it then would be read by nobody."""
+    path = tmp_path / "inbox"
+    with closing(InboxFile(path)) as inbox:
+        inbox.write([told()])
+        kept = path.rename(tmp_path / "kept")
+        if replaced:
+            path.touch(0o600)
+        for act in (partial(inbox.write, [told(2)]), inbox.data_version):
+            with pytest.raises(InboxError, match="replaced" if replaced else "deleted"):
+                act()
+
+        kept.replace(path)
+        inbox.write([told(2)])
+        assert len(inbox.since(0)) == 2
 
 
 def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
@@ -236,7 +255,7 @@ def test_a_file_put_in_its_place_while_it_is_opened_is_noticed(
         return checked
 
     monkeypatch.setattr(file, "_create", swapped)
-    with pytest.raises(InboxError, match="was replaced while it was opened"):
+    with pytest.raises(InboxError, match="was replaced while it was open"):
         InboxFile(tmp_path / "inbox")
 
 
