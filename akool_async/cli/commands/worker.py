@@ -86,7 +86,8 @@ def worker(
     adopt
         Take over what workers had that ended.
     until_done
-        End when nothing is left to do, instead of waiting for more.
+        End when nothing is left to do, instead of waiting for more. While credits, the bound or the key
+        keep it from paying for what is left, it says so and waits.
     timestamps
         Begin each line with the time, where messages do not go to a terminal.
     """
