@@ -305,38 +305,41 @@ class RecoveredJobs:
     """Keeps apart who was recovered early from who was asked for, by key and language."""
 
     def __init__(self) -> None:
-        self._ended: dict[tuple[str, str], Outcome | AkoolError | None] = {}
+        self._found: dict[tuple[str, str], BatchEntry | Outcome | AkoolError] = {}
         self._asked: dict[tuple[str, str], Request] = {}
 
     def __contains__(self, name: tuple[str, str]) -> bool:
         """Whether the job of this entry was taken up and not asked for yet."""
-        return name in self._ended
+        return name in self._found
 
-    def adopt(self, key: str, target: str) -> None:
+    def adopt(self, batch_entry: BatchEntry) -> None:
         """Take up a job that nobody has asked for yet."""
-        self._ended[key, target] = None
+        self._found[batch_entry.name] = batch_entry
 
-    def claim(self, key: str, target: str, request: Request) -> Outcome | AkoolError | None:
-        """Record that the source came to such a job; give its outcome, or why there is none, if it ended."""
-        ended = self._ended.pop((key, target))
-        if ended is None:
-            self._asked[key, target] = request
-        elif not isinstance(ended, AkoolError):
-            return attrs.evolve(ended, request=request)
-        return ended
+    def claim(self, asked: BatchEntry) -> Outcome | AkoolError | None:
+        """Record that the source came to such a job; give its outcome, or why there is none, if it ended.
+
+        Else its entry continues as the one that was asked for.
+        """
+        found = self._found.pop(asked.name)
+        if isinstance(found, BatchEntry):
+            found.request, found.retries_left = asked.request, asked.retries_left
+            self._asked[asked.name] = asked.request  # its outcome may be on its way, with the journal's
+            return None
+        return found if isinstance(found, AkoolError) else attrs.evolve(found, request=asked.request)
 
     def fail(self, name: tuple[str, str], error: AkoolError) -> bool:
         """Record why it is unknown how a job ended; whether the source has come to it."""
-        if name not in self._ended:
+        if name not in self._found:
             return True
-        self._ended[name] = error
+        self._found[name] = error
         return False
 
     def complete(self, outcome: Outcome) -> Outcome | None:
         """Record an outcome; give it back unless nobody has asked for it yet."""
         name = (outcome.key, outcome.target)
-        if name in self._ended:
-            self._ended[name] = outcome
+        if name in self._found:
+            self._found[name] = outcome
             return None
         request = self._asked.pop(name, None)
         return outcome if request is None else attrs.evolve(outcome, request=request)

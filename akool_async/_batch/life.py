@@ -25,7 +25,6 @@ from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, FileNames, ResultSaver
 from akool_async._batch.state import CANCELLED, BatchState, StopCause
 from akool_async._download import GONE_STATUSES, SavedResult
-from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.errors import (
     AkoolError,
     InvalidRequestError,
@@ -55,9 +54,6 @@ _MAX_ATTEMPTS: Final = 1_000_000
 
 PAID_ALREADY: Final = "It is paid already:"
 """How the reason of an outcome begins whose result is in the folder, but not in the journal."""
-
-_PERMANENT: Final = frozenset({CodeKind.BAD_REQUEST, CodeKind.MEDIA, CodeKind.DUPLICATE})
-"""Kinds of codes of a failed job that would fail again."""
 
 
 class EntryLife:
@@ -390,7 +386,7 @@ class EntryLife:
             return await self._finish_unsaved(entry, known, error)
         if not error.confirmed:
             return await self._finish_unknown(entry, error)
-        now, code = self._clock.now(), lookup(error.error_code)
+        now = self._clock.now()
         change = entry.update(
             State.FAILED,
             reason=error.message,
@@ -402,7 +398,7 @@ class EntryLife:
         self._report(TerminalEvent(**entry.event_fields, completed=False, reason=error.message))
         outcome = entry.failed(error.message, seen.snapshot, now)
         # Paid once more only if its failure may pass.
-        if not entry.retries_left or code.kind in _PERMANENT or self._state.stopped:
+        if not (entry.retries_left and outcome.may_pass) or self._state.stopped:
             return self._state.emit(entry, outcome)
         self._state.replace_job(entry, outcome)
         request = with_targets(entry.request, (entry.target,))

@@ -22,6 +22,7 @@ from akool_async._model.fingerprint import (
     replaced_input,
     work_of,
 )
+from akool_async._model.outcomes import Failed
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request, private_inputs, with_inputs, with_targets
 from akool_async._model.states import RESUME_ACTIONS, WITHOUT_RESULT, ResumeAction, State
@@ -137,8 +138,9 @@ class Resumer:
         for entries in left:
             async for entry in entries:
                 if (entry.key, entry.target) not in self._state.recovered:
-                    self._state.recovered.adopt(entry.key, entry.target)
-                    self._poll(BatchEntry(request=entry.request_for_target, target=entry.target), entry)
+                    found = BatchEntry(request=entry.request_for_target, target=entry.target)
+                    self._state.recovered.adopt(found)
+                    self._poll(found, entry)
 
     async def needs_submission(self, batch_entry: BatchEntry) -> bool:
         """Whether an entry is to be submitted; if not, it is on its way."""
@@ -218,9 +220,13 @@ class Resumer:
                 return False
         if (entry.key, entry.target) not in self._state.recovered:
             return await self._resume(batch_entry, entry)
-        ended = self._state.recovered.claim(batch_entry.key, batch_entry.target, batch_entry.request)
+        ended = self._state.recovered.claim(batch_entry)
         if isinstance(ended, AkoolError):
             self._state.abandon(ended, batch_entry)
+        elif isinstance(ended, Failed) and batch_entry.retries_left and ended.may_pass:
+            self._state.replace_job(batch_entry, ended)
+            batch_entry.failure, batch_entry.retries_left = ended, batch_entry.retries_left - 1
+            return True
         elif ended is not None:
             self._state.emit(batch_entry, ended)
         return False

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.locations import result_path
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot, Status
@@ -178,6 +179,10 @@ class Completed(_Outcome):
     saved: Saved | None = None
 
 
+_PERMANENT: Final = frozenset({CodeKind.BAD_REQUEST, CodeKind.MEDIA, CodeKind.DUPLICATE})
+"""Kinds of codes of a failed job that would fail again."""
+
+
 @attrs.frozen(kw_only=True)
 class Failed(_Outcome):
     """The job was made and ended without a result.
@@ -192,6 +197,12 @@ class Failed(_Outcome):
     def confirmed(self) -> bool:
         """Whether the vendor says that it failed; else it may still be made and billed, and is asked for."""
         return self.snapshot is not None and self.snapshot.status is Status.FAILED
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another job may succeed: nothing says that the request or its files are at fault."""
+        code = None if self.snapshot is None else self.snapshot.error_code
+        return self.confirmed and lookup(code).kind not in _PERMANENT
 
 
 @attrs.frozen(kw_only=True)

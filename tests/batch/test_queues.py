@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import attrs
 import pytest
 
-from akool_async import JournalError, NotSubmitted
+from akool_async import JournalError, NotSubmitted, TranslationRequest
 from akool_async._batch.entry import BatchEntry, FinishedQueue, RecoveredJobs
 from akool_async._model.responses import Snapshot, Status
 from akool_async._polling.poll_state import PollState
@@ -54,26 +55,32 @@ async def test_what_is_not_known_is_behind_all_that_is() -> None:
     assert await order_of(ended("unknown", made=None), late) == ["late", "unknown"]
 
 
+def entry(request: TranslationRequest, *, retries_left: int = 0) -> BatchEntry:
+    return BatchEntry(request=attrs.evolve(request, key="a"), target="ja", retries_left=retries_left)
+
+
 def test_a_recovered_job_comes_out_with_the_request_that_asked_for_it() -> None:
     jobs, stored = RecoveredJobs(), NotSubmitted(key="a", request=video(1), target="ja")
-    asked = video(2)
+    asked = attrs.evolve(video(2), key="a")
 
-    jobs.adopt("a", "ja")
+    found = entry(video(1))
+    jobs.adopt(found)
     assert ("a", "ja") in jobs
-    assert jobs.claim("a", "ja", asked) is None  # still at the vendor
+    assert jobs.claim(entry(asked, retries_left=2)) is None  # still at the vendor
+    assert (found.request, found.retries_left) == (asked, 2)
     assert ("a", "ja") not in jobs
     assert jobs.complete(stored) == NotSubmitted(key="a", request=asked, target="ja")
     assert jobs.complete(stored) == stored  # once
 
-    jobs.adopt("a", "ja")
+    jobs.adopt(entry(video(1)))
     assert jobs.complete(stored) is None  # nobody has asked
-    assert jobs.claim("a", "ja", asked) == NotSubmitted(key="a", request=asked, target="ja")
+    assert jobs.claim(entry(asked)) == NotSubmitted(key="a", request=asked, target="ja")
 
 
 def test_why_a_recovered_job_has_no_outcome_is_kept_until_it_is_asked_for() -> None:
     jobs, error = RecoveredJobs(), JournalError("The disk is full.")
     assert jobs.fail(("a", "ja"), error)  # it was not recovered, so somebody waits for it
 
-    jobs.adopt("a", "ja")
+    jobs.adopt(entry(video(1)))
     assert not jobs.fail(("a", "ja"), error)
-    assert jobs.claim("a", "ja", video(2)) is error
+    assert jobs.claim(entry(video(2))) is error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import signal
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from akool_async import (
     EntryUpdate,
     Expired,
     Failed,
+    FixedSchedule,
     InDoubt,
     InvalidRequestError,
     Outcome,
@@ -26,6 +28,7 @@ from akool_async import (
     Snapshot,
     State,
     Status,
+    TranslationRequest,
     entry_key,
     open_batch,
     open_journal,
@@ -76,6 +79,38 @@ async def test_a_failed_job_is_made_again_so_often(fast_house: Open, tmp_path: P
         assert len(home.sandbox.audit.jobs) == retries + 1
         assert journal.counts()[State.FAILED] == 1
     assert isinstance(outcome, Failed)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["asked for at once", "asked for once it had failed"])
+@pytest.mark.parametrize("retries", [0, 1, 2])
+async def test_a_failed_job_of_an_earlier_run_is_made_again_so_often(
+    fast_house: Open, tmp_path: Path, retries: int, late: bool
+) -> None:
+    """It is followed before the source comes to it, and may have failed by then."""
+    async with fast_house(failure_rate=1.0) as home:
+        client = await home.client(schedule=FixedSchedule(interval=0.02))
+        (job,) = (await client.submit(video(1))).accepted
+        async with open_journal(tmp_path / "j.sqlite3") as journal:
+            await journal.intend(video(1))
+            key, now = entry_key(video(1), "ja"), datetime.now(UTC)
+            await journal.record(
+                EntryUpdate(key=key, target="ja", state=State.SUBMITTED, job_id=job.id, submitted_at=now)
+            )
+
+            async def source() -> AsyncIterator[TranslationRequest]:
+                while late and not journal.counts()[State.FAILED]:
+                    await anyio.sleep(0.01)
+                yield video(1)
+
+            options: dict[str, Any] = {"download_to": tmp_path / "out", "retry_transient": retries}
+            with anyio.fail_after(55):
+                async with open_batch(client, source(), journal=journal, **options) as batch:
+                    (outcome,) = [outcome async for outcome in batch]
+            assert journal.counts()[State.FAILED] == 1
+            assert batch.statistics().retried == len(batch.replaced) == retries
+        assert len(home.sandbox.audit.jobs) == retries + 1
+    assert isinstance(outcome, Failed)
+    assert outcome.request == video(1)
 
 
 async def test_a_failed_job_is_made_again_within_the_bound_of_credits(fast_house: Open) -> None:
