@@ -20,6 +20,7 @@ from akool_async._batch.limits import Changes
 from akool_async._batch.resume import known_as, why_replaced
 from akool_async._batch.state import CANCELLED, RESUMABLE, BatchState
 from akool_async._journal import IN_PROGRESS, Entry, EntryUpdate
+from akool_async._journal.operations import display_name
 from akool_async._model.errors import BatchClosedError, InvalidRequestError, JournalError
 from akool_async._model.fingerprint import CompactSet, entry_key, fingerprint, is_other_work
 from akool_async._model.outcomes import Completed, InDoubt, NotSubmitted, Outcome
@@ -198,7 +199,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         """Withdraw an entry that was not sent; `Batch.cancel` describes it."""
         entry, name = self._journal.get(key, target), (key, target)
         if entry is None:
-            raise InvalidRequestError(f"The journal has no entry {key} for {target or 'a lip-sync'}.")
+            raise InvalidRequestError(f"The journal has no entry {display_name(key, target)}.")
         # A POST whose intent was handed in before this finds the entry SUBMITTING there, and it is not
         # withdrawn; one that comes later waits for what the journal says.
         decided = self._state.withdrawals.begin(name)
@@ -335,7 +336,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             return self._open_ended[name]
         entry = self._journal.get(key, target)
         if entry is None:
-            raise InvalidRequestError(f"The journal has no entry {key} for {target or 'a lip-sync'}.")
+            raise InvalidRequestError(f"The journal has no entry {display_name(key, target)}.")
         if entry is not None and entry.state in ENDED and name not in self._pulled:
             request = entry.request_for_target
             works = not self._closed and (not self._state.stopped or self._state.stop_cause in RESUMABLE)

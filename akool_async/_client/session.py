@@ -35,7 +35,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Artifact, Saved, result_urls
-from akool_async._model.redact import detach
+from akool_async._model.redact import detach, safe_repr
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, Job, Snapshot, Submission, Voice
 from akool_async._observer import Observers, SubmittedEvent
@@ -318,7 +318,7 @@ def validate_job_id(job_id: str) -> None:
         InvalidRequestError: it can't.
     """
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
-        raise InvalidRequestError(f"{job_id!r:.60} is not a job id.")
+        raise InvalidRequestError(f"{safe_repr(job_id)} is not a job id.")
 
 
 # The paid POST: a request in, the jobs that it made out, or a doubt.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 import unicodedata
 import weakref
 from collections.abc import Iterator
@@ -145,9 +146,21 @@ def may_be_key(argument: str) -> bool:
     return _MAY_BE_KEY.fullmatch(argument) is not None or sanitize(argument) != argument
 
 
-def gives_credential(command: str) -> bool:
-    """Return whether a command of a user's may hold a credential, such as `upload --token x`."""
-    return _GIVES_CREDENTIAL.search(command) is not None or sanitize(command) != command
+def may_hold_secret(command: str) -> bool:
+    """Return whether a command of a user's may hold a secret.
+
+    The program, paths, variables and names of options are shown. Any other word may be a password, whatever
+    the option before it is called.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote that is left open
+        return True
+    return (
+        sanitize(command) != command
+        or not all(map(_NO_SECRET.fullmatch, words[1:]))
+        or "=" in "".join(words[:1])
+    )
 
 
 def safe_repr(value: object) -> str:
@@ -277,10 +290,7 @@ _MAY_BE_KEY: Final = re.compile(
     r" [\w+/=.:~-]{8,}",
     re.VERBOSE,
 )
-_GIVES_CREDENTIAL: Final = re.compile(
-    r"""(?ix) (?: auth | bearer | basic | key | cookie | cred | pass | pwd | secret | sig | token )
-    [\w-]* ["']? (?: \s* [:=] \s* | \s+ ) \S | https?://[^\s/]*@"""
-)
+_NO_SECRET: Final = re.compile(r"--[a-z][a-z-]*|-[A-Za-z]|(?:/|\./|\.\./|~/)[^:@?]*|\$\{?\w+\}?")
 _CLOSING: Final = re.compile(r"'[.,:;)\]}]*$")
 _SUSPECT: Final = re.compile(
     r"[=%&;\\?]|:/|eyJ|auth|bearer|basic|key|cookie|cred|pass|pwd|secret|sig|token", re.IGNORECASE

@@ -22,7 +22,7 @@ from akool_async._http.clients import user_agent
 from akool_async._journal import Entry, Journal, open_journal
 from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async._model.fingerprint import entry_key
-from akool_async._model.redact import strip_query
+from akool_async._model.redact import safe_repr, strip_query
 from akool_async._model.requests import TranslationRequest
 from akool_async._model.states import State
 from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
@@ -89,7 +89,7 @@ class Toolbox:
         A job in state IN_DOUBT may have been paid for: a person resolves it with `akool-async resolve`.
         """
         if state and state.upper() not in State.__members__:
-            raise ToolError(f"There is no state {state!r}, only {', '.join(State.__members__)}.")
+            raise ToolError(f"There is no state {safe_repr(state)}, only {', '.join(State.__members__)}.")
         if self.journal is None:
             return []
         states = [State[state.upper()]] if state else None

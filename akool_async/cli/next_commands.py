@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from akool_async._model.locations import BucketPath
-from akool_async._model.redact import gives_credential, may_be_key, sanitize
+from akool_async._model.redact import may_be_key, may_hold_secret, sanitize
 from akool_async.cli.console import strip_control
 
 OptionValue: TypeAlias = str | Path | bool | None
@@ -55,7 +55,7 @@ messages look.
 _VALUE: Final = "VALUE"
 """Stands for the value of an option that is not printed."""
 _SECRETIVE: Final[Mapping[str, Callable[[str], bool]]] = {
-    "--on-saved": gives_credential,
+    "--on-saved": may_hold_secret,
     "--key-file": may_be_key,
     "--host": lambda word: may_be_key(word) and "." not in word,
 }

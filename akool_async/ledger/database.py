@@ -107,7 +107,9 @@ class LedgerDatabase:
         try:
             parsed = make_url(url)
             # Both schemes are libpq's; providers hand out either.
-            if parsed.drivername.partition("+")[0] not in ("postgresql", "postgres"):
+            ours = parsed.drivername.partition("+")[0] in ("postgresql", "postgres")
+            # The end of a password with an "@" that is not escaped would be shown as a host.
+            if not ours or "@" in f"{parsed.host}{parsed.database}":
                 raise ArgumentError  # noqa: TRY301 - one handler for each wrong URL
             # As libpq chooses, which takes the last one of the query.
             *_, password = (parsed.password, *parsed.normalized_query.get("password", ()))
@@ -116,7 +118,8 @@ class LedgerDatabase:
             )
         except (ArgumentError, ValueError, NoSuchModuleError):
             raise ConfigurationError(
-                "The ledger's URL must be like postgresql://user@host/database."
+                "The ledger's URL must be like postgresql://user@host/database.",
+                advice="In a password @ is written as %40.",
             ) from None
         if max_credits is not None and (
             (not is_number(max_credits) and max_credits != math.inf) or max_credits < 0

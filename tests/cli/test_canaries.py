@@ -168,6 +168,11 @@ def test_ordinary_words_in_the_wrong_place_are_repeated(akool: Command, vendor: 
         ["--on-saved", f"true --token {MISPLACED}"],
         ["--on-saved", f"true -H 'Authorization: Bearer {MISPLACED}'"],
         [f"--on-saved=true --password={MISPLACED}"],
+        ["--on-saved", f"true -u bob:{MISPLACED}"],
+        ["--on-saved", f"true --upload-as {MISPLACED}"],
+        ["--on-saved", f"true -p{MISPLACED}"],
+        ["--on-saved", f"env PW={MISPLACED} true"],
+        ["--on-saved", f"true /srv/{MISPLACED}@host"],
         ["--host", MISPLACED],
     ],
 )
@@ -191,9 +196,11 @@ def test_commands_that_are_shown_keep_an_option_without_a_secret(
 ) -> None:
     videos = tmp_path / "two.csv"
     videos.write_text("url,languages\nhttps://example.com/1.mp4,ja\nhttps://example.com/2.mp4,ja\n")
-    told = akool("run", videos, "--out", out, "--yes", "--max-credits", "4", "--on-saved", "echo upload")
+    told = akool(
+        "run", videos, "--out", out, "--yes", "--max-credits", "4", "--on-saved", "true --to-cms $HOME /srv"
+    )
 
-    assert "--on-saved 'echo upload'" in told.err
+    assert "--on-saved 'true --to-cms $HOME /srv'" in told.err
     assert "VALUE" not in told.err
 
 

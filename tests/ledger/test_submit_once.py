@@ -259,6 +259,16 @@ async def test_no_password_is_shown(bench: Bench, url: str) -> None:
     assert "canary-pass" not in f"{ledger!r} {raised.value} {raised.value.__cause__!r}"
 
 
+@pytest.mark.parametrize("password", ["p@canary-pass", "canary-pass@", "5@1/canary-pass"])
+def test_a_password_that_is_not_escaped_is_refused_and_not_shown(password: str) -> None:
+    """Its end would be taken for the host, which errors show."""
+    with pytest.raises(ConfigurationError) as refused:
+        open_ledger(f"postgresql://someone:{password}@127.0.0.1/none")
+
+    assert "canary" not in f"{refused.value!r} {refused.value} {refused.value.__context__!r}"
+    assert "%40" in refused.value.advice
+
+
 def test_a_password_in_the_query_counts_as_by_libpq() -> None:
     ledger = open_ledger("postgresql://someone:other@127.0.0.1/none?password=canary-pass&sslmode=require")
 
