@@ -2,14 +2,15 @@
 
 A result is saved by the same checks as on disk, and looked after in the same way. It is
 collected in a folder of this machine, where a broken download resumes and is verified, and sent into the
-bucket from there: each file under a name with ".part", completed when its hash was seen to be right; then
-copied to its name on the condition that nothing is there; the manifest last. So no name leads to a half.
+bucket from there: each file as a ".part" that no other run has, completed when its hash was seen to be right;
+then copied to its name on the condition that nothing is there; the manifest last. So no name leads to a half.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import mimetypes
 import os
 import secrets
@@ -47,6 +48,7 @@ from akool_async._storage.local_names import check_name, check_writable
 from akool_async._storage.settings import Storage, bucket_location
 from akool_async._storage.spool import Spool
 
+logger = logging.getLogger("akool_async")
 _LONGEST_KEY: Final = 1024
 """Bytes of a key in UTF-8. Source: Amazon S3, "Naming Amazon S3 objects"; Google Cloud Storage has the same
 limit, and Azure allows as many characters."""
@@ -278,23 +280,32 @@ class BucketFolder:
         if there is not None:
             # A run that was killed may have sent it. The name proves nothing, so the bytes are compared.
             if there.size == file.digest.size and self._digest(key) == file.digest:
-                return None
+                return
             raise FileAlreadyExistsError(f"{place} is there already.")
         media_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
         with file.path.open("rb") as content:
             chunks = _verified(content, file, stopped)
             if file.digest.size <= PART:
-                return self._bucket.put_new(key, b"".join(chunks), media_type)
-            part = f"{key}.part"
-            self._bucket.upload(part, chunks, media_type)
-        # A store may lose a part and still complete: only a whole object may get the name of a result.
-        arrived = self._bucket.head(part)
-        if arrived is None or arrived.size != file.digest.size:
-            raise DownloadError(f"{place} did not arrive whole; it was not saved.")
-        # Another program may have taken the name meanwhile: its object stays, and ours gets another name.
-        self._bucket.copy_new(part, key)
-        self._bucket.delete(part)
-        return None
+                self._bucket.put_new(key, b"".join(chunks), media_type)
+                return
+            part = f"{key}.{secrets.token_urlsafe(6)}.part"  # another run may send a file of this name, too
+            try:
+                self._bucket.upload(part, chunks, media_type)
+                # A store may lose a part and still complete: only a whole object may get a result's name.
+                arrived = self._bucket.head(part)
+                if arrived is None or arrived.size != file.digest.size:
+                    raise DownloadError(f"{place} did not arrive whole; it was not saved.")
+                # Another program may have taken the name: its object stays, and ours gets another name.
+                self._bucket.copy_new(part, key)
+            finally:
+                self._remove(part)
+
+    def _remove(self, part: str) -> None:
+        """Delete a part; it changes nothing of what became of its file if that fails."""
+        try:
+            self._bucket.delete(part)
+        except BucketError as error:
+            logger.warning("A part of an upload may be left; delete it by hand. %s", error.message)
 
     def _digest(self, key: str) -> Digest:
         size, sha256 = 0, hashlib.sha256()
