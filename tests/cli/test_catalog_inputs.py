@@ -210,6 +210,22 @@ def test_names_of_languages_are_codes_wherever_a_language_is_meant(write: Write)
     assert (request.targets, request.source_language, request.voices_map) == (("ja",), "en", {"ja": "V1"})
 
 
+@pytest.mark.parametrize(
+    ("name", "code"), [("Spanish", "es"), ("spanish (Mexico)", "es-MX"), ("日本語", "ja")]
+)
+def test_a_name_keeps_its_code_whatever_the_vendor_calls_so(name: str, code: str) -> None:
+    """The list is asked for where some other row needs it: what is paid would be paid in another language."""
+    listed = {
+        "Spanish": "es-ES",
+        "Spanish (Mexico)": "es-419",
+        "日本語": "ja-JP",
+        "Krio (Sierra Leone)": "kri",
+    }
+
+    assert LanguageNames().codes(name) == LanguageNames(listed).codes(name) == (code,)
+    assert LanguageNames(listed).codes("Krio (Sierra Leone)") == ("kri",)
+
+
 def test_a_name_that_is_not_known_here_may_be_the_vendors(write: Write) -> None:
     path = write(f'url,languages\n{URL}/a.mp4,"Chinese (Jilu Mandarin, Simplified), Klingon"\n')
 

@@ -75,7 +75,8 @@ class LanguageNames:
     """Read languages, and remember which names were taken for codes.
 
     Args:
-        listed: the vendor's languages by name; they take precedence over the names that are built in.
+        listed: the vendor's languages by name, for names that are not built in: those keep their codes, with
+            which they may be paid already, whatever else in a catalog makes the list be asked for.
     """
 
     def __init__(self, listed: Mapping[str, str] | None = None) -> None:
@@ -88,16 +89,15 @@ class LanguageNames:
     def find(self, name: str) -> str | None:
         """Return the code that a name, or a code, means."""
         folded = _fold(name)
-        known = self._listed.get(folded) or _BY_NAME.get(folded)
-        if known is None and name not in self._codes and not _CODE.fullmatch(name):
-            found = _WITH_REGION.fullmatch(folded)
-            language, region = found.groups() if found else ("", "")
+        known = _BY_NAME.get(folded)
+        if known is None and (found := _WITH_REGION.fullmatch(folded)):
+            language, region = found.groups()
             if language in _BY_NAME and region in _BY_REGION:
                 known = f"{_BY_NAME[language]}-{_BY_REGION[region]}"
-        elif known is None:
-            return name
-        if known is not None:
-            self.used.setdefault(name, known)
+        known = known or self._listed.get(folded)
+        if known is None:
+            return name if name in self._codes or _CODE.fullmatch(name) else None
+        self.used.setdefault(name, known)
         return known
 
     def code(self, value: Any) -> str:
