@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from akool_async._batch.batch import Batch
 from akool_async._batch.callbacks import WebhookConfig
@@ -15,7 +15,7 @@ from akool_async._batch.saving import OutputConfig
 from akool_async._client import AkoolClient
 from akool_async._journal import Journal
 from akool_async._model.errors import ConfigurationError
-from akool_async._model.filenames import DEFAULT_TEMPLATE, parse_templates
+from akool_async._model.filenames import DEFAULT_TEMPLATE, TemplateTexts, parse_templates
 from akool_async._model.media import Limits
 from akool_async._model.responses import CallbackSource
 from akool_async._polling.poll_state import PollSchedule
@@ -32,7 +32,7 @@ def open_batch(
     backlog: int | None = None,
     journal: Journal | None = None,
     download_to: str | os.PathLike[str] | None = None,
-    file_names: str | Mapping[str, str] = DEFAULT_TEMPLATE.text,
+    file_names: TemplateTexts = DEFAULT_TEMPLATE.text,
     without_captions: bool = False,
     verify_saved: bool = False,
     pay_again: bool = False,
@@ -81,9 +81,10 @@ def open_batch(
         download_to: a folder, or a bucket as "s3://b/prefix"; None leaves results at the vendor for 7 days.
         file_names: what the files are called, without extension, made of {stem} (the video's name),
             {language}, {key} and {fingerprint}, with folders as in "{language}/{key}"; or such a template
-            for each key (as returned by `entry_key`). Each entry has its name before it is paid for. Where
-            names of two entries collide on any system, or another file has the name, the later one gets a
-            part of its fingerprint.
+            for each key (as returned by `entry_key`), or for a (key, language), which goes before the key's;
+            the language of a lip-sync is "". Each entry has its name before it is paid for. Where names of
+            two entries collide on any system, or another file has the name, the later one gets a part of its
+            fingerprint.
         without_captions: also save the video without burnt-in captions, where the vendor made one.
         verify_saved: compare the SHA-256 of files that earlier runs saved. By default their existence and
             size are compared. What is not as it was saved is downloaded again, without paying, while the

@@ -210,21 +210,29 @@ class TemplatesByKey:
     """How names are made, entry by entry.
 
     Args:
-        templates: one for each key; other entries get the usual one.
+        templates: one for each key, or for a (key, language), which goes before the key's; other entries get
+            the usual one.
     """
 
-    templates: Mapping[str, NameTemplate]
+    templates: Mapping[str | tuple[str, str], NameTemplate]
 
     def names(self, request: Request, target: str) -> Iterator[str]:
         """Return names for an entry, the one to be preferred first, without end."""
-        return self.templates.get(entry_key(request, target), DEFAULT_TEMPLATE).names(request, target)
+        key = entry_key(request, target)
+        template = self.templates.get((key, target)) or self.templates.get(key, DEFAULT_TEMPLATE)
+        return template.names(request, target)
 
 
 FileTemplates: TypeAlias = NameTemplate | TemplatesByKey
 
+TemplateTexts: TypeAlias = (
+    str | Mapping[str, str] | Mapping[tuple[str, str], str] | Mapping[str | tuple[str, str], str]
+)
+"""One template for all entries, or one for each key or (key, language)."""
 
-def parse_templates(templates: str | Mapping[str, str]) -> FileTemplates:
-    """Return what makes names, from one template or from one for each key.
+
+def parse_templates(templates: TemplateTexts) -> FileTemplates:
+    """Return what makes names, from one template or from one for each key or (key, language).
 
     Raises:
         InvalidRequestError: one of them is not a template.

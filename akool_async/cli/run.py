@@ -288,7 +288,7 @@ class CatalogRun:
                 max_in_flight=options.in_flight,
                 journal=journal,
                 download_to=output.out,
-                file_names={entry.key: entry.item.names for entry in plan.entries},
+                file_names={(entry.key, entry.target): entry.item.names for entry in plan.entries},
                 without_captions=options.limits.without_captions,
                 recover_pending=options.recover_pending,
                 pay_again=options.rules.pay_again,

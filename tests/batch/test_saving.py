@@ -72,6 +72,16 @@ async def test_names_may_be_told_for_each_key(fast_house: Open, tmp_path: Path) 
     )
 
 
+async def test_names_may_be_told_for_each_language_of_a_key(fast_house: Open, tmp_path: Path) -> None:
+    wanted = [video(1, key="talk", targets="ja,fr"), video(1, key="talk", targets="de")]
+    names = {"talk": "all/{language}", ("talk", "ja"): "japanese/{key}", ("talk", "de"): "german/{key}"}
+    async with fast_house() as home:
+        outcomes = await run(await home.client(), wanted, download_to=tmp_path, file_names=names)
+
+    saved = {outcome.target: str(outcome.saved.video.relative_to(tmp_path)) for outcome in outcomes}
+    assert saved == {"ja": "japanese/talk.mp4", "fr": "all/fr.mp4", "de": "german/talk.mp4"}
+
+
 async def test_names_that_would_meet_are_told_apart(fast_house: Open, tmp_path: Path) -> None:
     wanted = [
         named("https://e.com/a/talk.mp4"),

@@ -243,3 +243,27 @@ def next_command(said: str, verb: str) -> list[str]:
     """Return the words of the command that a command says is next."""
     (line,) = [line for line in said.splitlines() if f"akool-async captions {verb}" in line]
     return shlex.split(line)[1:]
+
+
+@pytest.mark.parametrize(
+    "names", [("talk_japanese", "talk_french", "dubbed"), ("japanese/talk", "", "lips/a")]
+)
+def test_rows_of_one_key_keep_the_names_that_each_has_in_the_plan(
+    akool: Command, vendor: Sandbox, names: tuple[str, str, str]
+) -> None:
+    ja, fr, dubbed = names
+    path = catalog(
+        f"{URL}/a.mp4,ja,talk,{ja},",
+        f"{URL}/a.mp4,fr,talk,{fr},",
+        f"{URL}/a.mp4,,talk,{dubbed},{URL}/a.mp3",
+        header="url,languages,key,name,audio_url",
+    )
+    planned = akool("plan", path, "--json")
+    ran = akool("run", path, "--yes")
+    listed = json.loads(akool("list", "--json").out)
+
+    assert ran.code == 0, ran.err
+    told = {job["target"]: job["files"][0] for job in json.loads(planned.out)["jobs"]}
+    saved = {one["target"]: Path(one["files"][0]).relative_to("results").as_posix() for one in listed}
+    assert saved == told
+    assert len(set(told.values())) == 3

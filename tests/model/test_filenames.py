@@ -238,6 +238,18 @@ def test_a_template_may_be_told_for_each_key() -> None:
         parse_templates({"first": "{stem}", "second": "../{stem}"})
 
 
+def test_a_template_for_a_key_and_a_language_goes_before_the_one_for_the_key() -> None:
+    request = TranslationRequest(url="https://e.com/talk.mp4", targets="ja,fr,de", key="first")
+    dubbed = LipSyncRequest(video_url="https://e.com/talk.mp4", audio_url="https://e.com/a.mp3", key="first")
+    names = parse_templates(
+        {("first", "fr"): "{key}!{language}", ("first", ""): "{key}-moved", "first": "all_{key}"}
+    )
+
+    told = [next(names.names(request, target)) for target in request.targets]
+    assert told == ["all_first", "first-fr", "all_first"]
+    assert next(names.names(dubbed, "")) == "first-moved"
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
