@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import anyio
@@ -151,32 +152,31 @@ class EntryLife:
             while entries:
                 try:  # before credits are reserved: it may take long
                     if private:
-                        with self._state.wait_until_stopped():
-                            await self._state.inputs.upload(request, [entry.name for entry in entries])
+                        names = [entry.name for entry in entries]
+                        await self._state.take_step(partial(self._state.inputs.upload, request, names))
                 except InvalidRequestError as error:
                     return self._end_unsubmitted(entries, str(error))
-                if not await self._may_submit(entries[0]):
-                    return self._end_unsubmitted(entries, self._state.stopped)
+                if reason := await self._find_hindrance(entries[0]):
+                    return self._end_unsubmitted(entries, reason)
                 post = Post(request, entries, permit)
                 with self._settled(post):
                     if await self._wait_for_turn(post):
                         # Before the intent: a result without a name to be saved under is money lost.
                         try:
                             signed = await self._state.inputs.sign(post.request) if private else {}
-                            names, saved = await self._saver.candidate_names(post.entries)
+                            files, saved = await self._saver.candidate_names(post.entries)
                         except InvalidRequestError as error:
                             return self._end_unsubmitted(entries, str(error))
                         if saved:
                             self._skip_saved(post, saved)
-                        await self._send(post, names, signed)
+                        await self._send(post, files, signed)
                 entries = post.again
                 if entries and not post.rate_limited:  # a rate limit already slows down `_wait_for_turn`
                     failures += 1
                     wait = self._retry.delay(failures, self._clock.monotonic() - began)
                     if wait is None:
                         return self._end_unsubmitted(entries, "The vendor could not be reached for too long.")
-                    with self._state.wait_until_stopped():
-                        await self._clock.sleep(wait)
+                    await self._state.take_step(partial(self._sleep_until, self._clock.monotonic() + wait))
         return None
 
     async def _send(self, post: Post, names: FileNames, signed: Mapping[str, str]) -> None:
@@ -280,21 +280,21 @@ class EntryLife:
             self._state.board.end_submit(entries)
             permit.release()
 
-    async def _may_submit(self, entry: BatchEntry) -> bool:
-        """Wait until credits and clear answers allow a POST; False if nothing is submitted any more.
+    async def _find_hindrance(self, entry: BatchEntry) -> str:
+        """Wait until credits and clear answers allow a POST; return why nothing is submitted any more, or "".
 
-        True has to be followed by `_settled`.
+        "" has to be followed by `_settled`.
         """
         # Both may wait long, so what stops the batch is looked at before, between and after them.
         budget, brake = self._state.budget, self._state.brake
         if self._state.stopped:
-            return False
+            return self._state.stopped
         # With `max_credits` a POST is for one language, so this entry's price is that of all that is sent.
         price = self._state.price(entry.request)
         refusal = await budget.reserve(entry.name, None if price is None else price.most)
         if refusal:
             self._state.stop(refusal, cause=StopCause.BUDGET)
-            return False
+            return refusal
         try:
             await brake.acquire()
         except BaseException:  # cancelled
@@ -303,12 +303,11 @@ class EntryLife:
         if self._state.stop_cause is not None:  # meanwhile
             budget.release()
             brake.release()
-            return False
-        return True
+        return self._state.stopped
 
     @contextmanager
     def _settled(self, post: Post) -> Iterator[None]:
-        """Release what `_may_submit` took at the end, and abandon what the journal could not record."""
+        """Release what `_find_hindrance` took at the end, and abandon what the journal could not record."""
         try:
             yield
         except JournalError as error:
@@ -320,21 +319,25 @@ class EntryLife:
             self._state.brake.release()
 
     async def _wait_for_turn(self, post: Post) -> bool:
-        """Wait for the pace that all POSTs share and for a token; False if that failed.
-
-        Also True where the batch stopped meanwhile, which `_send` looks at.
-        """
-        wait = self._rate.reserve(self._clock.monotonic())
+        """Wait for the pace that all POSTs share and for a token; False if the entries have ended instead."""
+        now = self._clock.monotonic()
+        turn = now + self._rate.reserve(now)
         try:
-            with self._state.wait_until_stopped():
-                if wait > 0:
-                    await self._clock.sleep(wait)
-                await self._session.wait_ready()
+            await self._state.take_step(partial(self._sleep_until, turn))
+            await self._state.take_step(self._session.wait_ready)
         except AkoolError as error:
             post.fail(post.entries, error)
             self._answers.end_failed(post)
             return False
+        # At once: if submitting is resumed later, what the stop cut short has still not been waited for.
+        if self._state.stopped:
+            self._end_unsubmitted(post.entries, self._state.stopped)
+            return False
         return True
+
+    async def _sleep_until(self, moment: float) -> None:
+        if (wait := moment - self._clock.monotonic()) > 0:
+            await self._clock.sleep(wait)
 
     def _skip_resolved(self, post: Post) -> None:
         """Poll entries that were to be paid again, but whose job a callback named meanwhile."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import anyio
 
@@ -72,6 +72,7 @@ CANCELLED: Final = "It was cancelled before it was submitted."
 _KEPT_OUTCOMES: Final = 1000
 """Outcomes that a batch without requests keeps for an iteration."""
 
+T = TypeVar("T")
 logger = logging.getLogger("akool_async")
 
 
@@ -147,7 +148,7 @@ class BatchState:
         self._doubted: dict[tuple[str, str], Entry] = {}
         self._resubmitted: set[tuple[str, str]] = set()
         self._refused_polls: list[tuple[BatchEntry, AccountError]] = []
-        self._waits: set[anyio.CancelScope] = set()
+        self._steps: set[anyio.CancelScope] = set()
 
     @cached_property
     def _prices(self) -> PriceModel:
@@ -166,11 +167,7 @@ class BatchState:
         self._close_if_done()
 
     def stop(
-        self,
-        reason: str,
-        failure: BaseException | None = None,
-        *,
-        cause: StopCause = StopCause.FAILURE,
+        self, reason: str, failure: BaseException | None = None, *, cause: StopCause = StopCause.FAILURE
     ) -> None:
         """Submit nothing more; the rest of the source comes out as not submitted.
 
@@ -181,35 +178,40 @@ class BatchState:
             cause: the same as a value.
         """
         # Else `resume_submitting` would let POSTs out after, say, the account was refused.
-        if not self.stopped or (self.stop_cause in RESUMABLE and cause not in RESUMABLE):
-            self.stopped, self.stop_cause = reason, cause
-            self.observers.report(StoppedEvent(cause=cause.value, reason=reason))
-            if self.listener is not None and cause in RESUMABLE:
-                # A caller that waits for a ticket hears nothing else, and may have set up no logging.
-                logger.warning("Submitted requests wait for batch.resume_submitting(): %s", reason)
+        is_new = not self.stopped or (self.stop_cause in RESUMABLE and cause not in RESUMABLE)
+        if is_new:
+            self.stopped, self.stop_cause = reason or "The batch was asked to stop.", cause
+        final = self.stop_cause not in RESUMABLE
         self.failure = self.failure or failure
         # Those that wait for the brake see that the batch has stopped, instead of waiting for ever.
         self.brake.open()
-        for scope in self._waits:
+        for scope in self._steps:
             scope.cancel()
         if self.listener is not None:
             self.listener.wake()
-        if self.stop_cause not in RESUMABLE:  # nothing polls these jobs again in this run
+            if is_new and not final:
+                # A caller that waits for a ticket hears nothing else, and may have set up no logging.
+                logger.warning("Submitted requests wait for batch.resume_submitting(): %s", reason)
+        if is_new:  # after all of the above: an observer may let the batch submit again
+            self.observers.report(StoppedEvent(cause=cause.value, reason=self.stopped))
+        if final:  # nothing polls these jobs again in this run
             refused, self._refused_polls = self._refused_polls, []
             for batch_entry, error in refused:
                 self.abandon_job(batch_entry, error)
 
-    @contextmanager
-    def wait_until_stopped(self) -> Iterator[None]:
-        """End what is waited for in the block once nothing more is submitted; look at `stopped` after it."""
-        with anyio.CancelScope() as scope:
-            if self.stopped:
-                scope.cancel()
-            self._waits.add(scope)
-            try:
-                yield
-            finally:
-                self._waits.discard(scope)
+    async def take_step(self, step: Callable[[], Awaitable[T]]) -> T | None:
+        """Take a step of an entry; return its result, or None once nothing is submitted any more.
+
+        A stop cuts the step short. If submitting was resumed before that was noticed, it is taken again.
+        """
+        while not self.stopped:
+            with anyio.CancelScope() as scope:
+                self._steps.add(scope)
+                try:
+                    return await step()
+                finally:
+                    self._steps.discard(scope)
+        return None
 
     def stop_for_account(self, error: AccountError) -> None:
         """Submit nothing more until the account's owner has done something about it."""

@@ -25,12 +25,14 @@ from akool_async import (
     LipSyncRequest,
     NotSubmitted,
     Outcome,
+    StopCause,
     Storage,
     TranslationRequest,
     fingerprint,
     open_batch,
     open_journal,
 )
+from akool_async._storage import SharedInputs
 from akool_async.sandbox import Fault
 from akool_async.sandbox.media import sample_video
 from tests.batch.test_batch import run
@@ -378,6 +380,48 @@ async def test_draining_ends_an_upload_whose_job_is_not_made(
     assert reasons(outcomes) == ["enough"]
     await until(lambda: bucket.unfinished_uploads == 0)
     assert bucket.names == []
+
+
+async def test_an_upload_that_a_stop_ended_is_done_again_where_the_batch_submits_again(
+    fast_house: Open, bucket: TestBucket, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both in one moment: the upload that was cut short must not be taken for one that was done."""
+    put, begun, resumed, uploads = obstore.put, threading.Event(), threading.Event(), list[str]()
+
+    def slow(store: Any, key: str, chunks: Any, **options: Any) -> Any:
+        def parts() -> Any:
+            yield next(chunks)
+            begun.set()
+            resumed.wait(60)
+            yield from chunks
+
+        uploads.append(key)
+        return put(store, key, parts() if len(uploads) == 1 else chunks, **options)
+
+    monkeypatch.setattr(obstore, "put", slow)
+    fetched_by_vendor = list[int]()
+    sign = SharedInputs.sign
+
+    async def signed(self: SharedInputs, *args: Any) -> Any:
+        urls = await sign(self, *args)
+        fetched_by_vendor.extend(len(fetched(url).content) for url in urls.values())
+        return urls
+
+    monkeypatch.setattr(SharedInputs, "sign", signed)
+    async with fast_house() as home:
+        client = await home.client()
+        with anyio.fail_after(50):
+            async with open_batch(client, [translation(talk)], storage=Storage(share=bucket.url)) as batch:
+                await until(begun.is_set)
+                batch._state.stop("No credits.", cause=StopCause.CREDITS)
+                batch.resume_submitting()
+                outcomes = [outcome async for outcome in batch]
+        resumed.set()
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert [type(outcome) for outcome in outcomes] == [Completed]
+    assert len(uploads) == 2
+    assert fetched_by_vendor == [9_000_000]
 
 
 async def test_another_object_under_the_name_of_the_hash_is_neither_used_nor_overwritten(
