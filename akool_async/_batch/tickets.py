@@ -104,6 +104,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._looked = CompactSet()
         self._withdrawn: set[tuple[str, str]] = set()
         self._taken_back: dict[tuple[str, str], str] = {}
+        self._superseded: set[tuple[str, str]] = set()
         self._entering = anyio.Lock()
         self._waiters: dict[tuple[str, str], list[_OutcomeWaiter]] = {}
         self._closed = ""
@@ -139,7 +140,8 @@ class SubmittedRequests(AsyncIterator[Request]):
                 raise
             if self._given is not None:
                 self._given.update(names)
-            self._state.withdrawals.done.difference_update(new)
+            for name in new:
+                self._enter_again(name)
             for name in names:
                 self._works.add(fingerprint(request, name[1]), name[1])
                 self._withdrawn.discard((fingerprint(request, name[1]), name[1]))
@@ -171,6 +173,17 @@ class SubmittedRequests(AsyncIterator[Request]):
             raise InvalidRequestError(known_as(known, mark, request))
         elif self._works.contains(mark, target) and (mark, target) not in self._withdrawn:
             raise InvalidRequestError("The same work was submitted under another key; each would be paid.")
+
+    def _enter_again(self, name: tuple[str, str]) -> None:
+        """Let an entry be sent that was taken back, if it was, and was submitted since."""
+        if name not in self._taken_back:
+            return
+        if name in self._pulled and name in self._state.withdrawals.done:
+            self._superseded.add(name)  # its task still has the request that was taken back
+            return
+        self._superseded.discard(name)
+        self._state.withdrawals.done.discard(name)
+        self._state.not_submitted.add(name)  # so that it is not taken for a duplicate
 
     def _give(self, request: Request, key: str, target: str, *, new: bool) -> None:
         """Let the batch look at an entry again that was submitted again, unless it is at it."""
@@ -216,6 +229,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         if not withdrawn:
             return
         self._state.withdrawals.done.add(name)
+        self._superseded.discard(name)
         self._withdrawn.add((entry.fingerprint, entry.target))
         self._taken_back[name] = entry.fingerprint
         self._signed.pop(name, None)
@@ -282,6 +296,9 @@ class SubmittedRequests(AsyncIterator[Request]):
         # It is not in the journal any more, and its waiters know. To keep it as not submitted would make a
         # batch that resumes after a stop for credits send, and pay for, what was taken back.
         if name in self._state.withdrawals.done:
+            if name in self._superseded:
+                self._enter_again(name)
+                self.wake()
             return
         if isinstance(outcome, NotSubmitted) and self._state.stop_cause in RESUMABLE:
             entry = self._journal.get(*name)

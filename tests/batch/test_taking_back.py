@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,17 +20,21 @@ from akool_async import (
     Failed,
     InDoubt,
     InvalidRequestError,
+    Journal,
     JournalWriteError,
     NotSubmitted,
     Outcome,
     State,
+    StopCause,
+    Ticket,
+    TranslationRequest,
     open_batch,
     open_journal,
 )
 from akool_async._journal.operations import WithdrawPlanned
 from akool_async._journal.store import Store
 from akool_async.sandbox import Fault
-from tests.client.conftest import Open, video
+from tests.client.conftest import House, Open, video
 from tests.client.moments import until
 
 pytestmark = pytest.mark.anyio
@@ -273,3 +277,132 @@ async def test_a_key_that_is_being_freed_names_no_other_work_yet(
         assert [job.url for job in home.sandbox.audit.jobs] == [video(0).url, video(3).url]
     assert caller.cancelled is True
     assert "taken back" in caller.refused
+
+
+@attrs.frozen
+class Queue:
+    """A batch whose only slot is taken, so that what is submitted waits for it."""
+
+    house: House
+    journal: Journal
+    batch: Batch
+
+    async def submit(self, signature: str, *, key: str = "k", number: int = 1) -> Ticket:
+        """Submit an order with a URL that is signed, and a webhook that is named after its signature."""
+        url = f"https://example.com/{number}.mp4?X-Amz-Signature={signature}"
+        hook = f"https://hooks.example/{signature}"
+        return await self.batch.submit(TranslationRequest(url=url, targets="ja", key=key, webhook_url=hook))
+
+    async def pulled(self) -> None:
+        """Wait until the batch holds two orders: one at the vendor, one that waits for its slot."""
+        await until(lambda: self.batch.statistics().pulled == 2)
+
+    def free(self) -> None:
+        """Let the jobs end."""
+        self.house.sandbox.engine.clock.scale = 2000.0
+
+    @property
+    def sent(self) -> list[tuple[str, str | None]]:
+        """The URL and the webhook of each paid call, but for the first one's."""
+        posts = [create.payload for create in self.house.sandbox.audit.creates]
+        return [(str(post["url"]), post.get("webhookUrl")) for post in posts[1:]]
+
+
+@asynccontextmanager
+async def queue(house: Open, folder: Path, **options: Any) -> AsyncIterator[Queue]:
+    async with open_journal(folder / "j.sqlite3") as journal, house(time_scale=1.0) as home:
+        client = await home.client()
+        with anyio.fail_after(55):
+            async with open_batch(client, journal=journal, max_in_flight=1, **options) as batch:
+                await batch.submit(video(0))
+                await until(lambda: journal.counts()[State.SUBMITTED])
+                yield Queue(home, journal, batch)
+
+
+def sent_as(signature: str, number: int = 1) -> tuple[str, str]:
+    return (
+        f"https://example.com/{number}.mp4?X-Amz-Signature={signature}",
+        f"https://hooks.example/{signature}",
+    )
+
+
+async def test_what_was_taken_back_is_not_sent_in_place_of_what_was_submitted_since(
+    house: Open, tmp_path: Path
+) -> None:
+    async with queue(house, tmp_path) as waiting:
+        await waiting.submit("old")
+        await waiting.pulled()
+        assert await waiting.batch.cancel("k", "ja")
+        ticket = await waiting.submit("new")
+        waiting.free()
+        outcome = await ticket.outcome()
+        entry = waiting.journal.get("k", "ja")
+
+    assert isinstance(outcome, Completed)
+    assert waiting.sent == [sent_as("new")]
+    assert entry is not None
+    assert entry.request.webhook_url == "https://hooks.example/new"
+
+
+async def test_what_is_taken_back_twice_is_sent_as_it_was_submitted_last(house: Open, tmp_path: Path) -> None:
+    async with queue(house, tmp_path) as waiting:
+        await waiting.submit("first")
+        await waiting.pulled()
+        assert await waiting.batch.cancel("k", "ja")
+        await waiting.submit("second")
+        assert await waiting.batch.cancel("k", "ja")
+        ticket = await waiting.submit("third")
+        waiting.free()
+        outcome = await ticket.outcome()
+
+    assert isinstance(outcome, Completed)
+    assert waiting.sent == [sent_as("third")]
+
+
+async def test_what_is_taken_back_twice_and_not_submitted_since_is_not_sent(
+    house: Open, tmp_path: Path
+) -> None:
+    async with queue(house, tmp_path) as waiting:
+        await waiting.submit("first")
+        await waiting.pulled()
+        assert await waiting.batch.cancel("k", "ja")
+        ticket = await waiting.submit("second")
+        assert await waiting.batch.cancel("k", "ja")
+        waiting.free()
+        outcome = await ticket.outcome()
+        await (await waiting.submit("other", key="l", number=2)).outcome()
+
+    assert isinstance(outcome, NotSubmitted)
+    assert waiting.sent == [sent_as("other", 2)]
+
+
+async def test_what_is_submitted_since_outlasts_a_stop_of_the_batch(house: Open, tmp_path: Path) -> None:
+    async with queue(house, tmp_path) as waiting:
+        await waiting.submit("old")
+        await waiting.pulled()
+        assert await waiting.batch.cancel("k", "ja")
+        ticket = await waiting.submit("new")
+        waiting.house.sandbox.faults.add(Fault(on="status", kind="code", code=1101, limit=1))
+        waiting.free()
+        await until(lambda: waiting.batch.statistics().not_submitted)
+        assert waiting.batch.stop_cause is StopCause.CREDENTIALS
+        waiting.batch.resume_submitting()
+        outcome = await ticket.outcome()
+
+    assert isinstance(outcome, Completed)
+    assert waiting.sent == [sent_as("new")]
+
+
+async def test_a_doubt_without_a_job_that_is_taken_back_is_sent_when_it_is_submitted_again(
+    house: Open, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house(faults=[Fault.parse(DOUBTED)]) as home:
+        client = await home.client()
+        with anyio.fail_after(55):
+            async with open_batch(client, journal=journal) as batch:
+                assert isinstance(await (await batch.submit(video(1, key="k"))).outcome(), InDoubt)
+                await journal.resolve("k", "ja", not_made=True)
+                assert await batch.cancel("k", "ja")
+                outcome = await (await batch.submit(video(1, key="k"))).outcome()
+
+    assert isinstance(outcome, Completed), outcome.reason
