@@ -166,7 +166,7 @@ class Resumer:
         entry = self._journal.recall(*batch_entry.name, batch_entry.request)
         if entry is not None and not await self._may_be_sent(batch_entry, entry):
             return False
-        if doubled:
+        if doubled and self._is_elsewhere(batch_entry, mark, any_query=False):
             self._refuse(batch_entry, "This batch has the same work under another key; each would be paid.")
             return False
         reason = self._why_known(batch_entry, mark, entry, again=again)
@@ -197,10 +197,20 @@ class Resumer:
             but |= frozenset() if entry.state is State.PLANNED else WITHOUT_RESULT
         asks = not (request.key or request.url_is_public or but > {State.PLANNED})
         pulled = asks and not self._unkeyed.add(work_of(mark), target)
-        if pulled and not again:
+        if pulled and not again and self._is_elsewhere(batch_entry, mark, any_query=True):
             return _OTHER_INPUTS if private_inputs(request) else OTHER_QUERY
         known = self._journal.find_work(mark, target, batch_entry.key, any_query=asks, but=but)
         return "" if known is None else known_as(known, mark, request)
+
+    def _is_elsewhere(self, batch_entry: BatchEntry, mark: str, *, any_query: bool) -> bool:
+        """Whether work that this run has pulled before has another entry still.
+
+        What is submitted one by one is in the journal before it is pulled, until it is taken back.
+        """
+        if self._state.listener is None:
+            return True
+        target, key = batch_entry.target, batch_entry.key
+        return self._journal.find_work(mark, target, key, any_query=any_query, planned=True) is not None
 
     def _refuse(self, batch_entry: BatchEntry, reason: str) -> None:
         refused = batch_entry.not_submitted(reason, self._clock.now())

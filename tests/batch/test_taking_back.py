@@ -393,6 +393,26 @@ async def test_what_is_submitted_since_outlasts_a_stop_of_the_batch(house: Open,
     assert waiting.sent == [sent_as("new")]
 
 
+@pytest.mark.parametrize("query", ["", "?part=2"], ids=["same", "with a query"])
+async def test_work_that_was_taken_back_is_sent_under_another_name(
+    house: Open, tmp_path: Path, query: str
+) -> None:
+    key, other = (None, None) if query else ("k", "l")
+    async with queue(house, tmp_path) as waiting:
+        ticket = await waiting.batch.submit(video(1, key=key))
+        await waiting.pulled()
+        assert await waiting.batch.cancel(*ticket.names[0])
+        again = video(1, key=other, url=f"{video(1).url}{query}")
+        ticket = await waiting.batch.submit(again)
+        waiting.free()
+        outcome = await ticket.outcome()
+        with pytest.raises(InvalidRequestError):
+            await waiting.batch.submit(video(1, key="m", url=again.url))
+
+    assert isinstance(outcome, Completed), outcome.reason
+    assert waiting.sent == [(again.url, None)]
+
+
 async def test_a_doubt_without_a_job_that_is_taken_back_is_sent_when_it_is_submitted_again(
     house: Open, tmp_path: Path
 ) -> None:
