@@ -59,7 +59,7 @@ def _names(header: Record, table: CatalogTable, is_column: IsColumn) -> list[str
     names: list[str] = []
     letters: dict[str, str] = {}
     for number, value in enumerate(values):
-        letter, name = _letters(number), strip_invisible(value)
+        letter, name = column_letters(number), strip_invisible(value)
         place = SourceLocation(table.layout.file, line, f"{letter}{row}", name)
         if name and name in letters and is_column(name):
             text = f"The column is here twice; the first is {letters[name]}{row}."
@@ -85,7 +85,7 @@ def _rows(
         if separator and (len(values) > width or nameless):
             for number in (*nameless, *range(width, len(values))):
                 if number < len(values) and values[number].strip():
-                    place = SourceLocation(layout.file, line, f"{_letters(number)}{row}")
+                    place = SourceLocation(layout.file, line, f"{column_letters(number)}{row}")
                     text = (
                         "This cell has no column; does a cell to the left hold the separator without quotes?"
                     )
@@ -93,7 +93,7 @@ def _rows(
         yield CatalogRow(layout, line, row, dict(zip(names, values, strict=False)))
 
 
-def _letters(number: int) -> str:
+def column_letters(number: int) -> str:
     """Return a spreadsheet's name of the column with this number from 0: A, B, ..., Z, AA."""
     letters = ""
     number += 1
