@@ -238,6 +238,8 @@ class BucketFolder:
             raise DownloadError(
                 f"{error.filename} was removed while it was sent: another program may save the same result."
             ) from None
+        except OSError as error:
+            raise _unreadable(error.filename or local.video, error) from None
         finally:
             stopped.set()
 
@@ -298,14 +300,10 @@ class BucketFolder:
                 # Another program may have taken the name: its object stays, and ours gets another name.
                 self._bucket.copy_new(part, key)
             finally:
-                self._remove(part)
-
-    def _remove(self, part: str) -> None:
-        """Delete a part; it changes nothing of what became of its file if that fails."""
-        try:
-            self._bucket.delete(part)
-        except BucketError as error:
-            logger.warning("A part of an upload may be left; delete it by hand. %s", error.message)
+                try:
+                    self._bucket.delete(part)
+                except BucketError as error:  # of the part alone: what became of the file is known
+                    logger.warning("A part of an upload may be left; delete it by hand. %s", error.message)
 
     def _digest(self, key: str) -> Digest:
         size, sha256 = 0, hashlib.sha256()
@@ -351,13 +349,23 @@ def _saving(folder: BucketFolder) -> Iterator[None]:
         ) from None
 
 
+def _unreadable(path: object, error: OSError) -> DownloadError:
+    return DownloadError(
+        f"{path} can't be read, so it was not sent: {error.strerror}.",
+        advice="See what is wrong with its disk, then run the same again: nothing is paid again.",
+    )
+
+
 def _verified(content: BufferedReader, file: SavedFile, stopped: threading.Event) -> Iterator[bytes]:
     """Yield a file, and raise at its end if it is not what was verified: then no object is made."""
     found = hashlib.sha256()
-    while chunk := content.read(PART):
-        if stopped.is_set():
-            raise DownloadError("The upload was given up.")
-        found.update(chunk)
-        yield chunk
+    try:
+        while chunk := content.read(PART):
+            if stopped.is_set():
+                raise DownloadError("The upload was given up.")
+            found.update(chunk)
+            yield chunk
+    except OSError as error:  # or the bucket would be blamed for it
+        raise _unreadable(file.path, error) from None
     if file.digest is None or found.hexdigest() != file.digest.sha256:
         raise DownloadError(f"{file.path} was changed while it was sent; it was not saved.")

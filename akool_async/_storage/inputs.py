@@ -16,7 +16,7 @@ import stat
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
@@ -288,7 +288,7 @@ class SharedInputs:
     def _content(self, place: Location) -> str:
         if place.scheme != "file":
             return f"etag={quote(self._etag(place), safe='')}"
-        with _opened(place) as file:
+        with _opened(place) as file, _reading(place):
             found = os.fstat(file.fileno())
             known = (place.key, found.st_size, found.st_mtime_ns, found.st_ino)
             if known not in self._hashes:
@@ -324,7 +324,8 @@ class SharedInputs:
     def _put(self, place: Location, key: str, stopped: threading.Event) -> None:
         bucket = self._bucket(self._shared(place))
         with _opened(place) as file:
-            size = os.fstat(file.fileno()).st_size
+            with _reading(place):
+                size = os.fstat(file.fileno()).st_size
             try:
                 there = bucket.head(key)
                 # Its name is its hash, and it appears only when it is whole: it is not sent again.
@@ -351,18 +352,32 @@ def _opened(place: Location) -> BufferedReader:
     Raises:
         InputError: it is not there, not a file, empty, or can't be read.
     """
-    try:
+    with _reading(place):
         descriptor = os.open(place.key, _READ)
-    except (OSError, ValueError) as error:
-        missing = isinstance(error, OSError) and error.errno in _NOT_FOUND
-        why = "does not exist" if missing else f"can't be read: {getattr(error, 'strerror', error)}"
-        raise InputError(f"{place} {why}.", advice="Correct the path or the permissions.") from None
-    found = os.fstat(descriptor)
+        try:
+            found = os.fstat(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
     if not stat.S_ISREG(found.st_mode) or not found.st_size:
         os.close(descriptor)
         what = "is empty" if stat.S_ISREG(found.st_mode) else "is a folder or a device, not a file"
         raise InputError(f"{place} {what}.", advice="Name a video, an audio file or a file of captions.")
     return os.fdopen(descriptor, "rb")
+
+
+@contextmanager
+def _reading(place: Location) -> Iterator[None]:
+    """Tell an error of the system as one of this file, which ends no other entry."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, OSError) and error.errno in _NOT_FOUND
+        why = "does not exist" if missing else f"can't be read: {getattr(error, 'strerror', error)}"
+        advice = "Correct the path, the permissions or the disk that it is on."
+        raise InputError(f"{place} {why}.", advice=advice) from None
 
 
 def _checked(file: BufferedReader, place: Location, stopped: threading.Event) -> Iterator[bytes]:
@@ -371,11 +386,12 @@ def _checked(file: BufferedReader, place: Location, stopped: threading.Event) ->
     The object is made after the last part: what raises here makes none.
     """
     found = hashlib.sha256()
-    while part := file.read(PART):
-        if stopped.is_set():
-            raise InputError(f"The upload of {place} was given up.")
-        found.update(part)
-        yield part
+    with _reading(place):
+        while part := file.read(PART):
+            if stopped.is_set():
+                raise InputError(f"The upload of {place} was given up.")
+            found.update(part)
+            yield part
     if found.hexdigest() != place.sha256:
         raise InputError(
             f"{place} was changed while it was uploaded, or since this entry was made.",

@@ -89,7 +89,12 @@ class Spool:
 
     def _find_lack(self, place: Path, active: frozenset[Path]) -> _Lack | None:
         """Return why there is no space for one more result, None if there is. Blocks."""
-        waiting = _sizes(self._root)
+        try:
+            root = next(one for one in (self._root, *self._root.parents) if one.exists())
+            waiting, free = _sizes(self._root), shutil.disk_usage(root).free
+        except OSError as error:
+            why = f"The spool {self._root} can't be looked at: {error.strerror}."
+            return _Lack(why, may_go_alone=False)
         coming = sum(max(self._expected - waiting.get(one, 0), 0) for one in active)
         more = max(self._expected - waiting.get(place, 0), 0)
         others = sum(waiting.values()) - waiting.get(place, 0)
@@ -100,7 +105,6 @@ class Spool:
                 f"hold {self._most:,}.",
                 may_go_alone=True,
             )
-        free = shutil.disk_usage(next(one for one in (self._root, *self._root.parents) if one.exists())).free
         if free < coming + more:
             return _Lack(
                 f"There are {free:,} bytes free for the spool {self._root}, and {coming + more:,} needed.",
