@@ -13,10 +13,11 @@ from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.saving import ResultSaver
 from akool_async._batch.state import BatchState
 from akool_async._download import SavedResult
-from akool_async._journal import Entry
+from akool_async._journal import Entry, Journal
 from akool_async._model.errors import AkoolError, InputError
 from akool_async._model.fingerprint import (
     CompactSet,
+    entry_key,
     fingerprint,
     is_other_work,
     replaced_input,
@@ -49,7 +50,8 @@ def why_replaced(known: Entry, request: Request) -> str:
     text = f"{sanitize(place)} was replaced: what the journal has {key} is of its earlier content."
     if known.state is State.PLANNED:
         text += (
-            " Nothing was sent for that: take it back first (batch.cancel), or give this a key of its own."
+            " Nothing was sent for that: give this a key of its own, or take that back first (from Python, "
+            "with batch.cancel)."
         )
     else:
         text += (
@@ -79,7 +81,10 @@ def known_as(entry: Entry, mark: str, request: Request) -> str:
         where, use = "without a key", "Leave the key out"
     match entry.state:
         case State.PLANNED:
-            rest = f"not sent yet, and would be paid as well. {use}, or take it back first (batch.cancel)."
+            rest = (
+                f"not sent yet, and would be paid as well. {use}, or take it back first (from Python, with "
+                "batch.cancel)."
+            )
         case State.SUBMITTING | State.IN_DOUBT:
             rest = f"in doubt, and may be paid already. {use}, or resolve that doubt first."
         case State.EXPIRED | State.FAILED:
@@ -90,6 +95,35 @@ def known_as(entry: Entry, mark: str, request: Request) -> str:
         case _:
             rest = f"paid already. {use} to have its result."
     return f"The journal has the same work {where}: it is {rest}"
+
+
+def find_elsewhere(journal: Journal, request: Request, target: str, entry: Entry | None) -> Entry | None:
+    """Return what a journal has of a request's work under another name, for which nothing is paid.
+
+    An entry that the journal has is not kept back by one that waits, too, nor, where it is to be paid
+    once more, by one without a result.
+
+    Args:
+        journal: where to look.
+        request: what is asked for.
+        target: one of its languages.
+        entry: what the journal has under the request's own name.
+    """
+    asks, but = _asks_for_query(request, entry), _no_reason(entry)
+    mark, key = fingerprint(request, target), entry_key(request, target)
+    return journal.find_work(mark, target, key, any_query=asks, but=but)
+
+
+def _no_reason(entry: Entry | None) -> frozenset[State]:
+    """Return the states in which another entry of the same work does not keep this one back."""
+    if entry is None:
+        return frozenset()
+    return frozenset({State.PLANNED}) | (frozenset() if entry.state is State.PLANNED else WITHOUT_RESULT)
+
+
+def _asks_for_query(request: Request, entry: Entry | None) -> bool:
+    """Whether the same URL with another query may be the same video, so that the caller has to say it."""
+    return not (request.key or request.url_is_public or _no_reason(entry) > {State.PLANNED})
 
 
 class Resumer:
@@ -186,20 +220,12 @@ class Resumer:
         return None if known is None or known.state is State.PLANNED else known
 
     def _why_known(self, batch_entry: BatchEntry, mark: str, entry: Entry | None, *, again: bool) -> str:
-        """Say by which other name the work of an entry is known, to this run or to the journal; or "".
-
-        An entry that the journal has is not kept back by one that waits, too, nor, where it is to be paid
-        once more, by one without a result.
-        """
-        request, target, but = batch_entry.request, batch_entry.target, frozenset[State]()
-        if entry is not None:
-            but = frozenset({State.PLANNED})
-            but |= frozenset() if entry.state is State.PLANNED else WITHOUT_RESULT
-        asks = not (request.key or request.url_is_public or but > {State.PLANNED})
-        pulled = asks and not self._unkeyed.add(work_of(mark), target)
+        """Say by which other name the work of an entry is known, to this run or to the journal; or ""."""
+        request, target = batch_entry.request, batch_entry.target
+        pulled = _asks_for_query(request, entry) and not self._unkeyed.add(work_of(mark), target)
         if pulled and not again and self._is_elsewhere(batch_entry, mark, any_query=True):
             return _OTHER_INPUTS if private_inputs(request) else OTHER_QUERY
-        known = self._journal.find_work(mark, target, batch_entry.key, any_query=asks, but=but)
+        known = find_elsewhere(self._journal, request, target, entry)
         return "" if known is None else known_as(known, mark, request)
 
     def _is_elsewhere(self, batch_entry: BatchEntry, mark: str, *, any_query: bool) -> bool:

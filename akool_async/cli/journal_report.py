@@ -10,20 +10,21 @@ from typing import Any, Final
 
 import attrs
 
+from akool_async._batch.resume import find_elsewhere
 from akool_async._download import is_there
 from akool_async._journal import Entry, Journal
 from akool_async._model.codes import error_for
 from akool_async._model.errors import JournalLockedError, JournalOlderError
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST, is_incomplete, is_unverified
-from akool_async._model.redact import sanitize, strip_query
+from akool_async._model.redact import strip_query
 from akool_async._model.requests import video_url
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
 from akool_async.cli.console import counted, format_value, print_info
 from akool_async.cli.next_commands import Order
 from akool_async.cli.options import OutputOptions
-from akool_async.cli.plan import PaidWork
+from akool_async.cli.paid_work import same_work
 from akool_async.cli.report import SAVED, UNVERIFIED, request_label
 from akool_async.cli.run_history import read_history
 from akool_async.cli.saved_files import files_of, locate
@@ -310,8 +311,12 @@ def entry_label(entry: Entry) -> str:
     return format_value(f"{request_label(entry.request)} {entry.target}".strip())
 
 
-async def read_entries(output: OutputOptions, states: Collection[State]) -> tuple[list[Entry], PaidWork]:
-    """Return the entries in these states, in the order in which they were entered, and what is paid for.
+async def read_entries(
+    output: OutputOptions, states: Collection[State]
+) -> tuple[list[Entry], dict[tuple[str, str], Entry]]:
+    """Return the entries in these states, in the order in which they were entered.
+
+    With them come, by their names, entries of the same work for which a run would not pay for them.
 
     Raises:
         JournalError: there is no journal, it can't be read, or a run is writing it.
@@ -320,19 +325,20 @@ async def read_entries(output: OutputOptions, states: Collection[State]) -> tupl
         # The run that is writing may be submitting these entries at this moment.
         if journal.lock_holder is not None:
             raise journal.lock_holder
-        paid_work, found = PaidWork(), []
-        async for entry in journal.entries():
-            # Every entry, whatever its state: the same work may be paid for under another key.
-            paid_work.add(entry)
-            if entry.state in states:
-                found.append(entry)
-        return found, paid_work
+        found, elsewhere = [], {}
+        async for entry in journal.entries(states=states):
+            found.append(entry)
+            if entry.state is State.PLANNED or entry.state in WITHOUT_RESULT:
+                known = find_elsewhere(journal, entry.request_for_target, entry.target, entry)
+                if known is not None:
+                    elsewhere[entry.key, entry.target] = known
+        return found, elsewhere
 
 
-def resubmittable(entries: Iterable[Entry], paid_work: PaidWork) -> list[Entry]:
+def resubmittable(entries: Iterable[Entry], elsewhere: Mapping[tuple[str, str], Entry]) -> list[Entry]:
     """Return the entries that can be sent from the journal alone, and print why the others can't.
 
-    Their URL lost its signature, or their work is paid for under another key.
+    Their URL lost its signature, or the journal has their work elsewhere, under another key.
     """
     found = list(entries)
     complete = [entry for entry in found if not entry.url_redacted]
@@ -343,14 +349,13 @@ def resubmittable(entries: Iterable[Entry], paid_work: PaidWork) -> list[Entry]:
         )
     resubmitted = []
     for entry in complete:
-        # The batch knows work by its key: under a second key it would be submitted and paid again.
-        key = paid_work.paid_under_key(entry)
-        if not key:
+        known = elsewhere.get((entry.key, entry.target))
+        if known is None:
             resubmitted.append(entry)
             continue
+        what = "work" if known.fingerprint == entry.fingerprint else "URL with another query"
         print_info(
-            f"{entry_label(entry)} is left out: the same work is in the journal as {sanitize(key)!r}, and "
-            "would be paid again."
+            f"{entry_label(entry)} is left out: the same {what} is in the journal as {same_work(known)}"
         )
     return resubmitted
 

@@ -19,7 +19,7 @@ from akool_async._batch.preflight import Preflight, RequestCheck
 from akool_async._batch.resume import why_replaced
 from akool_async._batch.saving import LONGEST_ENDING
 from akool_async._client import AkoolClient
-from akool_async._journal import Entry, Journal, open_journal
+from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import (
     AkoolError,
     CertificateError,
@@ -29,15 +29,15 @@ from akool_async._model.errors import (
     JournalOlderError,
 )
 from akool_async._model.filenames import collision_key, template_of
-from akool_async._model.fingerprint import canonical_url, fingerprint, is_other_work, work_of
+from akool_async._model.fingerprint import is_other_work
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST, is_unverified
-from akool_async._model.requests import Request, video_url
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import result_folder
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
 from akool_async.cli.catalog.duplicates import KeyedVideos
 from akool_async.cli.options import OutputOptions
+from akool_async.cli.paid_work import PAID, PaidWork
 from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices
 from akool_async.cli.saved_files import are_gone, is_saved
 from akool_async.cli.server_check import ServerCheck, check
@@ -75,10 +75,6 @@ _ACTIONS: Final[Mapping[State, PlannedAction]] = {
     State.FAILED: PlannedAction.FAILED,
     State.EXPIRED: PlannedAction.EXPIRED,
 }
-_PAID: Final = frozenset(
-    {State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.IN_DOUBT}
-)
-"""States in which an entry is, or may be, paid for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -251,7 +247,7 @@ async def make_plan(
         async for entry in opened.entries():
             prices.add(entry)
             paid_work.add(entry)
-            if entry.state in _PAID:
+            if entry.state in PAID:
                 videos.add(entry.key, entry.request)
         entries = PlanEntries(catalog.items)
         issues: list[Issue] = []
@@ -323,7 +319,8 @@ async def make_plan(
                         "and the report would take them for one. Use another key, or another --out."
                     )
                     issues.append(Issue(item.where("key"), text))
-        renamed = list(paid_work.find_renamed(entries, opened))
+        paid = ((one.item, one.target, one.entry) for one in entries if one.action.is_paid)
+        renamed = list(paid_work.find_renamed(paid, opened))
         issues += (one for one in renamed if isinstance(one, Issue))
         if issues:
             raise CatalogError(issues)
@@ -378,71 +375,3 @@ def _shared_names(entries: Iterable[PlanEntry]) -> Iterator[str]:
     if count:
         more = f", and {count - 1:,} more like it" * (count > 1)
         yield f"{example}{more}. Put {{key}} into --names to tell them apart yourself."
-
-
-class PaidWork:
-    """The work that a journal has paid for, under any key."""
-
-    def __init__(self) -> None:
-        """Begin without any work."""
-        self._paid: dict[str, str] = {}
-        self._same_but_query: dict[str, str] = {}
-        self._videos: dict[int, str] = {}
-
-    def add(self, entry: Entry) -> None:
-        """Record an entry if it is, or may be, paid for."""
-        if entry.state in _PAID:
-            self._paid.setdefault(entry.fingerprint, entry.key)
-            self._same_but_query.setdefault(work_of(entry.fingerprint), entry.key)
-            self._videos.setdefault(_video_and_target(entry.request, entry.target), entry.key)
-
-    def paid_under_key(self, entry: Entry) -> str:
-        """Return the other key under which an entry's work is paid for, or ""."""
-        key = self._paid.get(entry.fingerprint, "")
-        return key if key != entry.key else ""
-
-    def find_renamed(self, entries: Iterable[PlanEntry], journal: Journal) -> Iterator[Issue | str]:
-        """Find what would be paid again because its key was changed: an issue if certain, else a note."""
-        others, example = 0, ""
-        for entry in entries if self._paid else ():
-            request = entry.item.request
-            mark = fingerprint(request, entry.target)
-            same, key = self._paid.get(mark, ""), self._same_but_query.get(work_of(mark), "")
-            if not entry.action.is_paid or entry.key in (same, key):
-                continue
-            if not key:
-                # Other options are other work. But one that was dropped by mistake costs the whole job again.
-                known = self._videos.get(_video_and_target(request, entry.target), entry.key)
-                if known != entry.key:
-                    others += 1
-                    example = example or (
-                        f"{entry.item.place}: The same video into {entry.target!r} is in the journal as "
-                        f"{known!r} with other options. This one is paid, too"
-                    )
-                continue
-            what = f"into {entry.target!r} is in the journal as {(same or key)!r}"
-            if same:
-                text = f"The same work {what}, and would be paid again. Use that key, or another --out."
-                yield Issue(entry.item.where("key"), text)
-                continue
-            known_entry = journal.get(key, entry.target)
-            replaced = "" if known_entry is None else why_replaced(known_entry, request)
-            if replaced and not request.key:
-                yield Issue(entry.item.where("url"), replaced)
-            elif replaced:
-                yield f"{entry.item.place}: The same path, with other content, {what}. This one is paid, too."
-            elif request.key or request.url_is_public:  # the caller says that these are two videos
-                yield f"{entry.item.place}: The same URL with another query {what}. This one is paid, too."
-            else:
-                text = (
-                    f"The same URL with another query {what}: one video signed twice, or two videos? "
-                    "Give each video a key, or set url_is_public where the query names the video."
-                )
-                yield Issue(entry.item.where("url"), text)
-        if others:
-            yield f"{example}{f', and {others - 1:,} more like it' * (others > 1)}."
-
-
-def _video_and_target(request: Request, target: str) -> int:
-    """Return a hash: a journal may hold very many."""
-    return hash((canonical_url(video_url(request)).partition("?")[0], target))

@@ -67,12 +67,12 @@ def resume(
     and so are entries whose signed URL only the catalog has, or whose work is paid under another key.
     """
     output = with_results(output.at(place))
-    found, works = anyio.run(read_entries, output, _UNFINISHED)
+    found, elsewhere = anyio.run(read_entries, output, _UNFINISHED)
     submitted = [entry for entry in found if entry.state is not State.PLANNED]
     # A planned entry would be paid for now. It is left out where its request can't be sent as it was
     # (the journal keeps no signatures of URLs) or where another key paid for the same work.
     planned = (entry for entry in found if entry.state is State.PLANNED)
-    entries = submitted + resubmittable(planned, works)
+    entries = submitted + resubmittable(planned, elsewhere)
     # Exit code 1 tells a script that the catalog is still needed for what was left out.
     left_out = len(found) - len(entries)
     if left_out and not entries:
@@ -234,7 +234,7 @@ def retry(
     """
     if failed == bool(keys):
         raise InvalidRequestError("Name what to submit again: --failed for all, or keys.")
-    found, works = anyio.run(read_entries, output, WITHOUT_RESULT)
+    found, elsewhere = anyio.run(read_entries, output, WITHOUT_RESULT)
     unknown = sorted(set(keys) - {entry.key for entry in found})
     if unknown:
         raise InvalidRequestError(
@@ -243,7 +243,7 @@ def retry(
         )
     # What `resubmittable` leaves out would be paid although it is paid already, or can't be sent.
     chosen = [entry for entry in found if failed or entry.key in keys]
-    entries = resubmittable(chosen, works)
+    entries = resubmittable(chosen, elsewhere)
     if chosen and not entries:
         raise AkoolError(
             f"Nothing can be submitted again from {output.path}.",

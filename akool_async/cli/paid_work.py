@@ -1,0 +1,115 @@
+"""Work that a journal has under another key: what a run of a catalog would refuse, or pay for again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from akool_async._batch.resume import find_elsewhere, why_replaced
+from akool_async._journal import Entry, Journal
+from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
+from akool_async._model.redact import sanitize
+from akool_async._model.requests import Request, video_url
+from akool_async._model.states import WITHOUT_RESULT, State
+from akool_async.cli.catalog import CatalogItem, Issue
+
+PAID: Final = frozenset({State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.IN_DOUBT})
+"""States in which an entry is, or may be, paid for."""
+
+_SEVERAL: Final = ""
+"""Stands for the key of a work that the journal has under several keys; no key is empty."""
+
+
+class PaidWork:
+    """The work that a journal has, under any key."""
+
+    def __init__(self) -> None:
+        """Begin without any work."""
+        self._keys: dict[str, str] = {}
+        self._same_but_query: dict[str, str] = {}
+        self._videos: dict[int, str] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Record an entry, unless nothing was made for it and nothing will be."""
+        if entry.state is State.FAILED and not entry.job_id:
+            return
+        work = work_of(entry.fingerprint)
+        if self._keys.setdefault(work, entry.key) != entry.key:
+            self._keys[work] = _SEVERAL
+        if entry.state in PAID:
+            self._same_but_query.setdefault(work, entry.key)
+            self._videos.setdefault(_video_and_target(entry.request, entry.target), entry.key)
+
+    def find_renamed(
+        self, paid: Iterable[tuple[CatalogItem, str, Entry | None]], journal: Journal
+    ) -> Iterator[Issue | str]:
+        """Find what a run would not send, or pay again, because its key was changed: an issue, or a note.
+
+        Args:
+            paid: what would be paid for: rows with a language of each, and the journal's entry for that.
+            journal: what all of it was added from.
+        """
+        others, example = 0, ""
+        for item, target, entry in paid if self._keys else ():
+            request, own = item.request, item.key_for(target)
+            work = work_of(fingerprint(request, target))
+            # Most works are known by one key: the journal is asked only where there may be another.
+            known = None
+            if self._keys.get(work, own) != own:
+                known = find_elsewhere(journal, request, target, entry)
+            if known is not None and known.fingerprint == fingerprint(request, target):
+                text = f"The same work into {target!r} is in the journal as {same_work(known)}"
+                yield Issue(item.where("key"), f"{text} {_advice(known)}")
+                continue
+            key = self._same_but_query.get(work, "") if known is None else known.key
+            if key == own:
+                continue
+            if not key:
+                # Other options are other work. But one that was dropped by mistake costs the whole job again.
+                same_video = self._videos.get(_video_and_target(request, target), own)
+                if same_video != own:
+                    others += 1
+                    example = example or (
+                        f"{item.place}: The same video into {target!r} is in the journal as "
+                        f"{same_video!r} with other options. This one is paid, too"
+                    )
+                continue
+            what = f"into {target!r} is in the journal as {key!r}"
+            known = known or journal.get(key, target)
+            replaced = "" if known is None else why_replaced(known, request)
+            if replaced and not request.key:
+                yield Issue(item.where("url"), replaced)
+            elif replaced:
+                yield f"{item.place}: The same path, with other content, {what}. This one is paid, too."
+            elif request.key or request.url_is_public:  # the caller says that these are two videos
+                yield f"{item.place}: The same URL with another query {what}. This one is paid, too."
+            else:
+                text = (
+                    f"The same URL with another query {what}: one video signed twice, or two videos? "
+                    "Give each video a key, or set url_is_public where the query names the video."
+                )
+                yield Issue(item.where("url"), text)
+        if others:
+            yield f"{example}{f', and {others - 1:,} more like it' * (others > 1)}."
+
+
+def same_work(known: Entry) -> str:
+    """Return the key under which a journal has the same work, and what that means for money."""
+    if known.state is State.PLANNED:
+        rest = "not sent yet, and both would be paid."
+    elif known.state in WITHOUT_RESULT:
+        rest = "paid without a result that can be saved, and would be paid again."
+    else:
+        rest = "and would be paid again."
+    return f"{sanitize(known.key)!r}, {rest}"
+
+
+def _advice(known: Entry) -> str:
+    use = "Leave the key out" if known.key == known.fingerprint else "Use that key"
+    again = " with --retry-failed" if known.state in WITHOUT_RESULT else ""
+    return f"{use}{again}, or another --out."
+
+
+def _video_and_target(request: Request, target: str) -> int:
+    """Return a hash: a journal may hold very many."""
+    return hash((canonical_url(video_url(request)).partition("?")[0], target))
