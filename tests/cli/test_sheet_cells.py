@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from akool_async.cli.catalog import read_catalog
@@ -169,3 +170,67 @@ def test_single_quotes_hide_neither_errors_nor_what_is_hidden(tmp_path: Path) ->
     notes = read_catalog(path, defaults={"targets": ("ja",)}).notes
     assert any("languages: '#N/A' in 1 cell is taken for empty" in note for note in notes)
     assert any("like all others: 1 row, the column 'key'" in note for note in notes)
+
+
+def merged(path: Path, *ranges: str) -> Path:
+    """Merge cells of a spreadsheet of the format .xlsx."""
+    book = openpyxl.load_workbook(path)
+    for one in ranges:
+        book.active.merge_cells(one)
+    book.save(path)
+    return path
+
+
+SEVERAL = [["url", "languages", "", "", "key"], [f"{URL}/a.mp4", "ja", "fr", "", "a"]]
+
+
+@pytest.mark.parametrize("title", [[], [["Films of spring"]]])
+def test_values_under_a_name_that_is_merged_over_their_columns_are_mistakes(
+    tmp_path: Path, title: list[list[str]]
+) -> None:
+    path = sheet_of(tmp_path / "films.xlsx", [*title, *SEVERAL])
+    line = len(title) + 1
+
+    (found,) = mistakes_of(merged(path, f"B{line}:D{line}", *(["A1:E1"] if title else [])))
+    assert found == (
+        f"films.xlsx:{line + 1}: (C{line + 1}): This cell has no column: B{line}, 'languages', is merged "
+        "over it. Split it and name each column, or write all values into the first."
+    )
+
+
+def test_values_under_a_name_that_an_open_document_merges_over_their_columns_are_mistakes(
+    tmp_path: Path,
+) -> None:
+    name = (
+        '<table:table-cell office:value-type="string" table:number-columns-spanned="3" '
+        'table:number-rows-spanned="1"><text:p>languages</text:p></table:table-cell>'
+    )
+    covered = '<table:covered-table-cell table:number-columns-repeated="2"/>'
+    rows = [["url", name, covered, "key"], SEVERAL[1]]
+
+    (found,) = mistakes_of(open_document(tmp_path / "films.ods", rows))
+    assert "(C2): This cell has no column: B1, 'languages', is merged over it." in found
+
+
+@pytest.mark.parametrize(
+    ("ranges", "rows"),
+    [
+        (["B1:D1"], [SEVERAL[0], [f"{URL}/a.mp4", "ja", "", "", "a"]]),
+        ([], SEVERAL),
+        (["C1:D1"], [["url", "languages", "Remarks", "", "key"], [f"{URL}/a.mp4", "ja", "so", "so", "a"]]),
+    ],
+    ids=["nothing below", "not merged", "remarks"],
+)
+def test_columns_without_a_name_that_is_read_hold_whatever_their_owner_likes(
+    tmp_path: Path, ranges: list[str], rows: list[list[str]]
+) -> None:
+    catalog = read_catalog(merged(sheet_of(tmp_path / "films.xlsx", rows), *ranges))
+
+    assert [one.targets for one in translations(catalog)] == [("ja",)]
+    letters = [column for column, value in zip("CD", rows[1][2:4], strict=True) if value]
+    letters = letters[1:] if "Remarks" in rows[0] else letters
+    notes = [note for note in catalog.notes if "without a name" in note]
+    assert notes == [
+        f"{tmp_path / 'films.xlsx'}: Columns without a name that are not read: {letter}."
+        for letter in letters
+    ]

@@ -10,6 +10,7 @@ from xml.parsers import expat
 import attrs
 
 from akool_async.cli.catalog.cells import NO_VALUE
+from akool_async.cli.catalog.tables import Merged
 
 Cells: TypeAlias = dict[tuple[int, int], str]
 """Texts by row and column, both from 0."""
@@ -36,16 +37,6 @@ class SheetXmlError(Exception):
 
 class TooFarError(Exception):
     """A sheet has more cells than can be held in memory."""
-
-
-@attrs.frozen
-class Merged:
-    """Cells that are merged over several columns, all from 0; the first of them holds the value."""
-
-    first_row: int
-    last_row: int
-    first: int
-    last: int
 
 
 @attrs.frozen
@@ -281,7 +272,7 @@ class _Ods(_Reader):
             self.facts.merged_rows.append(place)
         columns = _count(values, "table:number-columns-spanned")
         if columns > 1:
-            self.facts.merged.append(Merged(self._row, self._row, self._column, self._column + columns - 1))
+            self.facts.merged.append((place, (self._row, self._column + columns - 1)))
 
 
 def _count(values: Mapping[str, str], name: str) -> int:

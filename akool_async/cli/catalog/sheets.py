@@ -76,12 +76,13 @@ def read_sheet(path: Path, table: CatalogTable, is_column: IsColumn, sheet: str 
         if name is None:
             return
         facts = read_facts(parts.get(_part_of(name, parts), b""), name, ods=_ODS_PART in parts)
-        odd = facts.odd
+        cells, odd = workbook.get_sheet_by_name(name), facts.odd
         if _ODS_PART in parts:
             # What such a file repeats or covers could shift a place: it is refused as a whole.
             odd = {}
             _refuse_odd(path, table, facts)
-        fill_table(table, _records(workbook.get_sheet_by_name(name), odd), is_column)
+        merged = [*facts.merged, *(cells.merged_cell_ranges or ())]
+        fill_table(table, _records(cells, odd), is_column, merged=merged)
         table.rows = _noting_hidden(table.rows, table, facts, is_column)
     except TooFarError:
         text = "The sheet reaches too far down or to the right; delete all rows and columns around the table."

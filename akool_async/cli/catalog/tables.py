@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Final, TypeAlias
 
@@ -13,8 +13,14 @@ from akool_async.cli.catalog.model import CatalogRow, CatalogTable, IsColumn, La
 Record: TypeAlias = tuple[int, int, list[str]]
 """Line in the file, row in the spreadsheet, values."""
 
+Merged: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""Row and column of the first and the last of the cells that are merged, from 0; the first has the value."""
+
 HEADER_WITHIN: Final = 20
 """Rows that are searched for the column names: above them people write titles."""
+
+
+_NO_COLUMN: Final = "This cell has no column; does a cell to the left hold the separator without quotes?"
 
 
 def count_columns(values: Iterable[str], is_column: IsColumn) -> int:
@@ -23,7 +29,12 @@ def count_columns(values: Iterable[str], is_column: IsColumn) -> int:
 
 
 def fill_table(
-    table: CatalogTable, records: Iterator[Record], is_column: IsColumn, *, separator: str = ""
+    table: CatalogTable,
+    records: Iterator[Record],
+    is_column: IsColumn,
+    *,
+    separator: str = "",
+    merged: Iterable[Merged] = (),
 ) -> None:
     """Find the column names, and give a table its header and its rows.
 
@@ -32,6 +43,7 @@ def fill_table(
         records: all rows, from the first on.
         is_column: whether a name is one of a column.
         separator: what is between two cells of a text, "" for a spreadsheet.
+        merged: cells of a spreadsheet that are one.
     """
     file = table.layout.file
     top = list(islice((record for record in records if any(map(str.strip, record[2]))), HEADER_WITHIN))
@@ -50,7 +62,8 @@ def fill_table(
     if at:
         table.notes.append(f"{file}: The column names are in line {top[at][0]}; nothing above it is read.")
     names = _names(top[at], table, is_column)
-    table.rows = _rows(chain(top[at + 1 :], records), names, table, separator)
+    lost = _lost(names, top[at], merged, is_column)
+    table.rows = _rows(chain(top[at + 1 :], records), names, table, lost, whole=bool(separator))
 
 
 def _names(header: Record, table: CatalogTable, is_column: IsColumn) -> list[str]:
@@ -73,24 +86,45 @@ def _names(header: Record, table: CatalogTable, is_column: IsColumn) -> list[str
     return names
 
 
+def _lost(names: list[str], header: Record, merged: Iterable[Merged], is_column: IsColumn) -> dict[int, str]:
+    """Return the columns over which the name of another is merged, and what to say of a value in them."""
+    lost: dict[int, str] = {}
+    for (first_row, first), (last_row, last) in merged:
+        if first_row < header[1] <= last_row + 1 and first < len(names) and is_column(names[first]):
+            text = (
+                f"This cell has no column: {column_letters(first)}{header[1]}, {names[first]!r}, is merged "
+                "over it. Split it and name each column, or write all values into the first."
+            )
+            lost |= {
+                number: text for number in range(first + 1, min(last + 1, len(names))) if not names[number]
+            }
+    return lost
+
+
 def _rows(
-    records: Iterable[Record], names: list[str], table: CatalogTable, separator: str
+    records: Iterable[Record], names: list[str], table: CatalogTable, lost: Mapping[int, str], *, whole: bool
 ) -> Iterator[CatalogRow]:
+    """Yield the rows. Values in lost columns are mistakes, in a whole table all values without a column."""
     layout = table.layout
     width = len(names)
     nameless = [number for number, name in enumerate(names) if not name]
+    unread = set[int]()
     for line, row, values in records:
         if not any(map(str.strip, values)):
             continue
-        if separator and (len(values) > width or nameless):
-            for number in (*nameless, *range(width, len(values))):
-                if number < len(values) and values[number].strip():
+        for number in (*nameless, *range(width, len(values) if whole else 0)):
+            if number < len(values) and values[number].strip():
+                if whole or number in lost:
                     place = SourceLocation(layout.file, line, f"{column_letters(number)}{row}")
-                    text = (
-                        "This cell has no column; does a cell to the left hold the separator without quotes?"
-                    )
-                    table.add_mistake(place, text)
-        yield CatalogRow(layout, line, row, dict(zip(names, values, strict=False)))
+                    table.add_mistake(place, lost.get(number, _NO_COLUMN))
+                else:
+                    unread.add(number)
+        yield CatalogRow(
+            layout, line, row, {name: value for name, value in zip(names, values, strict=False) if name}
+        )
+    if unread:
+        letters = ", ".join(map(column_letters, sorted(unread)))
+        table.notes.append(f"{layout.file}: Columns without a name that are not read: {letters}.")
 
 
 def column_letters(number: int) -> str:
