@@ -41,10 +41,7 @@ from akool_async._model.responses import (
     surely_expired,
 )
 from akool_async._model.states import State
-from akool_async._observer import (
-    SavedEvent,
-    TerminalEvent,
-)
+from akool_async._observer import SavedEvent, TerminalEvent
 from akool_async._polling.poll_state import PollState, PollVerdict
 from akool_async._polling.scheduler import PolledJob
 from akool_async._retry import AimdRateLimiter
@@ -150,9 +147,9 @@ class EntryLife:
         with self._shown_as_submitting(entries, permit):
             # A loop: what surely made no job is sent again, and only for the languages concerned.
             while entries:
+                names = [entry.name for entry in entries]
                 try:  # before credits are reserved: it may take long
                     if private:
-                        names = [entry.name for entry in entries]
                         await self._state.take_step(partial(self._state.inputs.upload, request, names))
                 except InvalidRequestError as error:
                     return self._end_unsubmitted(entries, str(error))
@@ -163,7 +160,10 @@ class EntryLife:
                     if await self._wait_for_turn(post):
                         # Before the intent: a result without a name to be saved under is money lost.
                         try:
-                            signed = await self._state.inputs.sign(post.request) if private else {}
+                            sign = partial(self._state.inputs.sign, post.request, names)
+                            signed = await self._state.take_step(sign) if private else {}
+                            if signed is None:
+                                return self._end_unsubmitted(entries, self._state.stopped)
                             files, saved = await self._saver.candidate_names(post.entries)
                         except InvalidRequestError as error:
                             return self._end_unsubmitted(entries, str(error))

@@ -142,17 +142,32 @@ class SharedInputs:
                         self._keys_of[name] = (*self._keys_of.get(name, ()), key)
                 await self._upload(place, key)
 
-    async def sign(self, request: Request) -> Mapping[str, str]:
+    async def sign(self, request: Request, names: list[tuple[str, str]]) -> Mapping[str, str]:
         """Return signed URLs of the private inputs, by the names of their fields, for the POST that is next.
 
+        The entries may have waited for hours since `upload`, so it is looked once more whether all is there.
+
+        Args:
+            request: as for `upload`.
+            names: as for `upload`.
+
         Raises:
-            InputError: the credentials can't sign.
+            InputError: one is not what it was, or can't be uploaded again, or the credentials can't sign.
         """
         signed = {}
         for name, url in private_inputs(request).items():
             place = Location.parse(url)
             self._require_storage(place)
-            key = self._shared_key(place) if place.scheme == "file" else place.key
+            if place.scheme == "file":
+                key = self._shared_key(place)
+                if not await run_sync(
+                    self._is_shared, place, key
+                ):  # by another run, say, that also shared it
+                    logger.info("%s was deleted; it is uploaded again.", self._object(key))
+                    await self.upload(request, names)
+            else:
+                key = place.key
+                await run_sync(self._check_object, place)
             signed[name] = await self.sign_object(attrs.evolve(self._shared(place), key=key))
         return signed
 
@@ -312,6 +327,12 @@ class SharedInputs:
                 f"{place} was changed since this entry was made.",
                 advice="Run the same again, and its new content is another entry.",
             )
+
+    def _is_shared(self, place: Location, key: str) -> bool:
+        try:
+            return self._bucket(self._shared(place)).head(key) is not None
+        except BucketError as error:
+            raise InputError(error.message, advice=error.advice) from None
 
     async def _upload(self, place: Location, key: str) -> None:
         stopped = threading.Event()

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._client import ClientSession
 from akool_async._storage import SharedInputs
 from akool_async.sandbox import Fault
 from akool_async.sandbox.media import sample_video
@@ -422,6 +424,101 @@ async def test_an_upload_that_a_stop_ended_is_done_again_where_the_batch_submits
     assert [type(outcome) for outcome in outcomes] == [Completed]
     assert len(uploads) == 2
     assert fetched_by_vendor == [9_000_000]
+
+
+def change_while_waiting(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Do something while an entry waits for its turn, after its upload, once."""
+    wait_ready, changes = ClientSession.wait_ready, [change]
+
+    async def wait(self: ClientSession) -> None:
+        while changes:
+            changes.pop()()
+        await wait_ready(self)
+
+    monkeypatch.setattr(ClientSession, "wait_ready", wait)
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+async def test_an_object_that_is_replaced_or_deleted_while_its_entry_waits_is_not_paid_for(
+    fast_house: Open, bucket: TestBucket, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    obstore.put(bucket.store, "talk.mp4", b"first cut")
+
+    def change() -> None:
+        if replaced:
+            obstore.put(bucket.store, "talk.mp4", b"another cut")
+        else:
+            obstore.delete(bucket.store, "talk.mp4")
+
+    change_while_waiting(monkeypatch, change)
+    async with fast_house() as home:
+        requests = [translation(f"{bucket.url}/talk.mp4"), translation("https://example.com/1.mp4")]
+        outcomes = await run(await home.client(), requests, storage=Storage(), max_submits=1)
+
+        assert sent_urls(home) == ["https://example.com/1.mp4"]
+    unsent = [outcome for outcome in outcomes if not isinstance(outcome, Completed)]
+    why = "was changed since this entry was made" if replaced else "does not exist"
+    assert f"{bucket.url}/talk.mp4 {why}" in reasons(unsent)[0]
+
+
+async def test_a_shared_file_that_is_deleted_while_its_entry_waits_is_uploaded_again(
+    fast_house: Open, bucket: TestBucket, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_while_waiting(monkeypatch, lambda: obstore.delete(bucket.store, bucket.names[0]))
+    async with fast_house() as home:
+        storage = Storage(share=bucket.url, keep=True)
+        outcomes = await run(await home.client(), [translation(talk)], storage=storage)
+        (url,) = sent_urls(home)
+
+    assert [type(outcome) for outcome in outcomes] == [Completed]
+    assert fetched(url).content == talk.read_bytes()
+
+
+async def test_a_shared_file_that_can_not_be_uploaded_again_is_not_paid_for(
+    fast_house: Open, bucket: TestBucket, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change() -> None:
+        obstore.delete(bucket.store, bucket.names[0])
+        talk.unlink()
+
+    change_while_waiting(monkeypatch, change)
+    async with fast_house() as home:
+        outcomes = await run(await home.client(), [translation(talk)], storage=Storage(share=bucket.url))
+
+        assert home.sandbox.audit.creates == ()
+    assert f"{talk} does not exist" in reasons(outcomes)[0]
+
+
+async def test_draining_ends_the_second_upload_of_a_file_that_was_deleted(
+    fast_house: Open, bucket: TestBucket, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, again, drained = obstore.put, threading.Event(), threading.Event()
+
+    def slow(store: Any, key: str, chunks: Any, **options: Any) -> Any:
+        def parts() -> Any:
+            yield next(chunks)
+            again.set()
+            drained.wait(60)
+            yield from chunks
+
+        return put(store, key, parts(), **options)
+
+    def change() -> None:
+        obstore.delete(bucket.store, bucket.names[0])
+        monkeypatch.setattr(obstore, "put", slow)
+
+    change_while_waiting(monkeypatch, change)
+    async with fast_house() as home:
+        client = await home.client()
+        with anyio.fail_after(50):
+            async with open_batch(client, [translation(talk)], storage=Storage(share=bucket.url)) as batch:
+                await until(again.is_set)
+                batch.drain("enough")
+                outcomes = [outcome async for outcome in batch]
+        drained.set()
+
+        assert home.sandbox.audit.creates == ()
+    assert reasons(outcomes) == ["enough"]
 
 
 async def test_another_object_under_the_name_of_the_hash_is_neither_used_nor_overwritten(
