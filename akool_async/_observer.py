@@ -144,7 +144,7 @@ class PostStartedEvent(Event):
 
 @attrs.frozen(kw_only=True)
 class PostEndedEvent(Event):
-    """A paid POST was answered, or given up, or not sent after all.
+    """A paid POST was answered, and that is recorded; or it was given up, or not sent after all.
 
     Attributes:
         entries: as in its `PostStartedEvent`.

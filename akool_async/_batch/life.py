@@ -216,14 +216,14 @@ class EntryLife:
                     post.permit.release()  # the next POST need not wait until these ids are durable
                     self._rate.succeeded()
                     post.record_submission(submission)
-            self._answers.count(post)
-            # All that the answer says is committed in one write, before any of it is acted on.
-            changes, unrecorded = post.changes(self._state.previous_doubt, self._clock.now()), None
-            try:
-                await self._journal.record(*changes)
-            except JournalError as error:
-                unrecorded = error
-            else:
+                self._answers.count(post)
+                # All that the answer says is committed in one write, before it is reported or acted on.
+                changes, unrecorded = post.changes(self._state.previous_doubt, self._clock.now()), None
+                try:
+                    await self._journal.record(*changes)
+                except JournalError as error:
+                    unrecorded = error
+            if unrecorded is None:
                 self._answers.follow(post)
         if unrecorded is not None:
             await self._answers.record(post, changes, unrecorded)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,15 @@ from akool_async import (
     Event,
     InDoubt,
     Observer,
+    SubmissionInDoubt,
     TranslationRequest,
     open_batch,
     open_journal,
 )
+from akool_async._observer import Observers
 from akool_async.sandbox import Fault, Sandbox
 from akool_async.testing import VirtualClock
+from tests.batch import seam
 from tests.conftest import CANARY
 
 pytestmark = pytest.mark.anyio
@@ -155,6 +160,31 @@ async def test_a_broken_observer_changes_nothing_and_is_logged_once(
     assert [record.getMessage() for record in errors] == [
         "The observer Broken failed; it is called on, and this is logged once."
     ]
+
+
+@pytest.mark.parametrize("event", ["post_ended", "submitted", "in_doubt"])
+def test_an_observer_that_ends_the_program_loses_no_id_of_an_answer(tmp_path: Path, event: str) -> None:
+    class Ending(Observer):
+        def on_event(self, seen: Event) -> None:
+            if seen.name == event:
+                raise SystemExit(3)
+
+    async def submit() -> None:
+        cut = SubmissionInDoubt("Cut.", targets=("ja",), job_ids_by_target={"ja": "job-ja"})
+        script = seam.Seam([cut if event == "in_doubt" else seam.made("ja")])
+        script.observers = Observers([Ending()])
+        async with (
+            open_journal(tmp_path / "jobs.sqlite3") as journal,
+            seam.opened(script, video(1), journal=journal) as (batch, _),
+        ):
+            await anext(batch)
+
+    with pytest.raises(SystemExit):
+        anyio.run(submit)
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as shell:
+        (row,) = shell.execute("SELECT state, job_id, doubt_ids FROM entry")
+    assert row[0] == ("in_doubt" if event == "in_doubt" else "submitted")
+    assert "job-ja" in f"{row[1:]}"
 
 
 class _Traced(Observer):
