@@ -15,11 +15,9 @@ COST_UNKNOWN: Final = (
     "A job was made, or may have been made, whose cost is not known, so nothing more is submitted within "
     "max_credits ({most:g})."
 )
-EXCEEDED: Final = "max_credits ({most:g}) would be exceeded."
-EXCEEDED_BY: Final = (
-    "max_credits ({most:g}) would be exceeded: {spent:g} credits are spent or locked, and the next job is "
-    "estimated at up to {next:g}."
-)
+_EXCEEDED: Final = "max_credits ({most:g}) would be exceeded: {spent:g} credits are spent or locked"
+_ESTIMATED: Final = ", and the next job is estimated at up to {next:g}."
+_DEAREST: Final = ", and {next:g}, the price of the dearest job so far, have to be left for the next one."
 
 
 class Changes:
@@ -92,8 +90,8 @@ class CreditBudget:
             spent += jobs * max(dearest, self._estimates.get(other, 0.0))
         each = dearest if estimate is None else estimate
         if spent >= self.most or spent + each > self.most:
-            said = EXCEEDED if estimate is None else EXCEEDED_BY
-            return said.format(most=self.most, spent=spent, next=each)
+            rest = _ESTIMATED if estimate is not None else _DEAREST if each else "."
+            return f"{_EXCEEDED}{rest}".format(most=self.most, spent=spent, next=each)
         if estimate is not None:
             self._estimates[name] = max(estimate, self._estimates.get(name, 0.0))
         self._posting = True

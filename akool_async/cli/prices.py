@@ -36,11 +36,17 @@ class JobPrice:
     Attributes:
         credits: the likely price; None if nothing is known.
         most: the price if it is as dear as the dearest job that it is estimated by.
+        reserved: what a run leaves for it within `max_credits`; None for the price of the dearest job of all.
     """
 
     credits: float | None
     most: float
     basis: Basis
+    reserved: float | None = None
+
+    def to_reserve(self, dearest: float) -> float:
+        """Return what a run leaves for it where the dearest job of all cost so much."""
+        return dearest if self.reserved is None else self.reserved
 
 
 UNKNOWN: Final = JobPrice(None, 0.0, Basis.UNKNOWN)
@@ -57,6 +63,9 @@ class Estimate:
         by: jobs by what they are estimated by.
         earlier: earlier jobs whose cost is known.
         rates: what earlier jobs cost, by kind.
+        dearest: what the dearest of the earlier jobs cost.
+        first: what has to be left within `max_credits` for a run to make any of them.
+        last: what has to be left for it to make all of them, whichever it comes to last.
     """
 
     jobs: int = 0
@@ -65,6 +74,25 @@ class Estimate:
     by: Counter[Basis] = attrs.field(factory=Counter)
     earlier: int = 0
     rates: tuple[Rate, ...] = ()
+    dearest: float = 0.0
+    first: float = 0.0
+    last: float = 0.0
+
+    def fit(self, left: float, *, surely: bool = True) -> str:
+        """Return in words whether a run makes them where `max_credits` leaves so much.
+
+        Args:
+            left: credits.
+            surely: whether a run would know no more than this about the lengths of their videos.
+        """
+        if surely and self.first > left:
+            why = ", the price of the dearest job so far," if self.first == self.dearest else ""
+            return f"nothing is submitted, because {self.first:g}{why} have to be left for the next job"
+        if left <= 0:
+            return "nothing is submitted"
+        if self.unknown:
+            return "whether it fits shows when the first jobs have a price"
+        return "it fits" if self.last <= left else "what doesn't fit is not submitted"
 
     @property
     def unknown(self) -> int:
@@ -144,22 +172,29 @@ class Prices:
         if not self._kinds and seconds is None:
             return UNKNOWN
         video, kind = _video_and_kind(request)
-        if same := self._videos.get((video, kind)):
-            return JobPrice(fmean(same), max(same), Basis.SAME_VIDEO)
         price = self._model.price(kind, seconds)
+        reserved = None if price is None else price.most
+        if same := self._videos.get((video, kind)):
+            return JobPrice(fmean(same), max(same), Basis.SAME_VIDEO, reserved)
         if price is not None and self._model.rate(kind) is not None:
-            return JobPrice(price.credits, price.most, Basis.LEARNED)
+            return JobPrice(price.credits, price.most, Basis.LEARNED, reserved)
         if known := self._kinds.get(kind):
-            return JobPrice(fmean(known), max(known), Basis.AVERAGE)
-        return UNKNOWN if price is None else JobPrice(price.credits, price.most, Basis.INFERRED)
+            return JobPrice(fmean(known), max(known), Basis.AVERAGE, reserved)
+        return UNKNOWN if price is None else JobPrice(price.credits, price.most, Basis.INFERRED, reserved)
 
     def estimate(self, prices: Iterable[JobPrice]) -> Estimate:
         """Sum up what some jobs would cost."""
         listed = list(prices)
+        # As a run's `CreditBudget` reserves it; what these jobs cost may raise the price of the dearest one.
+        before, most = self._dearest, sum(price.most for price in listed)
+        after = max([before, *(price.most for price in listed)])
         return Estimate(
             jobs=len(listed),
             credits=sum(price.credits or 0.0 for price in listed),
-            most=sum(price.most for price in listed),
+            most=most,
+            dearest=before,
+            first=min((price.to_reserve(before) for price in listed), default=0.0),
+            last=most + max((price.to_reserve(after) - price.most for price in listed), default=0.0),
             by=Counter(price.basis for price in listed),
             earlier=sum(map(len, self._kinds.values())),
             rates=self._model.rates,

@@ -99,9 +99,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if plan.max_credits is not None and plan.estimate.jobs:
         reserved = plan.prices.reserved
         left = plan.max_credits - plan.used - plan.locked - (reserved or 0.0)
-        fits = "it fits" if plan.estimate.most <= left else "what doesn't fit is not submitted"
-        if plan.estimate.unknown:
-            fits = "whether it fits shows when the first jobs have a price"
+        fits = plan.estimate.fit(left, surely=plan.checked is not None)
         if reserved is None:
             fits = "nothing is submitted until an earlier job, or a paid call in doubt, has a price"
         yield f"--max-credits {plan.max_credits:g} leaves {credits_text(max(left, 0.0))} for that: {fits}."

@@ -409,7 +409,8 @@ async def test_the_price_of_a_job_bounds_the_next() -> None:
 
     assert [type(outcome) for outcome in outcomes].count(Completed) == 2
     assert {outcome.reason for outcome in outcomes if isinstance(outcome, NotSubmitted)} == {
-        "max_credits (9) would be exceeded."
+        "max_credits (9) would be exceeded: 8 credits are spent or locked, and 4, the price of the dearest "
+        "job so far, have to be left for the next one."
     }
     assert len(seam.posts) == 2
 

@@ -7,6 +7,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from akool_async.cli.prices import Basis, JobPrice, Prices
 from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import Command
 
@@ -89,3 +92,52 @@ def test_nothing_is_said_to_fit_whose_price_is_unknown_nor_told_to_run_without_a
     assert ended.code != 0
     assert "--max-credits CREDITS" in ended.err
     assert "--max-credits 1 " not in ended.err.partition("To resume")[2]
+
+
+def test_a_plan_promises_nothing_that_a_run_keeps_back_for_the_dearest_kind(
+    akool: Command, serve: Callable[..., Sandbox], quick: None, tmp_path: Path, out: Path
+) -> None:
+    vendor = serve(video_seconds=16.0)
+    films = tmp_path / "films.csv"
+    films.write_text("url,to,lipsync\nhttps://example.com/1.mp4,ja fr,no\nhttps://example.com/1.mp4,de,yes\n")
+    assert akool("run", films, "--out", out, "--no-check", "--yes").code == 0
+    made = len(vendor.audit.jobs)
+    films.write_text("url,to\nhttps://example.com/2.mp4,ja\n")
+    bound = (films, "--out", out, "--no-check", "--max-credits")
+    planned, ran = akool("plan", *bound, "36"), akool("run", *bound, "36", "--yes")
+    enough = akool("plan", *bound, "48")
+
+    told = "because 20, the price of the dearest job so far, have to be left for the next job."
+    assert f"--max-credits 36 leaves 8 for that: nothing is submitted, {told}" in planned.err
+    assert ran.code == 5
+    refused = "max_credits (36) would be exceeded: 28 credits are spent or locked, and 20, the price of the "
+    assert f"{refused}dearest job so far, have to be left for the next one." in " ".join(ran.err.split())
+    assert len(vendor.audit.jobs) == made
+    assert "--max-credits 48 leaves 20 for that: it fits." in enough.err
+    assert akool("run", *bound, "48", "--yes").code == 0
+
+
+@pytest.mark.parametrize(("left", "fits"), [(24.0, True), (23.9, False)])
+def test_all_of_a_plan_fits_only_where_the_last_job_may_be_the_one_of_unknown_length(
+    left: float, fits: bool
+) -> None:
+    short, unknown = JobPrice(4.0, 4.0, Basis.LEARNED, 4.0), JobPrice(4.0, 4.0, Basis.AVERAGE)
+    prices = Prices()
+    prices._dearest = 20.0
+
+    assert prices.estimate([short, unknown]).fit(left) == (
+        "it fits" if fits else "what doesn't fit is not submitted"
+    )
+
+
+def test_a_dear_job_of_the_plan_raises_what_has_to_be_left_for_one_of_unknown_length() -> None:
+    dear, unknown = JobPrice(30.0, 30.0, Basis.LEARNED, 30.0), JobPrice(4.0, 4.0, Basis.AVERAGE)
+    prices = Prices()
+    prices._dearest = 4.0
+    estimate = prices.estimate([dear, unknown])
+
+    assert estimate.fit(59.0) == "what doesn't fit is not submitted"
+    assert estimate.fit(60.0) == "it fits"
+    assert estimate.fit(3.0).startswith("nothing is submitted, because 4, the price of the dearest job")
+    assert estimate.fit(3.0, surely=False) == "what doesn't fit is not submitted"
+    assert estimate.fit(0.0, surely=False) == "nothing is submitted"
