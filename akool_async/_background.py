@@ -150,7 +150,7 @@ class _Keeper:
         self._opened = anyio.Event()
         self._closing = anyio.Event()
         self._ended = anyio.Event()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     async def open(self) -> None:
         """Open it; a cancelled caller leaves nothing open."""
@@ -192,6 +192,10 @@ class _Keeper:
                 await self._closing.wait()
         except Exception as error:  # noqa: BLE001 - raised where it was opened or is closed
             self._error = error
+        except BaseExceptionGroup as errors:  # of tasks within, one of which raised more than an Exception
+            cancelled, self._error = errors.split(anyio.get_cancelled_exc_class())
+            if cancelled is not None:
+                raise cancelled from None
         finally:
             self._opened.set()
             self._ended.set()

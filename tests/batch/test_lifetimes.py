@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import pytest
@@ -21,6 +21,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._background import BackgroundTasks, LongLived
 from akool_async.sandbox import Sandbox
 from akool_async.testing import VirtualClock
 from akool_async.webhook import WebhookReceiver, open_inbox
@@ -106,6 +107,43 @@ async def test_what_can_not_be_opened_says_why(tmp_path: Path) -> None:
         await client.aopen()
     assert await client.credit() > 0
     await client.aclose()
+
+
+class Panic(BaseException):
+    """What a library raises that no handler of errors is to catch."""
+
+
+class Broken(LongLived):
+    """Ends by what one of its tasks raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.raised = anyio.Event()
+        self._error = error
+        self._background = BackgroundTasks()
+
+    async def __aenter__(self) -> Self:
+        tasks = await self._background.__aenter__()
+        tasks.start_soon(self._fail)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._background.__aexit__()
+
+    async def _fail(self) -> None:
+        self.raised.set()
+        raise self._error
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [Panic("in a task"), LookupError("in a task")], ids=["panic", "error"])
+async def test_what_ended_it_meanwhile_is_raised_where_it_is_closed(error: BaseException) -> None:
+    broken = await Broken(error).aopen()
+    with anyio.fail_after(40):
+        await broken.raised.wait()
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await broken.aclose()
+
+    assert caught.group_contains(type(error), match="in a task")
 
 
 @pytest.mark.anyio
