@@ -109,18 +109,21 @@ class Bucket:
             raise ConfigurationError(
                 "Buckets need the extra 'storage'.", advice=f"Install it: {install_command('storage')}"
             ) from error
-        options = dict(storage.options)
-        if scheme == "s3":
-            # Without it S3 could only overwrite: a copy is completed on the condition that nothing is there.
-            options.setdefault("aws_copy_if_not_exists", "multipart")
+        # Without it S3 could only overwrite: a copy is completed on the condition that nothing is there.
+        usual = {"aws_copy_if_not_exists": "multipart"} if scheme == "s3" else {}
         try:
+            # All options are in no variable: a traceback with local variables would show their secrets.
             self._store: S3Store | GCSStore | AzureStore = from_url(  # type: ignore[call-overload]
                 self.url,
-                config=options,
+                config={**usual, **storage.options},
                 client_options={"allow_http": storage.allows_http()},
                 retry_config=_RETRY,
             )
-        except (BaseError, ValueError) as error:
+        except BaseException as error:
+            # Of settings that are no text it raises others, too.
+            known = isinstance(error, BaseError | ValueError | TypeError | AttributeError)
+            if not known and not _is_panic(error):
+                raise
             raise ConfigurationError(f"{self.url} can't be opened: {_first_line(error)}.") from None
 
     @contextmanager
@@ -154,6 +157,16 @@ class Bucket:
             failed.permanent = isinstance(error, PermissionDeniedError | UnauthenticatedError) or (
                 _code(error) in _BY_CODE or _is_wrong_region(error)
             )
+            raise failed from None
+        except BaseException as error:
+            if not _is_panic(error):
+                raise
+            failed = BucketError(
+                f"{place} could not be {action}: {_first_line(error)}.",
+                advice="Look for a line break, or another character that no request can have, in the keys, "
+                "the token and the other settings, then run the same again.",
+            )
+            failed.permanent = True
             raise failed from None
 
     def head(self, key: str) -> ObjectFacts | None:
@@ -289,7 +302,12 @@ class Bucket:
             return
 
 
-def _first_line(error: Exception) -> str:
+def _is_panic(error: BaseException) -> bool:
+    """Whether it is a failure of the library's own; it says so by a BaseException that can't be imported."""
+    return (type(error).__module__, type(error).__name__) == ("pyo3_runtime", "PanicException")
+
+
+def _first_line(error: BaseException) -> str:
     return sanitize(str(error).strip().partition("\n")[0].rstrip("."))
 
 
