@@ -282,6 +282,10 @@ class Batch(LongLived):
         as in a batch with requests (`retry_failed`, `on_in_doubt`). The journal keeps no query of a URL that
         is not public: if this run is killed before it was sent, it has to be submitted again.
 
+        If the caller is cancelled meanwhile, as by a time-out, the request is not entered, or is taken back
+        before anything is sent for it; only if the journal can't be written any more, or this process is
+        killed just then, may it stay, and it is worked on like any other.
+
         Raises:
             InvalidRequestError: its key names other work in the journal, or its work is there under another
                 key or with another query; nothing was entered.

@@ -19,7 +19,7 @@ from akool_async._batch.entry import outcome_from_journal
 from akool_async._batch.limits import Changes
 from akool_async._batch.resume import known_as, why_replaced
 from akool_async._batch.state import CANCELLED, RESUMABLE, BatchState
-from akool_async._journal import IN_PROGRESS, Entry, EntryUpdate
+from akool_async._journal import IN_PROGRESS, Entry
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import BatchClosedError, InvalidRequestError, JournalError
 from akool_async._model.fingerprint import CompactSet, entry_key, fingerprint, is_other_work
@@ -37,6 +37,29 @@ class _OutcomeWaiter:
 
     outcome: Outcome | None = None
     ended: anyio.Event = attrs.field(factory=anyio.Event)
+
+
+@attrs.define(eq=False)
+class _Entering:
+    """Entries on their way into the journal; nothing is sent for them until it is sure that they stay.
+
+    Attributes:
+        requests: one for each language of a request.
+        new: those that the journal does not have.
+        undecided: what lets them go.
+        written: whether they were in the journal.
+    """
+
+    requests: dict[tuple[str, str], Request]
+    new: list[tuple[str, str]]
+    undecided: list[Callable[[], None]]
+    written: bool = False
+
+    def let_go(self) -> None:
+        """It is decided."""
+        undecided, self.undecided = self.undecided, []
+        for decided in undecided:
+            decided()
 
 
 @attrs.frozen(eq=False)
@@ -120,6 +143,8 @@ class SubmittedRequests(AsyncIterator[Request]):
         request = await self._state.inputs.identify(request)
         names = tuple((entry_key(request, target), target) for target in request.targets)
         async with self._entering:  # two tasks with one key must not both find it free
+            for decided in tuple(self._state.withdrawals.undecided):  # it may be this work, under another key
+                await decided.wait()
             await self._state.withdrawals.wait_decided(names)
             new = [name for name in names if self._journal.get(*name) is None]
             for name in names:
@@ -127,27 +152,50 @@ class SubmittedRequests(AsyncIterator[Request]):
             requests = {name: with_targets(request, (name[1],)) for name in names}
             # Before the rows are there: the journal leaves out what signs a URL, and may be read at once.
             self._signed |= {name: requests[name] for name in new}
+            entering = _Entering(requests, new, [self._state.withdrawals.begin(name) for name in new])
             # All languages in one write: a ticket for half a request would be a promise that nobody keeps.
-            updates = [
-                EntryUpdate(key=key, target=target, state=State.PLANNED, request=requests[key, target])
-                for key, target in new
-            ]
             try:
-                await self._journal.record(*updates)
-            except JournalError:
-                for name in new:
-                    del self._signed[name]
+                await self._journal.enter(
+                    *(requests[name] for name in new), then=partial(self._entered, entering)
+                )
+            except Exception:
+                self._entered(entering, False)
                 raise
-            if self._given is not None:
-                self._given.update(names)
-            for name in new:
-                self._enter_again(name)
-            for name in names:
-                self._works.add(fingerprint(request, name[1]), name[1])
-                self._withdrawn.discard((fingerprint(request, name[1]), name[1]))
-                self._give(requests[name], *name, new=name in new)
-        self.wake()
+            self._take_in(entering)
         return Ticket(names, self)
+
+    def _take_in(self, entering: _Entering) -> None:
+        """Work on entries that are in the journal."""
+        entering.let_go()
+        if self._given is not None:
+            self._given.update(entering.requests)
+        for name in entering.new:
+            self._enter_again(name)
+        for name, request in entering.requests.items():
+            mark = (fingerprint(request, name[1]), name[1])
+            self._works.add(*mark)
+            self._withdrawn.discard(mark)
+            self._give(request, *name, new=name in entering.new)
+        self.wake()
+
+    def _entered(self, entering: _Entering, done: bool) -> None:
+        """Learn what the journal has made of entries; what it has not taken, or has given back, ends here."""
+        if done:
+            entering.written = True
+            return
+        if not entering.undecided:
+            return
+        with self._state.tolerate_journal_errors():
+            # What could not be taken back, for a caller that was cancelled, is worked on at once.
+            if entering.written and any(self._journal.get(*name) is not None for name in entering.new):
+                self._take_in(entering)
+                return
+        for name in entering.new:
+            self._signed.pop(name, None)
+            if entering.written:  # it may have been pulled meanwhile
+                self._state.withdrawals.done.add(name)
+                self._taken_back[name] = fingerprint(entering.requests[name], name[1])
+        entering.let_go()
 
     def _check(self, request: Request, key: str, target: str) -> None:
         """Refuse what would be paid for twice, before it is in the journal: it would be paid by a later run.

@@ -40,6 +40,7 @@ from akool_async._journal.store import (
     Store,
 )
 from akool_async._model.errors import JournalClosedError, JournalError, JournalLockedError, JournalOlderError
+from akool_async._model.fingerprint import entry_key
 from akool_async._model.requests import Request
 from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
@@ -251,6 +252,28 @@ class Journal(ReadableJournal, LongLived):
         step = RecordIntent(requests, token, self._now(), names, traceparent)
         await checkpoint_if_cancelled()
         await writer.write(step, step.undo)
+
+    async def enter(self, *requests: Request, then: Callable[[bool], object] = lambda _entered: None) -> None:
+        """Enter requests that are to be sent later, PLANNED: one entry per language, all of them or none.
+
+        If the caller is cancelled instead, nothing is entered, or what was entered is taken back.
+
+        Args:
+            requests: what the journal does not know yet.
+            then: called with whether they are entered, also where the caller has been cancelled since; and
+                with False once they were taken back for that.
+
+        Raises:
+            IllegalTransitionError: an entry is there already, and is not PLANNED.
+            JournalWriteError: they could not be written.
+        """
+        changes = tuple(
+            EntryUpdate(key=entry_key(request, target), target=target, state=State.PLANNED, request=request)
+            for request in requests
+            for target in request.targets
+        )
+        step = RecordUpdates(changes, self._now())
+        await self._open_writer.write(step, step.undo, then=then)
 
     async def record(self, *changes: EntryUpdate) -> None:
         """Commit changes, all of them or none; when it returns they are durable.

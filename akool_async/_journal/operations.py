@@ -340,6 +340,7 @@ class RecordUpdates:
             )
             for change in changes
         ]
+        self._entered: list[tuple[str, str]] = []
 
     def __call__(self, table: EntryTable) -> None:
         """Write them; what happened to one entry in a row is one write."""
@@ -354,11 +355,17 @@ class RecordUpdates:
                 if row is None:
                     table.insert({"key": key, "target": target, **columns})
                     found = row = table.find(key, target)
+                    self._entered.append((key, target))
                 else:
                     row = row.after(columns)
                     values |= columns
             if found is not None and values:
                 table.update(found, values)
+
+    def undo(self, table: EntryTable) -> None:
+        """Remove what it entered, as long as nothing was sent for that."""
+        for name in self._entered:
+            WithdrawPlanned(*name)(table)
 
 
 def check_resolution(job_id: str | None, snapshot: Snapshot | None, *, not_made: bool) -> None:

@@ -302,7 +302,7 @@ class DirectWriter:
             await (checkpoint if self._written % YIELD_EVERY == 0 else checkpoint_if_cancelled)()
         except BaseException:  # a cancelled caller did not hear of it: it is taken back
             if undo is not None:
-                self._do(UndoStep(pending, undo))
+                self._do(UndoStep(pending, undo), pending.retract)
             raise
         if pending.error is not None:
             raise pending.error
@@ -371,7 +371,8 @@ class GroupCommitWriter:
             undo: takes it back if the caller is cancelled; without it a step that was handed in is
                 done even so.
             patient: it may wait a moment for others to be committed with it.
-            then: called with whether it was done, also where the caller has been cancelled since.
+            then: called with whether it was done, also where the caller has been cancelled since, and with
+                False once it was taken back.
 
         Raises:
             JournalError: the step was not done.
@@ -386,8 +387,10 @@ class GroupCommitWriter:
             if undo is not None:
                 if group is self._group:  # it is not being written yet
                     group.operations.remove(pending)
-                elif not self.ended.is_set():
-                    self._hand_in(PendingOperation(UndoStep(pending, undo)))
+                if group is self._group or self.ended.is_set():
+                    pending.retract()
+                else:
+                    self._hand_in(PendingOperation(UndoStep(pending, undo), pending.retract))
             raise
         if pending.error is not None:
             raise pending.error

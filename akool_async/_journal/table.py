@@ -310,7 +310,8 @@ Undo: TypeAlias = Callable[[EntryTable], None]
 """Takes a committed step back, for a caller that was cancelled before it learned of it."""
 
 Then: TypeAlias = Callable[[bool], object]
-"""Called in the event loop with whether a step was done, before its caller is woken."""
+"""Called in the event loop with whether a step was done, before its caller is woken; then with False where it
+was taken back for a caller that was cancelled."""
 
 
 @attrs.define(eq=False)
@@ -328,6 +329,11 @@ class PendingOperation:
         totals.apply(self.deltas)
         if self.then is not None:
             self.then(self.error is None)
+
+    def retract(self, _done: bool = True) -> None:
+        """Tell what depends on it that it is not done, or not any more."""
+        if self.then is not None:
+            self.then(False)
 
 
 @attrs.frozen
