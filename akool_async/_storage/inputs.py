@@ -160,9 +160,8 @@ class SharedInputs:
             self._require_storage(place)
             if place.scheme == "file":
                 key = self._shared_key(place)
-                if not await run_sync(
-                    self._is_shared, place, key
-                ):  # by another run, say, that also shared it
+                # Another run, say, that had shared it, too, may have deleted it.
+                if not await run_sync(self._is_shared, place, key):
                     logger.info("%s was deleted; it is uploaded again.", self._object(key))
                     await self.upload(request, names)
             else:
