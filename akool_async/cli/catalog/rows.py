@@ -77,7 +77,7 @@ class RowReader:
         self._empty_words: dict[str, tuple[set[str], int]] = {}
         self._first: CatalogRow | None = None
         self._defaults = defaults
-        self.unused = set(defaults)
+        self.unused: set[str] = set(defaults)
         for name, place in table.header.items():
             self._column(name, place)
         if table.defaults is not None:
