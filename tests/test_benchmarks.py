@@ -21,7 +21,7 @@ NAMES = [
 ]
 
 
-KEPT = {"life": {"files entered": 47, "changes of file": 399}}
+KEPT = {"life": {"files entered": 47, "changes of file": 400}}
 """What is a count and no measurement, and must not grow: the files that a reader of one job's way enters."""
 
 

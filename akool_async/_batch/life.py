@@ -147,7 +147,7 @@ class EntryLife:
         with self._shown_as_submitting(entries, permit):
             # A loop: what surely made no job is sent again, and only for the languages concerned.
             while entries:
-                names = [entry.name for entry in entries]
+                names = [entry.name for entry in entries] if private else []
                 try:  # before credits are reserved: it may take long
                     if private:
                         await self._state.take_step(partial(self._state.inputs.upload, request, names))
@@ -321,9 +321,10 @@ class EntryLife:
     async def _wait_for_turn(self, post: Post) -> bool:
         """Wait for the pace that all POSTs share and for a token; False if the entries have ended instead."""
         now = self._clock.monotonic()
-        turn = now + self._rate.reserve(now)
+        wait = self._rate.reserve(now)
         try:
-            await self._state.take_step(partial(self._sleep_until, turn))
+            if wait > 0:
+                await self._state.take_step(partial(self._sleep_until, now + wait))
             await self._state.take_step(self._session.wait_ready)
         except AkoolError as error:
             post.fail(post.entries, error)

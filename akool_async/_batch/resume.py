@@ -97,7 +97,9 @@ def known_as(entry: Entry, mark: str, request: Request) -> str:
     return f"The journal has the same work {where}: it is {rest}"
 
 
-def find_elsewhere(journal: Journal, request: Request, target: str, entry: Entry | None) -> Entry | None:
+def find_elsewhere(
+    journal: Journal, request: Request, target: str, entry: Entry | None, *, key: str = ""
+) -> Entry | None:
     """Return what a journal has of a request's work under another name, for which nothing is paid.
 
     An entry that the journal has is not kept back by one that waits, too, nor, where it is to be paid
@@ -108,9 +110,10 @@ def find_elsewhere(journal: Journal, request: Request, target: str, entry: Entry
         request: what is asked for.
         target: one of its languages.
         entry: what the journal has under the request's own name.
+        key: that name, where it is known.
     """
     asks, but = _asks_for_query(request, entry), _no_reason(entry)
-    mark, key = fingerprint(request, target), entry_key(request, target)
+    mark, key = fingerprint(request, target), key or entry_key(request, target)
     return journal.find_work(mark, target, key, any_query=asks, but=but)
 
 
@@ -225,7 +228,7 @@ class Resumer:
         pulled = _asks_for_query(request, entry) and not self._unkeyed.add(work_of(mark), target)
         if pulled and not again and self._is_elsewhere(batch_entry, mark, any_query=True):
             return _OTHER_INPUTS if private_inputs(request) else OTHER_QUERY
-        known = find_elsewhere(self._journal, request, target, entry)
+        known = find_elsewhere(self._journal, request, target, entry, key=batch_entry.key)
         return "" if known is None else known_as(known, mark, request)
 
     def _is_elsewhere(self, batch_entry: BatchEntry, mark: str, *, any_query: bool) -> bool:
