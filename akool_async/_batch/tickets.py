@@ -158,7 +158,7 @@ class SubmittedRequests(AsyncIterator[Request]):
                 await self._journal.enter(
                     *(requests[name] for name in new), then=partial(self._entered, entering)
                 )
-            except Exception:
+            except Exception:  # whatever it is, nobody may wait for these entries any more
                 self._entered(entering, False)
                 raise
             self._take_in(entering)

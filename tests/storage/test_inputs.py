@@ -354,21 +354,27 @@ async def test_a_file_that_changes_while_it_is_uploaded_is_not_shared(
     assert bucket.unfinished_uploads == 0
 
 
-async def test_draining_ends_an_upload_whose_job_is_not_made(
-    fast_house: Open, bucket: TestBucket, talk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put, begun, drained = obstore.put, threading.Event(), threading.Event()
+def stop_uploads(monkeypatch: pytest.MonkeyPatch, begun: threading.Event, *, until: threading.Event) -> None:
+    """Let each upload stop after its first part until an event is set."""
+    put = obstore.put
 
     def slow(store: Any, key: str, chunks: Any, **options: Any) -> Any:
         def parts() -> Any:
             yield next(chunks)
             begun.set()
-            drained.wait(60)
+            until.wait(60)
             yield from chunks
 
         return put(store, key, parts(), **options)
 
     monkeypatch.setattr(obstore, "put", slow)
+
+
+async def test_draining_ends_an_upload_whose_job_is_not_made(
+    fast_house: Open, bucket: TestBucket, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, drained = threading.Event(), threading.Event()
+    stop_uploads(monkeypatch, begun, until=drained)
     async with fast_house() as home:
         client = await home.client()
         with anyio.fail_after(50):
@@ -492,20 +498,11 @@ async def test_a_shared_file_that_can_not_be_uploaded_again_is_not_paid_for(
 async def test_draining_ends_the_second_upload_of_a_file_that_was_deleted(
     fast_house: Open, bucket: TestBucket, talk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, again, drained = obstore.put, threading.Event(), threading.Event()
-
-    def slow(store: Any, key: str, chunks: Any, **options: Any) -> Any:
-        def parts() -> Any:
-            yield next(chunks)
-            again.set()
-            drained.wait(60)
-            yield from chunks
-
-        return put(store, key, parts(), **options)
+    again, drained = threading.Event(), threading.Event()
 
     def change() -> None:
         obstore.delete(bucket.store, bucket.names[0])
-        monkeypatch.setattr(obstore, "put", slow)
+        stop_uploads(monkeypatch, again, until=drained)
 
     change_while_waiting(monkeypatch, change)
     async with fast_house() as home:
