@@ -236,7 +236,7 @@ def main() -> None:
     if told.one:
         asyncio.run(one(told.one, told.of, Path(told.into)))
         return
-    size, rounds = frame.extent(told, (MIB, 1), (64 * MIB, 3), (512 * MIB, 5))
+    size, rounds = frame.extent(told, (MIB, 1), (512 * MIB, 3), (512 * MIB, 5))
     with tempfile.TemporaryDirectory() as name:
         found = asyncio.run(measure(size, rounds, Path(name)))
         with frame.vendor("--file", str(size)) as origin:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import mmap
 import ssl
 import sys
 import tempfile
@@ -33,11 +34,8 @@ from akool_async._model.redact import exception_chain
 from akool_async._model.responses import GZIP_MAGIC
 from akool_async._retry import RetryPolicy
 
-_BLOCK: Final = 2560 * KIB
+_BLOCK: Final = 1536 * KIB
 """Bytes that are collected before a thread writes and hashes them: each turn of a thread costs."""
-
-_MOST_WRITES: Final = 32
-"""Chunks of one block that are written one by one."""
 
 _MAX_EXPANSION: Final = 20
 _SMALL: Final = 64 * MIB
@@ -126,8 +124,10 @@ class Fetch:
         self._limits = limits
         self._max_bytes = limits.max_video_bytes if spec.kind is Kind.VIDEO else limits.max_text_bytes
         self._part = files.Part(spec.target, spec.owner, spec.url)
-        self._pending: list[bytes] = []
-        self._waiting = 0
+        # Chunks are copied here, so that the next one gets the memory of the last, still in the cache.
+        self._block = memoryview(mmap.mmap(-1, _BLOCK))
+        self._filled = 0
+        self._last = b""
         self._measured = False
         self._at_end = False
         self._ignores_ranges = False
@@ -272,13 +272,13 @@ class Fetch:
         return DownloadError(f"The file is larger than {self._max_bytes:,} bytes; it was not downloaded.")
 
     async def _read(self, chunks: AsyncIterator[bytes], until: int) -> None:
-        """Add chunks to the part; those that are not written yet stay in `_pending`."""
+        """Add chunks to the part; what is not written yet is in `_block`, and what didn't fit in `_last`."""
         limits, clock = self._limits, anyio.current_time
         counted, deadline, size, ended = 0, clock() + limits.slow_window, self._part.size, False
         while not ended:
             # One scope for a block, and few changes of its deadline: timers cost more than the chunks.
             with anyio.CancelScope(deadline=deadline) as scope:
-                while self._waiting < _BLOCK:
+                while not self._last:
                     chunk = await anext(chunks, None)
                     if chunk is None:
                         ended = True
@@ -293,8 +293,12 @@ class Fetch:
                     if size > until:
                         more = "the file host sent more than it had announced"
                         raise RetryableResponse(more, start_over=True)
-                    self._pending.append(chunk)
-                    self._waiting += len(chunk)
+                    end = self._filled + len(chunk)
+                    if end > _BLOCK:
+                        self._last = chunk
+                    else:
+                        self._block[self._filled : end] = chunk
+                        self._filled = end
             if scope.cancelled_caught:
                 raise RetryableResponse(
                     f"less than {limits.min_bytes:,} bytes arrived in {limits.slow_window:g} s"
@@ -303,13 +307,13 @@ class Fetch:
                 await self._write_pending()
 
     async def _write_pending(self) -> None:
-        blocks, self._pending, self._waiting = self._pending, [], 0
-        # Large chunks are written as they came: joining them would cost as much as sending them did.
-        if len(blocks) > _MOST_WRITES:
-            blocks = [b"".join(blocks)]
-        await self._run(partial(self._write, blocks))
+        if self._filled or self._last:
+            await self._run(self._write)
 
-    def _write(self, blocks: list[bytes]) -> None:
+    def _write(self) -> None:
+        # Taken first: what a full disk took half of must not be written once more.
+        blocks = (self._block[: self._filled], self._last)
+        self._filled, self._last = 0, b""
         for block in blocks:
             self._part.write(block)
         if self._part.size - self._part.metadata.synced >= self._limits.sync_every:

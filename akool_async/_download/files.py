@@ -152,7 +152,7 @@ class Part:
         os.ftruncate(self._descriptor, 0)
         self._save_metadata(etag=etag, length=length, synced=0, sha256="")
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes | memoryview) -> None:
         """Append bytes, and hash them while they are at hand."""
         view, follows = memoryview(content), self._hashed == self.size
         # What another program wrote since the last time would stay unseen behind the new time of change.

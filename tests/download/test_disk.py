@@ -84,6 +84,32 @@ async def test_a_disk_that_fills_while_a_part_is_there_keeps_what_is_sure(small_
     assert (small_disk / "a.mp4").read_bytes() == content
 
 
+async def test_what_a_full_disk_took_half_of_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = film(4_000_000)  # more than is written at a time
+    write, left = os.write, [250_000]
+
+    def full_for_a_moment(descriptor: int, data: bytes | memoryview) -> int:
+        if len(data) < 100_000 or not left:  # something else, or there is room again
+            return write(descriptor, data)
+        room = left.pop()
+        if room:
+            left.append(0)
+            return write(descriptor, data[:room])
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "write", full_for_a_moment)
+    async with hosting(lambda asked: part(content, asked)) as host:
+        with pytest.raises(StorageError):
+            await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+        assert (tmp_path / "a.mp4.part").read_bytes() == content[:250_000]
+        await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
+
+    assert [asked.first for asked in host.asked] == [0, 250_000]
+    assert (tmp_path / "a.mp4").read_bytes() == content
+
+
 @AS_ROOT
 async def test_a_read_only_disk_is_told(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
