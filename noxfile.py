@@ -43,10 +43,15 @@ RANDOM_RUNS = (
     "tests/webhook/test_virtual.py",
 )
 """Tests whose length is a setting: short in `tests`, long in `thorough`."""
-SHORT = {"AKOOL_TEST_KILLS": "5", "AKOOL_TEST_SEEDS": "40", "AKOOL_TEST_STRIDE": "7"}
+SHORT = {
+    "AKOOL_TEST_KILLS": "3",
+    "AKOOL_TEST_SEEDS": "10",
+    "AKOOL_TEST_STRIDE": "15",
+    "AKOOL_TEST_WAYS": "fast trio",
+}
 LONG = {"AKOOL_TEST_KILLS": "60", "AKOOL_TEST_SEEDS": "40", "AKOOL_TEST_FLOOD": "2000"}
-OTHER_PYTHON = SHORT | {"AKOOL_TEST_WAYS": "fast trio"}
-"""On the other Pythons a client is not built in every possible way."""
+OTHER_WAYS = SHORT | {"AKOOL_TEST_WAYS": "plain injected injected-fast"}
+"""The less usual ways to build a client, each of which takes as long as one of the usual."""
 AT_ONCE = ("-n", "4", "--dist", "worksteal")
 """Two processes more than a small machine has cores: tests wait for sockets and other processes."""
 SUITE = (*AT_ONCE, "-m", "not thorough", "--durations=20")
@@ -118,8 +123,7 @@ def tests(session: nox.Session) -> None:
     """The tests against the installed wheel, with short random runs; arguments go to pytest."""
     install(session, "test")
     enter_suite(session)
-    settings = SHORT if session.python == CURRENT else OTHER_PYTHON
-    session.run("pytest", *(session.posargs or SUITE), env=settings)
+    session.run("pytest", *(session.posargs or SUITE), env=SHORT)
 
 
 @nox.session(python=CURRENT)
@@ -133,10 +137,11 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def thorough(session: nox.Session) -> None:
-    """Long random runs, tests marked thorough, simulated batches; then the other Pythons."""
+    """Long random runs, other ways to build a client, tests marked thorough, simulations; the other Pythons."""
     install(session, "test")
     enter_suite(session)
     session.run("pytest", *AT_ONCE, *RANDOM_RUNS, env=LONG)
+    session.run("pytest", *AT_ONCE, "tests/client", env=OTHER_WAYS)
     session.run("pytest", *AT_ONCE, "-m", "thorough", env=SHORT)
     session.run("python", "-W", "ignore", "-m", "tests.batch.simulation", *(session.posargs or WALKS))
     for python in OTHER_ENDS:

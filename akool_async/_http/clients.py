@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from functools import cache
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
@@ -111,6 +112,7 @@ def _plain(
     return HttpxSender(client, origin=origin, user_agent=user_agent(), own=True)
 
 
+@cache
 def user_agent() -> str:
     """Return the name of this program with its version, where it is installed."""
     from importlib.metadata import PackageNotFoundError, version  # late: it takes as long as all of attrs

@@ -153,7 +153,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     COMMAND_LINE.set(CommandLine(tuple(given), accepts_option))
     stderr.stamped = bool(given) and given[0] in STAMPED and "--no-timestamps" not in given
     try:
-        if not given or given[0].startswith("-") or given[0] in _PARENTS:
+        if not given or (given[0].startswith("-") and given[0] != "--version") or given[0] in _PARENTS:
             load_commands()  # the help shows the first line of each
         code = app(given, exit_on_error=False, print_error=False)
         sys.stdout.flush()

@@ -162,6 +162,7 @@ async def _fails(client: AkoolClient) -> None:
         await client.credit()
 
 
+@pytest.mark.thorough
 async def test_a_thousand_calls_at_once_all_succeed(house: Open) -> None:
     async with house() as home:
         client = await home.client()

@@ -27,6 +27,7 @@ def akool(folder: Path, host: str, *words: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_a_journal_that_was_moved_pays_for_nothing_any_more(tmp_path: Path) -> None:
     rows = "".join(f"https://example.com/{number}.mp4,ja\n" for number in range(3))
@@ -61,6 +62,7 @@ def test_a_journal_that_was_moved_pays_for_nothing_any_more(tmp_path: Path) -> N
         run_until_paid(3, "all.csv", "--accept-older-journal")
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_a_retry_asks_before_it_spends(tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text(

@@ -254,6 +254,7 @@ async def test_another_journal_pays_for_a_replaced_file_and_keeps_the_earlier_re
     assert len([path for path in folder.iterdir() if path.suffix == ".mp4"]) == 2
 
 
+@pytest.mark.thorough
 async def test_plan_and_run_refuse_what_was_replaced(
     fast_house: Open, bucket: TestBucket, tmp_path: Path
 ) -> None:

@@ -164,6 +164,7 @@ def test_with_the_plugin_of_anyio_and_without_any_on_both_backends(tmp_path: Pat
     assert len(run.outcomes) == 2 * 12 + 2
 
 
+@pytest.mark.thorough
 def test_with_pytest_asyncio_and_xdist(tmp_path: Path) -> None:
     run = run_tests(tmp_path, ASYNCIO + GOOD, "-n", "1")
 

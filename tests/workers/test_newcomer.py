@@ -20,6 +20,7 @@ PAGE = ROOT / "docs" / "many-machines.md"
 
 
 @pytest.mark.skipif(not (PAGE.exists() and (ROOT / "examples").exists()), reason="only beside the pages")
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_two_workers_finish_a_catalog() -> None:
     # Not below the folder of pytest, which is for this user alone: root's Postgres runs as another one.
