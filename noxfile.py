@@ -137,7 +137,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def thorough(session: nox.Session) -> None:
-    """Long random runs, other ways to build a client, tests marked thorough, simulations; the other Pythons."""
+    """Long random runs, all ways to build a client, tests marked thorough, simulations; other Pythons."""
     install(session, "test")
     enter_suite(session)
     session.run("pytest", *AT_ONCE, *RANDOM_RUNS, env=LONG)

@@ -10,14 +10,12 @@ import anyio
 import attrs
 
 from akool_async._journal import Entry
+from akool_async._model.tariff import exceeded
 
 COST_UNKNOWN: Final = (
     "A job was made, or may have been made, whose cost is not known, so nothing more is submitted within "
     "max_credits ({most:g})."
 )
-_EXCEEDED: Final = "max_credits ({most:g}) would be exceeded: {spent:g} credits are spent or locked"
-_ESTIMATED: Final = ", and the next job is estimated at up to {next:g}."
-_DEAREST: Final = ", and {next:g}, the price of the dearest job so far, have to be left for the next one."
 
 
 class Changes:
@@ -90,8 +88,7 @@ class CreditBudget:
             spent += jobs * max(dearest, self._estimates.get(other, 0.0))
         each = dearest if estimate is None else estimate
         if spent >= self.most or spent + each > self.most:
-            rest = _ESTIMATED if estimate is not None else _DEAREST if each else "."
-            return f"{_EXCEEDED}{rest}".format(most=self.most, spent=spent, next=each)
+            return exceeded(self.most, spent, each, estimated=estimate is not None)
         if estimate is not None:
             self._estimates[name] = max(estimate, self._estimates.get(name, 0.0))
         self._posting = True

@@ -162,3 +162,20 @@ def _spread(rate: Rate, seen: deque[tuple[float, float]]) -> float:
     """Return by how much earlier jobs differ if the price is for this unit; ties go to the first unit."""
     # Jobs of one length agree on every unit, and tell them apart no more than a single job does.
     return round((rate.most - rate.least) / rate.each, 6) if len(seen) > 1 else 0.0
+
+
+def exceeded(most: float, spent: float, left: float, *, estimated: bool = False) -> str:
+    """Return the sentence that says why no further job is made within a bound of credits.
+
+    Args:
+        most: the bound.
+        spent: what is spent or locked.
+        left: what the next job has to be left.
+        estimated: whether that is an estimate of the job itself, and not the price of the dearest one.
+    """
+    said = f"max_credits ({most:g}) would be exceeded: {spent:g} credits are spent or locked"
+    if estimated:
+        return f"{said}, and the next job is estimated at up to {left:g}."
+    if left:
+        return f"{said}, and {left:g}, the price of the dearest job so far, have to be left for the next one."
+    return f"{said}."

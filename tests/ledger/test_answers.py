@@ -170,7 +170,10 @@ async def test_an_expired_job_counts_as_a_doubt_where_no_price_is_known(bench: B
     async with open_ledger(bench.url, max_credits=20.0) as ledger:
         found = await ledger.submit_once(bench.client, video(2))
     assert isinstance(found, NotSent)
-    assert "max_credits" in found.reason
+    assert found.reason == (
+        "max_credits (20) would be exceeded: 14 credits are spent or locked, and 7, the price of the "
+        "dearest job so far, have to be left for the next one."
+    )
 
 
 class Ahead(SystemClock):
