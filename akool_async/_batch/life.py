@@ -170,7 +170,8 @@ class EntryLife:
                         if saved:
                             self._skip_saved(post, saved)
                         await self._send(post, files, signed)
-                entries = post.again
+                if entries := post.again:
+                    await permit.renew()
                 if entries and not post.rate_limited:  # a rate limit already slows down `_wait_for_turn`
                     failures += 1
                     wait = self._retry.delay(failures, self._clock.monotonic() - began)

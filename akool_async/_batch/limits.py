@@ -237,13 +237,20 @@ class Permit:
     """The right to one of them, such as a POST; it may be released early, and then again without effect."""
 
     def __init__(self, slots: WeightedSemaphore) -> None:
-        self._slots: WeightedSemaphore | None = slots
+        self._slots = slots
+        self._released = False
+
+    async def renew(self) -> None:
+        """Take one again, if it was released."""
+        if self._released:
+            await self._slots.acquire(1)
+            self._released = False
 
     def release(self) -> None:
         """Make room for the next one, unless that was done."""
-        slots, self._slots = self._slots, None
-        if slots is not None:
-            slots.release(1)
+        if not self._released:
+            self._released = True
+            self._slots.release(1)
 
 
 class WeightedSemaphore:

@@ -24,11 +24,13 @@ from akool_async import (
     Saved,
     Snapshot,
     Status,
+    Submission,
     SubmissionInDoubt,
 )
 from akool_async._batch.state import StopCause
 from akool_async._journal import Entry
 from akool_async._model import errors
+from akool_async._model.requests import Request
 from akool_async._model.responses import Refusal
 from akool_async._model.states import State
 from akool_async._polling.poll_state import PollVerdict
@@ -391,6 +393,34 @@ async def test_an_answer_that_is_different_for_each_language() -> None:
     assert outcomes["fr"].reason == str(REFUSED)
     assert "does not mention 'de'" in outcomes["de"].reason
     assert entries["de"].doubt_ids == ("job-xx",)  # type: ignore[union-attr]
+
+
+@attrs.define(eq=False)
+class Slow(Seam):
+    """POSTs take a while; of the first one of a video, "fr" is refused for now."""
+
+    under_way_now: int = 0
+    most: int = 0
+
+    async def submit_once(self, request: Request) -> Submission:
+        self.posts.append(request)
+        self.under_way_now += 1
+        self.most = max(self.most, self.under_way_now)
+        await self.clock.sleep(POST_TAKES)
+        self.under_way_now -= 1
+        number, (target, *more) = len(self.posts), request.targets
+        job = Job(id=f"job-{number}", target=target, created_at=START, credits_locked=4.0)
+        busy = errors.RateLimitError("Often.", code=1005)
+        return Submission(accepted=(job,), refused=tuple(Refusal(target=one, error=busy) for one in more))
+
+
+async def test_what_is_sent_again_after_half_an_answer_counts_as_under_way_too() -> None:
+    seam = Slow()
+    outcomes = await run(seam, *(video(number, "ja,fr") for number in range(6)), max_submits=2)
+
+    assert len(seam.posts) == 12
+    assert all(isinstance(outcome, Completed) for outcome in outcomes)
+    assert seam.most == 2
 
 
 async def test_a_job_that_was_not_asked_for_is_named_by_some_entry() -> None:
