@@ -42,6 +42,7 @@ from akool_async import (
 )
 from akool_async._clock import SystemClock
 from akool_async._http import ApiCall
+from akool_async._polling.scheduler import LONGEST_WAIT
 from akool_async._wire import Envelope, read_envelope
 
 BATCH, TASKS = "akool_async batch", "an anyio task per job"
@@ -91,7 +92,7 @@ class Once:
     first: float
 
     def next_poll(self, context: PollContext, rand: float) -> float:
-        return HOURS if context.polls else self.first
+        return LONGEST_WAIT if context.polls else self.first
 
 
 def requests(jobs: int) -> Iterator[TranslationRequest]:
@@ -112,9 +113,11 @@ async def waiting_batch(jobs: int) -> AsyncIterator[None]:
             client.session.connections = attrs.evolve(client.session.opened, api=answers)
             async with open_batch(
                 client, requests(jobs), max_in_flight=jobs, journal=journal, max_submits=50
-            ):
+            ) as batch:
                 while answers.asked < jobs:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.05)
+                # Were some asked about twice, others would be missing, and each would seem to need less.
+                assert batch.statistics().in_flight == answers.asked == jobs
                 yield
 
 
