@@ -19,7 +19,13 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import attrs
 
 from akool_async._model.locations import INPUT_FIELDS, Location
-from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest, private_inputs
+from akool_async._model.requests import (
+    PLAIN_URL,
+    LipSyncRequest,
+    Request,
+    TranslationRequest,
+    private_inputs,
+)
 
 _SIGNING_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "q-")
 _SCHEMES: Final = {
@@ -66,6 +72,8 @@ def canonical_url(url: str) -> str:
     escaped that needs not be, and all else is, as clients send it. The fragment and the signature of a known
     scheme are left out.
     """
+    if PLAIN_URL.fullmatch(url):
+        return url
     parts = urlsplit(url)
     # The user and the password change with every re-issued link, as a signature does.
     host, path = parts.netloc.rpartition("@")[2].lower(), parts.path or "/"

@@ -38,6 +38,10 @@ _LONGEST_URL: Final = 8192
 _LONGEST_KEY: Final = 200
 
 
+PLAIN_URL: Final = re.compile(r"https?://[a-z0-9][a-z0-9.-]*/[/A-Za-z0-9._~-]*")
+"""Most URLs of a catalog: nothing in them has to be looked at closer, or could be spelled in another way."""
+
+
 class CaptionType(enum.IntEnum):
     """Which captions are put into the result. Source: createbytranslate, caption_type."""
 
@@ -53,6 +57,8 @@ def is_http_url(value: object) -> bool:
     """Whether a value is an absolute http or https URL that a request can carry."""
     if not isinstance(value, str) or len(value) > _LONGEST_URL or " " in value or not value.isprintable():
         return False
+    if PLAIN_URL.fullmatch(value):
+        return True
     try:
         parts = urlsplit(value)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

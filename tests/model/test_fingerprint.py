@@ -7,7 +7,11 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from akool_async._model import fingerprint as fingerprints
+from akool_async._model import requests
 from akool_async._model.fingerprint import (
     _ALWAYS,
     _LATER,
@@ -17,7 +21,7 @@ from akool_async._model.fingerprint import (
     replaced_input,
     work_of,
 )
-from akool_async._model.requests import CaptionType, LipSyncRequest, TranslationRequest
+from akool_async._model.requests import PLAIN_URL, CaptionType, LipSyncRequest, TranslationRequest
 
 URL = "https://media.test/talk.mp4"
 VOICE = "https://media.test/voice.wav"
@@ -131,6 +135,23 @@ def test_what_tells_videos_apart_in_a_query_is_kept(one: str, other: str) -> Non
 )
 def test_a_plain_url_keeps_what_names_the_video(url: str, plain: str) -> None:
     assert canonical_url(url) == plain
+
+
+NEVER = re.compile("(?!)")
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(url=st.from_regex(PLAIN_URL, fullmatch=True))
+def test_a_url_that_is_not_looked_at_closer_is_what_a_closer_look_says(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    with monkeypatch.context() as slowly:
+        slowly.setattr(fingerprints, "PLAIN_URL", NEVER)
+        slowly.setattr(requests, "PLAIN_URL", NEVER)
+        assert requests.is_http_url(url)
+        assert canonical_url(url) == url
+    assert requests.is_http_url(url)
+    assert canonical_url(url) == url
 
 
 @pytest.mark.parametrize(
