@@ -13,7 +13,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 NO_BENCHMARKS = {"everything", "frame", "vendor", "virtual"}
-SLOW = {"by_hand", "machines", "poll", "waiting"}
+SLOW = {"by_hand", "capped", "machines", "policies", "poll", "waiting"}
 NAMES = [
     pytest.param(path.stem, marks=[pytest.mark.thorough] if path.stem in SLOW else [])
     for path in sorted(BENCHMARKS.glob("*.py"))

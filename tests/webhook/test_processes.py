@@ -76,6 +76,7 @@ def _run(folder: Path, vendor: str, url: str, seconds: float) -> int:
             return process.wait()
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600 + 60 * KILLS)
 async def test_every_doubt_is_cleared_up_also_after_kills(tmp_path: Path) -> None:
     seed = int(os.environ.get("AKOOL_TEST_SEED", random.randrange(10**6)))
