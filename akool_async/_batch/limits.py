@@ -10,7 +10,7 @@ import anyio
 import attrs
 
 from akool_async._journal import Entry
-from akool_async._model.tariff import exceeded
+from akool_async._model.tariff import budget_refusal
 
 COST_UNKNOWN: Final = (
     "A job was made, or may have been made, whose cost is not known, so nothing more is submitted within "
@@ -88,7 +88,7 @@ class CreditBudget:
             spent += jobs * max(dearest, self._estimates.get(other, 0.0))
         each = dearest if estimate is None else estimate
         if spent >= self.most or spent + each > self.most:
-            return exceeded(self.most, spent, each, estimated=estimate is not None)
+            return budget_refusal(self.most, spent, each, estimated=estimate is not None)
         if estimate is not None:
             self._estimates[name] = max(estimate, self._estimates.get(name, 0.0))
         self._posting = True
@@ -241,7 +241,7 @@ class Permit:
         self._released = False
 
     async def renew(self) -> None:
-        """Take one again, if it was released."""
+        """Take one again, if it was released: an accepted answer may refuse some languages for now."""
         if self._released:
             await self._slots.acquire(1)
             self._released = False

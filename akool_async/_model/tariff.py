@@ -164,7 +164,7 @@ def _spread(rate: Rate, seen: deque[tuple[float, float]]) -> float:
     return round((rate.most - rate.least) / rate.each, 6) if len(seen) > 1 else 0.0
 
 
-def exceeded(most: float, spent: float, left: float, *, estimated: bool = False) -> str:
+def budget_refusal(most: float, spent: float, left: float, *, estimated: bool = False) -> str:
     """Return the sentence that says why no further job is made within a bound of credits.
 
     Args:

@@ -23,7 +23,7 @@ from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot, result_expiry
 from akool_async._model.states import WITHOUT_RESULT, State
-from akool_async._model.tariff import exceeded
+from akool_async._model.tariff import budget_refusal
 from akool_async.ledger.database import LedgerError, parse
 from akool_async.ledger.entries import READ, THIS, read_entry, storable, to_json
 from akool_async.ledger.plans import LedgerPlans
@@ -415,5 +415,5 @@ def _over_budget(spent: Any, most: float) -> str | None:
         return ""  # nothing is known about prices, so only one job at a time tells one
     total = spent.known + spent.unknown * each
     if total >= most or total + each > most:
-        return exceeded(most, total, each)
+        return budget_refusal(most, total, each)
     return None

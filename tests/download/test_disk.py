@@ -88,16 +88,13 @@ async def test_what_a_full_disk_took_half_of_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = film(4_000_000)  # more than is written at a time
-    write, left = os.write, [250_000]
+    write, rooms = os.write, iter((250_000, 0))
 
     def full_for_a_moment(descriptor: int, data: bytes | memoryview) -> int:
-        if len(data) < 100_000 or not left:  # something else, or there is room again
-            return write(descriptor, data)
-        room = left.pop()
-        if room:
-            left.append(0)
-            return write(descriptor, data[:room])
-        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        room = next(rooms, None) if len(data) > 100_000 else None  # less is none of the film
+        if room == 0:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        return write(descriptor, data[:room])
 
     monkeypatch.setattr(os, "write", full_for_a_moment)
     async with hosting(lambda asked: part(content, asked)) as host:

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akool_async._model import fingerprint as fingerprints
@@ -140,12 +140,10 @@ def test_a_plain_url_keeps_what_names_the_video(url: str, plain: str) -> None:
 NEVER = re.compile("(?!)")
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(url=st.from_regex(PLAIN_URL, fullmatch=True))
-def test_a_url_that_is_not_looked_at_closer_is_what_a_closer_look_says(
-    monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
-    with monkeypatch.context() as slowly:
+def test_a_url_that_is_not_looked_at_closer_is_what_a_closer_look_says(url: str) -> None:
+    with pytest.MonkeyPatch.context() as slowly:
         slowly.setattr(fingerprints, "PLAIN_URL", NEVER)
         slowly.setattr(requests, "PLAIN_URL", NEVER)
         assert requests.is_http_url(url)
