@@ -95,10 +95,13 @@ def last_release() -> str:
 
 @nox.session(python=CURRENT)
 def lint(session: nox.Session) -> None:
-    """Style and formatting, the release's workflow, and the public API against the last release's."""
+    """Style, empty changes, the release's workflow, and the public API against the last release's."""
     session.install("--no-compile", *nox.project.dependency_groups(PYPROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    empty = [path.name for path in Path(".changes").glob("*.md") if not path.read_text("utf-8").strip()]
+    if empty:
+        session.error(f"These changes say nothing: {', '.join(empty)}")
     workflows = [str(path) for path in Path(".github", "workflows").glob("*.yml")]
     if workflows:  # an sdist has none
         session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
