@@ -99,7 +99,8 @@ def lint(session: nox.Session) -> None:
     session.install("--no-compile", *nox.project.dependency_groups(PYPROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    empty = [path.name for path in Path(".changes").glob("*.md") if not path.read_text("utf-8").strip()]
+    changes = list(Path(".changes").glob("*.md"))
+    empty = [path.name for path in changes if not path.read_text("utf-8").strip()]
     if empty:
         session.error(f"These changes say nothing: {', '.join(empty)}")
     workflows = [str(path) for path in Path(".github", "workflows").glob("*.yml")]
@@ -110,6 +111,9 @@ def lint(session: nox.Session) -> None:
         session.run("griffe", "check", "akool_async", "--against", released)
     else:
         session.log("No release yet: the public API is compared from the first tag on.")
+        early = [path.name for path in changes if not path.name.endswith(".added.md")]
+        if early:
+            session.error(f"No release has what these changes mend or remove: {', '.join(early)}")
 
 
 @nox.session(python=CURRENT)
