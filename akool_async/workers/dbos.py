@@ -50,6 +50,7 @@ from akool_async.workers.workflows import (
     enqueue,
     give_back,
     give_to_its_account,
+    joined,
     lock_name,
     queue_name,
     queue_stranded,
@@ -125,7 +126,7 @@ class Worker:
             DBOS.list_workflows,
             status=["PENDING", "ENQUEUED"],
             name=WORKFLOW,
-            workflow_id_prefix=f"{self._ledger.account}/",
+            workflow_id_prefix=joined(self._ledger.account, ""),
             app_version=VERSION,  # nobody resumes the others
             limit=1,
             load_input=False,
@@ -200,7 +201,7 @@ class Worker:
             config={
                 "name": "akool-async",
                 "system_database_url": engine_url(ledger),
-                "executor_id": f"{ledger.account}/{name}",
+                "executor_id": joined(ledger.account, name),
                 "application_version": VERSION,
                 "serializer": DBOSPortableJSONSerializer(),
                 "console_log_level": "ERROR",

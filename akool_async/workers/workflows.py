@@ -18,7 +18,7 @@ from akool_async.ledger import Ledger
 from akool_async.ledger.database import CLIENT_SETTINGS
 
 WORKFLOW: Final = "akool.translate"
-VERSION: Final = "3"
+VERSION: Final = "4"
 """Workflows of another version are not resumed; raised when their arguments or messages change."""
 
 _BATCH: Final = 1_000
@@ -26,16 +26,22 @@ _GIVE_BACK: Final = 15.0
 """Seconds at most for which a worker that ends gives back what it had not begun."""
 
 _LIVES: Final = ("ENQUEUED", "DELAYED", "PENDING")
+_ESCAPED: Final = str.maketrans({"%": "%25", "/": "%2F"})
+
+
+def joined(*parts: str) -> str:
+    """Return one name of several: with slashes in them, those of two accounts could be the same."""
+    return "/".join(part.translate(_ESCAPED) for part in parts)
 
 
 def workflow_id(account: str, key: str, target: str, generation: int) -> str:
     """Return the id of an entry's workflow: enqueued twice, it is one."""
-    return f"{account}/{key}/{target}/{generation}"
+    return joined(account, key, target, str(generation))
 
 
 def queue_name(account: str) -> str:
     """Return the queue of an account: a worker of another one knows nothing of its entries."""
-    return f"akool/{account}"
+    return joined("akool", account)
 
 
 def engine_url(ledger: Ledger) -> str:
@@ -180,7 +186,7 @@ def resume(
         hold: returns what keeps one from starting meanwhile; None if it is alive.
         only: workflows of which alone that is done; None for all.
     """
-    ours, resumed = f"{ledger.account}/", {}
+    resumed = {}
     with engine_client(ledger) as client:
         for name in names:
             lock = hold(name)
@@ -191,7 +197,7 @@ def resume(
                     status="PENDING",
                     name=WORKFLOW,
                     app_version=VERSION,
-                    executor_id=ours + name,
+                    executor_id=joined(ledger.account, name),
                     load_input=False,
                     load_output=False,
                 )
@@ -214,14 +220,14 @@ def give_to_its_account(ledger: Ledger, workflow: str, entry: str) -> str:
         entry: what follows the account in its id.
     """
     with engine_client(ledger) as client:
-        client.resume_workflows([workflow], queue_name=queue_name(workflow.removesuffix(entry)))
+        client.resume_workflows([workflow], queue_name=f"akool/{workflow.removesuffix(entry)}")
     return "of another account"
 
 
 def lock_name(engine: sa.Engine, account: str, name: str) -> sa.Connection | None:
     """Hold a worker's name as long as the connection lives; None if another worker holds it."""
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    number = zlib.crc32(f"{account}/{name}".encode()) + 2**40
+    number = zlib.crc32(joined(account, name).encode()) + 2**40
     if not connection.execute(sa.text("SELECT pg_try_advisory_lock(:n)"), {"n": number}).scalar_one():
         connection.close()
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
+import attrs
 import psycopg
 import pytest
 
@@ -74,3 +75,20 @@ async def test_a_worker_leaves_the_entries_of_other_accounts_to_their_workers(
     await finish(ledger, quick.client, tmp_path)
     assert (await ledger.counts())[State.DELIVERED] == 2
     assert len(quick.sandbox.audit.jobs) == 3
+
+
+async def test_accounts_whose_names_have_slashes_share_no_workflow(quick: Bench, tmp_path: Path) -> None:
+    async with (
+        open_ledger(quick.url, account="team") as team,
+        open_ledger(quick.url, account="team/film") as film,
+    ):
+        await team.plan([attrs.evolve(video(1), key="film/1")])
+        await film.plan([attrs.evolve(video(2), key="1")])
+        for ledger in (team, film):
+            await enqueue(ledger)
+        await finish(film, quick.client, tmp_path / "film")
+
+        assert (await film.counts())[State.DELIVERED] == 1
+        assert (await team.counts())[State.PLANNED] == 1
+        await finish(team, quick.client, tmp_path / "team")
+        assert (await team.counts())[State.DELIVERED] == 1
