@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from akool_async._model.errors import ConfigurationError, JobNotFoundError
+from akool_async._model.proofs import is_of_its_time
 from akool_async._model.redact import sanitize, url_repr
 from akool_async._model.requests import is_http_url
 from akool_async._model.responses import Callback, Snapshot
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from akool_async._client.client import AkoolClient
 
 _TOKEN_BYTES: Final = 16
-_CLOCKS_DIFFER: Final = timedelta(minutes=10)
-"""How much a job may be older than the POST that made it, by two clocks."""
 
 
 def new_token() -> str:
@@ -57,10 +56,13 @@ async def confirm(
     Args:
         client: of the account whose POST the callback is about.
         callback: as a receiver gives it; its token has to be one that was sent.
-        sent_at: when the POST was sent, aware. A job that is older by more than ten minutes is not its job.
+        sent_at: when the POST was sent, aware. The job must have been made at about that time: at most two
+            minutes before, and as much more as the vendor's clock is behind, and at most one day after. None
+            accepts a job of any time.
 
     Returns:
-        The job as the API shows it, or None: the account has no such job, or it is older than the POST.
+        The job as the API shows it, or None: the account has no such job, or it was not made at that time, as
+        far as the API says. None does not prove that the POST made no job.
 
     Raises:
         AkoolError: the API could not be asked, which proves nothing; ask again.
@@ -70,6 +72,7 @@ async def confirm(
         return None
     if not isinstance(answer, Snapshot):
         raise answer
-    made = answer.created_at
-    older = made is not None and sent_at is not None and made < sent_at - _CLOCKS_DIFFER
-    return None if older else answer
+    ahead = client.session.clock.now() - client.session.server_now()
+    if sent_at is not None and not is_of_its_time(answer.created_at, sent_at, ahead=ahead):
+        return None
+    return answer

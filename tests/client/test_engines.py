@@ -7,12 +7,13 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import akool_async
 from akool_async import (
+    AkoolClient,
     AkoolError,
     BadRequestError,
     Completed,
@@ -44,6 +45,7 @@ from akool_async import (
 )
 from akool_async._model.responses import AudioSplits, Callback
 from akool_async.sandbox import Fault
+from tests.batch.seam import START, Seam
 from tests.client.conftest import House
 
 Open = Callable[..., AbstractAsyncContextManager[House]]
@@ -223,6 +225,27 @@ async def test_a_callback_is_confirmed_by_the_api(house: Open) -> None:
         assert found.job_id == made.id
         assert await confirm(client, callback, sent_at=made.created_at + timedelta(hours=1)) is None
         assert await confirm(client, forged) is None
+
+
+@pytest.mark.parametrize(
+    ("made", "server_ahead", "is_confirmed"),
+    [
+        (timedelta(minutes=-5), timedelta(), False),
+        (timedelta(minutes=-5), timedelta(minutes=-5), True),
+        (timedelta(hours=1), timedelta(), True),
+        (timedelta(days=2), timedelta(), False),
+        (None, timedelta(), False),
+    ],
+)
+async def test_a_job_of_another_time_is_not_confirmed(
+    made: timedelta | None, server_ahead: timedelta, *, is_confirmed: bool
+) -> None:
+    snapshot = Snapshot(job_id="job-ja", created_at=None if made is None else START + made)
+    client = cast(AkoolClient, Seam(known={"job-ja": snapshot}, server_ahead=server_ahead))
+    callback = Callback(job_id="job-ja")
+
+    assert (await confirm(client, callback, sent_at=START) is snapshot) is is_confirmed
+    assert await confirm(client, callback) is snapshot
 
 
 def test_tokens_are_the_last_part_of_the_path() -> None:

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from akool_async._client import AkoolClient
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
+from akool_async._model.proofs import EXPECTED_WITHIN, is_of_its_time
 from akool_async._model.requests import TranslationRequest, video_url
 from akool_async._model.responses import RESULT_LIFETIME, Snapshot
 from akool_async._model.states import State
@@ -44,10 +45,6 @@ from akool_async.cli.options import (
     OutputOptions,
 )
 from akool_async.cli.run_history import RunStart, read_history
-
-_CREATED_BEFORE: Final = timedelta(minutes=2)
-_CREATED_AFTER: Final = timedelta(minutes=15)
-"""When a job is made, measured from the moment of sending; clocks may differ."""
 
 _LOOKING: Final = 15.0
 """Seconds in which the vendor has to answer; doubts are shown without its answer too."""
@@ -334,7 +331,7 @@ def plausible(snapshot: Snapshot, entry: Entry) -> bool:
     """Return whether a job was made about when the doubt's POST was sent, as far as known."""
     if snapshot.created_at is None or entry.submitted_at is None:
         return True
-    return -_CREATED_BEFORE <= snapshot.created_at - entry.submitted_at <= _CREATED_AFTER
+    return is_of_its_time(snapshot.created_at, entry.submitted_at, ahead=timedelta(), latest=EXPECTED_WITHIN)
 
 
 @attrs.frozen
