@@ -115,7 +115,7 @@ class RetryPolicy:
             from 0 up to that. Where it raises, or returns no such number, the computed seconds are waited.
 
     Raises:
-        InvalidRequestError: a value is out of its range.
+        ConfigurationError: a value is out of its range.
     """
 
     attempts: int = attrs.field(default=5, validator=whole_number)

@@ -21,10 +21,11 @@ from akool_async._batch.in_doubt import DoubtResolver
 from akool_async._batch.state import BatchState
 from akool_async._client import new_token, with_token
 from akool_async._journal import Entry
-from akool_async._model.errors import ConfigurationError, JournalError
+from akool_async._model.errors import JournalError
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, CallbackSource
 from akool_async._model.states import State
+from akool_async._model.validators import not_negative
 
 EXPECTED: Final = 3600.0
 """Seconds after its intent in which a run waits for the callback of an entry that it finds in doubt."""
@@ -48,8 +49,7 @@ class WebhookConfig:
         """Refuse what can't be called or waited for."""
         if self.url is not None:
             with_token(self.url, new_token())  # raises for one that no POST can carry
-        if isinstance(self.grace, bool) or not isinstance(self.grace, int | float) or not self.grace >= 0:
-            raise ConfigurationError(f"webhook_grace must be seconds, 0 or more, not {self.grace!r}.")
+        not_negative.check("webhook_grace", self.grace)
 
 
 class WebhookCoordinator:

@@ -18,6 +18,7 @@ from akool_async._model.errors import ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, TemplateTexts, parse_templates
 from akool_async._model.media import Limits
 from akool_async._model.responses import CallbackSource
+from akool_async._model.validators import positive, whole_number, whole_number_from
 from akool_async._polling.poll_state import PollSchedule
 from akool_async._signals import check_signals
 from akool_async._storage import NO_INPUTS, SharedInputs, Storage, result_folder
@@ -133,14 +134,19 @@ def open_batch(
         JournalError: on entering, the journal can't be written; nothing was sent.
     """
     # All values are judged here, before anything is opened: a wrong one costs nothing.
-    _count("max_in_flight", max_in_flight, 1)
+    whole_number.check("max_in_flight", max_in_flight)
+    backlog = 2 * max_in_flight if backlog is None else backlog
+    whole_number_from(max_in_flight).check("backlog", backlog)
+    whole_number_from(0).check("retry_transient", retry_transient)
+    whole_number.check("max_doubts", max_doubts)
+    whole_number.check("max_submits", max_submits)
+    whole_number.check("max_downloads", max_downloads)
+    positive.or_none.check("max_credits", max_credits)
     # Submitted requests are durable once `submit` returns; in memory they would be lost with the process.
     if requests is None and journal is None:
         raise ConfigurationError("A batch without requests takes them into a journal: journal=...")
     if on_in_doubt not in ("hold", "resubmit"):
         raise ConfigurationError(f"on_in_doubt must be 'hold' or 'resubmit', not {on_in_doubt!r}.")
-    if max_credits is not None and not max_credits > 0:
-        raise ConfigurationError(f"max_credits must be a positive number, not {max_credits!r}.")
     inputs = NO_INPUTS if storage is None else SharedInputs(storage)
     if preflight is not None:
         preflight = preflight_for(preflight, client.host, None if journal is None else journal.path, inputs)
@@ -149,7 +155,7 @@ def open_batch(
         requests,
         threaded=threaded,
         max_in_flight=max_in_flight,
-        backlog=_count("backlog", 2 * max_in_flight if backlog is None else backlog, max_in_flight),
+        backlog=backlog,
         journal=journal,
         output=OutputConfig(
             folder=None if download_to is None else result_folder(download_to, storage),
@@ -162,20 +168,14 @@ def open_batch(
         resume_planned=resume_planned,
         on_in_doubt=on_in_doubt,
         retry_failed=retry_failed,
-        retry_transient=_count("retry_transient", retry_transient, 0),
+        retry_transient=retry_transient,
         schedule=schedule,
         max_credits=max_credits,
-        max_doubts=_count("max_doubts", max_doubts, 1),
-        max_submits=_count("max_submits", max_submits, 1),
-        max_downloads=_count("max_downloads", max_downloads, 1),
+        max_doubts=max_doubts,
+        max_submits=max_submits,
+        max_downloads=max_downloads,
         drain_signals=check_signals(drain_signals, "drain_signals") if drain_signals else (),
         webhook=WebhookConfig(url=webhook_url, source=callbacks, grace=webhook_grace),
         preflight=preflight,
         inputs=inputs,
     )
-
-
-def _count(name: str, value: int, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}.")
-    return value

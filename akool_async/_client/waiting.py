@@ -11,22 +11,18 @@ from akool_async._client.session import validate_job_id
 from akool_async._clock import Clock, wait_event
 from akool_async._model.errors import InvalidRequestError, WaitTimeout
 from akool_async._model.responses import Snapshot
+from akool_async._model.validators import positive
 from akool_async._polling.poll_state import PollSchedule, PollVerdict
 from akool_async._polling.scheduler import PolledJob, PollScheduler
 
 
 def validate_timeout(give_up_after: float | None) -> None:
-    """Refuse what is no time to wait.
+    """Raise unless `give_up_after` is None or a positive number of seconds.
 
     Raises:
-        InvalidRequestError: it is not valid.
+        ConfigurationError: it is neither.
     """
-    if give_up_after is None:
-        return
-    if not isinstance(give_up_after, int | float) or not give_up_after > 0:
-        raise InvalidRequestError(
-            f"give_up_after must be a positive number of seconds, not {give_up_after!r}."
-        )
+    positive.or_none.check("give_up_after", give_up_after)
 
 
 def job_age(created_at: datetime | None, now: datetime) -> float | None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 import attrs
-from attrs import validators
 
 from akool_async._model.errors import CallerError
+from akool_async._model.validators import positive, seconds_field, whole_number
 
 READ_LIMIT: Final = 8 * 2**20
 """Bytes of a remote video that are read at most. The index of an hour of video takes about 2 MiB."""
@@ -159,18 +159,21 @@ class Limits:
         read_limit: bytes that are read of a video at most, 1 or more.
         timeout: seconds for a look into one video, above 0.
         at_once: videos that are looked into at once, 1 or more.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
     """
 
-    max_seconds: float = attrs.field(default=60.0, validator=validators.gt(0))
-    max_bytes: int = attrs.field(default=300 * 2**20, validator=validators.ge(1))
-    warn_fps: float = attrs.field(default=30.0, validator=validators.gt(0))
-    max_fps: float = attrs.field(default=59.0, validator=validators.gt(0))
+    max_seconds: float = attrs.field(default=60.0, validator=positive)
+    max_bytes: int = attrs.field(default=300 * 2**20, validator=whole_number)
+    warn_fps: float = attrs.field(default=30.0, validator=positive)
+    max_fps: float = attrs.field(default=59.0, validator=positive)
     needs_audio: bool = True
     advised_codecs: frozenset[str] = attrs.field(default=frozenset({"h264"}), converter=frozenset)
     allow_private: bool | None = None
-    read_limit: int = attrs.field(default=READ_LIMIT, validator=validators.ge(1))
-    timeout: float = attrs.field(default=30.0, validator=validators.gt(0))
-    at_once: int = attrs.field(default=16, validator=validators.ge(1))
+    read_limit: int = attrs.field(default=READ_LIMIT, validator=whole_number)
+    timeout: float = seconds_field(30.0)
+    at_once: int = attrs.field(default=16, validator=whole_number)
 
     def refusals(self, facts: MediaFacts) -> tuple[str, ...]:
         """Return why a video is not submitted, each reason with the vendor's code; () if it may be."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
+from functools import lru_cache, partial
 from typing import Any, Final, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from attrs.validators import optional
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.locations import INPUT_FIELDS, input_url, is_private, is_private_url
 from akool_async._model.redact import safe_repr, sanitize, strip_query, url_repr
-from akool_async._model.validators import is_printable
+from akool_async._model.validators import Constraint, is_printable
 
 STYLES: Final = frozenset(
     "affectionate angry calm cheerful depressed disgruntled embarrassed empathetic excited fearful "
@@ -195,26 +195,15 @@ def _text_map(name: str, *, empty_values: bool = False) -> Any:
     return attrs.field(factory=lambda: EMPTY, converter=convert, hash=False)
 
 
-def _must_be(
-    expected: str, holds: Callable[[Any], object], show: Callable[[object], str] = safe_repr
-) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
-    """Make the validator of a field; its error says what a value must be, and shows the value."""
-
-    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not holds(value):
-            raise InvalidRequestError(f"{attribute.name} must be {expected}, not {show(value)}.")
-
-    return check
-
-
 def _show_key(value: object) -> str:
     if isinstance(value, str) and len(value) > _LONGEST_KEY:
         return f"{len(value):,}: {safe_repr(value[:20])[:-1]}…'"
     return safe_repr(value)
 
 
-_is_url: Final = _must_be("an absolute http:// or https:// URL", is_http_url, _show_url)
-_is_input: Final = _must_be("an absolute http:// or https:// URL", _is_input_url, _show_url)
+_must_be: Final = partial(Constraint, error=InvalidRequestError)
+_is_url: Final = _must_be("an absolute http:// or https:// URL", is_http_url, show=_show_url)
+_is_input: Final = _must_be("an absolute http:// or https:// URL", _is_input_url, show=_show_url)
 _is_language: Final = _must_be(
     _LANGUAGE_CODE,
     lambda value: isinstance(value, str) and _LANGUAGE.fullmatch(value),
@@ -230,7 +219,7 @@ _is_style: Final = _must_be(
 _is_key: Final = _must_be(
     f"1 to {_LONGEST_KEY} printable characters",
     lambda value: isinstance(value, str) and 0 < len(value) <= _LONGEST_KEY and is_printable(value),
-    _show_key,
+    show=_show_key,
 )
 
 

@@ -1,4 +1,4 @@
-"""Validators of fields. A number of a setting that is out of its range raises `ConfigurationError`."""
+"""Constraints of fields and arguments. A setting that is out of its range raises `ConfigurationError`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._model.errors import ConfigurationError
+from akool_async._model.errors import ConfigurationError, InvalidRequestError
 from akool_async._model.redact import safe_repr
 
 JOINERS: Final = "\u200c\u200d"
@@ -43,32 +43,60 @@ def is_printable(text: str) -> bool:
     )
 
 
-Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+@attrs.frozen
+class Constraint:
+    """What a value must be: the validator of a field, and by `check` that of an argument.
+
+    Attributes:
+        expected: what the value must be, in the words of the error.
+        holds: whether it is that.
+        show: writes the value in the error.
+        error: what is raised.
+    """
+
+    expected: str
+    holds: Callable[[Any], object]
+    show: Callable[[object], str] = attrs.field(default=safe_repr, kw_only=True)
+    error: type[InvalidRequestError] = attrs.field(default=ConfigurationError, kw_only=True)
+
+    @property
+    def or_none(self) -> Constraint:
+        """The constraint of a value that may be None, too."""
+        return attrs.evolve(
+            self, expected=f"None or {self.expected}", holds=lambda value: value is None or self.holds(value)
+        )
+
+    def __call__(self, _: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        """Check the value of a field."""
+        self.check(attribute.name, value)
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise the error unless the value of an argument is as expected."""
+        if not self.holds(value):
+            raise self.error(f"{name} must be {self.expected}, not {self.show(value)}.")
 
 
-def must_be(expected: str, holds: Callable[[Any], object]) -> Check:
-    """Make the validator of a field; its error says what a value must be, and shows the value."""
-
-    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not holds(value):
-            raise ConfigurationError(f"{attribute.name} must be {expected}, not {safe_repr(value)}.")
-
-    return check
+def in_range(expected: str, holds: Callable[[Any], bool]) -> Constraint:
+    """Make the constraint of a finite number."""
+    return Constraint(expected, lambda value: is_number(value) and holds(value))
 
 
-def in_range(expected: str, holds: Callable[[Any], bool]) -> Check:
-    """Make the validator of a finite number."""
-    return must_be(expected, lambda value: is_number(value) and holds(value))
+def whole_number_from(least: int) -> Constraint:
+    """Make the constraint of a whole number of `least` or more."""
+    return in_range(
+        f"a whole number of {least} or more", lambda value: isinstance(value, int) and value >= least
+    )
 
 
 positive: Final = in_range("a positive number", lambda value: value > 0)
+not_negative: Final = in_range("a number of 0 or more", lambda value: value >= 0)
 at_least_one: Final = in_range("a number of 1 or more", lambda value: value >= 1)
-whole_number: Final = in_range(
-    "a whole number of 1 or more", lambda value: isinstance(value, int) and value >= 1
-)
+whole_number: Final = whole_number_from(1)
 
 share: Final = in_range("above 0 and at most 1", lambda value: 0 < value <= 1)
 fraction: Final = in_range("0 or more and below 1", lambda value: 0 <= value < 1)
+
+boolean: Final = Constraint("True or False", lambda value: isinstance(value, bool))
 
 
 def seconds_field(default: float) -> float:

@@ -9,9 +9,8 @@ from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from akool_async._model.errors import ConfigurationError
-from akool_async._model.redact import safe_repr
 from akool_async._model.responses import Status
-from akool_async._model.validators import is_number
+from akool_async._model.validators import positive
 from akool_async._polling.duration_model import (
     BIN_EDGES,
     PER_BIN,
@@ -177,8 +176,7 @@ class LearnedSchedule:
     __slots__ = ("_durations", "_hinted", "_percentages", "_seen_lag", "lag")
 
     def __init__(self, lag: float = 2.5) -> None:
-        if not is_number(lag) or lag <= 0:
-            raise ConfigurationError(f"lag must be a positive number of seconds, not {safe_repr(lag)}.")
+        positive.check("lag", lag)
         self.lag: float = float(lag)
         self._seen_lag = self.lag
         self._hinted = 0.0

@@ -16,7 +16,7 @@ from akool_async._environment import is_loopback
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.locations import BUCKET_SCHEMES, Location, input_url, is_private_url
 from akool_async._model.redact import safe_repr
-from akool_async._model.validators import must_be
+from akool_async._model.validators import Constraint, boolean, whole_number
 
 SHORTEST: Final = timedelta(minutes=15)
 LONGEST: Final = timedelta(days=7)
@@ -89,22 +89,14 @@ class Storage:
     share: str | None = attrs.field(default=None, validator=_is_bucket)
     expires: timedelta = attrs.field(
         default=timedelta(hours=24),
-        validator=must_be(
+        validator=Constraint(
             "a timedelta from 15 minutes to 7 days",
             lambda value: isinstance(value, timedelta) and SHORTEST <= value <= LONGEST,
         ),
     )
-    keep: bool = attrs.field(
-        default=False, validator=must_be("True or False", lambda value: isinstance(value, bool))
-    )
+    keep: bool = attrs.field(default=False, validator=boolean)
     spool: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
-    spool_bytes: int = attrs.field(
-        default=16 * 2**30,
-        validator=must_be(
-            "a whole number of bytes, 1 or more",
-            lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
-        ),
-    )
+    spool_bytes: int = attrs.field(default=16 * 2**30, validator=whole_number)
     options: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
     @property

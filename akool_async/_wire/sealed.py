@@ -19,7 +19,7 @@ import attrs
 
 from akool_async._model.errors import ConfigurationError, UnsealError, UnsealReason
 from akool_async._model.redact import Secret, hide, sanitize, url_repr
-from akool_async._model.validators import must_be
+from akool_async._model.validators import Constraint, not_negative
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers import Cipher
@@ -268,7 +268,7 @@ class SealingKey:
     """
 
     client_id: str = attrs.field(
-        validator=must_be("text that is not empty", lambda value: value and encodable(value))
+        validator=Constraint("text that is not empty", lambda value: value and encodable(value))
     )
     client_secret: Secret = attrs.field(converter=hide, validator=_check_secret, repr=False)
 
@@ -392,13 +392,12 @@ def unseal(
 
     Raises:
         UnsealError: whatever is wrong with the body.
-        ValueError: the key or the window is invalid, whatever the body.
+        ConfigurationError: the key or the window is invalid, whatever the body.
         ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
     """
     client_secret = hide(client_secret)  # a traceback with its local variables does not show it
     key = SealingKey(client_id=client_id, client_secret=client_secret)
-    if not 0 <= window_seconds < math.inf:
-        raise ValueError(f"window_seconds must be 0 or more and finite, not {window_seconds}.")
+    not_negative.check("window_seconds", window_seconds)
     cipher = cipher_for(key)
     envelope = SealedMessage.read(body)
     expected = key.signature(envelope.timestamp, envelope.nonce, envelope.sealed)

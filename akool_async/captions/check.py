@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 
 from akool_async._model.requests import TranslationRequest
+from akool_async._model.validators import not_negative, positive, whole_number
 from akool_async.captions.cues import Cue, pair_cues
 
 _ROUNDING: Final = 0.002
@@ -41,20 +42,24 @@ class CaptionLimits:
     """What subtitles may be; None leaves a thing unchecked.
 
     Attributes:
-        max_speed: characters a second, spaces included.
-        max_line: characters of a line. In Chinese, Japanese and Korean, others than theirs count half.
-        max_lines: lines of a cue.
-        min_seconds: how long a cue is shown at least.
-        max_seconds: how long at most.
-        min_gap: seconds between two cues; cues may also follow each other without any.
+        max_speed: characters a second, spaces included, above 0.
+        max_line: characters of a line, above 0. In Chinese, Japanese and Korean, others than theirs count
+            half.
+        max_lines: lines of a cue, 1 or more.
+        min_seconds: how long a cue is shown at least, 0 or more.
+        max_seconds: how long at most, above 0.
+        min_gap: seconds between two cues, 0 or more; cues may also follow each other without any.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
     """
 
-    max_speed: float | None = 17.0
-    max_line: float | None = 42.0
-    max_lines: int | None = 2
-    min_seconds: float | None = 5 / 6
-    max_seconds: float | None = 7.0
-    min_gap: float | None = 2 / 25
+    max_speed: float | None = attrs.field(default=17.0, validator=positive.or_none)
+    max_line: float | None = attrs.field(default=42.0, validator=positive.or_none)
+    max_lines: int | None = attrs.field(default=2, validator=whole_number.or_none)
+    min_seconds: float | None = attrs.field(default=5 / 6, validator=not_negative.or_none)
+    max_seconds: float | None = attrs.field(default=7.0, validator=positive.or_none)
+    min_gap: float | None = attrs.field(default=2 / 25, validator=not_negative.or_none)
 
 
 GUIDES: Final[Mapping[str, CaptionLimits]] = MappingProxyType(

@@ -21,8 +21,8 @@ from akool_async import _clock
 from akool_async._background import spawn
 from akool_async._clock import Clock
 from akool_async._model.errors import AkoolError, ConfigurationError
-from akool_async._model.redact import safe_repr, sanitize
-from akool_async._model.validators import is_number
+from akool_async._model.redact import sanitize
+from akool_async._model.validators import not_negative, whole_number
 
 T = TypeVar("T")
 _POOL: Final = 8
@@ -121,15 +121,10 @@ class LedgerDatabase:
                 "The ledger's URL must be like postgresql://user@host/database.",
                 advice="In a password @ is written as %40.",
             ) from None
-        if max_credits is not None and (
-            (not is_number(max_credits) and max_credits != math.inf) or max_credits < 0
-        ):
-            raise ConfigurationError(
-                f"max_credits must be a number, 0 or more, not {safe_repr(max_credits)}."
-            )
+        if max_credits != math.inf:
+            not_negative.or_none.check("max_credits", max_credits)
+        whole_number.or_none.check("max_in_flight", max_in_flight)
         self.account = account
-        if max_in_flight is not None and max_in_flight < 1:
-            raise ConfigurationError(f"max_in_flight must be 1 or more, not {safe_repr(max_in_flight)}.")
         self._max_credits = max_credits
         self._max_in_flight = max_in_flight
         self.clock: Clock = clock or _clock.default_clock()

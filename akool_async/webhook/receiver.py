@@ -27,6 +27,7 @@ from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VAR
 from akool_async._model.errors import AkoolError, ConfigurationError, InboxError, UnsealError
 from akool_async._model.redact import Secret, hide
 from akool_async._model.responses import GZIP_MAGIC, Callback, CallbackListener
+from akool_async._model.validators import in_range, positive
 from akool_async._wire.sealed import Hint, SealingKey, cipher_for, unseal
 from akool_async.webhook.inbox import InboxFile
 from akool_async.webhook.memory import PeerQueues, ReplayCache
@@ -58,6 +59,10 @@ time that the processing takes can't be read off the answers to other senders ei
 _WRITE_RETRY: Final = 1.0
 """Seconds until callbacks that could not be written to the inbox are tried again."""
 
+# A size beyond that of memory would be accepted here and fail in zlib, at the first packed webhook.
+_size: Final = in_range(
+    "a whole number of 1 or more, below 2**53", lambda value: isinstance(value, int) and 1 <= value < 2**53
+)
 _TOKEN: Final = re.compile(r"[0-9a-f]{32}")
 _COUNTERS: Final[Mapping[str, str]] = {"signature": "wrong_signature"}
 _REFUSALS: Final = ("malformed", "wrong_signature", "stale", "unreadable", "write_errors")
@@ -142,14 +147,10 @@ class WebhookReceiver:
         client_secret = hide(client_secret)  # a traceback with its local variables does not show it
         self._key = _sealing_key(client_id, client_secret)
         cipher_for(self._key)  # raises here, and not at the first webhook, if the extra is not installed
-        for name, value in {
-            "max_clock_skew": max_clock_skew,
-            "queue_size": queue_size,
-            "max_body_bytes": max_body_bytes,
-            "replay_cache_size": replay_cache_size,
-        }.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**53:
-                raise ConfigurationError(f"{name} must be a positive number, not {value!r}.")
+        positive.check("max_clock_skew", max_clock_skew)
+        _size.check("queue_size", queue_size)
+        _size.check("max_body_bytes", max_body_bytes)
+        _size.check("replay_cache_size", replay_cache_size)
         self._max_clock_skew = max_clock_skew
         self._queue_size = queue_size
         self._max_body_bytes = max_body_bytes

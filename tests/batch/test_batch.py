@@ -715,11 +715,8 @@ async def test_bad_credentials_while_waiting_are_raised_and_the_journal_keeps_th
     "options",
     [
         {"max_in_flight": 0},
-        {"max_in_flight": True},
         {"backlog": 3},
-        {"max_submits": 0},
         {"on_in_doubt": "x"},
-        {"max_credits": -1},
     ],
 )
 async def test_bad_options_are_refused_before_anything_is_sent(

@@ -177,7 +177,7 @@ async def test_impatience_names_the_job_and_says_that_it_goes_on(house: Open) ->
     assert caught.value.job_id in str(caught.value)
 
 
-@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), "5"])
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf"), "5", True])
 async def test_translate_checks_its_patience_before_it_pays(fast_house: Open, seconds: Any) -> None:
     async with fast_house() as home:
         with pytest.raises(InvalidRequestError, match="give_up_after"):

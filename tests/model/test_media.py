@@ -65,9 +65,6 @@ def test_limits_are_settings() -> None:
 
     assert Limits(max_seconds=600, needs_audio=False).refusals(long) == ()
     assert Limits(warn_fps=50, max_seconds=600).warnings(long) == ()
-    for wrong in ({"max_seconds": 0}, {"max_bytes": 0}, {"max_fps": -1}, {"at_once": 0}, {"timeout": 0}):
-        with pytest.raises(ValueError):
-            Limits(**wrong)
 
 
 def test_a_lip_sync_is_warned_of_more_than_25_frames_a_second() -> None:

@@ -12,7 +12,7 @@ import obstore
 import pytest
 from anyio.lowlevel import checkpoint
 
-from akool_async import Completed, ConfigurationError, Saved, Storage, StorageError, open_journal
+from akool_async import Completed, Saved, Storage, StorageError, open_journal
 from akool_async._storage.spool import Spool
 from tests.batch.test_batch import run
 from tests.client.conftest import Open, video
@@ -103,12 +103,6 @@ async def test_a_disk_without_room_is_told_before_a_result_is_downloaded(
         async with spool.reserve("two"):
             pass
     assert set(asked) == {tmp_path}
-
-
-@pytest.mark.parametrize("value", [0, -1, True, 1.5, "1"])
-def test_the_bound_is_a_number_of_bytes(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match="spool_bytes"):
-        Storage(spool_bytes=value)
 
 
 async def test_a_bucket_that_takes_nothing_does_not_fill_the_disk_and_loses_nothing(

@@ -527,7 +527,6 @@ async def test_what_can_not_be_called_is_refused() -> None:
         for options in (
             {"webhook_url": "ftp://x"},
             {"webhook_url": "https://me.example/my hook"},
-            {"webhook_grace": -1},
         ):
             with pytest.raises(ConfigurationError):
                 open_batch(home.client, [], **options)

@@ -390,10 +390,7 @@ async def test_words_about_work_going_on_wake_nobody() -> None:
         {"client_id": ""},
         {"client_secret": ""},
         {"client_secret": "x" * 20},
-        {"max_clock_skew": 0},
-        {"queue_size": -1},
-        {"max_body_bytes": True},
-        {"replay_cache_size": "many"},
+        {"max_body_bytes": 2**53},
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akool_async._model.errors import UnsealError
+from akool_async._model.errors import ConfigurationError, UnsealError
 from akool_async._model.redact import Secret, sanitize
 from akool_async._wire.sealed import Hint, SealingKey, seal, unseal
 
@@ -368,9 +368,9 @@ def test_the_window_is_the_callers_to_set() -> None:
     assert refusal(body, window_seconds=1.999) == "stale"
 
 
-@pytest.mark.parametrize("window", [-1.0, float("inf"), float("nan")])
-def test_a_window_that_lets_everything_or_nothing_in_is_a_mistake_of_the_caller(window: float) -> None:
-    with pytest.raises(ValueError, match="window_seconds"):
+@pytest.mark.parametrize("window", [-1.0, float("inf"), float("nan"), "5", True])
+def test_a_window_that_lets_everything_or_nothing_in_is_a_mistake_of_the_caller(window: Any) -> None:
+    with pytest.raises(ConfigurationError, match="window_seconds"):
         opened(sealed_body(), window_seconds=window)
 
 
