@@ -18,10 +18,11 @@ from akool_async._batch.callbacks import WebhookConfig, WebhookCoordinator
 from akool_async._batch.entry import BatchEntry, EntryProgress, outcome_from_journal
 from akool_async._batch.feeder import Feeder, Requests, Source, is_left
 from akool_async._batch.life import EntryLife
+from akool_async._batch.limits import StopCause
 from akool_async._batch.preflight import Preflight
 from akool_async._batch.resume import OnInDoubt, Resumer
 from akool_async._batch.saving import OutputConfig, ResultSaver
-from akool_async._batch.state import BatchState, StopCause
+from akool_async._batch.state import BatchState
 from akool_async._batch.statistics import Statistics, collect_statistics
 from akool_async._batch.tickets import SubmittedRequests, Ticket
 from akool_async._client import AkoolClient

@@ -152,9 +152,9 @@ class BatchEntry:
         """Return the outcome of a POST whose answer is unknown."""
         return InDoubt(**self._facts(reason=reason, ended_at=now, doubt_ids=doubt_ids))
 
-    def not_submitted(self, reason: str, now: datetime) -> NotSubmitted:
+    def not_submitted(self, reason: str, now: datetime, **why: bool) -> NotSubmitted:
         """Return the outcome of an entry for which nothing was sent."""
-        return NotSubmitted(**self._facts(reason=reason, ended_at=now, credits=0.0))
+        return NotSubmitted(**self._facts(reason=reason, ended_at=now, credits=0.0, **why))
 
 
 def outcome_from_journal(entry: Entry, request: Request) -> Outcome:

@@ -173,7 +173,8 @@ class Feeder:
         """Pull nothing more because of an error that is none of the batch's; what was pulled comes out."""
         self._stop(error)
         for entry in self._handed:  # still waiting for a slot
-            self._state.emit(entry, self._state.not_submitted_outcome(entry, self._state.stopped))
+            outcome = self._state.not_submitted_outcome(entry, self._state.stopped, stopped=True)
+            self._state.emit(entry, outcome)
         self._state.source_exhausted()
 
     async def _learn_costs(self) -> None:

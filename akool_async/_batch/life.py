@@ -20,11 +20,11 @@ from anyio.abc import TaskStatus
 
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
-from akool_async._batch.limits import Permit, WeightedSemaphore
+from akool_async._batch.limits import Permit, StopCause, WeightedSemaphore
 from akool_async._batch.post import AnswerRecorder, Post
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, FileNames, ResultSaver
-from akool_async._batch.state import CANCELLED, BatchState, StopCause
+from akool_async._batch.state import CANCELLED, BatchState
 from akool_async._download import GONE_STATUSES, SavedResult
 from akool_async._model.errors import (
     AkoolError,
@@ -49,9 +49,6 @@ from akool_async._retry import AimdRateLimiter
 logger = logging.getLogger("akool_async")
 _MAX_ATTEMPTS: Final = 1_000_000
 """An outage makes a batch wait as long as the policy waits for a rate limit; it uses up no entries."""
-
-PAID_ALREADY: Final = "It is paid already:"
-"""How the reason of an outcome begins whose result is in the folder, but not in the journal."""
 
 
 class EntryLife:
@@ -107,7 +104,7 @@ class EntryLife:
         # Looked at after the journal was asked, which may have taken long.
         if not self._state.stopped:
             return entries
-        self._end_unsubmitted(entries, self._state.stopped)
+        self._end_unsubmitted(entries, self._state.stopped, stopped=True)
         return []
 
     async def look_and_submit(
@@ -123,9 +120,9 @@ class EntryLife:
         async with preflight.turn:  # held until it is sent, so that the source is not pulled far ahead
             task_status.started()
             # What the vendor would refuse takes no slot and no POST here.
-            reason = await preflight.find_refusal(entries[0].request) or self._state.stopped
-            if reason:
-                return self._end_unsubmitted(entries, reason)
+            refusal = await preflight.find_refusal(entries[0].request)
+            if reason := refusal or self._state.stopped:
+                return self._end_unsubmitted(entries, reason, stopped=not refusal)
             return await self.submit(entries)
 
     async def submit(
@@ -154,7 +151,7 @@ class EntryLife:
                 except InvalidRequestError as error:
                     return self._end_unsubmitted(entries, str(error))
                 if reason := await self._find_hindrance(entries[0]):
-                    return self._end_unsubmitted(entries, reason)
+                    return self._end_unsubmitted(entries, reason, stopped=True)
                 post = Post(request, entries, permit)
                 with self._settled(post):
                     if await self._wait_for_turn(post):
@@ -163,7 +160,7 @@ class EntryLife:
                             sign = partial(self._state.inputs.sign, post.request, names)
                             signed = await self._state.take_step(sign) if private else {}
                             if signed is None:
-                                return self._end_unsubmitted(entries, self._state.stopped)
+                                return self._end_unsubmitted(entries, self._state.stopped, stopped=True)
                             files, saved = await self._saver.candidate_names(post.entries)
                         except InvalidRequestError as error:
                             return self._end_unsubmitted(entries, str(error))
@@ -185,7 +182,7 @@ class EntryLife:
         if self._state.withdrawals.undecided:
             await self._state.withdrawals.wait_decided(entry.name for entry in post.entries)
         if self._state.stopped:  # while it waited for its turn
-            self._end_unsubmitted(post.entries, self._state.stopped)
+            self._end_unsubmitted(post.entries, self._state.stopped, stopped=True)
             return
         self._skip_resolved(post)
         if self._state.withdrawals.done:
@@ -206,7 +203,7 @@ class EntryLife:
                     )
                 except JournalError as error:  # so nothing is sent
                     self._state.stop(error.message, error)
-                    self._end_unsubmitted(post.entries, error.message)
+                    self._end_unsubmitted(post.entries, error.message, stopped=True)
                     return
                 self._state.count_resubmissions(post.entries)
                 try:  # signed for sending alone: the journal has no signature
@@ -294,7 +291,8 @@ class EntryLife:
         price = self._state.price(entry.request)
         refusal = await budget.reserve(entry.name, None if price is None else price.most)
         if refusal:
-            self._state.stop(refusal, cause=StopCause.BUDGET)
+            unknown = budget.cost_unknown
+            self._state.stop(refusal, cause=StopCause.COST_UNKNOWN if unknown else StopCause.BUDGET)
             return refusal
         try:
             await brake.acquire()
@@ -333,7 +331,7 @@ class EntryLife:
             return False
         # At once: if submitting is resumed later, what the stop cut short has still not been waited for.
         if self._state.stopped:
-            self._end_unsubmitted(post.entries, self._state.stopped)
+            self._end_unsubmitted(post.entries, self._state.stopped, stopped=True)
             return False
         return True
 
@@ -371,15 +369,15 @@ class EntryLife:
             result = saved[entry.name]
             post.select([other for other in post.entries if other is not entry])
             reason = (
-                f"{PAID_ALREADY} {result.manifest.name} says that job {result.job_id} is saved, which "
+                f"It is paid already: {result.manifest.name} says that job {result.job_id} is saved, which "
                 "the journal does not know. Use its files, or the journal that does, or pay again with "
                 "pay_again=True (--pay-again)."
             )
-            self._end_unsubmitted([entry], reason)
+            self._end_unsubmitted([entry], reason, already_saved=True)
 
-    def _end_unsubmitted(self, entries: list[BatchEntry], reason: str) -> None:
+    def _end_unsubmitted(self, entries: list[BatchEntry], reason: str, **why: bool) -> None:
         for entry in entries:
-            self._state.emit(entry, self._state.not_submitted_outcome(entry, reason))
+            self._state.emit(entry, self._state.not_submitted_outcome(entry, reason, **why))
 
     # The ends of the second half that are no saved result.
 

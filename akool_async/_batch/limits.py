@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -12,7 +13,34 @@ import attrs
 from akool_async._journal import Entry
 from akool_async._model.tariff import budget_refusal
 
-COST_UNKNOWN: Final = (
+
+class StopCause(enum.StrEnum):
+    """What made a batch stop submitting; the first one counts."""
+
+    REQUESTED = "requested"
+    """The caller: `batch.drain()`."""
+    SIGNAL = "signal"
+    """One of the signals in `drain_signals`."""
+    BUDGET = "budget"
+    """`max_credits` would be exceeded: a higher bound lets the next run submit more."""
+    COST_UNKNOWN = "cost_unknown"
+    """There is a bound, and jobs were made, or may have been, of which none has a known cost."""
+    CREDITS = "credits"
+    """The account has no more credits."""
+    DOUBTS = "doubts"
+    """Too many paid POSTs in a row got no clear answer."""
+    STORAGE = "storage"
+    """A result could not be written: the disk is full, say, or the bucket takes nothing."""
+    CREDENTIALS = "credentials"
+    """The vendor refused the key or the account; it is raised after the last outcome."""
+    FAILURE = "failure"
+    """The host, the journal or the source of requests; it is raised after the last outcome."""
+
+
+RESUMABLE: Final = frozenset(StopCause) - {StopCause.REQUESTED, StopCause.SIGNAL, StopCause.FAILURE}
+"""Causes after which the caller may let the batch submit again."""
+
+_COST_UNKNOWN: Final = (
     "A job was made, or may have been made, whose cost is not known, so nothing more is submitted within "
     "max_credits ({most:g})."
 )
@@ -63,6 +91,11 @@ class CreditBudget:
         self._posting = False
         self._changed = Changes()
 
+    @property
+    def cost_unknown(self) -> bool:
+        """Whether jobs were made, or may have been, and nothing will tell what any of them cost."""
+        return self._dearest is None and bool(self._unknown)
+
     async def reserve(self, name: tuple[str, str] = ("", ""), estimate: float | None = None) -> str:
         """Wait until the next job may be made; return why none may be, or "".
 
@@ -78,9 +111,8 @@ class CreditBudget:
         # all, the next job waits until the last one has ended, because only its end may tell one.
         while self._posting or (self._dearest is None and self._followed):
             await self._changed.wait()
-        # Nothing will tell a price any more: to submit more would be to spend without measure.
-        if self._dearest is None and self._unknown:
-            return COST_UNKNOWN.format(most=self.most)
+        if self.cost_unknown:
+            return _COST_UNKNOWN.format(most=self.most)
         # What is not known counts as the dearest known job: 0 would let doubts spend without end.
         spent, dearest = self._spent(), self._dearest or 0.0
         # An estimate may only raise what a job of unknown cost counts as: it is no price.

@@ -322,7 +322,7 @@ class AnswerRecorder:
         if failure.disposition.state is State.IN_DOUBT:
             return entry.in_doubt(str(error), now, doubt_ids)
         if failure.disposition.state is State.PLANNED:
-            return self._state.not_submitted_outcome(entry, str(error))
+            return self._state.not_submitted_outcome(entry, str(error), stopped=failure.disposition.stops)
         if self._state.previous_doubt(entry) is not None:
             unsent = self._state.not_submitted_outcome(entry, "")
             return attrs.evolve(unsent, reason=still_in_doubt(error))

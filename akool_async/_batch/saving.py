@@ -18,8 +18,8 @@ import attrs
 from anyio.to_thread import run_sync
 
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
-from akool_async._batch.limits import WeightedSemaphore
-from akool_async._batch.state import BatchState, StopCause
+from akool_async._batch.limits import StopCause, WeightedSemaphore
+from akool_async._batch.state import BatchState
 from akool_async._download import (
     DownloadRequest,
     FileAlreadyExistsError,

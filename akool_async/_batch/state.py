@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -22,7 +21,14 @@ from akool_async._batch.entry import (
     TrackedJob,
     outcome_from_journal,
 )
-from akool_async._batch.limits import CreditBudget, DoubtBrake, WeightedSemaphore, Withdrawals
+from akool_async._batch.limits import (
+    RESUMABLE,
+    CreditBudget,
+    DoubtBrake,
+    StopCause,
+    WeightedSemaphore,
+    Withdrawals,
+)
 from akool_async._batch.preflight import Preflight
 from akool_async._client import ClientSession
 from akool_async._journal import Entry, Journal
@@ -42,31 +48,6 @@ from akool_async._observer import FollowedEvent, OutcomeEvent, StoppedEvent
 from akool_async._polling.poll_state import PollSchedule
 from akool_async._polling.scheduler import PolledJob
 from akool_async._storage import SharedInputs
-
-
-class StopCause(enum.StrEnum):
-    """What made a batch stop submitting; the first one counts."""
-
-    REQUESTED = "requested"
-    """The caller: `batch.drain()`."""
-    SIGNAL = "signal"
-    """One of the signals in `drain_signals`."""
-    BUDGET = "budget"
-    """`max_credits` would be exceeded."""
-    CREDITS = "credits"
-    """The account has no more credits."""
-    DOUBTS = "doubts"
-    """Too many paid POSTs in a row got no clear answer."""
-    STORAGE = "storage"
-    """A result could not be written: the disk is full, say, or the bucket takes nothing."""
-    CREDENTIALS = "credentials"
-    """The vendor refused the key or the account; it is raised after the last outcome."""
-    FAILURE = "failure"
-    """The host, the journal or the source of requests; it is raised after the last outcome."""
-
-
-RESUMABLE: Final = frozenset(StopCause) - {StopCause.REQUESTED, StopCause.SIGNAL, StopCause.FAILURE}
-"""Causes after which the caller may let the batch submit again."""
 
 CANCELLED: Final = "It was cancelled before it was submitted."
 _KEPT_OUTCOMES: Final = 1000
@@ -276,12 +257,16 @@ class BatchState:
         """Return what the journal said of an entry that was in doubt; None where it was not."""
         return self._doubted.get(batch_entry.name) if self._doubted else None
 
-    def not_submitted_outcome(self, batch_entry: BatchEntry, reason: str) -> Outcome:
+    def not_submitted_outcome(
+        self, batch_entry: BatchEntry, reason: str, *, stopped: bool = False, already_saved: bool = False
+    ) -> Outcome:
         """Return the outcome of an entry for which this run sent nothing."""
         entry = self.previous_doubt(batch_entry)
         if entry is not None:
             return outcome_from_journal(entry, batch_entry.request)
-        return batch_entry.failure or batch_entry.not_submitted(reason, self.clock.now())
+        return batch_entry.failure or batch_entry.not_submitted(
+            reason, self.clock.now(), stopped=stopped, already_saved=already_saved
+        )
 
     # What is at the vendor.
 

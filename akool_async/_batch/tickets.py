@@ -16,9 +16,9 @@ import anyio
 import attrs
 
 from akool_async._batch.entry import outcome_from_journal
-from akool_async._batch.limits import Changes
+from akool_async._batch.limits import RESUMABLE, Changes
 from akool_async._batch.resume import known_as, why_replaced
-from akool_async._batch.state import CANCELLED, RESUMABLE, BatchState
+from akool_async._batch.state import CANCELLED, BatchState
 from akool_async._journal import IN_PROGRESS, Entry
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import BatchClosedError, InvalidRequestError, JournalError

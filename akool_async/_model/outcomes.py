@@ -234,7 +234,15 @@ class Expired(_Outcome):
 
 @attrs.frozen(kw_only=True)
 class NotSubmitted(_Outcome):
-    """Nothing was sent for this entry, and nothing was charged."""
+    """Nothing was sent for this entry, and nothing was charged.
+
+    Attributes:
+        stopped: whether it is so because the batch stopped submitting; else the reason is this entry's own.
+        already_saved: whether the folder has its results, although the journal has no job that made them.
+    """
+
+    stopped: bool = False
+    already_saved: bool = False
 
 
 Outcome: TypeAlias = Completed | Failed | Rejected | InDoubt | Expired | NotSubmitted

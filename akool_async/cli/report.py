@@ -13,7 +13,6 @@ import attrs
 
 from akool_async._batch import StopCause
 from akool_async._batch.entry import outcome_from_journal
-from akool_async._batch.life import PAID_ALREADY
 from akool_async._journal import Journal
 from akool_async._model.errors import AkoolError, JournalError
 from akool_async._model.filenames import template_of
@@ -247,7 +246,7 @@ class OutcomeCounts:
             self.made_in = seconds
             if paid_here and not isinstance(outcome, Expired) and outcome.snapshot is not None:
                 self.credits_used += outcome.snapshot.credits_used or 0.0
-        self.found += isinstance(outcome, NotSubmitted) and outcome.reason.startswith(PAID_ALREADY)
+        self.found += isinstance(outcome, NotSubmitted) and outcome.already_saved
         if isinstance(outcome, Completed) and outcome.saved is not None and outcome.saved.missing:
             self.incomplete += 1
 
@@ -350,7 +349,7 @@ class RunSummary:
             code = ExitCode.for_error(self.failure)
             # What failed is why these are in doubt: they are what is urgent.
             return ExitCode.IN_DOUBT if code is ExitCode.FAILED and self.counts.counts[IN_DOUBT] else code
-        if self.cause in (StopCause.BUDGET, StopCause.CREDITS):
+        if self.cause in (StopCause.BUDGET, StopCause.COST_UNKNOWN, StopCause.CREDITS):
             return ExitCode.OUT_OF_BUDGET
         if self.timed_out:
             return ExitCode.STILL_RUNNING
@@ -416,16 +415,13 @@ class RunSummary:
             yield from self._resume()
 
     def _resume(self) -> Iterator[str]:
-        if self.cause is not StopCause.BUDGET:
-            yield "To resume, run the same command again. What is paid is not paid again."
-            yield from same_command()
-        elif "would be exceeded" in self.why:  # which bound to set is for a person to decide
+        if self.cause is StopCause.BUDGET:  # which bound to set is for a person to decide
             yield (
                 "To resume, run the same command again with a higher --max-credits. What is paid is not paid "
                 "again."
             )
             yield from same_command({"--max-credits": "CREDITS"})
-        else:
+        elif self.cause is StopCause.COST_UNKNOWN:
             # Never without the bound: what is in doubt would then be paid again without measure.
             if not self.counts.counts[IN_DOUBT]:
                 yield "To see whether an earlier submission is in doubt, run:"
@@ -434,6 +430,9 @@ class RunSummary:
                 "To resume after that, run the same command again. What is paid is not paid again. While the "
                 "cost of no job is known, it sends nothing more: the account's usage shows what was paid."
             )
+            yield from same_command()
+        else:
+            yield "To resume, run the same command again. What is paid is not paid again."
             yield from same_command()
 
     def _beside(self) -> Iterator[str]:

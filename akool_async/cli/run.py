@@ -18,7 +18,7 @@ from akool_async._client import AkoolClient
 from akool_async._journal import Journal
 from akool_async._model.errors import AkoolError, ConfigurationError, JournalReplacedError
 from akool_async._model.locations import BucketPath
-from akool_async._model.outcomes import Outcome
+from akool_async._model.outcomes import NotSubmitted, Outcome
 from akool_async._model.requests import with_targets
 from akool_async._signals import ending_signals, received_signals
 from akool_async._storage import Storage
@@ -370,11 +370,11 @@ class CatalogRun:
         paid_here = (outcome.key, outcome.target) not in self._unpaid
         self._counts.add(outcome, batch.statistics().seconds, paid_here=paid_here)
         # In a thread: a reader that does not read blocks the report, and no poll or download.
-        await run_sync(self._report_outcome, outcome, batch.stopped)
+        await run_sync(self._report_outcome, outcome)
 
-    def _report_outcome(self, outcome: Outcome, stopped: str) -> None:
+    def _report_outcome(self, outcome: Outcome) -> None:
         # What was not sent because the run stopped is one line at the end, not one for each entry.
-        if not (stopped and outcome.reason == stopped):
+        if not (isinstance(outcome, NotSubmitted) and outcome.stopped):
             self._progress.entry_ended(outcome)
         self._events.entry_ended(outcome)
 

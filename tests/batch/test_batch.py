@@ -556,7 +556,9 @@ async def test_what_made_a_batch_stop_is_told(
 
         assert batch.stop_cause is cause
         assert bool(batch.stopped) is (cause is not None)
-    assert any(isinstance(outcome, NotSubmitted) for outcome in outcomes) is (cause is not None)
+    unsent = [outcome for outcome in outcomes if isinstance(outcome, NotSubmitted)]
+    assert bool(unsent) is (cause is not None)
+    assert all(outcome.stopped for outcome in unsent)
 
 
 async def test_draining_brings_home_what_is_in_flight(house: Open) -> None:

@@ -27,7 +27,7 @@ from akool_async import (
     Submission,
     SubmissionInDoubt,
 )
-from akool_async._batch.state import StopCause
+from akool_async._batch.limits import StopCause
 from akool_async._journal import Entry
 from akool_async._model import errors
 from akool_async._model.requests import Request
