@@ -19,10 +19,9 @@ from akool_async._download.files import ForeignFileError, local_path, open_regul
 from akool_async._download.verify import Digest, digest
 from akool_async._model.errors import StorageError
 from akool_async._model.fingerprint import fingerprint, is_by_hash, is_other_work
-from akool_async._model.locations import INPUT_FIELDS
 from akool_async._model.outcomes import MANIFEST, Artifact, Completed, Saved
 from akool_async._model.redact import redacted_url
-from akool_async._model.requests import LipSyncRequest, Request
+from akool_async._model.requests import URL_FIELDS, LipSyncRequest, Request
 from akool_async._model.responses import Snapshot
 
 MANIFEST_FORMAT: Final = 1
@@ -421,7 +420,7 @@ def _describe(request: Request) -> dict[str, Any]:
     options = attrs.asdict(request, filter=attrs.filters.exclude("key", "webhook_url", "url_is_public"))
     described: dict[str, Any] = {"kind": "lipsync" if isinstance(request, LipSyncRequest) else "translation"}
     for name, value in options.items():
-        if name in INPUT_FIELDS and value:
+        if name in URL_FIELDS and value:
             described[name] = redacted_url(value, public=request.url_is_public)
         elif value not in (None, ""):
             described[name] = dict(value) if isinstance(value, Mapping) else value

@@ -17,9 +17,14 @@ import attrs
 
 from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async._model.fingerprint import entry_key
-from akool_async._model.locations import INPUT_FIELDS
 from akool_async._model.redact import redacted_url, safe_repr, strip_query
-from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest, with_targets
+from akool_async._model.requests import (
+    URL_FIELDS,
+    LipSyncRequest,
+    Request,
+    TranslationRequest,
+    with_targets,
+)
 from akool_async._model.responses import (
     NO_AUDIO_SPLITS,
     AudioSplits,
@@ -209,7 +214,6 @@ COLUMN_OF: Final = {"url_redacted": "stripped", "paid_submissions": "paid"}
 FIELDS: Final = tuple(attrs.fields_dict(Entry))
 COLUMNS: Final = tuple(COLUMN_OF.get(field, field) for field in FIELDS)
 
-_URLS: Final = frozenset({*INPUT_FIELDS, "webhook_url"})
 _URL_IN_TEXT: Final = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 _LARGEST: Final = 2**63
 
@@ -287,7 +291,7 @@ def encode_request(request: Request) -> tuple[str, bool]:
     lost = False
     for name, default in _DEFAULTS[type(request)]:
         value = getattr(request, name)
-        if name in _URLS and value is not None:
+        if name in URL_FIELDS and value is not None:
             kept = redacted_url(value, public=request.url_is_public and name != "webhook_url")
             lost = lost or kept != value.partition("#")[0]
             stored[name] = kept

@@ -18,9 +18,11 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import attrs
 
-from akool_async._model.locations import INPUT_FIELDS, Location
+from akool_async._model.locations import Location
 from akool_async._model.requests import (
+    INPUT_FIELDS,
     PLAIN_URL,
+    URL_FIELDS,
     LipSyncRequest,
     Request,
     TranslationRequest,
@@ -133,7 +135,7 @@ def fingerprint(request: Request, target: str) -> str:
         if (value := getattr(request, name)) != default:
             options[name] = value
     queries = []
-    for name in INPUT_FIELDS:
+    for name in URL_FIELDS:
         if options.get(name):
             options[name], _, query = canonical_url(options[name]).partition("?")
             queries.append(query)

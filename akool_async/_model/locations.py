@@ -21,9 +21,6 @@ BUCKET_SCHEMES: Final = frozenset({"s3", "gs", "az"})
 PRIVATE_SCHEMES: Final = BUCKET_SCHEMES | {"file"}
 """What the vendor can't fetch by itself."""
 
-INPUT_FIELDS: Final = ("url", "video_url", "audio_url", "caption_url")
-"""The fields of requests that name what the vendor fetches."""
-
 _LOCAL: Final = re.compile(r"/|\.{1,2}/|~")
 _PLAIN: Final = "/"
 _CONTENT: Final = re.compile(r"(?:sha256=[0-9a-f]{64}|etag=[\w.~%-]{1,200})?", re.ASCII)

@@ -16,7 +16,7 @@ import attrs
 from attrs.validators import optional
 
 from akool_async._model.errors import InvalidRequestError
-from akool_async._model.locations import INPUT_FIELDS, input_url, is_private, is_private_url
+from akool_async._model.locations import input_url, is_private, is_private_url
 from akool_async._model.redact import safe_repr, sanitize, strip_query, url_repr
 from akool_async._model.validators import Constraint, is_printable
 
@@ -224,12 +224,14 @@ _is_key: Final = _must_be(
 
 
 def _url_field(**options: Any) -> Any:
-    return attrs.field(validator=optional(_is_url), repr=url_repr, **options)
+    return attrs.field(validator=optional(_is_url), repr=url_repr, metadata={"url": "other"}, **options)
 
 
 def _input_field(**options: Any) -> Any:
     check = optional(_is_input) if "default" in options else _is_input
-    return attrs.field(converter=_as_input, validator=check, repr=url_repr, **options)
+    return attrs.field(
+        converter=_as_input, validator=check, repr=url_repr, metadata={"url": "input"}, **options
+    )
 
 
 def _key_field() -> Any:
@@ -327,6 +329,19 @@ class LipSyncRequest:
 
 Request: TypeAlias = TranslationRequest | LipSyncRequest
 """Either kind of paid request."""
+
+REQUEST_KINDS: Final[tuple[type[Request], ...]] = (TranslationRequest, LipSyncRequest)
+
+URL_FIELDS: Final = {
+    field.name: field.metadata["url"]
+    for kind in REQUEST_KINDS
+    for field in attrs.fields(kind)
+    if "url" in field.metadata
+}
+"""The fields of requests that hold a URL. Neither a journal nor a manifest keeps what may sign it."""
+
+INPUT_FIELDS: Final = tuple(name for name, use in URL_FIELDS.items() if use == "input")
+"""Those of them that name what the vendor fetches."""
 
 
 def with_targets(request: Request, targets: tuple[str, ...]) -> Request:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
+from akool_async._download.manifest import _describe
 from akool_async._journal import Journal, open_journal
+from akool_async._journal.entry import dump_request
 from akool_async._model.errors import JournalError
-from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
+from akool_async._model.fingerprint import fingerprint
+from akool_async._model.requests import REQUEST_KINDS, LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import AudioSplits, Snapshot
 from akool_async._model.states import State
 from tests.conftest import CANARY
@@ -25,6 +29,25 @@ REQUESTS: tuple[Request, ...] = (
     TranslationRequest(url=SIGNED, targets=("ja", "fr"), caption_url=SIGNED, webhook_url=SIGNED, key="talk"),
     LipSyncRequest(video_url=SIGNED, audio_url=SIGNED, webhook_url=SIGNED, key="lips"),
 )
+URLS = [
+    (kind, field.name)
+    for kind in REQUEST_KINDS
+    for field in attrs.fields(kind)
+    if "url" in field.name and field.name != "url_is_public"
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), URLS)
+def test_each_url_of_a_request_is_kept_without_what_signs_it(kind: type[Request], name: str) -> None:
+    plain: dict[str, str] = {"url": "https://media.test/talk.mp4", "targets": "ja"}
+    if kind is LipSyncRequest:
+        plain = {"video_url": "https://media.test/face.mp4", "audio_url": "https://media.test/voice.wav"}
+    signed, again = (
+        kind(**{**plain, name: SIGNED.replace("X-Amz-Credential=", f"X-Amz-Credential={n}")}) for n in "12"
+    )
+
+    assert CANARY not in f"{signed!r}{dump_request(signed)}{_describe(signed)}"
+    assert fingerprint(signed, signed.targets[0]) == fingerprint(again, again.targets[0])
 
 
 async def use(journal: Journal) -> list[str]:

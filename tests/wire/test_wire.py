@@ -13,7 +13,7 @@ import pytest
 
 from akool_async._model.credentials import ClientCredentials
 from akool_async._model.errors import ProtocolError
-from akool_async._model.requests import CaptionType, LipSyncRequest, TranslationRequest
+from akool_async._model.requests import CaptionType, LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import AudioSplits, Language, Snapshot, Status, Voice
 from akool_async._wire import (
     create_path,
@@ -801,7 +801,7 @@ def test_an_answer_without_a_balance_is_a_protocol_error(data: object) -> None:
 # What is sent.
 
 EVERYTHING = TranslationRequest(
-    url="https://media.test/talk.mp4",
+    url="https://media.test/whole.mp4",
     targets="hi,fr",
     source_language="en",
     lipsync=True,
@@ -818,6 +818,12 @@ EVERYTHING = TranslationRequest(
     dynamic_duration=True,
     key="mine",
 )
+LIP_SYNC_EVERYTHING = LipSyncRequest(
+    video_url="https://media.test/other.mp4",
+    audio_url="https://media.test/other.wav",
+    webhook_url="https://hooks.test/in",
+    key="mine",
+)
 
 
 def test_a_plain_translation_sends_the_required_fields_and_nothing_else() -> None:
@@ -831,7 +837,7 @@ def test_a_plain_translation_sends_the_required_fields_and_nothing_else() -> Non
 
 def test_every_option_of_a_translation_has_the_documented_name() -> None:
     assert create_payload(EVERYTHING) == {
-        "url": "https://media.test/talk.mp4",
+        "url": "https://media.test/whole.mp4",
         "source_language": "en",
         "language": "hi,fr",
         "lipsync": True,
@@ -852,22 +858,34 @@ def test_every_option_of_a_translation_has_the_documented_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", sorted({*attrs.fields_dict(TranslationRequest)} - {"url", "targets", "key", "url_is_public"})
+    ("everything", "field"),
+    [
+        (everything, field)
+        for everything in (EVERYTHING, LIP_SYNC_EVERYTHING)
+        for field in attrs.fields_dict(type(everything))
+        if field not in ("key", "url_is_public")
+    ],
 )
-def test_no_option_of_a_translation_is_forgotten(field: str) -> None:
+def test_no_field_of_a_request_is_forgotten(everything: Request, field: str) -> None:
     """A field that is new has to be given above, and then to be sent."""
-    unset = getattr(REQUEST, field)
+    other = getattr(LIP_SYNC if isinstance(everything, LipSyncRequest) else REQUEST, field)
+    if field == "targets":  # a voice of another language would be refused
+        everything = attrs.evolve(everything, voices_map={})
+    changed: dict[str, Any] = {field: other}
 
-    assert getattr(EVERYTHING, field) != unset
-    assert create_payload(attrs.evolve(EVERYTHING, **{field: unset})) != create_payload(EVERYTHING)
+    assert getattr(everything, field) != other
+    assert create_payload(attrs.evolve(everything, **changed)) != create_payload(everything)
 
 
 def test_a_lip_sync_sends_the_documented_fields() -> None:
     plain = {"video_url": "https://media.test/face.mp4", "audio_url": "https://media.test/voice.wav"}
-    called = LipSyncRequest(**plain, webhook_url="https://hooks.test/in", key="mine")
 
     assert create_payload(LIP_SYNC) == plain
-    assert create_payload(called) == {**plain, "webhookUrl": "https://hooks.test/in"}
+    assert create_payload(LIP_SYNC_EVERYTHING) == {
+        "video_url": "https://media.test/other.mp4",
+        "audio_url": "https://media.test/other.wav",
+        "webhookUrl": "https://hooks.test/in",
+    }
 
 
 @pytest.mark.parametrize("request_", [REQUEST, EVERYTHING, LIP_SYNC])
