@@ -40,7 +40,7 @@ class CallbackPolling:
 
     def schedule(self, batch_entry: BatchEntry) -> PollSchedule:
         """Return the schedule of a job that is about to be followed."""
-        schedule = CallbackSchedule(self._schedule, self._trusted, called=bool(batch_entry.token))
+        schedule = CallbackSchedule(self._schedule, self._trusted, expects_callbacks=bool(batch_entry.token))
         self._schedules[batch_entry.job_id] = schedule
         return schedule
 
@@ -54,14 +54,15 @@ class CallbackPolling:
         if schedule is None:
             self._evidence.record_late(callback.job_id)
             return
-        schedule.called, schedule.reported_done = True, schedule.reported_done or not callback.in_progress
+        schedule.expects_callbacks = True
+        schedule.reported_done = schedule.reported_done or not callback.in_progress
         self._evidence.record_callback()
 
     def job_ended(self, job_id: str) -> None:
         """A poll saw a job end."""
         schedule = self._schedules.pop(job_id, None)
         # Without its callback, so far: if callbacks are lost, each result would come minutes late.
-        if schedule is not None and schedule.called and not schedule.reported_done:
+        if schedule is not None and schedule.expects_callbacks and not schedule.reported_done:
             self._evidence.record_missed(job_id, self._clock.monotonic())
 
     async def watch(self) -> None:
@@ -126,19 +127,19 @@ class CallbackSchedule:
     Args:
         schedule: when to poll while callbacks can't be relied on.
         trusted: returns whether they can.
-        called: whether callbacks are expected for this job.
+        expects_callbacks: whether callbacks are expected for this job.
         reported_done: whether a callback has reported its end; normal polls have to confirm it.
     """
 
     schedule: PollSchedule
     trusted: Callable[[], bool]
-    called: bool = False
+    expects_callbacks: bool = False
     reported_done: bool = False
 
     def next_poll(self, context: PollContext, rand: float) -> float:
         """Return the seconds until the next poll; see `PollSchedule`."""
         wait = self.schedule.next_poll(context, rand)
-        if not self.called or self.reported_done or not self.trusted():
+        if not self.expects_callbacks or self.reported_done or not self.trusted():
             return wait
         # Never left to callbacks alone: one that is lost delays a result by this much, and loses none.
         return max(wait, CALLBACK_INTERVAL * (1 + _JITTER * (2 * rand - 1)))

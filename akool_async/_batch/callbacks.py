@@ -1,4 +1,4 @@
-"""What webhooks do for a batch: a token in each POST's URL, and ears for what comes back with it.
+"""Webhooks of a batch: a token in the URL of each POST, and what is done with the callbacks that carry it.
 
 A callback may come before the POST's own answer, late, twice, in any order, or never; each is only a
 reason to ask the API.
@@ -139,7 +139,7 @@ class WebhookCoordinator:
             async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
                 self._doubt_ids.update(entry.doubt_ids)
                 for callback in source.callbacks_for(entry.token) if source and entry.token else ():
-                    self._doubts.add_called(entry, callback.job_id)
+                    self._doubts.add_from_callback(entry, callback.job_id)
 
     def on_callback(self, callback: Callback) -> None:
         """Record a callback: it may name the job of a doubt, and makes the client ask sooner."""
@@ -150,7 +150,7 @@ class WebhookCoordinator:
             if callback.token in self._before_response and not pending:
                 self._before_response[callback.token].append(callback)
             elif entry is not None and entry.state is State.IN_DOUBT:
-                self._doubts.add_called(entry, callback.job_id)
+                self._doubts.add_from_callback(entry, callback.job_id)
         # A hint is lost, which costs a later poll. But a journal that can't be read must not pay for more.
         except JournalError as error:
             self._state.stop(error.message, error)
@@ -192,8 +192,8 @@ class WebhookCoordinator:
             doubt_ids: all ids that may be its job, as the journal has them.
             candidates: ids in the answer that can only be this entry's job.
         """
-        called = bool(batch_entry.token) and self._webhook.source is not None
-        if not called and not candidates:
+        awaits_callback = bool(batch_entry.token) and self._webhook.source is not None
+        if not awaits_callback and not candidates:
             return False
 
         def unresolved(_cleared: bool) -> None:
@@ -201,14 +201,14 @@ class WebhookCoordinator:
 
         self._doubts.hold(
             batch_entry,
-            seconds=self._webhook.grace if called else 0.0,
+            seconds=self._webhook.grace if awaits_callback else 0.0,
             candidates=candidates,
             unresolved=unresolved,
         )
-        entry = self._journal.find_token(batch_entry.token) if called else None
+        entry = self._journal.find_token(batch_entry.token) if awaits_callback else None
         for callback in self._before_response.get(batch_entry.token, ()):
             if entry is not None:
-                self._doubts.add_called(entry, callback.job_id)
+                self._doubts.add_from_callback(entry, callback.job_id)
         return True
 
     def may_be_resolved(self, entry: Entry) -> bool:

@@ -6,6 +6,7 @@ other entry claims it; a job that a callback names must also have been made afte
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -40,16 +41,31 @@ _TRIES: Final = 8
 
 _JUST_SENT: Final = timedelta(minutes=5)
 
-_NO_SUCH_JOB: Final = "the account has no such job."
-_NOT_ASKED: Final = "the API could not be asked."
-_OF_SEVERAL: Final = "it was named for another entry, too."
-_OTHER_TIME: Final = "it was not made when the entry was sent, by the clock of this machine then."
-_NO_PROOF: Final = frozenset({_NOT_ASKED, _OF_SEVERAL, _OTHER_TIME})
-"""What does not prove that a job is not an entry's, so that the entry is not free to be paid again. The clock
-may have been wrong when the entry was sent."""
+
+class Mismatch(enum.Enum):
+    """Why a job that was named for an entry in doubt is not given to it; a value ends the log's sentence."""
+
+    NO_SUCH_JOB = "the account has no such job."
+    NOT_ASKED = "the API could not be asked."
+    NAMED_TWICE = "it was named for another entry, too."
+    OTHER_ENTRY = "it belongs to another entry."
+    OTHER_TIME = "it was not made when the entry was sent, by the clock of this machine then."
+    NOT_RECORDED = "the journal does not take it:"
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether the job is surely not the entry's: without that, paying again might pay twice."""
+        # The clock may have been wrong when the entry was sent.
+        return self not in (Mismatch.NOT_ASKED, Mismatch.NAMED_TWICE, Mismatch.OTHER_TIME)
+
+    @property
+    def may_change(self) -> bool:
+        """Whether the same question may be answered otherwise later in this run."""
+        return self in (Mismatch.NOT_ASKED, Mismatch.NAMED_TWICE)
+
 
 Unresolved: TypeAlias = Callable[[bool], None]
-"""What is done with an entry whose doubt was not resolved; True if none of its candidates can be its job."""
+"""What is done with an entry whose doubt was not resolved; True if none of the candidates can be its job."""
 
 
 @attrs.frozen
@@ -58,11 +74,11 @@ class _Candidate:
 
     Attributes:
         job_id: the vendor's id.
-        called: whether a callback names it, which can be forged; otherwise the answer to the POST does.
+        from_callback: whether a callback names it, which can be forged, or else the answer to the POST.
     """
 
     job_id: str
-    called: bool
+    from_callback: bool
 
 
 @attrs.define(eq=False)
@@ -76,7 +92,7 @@ class _Doubt:
         batch_entry: the entry, once this run has come to it.
         until: how long its outcome is held back.
         unresolved: what is done when nothing has resolved it by then.
-        candidates: the jobs that may be its, in the order in which they were named.
+        candidates: the jobs that may be the entry's, in the order in which they were named.
         tried: for how many of them the API was asked.
     """
 
@@ -132,7 +148,7 @@ class DoubtResolver:
         self._tasks = tasks
 
     def may_have_job(self, entry: Entry) -> bool:
-        """Whether a job that was named for an entry in doubt may be its: paying again might pay twice."""
+        """Whether a job that was named for an entry in doubt may be its own: paying again might pay twice."""
         return bool(self._unproven.get((entry.key, entry.target, entry.token)))
 
     def is_pending(self, key: str, target: str) -> bool:
@@ -144,9 +160,9 @@ class DoubtResolver:
         """The keys of entries whose outcome is held back."""
         return tuple(doubt.key for doubt in self._doubts.values() if doubt.batch_entry is not None)
 
-    def add_called(self, entry: Entry, job_id: str) -> None:
+    def add_from_callback(self, entry: Entry, job_id: str) -> None:
         """Record that a callback names a job for an entry in doubt."""
-        self._add(self._doubt(entry.key, entry.target, entry.token), job_id, called=True)
+        self._add(self._doubt(entry.key, entry.target, entry.token), job_id, from_callback=True)
 
     def hold(
         self,
@@ -170,15 +186,15 @@ class DoubtResolver:
         doubt.batch_entry, doubt.unresolved = batch_entry, unresolved
         doubt.until = self._clock.monotonic() + seconds
         for job_id in candidates:
-            self._add(doubt, job_id, called=False)
+            self._add(doubt, job_id, from_callback=False)
             if job_id in shared:
                 self._owners[job_id] = None
 
-    def _add(self, doubt: _Doubt, job_id: str, *, called: bool) -> None:
+    def _add(self, doubt: _Doubt, job_id: str, *, from_callback: bool) -> None:
         name = (doubt.key, doubt.target)
         if self._owners.setdefault(job_id, name) != name:
             self._owners[job_id] = None  # two entries claim it: it is given to neither
-        doubt.add(_Candidate(job_id, called))
+        doubt.add(_Candidate(job_id, from_callback))
 
     def _doubt(self, key: str, target: str, token: str) -> _Doubt:
         doubt = self._doubts.get((key, target))
@@ -216,7 +232,7 @@ class DoubtResolver:
         return entry.snapshot or Snapshot(job_id=entry.job_id, created_at=entry.created_at)
 
     async def _confirmed(self, doubt: _Doubt, candidate: _Candidate) -> Snapshot | None:
-        """Assign this job to the entry if it is its; return what the API says of it then.
+        """Assign this job to the entry if it belongs to it; return what the API says of it then.
 
         Raises:
             JournalError: the journal can't be read or written.
@@ -231,29 +247,33 @@ class DoubtResolver:
         # Read again after the waits: the caller, or another candidate, may have resolved it.
         if entry is None or entry.state is not State.IN_DOUBT or entry.token != doubt.token:
             return None
-        mismatch = seen if isinstance(seen, str) else self._mismatch(entry, candidate, seen)
-        if isinstance(seen, Snapshot) and not mismatch:
+        detail = ""
+        if isinstance(seen, Mismatch):
+            mismatch = seen
+        elif (found := self._mismatch(entry, candidate, seen)) is not None:
+            mismatch = found
+        else:
             try:
                 await self._journal.resolve(entry.key, entry.target, job_id=job_id, snapshot=seen)
             except IllegalTransitionError as error:
-                mismatch = error.message
+                mismatch, detail = Mismatch.NOT_RECORDED, f" {error.message}"
             else:
                 logger.info("The doubt about %s is resolved: the API has its job %s.", entry.key, job_id)
                 return seen
         # Kept beyond this doubt: its entry may not have come to its turn in this run.
         unproven = self._unproven[doubt.key, doubt.target, doubt.token]
-        if mismatch in _NO_PROOF:
-            unproven.add(job_id)
-        else:
+        if mismatch.is_proof:
             unproven.discard(job_id)
-        if mismatch not in (_NOT_ASKED, _OF_SEVERAL):  # these may change
+        else:
+            unproven.add(job_id)
+        if not mismatch.may_change:
             self._refused.add((doubt.key, doubt.target, job_id))
-        who = "A callback names" if candidate.called else "The answer to a paid call names"
-        logger.warning("%s job %s for %s, but %s", who, job_id, entry.key, mismatch)
+        who = "A callback names" if candidate.from_callback else "The answer to a paid call names"
+        logger.warning("%s job %s for %s, but %s%s", who, job_id, entry.key, mismatch.value, detail)
         return None
 
-    async def _fetch_status(self, doubt: _Doubt, job_id: str) -> Snapshot | str:
-        """Return what the API says of a job, or why there is nothing."""
+    async def _fetch_status(self, doubt: _Doubt, job_id: str) -> Snapshot | Mismatch:
+        """Return what the API says of a job, or why it says nothing."""
         entry = self._journal.get(doubt.key, doubt.target)
         sent = None if entry is None else entry.submitted_at
         fresh = sent is None or self._clock.now() - sent < _JUST_SENT
@@ -263,7 +283,7 @@ class DoubtResolver:
             try:
                 return await self._session.status(job_id)
             except AccountError:
-                return _NOT_ASKED
+                return Mismatch.NOT_ASKED
             except AkoolError as error:
                 gone = isinstance(error, JobNotFoundError) and not error.during_auth
             # The client has repeated what failed; only a new job, or a doubt with time left, is worth more.
@@ -271,18 +291,19 @@ class DoubtResolver:
             retry = attrs.evolve(self._session.retry, attempts=_TRIES if waits else 1)
             wait = retry.delay(tries, self._clock.monotonic() - began)
             if wait is None:
-                return _NO_SUCH_JOB if gone else _NOT_ASKED
+                return Mismatch.NO_SUCH_JOB if gone else Mismatch.NOT_ASKED
             await self._clock.sleep(wait)
 
-    def _mismatch(self, entry: Entry, candidate: _Candidate, seen: Snapshot) -> str:
-        """Say why this job is not the entry's, or ""."""
+    def _mismatch(self, entry: Entry, candidate: _Candidate, seen: Snapshot) -> Mismatch | None:
+        """Return why this job is not given to the entry; None if it is."""
         if self._owners.get(seen.job_id) is None:
-            return _OF_SEVERAL
+            return Mismatch.NAMED_TWICE
         # Two entries with one job would save one video twice, and report the second as paid for.
         if self._journal.find_job(seen.job_id) is not None:
-            return "it belongs to another entry."
+            return Mismatch.OTHER_ENTRY
         # An id that the answer itself named needs no further proof: nobody else could have put it there.
-        if not candidate.called:
-            return ""
+        if not candidate.from_callback:
+            return None
         ahead = self._clock.now() - self._session.server_now()
-        return "" if is_of_its_time(seen.created_at, entry.submitted_at, ahead=ahead) else _OTHER_TIME
+        made, sent = seen.created_at, entry.submitted_at
+        return None if is_of_its_time(made, sent, ahead=ahead) else Mismatch.OTHER_TIME

@@ -70,7 +70,9 @@ def test_polling_is_relaxed_again_when_callbacks_come_again() -> None:
 def test_a_silent_webhook_does_not_stop_polling() -> None:
     reliability = reliable()
     schedule = CallbackSchedule(
-        FixedSchedule(interval=5.0, jitter=0.0), lambda: reliability.is_reliable(1010.0), called=True
+        FixedSchedule(interval=5.0, jitter=0.0),
+        lambda: reliability.is_reliable(1010.0),
+        expects_callbacks=True,
     )
 
     assert 0.9 * CALLBACK_INTERVAL <= schedule.next_poll(FACTS, 0.0) < 1.1 * CALLBACK_INTERVAL
@@ -79,7 +81,7 @@ def test_a_silent_webhook_does_not_stop_polling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("called", "reported_done", "trusted", "rare"),
+    ("expects_callbacks", "reported_done", "trusted", "rare"),
     [
         (True, False, True, True),
         (False, False, True, False),
@@ -88,10 +90,13 @@ def test_a_silent_webhook_does_not_stop_polling() -> None:
     ],
 )
 def test_polls_are_rare_only_for_a_job_that_expects_a_callback(
-    called: bool, reported_done: bool, trusted: bool, rare: bool
+    expects_callbacks: bool, reported_done: bool, trusted: bool, rare: bool
 ) -> None:
     schedule = CallbackSchedule(
-        FixedSchedule(interval=5.0), lambda: trusted, called=called, reported_done=reported_done
+        FixedSchedule(interval=5.0),
+        lambda: trusted,
+        expects_callbacks=expects_callbacks,
+        reported_done=reported_done,
     )
     waits = [schedule.next_poll(FACTS, spread / 10) for spread in range(10)]
 
@@ -100,7 +105,9 @@ def test_polls_are_rare_only_for_a_job_that_expects_a_callback(
 
 
 def test_polls_never_come_sooner_than_the_wrapped_schedule_says() -> None:
-    schedule = CallbackSchedule(FixedSchedule(interval=600.0, jitter=0.0), lambda: True, called=True)
+    schedule = CallbackSchedule(
+        FixedSchedule(interval=600.0, jitter=0.0), lambda: True, expects_callbacks=True
+    )
 
     assert schedule.next_poll(FACTS, 0.5) == 600.0
 

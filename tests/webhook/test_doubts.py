@@ -554,7 +554,7 @@ async def test_a_doubt_that_is_held_back_in_its_last_moment_waits_for_its_callba
             await anyio.lowlevel.checkpoint()  # its time is over, and it is about to notice that
             doubt.until = clock.monotonic() + 150
             await anyio.sleep(0.01)
-            doubt.add(candidate := _Candidate("a" * 24, called=True))
+            doubt.add(candidate := _Candidate("a" * 24, from_callback=True))
 
     assert named == [candidate]
 
