@@ -202,7 +202,7 @@ class Batch(LongLived):
             # Before anything is pulled: an entry in doubt would otherwise be judged without its callbacks.
             await self._callbacks.load_doubts()
             if self._rescues:
-                with self._state.tolerate_journal_errors():
+                with self._state.stop_on_journal_error():
                     await self._resumer.recover_pending()
             await self._feeder.run(self._entered.tasks)
         except anyio.get_cancelled_exc_class() as error:
@@ -217,14 +217,14 @@ class Batch(LongLived):
 
     def _start_restore(self, batch_entry: BatchEntry, entry: Entry, damage: SavedResult) -> None:
         async def restore() -> None:
-            with self._state.tolerate_journal_errors(batch_entry):
+            with self._state.stop_on_journal_error(batch_entry):
                 self._state.emit(batch_entry, await self._saver.restore(batch_entry, entry, damage))
 
         self._entered.tasks.start_soon(restore)
 
     def _start_look(self, entry: Entry, request: Request) -> None:
         async def look() -> None:
-            with self._state.tolerate_journal_errors():
+            with self._state.stop_on_journal_error():
                 found, damage = await self._saver.find_damage(entry)
                 if damage is None:
                     self._queue.record_outcome(outcome_from_journal(found, request))

@@ -135,7 +135,7 @@ class WebhookCoordinator:
     async def load_doubts(self) -> None:
         """Record what earlier runs learned about their doubts: ids, and callbacks that arrived since."""
         source = self._webhook.source
-        with self._state.tolerate_journal_errors():
+        with self._state.stop_on_journal_error():
             async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
                 self._doubt_ids.update(entry.doubt_ids)
                 for callback in source.callbacks_for(entry.token) if source and entry.token else ():

@@ -139,7 +139,7 @@ class Feeder:
     async def run(self, tasks: TaskGroup) -> None:
         """Send each request on its way, its POST in a task of its own, until there are no more."""
         if self._state.budget.most is not None:
-            with self._state.tolerate_journal_errors():
+            with self._state.stop_on_journal_error():
                 await self._learn_costs()
         with closing(self._source):
             await self._feed(tasks)

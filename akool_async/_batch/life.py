@@ -8,8 +8,8 @@ Resume enters at the step that the journal names: `Resumer` starts a known job a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -150,23 +150,16 @@ class EntryLife:
                         await self._state.take_step(partial(self._state.inputs.upload, request, names))
                 except InvalidRequestError as error:
                     return self._end_unsubmitted(entries, str(error))
-                if reason := await self._find_hindrance(entries[0]):
-                    return self._end_unsubmitted(entries, reason, stopped=True)
-                post = Post(request, entries, permit)
-                with self._settled(post):
-                    if await self._wait_for_turn(post):
-                        # Before the intent: a result without a name to be saved under is money lost.
-                        try:
-                            sign = partial(self._state.inputs.sign, post.request, names)
-                            signed = await self._state.take_step(sign) if private else {}
-                            if signed is None:
-                                return self._end_unsubmitted(entries, self._state.stopped, stopped=True)
-                            files, saved = await self._saver.candidate_names(post.entries)
-                        except InvalidRequestError as error:
-                            return self._end_unsubmitted(entries, str(error))
-                        if saved:
-                            self._skip_saved(post, saved)
-                        await self._send(post, files, signed)
+                async with self._clearance(entries[0]) as refusal:
+                    if refusal:
+                        return self._end_unsubmitted(entries, refusal, stopped=True)
+                    post = Post(request, entries, permit)
+                    try:
+                        await self._attempt(post, names)
+                    except JournalError as error:
+                        # Raised by reading, before any entry of the POST was polled or ended.
+                        self._state.abandon(error, *post.entries)
+                        post.again = []
                 if entries := post.again:
                     await permit.renew()
                 if entries and not post.rate_limited:  # a rate limit already slows down `_wait_for_turn`
@@ -176,6 +169,23 @@ class EntryLife:
                         return self._end_unsubmitted(entries, "The vendor could not be reached for too long.")
                     await self._state.take_step(partial(self._sleep_until, self._clock.monotonic() + wait))
         return None
+
+    async def _attempt(self, post: Post, private: list[tuple[str, str]]) -> None:
+        """Send a POST in its turn, unless it must not be sent; `private` are entries with inputs to sign."""
+        if not await self._wait_for_turn(post):
+            return None
+        # Before the intent: a result without a name to be saved under is money lost.
+        try:
+            sign = partial(self._state.inputs.sign, post.request, private)
+            signed = await self._state.take_step(sign) if private else {}
+            if signed is None:
+                return self._end_unsubmitted(post.entries, self._state.stopped, stopped=True)
+            files, saved = await self._saver.candidate_names(post.entries)
+        except InvalidRequestError as error:
+            return self._end_unsubmitted(post.entries, str(error))
+        if saved:
+            self._skip_saved(post, saved)
+        return await self._send(post, files, signed)
 
     async def _send(self, post: Post, names: FileNames, signed: Mapping[str, str]) -> None:
         """Commit the intent, send the POST, commit its ids, poll: no step before the one above it."""
@@ -278,44 +288,33 @@ class EntryLife:
             self._state.board.end_submit(entries)
             permit.release()
 
-    async def _find_hindrance(self, entry: BatchEntry) -> str:
-        """Wait until credits and clear answers allow a POST; return why nothing is submitted any more, or "".
+    @asynccontextmanager
+    async def _clearance(self, entry: BatchEntry) -> AsyncIterator[str]:
+        """Wait until credits and clear answers allow a POST, and reserve both until its result is counted.
 
-        "" has to be followed by `_settled`.
+        Return why nothing is submitted any more, or "".
         """
         # Both may wait long, so what stops the batch is looked at before, between and after them.
-        budget, brake = self._state.budget, self._state.brake
+        budget, breaker = self._state.budget, self._state.breaker
         if self._state.stopped:
-            return self._state.stopped
+            yield self._state.stopped
+            return
         # With `max_credits` a POST is for one language, so this entry's price is that of all that is sent.
         price = self._state.price(entry.request)
         refusal = await budget.reserve(entry.name, None if price is None else price.most)
         if refusal:
             unknown = budget.cost_unknown
             self._state.stop(refusal, cause=StopCause.COST_UNKNOWN if unknown else StopCause.BUDGET)
-            return refusal
+            yield refusal
+            return
         try:
-            await brake.acquire()
-        except BaseException:  # cancelled
-            budget.release()
-            raise
-        if self._state.stop_cause is not None:  # meanwhile
-            budget.release()
-            brake.release()
-        return self._state.stopped
-
-    @contextmanager
-    def _settled(self, post: Post) -> Iterator[None]:
-        """Release what `_find_hindrance` took at the end, and abandon what the journal could not record."""
-        try:
-            yield
-        except JournalError as error:
-            # Raised by reading, before any entry of the POST was polled or ended.
-            self._state.abandon(error, *post.entries)
-            post.again = []
+            await breaker.acquire()
+            try:
+                yield self._state.stopped
+            finally:
+                breaker.release()
         finally:
-            self._state.budget.release()
-            self._state.brake.release()
+            budget.release()
 
     async def _wait_for_turn(self, post: Post) -> bool:
         """Wait for the pace that all POSTs share and for a token; False if the entries have ended instead."""

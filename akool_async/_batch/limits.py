@@ -85,7 +85,7 @@ class CreditBudget:
         self._dearest: float | None = None
         self._unknown: dict[tuple[str, str], int] = {}
         self._last_unknown: set[tuple[str, str]] = set()
-        """Whose last POST is among those; only of this one more may become known."""
+        """Entries whose last POST has no known cost yet."""
         self._estimates: dict[tuple[str, str], float] = {}
         self._followed: set[tuple[str, str]] = set()
         self._posting = False
@@ -96,7 +96,7 @@ class CreditBudget:
         """Whether jobs were made, or may have been, and nothing will tell what any of them cost."""
         return self._dearest is None and bool(self._unknown)
 
-    async def reserve(self, name: tuple[str, str] = ("", ""), estimate: float | None = None) -> str:
+    async def reserve(self, name: tuple[str, str], estimate: float | None = None) -> str:
         """Wait until the next job may be made; return why none may be, or "".
 
         "" has to be followed by one `release`.
@@ -183,7 +183,7 @@ class CreditBudget:
             self._estimates.pop(name, None)
 
 
-class DoubtBrake:
+class DoubtBreaker:
     """Bounds what an outage of the vendor's gateway costs: a few doubts, not one for each entry.
 
     A POST goes out alone until the vendor has answered one, and again after each doubt. After `limit` doubts
@@ -199,7 +199,7 @@ class DoubtBrake:
         self.limit = limit
         self._give_up = give_up
         self._answered = False
-        self._let_all = False
+        self._disabled = False
         self._in_a_row = 0
         self._under_way = 0
         self._resolvable: set[tuple[str, str]] = set()
@@ -209,7 +209,7 @@ class DoubtBrake:
         """Wait until a POST may go out; `release` has to follow."""
         # Alone until an answer came: a host that is wrong or down then costs one doubt, not one for each
         # POST that may be under way.
-        while not self._let_all and (
+        while not self._disabled and (
             self._in_a_row >= self.limit or (self._under_way and (self._in_a_row or not self._answered))
         ):
             await self._changed.wait()
@@ -237,17 +237,17 @@ class DoubtBrake:
             return
         self._resolvable.remove(name)
         if resolved and self._in_a_row >= self.limit:
-            self._in_a_row = self.limit - 1  # one probe: in doubt, it closes the way again
+            self._in_a_row = self.limit - 1  # one probe: if it is in doubt, none follows it
         self._check()
 
     def reset(self) -> None:
         """Let POSTs out again, one at a time at first."""
-        self._answered, self._in_a_row, self._let_all = False, 0, False
+        self._answered, self._in_a_row, self._disabled = False, 0, False
         self._changed.notify()
 
-    def open(self) -> None:
-        """Let everyone through, because nothing is submitted any more."""
-        self._let_all = True
+    def disable(self) -> None:
+        """Let all that wait through, because nothing is submitted any more."""
+        self._disabled = True
         self._changed.notify()
 
     def _check(self) -> None:
@@ -286,7 +286,7 @@ class Permit:
 
 
 class WeightedSemaphore:
-    """So many at once, and no more.
+    """A fair semaphore of which several units can be acquired at once.
 
     Args:
         total: how many there are, at least 1.
@@ -294,18 +294,23 @@ class WeightedSemaphore:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.taken = 0
+        self._taken = 0
         self._waiters: deque[_Waiter] = deque()
+
+    @property
+    def taken(self) -> int:
+        """How many are taken, those above the total included."""
+        return self._taken
 
     @property
     def is_free(self) -> bool:
         """Whether one could be taken without waiting."""
-        return not self._waiters and self.taken < self.total
+        return not self._waiters and self._taken < self.total
 
     async def acquire(self, wanted: int) -> None:
         """Take `wanted` at once, at most all; the longest waiting is served first."""
-        if not self._waiters and self.taken + wanted <= self.total:
-            self.taken += wanted
+        if not self._waiters and self._taken + wanted <= self.total:
+            self._taken += wanted
             return
         waiter = _Waiter(wanted)
         self._waiters.append(waiter)
@@ -319,6 +324,10 @@ class WeightedSemaphore:
                 self._serve()
             raise
 
+    def acquire_over_limit(self) -> None:
+        """Take one without waiting, even above the total: others wait until that many are free again."""
+        self._taken += 1
+
     async def acquire_one(self) -> Permit:
         """Take one."""
         await self.acquire(1)
@@ -326,13 +335,13 @@ class WeightedSemaphore:
 
     def release(self, freed: int) -> None:
         """Make room for the next ones."""
-        self.taken -= freed
+        self._taken -= freed
         self._serve()
 
     def _serve(self) -> None:
-        while self._waiters and self.taken + self._waiters[0].wanted <= self.total:
+        while self._waiters and self._taken + self._waiters[0].wanted <= self.total:
             waiter = self._waiters.popleft()
-            self.taken += waiter.wanted
+            self._taken += waiter.wanted
             waiter.given.set()
 
 

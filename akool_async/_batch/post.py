@@ -274,7 +274,7 @@ class AnswerRecorder:
         for entry in doubts:
             self._state.budget.count_unknown(entry.name)
         if post.answered:
-            self._state.brake.count_answer()
+            self._state.breaker.count_answer()
 
     def follow(self, post: Post) -> None:
         """Poll the jobs that a POST made, and end its other entries, once all of it is in the journal."""
@@ -315,7 +315,7 @@ class AnswerRecorder:
                 continue  # its outcome waits for the callback, and it keeps its slot
             self._state.emit(entry, self._failure_outcome(failure, ids))
         if any(failure.disposition.state is State.IN_DOUBT for failure in post.failures):
-            self._state.brake.count_doubt(resolvable)
+            self._state.breaker.count_doubt(resolvable)
 
     def _failure_outcome(self, failure: PostFailure, doubt_ids: tuple[str, ...]) -> Outcome:
         entry, error, now = failure.entry, failure.error, self._clock.now()

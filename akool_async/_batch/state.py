@@ -24,7 +24,7 @@ from akool_async._batch.entry import (
 from akool_async._batch.limits import (
     RESUMABLE,
     CreditBudget,
-    DoubtBrake,
+    DoubtBreaker,
     StopCause,
     WeightedSemaphore,
     Withdrawals,
@@ -107,7 +107,7 @@ class BatchState:
         self.backlog = WeightedSemaphore(backlog)
         self.budget = CreditBudget(max_credits, lambda: sum(journal.credits()))
         self.preflight: Preflight | None = None
-        self.brake = DoubtBrake(max_doubts, self._stop_for_doubts)
+        self.breaker = DoubtBreaker(max_doubts, self._stop_for_doubts)
         self.withdrawals = Withdrawals()
         self.recovered = RecoveredJobs()
         self.finished = FinishedQueue()
@@ -164,8 +164,8 @@ class BatchState:
             self.stopped, self.stop_cause = reason or "The batch was asked to stop.", cause
         final = self.stop_cause not in RESUMABLE
         self.failure = self.failure or failure
-        # Those that wait for the brake see that the batch has stopped, instead of waiting for ever.
-        self.brake.open()
+        # Those that wait for the breaker see that the batch has stopped, instead of waiting for ever.
+        self.breaker.disable()
         for scope in self._steps:
             scope.cancel()
         if self.listener is not None:
@@ -203,7 +203,7 @@ class BatchState:
 
     def _stop_for_doubts(self) -> None:
         self.stop(
-            f"{self.brake.limit} paid calls in a row got no clear answer; each may have made a billed job.",
+            f"{self.breaker.limit} paid calls in a row got no clear answer; each may have made a billed job.",
             cause=StopCause.DOUBTS,
         )
 
@@ -216,7 +216,7 @@ class BatchState:
         if self.stop_cause is not None and self.stop_cause not in RESUMABLE:
             raise RuntimeError(f"This batch can't submit any more: {self.stopped}")
         self.stopped, self.stop_cause, self.failure = "", None, None
-        self.brake.reset()
+        self.breaker.reset()
         refused, self._refused_polls = self._refused_polls, []
         for batch_entry, _ in refused:
             self.take_slot_of_job(batch_entry)
@@ -282,7 +282,7 @@ class BatchState:
         It is at the vendor whether it is asked for or not. If it waited for a slot, jobs that don't end
         would keep finished results from being saved until they expire.
         """
-        self.in_flight.taken += 1
+        self.in_flight.acquire_over_limit()
         batch_entry.slots = self.in_flight
 
     def poll(self, batch_entry: BatchEntry, age: float | None) -> None:
@@ -319,7 +319,7 @@ class BatchState:
         """Follow the job of an entry that was in doubt, if this run awaits it: then it holds a place."""
         self.counts["doubts_resolved"] += 1
         if batch_entry is not None:
-            self.brake.settle(batch_entry.name, resolved=True)
+            self.breaker.settle(batch_entry.name, resolved=True)
             batch_entry.job = Job(
                 id=seen.job_id, target=batch_entry.target, status=seen.status, created_at=seen.created_at
             )
@@ -373,7 +373,7 @@ class BatchState:
         failed = isinstance(outcome, Failed) and outcome.confirmed
         uncharged = failed or isinstance(outcome, Rejected)
         self.budget.settle(name, outcome.credits, charged=not uncharged)
-        self.brake.settle(name, resolved=False)
+        self.breaker.settle(name, resolved=False)
         if isinstance(outcome, NotSubmitted):
             self.not_submitted.add(name)
         self._tracked.pop(entry, None)
@@ -404,8 +404,8 @@ class BatchState:
         self.abandon(error, *([batch_entry] if self.recovered.fail(name, error) else ()))
 
     @contextmanager
-    def tolerate_journal_errors(self, *entries: BatchEntry) -> Iterator[None]:
-        """Continue without entries that the journal can't read or write, and submit nothing new."""
+    def stop_on_journal_error(self, *entries: BatchEntry) -> Iterator[None]:
+        """Submit nothing more if the journal can't read or write these entries; continue without them."""
         try:
             yield
         except JournalError as error:
@@ -420,7 +420,7 @@ class BatchState:
         for entry in entries:
             entry.release_slot()
             self.budget.settle(entry.name, None)
-            self.brake.settle(entry.name, resolved=False)
+            self.breaker.settle(entry.name, resolved=False)
         self.pending -= len(entries)
         self.backlog.release(len(entries))  # nobody will take an outcome of theirs
         self._close_if_done()

@@ -185,7 +185,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             return
         if not entering.undecided:
             return
-        with self._state.tolerate_journal_errors():
+        with self._state.stop_on_journal_error():
             # What could not be taken back, for a caller that was cancelled, is worked on at once.
             if entering.written and any(self._journal.get(*name) is not None for name in entering.new):
                 self._take_in(entering)
@@ -374,7 +374,7 @@ class SubmittedRequests(AsyncIterator[Request]):
 
     def _look_at_doubt(self, outcome: InDoubt) -> None:
         name = (outcome.key, outcome.target)
-        with self._state.tolerate_journal_errors():
+        with self._state.stop_on_journal_error():
             entry = self._journal.get(*name)
             if entry is not None and entry.state is State.PLANNED:
                 # Not sent at once: who says that no job was made may not want one any more.

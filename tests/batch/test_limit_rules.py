@@ -1,4 +1,4 @@
-"""The budget and the brake by themselves, rule by rule: each row fails if the rule is bent a little."""
+"""The budget and the breaker by themselves, rule by rule: each row fails if the rule is bent a little."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
-from akool_async._batch.limits import CreditBudget, DoubtBrake
+from akool_async._batch.limits import CreditBudget, DoubtBreaker
 
 pytestmark = pytest.mark.anyio
 ONE, OTHER, THIRD = (("a", "ja"), ("b", "ja"), ("c", "ja"))
@@ -18,7 +18,7 @@ async def can_submit(limit: CreditBudget) -> bool:
     refusals: list[str] = []
 
     async def reserve() -> None:
-        refusals.append(await limit.reserve())
+        refusals.append(await limit.reserve(ONE))
 
     await without_waiting(reserve)
     if refusals != [""]:
@@ -118,47 +118,47 @@ async def test_what_fits_exactly_is_submitted(most: float, fits: bool) -> None:
     assert await can_submit(budget) is fits
 
 
-async def under_way(brake: DoubtBrake, wanted: int) -> int:
+async def under_way(breaker: DoubtBreaker, wanted: int) -> int:
     """Return how many of so many POSTs go out at once."""
     out: list[None] = []
 
     async def post() -> None:
-        await brake.acquire()
+        await breaker.acquire()
         out.append(None)
 
     await without_waiting(*[post] * wanted)
     for _ in out:
-        brake.release()
+        breaker.release()
     return len(out)
 
 
-async def test_a_brake_that_is_reset_lets_posts_out_one_by_one_until_one_is_answered() -> None:
+async def test_a_breaker_that_is_reset_lets_posts_out_one_by_one_until_one_is_answered() -> None:
     stops: list[str] = []
-    brake = DoubtBrake(2, lambda: stops.append("stopped"))
-    brake.count_answer()
-    brake.count_doubt([])
-    brake.count_doubt([])
-    assert (await under_way(brake, 2), stops) == (0, ["stopped"])
+    breaker = DoubtBreaker(2, lambda: stops.append("stopped"))
+    breaker.count_answer()
+    breaker.count_doubt([])
+    breaker.count_doubt([])
+    assert (await under_way(breaker, 2), stops) == (0, ["stopped"])
 
-    brake.open()
-    assert await under_way(brake, 2) == 2
-    brake.reset()
-    assert await under_way(brake, 2) == 1
-    brake.count_doubt([])
-    assert (await under_way(brake, 2), stops) == (1, ["stopped"])
-    brake.count_answer()
-    assert await under_way(brake, 3) == 3
+    breaker.disable()
+    assert await under_way(breaker, 2) == 2
+    breaker.reset()
+    assert await under_way(breaker, 2) == 1
+    breaker.count_doubt([])
+    assert (await under_way(breaker, 2), stops) == (1, ["stopped"])
+    breaker.count_answer()
+    assert await under_way(breaker, 3) == 3
 
 
 async def test_without_a_bound_nothing_waits() -> None:
     budget = CreditBudget(None, lambda: 1e9)
 
-    assert [await budget.reserve() for _ in range(3)] == [""] * 3
+    assert [await budget.reserve(ONE) for _ in range(3)] == [""] * 3
 
 
 async def test_with_a_bound_one_job_is_made_after_the_other() -> None:
     budget = CreditBudget(100.0, lambda: 0.0)
-    assert await budget.reserve() == ""
+    assert await budget.reserve(ONE) == ""
     assert not await can_submit(budget)
 
     budget.release()
@@ -171,14 +171,14 @@ async def test_the_first_job_may_cost_what_it_will(most: float) -> None:
 
 
 async def test_a_bound_that_is_reached_lets_nothing_out_whatever_the_price() -> None:
-    assert "4" in await CreditBudget(4.0, lambda: 4.0).reserve()
+    assert "4" in await CreditBudget(4.0, lambda: 4.0).reserve(ONE)
 
 
 @pytest.mark.parametrize("price", [None, 0.0, -4.0])
 async def test_a_job_without_a_price_stops_what_follows(price: float | None) -> None:
     budget = CreditBudget(77.0, lambda: 0.0)
     budget.count_job(ONE, price)
-    refusal = await budget.reserve()
+    refusal = await budget.reserve(ONE)
 
     assert "not known" in refusal
     assert "77" in refusal
@@ -289,51 +289,51 @@ async def test_a_lost_answer_that_made_no_job_is_not_awaited() -> None:
 
 
 async def test_one_doubt_does_not_close_the_way() -> None:
-    brake = DoubtBrake(2, lambda: None)
-    brake.count_doubt([])
+    breaker = DoubtBreaker(2, lambda: None)
+    breaker.count_doubt([])
 
-    assert await under_way(brake, 3) == 1
-
-
-async def test_a_new_brake_lets_the_first_post_out_alone() -> None:
-    brake = DoubtBrake(2, lambda: None)
-
-    assert await under_way(brake, 3) == 1
-    brake.count_answer()
-    assert await under_way(brake, 3) == 3
-    brake.count_doubt([])
-    assert await under_way(brake, 3) == 1
+    assert await under_way(breaker, 3) == 1
 
 
-async def test_a_brake_waits_for_doubts_that_may_be_resolved() -> None:
+async def test_a_new_breaker_lets_the_first_post_out_alone() -> None:
+    breaker = DoubtBreaker(2, lambda: None)
+
+    assert await under_way(breaker, 3) == 1
+    breaker.count_answer()
+    assert await under_way(breaker, 3) == 3
+    breaker.count_doubt([])
+    assert await under_way(breaker, 3) == 1
+
+
+async def test_a_breaker_waits_for_doubts_that_may_be_resolved() -> None:
     stops: list[str] = []
-    brake = DoubtBrake(2, lambda: stops.append("stopped"))
-    brake.count_doubt([ONE])
-    brake.count_doubt([OTHER])
-    assert (await under_way(brake, 2), stops) == (0, [])
+    breaker = DoubtBreaker(2, lambda: stops.append("stopped"))
+    breaker.count_doubt([ONE])
+    breaker.count_doubt([OTHER])
+    assert (await under_way(breaker, 2), stops) == (0, [])
 
-    brake.settle(THIRD, resolved=True)
-    assert (await under_way(brake, 2), stops) == (0, [])
-    brake.settle(ONE, resolved=False)
-    assert (await under_way(brake, 2), stops) == (0, [])
-    brake.settle(OTHER, resolved=True)
-    assert (await under_way(brake, 2), stops) == (1, [])
-    brake.count_doubt([])
-    assert (await under_way(brake, 2), stops) == (0, ["stopped"])
+    breaker.settle(THIRD, resolved=True)
+    assert (await under_way(breaker, 2), stops) == (0, [])
+    breaker.settle(ONE, resolved=False)
+    assert (await under_way(breaker, 2), stops) == (0, [])
+    breaker.settle(OTHER, resolved=True)
+    assert (await under_way(breaker, 2), stops) == (1, [])
+    breaker.count_doubt([])
+    assert (await under_way(breaker, 2), stops) == (0, ["stopped"])
 
 
 async def test_a_post_that_waits_goes_out_when_the_way_is_free() -> None:
-    brake, out = DoubtBrake(2, lambda: None), anyio.Event()
+    breaker, out = DoubtBreaker(2, lambda: None), anyio.Event()
 
     async def post() -> None:
-        await brake.acquire()
+        await breaker.acquire()
         out.set()
 
-    await brake.acquire()
+    await breaker.acquire()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(post)
         await anyio.wait_all_tasks_blocked()
         assert not out.is_set()
-        brake.release()
+        breaker.release()
         await anyio.wait_all_tasks_blocked()
         assert out.is_set()

@@ -29,7 +29,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
-from akool_async._batch.limits import CreditBudget, DoubtBrake
+from akool_async._batch.limits import CreditBudget, DoubtBreaker
 from akool_async._storage import local_names as local
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video
@@ -94,24 +94,24 @@ async def test_what_is_spent_exceeds_the_bound_by_one_job_at_most(seed: int) -> 
 @pytest.mark.parametrize("price", [None, 0.0])
 async def test_nothing_follows_a_job_whose_cost_never_becomes_known(price: float | None) -> None:
     budget = CreditBudget(20.0, lambda: 0.0)
-    assert not await budget.reserve()
+    assert not await budget.reserve(("a", "ja"))
     budget.count_job(("a", "ja"), price)
     budget.release()
 
-    assert "not known" in await budget.reserve()
+    assert "not known" in await budget.reserve(("a", "ja"))
 
 
 async def test_the_next_job_waits_for_the_first_cost() -> None:
     spent = 0.0
     budget = CreditBudget(20.0, lambda: spent)
-    assert not await budget.reserve()
+    assert not await budget.reserve(("a", "ja"))
     budget.count_job(("a", "ja"), None)
     budget.follow(("a", "ja"))
     budget.release()
     refusals: list[str] = []
 
     async def next_one() -> None:
-        refusals.append(await budget.reserve())
+        refusals.append(await budget.reserve(("a", "ja")))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(next_one)
@@ -124,12 +124,12 @@ async def test_the_next_job_waits_for_the_first_cost() -> None:
 
 async def test_a_failed_job_of_unknown_cost_leaves_room() -> None:
     budget = CreditBudget(20.0, lambda: 0.0)
-    assert not await budget.reserve()
+    assert not await budget.reserve(("a", "ja"))
     budget.count_job(("a", "ja"), None)
     budget.release()
     budget.settle(("a", "ja"), None, charged=False)
 
-    assert not await budget.reserve()
+    assert not await budget.reserve(("a", "ja"))
 
 
 async def test_a_doubt_paid_once_more_counts_twice() -> None:
@@ -138,7 +138,7 @@ async def test_a_doubt_paid_once_more_counts_twice() -> None:
     budget.count_unknown(("a", "ja"))
     budget.count_unknown(("a", "ja"))
 
-    assert "exceeded" in await budget.reserve()
+    assert "exceeded" in await budget.reserve(("a", "ja"))
 
 
 # The budget in a batch.
@@ -310,7 +310,7 @@ async def test_languages_of_one_video_are_paid_one_by_one(fast_house: Open) -> N
     assert len(outcomes) == 5
 
 
-# The brake.
+# The breaker.
 
 
 @pytest.mark.parametrize("kind", ["reset_after", "http", "html", "empty"])
@@ -408,26 +408,26 @@ async def _in_background(act: Callable[[], Any], then: Callable[[], Any]) -> lis
 
 async def test_a_resolved_doubt_lets_one_probe_through() -> None:
     stops: list[str] = []
-    brake = DoubtBrake(2, lambda: stops.append("stopped"))
+    breaker = DoubtBreaker(2, lambda: stops.append("stopped"))
     for name in (("a", "ja"), ("b", "ja")):
-        await brake.acquire()
-        brake.count_doubt([name])
-        brake.release()
+        await breaker.acquire()
+        breaker.count_doubt([name])
+        breaker.release()
     assert not stops
 
-    await _in_background(brake.acquire, lambda: brake.settle(("a", "ja"), resolved=True))
-    brake.count_doubt([])  # the probe
-    brake.release()
+    await _in_background(breaker.acquire, lambda: breaker.settle(("a", "ja"), resolved=True))
+    breaker.count_doubt([])  # the probe
+    breaker.release()
     assert not stops  # the other doubt may still be resolved
-    brake.settle(("b", "ja"), resolved=False)
+    breaker.settle(("b", "ja"), resolved=False)
     assert stops == ["stopped"]
 
 
 async def test_posts_go_out_one_by_one_until_one_was_answered() -> None:
-    brake = DoubtBrake(3, lambda: None)
-    await brake.acquire()
-    await _in_background(brake.acquire, brake.release)
-    brake.count_answer()
+    breaker = DoubtBreaker(3, lambda: None)
+    await breaker.acquire()
+    await _in_background(breaker.acquire, breaker.release)
+    breaker.count_answer()
     with anyio.fail_after(55):
-        await brake.acquire()
-        await brake.acquire()
+        await breaker.acquire()
+        await breaker.acquire()
