@@ -40,7 +40,7 @@ logger = logging.getLogger("akool_async")
 
 
 class Batch(LongLived):
-    """Many requests on their way; made by `open_batch`, which describes it."""
+    """A running batch of requests; made by `open_batch`, which describes it."""
 
     def __init__(
         self,
@@ -132,8 +132,9 @@ class Batch(LongLived):
         async with AsyncExitStack() as stack:
             if self._drain_on:
                 if threading.current_thread() is not threading.main_thread():
-                    message = "drain_signals works in the main thread only, which gets the signals."
-                    raise ConfigurationError(message)
+                    raise ConfigurationError(
+                        "drain_signals can be used in the main thread only: Python delivers signals there."
+                    )
                 # First, so that a signal tears nothing of what is closed before.
                 await stack.enter_async_context(received_signals(self._drain_on, self._on_signal))
             if self._own_journal is not None:
@@ -247,7 +248,7 @@ class Batch(LongLived):
             elif isinstance(outcome, InDoubt):
                 logger.warning("Entry %s is in doubt; its outcome was not taken.", outcome.key)
         for key in self._callbacks.waiting_keys:
-            logger.warning("Entry %s is in doubt; no callback has cleared it up yet.", key)
+            logger.warning("Entry %s is in doubt; no callback has resolved it yet.", key)
         if left:
             logger.warning("%d jobs continue at the vendor and are billed: %s.", len(left), ", ".join(left))
 
@@ -353,7 +354,7 @@ class Batch(LongLived):
 
         Args:
             reason: what the outcomes of the rest say.
-            cause: the same as a value, for `stop_cause`.
+            cause: the machine-readable reason, for `stop_cause`.
         """
         self._state.stop(reason, cause=cause)
         self._feeder.drain()

@@ -302,7 +302,7 @@ class FinishedQueue:
 
 
 class RecoveredJobs:
-    """Keeps apart who was recovered early from who was asked for, by key and language."""
+    """Jobs taken up from the journal before the source named them."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], BatchEntry | Outcome | AkoolError] = {}
@@ -317,7 +317,7 @@ class RecoveredJobs:
         self._found[batch_entry.name] = batch_entry
 
     def claim(self, asked: BatchEntry) -> Outcome | AkoolError | None:
-        """Record that the source came to such a job; give its outcome, or why there is none, if it ended.
+        """Record that the source came to such a job; return its outcome, or why there is none, if it ended.
 
         Else its entry continues as the one that was asked for.
         """
@@ -336,7 +336,7 @@ class RecoveredJobs:
         return False
 
     def complete(self, outcome: Outcome) -> Outcome | None:
-        """Record an outcome; give it back unless nobody has asked for it yet."""
+        """Record an outcome; return it unless nobody has asked for it yet."""
         name = (outcome.key, outcome.target)
         if name in self._found:
             self._found[name] = outcome

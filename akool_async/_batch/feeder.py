@@ -31,7 +31,7 @@ Requests: TypeAlias = Iterable[Request] | AsyncIterable[Request]
 
 
 class Source:
-    """Return one request after the other.
+    """The caller's requests, pulled one at a time.
 
     Args:
         requests: an iterable or an async iterable, finite or endless.
@@ -105,7 +105,7 @@ def is_left() -> bool:
 
 
 class Feeder:
-    """Feeds a batch.
+    """Pulls requests and starts their submission.
 
     Args:
         state: the batch's.

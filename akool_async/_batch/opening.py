@@ -74,8 +74,8 @@ def open_batch(
         threaded: pull `requests`, an iterable that is not async, in one worker thread, always the same: for a
             source that blocks, such as a database's cursor. What it blocks on ends with it alone: a batch
             that is left does not wait for it, but the program does before it exits.
-        max_in_flight: jobs at the vendor at once; those of an earlier run are waited for even beyond it. A
-            request for more languages is split into several POSTs.
+        max_in_flight: jobs at the vendor at once, 1 or more; those of an earlier run are waited for even
+            beyond it. A request for more languages is split into several POSTs.
         backlog: entries pulled whose outcome is not taken yet, at least `max_in_flight`; default is twice
             that. A slow consumer stops new submissions when it is reached.
         journal: an open journal, used by one batch at a time; without one nothing can be resumed.
@@ -103,15 +103,15 @@ def open_batch(
             without a reason in the video or the request, and codes 1015, 1201, 1205 and 1211. Each is paid
             like any other submission, within `max_credits`; 0 or more.
         schedule: when jobs are polled; default is the client's.
-        max_credits: credits that the journal's entries may cost together. Locks count in full; a doubt, and a
-            job of unknown cost, counts as much as the dearest known job. Each job is made by itself, after
-            the price of the one before is known; with `preflight` what it may cost at most has to fit, too.
-            The bound is exceeded by one job at most.
+        max_credits: credits that the journal's entries may cost together, above 0. Locks count in full; a
+            doubt, and a job of unknown cost, counts as much as the dearest known job. Each job is made by
+            itself, after the price of the one before is known; with `preflight` what it may cost at most has
+            to fit, too. The bound is exceeded by one job at most.
         max_doubts: paid POSTs in a row that get no clear answer, 1 or more. Then nothing more is submitted
             until a callback or the API resolves one of them; without that the batch stops. This keeps an
             outage from making a doubt of each entry.
-        max_submits: paid POSTs under way at once.
-        max_downloads: results downloaded at once.
+        max_submits: paid POSTs under way at once, 1 or more.
+        max_downloads: results downloaded at once, 1 or more.
         drain_signals: signals that stop submissions and save what is in flight; the second one leaves, and
             further ones change nothing until the batch is closed: a POST under way is finished and recorded,
             which is logged as a warning, and takes as long as the client's `create_timeout` at most.
@@ -144,7 +144,7 @@ def open_batch(
     positive.or_none.check("max_credits", max_credits)
     # Submitted requests are durable once `submit` returns; in memory they would be lost with the process.
     if requests is None and journal is None:
-        raise ConfigurationError("A batch without requests takes them into a journal: journal=...")
+        raise ConfigurationError("A batch without `requests` needs a journal; pass journal=...")
     if on_in_doubt not in ("hold", "resubmit"):
         raise ConfigurationError(f"on_in_doubt must be 'hold' or 'resubmit', not {on_in_doubt!r}.")
     inputs = NO_INPUTS if storage is None else SharedInputs(storage)

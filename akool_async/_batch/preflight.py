@@ -174,8 +174,8 @@ class Preflight:
         except Exception as error:  # noqa: BLE001 - of any library that reads a stranger's file
             said = error.message if isinstance(error, AkoolError) else f"{describe_cause(error)}."
             return (
-                f"Not sent, because the look into its files ended by an error: {said} Nothing was spent. "
-                "Run again; if it ends so again, send it without preflight."
+                f"Not sent, because inspecting its files failed: {said} Nothing was spent. "
+                "Run again; if it fails again, run without preflight."
             )
         return NOT_SENT + check.reason if check.refusals else ""
 

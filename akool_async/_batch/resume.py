@@ -130,7 +130,7 @@ def _asks_for_query(request: Request, entry: Entry | None) -> bool:
 
 
 class Resumer:
-    """Tells what is new, and sends the rest on its way by what the journal says.
+    """Decides what the journal makes of an entry: submit, poll, hold or report.
 
     Args:
         state: the batch's.
@@ -139,7 +139,7 @@ class Resumer:
         retry_failed: whether what failed, was refused or expired is submitted again.
         saver: looks whether saved files are still there.
         start_submit: submits entries, in a task of its own.
-        start_restore: downloads again what is not, in a task of its own.
+        start_restore: downloads missing files again, in a task of its own.
     """
 
     def __init__(

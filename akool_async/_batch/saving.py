@@ -84,7 +84,7 @@ class OutputConfig:
         templates: how their names are made.
         without_captions: whether the video without burnt-in captions is saved too.
         verify_saved: whether files that earlier runs saved are compared by their SHA-256, too.
-        pay_again: whether manifests of results, found in the folder, are no reason not to pay.
+        pay_again: pay for an entry even if the folder has a manifest of its result.
     """
 
     folder: ResultFolder | None
@@ -186,7 +186,9 @@ class ResultSaver:
             # Never over what is there: it may be the only copy of another paid result.
             except (FileAlreadyExistsError, FileBusyError):
                 name = await self._reserve_name(batch_entry, another=True)
-        raise DownloadError(f"Whatever name the result should get, something appeared there: {name}.")
+        raise DownloadError(
+            f"Every file name that was tried for this result is taken; the last one was {name}."
+        )
 
     async def find_damage(self, entry: Entry) -> tuple[Entry, SavedResult | None]:
         """Return what became of a result that an earlier run saved or left, None if all is as it was.

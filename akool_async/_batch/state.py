@@ -156,7 +156,7 @@ class BatchState:
             reason: what its outcomes say; the first one counts, like the cause, but one that the caller can
                 not resume from counts more.
             failure: what is raised after the last outcome.
-            cause: the same as a value.
+            cause: the machine-readable reason.
         """
         # Else `resume_submitting` would let POSTs out after, say, the account was refused.
         is_new = not self.stopped or (self.stop_cause in RESUMABLE and cause not in RESUMABLE)

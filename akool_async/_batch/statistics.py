@@ -18,7 +18,8 @@ class Statistics:
         waiting: entries that are pulled and not submitted yet, or done and not handed out yet.
         in_flight: jobs at the vendor.
         completed: entries that ended so; likewise the five others.
-        doubts_resolved: doubts for which a callback named the job, and the API confirmed it.
+        doubts_resolved: doubts that were resolved: by a callback or an id in the answer that the API
+            confirmed, or by the caller.
         resumed: of all these, how many an earlier run had ended.
         resubmitted: entries in doubt for which a POST was sent once more, knowingly.
         retried: jobs that failed and were submitted again (`retry_transient`); `Batch.replaced` has them.

@@ -402,7 +402,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         entry = self._journal.get(key, target)
         if entry is None:
             raise InvalidRequestError(f"The journal has no entry {display_name(key, target)}.")
-        if entry is not None and entry.state in ENDED and name not in self._pulled:
+        if entry.state in ENDED and name not in self._pulled:
             request = entry.request_for_target
             works = not self._closed and (not self._state.stopped or self._state.stop_cause in RESUMABLE)
             if entry.state is State.DELIVERED and works and not self._looked.contains(*name):

@@ -81,7 +81,7 @@ async def wait_completed(
 
 
 async def watch_snapshots(
-    waiting: PollScheduler, job_id: str, schedule: PollSchedule
+    scheduler: PollScheduler, job_id: str, schedule: PollSchedule
 ) -> AsyncIterator[Snapshot]:
     """Return a job's snapshots as they change.
 
@@ -95,7 +95,7 @@ async def watch_snapshots(
     def changed(_: PolledJob) -> None:
         news.set()
 
-    watch = waiting.watch(job_id, schedule, changed)
+    watch = scheduler.watch(job_id, schedule, changed)
     given: Snapshot | None = None
     try:
         while True:
@@ -109,7 +109,7 @@ async def watch_snapshots(
             if over:
                 break
     finally:
-        waiting.unwatch(watch, changed)
+        scheduler.unwatch(watch, changed)
     if watch.error is not None:
         raise watch.error
     # These have no snapshot that says so: without an error the loop would end as if all were well.

@@ -1,6 +1,6 @@
 """What the vendor answers, as typed values: jobs, snapshots, submissions, languages, voices.
 
-Built by `wire` alone. The raw answer stays reachable in `raw` for fields that are new.
+The raw answer stays reachable in `raw` for fields that are new.
 """
 
 from __future__ import annotations
@@ -346,7 +346,7 @@ class Callback:
 
 
 class CallbackListener(Protocol):
-    """Wants to hear of callbacks."""
+    """Receives callbacks."""
 
     def on_callback(self, callback: Callback) -> None:
         """Take one in; must neither wait nor raise."""
@@ -357,7 +357,7 @@ class CallbackSource(Protocol):
     """Where callbacks come from: a receiver in this process, or an inbox that one writes."""
 
     def subscribe(self, listener: CallbackListener) -> Callable[[], None]:
-        """Tell `listener` of each callback from now on; give what ends that."""
+        """Tell `listener` of each callback from now on; return a function that ends the subscription."""
         ...
 
     def callbacks_for(self, token: str) -> tuple[Callback, ...]:

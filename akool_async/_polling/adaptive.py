@@ -206,7 +206,8 @@ class LearnedSchedule:
             ConfigurationError: it is not what `state` returns, or from a version that learns otherwise.
         """
         try:
-            {_STATE_FORMAT: None}[state["format"]]
+            if state["format"] != _STATE_FORMAT:
+                raise ValueError("another format")  # noqa: TRY301 - reported like the errors below
             restored = cls(state["lag"])
             restored._seen_lag, restored._hinted = float(state["seen_lag"]), float(state["hinted"])
             restored._durations.restore(state["durations"])
@@ -265,12 +266,7 @@ class LearnedSchedule:
     def _end_probabilities(self, age: float, bucket: int) -> list[float]:
         """Return for each cell of remaining time the probability that the job ends there, unscaled."""
         survivals, here = self._durations.survivals, bin_position(age)
-        places = [here + step for step in _STEPS]
-        left = [
-            (before := survivals[span := int(place)]) + (survivals[span + 1] - before) * (place - span)
-            for place in places
-        ]
-        left.append(0.0)
+        left = [*(interpolate(survivals, here + step) for step in _STEPS), 0.0]
         likelihoods = self._percentages.likelihoods(bucket)
         return [
             (begin - end) * likelihood

@@ -157,7 +157,7 @@ class PollState:
             snapshot=snapshot,
         )
 
-    def facts(self, now: float) -> PollContext:
+    def context(self, now: float) -> PollContext:
         """Return what a poll schedule needs to know."""
         return PollContext(
             polls=self.polls,
@@ -166,9 +166,9 @@ class PollState:
             stalled=now - self.changed,
         )
 
-    def next_poll(self, schedule: PollSchedule, now: float, spread: float) -> float:
+    def next_poll(self, schedule: PollSchedule, now: float, rand: float) -> float:
         """Return the seconds until the next poll; `schedule` is the rule for a job that proceeds normally."""
-        wait = schedule.next_poll(self.facts(now), spread)
+        wait = schedule.next_poll(self.context(now), rand)
         if self.not_found_polls:
             # A little more than the even share, so that rounding does not make a fourth poll necessary.
             return max(wait, 1.01 * NOT_FOUND_SPAN / (NOT_FOUND_POLLS - 1))

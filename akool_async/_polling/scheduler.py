@@ -103,7 +103,7 @@ class GuardedSchedule:
         else:
             if isinstance(wait, int | float) and wait is not True and 0 < wait <= LONGEST_WAIT:
                 return max(float(wait), SHORTEST_WAIT)
-            self._warn(f"answered {safe_repr(wait)}, which is no time until the next poll")
+            self._warn(f"answered {safe_repr(wait)}, which is not a valid wait")
         return _SAFE.next_poll(context, rand)
 
     def learn(self, seen: PollResult) -> None:
@@ -118,7 +118,7 @@ class GuardedSchedule:
     def _warn(self, what: str, error: BaseException | None = None) -> None:
         if not self._warned:
             self._warned = True
-            said = "The poll schedule %s %s. Then jobs are polled every 2 to 20 s; this is logged once."
+            said = "The poll schedule %s %s. Until it answers, jobs are polled every 2 to 20 s; logged once."
             logger.warning(said, type(self._schedule).__qualname__, what, exc_info=error)
 
 

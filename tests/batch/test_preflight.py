@@ -494,7 +494,7 @@ async def test_an_unforeseen_error_of_a_look_keeps_its_own_request_from_being_se
 
     assert isinstance(seen[good], Completed)
     assert isinstance(seen[bad], NotSubmitted)
-    assert "ended by an error: RuntimeError. Nothing was spent" in seen[bad].reason
+    assert "inspecting its files failed: RuntimeError. Nothing was spent" in seen[bad].reason
 
 
 async def test_no_more_than_the_limit_are_looked_into_at_once(files: FileHost) -> None:

@@ -384,17 +384,17 @@ def test_a_stalled_job_is_polled_slowly(interval: float, wait: float) -> None:
     assert found.next_poll(FixedSchedule(interval=interval, jitter=0.0), 1e5, 0.5) == wait
 
 
-# Facts.
+# What a schedule is given.
 
 
-def test_the_facts_for_the_schedule_count_from_creation() -> None:
-    facts = begun(100.0, age=50.0).after_snapshot(seen(progress=30), 110.0).facts(130.0)
+def test_the_context_of_a_poll_counts_from_creation() -> None:
+    context = begun(100.0, age=50.0).after_snapshot(seen(progress=30), 110.0).context(130.0)
 
-    assert (facts.polls, facts.elapsed, facts.progress, facts.stalled) == (1, 80.0, 30, 20.0)
+    assert (context.polls, context.elapsed, context.progress, context.stalled) == (1, 80.0, 30, 20.0)
 
 
 def test_before_the_first_answer_nothing_is_known_about_progress() -> None:
-    assert begun().facts(5.0).progress is None
+    assert begun().context(5.0).progress is None
 
 
 def test_an_observation_can_be_pickled_and_does_not_change() -> None:
