@@ -11,12 +11,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import attrs
+import idna
 
 from akool_async._model.locations import Location
 from akool_async._model.requests import (
@@ -70,9 +72,9 @@ _ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
 def canonical_url(url: str) -> str:
     """Return `url` in the one form that all its spellings have, without what signs it.
 
-    The host is in lower case, without user and the port that its scheme has anyway; in the path nothing is
-    escaped that needs not be, and all else is, as clients send it. The fragment and the signature of a known
-    scheme are left out.
+    The host is in ASCII and lower case, without user, a dot at its end and the port that its scheme has
+    anyway. In the path nothing is escaped that needs not be, and all else is; "." and ".." are resolved, as
+    clients do. The fragment and the signature of a known scheme are left out.
     """
     if PLAIN_URL.fullmatch(url):
         return url
@@ -80,8 +82,8 @@ def canonical_url(url: str) -> str:
     # The user and the password change with every re-issued link, as a signature does.
     host, path = parts.netloc.rpartition("@")[2].lower(), parts.path or "/"
     if parts.scheme in _PORTS:  # a bucket's keys and paths of this machine have one spelling
-        host = host.removesuffix(_PORTS[parts.scheme]).removesuffix(":")
-        path = path if _PLAIN_PATH.fullmatch(path) else _escaped_path(path)
+        host = _ascii_host(host.removesuffix(_PORTS[parts.scheme]).removesuffix(":"))
+        path = _without_dots(path if _PLAIN_PATH.fullmatch(path) else _escaped_path(path))
     if not parts.query:
         return urlunsplit((parts.scheme, host, path, "", ""))
     pairs = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
@@ -96,6 +98,28 @@ def _escaped_path(path: str) -> str:
         return char if char.isascii() and (char.isalnum() or char in _UNESCAPED) else escape[0].upper()
 
     return _ESCAPE.sub(spell, quote(path, safe=f"/%+{_UNESCAPED}", errors="surrogatepass"))
+
+
+def _ascii_host(host: str) -> str:
+    name, colon, port = host.partition(":")
+    if not name.isascii():
+        with suppress(idna.IDNAError):  # no client connects to such a host
+            name = idna.encode(name, uts46=True).decode()
+    return f"{name.removesuffix('.')}{colon}{port}"
+
+
+def _without_dots(path: str) -> str:
+    """Return a path without "." and "..". Source: RFC 3986, 5.2.4."""
+    if "/." not in path:
+        return path
+    kept: list[str] = []
+    parts = path.split("/")[1:]
+    for part in (*parts, "") if parts[-1] in {".", ".."} else parts:
+        if part != "." and part != "..":
+            kept.append(part)
+        elif part == ".." and kept:
+            kept.pop()
+    return f"/{'/'.join(kept)}"
 
 
 _LEFT_OUT: Final = frozenset({"key", "webhook_url", "targets", "url_is_public"})
@@ -139,9 +163,11 @@ def fingerprint(request: Request, target: str) -> str:
         if options.get(name):
             options[name], _, query = canonical_url(options[name]).partition("?")
             queries.append(query)
-    # Voices of the other languages make no difference to this language's job.
     if isinstance(request, TranslationRequest):
+        # Voices of the other languages make no difference to this language's job.
         options["voices_map"] = request.voices_map.get(target, "")
+        # A glossary whose rows are sorted is the same glossary.
+        options["no_translate_words"] = sorted(set(request.no_translate_words))
     work = _digest({"kind": kind.__name__, "target": target, **options})
     return work[:_WORK_DIGITS] + _query_digits(*queries)
 

@@ -38,7 +38,9 @@ _LONGEST_URL: Final = 8192
 _LONGEST_KEY: Final = 200
 
 
-PLAIN_URL: Final = re.compile(r"https?://[a-z0-9][a-z0-9.-]*/[/A-Za-z0-9._~-]*")
+PLAIN_URL: Final = re.compile(
+    r"https?://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?:/(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*)?)+"
+)
 """Most URLs of a catalog: nothing in them has to be looked at closer, or could be spelled in another way."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+import yarl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -127,6 +128,19 @@ def test_what_tells_videos_apart_in_a_query_is_kept(one: str, other: str) -> Non
         ("https://media.test:/talk.mp4", URL),
         ("https://media.test/%257Ea", "https://media.test/%257Ea"),
         ("https://media.test/~a?b=%7E", "https://media.test/~a?b=~"),
+        ("https://bücher.test/a", "https://xn--bcher-kva.test/a"),
+        ("https://BÜCHER.test.:8443/a", "https://xn--bcher-kva.test:8443/a"),
+        ("https://a..ü/a", "https://a..ü/a"),
+        ("https://media.test./talk.mp4", URL),
+        ("https://media.test/a/../b/./../talk.mp4", URL),
+        ("https://media.test/../../talk.mp4", URL),
+        ("https://media.test/%2e%2E/.%2e/talk.mp4", URL),
+        ("https://media.test/a/b/..", "https://media.test/a/"),
+        ("https://media.test/a/.", "https://media.test/a/"),
+        ("https://media.test/..", "https://media.test/"),
+        ("https://media.test/a//../b", "https://media.test/a/b"),
+        ("https://media.test/.well-known/...", "https://media.test/.well-known/..."),
+        ("s3://bucket/a%7Eb/../c", "s3://bucket/a%7Eb/../c"),
         ("s3://bucket/a%7Eb", "s3://bucket/a%7Eb"),
         ("file:///a%7Eb", "file:///a%7Eb"),
         (f"{URL}?a=1&X-Amz-Signature=2&b=%2F+x", f"{URL}?a=1&b=%2F+x"),
@@ -213,6 +227,18 @@ def test_only_the_voice_of_the_language_itself_matters() -> None:
 
 def test_the_order_of_a_map_does_not_matter() -> None:
     assert of(fixed_words={"a": "1", "b": "2"}) == of(fixed_words={"b": "2", "a": "1"})
+
+
+def test_the_order_of_words_that_are_kept_does_not_matter() -> None:
+    assert of(no_translate_words=("NASA", "Akool")) == of(no_translate_words=("Akool", "NASA", "Akool"))
+    assert of(no_translate_words=("NASA",)) != of(no_translate_words=("NASA", "Akool"))
+
+
+@given(path=st.lists(st.sampled_from(["", "a", "b", ".", "..", "..."])).map("/".join))
+def test_dots_in_a_path_are_resolved_as_clients_do(path: str) -> None:
+    url = f"https://media.test/{path}"
+
+    assert canonical_url(url) == str(yarl.URL(url))
 
 
 def test_a_caption_file_that_is_signed_anew_is_the_same() -> None:
