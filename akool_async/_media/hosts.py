@@ -31,10 +31,9 @@ _PUBLIC, _PRIVATE = "1.1.1.1", "127.0.0.1"
 
 _NO_PUBLIC_NAME: Final = re.compile(
     r"[^.]*|.*\.(arpa|corp|example|internal|intranet|invalid|lan|local|localdomain|localhost|onion|private|test)"
-    r"|(.*\.)?example\.(com|net|org)"
 )
 """Hosts whose names are in no public DNS. Source: the special-use domain names of IANA, RFC 6761, 6762 and
-9476; those that routers and companies use in their networks."""
+9476; those that routers and companies use in their networks. `example.com` is in the DNS, and is asked."""
 
 _SIGNED_STORE: Final = re.compile(r"(s3|gs|az|abfss?|wasbs?)://", re.IGNORECASE)
 _MOST_REDIRECTS: Final = 5

@@ -508,10 +508,8 @@ async def test_no_more_than_the_limit_are_looked_into_at_once(files: FileHost) -
 
 
 async def test_names_for_examples_are_not_asked_where_the_api_is_a_sandbox(files: FileHost) -> None:
-    (check,) = await look(Preflight(Limits(), api_host=files.base_url), "https://example.com/1.mp4")
-    (real,) = await look(
-        Preflight(Limits(), api_host="https://openapi.akool.com"), "https://example.com/1.mp4"
-    )
+    (check,) = await look(Preflight(Limits(), api_host=files.base_url), "https://a.example/1.mp4")
+    (real,) = await look(Preflight(Limits(), api_host="https://openapi.akool.com"), "https://a.example/1.mp4")
 
     assert check == RequestCheck()
     assert "no public DNS name" in real.reason

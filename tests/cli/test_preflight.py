@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from akool_async.sandbox import Sandbox
-from tests.cli.conftest import Command
+from tests.cli.conftest import KEY, Command
 from tests.cli.terminal import on_terminal
 from tests.media.file_host import FileHost, film, serve_files
 
@@ -210,3 +210,21 @@ def test_captions_are_looked_into_before_they_are_paid_for(
     assert "refused: videos.csv:2 (talk): Captions: This is a web page, not a subtitle file." in planned.err
     assert "Captions: The server answered HTTP 404" in refused.err
     assert vendor.audit.creates == ()
+
+
+def test_without_a_network_no_video_is_refused_for_it(
+    akool: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AKOOL_API_HOST", raising=False)
+    monkeypatch.setenv("AKOOL_API_KEY", KEY)
+    path = catalog(("one", "https://example.com/one.mp4"), ("two", "https://cdn.films.net/two.mp4"))
+    plan = akool("plan", path)
+    run = akool("run", path, "--out", "out", "--yes")
+    looked = akool("inspect", "https://example.com/one.mp4")
+
+    for host in ("example.com", "cdn.films.net"):
+        assert f"This machine finds no address for the host {host}." in plan.err
+    assert "refused" not in plan.out + plan.err + run.err + looked.out
+    assert (run.code, looked.code) == (1, 1)
+    assert "The API host https://openapi.akool.com could not be reached" in run.err
+    assert looked.out.split("\t")[1] == "unknown"

@@ -68,7 +68,7 @@ async def test_a_url_is_inspected_over_http(host: Host) -> None:
         "http://nas.local/v.mp4",
         "http://media.lan./v.mp4",
         "http://build.corp/v.mp4",
-        "https://videos.example.com/v.mp4",
+        "https://videos.example/v.mp4",
         "https://a.test/v.mp4",
     ],
 )
@@ -83,7 +83,8 @@ async def test_what_the_vendor_can_not_reach_is_told_without_a_request(url: str)
 
 
 @pytest.mark.parametrize(
-    "url", ["https://1.2.3.4/v.mp4", "https://cdn.vendor.io/v.mp4", "https://exämple.de/v"]
+    "url",
+    ["https://1.2.3.4/v.mp4", "https://cdn.vendor.io/v.mp4", "https://exämple.de/v", "https://example.com/v"],
 )
 async def test_public_hosts_are_no_obstacle(url: str) -> None:
     assert find_obstacle(url) is None
