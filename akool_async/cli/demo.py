@@ -40,7 +40,7 @@ from akool_async.cli.console import is_terminal
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import JOURNAL
 from akool_async.cli.progress import ProgressSnapshot, RunProgress
-from akool_async.cli.report import OutcomeCounts
+from akool_async.cli.run_summary import OutcomeCounts
 from akool_async.sandbox import Sandbox
 from akool_async.sandbox.media import sample_video
 

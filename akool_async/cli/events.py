@@ -17,7 +17,8 @@ from akool_async.cli.console import print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.on_saved import CommandResult
 from akool_async.cli.plan import Plan, PlannedAction
-from akool_async.cli.report import OutcomeCounts, RunSummary, outcome_label, plan_notes
+from akool_async.cli.report import plan_notes
+from akool_async.cli.run_summary import OutcomeCounts, RunSummary, outcome_label
 
 SCHEMA: Final = "events.schema.json"
 

@@ -25,8 +25,9 @@ from akool_async.cli.console import counted, format_value, print_info
 from akool_async.cli.next_commands import Order
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.paid_work import same_work
-from akool_async.cli.report import SAVED, UNVERIFIED, request_label
+from akool_async.cli.report import request_label
 from akool_async.cli.run_history import read_history
+from akool_async.cli.run_summary import SAVED, UNVERIFIED
 from akool_async.cli.saved_files import files_of, locate
 
 NOT_SUBMITTED: Final = "not submitted"

@@ -29,7 +29,7 @@ from akool_async.cli.console import (
     stderr,
     strip_control,
 )
-from akool_async.cli.report import NOT_SAVED, SAVED, UNVERIFIED, OutcomeCounts, outcome_label
+from akool_async.cli.run_summary import NOT_SAVED, SAVED, UNVERIFIED, OutcomeCounts, outcome_label
 
 REDRAW_INTERVAL: Final = 0.2
 REPORT_INTERVAL: Final = 30.0

@@ -32,8 +32,9 @@ from akool_async.cli.pages import write_report
 from akool_async.cli.plan import Plan, PlannedAction, RetryRules
 from akool_async.cli.preflight import NO_VIDEOS, VideoOptions, make_checked_plan
 from akool_async.cli.progress import ProgressSnapshot, RunProgress, what_continues
-from akool_async.cli.report import OutcomeCounts, RunSummary, cost, plan_lines, request_label
+from akool_async.cli.report import cost, plan_lines, request_label
 from akool_async.cli.run_history import record_run
+from akool_async.cli.run_summary import OutcomeCounts, RunSummary
 from akool_async.webhook.inbox import open_inbox
 
 UNBOUNDED: Final = 10_000

@@ -210,7 +210,7 @@ async def test_every_paid_id_is_told_when_the_journal_is_deleted_under_a_batch(
     [JournalWriteError("full"), WrongHostError("not it"), SubmissionInDoubt("lost", targets=("ja",))],
 )
 def test_the_command_line_says_in_doubt_and_not_failed(failure: AkoolError) -> None:
-    from akool_async.cli.report import OutcomeCounts, RunSummary
+    from akool_async.cli.run_summary import OutcomeCounts, RunSummary
 
     counts = OutcomeCounts(expected=2)
     counts.counts["in doubt"] = 1

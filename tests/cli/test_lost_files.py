@@ -27,7 +27,7 @@ from akool_async._model.outcomes import Completed, Failed, Saved
 from akool_async._model.states import State
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.progress import RunProgress
-from akool_async.cli.report import OutcomeCounts, RunSummary, outcome_label
+from akool_async.cli.run_summary import OutcomeCounts, RunSummary, outcome_label
 from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import Book, Command
 from tests.cli.terminal import on_terminal

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from akool_async import EntryProgress, Stage, Statistics
 from akool_async.cli.progress import ProgressSnapshot, RunProgress
-from akool_async.cli.report import OutcomeCounts
+from akool_async.cli.run_summary import OutcomeCounts
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

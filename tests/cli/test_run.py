@@ -33,8 +33,8 @@ from akool_async._download import files as disk
 from akool_async._journal import EntryUpdate
 from akool_async.cli import events
 from akool_async.cli.options import ConnectionOptions
-from akool_async.cli.report import OutcomeCounts
 from akool_async.cli.run import CatalogRun
+from akool_async.cli.run_summary import OutcomeCounts
 from akool_async.sandbox import Fault, Sandbox, api
 from akool_async.sandbox.jobs import SandboxJob
 from tests.cli.conftest import KEY, Command, GiveUp, at_vendor

@@ -33,7 +33,7 @@ from akool_async._http import aiohttp_sender  # noqa: F401 - for the same reason
 from akool_async.cli import main
 from akool_async.cli.commands import catalog, resolve  # noqa: F401 - for the same reason
 from akool_async.cli.options import ConnectionOptions
-from akool_async.cli.report import outcome_label
+from akool_async.cli.run_summary import outcome_label
 from tests.vendor.judge import Told, told_by_events
 from tests.vendor.server import Vendor
 

@@ -36,7 +36,7 @@ from akool_async.cli.options import (
     OutputOptions,
     output_folder,
 )
-from akool_async.cli.report import UNVERIFIED
+from akool_async.cli.run_summary import UNVERIFIED
 
 if TYPE_CHECKING:
     from akool_async._journal import Entry
