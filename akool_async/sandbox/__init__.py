@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from akool_async.sandbox.audit import Audit
 from akool_async.sandbox.engine import Engine
-from akool_async.sandbox.faults import Fault, FaultKind, FaultPlan
+from akool_async.sandbox.fault_kinds import FaultKind
+from akool_async.sandbox.faults import Fault, FaultPlan
 from akool_async.sandbox.fixtures import SandboxLanguage, SandboxVoice
 from akool_async.sandbox.sandbox import Sandbox, SandboxServer
 from akool_async.sandbox.settings import FakeClock, MediaLimits, SandboxClock, ScaledClock

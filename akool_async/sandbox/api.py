@@ -23,7 +23,8 @@ from akool_async.sandbox.fault_effects import (
     send_spoiled,
     wait_and_date,
 )
-from akool_async.sandbox.faults import Fault, FaultKind, FaultTarget, kinds
+from akool_async.sandbox.fault_kinds import TRAITS, FaultKind, Remains
+from akool_async.sandbox.faults import Fault, FaultTarget
 from akool_async.sandbox.http import HttpExchange, Receive, Scope, Send, http_date
 from akool_async.sandbox.jobs import FAILURE, ApiRejection, JobSpec, SandboxJob
 from akool_async.sandbox.request_schema import (
@@ -48,8 +49,6 @@ TIME_SCALE: Final = b"x-sandbox-time-scale"
 
 _MAX_PAGE_SIZE: Final = 100
 _MAX_COUNT: Final = 1_000_000
-_ANSWER_SHOWS: Final = kinds("huge wrong_type truncated short http_with_answer code_with_answer cut_after_id")
-"""Faults that leave some of the real answer to be seen."""
 
 
 class VendorApi:
@@ -120,7 +119,8 @@ class VendorApi:
         # A paid POST or a new token takes effect only if the fault says so: a test has to know whether
         # credits were spent. Reads change nothing, so their faults may always show the real answer.
         is_read = not request.route.paid and request.route.name != "token"
-        if spoiling.acts or (is_read and spoiling.kind in _ANSWER_SHOWS):
+        shows = TRAITS[spoiling.kind].remains is not Remains.NOTHING
+        if spoiling.acts or (is_read and shows):
             await send_spoiled(request.exchange, spoiling, await self._act(request))
         else:
             self._note_create(request)

@@ -28,7 +28,8 @@ from akool_async.sandbox.fault_effects import (
     send_spoiled,
     wait_and_date,
 )
-from akool_async.sandbox.faults import Fault, FaultKind, FaultTarget, kinds
+from akool_async.sandbox.fault_kinds import TRAITS, FaultKind
+from akool_async.sandbox.faults import Fault, FaultTarget
 from akool_async.sandbox.fixtures import MediaBackend, modified
 from akool_async.sandbox.http import (
     CONTROL,
@@ -48,9 +49,6 @@ from akool_async.sandbox.settings import FakeClock
 
 _ARTIFACT_OF: Final[Mapping[str, str]] = {name: artifact for artifact, name in ARTIFACTS.items()}
 _DAY: Final = 86_400.0
-_TRANSFER_FAULTS: Final = kinds(
-    "truncated short reset_mid wrong_length no_length drip stall wrong_range weak_etag compressed"
-)
 
 
 class Cdn:
@@ -91,8 +89,8 @@ class Cdn:
         await wait_and_date(request.exchange, request.faults, request.now)
         if request.file and any(fault.kind is FaultKind.CHANGED_ETAG for fault in request.faults):
             self._results.replace(request.file)
-        transfer = next((one for one in request.faults if one.kind in _TRANSFER_FAULTS), None)
-        others = tuple(one for one in request.faults if one.kind not in _TRANSFER_FAULTS)
+        transfer = next((one for one in request.faults if TRAITS[one.kind].transfer), None)
+        others = tuple(one for one in request.faults if not TRAITS[one.kind].transfer)
         spoiling = response_fault(others, elsewhere="/elsewhere")
         # A fault of transfer needs a file that arrives, so it wins over one that replaces the answer.
         if transfer is None and spoiling is not None:
@@ -271,7 +269,7 @@ async def _transfer(exchange: HttpExchange, fault: Fault, answer: Answer) -> Non
                 headers[b"etag"] = b"W/" + headers[b"etag"]
             elif fault.kind is FaultKind.COMPRESSED:
                 headers[b"content-encoding"], body = b"gzip", gzip.compress(body)
-            elif answer.status == 206 and len(body) > 1:  # WRONG_RANGE
+            elif fault.kind is FaultKind.WRONG_RANGE and answer.status == 206 and len(body) > 1:
                 first, rest = headers[b"content-range"].removeprefix(b"bytes ").split(b"-", 1)
                 headers[b"content-range"], body = b"bytes %d-%b" % (int(first) + 1, rest), body[1:]
             await exchange.answer(Answer(answer.status, tuple(headers.items()), body))

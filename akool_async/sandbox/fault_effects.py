@@ -11,7 +11,8 @@ from typing import Any, Final
 import anyio
 import attrs
 
-from akool_async.sandbox.faults import Fault, FaultKind, kinds
+from akool_async.sandbox.fault_kinds import TRAITS, FaultKind, Remains
+from akool_async.sandbox.faults import Fault
 from akool_async.sandbox.http import Answer, Headers, HttpExchange, http_date
 from akool_async.sandbox.jobs import COMPLETED, FAILED
 from akool_async.sandbox.response_schema import envelope, refusal
@@ -19,18 +20,13 @@ from akool_async.sandbox.response_schema import envelope, refusal
 _HTML: Final[Headers] = ((b"content-type", b"text/html; charset=utf-8"),)
 _NOISE: Final = b"\x00\x01\x16\x03noise, not HTTP\r\n\r\n\xff\xfe"
 _HUGE: Final = 5 * 2**20
-_REPLACING: Final = kinds(
-    "reset_before reset_after hang http html empty truncated short garbage huge wrong_type redirect code "
-    "http_with_answer code_with_answer cut_after_id"
-)
-_WITH_ANSWER: Final = kinds("http_with_answer code_with_answer cut_after_id")
 _JOB_ID: Final = re.compile(rb'"_id":(?:"[^"]*"|\{[^}]*\}|\d+)')
 _NO_JOB: Final = {"_id": "0" * 24, "video_status": 1}
 
 
 def response_fault(faults: tuple[Fault, ...], *, elsewhere: str) -> Fault | None:
     """Return the first fault that replaces the answer; a redirect without a target leads `elsewhere`."""
-    fault = next((one for one in faults if one.kind in _REPLACING), None)
+    fault = next((one for one in faults if TRAITS[one.kind].remains is not None), None)
     if fault is not None and fault.kind is FaultKind.REDIRECT and fault.location is None:
         return attrs.evolve(fault, location=elsewhere)
     return fault
@@ -45,8 +41,7 @@ async def send_spoiled(exchange: HttpExchange, fault: Fault, meant: dict[str, An
         meant: The endpoint's envelope, None when the request had no effect.
     """
     if meant is None:
-        # An answer without effect names no job, or one that does not exist: nothing was paid.
-        meant = envelope(_NO_JOB if fault.kind in _WITH_ANSWER else {})
+        meant = envelope(_NO_JOB if TRAITS[fault.kind].remains is Remains.ID else {})
     whole = json_answer(meant)
     match fault.kind:
         case FaultKind.RESET_BEFORE | FaultKind.RESET_AFTER:
@@ -82,8 +77,10 @@ async def send_spoiled(exchange: HttpExchange, fault: Fault, meant: dict[str, An
             await exchange.answer(attrs.evolve(whole, body=whole.body[: ends[-1] if ends else None]))
         case FaultKind.CODE:
             await exchange.answer(json_answer(refusal(fault.code)))
-        case _:
+        case FaultKind.HTTP:
             await exchange.answer(_http_error(fault))
+        case _:
+            raise NotImplementedError(f"{fault.kind.value} replaces an answer, but nothing says by what")
 
 
 def _http_error(fault: Fault) -> Answer:

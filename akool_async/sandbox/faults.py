@@ -1,177 +1,24 @@
-"""What goes wrong in a sandbox: the kinds of faults, one `Fault`, and the plan that decides when each hits.
+"""What goes wrong in a sandbox: one `Fault`, and the plan that decides when each hits.
 
-What a fault does to an answer is in `fault_effects`, `api`, `cdn` and `webhooks`.
+The kinds are in `fault_kinds`; their effects in `fault_effects`, `api`, `cdn` and `webhooks`.
 """
 
 from __future__ import annotations
 
-import enum
 import json
 import random
 import re
 import sys
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
 import attrs
 from attrs import validators
 
+from akool_async.sandbox.fault_kinds import API_ENDPOINTS, SUITED, TRAITS, FaultKind
 from akool_async.sandbox.jobs import SandboxJob
-
-_MOST_DAYS_OFF: Final = 10_000
-ODD_TIMES: Final = ("seconds", "text", "float", "iso", "missing")
-API_ENDPOINTS: Final = ("token", "create", "lipsync", "status", "languages", "voices", "credit")
-
-
-class FaultKind(enum.StrEnum):
-    """What goes wrong. Unless said otherwise a kind suits every API endpoint and the CDN."""
-
-    RESET_BEFORE = "reset_before"
-    """The connection is reset; the request had no effect."""
-    RESET_AFTER = "reset_after"
-    """The request had its effect; the connection is reset instead of an answer."""
-    WRONG_DATE = "wrong_date"
-    """The Date header is `value` days ahead (30 by default; behind if negative), or missing for None."""
-    DELAY = "delay"
-    """The request is taken up `seconds` of real time late. Webhooks: sandbox seconds."""
-    HANG = "hang"
-    """Never an answer; the client has to leave. `acted` says whether the request had its effect."""
-    HTTP = "http"
-    """The HTTP `status` with an HTML page, or `body`, and `retry_after` if given."""
-    HTML = "html"
-    """HTTP 200 with an HTML page."""
-    EMPTY = "empty"
-    """HTTP 200 with no body."""
-    TRUNCATED = "truncated"
-    """Valid HTTP, but the content ends at the fraction `keep` of what it should be."""
-    SHORT = "short"
-    """The connection is closed at the fraction `keep` of the announced Content-Length."""
-    GARBAGE = "garbage"
-    """Bytes that are not HTTP, then the connection is closed."""
-    HUGE = "huge"
-    """An envelope of `size` bytes (5 MiB by default). API only."""
-    WRONG_TYPE = "wrong_type"
-    """`data` is `value` (a string by default) instead of an object. API only."""
-    REDIRECT = "redirect"
-    """The HTTP `status` (302 by default) to `location`, by default /elsewhere on the CDN."""
-    CODE = "code"
-    """An envelope with the business `code`. API only."""
-    HTTP_WITH_ANSWER = "http_with_answer"
-    """The HTTP `status` (503 by default) with the whole answer as its body. API only."""
-    CODE_WITH_ANSWER = "code_with_answer"
-    """The whole answer with the business `code` (1005 by default) of a refusal. API only."""
-    CUT_AFTER_ID = "cut_after_id"
-    """Valid HTTP, but the content ends after the `value`th id of a job (1 by default). API only."""
-    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the name of a fault
-    """Every token issued so far is void, from this very request on. API only."""
-
-    REFUSE_LANGUAGE = "refuse_language"
-    """`language` is refused with `code`, the others of the request are not. Create only."""
-    OMIT_LANGUAGE = "omit_language"
-    """`language` is missing in the answer; its job was made unless `acted` is False. Create only."""
-    EXTRA_LANGUAGE = "extra_language"
-    """A job for `language` (by default one not asked for) is made besides. Create only."""
-    NO_ALL_RESULTS = "no_all_results"
-    """The list of results is left out, as older servers do. Create only."""
-
-    JOB_FAILS = "job_fails"
-    """The jobs made end with status 4, the error code `code` (1201 by default) and the reason `value`.
-    Create and lipsync only."""
-    ODD_ID = "odd_id"
-    """A job's id is an object ({"$oid": "..."}), or with the `value` "number" a short number, under which
-    the job is known. Create, lipsync and status only."""
-    ODD_PRICE = "odd_price"
-    """The credits locked or deducted are shown as `value` (null by default), or are "missing". Create,
-    lipsync and status only."""
-    ODD_TIME = "odd_time"
-    """The time of creation is shown in "seconds" (by default), as "text", "float" or "iso", is "missing", or
-    any `value` that is not text. Create, lipsync and status only."""
-
-    UNKNOWN_STATUS = "unknown_status"
-    """`video_status` is `value` (7 by default). "1" to "4" hit only jobs that have that status.
-    Status only."""
-    DONE_WITHOUT_URL = "done_without_url"
-    """A completed job shows no result. Status only."""
-    STUCK = "stuck"
-    """The progress shown is always `value` (5 by default) until the job ends. Status only."""
-    VANISH = "vanish"
-    """The job does not exist: code 1008. Status only."""
-    URL_FORBIDDEN = "url_forbidden"
-    """The result URLs shown answer 403; once one did, the next status shows working ones. Without `nth`
-    and `limit` this happens once per job. Status only."""
-
-    RESET_MID = "reset_mid"
-    """The connection is reset at the fraction `keep` of the body. CDN only."""
-    WRONG_LENGTH = "wrong_length"
-    """The announced Content-Length is `size` bytes (100 by default) too large. CDN only."""
-    NO_LENGTH = "no_length"
-    """Chunked, without a Content-Length. CDN only."""
-    CHANGED_ETAG = "changed_etag"
-    """The file was replaced: other bytes under another ETag, from this request on. CDN only."""
-    DRIP = "drip"
-    """The body comes `size` bytes (16 by default) every `seconds` of real time. CDN only."""
-    STALL = "stall"
-    """After the fraction `keep` of the body nothing comes any more, and the connection stays. CDN only."""
-    NO_RANGES = "no_ranges"
-    """The whole file comes, whatever part of it was asked for. CDN only."""
-    WRONG_RANGE = "wrong_range"
-    """The part that comes begins one byte after the one asked for, and says so. CDN only."""
-    WEAK_ETAG = "weak_etag"
-    """The ETag is a weak one. CDN only."""
-    COMPRESSED = "compressed"
-    """The body is compressed with gzip, though nobody asked for it. CDN only."""
-
-    LOSE = "lose"
-    """A webhook is never sent. Webhook only."""
-    DUPLICATE = "duplicate"
-    """A webhook is sent twice. Webhook only."""
-    REORDER = "reorder"
-    """A webhook is sent after the next one of the same job; the last one of a job never is. Webhook only."""
-
-
-def kinds(names: str) -> frozenset[FaultKind]:
-    """Return the kinds with these names, which are separated by spaces."""
-    return frozenset(map(FaultKind, names.split()))
-
-
-_CREATE_ONLY: Final = kinds("refuse_language omit_language extra_language no_all_results")
-_CREATES: Final = kinds("job_fails odd_id odd_price odd_time")
-_STATUS_ONLY: Final = kinds("unknown_status done_without_url stuck vanish url_forbidden")
-_CDN_ONLY: Final = kinds(
-    "reset_mid wrong_length no_length changed_etag drip stall no_ranges wrong_range weak_etag compressed"
-)
-_WEBHOOK_ONLY: Final = kinds("lose duplicate reorder")
-_API_ONLY: Final = kinds("huge wrong_type code token_expired http_with_answer code_with_answer cut_after_id")
-_WIRE: Final = kinds(
-    "reset_before reset_after delay wrong_date hang http html empty truncated short garbage redirect"
-)
-SUITED: Final[Mapping[str, frozenset[FaultKind]]] = {
-    **dict.fromkeys((*API_ENDPOINTS, "*", "post"), _WIRE | _API_ONLY),
-    "create": _WIRE | _API_ONLY | _CREATE_ONLY | _CREATES,
-    "lipsync": _WIRE | _API_ONLY | _CREATES,
-    "status": _WIRE | _API_ONLY | _STATUS_ONLY | _CREATES - {FaultKind.JOB_FAILS},
-    "cdn": _WIRE | _CDN_ONLY,
-    "webhook": _WEBHOOK_ONLY | {FaultKind.DELAY},
-}
-"""What can go wrong where."""
-
-# The answer tells of a job in these, or hides it: a test of money needs one that was really made.
-_ACTS_BY_DEFAULT: Final = kinds(
-    "reset_after truncated short wrong_type omit_language http_with_answer code_with_answer cut_after_id"
-)
-_VALUES: Final[Mapping[FaultKind, object]] = {
-    FaultKind.UNKNOWN_STATUS: 7,
-    FaultKind.STUCK: 5,
-    FaultKind.WRONG_TYPE: "not an object",
-    FaultKind.CUT_AFTER_ID: 1,
-    FaultKind.ODD_ID: "oid",
-    FaultKind.ODD_TIME: "seconds",
-    FaultKind.WRONG_DATE: 30,
-}
-"""The value of a fault that names none; None for the other kinds."""
-_CODES: Final = {FaultKind.CODE_WITH_ANSWER: 1005, FaultKind.JOB_FAILS: 1201}
 
 
 def _as_numbers(value: object) -> tuple[int, ...] | range | None:
@@ -263,11 +110,11 @@ class Fault:
 
     @code.default
     def _default_code(self) -> int:
-        return _CODES.get(self.kind, 1003)
+        return TRAITS[self.kind].code
 
     @value.default
     def _default_value(self) -> object:
-        return _VALUES.get(self.kind)
+        return TRAITS[self.kind].value
 
     def __attrs_post_init__(self) -> None:
         """Reject a kind that does not suit `on`, a value that does not suit the kind, a language left out."""
@@ -275,26 +122,13 @@ class Fault:
             raise ValueError(f"{self.kind.value} can't happen on {self.on!r}")
         if self.kind is FaultKind.OMIT_LANGUAGE and self.language is None:
             raise ValueError("omit_language has to name the language")
-        match self.kind:
-            case FaultKind.ODD_ID:
-                suits = self.value in ("oid", "number")
-            case FaultKind.ODD_TIME:
-                suits = not isinstance(self.value, str) or self.value in ODD_TIMES
-            case FaultKind.CUT_AFTER_ID:
-                suits = isinstance(self.value, int) and self.value >= 1
-            case FaultKind.WRONG_DATE:
-                suits = self.value is None or (
-                    isinstance(self.value, int | float) and abs(self.value) <= _MOST_DAYS_OFF
-                )
-            case _:
-                suits = True
-        if not suits:
+        if not TRAITS[self.kind].suits(self.value):
             raise ValueError(f"{self.kind.value} has no value {self.value!r}")
 
     @property
     def acts(self) -> bool:
         """Whether the request has its effect although the answer is spoiled."""
-        return self.kind in _ACTS_BY_DEFAULT if self.acted is None else self.acted
+        return TRAITS[self.kind].acts if self.acted is None else self.acted
 
 
 _FIELDS: Final = (

@@ -20,7 +20,8 @@ from anyio.abc import TaskGroup
 from akool_async.sandbox.access import logger, outgoing_client
 from akool_async.sandbox.audit import WebhookRecord
 from akool_async.sandbox.context import SandboxContext
-from akool_async.sandbox.faults import FaultKind, FaultTarget
+from akool_async.sandbox.fault_kinds import FaultKind
+from akool_async.sandbox.faults import FaultTarget
 from akool_async.sandbox.jobs import COMPLETED, FAILED, FAILURE, SandboxJob
 from akool_async.sandbox.settings import ScaledClock, real_wait
 

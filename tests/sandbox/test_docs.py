@@ -16,25 +16,25 @@ from pathlib import Path
 import pytest
 
 from akool_async.cli.app import app
-from akool_async.sandbox import Fault, FaultKind, faults
+from akool_async.sandbox import Fault, FaultKind, fault_kinds
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sandbox.md"
 PLACE = re.compile(r"(?<=<!-- faults -->\n).*?(?=<!-- end -->)", re.DOTALL)
-API = [on for on in faults.API_ENDPOINTS if on not in ("create", "lipsync", "status")]
+API = [on for on in fault_kinds.API_ENDPOINTS if on not in ("create", "lipsync", "status")]
 
 pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="only where the documentation is")
 
 
 def where(kind: FaultKind) -> str:
-    places = [on for on, kinds in faults.SUITED.items() if kind in kinds and on not in ("*", "post")]
-    if set(faults.API_ENDPOINTS) <= set(places):
-        places = ["API", *(on for on in places if on not in faults.API_ENDPOINTS)]
+    places = [on for on, kinds in fault_kinds.SUITED.items() if kind in kinds and on not in ("*", "post")]
+    if set(fault_kinds.API_ENDPOINTS) <= set(places):
+        places = ["API", *(on for on in places if on not in fault_kinds.API_ENDPOINTS)]
     return ", ".join(places)
 
 
 def table() -> str:
     """Return a row for each kind, from the docstring of its member."""
-    body = ast.parse(inspect.getsource(faults)).body
+    body = ast.parse(inspect.getsource(fault_kinds)).body
     (members,) = [node.body for node in body if isinstance(node, ast.ClassDef) and node.name == "FaultKind"]
     rows = ["| kind | where | what happens |", "| --- | --- | --- |"]
     for member, said in zip(members[1::2], members[2::2], strict=True):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
 from typing import Any
 
 import pytest
 
-from akool_async.sandbox import Fault, FaultKind, FaultPlan
+from akool_async.sandbox import Fault, FaultKind, FaultPlan, api, cdn, fault_effects, webhooks
+from akool_async.sandbox.fault_kinds import TRAITS
 from akool_async.sandbox.faults import FaultTarget
 
 STATUS = FaultTarget(on="status", jobs=((1, "a1"),), languages=("fr",), status=2)
@@ -134,6 +138,30 @@ def test_a_misspelt_fault_is_refused(fields: dict[str, Any]) -> None:
 def test_nth_has_to_be_a_number() -> None:
     with pytest.raises(TypeError):
         Fault(on="status", kind="empty", nth="2")
+
+
+def test_every_kind_has_a_row_and_an_effect() -> None:
+    """A kind that nothing asks for would be matched and counted as a hit, and change nothing."""
+    named = {
+        node.attr
+        for module in (api, cdn, fault_effects, webhooks)
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "FaultKind"
+    }
+
+    assert set(TRAITS) == set(FaultKind)
+    assert named == {kind.name for kind in FaultKind}
+
+
+def test_the_kinds_that_take_effect_by_themselves_are_listed() -> None:
+    acted = re.search(r"yes for ([a-z_,\s]+?), no for the others", Fault.__doc__ or "")
+
+    assert acted
+    assert set(re.findall(r"[a-z]+(?:_[a-z]+)*", acted[1])) - {"and"} == {
+        kind for kind, traits in TRAITS.items() if traits.acts
+    }
 
 
 def test_the_usual_effect_of_a_kind_can_be_overruled() -> None:
