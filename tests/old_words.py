@@ -210,7 +210,7 @@ def hits(package: Path, root: Path) -> dict[str, list[str]]:
             names += [_hit(shown, line, found, lines) for found in in_identifier(words)]
         for line, text in texts(source, tree):
             strings += [_hit(shown, line + after, found, lines) for after, *found in in_text(text)]
-    for path in (*sorted(root.glob("*.md")), *sorted(root.glob("docs/*.md"))):
+    for path in sorted({*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob(".changes/*.md")}):
         text = path.read_text(encoding="utf-8")
         shown = path.relative_to(root).as_posix()
         pages += [_hit(shown, after + 1, found, text.split("\n")) for after, *found in in_text(text)]

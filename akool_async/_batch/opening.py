@@ -100,8 +100,8 @@ def open_batch(
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
         retry_failed: submit again what failed, was rejected or expired in an earlier run.
         retry_transient: times that this run submits an entry again after a failure that may pass: status 4
-            without a reason in the video or the request, and codes 1015, 1201, 1205 and 1211. Each is paid
-            like any other submission, within `max_credits`; 0 or more.
+            without a reason in the video or the request, and codes for which the vendor says "try again
+            later". Each is paid like any other submission, within `max_credits`; 0 or more.
         schedule: when jobs are polled; default is the client's.
         max_credits: credits that the journal's entries may cost together, above 0. Locks count in full; a
             doubt, and a job of unknown cost, counts as much as the dearest known job. Each job is made by

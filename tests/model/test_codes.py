@@ -45,7 +45,7 @@ def test_one_code_means_success() -> None:
     assert [code for code, row in CODES.items() if row.kind is CodeKind.SUCCESS] == [SUCCESS] == [1000]
 
 
-@pytest.mark.parametrize("code", [0, -1, 1, 999, 1001, 1224, 9999, 10**30])
+@pytest.mark.parametrize("code", [0, -1, 1, 999, 1999, 9999, 10**30])
 def test_an_unknown_code_keeps_its_number(code: int) -> None:
     assert lookup(code) == Code(
         code, "unknown", f"an undocumented answer (code {code})", CodeKind.UNKNOWN, source=""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 
 from akool_async._model.codes import (
+    CODES,
     POLICY,
+    SUCCESS,
     Action,
+    CodeKind,
     Failure,
     error_for,
     failure_of_code,
     failure_of_status,
+    lookup,
     not_understood,
 )
 from akool_async._model.errors import (
@@ -115,29 +119,28 @@ def test_an_answer_of_the_api_or_of_its_gateway_is_understood(http_status: int, 
 
 # Business codes.
 
-CODES: dict[type[AkoolError], tuple[Failure, list[int]]] = {
-    BadRequestError: (Failure.REFUSED, [1003, 1010, 1011]),
-    InvalidMediaError: (Failure.REFUSED, [1013, 1203, 1204, 1207, 1208, 1209, 1210]),
-    DuplicateJobError: (Failure.REFUSED, [1202, 1222]),
-    AuthenticationError: (Failure.UNAUTHORIZED, [1101, 1102]),
-    OutOfCredits: (Failure.REFUSED, [1006, 1103, 1104]),
-    PermissionDeniedError: (Failure.REFUSED, [1004, 1009, 1109, 1200, 1213, 1221]),
-    RateLimitError: (Failure.RATE_LIMITED, [1005]),
-    JobNotFoundError: (Failure.REFUSED, [1008, 1014]),
-    ServerError: (Failure.BUSY, [1015, 1201, 1205, 1211]),
+KINDS: dict[CodeKind, tuple[Failure, type[AkoolError]]] = {
+    CodeKind.BAD_REQUEST: (Failure.REFUSED, BadRequestError),
+    CodeKind.MEDIA: (Failure.REFUSED, InvalidMediaError),
+    CodeKind.DUPLICATE: (Failure.REFUSED, DuplicateJobError),
+    CodeKind.CREDENTIALS: (Failure.UNAUTHORIZED, AuthenticationError),
+    CodeKind.CREDITS: (Failure.REFUSED, OutOfCredits),
+    CodeKind.ACCOUNT: (Failure.REFUSED, PermissionDeniedError),
+    CodeKind.RATE_LIMITED: (Failure.RATE_LIMITED, RateLimitError),
+    CodeKind.NOT_FOUND: (Failure.REFUSED, JobNotFoundError),
+    CodeKind.SERVER: (Failure.REFUSED, ServerError),  # the vendor does not say "try again later"
+    CodeKind.BUSY: (Failure.BUSY, ServerError),
 }
-SERVER = (1017, 1110, 1112)
-"""Errors of the server for which the vendor does not say "try again later"."""
-
-ROWS = [(code, failure, error) for error, (failure, codes) in CODES.items() for code in codes]
+"""By the kind of a code; `test_codes.py` lists the codes of each kind."""
 
 
-@pytest.mark.parametrize(
-    ("code", "failure", "error"), [*ROWS, *((c, Failure.REFUSED, ServerError) for c in SERVER)]
-)
-def test_each_documented_code_is_its_failure_and_its_error(
-    code: int, failure: Failure, error: type[AkoolError]
-) -> None:
+def test_every_kind_of_a_documented_code_has_its_failure_and_its_error() -> None:
+    assert set(KINDS) == set(CodeKind) - {CodeKind.SUCCESS, CodeKind.UNKNOWN}
+
+
+@pytest.mark.parametrize("code", sorted(CODES.keys() - {SUCCESS}))
+def test_each_documented_code_is_its_failure_and_its_error(code: int) -> None:
+    failure, error = KINDS[lookup(code).kind]
     raised = error_for(code, "said so", http_status=200)
 
     assert failure_of_code(code) is failure
