@@ -273,14 +273,17 @@ def test_old_words_in_texts(tmp_path: Path, text: str, word: str) -> None:
     comment = "# " + text.replace("\n", " ")
     package = write(tmp_path, {"a.py": f'x = 1\n"""{text}"""\n{comment}\n'})
     (tmp_path / "README.md").write_text(f"# Title\n\n{text}\n", encoding="utf-8")
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "x.md").write_text(text, encoding="utf-8")
+    pages = ("docs/x.md", "docs/reference/x.md", ".changes/x.added.md")
+    for page in pages:
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text(text, encoding="utf-8")
 
     found = old_words.hits(package.root, tmp_path)
 
     places = [hit.partition(f": {word} (")[0] for hit in found["strings and comments"] + found["docs"]]
     last = 3 + text.count("\n")
-    assert {"sample/a.py:2", f"sample/a.py:{last}", "README.md:3", "docs/x.md:1"} <= {*places}
+    shown = {"sample/a.py:2", f"sample/a.py:{last}", "README.md:3", *(f"{page}:1" for page in pages)}
+    assert shown <= {*places}
 
 
 def test_comments_are_counted_against_code_without_docstrings(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ async def _simulate(seed: int, folder: Path) -> None:
     chosen = chance.sample(FAULTS, chance.randint(0, 6))
     if out is not None:
         chosen += chance.sample(FILE_FAULTS, chance.randint(0, 5))
-    chosen = _told(chosen, sandbox)
+    chosen = _detectable(chosen, sandbox)
     for fault in chosen:
         sandbox.faults.add(Fault(**fault, probability=chance.choice([0.1, 0.4]), limit=chance.randint(1, 8)))
     wanted = [
@@ -195,7 +195,7 @@ async def _simulate(seed: int, folder: Path) -> None:
         await check(sandbox, journal, wanted, runs, out)
 
 
-def _told(faults: list[dict[str, Any]], sandbox: Sandbox) -> list[dict[str, Any]]:
+def _detectable(faults: list[dict[str, Any]], sandbox: Sandbox) -> list[dict[str, Any]]:
     """Leave out faults that together hide what was made from any client."""
     kinds = {fault["kind"] for fault in faults}
     hidden = set()
