@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
@@ -61,6 +62,25 @@ class WorkerRow:
     entries: int = 0
     silent_for: float = 0.0
     connected: bool = False
+
+
+class IntentState(enum.StrEnum):
+    """How far a paid POST is; while it is one of the first four, its entry can't get another intent."""
+
+    INTENDED = "intended"
+    """It may be sent, by the one call that acquires it."""
+    SENDING = "sending"
+    """A call acquired it, and may have sent it."""
+    MADE = "made"
+    """It made a job."""
+    IN_DOUBT = "in_doubt"
+    """It was sent, or may have been, and its answer is unknown."""
+    REFUSED = "refused"
+    """The vendor refused it."""
+    NOT_MADE = "not_made"
+    """It made no job; its entry may be sent again."""
+    RETIRED = "retired"
+    """It made a job, and its entry is to be paid once more."""
 
 
 class LedgerEntries(LedgerDatabase):

@@ -25,7 +25,7 @@ from akool_async._model.responses import Job, Snapshot, result_expiry
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._model.tariff import budget_refusal
 from akool_async.ledger.database import LedgerError, parse
-from akool_async.ledger.entries import READ, THIS, read_entry, storable, to_json
+from akool_async.ledger.entries import READ, THIS, IntentState, read_entry, storable, to_json
 from akool_async.ledger.plans import LedgerPlans
 from akool_async.ledger.results import LedgerResults
 
@@ -66,38 +66,55 @@ _POST_TIME: Final = timedelta(seconds=240)
 """How long a POST may take, from `FRESH` to the vendor's answer; until then nobody calls it not made."""
 
 
-@attrs.frozen
-class Intent:
-    """What the ledger says when a POST is intended.
+@attrs.frozen(kw_only=True)
+class NotNow:
+    """Why an entry gets no intent at present, which may change.
 
     Attributes:
-        token: of the open intent, or "".
-        state: "intended": may be sent; "sending", "made" or "in_doubt" by an earlier call; "ended": the entry
-            is over; "not now": because of the budget or the cap.
-        job_id: of the job that is known.
-        entry: as it was before.
-        reason: why not.
-        stops: whether no other entry may be sent either, because the budget is spent.
+        reason: in words.
+        stops: whether no other entry gets one either, because the budget is spent.
+    """
+
+    reason: str
+    stops: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Intent:
+    """The open intent of an entry.
+
+    Attributes:
+        token: identifies it, also in the webhook's URL.
+        state: INTENDED where it may be sent; else how far an earlier call came.
     """
 
     token: str
-    state: str
-    job_id: str
-    entry: Entry
-    reason: str | None = None
-    stops: bool = False
+    state: IntentState
+
+
+_SENT: Final = (IntentState.SENDING, IntentState.IN_DOUBT)
+_ENDED: Final = {
+    State.FAILED: IntentState.REFUSED,
+    State.PLANNED: IntentState.NOT_MADE,
+    State.IN_DOUBT: IntentState.IN_DOUBT,
+}
+_PRICE_UNKNOWN: Final = NotNow(reason="The price of a job is not known yet.")
 
 
 class LedgerIntents(LedgerPlans, LedgerResults):
     """Changes intents and their entries together, by compare-and-set."""
 
-    async def intend(self, request: Request, key: str, worker: str) -> Intent:
-        """Commit the intent to send a POST, or return what became of an earlier one. See `Intent`."""
+    async def intend(self, request: Request, key: str, worker: str) -> Intent | NotNow | None:
+        """Commit the intent to send a POST, or return the one that is open.
+
+        Returns:
+            The open intent; `NotNow` because of the budget or the cap; None if the entry is over.
+        """
         (target,) = request.targets
         now, token = self.clock.now(), new_token()
         one = attrs.evolve(request, key=key) if request.key != key and len(key) <= 200 else request
 
-        def work(connection: sa.Connection) -> Intent:
+        def work(connection: sa.Connection) -> Intent | NotNow | None:
             execute = connection.execute
             values: dict[str, Any] = {"account": self.account, "key": key, "target": target, "now": now}
             most, slots = execute(
@@ -118,7 +135,7 @@ class LedgerIntents(LedgerPlans, LedgerResults):
                 )
             open_one = execute(
                 parse(
-                    "SELECT token, state, job_id FROM akool_ledger.intent WHERE account = :account"
+                    "SELECT token, state FROM akool_ledger.intent WHERE account = :account"
                     " AND key = :key AND target = :target"
                     " AND state IN ('intended', 'sending', 'made', 'in_doubt')"
                 ),
@@ -126,22 +143,21 @@ class LedgerIntents(LedgerPlans, LedgerResults):
             ).one_or_none()
             # An open intent is the only right to send; what an earlier call left decides, not this one.
             if open_one is not None:
-                return Intent(open_one.token, open_one.state, open_one.job_id, row)
+                return Intent(token=open_one.token, state=IntentState(open_one.state))
             # A refused or failed entry is paid again only after `retry`.
-            if row.state is State.FAILED or State.SUBMITTING not in _NEXT[row.state]:
-                return Intent("", "ended", row.job_id, row)
+            if row.state is not State.PLANNED:
+                return None
             refusal = None
             if most is not None:
                 refusal = _over_budget(execute(parse(_SPENT), values).one(), most)
                 # One at a time over all machines: each POST under way is of a price that nobody knows, and
                 # together they could cost many times what is left.
                 if refusal is None and execute(parse(_POSTING), values).scalar_one():
-                    refusal = ""
-            stops = bool(refusal)
-            if slots is not None and execute(parse(_IN_FLIGHT), values).scalar_one() >= slots:
-                refusal = refusal or f"{slots} jobs are at the vendor, as many as the account may have."
+                    refusal = _PRICE_UNKNOWN
             if refusal is not None:
-                return Intent("", "not now", "", entry=row, reason=refusal, stops=stops)
+                return refusal
+            if slots is not None and execute(parse(_IN_FLIGHT), values).scalar_one() >= slots:
+                return NotNow(reason=f"{slots} jobs are at the vendor, as many as the account may have.")
             values |= {"token": token, "worker": worker}
             execute(
                 parse(
@@ -160,7 +176,7 @@ class LedgerIntents(LedgerPlans, LedgerResults):
                 ),
                 values,
             )
-            return Intent(token, "intended", "", row)
+            return Intent(token=token, state=IntentState.INTENDED)
 
         return await self.run_transaction(work)
 
@@ -182,9 +198,9 @@ class LedgerIntents(LedgerPlans, LedgerResults):
 
     async def doubt(self, token: str, reason: str) -> None:
         """Declare an intent that was begun to be sent in doubt, only if no answer to it was recorded."""
-        await self._put(token, ("sending",), "in_doubt", State.IN_DOUBT, reason=reason)
+        await self._put(token, (IntentState.SENDING,), IntentState.IN_DOUBT, State.IN_DOUBT, reason=reason)
 
-    async def made(self, token: str, job: Job, *, anew: bool = False) -> bool:
+    async def made(self, token: str, job: Job) -> bool:
         """Record the job of an intent.
 
         Returns:
@@ -192,7 +208,7 @@ class LedgerIntents(LedgerPlans, LedgerResults):
             if the job is another entry's.
         """
         try:
-            return await self._put_job(token, job, anew=anew)
+            return await self._put_job(token, job, anew=False)
         except LedgerError as error:
             if isinstance(error.__cause__, IntegrityError):
                 return False  # for ever: to try it again would never end
@@ -201,8 +217,8 @@ class LedgerIntents(LedgerPlans, LedgerResults):
     async def _put_job(self, token: str, job: Job, *, anew: bool) -> bool:
         return await self._put(
             token,
-            ("sending", "in_doubt"),
-            "made",
+            _SENT,
+            IntentState.MADE,
             State.SUBMITTED,
             anew=anew,
             job_id=job.id,
@@ -226,15 +242,14 @@ class LedgerIntents(LedgerPlans, LedgerResults):
         self, token: str, state: State, *, reason: str, code: int | None = None, doubt_ids: Sequence[str] = ()
     ) -> None:
         """Record that a POST was refused (FAILED), made no job (PLANNED), or is in doubt (IN_DOUBT)."""
-        now = {State.FAILED: "refused", State.PLANNED: "not_made", State.IN_DOUBT: "in_doubt"}[state]
         more: dict[str, Any] = {"doubt_ids": to_json(doubt_ids)} if doubt_ids else {}
         if state is State.FAILED:
             more["ended_at"] = self.clock.now()
         # Its sender says so, and sends nothing any more: a person may say at once what became of it.
         recorded = await self._put(
             token,
-            ("sending", "in_doubt"),
-            now,
+            _SENT,
+            _ENDED[state],
             state,
             free=", post_ends_at = NULL",
             reason=reason,
@@ -248,8 +263,8 @@ class LedgerIntents(LedgerPlans, LedgerResults):
     async def _put(
         self,
         token: str,
-        before: Sequence[str],
-        after: str,
+        before: Sequence[IntentState],
+        after: IntentState,
         state: State,
         *,
         free: str = "",
@@ -279,8 +294,8 @@ class LedgerIntents(LedgerPlans, LedgerResults):
             " WHERE entry.account = moved.account AND entry.key = moved.key AND entry.target = moved.target"
             " RETURNING entry.key",
             token=token,
-            before=list(before),
-            after=after,
+            before=[*before],
+            after=after.value,
             state=state.value,
             now=self.clock.now(),
             job=columns.get("job_id", ""),
@@ -332,7 +347,7 @@ class LedgerIntents(LedgerPlans, LedgerResults):
                 f"The POST of entry {display_name(key, target)} may still be under way: the worker that began"
                 " it has not said how it ended.",
                 impact="Called not made too early, it could be paid twice. Nothing was changed.",
-                advice=f"Say so again in {wait} s; if the job shows up by then, name its id.",
+                advice=f"Run the same command again in {wait} s; if the job shows up by then, name its id.",
             )
         raise IllegalTransitionError(f"Entry {display_name(key, target)} was resolved meanwhile.")
 
@@ -343,8 +358,8 @@ class LedgerIntents(LedgerPlans, LedgerResults):
         # Not while its sender may be alive, frozen or cut off: what it sends later would be paid, too.
         return await self._put(
             token,
-            ("intended", "sending", "in_doubt"),
-            "not_made",
+            (IntentState.INTENDED, *_SENT),
+            IntentState.NOT_MADE,
             State.PLANNED,
             only=" AND (post_ends_at IS NULL OR post_ends_at <= now())",
             anew=True,
@@ -398,22 +413,17 @@ def _check_url(entry: Entry | None) -> None:
         raise IllegalTransitionError(
             f"The ledger has the URL of {display_name(entry.key, entry.target)} without what signs it.",
             impact="Sent like this it could not be read, and might be paid. Nothing was changed.",
-            advice="Enqueue its catalog, which has the whole URL; then say the same again.",
+            advice="Enqueue its catalog, which has the whole URL; then run the same command again.",
         )
 
 
-_NEXT: Final = {
-    state: {State.SUBMITTING} if state in (State.PLANNED, State.IN_DOUBT) else set() for state in State
-}
-
-
-def _over_budget(spent: Any, most: float) -> str | None:
-    """Return why another job may not be made: "" to wait until a price is known; None if it may."""
+def _over_budget(spent: Any, most: float) -> NotNow | None:
+    """Return why another job may not be made now; None if it may."""
     # Unknown prices count as the dearest known one: as nothing, doubts would be paid without end.
     each = spent.dearest or 0.0
     if spent.dearest is None and spent.unknown:
-        return ""  # nothing is known about prices, so only one job at a time tells one
+        return _PRICE_UNKNOWN  # only one job at a time can tell one
     total = spent.known + spent.unknown * each
     if total >= most or total + each > most:
-        return budget_refusal(most, total, each)
+        return NotNow(reason=budget_refusal(most, total, each), stops=True)
     return None

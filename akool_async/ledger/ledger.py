@@ -19,7 +19,8 @@ from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Submission
 from akool_async._model.states import State
 from akool_async.ledger.database import LedgerError
-from akool_async.ledger.intents import FRESH, LedgerIntents
+from akool_async.ledger.entries import IntentState
+from akool_async.ledger.intents import FRESH, LedgerIntents, NotNow
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class NotSent:
 
 @attrs.frozen(kw_only=True)
 class LostAnswer(InDoubt):
-    """The POST of this very call got no clear answer; an `InDoubt` that is none is of an earlier call.
+    """The POST of this very call got no clear answer; a plain `InDoubt` comes from an earlier call.
 
     A few in a row are an outage, in which each further POST may be one more job that is paid and unknown.
 
@@ -151,17 +152,15 @@ class Ledger(LedgerIntents):
             with_token(webhook_url, new_token())  # raises for one that no POST can carry
         key = work or entry_key(request, request.targets[0])
         intent = await self.intend(request, key, worker)
-        if intent.state == "sending":
-            # Not sent again, in no case.
-            # Its sender may be alive or dead. Only the row of an answer proves a job, so
-            # this declares a doubt; the answer, if it comes, makes it a job again.
-            await self.doubt(intent.token, _TAKEN)
+        if isinstance(intent, NotNow):
+            return NotSent(reason=intent.reason, stops=intent.stops)
+        if intent is None:
             return await _known(self, key, request)
-        if intent.state != "intended":
-            if intent.reason is not None:
-                return NotSent(
-                    reason=intent.reason or "The price of a job is not known yet.", stops=intent.stops
-                )
+        if intent.state is IntentState.SENDING:
+            # Never sent again. Its sender may be alive or dead, and only the row of an answer proves a job.
+            # So this declares a doubt; the answer, if it comes, makes it a job again.
+            await self.doubt(intent.token, _TAKEN)
+        if intent.state is not IntentState.INTENDED:
             return await _known(self, key, request)
         right = _RightToSend(self, intent.token)
 

@@ -28,7 +28,7 @@ from akool_async._model.redact import strip_query
 from akool_async._model.requests import Request, video_url, with_targets
 from akool_async._model.states import State
 from akool_async.ledger.database import parse
-from akool_async.ledger.entries import READ, THIS, LedgerEntries, read_entry, storable, to_json
+from akool_async.ledger.entries import READ, THIS, IntentState, LedgerEntries, read_entry, storable, to_json
 
 _MOVED: Final = (
     *(
@@ -136,16 +136,15 @@ def _listed(names: Sequence[str]) -> str:
 
 
 class LedgerPlans(LedgerEntries):
-    """Enters work; what is there already stays as it is."""
+    """Enters work; entries that exist already keep their state."""
 
     async def plan(
         self, requests: Iterable[Request], *, names: FileTemplates = DEFAULT_TEMPLATE
     ) -> list[Entry]:
         """Enter requests as PLANNED, each language by itself; return the entries that are new.
 
-        What is there and may still be sent gets the URLs of these requests: theirs may be signed anew.
-
-        An entry that is there already stays as it is, so that planning a catalog twice changes nothing.
+        An existing entry keeps its state; one that may still be sent gets the URL of the new request, which
+        may be signed anew.
 
         Raises:
             InvalidRequestError: entries of these keys name other work, or the work is there under another
@@ -296,7 +295,6 @@ class LedgerPlans(LedgerEntries):
             LedgerError: the database failed; nothing of it was entered.
         """
         now, wanted = self.clock.now(), [*entries]
-        states = {State.SUBMITTING: "in_doubt", State.IN_DOUBT: "in_doubt"}
         posts = Counter(entry.token for entry in wanted)
 
         def work(connection: sa.Connection) -> int:
@@ -318,7 +316,8 @@ class LedgerPlans(LedgerEntries):
                 new_one = new_token()
                 # One POST for several languages: a callback does not say which of them its job is.
                 token = entry.token if entry.token and posts[entry.token] == 1 else new_one
-                state = State.IN_DOUBT if entry.state in states else entry.state
+                in_doubt = entry.state in (State.SUBMITTING, State.IN_DOUBT)
+                state = State.IN_DOUBT if in_doubt else entry.state
                 # A run without a folder for results left it at the vendor, for a worker to save.
                 if state is State.DELIVERED and not entry.files:
                     state = State.COMPLETED
@@ -331,13 +330,14 @@ class LedgerPlans(LedgerEntries):
                     "token": token,
                     "now": now,
                 }
-                intent = "made" if entry.job_id else states.get(entry.state)
-                if intent is not None:
-                    more = {"intent": intent, "new": new_one, "post": _post_name(entry)}
+                begun = bool(entry.job_id) or in_doubt
+                if begun:
+                    intent = IntentState.MADE if entry.job_id else IntentState.IN_DOUBT
+                    more = {"intent": intent.value, "new": new_one, "post": _post_name(entry)}
                     values["token"] = connection.execute(sa.text(_MOVE_INTENT), values | more).scalar_one()
                 connection.execute(sa.text(_MOVE), values)
                 # Begun there, so it may be paid: what was planned here for the same work is not sent.
-                if intent is not None or entry.state not in (State.PLANNED, State.FAILED):
+                if begun or entry.state not in (State.PLANNED, State.FAILED):
                     name = display_name(entry.key, entry.target)
                     reason = f"A journal that was moved here had begun the same work as {name}."
                     doubled = {**values, "work": work_of(entry.fingerprint), "reason": reason}
@@ -364,7 +364,8 @@ class LedgerPlans(LedgerEntries):
         # The same POST: moved before, by a call that was killed before it could retire the journal.
         if moved is not None and entry.job_id in ("", moved.job_id):
             return False
-        if moved is not None and moved.state == "in_doubt":  # the journal has learned since which job it made
+        # The journal has learned since which job it made.
+        if moved is not None and moved.state == IntentState.IN_DOUBT:
             return True
         if found["state"] == State.PLANNED.value and not found["paid_submissions"]:
             return True

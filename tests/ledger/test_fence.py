@@ -150,10 +150,10 @@ class Slow(Ledger):
         super().__init__(url)
         self.answered, self.may_record = anyio.Event(), anyio.Event()
 
-    async def made(self, token: str, job: Job, *, anew: bool = False) -> bool:
+    async def made(self, token: str, job: Job) -> bool:
         self.answered.set()
         await self.may_record.wait()
-        return await super().made(token, job, anew=anew)
+        return await super().made(token, job)
 
 
 async def test_nobody_calls_a_post_not_made_that_may_be_under_way(bench: Bench) -> None:
