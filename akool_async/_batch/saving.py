@@ -41,16 +41,13 @@ from akool_async._model.errors import (
     StorageError,
     VendorError,
 )
-from akool_async._model.filenames import FileTemplates
+from akool_async._model.filenames import MOST_NAMES, FileTemplates
 from akool_async._model.outcomes import ENDINGS, MANIFEST, SUBTITLE_ENDINGS, Artifact, Completed, Saved
 from akool_async._model.responses import RESULT_LIFETIME, Snapshot, Status
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder
 
 logger = logging.getLogger("akool_async")
-_NAMES: Final = 5
-"""Names that are offered or tried for one result: all but the first hold a part of a hash of the entry."""
-
 _RESTORES: Final = 4
 """Results that are downloaded again at once."""
 
@@ -164,7 +161,7 @@ class ResultSaver:
         folder = self.folder
         assert folder is not None  # noqa: S101 - there is something to download
         name = await self._reserve_name(batch_entry)
-        for _ in range(_NAMES):
+        for _ in range(MOST_NAMES):
             # A full disk would refuse the next result, too, after all of it was loaded.
             if self.disk_error is not None:
                 message = f"Nothing more is downloaded in this run. {self.disk_error.message}"
@@ -255,7 +252,7 @@ class ResultSaver:
     def _find_own(self, entry: Entry, folder: ResultFolder) -> Saved | None:
         """Return the files of an entry's own job, by a manifest under a name that it may have."""
         names = self._output.templates.names(entry.request, entry.target)
-        for name in (entry.name,) if entry.name else islice(names, _NAMES):
+        for name in (entry.name,) if entry.name else islice(names, MOST_NAMES):
             with suppress(DownloadError):  # one that can't be read says nothing
                 found = folder.read_manifest(name)
                 if found is not None and found.job_id == entry.job_id:
@@ -269,7 +266,7 @@ class ResultSaver:
         """Return an entry without files with those that its caller downloaded into the folder, if any."""
         names = self._output.templates.names(entry.request, entry.target)
         try:
-            for name in () if entry.name else islice(names, _NAMES):
+            for name in () if entry.name else islice(names, MOST_NAMES):
                 found = await run_sync(folder.read_manifest, name)
                 saved = found and found.job_id == entry.job_id and found.saved
                 if saved:
@@ -373,7 +370,7 @@ class ResultSaver:
             folder.check_name(f"{first}{LONGEST_ENDING}")
             is_there = folder.lookup(first)
             # A result that was paid under another journal, or before this one was lost, is not paid again.
-            for name in islice(self._output.templates.names(entry.request, entry.target), _NAMES):
+            for name in islice(self._output.templates.names(entry.request, entry.target), MOST_NAMES):
                 if self._output.pay_again or not paying or not is_there(f"{name}{MANIFEST}"):
                     break
                 result = folder.read_manifest(name)
@@ -385,5 +382,5 @@ class ResultSaver:
                 folder.check_writable(first)
             names = self._output.templates.names(entry.request, entry.target)
             unused = (name for name in names if not any(is_there(f"{name}{ending}") for ending in endings))
-            free[entry.name] = tuple(islice(unused, _NAMES))
+            free[entry.name] = tuple(islice(unused, MOST_NAMES))
         return free, saved

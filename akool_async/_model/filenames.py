@@ -27,6 +27,9 @@ from akool_async._model.validators import JOINERS, is_printable, joins
 LONGEST: Final = 160
 """Bytes of a name in UTF-8, so that the longest ending of a part still fits into 255."""
 
+MOST_NAMES: Final = 5
+"""Names that are tried for one result: all but the first hold a part of a hash of the entry."""
+
 _LONGEST_FIELD: Final = 100
 _MARK: Final = 8
 """Digits of a fingerprint that tell two names apart."""

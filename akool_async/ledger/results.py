@@ -16,7 +16,7 @@ from akool_async._download import GONE_STATUSES, DownloadRequest, FileAlreadyExi
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import AkoolError, DownloadError, IllegalTransitionError, JobNotFoundError
-from akool_async._model.filenames import DEFAULT_TEMPLATE, collision_key
+from akool_async._model.filenames import DEFAULT_TEMPLATE, MOST_NAMES, collision_key
 from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.responses import (
     EXPIRED_UNSAVED,
@@ -29,9 +29,6 @@ from akool_async._model.responses import (
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder, Storage, result_folder
 from akool_async.ledger.entries import THIS, LedgerEntries
-
-_NAMES: Final = 5
-"""Names that are tried for one result: all but the first hold a part of a hash of the entry."""
 
 _PUBLISHED: Final = 0.1, 0.2, 0.4, 0.8
 """Seconds between looks whether files that are there already are this result, which another worker saves."""
@@ -223,7 +220,7 @@ class LedgerResults(LedgerEntries):
         storage: Storage | None,
     ) -> Saved:
         folder = result_folder(into, storage)
-        others = islice(DEFAULT_TEMPLATE.names(entry.request, entry.target), 1, _NAMES)
+        others = islice(DEFAULT_TEMPLATE.names(entry.request, entry.target), 1, MOST_NAMES)
         name = entry.name or DEFAULT_TEMPLATE.name(entry.request, entry.target)
         waits = iter(_PUBLISHED)
         while True:
@@ -253,7 +250,7 @@ class LedgerResults(LedgerEntries):
                 folded=collision_key(name),
             ):
                 return name
-        raise DownloadError(f"Files of something else have every name for {entry.name!r}.")
+        raise DownloadError(f"Every file name tried for {entry.name!r} is taken.")
 
     async def _existing(self, key: str, target: str) -> Entry:
         entry = await self.get(key, target)
@@ -264,7 +261,7 @@ class LedgerResults(LedgerEntries):
 
 def _find_saved(entry: Entry, folder: ResultFolder) -> SavedResult | None:
     """Return what a manifest in the folder says of an entry's work, under a name that it may have."""
-    others = islice(DEFAULT_TEMPLATE.names(entry.request, entry.target), _NAMES)
+    others = islice(DEFAULT_TEMPLATE.names(entry.request, entry.target), MOST_NAMES)
     for name in dict.fromkeys((entry.name, *others)):
         result = folder.read_manifest(name) if name else None
         if result is not None:
