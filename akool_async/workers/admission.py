@@ -119,7 +119,8 @@ class Admission:
             if found.stops and found.reason not in self._said:
                 self._said.add(found.reason)
                 logger.warning(
-                    "Nothing more is submitted by this worker until this has changed, which it looks for: %s",
+                    "Nothing more is submitted by this worker until the cause is fixed; it checks again by "
+                    "itself: %s",
                     found.reason,
                 )
         # An answer of the vendor to this POST; a refusal without its number is the folder's or the ledger's.

@@ -280,14 +280,16 @@ class Worker:
                 if entries := await queue_stranded(self._ledger):
                     logger.info("Queued %d entries that no workflow was going to finish.", entries)
             except Exception as error:  # noqa: BLE001 - the engine's and the driver's; the next look may succeed
-                logger.warning("Entries without a workflow were not looked for: %s", type(error).__name__)
+                logger.warning("Could not look for entries without a workflow: %s", type(error).__name__)
             await clock.sleep(max(_STRANDED, 50 * (clock.monotonic() - began)))
 
     async def _give_back(self) -> None:
         try:
             await give_back(self._ledger, self._settings.name)
         except Exception as error:  # noqa: BLE001 - the engine's and the driver's; its name or --adopt resumes it
-            logger.warning("What was not begun could not be given back: %s", type(error).__name__)
+            logger.warning(
+                "Could not return the entries that this worker had not begun: %s", type(error).__name__
+            )
 
     async def _adopt_ended(self, lock: sa.Engine) -> None:
         """Take over the workflows of workers whose lock nobody holds: it goes with their connection."""
