@@ -8,14 +8,14 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, TypedDict, Unpack
 
 import anyio
 import attrs
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from akool_async._batch.limits import Changes, WeightedSemaphore
-from akool_async._journal import Entry, EntryUpdate
+from akool_async._journal import Entry, EntryUpdate, UpdateFields
 from akool_async._model.errors import AkoolError
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import (
@@ -25,6 +25,7 @@ from akool_async._model.outcomes import (
     InDoubt,
     NotSubmitted,
     Outcome,
+    OutcomeFields,
     Rejected,
     Saved,
 )
@@ -33,6 +34,14 @@ from akool_async._model.responses import Job, Snapshot, Status
 from akool_async._model.states import State
 from akool_async._polling.poll_state import PollVerdict
 from akool_async._polling.scheduler import PolledJob
+
+
+class EventFields(TypedDict):
+    """What names an entry in an event, as keyword arguments."""
+
+    key: str
+    target: str
+    job_id: str
 
 
 @attrs.define(kw_only=True, weakref_slot=False, eq=False)
@@ -83,7 +92,7 @@ class BatchEntry:
         return "" if self.job is None else self.job.id
 
     @property
-    def event_fields(self) -> dict[str, Any]:
+    def event_fields(self) -> EventFields:
         """What names it in a report to observers."""
         return {"key": self.key, "target": self.target, "job_id": self.job_id}
 
@@ -103,75 +112,70 @@ class BatchEntry:
 
     def resume_job(self, entry: Entry) -> None:
         """Take over the job that the journal knows."""
-        self.job = Job(
-            id=entry.job_id,
-            target=entry.target,
-            created_at=entry.created_at,
-            credits_locked=entry.credits_locked,
-        )
+        self.job = entry.job
         self.submitted_at, self.traceparent = entry.submitted_at, entry.traceparent
 
-    def update(self, state: State, **values: Any) -> EntryUpdate:
+    def update(self, state: State, **changes: Unpack[UpdateFields]) -> EntryUpdate:
         """Return the journal's change to a state."""
-        return EntryUpdate(key=self.key, target=self.target, state=state, **values)
+        return EntryUpdate(key=self.key, target=self.target, state=state, **changes)
 
-    def _facts(self, **values: Any) -> dict[str, Any]:
-        locked = None if self.job is None else self.job.credits_locked
+    def _fields(self, reason: str, now: datetime, cost: float | None) -> OutcomeFields:
         return {
             "key": self.key,
             "request": self.request,
             "target": self.target,
             "job": self.job,
+            "reason": reason,
             "submitted_at": self.submitted_at,
-            "credits": locked,
-        } | values
+            "ended_at": now,
+            "credits": cost,
+            "resumed": False,
+        }
+
+    @property
+    def _locked(self) -> float | None:
+        return None if self.job is None else self.job.credits_locked
 
     def completed(
         self, snapshot: Snapshot, saved: Saved | None, now: datetime, reason: str = ""
     ) -> Completed:
         """Return the outcome of a result that is there."""
-        facts = self._facts(snapshot=snapshot, saved=saved, ended_at=now, reason=reason)
         # What was deducted is the price; a lock is only what it could be at most.
-        if snapshot.credits_used is not None:
-            facts["credits"] = snapshot.credits_used
-        return Completed(**facts)
+        used = snapshot.credits_used
+        price = self._locked if used is None else used
+        return Completed(**self._fields(reason, now, price), snapshot=snapshot, saved=saved)
 
     def failed(self, reason: str, snapshot: Snapshot | None, now: datetime) -> Failed:
         """Return the outcome of a job without a result."""
-        return Failed(**self._facts(reason=reason, snapshot=snapshot, ended_at=now))
+        return Failed(**self._fields(reason, now, self._locked), snapshot=snapshot)
 
     def expired(self, reason: str, now: datetime) -> Expired:
         """Return the outcome of a result that expired."""
-        return Expired(**self._facts(reason=reason, ended_at=now))
+        return Expired(**self._fields(reason, now, self._locked))
 
     def rejected(self, reason: str, code: int | None, now: datetime) -> Rejected:
         """Return the outcome of a request that the vendor refused."""
-        return Rejected(**self._facts(reason=reason, code=code, ended_at=now, credits=0.0))
+        return Rejected(**self._fields(reason, now, 0.0), code=code)
 
     def in_doubt(self, reason: str, now: datetime, doubt_ids: tuple[str, ...]) -> InDoubt:
         """Return the outcome of a POST whose answer is unknown."""
-        return InDoubt(**self._facts(reason=reason, ended_at=now, doubt_ids=doubt_ids))
+        return InDoubt(**self._fields(reason, now, self._locked), doubt_ids=doubt_ids)
 
-    def not_submitted(self, reason: str, now: datetime, **why: bool) -> NotSubmitted:
+    def not_submitted(
+        self, reason: str, now: datetime, *, stopped: bool = False, already_saved: bool = False
+    ) -> NotSubmitted:
         """Return the outcome of an entry for which nothing was sent."""
-        return NotSubmitted(**self._facts(reason=reason, ended_at=now, credits=0.0, **why))
+        fields = self._fields(reason, now, 0.0)
+        return NotSubmitted(**fields, stopped=stopped, already_saved=already_saved)
 
 
 def outcome_from_journal(entry: Entry, request: Request) -> Outcome:
     """Return the outcome that an earlier run came to."""
-    job = None
-    if entry.job_id:
-        job = Job(
-            id=entry.job_id,
-            target=entry.target,
-            created_at=entry.created_at,
-            credits_locked=entry.credits_locked,
-        )
-    facts: dict[str, Any] = {
+    fields: OutcomeFields = {
         "key": entry.key,
         "request": request,
         "target": entry.target,
-        "job": job,
+        "job": entry.job,
         "reason": "" if entry.files else entry.reason,  # what saved files lack, `saved` says
         "submitted_at": entry.submitted_at,
         "ended_at": entry.ended_at,
@@ -179,17 +183,17 @@ def outcome_from_journal(entry: Entry, request: Request) -> Outcome:
         "resumed": True,
     }
     if entry.state in (State.DELIVERED, State.COMPLETED):
-        snapshot = entry.snapshot or Snapshot(job_id=entry.job_id)
-        return Completed(**facts, snapshot=snapshot, saved=Saved.from_paths(entry.files, entry.reason))
+        saved = Saved.from_paths(entry.files, entry.reason)
+        return Completed(**fields, snapshot=entry.known_snapshot, saved=saved)
     # Without a job it was refused, and cost nothing; with one it failed, and may have cost.
     if entry.state is State.FAILED and not entry.job_id:
-        return Rejected(**facts, code=entry.code)
+        return Rejected(**fields, code=entry.code)
     if entry.state is State.FAILED:
-        return Failed(**facts, snapshot=entry.snapshot)
+        return Failed(**fields, snapshot=entry.snapshot)
     if entry.state is State.EXPIRED:
-        return Expired(**facts)
+        return Expired(**fields)
     # Whatever else the journal says, SUBMITTING included: a POST may have been sent, so nothing is claimed.
-    return InDoubt(**facts, doubt_ids=entry.doubt_ids)
+    return InDoubt(**fields, doubt_ids=entry.doubt_ids)
 
 
 # A job in flight, as the batch follows it: one small object, for there may be very many.
@@ -359,7 +363,7 @@ class Stage(enum.StrEnum):
     """The vendor has not begun with it."""
     PROCESSING = "processing"
     """The vendor is at it."""
-    DOWNLOADING = "saving"
+    SAVING = "saving"
     """The vendor is done; its result is being recorded and saved."""
 
 
@@ -430,7 +434,7 @@ class ProgressBoard:
 def _job(batch_entry: BatchEntry, watch: PolledJob, now: float) -> EntryProgress:
     seen, stage = watch.state, Stage.WAITING
     if seen.verdict is PollVerdict.COMPLETED:
-        stage = Stage.DOWNLOADING
+        stage = Stage.SAVING
     elif seen.snapshot is not None:
         stage = _STAGES.get(seen.snapshot.status, Stage.WAITING)
     return EntryProgress(

@@ -229,7 +229,7 @@ class DoubtResolver:
         entry = None if doubt.batch_entry is None else self._journal.get(doubt.key, doubt.target)
         if entry is None or entry.state is not State.SUBMITTED or entry.token != doubt.token:
             return None
-        return entry.snapshot or Snapshot(job_id=entry.job_id, created_at=entry.created_at)
+        return entry.known_snapshot
 
     async def _confirmed(self, doubt: _Doubt, candidate: _Candidate) -> Snapshot | None:
         """Assign this job to the entry if it belongs to it; return what the API says of it then.

@@ -372,11 +372,13 @@ class EntryLife:
                 "the journal does not know. Use its files, or the journal that does, or pay again with "
                 "pay_again=True (--pay-again)."
             )
-            self._end_unsubmitted([entry], reason, already_saved=True)
+            unsent = self._state.not_submitted_outcome(entry, reason, already_saved=True)
+            self._state.emit(entry, unsent)
 
-    def _end_unsubmitted(self, entries: list[BatchEntry], reason: str, **why: bool) -> None:
+    def _end_unsubmitted(self, entries: list[BatchEntry], reason: str, *, stopped: bool = False) -> None:
         for entry in entries:
-            self._state.emit(entry, self._state.not_submitted_outcome(entry, reason, **why))
+            outcome = self._state.not_submitted_outcome(entry, reason, stopped=stopped)
+            self._state.emit(entry, outcome)
 
     # The ends of the second half that are no saved result.
 
@@ -384,8 +386,7 @@ class EntryLife:
         error = seen.failure()
         recorded = self._journal.get(*entry.name)
         if recorded is not None and recorded.state is State.COMPLETED:  # an earlier run saw its result
-            known = recorded.snapshot or Snapshot(job_id=entry.job_id, created_at=recorded.created_at)
-            return await self._finish_unsaved(entry, known, error)
+            return await self._finish_unsaved(entry, recorded.known_snapshot, error)
         if not error.confirmed:
             return await self._finish_unknown(entry, error)
         now = self._clock.now()

@@ -43,7 +43,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.filenames import MOST_NAMES, FileTemplates
 from akool_async._model.outcomes import ENDINGS, MANIFEST, SUBTITLE_ENDINGS, Artifact, Completed, Saved
-from akool_async._model.responses import RESULT_LIFETIME, Snapshot, Status
+from akool_async._model.responses import RESULT_LIFETIME, Status
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder
 
@@ -239,7 +239,7 @@ class ResultSaver:
         found = await run_sync(self._find_own, entry, folder)
         if found is None:
             return None
-        now, known = self._state.clock.now(), entry.snapshot or Snapshot(job_id=entry.job_id)
+        now, known = self._state.clock.now(), entry.known_snapshot
         snapshot = attrs.evolve(
             known, status=Status.COMPLETED, created_at=known.created_at or entry.created_at
         )

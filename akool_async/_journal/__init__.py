@@ -1,7 +1,7 @@
 """The journal: one SQLite file that knows every paid job, over every crash."""
 
-from akool_async._journal.entry import Entry, EntryUpdate
+from akool_async._journal.entry import Entry, EntryUpdate, UpdateFields
 from akool_async._journal.journal import Journal, open_journal
 from akool_async._journal.reading import IN_PROGRESS
 
-__all__ = ["IN_PROGRESS", "Entry", "EntryUpdate", "Journal", "open_journal"]
+__all__ = ["IN_PROGRESS", "Entry", "EntryUpdate", "Journal", "UpdateFields", "open_journal"]

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
 import attrs
@@ -28,6 +28,7 @@ from akool_async._model.requests import (
 from akool_async._model.responses import (
     NO_AUDIO_SPLITS,
     AudioSplits,
+    Job,
     Snapshot,
     Status,
     in_utc,
@@ -117,10 +118,43 @@ class Entry:
         return bool(self.job_id) and not self.cost and self.state is not State.FAILED
 
     @property
+    def job(self) -> Job | None:
+        """Its job at the vendor, as far as it is known; None before there is one."""
+        if not self.job_id:
+            return None
+        return Job(
+            id=self.job_id,
+            target=self.target,
+            created_at=self.created_at,
+            credits_locked=self.credits_locked,
+        )
+
+    @property
+    def known_snapshot(self) -> Snapshot:
+        """The last answer about its job; without one, what else is known of the job."""
+        return self.snapshot or Snapshot(job_id=self.job_id, created_at=self.created_at)
+
+    @property
     def request_for_target(self) -> Request:
         """The request for this entry's language alone: what a batch needs to resume the entry."""
         request = with_targets(self.request, (self.target,))
         return request if entry_key(request, self.target) == self.key else attrs.evolve(request, key=self.key)
+
+
+class UpdateFields(TypedDict, total=False):
+    """What an `EntryUpdate` may change, besides the state; described there."""
+
+    job_id: str | None
+    credits_locked: float | None
+    reason: str | None
+    code: int | None
+    created_at: datetime | None
+    submitted_at: datetime | None
+    ended_at: datetime | None
+    files: Iterable[str | os.PathLike[str]] | None
+    snapshot: Snapshot | None
+    doubt_ids: tuple[str, ...] | None
+    token: str | None
 
 
 def _check_aware(_: object, attribute: attrs.Attribute[datetime | None], value: datetime | None) -> None:

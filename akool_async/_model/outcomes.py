@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict
 
 import attrs
 
@@ -92,6 +92,20 @@ class _Outcome:
     ended_at: datetime | None = None
     credits: float | None = None
     resumed: bool = False
+
+
+class OutcomeFields(TypedDict):
+    """The fields of every outcome, as keyword arguments; `_Outcome` describes them."""
+
+    key: str
+    request: Request
+    target: str
+    job: Job | None
+    reason: str
+    submitted_at: datetime | None
+    ended_at: datetime | None
+    credits: float | None
+    resumed: bool
 
 
 @attrs.frozen(kw_only=True)

@@ -50,7 +50,7 @@ _STAGES: Final[Mapping[Stage, str]] = {
     Stage.WAITING: "at the vendor",
     Stage.QUEUEING: "queued",
     Stage.PROCESSING: "processing",
-    Stage.DOWNLOADING: "downloading",
+    Stage.SAVING: "downloading",
 }
 _RATE_UNITS: Final = ((1.0, "second"), (60.0, "minute"), (3600.0, "hour"))
 _MAX_KEY_WIDTH: Final = 40
@@ -224,7 +224,7 @@ class RunProgress:
         table.add_column(justify="right", no_wrap=True, width=5)
         table.add_column(no_wrap=True, overflow="ellipsis")
         for entry in entries:
-            done = 100 if entry.stage is Stage.DOWNLOADING else entry.progress
+            done = 100 if entry.stage is Stage.SAVING else entry.progress
             cells: list[RenderableType] = [
                 Text(self._labels.get(entry.key, entry.key)),
                 Text(entry.target, style="bold"),

@@ -317,14 +317,8 @@ async def _known(ledger: Ledger, key: str, request: Request) -> Submitted:
     entry = await ledger.get(key, target)
     if entry is None or entry.state is State.PLANNED:
         return NotSent(reason="It was planned anew meanwhile.")
-    if entry.job_id:
-        job = Job(
-            id=entry.job_id,
-            target=target,
-            created_at=entry.created_at,
-            credits_locked=entry.credits_locked,
-        )
-        return Made(job=job, again=True)
+    if entry.job is not None:
+        return Made(job=entry.job, again=True)
     if entry.state is State.FAILED:
         return Refused(reason=entry.reason, code=entry.code)
     if entry.state is State.SUBMITTING:

@@ -20,7 +20,6 @@ from akool_async._model.filenames import DEFAULT_TEMPLATE, MOST_NAMES, collision
 from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.responses import (
     EXPIRED_UNSAVED,
-    Job,
     JobFailed,
     Status,
     result_expiry,
@@ -143,7 +142,7 @@ class LedgerResults(LedgerEntries):
                 key=key,
                 request=entry.request,
                 target=target,
-                job=Job(id=entry.job_id, target=target, created_at=entry.created_at),
+                job=entry.job,
                 snapshot=snapshot,
                 submitted_at=entry.submitted_at,
                 ended_at=entry.ended_at,

@@ -24,6 +24,7 @@ from akool_async import (
     Status,
     open_batch,
 )
+from akool_async._batch.entry import outcome_from_journal
 from akool_async._batch.state import CANCELLED
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model import errors
@@ -267,3 +268,20 @@ async def test_an_answer_that_can_not_be_written_at_first_is_followed_later(
 
     assert isinstance(outcome, Completed)
     assert len(seam.posts) == 1
+
+
+@pytest.mark.parametrize("state", [State.COMPLETED, State.DELIVERED])
+def test_a_result_that_was_recorded_without_its_answer_expires_all_the_same(state: State) -> None:
+    entry = Entry(
+        **NAME,
+        fingerprint="f",
+        state=state,
+        request=video(),
+        job_id="job-ja",
+        created_at=START,
+        updated_at=START,
+    )
+    outcome = outcome_from_journal(entry, entry.request)
+
+    assert isinstance(outcome, Completed)
+    assert outcome.snapshot.expires_at == START + RESULT_LIFETIME

@@ -125,4 +125,4 @@ def test_every_stage_has_words(stage: Stage) -> None:
     shown = drawn(moment(jobs(1, stage=stage, progress=None), score(2)))
 
     assert stage.name not in shown
-    assert ("100 %" in shown) is (stage is Stage.DOWNLOADING)
+    assert ("100 %" in shown) is (stage is Stage.SAVING)
