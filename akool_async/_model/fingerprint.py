@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import attrs
 import idna
 
-from akool_async._model.locations import Location
+from akool_async._model.locations import Location, is_private
 from akool_async._model.requests import (
     INPUT_FIELDS,
     PLAIN_URL,
@@ -29,6 +29,7 @@ from akool_async._model.requests import (
     Request,
     TranslationRequest,
     private_inputs,
+    video_url,
 )
 
 _SIGNING_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "q-")
@@ -229,6 +230,43 @@ def _digest(value: Any) -> str:
 def entry_key(request: Request, target: str) -> str:
     """Return the name of an entry: the caller's key, or the fingerprint."""
     return request.key or fingerprint(request, target)
+
+
+class KeyedVideos:
+    """Which video each key names in a journal or a ledger, of those keys that matter.
+
+    Args:
+        keys: those of a catalog.
+    """
+
+    def __init__(self, keys: Iterable[str | None]) -> None:
+        """Begin without any video."""
+        self._keys = frozenset(keys)
+        self._videos: dict[str, tuple[int, int] | None] = {}
+
+    def add(self, key: str, request: Request) -> None:
+        """Record that a key names the video of a request."""
+        if key in self._keys:
+            video = _video(request)
+            # Where it names several already, it tells nothing.
+            same = self._videos.setdefault(key, video) == video
+            self._videos[key] = video if same else None
+
+    def names_other(self, request: Request) -> bool:
+        """Whether the key of a request names another video than the request does."""
+        known, video = self._videos.get(request.key or ""), _video(request)
+        # A query that may only sign the URL is not kept there, so that it can't tell them apart.
+        return known is not None and (
+            known[0] != video[0] or (0 not in (known[1], video[1]) and known != video)
+        )
+
+
+def _video(request: Request) -> tuple[int, int]:
+    """Return hashes of a video's URL without its query and of the query if it names the video, else 0."""
+    place, _, query = canonical_url(video_url(request)).partition("?")
+    # What a file or an object holds is a part of its URL, where it could be read.
+    tells = request.url_is_public or (query and is_private(place))
+    return hash(place), hash(("query", query)) if tells else 0
 
 
 # Names that were seen, kept small: a catalog may be longer than what fits into memory.

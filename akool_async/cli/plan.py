@@ -29,13 +29,12 @@ from akool_async._model.errors import (
     JournalOlderError,
 )
 from akool_async._model.filenames import collision_key, template_of
-from akool_async._model.fingerprint import is_other_work
+from akool_async._model.fingerprint import KeyedVideos, is_other_work
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST, is_unverified
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import result_folder
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
-from akool_async.cli.catalog.duplicates import KeyedVideos
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.paid_work import PAID, PaidWork
 from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices

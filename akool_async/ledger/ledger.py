@@ -143,7 +143,8 @@ class Ledger(LedgerIntents):
 
         Raises:
             InvalidRequestError: it has several targets; or the ledger has the same work under another key, or
-                with another query of a URL, and it was not entered; or no POST can carry the webhook URL.
+                with another query of a URL, or another video under this key, and it was not entered; or no
+                POST can carry the webhook URL.
             LedgerError: the ledger can't be written: nothing was sent. Call it again.
         """
         if len(request.targets) != 1:

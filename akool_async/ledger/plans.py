@@ -11,13 +11,14 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 
-from akool_async._client import new_token, to_wire
+from akool_async._client import from_wire, new_token, to_wire
 from akool_async._journal import Entry
 from akool_async._journal.entry import dump_datetime
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
 from akool_async._model.fingerprint import (
+    KeyedVideos,
     are_other_works,
     fingerprint,
     is_other_work,
@@ -64,6 +65,10 @@ _SAME_WORK: Final = """
 """
 """What was refused is not paid: it keeps no other entry from being sent."""
 
+_KEYED: Final = """
+    SELECT key, request FROM akool_ledger.entry
+    WHERE account = :account AND key = ANY(:keys) AND state NOT IN ('failed', 'expired')
+"""
 _END_DOUBLED: Final = """
     UPDATE akool_ledger.entry SET state = 'failed', reason = :reason, ended_at = :now, updated_at = :now
     WHERE account = :account AND target = :target AND key <> :key AND state = 'planned'
@@ -94,6 +99,7 @@ class _Conflicts:
     """Why requests can't be entered: the names of the entries of each kind."""
 
     other: list[str] = attrs.field(factory=list)
+    videos: list[str] = attrs.field(factory=list)
     doubled: list[str] = attrs.field(factory=list)
     asked: list[str] = attrs.field(factory=list)
 
@@ -108,6 +114,11 @@ class _Conflicts:
                 self.other,
                 "Entries of the ledger name other work",
                 "A key names one work for good: give other work other keys.",
+            ),
+            (
+                self.videos,
+                "These keys name another video in the ledger",
+                "A key names one video, in all its languages: give another video another key.",
             ),
             (
                 self.doubled,
@@ -147,8 +158,8 @@ class LedgerPlans(LedgerEntries):
         may be signed anew.
 
         Raises:
-            InvalidRequestError: entries of these keys name other work, or the work is there under another
-                key, or with another query of a URL; nothing of it was entered.
+            InvalidRequestError: entries of these keys name other work or another video, or the work is there
+                under another key, or with another query of a URL; nothing of it was entered.
             LedgerError: the database failed; nothing of it was entered.
         """
         now, wanted = self.clock.now(), [*requests]
@@ -156,6 +167,7 @@ class LedgerPlans(LedgerEntries):
         def work(connection: sa.Connection) -> list[Entry]:
             self.lock_entering(connection)
             rows, conflicts = list[Mapping[str, Any]](), _Conflicts()
+            videos = self._find_videos(connection, (request.key for request in wanted))
             for request in wanted:
                 for target in request.targets:
                     one = with_targets(request, (target,))
@@ -164,6 +176,9 @@ class LedgerPlans(LedgerEntries):
                         self._renew(connection, one, target, now, conflicts)
                         continue
                     rows.append(row)
+                    if videos.names_other(one):
+                        conflicts.videos.append(display_name(row["key"], target))
+                    videos.add(row["key"], one)
                     self._find_same_work(connection, one, row["key"], conflicts)
             conflicts.check()
             return [read_entry(row) for row in rows]
@@ -178,14 +193,26 @@ class LedgerPlans(LedgerEntries):
         """Enter a request for one language that nobody planned.
 
         Raises:
-            InvalidRequestError: the same work is there under another key, or with another query of a URL.
+            InvalidRequestError: the same work is there under another key, or with another query of a URL; or
+                the key names another video.
         """
         conflicts, (target,) = _Conflicts(), one.targets
         self.lock_entering(connection)
+        videos = self._find_videos(connection, [one.key])
         row = self.insert(connection, one, target, now, DEFAULT_TEMPLATE)
         if row is not None:
+            if videos.names_other(one):
+                conflicts.videos.append(display_name(row["key"], target))
             self._find_same_work(connection, one, row["key"], conflicts)
             conflicts.check()
+
+    def _find_videos(self, connection: sa.Connection, keys: Iterable[str | None]) -> KeyedVideos:
+        """Return which videos keys name in the ledger: captions and reports know a video by its key."""
+        named = [key for key in keys if key]
+        videos = KeyedVideos(named)
+        for row in connection.execute(parse(_KEYED), {"account": self.account, "keys": named}):
+            videos.add(row.key, from_wire(row.request))
+        return videos
 
     def _find_same_work(
         self, connection: sa.Connection, one: Request, key: str, conflicts: _Conflicts
@@ -291,7 +318,7 @@ class LedgerPlans(LedgerEntries):
 
         Raises:
             InvalidRequestError: an entry has a job, or may have one, both here and in the journal, or its key
-                names other work here; nothing of it was entered.
+                names other work or another video here; nothing of it was entered.
             LedgerError: the database failed; nothing of it was entered.
         """
         now, wanted = self.clock.now(), [*entries]
@@ -300,6 +327,8 @@ class LedgerPlans(LedgerEntries):
         def work(connection: sa.Connection) -> int:
             moved, others = 0, _Conflicts()
             self.lock_entering(connection)
+            # Before any of it is entered: several videos in the journal itself are moved all the same.
+            videos = self._find_videos(connection, {entry.key for entry in wanted})
             for entry in wanted:
                 if entry.state is State.PLANNED and entry.url_redacted:
                     continue  # only the catalog has the URL that can be sent
@@ -312,6 +341,8 @@ class LedgerPlans(LedgerEntries):
                 new = self.insert(connection, request, entry.target, now, DEFAULT_TEMPLATE) is not None
                 if not new and not self._knows_less(connection, entry, others):
                     continue
+                if new and videos.names_other(request):
+                    others.videos.append(display_name(entry.key, entry.target))
                 moved += 1
                 new_one = new_token()
                 # One POST for several languages: a callback does not say which of them its job is.

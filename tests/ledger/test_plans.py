@@ -75,6 +75,68 @@ def test_a_catalog_that_gives_a_known_key_to_another_video_is_refused(
     assert "talk (ja)" in capsys.readouterr().err
 
 
+def other_video(**more: object) -> TranslationRequest:
+    return attrs.evolve(video(2, "fr"), key="video-1", **more)
+
+
+async def test_a_known_key_does_not_name_another_video_in_another_language(bench: Bench) -> None:
+    await bench.ledger.plan([video(1)])
+    for how in (
+        lambda: bench.ledger.plan([video(3), other_video()]),
+        lambda: bench.ledger.submit_once(bench.client, other_video()),
+    ):
+        with pytest.raises(InvalidRequestError, match=r"another video in the ledger: video-1 .fr."):
+            await how()
+
+    assert [entry.key async for entry in bench.ledger.entries()] == ["video-1"]
+    assert bench.sandbox.audit.creates == ()
+
+
+async def test_one_key_names_one_video_within_a_catalog_too(bench: Bench) -> None:
+    with pytest.raises(InvalidRequestError, match=r"another video in the ledger: video-1 .fr."):
+        await bench.ledger.plan([video(1), other_video()])
+
+    assert [entry async for entry in bench.ledger.entries()] == []
+
+
+async def test_a_known_key_names_its_video_in_further_languages_however_it_is_signed(bench: Bench) -> None:
+    await bench.ledger.plan([video(1)])
+
+    assert len(await bench.ledger.plan([attrs.evolve(signed("new"), targets="fr")])) == 1
+    assert isinstance(await bench.ledger.submit_once(bench.client, video(1, "ko")), Made)
+
+
+async def test_the_key_of_what_was_refused_may_name_another_video(bench: Bench) -> None:
+    bench.sandbox.faults.add(Fault(on="create", kind="code", code=1203, limit=1))
+    await bench.ledger.submit_once(bench.client, video(1))
+
+    assert len(await bench.ledger.plan([other_video()])) == 1
+
+
+async def test_a_journal_with_another_video_under_a_known_key_is_not_moved(
+    bench: Bench, tmp_path: Path
+) -> None:
+    await bench.ledger.plan([other_video()])
+    moved = await journaled(tmp_path, State.SUBMITTED)
+    with pytest.raises(InvalidRequestError, match="another video") as refused:
+        await bench.ledger.adopt(moved)
+
+    assert "Nothing was moved" in refused.value.impact
+    assert await bench.ledger.get("video-1", "ja") is None
+
+
+async def test_a_journal_that_paid_for_two_videos_under_one_key_is_moved_whole(
+    bench: Bench, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "jobs.sqlite3") as journal:
+        for number, request in enumerate((video(1), other_video())):
+            await journal.intend(request, token=f"token-{number}")
+    async with open_journal(tmp_path / "jobs.sqlite3") as journal:
+        moved = [entry async for entry in journal.entries()]
+
+    assert [await bench.ledger.adopt(moved) for _ in range(2)] == [2, 0]
+
+
 async def journaled(
     folder: Path, *states: State, request: TranslationRequest | None = None, token: str = "token-1"
 ) -> list[Entry]:

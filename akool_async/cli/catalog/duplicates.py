@@ -8,8 +8,7 @@ from typing import Final
 import attrs
 
 from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
-from akool_async._model.locations import is_private
-from akool_async._model.requests import Request, video_url, with_targets
+from akool_async._model.requests import with_targets
 from akool_async.cli.catalog.model import (
     CatalogError,
     CatalogItem,
@@ -86,43 +85,6 @@ def _repeated_marks(items: Iterable[CatalogItem]) -> set[int]:
                 repeated.add(mark)
             seen[place] |= bit
     return repeated
-
-
-class KeyedVideos:
-    """Which video each key names in a journal, of those keys that matter.
-
-    Args:
-        keys: those of a catalog.
-    """
-
-    def __init__(self, keys: Iterable[str | None]) -> None:
-        """Begin without any video."""
-        self._keys = frozenset(keys)
-        self._videos: dict[str, tuple[int, int] | None] = {}
-
-    def add(self, key: str, request: Request) -> None:
-        """Record that a key names the video of a request."""
-        if key in self._keys:
-            video = _video(request)
-            # Where it names several already, it tells nothing.
-            same = self._videos.setdefault(key, video) == video
-            self._videos[key] = video if same else None
-
-    def names_other(self, request: Request) -> bool:
-        """Whether the key of a request names another video than the request does."""
-        known, video = self._videos.get(request.key or ""), _video(request)
-        # A query that may only sign the URL is not kept in the journal, so that it can't tell them apart.
-        return known is not None and (
-            known[0] != video[0] or (0 not in (known[1], video[1]) and known != video)
-        )
-
-
-def _video(request: Request) -> tuple[int, int]:
-    """Return hashes of a video's URL without its query and of the query if it names the video, else 0."""
-    place, _, query = canonical_url(video_url(request)).partition("?")
-    # What a file or an object holds is a part of its URL, where it could be read.
-    tells = request.url_is_public or (query and is_private(place))
-    return hash(place), hash(("query", query)) if tells else 0
 
 
 class _Finder:
