@@ -25,7 +25,6 @@ from akool_async._model.errors import JournalError
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, CallbackSource
 from akool_async._model.states import State
-from akool_async._model.validators import not_negative
 
 EXPECTED: Final = 3600.0
 """Seconds after its intent in which a run waits for the callback of an entry that it finds in doubt."""
@@ -49,7 +48,6 @@ class WebhookConfig:
         """Refuse what can't be called or waited for."""
         if self.url is not None:
             with_token(self.url, new_token())  # raises for one that no POST can carry
-        not_negative.check("webhook_grace", self.grace)
 
 
 class WebhookCoordinator:

@@ -18,7 +18,7 @@ from akool_async._model.errors import ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, TemplateTexts, parse_templates
 from akool_async._model.media import Limits
 from akool_async._model.responses import CallbackSource
-from akool_async._model.validators import positive, whole_number, whole_number_from
+from akool_async._model.validators import not_negative, positive, whole_number, whole_number_from
 from akool_async._polling.poll_state import PollSchedule
 from akool_async._signals import check_signals
 from akool_async._storage import NO_INPUTS, SharedInputs, Storage, result_folder
@@ -142,6 +142,7 @@ def open_batch(
     whole_number.check("max_submits", max_submits)
     whole_number.check("max_downloads", max_downloads)
     positive.or_none.check("max_credits", max_credits)
+    not_negative.check("webhook_grace", webhook_grace)
     # Submitted requests are durable once `submit` returns; in memory they would be lost with the process.
     if requests is None and journal is None:
         raise ConfigurationError("A batch without `requests` needs a journal; pass journal=...")

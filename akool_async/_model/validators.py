@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from akool_async._model.errors import ConfigurationError, InvalidRequestError
+from akool_async._model.errors import ConfigurationError
 from akool_async._model.redact import safe_repr
 
 JOINERS: Final = "\u200c\u200d"
@@ -50,21 +50,15 @@ class Constraint:
     Attributes:
         expected: what the value must be, in the words of the error.
         holds: whether it is that.
-        show: writes the value in the error.
-        error: what is raised.
     """
 
     expected: str
     holds: Callable[[Any], object]
-    show: Callable[[object], str] = attrs.field(default=safe_repr, kw_only=True)
-    error: type[InvalidRequestError] = attrs.field(default=ConfigurationError, kw_only=True)
 
     @property
     def or_none(self) -> Constraint:
         """The constraint of a value that may be None, too."""
-        return attrs.evolve(
-            self, expected=f"None or {self.expected}", holds=lambda value: value is None or self.holds(value)
-        )
+        return Constraint(f"None or {self.expected}", lambda value: value is None or self.holds(value))
 
     def __call__(self, _: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         """Check the value of a field."""
@@ -73,7 +67,7 @@ class Constraint:
     def check(self, name: str, value: Any) -> None:
         """Raise the error unless the value of an argument is as expected."""
         if not self.holds(value):
-            raise self.error(f"{name} must be {self.expected}, not {self.show(value)}.")
+            raise ConfigurationError(f"{name} must be {self.expected}, not {safe_repr(value)}.")
 
 
 def in_range(expected: str, holds: Callable[[Any], bool]) -> Constraint:
