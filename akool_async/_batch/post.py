@@ -171,24 +171,25 @@ class Post:
             previous_doubt: returns what the journal said of an entry that was in doubt before this POST.
             now: when the answer came.
         """
-        changes = []
+        changed: list[tuple[BatchEntry, EntryUpdate]] = []
         for entry in self.submitted:
             job = entry.job
             assert job is not None  # noqa: S101 - it was accepted
-            changes.append(
-                entry.update(
-                    State.SUBMITTED,
-                    job_id=job.id,
-                    credits_locked=job.credits_locked,
-                    created_at=job.created_at,
-                )
+            change = entry.update(
+                State.SUBMITTED,
+                job_id=job.id,
+                credits_locked=job.credits_locked,
+                created_at=job.created_at,
             )
-        changes += [self._failure_change(failure, previous_doubt, now) for failure in self.failures]
+            changed.append((entry, change))
+        for failure in self.failures:
+            changed.append((failure.entry, self._failure_change(failure, previous_doubt, now)))
         in_doubt = any(failure.disposition.state is State.IN_DOUBT for failure in self.failures)
         if self.other_ids and not in_doubt:  # they may be billed, so some entry has to name them
-            doubt = previous_doubt((self.submitted or [self.failures[0].entry])[0])
-            changes[0] = attrs.evolve(changes[0], doubt_ids=_with_earlier(doubt, self.other_ids))
-        return changes
+            entry, change = changed[0]
+            ids = _with_earlier(previous_doubt(entry), self.other_ids)
+            changed[0] = (entry, attrs.evolve(change, doubt_ids=ids))
+        return [change for _, change in changed]
 
     def _failure_change(
         self, failure: PostFailure, previous_doubt: PreviousDoubt, now: datetime
@@ -221,7 +222,8 @@ class Post:
         busy = judged is Disposition.REJECTED and lookup(error.code).kind is CodeKind.BUSY
         for entry in entries:
             again = busy and entry.retries_left > 0
-            entry.retries_left -= again
+            if again:
+                entry.retries_left -= 1
             self.failures.append(PostFailure(entry, error, Disposition.RETRY if again else judged))
 
 

@@ -7,7 +7,7 @@ template makes names, the journal holds each for one entry, the folder tells whi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -134,7 +134,7 @@ class ResultSaver:
         if self.folder is None:
             return {}, {}
         try:
-            names, saved = await run_sync(partial(self._free_names, entries, self.folder, paying=True))
+            names, saved = await run_sync(self._names_and_results, entries, self.folder)
             for entry in entries if saved else ():
                 recorded = self._journal.get(*entry.name) if entry.name in saved else None
                 # It is of a job that the journal knows, and the caller pays for another one.
@@ -336,51 +336,65 @@ class ResultSaver:
         """
         folder = self.folder
         assert folder is not None  # noqa: S101 - there is something to download
+
+        def find() -> tuple[str, ...]:
+            _, is_there = self._look_up(batch_entry, folder)
+            return self._free_names(batch_entry, is_there, (*_WHOLE, *_BEGUN) if another else _WHOLE)
+
         name = self._journal.file_name(*batch_entry.name)
         if not name or another:
             try:
-                find = partial(self._free_names, [batch_entry], folder, begun=another)
-                names, _ = await run_sync(find)
+                names = await run_sync(find)
             except ConfigurationError as error:  # the job is paid; a run under another locale can save it
                 raise DownloadError(error.message, advice=error.advice) from error
-            await self._journal.reserve_name(*batch_entry.name, names[batch_entry.name], another=another)
+            await self._journal.reserve_name(*batch_entry.name, names, another=another)
             name = self._journal.file_name(*batch_entry.name)
         assert name  # noqa: S101 - it was just written
         return name
 
-    def _free_names(
-        self,
-        entries: Sequence[BatchEntry],
-        folder: ResultFolder,
-        *,
-        begun: bool = False,
-        paying: bool = False,
+    def _names_and_results(
+        self, entries: Sequence[BatchEntry], folder: ResultFolder
     ) -> tuple[FileNames, dict[tuple[str, str], SavedResult]]:
-        """Return the names that no existing file, or begun download, has; and results of these entries.
+        """Return for each entry the names that are free, and its result if that is saved already.
 
         Raises:
             ConfigurationError: this system can't write such a name, or the folder is read-only.
         """
-        endings = (*_WHOLE, *_BEGUN) if begun else _WHOLE
+        names: FileNames = {}
         saved: dict[tuple[str, str], SavedResult] = {}
-        free: FileNames = {}
         for entry in entries:
-            # The job would be paid for, and its result could not be saved under a name that can't be written.
-            first = next(iter(self._output.templates.names(entry.request, entry.target)))
-            folder.check_name(f"{first}{LONGEST_ENDING}")
-            is_there = folder.lookup(first)
-            # A result that was paid under another journal, or before this one was lost, is not paid again.
-            for name in islice(self._output.templates.names(entry.request, entry.target), MOST_NAMES):
-                if self._output.pay_again or not paying or not is_there(f"{name}{MANIFEST}"):
-                    break
-                result = folder.read_manifest(name)
-                if result is not None and result.is_of(*entry.name, entry.request):
-                    saved[entry.name] = result
-                    break
-            # What is saved already needs no room: an archive may well be read-only.
-            if paying and entry.name not in saved:
+            first, is_there = self._look_up(entry, folder)
+            result = None if self._output.pay_again else self._find_paid(entry, folder, is_there)
+            if result is not None:
+                saved[entry.name] = result
+            else:  # what is saved already needs no room: an archive may well be read-only
                 folder.check_writable(first)
-            names = self._output.templates.names(entry.request, entry.target)
-            unused = (name for name in names if not any(is_there(f"{name}{ending}") for ending in endings))
-            free[entry.name] = tuple(islice(unused, MOST_NAMES))
-        return free, saved
+            names[entry.name] = self._free_names(entry, is_there, _WHOLE)
+        return names, saved
+
+    def _look_up(self, entry: BatchEntry, folder: ResultFolder) -> tuple[str, Callable[[str], bool]]:
+        """Return the preferred name of an entry, and what tells whether the folder has a file."""
+        # The job would be paid for, and its result could not be saved under a name that can't be written.
+        first = next(iter(self._output.templates.names(entry.request, entry.target)))
+        folder.check_name(f"{first}{LONGEST_ENDING}")
+        return first, folder.lookup(first)
+
+    def _find_paid(
+        self, entry: BatchEntry, folder: ResultFolder, is_there: Callable[[str], bool]
+    ) -> SavedResult | None:
+        """Return the result of an entry that was paid under another journal, or before this one was lost."""
+        for name in islice(self._output.templates.names(entry.request, entry.target), MOST_NAMES):
+            if not is_there(f"{name}{MANIFEST}"):
+                break
+            result = folder.read_manifest(name)
+            if result is not None and result.is_of(*entry.name, entry.request):
+                return result
+        return None
+
+    def _free_names(
+        self, entry: BatchEntry, is_there: Callable[[str], bool], endings: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Return names of an entry with which no file that has one of these endings is there."""
+        names = self._output.templates.names(entry.request, entry.target)
+        unused = (name for name in names if not any(is_there(f"{name}{ending}") for ending in endings))
+        return tuple(islice(unused, MOST_NAMES))

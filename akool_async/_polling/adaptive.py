@@ -266,12 +266,7 @@ class LearnedSchedule:
     def _end_probabilities(self, age: float, bucket: int) -> list[float]:
         """Return for each cell of remaining time the probability that the job ends there, unscaled."""
         survivals, here = self._durations.survivals, bin_position(age)
-        left = []
-        for step in _STEPS:  # `interpolate`, written out: a call for each cell would be most of a poll's cost
-            place = here + step
-            span = int(place)
-            left.append(survivals[span] + (survivals[span + 1] - survivals[span]) * (place - span))
-        left.append(0.0)
+        left = [*(interpolate(survivals, here + step) for step in _STEPS), 0.0]
         likelihoods = self._percentages.likelihoods(bucket)
         return [
             (begin - end) * likelihood
