@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -13,7 +12,7 @@ from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.saving import ResultSaver
 from akool_async._batch.state import BatchState
 from akool_async._download import SavedResult
-from akool_async._journal import Entry, Journal
+from akool_async._journal import EVER, Entry, Journal
 from akool_async._model.errors import AkoolError, InputError
 from akool_async._model.fingerprint import (
     CompactSet,
@@ -38,7 +37,6 @@ _OTHER_INPUTS: Final = (
     "Another entry has the same inputs, but for the content of a file or the query of a URL: one video, or "
     "two? Give each video a key of its own."
 )
-_EVER: Final = timedelta(days=36_500)
 
 
 def why_replaced(known: Entry, request: Request) -> str:
@@ -169,7 +167,7 @@ class Resumer:
     async def recover_pending(self) -> None:
         """Follow what an earlier run left at the vendor, the soonest to expire first."""
         left = (
-            self._journal.expiring(_EVER, self._clock.now()),
+            self._journal.expiring(EVER, self._clock.now()),
             self._journal.entries(states=(State.SUBMITTED, State.COMPLETED)),  # of unknown age, too
         )
         for entries in left:

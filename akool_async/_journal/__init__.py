@@ -2,6 +2,6 @@
 
 from akool_async._journal.entry import Entry, EntryUpdate, UpdateFields
 from akool_async._journal.journal import Journal, open_journal
-from akool_async._journal.reading import IN_PROGRESS
+from akool_async._journal.reading import EVER, IN_PROGRESS
 
-__all__ = ["IN_PROGRESS", "Entry", "EntryUpdate", "Journal", "UpdateFields", "open_journal"]
+__all__ = ["EVER", "IN_PROGRESS", "Entry", "EntryUpdate", "Journal", "UpdateFields", "open_journal"]

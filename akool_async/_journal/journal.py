@@ -107,7 +107,6 @@ class Journal(ReadableJournal, LongLived):
         self._state: OpenJournal | None = None
         self._in_use = False
         self._on_resolved: Callable[[str], object] | None = None
-        self._ahead = RowsAhead(self._rows)
         self._task_id = 0
 
     def __repr__(self) -> str:
@@ -138,8 +137,9 @@ class Journal(ReadableJournal, LongLived):
                 if not self._read_only:
                     writer = gathering = GroupCommitWriter(store, totals)
                     await stack.enter_async_context(gathering)
-            self._task_id, self._ahead = anyio.get_current_task().id, RowsAhead(self._rows)
+            self._task_id = anyio.get_current_task().id
             self._state = OpenJournal(store, store.reading, totals, writer, stack.pop_all())
+            self._ahead = RowsAhead(self._rows)
         return self
 
     async def __aexit__(

@@ -37,6 +37,7 @@ _SENT: Final = AT_RISK | {State.DELIVERED}
 """States that are resumed by the job's id alone, so that the request's URL is not needed."""
 
 IN_PROGRESS: Final = AT_RISK | {State.PLANNED}
+EVER: Final = timedelta(days=36_500)  # for `expiring`: however late
 States: TypeAlias = Container[State]
 PAGE: Final = 16
 """Entries between two turns of the loop: reading and showing one takes up to 0.2 ms."""
@@ -134,7 +135,8 @@ class ReadableJournal:
         Raises:
             JournalCorruptedError: the entry can't be read.
         """
-        row = self._ahead.find(key, target, self._opened.totals.steps)
+        steps = self._opened.totals.steps
+        row = self._ahead.find(key, target, steps)
         return None if row is None else self._entry(row[:-1], request)
 
     def file_name(self, key: str, target: str) -> str:
@@ -147,16 +149,17 @@ class ReadableJournal:
         """Return the entry of a job, at once."""
         return self._first(_BY_JOB, job_id)
 
-    def find_other_query(self, mark: str, target: str, *, planned: bool = False) -> Entry | None:
+    def find_other_query(self, mark: str, target: str) -> Entry | None:
         """Return an entry for the same work, but for the query of a URL, that has no key of the caller's.
+
+        An entry that was not sent yet does not count.
 
         Args:
             mark: a fingerprint.
             target: its language.
-            planned: whether an entry counts that was not sent yet.
         """
         work = work_of(mark)
-        return self._first(_BY_WORK, work, f"{work}g", target, mark, int(planned))
+        return self._first(_BY_WORK, work, f"{work}g", target, mark, 0)
 
     def find_unfinished(self, sha256: str) -> Entry | None:
         """Return an entry with an input of this content that may have a job which has not ended, at once."""
@@ -172,7 +175,7 @@ class ReadableJournal:
             target: its language.
             key: the key that is not meant.
             any_query: whether what `find_other_query` returns is meant, too.
-            planned: what that counts.
+            planned: whether such an entry counts, too, if it was not sent yet.
             but: states of entries that are not meant.
         """
         work, same = work_of(mark), (mark, target, key)
@@ -267,9 +270,9 @@ class ReadableJournal:
 
         return PagedIterator(("", 0), page, read)
 
-    def count_expiring(self, within: timedelta, now: datetime | None = None) -> int:
+    def count_expiring(self, within: timedelta) -> int:
         """Count the entries that `expiring` would give, at once."""
-        return int(self._rows(_COUNT_EXPIRING, self._until(within, now))[0][0])
+        return int(self._rows(_COUNT_EXPIRING, self._until(within))[0][0])
 
     def _until(self, within: timedelta, now: datetime | None = None) -> str:
         return dump_datetime((now or self._now()) + within) or ""

@@ -18,7 +18,7 @@ from attrs.validators import optional
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.locations import input_url, is_private, is_private_url
 from akool_async._model.redact import safe_repr, sanitize, strip_query, url_repr
-from akool_async._model.validators import is_printable
+from akool_async._model.validators import is_encodable, is_printable
 
 STYLES: Final = frozenset(
     "affectionate angry calm cheerful depressed disgruntled embarrassed empathetic excited fearful "
@@ -104,6 +104,11 @@ def _as_targets(value: object) -> tuple[str, ...]:
     return _checked_targets(targets)
 
 
+def fold_language(code: str) -> str:
+    """Return a language code in the form in which codes that mean one language are equal."""
+    return code.lower().replace("_", "-")
+
+
 @lru_cache(maxsize=256)
 def _checked_targets(given: tuple[str, ...]) -> tuple[str, ...]:
     """Return one tuple for all requests with these languages; there may be very many."""
@@ -116,7 +121,7 @@ def _checked_targets(given: tuple[str, ...]) -> tuple[str, ...]:
         if target.upper() == AUTO_DETECT:
             raise InvalidRequestError(f"{AUTO_DETECT!r} can be a source language, not a target.")
     # "zh-CN" and "zh_cn" are one language for the vendor, and would be two paid jobs.
-    folded = [target.lower().replace("_", "-") for target in targets]
+    folded = [fold_language(target) for target in targets]
     doubled = sorted({target for target in folded if folded.count(target) > 1})
     if doubled:
         shown = sanitize(", ".join(doubled))
@@ -139,9 +144,9 @@ def _as_caption_type(value: object) -> CaptionType:
 
 
 def _is_text(value: object) -> bool:
-    """Whether `value` is text that can be sent: half of a surrogate pair can't."""
-    # JSON could carry it, but UTF-8 can't: encoding would fail after the intent is committed.
-    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
+    """Whether `value` is text that can be sent."""
+    # JSON could carry a lone surrogate, but UTF-8 can't: encoding would fail after the intent is committed.
+    return isinstance(value, str) and is_encodable(value)
 
 
 def _is_word(value: object) -> bool:

@@ -25,6 +25,11 @@ def is_number(value: object) -> bool:
         return False
 
 
+def is_encodable(text: str) -> bool:
+    """Whether a text has a UTF-8 form; a lone surrogate, as from an escape in JSON, has none."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def joins(text: str, position: int, categories: str = "LMS") -> bool:
     """Whether the character at `position` is a ZWJ or ZWNJ between letters, marks or symbols such as emoji.
 

@@ -13,7 +13,7 @@ import attrs
 from akool_async._model.codes import SUCCESS, error_for
 from akool_async._model.errors import AkoolError, ProtocolError, VendorError
 from akool_async._model.redact import Secret, sanitize
-from akool_async._model.requests import LipSyncRequest, Request
+from akool_async._model.requests import LipSyncRequest, Request, fold_language
 from akool_async._model.responses import Job, Language, Refusal, Snapshot, Submission, Voice, VoicePage
 from akool_async._wire.fields import (
     as_mapping,
@@ -355,12 +355,12 @@ def _jobs(parts: Iterable[Envelope], request: Request) -> dict[str, Job]:
 def _job(job_id: str, raw: Mapping[str, Any], request: Request, language: str = "") -> Job:
     job = structure(raw, Job, _id=job_id)
     answered = job.target or language
-    same = (target for target in request.targets if _language_key(target) == _language_key(answered))
-    return attrs.evolve(job, target="" if isinstance(request, LipSyncRequest) else next(same, answered))
-
-
-def _language_key(language: str) -> str:
-    return language.lower().replace("_", "-")
+    if isinstance(request, LipSyncRequest):
+        answered = ""
+    elif answered not in request.targets:  # the vendor may spell it in another way
+        same = (target for target in request.targets if fold_language(target) == fold_language(answered))
+        answered = next(same, answered)
+    return attrs.evolve(job, target=answered)
 
 
 def _named_by_the_only_target(jobs: dict[str, Job], request: Request) -> dict[str, Job]:
@@ -411,13 +411,13 @@ def _refused(left: list[str], parts: list[Envelope], *, alone: bool, strangers: 
         beside = read_clean_text(part.raw.get("language"))
         language = read_clean_text(as_mapping(part.data).get("language")) or beside
         if language:
-            named[_language_key(language)] = error
+            named[fold_language(language)] = error
         else:
             nameless.append(error)
     if alone and not strangers and refusals and len(refusals) == len(parts):
         named, nameless = {}, [_combined_error([*named.values(), *nameless])]
-    unnamed = [target for target in left if _language_key(target) not in named]
-    found = {target: named[_language_key(target)] for target in left if _language_key(target) in named}
+    unnamed = [target for target in left if fold_language(target) not in named]
+    found = {target: named[fold_language(target)] for target in left if fold_language(target) in named}
     # Only if they must be all that is left: a job called refused would be paid for again.
     if nameless and not strangers and len(nameless) == len(unnamed):
         found.update(dict.fromkeys(unnamed, _combined_error(nameless)))

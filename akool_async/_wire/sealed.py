@@ -19,7 +19,7 @@ import attrs
 
 from akool_async._model.errors import ConfigurationError, UnsealError, UnsealReason
 from akool_async._model.redact import Secret, hide, sanitize, url_repr
-from akool_async._model.validators import Constraint, not_negative
+from akool_async._model.validators import Constraint, is_encodable, not_negative
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers import Cipher
@@ -71,14 +71,9 @@ def json_object(text: bytes, reason: UnsealReason) -> dict[str, Any]:
     return parsed
 
 
-def encodable(text: str) -> bool:
-    """Whether the text has a UTF-8 form; a lone surrogate from a JSON escape has none."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def optional_str(value: object) -> str | None:
     """Return text that can be encoded, else None."""
-    if isinstance(value, str) and not isinstance(value, RawNumber) and encodable(value):
+    if isinstance(value, str) and not isinstance(value, RawNumber) and is_encodable(value):
         return value
     return None
 
@@ -246,7 +241,7 @@ CIPHER_BLOCK = 16
 
 
 def _check_secret(_key: SealingKey, _attribute: attrs.Attribute[Secret], value: Secret) -> None:
-    length = len(value.reveal().encode()) if encodable(value.reveal()) else 0
+    length = len(value.reveal().encode()) if is_encodable(value.reveal()) else 0
     if length not in (16, 24, 32):
         raise ConfigurationError(
             f"client_secret must have 16, 24 or 32 bytes to be an AES key, this one has {length}. "
@@ -268,7 +263,7 @@ class SealingKey:
     """
 
     client_id: str = attrs.field(
-        validator=Constraint("text that is not empty", lambda value: value and encodable(value))
+        validator=Constraint("text that is not empty", lambda value: value and is_encodable(value))
     )
     client_secret: Secret = attrs.field(converter=hide, validator=_check_secret, repr=False)
 

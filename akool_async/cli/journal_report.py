@@ -12,7 +12,7 @@ import attrs
 
 from akool_async._batch.resume import find_elsewhere
 from akool_async._download import is_there
-from akool_async._journal import Entry, Journal
+from akool_async._journal import EVER, Entry, Journal
 from akool_async._model.codes import error_for
 from akool_async._model.errors import JournalLockedError, JournalOlderError
 from akool_async._model.locations import BucketPath
@@ -64,7 +64,6 @@ SOON: Final = timedelta(days=2)
 AT_VENDOR: Final = frozenset({State.SUBMITTED, State.COMPLETED})
 MAX_SHOWN: Final = 10
 """Entries of a kind that `status` shows; `list` shows all."""
-EVER: Final = timedelta(days=36_500)
 
 
 def state_word(entry: Entry, output: OutputOptions) -> str:

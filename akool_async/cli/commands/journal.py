@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
 from akool_async._batch.saving import expect_without_captions
-from akool_async._journal import Entry
+from akool_async._journal import EVER, Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import result_folder
@@ -20,7 +20,6 @@ from akool_async.cli.console import counted, print_error, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
     AT_VENDOR,
-    EVER,
     catalog_from,
     not_downloaded,
     read_entries,
