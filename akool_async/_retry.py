@@ -261,7 +261,13 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     # isdigit() alone accepts digits of other scripts, and float() of a long text could be infinite.
     if value.isascii() and value.isdigit():
         return float(value[:6])
+    at = http_date(value)
+    return None if at is None else max(at - now, 0.0)
+
+
+def http_date(text: str) -> float | None:
+    """Return a date of HTTP in seconds since the epoch; None for what is not one."""
     try:
-        return max(parsedate_to_datetime(value).timestamp() - now, 0.0)
+        return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import attrs
 
 from akool_async._model.errors import DownloadError
+from akool_async._retry import http_date, retry_after
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 _UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
@@ -87,11 +89,9 @@ def read_range(
             raise RetryableResponse("the file is shorter than what was received before", start_over=True)
         return None
     if status >= 500 or status in _RETRYABLE:
-        wait = headers.get("retry-after", "").strip()
-        seconds = float(wait[:6]) if wait.isascii() and wait.isdigit() else None
-        raise RetryableResponse(
-            f"the file host answered HTTP {status}", http_status=status, retry_after=seconds
-        )
+        # By the clock of the same answer; without one, a date says nothing of how long to wait.
+        wait = retry_after(headers, http_date(headers.get("date", "")) or math.inf)
+        raise RetryableResponse(f"the file host answered HTTP {status}", http_status=status, retry_after=wait)
     if status not in (200, 206):
         raise DownloadError(f"The file host answered HTTP {status}.", http_status=status)
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()

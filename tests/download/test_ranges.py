@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
+
 import pytest
 
 from akool_async._download.ranges import Body, RetryableResponse, read_range
 from akool_async._model.errors import DownloadError
 
 TAG = '"one"'
+NOW = 1_700_000_000.0
 PART = {"etag": TAG, "content-range": "bytes 100-199/200", "content-length": "100"}
 
 
@@ -106,15 +109,31 @@ def test_no_range_is_unsatisfiable_before_the_first_byte() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wait", "seconds"), [("7", 7.0), ("0", 0.0), ("soon", None), ("-1", None), ("", None)]
+    ("wait", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        (formatdate(NOW + 60, usegmt=True), 60.0),
+        (formatdate(NOW - 60, usegmt=True), 0.0),
+        ("soon", None),
+        ("-1", None),
+        ("", None),
+    ],
 )
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
 def test_a_busy_host_is_asked_again_when_it_says(status: int, wait: str, seconds: float | None) -> None:
     with pytest.raises(RetryableResponse) as raised:
-        read(status, {"retry-after": wait})
+        read(status, {"retry-after": wait, "date": formatdate(NOW, usegmt=True)})
 
     assert (raised.value.http_status, raised.value.retry_after) == (status, seconds)
     assert not raised.value.start_over
+
+
+def test_a_moment_of_a_host_that_does_not_say_its_time_is_not_waited_for() -> None:
+    with pytest.raises(RetryableResponse) as raised:
+        read(503, {"retry-after": formatdate(NOW + 60, usegmt=True)})
+
+    assert raised.value.retry_after == 0.0
 
 
 def test_a_busy_host_may_say_nothing_more() -> None:
