@@ -19,6 +19,7 @@ import httpx
 
 from akool_async._download.network import is_local
 from akool_async._environment import describe_cause, install_command, is_loopback
+from akool_async._journal.names import beside
 from akool_async._media import Reach, find_obstacle, inspect_path, media_client
 from akool_async._media.cache import FactsCache
 from akool_async._model.errors import AkoolError, ConfigurationError, InputError
@@ -328,7 +329,7 @@ def preflight_for(
 ) -> Preflight | None:
     """Return the preflight that a caller wants, its cache beside the journal; None where none is wanted."""
     if isinstance(wanted, Limits):
-        cache = None if journal is None else journal.with_name(f"{journal.name}.media")
+        cache = None if journal is None else beside(journal, ".media")
         wanted = Preflight(wanted, api_host=api_host, cache=cache)
     if wanted is not None and inputs is not None:
         wanted.inputs = inputs

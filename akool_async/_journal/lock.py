@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import attrs
 
+from akool_async._journal.names import beside
 from akool_async._model.errors import (
     JournalError,
     JournalLockedError,
@@ -111,7 +112,7 @@ class JournalLock:
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
-        self._path = journal.with_name(f"{journal.name}.lock")
+        self._path = beside(journal, ".lock")
         self._descriptor: int | None = None
         self._claim: int | None = None
         self._watched: dict[Path, tuple[int, int]] = {}

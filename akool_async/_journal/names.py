@@ -8,7 +8,7 @@ from typing import Final
 
 from akool_async._model.errors import JournalError
 
-_ENDINGS: Final = ("-wal", "-shm", "-journal", ".lock", ".runs", ".on-saved")
+_ENDINGS: Final = ("-wal", "-shm", "-journal", ".lock", ".runs", ".on-saved", ".media")
 
 
 def beside(path: Path, suffix: str) -> Path:

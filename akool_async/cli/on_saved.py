@@ -23,6 +23,7 @@ import attrs
 from anyio.abc import ByteReceiveStream, Process, TaskGroup
 from anyio.to_thread import run_sync
 
+from akool_async._journal.names import beside
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.outcomes import Completed, Outcome
@@ -134,7 +135,7 @@ class SavedCommands:
     ) -> None:
         """Run nothing yet."""
         self._command = command
-        self._path = journal.with_name(f"{journal.name}.on-saved")
+        self._path = beside(journal, ".on-saved")
         self._secrets = tuple(secrets)
         self._on_end = on_end
         self._limit = anyio.CapacityLimiter(AT_ONCE)

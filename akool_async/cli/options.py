@@ -22,6 +22,7 @@ from akool_async._client import AkoolClient
 from akool_async._download import local_path
 from akool_async._environment import find_origin
 from akool_async._journal import Journal, open_journal
+from akool_async._journal.names import beside
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
 from akool_async._model.locations import BucketPath
@@ -338,7 +339,7 @@ class OutputOptions:
     @property
     def is_missing(self) -> bool:
         """Whether there is no journal; while its log is there it is damaged instead."""
-        return not any(path.exists() for path in (self.path, self.path.with_name(f"{self.path.name}-wal")))
+        return not any(path.exists() for path in (self.path, beside(self.path, "-wal")))
 
     def reading(self) -> Journal:
         """Return the existing journal, read-only.

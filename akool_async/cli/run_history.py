@@ -18,6 +18,7 @@ from typing import Any, Final
 import attrs
 
 from akool_async._journal import Journal
+from akool_async._journal.names import beside
 from akool_async.cli.console import print_info
 from akool_async.cli.next_commands import Order
 from akool_async.cli.plan import Plan, PlannedAction
@@ -69,7 +70,7 @@ class RunHistory:
 
 def history_path(journal: Path) -> Path:
     """Return the file beside a journal."""
-    return journal.with_name(f"{journal.name}.runs")
+    return beside(journal, ".runs")
 
 
 def read_history(journal: Path) -> RunHistory:

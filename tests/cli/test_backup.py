@@ -146,7 +146,7 @@ def test_results_that_another_journal_paid_for_are_not_paid_again_unasked(
     assert len(vendor.audit.creates) == 3
 
 
-@pytest.mark.parametrize("ending", ["-wal", "-journal", ".lock", ".runs", ".on-saved"])
+@pytest.mark.parametrize("ending", ["-wal", "-journal", ".lock", ".runs", ".on-saved", ".media"])
 def test_no_file_gets_a_name_that_belongs_beside_a_journal(
     akool: Command, paid: Book, vendor: Sandbox, tmp_path: Path, ending: str
 ) -> None:
