@@ -256,7 +256,7 @@ _PARTS: Final = (
     "_polling.schedules",
     "_polling.adaptive",
     "_client",
-    "_storage",  # before `_download`, whose `verify` is for folders of this machine only
+    "_storage",  # before `_download`, which has a module named `verify`
     "_download",
     "_journal",
     "_batch",

@@ -22,7 +22,7 @@ from akool_async._background import BackgroundTasks, LongLived
 from akool_async._client.session import ClientSession, Connections, iter_voices, single_job
 from akool_async._client.waiting import job_age, validate_timeout, wait_completed, watch_snapshots
 from akool_async._clock import Clock
-from akool_async._download import DownloadLimits, DownloadRequest, FileDownloader, local_path
+from akool_async._download import DownloadRequest, FileDownloader, local_path
 from akool_async._environment import find_origin
 from akool_async._http import ApiCall, ApiSession, Timeouts
 from akool_async._http.clients import TransportName, create_clients, from_user_client, user_agent
@@ -116,8 +116,6 @@ class AkoolClient(LongLived):
         self._timeouts = Timeouts(
             connect_timeout=connect_timeout, timeout=timeout, create_timeout=create_timeout
         )
-        self._file_limits: DownloadLimits | None = None
-        self.file_transport: httpx.AsyncBaseTransport | None = None
 
     def __repr__(self) -> str:
         """Show the host and whether the client is open; no credentials."""
@@ -169,8 +167,7 @@ class AkoolClient(LongLived):
                 clock=session.clock,
                 retry=session.retry,
                 user_agent=user_agent(),
-                limits=self._file_limits,
-                transport=self.file_transport,
+                transport=session.file_transport,
             )
             await background.__aenter__()
             session.connections = Connections(

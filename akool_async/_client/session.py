@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 import anyio
 import attrs
+import httpx
 from anyio.lowlevel import EventLoopToken, current_token
 
 from akool_async import _wire as wire
@@ -49,7 +49,6 @@ _MOST_CONFIRMED: Final = 64
 
 _PAGE: Final = 100
 _MOST_PAGES: Final = 10_000
-_JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 
 @attrs.frozen(kw_only=True)
@@ -98,6 +97,7 @@ class ClientSession:
         create_timeout: seconds for a paid POST.
 
     Attributes:
+        file_transport: sends all requests to file hosts, if set before the client is opened.
         connections: None while the client is closed.
     """
 
@@ -115,6 +115,7 @@ class ClientSession:
         self.schedule: PollSchedule = GuardedSchedule.guard(schedule)
         self.observers = observers
         self.create_timeout = create_timeout
+        self.file_transport: httpx.AsyncBaseTransport | None = None
         self.connections: Connections | None = None
 
     @property
@@ -315,9 +316,9 @@ def validate_job_id(job_id: str) -> None:
     """Refuse what can't be an id.
 
     Raises:
-        InvalidRequestError: it can't.
+        InvalidRequestError: it is not a well-formed job id.
     """
-    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+    if not isinstance(job_id, str) or not wire.JOB_ID.fullmatch(job_id):
         raise InvalidRequestError(f"{safe_repr(job_id)} is not a job id.")
 
 

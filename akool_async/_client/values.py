@@ -51,7 +51,7 @@ _KINDS: Final[Mapping[str, type[Any]]] = {
         PollState,
     )
 }
-_PLAIN: Final = "message impact advice code vendor_message http_status".split()
+_PLAIN: Final = ("message", "impact", "advice", "code", "vendor_message", "http_status")
 
 
 def to_wire(value: WireValue) -> dict[str, Any]:
@@ -108,7 +108,8 @@ def _errors(root: type[AkoolError] = AkoolError) -> Iterator[type[AkoolError]]:
 
 
 def _error_to_wire(error: AkoolError) -> dict[str, Any]:
-    kind = next(each for each in type(error).__mro__ if each in set(_errors()))
+    ours = set(_errors())
+    kind = next(each for each in type(error).__mro__ if each in ours)
     more = {
         name: to_wire(value) if isinstance(value, Snapshot) else _CONVERTER.unstructure(value)
         for name, value in vars(error).items()

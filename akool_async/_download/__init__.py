@@ -11,7 +11,7 @@ from akool_async._download.manifest import (
     is_there,
     parse_manifest,
     read_manifest,
-    verify,
+    verify_folder,
 )
 from akool_async._download.network import DownloadLimits
 
@@ -32,5 +32,5 @@ __all__ = [
     "local_path",
     "parse_manifest",
     "read_manifest",
-    "verify",
+    "verify_folder",
 ]

@@ -74,10 +74,10 @@ class FileDownloader:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._backend = PublicAddressBackend(urlsplit(origin).hostname or "")
-        self._clock = clock
+        self.clock = clock
         self._retry = retry
         self._limits = limits or DownloadLimits()
-        self._user_agent = user_agent
+        self.user_agent = user_agent
         self._transport = transport
         self._tls_context = cache(tls_context)  # loading the certificates takes long
 
@@ -88,7 +88,7 @@ class FileDownloader:
             self._direct_transport,
             self._tls_context,
             self._limits,
-            user_agent=self._user_agent,
+            user_agent=self.user_agent,
             transport=self._transport,
         )
 
@@ -103,7 +103,7 @@ class FileDownloader:
 
     async def fetch(self, spec: FileSpec, session: FileHostSession) -> FetchedFile:
         """Download one file; see `Fetch.run`."""
-        return await Fetch(spec, session, self._clock, self._retry, self._limits).run()
+        return await Fetch(spec, session, self.clock, self._retry, self._limits).run()
 
 
 @attrs.frozen(kw_only=True)
@@ -280,7 +280,10 @@ class ResultDownload:
             state = FileState.UNVERIFIED
             logger.warning(
                 "The %s of job %s could not be verified; look at %s before it expires at the vendor: %s.",
-                *(artifact, self._request.job_id, fetched.path, fetched.unverified),
+                artifact,
+                self._request.job_id,
+                fetched.path,
+                fetched.unverified,
             )
         return SavedFile(
             artifact=artifact,
@@ -338,8 +341,8 @@ class ResultDownload:
         manifest = make_manifest(
             request.done,
             list(self._files.values()),
-            saved_at=downloader._clock.now(),
-            program=downloader._user_agent,
+            saved_at=downloader.clock.now(),
+            program=downloader.user_agent,
         )
         # A manifest of this very job is brought up to date; any other file of this name is never replaced.
         replace = request.overwrite or self._has_manifest

@@ -120,7 +120,7 @@ class SavedResult:
         return tuple(file for file in self.files if file.state is not FileState.INTACT)
 
 
-async def verify(folder: str | os.PathLike[str], *, hashes: bool = True) -> tuple[SavedResult, ...]:
+async def verify_folder(folder: str | os.PathLike[str], *, hashes: bool = True) -> tuple[SavedResult, ...]:
     """Compare the results in a folder with their manifests; nothing is changed, and no journal is needed.
 
     Args:

@@ -244,6 +244,11 @@ def map_failure(failed: ExchangeFailed, host: str, proxy: EnvironmentProxy | Non
     return CallFailed(failed.failure, error, failed.partial)
 
 
+def client_closed() -> ClientClosedError:
+    """Return the error of a call that ends because its client is closed."""
+    return ClientClosedError("The client was closed while this call was under way.")
+
+
 T = TypeVar("T")
 
 
@@ -286,7 +291,7 @@ class ShieldedCall(Generic[T]):
             raise self._error
         # Neither result nor error: the group was cancelled before the work came to its end.
         if not self._result:
-            raise ClientClosedError("The client was closed while this call was under way.")
+            raise client_closed()
         return self._result[0]
 
     async def _run(self) -> None:

@@ -23,6 +23,7 @@ from akool_async._http.exchange import (
     ExchangeFailed,
     RawResponse,
     ShieldedCall,
+    client_closed,
     exchange,
     map_failure,
     parse_response,
@@ -310,7 +311,7 @@ class ApiSession:
         except ExchangeFailed as failed:
             result = failed.reason
             if self._closed and not call.creates_jobs:
-                raise _client_closed() from detach(failed)
+                raise client_closed() from detach(failed)
             raise map_failure(failed, self._origin, self._routes.proxy) from detach(failed)
         except CallFailed as failed:
             result = f"HTTP {failed.error.http_status}, code {failed.error.code}"
@@ -345,7 +346,7 @@ class ApiSession:
         await self._slots.acquire()
         if self._closed:
             self._slots.release()
-            raise _client_closed()
+            raise client_closed()
         try:
             send = self._prepare(self._routes.reads, call, auth, self._timeouts.timeout)
         except BaseException:  # what was not sent frees its place
@@ -371,7 +372,7 @@ class ApiSession:
 
     async def _exchange_paid(self, call: ApiCall, auth: AuthHeader | None) -> RawResponse:
         if self._closed:
-            raise _client_closed()
+            raise client_closed()
         # Never over a connection that was kept: after a reset nothing would prove that the POST was not read.
         timeout = self._timeouts.create_timeout
         send = self._prepare(self._routes.creates, call, auth, timeout)
@@ -426,7 +427,3 @@ class ApiSession:
                 connect=connect,
             )
         )
-
-
-def _client_closed() -> ClientClosedError:
-    return ClientClosedError("The client was closed while this call was under way.")

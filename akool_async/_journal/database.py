@@ -176,9 +176,9 @@ _UNREADABLE: Final = _DAMAGED | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA, sq
 """While a file is only looked at, an error of the statement is an error of the file."""
 
 
-def _connect(path: Path, query: str, *, busy: float = BUSY) -> sqlite3.Connection:
+def _connect(path: Path, query: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.as_uri()}?{query}", uri=True, timeout=busy, isolation_level=None, check_same_thread=False
+        f"{path.as_uri()}?{query}", uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False
     )
 
 

@@ -112,7 +112,7 @@ class Store:
                 raise JournalClosedError("The journal was closed before it was open.")
             if self.path is None:
                 self._writing = self._reading = file.in_memory()
-                return read_totals(self.reading, str(self.path or IN_MEMORY))
+                return read_totals(self.reading, IN_MEMORY)
             if not self._read_only:
                 self.lock = JournalLock(self.path)
                 try:
@@ -121,7 +121,7 @@ class Store:
                     raise file.map_sqlite_error(self.path, error, "opened for writing") from error
             if self._reading is None:
                 self._reading = file.open_for_reading(self.path)
-            return read_totals(self.reading, str(self.path or IN_MEMORY))
+            return read_totals(self.reading, str(self.path))
 
     def _open_for_writing(self, path: Path, lock: JournalLock, now: datetime) -> None:
         check_name(path)
@@ -219,12 +219,12 @@ class Store:
 
     def retire(self, place: str) -> None:
         """Remember beside the journal that its entries are continued elsewhere."""
-        if self.lock is None or self.lock.remembered is None:
+        if self.path is None or self.lock is None or self.lock.remembered is None:
             raise JournalWriteError("Only a journal that is open for writing can be retired.")
         try:
             self.lock.remember(attrs.evolve(self.lock.remembered, moved=place))
         except OSError as error:
-            raise file.map_sqlite_error(self.path or IN_MEMORY, error, "retired") from error
+            raise file.map_sqlite_error(self.path, error, "retired") from error
 
     def close(self) -> None:
         """Close the connections, then give the lock back; waits for a commit under way. Twice is fine."""

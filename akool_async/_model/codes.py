@@ -47,55 +47,53 @@ class CodeKind(enum.Enum):
 
 @attrs.frozen
 class Code:
-    """One row of the table: the number, a short name for it, its meaning, its kind and who says so."""
+    """One row of the table: the number, its meaning and its kind."""
 
     code: int
-    name: str
     meaning: str
     kind: CodeKind
-    source: str = "docs.akool.com, response code table"
 
 
+# Source: docs.akool.com, response code table.
 _ROWS: Final = (
-    Code(1000, "ok", "the call succeeded", CodeKind.SUCCESS),
-    Code(1003, "bad_parameter", "a parameter is wrong or empty", CodeKind.BAD_REQUEST),
-    Code(1004, "verification_required", "the account has to be verified first", CodeKind.ACCOUNT),
-    Code(1005, "too_frequent", "calls come too often", CodeKind.RATE_LIMITED),
-    Code(1006, "quota_exceeded", "the quota is used up", CodeKind.CREDITS),
-    Code(1008, "no_such_content", "the content does not exist", CodeKind.NOT_FOUND),
-    Code(1009, "no_permission", "the account may not do this", CodeKind.ACCOUNT),
-    Code(1010, "not_operable", "the content can't be operated on", CodeKind.BAD_REQUEST),
-    Code(1011, "already_operated", "the content was operated on already", CodeKind.BAD_REQUEST),
-    Code(1013, "audio_in_video", "the audio inside the video has to be used", CodeKind.MEDIA),
-    Code(1014, "no_such_resource", "the resource does not exist", CodeKind.NOT_FOUND),
-    Code(1015, "processing_error", "the video could not be processed", CodeKind.BUSY),
-    Code(1017, "audio_not_created", "the audio was not created", CodeKind.SERVER),
-    Code(1101, "bad_token", "the token or key is wrong or has expired", CodeKind.CREDENTIALS),
-    Code(1102, "no_token", "the token or key is missing", CodeKind.CREDENTIALS),
-    Code(1103, "unpaid", "the account is not paid or is overdue", CodeKind.CREDITS),
-    Code(1104, "out_of_credits", "there are not enough credits", CodeKind.CREDITS),
-    Code(1109, "no_such_account", "the account does not exist", CodeKind.ACCOUNT),
-    Code(1110, "audio_error", "the audio could not be processed", CodeKind.SERVER),
-    Code(1112, "voice_error", "the voice could not be processed", CodeKind.SERVER),
-    Code(1200, "account_banned", "the account is blocked", CodeKind.ACCOUNT),
-    Code(1201, "audio_busy", "the audio could not be created now", CodeKind.BUSY),
+    Code(1000, "the call succeeded", CodeKind.SUCCESS),
+    Code(1003, "a parameter is wrong or empty", CodeKind.BAD_REQUEST),
+    Code(1004, "the account has to be verified first", CodeKind.ACCOUNT),
+    Code(1005, "calls come too often", CodeKind.RATE_LIMITED),
+    Code(1006, "the quota is used up", CodeKind.CREDITS),
+    Code(1008, "the content does not exist", CodeKind.NOT_FOUND),
+    Code(1009, "the account may not do this", CodeKind.ACCOUNT),
+    Code(1010, "the content can't be operated on", CodeKind.BAD_REQUEST),
+    Code(1011, "the content was operated on already", CodeKind.BAD_REQUEST),
+    Code(1013, "the audio inside the video has to be used", CodeKind.MEDIA),
+    Code(1014, "the resource does not exist", CodeKind.NOT_FOUND),
+    Code(1015, "the video could not be processed", CodeKind.BUSY),
+    Code(1017, "the audio was not created", CodeKind.SERVER),
+    Code(1101, "the token or key is wrong or has expired", CodeKind.CREDENTIALS),
+    Code(1102, "the token or key is missing", CodeKind.CREDENTIALS),
+    Code(1103, "the account is not paid or is overdue", CodeKind.CREDITS),
+    Code(1104, "there are not enough credits", CodeKind.CREDITS),
+    Code(1109, "the account does not exist", CodeKind.ACCOUNT),
+    Code(1110, "the audio could not be processed", CodeKind.SERVER),
+    Code(1112, "the voice could not be processed", CodeKind.SERVER),
+    Code(1200, "the account is blocked", CodeKind.ACCOUNT),
+    Code(1201, "the audio could not be created now", CodeKind.BUSY),
     Code(
         1202,
-        "duplicate_job",
         "the same video, language and lip-sync option were sent more than once",
         CodeKind.DUPLICATE,
     ),
-    Code(1203, "no_audio", "the video has no audio", CodeKind.MEDIA),
-    Code(1204, "too_long", "the video is longer than the plan allows", CodeKind.MEDIA),
-    Code(1205, "video_busy", "the video could not be created now", CodeKind.BUSY),
-    Code(1207, "too_large", "the video file is larger than the plan allows", CodeKind.MEDIA),
-    Code(1208, "unreadable_video", "the video can't be read", CodeKind.MEDIA),
-    Code(1209, "bad_encoding", "the video's encoding is not supported", CodeKind.MEDIA),
-    Code(1210, "too_many_frames", "the frame rate is higher than allowed", CodeKind.MEDIA),
-    Code(1211, "lipsync_busy", "the lip-sync could not be created now", CodeKind.BUSY),
-    Code(1213, "subscription_required", "the account needs a subscription", CodeKind.ACCOUNT),
-    Code(1221, "not_subscribed", "the account is not subscribed", CodeKind.ACCOUNT),
-    Code(1222, "exists_already", "the resource exists already", CodeKind.DUPLICATE),
+    Code(1203, "the video has no audio", CodeKind.MEDIA),
+    Code(1204, "the video is longer than the plan allows", CodeKind.MEDIA),
+    Code(1205, "the video could not be created now", CodeKind.BUSY),
+    Code(1207, "the video file is larger than the plan allows", CodeKind.MEDIA),
+    Code(1208, "the video can't be read", CodeKind.MEDIA),
+    Code(1209, "the video's encoding is not supported", CodeKind.MEDIA),
+    Code(1210, "the frame rate is higher than allowed", CodeKind.MEDIA),
+    Code(1211, "the lip-sync could not be created now", CodeKind.BUSY),
+    Code(1213, "the account needs a subscription", CodeKind.ACCOUNT),
+    Code(1221, "the account is not subscribed", CodeKind.ACCOUNT),
+    Code(1222, "the resource exists already", CodeKind.DUPLICATE),
 )
 
 _OTHER_TOOLS: Final = frozenset({1007, 1016, 1105, 1108, 1111, 1206, 1212, *range(1214, 1221), 1223})
@@ -111,9 +109,9 @@ def lookup(code: int | None) -> Code:
         return CODES[code]
     number = -1 if code is None else code
     if number in _OTHER_TOOLS:
-        return Code(number, "other_tool", f"a code of another tool (code {code})", CodeKind.UNKNOWN)
+        return Code(number, f"a code of another tool (code {code})", CodeKind.UNKNOWN)
     shown = "no code" if code is None else f"code {code}"
-    return Code(number, "unknown", f"an undocumented answer ({shown})", CodeKind.UNKNOWN, "")
+    return Code(number, f"an undocumented answer ({shown})", CodeKind.UNKNOWN)
 
 
 class Failure(enum.Enum):

@@ -15,6 +15,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
+from akool_async._model.errors import InputError
+
 BUCKET_SCHEMES: Final = frozenset({"s3", "gs", "az"})
 """Amazon S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage."""
 
@@ -25,6 +27,11 @@ _LOCAL: Final = re.compile(r"/|\.{1,2}/|~")
 _PLAIN: Final = "/"
 _CONTENT: Final = re.compile(r"(?:sha256=[0-9a-f]{64}|etag=[\w.~%-]{1,200})?", re.ASCII)
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,220}", re.ASCII)
+
+
+def no_public_url(place: Location) -> InputError:
+    """Return the error of an input that the vendor can't fetch by itself."""
+    return InputError(f"{place} has no public URL, and the vendor fetches nothing else.")
 
 
 def input_url(value: object) -> object:

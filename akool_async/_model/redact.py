@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import re
-import shlex
 import unicodedata
 import weakref
 from collections.abc import Iterator
@@ -139,30 +138,6 @@ def sanitize(remote: object) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def may_be_key(argument: str) -> bool:
-    """Return whether an argument may be a key in the wrong place: it is no word and no file's name."""
-    if argument.startswith(("/", "./", "../", "~")):
-        return False
-    return _MAY_BE_KEY.fullmatch(argument) is not None or sanitize(argument) != argument
-
-
-def may_hold_secret(command: str) -> bool:
-    """Return whether a command of a user's may hold a secret.
-
-    The program, paths, variables and names of options are shown. Any other word may be a password, whatever
-    the option before it is called.
-    """
-    try:
-        words = shlex.split(command)
-    except ValueError:  # a quote that is left open
-        return True
-    return (
-        sanitize(command) != command
-        or not all(map(_NO_SECRET.fullmatch, words[1:]))
-        or "=" in "".join(words[:1])
-    )
-
-
 def safe_repr(value: object) -> str:
     """Return the repr of a refused value as one short printable line."""
     try:
@@ -285,12 +260,6 @@ _NAMED: Final = re.compile(
 )
 
 
-_MAY_BE_KEY: Final = re.compile(
-    r"(?!.*\.[a-z][a-z0-9]{1,4}$) (?=.*\d.*[A-Za-z] | .*[A-Za-z].*\d | .*[a-z].*[A-Z] | .*[A-Z]{2}.*[a-z])"
-    r" [\w+/=.:~-]{8,}",
-    re.VERBOSE,
-)
-_NO_SECRET: Final = re.compile(r"--[a-z][a-z-]*|-[A-Za-z]|(?:/|\./|\.\./|~/)[^:@?]*|\$\{?\w+\}?")
 _CLOSING: Final = re.compile(r"'[.,:;)\]}]*$")
 _SUSPECT: Final = re.compile(
     r"[=%&;\\?]|:/|eyJ|auth|bearer|basic|key|cookie|cred|pass|pwd|secret|sig|token", re.IGNORECASE

@@ -30,7 +30,7 @@ from anyio.to_thread import run_sync
 from akool_async._journal import Entry
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import ConfigurationError, InputError, JournalError
-from akool_async._model.locations import Location, with_content
+from akool_async._model.locations import Location, no_public_url, with_content
 from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request, private_inputs, with_inputs
 from akool_async._model.states import State
@@ -269,7 +269,7 @@ class SharedInputs:
 
     def _require_storage(self, place: Location) -> Storage:
         if self._storage is None:
-            raise InputError(f"{place} has no public URL, and the vendor fetches nothing else.")
+            raise no_public_url(place)
         self._shared(place)
         return self._storage
 

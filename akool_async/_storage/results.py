@@ -11,8 +11,7 @@ from typing import Protocol
 import attrs
 from anyio.to_thread import run_sync
 
-from akool_async._download import DownloadRequest, SavedResult, local_path, read_manifest
-from akool_async._download import verify as verify_folder
+from akool_async._download import DownloadRequest, SavedResult, local_path, read_manifest, verify_folder
 from akool_async._download.downloader import Download
 from akool_async._download.manifest import find_result
 from akool_async._model.errors import DownloadError, StorageError

@@ -5,22 +5,12 @@ Reading never fails with anything but `ProtocolError` or the error of a refusal,
 id that can be read.
 """
 
-from akool_async._wire.fields import (
-    read_bool,
-    read_float,
-    read_id,
-    read_int,
-    read_moment,
-    read_text,
-    read_texts,
-)
+from akool_async._wire.fields import JOB_ID, read_id
 from akool_async._wire.requests import (
     CREDIT_PATH,
     LANGUAGES_PATH,
-    LIPSYNC_PATH,
     STATUS_PATH,
     TOKEN_PATH,
-    TRANSLATE_PATH,
     VOICES_PATH,
     create_path,
     create_payload,
@@ -45,11 +35,10 @@ from akool_async._wire.responses import (
 
 __all__ = [
     "CREDIT_PATH",
+    "JOB_ID",
     "LANGUAGES_PATH",
-    "LIPSYNC_PATH",
     "STATUS_PATH",
     "TOKEN_PATH",
-    "TRANSLATE_PATH",
     "VOICES_PATH",
     "Envelope",
     "create_path",
@@ -59,19 +48,13 @@ __all__ = [
     "holds_id",
     "may_name_job",
     "omits_targets",
-    "read_bool",
     "read_credit",
     "read_envelope",
-    "read_float",
     "read_id",
-    "read_int",
     "read_job",
     "read_languages",
-    "read_moment",
     "read_snapshot",
     "read_submission",
-    "read_text",
-    "read_texts",
     "read_token",
     "read_voices",
     "token_payload",

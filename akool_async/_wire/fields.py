@@ -18,10 +18,10 @@ from cattrs.gen import make_dict_structure_fn, override
 from akool_async._model.redact import SHORTEST_SECRET, sanitize
 from akool_async._model.responses import NO_AUDIO_SPLITS, AudioSplits, Job, Language, Snapshot, Status, Voice
 
-_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
+JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _SURELY_AN_ID: Final = 16
 _NO_ID: Final = frozenset("0 false nan nil none null true undefined".split())
-_WRAPPED_ID: Final = re.compile(r"""\s*(?:ObjectId\(\s*)?["']?([0-9A-Za-z_-]{1,128})["']?\s*\)?\s*""")
+_WRAPPED_ID: Final = re.compile(rf"""\s*(?:ObjectId\(\s*)?["']?({JOB_ID.pattern})["']?\s*\)?\s*""")
 _LONGEST_NUMBER: Final = 40
 _MOST_SECONDS: Final = 1e11
 """A larger number is in milliseconds: as seconds it would be after the year 5000."""
@@ -110,7 +110,7 @@ def read_id(value: object) -> str | None:
 
     It may come as a number, as `ObjectId("...")`, or alone in a list or an object such as `{"$oid": "..."}`.
     """
-    if type(value) is str and len(value) >= _SURELY_AN_ID and _ID.fullmatch(value):
+    if type(value) is str and len(value) >= _SURELY_AN_ID and JOB_ID.fullmatch(value):
         return value
     if isinstance(value, list | dict) and len(value) == 1:
         (inner,) = value if isinstance(value, list) else value.values()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from akool_async._model.credentials import ClientCredentials
-from akool_async._model.errors import InputError
-from akool_async._model.locations import Location
+from akool_async._model.locations import Location, no_public_url
 from akool_async._model.requests import (
     CaptionType,
     LipSyncRequest,
@@ -36,7 +35,7 @@ def create_payload(request: Request) -> dict[str, Any]:
         InputError: the vendor can't fetch an input; nothing was sent.
     """
     for url in private_inputs(request).values():
-        raise InputError(f"{Location.parse(url)} has no public URL, and the vendor fetches nothing else.")
+        raise no_public_url(Location.parse(url))
     if isinstance(request, LipSyncRequest):
         payload: dict[str, Any] = {"video_url": request.video_url, "audio_url": request.audio_url}
         return payload if request.webhook_url is None else {**payload, "webhookUrl": request.webhook_url}

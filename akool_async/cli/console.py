@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from akool_async._model.errors import InvalidRequestError
-from akool_async._model.redact import may_be_key, sanitize
+from akool_async._model.redact import sanitize
 from akool_async._model.validators import joins
 
 
@@ -86,6 +86,20 @@ def strip_control(text: object) -> str:
 def is_terminal(console: Console) -> bool:
     """Return whether a console writes to a terminal; rich says so for FORCE_COLOR in a pipe too."""
     return console.file.isatty()
+
+
+_MAY_BE_KEY: Final = re.compile(
+    r"(?!.*\.[a-z][a-z0-9]{1,4}$) (?=.*\d.*[A-Za-z] | .*[A-Za-z].*\d | .*[a-z].*[A-Z] | .*[A-Z]{2}.*[a-z])"
+    r" [\w+/=.:~-]{8,}",
+    re.VERBOSE,
+)
+
+
+def may_be_key(argument: str) -> bool:
+    """Return whether an argument may be a key in the wrong place: it is no word and no file's name."""
+    if argument.startswith(("/", "./", "../", "~")):
+        return False
+    return _MAY_BE_KEY.fullmatch(argument) is not None or sanitize(argument) != argument
 
 
 def shown_argument(argument: object) -> str:

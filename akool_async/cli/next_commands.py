@@ -17,8 +17,8 @@ from typing import Final, TypeAlias
 import attrs
 
 from akool_async._model.locations import BucketPath
-from akool_async._model.redact import may_be_key, may_hold_secret, sanitize
-from akool_async.cli.console import strip_control
+from akool_async._model.redact import sanitize
+from akool_async.cli.console import may_be_key, strip_control
 
 OptionValue: TypeAlias = str | Path | bool | None
 """What an option is given: True for one without a value, None or False where it is left out."""
@@ -51,6 +51,26 @@ KEPT: Final[Mapping[str, bool]] = {
 It does not keep consent to pay (`--yes`, `--pay-again`, `--accept-older-journal`), nor what only tells how
 messages look.
 """
+
+_NO_SECRET: Final = re.compile(r"--[a-z][a-z-]*|-[A-Za-z]|(?:/|\./|\.\./|~/)[^:@?]*|\$\{?\w+\}?")
+
+
+def may_hold_secret(command: str) -> bool:
+    """Return whether a command of a user's may hold a secret.
+
+    The program, paths, variables and names of options are shown. Any other word may be a password, whatever
+    the option before it is called.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote that is left open
+        return True
+    return (
+        sanitize(command) != command
+        or not all(map(_NO_SECRET.fullmatch, words[1:]))
+        or "=" in "".join(words[:1])
+    )
+
 
 _VALUE: Final = "VALUE"
 """Stands for the value of an option that is not printed."""

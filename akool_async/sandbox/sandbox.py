@@ -288,7 +288,7 @@ class Sandbox:
             usual["http_client"] = httpx.AsyncClient(transport=self.http_transport(), trust_env=False)
         client = AkoolClient(**{**usual, **options})
         # The results' origin exists in this process only, too.
-        client.file_transport = self.http_transport()
+        client.session.file_transport = self.http_transport()
         return client
 
     def __repr__(self) -> str:

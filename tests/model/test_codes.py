@@ -32,12 +32,8 @@ def test_the_table_holds_the_documented_codes_and_no_others() -> None:
     assert sorted(CODES) == sorted(code for code, _ in ROWS)
 
 
-def test_every_row_says_what_it_means_and_where_that_is_from() -> None:
-    names = [row.name for row in CODES.values()]
-
-    assert len(set(names)) == len(names)
-    assert all(name.isidentifier() and name == name.lower() for name in names)
-    assert all(row.meaning and not row.meaning.endswith(".") and row.source for row in CODES.values())
+def test_every_row_says_what_it_means() -> None:
+    assert all(row.meaning and not row.meaning.endswith(".") for row in CODES.values())
     assert all(number == row.code for number, row in CODES.items())
 
 
@@ -47,9 +43,7 @@ def test_one_code_means_success() -> None:
 
 @pytest.mark.parametrize("code", [0, -1, 1, 999, 1999, 9999, 10**30])
 def test_an_unknown_code_keeps_its_number(code: int) -> None:
-    assert lookup(code) == Code(
-        code, "unknown", f"an undocumented answer (code {code})", CodeKind.UNKNOWN, source=""
-    )
+    assert lookup(code) == Code(code, f"an undocumented answer (code {code})", CodeKind.UNKNOWN)
 
 
 @pytest.mark.parametrize("code", [1007, 1016, 1105, 1108, 1111, 1206, 1212, 1214, 1220, 1223])
