@@ -12,7 +12,7 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from akool_async._background import BackgroundTasks
 from akool_async._journal.names import check_name
 from akool_async._model.errors import InboxError, JournalError
 from akool_async._model.responses import Callback, CallbackListener
+from akool_async.webhook.listeners import CallbackFeed
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 POLL_INTERVAL: Final = 0.1
@@ -72,7 +73,7 @@ def open_inbox(path: str | os.PathLike[str]) -> Inbox:
     return Inbox(path)
 
 
-class Inbox:
+class Inbox(CallbackFeed):
     """Callbacks from a file; created by `open_inbox`, which describes it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -105,15 +106,6 @@ class Inbox:
         self._file = None
         await self._stack.aclose()
 
-    def subscribe(self, listener: CallbackListener) -> Callable[[], None]:
-        """Pass each callback from now on to `listener`; return a function that ends the subscription."""
-        self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            self._listeners = [other for other in self._listeners if other is not listener]
-
-        return unsubscribe
-
     def callbacks_for(self, token: str) -> tuple[Callback, ...]:
         """Return the callbacks received with a token so far, also before this inbox was opened."""
         if self._file is None:
@@ -138,8 +130,7 @@ class Inbox:
                     while page := file.since(last):
                         for number, callback in page:
                             last = number
-                            for listener in self._listeners:
-                                listener.on_callback(callback)
+                            self._pass_on(callback)
                         await checkpoint()
                     seen_version, failing = version, False
             except InboxError as error:

@@ -30,6 +30,7 @@ from akool_async._model.responses import GZIP_MAGIC, Callback, CallbackListener
 from akool_async._model.validators import in_range, positive
 from akool_async._wire.sealed import Hint, SealingKey, cipher_for, unseal
 from akool_async.webhook.inbox import InboxFile
+from akool_async.webhook.listeners import CallbackFeed
 from akool_async.webhook.memory import PeerQueues, ReplayCache
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
@@ -101,7 +102,7 @@ class ReceiverStatistics:
     write_errors: int = 0
 
 
-class WebhookReceiver:
+class WebhookReceiver(CallbackFeed):
     """Receives the vendor's webhooks: an ASGI application to mount, or `receive` for other frameworks.
 
     Open it with `async with` for as long as it is to pass callbacks on. Meanwhile it may be called from any
@@ -191,26 +192,11 @@ class WebhookReceiver:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it: queued bodies are still processed, new ones are rejected."""
+        """Close it: queued bodies are still processed, in a cancelled task too, new ones are rejected."""
         if self._queue is not None:
             self._queue.close()
             self._queue = None
         await self._stack.aclose()
-
-    def subscribe(self, listener: CallbackListener) -> Callable[[], None]:
-        """Pass each callback from now on to a listener, such as a client.
-
-        A batch subscribes by itself with `open_batch(..., callbacks=receiver)`.
-
-        Returns:
-            A function that ends the subscription.
-        """
-        self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            self._listeners = [other for other in self._listeners if other is not listener]
-
-        return unsubscribe
 
     def callbacks_for(self, token: str) -> tuple[Callback, ...]:
         """Return the callbacks received with a token so far, as far as they are remembered."""
@@ -312,9 +298,14 @@ class WebhookReceiver:
                         ended = last = time.monotonic()
                         await self._write_soon(tasks)
                     await self._write_soon(tasks)
-                await self._write()
         finally:
             queue.close()  # an abandoned thread still waits and would keep the process alive
+            # Also where this is cancelled: what was answered with 200 is not sent again, and may be the only
+            # trace of a paid job.
+            while (item := queue.pop()) is not None:
+                self._handle(*item)
+            with anyio.CancelScope(shield=True):
+                await self._write()
 
     async def _write_soon(self, tasks: TaskGroup) -> None:
         """Begin to write new callbacks; wait for it only if more of them wait than bodies may."""
@@ -345,13 +336,7 @@ class WebhookReceiver:
         self._counts["delivered"] += 1
         if self._inbox is not None:
             self._unwritten.append(callback)
-        for listener in self._listeners:
-            try:
-                listener.on_callback(callback)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException:  # the caller's own code may not cost the others their hint, nor end this
-                logger.exception("A listener failed to handle a webhook; the other listeners received it.")
+        self._pass_on(callback)
 
     def _unseal(self, body: bytes) -> Hint:
         if body.startswith(GZIP_MAGIC) and len(body) <= self._max_body_bytes:

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import TaskStatus
 
 from akool_async import InboxError
 from akool_async._model.responses import Callback
+from akool_async.webhook import WebhookReceiver, open_inbox
 from akool_async.webhook import inbox as file
-from akool_async.webhook import open_inbox
 from akool_async.webhook.inbox import InboxFile
 from tests.client.moments import until
 
@@ -42,6 +43,45 @@ def told(number: int = 1, status: int | None = 3) -> Callback:
 
 async def heard(ear: Ear, count: int) -> None:
     await until(lambda: len(ear.heard) >= count)
+
+
+async def test_what_was_answered_is_kept_though_the_receivers_task_is_cancelled(tmp_path: Path) -> None:
+    """As when a service shuts its group of tasks down: the vendor takes what was answered for delivered."""
+    ear = Ear()
+
+    async def serve(task_status: TaskStatus[WebhookReceiver]) -> None:
+        async with receiver(inbox=tmp_path / "inbox") as door:
+            door.subscribe(ear)
+            task_status.started(door)
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        door = await tasks.start(serve)
+        for number in range(1, 21):
+            assert door.receive(body(f"{number:024}"), f"/{number:032x}") == 200
+        tasks.cancel_scope.cancel()
+
+    assert len(ear.heard) == 20
+    async with open_inbox(tmp_path / "inbox") as inbox:
+        assert all(inbox.callbacks_for(f"{number:032x}") for number in range(1, 21))
+
+
+async def test_a_listener_that_fails_ends_neither_the_inbox_nor_the_block(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def on_callback(self, callback: Callback) -> None:
+            raise ValueError(callback.token)
+
+    ear = Ear()
+    async with receiver(inbox=tmp_path / "inbox") as door, open_inbox(tmp_path / "inbox") as inbox:
+        inbox.subscribe(Broken())
+        inbox.subscribe(ear)
+        for number in (1, 2):
+            door.receive(body(f"{number:024}"), f"/{number:032x}")
+            await heard(ear, number)
+
+    assert "A listener failed" in caplog.text
 
 
 async def test_what_a_receiver_writes_is_read_by_another(tmp_path: Path) -> None:
