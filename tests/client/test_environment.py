@@ -6,6 +6,7 @@ import socket
 import ssl
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 
@@ -82,7 +83,19 @@ async def test_a_secret_that_can_not_be_sent_is_named_and_not_shown(
 async def test_a_key_with_a_byte_order_mark_works(clean: pytest.MonkeyPatch) -> None:
     clean.setenv("AKOOL_API_KEY", f"\ufeff{KEY}\r\n")
 
-    AkoolClient()
+    sent: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["x-api-key"])
+        return httpx.Response(200, json={"code": 1000, "data": {"credit": 7}})
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+        AkoolClient(http_client=http) as client,
+    ):
+        assert await client.credit() == 7
+
+    assert sent == [KEY]
 
 
 async def test_secrets_of_a_proxy_are_not_shown(clean: pytest.MonkeyPatch) -> None:

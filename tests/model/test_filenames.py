@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ntpath
 import unicodedata
 from itertools import islice
@@ -190,12 +189,18 @@ def test_a_bad_template_is_refused(text: str) -> None:
         NameTemplate(text)
 
 
-@pytest.mark.parametrize("key", EVIL)
+def _is_key(text: str) -> bool:
+    try:
+        TranslationRequest(url="https://e.com/talk.mp4", targets="ja", key=text)
+    except InvalidRequestError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("key", [*filter(_is_key, EVIL)])
 def test_no_key_leads_out_of_the_folders_that_a_template_names(key: str) -> None:
-    request = TranslationRequest(url="https://e.com/talk.mp4", targets="ja")
+    request = TranslationRequest(url="https://e.com/talk.mp4", targets="ja", key=key)
     template = NameTemplate("{language}/{key}/{stem}")
-    with contextlib.suppress(InvalidRequestError):  # keys that no request may have
-        request = attrs.evolve(request, key=key)
 
     for name in islice(template.names(request, "ja"), 4):
         parts = name.split("/")
