@@ -69,13 +69,19 @@ class BackgroundTasks:
             self._ended.set()
 
 
+def runs_on_trio() -> bool:
+    """Whether the event loop is trio's."""
+    # anyio has no public name for the running backend, and sniffio need not be installed.
+    return anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio"
+
+
 def spawn(work: Callable[[], Awaitable[None]]) -> None:
     """Run a coroutine function in a task of the event loop, which cancels it when it ends.
 
     Args:
         work: raises nothing but its cancellation.
     """
-    if anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio":
+    if runs_on_trio():
         import trio
 
         # A system task outlives every nursery of the caller's, and trio cancels it after the main task:

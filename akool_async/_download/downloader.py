@@ -16,6 +16,7 @@ import anyio
 import attrs
 import httpx
 
+from akool_async._background import runs_on_trio
 from akool_async._clock import Clock
 from akool_async._download import files
 from akool_async._download.fetch import Fetch, FetchedFile, FileSpec, run_blocking
@@ -94,8 +95,7 @@ class FileDownloader:
 
     def _direct_transport(self, context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
         """Return aiohttp's connections under asyncio, else those of httpx; both check addresses."""
-        # anyio has no public name for the running backend, and sniffio need not be installed.
-        if anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio":
+        if runs_on_trio():
             return FileTransport(self._backend, context)
         from akool_async._download.aiohttp_transport import AiohttpFileTransport  # aiohttp loads slowly
 

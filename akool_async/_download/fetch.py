@@ -325,16 +325,9 @@ class Fetch:
         Raises:
             RetryableResponse: it is not what it should be, or its end is missing.
         """
+        verdict = await self._judge()
         kind, part, etag = self._spec.kind, self._part, self._part.metadata.etag
         arrived = self._measured or self._at_end
-        verdict = await self._run(lambda: verify.verify(part.content, kind, measured=arrived))
-        reserve = self._limits.min_free_bytes
-        if verdict is FileVerdict.INVALID and await self._run(
-            partial(_decompress, part, self._max_bytes, reserve)
-        ):
-            # Its checksum says that it is whole.
-            self._measured, arrived, etag, self._compression = True, True, "", ""
-            verdict = await self._run(lambda: verify.verify(part.content, kind, measured=True))
         if verdict is FileVerdict.INVALID:
             what = await self._run(lambda: verify.describe_content(part.content))
             reason = f"the file host sent {what}, which is not the {kind.value}"
@@ -359,6 +352,19 @@ class Fetch:
         if before not in (None, found):
             raise RetryableResponse(f"the file host does not say where the {kind.value} ends")
         return found == before
+
+    async def _judge(self) -> FileVerdict:
+        """Judge the content; what the host compressed with gzip, although asked not to, is decompressed."""
+        kind, part = self._spec.kind, self._part
+        arrived = self._measured or self._at_end
+        verdict = await self._run(lambda: verify.verify(part.content, kind, measured=arrived))
+        if verdict is not FileVerdict.INVALID or not await self._run(
+            partial(_decompress, part, self._max_bytes, self._limits.min_free_bytes)
+        ):
+            return verdict
+        # Its checksum says that it is whole.
+        self._measured, self._compression = True, ""
+        return await self._run(lambda: verify.verify(part.content, kind, measured=True))
 
 
 # What a host compressed with gzip, although it was asked not to.

@@ -11,6 +11,7 @@ import anyio
 import attrs
 import httpx
 
+from akool_async._background import runs_on_trio
 from akool_async._environment import EnvironmentProxy, proxy_for, tls_context
 from akool_async._http.senders import HttpxSender, Sender
 
@@ -78,9 +79,7 @@ def create_clients(origin: str, transport: TransportName) -> HttpClients:
     proxy = proxy_for(origin)
     # keep=0: a paid POST on a kept connection could meet a reset, with no proof that it was not sent.
     paid = _plain(origin, context, proxy, keep=0, most=None)
-    # anyio has no public name for the running backend, and sniffio need not be installed.
-    under_trio = anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio"
-    if transport == "plain" or under_trio or proxy is not None:
+    if transport == "plain" or runs_on_trio() or proxy is not None:
         return HttpClients(
             reads=_plain(origin, context, proxy, keep=MAX_PLAIN_CONNECTIONS, most=MAX_PLAIN_CONNECTIONS),
             creates=paid,

@@ -182,6 +182,7 @@ def parse_response(answer: RawResponse, *, host: str, languages: int) -> Envelop
         CallFailed: the answer is a refusal, an error or unreadable.
     """
     status, body = answer.http_status, answer.body
+    unreadable: ProtocolError | None = None
     try:
         envelope = read_envelope(body)
     except ProtocolError as error:
@@ -197,7 +198,7 @@ def parse_response(answer: RawResponse, *, host: str, languages: int) -> Envelop
         words = f"The server at {host} did not understand the call (HTTP {status}, no answer of this API)."
         raise CallFailed(Failure.NOT_UNDERSTOOD, WrongHostError(words, http_status=status), body)
     # The status says success and the body does not say anything: jobs may have been made.
-    if envelope.code is None:
+    if unreadable is not None:
         raise CallFailed(Failure.UNREADABLE, unreadable, body) from unreadable
     failure = failure_of_code(envelope.code)
     # A rate-limited or unauthorized call would be sent again: with an id it must stay a failure.

@@ -145,7 +145,8 @@ def _inflated(packed: bytes) -> tuple[bytes, bool]:
     wrapped = packed.startswith(GZIP_MAGIC) or (
         packed[0] & 0x0F == 8 and int.from_bytes(packed[:2]) % 31 == 0
     )
-    form = 47 if wrapped else -15  # gzip or zlib by its header; else bare deflate, which some servers send
+    # gzip or zlib by its header; else bare deflate, which some servers send.
+    form = zlib.MAX_WBITS | 32 if wrapped else -zlib.MAX_WBITS
     inflater = zlib.decompressobj(form)
     with contextlib.suppress(zlib.error):
         return inflater.decompress(packed, MAX_BODY + 1), True  # one without an end is torn: its JSON tells

@@ -148,7 +148,7 @@ class Journal(ReadableJournal, LongLived):
         """Write what was handed in, then close the file and release the lock."""
         state = self._state
         forked = state is not None and state.store.lock is not None and state.store.lock.forked
-        if isinstance(state and state.writer, GroupCommitWriter) and not forked:
+        if state is not None and isinstance(state.writer, GroupCommitWriter) and not forked:
             self._check_task()
         self._state = None
         if state is not None and forked:
