@@ -388,7 +388,7 @@ class Observers:
 
     @contextmanager
     def download(self, **entry: str) -> Iterator[None]:
-        """Report the begin and the end of the download of an entry's result."""
+        """Report the start and the end of the download of an entry's result."""
         self.report(DownloadStartedEvent(**entry))
         error = "given up"
         try:
@@ -418,7 +418,7 @@ class Observers:
     def _log_failure(self, observer: Observer) -> None:
         if id(observer) not in self._failed:
             self._failed.add(id(observer))
-            said = "The observer %s failed; it is called on, and this is logged once."
+            said = "The observer %s failed; it is still called, and this is logged once."
             self._log(logging.ERROR, said, type(observer).__name__, exc_info=True)
 
     def _log(self, level: int, message: str, about: object, *, exc_info: bool = False) -> None:

@@ -362,7 +362,7 @@ class Stage(enum.StrEnum):
     QUEUEING = "queueing"
     """The vendor has not begun with it."""
     PROCESSING = "processing"
-    """The vendor is at it."""
+    """The vendor is processing it."""
     SAVING = "saving"
     """The vendor is done; its result is being recorded and saved."""
 

@@ -242,7 +242,7 @@ def check_location(path: Path) -> bool:
     if found.st_size == 0:
         check_name(path)
         raise JournalCorruptedError(
-            f"The file {path} is empty. A journal never is: it was cut, or something else made it.",
+            f"The file {path} is empty. A journal is never empty: it was truncated or replaced.",
             advice="If no run has used it yet, delete it; else put a copy of the journal in its place.",
         )
     return True
@@ -306,7 +306,8 @@ def _inspect(path: Path, *, whole: bool) -> Watermark:
             _check_marks(connection, path)
             if whole:
                 if _is_alone(path) and path.stat().st_size % _pragma(connection, "page_size"):
-                    raise JournalCorruptedError(f"The journal {path} was cut: its last page is not whole.")
+                    message = f"The journal {path} is truncated: its last page is incomplete."
+                    raise JournalCorruptedError(message)
                 (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if said != "ok":
                     raise JournalCorruptedError(f"The journal {path} is damaged: {said}.")

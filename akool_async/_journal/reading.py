@@ -285,7 +285,7 @@ class ReadableJournal:
             try:
                 yield key, target, name or "", load_texts(files), reason
             except ValueError as error:
-                message = f"The journal {self._shown} holds what it never wrote."
+                message = f"The journal {self._shown} is damaged: it contains invalid values."
                 raise JournalCorruptedError(message) from error
 
     def export(self) -> AsyncIterator[str]:

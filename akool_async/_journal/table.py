@@ -140,7 +140,8 @@ def read_totals(connection: sqlite3.Connection, name: str) -> Totals:
     except DATABASE_ERRORS as error:
         raise JournalCorruptedError(f"The journal {name} can't be read: {error}.") from error
     except (ValueError, TypeError, OverflowError) as error:
-        raise JournalCorruptedError(f"The journal {name} holds what it never wrote.") from error
+        message = f"The journal {name} is damaged: it contains invalid values."
+        raise JournalCorruptedError(message) from error
 
 
 class EntryRow(NamedTuple):

@@ -89,7 +89,7 @@ class FactsCache:
         return self._connection
 
     def _give_up(self, error: Exception) -> None:
-        logger.warning("The cache of looks into videos can't be used: %s (%s).", self._path, error)
+        logger.warning("The preflight cache can't be used: %s (%s).", self._path, error)
         self._path = None
         self.close()
 

@@ -33,7 +33,7 @@ def _check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not usable:
         raise ConfigurationError(f"{attribute.name} must be printable ASCII text and not empty.")
     if not stripped:
-        raise ConfigurationError(f"{attribute.name} has white space around it; take it away.")
+        raise ConfigurationError(f"{attribute.name} has white space around it; remove it.")
 
 
 @attrs.frozen

@@ -58,7 +58,7 @@ class Secret:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse: a pickle would carry the secret to wherever it is sent."""
         raise TypeError(
-            "A secret can't be pickled, because it would go along. "
+            "A secret can't be pickled, because the pickle would contain it. "
             "Build the object again from the environment where it is needed."
         )
 

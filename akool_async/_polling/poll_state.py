@@ -93,6 +93,9 @@ class PollState:
         missed: polls in a row that were not.
         changed: when status or progress last changed.
         verdict: whether it has ended.
+        no_url_since: when the vendor first said that it is completed, without a URL; None if it has not.
+        not_found_since: when the first of `not_found_polls` was answered; None without any.
+        not_found_polls: polls in a row to which the vendor said that it knows no such job.
         age_known: whether `created` is known.
         history: the progress that its polls reported, packed; kept only while its age is known.
     """

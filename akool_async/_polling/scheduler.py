@@ -130,6 +130,11 @@ class PolledJob:
         state: what its polls have shown so far.
         schedule: when to poll.
         error: what stopped the polling for good, such as bad credentials.
+        due: when it is polled next.
+        polled_at: when its last poll ended.
+        polling: whether a poll is under way.
+        hinted_poll: whether the next poll, or the one under way, is made because of a hint.
+        hint_kept: whether a hint came during a poll, whose answer may be older; the next poll follows soon.
         raw_wanted: whether a listener wants the raw answers of a running job; they are large.
     """
 

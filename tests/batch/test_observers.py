@@ -158,7 +158,7 @@ async def test_a_broken_observer_changes_nothing_and_is_logged_once(
     assert len(after.named("saved")) == 3
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.getMessage() for record in errors] == [
-        "The observer Broken failed; it is called on, and this is logged once."
+        "The observer Broken failed; it is still called, and this is logged once."
     ]
 
 
