@@ -74,8 +74,8 @@ MUTANTS = (
     Mutant(
         "a rate-limited call uses up an attempt",
         "_http/session.py",
-        "                if pause and call.may_wait:\n",
-        "                tries.attempts += 1\n                if pause and call.may_wait:\n",
+        "                if pause and call.patient:\n",
+        "                tries.attempts += 1\n                if pause and call.patient:\n",
         ("tests/batch/test_rate_limits.py",),
     ),
     Mutant(

@@ -135,19 +135,19 @@ class AkoolClient(LongLived):
         given = self._http_client
         try:
             if given is None:
-                routes = create_clients(self._origin, self._transport)
+                clients = create_clients(self._origin, self._transport)
             else:
-                routes = from_user_client(given, self._origin)
+                clients = from_user_client(given, self._origin)
         except ConfigurationError as error:
             raise detach(error) from None  # local variables on its way may hold a proxy's password
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(routes)
+            await stack.enter_async_context(clients)
             # Entered last, below: an error raised here would otherwise come out as an exception group.
             background = BackgroundTasks()
             api = ApiSession(
                 origin=self._origin,
                 credentials=self._credentials,
-                routes=routes,
+                clients=clients,
                 clock=session.clock,
                 tasks=background.tasks,
                 retry=session.retry,
@@ -158,7 +158,7 @@ class AkoolClient(LongLived):
                 session.status,
                 clock=session.clock,
                 tasks=background.tasks,
-                pollers=routes.max_concurrency,
+                pollers=clients.max_concurrency,
                 vendor_now=api.server_time.now,
                 observers=session.observers,
             )
@@ -219,7 +219,7 @@ class AkoolClient(LongLived):
             api_key=api_key, client_id=client_id, client_secret=client_secret, environment=_environment
         )
         if self.session.connections is not None:
-            self.session.opened.api.use(self._credentials)
+            self.session.opened.api.set_credentials(self._credentials)
 
     # What the account and the vendor have.
 

@@ -174,12 +174,12 @@ class ClientSession:
             SubmissionInDoubt: it was sent, or may have been, and its answer is unknown.
             AkoolError: it was refused as a whole or never sent.
         """
-        return await submit_request(self.opened.api, request, may_wait=False, before_send=before_send)
+        return await submit_request(self.opened.api, request, patient=False, before_send=before_send)
 
     async def submit(self, request: Request) -> Submission:
         """Send one paid POST; wait and repeat it where it surely made no job, confirm ids in doubt."""
         try:
-            submission = await submit_request(self.opened.api, request, may_wait=True)
+            submission = await submit_request(self.opened.api, request, patient=True)
         except SubmissionInDoubt as doubt:
             submission = await self.confirm_submission(doubt) if doubt.job_ids else Submission()
             if not submission.accepted:
@@ -329,10 +329,10 @@ async def submit_request(
     api: ApiSession,
     request: Request,
     *,
-    may_wait: bool,
+    patient: bool,
     before_send: Callable[[], Awaitable[None]] | None = None,
 ) -> Submission:
-    """Send one paid POST; with `may_wait` it waits and tries again where that is safe.
+    """Send one paid POST; with `patient` it waits and tries again where that is safe.
 
     Raises:
         SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
@@ -353,13 +353,13 @@ async def submit_request(
         path=wire.create_path(request),
         payload=wire.create_payload(request),
         job_count=len(request.targets),
-        may_wait=may_wait,
+        patient=patient,
         on_abandoned=log_abandoned,
         before_send=before_send,
     )
     result: wire.Envelope | Exception
     try:
-        result = await api.send(call)
+        result = await api.send_paid(call)
     except CallInDoubt as failed:
         result = failed
     return _read(result, request)

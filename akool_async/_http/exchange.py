@@ -98,15 +98,17 @@ async def exchange(
         ExchangeFailed: no complete answer arrived.
         AkoolError: `before_send` raised it, and nothing was sent.
     """
-    trail, body = SendTracker(before_send), ResponseBody()
+    tracker, body = SendTracker(before_send), ResponseBody()
     with deadlines.limit(timeout, paid=paid):
         try:
-            status, headers = await send(body, trail)
+            status, headers = await send(body, tracker)
         except AkoolError:
             raise  # of `before_send`: no transport raises one
         except Exception as error:  # any error of a transport must become "sent", "not sent" or "unknown"
             if not body.too_large:
-                raise _failed(error, trail, body.unpacked()[0], honest=trust_error_types) from error
+                raise _failed(
+                    error, tracker, body.unpacked()[0], trust_error_types=trust_error_types
+                ) from error
         unpacked, whole = body.unpacked()
         if body.too_large:
             size = f"an answer of more than {MAX_BODY // 2**20} MiB"
@@ -115,11 +117,13 @@ async def exchange(
             raise ExchangeFailed(Failure.UNREADABLE, "an answer whose compression is broken", unpacked)
         return RawResponse(http_status=status, body=unpacked, headers=headers)
     late = f"no complete answer within {timeout:g} s"
-    failure = Failure.UNREACHABLE if trail.proves_unsent(None) else Failure.CONNECTION_LOST
+    failure = Failure.UNREACHABLE if tracker.proves_unsent(None) else Failure.CONNECTION_LOST
     raise ExchangeFailed(failure, late, body.unpacked()[0])
 
 
-def _failed(error: Exception, trail: SendTracker, partial: bytes, *, honest: bool) -> ExchangeFailed:
+def _failed(
+    error: Exception, tracker: SendTracker, partial: bytes, *, trust_error_types: bool
+) -> ExchangeFailed:
     # In words of our own: the text of a library's error may contain anything, also secrets.
     words = next((text for kind, text in _REASONS if isinstance(error, kind)), "the exchange failed")
     reason = f"{words} ({describe_cause(error)})"
@@ -129,7 +133,7 @@ def _failed(error: Exception, trail: SendTracker, partial: bytes, *, honest: boo
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in exception_chain(error)):
         return ExchangeFailed(Failure.CERTIFICATE, describe_cause(error))
     # In doubt unless proved otherwise: calling a sent POST unsent would pay for it twice.
-    if trail.proves_unsent(error) or (honest and isinstance(error, _UNSENT)):
+    if tracker.proves_unsent(error) or (trust_error_types and isinstance(error, _UNSENT)):
         return ExchangeFailed(Failure.UNREACHABLE, reason)
     return ExchangeFailed(Failure.CONNECTION_LOST, reason, partial)
 

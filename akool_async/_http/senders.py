@@ -232,10 +232,10 @@ class HttpxSender:
         return headers
 
     async def _send(
-        self, request: httpx.Request, body: ResponseBody, trail: SendTracker
+        self, request: httpx.Request, body: ResponseBody, tracker: SendTracker
     ) -> tuple[int, Mapping[str, str]]:
         # aiohttp has no such hook, which is one more reason why no paid POST goes through it.
-        request.extensions["trace"] = trail
+        request.extensions["trace"] = tracker
         response = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
         try:
             await body.read(response)

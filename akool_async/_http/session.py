@@ -73,7 +73,7 @@ class ApiCall:
         query: names and values.
         payload: the JSON body.
         job_count: how many jobs it creates, each of which costs money; 0 for a call that creates none.
-        may_wait: whether it waits when rate limited and is repeated when no connection could be made; if
+        patient: whether it waits when rate limited and is repeated when no connection could be made; if
             not, it fails at once. With a new token in place of a refused one it is sent again all the same.
         on_abandoned: of a paid call: called with the envelope or the error if the caller was cancelled.
         before_send: of a paid call: awaited before its first byte; what it raises withdraws the call.
@@ -84,7 +84,7 @@ class ApiCall:
     query: Mapping[str, str | int] = MappingProxyType({})
     payload: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
     job_count: int = 0
-    may_wait: bool = True
+    patient: bool = True
     on_abandoned: Callable[[Envelope | Exception], None] | None = None
     before_send: Callable[[], Awaitable[None]] | None = None
 
@@ -113,7 +113,7 @@ class ApiSession:
     Args:
         origin: scheme and host, such as "https://openapi.akool.com".
         credentials: an API key, or a client id and secret.
-        routes: the HTTP clients.
+        clients: the HTTP clients.
         clock: time and randomness.
         tasks: the group of calls that outlive a cancelled caller.
         retry: when failed calls are repeated.
@@ -129,7 +129,7 @@ class ApiSession:
         *,
         origin: str,
         credentials: Credentials,
-        routes: HttpClients,
+        clients: HttpClients,
         clock: Clock,
         tasks: TaskGroup,
         retry: RetryPolicy,
@@ -137,7 +137,7 @@ class ApiSession:
         observers: Observers,
     ) -> None:
         self._origin = origin
-        self._routes = routes
+        self._clients = clients
         self._clock = clock
         self._tasks = tasks
         self._retry = retry
@@ -146,8 +146,8 @@ class ApiSession:
         self.server_time: ServerClock = ServerClock(clock)
         self._budget = RetryBudget()
         self._pause = ThrottlePause(retry)
-        self._slots = anyio.Semaphore(routes.max_concurrency, fast_acquire=True)
-        self.use(credentials)
+        self._slots = anyio.Semaphore(clients.max_concurrency, fast_acquire=True)
+        self.set_credentials(credentials)
         self._closed = False
         self._deadlines = ExchangeDeadlines(tasks)
 
@@ -161,7 +161,7 @@ class ApiSession:
         """Wait until nothing is under way any more; call it after `close`."""
         await self._deadlines.wait_idle()
 
-    def use(self, credentials: Credentials) -> None:
+    def set_credentials(self, credentials: Credentials) -> None:
         """Authenticate the calls that begin from now on with these credentials."""
         self._identity = self._identify(credentials)
 
@@ -181,14 +181,14 @@ class ApiSession:
 
         return TokenAuth(fetch, self._clock)
 
-    async def send(self, call: ApiCall) -> Envelope:
-        """Make a call.
+    async def send_paid(self, call: ApiCall) -> Envelope:
+        """Make a paid call.
 
-        One that may be repeated is repeated as the retry policy allows. A paid one is sent once, and
-        again only if it surely made no job; a cancelled caller does not cancel it once it is sent.
+        It is sent once, and again only if it surely made no job; a cancelled caller does not cancel it once
+        it is sent.
 
         Raises:
-            CallInDoubt: a paid call was sent, or may have been, and the answer is not known.
+            CallInDoubt: it was sent, or may have been, and the answer is not known.
             AkoolError: it failed, was refused or was never sent.
         """
         return await self._until_answered(call, self._identity, lambda envelope: envelope)
@@ -226,7 +226,7 @@ class ApiSession:
         tries = _CallState(self._clock.monotonic())
         while True:
             # A batch's POST has waited already, before its intent was committed.
-            if call.may_wait:
+            if call.patient:
                 await self._wait_out_pause()
             auth = await identity.header() if isinstance(identity, TokenAuth) else identity
             sent = self._clock.monotonic()
@@ -266,7 +266,7 @@ class ApiSession:
                     now, sent=sent, elapsed=elapsed, retry_after=failed.retry_after
                 )
                 self._observers.report(RateLimitEvent(path=call.path, retry_after=failed.retry_after))
-                if pause and call.may_wait:
+                if pause and call.patient:
                     return
                 if isinstance(failed.error, RateLimitError):
                     failed.error.retry_after = max(self._pause.remaining(now), failed.retry_after or 0.0)
@@ -279,7 +279,7 @@ class ApiSession:
             ):
                 tries.renewed = True
                 return
-            case Action.RETRY if call.may_wait:
+            case Action.RETRY if call.patient:
                 wait = self._retry.delay(tries.attempts, elapsed, failed.retry_after)
                 if wait is not None and self._budget.try_spend():
                     # From the budget of all calls: in an outage, polls that each repeat would be a flood.
@@ -312,7 +312,7 @@ class ApiSession:
             result = failed.reason
             if self._closed and not call.creates_jobs:
                 raise client_closed() from detach(failed)
-            raise map_failure(failed, self._origin, self._routes.proxy) from detach(failed)
+            raise map_failure(failed, self._origin, self._clients.proxy) from detach(failed)
         except CallFailed as failed:
             result = f"HTTP {failed.error.http_status}, code {failed.error.code}"
             raise
@@ -348,7 +348,7 @@ class ApiSession:
             self._slots.release()
             raise client_closed()
         try:
-            send = self._prepare(self._routes.reads, call, auth, self._timeouts.timeout)
+            send = self._prepare(self._clients.reads, call, auth, self._timeouts.timeout)
         except BaseException:  # what was not sent frees its place
             self._slots.release()
             raise
@@ -360,13 +360,13 @@ class ApiSession:
                     deadlines=self._deadlines,
                     timeout=self._timeouts.timeout,
                     paid=False,
-                    trust_error_types=self._routes.owned,
+                    trust_error_types=self._clients.owned,
                 )
             finally:
                 self._slots.release()
 
         # httpcore 1.0 never frees the slot of a request that was cancelled while it connected.
-        if self._routes.cancel_unsafe:
+        if self._clients.cancel_unsafe:
             return await ShieldedCall(read, shield=False).run(self._tasks)
         return await read()
 
@@ -375,7 +375,7 @@ class ApiSession:
             raise client_closed()
         # Never over a connection that was kept: after a reset nothing would prove that the POST was not read.
         timeout = self._timeouts.create_timeout
-        send = self._prepare(self._routes.creates, call, auth, timeout)
+        send = self._prepare(self._clients.creates, call, auth, timeout)
 
         def on_abandoned(result: RawResponse | Exception) -> None:
             if call.on_abandoned is not None:
@@ -407,7 +407,7 @@ class ApiSession:
                 return self._parsed(call, result)
             if not isinstance(result, ExchangeFailed):
                 return result
-            failed = map_failure(result, self._origin, self._routes.proxy)
+            failed = map_failure(result, self._origin, self._clients.proxy)
         except CallFailed as error:
             failed = error
         # Judged by the same table as for a caller that waits: the log must not say "refused" of a doubt.

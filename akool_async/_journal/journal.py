@@ -285,9 +285,9 @@ class Journal(ReadableJournal, LongLived):
                 names an entry that does not exist.
             JournalWriteError: they could not be written: submit nothing more.
         """
-        patient = all(change.state in _ASKED_AGAIN for change in changes)
+        urgent = any(change.state not in _ASKED_AGAIN for change in changes)
         await self._open_writer.write(
-            RecordUpdates(changes, self._now(), forgets=self._forget_ended), patient=patient
+            RecordUpdates(changes, self._now(), forgets=self._forget_ended), urgent=urgent
         )
 
     async def withdraw(

@@ -293,7 +293,7 @@ class DirectWriter:
         self._written = 0
 
     async def write(
-        self, step: Operation, undo: Undo | None = None, *, patient: bool = False, then: Then | None = None
+        self, step: Operation, undo: Undo | None = None, *, urgent: bool = True, then: Then | None = None
     ) -> None:
         """Write; now and then let others run."""
         pending = self._do(step, then)
@@ -362,7 +362,7 @@ class GroupCommitWriter:
             await self._tasks.__aexit__(None, None, None)
 
     async def write(
-        self, step: Operation, undo: Undo | None = None, *, patient: bool = False, then: Then | None = None
+        self, step: Operation, undo: Undo | None = None, *, urgent: bool = True, then: Then | None = None
     ) -> None:
         """Hand in a step, and return when it is durable.
 
@@ -370,7 +370,7 @@ class GroupCommitWriter:
             step: what is to be done.
             undo: takes it back if the caller is cancelled; without it a step that was handed in is
                 done even so.
-            patient: it may wait a moment for others to be committed with it.
+            urgent: it does not wait a moment for others to be committed with it.
             then: called with whether it was done, also where the caller has been cancelled since, and with
                 False once it was taken back.
 
@@ -380,7 +380,7 @@ class GroupCommitWriter:
         if self._closing:
             raise JournalClosedError("The journal is being closed.")
         group, pending = self._group, PendingOperation(step, then)
-        settled = self._hand_in(pending, patient=patient)
+        settled = self._hand_in(pending, urgent=urgent)
         try:
             await settled.wait()
         except BaseException:  # a cancelled caller did not hear of it: it is taken back
@@ -397,9 +397,9 @@ class GroupCommitWriter:
         if not pending.done:
             raise JournalWriteError("The journal was torn down before it could say whether this was written.")
 
-    def _hand_in(self, pending: PendingOperation, *, patient: bool = False) -> anyio.Event:
+    def _hand_in(self, pending: PendingOperation, *, urgent: bool = True) -> anyio.Event:
         self._wanted.set()
-        if not patient:
+        if urgent:
             self._group.hurries.set()
         return self._group.add(pending)
 

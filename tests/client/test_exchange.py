@@ -389,15 +389,15 @@ async def test_what_is_asked_before_the_first_byte_can_still_stop_it() -> None:
         asked.append(True)
         raise ConnectionAbortedError
 
-    trail = SendTracker(refuse)
-    await trail(CONNECTING, {})
-    await trail(SENDING, TUNNEL)
+    tracker = SendTracker(refuse)
+    await tracker(CONNECTING, {})
+    await tracker(SENDING, TUNNEL)
     assert asked == []
     with pytest.raises(ConnectionAbortedError):
-        await trail(SENDING, POST)
+        await tracker(SENDING, POST)
 
     assert asked == [True]
-    assert trail.proves_unsent(None)
+    assert tracker.proves_unsent(None)
 
 
 @pytest.mark.parametrize("events", [[], [(CONNECTING, {})], [(CONNECTING, {}), (SENDING, POST)]])

@@ -74,7 +74,7 @@ async def test_a_closed_fast_client_sends_nothing() -> None:
     heads: list[dict[str, str]] = []
     async with _listening(heads, cookie="a=b") as host, stray(WAYS[0], host) as client:
         await client.status(JOB)
-        await client.session.opened.api._routes.reads.aclose()
+        await client.session.opened.api._clients.reads.aclose()
         with pytest.raises(RuntimeError, match="closed"):
             await client.status(JOB)
 
