@@ -249,9 +249,9 @@ class Journal(ReadableJournal, LongLived):
             JournalWriteError: it could not be written: send nothing.
         """
         writer = self._open_writer
-        step = RecordIntent(requests, token, self._now(), names, traceparent)
+        operation = RecordIntent(requests, token, self._now(), names, traceparent)
         await checkpoint_if_cancelled()
-        await writer.write(step, step.undo)
+        await writer.write(operation, operation.undo)
 
     async def enter(self, *requests: Request, then: Callable[[bool], object] = lambda _entered: None) -> None:
         """Enter requests that are to be sent later, PLANNED: one entry per language, all of them or none.
@@ -272,8 +272,8 @@ class Journal(ReadableJournal, LongLived):
             for request in requests
             for target in request.targets
         )
-        step = RecordUpdates(changes, self._now())
-        await self._open_writer.write(step, step.undo, then=then)
+        operation = RecordUpdates(changes, self._now())
+        await self._open_writer.write(operation, operation.undo, then=then)
 
     async def record(self, *changes: EntryUpdate) -> None:
         """Commit changes, all of them or none; when it returns they are durable.
@@ -305,9 +305,9 @@ class Journal(ReadableJournal, LongLived):
         Raises:
             JournalWriteError: it could not be written.
         """
-        step = WithdrawPlanned(key, target)
-        await self._open_writer.write(step, then=lambda done: then(done and step.withdrawn))
-        return step.withdrawn
+        operation = WithdrawPlanned(key, target)
+        await self._open_writer.write(operation, then=lambda done: then(done and operation.withdrawn))
+        return operation.withdrawn
 
     async def retire(self, place: str) -> None:
         """Remember beside the journal that its entries are continued elsewhere: the next run on it stops.

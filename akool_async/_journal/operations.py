@@ -74,7 +74,7 @@ class ReserveName:
     another: bool
     now: datetime
 
-    several = False
+    needs_savepoint = False
 
     def __call__(self, table: EntryTable) -> None:
         """Write it."""
@@ -149,7 +149,7 @@ class RecordIntent:
                         f"Entry {display_name(*name)} is intended twice at once; each POST would be paid."
                     )
                 self._entries[name] = {**sent, **request_columns(request, mark), "updated_at": moment}
-        self.several = len(self._entries) > 1
+        self.needs_savepoint = len(self._entries) > 1
         self.posts = len(requests)
 
     def __call__(self, table: EntryTable) -> None:
@@ -203,7 +203,7 @@ class WithdrawPlanned:
         withdrawn: whether it was removed.
     """
 
-    several = False
+    needs_savepoint = False
 
     def __init__(self, key: str, target: str) -> None:
         self.key = key
@@ -331,7 +331,7 @@ class RecordUpdates:
     def __init__(self, changes: tuple[EntryUpdate, ...], now: datetime, *, forgets: bool = False) -> None:
         last = {(change.key, change.target): change.state for change in changes}
         # What happens to one entry is one write, unless the first change enters it.
-        self.several = len(last) > 1 or (len(changes) > 1 and changes[0].request is not None)
+        self.needs_savepoint = len(last) > 1 or (len(changes) > 1 and changes[0].request is not None)
         self._updates = [
             _PreparedUpdate(
                 change,
@@ -388,7 +388,7 @@ class ResolveDoubt:
     now: datetime
     snapshot: Snapshot | None = None
 
-    several = True
+    needs_savepoint = True
 
     def __call__(self, table: EntryTable) -> None:
         """Write it."""

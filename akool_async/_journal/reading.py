@@ -53,9 +53,9 @@ _UNFINISHED: Final = f"""{_ALL} WHERE state IN ('in_doubt', 'submitting', 'submi
     AND instr(request, ?) ORDER BY state LIMIT 1"""
 _BY_MARK: Final = f"{_ALL} WHERE fingerprint = ? AND target = ? AND key <> ?"
 _BY_ANY_QUERY: Final = f"{_BY_MARK} UNION ALL SELECT * FROM ({_BY_WORK})"  # noqa: S608 - ours
-_BY_NAME_AHEAD: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE key = ? AND target = ?"  # noqa: S608
-_AHEAD: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
-AHEAD: Final = 256
+_NUMBERED_BY_NAME: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE key = ? AND target = ?"  # noqa: S608
+_FOLLOWING: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
+MOST_AHEAD: Final = 256
 """Rows that are read before they are asked for, at most: 4 µs each instead of 11."""
 
 _EXPIRING: Final = """
@@ -135,8 +135,8 @@ class ReadableJournal:
         Raises:
             JournalCorruptedError: the entry can't be read.
         """
-        steps = self._opened.totals.steps
-        row = self._ahead.find(key, target, steps)
+        operations = self._opened.totals.operations
+        row = self._ahead.find(key, target, operations)
         return None if row is None else self._entry(row[:-1], request)
 
     def file_name(self, key: str, target: str) -> str:
@@ -320,7 +320,7 @@ class RowsAhead:
     """The rows behind the last one that was asked for, read with it.
 
     A catalog is run again in the order in which it was entered, as a rule. So what follows a row that itself
-    followed the last one is read by one query, for up to `AHEAD` of them.
+    followed the last one is read by one query, for up to `MOST_AHEAD` of them.
 
     Args:
         rows: asks the journal.
@@ -329,32 +329,32 @@ class RowsAhead:
     def __init__(self, rows: Callable[..., list[Row]]) -> None:
         self._rows = rows
         self._ahead: dict[tuple[str, str], Row] = {}
-        self._next = self._wanted = self._steps = 0
+        self._next = self._wanted = self._operations = 0
 
-    def find(self, key: str, target: str, steps: int) -> Row | None:
+    def find(self, key: str, target: str, operations: int) -> Row | None:
         """Return the row of an entry, with its number at the end.
 
         Args:
             key: the entry's name.
             target: its language.
-            steps: how often the journal was written; what was read before the last time is read again.
+            operations: how often the journal was written; what was read before the last time is read again.
         """
-        if steps != self._steps:
+        if operations != self._operations:
             self._ahead.clear()
-            self._steps = steps
+            self._operations = operations
         row = self._ahead.pop((key, target), None)
         if row is None:
-            for row in self._rows(_BY_NAME_AHEAD, key, target):
+            for row in self._rows(_NUMBERED_BY_NAME, key, target):
                 self._read_ahead(row[-1])
         return row
 
     def _read_ahead(self, number: int) -> None:
         # Twice as many each time: a catalog in another order, or one that is being worked on, costs little.
-        self._wanted = min(max(2 * self._wanted, 2), AHEAD) if number == self._next else 0
+        self._wanted = min(max(2 * self._wanted, 2), MOST_AHEAD) if number == self._next else 0
         self._next, self._ahead = number + 1, {}
         if self._wanted:
             try:
-                rows = self._rows(_AHEAD, number, self._wanted)
+                rows = self._rows(_FOLLOWING, number, self._wanted)
             except JournalCorruptedError:  # raised where the row that can't be read is asked for
                 return
             self._ahead = {(row[0], row[1]): row for row in rows}

@@ -1,9 +1,9 @@
-"""An open journal: its lock, its connections, the transactions of its one writer, and how steps reach it.
+"""An open journal: its lock, its connections, the transactions of its one writer, and its operations.
 
-`Store` knows no event loop: `commit` may run in another thread, and `close` waits for it. Steps are gathered
-into groups by one task, or written inline for a journal in memory. A task that waits for a step is woken when
-it is durable. To stop waiting tears nothing: the step is done or not done, and a step that has a way back is
-taken back.
+`Store` knows no event loop: `commit` may run in another thread, and `close` waits for it. Operations are
+gathered into groups by one task, or written inline for a journal in memory. A task that waits for one is
+woken when it is durable. To stop waiting tears nothing: an operation is done or not done, and one that has a
+way back is taken back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import attrs
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
-from akool_async._journal import database as file
+from akool_async._journal import database
 from akool_async._journal.lock import JournalLock
 from akool_async._journal.names import check_name
 from akool_async._journal.operations import RecordIntent, mark_interrupted
@@ -34,7 +34,7 @@ from akool_async._journal.table import (
     Then,
     Totals,
     Undo,
-    UndoStep,
+    UndoOperation,
     read_totals,
 )
 from akool_async._model.errors import JournalClosedError, JournalWriteError
@@ -42,31 +42,31 @@ from akool_async._model.fingerprint import CompactSet
 
 IN_MEMORY: Final = ":memory:"
 YIELD_EVERY: Final = 32
-"""Steps after which the writer's thread gives way: one that calls SQLite without a pause keeps
+"""Operations after which the writer's thread gives way: one that calls SQLite without a pause keeps
 the interpreter's lock for milliseconds, and the event loop waits meanwhile."""
 
 
 def _do(pending: PendingOperation, table: EntryTable) -> None:
-    """Do one step wholly or not at all; its error is its caller's, unless it breaks the transaction."""
-    step, connection = pending.operation, table.connection
-    # Others are committed with it: half of a step that fails must not be, nor must it undo theirs.
-    if step.several:
-        connection.execute("SAVEPOINT step")
+    """Do one operation wholly or not at all; its error is its caller's, unless it breaks the transaction."""
+    operation, connection = pending.operation, table.connection
+    # Others are committed with it: half of an operation that fails must not be, nor must it undo theirs.
+    if operation.needs_savepoint:
+        connection.execute("SAVEPOINT operation")
     try:
-        step(table)
+        operation(table)
     except Exception as error:
         broken = isinstance(error, sqlite3.OperationalError | sqlite3.InternalError | UnicodeDecodeError)
         if broken or type(error) is sqlite3.DatabaseError:
             raise
         pending.error = error
         table.take_deltas()
-        if step.several:
-            connection.execute("ROLLBACK TO step")
+        if operation.needs_savepoint:
+            connection.execute("ROLLBACK TO operation")
     else:
         pending.deltas = table.take_deltas()
     table.settle(done=pending.error is None)
-    if step.several:
-        connection.execute("RELEASE step")
+    if operation.needs_savepoint:
+        connection.execute("RELEASE operation")
 
 
 _INHERITED: Final[list[object]] = []
@@ -111,35 +111,35 @@ class Store:
             if self._closed:
                 raise JournalClosedError("The journal was closed before it was open.")
             if self.path is None:
-                self._writing = self._reading = file.in_memory()
+                self._writing = self._reading = database.in_memory()
                 return read_totals(self.reading, IN_MEMORY)
             if not self._read_only:
                 self.lock = JournalLock(self.path)
                 try:
                     self._open_for_writing(self.path, self.lock, now)
                 except (*DATABASE_ERRORS, OSError) as error:
-                    raise file.map_sqlite_error(self.path, error, "opened for writing") from error
+                    raise database.map_sqlite_error(self.path, error, "opened for writing") from error
             if self._reading is None:
-                self._reading = file.open_for_reading(self.path)
+                self._reading = database.open_for_reading(self.path)
             return read_totals(self.reading, str(self.path))
 
     def _open_for_writing(self, path: Path, lock: JournalLock, now: datetime) -> None:
         check_name(path)
-        file.check_is_journal(path)  # before a lock is put beside something else
+        database.check_is_journal(path)  # before a lock is put beside something else
         lock.acquire(now)
         if path.exists():
             lock.claim()
         # Before SQLite opens it for writing: an older journal stays as it is; its log may be put back.
         if not self._accept_older:
-            error = lock.older_error(file.check_is_journal(path))
+            error = lock.older_error(database.check_is_journal(path))
             if error is not None:
                 raise error
-        self._writing = file.open_for_writing(path)
+        self._writing = database.open_for_writing(path)
         lock.claim()
         self.recovered = mark_interrupted(self.table, now)
-        lock.remember(file.watermark(self._writing))
-        self._reading = file.open_for_reading(path)
-        lock.watch(file.log_of(path))
+        lock.remember(database.watermark(self._writing))
+        self._reading = database.open_for_reading(path)
+        lock.watch(database.log_of(path))
 
     @property
     def reading(self) -> sqlite3.Connection:
@@ -158,7 +158,7 @@ class Store:
     def commit(self, operations: Sequence[PendingOperation]) -> None:
         """Do what all operations want in one durable transaction; each says how it went.
 
-        A step that is refused fails alone. A transaction that fails fails every step.
+        An operation that is refused fails alone. A transaction that fails fails every operation.
         """
         with self._mutex:
             try:
@@ -173,8 +173,8 @@ class Store:
                         _do(pending, table)
                     if number % YIELD_EVERY == YIELD_EVERY - 1:
                         time.sleep(0)
-                steps = [pending.operation for pending in operations if pending.error is None]
-                intended = sum(step.posts for step in steps if isinstance(step, RecordIntent))
+                done = [pending.operation for pending in operations if pending.error is None]
+                intended = sum(operation.posts for operation in done if isinstance(operation, RecordIntent))
                 if intended:
                     table.connection.execute("UPDATE watermark SET intents = intents + ?", (intended,))
                 table.connection.execute("COMMIT")
@@ -186,7 +186,7 @@ class Store:
             pending.done = True
 
     def do(self, pending: PendingOperation) -> None:
-        """Do one step at once: for a journal in memory, where there is nothing to gather."""
+        """Do one operation at once: for a journal in memory, where there is nothing to gather."""
         try:
             _do(pending, self.table)
         except Exception as error:  # noqa: BLE001 - handed to the caller
@@ -199,21 +199,21 @@ class Store:
             pending.deltas = []
             pending.error = pending.error or error
             if pending.error is error and isinstance(error, DATABASE_ERRORS):  # one error for each caller
-                pending.error = file.map_sqlite_error(self.path or IN_MEMORY, error, "written")
+                pending.error = database.map_sqlite_error(self.path or IN_MEMORY, error, "written")
                 pending.error.__cause__ = error
         if self._writing is not None and self._writing.in_transaction:
-            # If even this fails, each step that follows fails with the reason.
+            # If even this fails, each operation that follows fails with the reason.
             with contextlib.suppress(*DATABASE_ERRORS):
                 self._writing.execute("ROLLBACK")
 
     def back_up(self, path: Path) -> None:
         """Copy it to a new file; in another thread it may be written meanwhile."""
         if self.path is None:
-            file.back_up(self.table.connection, path)
+            database.back_up(self.table.connection, path)
             return
-        source = file.open_for_reading(self.path)  # its own: the other one serves the event loop
+        source = database.open_for_reading(self.path)  # its own: the other one serves the event loop
         try:
-            file.back_up(source, path)
+            database.back_up(source, path)
         finally:
             source.close()
 
@@ -224,7 +224,7 @@ class Store:
         try:
             self.lock.remember(attrs.evolve(self.lock.remembered, moved=place))
         except OSError as error:
-            raise file.map_sqlite_error(self.path, error, "retired") from error
+            raise database.map_sqlite_error(self.path, error, "retired") from error
 
     def close(self) -> None:
         """Close the connections, then give the lock back; waits for a commit under way. Twice is fine."""
@@ -247,20 +247,20 @@ class Store:
                     self.lock.release()
 
 
-# How steps reach the store.
+# How operations reach the store.
 
 WAKE_BATCH: Final = 8
 """Callers that are woken in one turn of the loop, so that a large group does not hold up everyone else."""
 
 GATHER_DELAY: Final = 0.005
-"""Seconds that steps wait for company whose loss would cost a question to the vendor and no money."""
+"""Seconds that operations wait for company whose loss would cost a question to the vendor and no money."""
 
 GATHER_TURNS: Final = 8
-"""Turns of the loop before a commit of few steps: an answer that makes room for the next POST and that
+"""Turns of the loop before a commit of few operations: an answer that makes room for the next POST and that
 POST's intent are some turns apart, and cost one commit together."""
 
 FULL_GROUP: Final = 16
-"""Steps that are enough for a commit of their own."""
+"""Operations that are enough for a commit of their own."""
 
 
 @attrs.frozen
@@ -278,7 +278,7 @@ class OpenJournal:
 class Barrier:
     """Writes nothing; when it is done, so is every operation before it."""
 
-    several: bool = False
+    needs_savepoint: bool = False
 
     def __call__(self, table: EntryTable) -> None:
         """Write nothing."""
@@ -293,29 +293,29 @@ class DirectWriter:
         self._written = 0
 
     async def write(
-        self, step: Operation, undo: Undo | None = None, *, urgent: bool = True, then: Then | None = None
+        self, operation: Operation, undo: Undo | None = None, *, urgent: bool = True, then: Then | None = None
     ) -> None:
         """Write; now and then let others run."""
-        pending = self._do(step, then)
+        pending = self._do(operation, then)
         self._written += 1
         try:
             await (checkpoint if self._written % YIELD_EVERY == 0 else checkpoint_if_cancelled)()
         except BaseException:  # a cancelled caller did not hear of it: it is taken back
             if undo is not None:
-                self._do(UndoStep(pending, undo), pending.retract)
+                self._do(UndoOperation(pending, undo), pending.retract)
             raise
         if pending.error is not None:
             raise pending.error
 
-    def _do(self, step: Operation, then: Then | None = None) -> PendingOperation:
-        pending = PendingOperation(step, then)
+    def _do(self, operation: Operation, then: Then | None = None) -> PendingOperation:
+        pending = PendingOperation(operation, then)
         self._store.do(pending)
         pending.settle(self._totals)
         return pending
 
 
 class _Group:
-    """Steps that are committed together, and who waits for them."""
+    """Operations that are committed together, and who waits for them."""
 
     def __init__(self) -> None:
         self.operations: list[PendingOperation] = []
@@ -323,7 +323,7 @@ class _Group:
         self.settled: list[anyio.Event] = []
 
     def add(self, pending: PendingOperation) -> anyio.Event:
-        """Put in a step; return the event that is set once it is settled."""
+        """Put in an operation; return the event that is set once it is settled."""
         if len(self.operations) >= WAKE_BATCH * len(self.settled):
             self.settled.append(anyio.Event())
         self.operations.append(pending)
@@ -362,24 +362,24 @@ class GroupCommitWriter:
             await self._tasks.__aexit__(None, None, None)
 
     async def write(
-        self, step: Operation, undo: Undo | None = None, *, urgent: bool = True, then: Then | None = None
+        self, operation: Operation, undo: Undo | None = None, *, urgent: bool = True, then: Then | None = None
     ) -> None:
-        """Hand in a step, and return when it is durable.
+        """Hand in an operation, and return when it is durable.
 
         Args:
-            step: what is to be done.
-            undo: takes it back if the caller is cancelled; without it a step that was handed in is
+            operation: what is to be done.
+            undo: takes it back if the caller is cancelled; without it an operation that was handed in is
                 done even so.
             urgent: it does not wait a moment for others to be committed with it.
             then: called with whether it was done, also where the caller has been cancelled since, and with
                 False once it was taken back.
 
         Raises:
-            JournalError: the step was not done.
+            JournalError: the operation was not done.
         """
         if self._closing:
             raise JournalClosedError("The journal is being closed.")
-        group, pending = self._group, PendingOperation(step, then)
+        group, pending = self._group, PendingOperation(operation, then)
         settled = self._hand_in(pending, urgent=urgent)
         try:
             await settled.wait()
@@ -390,7 +390,7 @@ class GroupCommitWriter:
                 if group is self._group or self.ended.is_set():
                     pending.retract()
                 else:
-                    self._hand_in(PendingOperation(UndoStep(pending, undo), pending.retract))
+                    self._hand_in(PendingOperation(UndoOperation(pending, undo), pending.retract))
             raise
         if pending.error is not None:
             raise pending.error

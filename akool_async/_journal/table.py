@@ -1,6 +1,6 @@
 """The table of entries as the writer uses it: find, insert, update, delete; and the totals of its rows.
 
-Which step may follow is not decided here. Every write adds a `Delta` that moves the totals.
+Which state may follow is not decided here. Every write adds a `Delta` that moves the totals.
 """
 
 from __future__ import annotations
@@ -90,18 +90,18 @@ class Totals:
         self._locked = 0
         self._used = 0
         self.unpriced = 0
-        self.steps = 0
+        self.operations = 0
         for state, entries, locked, used, unpriced in rows:
             self._counts[state] += entries
             self._locked += locked
             self._used += used
             self.unpriced += unpriced
 
-    def apply(self, moves: Iterable[Delta]) -> None:
-        """Count what a committed step moved."""
-        self.steps += 1
-        for move in moves:
-            for contribution, times in zip(move, (-1, 1), strict=True):
+    def apply(self, deltas: Iterable[Delta]) -> None:
+        """Count what a committed operation moved."""
+        self.operations += 1
+        for delta in deltas:
+            for contribution, times in zip(delta, (-1, 1), strict=True):
                 if contribution is not None:
                     locked, used = contribution.cost()
                     self._counts[contribution.state] += times
@@ -145,7 +145,7 @@ def read_totals(connection: sqlite3.Connection, name: str) -> Totals:
 
 
 class EntryRow(NamedTuple):
-    """What a step has to know of an entry before it writes."""
+    """What an operation has to know of an entry before it writes."""
 
     id: int
     state: State
@@ -209,17 +209,17 @@ class EntryTable:
 
     def __init__(self, connection: sqlite3.Connection, forgotten_names: CompactSet | None = None) -> None:
         self.connection = connection
-        self._moves: list[Delta] = []
+        self._deltas: list[Delta] = []
         self._forgotten_names = forgotten_names
         self._freed: list[str] = []
 
     def take_deltas(self) -> list[Delta]:
         """Return what was written since the last call."""
-        moves, self._moves = self._moves, []
-        return moves
+        deltas, self._deltas = self._deltas, []
+        return deltas
 
     def find(self, key: str, target: str) -> EntryRow | None:
-        """Return what a step has to know of an entry; None if it does not exist.
+        """Return what an operation has to know of an entry; None if it does not exist.
 
         Raises:
             JournalCorruptedError: the state in the file does not exist.
@@ -244,12 +244,12 @@ class EntryTable:
         """Add an entry."""
         statement = _statement(tuple(values), insert=True)
         self.connection.execute(statement, tuple(values.values()))
-        self._moves.append(Delta(None, _NO_ROW.after(values).contribution))
+        self._deltas.append(Delta(None, _NO_ROW.after(values).contribution))
 
     def update(self, row: EntryRow, values: Values) -> None:
         """Write columns of an entry; the others stay. A table that forgets deletes it if it has ended."""
         after = row.after(values)
-        self._moves.append(Delta(row.contribution, after.contribution))
+        self._deltas.append(Delta(row.contribution, after.contribution))
         # An entry whose POST had a token stays: a late callback could give its job to another entry.
         if self._forgotten_names is not None and after.state in ENDED and not after.token:
             self.connection.execute("DELETE FROM entry WHERE id = ?", (row.id,))
@@ -260,7 +260,7 @@ class EntryTable:
         self.connection.execute(statement, (*values.values(), row.id))
 
     def settle(self, *, done: bool) -> None:
-        """Keep, at the end of a step, the names of what it deleted; a step taken back deleted nothing."""
+        """Keep the names of what an operation deleted, at its end; one that is taken back deleted nothing."""
         freed, self._freed = self._freed, []
         if done and self._forgotten_names is not None:
             for name in freed:
@@ -287,18 +287,18 @@ class EntryTable:
     def delete(self, row: EntryRow) -> None:
         """Remove an entry, as if it had never been entered."""
         self.connection.execute("DELETE FROM entry WHERE id = ?", (row.id,))
-        self._moves.append(Delta(row.contribution, None))
+        self._deltas.append(Delta(row.contribution, None))
 
 
 class Operation(Protocol):
     """One caller's write, all of it or nothing."""
 
     @property
-    def several(self) -> bool:
+    def needs_savepoint(self) -> bool:
         """Whether it may write more than once, so that it needs a way back."""
         ...
 
-    def __call__(self, table: EntryTable) -> Any:
+    def __call__(self, table: EntryTable) -> None:
         """Do it inside a transaction; what is raised fails this caller alone.
 
         Raises:
@@ -308,16 +308,16 @@ class Operation(Protocol):
 
 
 Undo: TypeAlias = Callable[[EntryTable], None]
-"""Takes a committed step back, for a caller that was cancelled before it learned of it."""
+"""Takes a committed operation back, for a caller that was cancelled before it learned of it."""
 
 Then: TypeAlias = Callable[[bool], object]
-"""Called in the event loop with whether a step was done, before its caller is woken; then with False where it
-was taken back for a caller that was cancelled."""
+"""Called in the event loop with whether an operation was done, before its caller is woken; then with False
+where it was taken back for a caller that was cancelled."""
 
 
 @attrs.define(eq=False)
 class PendingOperation:
-    """One caller's step on its way through the writer; `done` once it was committed or failed."""
+    """One caller's operation on its way through the writer; `done` once it was committed or failed."""
 
     operation: Operation
     then: Then | None = None
@@ -338,12 +338,12 @@ class PendingOperation:
 
 
 @attrs.frozen
-class UndoStep:
-    """The way back, as a step: nothing where the step itself came to nothing."""
+class UndoOperation:
+    """Takes an operation back; does nothing where that was not done."""
 
     pending: PendingOperation
     undo: Undo
-    several: bool = True
+    needs_savepoint: bool = True
 
     def __call__(self, table: EntryTable) -> None:
         """Write it."""
