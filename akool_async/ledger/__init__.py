@@ -6,8 +6,10 @@ Needs the extra `ledger`. No engine is needed: call `submit_once` from any queue
 from akool_async.ledger.database import LedgerError
 from akool_async.ledger.entries import WorkerRow
 from akool_async.ledger.ledger import Ledger, LostAnswer, Made, NotSent, Refused, Submitted, open_ledger
+from akool_async.ledger.plans import Entering
 
 __all__ = [
+    "Entering",
     "Ledger",
     "LedgerError",
     "LostAnswer",

@@ -229,19 +229,22 @@ class LedgerDatabase:
             raise failed[0]
         return found[0]
 
-    async def run_transaction(self, work: Callable[[sa.Connection], T], *, single: bool = False) -> T:
+    async def run_transaction(
+        self, work: Callable[[sa.Connection], T], *, single: bool = False, engine: sa.Engine | None = None
+    ) -> T:
         """Run one transaction in a thread; it is finished even if the caller is cancelled.
 
         One that collided with another machine's was rolled back, and is run again: `work` may run twice.
         With `single`, `work` executes one statement: it is a transaction without two more round trips.
+        With `engine`, it is run on a connection of that one.
 
         Raises:
             LedgerError: it failed; whether it was committed is not known if the connection was lost.
         """
-        engine = self._engine
-        if engine is None:
+        if self._engine is None:
             raise LedgerError("The ledger is not open.", advice="Use it inside: async with open_ledger(...).")
 
+        engine = engine or self._engine
         if single:
             engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -333,6 +336,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """,
     """
     ALTER TABLE akool_ledger.entry ADD COLUMN doubts_before integer NOT NULL DEFAULT 0;
+    """,
+    """
+    ALTER TABLE akool_ledger.entry ADD COLUMN hold text NOT NULL DEFAULT '';
+    CREATE INDEX entry_hold ON akool_ledger.entry (account, hold) WHERE hold <> '';
     """,
 )
 """What each version adds. One that was released is never changed: another follows it."""

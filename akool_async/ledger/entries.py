@@ -32,7 +32,20 @@ from akool_async.ledger.database import LedgerDatabase, parse
 _PAGE: Final = 500
 _OPEN: Final = (State.PLANNED, State.SUBMITTING, State.SUBMITTED, State.COMPLETED)
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Entry))
-READ: Final = f"SELECT number, {', '.join(_FIELDS)} FROM akool_ledger.entry"
+ENTERING: Final = "entering "
+MOVING: Final = "move "
+"""How the column `hold` begins of entries for which nobody pays yet: those of a catalog that is being
+entered, and of a journal that may not be retired yet."""
+
+_HOLD_REASON: Final = f"""CASE WHEN state <> 'planned' OR hold = '' THEN reason
+    WHEN starts_with(hold, '{ENTERING}')
+        THEN 'Its enqueue has not ended: not paid before. If it was stopped, run it again.'
+    ELSE 'Its journal was not moved to the end: not paid before. Run enqueue --from-journal again.'
+    END AS reason"""
+READ: Final = (
+    f"SELECT number, hold, {', '.join(name for name in _FIELDS if name != 'reason')}, {_HOLD_REASON}"
+    " FROM akool_ledger.entry"
+)
 THIS: Final = " WHERE account = :account AND key = :key AND target = :target"
 
 
@@ -173,12 +186,14 @@ class LedgerEntries(LedgerDatabase):
     async def open_work(self, *states: State) -> list[tuple[str, str, int]]:
         """Return what workers have to do: key, language and generation of each entry that is not over.
 
+        What is not released yet by `entering` or `move_journal` is left out.
+
         Args:
             states: of which alone it is returned; default is all that are not over.
         """
         rows = await self.execute(
             "SELECT key, target, generation FROM akool_ledger.entry WHERE account = :account"
-            " AND state = ANY(:states) ORDER BY number",
+            " AND state = ANY(:states) AND (hold = '' OR state <> 'planned') ORDER BY number",
             states=[*(states or _OPEN)],
         )
         return [(row["key"], row["target"], row["generation"]) for row in rows]
@@ -238,6 +253,15 @@ class LedgerEntries(LedgerDatabase):
             " WHERE account = :account GROUP BY state"
         )
         return {**dict.fromkeys(State, 0), **{State(row["state"]): row["entries"] for row in rows}}
+
+    async def count_unreleased(self) -> tuple[int, int]:
+        """Return how many planned entries nobody pays for yet: of an `enqueue` that did not end, of moves."""
+        rows = await self.execute(
+            f"SELECT count(*) FILTER (WHERE starts_with(hold, '{ENTERING}')) AS entering,"
+            f" count(*) FILTER (WHERE starts_with(hold, '{MOVING}')) AS moving FROM akool_ledger.entry"
+            " WHERE account = :account AND hold <> '' AND state = 'planned'"
+        )
+        return int(rows[0]["entering"]), int(rows[0]["moving"])
 
     async def credits(self) -> tuple[float, float]:
         """Return the credits that are locked and used."""

@@ -26,7 +26,7 @@ from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._model.tariff import budget_refusal
 from akool_async.ledger.database import LedgerError, parse
 from akool_async.ledger.entries import READ, THIS, IntentState, read_entry, storable, to_json
-from akool_async.ledger.plans import LedgerPlans
+from akool_async.ledger.moves import LedgerMoves
 from akool_async.ledger.results import LedgerResults
 
 _BUDGET_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('akool budget ' || :account, 0))"
@@ -101,7 +101,7 @@ _ENDED: Final = {
 _PRICE_UNKNOWN: Final = NotNow(reason="The price of a job is not known yet.")
 
 
-class LedgerIntents(LedgerPlans, LedgerResults):
+class LedgerIntents(LedgerMoves, LedgerResults):
     """Changes intents and their entries together, by compare-and-set."""
 
     async def intend(self, request: Request, key: str, worker: str) -> Intent | NotNow | None:
@@ -147,6 +147,8 @@ class LedgerIntents(LedgerPlans, LedgerResults):
             # A refused or failed entry is paid again only after `retry`.
             if row.state is not State.PLANNED:
                 return None
+            if mine["hold"]:
+                return NotNow(reason=row.reason)
             refusal = None
             if most is not None:
                 refusal = _over_budget(execute(parse(_SPENT), values).one(), most)

@@ -1,25 +1,25 @@
-"""Entering work into a ledger: the requests of a catalog, and what a journal holds."""
+"""Entering requests into a ledger: some, or those of a whole catalog all at once."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import anyio
 import attrs
 import sqlalchemy as sa
 
 from akool_async._client import from_wire, new_token, to_wire
 from akool_async._journal import Entry
-from akool_async._journal.entry import dump_datetime
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, FileTemplates, collision_key
 from akool_async._model.fingerprint import (
     KeyedVideos,
-    are_other_works,
     fingerprint,
     is_other_work,
     replaced_input,
@@ -28,29 +28,12 @@ from akool_async._model.fingerprint import (
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import Request, video_url, with_targets
 from akool_async._model.states import State
-from akool_async.ledger.database import parse
-from akool_async.ledger.entries import READ, THIS, IntentState, LedgerEntries, read_entry, storable, to_json
+from akool_async.ledger.database import LedgerError, connect, parse
+from akool_async.ledger.entries import ENTERING, READ, THIS, LedgerEntries, read_entry, to_json
 
-_MOVED: Final = (
-    *(
-        "key",
-        "target",
-        "fingerprint",
-        "job_id",
-        "paid_submissions",
-        "credits_locked",
-        "credits_used",
-        "credits_before",
-        "doubts_before",
-    ),
-    *("reason", "code", "created_at", "submitted_at", "ended_at", "expires_at", "url_redacted"),
-)
-_MOVE: Final = (
-    "UPDATE akool_ledger.entry SET state = :state, token = :token, files = CAST(:files AS jsonb),"
-    " doubt_ids = CAST(:doubt_ids AS jsonb), "
-    + ", ".join(f"{name} = :{name}" for name in _MOVED if name not in ("key", "target"))
-    + THIS
-)
+logger: Final[logging.Logger] = logging.getLogger("akool_async")
+T = TypeVar("T")
+
 _RENEW: Final = f"""
     UPDATE akool_ledger.entry SET fingerprint = :mark, request = CAST(:request AS jsonb),
         url_redacted = false, updated_at = :now {THIS}
@@ -69,33 +52,28 @@ _KEYED: Final = """
     SELECT key, request FROM akool_ledger.entry
     WHERE account = :account AND key = ANY(:keys) AND state NOT IN ('failed', 'expired')
 """
-_END_DOUBLED: Final = """
-    UPDATE akool_ledger.entry SET state = 'failed', reason = :reason, ended_at = :now, updated_at = :now
-    WHERE account = :account AND target = :target AND key <> :key AND state = 'planned'
-        AND fingerprint >= :work AND fingerprint < :work || 'g' AND (fingerprint = :fingerprint
-            OR (key = fingerprint AND CAST(request ->> 'url_is_public' AS boolean) IS NOT TRUE))
-"""
 _RENEWED: Final = (State.PLANNED, State.FAILED, State.EXPIRED, State.IN_DOUBT)
 _SHOWN: Final = 10
-_KEEP_JOURNAL: Final = "Save what the journal has with `akool-async resume`, and do not move it."
-_MOVE_INTENT: Final = """
-    INSERT INTO akool_ledger.intent (token, account, key, target, state, job_id, sender, at)
-    VALUES (CASE WHEN EXISTS (SELECT 1 FROM akool_ledger.intent WHERE token = :token) THEN :new
-        ELSE :token END, :account, :key, :target, :intent, :job_id, :post, :now)
-    ON CONFLICT (account, key, target) WHERE state IN ('intended', 'sending', 'made', 'in_doubt')
-        DO UPDATE SET state = excluded.state, job_id = excluded.job_id
-    RETURNING token
+_TAKE_OVER: Final = f"""
+    UPDATE akool_ledger.entry SET hold = :hold {THIS} AND starts_with(hold, '{ENTERING}')
 """
-_MOVED_INTENT: Final = f"""
-    SELECT state, job_id FROM akool_ledger.intent {THIS}
-        AND (sender = :post OR (token = :token AND token <> '') OR (job_id = :job_id AND job_id <> ''))
-    ORDER BY job_id = :job_id DESC LIMIT 1
+"""What a call left that was killed before it ended, or another one is about to release."""
+
+_TAKE_BACK: Final = """
+    DELETE FROM akool_ledger.entry WHERE account = :account AND starts_with(hold, :hold)
+        AND state = 'planned' AND NOT EXISTS (SELECT 1 FROM akool_ledger.intent i
+            WHERE i.account = entry.account AND i.key = entry.key AND i.target = entry.target)
 """
-"""What became of the POST of a journal's entry that was moved before."""
+_RELEASE: Final = "UPDATE akool_ledger.entry SET hold = '' WHERE account = :account AND hold = :hold"
+_LOCK_ALONE: Final = """
+    SELECT CAST(pg_try_advisory_lock(hashtextextended('akool enter alone ' || :account, 0)) AS integer)
+"""
+_WAIT: Final = 1.0
+"""Seconds between two looks whether another call that enters work has ended."""
 
 
 @attrs.define
-class _Conflicts:
+class Conflicts:
     """Why requests can't be entered: the names of the entries of each kind."""
 
     other: list[str] = attrs.field(factory=list)
@@ -146,6 +124,66 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
+class Entering:
+    """Requests that are entered all at once, or not at all; see `Ledger.entering`.
+
+    Attributes:
+        taken_back: entries that an earlier one left that was killed, and that are not in the ledger any more.
+        released: whether workers pay for what was entered.
+    """
+
+    def __init__(self, ledger: LedgerPlans, alone: Callable[..., Awaitable[int]], *, taken_back: int) -> None:
+        """Begin without any request; `alone` executes on the connection that has the lock."""
+        self.taken_back = taken_back
+        self._ledger = ledger
+        self._alone = alone
+        self._hold = f"{ENTERING}{new_token()}"
+        self._one = anyio.Lock()
+        self._ended = False
+        self.released = False
+
+    async def plan(
+        self, requests: Iterable[Request], *, names: FileTemplates = DEFAULT_TEMPLATE
+    ) -> list[Entry]:
+        """Enter some of the requests; as `Ledger.plan`, but nothing is paid for them yet."""
+        wanted = [*requests]
+        return await self._do(lambda: self._ledger.enter(wanted, names, self._hold))
+
+    async def release(self) -> None:
+        """Let workers pay for all that was entered."""
+
+        async def release() -> None:
+            # By the connection that has the lock: where it was lost, another call took these entries back.
+            await self._alone(_RELEASE, hold=self._hold)
+            self._ended = self.released = True
+
+        await self._do(release)
+
+    async def take_back(self) -> None:
+        """Delete what was entered and not released; it waits for what a cancelled caller left under way."""
+        async with self._one:
+            if self._ended:
+                return
+            self._ended = True
+            try:
+                await self._ledger.execute(_TAKE_BACK, hold=self._hold)
+            except LedgerError as error:
+                logger.warning(
+                    "What was entered could not be taken back. Nobody pays for it, and the next `enqueue` "
+                    "takes it back. %s",
+                    error,
+                )
+
+    async def _do(self, work: Callable[[], Awaitable[T]]) -> T:
+        async def alone() -> T:
+            async with self._one:
+                if self._ended:
+                    raise LedgerError("What this block entered was released or taken back already.")
+                return await work()
+
+        return await self._ledger.finish(alone)
+
+
 class LedgerPlans(LedgerEntries):
     """Enters work; entries that exist already keep their state."""
 
@@ -162,28 +200,77 @@ class LedgerPlans(LedgerEntries):
                 under another key, or with another query of a URL; nothing of it was entered.
             LedgerError: the database failed; nothing of it was entered.
         """
-        now, wanted = self.clock.now(), [*requests]
+        return await self.enter([*requests], names)
+
+    async def enter(self, wanted: Sequence[Request], names: FileTemplates, hold: str = "") -> list[Entry]:
+        """Do what `plan` does; with `hold`, nobody pays for what is new before it is released."""
+        now = self.clock.now()
 
         def work(connection: sa.Connection) -> list[Entry]:
             self.lock_entering(connection)
-            rows, conflicts = list[Mapping[str, Any]](), _Conflicts()
-            videos = self._find_videos(connection, (request.key for request in wanted))
+            rows, conflicts = list[Mapping[str, Any]](), Conflicts()
+            videos = self.find_videos(connection, (request.key for request in wanted))
             for request in wanted:
                 for target in request.targets:
                     one = with_targets(request, (target,))
-                    row = self.insert(connection, one, target, now, names)
+                    row = self.insert(connection, one, target, now, names, hold)
                     if row is None:
-                        self._renew(connection, one, target, now, conflicts)
+                        self._renew(connection, one, target, now, conflicts, hold)
                         continue
                     rows.append(row)
                     if videos.names_other(one):
                         conflicts.videos.append(display_name(row["key"], target))
                     videos.add(row["key"], one)
-                    self._find_same_work(connection, one, row["key"], conflicts)
+                    self.find_same_work(connection, one, row["key"], conflicts)
             conflicts.check()
             return [read_entry(row) for row in rows]
 
         return await self.run_transaction(work)
+
+    @asynccontextmanager
+    async def entering(self, *, on_wait: Callable[[], object] = lambda: None) -> AsyncIterator[Entering]:
+        """Enter the requests of several calls all at once, or none: `async with` this, and use its `plan`.
+
+        Nothing is paid for them before the block ends; then all are released in one statement. After an
+        error, or where the caller is cancelled, they are taken back; if the process is killed, nobody pays
+        for them, and the next call of this takes them back. Only one enters at a time, others wait for it.
+
+        Args:
+            on_wait: called once if another one is entering.
+
+        Raises:
+            LedgerError: the database failed. If it was at the end, some of it may have been released.
+        """
+        # A connection of its own: the lock goes with it, also where this process is killed.
+        engine = connect(self.url, poolclass=sa.StaticPool)
+
+        async def alone(statement: str, **values: object) -> int:
+            def work(connection: sa.Connection) -> int:
+                done = connection.execute(parse(statement), {"account": self.account, **values})
+                return done.scalar_one() if done.returns_rows else done.rowcount
+
+            return await self.run_transaction(work, single=True, engine=engine)
+
+        try:
+            waited = False
+            while not await alone(_LOCK_ALONE):
+                if not waited:
+                    on_wait()
+                waited = True
+                await self.clock.sleep(_WAIT)
+            entering = Entering(self, alone, taken_back=await alone(_TAKE_BACK, hold=ENTERING))
+            try:
+                yield entering
+                await entering.release()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await entering.take_back()
+        finally:
+            engine.dispose()
+
+    async def release(self, hold: str) -> int:
+        """Let workers pay for what was entered under this name; return how many entries there are."""
+        return len(await self.execute(f"{_RELEASE} RETURNING key", hold=hold))
 
     def lock_entering(self, connection: sa.Connection) -> None:
         """Keep other machines from entering work of this account until the transaction ends."""
@@ -196,17 +283,17 @@ class LedgerPlans(LedgerEntries):
             InvalidRequestError: the same work is there under another key, or with another query of a URL; or
                 the key names another video.
         """
-        conflicts, (target,) = _Conflicts(), one.targets
+        conflicts, (target,) = Conflicts(), one.targets
         self.lock_entering(connection)
-        videos = self._find_videos(connection, [one.key])
+        videos = self.find_videos(connection, [one.key])
         row = self.insert(connection, one, target, now, DEFAULT_TEMPLATE)
         if row is not None:
             if videos.names_other(one):
                 conflicts.videos.append(display_name(row["key"], target))
-            self._find_same_work(connection, one, row["key"], conflicts)
+            self.find_same_work(connection, one, row["key"], conflicts)
             conflicts.check()
 
-    def _find_videos(self, connection: sa.Connection, keys: Iterable[str | None]) -> KeyedVideos:
+    def find_videos(self, connection: sa.Connection, keys: Iterable[str | None]) -> KeyedVideos:
         """Return which videos keys name in the ledger: captions and reports know a video by its key."""
         named = [key for key in keys if key]
         videos = KeyedVideos(named)
@@ -214,9 +301,7 @@ class LedgerPlans(LedgerEntries):
             videos.add(row.key, from_wire(row.request))
         return videos
 
-    def _find_same_work(
-        self, connection: sa.Connection, one: Request, key: str, conflicts: _Conflicts
-    ) -> None:
+    def find_same_work(self, connection: sa.Connection, one: Request, key: str, conflicts: Conflicts) -> None:
         """Note an entry of another key for which the same would be paid, or may be: by its URL's query."""
         (target,) = one.targets
         mark = fingerprint(one, target)
@@ -253,7 +338,13 @@ class LedgerPlans(LedgerEntries):
             )
 
     def _renew(
-        self, connection: sa.Connection, one: Request, target: str, now: datetime, conflicts: _Conflicts
+        self,
+        connection: sa.Connection,
+        one: Request,
+        target: str,
+        now: datetime,
+        conflicts: Conflicts,
+        hold: str,
     ) -> None:
         """Keep the newest URL of an entry that may still be sent, if it names the same work."""
         mark = fingerprint(one, target)
@@ -262,15 +353,23 @@ class LedgerPlans(LedgerEntries):
         if is_other_work(found["fingerprint"], one, target) or replaced_input(read_entry(found).request, one):
             conflicts.other.append(display_name(values["key"], target))
             return
+        if found["hold"].startswith(ENTERING):
+            connection.execute(parse(_TAKE_OVER), values | {"hold": hold})
         # One that was signed last week is refused by now, and one from a journal has no signature at all.
         if found["url_redacted"] or found["request"] != to_wire(one):
             if mark != found["fingerprint"] and found["state"] in _RENEWED:
-                self._find_same_work(connection, one, values["key"], conflicts)
+                self.find_same_work(connection, one, values["key"], conflicts)
             changed = {"mark": mark, "request": to_json(to_wire(one)), "now": now, "renewed": [*_RENEWED]}
             connection.execute(sa.text(_RENEW), values | changed)
 
     def insert(
-        self, connection: sa.Connection, request: Request, target: str, now: datetime, names: FileTemplates
+        self,
+        connection: sa.Connection,
+        request: Request,
+        target: str,
+        now: datetime,
+        names: FileTemplates,
+        hold: str = "",
     ) -> Mapping[str, Any] | None:
         """Enter one language if it is not there; its file name is reserved, so no two entries share one."""
         one = with_targets(request, (target,))
@@ -282,12 +381,13 @@ class LedgerPlans(LedgerEntries):
             "mark": mark,
             "request": json.dumps(to_wire(one)),
             "now": now,
+            "hold": hold,
         }
         inserted = connection.execute(
             sa.text(
                 "INSERT INTO akool_ledger.entry"
-                " (account, key, target, fingerprint, state, request, updated_at)"
-                " VALUES (:account, :key, :target, :mark, 'planned', CAST(:request AS jsonb), :now)"
+                " (account, key, target, fingerprint, state, request, updated_at, hold)"
+                " VALUES (:account, :key, :target, :mark, 'planned', CAST(:request AS jsonb), :now, :hold)"
                 " ON CONFLICT DO NOTHING"
             ),
             values,
@@ -308,113 +408,6 @@ class LedgerPlans(LedgerEntries):
                 break
         query = sa.text(READ + THIS)
         return dict(connection.execute(query, values).mappings().one())
-
-    async def adopt(self, entries: Iterable[Entry]) -> int:
-        """Enter what a journal holds, each entry in its state; return how many are new.
-
-        What is in doubt stays so, what has a job is never paid again, under another key neither: what was
-        planned for the same work is ended, and says why. Of an entry that is there already, and that nobody
-        has begun with, the journal knows more; another one stays as it is.
-
-        Raises:
-            InvalidRequestError: an entry has a job, or may have one, both here and in the journal, or its key
-                names other work or another video here; nothing of it was entered.
-            LedgerError: the database failed; nothing of it was entered.
-        """
-        now, wanted = self.clock.now(), [*entries]
-        posts = Counter(entry.token for entry in wanted)
-
-        def work(connection: sa.Connection) -> int:
-            moved, others = 0, _Conflicts()
-            self.lock_entering(connection)
-            # Before any of it is entered: several videos in the journal itself are moved all the same.
-            videos = self._find_videos(connection, {entry.key for entry in wanted})
-            for entry in wanted:
-                if entry.state is State.PLANNED and entry.url_redacted:
-                    continue  # only the catalog has the URL that can be sent
-                request = attrs.evolve(entry.request_for_target, key=entry.key)
-                if entry.state is State.PLANNED:
-                    conflicts = _Conflicts()
-                    self._find_same_work(connection, request, entry.key, conflicts)
-                    if conflicts.doubled or conflicts.asked:
-                        continue  # nothing is lost: its catalog, entered again, says what it is
-                new = self.insert(connection, request, entry.target, now, DEFAULT_TEMPLATE) is not None
-                if not new and not self._knows_less(connection, entry, others):
-                    continue
-                if new and videos.names_other(request):
-                    others.videos.append(display_name(entry.key, entry.target))
-                moved += 1
-                new_one = new_token()
-                # One POST for several languages: a callback does not say which of them its job is.
-                token = entry.token if entry.token and posts[entry.token] == 1 else new_one
-                in_doubt = entry.state in (State.SUBMITTING, State.IN_DOUBT)
-                state = State.IN_DOUBT if in_doubt else entry.state
-                # A run without a folder for results left it at the vendor, for a worker to save.
-                if state is State.DELIVERED and not entry.files:
-                    state = State.COMPLETED
-                values = {
-                    **{name: storable(getattr(entry, name)) for name in _MOVED},
-                    "account": self.account,
-                    "state": state.value,
-                    "files": json.dumps(entry.files),
-                    "doubt_ids": json.dumps(entry.doubt_ids),
-                    "token": token,
-                    "now": now,
-                }
-                begun = bool(entry.job_id) or in_doubt
-                if begun:
-                    intent = IntentState.MADE if entry.job_id else IntentState.IN_DOUBT
-                    more = {"intent": intent.value, "new": new_one, "post": _post_name(entry)}
-                    values["token"] = connection.execute(sa.text(_MOVE_INTENT), values | more).scalar_one()
-                connection.execute(sa.text(_MOVE), values)
-                # Begun there, so it may be paid: what was planned here for the same work is not sent.
-                if begun or entry.state not in (State.PLANNED, State.FAILED):
-                    name = display_name(entry.key, entry.target)
-                    reason = f"A journal that was moved here had begun the same work as {name}."
-                    doubled = {**values, "work": work_of(entry.fingerprint), "reason": reason}
-                    connection.execute(sa.text(_END_DOUBLED), doubled)
-            others.check("Nothing was moved, and the journal is as it was.", _KEEP_JOURNAL)
-            return moved
-
-        return await self.run_transaction(work)
-
-    def _knows_less(self, connection: sa.Connection, entry: Entry, others: _Conflicts) -> bool:
-        """Whether the ledger has an entry as planned, or in doubt, of which a journal says more."""
-        where = {"account": self.account, "key": entry.key, "target": entry.target}
-        found = connection.execute(sa.text(f"{READ}{THIS} FOR UPDATE"), where).mappings().one()
-        # Its job would be taken for that of another video, which then is never translated.
-        public = entry.request.url_is_public
-        replaced = replaced_input(read_entry(found).request, entry.request)
-        if replaced or are_other_works(found["fingerprint"], entry.fingerprint, url_is_public=public):
-            others.other.append(display_name(entry.key, entry.target))
-            return False
-        if entry.state is State.PLANNED:
-            return False
-        post = {"token": entry.token, "job_id": entry.job_id, "post": _post_name(entry)}
-        moved = connection.execute(sa.text(_MOVED_INTENT), where | post).one_or_none()
-        # The same POST: moved before, by a call that was killed before it could retire the journal.
-        if moved is not None and entry.job_id in ("", moved.job_id):
-            return False
-        # The journal has learned since which job it made.
-        if moved is not None and moved.state == IntentState.IN_DOUBT:
-            return True
-        if found["state"] == State.PLANNED.value and not found["paid_submissions"]:
-            return True
-        # A catalog was enqueued before its journal, and a worker may have paid for the same work. To skip it
-        # would forget a paid job, for the journal is retired after this.
-        if entry.job_id or entry.state in (State.SUBMITTING, State.IN_DOUBT):
-            name = display_name(entry.key, entry.target)
-            raise InvalidRequestError(
-                f"Entry {name} was begun in the ledger ({found['state']}) and the journal ({entry.state}).",
-                impact="Nothing was moved, and the journal is as it was; both may have paid for it.",
-                advice=_KEEP_JOURNAL,
-            )
-        return False
-
-
-def _post_name(entry: Entry) -> str:
-    """Return what a journal's POST is known by: one without callbacks has no token."""
-    return f"journal {dump_datetime(entry.submitted_at)}"
 
 
 def _shown(one: Request, key: str) -> str:

@@ -132,7 +132,7 @@ def test_a_webhook_for_a_whole_catalog_is_left_to_the_workers(
     assert "1 new entry" in capsys.readouterr().err
 
 
-def test_a_catalog_that_is_refused_half_way_says_what_was_entered(
+def test_a_catalog_that_is_refused_half_way_leaves_nothing_entered(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def enqueue(*rows: str) -> tuple[int, str]:
@@ -147,12 +147,13 @@ def test_a_catalog_that_is_refused_half_way_says_what_was_entered(
     code, told = enqueue(*rows[:3], "https://example.com/other.mp4,ja,four")
     assert code == 2
     assert "name other work: four (ja)" in told
-    assert "2 entries of the rows before were entered, and none of these 2 rows" in told
-    assert "Nothing of these requests was entered" not in told
+    assert "Nothing of the catalog was entered, and nothing is paid for it." in told
+    assert run(["list", "--ledger", database]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["four"]
 
     code, told = enqueue(*rows)
     assert code == 0
-    assert "1 new entry, 4 for the workers to do" in told
+    assert "3 new entries, 4 for the workers to do" in told
 
 
 def test_pages_about_a_ledger_hold_no_signature(

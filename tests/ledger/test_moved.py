@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
+import anyio
+import attrs
 import pytest
 
-from akool_async import JournalOlderError, State, open_journal
+from akool_async import JournalOlderError, JournalWriteError, State, open_journal
+from akool_async._journal import EntryUpdate
+from akool_async._journal.lock import JournalLock, Watermark
+from akool_async._journal.store import Store
+from akool_async.ledger import Ledger, NotSent, open_ledger
 from tests.cli.vendor import served
+from tests.ledger.conftest import Bench, video
 from tests.postgres import new_database
 
 KEY = "canary-4f9c1b7e2a"
@@ -89,6 +98,115 @@ def test_a_retry_asks_before_it_spends(tmp_path: Path) -> None:
         assert akool(tmp_path, vendor.base_url, "retry", "talk", "--yes", *ledger).returncode == 0
         assert '"planned"' in akool(tmp_path, vendor.base_url, "status", "--json", *ledger).stdout
         assert vendor.ledger()["jobs"] == []
+
+
+ORDERS = [video(number) for number in range(3)]
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> Path:
+    """Make a journal of a service that was stopped before it sent two of its orders."""
+    path = tmp_path / "jobs.sqlite3"
+    async with open_journal(path) as opened:
+        for order in ORDERS:
+            request = attrs.evolve(order, url=str(order.url).partition("?")[0])
+            if order is ORDERS[0]:
+                await opened.intend(request, token="token")
+                await opened.record(
+                    EntryUpdate(key="video-0", target="ja", state=State.SUBMITTED, job_id="job-0")
+                )
+            else:
+                key = order.key or ""
+                await opened.record(EntryUpdate(key=key, target="ja", state=State.PLANNED, request=request))
+    return path
+
+
+def killed(*_: object) -> None:
+    raise KilledError
+
+
+class KilledError(Exception):
+    """The process ended there."""
+
+
+def unsent(work: list[tuple[str, str, int]]) -> list[str]:
+    return [key for key, _, _ in work]
+
+
+@pytest.mark.anyio
+async def test_nobody_pays_in_the_ledger_before_the_journal_is_retired(
+    bench: Bench, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(Store, "retire", killed)
+        await bench.ledger.move_journal(journal)
+    assert unsent(await bench.ledger.open_work(State.PLANNED)) == []
+    assert await bench.ledger.count_unreleased() == (0, 2)
+    await bench.ledger.plan([video(1)])  # its journal may be in use: a catalog does not say that it is not
+    assert isinstance(await bench.ledger.submit_once(bench.client, video(1)), NotSent)
+    assert bench.sandbox.audit.creates == ()
+
+    # The journal is in use again: one of its orders is sent.
+    async with open_journal(journal) as opened:
+        await opened.intend(attrs.evolve(ORDERS[1], url="https://media.example/1.mp4"), token="again")
+        await opened.record(EntryUpdate(key="video-1", target="ja", state=State.SUBMITTED, job_id="job-1"))
+    assert await bench.ledger.move_journal(journal) == 3
+    assert unsent(await bench.ledger.open_work(State.PLANNED)) == ["video-2"]
+    assert sorted(unsent(await bench.ledger.open_work(State.SUBMITTED))) == ["video-0", "video-1"]
+    assert await bench.ledger.count_unreleased() == (0, 0)
+
+
+@pytest.mark.anyio
+async def test_a_move_that_was_killed_after_the_journal_was_retired_is_ended_by_the_same_call(
+    bench: Bench, database: str, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(Ledger, "release", killed)
+        await bench.ledger.move_journal(journal)
+    assert unsent(await bench.ledger.open_work(State.PLANNED)) == []
+    async with open_ledger(new_database()) as another:
+        with pytest.raises(JournalOlderError):
+            await another.move_journal(journal)
+
+    assert await bench.ledger.move_journal(journal) == 3
+    assert unsent(await bench.ledger.open_work(State.PLANNED)) == ["video-1", "video-2"]
+    with pytest.raises(JournalOlderError):
+        await bench.ledger.move_journal(journal)
+
+
+@pytest.mark.anyio
+async def test_a_move_whose_caller_is_cancelled_is_ended(bench: Bench, journal: Path) -> None:
+    async with open_ledger(bench.url) as other:
+        task = asyncio.create_task(other.move_journal(journal))
+        await anyio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert unsent(await bench.ledger.open_work(State.PLANNED)) == ["video-1", "video-2"]
+    with pytest.raises(JournalOlderError):
+        async with open_journal(journal):
+            pass
+
+
+@pytest.mark.anyio
+async def test_a_journal_that_can_not_be_retired_leaves_nothing_that_both_pay(
+    bench: Bench, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = JournalLock.remember
+
+    def remember(lock: JournalLock, watermark: Watermark | None) -> None:
+        return full() if watermark and watermark.moved else real(lock, watermark)
+
+    with monkeypatch.context() as patch, pytest.raises(JournalWriteError):
+        patch.setattr(JournalLock, "remember", remember)
+        await bench.ledger.move_journal(journal)
+
+    assert unsent(await bench.ledger.open_work(State.PLANNED)) == []
+    assert await bench.ledger.move_journal(journal) == 3
 
 
 @pytest.mark.anyio

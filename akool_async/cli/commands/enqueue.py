@@ -6,13 +6,12 @@ from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from akool_async._journal import open_journal
 from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async._model.filenames import parse_templates
 from akool_async.cli.catalog_options import (
@@ -27,8 +26,14 @@ from akool_async.cli.console import counted, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_CONNECTION, JOURNAL
 
+if TYPE_CHECKING:
+    from akool_async.ledger import Ledger
+
 _TOGETHER: Final = 500
 """Rows of a catalog that are entered, or refused, in one transaction."""
+
+_NOTHING: Final = "Nothing of the catalog was entered, and nothing is paid for it."
+_WAITING: Final = "Another enqueue is entering its catalog; this one waits for it."
 
 
 def enqueue(
@@ -45,7 +50,8 @@ def enqueue(
 ) -> int:
     """Hand a catalog to the workers of a ledger. They submit it, and it is paid: --max-credits bounds that.
 
-    Enqueued twice, a video is paid once. Without a catalog, what is left in the ledger is queued again.
+    All of it is entered, or nothing. Enqueued twice, a video is paid once. Without a catalog, what is left in
+    the ledger is queued again.
 
     Parameters
     ----------
@@ -71,43 +77,50 @@ def enqueue(
         print_info(note)
     items = () if read is None else read.items
 
-    async def hand_over() -> tuple[int, int, int]:
+    async def hand_over() -> tuple[int, int]:
         from akool_async.ledger import open_ledger  # needs the extra `ledger`
         from akool_async.workers.dbos import enqueue as enqueue_work
 
         async with open_ledger(
             ledger, account=account, max_credits=max_credits, max_in_flight=in_flight
         ) as opened:
-            moved = 0
             if from_journal is not None:
-                # Opened for writing, so that no run is at it; then retired, or the next one would pay again.
-                async with open_journal(from_journal) as journal:
-                    moved = await opened.adopt([entry async for entry in journal.entries()])
-                    await journal.retire(f"the ledger of the account {account!r}")
-            new = 0
-            for names, group in groupby(items, key=attrgetter("names")):
-                templates, rows = parse_templates(names), iter(group)
-                while some := [item.request for item in islice(rows, _TOGETHER)]:
-                    try:
-                        new += len(await opened.plan(some, names=templates))
-                    except AkoolError as error:
-                        if new:  # what it says of its own group is not so of those before
-                            error.impact = (
-                                f"{counted(new, 'entry')} of the rows before were entered, and none of these "
-                                f"{len(some):,} rows; nothing is paid before an enqueue succeeds."
-                            )
-                        raise
-            return moved, new, await enqueue_work(opened)
+                try:
+                    moved = await opened.move_journal(from_journal)
+                except anyio.get_cancelled_exc_class():
+                    print_info("The move of the journal is ended first: run the same again to see how.")
+                    raise
+                print_info(f"{counted(moved, 'entry')} of {from_journal} moved into the ledger.")
+                print_info("The journal is retired: a run on it stops before it pays for anything.")
+                if catalog is None:
+                    print_info("What its runs had not begun is not in it: enqueue the catalog too.")
+            return await enter(opened), await enqueue_work(opened)
+
+    async def enter(opened: Ledger) -> int:
+        new, entering = 0, None
+        try:
+            async with opened.entering(on_wait=lambda: print_info(_WAITING)) as entering:
+                if entering.taken_back:
+                    left = counted(entering.taken_back, "entry")
+                    print_info(f"{left} of an enqueue that was stopped taken back; none of them was paid.")
+                for names, group in groupby(items, key=attrgetter("names")):
+                    templates, rows = parse_templates(names), iter(group)
+                    while some := [item.request for item in islice(rows, _TOGETHER)]:
+                        try:
+                            new += len(await entering.plan(some, names=templates))
+                        except AkoolError as error:
+                            error.impact = _NOTHING
+                            raise
+        except anyio.get_cancelled_exc_class():
+            if items and (entering is None or not entering.released):
+                print_info(_NOTHING)
+            raise
+        return new
 
     if from_journal is not None and from_journal.is_dir():
         from_journal /= JOURNAL
     if from_journal is not None and not from_journal.exists():
         raise InvalidRequestError(f"There is no journal {from_journal}.")
-    moved, new, waiting = anyio.run(hand_over)
-    if from_journal is not None:
-        print_info(f"{counted(moved, 'entry')} of {from_journal} moved into the ledger.")
-        print_info("The journal is retired: a run on it stops before it pays for anything.")
-        if catalog is None:
-            print_info("What its runs had not begun is not in it: enqueue the catalog too.")
+    new, waiting = anyio.run(hand_over)
     print_info(f"{counted(new, 'new entry')}, {waiting:,} for the workers to do.")
     return ExitCode.OK

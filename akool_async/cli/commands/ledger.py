@@ -62,14 +62,23 @@ def status(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag
     Exit codes: 6 something is in doubt, 1 something failed, else 0.
     """
 
-    async def read(opened: Ledger) -> tuple[dict[State, int], tuple[int, int], tuple[float, float], int]:
-        counts = {state: count for state, count in (await opened.counts()).items() if count}
-        return counts, await opened.count_shortfalls(), await opened.credits(), await opened.count_unpriced()
+    async def read(
+        opened: Ledger,
+    ) -> tuple[dict[State, int], tuple[int, int], tuple[int, int], tuple[float, float], int]:
+        return (
+            {state: count for state, count in (await opened.counts()).items() if count},
+            await opened.count_shortfalls(),
+            await opened.count_unreleased(),
+            await opened.credits(),
+            await opened.count_unpriced(),
+        )
 
-    counts, (unverified, incomplete), (locked, used), unpriced = _read(ledger, account, read)
+    found = _read(ledger, account, read)
+    counts, (unverified, incomplete), (entering, moving), (locked, used), unpriced = found
     if as_json:
         cost = {"locked": locked, "used": used, "unknown_jobs": unpriced}
-        write_json({"states": counts, "unverified": unverified, "incomplete": incomplete, "credits": cost})
+        shortfalls = {"unverified": unverified, "incomplete": incomplete}
+        write_json({"states": counts, "unreleased": entering + moving, **shortfalls, "credits": cost})
     else:
         print_info(f"{counted(sum(counts.values()), 'entry')} of account {account}.")
         for state, count in counts.items():
@@ -81,6 +90,12 @@ def status(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag
             print_info(f"  {unverified:,}  {WORDS[UNVERIFIED]}")
         if incomplete:
             print_info(f"  {incomplete:,}  of the saved without a file of the video, such as subtitles")
+        if entering:
+            what = "not submitted until their enqueue ends; if it was stopped, run it again"
+            print_info(f"  {entering:,}  of the entries are {what}")
+        if moving:
+            what = "not submitted until their journal is moved: run `enqueue --from-journal` again"
+            print_info(f"  {moving:,}  of the entries are {what}")
         print_info(f"Credits: {credits_line(used, locked, unpriced)}.")
         if State.IN_DOUBT in counts:
             print_info(f"To see what is in doubt: {next_command('resolve', (), on_ledger(account))}")
