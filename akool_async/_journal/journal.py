@@ -210,14 +210,12 @@ class Journal(ReadableJournal, LongLived):
         """Entries that became IN_DOUBT on opening: a run was killed while it was sending them."""
         return self._opened.store.recovered
 
-    @property
-    def lock_holder(self) -> JournalLockedError | None:
-        """The process that is writing it, as the error that a second run would raise; None if it is free."""
+    def find_lock_holder(self) -> JournalLockedError | None:
+        """Return the error that a second run would raise while another writes it; None if it is free."""
         return None if self._path is None or not self._read_only else JournalLock(self._path).holder()
 
-    @property
-    def older_error(self) -> JournalOlderError | None:
-        """That it is older than when it was last written, as the error that a run would raise, or None."""
+    def find_older_error(self) -> JournalOlderError | None:
+        """Return the error that opening it would raise because it is outdated; None if it is current."""
         if self._path is None or not self._read_only:
             return None
         return JournalLock(self._path).look().older_error(check_is_journal(self._path))

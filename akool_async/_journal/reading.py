@@ -25,7 +25,7 @@ from akool_async._journal.entry import (
     load_texts,
 )
 from akool_async._journal.store import IN_MEMORY, OpenJournal
-from akool_async._journal.table import DATABASE_ERRORS, Totals, read_totals
+from akool_async._journal.table import DATABASE_ERRORS, SavedEntry, Totals, read_totals
 from akool_async._model.errors import JournalClosedError, JournalCorruptedError
 from akool_async._model.fingerprint import work_of
 from akool_async._model.redact import sanitize
@@ -277,13 +277,13 @@ class ReadableJournal:
     def _until(self, within: timedelta, now: datetime | None = None) -> str:
         return dump_datetime((now or self._now()) + within) or ""
 
-    def saved_files(self) -> Iterator[tuple[str, str, str, tuple[str, ...], str]]:
-        """Return key, language, name, paths of files and reason of everything that was saved, at once."""
+    def saved_files(self) -> Iterator[SavedEntry]:
+        """Return everything that was saved, at once."""
         # Without decoding the rest of the entries.
         statement = "SELECT key, target, name, files, reason FROM entry WHERE state = 'delivered' ORDER BY id"
         for key, target, name, files, reason in self._rows(statement):
             try:
-                yield key, target, name or "", load_texts(files), reason
+                yield SavedEntry(key, target, name or "", load_texts(files), reason)
             except ValueError as error:
                 message = f"The journal {self._shown} is damaged: it contains invalid values."
                 raise JournalCorruptedError(message) from error

@@ -182,6 +182,24 @@ class EntryRow(NamedTuple):
         )
 
 
+class SavedEntry(NamedTuple):
+    """What is read of an entry whose result is saved, without decoding the rest.
+
+    Attributes:
+        key: its key.
+        target: its language.
+        name: the name that its files were given, or "".
+        files: where they are; () where it ended in a run without a folder for results.
+        reason: what is missing or could not be verified, or "".
+    """
+
+    key: str
+    target: str
+    name: str
+    files: tuple[str, ...]
+    reason: str
+
+
 _DEAREST: Final = """
     SELECT max(coalesce(credits_used, credits_locked))
     FROM (SELECT credits_used, credits_locked FROM entry ORDER BY id DESC LIMIT 1000)

@@ -154,8 +154,8 @@ async def _entries(path: Path) -> list[Entry]:
     """
     try:
         async with open_journal(path, read_only=True) as journal:
-            if journal.lock_holder is not None:
-                raise journal.lock_holder
+            if (holder := journal.find_lock_holder()) is not None:
+                raise holder
             entries = [entry async for entry in journal.entries()]
     except (JournalCorruptedError, JournalVersionError) as error:
         raise type(error)(error.message, advice=_ADVICE) from error

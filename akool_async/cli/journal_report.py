@@ -84,8 +84,8 @@ def not_downloaded(journal: Journal, within: timedelta = EVER) -> list[Entry]:
         journal: is read at once.
         within: only results that expire in this time, or should have expired already.
     """
-    names = [(key, target) for key, target, _, files, _ in journal.saved_files() if not files]
-    entries = filter(None, (journal.get(*name) for name in names))
+    saved = [entry for entry in journal.saved_files() if not entry.files]
+    entries = filter(None, (journal.get(entry.key, entry.target) for entry in saved))
     until = datetime.now(UTC) + within
     expiring = ((entry.expires_at or until, entry) for entry in entries)
     return [entry for moment, entry in sorted(expiring, key=itemgetter(0)) if moment <= until]
@@ -265,10 +265,10 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
     missing = history.not_submitted(journal)
     counts = {STATE_WORDS[state]: number for state, number in states.items()}
     saved = Counter[str]()
-    for _, _, name, files, reason in journal.saved_files():
-        if not files:
+    for one in journal.saved_files():
+        if not one.files:
             continue
-        lost = _lost(files, name, output)
+        reason, lost = one.reason, _lost(one.files, one.name, output)
         saved[lost] += 1
         if lost != FILES_GONE and reason:
             unverified, incomplete = is_unverified(reason), is_incomplete(reason)
@@ -282,8 +282,8 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
     return JournalStatus(
         output=output,
         now=now,
-        lock_holder=journal.lock_holder,
-        older=journal.older_error,
+        lock_holder=journal.find_lock_holder(),
+        older=journal.find_older_error(),
         states=states,
         counts=counts,
         not_downloaded=len(left),
@@ -323,8 +323,8 @@ async def read_entries(
     """
     async with output.reading() as journal:
         # The run that is writing may be submitting these entries at this moment.
-        if journal.lock_holder is not None:
-            raise journal.lock_holder
+        if (holder := journal.find_lock_holder()) is not None:
+            raise holder
         found, elsewhere = [], {}
         async for entry in journal.entries(states=states):
             found.append(entry)

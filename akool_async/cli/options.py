@@ -334,7 +334,7 @@ class OutputOptions:
         """That the journal is missing or older than it was, unless that is accepted."""
         if self.accept_older_journal or not self.path.parent.is_dir():
             return None
-        return open_journal(self.path, read_only=True).older_error
+        return open_journal(self.path, read_only=True).find_older_error()
 
     @property
     def is_missing(self) -> bool:

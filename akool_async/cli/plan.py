@@ -337,7 +337,7 @@ async def make_plan(
             locked=locked,
             unpriced=opened.count_unpriced(),
             used=used,
-            lock_holder=opened.lock_holder,
+            lock_holder=opened.find_lock_holder(),
             older=older,
             notes=(
                 *([begins] if begins_anew else []),

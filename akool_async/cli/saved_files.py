@@ -42,9 +42,9 @@ def with_results(output: OutputOptions, *, looked_into: bool = False) -> OutputO
 
     async def read() -> None:
         async with output.reading() as journal:
-            for _, _, name, files, _ in journal.saved_files():
-                if files:
-                    folder, file = _split(result_path(files[0]), name)
+            for entry in journal.saved_files():
+                if entry.files:
+                    folder, file = _split(result_path(entry.files[0]), entry.name)
                     saved.setdefault(folder, []).append(file)
 
     with suppress(AkoolError):  # the command says itself that it can't be read

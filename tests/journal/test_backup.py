@@ -90,10 +90,10 @@ async def test_a_backup_can_be_read_and_copied_and_says_what_it_is(path: Path, t
     async with open_journal(path) as journal:
         await bring_to(journal, State.SUBMITTED, "a")
         await journal.backup(copy)
-        assert journal.older_error is None
+        assert journal.find_older_error() is None
     async with open_journal(copy, read_only=True) as seen:
         await seen.backup(second)
-        said = seen.older_error
+        said = seen.find_older_error()
 
         assert seen.counts()[State.SUBMITTED] == 1
     assert said is not None
@@ -218,5 +218,5 @@ async def test_a_journal_of_an_unlucky_name_is_used_until_it_would_be_overwritte
             pass
     async with open_journal(unlucky, read_only=True) as journal:
         assert journal.get("a", "ja") is not None
-        assert journal.older_error is None
+        assert journal.find_older_error() is None
         await journal.backup(tmp_path / "copy.sqlite3")

@@ -114,17 +114,17 @@ async def test_a_reader_is_told_who_writes_and_takes_nothing_away(path: Path) ->
     async with open_journal(path):
         pass
     async with open_journal(path, read_only=True) as journal:
-        assert journal.lock_holder is None
+        assert journal.find_lock_holder() is None
         with another_run(path) as first:
-            held = journal.lock_holder
+            held = journal.find_lock_holder()
         first.wait()
 
         assert held is not None
         assert held.pid == first.pid
         assert str(first.pid) in held.message
-        assert journal.lock_holder is None
+        assert journal.find_lock_holder() is None
     async with open_journal(path) as journal:
-        assert journal.lock_holder is None
+        assert journal.find_lock_holder() is None
 
 
 async def test_somebody_who_only_looks_does_not_stop_a_run(path: Path) -> None:

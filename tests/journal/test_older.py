@@ -68,7 +68,7 @@ async def test_a_journal_that_was_restored_from_an_older_copy_is_noticed(path: P
     shutil.copy(tmp_path / "copy", path)
     await refused(path, "2 of 3 paid calls are missing")
     async with open_journal(path, read_only=True) as journal:
-        assert isinstance(journal.older_error, JournalOlderError)
+        assert isinstance(journal.find_older_error(), JournalOlderError)
         assert journal.get("b", "ja") is None
 
     async with open_journal(path, accept_older=True) as journal:
@@ -116,7 +116,7 @@ async def test_a_journal_that_was_moved_with_or_without_its_lock_is_believed(pat
     async with open_journal(moved) as journal:
         assert journal.counts()[State.SUBMITTED] == 1
     async with open_journal(moved, read_only=True) as journal:
-        assert journal.older_error is None
+        assert journal.find_older_error() is None
 
 
 async def test_what_was_refused_or_taken_back_counts_as_nothing(path: Path) -> None:
@@ -170,5 +170,5 @@ async def test_a_file_that_is_put_back_is_written_again(path: Path) -> None:
 
 
 def test_a_journal_says_nothing_of_being_older_while_it_is_closed_or_in_memory(path: Path) -> None:
-    assert Journal(path).older_error is None
-    assert Journal(":memory:").older_error is None
+    assert Journal(path).find_older_error() is None
+    assert Journal(":memory:").find_older_error() is None

@@ -219,7 +219,7 @@ async def test_a_journal_that_was_retired_says_where_it_is_continued(tmp_path: P
             pass
     async with open_journal(path, read_only=True) as journal:
         assert journal.counts()[State.PLANNED] == 0
-        assert "another place" in str(journal.older_error)
+        assert "another place" in str(journal.find_older_error())
     async with open_journal(path, accept_older=True):
         pass
     async with open_journal(path):

@@ -157,8 +157,8 @@ async def _at_vendor(output: OutputOptions, within: timedelta | None, without_ca
     """Return the entries to be saved: those that never were, by expiry, then those that lack files."""
     async with output.reading() as journal:
         # Two runs that save the same results would fight for the same names.
-        if journal.lock_holder is not None:
-            raise journal.lock_holder
+        if (holder := journal.find_lock_holder()) is not None:
+            raise holder
         until = EVER if within is None else within
         found = [entry async for entry in journal.expiring(until)] + not_downloaded(journal, until)
         found.sort(key=lambda entry: (entry.expires_at is None, entry.expires_at))
@@ -166,11 +166,12 @@ async def _at_vendor(output: OutputOptions, within: timedelta | None, without_ca
             others = journal.entries(states=AT_VENDOR)
             found += [entry async for entry in others if entry.expires_at is None]
             folder = result_folder(output.out, None)
-            for key, target, name, files, _ in journal.saved_files():
-                if not files:
+            for saved in journal.saved_files():
+                if not saved.files:
                     continue
-                result = await run_sync(partial(folder.find_result, files, name=name, hashes=False))
-                entry = journal.get(key, target)
+                find = partial(folder.find_result, saved.files, name=saved.name, hashes=False)
+                result = await run_sync(find)
+                entry = journal.get(saved.key, saved.target)
                 if entry is not None and without_captions:
                     result = expect_without_captions(entry, result)
                 if result.damaged and entry is not None:

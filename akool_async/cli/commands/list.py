@@ -106,7 +106,7 @@ class EntryOptions:
         states = WITHOUT_RESULT if self.failed else frozenset()
         if self.in_doubt:
             # Without a run that writes the journal, an intent without an answer is in doubt.
-            states |= {State.IN_DOUBT} | (frozenset() if journal.lock_holder else {State.SUBMITTING})
+            states |= {State.IN_DOUBT} | (frozenset() if journal.find_lock_holder() else {State.SUBMITTING})
         expiring: set[tuple[str, str]] = set()
         if self.expiring is not None:
             soon = journal.entries(key=self.key, targets=languages, expiring=self.expiring)

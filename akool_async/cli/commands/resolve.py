@@ -203,7 +203,7 @@ class _Doubts:
 async def _read(output: OutputOptions) -> _Doubts:
     async with output.reading() as journal:
         # Without a run that writes the journal, an intent without an answer is in doubt too.
-        states = {State.IN_DOUBT} | (set() if journal.lock_holder else {State.SUBMITTING})
+        states = {State.IN_DOUBT} | (set() if journal.find_lock_holder() else {State.SUBMITTING})
         entries, costs, unpriced = [], [0.0], 0
         async for entry in journal.entries():
             cost = entry.credits_locked if entry.credits_used is None else entry.credits_used

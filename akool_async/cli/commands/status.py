@@ -323,9 +323,9 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
     async with connection.client() as client, output.writing() as journal:
         damaged: list[Entry] = []
         folder = result_folder(output.out, None)
-        for key, target, name, files, _ in journal.saved_files():
-            entry = journal.get(key, target) if files else None
-            find = partial(_find_saved, folder, files, name, hashes)
+        for saved in journal.saved_files():
+            entry = journal.get(saved.key, saved.target) if saved.files else None
+            find = partial(_find_saved, folder, saved.files, saved.name, hashes)
             if entry and (await run_sync(find)).damaged:
                 # Each was delivered before, so that none can be submitted and paid again.
                 damaged.append(entry)
