@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import insort
 from collections.abc import Iterable, Sequence
 from html import escape, unescape
 from itertools import zip_longest
@@ -24,6 +25,9 @@ LARGEST: Final = 8 * 2**20
 
 _SAME_START: Final = 250
 """Milliseconds by which two cues for one sentence may begin apart."""
+
+_MOST_COMPARED: Final = 50
+"""Cues shown at once, or beginning during another, that are compared: a host may send nothing else."""
 
 _TAGS: Final = re.compile(r"\{\\[^}]*\}")
 _BLANK_LINES: Final = re.compile(r"\n\s*\n+")
@@ -159,8 +163,9 @@ def _lines(text: str) -> str:
 def pair_cues(original: Sequence[Cue], translated: Sequence[Cue]) -> list[CuePair]:
     """Return both files side by side, by time.
 
-    Each original cue goes to the translated one that it shares most time with. Where several go to one, they
-    become one cue; where a cue has no partner, it is alone.
+    Each original cue goes to the translated one that it shares most time with; where hundreds are shown at
+    once, not all of them are compared. Where several go to one, they become one cue; where a cue has no
+    partner, it is alone.
     """
     if len(original) == len(translated) and all(
         abs(one.start - other.start) <= _SAME_START for one, other in zip(original, translated, strict=True)
@@ -168,19 +173,24 @@ def pair_cues(original: Sequence[Cue], translated: Sequence[Cue]) -> list[CuePai
         return [CuePair(one, other) for one, other in zip_longest(original, translated)]
     partners: dict[int, list[Cue]] = {}
     alone: list[CuePair] = []
-    first = 0
     by_start = sorted(range(len(translated)), key=lambda number: translated[number].start)
+    begun: list[int] = []  # those that are shown already when a cue begins, the last to end first
+    following = 0
     for cue in sorted(original, key=lambda cue: cue.start):
-        while first < len(by_start) and translated[by_start[first]].end <= cue.start:
-            first += 1
-        best, most = None, 0
-        for number in by_start[first:]:
+        while following < len(by_start) and translated[by_start[following]].start <= cue.start:
+            insort(begun, by_start[following], key=lambda number: -translated[number].end)
+            following += 1
+        del begun[_MOST_COMPARED:]
+        while begun and translated[begun[-1]].end <= cue.start:
+            begun.pop()
+        best, most = None, (0, 0)
+        for number in (*begun, *by_start[following : following + _MOST_COMPARED]):
             other = translated[number]
-            if other.start >= cue.end:
-                break
             shared = min(cue.end, other.end) - max(cue.start, other.start)
-            if shared > most:
-                best, most = number, shared
+            # Of two that share as much the shorter one: a line may be shown for the whole video.
+            match = (shared, other.start - other.end)
+            if shared > 0 and (best is None or match > most):
+                best, most = number, match
         if best is None:
             alone.append(CuePair(cue, None))
         else:

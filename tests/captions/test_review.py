@@ -107,6 +107,59 @@ def test_cues_are_paired_by_time_where_they_differ() -> None:
     ]
 
 
+def test_a_line_that_is_shown_all_the_time_takes_no_other_cues_partner() -> None:
+    credit, lines = Cue(0, 99_000, "by me"), [Cue(n * 1000, n * 1000 + 900, str(n)) for n in range(99)]
+
+    pairs = pair_cues(lines, (credit, *lines))
+
+    assert [pair.translated for pair in pairs if pair.original is not None] == lines
+    assert [pair.original for pair in pair_cues((credit, *lines), lines)][1:] == lines[1:]
+
+
+CUES = st.lists(
+    st.builds(lambda start, length: Cue(start, start + length, "x"), st.integers(0, 60), st.integers(1, 20)),
+    max_size=12,
+)
+
+
+@given(original=CUES, translated=CUES)
+def test_each_cue_goes_to_the_one_that_it_shares_most_time_with(
+    original: list[Cue], translated: list[Cue]
+) -> None:
+    def shared(one: Cue, other: Cue) -> int:
+        return min(one.end, other.end) - max(one.start, other.start)
+
+    original = sorted({cue.start: cue for cue in original}.values(), key=lambda cue: cue.start)
+    pairs = pair_cues(original, [*translated, Cue(1000, 1001, "other length")])
+    alone = [pair.original for pair in pairs if pair.translated is None]
+
+    for cue in original:
+        most = max((shared(cue, other) for other in translated), default=0)
+        assert (cue in alone) == (most <= 0)
+        # It became a part of the cue that stands beside its partner.
+        found = [
+            pair.translated
+            for pair in pairs
+            if pair.original and pair.translated and pair.original.start <= cue.start and cue not in alone
+        ]
+        assert most <= 0 or any(shared(cue, other) == most for other in found)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["all to the end", "all from the beginning"])
+def test_a_file_whose_cues_are_all_shown_at_once_is_paired_in_few_steps(last: bool) -> None:
+    class Counted(list[Cue]):
+        looked_at = 0
+
+        def __getitem__(self, place: Any) -> Any:
+            self.looked_at += 1
+            return super().__getitem__(place)
+
+    cues = Counted(Cue(0, 1000 + n, "x") if last else Cue(n, 10**6, "x") for n in range(3000))
+    pair_cues([*cues[:-1]], cues)
+
+    assert cues.looked_at < 150 * len(cues)
+
+
 def test_tables_hold_both_languages_and_run_nothing(tmp_path: Path) -> None:
     lay_out(tmp_path, "talk.ja", SPOKEN, TRANSLATED, ALL)
     rows = [*csv.DictReader(io.StringIO((tmp_path / "talk.ja.csv").read_bytes().decode("utf-8-sig")))]
