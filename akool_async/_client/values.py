@@ -15,6 +15,7 @@ from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from akool_async._model.errors import AkoolError, InvalidRequestError
+from akool_async._model.locations import result_path
 from akool_async._model.media import MediaProblem
 from akool_async._model.outcomes import (
     Completed,
@@ -141,7 +142,7 @@ def _converter() -> Converter:
     converter.register_unstructure_hook(bytes, bytes.hex)
     converter.register_structure_hook(bytes, lambda text, _: bytes.fromhex(text))
     converter.register_unstructure_hook(Path, str)
-    converter.register_structure_hook(Path, lambda text, _: Path(text))
+    converter.register_structure_hook(Path, lambda text, _: result_path(text))
     converter.register_structure_hook(Request, lambda stored, _: from_wire(stored))
     converter.register_unstructure_hook(Request, to_wire)
     converter.register_unstructure_hook(AkoolError, to_wire)

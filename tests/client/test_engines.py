@@ -43,6 +43,7 @@ from akool_async import (
     to_wire,
     with_token,
 )
+from akool_async._model.locations import BucketPath
 from akool_async._model.responses import AudioSplits, Callback
 from akool_async.sandbox import Fault
 from tests.batch.seam import START, Seam
@@ -101,6 +102,14 @@ def through_json(value: Any) -> Any:
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_values_survive_json(value: Any) -> None:
     assert through_json(value) == value
+
+
+def test_the_place_of_a_result_in_a_bucket_survives_json() -> None:
+    saved = through_json(Saved(video=BucketPath("s3://bucket/talk.ja.mp4"), missing={}))
+
+    assert str(saved.video) == "s3://bucket/talk.ja.mp4"
+    with pytest.raises(TypeError, match="an object in a bucket"):
+        saved.video.open()
 
 
 def test_a_poll_state_is_polled_on_after_json() -> None:
