@@ -341,6 +341,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ALTER TABLE akool_ledger.entry ADD COLUMN hold text NOT NULL DEFAULT '';
     CREATE INDEX entry_hold ON akool_ledger.entry (account, hold) WHERE hold <> '';
     """,
+    """
+    ALTER TABLE akool_ledger.entry ADD COLUMN paid_already boolean NOT NULL DEFAULT false;
+    """,
 )
 """What each version adds. One that was released is never changed: another follows it."""
 

@@ -43,8 +43,8 @@ _HOLD_REASON: Final = f"""CASE WHEN state <> 'planned' OR hold = '' THEN reason
     ELSE 'Its journal was not moved to the end: not paid before. Run enqueue --from-journal again.'
     END AS reason"""
 READ: Final = (
-    f"SELECT number, hold, {', '.join(name for name in _FIELDS if name != 'reason')}, {_HOLD_REASON}"
-    " FROM akool_ledger.entry"
+    f"SELECT number, hold, paid_already, {', '.join(name for name in _FIELDS if name != 'reason')},"
+    f" {_HOLD_REASON} FROM akool_ledger.entry"
 )
 THIS: Final = " WHERE account = :account AND key = :key AND target = :target"
 
@@ -262,6 +262,14 @@ class LedgerEntries(LedgerDatabase):
             " WHERE account = :account AND hold <> '' AND state = 'planned'"
         )
         return int(rows[0]["entering"]), int(rows[0]["moving"])
+
+    async def refused_as_paid(self) -> frozenset[tuple[str, str]]:
+        """Return key and language of each entry that was refused because its work is paid already."""
+        rows = await self.execute(
+            "SELECT key, target FROM akool_ledger.entry"
+            " WHERE account = :account AND state = 'failed' AND paid_already"
+        )
+        return frozenset((row["key"], row["target"]) for row in rows)
 
     async def credits(self) -> tuple[float, float]:
         """Return the credits that are locked and used."""

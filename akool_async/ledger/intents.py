@@ -368,8 +368,14 @@ class LedgerIntents(LedgerMoves, LedgerResults):
             reason="",
         )
 
-    async def retry(self, key: str, target: str = "") -> bool:
+    async def retry(self, key: str, target: str = "", *, pay_again: bool = True) -> bool:
         """Let an entry that failed, was refused or expired be submitted, and paid, once more.
+
+        Args:
+            key: the entry's.
+            target: its language; "" for lip-sync.
+            pay_again: also what is paid already, as a result in the folder or a moved journal says. False for
+                many at once, of which nobody said that.
 
         Returns:
             Whether it is to be submitted; False if it did not fail, or another call was faster.
@@ -379,11 +385,14 @@ class LedgerIntents(LedgerMoves, LedgerResults):
             InvalidRequestError: another entry has the same work, and did not fail.
         """
         values = {"account": self.account, "key": key, "target": target, "now": self.clock.now()}
+        values["pay_again"] = pay_again
 
         def work(connection: sa.Connection) -> bool:
             self.lock_entering(connection)
             found = connection.execute(parse(_LOCKED), values).mappings().one_or_none()
             if found is None or found["state"] not in WITHOUT_RESULT:
+                return False
+            if found["paid_already"] and not pay_again:
                 return False
             entry = read_entry(found)
             _check_url(entry)
@@ -391,11 +400,10 @@ class LedgerIntents(LedgerMoves, LedgerResults):
             connection.execute(
                 parse(f"UPDATE akool_ledger.intent SET state = 'retired'{THIS} AND state = 'made'"), values
             )
-            # A person pays again with it, also where a folder has a result that another journal paid for.
             connection.execute(
                 parse(
                     "UPDATE akool_ledger.entry SET state = 'planned', updated_at = :now, job_id = '',"
-                    " generation = generation + 1, pay_again = true,"
+                    " generation = generation + 1, pay_again = :pay_again, paid_already = false,"
                     f" credits_before = credits_before + {_PAID},"
                     # It was made, and no price is known: counted as nothing, it would exceed the budget.
                     f" doubts_before = doubts_before + CASE WHEN state = 'expired' AND {_PAID} = 0"

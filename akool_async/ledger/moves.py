@@ -48,7 +48,8 @@ _MOVE: Final = (
     + THIS
 )
 _END_DOUBLED: Final = """
-    UPDATE akool_ledger.entry SET state = 'failed', reason = :reason, ended_at = :now, updated_at = :now
+    UPDATE akool_ledger.entry SET state = 'failed', paid_already = true, reason = :reason,
+        ended_at = :now, updated_at = :now
     WHERE account = :account AND target = :target AND key <> :key AND state = 'planned'
         AND fingerprint >= :work AND fingerprint < :work || 'g' AND (fingerprint = :fingerprint
             OR (key = fingerprint AND CAST(request ->> 'url_is_public' AS boolean) IS NOT TRUE))

@@ -44,9 +44,9 @@ _ENTERING: Final = "SELECT pg_advisory_xact_lock(hashtextextended('akool enter '
 
 _SAME_WORK: Final = """
     SELECT key FROM akool_ledger.entry WHERE account = :account AND target = :target AND key <> :key
-        AND NOT (state = 'failed' AND job_id = '')
+        AND NOT (state = 'failed' AND job_id = '' AND NOT paid_already)
 """
-"""What was refused is not paid: it keeps no other entry from being sent."""
+"""What the vendor refused is not paid: it keeps no other entry from being sent."""
 
 _KEYED: Final = """
     SELECT key, request FROM akool_ledger.entry

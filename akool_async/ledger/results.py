@@ -201,8 +201,9 @@ class LedgerResults(LedgerEntries):
             f"ledger does not know this job. `{self.command('retry', entry.key)}` pays again."
         )
         ended = await self.execute(
-            "UPDATE akool_ledger.entry SET state = 'failed', reason = :reason, ended_at = :now,"
-            f" updated_at = :now{THIS} AND state = 'planned' AND NOT pay_again RETURNING key",
+            "UPDATE akool_ledger.entry SET state = 'failed', paid_already = true, reason = :reason,"
+            f" ended_at = :now, updated_at = :now{THIS} AND state = 'planned' AND NOT pay_again"
+            " RETURNING key",
             key=entry.key,
             target=entry.target,
             reason=reason,

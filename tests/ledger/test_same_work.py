@@ -159,6 +159,7 @@ async def test_what_a_moved_journal_paid_ends_what_was_planned_for_the_same_work
     assert ended is not None
     assert ended.state is State.FAILED
     assert moved[0].key in ended.reason
+    assert not await bench.ledger.retry(ours.key, "ja", pay_again=False)
     kept = await bench.ledger.get(moved[0].key, "ja")
     assert kept is not None
     assert kept.job_id == moved[0].job_id

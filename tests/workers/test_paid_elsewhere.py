@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import attrs
 import pytest
+from anyio.to_thread import run_sync
 
-from akool_async import Completed, State, TranslationRequest, open_batch, open_journal
+from akool_async import Completed, InvalidRequestError, State, TranslationRequest, open_batch, open_journal
+from akool_async.cli.app import run as command_line
 from akool_async.sandbox import Fault
 from akool_async.workers.dbos import Worker, WorkerSettings
 from tests.ledger.conftest import Bench, video
@@ -51,6 +54,44 @@ async def test_what_a_journal_paid_and_saved_is_paid_again_only_by_a_retry(
     assert await one._finish(planned.key, "ja", 1, None) is State.DELIVERED
     assert len(quick.sandbox.audit.jobs) == 2
     assert {path: path.read_bytes() for path in before} == before
+
+
+async def test_what_is_paid_already_is_left_out_where_many_are_retried(
+    quick: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run(quick, tmp_path, video(1))
+    await quick.ledger.plan([video(1), video(2)])
+    quick.sandbox.faults.add(Fault(on="create", kind="code", code=1203, limit=1))
+    one = worker(quick, tmp_path)
+    for number in (1, 2):
+        assert await one._finish(f"video-{number}", "ja", 0, None) is State.FAILED
+    words = ["retry", "--failed", "--yes", "--ledger", quick.url]
+
+    assert await run_sync(partial(command_line, words)) == 0
+    told = capsys.readouterr().err
+    assert "1 entry paid already, and left out" in told
+    assert "1 entry to be submitted once more" in told
+    assert await quick.ledger.open_work() == [("video-2", "ja", 1)]
+    assert not await quick.ledger.retry("video-1", "ja", pay_again=False)
+    assert await quick.ledger.retry("video-1", "ja")
+    assert await quick.ledger.refused_as_paid() == frozenset()
+
+
+async def test_what_is_retried_with_many_is_not_paid_though_a_folder_has_it(
+    quick: Bench, tmp_path: Path
+) -> None:
+    await quick.ledger.plan([video(1)])
+    quick.sandbox.faults.add(Fault(on="create", kind="code", code=1203, limit=1))
+    one = worker(quick, tmp_path)
+    assert await one._finish("video-1", "ja", 0, None) is State.FAILED
+    await run(quick, tmp_path, video(1))
+    assert await quick.ledger.retry("video-1", "ja", pay_again=False)
+
+    assert await one._finish("video-1", "ja", 1, None) is State.FAILED
+    assert len(quick.sandbox.audit.jobs) == 1
+    assert await quick.ledger.refused_as_paid() == {("video-1", "ja")}
+    with pytest.raises(InvalidRequestError, match="the same work under another key"):
+        await quick.ledger.plan([attrs.evolve(video(1), key="another")])
 
 
 async def test_a_result_of_another_video_with_its_name_is_no_evidence(quick: Bench, tmp_path: Path) -> None:

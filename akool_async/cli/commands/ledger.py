@@ -293,16 +293,19 @@ def retry(
     keys
         Keys of the entries, in all their languages.
     failed
-        All entries that failed, were refused or expired.
+        All entries that failed, were refused or expired, but for those refused because they are paid already.
     yes
         Spend without asking. Required where there is no terminal to ask on.
     """
     if bool(keys) is failed:
         raise InvalidRequestError("Name entries, or use --failed.")
 
-    async def find(opened: Ledger) -> list[Entry]:
+    async def find(opened: Ledger) -> tuple[list[Entry], int]:
+        paid = await opened.refused_as_paid() if failed else frozenset()
         found = opened.entries(states=WITHOUT_RESULT)
-        return [entry async for entry in found if failed or entry.key in keys]
+        wanted = [entry async for entry in found if failed or entry.key in keys]
+        left = [entry for entry in wanted if (entry.key, entry.target) not in paid]
+        return left, len(wanted) - len(left)
 
     async def send(opened: Ledger) -> int:
         from akool_async.workers.dbos import enqueue
@@ -310,13 +313,15 @@ def retry(
         moved = 0
         for name in names:
             try:
-                moved += await opened.retry(*name)
+                moved += await opened.retry(*name, pay_again=not failed)
             except InvalidRequestError as error:  # the same work is paid under another key
                 print_info(str(error))
         await enqueue(opened)
         return moved
 
-    entries = _read(ledger, account, find)
+    entries, paid = _read(ledger, account, find)
+    if paid:
+        print_info(f"{counted(paid, 'entry')} paid already, and left out; `retry KEY` pays for one again.")
     unknown = sorted({*keys} - {entry.key for entry in entries})
     if unknown:
         raise InvalidRequestError(
@@ -330,7 +335,7 @@ def retry(
         if not names:
             return ExitCode.FAILED
     if not names:
-        print_info("Nothing failed, was refused or expired.")
+        print_info(f"Nothing{' else' * bool(paid)} failed, was refused or expired.")
         return ExitCode.OK
     if not confirm(f"Submit {counted(len(names), 'entry')} once more? Each is a paid job.", yes=yes):
         print_info("Nothing was submitted and nothing was spent.")
