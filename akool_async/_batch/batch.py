@@ -109,8 +109,8 @@ class Batch(LongLived):
         saves = output.folder is not None
         self._submitted: SubmittedRequests | None = None
         if requests is None:
-            look = self._start_look if saves else None
-            self._submitted = SubmittedRequests(state, start_look=look, resume_planned=resume_planned)
+            check = self._start_saved_check if saves else None
+            self._submitted = SubmittedRequests(state, start_saved_check=check, resume_planned=resume_planned)
         state.listener = self._submitted
         source = Source(self._submitted or requests or (), threaded=threaded)
         self._feeder = Feeder(state, source, self._life, self._callbacks)
@@ -223,8 +223,8 @@ class Batch(LongLived):
 
         self._entered.tasks.start_soon(restore)
 
-    def _start_look(self, entry: Entry, request: Request) -> None:
-        async def look() -> None:
+    def _start_saved_check(self, entry: Entry, request: Request) -> None:
+        async def check() -> None:
             with self._state.stop_on_journal_error():
                 found, damage = await self._saver.find_damage(entry)
                 if damage is None:
@@ -233,7 +233,7 @@ class Batch(LongLived):
                     batch_entry = BatchEntry(request=request, target=entry.target)
                     self._queue.record_outcome(await self._saver.restore(batch_entry, found, damage))
 
-        self._entered.tasks.start_soon(look)
+        self._entered.tasks.start_soon(check)
 
     def _say_what_is_left(self) -> None:
         left = self._state.unfinished_jobs

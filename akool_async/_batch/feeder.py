@@ -166,7 +166,7 @@ class Feeder:
                 entries = await self._life.admit(with_targets(request, targets))
                 if entries:
                     self._handed = entries
-                    await tasks.start(self._life.look_and_submit, entries)
+                    await tasks.start(self._life.inspect_and_submit, entries)
                     self._handed = []
 
     def give_up(self, error: BaseException) -> None:

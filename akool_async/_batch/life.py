@@ -107,12 +107,12 @@ class EntryLife:
         self._end_unsubmitted(entries, self._state.stopped, stopped=True)
         return []
 
-    async def look_and_submit(
+    async def inspect_and_submit(
         self, entries: list[BatchEntry], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Look into the video first, where that is wanted: some ahead of the slots, several at once.
+        """Inspect the video first, where that is wanted: some ahead of the slots, several at once.
 
-        What is looked into is in no journal: a crash meanwhile loses nothing, the source has it again.
+        What is inspected is in no journal: a crash meanwhile loses nothing, the source has it again.
         """
         preflight = self._state.preflight
         if preflight is None:

@@ -1,4 +1,4 @@
-"""Look into the files of a request before it is paid for; what the vendor would refuse is not sent."""
+"""Inspect the files of a request before it is paid for; what the vendor would refuse is not sent."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from akool_async._model.requests import LipSyncRequest, Request, video_url
 from akool_async._storage import SharedInputs
 
 _FRESH: Final = 600.0
-"""Seconds for which a look counts without another request: from a plan to the run that follows it."""
+"""Seconds for which an inspection counts without another request: from a plan to the run that follows it."""
 
 _MOST_KEPT: Final = 20_000
-"""Looks that are kept in memory; more take one request each to be confirmed by their ETag."""
+"""Inspections that are kept in memory; more take one request each to be confirmed by their ETag."""
 
 NOT_SENT: Final = "Not sent, because the vendor would refuse it: "
 _EXAMPLE: Final = re.compile(r"(.*\.)?(example(\.(com|net|org))?|invalid|test)")
@@ -41,15 +41,15 @@ _EXAMPLE: Final = re.compile(r"(.*\.)?(example(\.(com|net|org))?|invalid|test)")
 
 @attrs.frozen(kw_only=True)
 class RequestCheck:
-    """What a look into the files of one request says about paying for it: video, audio and captions.
+    """What an inspection of the files of one request says about paying for it: video, audio and captions.
 
     Attributes:
-        facts: what is in the video; None if it could not be looked into.
+        facts: what is in the video; None if it could not be inspected.
         refusals: why the vendor would refuse one of them; with a refusal nothing is sent.
         warnings: why the vendor may refuse it, or make a worse result.
-        unchecked: why it could not be looked into, where that may lie on this machine; "" where it was.
+        unchecked: why it could not be inspected, where that may lie on this machine; "" where it was.
         advice: what to do about a refusal.
-        requests: GETs that the look took, without redirects.
+        requests: GETs that the inspection took, without redirects.
         bytes_read: bytes of the files that were received.
     """
 
@@ -58,7 +58,7 @@ class RequestCheck:
     warnings: tuple[str, ...] = ()
     unchecked: str = ""
     advice: str = ""
-    # What it took is not a part of what was found: another look may be cheaper.
+    # What it took is not a part of what was found: another inspection may be cheaper.
     requests: int = attrs.field(default=0, eq=False)
     bytes_read: int = attrs.field(default=0, eq=False)
 
@@ -77,8 +77,8 @@ class RequestCheck:
 
 
 @attrs.frozen
-class _Look:
-    """A look into one file, and what it took."""
+class _Inspection:
+    """An inspection of one file, and what it took."""
 
     found: MediaFacts | MediaError
     requests: int = 0
@@ -87,16 +87,16 @@ class _Look:
 
 
 class Preflight:
-    """Looks into videos, each once; used in `async with`.
+    """Inspects videos, each once; used in `async with`.
 
     Args:
-        limits: which videos may be sent, and how many are looked into at once.
+        limits: which videos may be sent, and how many are inspected at once.
         api_host: the API's host; where it is on this machine, as a sandbox is, videos may be there, too.
         cache: the file in which facts are kept between runs; None keeps them in memory.
 
     Attributes:
         inputs: signs objects in buckets; the batch's, or by default none.
-        turn: the right to look into a video ahead of its POST, for as many as are looked into at once.
+        turn: the right to inspect a video ahead of its POST, for as many as are inspected at once.
 
     Raises:
         ConfigurationError: PyAV is not installed.
@@ -119,7 +119,7 @@ class Preflight:
         else:
             self._reach = Reach.ANYWHERE if self._api_is_here else Reach.PUBLIC
         self._cache = FactsCache(cache)
-        self._seen: OrderedDict[tuple[str, MediaKind], _Look] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, MediaKind], _Inspection] = OrderedDict()
         self._under_way: dict[tuple[str, MediaKind], anyio.Event] = {}
         self._names_are_resolved: bool | None = None
         self._stack = AsyncExitStack()
@@ -144,7 +144,7 @@ class Preflight:
         await self._stack.aclose()
 
     async def check(self, request: Request) -> RequestCheck:
-        """Look into the files of a request, unless that was done a short while ago."""
+        """Inspect the files of a request, unless that was done a short while ago."""
         video = await self._check_file(request, video_url(request), MediaKind.VIDEO)
         if isinstance(request, LipSyncRequest):
             name, url, kind = "audio", request.audio_url, MediaKind.AUDIO
@@ -185,8 +185,11 @@ class Preflight:
         # A sandbox may take such a name, and nothing is there: it goes without saying.
         if self._reach is not Reach.PUBLIC and _EXAMPLE.fullmatch(host):
             return RequestCheck()
-        look = await self._look(url, kind)
-        found, took = look.found, RequestCheck(requests=look.requests, bytes_read=look.bytes_read)
+        inspection = await self._inspect_once(url, kind)
+        found, took = (
+            inspection.found,
+            RequestCheck(requests=inspection.requests, bytes_read=inspection.bytes_read),
+        )
         if isinstance(found, MediaFacts) and kind is not MediaKind.VIDEO:
             return took  # which ones the vendor takes is not documented; that it is such a file has been seen
         if isinstance(found, MediaFacts):
@@ -225,15 +228,15 @@ class Preflight:
                 tasks.start_soon(work)
 
     def known_seconds(self, request: Request) -> float | None:
-        """Return how long the video of a request was when it was last looked into, without another look."""
+        """Return how long the video of a request was at its last inspection, without another one."""
         url = video_url(request)
-        look = self._seen.get((url, MediaKind.VIDEO))
-        if look is not None and isinstance(look.found, MediaFacts):
-            return look.found.seconds
+        inspection = self._seen.get((url, MediaKind.VIDEO))
+        if inspection is not None and isinstance(inspection.found, MediaFacts):
+            return inspection.found.seconds
         _, known = self._cache.get(url) or ("", None)
         return None if known is None else known.seconds
 
-    async def _look(self, url: str, kind: MediaKind) -> _Look:
+    async def _inspect_once(self, url: str, kind: MediaKind) -> _Inspection:
         name = (url, kind)
         while (other := self._under_way.get(name)) is not None:  # other languages of one video
             await other.wait()
@@ -243,45 +246,47 @@ class Preflight:
         self._under_way[name] = anyio.Event()
         try:
             if is_private(url):
-                look = await self._inspect_private(url, kind)
+                inspection = await self._inspect_private(url, kind)
             elif (obstacle := find_obstacle(url, self._reach, kind)) is not None:
-                look = _Look(obstacle)
+                inspection = _Inspection(obstacle)
             else:
-                look = await self._inspect(url, kind)
+                inspection = await self._inspect(url, kind)
         finally:
             self._under_way.pop(name).set()
-        self._seen[name] = look
+        self._seen[name] = inspection
         self._seen.move_to_end(name)
-        # A catalog may have a million rows; one that is seen again is looked up in the cache, or looked into
+        # A catalog may have a million rows; one that is seen again is looked up in the cache, or inspected
         # anew.
         if len(self._seen) > _MOST_KEPT:
             self._seen.popitem(last=False)
-        return look
+        return inspection
 
-    async def _inspect_private(self, url: str, kind: MediaKind) -> _Look:
-        """Look into a file, or into an object by the signed URL that the vendor would get."""
+    async def _inspect_private(self, url: str, kind: MediaKind) -> _Inspection:
+        """Inspect a file, or an object by the signed URL that the vendor would get."""
         place = Location.parse(url)
         try:
             if place.scheme == "file":
-                return _Look(await inspect_path(Path(place.key), kind))
+                return _Inspection(await inspect_path(Path(place.key), kind))
             signed = await self.inputs.sign_object(place)
         except InputError as error:  # its row says so when its turn comes
-            return _Look(MediaError(error.message, problem=MediaProblem.UNREACHABLE, advice=error.advice))
+            return _Inspection(
+                MediaError(error.message, problem=MediaProblem.UNREACHABLE, advice=error.advice)
+            )
         except MediaError as error:
-            return _Look(error)
+            return _Inspection(error)
         async with media_client(Reach.ANYWHERE) as http:  # the endpoint is the caller's own
-            _, look = await self._read(signed, http, kind)
-        return look
+            _, inspection = await self._read(signed, http, kind)
+        return inspection
 
-    async def _inspect(self, url: str, kind: MediaKind) -> _Look:
+    async def _inspect(self, url: str, kind: MediaKind) -> _Inspection:
         assert self._http is not None  # noqa: S101 - it was entered
         if kind is not MediaKind.VIDEO:  # the cache holds what is known of URLs as videos
             return (await self._read(url, self._http, kind))[1]
         known_etag, known = self._cache.get(url) or ("", None)
-        etag, look = await self._read(url, self._http, kind, known_etag, known)
-        if isinstance(look.found, MediaFacts) and look.found is not known:
-            self._cache.put(url, etag, look.found)
-        return look
+        etag, inspection = await self._read(url, self._http, kind, known_etag, known)
+        if isinstance(inspection.found, MediaFacts) and inspection.found is not known:
+            self._cache.put(url, etag, inspection.found)
+        return inspection
 
     async def _read(
         self,
@@ -290,7 +295,7 @@ class Preflight:
         kind: MediaKind,
         known_etag: str = "",
         known: MediaFacts | None = None,
-    ) -> tuple[str, _Look]:
+    ) -> tuple[str, _Inspection]:
         from akool_async._media.inspection import inspect_url
 
         found: MediaFacts | MediaError | None
@@ -311,7 +316,7 @@ class Preflight:
         assert found is not None  # noqa: S101 - unchanged since it was known
         self.requests += requests
         self.bytes_read += read
-        return etag, _Look(found, requests, read)
+        return etag, _Inspection(found, requests, read)
 
     async def _resolves_names(self) -> bool:
         """Whether this machine finds addresses of public names: else a missing one says nothing."""

@@ -100,7 +100,7 @@ class SubmittedRequests(AsyncIterator[Request]):
 
     Args:
         state: the batch's.
-        start_look: looks, in a task of its own, whether the files of an entry are there, and has
+        start_saved_check: checks, in a task of its own, whether the files of an entry are there, and has
             `record_outcome` called; None where results are not downloaded.
         resume_planned: whether what earlier runs did not send is sent before it is submitted again.
     """
@@ -109,11 +109,11 @@ class SubmittedRequests(AsyncIterator[Request]):
         self,
         state: BatchState,
         *,
-        start_look: Callable[[Entry, Request], None] | None,
+        start_saved_check: Callable[[Entry, Request], None] | None,
         resume_planned: bool,
     ) -> None:
         self._state = state
-        self._start_look = start_look
+        self._start_saved_check = start_saved_check
         self._journal = state.journal
         self._ahead: AsyncIterator[Entry] | None = None
         self._states = IN_PROGRESS | {State.IN_DOUBT}  # at first what earlier runs left, then what is new
@@ -124,7 +124,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._again: deque[Request] = deque()
         self._resolved: deque[Request] = deque()
         self._works = CompactSet()
-        self._looked = CompactSet()
+        self._checked = CompactSet()
         self._withdrawn: set[tuple[str, str]] = set()
         self._taken_back: dict[tuple[str, str], str] = {}
         self._superseded: set[tuple[str, str]] = set()
@@ -240,10 +240,10 @@ class SubmittedRequests(AsyncIterator[Request]):
             return
         # Not by way of the source, which waits for slots: what is saved has nothing to wait for.
         if entry.state is State.DELIVERED:
-            if self._start_look is not None and name not in self._pulled:
+            if self._start_saved_check is not None and name not in self._pulled:
                 self._open_ended.pop(name, None)
                 self._pulled.add(name)
-                self._start_look(entry, request)
+                self._start_saved_check(entry, request)
             return
         if entry.url_redacted and entry.state is State.PLANNED:
             self._signed[name] = request
@@ -288,7 +288,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._wake(self._open_ended[name])
 
     def wake(self) -> None:
-        """Look into the journal again, from its beginning, after the present look."""
+        """Read the journal again from its beginning, once the present reading has ended."""
         self._news = True
         self._changed.notify()
 
@@ -356,23 +356,23 @@ class SubmittedRequests(AsyncIterator[Request]):
             return  # it is submitted after `resume_submitting`
         self._signed.pop(name, None)
         unsaved = False
-        if isinstance(outcome, Completed) and self._start_look is not None:
-            self._looked.add(*name)
+        if isinstance(outcome, Completed) and self._start_saved_check is not None:
+            self._checked.add(*name)
             unsaved = outcome.saved is None
         if unsaved or isinstance(outcome, InDoubt | NotSubmitted):
             # The journal's state does not say that this run is done with it, until it is submitted again.
             self._open_ended[name] = outcome
         self._wake(outcome)
         if isinstance(outcome, InDoubt) and not self._state.stopped:
-            self._look_at_doubt(outcome)  # it may have been resolved while this was on its way
+            self._read_doubt_again(outcome)  # it may have been resolved while this was on its way
 
     def doubt_resolved(self, key: str) -> None:
         """Look again at entries of this key that this run has called in doubt."""
         for outcome in list(self._open_ended.values()):
             if isinstance(outcome, InDoubt) and outcome.key == key:
-                self._look_at_doubt(outcome)
+                self._read_doubt_again(outcome)
 
-    def _look_at_doubt(self, outcome: InDoubt) -> None:
+    def _read_doubt_again(self, outcome: InDoubt) -> None:
         name = (outcome.key, outcome.target)
         with self._state.stop_on_journal_error():
             entry = self._journal.get(*name)
@@ -405,7 +405,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         if entry.state in ENDED and name not in self._pulled:
             request = entry.request_for_target
             works = not self._closed and (not self._state.stopped or self._state.stop_cause in RESUMABLE)
-            if entry.state is State.DELIVERED and works and not self._looked.contains(*name):
+            if entry.state is State.DELIVERED and works and not self._checked.contains(*name):
                 self._give(request, key, target, new=False)
             if name not in self._pulled:
                 return outcome_from_journal(entry, request)
