@@ -132,12 +132,15 @@ class WebhookCoordinator:
 
     async def load_doubts(self) -> None:
         """Record what earlier runs learned about their doubts: ids, and callbacks that arrived since."""
-        source = self._webhook.source
+        source, breaker, found = self._webhook.source, self._state.breaker, False
         with self._state.stop_on_journal_error():
             async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
+                found = True
                 self._doubt_ids.update(entry.doubt_ids)
                 for callback in source.callbacks_for(entry.token) if source and entry.token else ():
                     self._doubts.add_from_callback(entry, callback.job_id)
+            if found:  # a run that is started again in an outage must not pay for a few doubts each time
+                breaker.learn(self._journal.count_last_doubts(breaker.limit))
 
     def on_callback(self, callback: Callback) -> None:
         """Record a callback: it may name the job of a doubt, and makes the client ask sooner."""

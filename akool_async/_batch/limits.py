@@ -205,6 +205,10 @@ class DoubtBreaker:
         self._resolvable: set[tuple[str, str]] = set()
         self._changed = Changes()
 
+    def learn(self, doubts: int) -> None:
+        """Count the doubts with which earlier runs ended, but for one: a single POST goes out as a probe."""
+        self._in_a_row = min(doubts, self.limit - 1)
+
     async def acquire(self) -> None:
         """Wait until a POST may go out; `release` has to follow."""
         # Alone until an answer came: a host that is wrong or down then costs one doubt, not one for each

@@ -109,7 +109,8 @@ def open_batch(
             to fit, too. The bound is exceeded by one job at most.
         max_doubts: paid POSTs in a row that get no clear answer, 1 or more. Then nothing more is submitted
             until a callback or the API resolves one of them; without that the batch stops. This keeps an
-            outage from making a doubt of each entry.
+            outage from making a doubt of each entry. If the newest calls in the journal are in doubt, the
+            run begins with a single call, and stops if its answer is lost, too.
         max_submits: paid POSTs under way at once, 1 or more.
         max_downloads: results downloaded at once, 1 or more.
         drain_signals: signals that stop submissions and save what is in flight; the second one leaves, and

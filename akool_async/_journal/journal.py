@@ -39,6 +39,7 @@ from akool_async._journal.store import (
     OpenJournal,
     Store,
 )
+from akool_async._journal.table import LAST_DOUBTS
 from akool_async._model.errors import JournalClosedError, JournalError, JournalLockedError, JournalOlderError
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.requests import Request
@@ -209,6 +210,10 @@ class Journal(ReadableJournal, LongLived):
     def recovered_count(self) -> int:
         """Entries that became IN_DOUBT on opening: a run was killed while it was sending them."""
         return self._opened.store.recovered
+
+    def count_last_doubts(self, most: int) -> int:
+        """Count the POSTs since the last one that was answered, each in doubt, at once; at most `most`."""
+        return int(self._rows(LAST_DOUBTS, most)[0][0])
 
     def find_lock_holder(self) -> JournalLockedError | None:
         """Return the error that a second run would raise while another writes it; None if it is free."""

@@ -32,6 +32,16 @@ MILLIONTHS: Final = 1_000_000.0
 MOST_CREDITS: Final = 1e9
 """An entry is counted with at most these: the sums are 64-bit integers, and no real price is larger."""
 
+LAST_DOUBTS: Final = """
+    SELECT count(*) FROM (
+        SELECT DISTINCT submitted_at FROM entry
+        WHERE state = 'in_doubt' AND submitted_at > coalesce((
+            SELECT max(submitted_at) FROM entry WHERE state NOT IN ('planned', 'submitting', 'in_doubt')
+        ), '') LIMIT ?
+    )
+"""
+"""Counts POSTs in doubt that are newer than all that were answered; those of one POST have one moment."""
+
 _NOTHING_LOCKED: Final = frozenset({State.PLANNED, State.FAILED})
 _MADE: Final = frozenset({State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.EXPIRED})
 _STATES: Final[Mapping[SqlValue, State]] = {state.value: state for state in State}

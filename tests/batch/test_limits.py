@@ -186,6 +186,26 @@ async def test_a_row_given_twice_does_not_free_what_a_doubt_may_cost(
     assert Counter(map(type, outcomes)) == {Completed: 1, InDoubt: 1, NotSubmitted: 2}
 
 
+async def test_each_run_that_is_started_in_an_outage_pays_for_one_doubt(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    """As by cron: the gateway makes jobs and loses their answers, until it is well again."""
+    made = []
+    async with fast_house(max_jobs=100) as home:
+        client = await home.client()
+        for outage in (True, True, True, False, True):
+            home.sandbox.faults.clear()
+            if outage:
+                home.sandbox.faults.add(Fault(on="create", kind="reset_after", nth=range(1, 100)))
+            async with open_journal(tmp_path / "j.sqlite3") as journal:
+                _, cause, _ = await run(client, 20 if outage else 9, journal=journal, max_doubts=3)
+            made.append(len(home.sandbox.audit.jobs))
+            assert cause is (StopCause.DOUBTS if outage else None)
+
+    assert made[:3] == [3, 4, 5]
+    assert made[4] == made[3] + 3  # the answers in between began the count anew
+
+
 @pytest.mark.parametrize("ends", ["completes", "fails"])
 @pytest.mark.parametrize("at_once", [False, True])
 async def test_doubts_that_were_paid_once_more_stay_counted(
