@@ -196,7 +196,7 @@ class EntryLife:
             return
         self._skip_resolved(post)
         if self._state.withdrawals.done:
-            self._skip_cancelled(post)
+            self._skip_withdrawn(post)
         if not post.entries:
             return
         # Shielded: a cancellation between the POST and its ids would lose a job that is paid.
@@ -354,13 +354,13 @@ class EntryLife:
             entry.resume_job(known[entry.target])
             self._state.poll(entry, None)
 
-    def _skip_cancelled(self, post: Post) -> None:
-        """End entries that the caller cancelled; nothing is awaited between this and their intent."""
+    def _skip_withdrawn(self, post: Post) -> None:
+        """End entries that the caller has withdrawn; nothing is awaited between this and their intent."""
         names = self._state.withdrawals.done
-        cancelled = [entry for entry in post.entries if entry.name in names]
-        if cancelled:
+        withdrawn = [entry for entry in post.entries if entry.name in names]
+        if withdrawn:
             post.select([entry for entry in post.entries if entry.name not in names])
-            self._end_unsubmitted(cancelled, CANCELLED)
+            self._end_unsubmitted(withdrawn, CANCELLED)
 
     def _skip_saved(self, post: Post, saved: Mapping[tuple[str, str], SavedResult]) -> None:
         """End entries whose results are in the folder, though the journal does not know of any payment."""

@@ -350,12 +350,12 @@ class WeightedSemaphore:
 
 
 class Withdrawals:
-    """Entries that their caller takes back: nothing is sent for one until the journal has said if it may be.
+    """Entries that their caller withdraws: nothing is sent for one until the journal has said if it may be.
 
     Until then that changes nothing else, for the entry may be one that has to stay.
 
     Attributes:
-        done: those that were taken back.
+        done: those that were withdrawn.
         undecided: those of which the journal has not said it yet, by what is set then.
     """
 
@@ -375,7 +375,7 @@ class Withdrawals:
         return end
 
     async def wait_decided(self, names: Iterable[tuple[str, str]]) -> None:
-        """Wait until none of these entries is being taken back; nothing is awaited after the last look."""
+        """Wait until none of these entries is being withdrawn; nothing is awaited after the last look."""
         if not self.undecided:
             return
         wanted = frozenset(names)

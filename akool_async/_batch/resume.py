@@ -232,7 +232,7 @@ class Resumer:
     def _is_elsewhere(self, batch_entry: BatchEntry, mark: str, *, any_query: bool) -> bool:
         """Whether work that this run has pulled before has another entry still.
 
-        What is submitted one by one is in the journal before it is pulled, until it is taken back.
+        What is submitted one by one is in the journal before it is pulled, until it is withdrawn.
         """
         if self._state.listener is None:
             return True

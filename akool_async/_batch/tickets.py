@@ -40,8 +40,8 @@ class _OutcomeWaiter:
 
 
 @attrs.define(eq=False)
-class _Entering:
-    """Entries on their way into the journal; nothing is sent for them until it is sure that they stay.
+class _PendingEntry:
+    """Entries of a request on their way into the journal; nothing is sent until it is sure that they stay.
 
     Attributes:
         requests: one for each language of a request.
@@ -117,18 +117,19 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._journal = state.journal
         self._ahead: AsyncIterator[Entry] | None = None
         self._states = IN_PROGRESS | {State.IN_DOUBT}  # at first what earlier runs left, then what is new
-        self._pulled: set[tuple[str, str]] = set()
+        self._pulled: set[tuple[str, str]] = set()  # in the hands of the batch, until their outcome
+        # What may be sent of what is PLANNED: submitted in this run; None for all, of earlier runs, too.
         self._given: set[tuple[str, str]] | None = None if resume_planned else set()
-        self._signed: dict[tuple[str, str], Request] = {}
-        self._open_ended: dict[tuple[str, str], Outcome] = {}
-        self._again: deque[Request] = deque()
-        self._resolved: deque[Request] = deque()
-        self._works = CompactSet()
-        self._checked = CompactSet()
-        self._withdrawn: set[tuple[str, str]] = set()
-        self._taken_back: dict[tuple[str, str], str] = {}
-        self._superseded: set[tuple[str, str]] = set()
-        self._entering = anyio.Lock()
+        self._signed: dict[tuple[str, str], Request] = {}  # with what the journal leaves out of a URL
+        self._open_ended: dict[tuple[str, str], Outcome] = {}  # ended for this run alone
+        self._again: deque[Request] = deque()  # submitted once more
+        self._resolved: deque[Request] = deque()  # in doubt until their job was named
+        self._works = CompactSet()  # fingerprints of all that was submitted
+        self._checked = CompactSet()  # results whose files this run has checked or saved
+        self._withdrawn_works: set[tuple[str, str]] = set()  # those of `_works` that nobody wants any more
+        self._withdrawn_names: dict[tuple[str, str], str] = {}  # the fingerprint that each had
+        self._superseded: set[tuple[str, str]] = set()  # submitted again while the task before still runs
+        self._enter_lock = anyio.Lock()
         self._waiters: dict[tuple[str, str], list[_OutcomeWaiter]] = {}
         self._closed = ""
         self._news = True
@@ -142,7 +143,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             raise BatchClosedError(f"The request was not taken. {self._state.stopped or self._closed}")
         request = await self._state.inputs.identify(request)
         names = tuple((entry_key(request, target), target) for target in request.targets)
-        async with self._entering:  # two tasks with one key must not both find it free
+        async with self._enter_lock:  # two tasks with one key must not both find it free
             for decided in tuple(self._state.withdrawals.undecided):  # it may be this work, under another key
                 await decided.wait()
             await self._state.withdrawals.wait_decided(names)
@@ -152,50 +153,50 @@ class SubmittedRequests(AsyncIterator[Request]):
             requests = {name: with_targets(request, (name[1],)) for name in names}
             # Before the rows are there: the journal leaves out what signs a URL, and may be read at once.
             self._signed |= {name: requests[name] for name in new}
-            entering = _Entering(requests, new, [self._state.withdrawals.begin(name) for name in new])
+            pending = _PendingEntry(requests, new, [self._state.withdrawals.begin(name) for name in new])
             # All languages in one write: a ticket for half a request would be a promise that nobody keeps.
             try:
                 await self._journal.enter(
-                    *(requests[name] for name in new), then=partial(self._entered, entering)
+                    *(requests[name] for name in new), then=partial(self._end_entry, pending)
                 )
             except Exception:  # whatever it is, nobody may wait for these entries any more
-                self._entered(entering, False)
+                self._end_entry(pending, False)
                 raise
-            self._take_in(entering)
+            self._take_in(pending)
         return Ticket(names, self)
 
-    def _take_in(self, entering: _Entering) -> None:
+    def _take_in(self, pending: _PendingEntry) -> None:
         """Work on entries that are in the journal."""
-        entering.let_go()
+        pending.let_go()
         if self._given is not None:
-            self._given.update(entering.requests)
-        for name in entering.new:
+            self._given.update(pending.requests)
+        for name in pending.new:
             self._enter_again(name)
-        for name, request in entering.requests.items():
+        for name, request in pending.requests.items():
             mark = (fingerprint(request, name[1]), name[1])
             self._works.add(*mark)
-            self._withdrawn.discard(mark)
-            self._give(request, *name, new=name in entering.new)
+            self._withdrawn_works.discard(mark)
+            self._give(request, *name, new=name in pending.new)
         self.wake()
 
-    def _entered(self, entering: _Entering, done: bool) -> None:
+    def _end_entry(self, pending: _PendingEntry, done: bool) -> None:
         """Learn what the journal has made of entries; what it has not taken, or has given back, ends here."""
         if done:
-            entering.written = True
+            pending.written = True
             return
-        if not entering.undecided:
+        if not pending.undecided:
             return
         with self._state.stop_on_journal_error():
-            # What could not be taken back, for a caller that was cancelled, is worked on at once.
-            if entering.written and any(self._journal.get(*name) is not None for name in entering.new):
-                self._take_in(entering)
+            # What could not be withdrawn, for a caller that was cancelled, is worked on at once.
+            if pending.written and any(self._journal.get(*name) is not None for name in pending.new):
+                self._take_in(pending)
                 return
-        for name in entering.new:
+        for name in pending.new:
             self._signed.pop(name, None)
-            if entering.written:  # it may have been pulled meanwhile
+            if pending.written:  # it may have been pulled meanwhile
                 self._state.withdrawals.done.add(name)
-                self._taken_back[name] = fingerprint(entering.requests[name], name[1])
-        entering.let_go()
+                self._withdrawn_names[name] = fingerprint(pending.requests[name], name[1])
+        pending.let_go()
 
     def _check(self, request: Request, key: str, target: str) -> None:
         """Refuse what would be paid for twice, before it is in the journal: it would be paid by a later run.
@@ -212,22 +213,22 @@ class SubmittedRequests(AsyncIterator[Request]):
                 raise InvalidRequestError(reason)
         # The task of the work before may still wait for its turn, and would send that under this key.
         elif (key, target) in self._pulled and is_other_work(
-            self._taken_back.get((key, target), mark), request, target
+            self._withdrawn_names.get((key, target), mark), request, target
         ):
             raise InvalidRequestError(
                 f"The work that {key} named before is still being taken back; use another key."
             )
         elif known := self._journal.find_work(mark, target, key, any_query=asks, planned=True):
             raise InvalidRequestError(known_as(known, mark, request))
-        elif self._works.contains(mark, target) and (mark, target) not in self._withdrawn:
+        elif self._works.contains(mark, target) and (mark, target) not in self._withdrawn_works:
             raise InvalidRequestError("The same work was submitted under another key; each would be paid.")
 
     def _enter_again(self, name: tuple[str, str]) -> None:
-        """Let an entry be sent that was taken back, if it was, and was submitted since."""
-        if name not in self._taken_back:
+        """Let an entry be sent that was withdrawn, if it was, and was submitted since."""
+        if name not in self._withdrawn_names:
             return
         if name in self._pulled and name in self._state.withdrawals.done:
-            self._superseded.add(name)  # its task still has the request that was taken back
+            self._superseded.add(name)  # its task still has the request that was withdrawn
             return
         self._superseded.discard(name)
         self._state.withdrawals.done.discard(name)
@@ -266,26 +267,27 @@ class SubmittedRequests(AsyncIterator[Request]):
         decided = self._state.withdrawals.begin(name)
         try:
             # What follows does not depend on this caller, who may be cancelled when the entry is gone.
-            return await self._journal.withdraw(key, target, then=partial(self._take_back, entry, decided))
+            end = partial(self._end_withdrawal, entry, decided)
+            return await self._journal.withdraw(key, target, then=end)
         except JournalError:
             decided()
             raise
 
-    def _take_back(self, entry: Entry, decided: Callable[[], None], withdrawn: bool) -> None:
+    def _end_withdrawal(self, entry: Entry, decided: Callable[[], None], withdrawn: bool) -> None:
         name = (entry.key, entry.target)
         decided()
         if not withdrawn:
             return
         self._state.withdrawals.done.add(name)
         self._superseded.discard(name)
-        self._withdrawn.add((entry.fingerprint, entry.target))
-        self._taken_back[name] = entry.fingerprint
+        self._withdrawn_works.add((entry.fingerprint, entry.target))
+        self._withdrawn_names[name] = entry.fingerprint
         self._signed.pop(name, None)
         # Kept for a ticket that is asked later: the journal no longer knows the entry.
         self._open_ended[name] = NotSubmitted(
             key=entry.key, request=entry.request_for_target, target=entry.target, reason=CANCELLED
         )
-        self._wake(self._open_ended[name])
+        self._set_outcome(self._open_ended[name])
 
     def wake(self) -> None:
         """Read the journal again from its beginning, once the present reading has ended."""
@@ -342,7 +344,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         name = (outcome.key, outcome.target)
         self._pulled.discard(name)
         # It is not in the journal any more, and its waiters know. To keep it as not submitted would make a
-        # batch that resumes after a stop for credits send, and pay for, what was taken back.
+        # batch that resumes after a stop for credits send, and pay for, what was withdrawn.
         if name in self._state.withdrawals.done:
             if name in self._superseded:
                 self._enter_again(name)
@@ -362,7 +364,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         if unsaved or isinstance(outcome, InDoubt | NotSubmitted):
             # The journal's state does not say that this run is done with it, until it is submitted again.
             self._open_ended[name] = outcome
-        self._wake(outcome)
+        self._set_outcome(outcome)
         if isinstance(outcome, InDoubt) and not self._state.stopped:
             self._read_doubt_again(outcome)  # it may have been resolved while this was on its way
 
@@ -388,7 +390,7 @@ class SubmittedRequests(AsyncIterator[Request]):
                 self._resolved.append(outcome.request)
                 self._changed.notify()
 
-    def _wake(self, outcome: Outcome) -> None:
+    def _set_outcome(self, outcome: Outcome) -> None:
         for waiter in self._waiters.pop((outcome.key, outcome.target), ()):
             waiter.outcome = outcome
             waiter.ended.set()
