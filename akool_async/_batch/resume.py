@@ -110,9 +110,9 @@ def find_elsewhere(
         entry: what the journal has under the request's own name.
         key: that name, where it is known.
     """
-    asks, but = _asks_for_query(request, entry), _no_reason(entry)
+    asks, ignore = _asks_for_query(request, entry), _no_reason(entry)
     mark, key = fingerprint(request, target), key or entry_key(request, target)
-    return journal.find_work(mark, target, key, any_query=asks, but=but)
+    return journal.find_work(mark, target, key, any_query=asks, ignore=ignore)
 
 
 def _no_reason(entry: Entry | None) -> frozenset[State]:

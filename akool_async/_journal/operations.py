@@ -55,10 +55,10 @@ def name_columns(table: EntryTable, names: Sequence[str]) -> dict[str, SqlValue]
         IllegalTransitionError: all of them belong to other entries.
     """
     for name in names:
-        mark = collision_key(name)
+        folded = collision_key(name)
         # By its folded form: two names that differ in case are one file on macOS and Windows.
-        if not table.name_taken(mark):
-            return {"name": name, "name_folded": mark}
+        if not table.name_taken(folded):
+            return {"name": name, "name_folded": folded}
     if names:
         raise IllegalTransitionError("Each of the names that were offered belongs to another entry.")
     return {}

@@ -166,7 +166,7 @@ class ReadableJournal:
         return self._first(_UNFINISHED, f"?sha256={sha256}")
 
     def find_work(
-        self, mark: str, target: str, key: str, *, any_query: bool, planned: bool = False, but: States = ()
+        self, mark: str, target: str, key: str, *, any_query: bool, planned: bool = False, ignore: States = ()
     ) -> Entry | None:
         """Return an entry of another key for this work, unless it surely failed; at once.
 
@@ -176,12 +176,12 @@ class ReadableJournal:
             key: the key that is not meant.
             any_query: whether what `find_other_query` returns is meant, too.
             planned: whether such an entry counts, too, if it was not sent yet.
-            but: states of entries that are not meant.
+            ignore: states of entries that do not count.
         """
         work, same = work_of(mark), (mark, target, key)
         others = (work, f"{work}g", target, mark, int(planned)) if any_query else ()
         found = map(self._entry, self._rows(_BY_ANY_QUERY if any_query else _BY_MARK, *same, *others))
-        meant = (one for one in found if one.state not in but)
+        meant = (one for one in found if one.state not in ignore)
         return next((one for one in meant if one.fingerprint != mark or not one.surely_failed), None)
 
     def find_token(self, token: str) -> Entry | None:

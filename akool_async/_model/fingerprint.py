@@ -273,7 +273,7 @@ def _video(request: Request) -> tuple[int, int]:
 
 
 _GROUPS: Final = 4096
-_MARK: Final = 5
+_DIGEST: Final = 5
 """Bytes that are kept of a name; the group that it is in says 12 bits more."""
 
 
@@ -294,28 +294,28 @@ class CompactSet:
 
     def contains(self, key: str, target: str) -> bool:
         """Whether a name was added."""
-        number, mark = _group_and_mark(key, target)
-        return _holds(self._groups[number], mark)
+        number, digest = _group_and_digest(key, target)
+        return _holds(self._groups[number], digest)
 
     def add(self, key: str, target: str) -> bool:
         """Add a name; False when it was there."""
-        number, mark = _group_and_mark(key, target)
+        number, digest = _group_and_digest(key, target)
         group = self._groups[number]
-        if _holds(group, mark):
+        if _holds(group, digest):
             return False
-        self._groups[number] = group + mark
+        self._groups[number] = group + digest
         self._count += 1
         return True
 
 
-def _group_and_mark(key: str, target: str) -> tuple[int, bytes]:
-    digest = blake2b(f"{len(key)}:{key}{target}".encode(), digest_size=_MARK + 2).digest()
-    return int.from_bytes(digest[:2], "big") % _GROUPS, digest[2:]
+def _group_and_digest(key: str, target: str) -> tuple[int, bytes]:
+    hashed = blake2b(f"{len(key)}:{key}{target}".encode(), digest_size=_DIGEST + 2).digest()
+    return int.from_bytes(hashed[:2], "big") % _GROUPS, hashed[2:]
 
 
-def _holds(group: bytes, mark: bytes) -> bool:
-    """Return whether a group holds a mark, at a multiple of its length."""
-    place = group.find(mark)
-    while place % _MARK and place >= 0:
-        place = group.find(mark, place + 1)
+def _holds(group: bytes, digest: bytes) -> bool:
+    """Return whether a group holds a digest, at a multiple of its length."""
+    place = group.find(digest)
+    while place % _DIGEST and place >= 0:
+        place = group.find(digest, place + 1)
     return place >= 0
