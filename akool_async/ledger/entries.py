@@ -263,6 +263,16 @@ class LedgerEntries(LedgerDatabase):
         )
         return int(rows[0]["entering"]), int(rows[0]["moving"])
 
+    async def count_last_doubts(self) -> int:
+        """Return how many entries in doubt were submitted after the last one that the vendor answered."""
+        rows = await self.execute(
+            "SELECT count(*) AS doubts FROM akool_ledger.entry WHERE account = :account"
+            " AND state = 'in_doubt' AND submitted_at > coalesce("
+            " (SELECT max(submitted_at) FROM akool_ledger.entry WHERE account = :account"
+            " AND (job_id <> '' OR (state = 'failed' AND code IS NOT NULL))), '-infinity')"
+        )
+        return int(rows[0]["doubts"])
+
     async def refused_as_paid(self) -> frozenset[tuple[str, str]]:
         """Return key and language of each entry that was refused because its work is paid already."""
         rows = await self.execute(

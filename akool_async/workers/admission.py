@@ -65,6 +65,13 @@ class Admission:
         """Whether answers were lost, so that the next POST only tries whether they come again."""
         return self._holds > 0
 
+    def begin_after(self, doubts: int) -> None:
+        """Begin as if so many answers had been lost, but one less than end all POSTs: a single one is tried.
+
+        A worker that is restarted in an outage would else lose as many again.
+        """
+        self._lost = min(doubts, MOST_LOST - 1)
+
     def free(self) -> None:
         """Say that a job of this worker takes no capacity any more."""
         self._freed.set()

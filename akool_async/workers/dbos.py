@@ -161,6 +161,7 @@ class Worker:
                     advice="Each worker needs a name of its own: use --name.",
                 )
             await self._beat("running")
+            self._admission.begin_after(await self._ledger.count_last_doubts())
             engine = await asyncio.to_thread(self._launch)
             try:
                 on_ready()

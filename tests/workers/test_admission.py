@@ -191,6 +191,26 @@ async def test_answers_that_are_lost_together_while_many_posts_are_under_way_are
     assert len(account.asked) <= 1 + POSTS
 
 
+@pytest.mark.parametrize("doubts", [0, 1, 2, 50])
+async def test_a_worker_that_is_started_in_an_outage_loses_one_answer(doubts: int) -> None:
+    account = Account(VirtualClock(), room=0, answer=LOST)
+    account.admission.begin_after(doubts)
+
+    await with_waiting(200, account, lambda: account.clock.sleep(290.0))
+
+    assert len(account.asked) == max(MOST_LOST - doubts, 1)
+
+
+async def test_an_answer_ends_what_a_worker_knew_of_an_outage() -> None:
+    account = Account(VirtualClock(), room=200)
+    account.admission.begin_after(50)
+
+    await with_waiting(200, account, lambda: account.clock.sleep(10.0))
+
+    assert account.made == 200
+    assert account.most_at_once == POSTS
+
+
 async def test_a_lost_answer_now_and_then_holds_nothing_back() -> None:
     account = Account(VirtualClock(), room=0)
     answers = itertools.cycle([LOST, MADE, LOST, LOST, MADE])

@@ -14,7 +14,7 @@ from akool_async import AkoolClient, State
 from akool_async.ledger import LostAnswer, NotSent
 from akool_async.sandbox import Fault
 from akool_async.workers.admission import MOST_LOST
-from akool_async.workers.dbos import Worker, WorkerSettings
+from akool_async.workers.dbos import Worker, WorkerSettings, enqueue
 from tests.client.moments import until
 from tests.ledger.conftest import QUICK, Bench, video
 
@@ -61,6 +61,48 @@ async def test_an_outage_that_makes_jobs_costs_a_worker_a_few_doubts(
     async with working(quick, tmp_path):
         await until_counted(quick, State.DELIVERED, ENTRIES - MOST_LOST)
     assert (await quick.ledger.counts())[State.IN_DOUBT] == MOST_LOST
+
+
+async def test_a_worker_that_is_started_again_in_an_outage_makes_one_more_doubt(
+    quick: Bench, tmp_path: Path
+) -> None:
+    quick.sandbox.faults.add(Fault(on="create", kind="http", status=502, acted=True))
+    await quick.ledger.plan(video(number) for number in range(ENTRIES))
+    await enqueue(quick.ledger)
+    made = []
+    for _ in range(2):
+        worker = Worker(quick.ledger, quick.client, WorkerSettings(name="one", into=tmp_path))
+
+        async def stop(worker: Worker = worker) -> None:
+            await until(lambda: worker._admission.holds)
+            await anyio.sleep(0.5)  # what would go out has gone out by then
+            worker.stop()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop)
+            await worker.run()
+        made.append(len(quick.sandbox.audit.jobs))
+
+    assert made == [MOST_LOST, MOST_LOST + 1]
+
+
+async def test_doubts_since_the_last_answer_are_counted(quick: Bench) -> None:
+    async def submit(number: int, **fault: object) -> None:
+        if fault:
+            quick.sandbox.faults.add(Fault(on="create", limit=1, **fault))  # type: ignore[arg-type]
+        await quick.ledger.submit_once(quick.client, video(number))
+
+    lost = {"kind": "http", "status": 502, "acted": True}
+    assert await quick.ledger.count_last_doubts() == 0
+    for number in (1, 2):
+        await submit(number, **lost)
+    assert await quick.ledger.count_last_doubts() == 2
+    await submit(3)
+    assert await quick.ledger.count_last_doubts() == 0
+    await submit(4, **lost)
+    assert await quick.ledger.count_last_doubts() == 1
+    await submit(5, kind="code", code=1203)
+    assert await quick.ledger.count_last_doubts() == 0
 
 
 async def test_a_wrong_host_costs_a_worker_one_doubt(
