@@ -479,12 +479,15 @@ def test_a_query_says_which_subtitles_are_pushed_unless_it_signs_them(
     order = ["captions", "push", "talk", "--out", out, "--yes", "--caption-url"]
     url = "https://example.com/get"
     first = akool(*order, f"{url}?id=1", "--give-up-after", "0.001s")
-    pushed = [akool(*order, f"{url}?id={number}") for number in (2, 1, 2)]
+    early = akool(*order, f"{url}?id=2") if first.code else None
+    pushed = [akool(*order, f"{url}?id={number}") for number in (1, 2, 2)]
     signed = [akool(*order, f"https://example.com/fr.srt?X-Amz-Signature={number}") for number in (7, 8)]
 
     assert first.code in (0, 4)
-    assert pushed[0].code == 0
-    assert pushed[1].code in (0, 2)
+    # While the first ones are at the vendor, it may be these, signed anew.
+    assert early is None or (early.code, "has subtitles from the same URL" in early.err) == (2, True)
+    assert pushed[0].code in (0, 2)
+    assert pushed[1].code == 0
     assert (pushed[2].code, "saved already, as 'talk.captions-3'" in pushed[2].err) == (2, True)
     assert [told.code for told in signed] == [0, 2]
     assert {key for key, _ in book.read()} == {"talk", *(f"talk.captions-{number}" for number in (2, 3, 4))}
