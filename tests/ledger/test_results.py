@@ -119,7 +119,7 @@ async def test_where_every_name_is_taken_nothing_is_saved_and_the_job_is_kept(
         (tmp_path / f"{name}.mp4").write_bytes(b"another's")
     await submit(quick)
     await quick.ledger.wait_once(quick.client, "video-1", "ja")
-    with pytest.raises(DownloadError, match="every name"):
+    with pytest.raises(DownloadError, match="Every file name tried"):
         await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
 
     assert {path.read_bytes() for path in tmp_path.glob("*.mp4")} == {b"another's"}
