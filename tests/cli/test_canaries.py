@@ -180,7 +180,7 @@ def test_commands_that_are_shown_hold_no_secret_of_an_option(
     secret: list[str], akool: Command, vendor: Sandbox, tmp_path: Path, out: Path
 ) -> None:
     videos = tmp_path / "two.csv"
-    videos.write_text("url,languages\nhttps://example.com/1.mp4,ja\nhttps://example.com/2.mp4,ja\n")
+    videos.write_text("url,languages\nhttps://videos.example/1.mp4,ja\nhttps://videos.example/2.mp4,ja\n")
     told = akool("run", videos, "--out", out, "--yes", "--max-credits", "4", *secret)
     written = [path.read_text(errors="replace") for path in (*out.rglob("*.html"), *out.glob("*.runs"))]
 
