@@ -69,7 +69,7 @@ class Answers:
     def close(self) -> None:
         """Nothing to close."""
 
-    async def send(self, call: ApiCall) -> Envelope:
+    async def send_paid(self, call: ApiCall) -> Envelope:
         await anyio.lowlevel.checkpoint()
         target, sent = call.path, b""
         if call.payload is None:
@@ -82,7 +82,7 @@ class Answers:
         return read_envelope(json.dumps(answer).encode())
 
     async def call(self, call: ApiCall, read: Callable[[Envelope], T]) -> T:
-        return read(await self.send(call))
+        return read(await self.send_paid(call))
 
 
 @attrs.frozen
