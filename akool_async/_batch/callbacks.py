@@ -45,9 +45,9 @@ class WebhookConfig:
     grace: float = 120.0
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what can't be called or waited for."""
+        """Refuse a URL that no POST can carry."""
         if self.url is not None:
-            with_token(self.url, new_token())  # raises for one that no POST can carry
+            with_token(self.url, new_token())  # raises for such a one
 
 
 class WebhookCoordinator:
@@ -140,7 +140,7 @@ class WebhookCoordinator:
                 for callback in source.callbacks_for(entry.token) if source and entry.token else ():
                     self._doubts.add_from_callback(entry, callback.job_id)
             if found:  # a run that is started again in an outage must not pay for a few doubts each time
-                breaker.learn(self._journal.count_last_doubts(breaker.limit))
+                breaker.begin_after(self._journal.count_last_doubts(breaker.limit))
 
     def on_callback(self, callback: Callback) -> None:
         """Record a callback: it may name the job of a doubt, and makes the client ask sooner."""

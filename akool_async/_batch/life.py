@@ -171,7 +171,7 @@ class EntryLife:
         return None
 
     async def _attempt(self, post: Post, private: list[tuple[str, str]]) -> None:
-        """Send a POST in its turn, unless it must not be sent; `private` are entries with inputs to sign."""
+        """Send a POST in its turn, unless it must not be sent; `private` names those with inputs to sign."""
         if not await self._wait_for_turn(post):
             return None
         # Before the intent: a result without a name to be saved under is money lost.
@@ -292,7 +292,7 @@ class EntryLife:
     async def _clearance(self, entry: BatchEntry) -> AsyncIterator[str]:
         """Wait until credits and clear answers allow a POST, and reserve both until its result is counted.
 
-        Return why nothing is submitted any more, or "".
+        Yield why nothing is submitted any more, or "".
         """
         # Both may wait long, so what stops the batch is looked at before, between and after them.
         budget, breaker = self._state.budget, self._state.breaker

@@ -205,8 +205,8 @@ class DoubtBreaker:
         self._resolvable: set[tuple[str, str]] = set()
         self._changed = Changes()
 
-    def learn(self, doubts: int) -> None:
-        """Count the doubts with which earlier runs ended, but for one: a single POST goes out as a probe."""
+    def begin_after(self, doubts: int) -> None:
+        """Begin with the doubts of earlier runs, one less than the limit: a single probe goes out."""
         self._in_a_row = min(doubts, self.limit - 1)
 
     async def acquire(self) -> None:

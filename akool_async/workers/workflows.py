@@ -220,6 +220,7 @@ def give_to_its_account(ledger: Ledger, workflow: str, entry: str) -> str:
         entry: what follows the account in its id.
     """
     with engine_client(ledger) as client:
+        # Not by `queue_name`: in an id the account is escaped already.
         client.resume_workflows([workflow], queue_name=f"akool/{workflow.removesuffix(entry)}")
     return "of another account"
 
