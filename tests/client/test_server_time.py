@@ -65,7 +65,7 @@ def test_a_date_without_a_zone_is_utc() -> None:
 
 @pytest.mark.anyio
 async def test_the_client_hears_it(house: Open) -> None:
-    async with house(time_scale=1_000_000.0) as home:
+    async with house(time_scale=1e9) as home:
         client = await home.client()
         await client.credit()
 
