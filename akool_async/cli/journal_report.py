@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, Final
@@ -26,11 +26,12 @@ from akool_async.cli.next_commands import Order
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.paid_work import same_work
 from akool_async.cli.report import request_label
-from akool_async.cli.run_history import read_history
+from akool_async.cli.run_history import UnsentEntry, read_history
 from akool_async.cli.run_summary import SAVED, UNVERIFIED
 from akool_async.cli.saved_files import files_of, locate
 
 NOT_SUBMITTED: Final = "not submitted"
+TO_CORRECT: Final = "to correct"
 FILES_GONE: Final = "files gone"
 _NO_MANIFEST: Final = "no manifest"
 WORDS: Final[Mapping[str, str]] = {
@@ -41,6 +42,7 @@ WORDS: Final[Mapping[str, str]] = {
     "at the vendor": "at the vendor",
     "being sent": "being sent, or perhaps sent by a run that was interrupted",
     NOT_SUBMITTED: "not submitted yet",
+    TO_CORRECT: "refused before they were sent, not charged: their rows have to be corrected",
     "in doubt": "in doubt: sent or maybe sent, the answer is unknown",
     "failed": "failed: the vendor made no result",
     "refused": "refused by the vendor, not charged",
@@ -174,7 +176,9 @@ class JournalStatus:
         without_result: entries that failed, were refused or expired.
         expiring: up to 10 entries whose result is at the vendor, by expiry.
         expiring_soon: number of entries whose result expires within 2 days.
-        not_submitted: rows without an entry, by catalog.
+        not_submitted: rows without an entry that may be sent, by catalog.
+        to_correct: up to 10 of the rows that were refused before they were sent.
+        refused_rows: number of these by catalog.
         orders: the commands of its last run, by catalog.
         needs_catalog: entries not submitted whose URL lost its signature.
     """
@@ -197,6 +201,8 @@ class JournalStatus:
     expiring: tuple[Entry, ...]
     expiring_soon: int
     not_submitted: Mapping[str, int]
+    to_correct: tuple[UnsentEntry, ...]
+    refused_rows: Mapping[str, int]
     orders: Mapping[str, Order]
     needs_catalog: int
 
@@ -235,16 +241,25 @@ class JournalStatus:
                 "run the catalog again",
             ),
         ]
-        for catalog, count in self.not_submitted.items():
-            why, order = "not submitted yet: run the catalog again", self.orders.get(catalog)
-            where = {"--out": self.output.out, "--journal": self.output.journal}
-            if order is not None:
-                step = order.command(self.output.path, where)
-                steps.append((count, f"{why}, which costs credits", step))
-            else:
-                why += ", with the same options, such as --max-credits"
-                steps.append((count, why, command("run", catalog)))
-        return tuple((f"{counted(count, 'entry')} {why}", step) for count, why, step in steps if count)
+        found = [(f"{counted(count, 'entry')} {why}", step) for count, why, step in steps if count]
+        return (*found, *self.catalog_steps)
+
+    @property
+    def catalog_steps(self) -> Iterator[tuple[str, str]]:
+        """Which catalogs to run again, for what no run has sent."""
+        for catalogs, what in (
+            (self.not_submitted, "not submitted yet: run the catalog again"),
+            (self.refused_rows, "to be corrected in {catalog}: then run it again"),
+        ):
+            for catalog, count in catalogs.items():
+                why, order = what.format(catalog=catalog), self.orders.get(catalog)
+                if order is not None:
+                    where = {"--out": self.output.out, "--journal": self.output.journal}
+                    why, step = f"{why}, which costs credits", order.command(self.output.path, where)
+                else:
+                    why += ", with the same options, such as --max-credits"
+                    step = self.output.command("run", catalog)
+                yield f"{counted(count, 'entry')} {why}", step
 
 
 async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
@@ -262,7 +277,9 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
     without_result = [entry async for entry in journal.entries(states=WITHOUT_RESULT)]
     states = journal.counts()
     history = read_history(output.path)
-    missing = history.not_submitted(journal)
+    unsent = [*history.unsent(journal)]
+    pending = Counter(entry.catalog for entry in unsent if not entry.reason)
+    refused = [entry for entry in unsent if entry.reason]
     counts = {STATE_WORDS[state]: number for state, number in states.items()}
     saved = Counter[str]()
     for one in journal.saved_files():
@@ -278,7 +295,8 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
     counts[STATE_WORDS[State.COMPLETED]] += len(left)
     counts["refused"] = sum(state_word(entry, output) == "refused" for entry in without_result)
     counts["failed"] -= counts["refused"]
-    counts[NOT_SUBMITTED] += sum(map(len, missing.values()))
+    counts[NOT_SUBMITTED] += pending.total()
+    counts[TO_CORRECT] = len(refused)
     return JournalStatus(
         output=output,
         now=now,
@@ -298,7 +316,9 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
         expiring=tuple(expiring),
         expiring_soon=journal.count_expiring(SOON)
         + sum(entry.expires_at is not None and entry.expires_at <= now + SOON for entry in waiting),
-        not_submitted={catalog: len(names) for catalog, names in missing.items()},
+        not_submitted=pending,
+        to_correct=tuple(refused[:MAX_SHOWN]),
+        refused_rows=Counter(entry.catalog for entry in refused),
         orders=history.orders,
         needs_catalog=len(
             [1 async for entry in journal.entries(states={State.PLANNED}) if entry.url_redacted]

@@ -26,7 +26,7 @@ from akool_async._model.states import State
 from akool_async._storage import BucketFolder, result_folder
 from akool_async.captions import first_version
 from akool_async.cli.console import counted, print_error, print_info
-from akool_async.cli.journal_report import NOT_SUBMITTED, WORDS, entry_json, read_status
+from akool_async.cli.journal_report import NOT_SUBMITTED, TO_CORRECT, WORDS, entry_json, read_status
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.report import request_label
 from akool_async.cli.run_history import read_history
@@ -75,11 +75,18 @@ async def collect_report(output: OutputOptions, originals: Mapping[str, Path] = 
             key, version = first_version(entry, journal)
             first = entry if version == 1 else journal.get(key, entry.target) or entry
             entries.append(_report_entry(entry, first, version, output, originals))
-        for names in read_history(output.path).not_submitted(journal).values():
-            entries += (
-                ReportEntry(label=key, group=key, key=key, target=target, state=NOT_SUBMITTED)
-                for key, target in names
+        entries += (
+            ReportEntry(
+                label=row.label,
+                group=row.key,
+                key=row.key,
+                target=row.target,
+                state=TO_CORRECT if row.reason else NOT_SUBMITTED,
+                reason=row.reason,
+                advice=row.advice,
             )
+            for row in read_history(output.path).unsent(journal)
+        )
     return Report(
         title=output.out.absolute().name or "Translations",
         now=status.now,

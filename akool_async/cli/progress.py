@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,7 @@ from akool_async.cli.console import (
     stderr,
     strip_control,
 )
-from akool_async.cli.run_summary import NOT_SAVED, SAVED, UNVERIFIED, OutcomeCounts, outcome_label
+from akool_async.cli.run_summary import NOT_SAVED, NOT_SENT, SAVED, UNVERIFIED, OutcomeCounts, outcome_label
 
 REDRAW_INTERVAL: Final = 0.2
 REPORT_INTERVAL: Final = 30.0
@@ -39,7 +40,7 @@ STYLES: Final[Mapping[str, str]] = {
     NOT_SAVED: "yellow",
     UNVERIFIED: "yellow",
     "in doubt": "yellow",
-    "not sent": "yellow",
+    NOT_SENT: "yellow",
     "failed": "red",
     "refused": "red",
     "expired": "red",
@@ -164,7 +165,7 @@ class RunProgress:
             moment = look()
             seen = moment.statistics
             parts = (
-                _counts(moment.counts).plain,
+                _counts(moment).plain,
                 f"{len(moment.in_progress)} in progress",
                 f"credits: {credits_line(seen.credits_used, seen.credits_locked, seen.unpriced)}",
                 moment.remaining(),
@@ -211,7 +212,7 @@ class RunProgress:
         overall = Table.grid(padding=(0, 1))
         counts = moment.counts
         bar = ProgressBar(total=max(counts.expected, 1), completed=counts.finished, width=_BAR_WIDTH)
-        overall.add_row(*([bar] if size.width >= _BARS_FROM else []), _counts(counts))
+        overall.add_row(*([bar] if size.width >= _BARS_FROM else []), _counts(moment))
         return Group(*parts, overall, *footer)
 
     def _entries(self, entries: tuple[EntryProgress, ...], width: int) -> Table:
@@ -265,10 +266,13 @@ def what_continues(cause: StopCause | None) -> str:
     return "What is in progress is saved."
 
 
-def _counts(counts: OutcomeCounts) -> Text:
-    text = Text()
+def _counts(moment: ProgressSnapshot) -> Text:
+    text, counts, numbers = Text(), moment.counts, moment.counts.counts
     text.append(f"{counts.saved:,} of {counts.expected:,} saved", style="bold")
-    for label, number in counts.counts.items():
+    if moment.stopping:  # what no run will pull from the catalog any more is not sent either
+        rest = max(counts.expected - counts.finished - len(moment.in_progress), 0)
+        numbers = numbers + Counter({NOT_SENT: rest})
+    for label, number in numbers.items():
         if label != SAVED:
             text.append(f", {number:,} ")
             text.append(label, style=STYLES.get(label, ""))

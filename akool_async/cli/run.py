@@ -187,14 +187,6 @@ def _run(
     return summary
 
 
-def nothing_to_do(message: str, output: OutputOptions, *, as_json: bool) -> ExitCode:
-    """Say that a command has nothing to work on; a program that reads events gets the last one, too."""
-    print_info(message)
-    summary = RunSummary(counts=OutcomeCounts(expected=0), output=output, why=message)
-    Events(enabled=as_json).over(summary)
-    return summary.code
-
-
 def _finish(summary: RunSummary | None, options: RunOptions, events: Events) -> ExitCode:
     """Write the report and the last event; return the exit code."""
     if summary is None:
@@ -236,7 +228,11 @@ class CatalogRun:
         self._options = options
         self._progress = progress
         self._events = events
-        self._counts = OutcomeCounts(expected=len(plan.entries), credits_used=plan.trial_credits)
+        self._counts = OutcomeCounts(
+            expected=len(plan.entries),
+            credits_used=plan.trial_credits,
+            to_correct={(one.key, one.target) for one in plan.entries if one.action is PlannedAction.REFUSED},
+        )
         self._unpaid = {(one.key, one.target) for one in plan.entries if not one.action.is_paid}
         self._replaced = 0
         self._batch: Batch | None = None
@@ -443,6 +439,7 @@ class CatalogRun:
             why="" if batch is None else batch.stopped,
             failure=self._failure,
             timed_out=self._timed_out,
+            catalog="" if self._plan.catalog.title else str(self._plan.catalog.path),
             commands_failed=0 if self._commands is None else self._commands.failed,
             unpriced=0 if last is None else max(last.statistics.unpriced - first.unpriced, 0),
             seconds=0.0 if last is None else last.statistics.seconds,

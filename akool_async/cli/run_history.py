@@ -1,8 +1,9 @@
 """What earlier runs were to submit, and the balance when they began: a small file beside the journal.
 
-The journal has no entry for a row of a catalog before its turn comes, and does not know the account's
-balance. With both, `status` counts what was not submitted, and `resolve` compares what was spent with what is
-recorded. Nothing depends on the file: without it, that much less can be said.
+The journal has no entry for a row of a catalog before its turn comes, none for one that was refused before it
+was sent, and does not know the account's balance. With these, `status` counts what was not submitted, `list`
+says why, and `resolve` compares what was spent with what is recorded. Nothing depends on the file: without
+it, that much less can be said.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from akool_async._journal.names import beside
 from akool_async.cli.console import print_info
 from akool_async.cli.next_commands import Order
 from akool_async.cli.plan import Plan, PlannedAction
+from akool_async.cli.report import request_label
 
 _MARK: Final = "akool-async runs"
 _MAX_RUNS: Final = 100
@@ -42,30 +44,53 @@ class RunStart:
 
 
 @attrs.frozen
+class UnsentEntry:
+    """What a run of a catalog had to submit for the first time.
+
+    Attributes:
+        catalog: the catalog's file.
+        key: its key in the journal, if it had an entry there.
+        target: its language; "" for a lip-sync.
+        label: what people call its video.
+        reason: why it can't be sent before its row is corrected; "" if nothing is wrong with it.
+    """
+
+    catalog: str
+    key: str
+    target: str
+    label: str
+    reason: str
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return f"Correct this row in {self.catalog}, then run the catalog again." if self.reason else ""
+
+
+@attrs.frozen
 class RunHistory:
     """The earlier runs of a journal.
 
     Attributes:
         starts: those whose balance is known, in their order.
-        pending: by catalog, what its last run was to submit for the first time, as (key, language).
+        pending: by catalog, what its last run was to submit for the first time.
         orders: by catalog, the command of its last run.
     """
 
     starts: tuple[RunStart, ...] = ()
-    pending: Mapping[str, tuple[tuple[str, str], ...]] = attrs.field(factory=dict)
+    pending: Mapping[str, tuple[UnsentEntry, ...]] = attrs.field(factory=dict)
     orders: Mapping[str, Order] = attrs.field(factory=dict)
 
-    def not_submitted(self, journal: Journal) -> dict[str, list[tuple[str, str]]]:
-        """Return by catalog what the journal has no entry for since; each once, by its newest catalog."""
-        found: dict[str, list[tuple[str, str]]] = {}
+    def unsent(self, journal: Journal) -> Iterator[UnsentEntry]:
+        """Yield what the journal has no entry for since; each once, by its newest catalog."""
         seen: set[tuple[str, str]] = set()
         # From the newest on: a row that two catalogs name is counted once, for the command that is run now.
         for catalog in reversed([*self.pending]):
-            for name in self.pending[catalog]:
+            for entry in self.pending[catalog]:
+                name = entry.key, entry.target
                 if name not in seen and journal.get(*name) is None:
-                    found.setdefault(catalog, []).append(name)
+                    yield entry
                 seen.add(name)
-        return found
 
 
 def history_path(journal: Path) -> Path:
@@ -82,8 +107,11 @@ def read_history(journal: Path) -> RunHistory:
             for at, balance, recorded in data.get("starts", ())
         )
         pending = {
-            str(catalog): tuple((str(key), str(target)) for key, target in names)
-            for catalog, names in data.get("pending", {}).items()
+            str(catalog): tuple(
+                UnsentEntry(str(catalog), str(key), str(target), str(label), str(reason))
+                for key, target, label, reason in entries
+            )
+            for catalog, entries in data.get("pending", {}).items()
         }
         orders = {
             str(catalog): Order(str(folder), str(place), tuple(map(str, words)))
@@ -105,13 +133,25 @@ def record_run(plan: Plan, journal: Path) -> None:
         catalog, order = str(plan.catalog.path.absolute()), Order.running(journal)
         pending.pop(catalog, None)  # the newest is the last
         pending[catalog] = tuple(
-            (entry.key, entry.target) for entry in plan.entries if entry.action is PlannedAction.SUBMIT
+            UnsentEntry(
+                catalog,
+                entry.key,
+                entry.target,
+                request_label(entry.item.request),
+                "" if entry.check is None else entry.check.reason,
+            )
+            for entry in plan.entries
+            if entry.action in (PlannedAction.SUBMIT, PlannedAction.REFUSED)
         )
         orders |= {} if order is None else {catalog: order}
     data = {
         "made_by": _MARK,
         "starts": [(one.at.isoformat(), one.balance, one.recorded) for one in starts[-_MAX_RUNS:]],
-        "pending": {catalog: names for catalog, names in pending.items() if names},
+        "pending": {
+            catalog: [attrs.astuple(entry)[1:] for entry in entries]
+            for catalog, entries in pending.items()
+            if entries
+        },
         "orders": {name: attrs.astuple(one) for name, one in orders.items() if pending.get(name)},
     }
     try:

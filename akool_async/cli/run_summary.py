@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from akool_async._batch import StopCause
+from akool_async._batch import StopCause, preflight
 from akool_async._batch.entry import outcome_from_journal
 from akool_async._journal import Journal
 from akool_async._model.errors import AkoolError, JournalError
@@ -26,12 +26,13 @@ SAVED: Final = "saved"
 NOT_SAVED: Final = "not saved"
 UNVERIFIED: Final = "unverified"
 IN_DOUBT: Final = "in doubt"
+NOT_SENT: Final = "not sent"
 _OUTCOMES: Final = {
     Failed: "failed",
     Rejected: "refused",
     InDoubt: IN_DOUBT,
     Expired: "expired",
-    NotSubmitted: "not sent",
+    NotSubmitted: NOT_SENT,
 }
 _UNCLEAR: Final = (State.SUBMITTING, State.IN_DOUBT)
 
@@ -59,6 +60,7 @@ class OutcomeCounts:
         incomplete: entries that are saved without a file that was asked for, such as subtitles.
         ended: how each entry ended, by key and language.
         in_progress: entries that were left with a job at the vendor; 0 while the run is not over.
+        to_correct: entries that can't be sent before their rows are corrected, by key and language.
     """
 
     expected: int
@@ -72,6 +74,7 @@ class OutcomeCounts:
     incomplete: int = 0
     ended: dict[tuple[str, str], str] = attrs.field(factory=dict)
     in_progress: int = 0
+    to_correct: set[tuple[str, str]] = attrs.field(factory=set)
 
     def add(self, outcome: Outcome, seconds: float = 0.0, *, paid_here: bool = True) -> None:
         """Count one more outcome, which is known since the run was this old.
@@ -83,7 +86,12 @@ class OutcomeCounts:
         """
         label = outcome_label(outcome)
         self.counts[label] += 1
-        self.ended[outcome.key, outcome.target] = label
+        name = outcome.key, outcome.target
+        self.ended[name] = label
+        if not isinstance(outcome, NotSubmitted):
+            self.to_correct.discard(name)
+        elif outcome.reason.startswith(preflight.NOT_SENT):
+            self.to_correct.add(name)
         if isinstance(outcome, Completed | Failed | Expired) and not outcome.resumed:
             self.made += 1
             self.made_in = seconds
@@ -166,6 +174,7 @@ class RunSummary:
         cause: what kind of event stopped the submissions, if one did; in words it is `why`.
         failure: the error that ended the run, if one did.
         timed_out: whether `--give-up-after` ended it.
+        catalog: the file whose rows it was about; "" where it was no file.
         commands_failed: commands of `--on-saved` that failed; the results are saved.
         unpriced: jobs of this run of which it is not known what they cost.
     """
@@ -176,6 +185,7 @@ class RunSummary:
     why: str = ""
     failure: AkoolError | None = None
     timed_out: bool = False
+    catalog: str = ""
     commands_failed: int = 0
     unpriced: int = 0
     seconds: float = 0.0
@@ -202,7 +212,7 @@ class RunSummary:
     def not_submitted(self) -> int:
         """Entries of which nothing was sent: they are not charged, and some have no outcome."""
         score = self.counts
-        return score.counts["not sent"] + max(score.expected - score.finished - score.in_progress, 0)
+        return score.counts[NOT_SENT] + max(score.expected - score.finished - score.in_progress, 0)
 
     def lines(self) -> Iterator[str]:
         """Return the end of the run as lines for people."""
@@ -237,7 +247,8 @@ class RunSummary:
             (counts["failed"], "failed"),
             (counts["refused"], "refused, not charged"),
             (counts["expired"], "expired: the vendor does not have the results any more"),
-            (self.not_submitted, "not submitted, not charged"),
+            (len(score.to_correct), "refused before they were sent, not charged: correct them"),
+            (self.not_submitted - len(score.to_correct), "not submitted, not charged"),
         ):
             if number:
                 yield f"  {number:,} {what}"
@@ -254,8 +265,17 @@ class RunSummary:
             yield f"Of {score.found:,} the results are in the folder and paid; this journal has no such jobs."
             yield "To have them counted, put the journal that knows them, or its newest backup, in the place"
             yield f"of {self.output.path} and run again. Without one, use the files; --pay-again pays twice."
-        if counts[NOT_SAVED] or counts["not sent"] > score.found or score.finished < score.expected:
+        unsent = self.not_submitted - score.found - len(score.to_correct)
+        if counts[NOT_SAVED] or score.in_progress or unsent > 0:
             yield from self._resume()
+        if score.to_correct and self.catalog:
+            yield "To see which rows were refused before they were sent, and why, run:"
+            yield f"    {self.output.command('list')}"
+            yield f"Correct them in {self.catalog}, and run it again. What is paid is not paid again."
+            if not unsent:
+                yield from same_command()
+        elif score.to_correct:
+            yield "Correct what the reasons name, and run again. What is paid is not paid again."
 
     def _resume(self) -> Iterator[str]:
         if self.cause is StopCause.BUDGET:  # which bound to set is for a person to decide

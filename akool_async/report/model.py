@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 GOOD: Final = frozenset({"saved"})
-BAD: Final = frozenset({"failed", "refused", "expired", "files gone"})
+BAD: Final = frozenset({"failed", "refused", "to correct", "expired", "files gone"})
 UNVERIFIED: Final = frozenset({"unverified"})
 DOUBTFUL: Final = frozenset({"in doubt", "being sent"})
 _MADE: Final = frozenset({"saved", "unverified", "files gone", "done", "at the vendor", "expired"})

@@ -114,8 +114,9 @@ def test_what_did_not_move_a_doubt_and_a_bound_are_seen() -> None:
 
 
 def test_a_stop_says_what_happens_to_what_is_at_work() -> None:
-    shown = drawn(moment(jobs(3), score(9), stopping="Interrupted by SIGINT."))
+    shown = drawn(moment(jobs(3), score(80, saved=6, not_sent=10), stopping="Interrupted by SIGINT."))
 
+    assert "6 of 80 saved, 71 not sent" in shown  # those, too, that are not pulled from the catalog any more
     assert "Stopping: Interrupted by SIGINT." in shown
     assert "A second Ctrl-C or signal exits now; jobs continue" in shown
 

@@ -168,9 +168,63 @@ def test_rows_that_an_interrupted_run_did_not_submit_are_counted(
     assert [one["key"] for one in listed if one["state"] == "not submitted"] == [
         f"film-{number}" for number in range(2, 6)
     ]
+    resumed = akool("resume", "--out", book.out, "--yes")  # what the journal has: the one that was refused
+    nothing = akool("resume", "--out", book.out)
+    assert "It is saved" in resumed.err
+    assert f"Nothing is in progress in {book.path}." in nothing.err
+    assert "3 entries not submitted yet: run the catalog again, which costs credits:\n" in resumed.err
+    for told in (resumed, nothing):
+        assert f"    akool-async run {catalog} --out {book.out} --in-flight 1\n" in told.err
 
     assert akool(*run).code == 0
     assert json.loads(akool("status", "--out", book.out, "--json").out)["not_submitted"] == 0
+
+
+YOUTUBE = "https://youtu.be/dQw4w9WgXc"
+
+
+def test_rows_that_were_refused_before_they_were_sent_stay_known(
+    akool: Command, vendor: Sandbox, book: Book, tmp_path: Path
+) -> None:
+    catalog = tmp_path / "links.csv"
+    good = "".join(f"https://example.com/{number}.mp4,ja\n" for number in range(2))
+    catalog.write_text("url,languages\n" + good + "".join(f"{YOUTUBE}{end},ja\n" for end in "QRS"))
+    run = ["run", catalog, "--out", book.out, "--yes"]
+    ended = akool(*run)
+    told = akool("status", "--out", book.out)
+    seen = json.loads(akool("status", "--out", book.out, "--json").out)
+    listed = json.loads(akool("list", "--out", book.out, "--json").out)
+
+    assert ended.code == 1
+    assert "  3 refused before they were sent, not charged: correct them\n" in ended.err
+    assert "not submitted" not in ended.err
+    assert "To resume" not in ended.err
+    assert f"Correct them in {catalog}, and run it again." in ended.err
+    assert "  3  refused before they were sent, not charged: their rows have to be corrected\n" in told.out
+    assert "  dQw4w9WgXcQ ja: This is a page of YouTube, not a video." in told.out
+    assert f"  3 entries to be corrected in {catalog}: then run it again" in told.out
+    assert f"    akool-async run {catalog} --out {book.out}\n" in told.out
+    assert "Everything that was submitted is saved." not in told.out
+    assert seen["to_correct_of_catalogs"] == {str(catalog): 3}
+    assert (seen["not_submitted"], seen["counts"]["to correct"]) == (0, 3)
+    wrong = [one for one in listed if one["state"] == "to correct"]
+    assert len(wrong) == 3
+    assert all("YouTube" in one["reason"] and str(catalog) in one["advice"] for one in wrong)
+    assert "a page of YouTube" in "".join(path.read_text() for path in (book.out / "report").glob("*.html"))
+
+    catalog.write_text("url,languages\n" + good + "https://example.com/2.mp4,ja\n")
+    assert akool(*run).code == 0
+    assert "Everything that was submitted is saved." in akool("status", "--out", book.out).out
+
+
+def test_one_refused_video_is_not_to_be_run_again_as_it_was(
+    akool: Command, vendor: Sandbox, book: Book
+) -> None:
+    ended = akool("translate", f"{YOUTUBE}Q", "--to", "ja", "--out", book.out, "--yes")
+
+    assert "1 refused before they were sent, not charged: correct them" in ended.err
+    assert "Correct what the reasons name, and run again." in ended.err
+    assert "same command" not in ended.err
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,14 @@ from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFou
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import result_folder
 from akool_async.cli.console import counted, print_error, print_info
+from akool_async.cli.events import Events
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
     AT_VENDOR,
     catalog_from,
     not_downloaded,
     read_entries,
+    read_status,
     resubmittable,
 )
 from akool_async.cli.options import (
@@ -39,7 +41,8 @@ from akool_async.cli.options import (
 )
 from akool_async.cli.plan import RetryRules
 from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions
-from akool_async.cli.run import UNBOUNDED, RunOptions, execute, nothing_to_do
+from akool_async.cli.run import UNBOUNDED, RunOptions, execute
+from akool_async.cli.run_summary import OutcomeCounts, RunSummary
 from akool_async.cli.saved_files import with_results
 from akool_async.cli.storage import DEFAULT_STORAGE, StorageOptions
 
@@ -63,7 +66,8 @@ def resume(
     """Resume what the journal has in progress, without the catalog.
 
     Jobs at the vendor are waited for and saved; what is not sent yet is sent. Doubts are left as they are,
-    and so are entries whose signed URL only the catalog has, or whose work is paid under another key.
+    and so are entries whose signed URL only the catalog has, or whose work is paid under another key. What a
+    run had not come to is in the catalog alone: it is counted, and left to `run`.
     """
     output = with_results(output.at(place))
     found, elsewhere = anyio.run(read_entries, output, _UNFINISHED)
@@ -81,7 +85,9 @@ def resume(
             advice="Run the catalog again, with the same options.",
         )
     if not entries:
-        return nothing_to_do(f"Nothing is in progress in {output.path}.", output, as_json=terms.as_json)
+        nothing = _nothing_to_do(f"Nothing is in progress in {output.path}.", output, as_json=terms.as_json)
+        anyio.run(_print_unsent, output)
+        return nothing
     rules = RetryRules(pay_again=pay_again)
     options = RunOptions(
         output=output,
@@ -92,7 +98,25 @@ def resume(
         videos=videos,
     )
     code = execute(catalog_from(output, entries, "what is in progress"), options, connection)
+    anyio.run(_print_unsent, output)
     return ExitCode.FAILED if code == ExitCode.OK and left_out else code
+
+
+async def _print_unsent(output: OutputOptions) -> None:
+    """Print how much the journal does not know yet, and which commands submit it."""
+    async with output.reading() as journal:
+        found = await read_status(journal, output)
+    for why, command in found.catalog_steps:
+        print_info(f"{why}:")
+        print_info(f"    {command}")
+
+
+def _nothing_to_do(message: str, output: OutputOptions, *, as_json: bool) -> ExitCode:
+    """Say that a command has nothing to work on; a program that reads events gets the last one, too."""
+    print_info(message)
+    summary = RunSummary(counts=OutcomeCounts(expected=0), output=output, why=message)
+    Events(enabled=as_json).over(summary)
+    return summary.code
 
 
 def collect(
@@ -135,7 +159,7 @@ def collect(
         running = counted(len(waiting) - len(finished), "entry")
         print_info(f"{running} in progress: `{output.command('resume')}` waits for them.")
     if not finished:
-        return nothing_to_do(f"Nothing in {output.path} is ready to be saved.", output, as_json=as_json)
+        return _nothing_to_do(f"Nothing in {output.path} is ready to be saved.", output, as_json=as_json)
     options = RunOptions(
         output=output,
         rules=RetryRules(),
@@ -251,7 +275,7 @@ def retry(
             advice="Run the catalog again, with the same options and --retry-failed.",
         )
     if not entries:
-        return nothing_to_do(
+        return _nothing_to_do(
             f"Nothing in {output.path} failed, was refused or expired.", output, as_json=terms.as_json
         )
     options = RunOptions(

@@ -37,6 +37,7 @@ from akool_async.cli.console import (
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
     NOT_SUBMITTED,
+    TO_CORRECT,
     JournalStatus,
     entry_json,
     not_downloaded,
@@ -120,14 +121,15 @@ class EntryOptions:
             if every or entry.state in states or (entry.key, entry.target) in expiring
         ]
         if every:
-            for names in read_history(output.path).not_submitted(journal).values():
-                rows += (
-                    dict.fromkeys(ALL_FIELDS)
-                    | {"key": key, "target": target, "state": NOT_SUBMITTED, "files": [], "doubt_ids": []}
-                    for key, target in names
-                    if (self.key is None or fnmatchcase(key, self.key))
-                    and (languages is None or target in languages)
-                )
+            rows += (
+                dict.fromkeys(ALL_FIELDS)
+                | {"key": row.key, "target": row.target, "files": [], "doubt_ids": []}
+                | {"state": TO_CORRECT if row.reason else NOT_SUBMITTED}
+                | {"reason": row.reason, "advice": row.advice}
+                for row in read_history(output.path).unsent(journal)
+                if (self.key is None or fnmatchcase(row.key, self.key))
+                and (languages is None or row.target in languages)
+            )
         return rows
 
 

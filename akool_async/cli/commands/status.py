@@ -38,6 +38,7 @@ from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
     MAX_SHOWN,
     NOT_SUBMITTED,
+    TO_CORRECT,
     WORDS,
     JournalStatus,
     advice_for,
@@ -114,6 +115,11 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
             why = reason if advice in reason else f"{reason} {advice}".strip()
             yield f"  {label}: {state_word(entry, found.output)}. {why}"
         yield from _more(found, len(found.without_result), failed=True)
+    if found.to_correct:
+        yield from ("", "Refused before they were sent:")
+        for row in found.to_correct:
+            yield f"  {format_value(f'{row.label} {row.target}'.strip())}: {format_value(row.reason)}"
+        yield from _more(found, found.counts[TO_CORRECT])
     if found.doubts:
         yield from ("", "In doubt:")
         for label, entry in _alike(found.doubts[:MAX_SHOWN]):
@@ -159,6 +165,7 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
         "needs_catalog": found.needs_catalog,
         "not_submitted": found.counts[NOT_SUBMITTED],
         "not_submitted_of_catalogs": dict(found.not_submitted),
+        "to_correct_of_catalogs": dict(found.refused_rows),
         "expiring": [entry_json(entry, found.output) for entry in found.expiring],
         "without_result": [entry_json(entry, found.output) for entry in found.without_result],
         "in_doubt": [entry_json(entry, found.output) for entry in found.doubts],
