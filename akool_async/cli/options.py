@@ -134,15 +134,6 @@ class RunLimits:
     on_saved_timeout: Wait = timedelta(minutes=10)
     report: bool | None = None
 
-    def check(self) -> None:
-        """Check that a run could begin with these options, without running anything.
-
-        Raises:
-            InvalidRequestError: `on_saved` names no program, or can't be read.
-        """
-        if self.on_saved is not None:
-            SavedCommand.parse(self.on_saved, self.on_saved_timeout)
-
     @property
     def saved_command(self) -> SavedCommand | None:
         """What is run for each saved result.

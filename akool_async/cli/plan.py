@@ -7,9 +7,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, partial
 from itertools import islice
-from pathlib import Path
 from typing import Final, overload
 
 import anyio
@@ -20,7 +19,7 @@ from akool_async._batch.preflight import Preflight, RequestCheck
 from akool_async._batch.resume import why_replaced
 from akool_async._batch.saving import LONGEST_ENDING
 from akool_async._client import AkoolClient
-from akool_async._journal import Entry, Journal, open_journal
+from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import (
     AkoolError,
     CertificateError,
@@ -34,7 +33,7 @@ from akool_async._model.fingerprint import KeyedVideos, is_other_work
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST, is_unverified
 from akool_async._model.states import WITHOUT_RESULT, State
-from akool_async._storage import ResultFolder, result_folder
+from akool_async._storage import result_folder
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.paid_work import PAID, PaidWork
@@ -241,27 +240,89 @@ async def make_plan(
     journal = output.path
     exists = await anyio.Path(journal).exists()
     async with open_journal(journal if exists else ":memory:", read_only=exists) as opened:
-        paid_work, videos = await _read_paid(opened, catalog, prices)
-        folder = _FolderCheck(output.out, pay_again=rules.pay_again)
-        entries, mistakes = PlanEntries(catalog.items), list[Issue]()
+        paid_work = PaidWork()
+        videos = KeyedVideos(item.request.key for item in catalog.items)
+        # All of the journal, not only this catalog: the same work may be paid under another key in it.
+        async for entry in opened.entries():
+            prices.add(entry)
+            paid_work.add(entry)
+            if entry.state in PAID:
+                videos.add(entry.key, entry.request)
+        entries = PlanEntries(catalog.items)
+        issues: list[Issue] = []
+        # A long catalog has names by the hundred thousand: each is made only where something depends on it.
+        any_name_fits = sys.getfilesystemencoding() == "utf-8" and len(os.fsencode(str(output.out))) <= _SHORT
+        results = cache(partial(result_folder, output.out, None))
+        in_folder = not isinstance(output.out, BucketPath) and output.out.is_dir()
+        may_be_saved = in_folder and not rules.pay_again
+        folders: set[str] = set()  # of names, each checked once
         for item in catalog.items:
             for target in item.request.targets:
                 found = opened.get(item.key_for(target), target) if exists else None
-                action = _planned_action(rules, found, output.out)
-                mistake = ""
-                if action.is_paid and folder.has_result(item, target, found):
-                    action = PlannedAction.FOUND
-                elif action.is_paid:
-                    mistake = folder.why_not_writable(item, target)
+                action = rules.action(found)
+                # The journal says "saved", but the folder has the last word: it is fetched again, unpaid.
+                if action is PlannedAction.SAVED and found is not None:
+                    if not found.files:  # it ended in a run without a folder for results
+                        action = PlannedAction.WAIT
+                    elif are_gone(found.files, output.out, found.name):
+                        action = PlannedAction.RESTORE
+                    elif is_unverified(found.reason):
+                        action = PlannedAction.UNVERIFIED
+                # Only a job that would be made needs a name here.
+                in_folders = "/" in item.names
+                if action.is_paid and (may_be_saved or in_folders or not any_name_fits):
+                    name = template_of(item.names).name(item.request, target)
+                    failed = found is not None and found.state in WITHOUT_RESULT
+                    # Another journal, or this one before it was lost, paid for a result that is here.
+                    manifest = output.out / f"{name}{MANIFEST}"
+                    if (
+                        may_be_saved
+                        and not failed
+                        and is_saved(manifest, item.key_for(target), target, item.request)
+                    ):
+                        action = PlannedAction.FOUND
+                    else:
+                        folder = name.rpartition("/")[0]
+                        is_new = in_folders and folder not in folders
+                        folders.add(folder)
+                        try:
+                            if is_new or not any_name_fits or len(name.encode()) > _SHORT:
+                                results().check_name(f"{name}{LONGEST_ENDING}")
+                            if is_new:
+                                results().check_writable(name)
+                        except ConfigurationError as error:
+                            # The job would be paid for, and its result could not be saved under this name.
+                            issues.append(Issue(item.where("key"), f"{error.message} {error.advice}"))
                 entries.add(action, found, prices.price(item.request) if action.is_paid else UNKNOWN)
-                for text in (mistake, _why_other_work(item, target, found, action, videos)):
-                    if text:
-                        mistakes.append(Issue(item.where("key"), text))
+                # The run would take the result that the journal has for this row's, and never make it.
+                if (
+                    found is not None
+                    and found.state is not State.PLANNED
+                    and is_other_work(found.fingerprint, item.request, target)
+                ):
+                    text = (
+                        f"In the journal this key names other work into {target!r}: another video or other "
+                        "options. Use another key, or another --out."
+                    )
+                    issues.append(Issue(item.where("key"), text))
+                elif (
+                    found is not None
+                    and found.state not in WITHOUT_RESULT | {State.PLANNED}
+                    and (reason := why_replaced(found, item.request))
+                ):
+                    issues.append(Issue(item.where("key"), reason))
+                # What the journal has is resumed as it was entered, by whichever rules.
+                elif found is None and action is PlannedAction.SUBMIT and videos.names_other(item.request):
+                    text = (
+                        f"In the journal this key names another video than the one for {target!r}; captions "
+                        "and the report would take them for one. Use another key, or another --out."
+                    )
+                    issues.append(Issue(item.where("key"), text))
         paid = ((one.item, one.target, one.entry) for one in entries if one.action.is_paid)
         renamed = list(paid_work.find_renamed(paid, opened))
-        mistakes += (one for one in renamed if isinstance(one, Issue))
-        if mistakes:
-            raise CatalogError(mistakes)
+        issues += (one for one in renamed if isinstance(one, Issue))
+        if issues:
+            raise CatalogError(issues)
         locked, used = opened.credits()
         older = output.older
         estimate = prices.estimate(entry.price for entry in entries if entry.action.is_paid)
@@ -293,101 +354,6 @@ async def make_plan(
     if checked.issues:
         raise CatalogError(checked.issues)
     return attrs.evolve(plan, checked=checked)
-
-
-async def _read_paid(journal: Journal, catalog: Catalog, prices: Prices) -> tuple[PaidWork, KeyedVideos]:
-    """Return what the journal has paid for, and which video each key names; learn what jobs cost."""
-    paid_work = PaidWork()
-    videos = KeyedVideos(item.request.key for item in catalog.items)
-    # All of the journal, not only this catalog: the same work may be paid under another key in it.
-    async for entry in journal.entries():
-        prices.add(entry)
-        paid_work.add(entry)
-        if entry.state in PAID:
-            videos.add(entry.key, entry.request)
-    return paid_work, videos
-
-
-def _planned_action(rules: RetryRules, found: Entry | None, out: Path) -> PlannedAction:
-    """Return what a run would do with an entry, by the journal and by the files that it names."""
-    action = rules.action(found)
-    # The journal says "saved", but the folder has the last word: it is fetched again, unpaid.
-    if action is not PlannedAction.SAVED or found is None:
-        return action
-    if not found.files:  # it ended in a run without a folder for results
-        return PlannedAction.WAIT
-    if are_gone(found.files, out, found.name):
-        return PlannedAction.RESTORE
-    return PlannedAction.UNVERIFIED if is_unverified(found.reason) else PlannedAction.SAVED
-
-
-class _FolderCheck:
-    """Looks for the results of new jobs in the folder, and whether they could be saved there.
-
-    A long catalog has names by the hundred thousand: each is made only where something depends on it.
-
-    Args:
-        out: the folder, or a bucket.
-        pay_again: whether results in the folder keep nothing from being paid for.
-    """
-
-    def __init__(self, out: Path, *, pay_again: bool) -> None:
-        self._out = out
-        self._may_be_saved = not pay_again and not isinstance(out, BucketPath) and out.is_dir()
-        self._any_name_fits = sys.getfilesystemencoding() == "utf-8" and len(os.fsencode(str(out))) <= _SHORT
-        self._checked: set[str] = set()  # folders of names
-
-    @cached_property
-    def _results(self) -> ResultFolder:
-        return result_folder(self._out, None)
-
-    def has_result(self, item: CatalogItem, target: str, found: Entry | None) -> bool:
-        """Whether the folder has the result of an entry, which another journal, or a lost one, paid for."""
-        if not self._may_be_saved or (found is not None and found.state in WITHOUT_RESULT):
-            return False
-        name = template_of(item.names).name(item.request, target)
-        return is_saved(self._out / f"{name}{MANIFEST}", item.key_for(target), target, item.request)
-
-    def why_not_writable(self, item: CatalogItem, target: str) -> str:
-        """Return why a result could be paid for and not be saved under its name; "" if it could."""
-        in_folders = "/" in item.names
-        if self._any_name_fits and not in_folders:
-            return ""
-        name = template_of(item.names).name(item.request, target)
-        folder = name.rpartition("/")[0]
-        is_new = in_folders and folder not in self._checked
-        self._checked.add(folder)
-        try:
-            if is_new or not self._any_name_fits or len(name.encode()) > _SHORT:
-                self._results.check_name(f"{name}{LONGEST_ENDING}")
-            if is_new:
-                self._results.check_writable(name)
-        except ConfigurationError as error:
-            return f"{error.message} {error.advice}"
-        return ""
-
-
-def _why_other_work(
-    item: CatalogItem, target: str, found: Entry | None, action: PlannedAction, videos: KeyedVideos
-) -> str:
-    """Return why the key of an entry can't be used, because the journal has it for other work; or ""."""
-    if found is None:
-        # What the journal has is resumed as it was entered, by whichever rules.
-        if action is PlannedAction.SUBMIT and videos.names_other(item.request):
-            return (
-                f"In the journal this key names another video than the one for {target!r}; captions "
-                "and the report would take them for one. Use another key, or another --out."
-            )
-        return ""
-    if found.state is State.PLANNED:
-        return ""
-    # The run would take the result that the journal has for this row's, and never make it.
-    if is_other_work(found.fingerprint, item.request, target):
-        return (
-            f"In the journal this key names other work into {target!r}: another video or other "
-            "options. Use another key, or another --out."
-        )
-    return "" if found.state in WITHOUT_RESULT else why_replaced(found, item.request)
 
 
 def _shared_names(entries: Iterable[PlanEntry]) -> Iterator[str]:

@@ -67,7 +67,7 @@ def captions_push(
     url: str | None = None,
     caption: str | None = None,
     check: CheckOptions = DEFAULT_CHECK,
-    limits: RunLimits = DEFAULT_LIMITS,
+    terms: RunLimits = DEFAULT_LIMITS,
     videos: VideoOptions = DEFAULT_VIDEOS,
     storage: StorageOptions = DEFAULT_STORAGE,
     output: OutputOptions = DEFAULT_OUTPUT,
@@ -145,7 +145,7 @@ def captions_push(
         output=output,
         rules=RetryRules(),
         in_flight=UNBOUNDED,
-        limits=limits,
+        limits=terms,
         recover_pending=False,
         storage=storage.storage,  # the video may be in a bucket, too
         videos=videos,

@@ -60,8 +60,8 @@ def plan(
     videos: VideoOptions = DEFAULT_VIDEOS,
     sharing: StorageOptions = DEFAULT_STORAGE,
     options: TranslationOptions = DEFAULT_TRANSLATION,
-    catalog_options: CatalogOptions = DEFAULT_CATALOG,
-    limits: RunLimits = DEFAULT_LIMITS,
+    wanted: CatalogOptions = DEFAULT_CATALOG,
+    terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Show what `run` would do with a catalog and what it would cost; nothing is spent.
@@ -79,15 +79,13 @@ def plan(
         Do not ask the server for languages, voices and the balance, and look into no video.
     """
     rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed, pay_again=pay_again)
-    limits.check()
+    _ = terms.saved_command  # a mistake in it is one, as in a run
     # Mistakes in the file are reported before a key is asked for and before the server is called.
-    read = read_with_names(partial(catalog_options.read, catalog, options), connection, offline=offline)
+    read = read_with_names(partial(wanted.read, catalog, options), connection, offline=offline)
     client = None if offline else connection.client()
-    make = partial(
-        make_checked_plan, read, output, rules, client, videos, limits.max_credits, sharing.storage
-    )
+    make = partial(make_checked_plan, read, output, rules, client, videos, terms.max_credits, sharing.storage)
     seen = anyio.run(make)
-    if limits.as_json:
+    if terms.as_json:
         write_json(plan_json(seen) | {"jobs": list(plan_rows(seen, output))})
         return ExitCode.OK
     shown = _MAX_SHOWN if sys.stdout.isatty() else len(seen.entries)
@@ -113,10 +111,10 @@ def run(
     pay_again: PayAgain = False,
     on_in_doubt: OnDoubt = "hold",
     options: TranslationOptions = DEFAULT_TRANSLATION,
-    catalog_options: CatalogOptions = DEFAULT_CATALOG,
+    wanted: CatalogOptions = DEFAULT_CATALOG,
     videos: VideoOptions = DEFAULT_VIDEOS,
     sharing: StorageOptions = DEFAULT_STORAGE,
-    limits: RunLimits = DEFAULT_LIMITS,
+    terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Translate a catalog and save all results in a folder.
@@ -137,14 +135,13 @@ def run(
         output=output,
         rules=RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed, pay_again=pay_again),
         in_flight=in_flight,
-        limits=limits,
+        limits=terms,
         storage=sharing.storage,
         videos=videos,
         webhook_url=options.webhook_url,
     )
     # All mistakes at once, before anything is sent: a run that stops half-way has already paid.
-    read = partial(catalog_options.read, catalog, options)
-    return execute(read_with_names(read, connection), order, connection)
+    return execute(read_with_names(partial(wanted.read, catalog, options), connection), order, connection)
 
 
 def translate(
@@ -159,7 +156,7 @@ def translate(
     options: TranslationOptions = DEFAULT_TRANSLATION,
     videos: VideoOptions = DEFAULT_VIDEOS,
     sharing: StorageOptions = DEFAULT_STORAGE,
-    limits: RunLimits = DEFAULT_LIMITS,
+    terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Translate one video into one or several languages, and save the results.
@@ -179,17 +176,17 @@ def translate(
     if options.to is None:
         raise InvalidRequestError("The languages are missing. Name them, such as --to ja,fr.")
     extra = {} if caption_url is None else {"caption_url": caption_url}
-    catalog = read_with_names(lambda names: options.of_one(url, key, names, **extra), connection)
+    wanted = read_with_names(lambda names: options.of_one(url, key, names, **extra), connection)
     order = RunOptions(
         output=output,
         rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),
         in_flight=UNBOUNDED,  # one video: a job for each language, all at once
-        limits=limits,
+        limits=terms,
         storage=sharing.storage,
         videos=videos,
         webhook_url=options.webhook_url,
     )
-    return execute(catalog, order, connection)
+    return execute(wanted, order, connection)
 
 
 def lipsync(
@@ -203,7 +200,7 @@ def lipsync(
     pay_again: PayAgain = False,
     videos: VideoOptions = DEFAULT_VIDEOS,
     sharing: StorageOptions = DEFAULT_STORAGE,
-    limits: RunLimits = DEFAULT_LIMITS,
+    terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Make the mouths in a video follow an audio file, and save the result.
@@ -228,9 +225,9 @@ def lipsync(
         output=output,
         rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),
         in_flight=UNBOUNDED,
-        limits=limits,
+        limits=terms,
         storage=sharing.storage,
         videos=videos,
     )
-    catalog = Catalog(path=Path(), title=strip_query(video_url), rows=1, items=(item,))
-    return execute(catalog, order, connection)
+    wanted = Catalog(path=Path(), title=strip_query(video_url), rows=1, items=(item,))
+    return execute(wanted, order, connection)

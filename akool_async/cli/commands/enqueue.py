@@ -46,7 +46,7 @@ def enqueue(
     max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     in_flight: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     options: TranslationOptions = DEFAULT_TRANSLATION,
-    catalog_options: CatalogOptions = DEFAULT_CATALOG,
+    wanted: CatalogOptions = DEFAULT_CATALOG,
 ) -> int:
     """Hand a catalog to the workers of a ledger. They submit it, and it is paid: --max-credits bounds that.
 
@@ -72,9 +72,7 @@ def enqueue(
         )
     read = None
     if catalog is not None:
-        read = read_with_names(
-            partial(catalog_options.read, catalog, options), DEFAULT_CONNECTION, offline=True
-        )
+        read = read_with_names(partial(wanted.read, catalog, options), DEFAULT_CONNECTION, offline=True)
     for note in () if read is None else read.notes:
         print_info(note)
     items = () if read is None else read.items

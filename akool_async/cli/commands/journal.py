@@ -60,7 +60,7 @@ def resume(
     pay_again: PayAgain = False,
     videos: VideoOptions = DEFAULT_VIDEOS,
     sharing: StorageOptions = DEFAULT_STORAGE,
-    limits: RunLimits = DEFAULT_LIMITS,
+    terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Resume what the journal has in progress, without the catalog.
@@ -85,7 +85,7 @@ def resume(
             advice="Run the catalog again, with the same options.",
         )
     if not entries:
-        nothing = _nothing_to_do(f"Nothing is in progress in {output.path}.", output, as_json=limits.as_json)
+        nothing = _nothing_to_do(f"Nothing is in progress in {output.path}.", output, as_json=terms.as_json)
         anyio.run(_print_unsent, output)
         return nothing
     rules = RetryRules(pay_again=pay_again)
@@ -93,7 +93,7 @@ def resume(
         output=output,
         rules=rules,
         in_flight=in_flight,
-        limits=limits,
+        limits=terms,
         storage=sharing.storage,
         videos=videos,
     )
@@ -244,7 +244,7 @@ def retry(
     in_flight: InFlight = 8,
     videos: VideoOptions = DEFAULT_VIDEOS,
     sharing: StorageOptions = DEFAULT_STORAGE,
-    limits: RunLimits = DEFAULT_LIMITS,
+    terms: RunLimits = DEFAULT_LIMITS,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Submit again what failed, was refused or expired. That costs credits once more.
@@ -276,13 +276,13 @@ def retry(
         )
     if not entries:
         return _nothing_to_do(
-            f"Nothing in {output.path} failed, was refused or expired.", output, as_json=limits.as_json
+            f"Nothing in {output.path} failed, was refused or expired.", output, as_json=terms.as_json
         )
     options = RunOptions(
         output=output,
         rules=RetryRules(retry_failed=True),
         in_flight=in_flight,
-        limits=limits,
+        limits=terms,
         storage=sharing.storage,
         videos=videos,
     )
