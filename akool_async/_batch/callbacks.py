@@ -215,7 +215,7 @@ class WebhookCoordinator:
     def may_be_resolved(self, entry: Entry) -> bool:
         """Whether the doubt of an earlier run may be resolved now: by an id in its answer, or a callback."""
         # An id costs one question to the API; a callback is waited for only if it is likely.
-        if entry.doubt_ids or self._is_pending(entry) or self._doubts.may_have_job(entry):
+        if entry.candidate_ids or self._is_pending(entry) or self._doubts.may_have_job(entry):
             return True
         return self._callback_expected(entry)
 
@@ -247,7 +247,7 @@ class WebhookCoordinator:
         self._doubts.hold(
             batch_entry,
             seconds=self._webhook.grace if self._callback_expected(entry) else 0.0,
-            candidates=entry.doubt_ids,
+            candidates=entry.candidate_ids,
             unresolved=unresolved,
-            shared=[job_id for job_id in entry.doubt_ids if self._doubt_ids[job_id] > 1],
+            shared=[job_id for job_id in entry.candidate_ids if self._doubt_ids[job_id] > 1],
         )

@@ -1,4 +1,4 @@
-"""Doubts that may be resolved: by a callback, or by an id that was read in the answer to the POST.
+"""Doubts that may be resolved: by a callback, or by an id that was read in the answer to this very POST.
 
 Neither is believed. The API is asked for the job, and the entry is given it only if the account has it and no
 other entry claims it; a job that a callback names must also have been made after the entry's intent.
@@ -301,7 +301,8 @@ class DoubtResolver:
         # Two entries with one job would save one video twice, and report the second as paid for.
         if self._journal.find_job(seen.job_id) is not None:
             return Mismatch.OTHER_ENTRY
-        # An id that the answer itself named needs no further proof: nobody else could have put it there.
+        # An id that the answer itself named needs no further proof: nobody else could have put it there. What
+        # an earlier answer named is no candidate (`candidate_ids` of the entry).
         if not candidate.from_callback:
             return None
         ahead = self._clock.now() - self._session.server_now()

@@ -98,13 +98,16 @@ class Post:
         own = self.own_ids.get(entry.target)
         return self.other_ids if own is None else (own, *self.other_ids)
 
+    def candidate_ids(self, entry: BatchEntry) -> tuple[str, ...]:
+        """Return those that the API is asked for: the job of this language, or all if none is named."""
+        own = self.own_ids.get(entry.target)
+        return self.other_ids if own is None else (own,)
+
     def candidates(self, entry: BatchEntry) -> tuple[str, ...]:
         """Return the ids in an unusable answer that can only be this entry's job."""
         # The only language of a POST owns whatever its answer names; one of several only what names it.
-        if len(self.entries) == 1:
-            return self.doubt_ids(entry)
-        own = self.own_ids.get(entry.target)
-        return () if own is None else (own,)
+        owns = len(self.entries) == 1 or entry.target in self.own_ids
+        return self.candidate_ids(entry) if owns else ()
 
     @contextmanager
     def reported(self, observers: Observers) -> Iterator[str]:
@@ -187,8 +190,7 @@ class Post:
         in_doubt = any(failure.disposition.state is State.IN_DOUBT for failure in self.failures)
         if self.other_ids and not in_doubt:  # they may be billed, so some entry has to name them
             entry, change = changed[0]
-            ids = _with_earlier(previous_doubt(entry), self.other_ids)
-            changed[0] = (entry, attrs.evolve(change, doubt_ids=ids))
+            changed[0] = (entry, attrs.evolve(change, doubt_ids=self.other_ids))
         return [change for _, change in changed]
 
     def _failure_change(
@@ -205,13 +207,15 @@ class Post:
                 code=error.code if refused else doubt.code,
                 submitted_at=doubt.submitted_at,
                 token=doubt.token,
+                candidate_ids=doubt.candidate_ids,
             )
         in_doubt = state is State.IN_DOUBT
         return entry.update(
             state,
             reason=str(error),
             code=error.code,
-            doubt_ids=_with_earlier(doubt, self.doubt_ids(entry)) if in_doubt else None,
+            doubt_ids=self.doubt_ids(entry) if in_doubt else None,
+            candidate_ids=self.candidate_ids(entry) if in_doubt else None,
             ended_at=now if state is State.FAILED else None,
         )
 
@@ -235,11 +239,6 @@ def still_in_doubt(error: AkoolError) -> str:
             "billed; its id is not known."
         )
     return f"Sent once more, it was refused: {error.message} Whether the POST before made a job is not known."
-
-
-def _with_earlier(doubt: Entry | None, ids: tuple[str, ...]) -> tuple[str, ...]:
-    """Return ids in doubt with those of the POST before, which may be jobs, too."""
-    return ids if doubt is None else tuple(dict.fromkeys((*doubt.doubt_ids, *ids)))
 
 
 # What is done with the answer to a paid POST: counted, recorded, then acted on.
@@ -305,7 +304,8 @@ class AnswerRecorder:
             entry.token = post.token
             # What was not sent has no moment: a later doubt about it would count from a POST that never was.
             entry.submitted_at = None if disposition.state is State.PLANNED else post.sent_at
-            ids = _with_earlier(self._state.previous_doubt(entry), post.doubt_ids(entry))
+            earlier = self._state.previous_doubt(entry)
+            ids = tuple(dict.fromkeys((*(earlier.doubt_ids if earlier else ()), *post.doubt_ids(entry))))
             if disposition.state is State.IN_DOUBT:
                 self._report(DoubtEvent(**entry.event_fields, reason=str(error), doubt_ids=ids))
             candidates = post.candidates(entry)

@@ -134,6 +134,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Which earlier POSTs were doubts was not written, so all whose cost is not known count as such.
         "UPDATE entry SET doubts_before = max(paid - (state <> 'planned') - (credits_before > 0), 0)",
     ),
+    (
+        "ALTER TABLE entry ADD COLUMN candidate_ids TEXT NOT NULL DEFAULT '[]'",
+        # Which answer named them was not written: certain only where there was one POST.
+        "UPDATE entry SET candidate_ids = doubt_ids WHERE state = 'in_doubt' AND paid = 1",
+    ),
 )
 """The version of a file is the number of migrations that it has seen."""
 
@@ -319,15 +324,6 @@ def _inspect(path: Path, *, whole: bool) -> Watermark:
         raise map_sqlite_error(path, error, "read") from error
 
 
-def _make(path: Path) -> None:
-    """Make an empty journal."""
-    for left in path.parent.glob(draft_pattern(glob.escape(path.name))):
-        left.unlink()  # of a run that was killed here; the lock says that nobody is at it now
-    with _draft_of(path) as connection:
-        migrate(connection)
-        enable_wal(connection, path)
-
-
 @contextmanager
 def _draft_of(path: Path) -> Iterator[sqlite3.Connection]:
     """Make a file under another name, and give it its name when it is whole."""
@@ -402,7 +398,11 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         if check_location(path):
             _inspect(path, whole=True)
         else:
-            _make(path)
+            for left in path.parent.glob(draft_pattern(glob.escape(path.name))):
+                left.unlink()  # of a run that was killed here; the lock says that nobody is at it now
+            with _draft_of(path) as draft:
+                migrate(draft)
+                enable_wal(draft, path)
         connection = _connect(path, "mode=rw")
         try:
             enable_wal(connection, path)

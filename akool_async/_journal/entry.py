@@ -67,7 +67,8 @@ class Entry:
         name: the name of its files, without ending; "" while it has none.
         files: paths of the saved files, the video first.
         snapshot: the last answer that was recorded, its URLs without their queries, without `raw`.
-        doubt_ids: job ids read in an answer that could not be assigned to this entry for certain.
+        doubt_ids: job ids read in answers to its POSTs that could not be assigned to this entry for certain.
+        candidate_ids: those that may be its job: of the answer to its last POST, if they were asked for.
         traceparent: the trace in which its last POST was sent, as W3C Trace Context, or "".
         updated_at: when the row was last written, aware.
     """
@@ -95,6 +96,7 @@ class Entry:
     files: tuple[str, ...] = ()
     snapshot: Snapshot | None = None
     doubt_ids: tuple[str, ...] = ()
+    candidate_ids: tuple[str, ...] = ()
     traceparent: str = ""
     updated_at: datetime
 
@@ -154,6 +156,7 @@ class UpdateFields(TypedDict, total=False):
     files: Iterable[str | os.PathLike[str]] | None
     snapshot: Snapshot | None
     doubt_ids: tuple[str, ...] | None
+    candidate_ids: tuple[str, ...] | None
     token: str | None
 
 
@@ -187,7 +190,9 @@ class EntryUpdate:
         expires_at: when the result expires, aware; default is 7 days after `created_at`.
         files: paths of the saved files.
         snapshot: the answer that said so. Its URLs are kept without their queries, `raw` is not kept.
-        doubt_ids: job ids read in an answer that could not be assigned to an entry for certain.
+        doubt_ids: job ids read in an answer that could not be assigned to an entry for certain; they are
+            added to those of earlier answers.
+        candidate_ids: those of `doubt_ids` that may be this entry's job; a batch asks the API for them.
         token: with a step to IN_DOUBT, that of the earlier POST which the doubt is about again, or "": the
             last one surely made no job, and is no longer counted.
 
@@ -211,6 +216,7 @@ class EntryUpdate:
     files: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
     snapshot: Snapshot | None = None
     doubt_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
+    candidate_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
     token: str | None = attrs.field(default=None, repr=False)
 
     @property
@@ -413,6 +419,7 @@ def load_entry(row: tuple[Any, ...], request: Request | None = None) -> Entry:
     values["url_redacted"] = bool(values["url_redacted"])
     values["files"] = load_texts(values["files"])
     values["doubt_ids"] = load_texts(values["doubt_ids"])
+    values["candidate_ids"] = load_texts(values["candidate_ids"])
     if values["snapshot"] is not None:
         values["snapshot"] = load_snapshot(values["snapshot"])
     return Entry(**values)

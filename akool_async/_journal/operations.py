@@ -99,8 +99,9 @@ _FRESH: Final[Values] = {
     "expires_at": None,
     "files": "[]",
     "snapshot": None,
+    "candidate_ids": "[]",
 }
-"""What a new POST makes untrue; ids in doubt stay, for they may still be jobs."""
+"""What a new POST makes untrue. Ids in doubt stay, for a person: they may be jobs, but not of this POST."""
 
 Names: TypeAlias = Mapping[tuple[str, str], Sequence[str]]
 _NONE: Final[Names] = MappingProxyType({})
@@ -243,6 +244,7 @@ _COLUMNS: Final[tuple[tuple[str, str, Callable[[Any], SqlValue]], ...]] = (
     ("files", "files", dump_texts),
     ("snapshot", "snapshot", dump_snapshot),
     ("doubt_ids", "doubt_ids", dump_texts),
+    ("candidate_ids", "candidate_ids", dump_texts),
     ("token", "token", str),
 )
 """Each column, what of a change it holds, and how that is written."""
@@ -269,18 +271,33 @@ class _PreparedUpdate:
     def columns(self, row: EntryRow | None) -> Values:
         """Return what is written over a row, or into a new one."""
         change, request = self.change, self.change.request
+        values = self.values if row is None else {**self.values, **self._doubt_ids(row)}
         if row is None or change.state is row.state:
             if request is None or self.mark is None or (row is not None and row.state is not State.PLANNED):
-                return self.values
-            return {**request_columns(request, self.mark), **self.values}
+                return values
+            return {**request_columns(request, self.mark), **values}
         reset: dict[str, SqlValue] = {"reason": "", "code": None}
         if change.state is State.PLANNED:
             # The last POST surely made no job, so it does not count as one that may have been charged.
-            reset |= {"paid": max(row.paid - 1, 0), "submitted_at": None, "doubt_ids": "[]"}
+            reset |= {"paid": max(row.paid - 1, 0), "submitted_at": None, "candidate_ids": "[]"}
         # The doubt is again about an earlier POST: the last one surely made no job, and is not counted.
         elif change.token is not None:
             reset |= {"paid": max(row.paid - 1, 0), "doubts_before": max(row.doubts_before - 1, 0)}
-        return {**reset, **self.values}
+        return {**reset, **values}
+
+    def _doubt_ids(self, row: EntryRow) -> Values:
+        """Return the ids in doubt: those that are there and the new ones, without the entry's own job."""
+        own, new = self.change.job_id, self.change.doubt_ids or ()
+        if not new and row.doubt_ids == "[]":
+            return {}
+        try:
+            known = load_texts(row.doubt_ids)
+        except DecodeError as error:
+            raise JournalCorruptedError(
+                f"Entry {display_name(*self.name)} can't be read: {error}."
+            ) from error
+        # Nothing else names what may be a paid job, so that no later answer replaces them.
+        return {"doubt_ids": dump_texts(tuple(one for one in dict.fromkeys((*known, *new)) if one != own))}
 
 
 def rejection_reason(change: EntryUpdate, row: EntryRow | None, mark: str | None) -> str:
@@ -392,7 +409,7 @@ class ResolveDoubt:
 
     def __call__(self, table: EntryTable) -> None:
         """Write it."""
-        target, ids = self._doubt(table)
+        target = self._target_in_doubt(table)
         if self.job_id is None:
             change = EntryUpdate(key=self.key, target=target, state=State.PLANNED)
         else:
@@ -403,24 +420,22 @@ class ResolveDoubt:
                 raise IllegalTransitionError(
                     f"Job {sanitize(self.job_id)} belongs to entry {display_name(*taken)} already."
                 )
-            left = tuple(other for other in ids if other != self.job_id)
             change = EntryUpdate(
                 key=self.key,
                 target=target,
                 state=State.SUBMITTED,
                 job_id=self.job_id,
-                doubt_ids=left,
                 snapshot=self.snapshot,
             )
         RecordUpdates((change,), self.now)(table)
 
-    def _doubt(self, table: EntryTable) -> tuple[str, tuple[str, ...]]:
-        """Return the one language that is in doubt, and the ids that it may have."""
+    def _target_in_doubt(self, table: EntryTable) -> str:
+        """Return the one language that is in doubt."""
         rows = table.connection.execute(
-            "SELECT target, doubt_ids FROM entry WHERE key = ? AND state = ? ORDER BY target",
+            "SELECT target FROM entry WHERE key = ? AND state = ? ORDER BY target",
             (self.key, State.IN_DOUBT.value),
-        ).fetchall()
-        found = {target: ids for target, ids in rows if self.target in (None, target)}
+        )
+        found = [str(target) for (target,) in rows if self.target in (None, target)]
         if not found:
             raise IllegalTransitionError(
                 f"Entry {display_name(self.key, self.target or '')} is not in doubt."
@@ -431,10 +446,4 @@ class ResolveDoubt:
                 f"Entry {sanitize(self.key)} is in doubt for {', '.join(found)}.",
                 advice="Say which: target=...",
             )
-        ((target, ids),) = found.items()
-        try:
-            return target, load_texts(ids)
-        except DecodeError as error:
-            raise JournalCorruptedError(
-                f"Entry {display_name(self.key, target)} can't be read: {error}."
-            ) from error
+        return found[0]

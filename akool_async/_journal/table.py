@@ -47,7 +47,7 @@ _MADE: Final = frozenset({State.SUBMITTED, State.COMPLETED, State.DELIVERED, Sta
 _STATES: Final[Mapping[SqlValue, State]] = {state.value: state for state in State}
 _FIND: Final = """
     SELECT id, state, paid, job_id, fingerprint, credits_locked, credits_used, credits_before, doubts_before,
-        name, token
+        name, token, doubt_ids
     FROM entry WHERE key = ? AND target = ?
 """
 
@@ -168,6 +168,7 @@ class EntryRow(NamedTuple):
     doubts_before: int
     name: str
     token: str
+    doubt_ids: str
 
     @property
     def contribution(self) -> Contribution:
@@ -189,6 +190,7 @@ class EntryRow(NamedTuple):
             new("doubts_before", self.doubts_before),
             new("name", self.name),
             new("token", self.token),
+            new("doubt_ids", self.doubt_ids),
         )
 
 
@@ -216,7 +218,7 @@ _DEAREST: Final = """
 """
 """What the dearest of the jobs that were entered last cost."""
 
-_NO_ROW: Final = EntryRow(0, State.PLANNED, 0, "", "", None, None, 0.0, 0, "", "")
+_NO_ROW: Final = EntryRow(0, State.PLANNED, 0, "", "", None, None, 0.0, 0, "", "", "[]")
 
 
 @functools.lru_cache(maxsize=256)

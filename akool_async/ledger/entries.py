@@ -31,7 +31,9 @@ from akool_async.ledger.database import LedgerDatabase, parse
 
 _PAGE: Final = 500
 _OPEN: Final = (State.PLANNED, State.SUBMITTING, State.SUBMITTED, State.COMPLETED)
-_FIELDS: Final = tuple(field.name for field in attrs.fields(Entry))
+_FIELDS: Final = tuple(field.name for field in attrs.fields(Entry) if field.name != "candidate_ids")
+"""Its columns. Ids in an answer are asked for at once, by the process that has it, and never later."""
+
 ENTERING: Final = "entering "
 MOVING: Final = "move "
 """How the column `hold` begins of entries for which nobody pays yet: those of a catalog that is being
@@ -160,13 +162,6 @@ class LedgerEntries(LedgerDatabase):
     async def get(self, key: str, target: str = "") -> Entry | None:
         """Return an entry, or None."""
         rows = await self.execute(READ + THIS, key=key, target=target)
-        return read_entry(rows[0]) if rows else None
-
-    async def find_job(self, job_id: str) -> Entry | None:
-        """Return the entry of a job, or None."""
-        rows = await self.execute(
-            f"{READ} WHERE account = :account AND job_id = :job AND job_id <> ''", job=job_id
-        )
         return read_entry(rows[0]) if rows else None
 
     async def find_token(self, token: str) -> Entry | None:

@@ -12,7 +12,9 @@ import pytest
 from akool_async import (
     AkoolClient,
     Completed,
+    Entry,
     EntryUpdate,
+    Failed,
     InDoubt,
     Journal,
     NotSubmitted,
@@ -51,6 +53,7 @@ async def doubt(home: House, journal: Journal, request: TranslationRequest, *ids
             state=State.IN_DOUBT,
             reason="The answer was cut.",
             doubt_ids=ids or (job.id,),
+            candidate_ids=ids or (job.id,),
         )
         await journal.record(change)
     return job.id
@@ -101,7 +104,11 @@ async def test_an_id_that_two_entries_may_have_is_given_to_neither(fast_house: O
         await journal.intend(request)
         for target in request.targets:
             change = EntryUpdate(
-                key=entry_key(request, target), target=target, state=State.IN_DOUBT, doubt_ids=ids
+                key=entry_key(request, target),
+                target=target,
+                state=State.IN_DOUBT,
+                doubt_ids=ids,
+                candidate_ids=ids,
             )
             await journal.record(change)
         outcomes = await run(client, [request], journal=journal)
@@ -224,6 +231,82 @@ async def test_a_second_doubt_tells_the_ids_of_the_first_too(tmp_path: Path) -> 
     assert isinstance(outcome, InDoubt)
     assert isinstance(again, InDoubt)
     assert outcome.doubt_ids == again.doubt_ids == (ID, f"{KNOWN}0002")
+
+
+# Ids that an earlier answer named.
+
+
+async def read(journal: Journal, request: TranslationRequest) -> Entry:
+    entry = journal.get(entry_key(request, "ja"), "ja")
+    assert entry is not None
+    return entry
+
+
+async def fail_beside_a_job_not_asked_for(home: House, client: AkoolClient, path: Path) -> str:
+    """Leave a failed entry whose answer named another job, too; return the id of that."""
+    home.sandbox.faults.add(Fault(on="create", kind="extra_language", language="fr", nth=1))
+    home.sandbox.faults.add(Fault(on="create", kind="job_fails", language="ja", nth=1))
+    async with open_journal(path) as journal:
+        (outcome,) = await run(client, [video(1)], journal=journal)
+        assert isinstance(outcome, Failed)
+    home.sandbox.faults.clear()
+    (extra,) = [job.id for job in home.sandbox.audit.jobs if job.language == "fr"]
+    return extra
+
+
+@pytest.mark.parametrize("on_in_doubt", ["hold", "resubmit"])
+async def test_a_job_that_was_not_asked_for_is_never_the_job_of_a_later_post(
+    fast_house: Open, tmp_path: Path, on_in_doubt: str
+) -> None:
+    path = tmp_path / "j.sqlite3"
+    async with fast_house() as home:
+        client = await home.client()
+        extra = await fail_beside_a_job_not_asked_for(home, client, path)
+        async with open_journal(path) as journal:
+            await journal.intend(video(1))  # killed before the answer
+        async with open_journal(path) as journal:
+            (outcome,) = await run(client, [video(1)], journal=journal, on_in_doubt=on_in_doubt)
+            entry = await read(journal, video(1))
+
+    assert isinstance(outcome, InDoubt if on_in_doubt == "hold" else Completed)
+    assert entry.job_id != extra
+    assert entry.doubt_ids == (extra,)
+
+
+async def test_an_answer_without_ids_does_not_replace_those_of_an_earlier_one(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    path = tmp_path / "j.sqlite3"
+    async with fast_house() as home:
+        client = await home.client()
+        extra = await fail_beside_a_job_not_asked_for(home, client, path)
+        home.sandbox.faults.add(Fault(on="create", kind="reset_after"))
+        async with open_journal(path) as journal:
+            (outcome,) = await run(client, [video(1)], journal=journal, retry_failed=True)
+            entry = await read(journal, video(1))
+
+    assert isinstance(outcome, InDoubt)
+    assert (entry.state, entry.doubt_ids, entry.candidate_ids) == (State.IN_DOUBT, (extra,), ())
+
+
+async def test_a_refused_second_post_leaves_the_candidates_of_the_first(tmp_path: Path) -> None:
+    answers = iter(
+        [
+            http({"code": 1000, "data": {"_id": ID}}, 503),
+            http({"code": 1003, "msg": "wrong"}),
+        ]
+    )
+    with RawVendor(lambda _: next(answers), known=lambda _: False).serve() as vendor:
+        async with (
+            open_journal(tmp_path / "j.sqlite3") as journal,
+            AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client,
+        ):
+            await run(client, [video(1)], journal=journal)
+            await run(client, [video(1)], journal=journal, on_in_doubt="resubmit")
+            entry = await read(journal, video(1))
+
+    assert (entry.state, entry.candidate_ids) == (State.IN_DOUBT, (ID,))
+    assert entry.doubt_ids[0] == ID
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 410, 413, 415, 422])

@@ -29,7 +29,8 @@ REFUSED = errors.BadRequestError("Wrong.", code=1003)
 NO_CREDITS = errors.OutOfCredits("No credits.", code=1104)
 LOST = SubmissionInDoubt("Lost again.")
 DOUBT = cast(
-    Entry, SimpleNamespace(reason="Lost.", code=4711, submitted_at=THEN, token="before", doubt_ids=("a", "b"))
+    Entry,
+    SimpleNamespace(reason="Lost.", code=4711, submitted_at=THEN, token="before", candidate_ids=("a", "b")),
 )
 JOB = Job(id="job-ja", target="ja", credits_locked=4.0, created_at=THEN)
 
@@ -63,7 +64,7 @@ def test_a_job_is_recorded_with_its_price_and_its_age() -> None:
     [
         (REFUSED, change(State.FAILED, reason=str(REFUSED), code=1003, ended_at=NOW)),
         (NO_CREDITS, change(State.PLANNED, reason=str(NO_CREDITS), code=1104)),
-        (LOST, change(State.IN_DOUBT, reason=str(LOST), doubt_ids=())),
+        (LOST, change(State.IN_DOUBT, reason=str(LOST), doubt_ids=(), candidate_ids=())),
     ],
     ids=str,
 )
@@ -84,16 +85,23 @@ def test_a_doubt_that_another_post_did_not_end_stays_as_it_was(
     sent.fail(sent.entries, error)
 
     assert changes(sent, ja=DOUBT) == [
-        change(State.IN_DOUBT, reason=reason, code=code, submitted_at=THEN, token="before")
+        change(
+            State.IN_DOUBT,
+            reason=reason,
+            code=code,
+            submitted_at=THEN,
+            token="before",
+            candidate_ids=("a", "b"),
+        )
     ]
 
 
-def test_a_second_doubt_keeps_the_ids_of_the_first() -> None:
+def test_only_ids_in_the_last_answer_are_candidates() -> None:
     sent = post()
     sent.other_ids = ("b", "c")
     sent.fail(sent.entries, LOST)
 
-    assert changes(sent, ja=DOUBT)[0].doubt_ids == ("a", "b", "c")
+    assert changes(sent, ja=DOUBT)[0].candidate_ids == ("b", "c")
 
 
 def test_ids_that_nobody_asked_for_are_named_by_the_first_entry() -> None:
@@ -105,7 +113,8 @@ def test_ids_that_nobody_asked_for_are_named_by_the_first_entry() -> None:
     made.submitted.append(made.entries[1].submitted(Job(id="job-fr", target="fr"), NOW, ""))
 
     assert [one.doubt_ids for one in changes(refused)] == [("x",), None]
-    assert changes(refused, ja=DOUBT)[0].doubt_ids == ("a", "b", "x")
+    asked_before = changes(refused, ja=DOUBT)[0]
+    assert (asked_before.doubt_ids, asked_before.candidate_ids) == (("x",), ("a", "b"))
     assert [(one.target, one.doubt_ids) for one in changes(made)] == [("fr", ("x",)), ("ja", None)]
 
 

@@ -207,7 +207,8 @@ async def test_a_doubt_over_other_work_is_not_overwritten(opened: Opened) -> Non
 async def test_a_retry_starts_afresh_but_keeps_ids_in_doubt_and_what_was_spent(opened: Opened) -> None:
     async with opened() as journal:
         await bring_to(journal, State.COMPLETED)
-        told = {"credits_used": 2.5, "doubt_ids": ["abcdefgh"], "files": ["x"], "reason": "dead", "code": 9}
+        ids = {"doubt_ids": ["abcdefgh"], "candidate_ids": ["abcdefgh"]}
+        told = {"credits_used": 2.5, **ids, "files": ["x"], "reason": "dead", "code": 9}
         await journal.record(step(State.EXPIRED, created_at=START, ended_at=START, **told))
         await journal.intend(video())
 
@@ -220,6 +221,7 @@ async def test_a_retry_starts_afresh_but_keeps_ids_in_doubt_and_what_was_spent(o
             credits_used=None,
             credits_before=2.5,
             doubt_ids=("abcdefgh",),
+            candidate_ids=(),
             files=(),
         )
         assert (entry.created_at, entry.ended_at, entry.expires_at) == (None, None, None)
@@ -314,6 +316,17 @@ async def test_a_doubt_is_resolved_with_an_id(opened: Opened) -> None:
     assert entry is not None
     assert (entry.state, entry.job_id, entry.paid_submissions) == (State.SUBMITTED, "found-id", 1)
     assert entry.doubt_ids == ("other-id",)
+
+
+async def test_ids_in_doubt_are_added_to_those_of_earlier_answers(opened: Opened) -> None:
+    async with opened() as journal:
+        for name in ("first-id", "other-id", "first-id"):
+            await journal.intend(video())
+            await journal.record(step(State.IN_DOUBT, doubt_ids=(name,), candidate_ids=(name,)))
+
+        entry = journal.get("talk", "ja")
+    assert entry is not None
+    assert (entry.doubt_ids, entry.candidate_ids) == (("first-id", "other-id"), ("first-id",))
 
 
 async def test_a_resolved_doubt_knows_when_its_result_dies(opened: Opened) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,14 @@ from akool_async._model.states import State
 from tests.journal.conftest import step, video
 
 pytestmark = pytest.mark.anyio
+IDS = ("66160f989dfc997ac2890001",)
 
 
 async def test_a_post_that_made_no_job_is_forgotten(opened: Callable[[], Journal]) -> None:
     async with opened() as journal:
         await journal.intend(video())
         await journal.record(
-            step(State.IN_DOUBT, reason="no answer", code=7, doubt_ids=("66160f989dfc997ac2890001",))
+            step(State.IN_DOUBT, reason="no answer", code=7, doubt_ids=IDS, candidate_ids=IDS)
         )
         await journal.resolve("talk", "ja", not_made=True)
         entry = journal.get("talk", "ja")
@@ -32,7 +35,9 @@ async def test_a_post_that_made_no_job_is_forgotten(opened: Callable[[], Journal
     assert entry is not None
     assert entry.state is State.PLANNED
     assert (entry.paid_submissions, entry.submitted_at) == (0, None)
-    assert (entry.reason, entry.code, entry.doubt_ids) == ("", None, ())
+    assert (entry.reason, entry.code) == ("", None)
+    # For a person: that no job was made may turn out to be wrong.
+    assert (entry.doubt_ids, entry.candidate_ids) == (IDS, ())
 
 
 async def test_each_post_that_may_have_been_charged_counts(opened: Callable[[], Journal]) -> None:
@@ -119,20 +124,53 @@ async def test_in_an_older_journal_each_earlier_post_of_unknown_cost_is_a_doubt(
 ) -> None:
     with monkeypatch.context() as older:
         older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:6])
-        connection = sqlite3.connect(path)
-        schema.migrate(connection)
-    connection.execute(
-        "INSERT INTO entry (key, target, fingerprint, state, request, paid, credits_before, updated_at)"
-        " VALUES ('talk', 'ja', 'f', ?, ?, ?, ?, '2026-01-01T00:00:00+00:00')",
-        (state, '{"kind": "translation", "url": "https://e.com/v.mp4", "targets": ["ja"]}', paid, before),
-    )
-    connection.commit()
-    connection.close()
+        write_row(path, state=state, paid=paid, credits_before=before)
 
     async with open_journal(path) as journal:
         entry = journal.get("talk", "ja")
     assert entry is not None
     assert entry.doubts_before == doubts
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize(
+    ("state", "paid", "candidates"), [("in_doubt", 1, IDS), ("in_doubt", 2, ()), ("delivered", 1, ())]
+)
+async def test_ids_in_an_older_journal_are_candidates_where_one_answer_alone_can_have_named_them(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    paid: int,
+    candidates: tuple[str, ...],
+    read_only: bool,
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:7])
+        write_row(path, state=state, paid=paid, doubt_ids=json.dumps(IDS))
+
+    async with open_journal(path, read_only=read_only) as journal:
+        entry = journal.get("talk", "ja")
+    assert entry is not None
+    assert (entry.doubt_ids, entry.candidate_ids) == (IDS, candidates)
+
+
+def write_row(path: Path, **columns: str | float) -> None:
+    """Write a journal of one entry as this version of the package would."""
+    values = {
+        "key": "talk",
+        "target": "ja",
+        "fingerprint": "f",
+        "request": '{"kind": "translation", "url": "https://e.com/v.mp4", "targets": ["ja"]}',
+        "updated_at": "2026-01-01T00:00:00+00:00",
+        **columns,
+    }
+    with closing(sqlite3.connect(path)) as connection, connection:
+        schema.migrate(connection)
+        connection.execute(
+            f"INSERT INTO entry ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+            tuple(values.values()),
+        )
 
 
 class Rows:
