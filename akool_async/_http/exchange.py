@@ -40,7 +40,7 @@ from akool_async._model.errors import (
     UnexpectedRedirectError,
     WrongHostError,
 )
-from akool_async._model.redact import exception_chain
+from akool_async._model.redact import drop_frames, exception_chain
 from akool_async._wire import Envelope, find_job_ids, holds_id, omits_targets, read_envelope
 
 
@@ -109,6 +109,8 @@ async def exchange(
                 raise _failed(
                     error, tracker, body.unpacked()[0], trust_error_types=trust_error_types
                 ) from error
+        except BaseException as error:  # noqa: BLE001 - a caller's time-out: frames below hold the key
+            raise drop_frames(error)  # noqa: B904 - the same error
         unpacked, whole = body.unpacked()
         if body.too_large:
             size = f"an answer of more than {MAX_BODY // 2**20} MiB"

@@ -341,7 +341,8 @@ class Journal(ReadableJournal, LongLived):
             target: its language; may be left out where only one is in doubt.
             job_id: the job's id: the entry becomes SUBMITTED.
             snapshot: what `client.status(job_id)` answered, which says when the result expires.
-            not_made: no job was made: the entry becomes PLANNED and may be sent again.
+            not_made: no job was made: the entry becomes PLANNED and may be sent again. Ask `client.status`
+                for each of its `doubt_ids` first: a job that is there is paid, and would be lost.
 
         Raises:
             InvalidRequestError: not exactly one of `job_id` and `not_made` is given, the id is invalid, or

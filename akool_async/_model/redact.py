@@ -321,6 +321,22 @@ def detach(error: _ErrorT) -> _ErrorT:
     return error.with_traceback(None)
 
 
+def drop_frames(error: _ErrorT) -> _ErrorT:
+    """Cut an error and those that it is chained to off from their frames; return it.
+
+    The chain itself stays: anyio recognizes a cancellation of its own by the context.
+    """
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        one = pending.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            pending += [one.__cause__, one.__context__]
+    return error
+
+
 def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
     """Return an error and those that caused it, each once: libraries wrap the real cause."""
     seen: set[int] = set()

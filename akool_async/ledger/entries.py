@@ -164,6 +164,13 @@ class LedgerEntries(LedgerDatabase):
         rows = await self.execute(READ + THIS, key=key, target=target)
         return read_entry(rows[0]) if rows else None
 
+    async def find_job(self, job_id: str) -> Entry | None:
+        """Return the entry of a job, or None."""
+        rows = await self.execute(
+            f"{READ} WHERE account = :account AND job_id = :job AND job_id <> ''", job=job_id
+        )
+        return read_entry(rows[0]) if rows else None
+
     async def find_token(self, token: str) -> Entry | None:
         """Return the entry whose POST had this webhook token, or None."""
         rows = await self.execute(

@@ -316,6 +316,9 @@ class LedgerIntents(LedgerMoves, LedgerResults):
     ) -> None:
         """Say what became of an entry in doubt: its job has this id, or no job was made.
 
+        Before `not_made`, ask `client.status` for each of its `doubt_ids`: a job that is there is paid, and
+        would be lost.
+
         Raises:
             InvalidRequestError: neither or both was said.
             IllegalTransitionError: the entry is not in doubt, or the job belongs to another entry; or it was

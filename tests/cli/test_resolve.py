@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,7 @@ from akool_async import AkoolClient, State, TranslationRequest
 from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import KEY, Book, Command, GiveUp, at_vendor
 from tests.cli.terminal import on_terminal
+from tests.cli.test_next_commands import commands_in
 from tests.journal.test_lock import another_run
 
 
@@ -105,6 +107,84 @@ def test_not_made_may_be_sent_again(akool: Command, two: Book) -> None:
     assert "costs credits" in told.err
     assert two.read()["first", "ja"].paid_submissions == 0
     assert two.states() == {"first": "planned", "second": "in_doubt", "home": "delivered"}
+
+
+def test_a_job_that_the_answer_named_is_not_called_not_made_by_accident(
+    akool: Command, two: Book, vendor: Sandbox
+) -> None:
+    """The job is paid: called not made, it is lost, and the next run pays for another one."""
+    job_id, gone = _job(), "0" * 24
+    two.enter(("second", State.IN_DOUBT), doubt_ids=(gone, job_id))
+    refused = akool("resolve", "second", "--not-made", "--out", two.out)
+    assert two.states()["second"] == "in_doubt"
+    agreed = akool("resolve", "second", "--not-made", "--yes", "--out", two.out)
+
+    assert (refused.code, agreed.code) == (2, 0)
+    assert f"The vendor knows no job {gone}." in refused.err
+    assert f"Job {job_id} is processing, made" in refused.err
+    assert f"    akool-async resolve second --language ja --job-id {job_id} --out {two.out}" in refused.err
+    assert "second ja" in refused.err
+    assert "--yes" in refused.err
+    assert two.states()["second"] == "planned"
+
+
+def test_the_job_that_the_answer_named_is_taken_by_the_command_that_is_advised(
+    akool: Command, two: Book, vendor: Sandbox
+) -> None:
+    job_id = _job()
+    two.enter(("second", State.IN_DOUBT), doubt_ids=(job_id,))
+    (advised,) = commands_in(akool("resolve", "second", "--not-made", "--out", two.out))
+    akool(*shlex.split(advised)[1:])
+
+    assert two.read()["second", "ja"].job_id == job_id
+
+
+def test_a_job_that_is_gone_or_another_entry_has_is_no_obstacle(
+    akool: Command, two: Book, vendor: Sandbox
+) -> None:
+    job_id = _job()
+    for key in ("first", "second"):
+        two.enter((key, State.IN_DOUBT), doubt_ids=(job_id, "0" * 24))
+    akool("resolve", "first", "--job-id", job_id, "--out", two.out)
+    told = akool("resolve", "second", "--not-made", "--out", two.out)
+
+    assert told.code == 0
+    assert two.states() == {"first": "submitted", "second": "planned", "home": "delivered"}
+
+
+def test_while_the_named_job_can_not_be_asked_for_nothing_is_called_not_made(
+    akool: Command, two: Book, quick: None, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two.enter(("second", State.IN_DOUBT), doubt_ids=("0" * 24,))
+    words = ["resolve", "second", "--not-made", "--out", two.out]
+    words += ["--host", f"http://127.0.0.1:{free_port}"]
+    unnamed = akool(*words)
+    monkeypatch.setenv("AKOOL_API_KEY", KEY)
+    unasked = akool(*words)
+    assert two.states()["second"] == "in_doubt"
+    agreed = akool(*words, "--yes")
+
+    assert (unnamed.code, unasked.code, agreed.code) == (2, 2, 0)
+    assert "No credentials." in unnamed.err
+    for refused in (unnamed, unasked):
+        assert f"whether the vendor has job {'0' * 24}" in refused.err
+        assert "--yes" in refused.err
+    assert two.states()["second"] == "planned"
+
+
+def test_on_a_terminal_the_named_job_is_asked_about_once_more(two: Book, vendor: Sandbox) -> None:
+    job_id = _job()
+    two.enter(("second", State.IN_DOUBT), doubt_ids=(job_id,))
+    told = on_terminal(
+        "resolve",
+        "second",
+        "--out",
+        two.out,
+        answers=[(">", "no"), ("[y/N]", "n"), (">", "no"), ("[y/N]", "y")],
+    )
+
+    assert told.code == 0, told.text
+    assert two.states()["second"] == "planned"
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from akool_async import AkoolClient, AkoolError, ConfigurationError, TranslationRequest, open_batch
 from akool_async.sandbox import Fault
-from tests.client.conftest import KEY, Open, video
+from tests.client.conftest import KEY, Open, Way, stray, video
 from tests.conftest import CANARY
 
 pytestmark = pytest.mark.anyio
@@ -209,4 +210,50 @@ async def test_the_password_of_a_proxy_is_not_shown(
             pass
 
     frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert CANARY not in "".join(frames.format())
+
+
+@pytest.mark.parametrize("with_pair", [False, True])
+@pytest.mark.parametrize("verb", ["credit", "languages", "submit", "status", "translate", "download"])
+async def test_a_callers_time_out_shows_no_secret(way: Way, verb: str, with_pair: bool) -> None:
+    arrived, over = anyio.Event(), anyio.Event()
+    caught: list[BaseException] = []
+
+    async def never_answer(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            arrived.set()
+            await over.wait()
+
+    async def give_up(scope: anyio.CancelScope) -> None:
+        await arrived.wait()
+        scope.cancel()
+
+    server = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with server, anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve, never_answer)
+        host = f"http://127.0.0.1:{server.extra(SocketAttribute.local_port)}"
+        credentials = {"api_key": None, **PAIR} if with_pair else {}
+        async with stray(way, host, **credentials) as client:
+            calls = {
+                "credit": client.credit,
+                "languages": client.languages,
+                "submit": lambda: client.submit(video()),
+                "status": lambda: client.status("1" * 24),
+                "translate": lambda: client.translate(video()),
+                "download": lambda: client.download("1" * 24, into="results"),
+            }
+            with anyio.CancelScope() as scope:
+                tasks.start_soon(give_up, scope)
+                try:
+                    await calls[verb]()
+                except BaseException as error:
+                    caught.append(error)
+                    raise
+            over.set()
+        tasks.cancel_scope.cancel()
+
+    (error,) = caught
+    error.__traceback__ = _ours(error)
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True)
     assert CANARY not in "".join(frames.format())

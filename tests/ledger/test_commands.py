@@ -19,7 +19,7 @@ from akool_async.cli.commands import worker as worker_commands
 from akool_async.ledger import open_ledger
 from akool_async.sandbox import Sandbox
 from tests.client.moments import closed_port
-from tests.ledger.conftest import video
+from tests.ledger.conftest import Bench, video
 
 NOT_SENT = "Nothing is submitted while the ledger can't be written"
 
@@ -243,3 +243,58 @@ async def test_a_job_of_another_time_is_taken_only_if_it_is_said_so(
         entry = await ledger.get("video-1", "ja")
         assert entry is not None
         assert entry.job_id == job.id
+
+
+@pytest.mark.anyio
+async def test_a_job_that_the_answer_named_is_not_called_not_made_by_accident(
+    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job is paid: called not made, it is lost, and the workers pay for another one."""
+    sandbox = Sandbox(api_key="canary-5d1", media=False, seed=1)
+    async with sandbox.serve() as server, open_ledger(database) as ledger:
+        monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
+        monkeypatch.setenv("AKOOL_API_KEY", "canary-5d1")
+        async with AkoolClient(api_key="canary-5d1", host=server.base_url) as client:
+            (job,) = (await client.submit(video(9))).accepted
+        await ledger.plan([video(1), video(2)])
+        for number in (1, 2):
+            intent = await ledger.intend(video(number), f"video-{number}", "dead")
+            assert await ledger.acquire(intent.token, "dead")
+            ids = (job.id, "0" * 24)
+            await ledger.record_end(intent.token, State.IN_DOUBT, reason="It was lost.", doubt_ids=ids)
+        words = ["resolve", "video-1", "--language", "ja", "--not-made", "--ledger", database]
+
+        assert await run_sync(partial(run, words)) == 2
+        said = capsys.readouterr().err
+        assert f"Job {job.id} is" in said
+        assert f"    akool-async resolve video-1 --language ja --job-id {job.id} --ledger URL" in said
+        assert "--yes" in said
+        entry = await ledger.get("video-1", "ja")
+        assert entry is not None
+        assert entry.state is State.IN_DOUBT
+        assert await run_sync(partial(run, [*words, "--yes"])) == 0
+        entry = await ledger.get("video-1", "ja")
+        assert entry is not None
+        assert entry.state is State.PLANNED
+
+
+@pytest.mark.anyio
+async def test_a_job_that_another_entry_has_by_now_is_no_obstacle(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AKOOL_API_HOST", bench.client.host)
+    monkeypatch.setenv("AKOOL_API_KEY", "canary-5d1")
+    (job,) = (await bench.client.submit(video(9))).accepted
+    await bench.ledger.plan([video(1), video(2)])
+    for number in (1, 2):
+        intent = await bench.ledger.intend(video(number), f"video-{number}", "dead")
+        assert await bench.ledger.acquire(intent.token, "dead")
+        await bench.ledger.record_end(intent.token, State.IN_DOUBT, reason="Lost.", doubt_ids=(job.id,))
+    await bench.ledger.resolve("video-2", "ja", job_id=job.id)
+    owner = await bench.ledger.find_job(job.id)
+    words = ["resolve", "video-1", "--language", "ja", "--not-made", "--ledger", bench.url]
+
+    assert owner is not None
+    assert owner.key == "video-2"
+    assert await bench.ledger.find_job("") is None
+    assert await run_sync(partial(run, words)) == 0

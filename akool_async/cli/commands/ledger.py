@@ -14,7 +14,6 @@ from akool_async._model.errors import InvalidRequestError
 from akool_async._model.outcomes import is_unverified
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import verify
-from akool_async.cli.commands.resolve import describe_job, plausible
 from akool_async.cli.commands.worker import Account, LedgerUrl, on_ledger
 from akool_async.cli.console import (
     confirm,
@@ -25,6 +24,7 @@ from akool_async.cli.console import (
     write_json,
     write_lines,
 )
+from akool_async.cli.doubts import confirm_not_made, describe_job, plausible
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import STATE_WORDS, WORDS
 from akool_async.cli.next_commands import next_command
@@ -246,9 +246,11 @@ def resolve(
     job_id
         The job was made and has this id, which is looked up first.
     not_made
-        No job was made: the entry may be submitted, and paid, once more.
+        No job was made: the entry may be submitted, and paid, once more. The vendor is asked for the jobs
+        that the answer named.
     yes
-        Accept a job that was made at another time than the call was sent.
+        Accept a job that was made at another time than the call was sent; or call not made what the answer
+        named, though the vendor has it.
     """
     if key is None:
         left = _read(ledger, account, lambda opened: opened.counts())[State.IN_DOUBT]
@@ -257,15 +259,30 @@ def resolve(
             return ExitCode.OK
         code = list_entries(ledger=ledger, account=account, state=State.IN_DOUBT, as_json=as_json)
         return ExitCode.IN_DOUBT if left else code
+
+    async def read(opened: Ledger) -> tuple[Entry | None, list[str]]:
+        entry = await opened.get(key, language)
+        if entry is None or entry.state not in (State.IN_DOUBT, State.SUBMITTING):
+            return None, []  # `opened.resolve` says so
+        return entry, [one for one in entry.doubt_ids if await opened.find_job(one) is None]
+
     # Asked before anything is written: no job has a wrong id, and it would be waited for in vain.
     snapshot = None if job_id is None else connection.ask(lambda client: client.status(job_id))
-    entry = None if job_id is None else _read(ledger, account, lambda opened: opened.get(key, language))
+    entry, named = _read(ledger, account, read)
     if snapshot is not None and entry is not None:
         print_info(describe_job(snapshot.job_id, snapshot, entry))
         # Another entry's job would be saved under this name, and this one's job be lost.
         if not plausible(snapshot, entry) and not confirm(
             "It was not made when this call was sent. Is it the job?", yes=yes
         ):
+            return ExitCode.FAILED
+    elif entry is not None and not_made:
+
+        def accepting(job_id: str) -> str:
+            options = {"--language": language or None, "--job-id": job_id, **on_ledger(account)}
+            return next_command("resolve", (key,), options)
+
+        if not confirm_not_made(entry, named, connection, accepting, yes=yes):
             return ExitCode.FAILED
 
     async def say(opened: Ledger) -> int:

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import anyio
 import attrs
 from cyclopts import Parameter
 
-from akool_async._client import AkoolClient
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
-from akool_async._model.proofs import EXPECTED_WITHIN, is_of_its_time
-from akool_async._model.requests import TranslationRequest, video_url
-from akool_async._model.responses import RESULT_LIFETIME, Snapshot
-from akool_async._model.states import State
 from akool_async.cli.console import (
-    ago,
     can_ask,
     confirm,
     counted,
-    credits_text,
-    duration,
-    format_value,
-    moment_text,
     print_error,
     print_info,
     print_wrapped,
@@ -34,6 +22,16 @@ from akool_async.cli.console import (
     stderr,
     wrap,
     write_json,
+)
+from akool_async.cli.doubts import (
+    ask_vendor,
+    confirm_not_made,
+    describe_call,
+    describe_job,
+    doubt_json,
+    lost_calls,
+    plausible,
+    read_doubts,
 )
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import entry_label
@@ -44,12 +42,6 @@ from akool_async.cli.options import (
     JsonFlag,
     OutputOptions,
 )
-from akool_async.cli.run_history import RunStart, read_history
-
-_LOOKING: Final = 15.0
-"""Seconds in which the vendor has to answer; doubts are shown without its answer too."""
-
-_CENT: Final = 0.005
 
 
 def resolve(
@@ -79,13 +71,15 @@ def resolve(
     job_id
         The job was made and has this id. The vendor is asked whether it knows it.
     not_made
-        No job was made: the entry may be sent again, which then costs credits.
+        No job was made: the entry may be sent again, which then costs credits. The vendor is asked for the
+        jobs that the answer named.
     yes
-        Accept a job that was made at another time than the call was sent.
+        Accept a job that was made at another time than the call was sent; or call not made what the answer
+        named, though the vendor has it.
     """
     if job_id is not None and not_made:
         raise InvalidRequestError("Name either --job-id or --not-made, not both.")
-    doubts = anyio.run(_read, output)
+    doubts = anyio.run(read_doubts, output)
     found = [
         entry for entry in doubts.entries if language in (None, entry.target) and key in (None, entry.key)
     ]
@@ -110,7 +104,7 @@ def resolve(
             print_info("Nothing is in doubt.")
         return ExitCode.OK
     calls = lost_calls(found)
-    known = _ask_vendor(connection, calls)
+    known = ask_vendor(connection, calls)
     if as_json:
         write_json([doubt_json(entry, number, known, doubts) for number, call in calls for entry in call])
         return ExitCode.IN_DOUBT
@@ -137,201 +131,11 @@ def resolve(
     return ExitCode.IN_DOUBT
 
 
-def lost_calls(entries: Sequence[Entry]) -> list[tuple[int, list[Entry]]]:
-    """Return the calls that were lost, numbered from 1: one POST may be for several languages."""
-    calls: dict[object, list[Entry]] = {}
-    for entry in entries:
-        # Entries of one POST share its token; without callbacks, the moment at which it was sent.
-        post = entry.token or (entry.submitted_at, entry.request.key, video_url(entry.request))
-        calls.setdefault(post, []).append(entry)
-    return list(enumerate(calls.values(), 1))
-
-
-@attrs.frozen(kw_only=True)
-class _Doubts:
-    """What is in doubt, and what the journal and earlier runs know of the account.
-
-    Attributes:
-        recorded: credits that the journal has as used or locked.
-        dearest: what its dearest job cost; None if no cost is known.
-        unpriced: jobs whose cost is not known.
-        before: the last run that began before the first doubt.
-    """
-
-    entries: list[Entry]
-    recorded: float
-    dearest: float | None
-    unpriced: int
-    before: RunStart | None
-
-    def unaccounted(self, balance: float | None) -> float | None:
-        """Return the credits that were spent since `before` and are not in the journal; None if not known."""
-        if balance is None or self.before is None:
-            return None
-        # What the journal has recorded meanwhile was spent as well, and is accounted for.
-        return self.before.balance - balance - (self.recorded - self.before.recorded)
-
-    def describe_credits(self, balance: float | None) -> Iterator[str]:
-        """Return what the balance tells about the doubts."""
-        if balance is None:
-            return
-        missing = self.unaccounted(balance)
-        if missing is None or self.before is None:
-            yield f"Balance: {credits_text(balance)} credits. What it was before these calls is not known."
-            return
-        since = f"since {moment_text(self.before.at)}, when it was {credits_text(self.before.balance)}"
-        yield f"Balance: {credits_text(balance)} credits; {since}."
-        if missing > _CENT:
-            # Rounded up and from the dearest job: "at least" must be true even if all of them were dear.
-            jobs = min(math.ceil(missing / self.dearest - _CENT), len(self.entries)) if self.dearest else 1
-            yield (
-                f"{credits_text(missing)} credits are unaccounted for: they were spent and the journal does "
-                f"not know on what. So at least {jobs} of the jobs in doubt "
-                f"{'exists' if jobs == 1 else 'exist'}, unless the account is used elsewhere too."
-            )
-            if self.unpriced:
-                yield f"Part of it may be for {counted(self.unpriced, 'job')} whose cost is not known."
-        elif missing > -_CENT:
-            yield (
-                "No credits are unaccounted for. That speaks against these jobs, but does not prove it: the "
-                "vendor may deduct later, and credits may have been added."
-            )
-        else:
-            yield "Credits were added since, so the balance tells nothing about these calls."
-
-
-async def _read(output: OutputOptions) -> _Doubts:
-    async with output.reading() as journal:
-        # Without a run that writes the journal, an intent without an answer is in doubt too.
-        states = {State.IN_DOUBT} | (set() if journal.find_lock_holder() else {State.SUBMITTING})
-        entries, costs, unpriced = [], [0.0], 0
-        async for entry in journal.entries():
-            cost = entry.credits_locked if entry.credits_used is None else entry.credits_used
-            if entry.state in states:
-                entries.append(entry)
-            elif entry.job_id:
-                costs.append(cost or 0.0)
-                unpriced += cost is None
-        first = min((entry.submitted_at for entry in entries if entry.submitted_at), default=None)
-        starts = [one for one in read_history(output.path).starts if first and one.at <= first]
-        return _Doubts(
-            entries=entries,
-            recorded=sum(journal.credits()),
-            dearest=max(costs) or None,
-            unpriced=unpriced,
-            before=starts[-1] if starts else None,
-        )
-
-
-@attrs.define
-class _Known:
-    """What the vendor says now: the balance, and the jobs by the ids that lost answers named."""
-
-    balance: float | None = None
-    jobs: dict[str, Snapshot | None] = attrs.field(factory=dict)
-    failure: AkoolError | None = None
-
-
-def _ask_vendor(connection: ConnectionOptions, calls: Sequence[tuple[int, list[Entry]]]) -> _Known:
-    known = _Known()
-    if connection.find_login() is None:  # nobody types a key for what may be left out
-        return known
-
-    async def fetch(client: AkoolClient) -> None:
-        with anyio.move_on_after(_LOOKING):
-            known.balance = await client.credit()
-            for job_id in dict.fromkeys(
-                one for _, call in calls for entry in call for one in entry.doubt_ids
-            ):
-                try:
-                    known.jobs[job_id] = await client.status(job_id)
-                except JobNotFoundError:
-                    # The vendor forgets jobs after their time, so this alone does not prove that none was
-                    # made.
-                    known.jobs[job_id] = None
-
-    try:
-        connection.ask(fetch)
-    except AkoolError as error:  # doubts can be resolved without the vendor
-        known.failure = error
-    return known
-
-
-def describe_call(call: Sequence[Entry], known: _Known, output: OutputOptions) -> Iterator[str]:
-    """Return what is known of a lost call, what it means for money, how to find out more, line by line."""
-    first, now = call[0], datetime.now(UTC)
-    request, several = first.request, len(call) > 1
-    targets = ", ".join(entry.target for entry in call)
-    yield f"{entry_label(attrs.evolve(first, target=''))} {targets}".strip()
-    if not request.key:
-        yield f"  key: {first.key}"
-    if isinstance(request, TranslationRequest):
-        yield f"  asked for: {format_value(request.url)} in {targets}"
-    else:
-        yield f"  asked for: {format_value(request.video_url)} to follow {format_value(request.audio_url)}"
-    yield f"  sent: {ago(first.submitted_at, now)}{', as one call' if several else ''}"
-    yield f"  known: {format_value(first.reason) or 'nothing about its answer'}"
-    ids = list(dict.fromkeys(job_id for entry in call for job_id in entry.doubt_ids))
-    yield f"  job ids that could be read in answers: {', '.join(map(format_value, ids)) or 'none'}"
-    for job_id in ids:
-        if job_id in known.jobs:
-            yield f"    {describe_job(job_id, known.jobs[job_id], first)}"
-    expiry = ""
-    if first.submitted_at is not None:
-        expiry = f"; its result expires on {first.submitted_at + RESULT_LIFETIME:%Y-%m-%d}"
-    yield (
-        "  money: if the job was made, its credits are locked and saving its result costs nothing more"
-        f"{expiry}. If it was not made, nothing was charged. Sending it again without knowing may pay twice."
-    )
-    yield "  how to find out: look at the account's usage at that time on the vendor's site."
-    if first.token:
-        yield f"  its callback names the job: `{output.command('resume')}` reads what `webhook serve` wrote."
-
-
 def _commands(call: Sequence[Entry], output: OutputOptions) -> Iterator[str]:
     for entry in call:
         language = entry.target or None
         yield f"    {output.command('resolve', entry.key, language=language, job_id='ID')}"
         yield f"    {output.command('resolve', entry.key, language=language, not_made=True)}"
-
-
-def doubt_json(entry: Entry, number: int, known: _Known, doubts: _Doubts) -> dict[str, Any]:
-    """Return a doubt for programs; entries of one call have one `call` number."""
-    jobs: Mapping[str, Snapshot | None] = {
-        one: known.jobs[one] for one in entry.doubt_ids if one in known.jobs
-    }
-    return {
-        "call": number,
-        "key": entry.key,
-        "target": entry.target,
-        "url": video_url(entry.request),
-        "submitted_at": entry.submitted_at,
-        "reason": entry.reason,
-        "doubt_ids": list(entry.doubt_ids),
-        "jobs": {one: found.status.name.lower() if found else "unknown" for one, found in jobs.items()},
-        "unaccounted_credits": doubts.unaccounted(known.balance),
-    }
-
-
-def describe_job(job_id: str, snapshot: Snapshot | None, entry: Entry) -> str:
-    """Return what the vendor knows of a job that may belong to a doubt, as a sentence."""
-    if snapshot is None:
-        return f"The vendor knows no job {job_id}."
-    made, distance = "at an unknown time", ""
-    if snapshot.created_at is not None:
-        made = moment_text(snapshot.created_at)
-        if entry.submitted_at is not None:
-            apart = snapshot.created_at - entry.submitted_at
-            order = "before" if apart < timedelta() else "after"
-            distance = f", {duration(abs(apart))} {order} the call was sent"
-    return f"Job {job_id} is {snapshot.status.name.lower()}, made {made}{distance}."
-
-
-def plausible(snapshot: Snapshot, entry: Entry) -> bool:
-    """Return whether a job was made about when the doubt's POST was sent, as far as known."""
-    if snapshot.created_at is None or entry.submitted_at is None:
-        return True
-    return is_of_its_time(snapshot.created_at, entry.submitted_at, ahead=timedelta(), latest=EXPECTED_WITHIN)
 
 
 @attrs.frozen
@@ -357,9 +161,7 @@ class _ResolveSession:
                 return False
             try:
                 if answer.lower() in ("n", "no"):
-                    for entry in [*rest.values()]:
-                        self.resolve(entry, None)
-                        del rest[entry.target.lower()]
+                    rest = {target: entry for target, entry in rest.items() if not self.resolve(entry, None)}
                     continue
                 for part in answer.replace(",", " ").split():
                     name, equals, job_id = part.rpartition("=")
@@ -392,6 +194,16 @@ class _ResolveSession:
                 "It was not made when this call was sent. Is it the job?", yes=self.yes
             ):
                 return False
+        elif not confirm_not_made(
+            entry,
+            anyio.run(self._named_jobs, entry),
+            self.connection,
+            lambda named: self.output.command(
+                "resolve", entry.key, language=entry.target or None, job_id=named
+            ),
+            yes=self.yes,
+        ):
+            return False
 
         async def record() -> None:
             async with self.output.writing() as journal:
@@ -407,3 +219,8 @@ class _ResolveSession:
         else:
             print_info(f"{entry_label(entry)}: made. `{self.output.command('resume')}` saves its result.")
         return True
+
+    async def _named_jobs(self, entry: Entry) -> list[str]:
+        """Return the jobs that a lost answer named, but for those that were given to another entry since."""
+        async with self.output.reading() as journal:
+            return [job_id for job_id in entry.doubt_ids if journal.find_job(job_id) is None]
