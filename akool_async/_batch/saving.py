@@ -134,22 +134,9 @@ class ResultSaver:
         if self.folder is None:
             return {}, {}
         try:
-            names, saved = await run_sync(self._names_and_results, entries, self.folder)
-            for entry in entries if saved else ():
-                recorded = self._journal.get(*entry.name) if entry.name in saved else None
-                # It is of a job that the journal knows, and the caller pays for another one.
-                known = (State.PLANNED, State.IN_DOUBT)
-                if (
-                    recorded is not None
-                    and recorded.state not in known
-                    and recorded.job_id != saved[entry.name].job_id
-                ):
-                    del saved[entry.name]
-                    first = next(iter(self._output.templates.names(entry.request, entry.target)))
-                    await run_sync(self.folder.check_writable, first)
+            return await run_sync(self._names_and_results, entries, self.folder)
         except DownloadError as error:  # before the POST: nothing is paid yet
             raise ConfigurationError(error.message, advice=error.advice) from None
-        return names, saved
 
     async def save(self, batch_entry: BatchEntry, done: Completed) -> Saved:
         """Download under the entry's name, or under another if files of another entry have that.

@@ -272,14 +272,10 @@ async def make_plan(
                 in_folders = "/" in item.names
                 if action.is_paid and (may_be_saved or in_folders or not any_name_fits):
                     name = template_of(item.names).name(item.request, target)
-                    failed = found is not None and found.state in WITHOUT_RESULT
-                    # Another journal, or this one before it was lost, paid for a result that is here.
+                    # Another journal, or this one before it was lost, paid for a result that is here, perhaps
+                    # after the job failed that this one knows.
                     manifest = output.out / f"{name}{MANIFEST}"
-                    if (
-                        may_be_saved
-                        and not failed
-                        and is_saved(manifest, item.key_for(target), target, item.request)
-                    ):
+                    if may_be_saved and is_saved(manifest, item.key_for(target), target, item.request):
                         action = PlannedAction.FOUND
                     else:
                         folder = name.rpartition("/")[0]

@@ -11,6 +11,7 @@ import pytest
 from akool_async import (
     AkoolClient,
     Completed,
+    Failed,
     InDoubt,
     NotSubmitted,
     Outcome,
@@ -18,6 +19,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video
 
 pytestmark = pytest.mark.anyio
@@ -96,3 +98,33 @@ async def test_an_entry_in_doubt_whose_result_is_there_is_not_submitted_again(
     assert isinstance(outcome, InDoubt)
     async with open_journal(journal, read_only=True) as opened:
         assert opened.counts()[State.IN_DOUBT] == 1
+
+
+async def test_a_failed_entry_whose_result_is_there_is_not_submitted_again(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    """A journal from a backup has the first job, which failed; the second one was paid, and is saved."""
+    request = video(1, key="one")
+    out, journal, backup = tmp_path / "out", tmp_path / "jobs.sqlite3", tmp_path / "backup.sqlite3"
+    async with fast_house() as home:
+        client = await home.client()
+        home.sandbox.faults.add(Fault(on="create", kind="job_fails", nth=1))
+        (failed,) = await run(client, journal, out, requests=[request])
+        async with open_journal(journal) as opened:
+            await opened.backup(backup)
+        (saved,) = await run(client, journal, out, requests=[request], retry_failed=True)
+        async with open_journal(backup, accept_older=True):
+            pass
+        (outcome,) = await run(client, backup, out, requests=[request], retry_failed=True)
+        paid = len(home.sandbox.audit.jobs)
+        (again,) = await run(client, backup, out, requests=[request], retry_failed=True, pay_again=True)
+
+        assert paid == 2
+        assert len(home.sandbox.audit.jobs) == 3
+    assert isinstance(failed, Failed)
+    assert isinstance(saved, Completed)
+    assert isinstance(again, Completed)
+    assert isinstance(outcome, NotSubmitted)
+    assert outcome.already_saved
+    assert saved.job is not None
+    assert saved.job.id in outcome.reason

@@ -139,7 +139,7 @@ async def test_a_saved_result_beside_pays_for_no_other_in_a_folder_that_is_read_
             key=entry_key(request, "ja"), target="ja", state=State.FAILED, reason="it failed"
         )
         await journal.record(failed)
-        again = {"journal": journal, "download_to": tmp_path, "retry_failed": True}
+        again = {"journal": journal, "download_to": tmp_path, "retry_failed": True, "pay_again": True}
         read_only(tmp_path)
         (refused,) = await run(client, [request], **again)
         paid = len(home.sandbox.audit.creates)

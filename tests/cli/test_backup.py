@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from akool_async import State
-from akool_async.sandbox import Sandbox
+from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import Book, Command
 from tests.journal.test_lock import another_run
 
@@ -142,6 +143,28 @@ def test_results_that_another_journal_paid_for_are_not_paid_again_unasked(
     assert f"or its newest backup, in the place of {tmp_path / 'other.sqlite3'} and run again" in said
     assert "To resume, run the same command again" not in said  # which would find the same
     assert posts == 2
+    assert again.code == 0, again.err
+    assert len(vendor.audit.creates) == 3
+
+
+def test_what_was_retried_since_the_backup_is_not_paid_again(
+    akool: Command, serve: Callable[..., Sandbox], quick: None, book: Book, tmp_path: Path
+) -> None:
+    """The copy has a job that failed; the one that was paid after it is saved."""
+    vendor = serve(faults=[Fault(on="create", kind="job_fails", nth=1)])
+    where = ["--yes", "--out", book.out]
+    akool("translate", "https://example.com/talk.mp4", "--to", "ja", "--key", "talk", *where)
+    akool("backup", book.out, tmp_path / "old")
+    akool("retry", "talk", *where)
+    for path in book.out.glob("jobs.sqlite3*"):
+        path.unlink()
+    shutil.copy(tmp_path / "old", book.path)
+    told = akool("retry", "--failed", *where, "--accept-older-journal")
+    paid = len(vendor.audit.creates)
+    again = akool("retry", "--failed", *where, "--pay-again")
+
+    assert paid == 2
+    assert "in the folder, paid but not in this journal" in told.err
     assert again.code == 0, again.err
     assert len(vendor.audit.creates) == 3
 

@@ -242,6 +242,7 @@ def retry(
     failed: Annotated[bool, Parameter(negative="")] = False,
     output: OutputOptions = DEFAULT_OUTPUT,
     in_flight: InFlight = 8,
+    pay_again: PayAgain = False,
     videos: VideoOptions = DEFAULT_VIDEOS,
     sharing: StorageOptions = DEFAULT_STORAGE,
     terms: RunLimits = DEFAULT_LIMITS,
@@ -280,7 +281,7 @@ def retry(
         )
     options = RunOptions(
         output=output,
-        rules=RetryRules(retry_failed=True),
+        rules=RetryRules(retry_failed=True, pay_again=pay_again),
         in_flight=in_flight,
         limits=terms,
         storage=sharing.storage,
