@@ -102,7 +102,8 @@ def serve(portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     with ExitStack() as stack:
 
         def start(**settings: object) -> Sandbox:
-            told = {"api_key": KEY, "media": False, "time_scale": 5000.0, "sigma": 0.1} | settings
+            told = {"api_key": KEY, "media": False, "time_scale": 5000.0, "sigma": 0.1, "result_days": 1e6}
+            told |= settings
             sandbox = Sandbox(**told)  # type: ignore[arg-type]
             server: SandboxServer = stack.enter_context(portal.wrap_async_context_manager(sandbox.serve()))
             monkeypatch.setenv("AKOOL_API_HOST", server.base_url)

@@ -14,7 +14,7 @@ from akool_async._model.responses import Callback
 from akool_async.ledger import open_ledger
 from akool_async.sandbox import Fault
 from akool_async.workers.dbos import Worker, WorkerSettings, deliver_callback, enqueue
-from tests.ledger.conftest import Bench, video
+from tests.ledger.conftest import SHORT_JOBS, Bench, video
 from tests.workers.chaos import Fleet, fleet, look
 
 
@@ -33,7 +33,7 @@ async def deliver(workers: Fleet, callback: Callback) -> bool:
     ],
 )
 def test_a_callback_names_the_job_of_a_lost_answer(forged: int, true: bool) -> None:
-    with fleet(1, cap=8, time_scale=2000.0) as (workers, sandbox):
+    with fleet(1, cap=8, **SHORT_JOBS) as (workers, sandbox):
         sandbox.faults.add(Fault(on="create", kind="reset_after", limit=1))
         workers.options = ("--until-done", "--webhook-url", "https://me.example/akool")
         workers.start("one")

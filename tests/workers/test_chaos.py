@@ -13,6 +13,7 @@ import pytest
 from akool_async._model.errors import ConfigurationError
 from akool_async.sandbox import Fault
 from akool_async.workers.dbos import WorkerSettings
+from tests.ledger.conftest import SHORT_JOBS
 from tests.workers.chaos import CAP, PRICE, Found, chaos, fleet, look, wait_until_over
 
 
@@ -66,7 +67,7 @@ def test_strikes_and_two_restarts_of_the_database(form: str) -> None:
 @pytest.mark.parametrize("program", ["akool_async", "tests.workers.reckless"])
 def test_without_the_commit_of_the_right_to_send_a_kill_pays_twice(program: str) -> None:
     """The judge sees it: the twin of the real worker, killed in the same moment."""
-    with fleet(1, cap=8, time_scale=2000.0) as (workers, sandbox):
+    with fleet(1, cap=8, **SHORT_JOBS) as (workers, sandbox):
         sandbox.faults.add(Fault(on="create", kind="hang", acted=True, limit=1))
         workers.program, workers.options = program, ("--until-done",)
         workers.start("one")

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from akool_async import AkoolClient, InDoubt, State
 from akool_async.ledger import Ledger, LedgerError, Made, NotSent, Submitted, open_ledger
 from akool_async.sandbox import Sandbox
-from tests.ledger.conftest import QUICK, video
+from tests.ledger.conftest import QUICK, SHORT_JOBS, video
 from tests.postgres import new_database, server_url
 
 pytestmark = pytest.mark.anyio
@@ -142,7 +142,7 @@ async def test_a_worker_that_was_cut_off_pays_once_and_continues(
     moment: str, direction: str, kind: str
 ) -> None:
     database = new_database()
-    sandbox = Sandbox(api_key="canary-5d1", media=False, time_scale=5000.0, seed=1)
+    sandbox = Sandbox(api_key="canary-5d1", media=False, **SHORT_JOBS, seed=1)
     found: list[Submitted] = []
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context

@@ -22,7 +22,7 @@ from akool_async.ledger import Ledger, open_ledger
 from akool_async.sandbox import Fault
 from akool_async.webhook import WebhookReceiver
 from akool_async.workers.dbos import enqueue
-from tests.ledger.conftest import video
+from tests.ledger.conftest import SHORT_JOBS, video
 from tests.workers.chaos import ROOT, Fleet, fleet, look
 
 
@@ -54,7 +54,7 @@ def receiver(workers: Fleet, settings: Any) -> Iterator[tuple[subprocess.Popen[s
 
 @pytest.mark.timeout(600)
 def test_the_callback_of_a_lost_answer_reaches_the_worker_that_waits_for_it() -> None:
-    with fleet(1, cap=8, time_scale=2000.0) as (workers, sandbox):
+    with fleet(1, cap=8, **SHORT_JOBS) as (workers, sandbox):
         sandbox.faults.add(Fault(on="create", kind="reset_after", limit=1))
         with receiver(workers, sandbox.settings) as (process, url):
             workers.options = ("--webhook-url", f"{url}/akool")

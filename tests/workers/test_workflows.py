@@ -17,7 +17,7 @@ from akool_async.ledger import Ledger, open_ledger
 from akool_async.sandbox import Sandbox
 from akool_async.workers.dbos import Worker, WorkerSettings, enqueue
 from akool_async.workers.workflows import queue_name, resume
-from tests.ledger.conftest import QUICK, open_bench, video
+from tests.ledger.conftest import QUICK, SHORT_JOBS, open_bench, video
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -138,7 +138,7 @@ async def test_all_that_a_dead_worker_had_is_queued_in_few_transactions(database
 async def test_an_entry_that_fails_goes_on_where_the_ledger_says(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sandbox = Sandbox(api_key="canary-5d1", media=False, time_scale=5000.0, seed=1)
+    sandbox = Sandbox(api_key="canary-5d1", media=False, **SHORT_JOBS, seed=1)
     wait_for, save_once, failures = Ledger.wait_for, Ledger.save_once, ["wait", "wait", "save"]
 
     async def wait(self: Ledger, *given: Any) -> Any:
