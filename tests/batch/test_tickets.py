@@ -34,6 +34,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._clock import SystemClock
 from akool_async._model.responses import Callback, CallbackListener
 from akool_async.sandbox import Fault, Sandbox
 from tests.client.conftest import KEY, Open, video
@@ -624,24 +625,36 @@ async def test_a_job_that_the_caller_names_is_followed_at_once(
     assert then.saved.video.exists()
 
 
+class LongWaits(SystemClock):
+    """A clock whose long waits end when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = anyio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        await (self.over.wait() if seconds > 500 else super().sleep(seconds))
+
+
 async def test_a_job_that_the_caller_names_is_followed_where_its_callback_is_awaited(
     fast_house: Open, tmp_path: Path
 ) -> None:
-    faults = [Fault(on="create", kind="reset_after", nth=1)]
+    faults, clock = [Fault(on="create", kind="reset_after", nth=1)], LongWaits()
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
-        client = await home.client()
+        client = await home.client(clock=clock)
         with anyio.fail_after(55):
             async with open_batch(
                 client,
                 journal=journal,
                 webhook_url="https://example.com/hook",
                 callbacks=Silent(),
-                webhook_grace=2.0,
+                webhook_grace=1000.0,
             ) as batch:
                 ticket = await batch.submit(video(1, key="k"))
                 while journal.counts()[State.IN_DOUBT] == 0:
                     await anyio.sleep(0.005)
                 await journal.resolve("k", "ja", job_id=home.sandbox.audit.jobs[0].id)
+                clock.over.set()
                 assert isinstance(await ticket.outcome(), Completed)
 
 
