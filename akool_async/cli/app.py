@@ -6,16 +6,27 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from functools import cache, reduce
 from typing import Final
 
-from cyclopts import App, CycloptsError, Group, UnusedCliTokensError
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    Group,
+    MissingArgumentError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+    ValidationError,
+)
 
 from akool_async._environment import install_command
 from akool_async._model.errors import AkoolError
 from akool_async.cli.catalog import CatalogError, format_issues
+from akool_async.cli.catalog.languages import LanguageNames
 from akool_async.cli.console import (
     WarningPrinter,
     counted,
@@ -92,6 +103,35 @@ EXTRAS: Final[Mapping[str, str]] = {
 LEDGER_COMMANDS: Final = frozenset(COMMANDS["Work on many machines"])
 STAMPED: Final = frozenset({"run", "resume", "collect", "retry", "translate", "lipsync", "webhook", "worker"})
 """Commands whose messages are a log where they don't go to a terminal: their lines have the time."""
+
+_MEANT: Final[Mapping[str, tuple[str, ...]]] = {
+    option: meant
+    for options, meant in (
+        ("--target --targets --lang --langs --language --languages --to", ("--to", "--language")),
+        ("--source --source-lang --source-language", ("--from",)),
+        ("--state --states --status", ("--failed", "--in-doubt", "--expiring")),
+        ("-o --output --output-dir --output-folder --dir --directory --folder --into", ("--out",)),
+        ("--max-cost --max-price --budget --limit", ("--max-credits",)),
+        ("--max-in-flight --jobs --parallel --concurrency --workers --threads", ("--in-flight",)),
+        ("--timeout --deadline --wait", ("--give-up-after",)),
+        ("--caption-type --captions --subtitle --subtitles", ("--caption",)),
+        ("--voices --voice-id --voices-map", ("--voice",)),
+        ("--speaker --speaker-num --speakers-num", ("--speakers",)),
+        ("--remove-music --no-music", ("--remove-bgm",)),
+        ("--force -y --no-input", ("--yes",)),
+        ("--retry --retries", ("--retry-failed", "--retry-transient")),
+        ("--webhook --callback-url", ("--webhook-url",)),
+        ("--since --before", ("--expiring", "--within")),
+        ("--api-key --key --token", ("--key-file",)),
+    )
+    for option in options.split()
+}
+"""What people call an option, and what it is called here; of these, the ones that a command has are named."""
+
+_ALIKE: Final = 0.75
+"""How alike an option and a known one are when the one is taken for a slip of the other."""
+
+_KINDS: Final[Mapping[object, str]] = {int: "a whole number", float: "a number", bool: "yes or no"}
 
 _LAST: Final = 100
 app: Final[App] = App(
@@ -182,7 +222,9 @@ def _write_error(code: ExitCode, failure: dict[str, str | list[str]]) -> None:
     write_lines([json.dumps({"event": "error", "at": at, "exit_code": code, **failure})])
 
 
-def _explain(error: BaseException) -> tuple[ExitCode, dict[str, str | list[str]]]:
+def _explain(
+    error: CycloptsError | CatalogError | AkoolError | ModuleNotFoundError | KeyboardInterrupt,
+) -> tuple[ExitCode, dict[str, str | list[str]]]:
     """Print why a command failed; return its exit code, and the same for programs."""
     match error:
         case KeyboardInterrupt():
@@ -209,11 +251,49 @@ def _explain(error: BaseException) -> tuple[ExitCode, dict[str, str | list[str]]
             extra = EXTRAS.get((error.name or "").partition(".")[0], "cli")
             advice = f"Install it: {install_command(extra)}"
             code, failure = ExitCode.USAGE, AkoolError(f"{error.name} is missing.", advice=advice)
-        case UnusedCliTokensError():
-            found = " ".join(map(shown_argument, error.unused_tokens or ()))
-            what = f"This is one argument too many: {found}."
-            code, failure = ExitCode.USAGE, AkoolError(what, advice="--help shows what there is.")
-        case _:  # not printed by cyclopts, which would show control characters as they were typed
-            code, failure = ExitCode.USAGE, AkoolError(str(error), advice="--help shows what there is.")
+        case CycloptsError():
+            # Not printed by cyclopts, which would show control characters as they were typed.
+            command = " ".join(error.command_chain or ())
+            options = options_of(command) if command and command not in _PARENTS else frozenset()
+            code, failure = ExitCode.USAGE, _usage_error(error, options)
     print_error(failure)
     return code, {"message": failure.message, "impact": failure.impact, "advice": failure.advice}
+
+
+def _usage_error(error: CycloptsError, options: Collection[str]) -> AkoolError:
+    """Return what is wrong with a command line.
+
+    Args:
+        error: what the parser found.
+        options: those of the command, as "--to"; none where no command is named.
+    """
+    command = " ".join(error.command_chain or ())
+    advice = f"`{' '.join(filter(None, ('akool-async', command)))} --help` shows what there is."
+    match error:
+        case UnknownOptionError():
+            option = (error.token.keyword or error.token.value).partition("=")[0]
+            meant = [name for name in _MEANT.get(option, ()) if name in options]
+            meant = meant or get_close_matches(option, options, n=1, cutoff=_ALIKE)
+            found = f" Did you mean {' or '.join(meant)}?" if meant else ""
+            return AkoolError(f"There is no option {shown_argument(option)}.{found}", advice=advice)
+        case UnusedCliTokensError():
+            unused = error.unused_tokens or []
+            text = f"This is one argument too many: {' '.join(map(shown_argument, unused))}."
+            if "--to" in options and len(unused) == 1 and LanguageNames().find(unused[0]):
+                text += f" Did you mean --to {unused[0]}?"
+            return AkoolError(text, advice=advice)
+        case CoercionError(token=token) if token is not None and (error.msg or error.target_type in _KINDS):
+            name = token.keyword or (error.argument.name if error.argument else "The value")
+            must = error.msg or f"must be {_KINDS[error.target_type]}"
+            return AkoolError(f"{name} {must}, not {shown_argument(token.value)!r}.", advice=advice)
+        case ValidationError() if error.argument is not None and error.argument.tokens:
+            token = error.argument.tokens[0]
+            must = error.exception_message.rstrip(".")
+            text = f"{token.keyword or error.argument.name} {must[:1].lower()}{must[1:]}"
+            return AkoolError(f"{text}, not {shown_argument(token.value)!r}.", advice=advice)
+        case MissingArgumentError() if error.argument is not None:
+            name = error.keyword or error.argument.name
+            what = f"{name} needs a value." if error.keyword else f"{name} is missing."
+            return AkoolError(what, advice=advice)
+        case _:
+            return AkoolError(str(error), advice=advice)

@@ -7,14 +7,14 @@ import getpass
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import anyio
 import attrs
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
 from akool_async._batch import OnInDoubt
@@ -90,12 +90,29 @@ def _local(path: Path) -> Path:
     return local_path(path)  # by its annotations the help would name another type than a path
 
 
-def _check_positive(_: object, length: timedelta | None) -> None:
-    if length is not None and length <= timedelta():
-        raise ValueError("must be longer than 0, such as 90s or 2h.")
+class Duration(timedelta):
+    """A length of time on the command line, in whose help the name of this class stands for it."""
+
+    def __str__(self) -> str:
+        """Return it as it is typed, such as "90s"."""
+        seconds = self.total_seconds()
+        unit, size = next((unit, size) for unit, size in _UNITS if not seconds % size or size == 1)
+        return f"{seconds / size:g}{unit}"
 
 
-Wait: TypeAlias = Annotated[timedelta, Parameter(validator=_check_positive)]
+_UNITS: Final = (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_TYPED: Final = re.compile(r"(\d+(?:\.\d+)?)([wdhms])")
+
+
+def _read_duration(_: object, tokens: Sequence[Token]) -> Duration:
+    parts = _TYPED.findall(tokens[0].value)
+    length = Duration(seconds=sum(float(number) * dict(_UNITS)[unit] for number, unit in parts))
+    if not length or _TYPED.sub("", tokens[0].value):
+        raise ValueError("must be a length of time such as 90s, 45m, 2h or 7d")
+    return length
+
+
+Length: TypeAlias = Annotated[Duration, Parameter(converter=_read_duration)]
 """How long something may take."""
 
 
@@ -126,12 +143,12 @@ class RunLimits:
     max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
     trial: Annotated[int, Parameter(validator=Number(gte=0))] = 0
     retry_transient: Annotated[int, Parameter(validator=Number(gte=0))] = 0
-    give_up_after: Annotated[timedelta | None, Parameter(validator=_check_positive)] = None
+    give_up_after: Length | None = None
     without_captions: Annotated[bool, Parameter(negative="")] = False
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
     timestamps: bool = True
     on_saved: str | None = None
-    on_saved_timeout: Wait = timedelta(minutes=10)
+    on_saved_timeout: Length = Duration(minutes=10)
     report: bool | None = None
 
     @property

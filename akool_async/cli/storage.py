@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated, Final
 
 import attrs
@@ -16,7 +15,7 @@ from akool_async._model.requests import private_inputs, with_inputs
 from akool_async._model.states import State
 from akool_async._storage import SharedInputs, Storage
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue
-from akool_async.cli.options import OutputOptions
+from akool_async.cli.options import Duration, Length, OutputOptions
 
 
 @Parameter(name="*", group="Storage")
@@ -32,7 +31,7 @@ class StorageOptions:
     """
 
     share: str | None = None
-    share_expires: timedelta = timedelta(hours=24)
+    share_expires: Length = Duration(hours=24)
     keep_shared: Annotated[bool, Parameter(negative="")] = False
 
     @property

@@ -32,12 +32,13 @@ from akool_async.cli.options import (
     DEFAULT_LIMITS,
     DEFAULT_OUTPUT,
     ConnectionOptions,
+    Duration,
     InFlight,
     JournalPlace,
+    Length,
     OutputOptions,
     PayAgain,
     RunLimits,
-    Wait,
 )
 from akool_async.cli.plan import RetryRules
 from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions
@@ -123,13 +124,13 @@ def collect(
     place: JournalPlace = None,
     /,
     *,
-    within: timedelta | None = None,
+    within: Length | None = None,
     output: OutputOptions = DEFAULT_OUTPUT,
     without_captions: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     timestamps: bool = True,
     on_saved: str | None = None,
-    on_saved_timeout: Wait = timedelta(minutes=10),
+    on_saved_timeout: Length = Duration(minutes=10),
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Save what is finished, what expires first comes first. Nothing is submitted, no job is waited for.

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -43,7 +43,7 @@ from akool_async.cli.journal_report import (
     not_downloaded,
     read_status,
 )
-from akool_async.cli.options import DEFAULT_OUTPUT, JournalPlace, JsonFlag, OutputOptions
+from akool_async.cli.options import DEFAULT_OUTPUT, JournalPlace, JsonFlag, Length, OutputOptions
 from akool_async.cli.run_history import read_history
 from akool_async.cli.saved_files import with_results
 
@@ -97,7 +97,7 @@ class EntryOptions:
 
     failed: Annotated[bool, Parameter(negative="")] = False
     in_doubt: Annotated[bool, Parameter(negative="")] = False
-    expiring: timedelta | None = None
+    expiring: Length | None = None
     language: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     key: str | None = None
 

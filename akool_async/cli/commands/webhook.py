@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
@@ -20,7 +19,7 @@ from akool_async._model.responses import Callback
 from akool_async.cli.commands.worker import Account
 from akool_async.cli.console import counted, print_error, print_info, stderr
 from akool_async.cli.exit_codes import ExitCode
-from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
+from akool_async.cli.options import DEFAULT_OUTPUT, Duration, Length, OutputOptions
 from akool_async.webhook.inbox import open_inbox
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def webhook_serve(
     output: OutputOptions = DEFAULT_OUTPUT,
     bind: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8400,
-    max_clock_skew: timedelta = timedelta(minutes=5),
+    max_clock_skew: Length = Duration(minutes=5),
     timestamps: bool = True,
 ) -> int:
     """Receive the vendor's webhooks until Ctrl-C, and write them to an inbox.

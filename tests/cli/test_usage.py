@@ -1,0 +1,99 @@
+"""What is said of a command line that is wrong: in the words of the help, with the option that was meant."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import get_args
+
+import pytest
+from cyclopts import App
+
+from akool_async.cli import app
+from akool_async.cli.options import Duration
+
+COMMANDS = [name for names in app.COMMANDS.values() for name in names]
+
+
+def wrong(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert app.run(arguments) == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_value_is_refused_in_the_words_of_python(name: str, capsys) -> None:
+    command = reduce(App.__getitem__, name.split(), app.app)
+    arguments = [argument for argument in command.assemble_argument_collection() if argument.parse]
+    needed = [f"{one.name}=x" if one.name.startswith("--") else "x" for one in arguments if one.required]
+    for argument in arguments:
+        kinds = {argument.hint, *get_args(argument.hint)}
+        if argument.name.startswith("--") and kinds & {int, float, bool, Duration}:
+            told = wrong(capsys, *name.split(), *needed, f"{argument.name}=?bad")
+            assert f"{argument.name} must be " in told
+            assert "not '?bad'." in told
+            for word in ("timedelta", "float", " int", "bool", "convert", "Duration", "_"):
+                assert word not in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            "run v.csv --give-up-after 90",
+            "--give-up-after must be a length of time such as 90s, 45m, 2h or 7d",
+        ),
+        ("run v.csv --give-up-after 0s", "--give-up-after must be a length of time such as"),
+        ("run v.csv --max-credits ten", "--max-credits must be a number, not 'ten'."),
+        ("run v.csv --in-flight many", "--in-flight must be a whole number, not 'many'."),
+        ("run v.csv --in-flight 0", "--in-flight must be >= 1, not '0'."),
+        ("run v.csv --in-flight", "--in-flight needs a value."),
+        ("run", "CATALOG is missing."),
+        ("enqueue v.csv", "--ledger is missing."),
+        ("list --sort nam", 'Choose from: "key"'),
+    ],
+)
+def test_a_wrong_value_is_told_with_the_name_of_the_option(arguments: str, said: str, capsys) -> None:
+    told = wrong(capsys, *arguments.split())
+
+    assert said in told
+    assert f"`akool-async {arguments.split()[0]} --help` shows what there is." in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        *((f"translate u {option} ja", "--to") for option in ("--targets", "--lang", "--language")),
+        ("run v.csv --languages=ja", "--to"),
+        ("list --lang ja", "--language"),
+        ("list --to ja", "--language"),
+        ("list --state failed", "--failed or --in-doubt or --expiring"),
+        ("ledger list --ledger x --stat failed", "--state"),
+        ("run v.csv -o films", "--out"),
+        ("run v.csv --max-credit 3", "--max-credits"),
+        ("run v.csv --budget 3", "--max-credits"),
+        ("run v.csv --caption-type target", "--caption"),
+        ("translate https://example.com/talk.mp4 Japanese", "--to Japanese"),
+    ],
+)
+def test_the_option_that_was_meant_is_named(arguments: str, meant: str, capsys) -> None:
+    assert f"Did you mean {meant}?" in wrong(capsys, *arguments.split())
+
+
+def test_no_option_is_proposed_that_only_looks_a_little_like_it(capsys) -> None:
+    assert "Did you mean" not in wrong(capsys, "run", "v.csv", "--sleep", "3")
+
+
+def test_a_key_in_the_wrong_place_is_not_repeated(capsys) -> None:
+    key = "sk7Pq2Vx9Lm4Rt8Zw1"
+
+    assert key not in wrong(capsys, "run", "v.csv", "--api-key", key)
+    assert key not in wrong(capsys, "run", "v.csv", f"--{key}")
+    assert key not in wrong(capsys, "run", "v.csv", "--max-credits", key)
+    assert key not in wrong(capsys, "run", "v.csv", "--give-up-after", key)
+
+
+@pytest.mark.parametrize(
+    ("length", "typed"),
+    [(Duration(minutes=10), "10m"), (Duration(hours=24), "1d"), (Duration(seconds=90), "90s")],
+)
+def test_a_length_of_time_is_shown_as_it_is_typed(length: Duration, typed: str) -> None:
+    assert str(length) == typed
