@@ -14,9 +14,10 @@ from akool_async._client import AkoolClient
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, JobNotFoundError
 from akool_async._model.proofs import EXPECTED_WITHIN, is_of_its_time
-from akool_async._model.requests import TranslationRequest, video_url
+from akool_async._model.requests import TranslationRequest, fold_language, video_url
 from akool_async._model.responses import RESULT_LIFETIME, Snapshot
 from akool_async._model.states import State
+from akool_async._wire import read_job
 from akool_async.cli.console import (
     ago,
     confirm,
@@ -229,11 +230,39 @@ def describe_job(job_id: str, snapshot: Snapshot | None, entry: Entry) -> str:
     return f"Job {job_id} is {snapshot.status.name.lower()}, made {made}{distance}."
 
 
-def plausible(snapshot: Snapshot, entry: Entry) -> bool:
-    """Return whether a job was made about when the doubt's POST was sent, as far as known."""
-    if snapshot.created_at is None or entry.submitted_at is None:
-        return True
-    return is_of_its_time(snapshot.created_at, entry.submitted_at, ahead=timedelta(), latest=EXPECTED_WITHIN)
+def accept_job(job_id: str, entry: Entry, connection: ConnectionOptions, *, yes: bool) -> Snapshot | None:
+    """Return what the vendor says of a job that the user names for an entry in doubt; None to leave it.
+
+    Raises:
+        AkoolError: the vendor can't be asked, or the user has to agree and there is no terminal to ask on.
+    """
+    try:
+        snapshot = connection.ask(lambda client: client.status(job_id))
+    except JobNotFoundError as error:
+        print_info(describe_job(job_id, None, entry))
+        print_info(f"{entry_label(entry)} stays in doubt. {error.advice}")
+        return None
+    print_info(describe_job(job_id, snapshot, entry))
+    reason = why_of_another_call(snapshot, entry)
+    # Another entry's job would be saved under this name, and this one's job be lost.
+    return snapshot if not reason or confirm(f"{reason} Is it the job?", yes=yes) else None
+
+
+def why_of_another_call(snapshot: Snapshot, entry: Entry) -> str:
+    """Return why a job may be that of another call than the one in doubt, as far as known; else ""."""
+    made, sent = snapshot.created_at, entry.submitted_at
+    if made and sent and not is_of_its_time(made, sent, ahead=timedelta(), latest=EXPECTED_WITHIN):
+        return "It was not made when this call was sent."
+    # Unconfirmed: the documented answers about jobs name no language.
+    language = read_job(snapshot).target
+    if language and entry.target and _main_language(language) != _main_language(entry.target):
+        return f"It is into {language}, and this call was for {entry.target}."
+    return ""
+
+
+def _main_language(code: str) -> str:
+    # The vendor may answer "ja-JP" for "ja".
+    return fold_language(code).partition("-")[0]
 
 
 def confirm_not_made(

@@ -300,6 +300,21 @@ class OutputOptions:
             )
         return named
 
+    def at_first_of(self, words: Sequence[str]) -> tuple[OutputOptions, tuple[str, ...]]:
+        """Return the options for the journal that the first word names, as `at` does, and the keys after it.
+
+        A key may be called as a folder is. So a word names a place only if a journal is there or it ends as
+        one does, and not where --out or --journal names the place.
+
+        Raises:
+            ConfigurationError: there is no journal of this name.
+        """
+        if words and self.out == _OUT and self.journal is None:
+            place = Path(words[0])
+            if words[0].endswith((os.sep, "/", ".sqlite3")) or (local_path(place) / JOURNAL).exists():
+                return self.at(place), tuple(words[1:])
+        return self, tuple(words)
+
     @property
     def path(self) -> Path:
         """The journal's file."""

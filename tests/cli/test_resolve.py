@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import anyio
 import pytest
 
-from akool_async import AkoolClient, State, TranslationRequest
+from akool_async import AkoolClient, Snapshot, State, TranslationRequest
+from akool_async.cli.doubts import why_of_another_call
 from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import KEY, Book, Command, GiveUp, at_vendor
 from tests.cli.terminal import on_terminal
@@ -61,6 +64,40 @@ def test_doubts_are_listed_with_what_can_be_done(akool: Command, two: Book) -> N
     assert datetime.fromisoformat(found[0]["submitted_at"]) <= datetime.now(UTC)
 
 
+@pytest.mark.parametrize("place", ["results", "results/", "results/jobs.sqlite3"])
+def test_the_folder_or_the_journal_may_come_before_the_key(
+    akool: Command, two: Book, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    two.out.rename(tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    Path("elsewhere").mkdir()
+    Path("first").mkdir()
+    listed = akool("resolve", place)
+    monkeypatch.chdir("elsewhere")
+    told = akool("resolve", f"../{place}", "first", "--not-made")
+    missing = akool("resolve", "missing/")
+
+    assert listed.code == 6
+    assert ("first ja" in listed.out, "second ja" in listed.out) == (True, True)
+    assert told.code == 0
+    assert "first ja: not made" in told.err
+    assert akool("resolve", f"../{place}", "first", "second").code == 2
+    assert missing.code == 2
+    assert "There is no missing" in missing.err
+
+
+def test_a_word_beside_out_is_a_key(
+    akool: Command, two: Book, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("first").mkdir()
+    shutil.copy(two.path, "first/jobs.sqlite3")
+    told = akool("resolve", "first", "--not-made", "--out", two.out)
+
+    assert told.code == 0
+    assert two.states()["first"] == "planned"
+
+
 def test_nothing_in_doubt_is_said(akool: Command, book: Book) -> None:
     book.enter(("home", State.DELIVERED))
 
@@ -76,7 +113,8 @@ def test_an_id_is_confirmed_before_it_is_believed(akool: Command, two: Book, ven
     taken = akool("resolve", "second", "--job-id", job_id, "--out", two.out)
 
     assert (unknown.code, told.code, taken.code) == (1, 0, 1)
-    assert "knows no job" in unknown.err
+    assert f"The vendor knows no job {'0' * 24}." in unknown.err
+    assert "first ja stays in doubt. Check the id and that the credentials belong" in unknown.err
     assert "belongs to entry first" in taken.err
     entry = two.read()["first", "ja"]
     assert (entry.state, entry.job_id, entry.paid_submissions) == (State.SUBMITTED, job_id, 1)
@@ -98,6 +136,23 @@ def test_a_job_of_another_time_is_taken_only_if_it_is_said_so(
     assert "after the call was sent" in told.err
     assert "--yes" in told.err
     assert two.states()["first"] == "submitted"
+
+
+@pytest.mark.parametrize(
+    ("language", "reason"),
+    [
+        ("", ""),
+        ("ja", ""),
+        ("ja_JP", ""),
+        ("fr", "It is into fr, and this call was for ja."),
+    ],
+)
+def test_a_job_into_another_language_is_not_taken_for_the_job(two: Book, language: str, reason: str) -> None:
+    """Taken by mistake, the French video would be saved as the Japanese one, and that one be lost."""
+    entry = two.read()["first", "ja"]
+    snapshot = Snapshot(job_id="0" * 24, created_at=entry.submitted_at, raw={"language": language})
+
+    assert why_of_another_call(snapshot, entry) == reason
 
 
 def test_not_made_may_be_sent_again(akool: Command, two: Book) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -276,6 +277,27 @@ def test_only_what_is_named_is_paid_again(akool: Command, lost: Book, serve: Cal
     assert len(vendor.audit.creates) == 1
     assert lost.states()["expired"] == "delivered"
     assert lost.states()["failed"] == "failed"
+
+
+@pytest.mark.parametrize("place", ["", "jobs.sqlite3"])
+def test_the_folder_or_the_journal_may_come_before_the_keys(
+    place: str,
+    akool: Command,
+    lost: Book,
+    serve: Callable[..., Sandbox],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    vendor = serve()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    one = akool("retry", lost.out / place, "expired", "--yes")
+    rest = akool("retry", lost.out / place, "--failed", "--yes")
+
+    assert (one.code, rest.code) == (0, 0)
+    assert len(vendor.audit.creates) == 3
+    assert len(list(lost.out.glob("*.mp4"))) == 4
+    assert not Path("results").exists()
 
 
 @pytest.mark.parametrize(

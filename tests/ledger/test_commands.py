@@ -233,6 +233,9 @@ async def test_a_job_of_another_time_is_taken_only_if_it_is_said_so(
         await ledger.execute("UPDATE akool_ledger.entry SET submitted_at = submitted_at - interval '5 hours'")
         words = ["resolve", "video-1", "--language", "ja", "--job-id", job.id, "--ledger", database]
 
+        wrong = ["0" * 24 if word == job.id else word for word in words]
+        assert await run_sync(partial(run, wrong)) == 1
+        assert "video-1 ja stays in doubt. Check the id" in capsys.readouterr().err
         assert await run_sync(partial(run, words)) == 2
         assert "after the call was sent" in (said := capsys.readouterr().err)
         assert "--yes" in said

@@ -254,10 +254,12 @@ def retry(
     Parameters
     ----------
     keys
-        Keys of the entries, in all their languages.
+        Keys of the entries, in all their languages; before them the journal, or the folder with the results.
     failed
         All entries that failed, were refused or expired.
     """
+    output, keys = output.at_first_of(keys)
+    output = with_results(output)
     if failed == bool(keys):
         raise InvalidRequestError("Name what to submit again: --failed for all, or keys.")
     found, elsewhere = anyio.run(read_entries, output, WITHOUT_RESULT)

@@ -24,7 +24,7 @@ from akool_async.cli.console import (
     write_json,
     write_lines,
 )
-from akool_async.cli.doubts import confirm_not_made, describe_job, plausible
+from akool_async.cli.doubts import accept_job, confirm_not_made
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import STATE_WORDS, WORDS
 from akool_async.cli.next_commands import next_command
@@ -249,8 +249,8 @@ def resolve(
         No job was made: the entry may be submitted, and paid, once more. The vendor is asked for the jobs
         that the answer named.
     yes
-        Accept a job that was made at another time than the call was sent; or call not made what the answer
-        named, though the vendor has it.
+        Accept a job that was made at another time than the call was sent, or into another language; or call
+        not made what the answer named, though the vendor has it.
     """
     if key is None:
         left = _read(ledger, account, lambda opened: opened.counts())[State.IN_DOUBT]
@@ -266,15 +266,12 @@ def resolve(
             return None, []  # `opened.resolve` says so
         return entry, [one for one in entry.doubt_ids if await opened.find_job(one) is None]
 
-    # Asked before anything is written: no job has a wrong id, and it would be waited for in vain.
-    snapshot = None if job_id is None else connection.ask(lambda client: client.status(job_id))
     entry, named = _read(ledger, account, read)
-    if snapshot is not None and entry is not None:
-        print_info(describe_job(snapshot.job_id, snapshot, entry))
-        # Another entry's job would be saved under this name, and this one's job be lost.
-        if not plausible(snapshot, entry) and not confirm(
-            "It was not made when this call was sent. Is it the job?", yes=yes
-        ):
+    snapshot = None
+    # Asked before anything is written: no job has a wrong id, and it would be waited for in vain.
+    if entry is not None and job_id is not None:
+        snapshot = accept_job(job_id, entry, connection, yes=yes)
+        if snapshot is None:
             return ExitCode.FAILED
     elif entry is not None and not_made:
 

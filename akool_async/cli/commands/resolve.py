@@ -10,10 +10,9 @@ import attrs
 from cyclopts import Parameter
 
 from akool_async._journal import Entry
-from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
+from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async.cli.console import (
     can_ask,
-    confirm,
     counted,
     print_error,
     print_info,
@@ -24,13 +23,12 @@ from akool_async.cli.console import (
     write_json,
 )
 from akool_async.cli.doubts import (
+    accept_job,
     ask_vendor,
     confirm_not_made,
     describe_call,
-    describe_job,
     doubt_json,
     lost_calls,
-    plausible,
     read_doubts,
 )
 from akool_async.cli.exit_codes import ExitCode
@@ -45,9 +43,7 @@ from akool_async.cli.options import (
 
 
 def resolve(
-    key: str | None = None,
-    /,
-    *,
+    *keys: str,
     language: str | None = None,
     job_id: str | None = None,
     not_made: Annotated[bool, Parameter(negative="")] = False,
@@ -64,8 +60,9 @@ def resolve(
 
     Parameters
     ----------
-    key
-        The entry's key; without it all that are in doubt.
+    keys
+        The entry's key; without it all that are in doubt. Before it the journal, or the folder with the
+        results.
     language
         Its language, where several are in doubt.
     job_id
@@ -74,11 +71,15 @@ def resolve(
         No job was made: the entry may be sent again, which then costs credits. The vendor is asked for the
         jobs that the answer named.
     yes
-        Accept a job that was made at another time than the call was sent; or call not made what the answer
-        named, though the vendor has it.
+        Accept a job that was made at another time than the call was sent, or into another language; or call
+        not made what the answer named, though the vendor has it.
     """
     if job_id is not None and not_made:
         raise InvalidRequestError("Name either --job-id or --not-made, not both.")
+    output, keys = output.at_first_of(keys)
+    if len(keys) > 1:
+        raise InvalidRequestError("Name one key, or none.", impact="Nothing was changed.")
+    key = next(iter(keys), None)
     doubts = anyio.run(read_doubts, output)
     found = [
         entry for entry in doubts.entries if language in (None, entry.target) and key in (None, entry.key)
@@ -183,16 +184,8 @@ class _ResolveSession:
         """
         snapshot = None
         if job_id is not None:
-            try:
-                snapshot = self.connection.ask(lambda client: client.status(job_id))
-            except JobNotFoundError:
-                print_info(describe_job(job_id, None, entry))
-                return False
-            print_info(describe_job(job_id, snapshot, entry))
-            # Another entry's job would be saved under this name, and this one's job be lost.
-            if not plausible(snapshot, entry) and not confirm(
-                "It was not made when this call was sent. Is it the job?", yes=self.yes
-            ):
+            snapshot = accept_job(job_id, entry, self.connection, yes=self.yes)
+            if snapshot is None:
                 return False
         elif not confirm_not_made(
             entry,
