@@ -58,6 +58,7 @@ class BatchEntry:
         slots: where it holds the right to a job in flight, from before its POST until the job is terminal.
         retries_left: times that it may be submitted again after a failure that may pass.
         failure: how its job before ended, where it is submitted again because of that.
+        work: what it alone may pay for now, of all entries with this work; None once it has a job.
         key: the caller's name of the entry, or its fingerprint; made once, for that is a hash.
     """
 
@@ -70,6 +71,7 @@ class BatchEntry:
     slots: WeightedSemaphore | None = attrs.field(default=None, repr=False)
     retries_left: int = 0
     failure: Failed | None = None
+    work: tuple[str, str] | None = attrs.field(default=None, init=False, repr=False)
     key: str = attrs.field(init=False, repr=False)
 
     @key.default

@@ -403,12 +403,13 @@ class EntryLife:
         # Paid once more only if its failure may pass.
         if not (entry.retries_left and outcome.may_pass) or self._state.stopped:
             return self._state.emit(entry, outcome)
+        request, left = with_targets(entry.request, (entry.target,)), entry.retries_left - 1
+        again = BatchEntry(request=request, target=entry.target, retries_left=left, failure=outcome)
+        # Since its failure is in the journal, the same work may have been submitted under another key.
+        if not self._resumer.claim_work(again):
+            return self._state.emit(entry, outcome)
         self._state.replace_job(entry, outcome)
-        request = with_targets(entry.request, (entry.target,))
-        left = entry.retries_left - 1
-        return self._start_submit(
-            [BatchEntry(request=request, target=entry.target, retries_left=left, failure=outcome)]
-        )
+        return self._start_submit([again])
 
     async def _finish_unsaved(self, entry: BatchEntry, snapshot: Snapshot, error: AkoolError) -> None:
         """Leave the result for the next run, unless it has expired at the vendor."""

@@ -33,6 +33,7 @@ OTHER_QUERY: Final = (
     "Another entry has the same URL with another query: one video signed twice, or two videos? "
     "Give each video a key of its own, or set url_is_public where the query names the video."
 )
+_OTHER_KEY: Final = "This batch has the same work under another key; each would be paid."
 _OTHER_INPUTS: Final = (
     "Another entry has the same inputs, but for the content of a file or the query of a URL: one video, or "
     "two? Give each video a key of its own."
@@ -202,15 +203,35 @@ class Resumer:
         if entry is not None and not await self._may_be_sent(batch_entry, entry):
             return False
         if doubled and self._is_elsewhere(batch_entry, mark, any_query=False):
-            self._refuse(batch_entry, "This batch has the same work under another key; each would be paid.")
+            self._refuse(batch_entry, _OTHER_KEY)
             return False
         reason = self._why_known(batch_entry, mark, entry, again=again)
+        if not reason and not self.claim_work(batch_entry, mark):
+            reason = _OTHER_KEY
         if reason and entry is not None and entry.state is not State.PLANNED:
             ended = outcome_from_journal(entry, batch_entry.request)  # it was to be paid once more
             self._state.emit(batch_entry, attrs.evolve(ended, reason=f"{ended.reason} {reason}"))
         elif reason:
             self._refuse(batch_entry, reason)
         return not reason
+
+    def claim_work(self, batch_entry: BatchEntry, mark: str = "") -> bool:
+        """Let an entry alone pay for its work, until it has a job or has ended; False if another one may.
+
+        The journal does not show that of the other one before its intent: it may wait for a slot, or for
+        credits.
+
+        Args:
+            batch_entry: the entry.
+            mark: its fingerprint, where that is known.
+        """
+        work = (mark or fingerprint(batch_entry.request, batch_entry.target), batch_entry.target)
+        payer = self._state.payers.get(work)
+        # What was withdrawn is not sent, though its task may still wait for its turn.
+        if payer is not None and payer.name not in self._state.withdrawals.done:
+            return False
+        self._state.payers[work], batch_entry.work = batch_entry, work
+        return True
 
     def _find_work(self, batch_entry: BatchEntry) -> Entry | None:
         """Return what the journal has of an entry whose input can't be read any more."""
@@ -301,9 +322,13 @@ class Resumer:
             return None
 
         def again() -> None:
-            self._state.mark_resubmission(entry)
             request = with_targets(batch_entry.request, (batch_entry.target,))
-            self._start_submit([attrs.evolve(batch_entry, request=request)])
+            sent = attrs.evolve(batch_entry, request=request)
+            if not self.claim_work(sent):
+                self._state.emit(sent, outcome_from_journal(entry, batch_entry.request))
+                return
+            self._state.mark_resubmission(entry)
+            self._start_submit([sent])
 
         return again
 

@@ -109,6 +109,7 @@ class BatchState:
         self.preflight: Preflight | None = None
         self.breaker = DoubtBreaker(max_doubts, self._stop_for_doubts)
         self.withdrawals = Withdrawals()
+        self.payers: dict[tuple[str, str], BatchEntry] = {}
         self.recovered = RecoveredJobs()
         self.finished = FinishedQueue()
         self.outcomes = OutcomeQueue()
@@ -287,6 +288,7 @@ class BatchState:
 
     def poll(self, batch_entry: BatchEntry, age: float | None) -> None:
         """Poll until a job, made `age` seconds ago, is terminal; None polls at once."""
+        self._release_work(batch_entry)  # the journal has its job
         tracked = self._tracked[batch_entry] = TrackedJob(batch_entry, self._on_job_ended)
         self.budget.follow(batch_entry.name)
         self.board.start_wait(batch_entry)
@@ -364,6 +366,7 @@ class BatchState:
 
     def _settle(self, entry: BatchEntry, outcome: Outcome) -> Outcome | None:
         """Free what is held in the name of an entry; return the outcome if it is asked for."""
+        self._release_work(entry)
         entry.release_slot()
         name = entry.name
         if self.inputs.shares:
@@ -378,6 +381,11 @@ class BatchState:
             self.not_submitted.add(name)
         self._tracked.pop(entry, None)
         return self.recovered.complete(outcome)
+
+    def _release_work(self, entry: BatchEntry) -> None:
+        work, entry.work = entry.work, None
+        if work is not None and self.payers.get(work) is entry:  # not if it was withdrawn, and another has it
+            del self.payers[work]
 
     def abandon_job(self, batch_entry: BatchEntry, error: AkoolError) -> None:
         """Continue without a job whose end is unknown; as far as is known it is still at the vendor."""
@@ -419,6 +427,7 @@ class BatchState:
             self.stop(error.message, error)
         for entry in entries:
             entry.release_slot()
+            self._release_work(entry)
             self.budget.settle(entry.name, None)
             self.breaker.settle(entry.name, resolved=False)
         self.pending -= len(entries)

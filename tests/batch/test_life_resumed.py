@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import anyio
 import attrs
 import pytest
+from anyio.lowlevel import checkpoint
 
 from akool_async import (
     AkoolClient,
     AkoolError,
     Completed,
     Expired,
+    Failed,
     InDoubt,
     Journal,
     JournalError,
@@ -24,7 +29,8 @@ from akool_async import (
     Status,
     open_batch,
 )
-from akool_async._batch.entry import outcome_from_journal
+from akool_async._batch.batch import Batch
+from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.state import CANCELLED
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._model import errors
@@ -147,6 +153,97 @@ async def test_a_doubt_that_paying_again_did_not_end_stays_one(error: AkoolError
     assert (entry.state, entry.reason, entry.submitted_at) == (State.IN_DOUBT, words, START)
     assert len(seam.posts) == 1
     assert resubmitted == 1
+
+
+@attrs.define(eq=False)
+class OrderedElsewhere(Seam):
+    """A vendor at which the same work is about to be paid under another key, from a moment on."""
+
+    pay: Callable[[], object] = lambda: None
+
+    async def status(self, job_id: str) -> Snapshot:
+        self.pay()
+        return await super().status(job_id)
+
+
+def pay_elsewhere(batch: Batch) -> None:
+    """Let an entry of the same work wait to be sent, under another key."""
+    assert batch._resumer.claim_work(BatchEntry(request=attrs.evolve(video(), key="other"), target="ja"))
+
+
+@asynccontextmanager
+async def service(seam: Seam, **options: Any) -> AsyncIterator[tuple[Batch, Journal]]:
+    """Open a batch that takes requests one by one."""
+    journal = Journal(":memory:", now=seam.clock.now)
+    async with journal, open_batch(cast(AkoolClient, seam), journal=journal, **options) as batch:
+        yield batch, journal
+
+
+@pytest.mark.parametrize("other", [State.FAILED, State.PLANNED])
+async def test_a_work_that_waits_to_be_paid_again_is_not_paid_under_another_key(other: State) -> None:
+    seam = Seam([made("ja")], turn=anyio.Event())
+    assert seam.turn is not None
+    async with service(seam, retry_failed=True, resume_planned=False) as (batch, journal):
+        for key, state in (("first", State.FAILED), ("second", other)):
+            one = attrs.evolve(video(), key=key)
+            await journal.record(EntryUpdate(key=key, target="ja", state=State.PLANNED, request=one))
+            if state is State.FAILED:
+                await journal.intend(one)
+                await journal.record(EntryUpdate(key=key, target="ja", state=State.FAILED))
+        first = await batch.submit(attrs.evolve(video(), key="first"))
+        await seam.waiting.wait()
+        second = await batch.submit(attrs.evolve(video(), key="second"))
+        while batch.statistics().pulled < 2:
+            await checkpoint()
+        await anyio.wait_all_tasks_blocked()
+        seam.turn.set()
+        outcomes = await first.outcome(), await second.outcome()
+
+    assert [post.key for post in seam.posts] == ["first"]
+    assert isinstance(outcomes[0], Completed)
+    assert not isinstance(outcomes[1], Completed)
+
+
+async def test_a_work_that_was_withdrawn_while_it_waits_is_paid_under_another_key() -> None:
+    seam = Seam([made("ja")], turn=anyio.Event())
+    assert seam.turn is not None
+    async with service(seam) as (batch, _):
+        await batch.submit(attrs.evolve(video(), key="first"))
+        await seam.waiting.wait()
+        assert await batch.cancel("first", "ja")
+        second = await batch.submit(attrs.evolve(video(), key="second"))
+        while batch.statistics().pulled < 2:
+            await checkpoint()
+        await anyio.wait_all_tasks_blocked()
+        seam.turn.set()
+        outcome = await second.outcome()
+
+    assert isinstance(outcome, Completed)
+    assert [post.key for post in seam.posts] == ["second"]
+
+
+async def test_a_doubt_is_not_paid_over_while_its_work_is_paid_under_another_key() -> None:
+    seam = OrderedElsewhere([made("ja")])
+    journal = Journal(":memory:", now=seam.clock.now)
+    async with journal:
+        await in_doubt(journal, candidate_ids=("lost-job",))
+        seam.clock.advance(1000.0)
+        async with opened(seam, video(), journal=journal, on_in_doubt="resubmit") as (batch, _):
+            seam.pay = partial(pay_elsewhere, batch)
+            (outcome,) = [outcome async for outcome in batch]
+
+    assert isinstance(outcome, InDoubt)
+    assert seam.posts == []
+
+
+async def test_a_failed_job_is_not_made_again_while_its_work_is_paid_under_another_key() -> None:
+    seam = Seam([made("ja")], {"job-ja": ended("job-ja", PollVerdict.FAILED)})
+    async with opened(seam, video(), retry_transient=1) as (batch, _):
+        seam.on_watch = partial(pay_elsewhere, batch)
+        (outcome,) = [outcome async for outcome in batch]
+
+    assert isinstance(outcome, Failed)
+    assert len(seam.posts) == 1
 
 
 SEEN = Snapshot(job_id="job-ja", status=Status.COMPLETED, created_at=START, credits_used=3.0)

@@ -185,6 +185,57 @@ async def test_one_video_under_two_queries_is_not_paid_twice_because_one_waited(
     assert outcomes[2].reason.startswith("Another entry has the same URL with another query")
 
 
+@pytest.mark.parametrize("tickets", [True, False], ids=["tickets", "catalog"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (State.FAILED, State.FAILED),
+        (State.EXPIRED, State.FAILED),
+        (State.FAILED, State.PLANNED),
+        (State.EXPIRED, State.EXPIRED),
+    ],
+)
+async def test_one_work_that_is_ordered_again_under_two_keys_at_once_is_paid_once(
+    fast_house: Open, tmp_path: Path, first: State, second: State, *, tickets: bool
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        for key, state in (("a", first), ("b", second)):
+            await bring_to(journal, state, key)
+        client, requests = await home.client(), None if tickets else [video("a"), video("b")]
+        options: dict[str, Any] = {"retry_failed": True, "resume_planned": False}
+        with anyio.fail_after(55):
+            async with open_batch(client, requests, journal=journal, **options) as batch:
+                if tickets:
+                    sent = [await batch.submit(video(key)) for key in "ab"]
+                    outcomes = [await ticket.outcome() for ticket in sent]
+                else:
+                    outcomes = [outcome async for outcome in batch]
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert sum(isinstance(outcome, Completed) for outcome in outcomes) == 1
+
+
+async def test_a_retry_under_two_keys_that_a_stop_held_up_is_paid_once(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    faults = [Fault(on="create", kind="code", code=1104, nth=1)]
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(faults=faults) as home:
+        for key in "ab":
+            await bring_to(journal, State.FAILED, key)
+        client = await home.client()
+        with anyio.fail_after(55):
+            async with open_batch(client, journal=journal, retry_failed=True) as batch:
+                first = await batch.submit(video("a"))
+                while batch.stop_cause is None:
+                    await anyio.sleep(0.005)
+                second = await batch.submit(video("b"))
+                batch.resume_submitting()
+                outcomes = [await ticket.outcome() for ticket in (first, second)]
+
+        assert len(home.sandbox.audit.jobs) == 1
+    assert sum(isinstance(outcome, Completed) for outcome in outcomes) == 1
+
+
 async def test_a_job_that_only_vanished_may_still_be_paid_for(fast_house: Open, tmp_path: Path) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
         await bring_to(journal, State.SUBMITTED, "a")

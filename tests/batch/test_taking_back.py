@@ -384,7 +384,7 @@ async def test_what_is_submitted_since_outlasts_a_stop_of_the_batch(house: Open,
         ticket = await waiting.submit("new")
         waiting.house.sandbox.faults.add(Fault(on="status", kind="code", code=1101, limit=1))
         waiting.free()
-        await until(lambda: waiting.batch.statistics().not_submitted)
+        await until(lambda: waiting.batch.statistics().not_submitted and waiting.batch.stop_cause)
         assert waiting.batch.stop_cause is StopCause.CREDENTIALS
         waiting.batch.resume_submitting()
         outcome = await ticket.outcome()
