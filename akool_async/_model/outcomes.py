@@ -194,7 +194,11 @@ class Completed(_Outcome):
 
 
 _PERMANENT: Final = frozenset({CodeKind.BAD_REQUEST, CodeKind.MEDIA, CodeKind.DUPLICATE})
-"""Kinds of codes of a failed job that would fail again."""
+
+
+def needs_correction(code: int | None) -> bool:
+    """Return whether what failed or was refused with this code would end so again, until it is corrected."""
+    return lookup(code).kind in _PERMANENT
 
 
 @attrs.frozen(kw_only=True)
@@ -216,7 +220,7 @@ class Failed(_Outcome):
     def may_pass(self) -> bool:
         """Whether another job may succeed: nothing says that the request or its files are at fault."""
         code = None if self.snapshot is None else self.snapshot.error_code
-        return self.confirmed and lookup(code).kind not in _PERMANENT
+        return self.confirmed and not needs_correction(code)
 
 
 @attrs.frozen(kw_only=True)

@@ -16,7 +16,7 @@ from akool_async._journal import EVER, Entry, Journal
 from akool_async._model.codes import error_for
 from akool_async._model.errors import JournalLockedError, JournalOlderError
 from akool_async._model.locations import BucketPath
-from akool_async._model.outcomes import MANIFEST, is_incomplete, is_unverified
+from akool_async._model.outcomes import MANIFEST, is_incomplete, is_unverified, needs_correction
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import video_url
 from akool_async._model.states import WITHOUT_RESULT, State
@@ -213,6 +213,7 @@ class JournalStatus:
             return ()
         states, command = self.states, self.output.command
         planned = states[State.PLANNED] - self.needs_catalog
+        at_fault = sum(needs_correction(entry.code) for entry in self.without_result)
         # In the order in which something is lost: results that expire, money in doubt, then what can wait.
         steps = [
             (self.expiring_soon, "expire at the vendor within 2 days: save them first", command("collect")),
@@ -231,9 +232,14 @@ class JournalStatus:
             (sum(states[state] for state in AT_VENDOR), "paid and not saved yet", command("resume")),
             (planned, "not submitted yet, which costs credits", command("resume")),
             (
-                len(self.without_result),
+                len(self.without_result) - at_fault,
                 "without a result; sending them again costs credits",
                 command("retry", failed=True),
+            ),
+            (
+                at_fault,
+                "without a result until the video or the row is corrected",
+                command("list", failed=True),
             ),
             (
                 self.needs_catalog,

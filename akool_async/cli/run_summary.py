@@ -14,7 +14,16 @@ from akool_async._batch import StopCause, preflight
 from akool_async._batch.entry import outcome_from_journal
 from akool_async._journal import Journal
 from akool_async._model.errors import AkoolError, JournalError
-from akool_async._model.outcomes import Completed, Expired, Failed, InDoubt, NotSubmitted, Outcome, Rejected
+from akool_async._model.outcomes import (
+    Completed,
+    Expired,
+    Failed,
+    InDoubt,
+    NotSubmitted,
+    Outcome,
+    Rejected,
+    needs_correction,
+)
 from akool_async._model.states import State
 from akool_async.cli.console import counted, credits_text, duration
 from akool_async.cli.exit_codes import ExitCode
@@ -44,6 +53,12 @@ def outcome_label(outcome: Outcome) -> str:
     return _OUTCOMES[type(outcome)]
 
 
+def _is_at_fault(outcome: Outcome | None) -> bool:
+    if isinstance(outcome, Failed) and outcome.snapshot is not None:
+        return needs_correction(outcome.snapshot.error_code)
+    return isinstance(outcome, Rejected) and needs_correction(outcome.code)
+
+
 @attrs.define
 class OutcomeCounts:
     """How a run's entries ended so far.
@@ -61,6 +76,7 @@ class OutcomeCounts:
         ended: how each entry ended, by key and language.
         in_progress: entries that were left with a job at the vendor; 0 while the run is not over.
         to_correct: entries that can't be sent before their rows are corrected, by key and language.
+        at_fault: entries that failed or were refused, and would be again as they are.
     """
 
     expected: int
@@ -75,6 +91,7 @@ class OutcomeCounts:
     ended: dict[tuple[str, str], str] = attrs.field(factory=dict)
     in_progress: int = 0
     to_correct: set[tuple[str, str]] = attrs.field(factory=set)
+    at_fault: int = 0
 
     def add(self, outcome: Outcome, seconds: float = 0.0, *, paid_here: bool = True) -> None:
         """Count one more outcome, which is known since the run was this old.
@@ -97,6 +114,7 @@ class OutcomeCounts:
             self.made_in = seconds
             if paid_here and not isinstance(outcome, Expired) and outcome.snapshot is not None:
                 self.credits_used += outcome.snapshot.credits_used or 0.0
+        self.at_fault += _is_at_fault(outcome)
         self.found += isinstance(outcome, NotSubmitted) and outcome.already_saved
         if isinstance(outcome, Completed) and outcome.saved is not None and outcome.saved.missing:
             self.incomplete += 1
@@ -149,6 +167,7 @@ class OutcomeCounts:
         if ended is not None:
             return None
         self.counts[label] += 1
+        self.at_fault += _is_at_fault(outcome)
         return outcome
 
     def copy(self) -> OutcomeCounts:
@@ -256,10 +275,8 @@ class RunSummary:
         if counts[IN_DOUBT]:
             yield "To resolve submissions whose outcome is unknown, run:"
             yield f"    {self.output.command('resolve')}"
-        if counts["failed"] or counts["refused"] or counts["expired"]:
-            yield "To see each with its reason, and to pay again for what failed, run:"
-            yield f"    {self.output.command('list', failed=True)}"
-            yield f"    {self.output.command('retry', failed=True)}"
+        if without_result := counts["failed"] + counts["refused"] + counts["expired"]:
+            yield from self._retry(without_result)
         if score.found:
             # The same command would find the same: only another journal, or to pay once more, changes that.
             yield f"Of {score.found:,} the results are in the folder and paid; this journal has no such jobs."
@@ -276,6 +293,21 @@ class RunSummary:
                 yield from same_command()
         elif score.to_correct:
             yield "Correct what the reasons name, and run again. What is paid is not paid again."
+
+    def _retry(self, without_result: int) -> Iterator[str]:
+        seen, again = self.output.command("list", failed=True), self.output.command("retry", failed=True)
+        at_fault = self.counts.at_fault
+        if at_fault < without_result:
+            yield "To see each with its reason, and to pay again for what failed, run:"
+            yield from (f"    {seen}", f"    {again}")
+            if at_fault:
+                yield f"{at_fault:,} of them would end so again: correct the video or the row first."
+            return
+        yield "To see each with its reason, run:"
+        yield f"    {seen}"
+        yield "Sent again as it is, each would end so again. Where the video at its URL was corrected, run:"
+        yield f"    {again}"
+        yield "A row with another URL or options needs another key, if it has one; then run its catalog."
 
     def _resume(self) -> Iterator[str]:
         if self.cause is StopCause.BUDGET:  # which bound to set is for a person to decide

@@ -353,6 +353,38 @@ def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
     assert "in doubt cost" not in once_more.err
 
 
+@pytest.mark.parametrize(
+    ("codes", "advised", "words"),
+    [
+        ((1203, 1208), "list", "Sent again as it is, each would end so again."),
+        ((1203, 1201), "retry", "1 of them would end so again: correct the video or the row first."),
+        ((1201, 1205), "retry", "and to pay again for what failed, run:"),
+    ],
+)
+def test_a_retry_is_advised_as_it_helps(
+    akool: Command, serve: Callable[..., Sandbox], codes: tuple[int, int], advised: str, words: str
+) -> None:
+    """A video without audio fails again, however often it is paid for."""
+    kinds = {1203: "code", 1208: "job_fails", 1201: "job_fails", 1205: "job_fails"}
+    serve(
+        faults=[
+            Fault(on="create", kind=kinds[code], code=code, nth=number)  # type: ignore[arg-type]
+            for number, code in enumerate(codes, 1)
+        ]
+    )
+    order = ["run", catalog(f"{URL}/1.mp4,ja,a", f"{URL}/2.mp4,ja,b"), "--yes", "--in-flight", "1"]
+    told, again = akool(*order), akool(*order)
+    status = akool("status")
+
+    for said in (told, again):
+        assert words in said.err
+        assert "akool-async list --failed" in said.err
+        assert ("to pay again for what failed" in said.err) is (advised == "retry")
+    (found,) = re.findall(r"without a result; .*:\n +(akool-async .*)", status.out) or [""]
+    assert ("retry --failed" in found) is (advised == "retry")
+    assert ("without a result until the video or the row is corrected:" in status.out) is (1203 in codes)
+
+
 def test_credits_that_run_out_and_a_bound_on_them_have_an_exit_code(
     akool: Command, serve: Callable[..., Sandbox]
 ) -> None:
