@@ -106,9 +106,8 @@ async def exchange(
             raise  # of `before_send`: no transport raises one
         except Exception as error:  # any error of a transport must become "sent", "not sent" or "unknown"
             if not body.too_large:
-                raise _failed(
-                    error, tracker, body.unpacked()[0], trust_error_types=trust_error_types
-                ) from error
+                partial = body.unpacked_or(tracker.refused)
+                raise _failed(error, tracker, partial, trust_error_types=trust_error_types) from error
         except BaseException as error:  # noqa: BLE001 - a caller's time-out: frames below hold the key
             raise drop_frames(error)  # noqa: B904 - the same error
         unpacked, whole = body.unpacked()
@@ -120,7 +119,7 @@ async def exchange(
         return RawResponse(http_status=status, body=unpacked, headers=headers)
     late = f"no complete answer within {timeout:g} s"
     failure = Failure.UNREACHABLE if tracker.proves_unsent(None) else Failure.CONNECTION_LOST
-    raise ExchangeFailed(failure, late, body.unpacked()[0])
+    raise ExchangeFailed(failure, late, body.unpacked_or(tracker.refused))
 
 
 def _failed(

@@ -27,6 +27,9 @@ _MOST_LAYERS: Final = 2
 _MOST_UNPACKED_SLOWLY: Final = 2**18
 """Bytes of a broken compressed body in which ids are looked for."""
 
+_REST: Final = 1.0
+"""Seconds for the rest of an answer whose head can't be read: where it ends is not known."""
+
 _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
 
 
@@ -52,14 +55,24 @@ class ApiRequest:
 class SendTracker:
     """Watches a request with httpcore's trace hook: whether any of its bytes may have been sent.
 
+    On a connection that is made for the request it also keeps what arrives until the head of the answer is
+    complete: of an answer whose head h11 refuses, as for one malformed header, httpcore returns nothing.
+
     Args:
         before_send: awaited once the connection is made, before the first byte; what it raises withdraws the
             request.
+
+    Attributes:
+        connecting: whether a connection was being made.
+        sending: whether the first byte may have been sent.
+        refused: the bytes of an answer whose head can't be read.
     """
 
     def __init__(self, before_send: Callable[[], Awaitable[None]] | None = None) -> None:
         self.connecting = False
         self.sending = False
+        self.refused = bytearray()
+        self._stream: Any = None
         self._before_send = before_send
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
@@ -73,6 +86,28 @@ class SendTracker:
             if self._before_send is not None and not tunnel:
                 await self._before_send()
             self.sending = self.sending or not tunnel
+        elif event.endswith(".receive_response_headers.complete") and self._stream is not None:
+            del self._stream.read
+            self._stream = None
+            self.refused.clear()
+        # Before httpcore closes the connection. Not of HTTP/2, where it may carry other answers, too.
+        elif event == "http11.receive_response_headers.failed" and self._stream is not None:
+            with anyio.move_on_after(_REST), contextlib.suppress(Exception):
+                while len(self.refused) <= MAX_BODY and await self._stream.read(2**16):
+                    pass
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._keep_reads(info.get("return_value"))
+
+    def _keep_reads(self, stream: Any) -> None:
+        async def kept(*args: Any, **options: Any) -> bytes:
+            data: bytes = await read(*args, **options)
+            if self._stream is stream and len(self.refused) <= MAX_BODY:
+                self.refused += data
+            return data
+
+        with contextlib.suppress(AttributeError):  # no stream of httpcore's
+            read, stream.read = stream.read, kept
+            self._stream = stream
 
     def proves_unsent(self, error: BaseException | None) -> bool:
         """Return whether it is certain that nothing was sent: without proof, a paid POST is in doubt.
@@ -110,6 +145,14 @@ class ResponseBody:
         codings = [coding for coding in re.split(r"[,\s]+", content_encoding.lower()) if coding in _PACKED]
         # No library unpacks: they have no bound, and two layers of gzip make gigabytes of a few kilobytes.
         self.layers = len(codings) if len(codings) <= _MOST_LAYERS else 0
+
+    def unpacked_or(self, refused: bytearray) -> bytes:
+        """Return the body as far as it can be read; without one, what follows a head that can't be read."""
+        if not self.received:
+            head, _, rest = bytes(refused).partition(b"\r\n\r\n")
+            self.layers = 1  # one that is not packed is read as it comes
+            self.add(rest or head)
+        return self.unpacked()[0]
 
     def add(self, chunk: bytes) -> bool:
         """Add bytes; return whether there is room for more."""

@@ -121,11 +121,25 @@ async def test_an_id_that_two_entries_may_have_is_given_to_neither(fast_house: O
 
 ID = f"{KNOWN}0001"
 SUCCESS = {"code": 1000, "msg": "OK", "data": {"_id": ID, "video_status": 1, "deduction_lock_duration": 4}}
+
+
+def with_header(line: bytes, answer: bytes = http(SUCCESS)) -> bytes:
+    status, _, rest = answer.partition(b"\r\n")
+    return b"\r\n".join([status, *([line] if line else []), rest])
+
+
 UNUSABLE = {
     "503 with a whole answer": http(SUCCESS, 503),
     "cut after the id": http(json.dumps(SUCCESS)[:75].encode()),
     "connection closed early": http(json.dumps(SUCCESS)[:75].encode(), length=400),
     "bad checksum": gzip_with_bad_checksum(SUCCESS),
+    "a header without a colon": with_header(b"X-Trace"),
+    "a header whose name is not ASCII": with_header("X-Über: 1".encode()),
+    "a header with NUL": with_header(b"X-Trace: a\x00b"),
+    "two lengths": with_header(b"Content-Length: 7"),
+    "no such protocol": with_header(b"").replace(b"HTTP/1.1", b"HTTP/2"),
+    "a malformed header of a packed body": with_header(b"X-Trace", gzip_with_bad_checksum(SUCCESS)),
+    "a body alone": json.dumps(SUCCESS).encode(),
     "too often, with an id": http({"code": 1005, "msg": "too often", "data": {"_id": {"$oid": ID}}}),
 }
 

@@ -16,6 +16,7 @@ import httpcore
 import httpx
 import pytest
 
+from akool_async._http import senders
 from akool_async._http.exchange import ExchangeDeadlines, ExchangeFailed, RawResponse, exchange
 from akool_async._http.senders import MAX_BODY, ApiRequest, HttpxSender, Send, SendTracker
 from akool_async._model.codes import Failure
@@ -50,6 +51,24 @@ class Stream(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         await anyio.lowlevel.checkpoint()  # fails in a scope that was cancelled
         self.closed = True
+
+
+@attrs.define(slots=False)
+class Connection:
+    """What is read of a connection, piece by piece; it ends, fails or stays open after the last one."""
+
+    pieces: list[bytes]
+    error: Exception | None = None
+    stays_open: bool = False
+
+    async def read(self, _: int, timeout: float | None = None) -> bytes:
+        if self.pieces:
+            return self.pieces.pop(0)
+        if self.stays_open:
+            await anyio.sleep_forever()
+        if self.error is not None:
+            raise self.error
+        return b""
 
 
 Events = Sequence[tuple[str, dict[str, Any]]]
@@ -448,3 +467,43 @@ async def test_the_connection_of_a_whole_or_broken_answer_is_freed() -> None:
     await failure_of(httpx.Response(200, stream=broken))
 
     assert (whole.closed, broken.closed) == (True, True)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        Connection([HEAD + ANSWER]),
+        Connection([HEAD, ANSWER[:30], ANSWER[30:]]),
+        Connection([ANSWER], httpcore.ReadError("reset")),
+        Connection([HEAD + ANSWER], stays_open=True),
+        Connection([HEAD + gzip.compress(ANSWER)]),
+    ],
+    ids=["whole", "in pieces", "reset", "kept open", "packed"],
+)
+async def test_what_follows_a_head_that_is_refused_is_kept(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(senders, "_REST", 0.02)
+    connected = ("connection.connect_tcp.complete", {"return_value": connection})
+    refused = ("http11.receive_response_headers.failed", {"exception": httpcore.RemoteProtocolError("no")})
+    failed = await ask(httpx.RemoteProtocolError("no"), events=[connected, (SENDING, POST), refused])
+
+    assert isinstance(failed, ExchangeFailed)
+    assert failed.failure is Failure.CONNECTION_LOST
+    assert failed.partial == ANSWER
+
+
+async def test_a_connection_is_read_as_before_once_the_head_is_complete() -> None:
+    connection = Connection([b"body"])
+    connected = ("connection.start_tls.complete", {"return_value": connection})
+    complete = ("http11.receive_response_headers.complete", {"return_value": ()})
+    tracker = SendTracker()
+    for event, info in (connected, complete):
+        await tracker(event, info)
+
+    assert connection.read.__func__ is Connection.read  # type: ignore[attr-defined]
+    assert await connection.read(1) == b"body"
+    assert tracker.refused == b""
