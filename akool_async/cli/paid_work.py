@@ -9,9 +9,10 @@ from akool_async._batch.resume import find_elsewhere, why_replaced
 from akool_async._journal import Entry, Journal
 from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
 from akool_async._model.redact import sanitize
-from akool_async._model.requests import Request, video_url
+from akool_async._model.requests import INPUT_FIELDS, Request, video_url, with_inputs
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async.cli.catalog import CatalogItem, Issue
+from akool_async.cli.console import moment_text
 
 PAID: Final = frozenset({State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.IN_DOUBT})
 """States in which an entry is, or may be, paid for."""
@@ -67,7 +68,20 @@ class PaidWork:
             if not key:
                 # Other options are other work. But one that was dropped by mistake costs the whole job again.
                 same_video = self._videos.get(_video_and_target(request, target), own)
-                if same_video != own:
+                if same_video == own:
+                    continue
+                earlier = journal.get(same_video, target)
+                if earlier is not None and (scheme := _other_scheme(earlier, request, target)):
+                    text = (
+                        f"The same address with {scheme}:// into {target!r} is in the journal as "
+                        f"{same_video!r}, sent {moment_text(earlier.submitted_at)}"
+                    )
+                    if request.key:  # the caller says that these are two videos
+                        yield f"{item.place}: {text}. This one is paid, too."
+                    else:
+                        text += f". Write it with {scheme}:// again, or give this row a key to pay for it."
+                        yield Issue(item.where("url"), text)
+                else:
                     others += 1
                     example = example or (
                         f"{item.place}: The same video into {target!r} is in the journal as "
@@ -112,4 +126,19 @@ def _advice(known: Entry) -> str:
 
 def _video_and_target(request: Request, target: str) -> int:
     """Return a hash: a journal may hold very many."""
-    return hash((canonical_url(video_url(request)).partition("?")[0], target))
+    return hash((_address(video_url(request)), target))
+
+
+def _address(url: str) -> str:
+    """Return a URL without what signs it, by whichever of the two schemes the vendor fetches it."""
+    place = canonical_url(url).partition("?")[0]
+    return f"https:{place.removeprefix('http:')}" if place.startswith("http:") else place
+
+
+def _other_scheme(known: Entry, request: Request, target: str) -> str:
+    """Return the scheme of an entry's video where a request differs from it in schemes only, else ""."""
+    before = {name: url for name in INPUT_FIELDS if (url := getattr(known.request, name, None))}
+    if any(_address(url) != _address(getattr(request, name, None) or "") for name, url in before.items()):
+        return ""
+    same = work_of(fingerprint(with_inputs(request, before), target)) == work_of(known.fingerprint)
+    return video_url(known.request).partition(":")[0] if same else ""

@@ -93,6 +93,50 @@ def test_a_url_with_another_query_than_one_without_a_key_is_a_question(
     assert ask("plan", f"{FILM}?t=2,ja,mine").code == 0
 
 
+@pytest.mark.parametrize("command", [("plan",), ("run", "--yes")])
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (FILM.replace("https:", "http:"), FILM),
+        (FILM, FILM.replace("https:", "http:")),
+        (f"{FILM.replace('https:', 'http:')}?sig=1", f"{FILM}?sig=2"),
+    ],
+)
+def test_an_address_that_was_paid_by_another_scheme_is_a_question(
+    ask: Callable[..., Told], book: Book, vendor: Sandbox, before: str, now: str, command: tuple[str, ...]
+) -> None:
+    first = TranslationRequest(url=before, targets="ja")
+    enter(book, (attrs.evolve(first, key=fingerprint(first, "ja")), State.SUBMITTED))
+    told = ask(command[0], f"{now},ja,", *command[1:])
+
+    assert told.code == 2
+    scheme = before.partition("/")[0]
+    assert f"url (A2): The same address with {scheme}// into 'ja' is in the journal as " in told.err
+    assert len(vendor.audit.creates) == 0
+
+
+def test_an_address_with_another_scheme_and_a_key_of_its_own_is_paid_and_told(
+    ask: Callable[..., Told], book: Book, vendor: Sandbox
+) -> None:
+    enter(book, (attrs.evolve(film("a"), url=FILM.replace("https:", "http:")), State.SUBMITTED))
+    told = ask("plan", f"{FILM},ja,mine")
+
+    assert told.code == 0
+    assert "The same address with http:// into 'ja' is in the journal as 'a', sent " in told.err
+    assert "This one is paid, too." in told.err
+
+
+def test_other_options_for_an_address_with_another_scheme_are_other_work(
+    ask: Callable[..., Told], book: Book, vendor: Sandbox
+) -> None:
+    first = TranslationRequest(url=FILM.replace("https:", "http:"), targets="ja")
+    enter(book, (attrs.evolve(first, key=fingerprint(first, "ja")), State.SUBMITTED))
+    told = ask("plan", f"{FILM},ja,", "--lipsync")
+
+    assert told.code == 0
+    assert "with other options. This one is paid, too" in told.err
+
+
 def test_a_doubt_is_not_planned_to_be_paid_again_where_another_key_has_the_result(
     ask: Callable[..., Told], book: Book, vendor: Sandbox
 ) -> None:
