@@ -282,7 +282,8 @@ class Batch(LongLived):
         run on the same journal does. Nothing was paid yet. What the journal knows already is not entered
         twice, and not paid twice; what has ended without a saved result is looked at again, by the same rules
         as in a batch with requests (`retry_failed`, `on_in_doubt`). The journal keeps no query of a URL that
-        is not public: if this run is killed before it was sent, it has to be submitted again.
+        is not public: if this run is killed before it was sent, it has to be submitted again. One that waits
+        and is submitted again, signed anew, is sent so.
 
         If the caller is cancelled meanwhile, as by a time-out, the request is not entered, or is taken back
         before anything is sent for it; only if the journal can't be written any more, or this process is

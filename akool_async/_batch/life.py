@@ -153,7 +153,7 @@ class EntryLife:
                 async with self._clearance(entries[0]) as refusal:
                     if refusal:
                         return self._end_unsubmitted(entries, refusal, stopped=True)
-                    post = Post(request, entries, permit)
+                    post = Post(entries[0].request, entries, permit)
                     try:
                         await self._attempt(post, names)
                     except JournalError as error:
@@ -199,6 +199,7 @@ class EntryLife:
             self._skip_withdrawn(post)
         if not post.entries:
             return
+        post.request = post.entries[0].request  # a URL may have been signed anew meanwhile
         # Shielded: a cancellation between the POST and its ids would lose a job that is paid.
         with (
             anyio.CancelScope(shield=True),

@@ -24,7 +24,7 @@ from akool_async._journal.operations import display_name
 from akool_async._model.errors import BatchClosedError, InvalidRequestError, JournalError
 from akool_async._model.fingerprint import CompactSet, entry_key, fingerprint, is_other_work
 from akool_async._model.outcomes import Completed, InDoubt, NotSubmitted, Outcome
-from akool_async._model.requests import Request, with_targets
+from akool_async._model.requests import Request, private_inputs, with_targets
 from akool_async._model.states import ENDED, WITHOUT_RESULT, State
 
 logger = logging.getLogger("akool_async")
@@ -122,7 +122,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self._given: set[tuple[str, str]] | None = None if resume_planned else set()
         self._signed: dict[tuple[str, str], Request] = {}  # with what the journal leaves out of a URL
         self._open_ended: dict[tuple[str, str], Outcome] = {}  # ended for this run alone
-        self._again: deque[Request] = deque()  # submitted once more
+        self._again: dict[tuple[str, str], Request] = {}  # submitted once more, in that order
         self._resolved: deque[Request] = deque()  # in doubt until their job was named
         self._works = CompactSet()  # fingerprints of all that was submitted
         self._checked = CompactSet()  # results whose files this run has checked or saved
@@ -252,10 +252,27 @@ class SubmittedRequests(AsyncIterator[Request]):
             self._signed.pop(name, None)
         ended = self._open_ended.pop(name, None) is not None
         if new or (name in self._pulled and not ended):
+            self._renew(request, name)
             return
         self._pulled.add(name)
         self._state.not_submitted.add(name)  # so that it is not taken for a duplicate
-        self._again.append(request)
+        self._again[name] = request
+
+    def _renew(self, request: Request, name: tuple[str, str]) -> None:
+        """Have an entry that waits to be sent as it was submitted last: its URL may be signed anew."""
+        if name in self._again:
+            self._again[name] = request
+        payers, work = self._state.payers, (fingerprint(request, name[1]), name[1])
+        # Few to look at. One with inputs that are uploaded or signed here may have them already.
+        for claimed, waiting in [] if private_inputs(request) else list(payers.items()):
+            if waiting.name != name:
+                continue
+            if claimed != work:
+                # The URL may have become that of another entry: it would be paid for twice.
+                if work in payers or self._journal.find_work(*work, name[0], any_query=False, planned=True):
+                    return
+                payers[work], waiting.work = payers.pop(claimed), work
+            waiting.request = request
 
     async def cancel(self, key: str, target: str) -> bool:
         """Withdraw an entry that was not sent; `Batch.cancel` describes it."""
@@ -304,7 +321,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             if self._resolved:  # they have jobs, which need no POST
                 return self._resolved.popleft()
             if not self._state.stopped and self._again:
-                return self._again.popleft()
+                return self._again.pop(next(iter(self._again)))
             if self._state.stopped or (self._ahead is None and not self._news):
                 await self._changed.wait()  # until something is submitted, or `resume_submitting`
                 continue
@@ -354,7 +371,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             entry = self._journal.get(*name)
             if entry is not None and entry.state is not State.PLANNED:  # it was given again
                 self._pulled.add(name)
-                self._again.append(outcome.request)
+                self._again[name] = outcome.request
             return  # it is submitted after `resume_submitting`
         self._signed.pop(name, None)
         unsaved = False

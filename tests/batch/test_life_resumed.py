@@ -222,6 +222,42 @@ async def test_a_work_that_was_withdrawn_while_it_waits_is_paid_under_another_ke
     assert [post.key for post in seam.posts] == ["second"]
 
 
+async def submit_twice(first: str, second: str, *known: str) -> list[str]:
+    """Submit an order again while it waits for its turn; return the URLs that are sent.
+
+    Args:
+        first: its URL.
+        second: its URL when it is submitted again.
+        known: URLs for which jobs were made before, under other keys.
+    """
+    seam = Seam([made("ja")], turn=anyio.Event())
+    assert seam.turn is not None
+    async with service(seam) as (batch, journal):
+        for number, url in enumerate(known):
+            one = attrs.evolve(video(), url=url, key=f"known-{number}")
+            await journal.intend(one)
+            submitted = EntryUpdate(key=f"known-{number}", target="ja", state=State.SUBMITTED, job_id="known")
+            await journal.record(submitted)
+        await batch.submit(attrs.evolve(video(), url=first))
+        await seam.waiting.wait()
+        ticket = await batch.submit(attrs.evolve(video(), url=second))
+        seam.turn.set()
+        await ticket.outcome()
+    return [str(getattr(post, "url", "")) for post in seam.posts]
+
+
+TALK = "https://example.com/1.mp4"
+
+
+@pytest.mark.parametrize("query", ["X-Amz-Signature", "token"])
+async def test_a_url_that_is_signed_anew_while_it_waits_is_sent_so(query: str) -> None:
+    assert await submit_twice(f"{TALK}?{query}=old", f"{TALK}?{query}=new") == [f"{TALK}?{query}=new"]
+
+
+async def test_a_url_that_has_become_that_of_another_key_is_not_sent() -> None:
+    assert await submit_twice(f"{TALK}?id=1", f"{TALK}?id=2", f"{TALK}?id=2") == [f"{TALK}?id=1"]
+
+
 async def test_a_doubt_is_not_paid_over_while_its_work_is_paid_under_another_key() -> None:
     seam = OrderedElsewhere([made("ja")])
     journal = Journal(":memory:", now=seam.clock.now)

@@ -31,6 +31,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._journal import EntryUpdate
 from akool_async._journal.operations import WithdrawPlanned
 from akool_async._journal.store import Store
 from akool_async.sandbox import Fault
@@ -342,6 +343,41 @@ async def test_what_was_taken_back_is_not_sent_in_place_of_what_was_submitted_si
     assert waiting.sent == [sent_as("new")]
     assert entry is not None
     assert entry.request.webhook_url == "https://hooks.example/new"
+
+
+async def test_what_waits_is_sent_as_it_was_submitted_last(house: Open, tmp_path: Path) -> None:
+    async with queue(house, tmp_path) as waiting:
+        await waiting.submit("old")
+        await waiting.pulled()
+        await waiting.submit("new")
+        ticket = await waiting.submit("newest")
+        waiting.free()
+        outcome = await ticket.outcome()
+
+    assert isinstance(outcome, Completed)
+    assert waiting.sent == [sent_as("newest")]
+
+
+@pytest.mark.parametrize("pulled", [False, True])
+async def test_what_is_to_be_paid_again_is_sent_as_it_was_submitted_last(
+    house: Open, tmp_path: Path, *, pulled: bool
+) -> None:
+    async with queue(house, tmp_path, retry_failed=True) as waiting:
+        for key in ("k", "l"):
+            failed = TranslationRequest(url=sent_as("first", ord(key))[0], targets="ja", key=key)
+            await waiting.journal.intend(failed)
+            await waiting.journal.record(EntryUpdate(key=key, target="ja", state=State.FAILED))
+        await waiting.submit("held", key="l", number=ord("l"))  # the next one that waits for the slot
+        await waiting.pulled()
+        name = "l" if pulled else "k"
+        await waiting.submit("old", key=name, number=ord(name))
+        ticket = await waiting.submit("new", key=name, number=ord(name))
+        waiting.free()
+        outcome = await ticket.outcome()
+
+    assert isinstance(outcome, Completed)
+    assert sent_as("new", ord(name)) in waiting.sent
+    assert sent_as("old", ord(name)) not in waiting.sent
 
 
 async def test_what_is_taken_back_twice_is_sent_as_it_was_submitted_last(house: Open, tmp_path: Path) -> None:
