@@ -6,7 +6,8 @@ workers on DBOS, whose engine needs asyncio, are a thing of their own.)
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
 
@@ -96,6 +97,33 @@ def spawn(work: Callable[[], Awaitable[None]]) -> None:
     task = asyncio.get_running_loop().create_task(run())
     _TASKS.add(task)
     task.add_done_callback(_TASKS.discard)
+
+
+_OPENING: Final[set[int]] = set()
+
+
+@contextmanager
+def opening(word: str, thing: object, *, is_open: bool) -> Iterator[None]:
+    """Open a thing in this block, once: refuse it while it is open, or while another task opens it.
+
+    The second of two that open it at once would replace what the first one opened: nothing would close that,
+    and the end of the event loop would tear a paid POST out of it.
+
+    Args:
+        word: what an error calls it.
+        thing: is opened.
+        is_open: whether it is open.
+
+    Raises:
+        RuntimeError: it is open, or is being opened.
+    """
+    if is_open or id(thing) in _OPENING:
+        raise RuntimeError(f"This {word} is open already.")
+    _OPENING.add(id(thing))
+    try:
+        yield
+    finally:
+        _OPENING.discard(id(thing))
 
 
 class LongLived:

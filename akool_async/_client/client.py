@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Final, Self
 
 import anyio
-from anyio.lowlevel import current_token
+import httpx
 
 from akool_async import _clock
 from akool_async import _wire as wire
-from akool_async._background import BackgroundTasks, LongLived
-from akool_async._client.session import ClientSession, Connections, iter_voices, single_job
+from akool_async._background import LongLived, opening
+from akool_async._client.session import ClientSession, single_job
 from akool_async._client.waiting import job_age, validate_timeout, wait_completed, watch_snapshots
 from akool_async._clock import Clock
-from akool_async._download import DownloadRequest, FileDownloader, local_path
+from akool_async._download import DownloadRequest, local_path
 from akool_async._environment import find_origin
 from akool_async._http import ApiCall, ApiSession, Timeouts
-from akool_async._http.clients import TransportName, create_clients, from_user_client, user_agent
+from akool_async._http.clients import TransportName, create_clients, from_user_client
 from akool_async._model.credentials import resolve_credentials
 from akool_async._model.errors import AccountError, CallerError, ConfigurationError, InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_path
@@ -37,13 +36,11 @@ from akool_async._model.responses import Callback, Language, Snapshot, Submissio
 from akool_async._observer import Observer, Observers
 from akool_async._polling.adaptive import LearnedSchedule
 from akool_async._polling.poll_state import PollSchedule
-from akool_async._polling.scheduler import PollScheduler
 from akool_async._retry import RetryPolicy
 
-if TYPE_CHECKING:
-    import httpx
-
 logger = logging.getLogger("akool_async")
+_PAGE: Final = 100
+_MOST_PAGES: Final = 10_000
 
 
 class AkoolClient(LongLived):
@@ -129,55 +126,18 @@ class AkoolClient(LongLived):
     async def __aenter__(self) -> Self:
         """Open the client."""
         session = self.session
-        if session.connections is not None:
-            raise RuntimeError("This client is open already.")
-        # Not in the constructor: the environment is read now, and its mistakes are errors of opening.
-        given = self._http_client
-        try:
-            if given is None:
-                clients = create_clients(self._origin, self._transport)
-            else:
-                clients = from_user_client(given, self._origin)
-        except ConfigurationError as error:
-            raise detach(error) from None  # local variables on its way may hold a proxy's password
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(clients)
-            # Entered last, below: an error raised here would otherwise come out as an exception group.
-            background = BackgroundTasks()
-            api = ApiSession(
-                origin=self._origin,
-                credentials=self._credentials,
-                clients=clients,
-                clock=session.clock,
-                tasks=background.tasks,
-                retry=session.retry,
-                timeouts=self._timeouts,
-                observers=session.observers,
-            )
-            scheduler = PollScheduler(
-                session.status,
-                clock=session.clock,
-                tasks=background.tasks,
-                pollers=clients.max_concurrency,
-                vendor_now=api.server_time.now,
-                observers=session.observers,
-            )
-            downloads = FileDownloader(
-                origin=self._origin,
-                clock=session.clock,
-                retry=session.retry,
-                user_agent=user_agent(),
-                transport=session.file_transport,
-            )
-            await background.__aenter__()
-            session.connections = Connections(
-                loop=current_token(),
-                task_id=anyio.get_current_task().id,
-                api=api,
-                scheduler=scheduler,
-                downloads=downloads,
-                background=background,
-                stack=stack.pop_all(),
+        with opening("client", self, is_open=session.connections is not None):
+            # Not in the constructor: the environment is read now, and its mistakes are errors of opening.
+            given = self._http_client
+            try:
+                if given is None:
+                    clients = create_clients(self._origin, self._transport)
+                else:
+                    clients = from_user_client(given, self._origin)
+            except ConfigurationError as error:
+                raise detach(error) from None  # local variables on its way may hold a proxy's password
+            await session.open(
+                clients, origin=self._origin, credentials=self._credentials, timeouts=self._timeouts
             )
         return self
 
@@ -240,7 +200,7 @@ class AkoolClient(LongLived):
         Raises:
             AkoolError: while iterating, a call failed after its repeats.
         """
-        return iter_voices(self.session.opened.api, language_code or "")
+        return _iter_voices(self.session.opened.api, language_code or "")
 
     async def credit(self) -> float:
         """Return the account's balance, in credits.
@@ -440,6 +400,25 @@ class AkoolClient(LongLived):
         return await self.session.download(
             DownloadRequest(done=done, stem=stem, without_captions=without_captions, overwrite=overwrite)
         )
+
+
+async def _iter_voices(api: ApiSession, language_code: str) -> AsyncIterator[Voice]:
+    """Return all voices, page after page, each once."""
+    seen: set[str] = set()
+    entries = 0
+    for page in range(1, _MOST_PAGES):
+        query: Mapping[str, str | int] = {"language_code": language_code, "page": page, "size": _PAGE}
+        found = await api.call(ApiCall(path=wire.VOICES_PATH, query=query), wire.read_voices)
+        entries += found.entries
+        fresh = [voice for voice in found.voices if voice.voice_id not in seen]
+        seen.update(voice.voice_id for voice in fresh)
+        for voice in fresh:
+            yield voice
+        # A page that repeats earlier voices would repeat them for ever: the vendor ignored `page`.
+        if not found.entries or (found.voices and not fresh):
+            return
+        if entries >= found.count if found.count is not None else found.entries < _PAGE:
+            return
 
 
 def _environment(name: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
@@ -17,14 +17,17 @@ from typing import Any, Final
 import anyio
 import attrs
 import httpx
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio.lowlevel import current_token
 
 from akool_async import _wire as wire
 from akool_async._background import BackgroundTasks
+from akool_async._client.connections import Connections
 from akool_async._clock import Clock
 from akool_async._download import DownloadRequest, FileDownloader, ResultDownload
-from akool_async._http import ApiCall, ApiSession, CallInDoubt
+from akool_async._http import ApiCall, ApiSession, CallInDoubt, Timeouts
+from akool_async._http.clients import HttpClients, user_agent
 from akool_async._model.codes import Failure
+from akool_async._model.credentials import Credentials
 from akool_async._model.errors import (
     AkoolError,
     ClientClosedError,
@@ -37,7 +40,7 @@ from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Artifact, Saved, result_urls
 from akool_async._model.redact import detach, safe_repr
 from akool_async._model.requests import Request
-from akool_async._model.responses import Callback, Job, Snapshot, Submission, Voice
+from akool_async._model.responses import Callback, Job, Snapshot, Submission
 from akool_async._observer import Observers, SubmittedEvent
 from akool_async._polling.poll_state import PollSchedule
 from akool_async._polling.scheduler import GuardedSchedule, Listener, PolledJob, PollScheduler
@@ -46,44 +49,6 @@ from akool_async._retry import RetryPolicy
 logger = logging.getLogger("akool_async")
 _MOST_CONFIRMED: Final = 64
 """Ids of one answer that are polled; an honest vendor names one for each language."""
-
-_PAGE: Final = 100
-_MOST_PAGES: Final = 10_000
-
-
-@attrs.frozen(kw_only=True)
-class Connections:
-    """What exists while a client is open; `loop` and `task_id` are of the task that opened it."""
-
-    loop: EventLoopToken
-    task_id: int
-    api: ApiSession
-    scheduler: PollScheduler
-    downloads: FileDownloader
-    background: BackgroundTasks
-    stack: AsyncExitStack
-
-    async def close(self) -> None:
-        """Finish a paid POST under way, and give up everything else."""
-        async with self.stack:
-            # First no new polls, then no new calls: otherwise a poll would fail against a closed session, and
-            # its listener would hear of an error instead of the closing.
-            self.scheduler.close()
-            self.api.close()
-            # As in a notebook, where each cell is a task of its own.
-            if anyio.get_current_task().id != self.task_id:
-                # The group can be left by its own task only, so wait for its tasks and leave it behind.
-                await self.api.wait_closed()
-                await self.background.stop()
-                if all(task.id != self.task_id for task in anyio.get_running_tasks()):
-                    return  # that task has ended, so nothing can miss the group
-                raise ClientClosedError(
-                    "The client was closed in another task than the one that opened it.",
-                    impact="Its connections are closed; jobs at the vendor continue and are billed.",
-                    advice="Use async with in one task, or await client.aopen() and await client.aclose().",
-                )
-            # Ends pollers and watchers; a paid POST is shielded, and `__aexit__` below waits for its ids.
-            await self.background.__aexit__(None, None, None)
 
 
 class ClientSession:
@@ -138,6 +103,50 @@ class ClientSession:
                 advice="Open it in the function that asyncio.run or anyio.run is given, and use it there.",
             )
         return self.connections
+
+    async def open(
+        self, clients: HttpClients, *, origin: str, credentials: Credentials, timeouts: Timeouts
+    ) -> None:
+        """Make the connections; they are closed by their own `close`."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(clients)
+            # Entered last, below: an error raised here would otherwise come out as an exception group.
+            background = BackgroundTasks()
+            api = ApiSession(
+                origin=origin,
+                credentials=credentials,
+                clients=clients,
+                clock=self.clock,
+                tasks=background.tasks,
+                retry=self.retry,
+                timeouts=timeouts,
+                observers=self.observers,
+            )
+            scheduler = PollScheduler(
+                self.status,
+                clock=self.clock,
+                tasks=background.tasks,
+                pollers=clients.max_concurrency,
+                vendor_now=api.server_time.now,
+                observers=self.observers,
+            )
+            downloads = FileDownloader(
+                origin=origin,
+                clock=self.clock,
+                retry=self.retry,
+                user_agent=user_agent(),
+                transport=self.file_transport,
+            )
+            await background.__aenter__()
+            self.connections = Connections(
+                loop=current_token(),
+                task_id=anyio.get_current_task().id,
+                api=api,
+                scheduler=scheduler,
+                downloads=downloads,
+                background=background,
+                stack=stack.pop_all(),
+            )
 
     @property
     def knows_server_time(self) -> bool:
@@ -291,25 +300,6 @@ class ClientSession:
             return result_urls(fresh, without_captions=request.without_captions)
 
         return await ResultDownload(self.opened.downloads, request, fresh_urls).run()
-
-
-async def iter_voices(api: ApiSession, language_code: str) -> AsyncIterator[Voice]:
-    """Return all voices, page after page, each once."""
-    seen: set[str] = set()
-    entries = 0
-    for page in range(1, _MOST_PAGES):
-        query: Mapping[str, str | int] = {"language_code": language_code, "page": page, "size": _PAGE}
-        found = await api.call(ApiCall(path=wire.VOICES_PATH, query=query), wire.read_voices)
-        entries += found.entries
-        fresh = [voice for voice in found.voices if voice.voice_id not in seen]
-        seen.update(voice.voice_id for voice in fresh)
-        for voice in fresh:
-            yield voice
-        # A page that repeats earlier voices would repeat them for ever: the vendor ignored `page`.
-        if not found.entries or (found.voices and not fresh):
-            return
-        if entries >= found.count if found.count is not None else found.entries < _PAGE:
-            return
 
 
 def validate_job_id(job_id: str) -> None:

@@ -23,7 +23,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
-from akool_async._background import BackgroundTasks
+from akool_async._background import BackgroundTasks, opening
 from akool_async._journal.names import check_name
 from akool_async._model.errors import InboxError, JournalError
 from akool_async._model.responses import Callback, CallbackListener
@@ -88,15 +88,14 @@ class Inbox(CallbackFeed):
 
     async def __aenter__(self) -> Self:
         """Open it and begin to watch it; see `open_inbox` for the errors."""
-        if self._file is not None:
-            raise RuntimeError("This inbox is open already.")
-        async with AsyncExitStack() as stack:
-            file = await run_sync(InboxFile, self._path)
-            stack.callback(file.close)
-            tasks = await stack.enter_async_context(BackgroundTasks())
-            tasks.start_soon(self._watch, file, file.last_id(), name="inbox")
-            self._stack = stack.pop_all()
-        self._file = file
+        with opening("inbox", self, is_open=self._file is not None):
+            async with AsyncExitStack() as stack:
+                file = await run_sync(InboxFile, self._path)
+                stack.callback(file.close)
+                tasks = await stack.enter_async_context(BackgroundTasks())
+                tasks.start_soon(self._watch, file, file.last_id(), name="inbox")
+                self._stack = stack.pop_all()
+            self._file = file
         return self
 
     async def __aexit__(

@@ -23,6 +23,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
+from akool_async._background import opening
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AkoolError, ConfigurationError, InboxError, UnsealError
 from akool_async._model.redact import Secret, hide
@@ -177,16 +178,15 @@ class WebhookReceiver(CallbackFeed):
         Raises:
             InboxError: the inbox can't be opened.
         """
-        if self._queue is not None:
-            raise RuntimeError("This receiver is open already.")
-        async with AsyncExitStack() as stack:
-            if self._inbox_path is not None:
-                self._inbox = await run_sync(InboxFile, self._inbox_path)
-                stack.callback(self._inbox.close)
-            tasks = await stack.enter_async_context(anyio.create_task_group())
-            self._queue = PeerQueues(self._queue_size)
-            tasks.start_soon(self._process, self._queue, name="webhooks")
-            self._stack = stack.pop_all()
+        with opening("receiver", self, is_open=self._queue is not None):
+            async with AsyncExitStack() as stack:
+                if self._inbox_path is not None:
+                    self._inbox = await run_sync(InboxFile, self._inbox_path)
+                    stack.callback(self._inbox.close)
+                tasks = await stack.enter_async_context(anyio.create_task_group())
+                self._queue = PeerQueues(self._queue_size)
+                tasks.start_soon(self._process, self._queue, name="webhooks")
+                self._stack = stack.pop_all()
         return self
 
     async def __aexit__(

@@ -109,6 +109,44 @@ async def test_what_can_not_be_opened_says_why(tmp_path: Path) -> None:
     await client.aclose()
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("word", ["client", "journal", "batch", "receiver", "inbox"])
+async def test_of_two_tasks_that_open_it_at_once_the_second_is_refused(word: str, tmp_path: Path) -> None:
+    sandbox, clock = sandbox_and_clock()
+    opened: list[Any] = []
+    refused: list[BaseException] = []
+    async with sandbox.client(clock=clock) as client, open_journal(":memory:") as journal:
+        thing: Any = {
+            "client": lambda: sandbox.client(clock=clock),
+            "journal": lambda: open_journal(tmp_path / "journal"),
+            "batch": lambda: open_batch(client, [video(1)], journal=journal),
+            "receiver": lambda: WebhookReceiver(
+                client_id="someone", client_secret="s" * 16, inbox=tmp_path / "inbox"
+            ),
+            "inbox": lambda: open_inbox(tmp_path / "inbox"),
+        }[word]()
+        leave = anyio.Event()
+
+        async def use() -> None:
+            try:
+                async with thing:
+                    opened.append(thing)
+                    if len(opened) == 2:
+                        leave.set()
+                    await leave.wait()
+            except (RuntimeError, JournalLockedError) as error:
+                refused.append(error)
+                leave.set()
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(use)
+                tasks.start_soon(use)
+
+    assert opened == [thing]
+    assert len(refused) == 1
+
+
 class Panic(BaseException):
     """What a library raises that no handler of errors is to catch."""
 
