@@ -33,6 +33,7 @@ from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.redact import Secret, detach, hide, sanitize
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, Language, Snapshot, Submission, Voice
+from akool_async._model.validators import instance_of, one_of
 from akool_async._observer import Observer, Observers
 from akool_async._polling.adaptive import LearnedSchedule
 from akool_async._polling.poll_state import PollSchedule
@@ -102,8 +103,8 @@ class AkoolClient(LongLived):
             observers=Observers(observers),
             create_timeout=create_timeout,
         )
-        if transport not in ("auto", "plain"):
-            raise ConfigurationError(f"transport must be 'auto' or 'plain', not {transport!r}.")
+        one_of("auto", "plain").check("transport", transport)
+        instance_of("an httpx.AsyncClient", httpx.AsyncClient).or_none.check("http_client", http_client)
         self._credentials = resolve_credentials(
             api_key=api_key, client_id=client_id, client_secret=client_secret, environment=_environment
         )

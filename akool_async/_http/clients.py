@@ -14,6 +14,7 @@ import httpx
 from akool_async._background import runs_on_trio
 from akool_async._environment import EnvironmentProxy, proxy_for, tls_context
 from akool_async._http.senders import HttpxSender, Sender
+from akool_async._model.errors import ConfigurationError
 
 TransportName: TypeAlias = Literal["auto", "plain"]
 MAX_PLAIN_CONNECTIONS: Final = 16
@@ -60,7 +61,13 @@ class HttpClients:
 
 
 def from_user_client(client: httpx.AsyncClient, origin: str) -> HttpClients:
-    """Return clients that send everything to `origin` with the caller's own client."""
+    """Return clients that send everything to `origin` with the caller's own client.
+
+    Raises:
+        ConfigurationError: it is closed.
+    """
+    if client.is_closed:
+        raise ConfigurationError("http_client is closed; open the AkoolClient before you close it.")
     sender = HttpxSender(client, origin=origin, user_agent=user_agent(), own=False)
     # Nothing is known of the caller's transport, so its errors prove nothing, and no request of it is torn.
     return HttpClients(

@@ -15,6 +15,7 @@ import httpcore
 import httpx
 
 from akool_async._http.auth import AuthHeader
+from akool_async._model.errors import ClientClosedError
 from akool_async._model.responses import GZIP_MAGIC
 
 MAX_BODY: Final = 4 * 2**20
@@ -239,8 +240,26 @@ class HttpxSender:
         self._own = own
         self._prepared: httpx.Headers | None = None
 
+    def check_open(self) -> None:
+        """Refuse a client that its owner has closed: once a request is under way, the error proves nothing.
+
+        Raises:
+            ClientClosedError: it is closed.
+        """
+        if self.client.is_closed:
+            raise ClientClosedError(
+                "The http_client of this client is closed.",
+                impact="Nothing was sent. Jobs at the vendor continue and are billed.",
+                advice="Close it after the AkoolClient that uses it.",
+            )
+
     def prepare(self, request: ApiRequest) -> Send:
-        """Build a request; what fails here was not sent."""
+        """Build a request; what fails here was not sent.
+
+        Raises:
+            ClientClosedError: its client is closed.
+        """
+        self.check_open()
         headers = self._headers()
         if request.content is not None:
             headers["content-type"] = "application/json"

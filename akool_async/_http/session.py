@@ -209,8 +209,10 @@ class ApiSession:
         """Wait until a call can be sent: there is no pause, and there is a token.
 
         Raises:
-            AkoolError: no token could be fetched.
+            AkoolError: no token could be fetched, or the caller's own HTTP client is closed.
         """
+        if not self._clients.owned:  # its owner may have closed it
+            self._clients.creates.check_open()
         await self._wait_out_pause()
         if isinstance(self._identity, TokenAuth):
             await self._identity.header()

@@ -75,6 +75,16 @@ class Constraint:
             raise ConfigurationError(f"{name} must be {self.expected}, not {safe_repr(value)}.")
 
 
+def instance_of(expected: str, *kinds: type) -> Constraint:
+    """Make the constraint of an object of certain classes."""
+    return Constraint(expected, lambda value: isinstance(value, kinds))
+
+
+def one_of(*values: str) -> Constraint:
+    """Make the constraint of a text that is one of a few."""
+    return Constraint(" or ".join(map(repr, values)), values.__contains__)
+
+
 def in_range(expected: str, holds: Callable[[Any], bool]) -> Constraint:
     """Make the constraint of a finite number."""
     return Constraint(expected, lambda value: is_number(value) and holds(value))

@@ -19,10 +19,13 @@ from akool_async import (
     AuthenticationError,
     BadRequestError,
     CertificateError,
+    ClientClosedError,
+    ConfigurationError,
     ConnectError,
     DuplicateJobError,
     Event,
     InvalidMediaError,
+    NotSubmitted,
     Observer,
     OutOfCredits,
     PermissionDeniedError,
@@ -32,6 +35,8 @@ from akool_async import (
     SubmissionInDoubt,
     UnexpectedRedirectError,
     VendorError,
+    open_batch,
+    open_journal,
 )
 from akool_async.sandbox import Fault, Sandbox
 from tests.client.conftest import KEY, QUICK, Open, Way, stray, video
@@ -385,6 +390,41 @@ class _UntrustedServer:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._thread.join()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["a text", httpx.Client(), httpx.AsyncClient], ids=["text", "sync", "class"]
+)
+def test_a_client_that_can_not_send_is_refused_at_once(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^http_client must be None or an httpx\.AsyncClient, not "):
+        AkoolClient(api_key=KEY, http_client=wrong)
+
+
+async def test_a_callers_client_that_is_closed_can_not_be_opened_with() -> None:
+    http = httpx.AsyncClient()
+    client = AkoolClient(api_key=KEY, http_client=http)
+    await http.aclose()
+
+    with pytest.raises(ConfigurationError, match="http_client is closed"):
+        await client.aopen()
+
+
+async def test_a_callers_client_that_is_closed_meanwhile_leaves_no_doubt(fast_house: Open) -> None:
+    outcomes: list[type] = []
+    async with fast_house() as home, open_journal(":memory:") as journal:
+        http = httpx.AsyncClient()
+        client = await home.client(http_client=http)
+        await http.aclose()
+        for call in (client.credit, lambda: client.submit(video())):
+            with pytest.raises(ClientClosedError, match="Nothing was sent"):
+                await call()
+        with pytest.raises(ClientClosedError):
+            async with open_batch(client, [video(1, key="talk")], journal=journal) as batch:
+                async for outcome in batch:
+                    outcomes.append(type(outcome))
+
+        assert journal.get("talk", "ja") is None  # no intent was written
+    assert outcomes == [NotSubmitted]
 
 
 async def test_a_full_pool_is_provably_unsent(fast_house: Open) -> None:
