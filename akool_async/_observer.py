@@ -9,6 +9,7 @@ import logging
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
@@ -338,7 +339,8 @@ class Observer:
     """Base class of what a client and its batches report to; give it as `AkoolClient(observers=[...])`.
 
     It is called in the event loop, in the task in which the thing happened, so it should return at once.
-    What it raises is logged once and changes nothing.
+    What it raises is logged once and changes nothing. `SystemExit` and `KeyboardInterrupt` end the program;
+    during a paid POST of a batch, once its answer is in the journal.
     """
 
     def on_event(self, event: Event) -> None:
@@ -354,6 +356,7 @@ class Observer:
 
 
 _ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
+_postponed: Final[ContextVar[list[BaseException] | None]] = ContextVar("_postponed", default=None)
 
 
 class Observers:
@@ -381,10 +384,24 @@ class Observers:
         for observer in self._observers:
             try:
                 observer.on_event(event)
-            except _ENDS_THE_PROGRAM:
-                raise
+            except _ENDS_THE_PROGRAM as end:
+                if (postponed := _postponed.get()) is None:
+                    raise
+                postponed.append(end)
             except BaseException:  # noqa: BLE001
                 self._log_failure(observer)
+
+    @contextmanager
+    def ends_postponed(self) -> Iterator[None]:
+        """Let an observer end the program only after this, which may learn the ids of paid jobs."""
+        ends: list[BaseException] = []
+        before = _postponed.set(ends)
+        try:
+            yield
+        finally:
+            _postponed.reset(before)
+        if ends:
+            raise ends[0]
 
     @contextmanager
     def download(self, **entry: str) -> Iterator[None]:

@@ -121,7 +121,8 @@ class Post:
         for entry in self.entries:
             entry.traceparent = traceparent
         try:
-            yield traceparent
+            with observers.ends_postponed():
+                yield traceparent
         finally:
             # Also where the POST was torn out by a cancellation: a span that never ends would hide that it
             # was paid.

@@ -7,6 +7,7 @@ import logging
 import re
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import structlog
 
 import akool_async._observer
 from akool_async import (
+    CallEvent,
     Completed,
     Event,
     InDoubt,
@@ -162,7 +164,7 @@ async def test_a_broken_observer_changes_nothing_and_is_logged_once(
     ]
 
 
-@pytest.mark.parametrize("event", ["post_ended", "submitted", "in_doubt"])
+@pytest.mark.parametrize("event", ["call", "post_ended", "submitted", "in_doubt"])
 def test_an_observer_that_ends_the_program_loses_no_id_of_an_answer(tmp_path: Path, event: str) -> None:
     class Ending(Observer):
         def on_event(self, seen: Event) -> None:
@@ -173,6 +175,10 @@ def test_an_observer_that_ends_the_program_loses_no_id_of_an_answer(tmp_path: Pa
         cut = SubmissionInDoubt("Cut.", targets=("ja",), job_ids_by_target={"ja": "job-ja"})
         script = seam.Seam([cut if event == "in_doubt" else seam.made("ja")])
         script.observers = Observers([Ending()])
+        call = CallEvent(
+            origin="", method="POST", path="", result="", http_status=200, attempt=1, seconds=0.1
+        )
+        script.on_post = partial(script.observers.report, call)
         async with (
             open_journal(tmp_path / "jobs.sqlite3") as journal,
             seam.opened(script, video(1), journal=journal) as (batch, _),
