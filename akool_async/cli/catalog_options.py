@@ -74,13 +74,26 @@ class TranslationOptions:
     def of_one(self, url: str, key: str | None, names: LanguageNames, **extra: Any) -> Catalog:
         """Return a catalog of one video, or raise a `CatalogError` with every mistake in these options."""
         mistakes: list[Issue] = []
-        defaults = dict(self.values(mistakes, names)) | extra | ({} if key is None else {"key": key})
+        defaults = dict(self.values(mistakes, names))
+        for option, given in {"key": key, **extra}.items():
+            try:
+                if given is not None:
+                    defaults[option] = read_option(option, given, names)
+            except CellError as error:
+                mistakes.append(Issue(SourceLocation(_flag(option)), str(error)))
         unknown = sorted(set(defaults.get("voices_map", ())) - set(defaults.get("targets", ())))
         if unknown and "targets" in defaults:
             text = f"{', '.join(unknown)} is not among the languages of --to."
             mistakes.append(Issue(SourceLocation("--voice"), text))
         with _adding(mistakes):
-            return one_video(url, defaults=defaults, glossaries=self.glossary, names=names)
+            return one_video(
+                url, defaults=defaults, glossaries=self.glossary, names=names, unread=self.unread(defaults)
+            )
+
+    def unread(self, defaults: Mapping[str, Any]) -> frozenset[str]:
+        """Return the options of a request that were given and are not among these defaults."""
+        given = {name for name, value in attrs.asdict(self).items() if value not in (None, ())}
+        return frozenset(_OPTIONS.get(name, name) for name in given) - defaults.keys()
 
     def values(self, mistakes: list[Issue], names: LanguageNames) -> Iterator[tuple[str, Any]]:
         """Yield the options of `TranslationRequest` that are set, and add what is wrong to `mistakes`."""
@@ -173,6 +186,7 @@ class CatalogOptions:
                 on_duplicate=self.duplicates,
                 names=names,
                 sheet=self.sheet,
+                unread=options.unread(defaults),
             )
         return attrs.evolve(catalog, notes=(*catalog.notes, *_idle_options(catalog, defaults)))
 

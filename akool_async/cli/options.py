@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import getpass
+import math
 import os
 import re
 import sys
@@ -108,8 +109,14 @@ def _read_duration(_: object, tokens: Sequence[Token]) -> Duration:
     parts = _TYPED.findall(tokens[0].value)
     length = Duration(seconds=sum(float(number) * dict(_UNITS)[unit] for number, unit in parts))
     if not length or _TYPED.sub("", tokens[0].value):
-        raise ValueError("must be a length of time such as 90s, 45m, 2h or 7d")
+        raise ValueError("must be a length of time longer than 0, such as 90s, 2h or 7d")
     return length
+
+
+def check_positive(_: object, number: float | None) -> None:
+    """Refuse what is no finite number above 0."""
+    if number is not None and not 0 < number < math.inf:
+        raise ValueError("must be a number above 0")
 
 
 Length: TypeAlias = Annotated[Duration, Parameter(converter=_read_duration)]
@@ -140,7 +147,7 @@ class RunLimits:
     """
 
     yes: Annotated[bool, Parameter(negative="")] = False
-    max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    max_credits: Annotated[float | None, Parameter(validator=check_positive)] = None
     trial: Annotated[int, Parameter(validator=Number(gte=0))] = 0
     retry_transient: Annotated[int, Parameter(validator=Number(gte=0))] = 0
     give_up_after: Length | None = None

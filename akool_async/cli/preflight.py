@@ -15,11 +15,12 @@ from akool_async._batch.preflight import Preflight, RequestCheck, preflight_for
 from akool_async._client import AkoolClient
 from akool_async._model.errors import ConfigurationError, InputError
 from akool_async._model.media import Limits
-from akool_async._model.requests import Request
+from akool_async._model.requests import Request, private_inputs
 from akool_async._storage import SharedInputs, Storage
+from akool_async._storage.settings import bucket_location
 from akool_async.cli.catalog import Catalog
 from akool_async.cli.console import is_terminal, stderr
-from akool_async.cli.options import OutputOptions
+from akool_async.cli.options import OutputOptions, check_positive
 from akool_async.cli.plan import Plan, PlanEntry, PlannedAction, RetryRules, make_plan
 from akool_async.cli.prices import Prices
 from akool_async.cli.storage import identify_inputs
@@ -41,9 +42,9 @@ class VideoLimits:
         checks_at_once: Videos that are looked into at once.
     """
 
-    max_seconds: Annotated[float, Parameter(validator=Number(gt=0))] = _DEFAULTS.max_seconds
-    max_megabytes: Annotated[float, Parameter(validator=Number(gt=0))] = _DEFAULTS.max_bytes / _MEGABYTE
-    max_fps: Annotated[float, Parameter(validator=Number(gt=0))] = _DEFAULTS.max_fps
+    max_seconds: Annotated[float, Parameter(validator=check_positive)] = _DEFAULTS.max_seconds
+    max_megabytes: Annotated[float, Parameter(validator=check_positive)] = _DEFAULTS.max_bytes / _MEGABYTE
+    max_fps: Annotated[float, Parameter(validator=check_positive)] = _DEFAULTS.max_fps
     allow_silent: Annotated[bool, Parameter(negative="")] = False
     checks_at_once: Annotated[int, Parameter(validator=Number(gte=1))] = _DEFAULTS.at_once
 
@@ -124,6 +125,15 @@ async def make_checked_plan(
         entries = tuple(_readable(entry, unreadable.get(entry.item.line)) for entry in plan.entries)
         prices = (entry.price for entry in entries if entry.action.is_paid)
         plan = attrs.evolve(plan, entries=entries, estimate=plan.prices.estimate(prices))
+    shared = any(
+        url.startswith("file:") for item in plan.new_items for url in private_inputs(item.request).values()
+    )
+    if client is not None and storage is not None and storage.share is not None and shared:
+        place = attrs.evolve(bucket_location(storage.share, "--share"), key="-")
+        try:
+            await inputs.sign_object(place)
+        except InputError as error:  # a note: jobs at the vendor are waited for all the same
+            notes += (f"No file of this machine can be sent: {error.message} {error.advice}".rstrip(),)
     return attrs.evolve(plan, notes=(*plan.notes, *notes), preflight=preflight, max_credits=max_credits)
 
 

@@ -9,11 +9,12 @@ from anyio import Path as AsyncPath
 from cyclopts import Parameter
 
 from akool_async._journal import open_journal
-from akool_async._model.errors import InputError
+from akool_async._model.errors import ConfigurationError, InputError
 from akool_async._model.fingerprint import fingerprint
 from akool_async._model.requests import private_inputs, with_inputs
 from akool_async._model.states import State
 from akool_async._storage import SharedInputs, Storage
+from akool_async._storage.settings import LONGEST, SHORTEST, bucket_location
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue
 from akool_async.cli.options import Duration, Length, OutputOptions
 
@@ -36,7 +37,15 @@ class StorageOptions:
 
     @property
     def storage(self) -> Storage:
-        """The same as settings of a batch."""
+        """The same as settings of a batch.
+
+        Raises:
+            ConfigurationError: one of these options is wrong.
+        """
+        if self.share is not None:
+            bucket_location(self.share, "--share")
+        if not SHORTEST <= self.share_expires <= LONGEST:
+            raise ConfigurationError(f"--share-expires must be from 15m to 7d, not {self.share_expires}.")
         return Storage(share=self.share, expires=self.share_expires, keep=self.keep_shared)
 
 

@@ -99,7 +99,7 @@ def test_on_a_terminal_it_is_asked(
         (["translate", "./film.mp4", "--to", "ja"], "URL: This is a file of this machine"),
         (["translate", VIDEO, "--to", "zh-CN-shandong"], "needs a voice"),
         (["lipsync", VIDEO], "AUDIO"),
-        (["lipsync", VIDEO, "voice.wav"], "audio_url"),
+        (["lipsync", VIDEO, "voice.wav"], "AUDIO_URL"),
         (["lipsync", VIDEO, AUDIO, "--give-up-after", "soon"], "give-up-after"),
         (["lipsync", VIDEO, AUDIO, "--give-up-after", "0s"], "longer than 0"),
         (["lipsync", VIDEO, AUDIO, "--give-up-after", "-5m"], "longer than 0"),

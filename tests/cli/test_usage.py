@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -39,13 +40,18 @@ def test_no_value_is_refused_in_the_words_of_python(name: str, capsys) -> None:
     [
         (
             "run v.csv --give-up-after 90",
-            "--give-up-after must be a length of time such as 90s, 45m, 2h or 7d",
+            "--give-up-after must be a length of time longer than 0, such as 90s, 2h or 7d",
         ),
-        ("run v.csv --give-up-after 0s", "--give-up-after must be a length of time such as"),
+        ("run v.csv --give-up-after 0s", "--give-up-after must be a length of time longer than 0"),
         ("run v.csv --max-credits ten", "--max-credits must be a number, not 'ten'."),
         ("run v.csv --in-flight many", "--in-flight must be a whole number, not 'many'."),
         ("run v.csv --in-flight 0", "--in-flight must be >= 1, not '0'."),
         ("run v.csv --in-flight", "--in-flight needs a value."),
+        *(
+            (f"plan v.csv {option} {number}", f"{option} must be a number above 0, not '{number}'.")
+            for option in ("--max-credits", "--max-seconds", "--max-megabytes", "--max-fps")
+            for number in ("inf", "nan", "0", "-1")
+        ),
         ("run", "CATALOG is missing."),
         ("enqueue v.csv", "--ledger is missing."),
         ("list --sort nam", 'Choose from: "key"'),
@@ -97,3 +103,50 @@ def test_a_key_in_the_wrong_place_is_not_repeated(capsys) -> None:
 )
 def test_a_length_of_time_is_shown_as_it_is_typed(length: Duration, typed: str) -> None:
     assert str(length) == typed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("plan v.csv --share ftp://x", "akool-async: --share must be a bucket such as s3://bucket/prefix"),
+        ("plan v.csv --share-expires 5m", "--share-expires must be from 15m to 7d, not 5m."),
+        ("lipsync foo https://example.com/b.wav", "VIDEO_URL: must be an absolute"),
+        ("lipsync https://example.com/a.mp4 foo", "AUDIO_URL: must be an absolute"),
+        ("lipsync https://example.com/a.mp4 https://example.com/b.wav --key \t", "--key: must be 1 to 200"),
+        ("translate https://example.com/a.mp4 --to ja --key \t", "--key: must be 1 to 200"),
+        (
+            "translate https://example.com/a.mp4 --to ja --caption-url foo",
+            "--caption-url: must be an absolute",
+        ),
+    ],
+)
+def test_a_setting_is_called_by_the_name_of_its_option(
+    arguments: str, said: str, capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("v.csv").write_text("url,to\nhttps://example.com/a.mp4,ja\n")
+    told = wrong(capsys, *arguments.split(" "))
+
+    assert said in told
+    assert "_url" not in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mistakes"),
+    [
+        ("translate https://example.com/a.mp4 --to Japanes", 1),
+        ("translate https://example.com/a.mp4 --to ja,Japanes --voice fr=2", 1),
+        ("run videos.csv --to Japanes", 1),
+        ("translate foo --to Japanes --speakers -1", 3),
+    ],
+)
+def test_one_wrong_language_is_one_mistake(
+    arguments: str, mistakes: int, capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("videos.csv").write_text("url,key\nhttps://example.com/a.mp4,a\nhttps://example.com/b.mp4,b\n")
+    told = wrong(capsys, *arguments.split())
+
+    assert f"{mistakes} mistake{'s' * (mistakes > 1)}." in told
+    assert "not 'Japanes'. Did you mean 'Japanese'?" in told
+    assert "languages are missing" not in told

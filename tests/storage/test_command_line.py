@@ -94,3 +94,23 @@ async def test_without_share_a_file_is_refused_and_the_way_is_named(
         assert home.sandbox.audit.creates == ()
     assert ran.returncode != 0
     assert "--share s3://bucket/prefix" in " ".join(ran.stderr.split())
+
+
+async def test_a_plan_says_that_no_file_can_be_shared_without_credentials(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "talk.mp4").write_bytes(sample_video(1.0, width=64, height=36))
+    (tmp_path / "videos.csv").write_text("url,to\ntalk.mp4,ja\n")
+    options = ["videos.csv", "--share", f"{bucket.url}/tmp"]
+    async with fast_house(media=True) as home:
+        planned = await command(home, "plan", *options, cwd=tmp_path)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+        alone = await command(home, "plan", *options, cwd=tmp_path)
+
+    assert (planned.returncode, alone.returncode) == (0, 0), alone.stderr
+    assert "can be sent" not in planned.stderr
+    assert "No file of this machine can be sent: " in alone.stderr
+    assert "credentials" in alone.stderr

@@ -53,6 +53,7 @@ class RowReader:
         mistakes: gets what is wrong.
         choice: which columns are read.
         names: reads languages.
+        unread: options of the command line with a mistake, which rows without them do not have once more.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class RowReader:
         mistakes: list[Issue],
         choice: ColumnChoice,
         names: LanguageNames,
+        unread: frozenset[str] = frozenset(),
     ) -> None:
         """Read the table's column names and defaults."""
         self._mistakes = mistakes
@@ -73,7 +75,7 @@ class RowReader:
         self._names = names
         self._columns: dict[str, Column | None] = {}
         self._left_out: list[str] = []
-        self._misspelt: set[str] = set()
+        self._misspelt: set[str] = set(unread)
         self._empty_words: dict[str, tuple[set[str], int]] = {}
         self._first: CatalogRow | None = None
         self._defaults = defaults
@@ -315,6 +317,7 @@ def read_catalog(
     on_duplicate: OnDuplicate = "refuse",
     names: LanguageNames | None = None,
     sheet: str = "",
+    unread: frozenset[str] = frozenset(),
 ) -> Catalog:
     """Read and check a catalog.
 
@@ -326,6 +329,7 @@ def read_catalog(
         on_duplicate: "refuse" makes repeated work a mistake, "skip" leaves the second out.
         names: reads languages, and has read those of `defaults`.
         sheet: the sheet of a spreadsheet; "" takes the visible one that has column names.
+        unread: options of the command line that are not in `defaults`, because they have a mistake.
 
     Raises:
         CatalogError: names every mistake.
@@ -338,7 +342,7 @@ def read_catalog(
     except CatalogError as wrong:
         mistakes += wrong.mistakes
     glossary = _glossary(glossaries, mistakes, names)
-    reading = RowReader(table, dict(defaults or {}), glossary, mistakes, choice, names)
+    reading = RowReader(table, dict(defaults or {}), glossary, mistakes, choice, names, unread)
     rows = 0
     items: list[CatalogItem] = []
     for row in table.rows:
@@ -365,14 +369,20 @@ def read_catalog(
 
 
 def one_video(
-    url: str, *, defaults: Mapping[str, Any], glossaries: Iterable[str], names: LanguageNames
+    url: str,
+    *,
+    defaults: Mapping[str, Any],
+    glossaries: Iterable[str],
+    names: LanguageNames,
+    unread: frozenset[str] = frozenset(),
 ) -> Catalog:
     """Return a catalog of one video; arguments and errors are those of `read_catalog`."""
     mistakes: list[Issue] = []
     glossary = _glossary(glossaries, mistakes, names)
     places = {"url": SourceLocation("URL"), "caption_url": SourceLocation("--caption-url")}
     layout = Layout("URL", places=places, options={"caption_url": "caption_url"})
-    reading = RowReader(CatalogTable(layout), dict(defaults), glossary, mistakes, ColumnChoice(), names)
+    table = CatalogTable(layout)
+    reading = RowReader(table, dict(defaults), glossary, mistakes, ColumnChoice(), names, unread)
     items = tuple(reading.items(CatalogRow(layout, 0, 0, {"url": url})))
     if mistakes:
         raise CatalogError(dict.fromkeys(mistakes))

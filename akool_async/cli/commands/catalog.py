@@ -14,7 +14,15 @@ from cyclopts import Parameter
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import LipSyncRequest
-from akool_async.cli.catalog import Catalog, CatalogItem, Layout, SourceLocation, names_for
+from akool_async.cli.catalog import (
+    Catalog,
+    CatalogError,
+    CatalogItem,
+    Issue,
+    Layout,
+    SourceLocation,
+    names_for,
+)
 from akool_async.cli.catalog_options import (
     DEFAULT_CATALOG,
     DEFAULT_TRANSLATION,
@@ -79,11 +87,11 @@ def plan(
         Do not ask the server for languages, voices and the balance, and look into no video.
     """
     rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed, pay_again=pay_again)
-    _ = terms.saved_command  # a mistake in it is one, as in a run
+    _, storage = terms.saved_command, sharing.storage  # a mistake in them is one, as in a run
     # Mistakes in the file are reported before a key is asked for and before the server is called.
     read = read_with_names(partial(wanted.read, catalog, options), connection, offline=offline)
     client = None if offline else connection.client()
-    make = partial(make_checked_plan, read, output, rules, client, videos, terms.max_credits, sharing.storage)
+    make = partial(make_checked_plan, read, output, rules, client, videos, terms.max_credits, storage)
     seen = anyio.run(make)
     if terms.as_json:
         write_json(plan_json(seen) | {"jobs": list(plan_rows(seen, output))})
@@ -175,8 +183,9 @@ def translate(
     # There is no default language: a wrong guess would be paid for.
     if options.to is None:
         raise InvalidRequestError("The languages are missing. Name them, such as --to ja,fr.")
-    extra = {} if caption_url is None else {"caption_url": caption_url}
-    wanted = read_with_names(lambda names: options.of_one(url, key, names, **extra), connection)
+    wanted = read_with_names(
+        lambda names: options.of_one(url, key, names, caption_url=caption_url), connection
+    )
     order = RunOptions(
         output=output,
         rules=RetryRules(retry_failed=retry_failed, pay_again=pay_again),
@@ -216,7 +225,12 @@ def lipsync(
     key
         Your own name for it; default is a fingerprint of the request.
     """
-    request = LipSyncRequest(video_url=video_url, audio_url=audio_url, key=key)
+    try:
+        request = LipSyncRequest(video_url=video_url, audio_url=audio_url, key=key)
+    except InvalidRequestError as error:
+        field, _, text = error.message.partition(" ")
+        place = SourceLocation("--key" if field == "key" else field.upper())
+        raise CatalogError([Issue(place, text)]) from None
     names = {"url": "VIDEO_URL", "audio_url": "AUDIO_URL"}
     places = {name: SourceLocation(name) for name in names.values()}
     layout = Layout("VIDEO_URL", places=places, options=names)

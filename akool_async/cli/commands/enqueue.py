@@ -24,7 +24,7 @@ from akool_async.cli.catalog_options import (
 from akool_async.cli.commands.worker import Account, LedgerUrl
 from akool_async.cli.console import counted, print_info
 from akool_async.cli.exit_codes import ExitCode
-from akool_async.cli.options import DEFAULT_CONNECTION, JOURNAL
+from akool_async.cli.options import DEFAULT_CONNECTION, JOURNAL, check_positive
 
 if TYPE_CHECKING:
     from akool_async.ledger import Ledger
@@ -43,7 +43,7 @@ def enqueue(
     ledger: LedgerUrl,
     account: Account = "default",
     from_journal: Path | None = None,
-    max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    max_credits: Annotated[float | None, Parameter(validator=check_positive)] = None,
     in_flight: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     options: TranslationOptions = DEFAULT_TRANSLATION,
     wanted: CatalogOptions = DEFAULT_CATALOG,

@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 from akool_async._environment import is_loopback
 from akool_async.cli.console import WarningPrinter, print_error, print_info, stderr
 from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.options import check_positive
 
 if TYPE_CHECKING:
     from akool_async.sandbox import SandboxServer
@@ -54,7 +55,7 @@ def sandbox(
     fault: Annotated[list[str], Parameter(negative=())] | None = None,
     control: Annotated[bool, Parameter(negative=())] = False,
     fast: Annotated[bool, Parameter(negative=())] = False,
-    time_scale: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
+    time_scale: Annotated[float, Parameter(validator=check_positive)] = 1.0,
     media: bool = True,
     api_version: Literal["current", "documented", "legacy"] = "current",
     log: bool = True,

@@ -6,16 +6,21 @@ from typing import Annotated
 
 import anyio
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from akool_async.cli.exit_codes import ExitCode
-from akool_async.cli.options import DEFAULT_CONNECTION, DEFAULT_OUTPUT, ConnectionOptions, OutputOptions
+from akool_async.cli.options import (
+    DEFAULT_CONNECTION,
+    DEFAULT_OUTPUT,
+    ConnectionOptions,
+    OutputOptions,
+    check_positive,
+)
 
 
 def mcp(
     *,
     output: OutputOptions = DEFAULT_OUTPUT,
-    max_credits: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    max_credits: Annotated[float | None, Parameter(validator=check_positive)] = None,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
     """Serve an assistant over stdin and stdout (Model Context Protocol), until it leaves.
