@@ -11,7 +11,7 @@ import anyio
 import attrs
 
 from akool_async._journal import Entry
-from akool_async._model.tariff import budget_refusal
+from akool_async._model.tariff import budget_refusal, credits_text
 
 
 class StopCause(enum.StrEnum):
@@ -42,7 +42,7 @@ RESUMABLE: Final = frozenset(StopCause) - {StopCause.REQUESTED, StopCause.SIGNAL
 
 _COST_UNKNOWN: Final = (
     "A job was made, or may have been made, whose cost is not known, so nothing more is submitted within "
-    "max_credits ({most:g})."
+    "max_credits ({most})."
 )
 
 
@@ -112,7 +112,7 @@ class CreditBudget:
         while self._posting or (self._dearest is None and self._followed):
             await self._changed.wait()
         if self.cost_unknown:
-            return _COST_UNKNOWN.format(most=self.most)
+            return _COST_UNKNOWN.format(most=credits_text(self.most))
         # What is not known counts as the dearest known job: 0 would let doubts spend without end.
         spent, dearest = self._spent(), self._dearest or 0.0
         # An estimate may only raise what a job of unknown cost counts as: it is no price.

@@ -164,6 +164,11 @@ def _spread(rate: Rate, seen: deque[tuple[float, float]]) -> float:
     return round((rate.most - rate.least) / rate.each, 6) if len(seen) > 1 else 0.0
 
 
+def credits_text(amount: float) -> str:
+    """Return an amount with at most two decimals, such as "1,234.5"."""
+    return f"{amount:,.2f}".rstrip("0").rstrip(".")
+
+
 def budget_refusal(most: float, spent: float, left: float, *, estimated: bool = False) -> str:
     """Return the sentence that says why no further job is made within a bound of credits.
 
@@ -173,9 +178,13 @@ def budget_refusal(most: float, spent: float, left: float, *, estimated: bool = 
         left: what the next job has to be left.
         estimated: whether that is an estimate of the job itself, and not the price of the dearest one.
     """
-    said = f"max_credits ({most:g}) would be exceeded: {spent:g} credits are spent or locked"
+    said = (
+        f"max_credits ({credits_text(most)}) would be exceeded: "
+        f"{credits_text(spent)} credits are spent or locked"
+    )
+    least = credits_text(left)
     if estimated:
-        return f"{said}, and the next job is estimated at up to {left:g}."
+        return f"{said}, and the next job is estimated at up to {least}."
     if left:
-        return f"{said}, and {left:g}, the price of the dearest job so far, have to be left for the next one."
+        return f"{said}, and {least}, the price of the dearest job so far, have to be left for the next one."
     return f"{said}."

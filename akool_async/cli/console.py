@@ -26,6 +26,7 @@ from rich.text import Text
 
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import sanitize
+from akool_async._model.tariff import credits_text
 from akool_async._model.validators import joins
 
 
@@ -309,11 +310,6 @@ def counted(number: int, what: str) -> str:
     if what.endswith("y") and what[-2:-1] not in "aeo":
         return f"{number:,} {what.removesuffix('y')}ies"
     return f"{number:,} {what}s"
-
-
-def credits_text(amount: float) -> str:
-    """Return an amount with at most two decimals, such as "1,234.5"."""
-    return f"{amount:,.2f}".rstrip("0").rstrip(".")
 
 
 def credits_line(used: float, locked: float, unpriced: int) -> str:

@@ -17,12 +17,12 @@ from akool_async._model.proofs import EXPECTED_WITHIN, is_of_its_time
 from akool_async._model.requests import TranslationRequest, fold_language, video_url
 from akool_async._model.responses import RESULT_LIFETIME, Snapshot
 from akool_async._model.states import State
+from akool_async._model.tariff import credits_text
 from akool_async._wire import read_job
 from akool_async.cli.console import (
     ago,
     confirm,
     counted,
-    credits_text,
     duration,
     format_value,
     moment_text,

@@ -13,7 +13,7 @@ import attrs
 from akool_async._journal import Entry
 from akool_async._model.fingerprint import canonical_url
 from akool_async._model.requests import Request, video_url
-from akool_async._model.tariff import JobKind, PriceModel, Rate
+from akool_async._model.tariff import JobKind, PriceModel, Rate, credits_text
 
 _MOST_LOOKED_UP: Final = 2000
 """Earlier jobs whose length is looked up: more of them change the price no more."""
@@ -87,7 +87,8 @@ class Estimate:
         """
         if surely and self.first > left:
             why = ", the price of the dearest job so far," if self.first == self.dearest else ""
-            return f"nothing is submitted, because {self.first:g}{why} have to be left for the next job"
+            least = credits_text(self.first)
+            return f"nothing is submitted, because {least}{why} have to be left for the next job"
         if left <= 0:
             return "nothing is submitted"
         if self.unknown:

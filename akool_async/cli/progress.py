@@ -20,10 +20,10 @@ from rich.text import Text
 
 from akool_async._batch import Batch, EntryProgress, Stage, Statistics, StopCause
 from akool_async._model.outcomes import Completed, Outcome
+from akool_async._model.tariff import credits_text
 from akool_async.cli.console import (
     approximate,
     credits_line,
-    credits_text,
     duration,
     is_terminal,
     print_info,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from akool_async._model.filenames import template_of
 from akool_async._model.redact import strip_query
-from akool_async._model.requests import Request, video_url
+from akool_async._model.requests import CaptionType, Request, TranslationRequest, video_url
+from akool_async._model.tariff import credits_text
 from akool_async.cli.console import (
     approximate,
     counted,
     credits_line,
-    credits_text,
     strip_control,
 )
 from akool_async.cli.options import OutputOptions
@@ -64,6 +65,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for action, words in _ACTIONS.items():
         if counts[action]:
             yield f"  {counts[action]:>{width}}  {words}"
+    if extras := _extras(plan):
+        yield f"Options that may cost extra: {extras}."
     yield from _video_lines(plan)
     if catalog.duplicates:
         places = ", ".join(f"{one.place} ({one.target})" for one in catalog.duplicates)
@@ -75,7 +78,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         fits = plan.estimate.fit(left, surely=plan.checked is not None)
         if reserved is None:
             fits = "nothing is submitted until an earlier job, or a paid call in doubt, has a price"
-        yield f"--max-credits {plan.max_credits:g} leaves {credits_text(max(left, 0.0))} for that: {fits}."
+        bound, rest = credits_text(plan.max_credits), credits_text(max(left, 0.0))
+        yield f"--max-credits {bound} leaves {rest} for that: {fits}."
     checked = plan.checked
     if checked is None:
         yield "The server was not asked for languages, voices and the balance."
@@ -87,6 +91,18 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if checked is not None and (plan.locked or plan.used or plan.unpriced):
         yield f"So far in this journal, credits: {credits_line(plan.used, plan.locked, plan.unpriced)}."
     yield from plan_notes(plan)
+
+
+def _extras(plan: Plan) -> str:
+    """Return which options the new jobs have that make them dear, such as "lip-sync for 3"."""
+    found: Counter[str] = Counter()
+    for entry in plan.entries:
+        request = entry.item.request
+        if entry.action.is_paid and isinstance(request, TranslationRequest):
+            found["lip-sync"] += request.lipsync
+            if request.caption_type is not CaptionType.NONE:
+                found[f"captions ({request.caption_type.name.lower()})"] += 1
+    return ", ".join(f"{what} for {number:,}" for what, number in found.items() if number)
 
 
 def _video_lines(plan: Plan) -> Iterator[str]:

@@ -25,7 +25,8 @@ from akool_async._model.outcomes import (
     needs_correction,
 )
 from akool_async._model.states import State
-from akool_async.cli.console import counted, credits_text, duration
+from akool_async._model.tariff import credits_text
+from akool_async.cli.console import counted, duration
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.next_commands import same_command
 from akool_async.cli.options import OutputOptions

@@ -107,3 +107,19 @@ def test_an_unknown_source_language_is_refused_before_anything_is_sent(
     assert "films.csv:2: from (C2): The server has no language 'xx'." in said.err
     assert "films.csv:3" not in said.err
     assert not vendor.audit.creates
+
+
+def test_a_plan_names_the_options_of_new_jobs_that_may_cost_extra(
+    akool: Command, out: Path, vendor: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "films.csv"
+    path.write_text(
+        f'url,languages,key,lipsync,caption\n{URL},"ja,de",a,yes,translated\n{URL},fr,b,,target\n{URL},es,c,,\n'
+    )
+    planned = akool("plan", path, "--out", out, "--no-check")
+    path.write_text(f"url,languages,key\n{URL},es,c\n")
+    plain = akool("plan", path, "--out", out, "--no-check")
+
+    extras = "lip-sync for 2, captions (translated) for 2, captions (target) for 1"
+    assert f"Options that may cost extra: {extras}.\n" in planned.err
+    assert "may cost extra" not in plain.err

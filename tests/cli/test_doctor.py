@@ -47,7 +47,7 @@ def test_all_is_well(akool: Command, vendor: Sandbox, out: Path) -> None:
         ["ok", what] for what in ("versions", "credentials", "host", "clock", "account", "folder", "journal")
     ]
     assert "127.0.0.1 port" in lines[2][2]
-    assert "100000 credits" in lines[4][2]
+    assert "100,000 credits" in lines[4][2]
     assert not out.exists()
     assert vendor.audit.creates == ()
 

@@ -203,3 +203,13 @@ def test_a_folder_may_be_the_first_argument(
 
     assert told.code == 0, told.err
     assert "argument too many" in akool(command, book.out, book.out).err
+
+
+def test_an_entry_without_a_name_of_its_own_is_listed_with_its_video(book: Book) -> None:
+    key = "0123456789abcdef" * 2
+    book.enter((key, State.SUBMITTED), ("mine", State.SUBMITTED))
+    lines = on_terminal("list", book.out, columns=120).text.splitlines()
+    named, unnamed = (next(line for line in lines if line.startswith(start)) for start in ("mine", key))
+
+    assert ".mp4" in unnamed
+    assert ".mp4" not in named

@@ -42,7 +42,7 @@ def test_voices_come_from_all_pages_and_for_one_language(akool: Command, vendor:
 
     assert len(json.loads(every.out)) == 8 * len(LANGUAGES) > 100
     assert len(japanese.out.splitlines()) == 8
-    assert all(line.split("\t")[1] == "ja" for line in japanese.out.splitlines())
+    assert all(line.split("\t")[1:3] == ["ja", "Japanese"] for line in japanese.out.splitlines())
 
 
 def test_no_voice_is_no_error_and_is_said(akool: Command, vendor: Sandbox) -> None:
@@ -78,7 +78,7 @@ def test_no_control_character_of_the_vendor_reaches_the_terminal(
     for told in shown:
         text = told.out.replace("\n", "").replace("\t", "")
         assert text.isprintable()
-    assert all(line.count("\t") == 5 for line in shown[0].out.splitlines())
+    assert all(line.count("\t") == 6 for line in shown[0].out.splitlines())
     assert "[b]x[/b]" in shown[0].out
     assert "ja\t[2J日本語\tno" in shown[2].out
     assert "ar\tالعربية\tno" in shown[2].out

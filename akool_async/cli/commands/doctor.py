@@ -35,6 +35,7 @@ from akool_async._model.errors import (
     InvalidRequestError,
     JournalError,
 )
+from akool_async._model.tariff import credits_text
 from akool_async.cli.console import counted, duration, format_value, print_rows
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import read_status
@@ -215,7 +216,7 @@ async def _account(connection: ConnectionOptions) -> Finding:
         return Finding("account", Level.BAD, error.message, advice, account=account)
     if credit <= 0:
         return Finding("account", Level.WARNING, "The key is accepted; there are no credits left.", "Top up.")
-    return Finding("account", Level.OK, f"The key is accepted; {credit:.10g} credits are left.")
+    return Finding("account", Level.OK, f"The key is accepted; {credits_text(credit)} credits are left.")
 
 
 def _folder(output: OutputOptions) -> Finding:

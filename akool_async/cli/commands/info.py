@@ -15,6 +15,7 @@ _LANGUAGE_COLUMNS: Final = {"code": "Code", "name": "Language", "needs_voice": "
 _VOICE_COLUMNS: Final = {
     "voice_id": "Voice",
     "language_code": "Code",
+    "language": "Language",
     "gender": "Gender",
     "name": "Name",
     "age": "Age",

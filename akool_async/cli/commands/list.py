@@ -12,6 +12,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import anyio
 import attrs
@@ -22,9 +23,9 @@ from akool_async._journal import Journal
 from akool_async._journal.names import check_name
 from akool_async._model.errors import StorageError
 from akool_async._model.states import WITHOUT_RESULT, State
+from akool_async._model.tariff import credits_text
 from akool_async.cli.console import (
     counted,
-    credits_text,
     encode_json,
     expiry_text,
     format_value,
@@ -57,6 +58,7 @@ FIELDS: Final = (
 ALL_FIELDS: Final = (*FIELDS, "url", "doubt_ids", "advice")
 _SHOWN: Final = {
     "key": "Key",
+    "video": "Video",
     "target": "Language",
     "state": "State",
     "reason": "Reason",
@@ -68,7 +70,7 @@ _SHOWN: Final = {
     "submitted": "Submitted",
     "ended": "Ended",
 }
-_OPTIONAL: Final = ("reason", "expires", "credits", "file", "job_id", "code", "submitted", "ended")
+_OPTIONAL: Final = ("reason", "expires", "credits", "file", "video", "job_id", "code", "submitted", "ended")
 """Columns that a terminal may be too narrow for; the last ones are left out first."""
 
 _FORMULA: Final = tuple("=+-@\N{FULLWIDTH EQUALS SIGN}\uff0b\uff0d\uff20")
@@ -78,6 +80,9 @@ _LEAD: Final = re.compile(
     r"The vendor refused the call: |Job \w+ failed |A paid call was sent and its answer is not known\. "
 )
 """What many reasons begin with: the state says as much, and a terminal has little room."""
+
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{32}")
+"""The key of an entry that has no name of its own, which says nothing to a person."""
 
 Sort = Literal["key", "language", "state", "code", "credits", "submitted", "ended", "expires"]
 
@@ -244,8 +249,11 @@ def export(
 
 def _in_words(row: dict[str, Any], now: datetime) -> dict[str, str]:
     expires = row["expires_at"]
+    url = row["url"] or ""
+    named = not _FINGERPRINT.fullmatch(row["key"])
     unsaved = row["state"] in ("done", "at the vendor")
     return {
+        "video": "" if named else unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2] or url,
         "reason": _LEAD.sub("", row["reason"] or "", count=1),
         "expires": expiry_text(expires, now).removeprefix("expires ") if expires and unsaved else "",
         "file": next(iter(row["files"]), ""),

@@ -12,7 +12,8 @@ from akool_async._client import AkoolClient
 from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import hide
-from akool_async.cli.console import credits_text, print_info
+from akool_async._model.tariff import credits_text
+from akool_async.cli.console import print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.logins import Login, remove_login, store_login, stored_logins
 from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, read_key_file
