@@ -83,7 +83,7 @@ def test_each_row_is_told_rightly_and_only_the_good_ones_are_sent(
     assert ran.code == 1
     assert len(vendor.audit.creates) == len(vendor.audit.jobs) == 1
     assert "1 of 10 translations are saved" in ran.err
-    assert "9 not submitted, not charged" in ran.err
+    assert "9 refused before they were sent, not charged: correct them" in ran.err
     assert {method for method, *_ in files.asked} == {"GET"}
     warned = akool("plan", catalog(("smooth", smooth)))
     assert "50.00 frames a second; some plans allow 30 (code 1210)" in warned.err
