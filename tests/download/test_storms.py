@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import anyio
@@ -29,7 +30,9 @@ async def test_what_comes_home_through_a_storm_is_equal_byte_by_byte(tmp_path: P
     base = random.randrange(2**32)
     print(f"seed {base}")
     seen: Counter[str] = Counter()
-    seeds = iter(range(base, base + DOWNLOADS))
+    # Some are the same each time: with them a download is resumed, whatever the others meet.
+    known = range(-9 if DOWNLOADS > 9 else 0, 0)
+    seeds = chain(known, range(base, base + DOWNLOADS - len(known)))
 
     async def work() -> None:
         for seed in seeds:
