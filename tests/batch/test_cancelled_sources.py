@@ -9,7 +9,7 @@ from typing import NoReturn
 import anyio
 import pytest
 
-from akool_async import Completed, Outcome, StopCause, TranslationRequest, open_batch
+from akool_async import Completed, FixedSchedule, Outcome, StopCause, TranslationRequest, open_batch
 from akool_async._batch.feeder import Requests
 from akool_async.sandbox import Sandbox
 from akool_async.testing import VirtualClock
@@ -103,7 +103,7 @@ async def test_a_timeout_that_a_source_leaves_open_ends_the_batch_wherever_it_wa
     outcomes, pulled = [], min(backlog, 2)  # the second waits for the slot, or for room to be pulled
     with anyio.fail_after(55):
         async with (
-            sandbox.client() as client,
+            sandbox.client(schedule=FixedSchedule(interval=0.05)) as client,
             open_batch(client, source(), max_in_flight=1, backlog=backlog) as batch,
         ):
             await until(lambda: sandbox.audit.jobs and batch.statistics().pulled == pulled)

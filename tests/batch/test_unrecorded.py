@@ -109,7 +109,7 @@ async def test_ids_that_can_not_be_written_are_told_as_in_doubt_and_nothing_more
 async def test_a_program_that_holds_the_file_when_ids_are_to_be_written_costs_no_id(
     fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, released: bool
 ) -> None:
-    monkeypatch.setattr(database._connect, "__kwdefaults__", {"busy": 0.01})
+    monkeypatch.setattr(database, "BUSY", 0.01)
     path, submit_once = tmp_path / "j.sqlite3", ClientSession.submit_once
     outcomes: list[Outcome] = []
     async with open_journal(path) as journal, fast_house() as home:

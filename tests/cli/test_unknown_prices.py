@@ -79,7 +79,7 @@ def test_a_plan_leaves_what_a_run_may_spend_beside_calls_in_doubt_that_were_paid
 
 
 def test_nothing_is_said_to_fit_whose_price_is_unknown_nor_told_to_run_without_a_bound_with_one(
-    akool: Command, vendor: Sandbox, tmp_path: Path
+    akool: Command, vendor: Sandbox, quick: None, tmp_path: Path
 ) -> None:
     films = tmp_path / "films.csv"
     films.write_text("url,to\n" + "".join(f"https://example.com/{n}.mp4,ja\n" for n in range(3)))

@@ -210,9 +210,7 @@ async def test_a_disk_that_can_not_be_read_is_an_error_of_the_journal(path: Path
 async def test_a_journal_held_by_a_shell_of_sqlite_says_so(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     monkeypatch.setattr(file, "BUSY", 0.05)
-    monkeypatch.setattr(file._connect, "__kwdefaults__", {"busy": 0.05})
     async with open_journal(path) as journal:
         await journal.intend(video())
         other = sqlite3.connect(path, isolation_level=None)

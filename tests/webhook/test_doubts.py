@@ -67,7 +67,8 @@ class House:
 async def house(
     *faults: dict[str, Any], journal: Path | str = ":memory:", **options: Any
 ) -> AsyncIterator[House]:
-    sandbox = Sandbox(**{"api_key": SECRET, "media": False, "time_scale": 200.0, "sigma": 0.1} | options)
+    usual = {"api_key": SECRET, "media": False, "time_scale": 200.0, "median_seconds": 20.0, "sigma": 0.1}
+    sandbox = Sandbox(**usual | options)
     for fault in faults:
         sandbox.faults.add(Fault(**fault))
     async with (
