@@ -340,6 +340,22 @@ def test_what_is_saved_again_is_named_and_called_by_its_key(
     assert f"n1 fr: downloaded again: {again}\n" in fixed.err
 
 
+def test_what_is_left_beside_a_result_that_is_saved_again_is_named(
+    akool: Command, saved: Book, vendor: Sandbox
+) -> None:
+    """Nobody would know of the changed file, which may be somebody's work, nor of those beside it."""
+    fixed = akool("verify", "--fix", "--out", saved.out)
+    again = akool("verify", "--fix", "--out", saved.out)
+
+    (line,) = [line for line in fixed.err.splitlines() if "left beside it" in line]
+    before, _, names = line.partition("): ")
+    assert "because they may have been edited (video: it has" in before
+    left = names.split(", ")
+    assert str(saved.out / "talk.de.mp4") in left
+    assert all(Path(name).exists() and Path(name).name.startswith("talk.de.") for name in left)
+    assert "left beside it" not in again.err
+
+
 def test_what_could_not_be_had_again_is_not_called_downloaded(
     akool: Command, vendor: Sandbox, book: Book
 ) -> None:

@@ -18,7 +18,7 @@ from akool_async._download import FOLDER_ROW, FileState, SavedResult, local_path
 from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import ConfigurationError, JournalError
 from akool_async._model.locations import BucketPath
-from akool_async._model.outcomes import Completed
+from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder, result_folder, verify
 from akool_async.cli.catalog import names_for
@@ -329,13 +329,15 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
     output.reading()  # raises where there is no journal, which would be made
     async with connection.client() as client, output.writing() as journal:
         damaged: list[Entry] = []
+        before: dict[tuple[str, str], SavedResult] = {}
         folder = result_folder(output.out, None)
         for saved in journal.saved_files():
             entry = journal.get(saved.key, saved.target) if saved.files else None
             find = partial(_find_saved, folder, saved.files, saved.name, hashes)
-            if entry and (await run_sync(find)).damaged:
+            if entry and (found := await run_sync(find)).damaged:
                 # Each was delivered before, so that none can be submitted and paid again.
                 damaged.append(entry)
+                before[entry.key, entry.target] = found
         async with open_batch(
             client,
             [entry.request_for_target for entry in damaged],
@@ -356,3 +358,14 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
                     if lost is not None:
                         words = f"not downloaded whole. The {lost.artifact}: {lost.reason or lost.state}"
                 print_info(f"{format_value(outcome.key)} {outcome.target}: {words}")
+                if isinstance(outcome, Completed) and outcome.saved is not None:
+                    _print_left(before[outcome.key, outcome.target], outcome.saved)
+
+
+def _print_left(before: SavedResult, saved: Saved) -> None:
+    """Print which files of a result are left beside those that were downloaded again."""
+    new = {path.name for path in saved.files}
+    left = [str(file.path) for file in before.files if file.path is not None and file.path.name not in new]
+    if left:
+        why = ", ".join(f"{file.artifact}: {file.reason or file.state}" for file in before.damaged)
+        print_info(f"  left beside it, because they may have been edited ({why}): {', '.join(left)}")
