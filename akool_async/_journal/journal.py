@@ -40,7 +40,13 @@ from akool_async._journal.store import (
     Store,
 )
 from akool_async._journal.table import LAST_DOUBTS
-from akool_async._model.errors import JournalClosedError, JournalError, JournalLockedError, JournalOlderError
+from akool_async._model.errors import (
+    JournalClosedError,
+    JournalError,
+    JournalLockedError,
+    JournalOlderError,
+    JournalWriteError,
+)
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.requests import Request
 from akool_async._model.responses import Snapshot
@@ -49,6 +55,7 @@ from akool_async._model.states import State
 _ASKED_AGAIN: Final = frozenset({State.COMPLETED, State.DELIVERED, State.EXPIRED})
 """States that a run which did not record them learns again by polling the job."""
 
+_NO_COPY: Final = "No copy was made. The journal is as it was."
 _utc_now: Final = partial(datetime.now, UTC)
 
 
@@ -393,7 +400,14 @@ class Journal(ReadableJournal, LongLived):
             JournalWriteError: the copy can't be written; nothing is left of it.
         """
         store, target = self._opened.store, Path(path)
-        if self._path is None:
-            store.back_up(target)
-        else:
-            await run_sync(store.back_up, target)
+        if not target.parent.is_dir():
+            message, advice = f"The folder {target.parent} for the copy is not there.", "Make it first."
+            raise JournalWriteError(message, impact=_NO_COPY, advice=advice)
+        try:
+            if self._path is None:
+                store.back_up(target)
+            else:
+                await run_sync(store.back_up, target)
+        except JournalWriteError as error:
+            error.impact = _NO_COPY  # not that of a journal which can't be written
+            raise

@@ -143,12 +143,15 @@ async def test_a_backup_that_fails_leaves_nothing(
     folder.mkdir()
     async with open_journal(path) as journal:
         monkeypatch.setattr(database, "_publish", full)
-        with pytest.raises(JournalWriteError, match="No space left"):
+        with pytest.raises(JournalWriteError, match="No space left") as no_space:
             await journal.backup(folder / "backup.sqlite3")
-        with pytest.raises(JournalWriteError, match="could not be made"):
+        with pytest.raises(JournalWriteError, match="no for the copy is not there") as no_folder:
             await journal.backup(tmp_path / "no" / "folder")
 
     assert list(folder.iterdir()) == []
+    for failed in (no_space, no_folder):  # nothing is wrong with the journal, in which paid work is recorded
+        assert failed.value.impact == "No copy was made. The journal is as it was."
+        assert "submit nothing" not in str(failed.value)
 
 
 BELONGS = ["-wal", "-shm", "-journal", ".lock", ".runs", ".on-saved", "-WAL"]
