@@ -182,6 +182,11 @@ class _ResolveSession:
         Returns:
             Whether it was recorded.
         """
+
+        async def named_jobs() -> list[str]:
+            async with self.output.reading() as journal:
+                return [one for one in entry.doubt_ids if journal.find_job(one) is None]
+
         snapshot = None
         if job_id is not None:
             snapshot = accept_job(job_id, entry, self.connection, yes=self.yes)
@@ -189,11 +194,9 @@ class _ResolveSession:
                 return False
         elif not confirm_not_made(
             entry,
-            anyio.run(self._named_jobs, entry),
+            anyio.run(named_jobs),
             self.connection,
-            lambda named: self.output.command(
-                "resolve", entry.key, language=entry.target or None, job_id=named
-            ),
+            lambda one: self.output.command("resolve", entry.key, language=entry.target or None, job_id=one),
             yes=self.yes,
         ):
             return False
@@ -212,8 +215,3 @@ class _ResolveSession:
         else:
             print_info(f"{entry_label(entry)}: made. `{self.output.command('resume')}` saves its result.")
         return True
-
-    async def _named_jobs(self, entry: Entry) -> list[str]:
-        """Return the jobs that a lost answer named, but for those that were given to another entry since."""
-        async with self.output.reading() as journal:
-            return [job_id for job_id in entry.doubt_ids if journal.find_job(job_id) is None]

@@ -18,7 +18,7 @@ from akool_async._download import FOLDER_ROW, FileState, SavedResult, local_path
 from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import ConfigurationError, JournalError
 from akool_async._model.locations import BucketPath
-from akool_async._model.outcomes import Completed, Saved
+from akool_async._model.outcomes import Completed
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder, result_folder, verify
 from akool_async.cli.catalog import names_for
@@ -358,14 +358,12 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
                     if lost is not None:
                         words = f"not downloaded whole. The {lost.artifact}: {lost.reason or lost.state}"
                 print_info(f"{format_value(outcome.key)} {outcome.target}: {words}")
-                if isinstance(outcome, Completed) and outcome.saved is not None:
-                    _print_left(before[outcome.key, outcome.target], outcome.saved)
-
-
-def _print_left(before: SavedResult, saved: Saved) -> None:
-    """Print which files of a result are left beside those that were downloaded again."""
-    new = {path.name for path in saved.files}
-    left = [str(file.path) for file in before.files if file.path is not None and file.path.name not in new]
-    if left:
-        why = ", ".join(f"{file.artifact}: {file.reason or file.state}" for file in before.damaged)
-        print_info(f"  left beside it, because they may have been edited ({why}): {', '.join(left)}")
+                if not isinstance(outcome, Completed) or outcome.saved is None:
+                    continue
+                found, new = before[outcome.key, outcome.target], {path.name for path in outcome.saved.files}
+                left = [str(file.path) for file in found.files if file.path and file.path.name not in new]
+                if left:
+                    why = ", ".join(f"{file.artifact}: {file.reason or file.state}" for file in found.damaged)
+                    print_info(
+                        f"  left beside it, because they may have been edited ({why}): {', '.join(left)}"
+                    )
