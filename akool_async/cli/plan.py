@@ -180,6 +180,7 @@ class Plan:
         max_credits: what all jobs of the journal may cost together.
         trial_credits: what the trial of this run did cost.
         before_trial: the plan before the trial of this run, whose cost belongs to the run; None without one.
+        trial_of: the whole plan, if this one is its trial alone.
     """
 
     catalog: Catalog
@@ -197,6 +198,7 @@ class Plan:
     max_credits: float | None = None
     trial_credits: float = 0.0
     before_trial: Plan | None = attrs.field(default=None, repr=False)
+    trial_of: Plan | None = attrs.field(default=None, repr=False)
 
     @property
     def counts(self) -> Counter[PlannedAction]:

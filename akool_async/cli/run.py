@@ -142,6 +142,7 @@ def _trial_of(plan: Plan, jobs: int) -> Plan:
         catalog=attrs.evolve(plan.catalog, items=items, rows=len(items), duplicates=()),
         entries=entries,
         estimate=plan.prices.estimate(entry.price for entry in entries),
+        trial_of=plan,
     )
 
 
@@ -278,7 +279,8 @@ class CatalogRun:
             for item in items
         ]
         async with client, output.writing() as journal, inbox or nullcontext():
-            await run_sync(record_run, plan, output.path)
+            # Also of a trial all of it: what is left, if that fails, is not submitted yet.
+            await run_sync(record_run, plan.trial_of or plan, output.path)
             self._batch = open_batch(
                 client,
                 requests,

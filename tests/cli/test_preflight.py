@@ -155,6 +155,19 @@ def test_a_trial_that_fails_submits_nothing_more(vendor: Sandbox, akool: Command
     assert len(vendor.audit.creates) == 1
 
 
+def test_a_trial_leaves_what_is_not_submitted_yet_in_sight(
+    vendor: Sandbox, akool: Command, files: FileHost
+) -> None:
+    """What `status` tells of the rest of the catalog is not what the trial alone was to submit."""
+    path = catalog(*((key, files.add(f"{key}.mp4", film(2.0, fps=50))) for key in ("one", "two", "three")))
+    akool("run", path, "--trial", "1", "--yes")
+    seen = json.loads(akool("status", "--json").out)
+    listed = json.loads(akool("list", "--json").out)
+
+    assert seen["not_submitted"] == 2
+    assert len(listed) == 3
+
+
 def test_without_pyav_a_plan_says_that_no_video_was_looked_into(
     vendor: Sandbox, akool: Command, files: FileHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
