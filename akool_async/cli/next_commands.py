@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -101,8 +102,7 @@ class CommandLine:
 
     def kept_for(self, name: str, given: Mapping[str, OptionValue]) -> Iterator[str]:
         """Yield the options that the next command of a name keeps, but for those that it is given anyway."""
-        words = self.options
-        for word, following in zip(words, (*words[1:], ""), strict=True):
+        for word, following in pairwise((*self.options, "")):
             option, equals, value = word.partition("=")
             if option not in KEPT or option in given or not self.accepts(name, option):
                 continue

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from akool_async.cli import app
-from akool_async.cli.next_commands import KEPT, quoted
+from akool_async.cli.next_commands import KEPT, CommandLine, quoted
 from akool_async.cli.options import OutputOptions
 from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import KEY, Command, Told
@@ -148,6 +148,10 @@ def test_options_that_paying_commands_share_are_kept_unless_they_consent_to_pay(
     }
     assert shared <= known, shared - known
     assert not KEPT.keys() & CONSENT
+
+
+def test_a_command_is_named_where_none_is_running() -> None:
+    assert not [*CommandLine().kept_for("verify", {})]
 
 
 def test_commands_that_only_read_are_named_without_the_options_that_they_do_not_have(
