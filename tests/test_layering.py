@@ -25,7 +25,7 @@ LAYERS: Final = {
     for layer, parts in enumerate(
         (
             "_model",
-            "_aiohttp _background _clock _environment _observer _retry",
+            "_aiohttp _background _clock _environment _library_logs _observer _retry",
             "_wire _polling _signals",
             "_http _download _journal",
             "_media _storage",

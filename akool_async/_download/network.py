@@ -20,6 +20,7 @@ import httpcore
 import httpx
 
 from akool_async._environment import EnvironmentProxy, is_loopback, proxy_for
+from akool_async._library_logs import SENDING
 from akool_async._model.errors import ConfigurationError, DownloadError
 from akool_async._model.redact import sanitize, strip_query
 
@@ -130,12 +131,16 @@ class FileHostSession:
             DownloadError: the URL or a redirect is not allowed, or there are too many redirects.
             httpx.HTTPError: the exchange failed.
         """
-        response = await self._follow_redirects(url, headers)
+        outside = SENDING.set(True)
         try:
-            yield response
+            response = await self._follow_redirects(url, headers)
+            try:
+                yield response
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await response.aclose()
         finally:
-            with anyio.CancelScope(shield=True):
-                await response.aclose()
+            SENDING.reset(outside)
 
     async def _follow_redirects(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
         # Each target is checked, too: a public host could redirect into this machine's network.

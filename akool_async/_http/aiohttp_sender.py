@@ -17,6 +17,7 @@ from yarl import URL
 
 from akool_async._aiohttp import httpx_error
 from akool_async._http.senders import ApiRequest, ResponseBody, Send, SendTracker
+from akool_async._library_logs import SENDING
 
 _JSON: Final = {"content-type": "application/json"}
 _LONGEST_LINE: Final = 64 * 1024
@@ -83,6 +84,7 @@ class AiohttpSender:
         headers = {} if request.content is None else dict(_JSON)
         if auth is not None:
             headers[auth.name] = auth.value.reveal()
+        outside = SENDING.set(True)
         try:
             response = await self._session().request(
                 request.method,
@@ -105,6 +107,7 @@ class AiohttpSender:
                 raise
             raise mapped from error
         finally:
+            SENDING.reset(outside)
             del headers  # it holds the credentials, and a traceback with local variables would show them
         return response.status, response.headers
 

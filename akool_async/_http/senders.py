@@ -15,6 +15,7 @@ import httpcore
 import httpx
 
 from akool_async._http.auth import AuthHeader
+from akool_async._library_logs import SENDING
 from akool_async._model.errors import ClientClosedError
 from akool_async._model.responses import GZIP_MAGIC
 
@@ -298,14 +299,18 @@ class HttpxSender:
     ) -> tuple[int, Mapping[str, str]]:
         # aiohttp has no such hook, which is one more reason why no paid POST goes through it.
         request.extensions["trace"] = tracker
-        response = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
+        outside = SENDING.set(True)
         try:
-            await body.read(response)
+            response = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
+            try:
+                await body.read(response)
+            finally:
+                # Shielded: left open by a cancelled caller, the answer would keep its connection for good.
+                if not response.is_closed:
+                    with anyio.CancelScope(shield=True):
+                        await response.aclose()
         finally:
-            # Shielded: left open by a cancelled caller, the answer would keep its connection for good.
-            if not response.is_closed:
-                with anyio.CancelScope(shield=True):
-                    await response.aclose()
+            SENDING.reset(outside)
         return response.status_code, response.headers
 
     async def aclose(self) -> None:

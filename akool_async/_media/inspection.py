@@ -23,6 +23,7 @@ from anyio import from_thread, to_thread
 
 from akool_async._download.verify import HEAD
 from akool_async._environment import describe_cause, install_command
+from akool_async._library_logs import SENDING
 from akool_async._media.content import find_other_file, inspect_subtitles
 from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaKind, MediaProblem
 from akool_async._model.redact import sanitize
@@ -136,6 +137,7 @@ async def inspect_url(
         MediaError: it can't be fetched, or is not a complete file of that kind.
     """
     file = _RemoteFile(url, http, read_limit, known_etag, kind)
+    outside = SENDING.set(True)
     try:
         with anyio.fail_after(timeout):
             await file.fetch(0)
@@ -145,6 +147,8 @@ async def inspect_url(
         raise file.counted(MediaError(late, problem=MediaProblem.UNREACHABLE)) from None
     except MediaError as error:
         raise file.counted(error)  # noqa: B904 - it is the same error
+    finally:
+        SENDING.reset(outside)
     return Inspection(facts=facts, etag=file.etag, requests=file.requests, bytes_read=file.bytes_read)
 
 

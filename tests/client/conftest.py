@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -116,3 +118,17 @@ async def stray(way: Way, host: str, **options: Any) -> AsyncIterator[AkoolClien
         if "http_client" in told:
             await stack.enter_async_context(told["http_client"])
         yield await stack.enter_async_context(AkoolClient(**told))
+
+
+@pytest.fixture
+def everything_logged() -> Iterator[io.StringIO]:
+    """Record what is logged, at every level."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(1)
+    yield stream
+    root.removeHandler(handler)
+    root.setLevel(before)

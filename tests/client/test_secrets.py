@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import pickle
 import traceback
 from collections.abc import AsyncIterator
@@ -24,19 +23,6 @@ from tests.conftest import CANARY
 pytestmark = pytest.mark.anyio
 
 PAIR = {"client_id": "someone", "client_secret": KEY}
-
-
-@pytest.fixture
-def everything_logged():
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    root = logging.getLogger()
-    before = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    yield stream
-    root.removeHandler(handler)
-    root.setLevel(before)
 
 
 def test_the_key_of_these_tests_is_the_canary() -> None:
