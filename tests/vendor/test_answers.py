@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from akool_async import InvalidRequestError, SubmissionInDoubt
-from tests.vendor import faults as shapes
 from tests.vendor.conftest import KEY, violations
 from tests.vendor.faults import Fault, Shape
 from tests.vendor.judge import read_open_journal
@@ -169,14 +168,8 @@ def test_what_does_not_exist_on_create_is_the_video_or_the_voice(customer: Custo
 # The same jobs in answers of every shape.
 
 
-NOT_HTTP = [shapes.two_lengths, shapes.senseless_length, shapes.switches_protocols, shapes.not_http]
-"""Shapes of which no HTTP library hands out the body."""
-
-READABLE = [shape for shape in SHAPES if shape not in NOT_HTTP]
-
-
 @pytest.mark.parametrize("languages", ["ja", "ja,fr"])
-@pytest.mark.parametrize("shape", READABLE)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_no_shape_of_an_answer_loses_an_id(customer: Customer, shape: Shape, languages: str) -> None:
     missing = forgotten_when_asked(customer)
     customer.vendor.faults.append(Fault(shape=shape, end="fin"))
@@ -186,16 +179,6 @@ def test_no_shape_of_an_answer_loses_an_id(customer: Customer, shape: Shape, lan
     assert missing == []
     assert len(jobs_made(customer)) == 2 * len(languages.split(","))
     assert violations(customer) == []
-
-
-@pytest.mark.parametrize("shape", NOT_HTTP)
-def test_an_answer_that_is_not_http_is_in_doubt(customer: Customer, shape: Shape) -> None:
-    customer.vendor.faults.append(Fault(shape=shape, end="fin"))
-    customer.batch(video(0), video(1))
-    customer.batch(video(0), video(1))
-
-    assert [told.outcome for told in customer.told if told.key == "video-0"] == ["in doubt"] * 2
-    assert {text.partition(":")[0] for text in violations(customer)} <= {"id forgotten"}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
