@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 import anyio
 import sqlalchemy as sa
@@ -21,7 +21,7 @@ from akool_async import _clock
 from akool_async._background import spawn
 from akool_async._clock import Clock
 from akool_async._model.errors import AkoolError, ConfigurationError
-from akool_async._model.redact import sanitize
+from akool_async._model.redact import Secret, sanitize
 from akool_async._model.validators import not_negative, whole_number
 
 T = TypeVar("T")
@@ -65,13 +65,16 @@ def connect(url: sa.URL, *, name: str | None = None, **options: Any) -> sa.Engin
         name: of a worker, which its connections show in `pg_stat_activity`.
         options: for SQLAlchemy's `create_engine`.
     """
-    shown = {} if name is None else {"application_name": f"akool/{name}"}
+    given: dict[str, Any] = {} if name is None else {"application_name": f"akool/{name}"}
+    # The engine's repr shows all of its URL but the usual password.
+    for key_password in url.normalized_query.get("sslpassword", ()):
+        given["sslpassword"] = key_password
     engine = sa.create_engine(
-        url,
+        url.difference_update_query(["sslpassword"]),
         # Whatever the database prefers: a snapshot from before an account's lock was waited for would not
         # see what others reserved meanwhile, and the budget would be spent twice.
         isolation_level="READ COMMITTED",
-        connect_args={**CLIENT_SETTINGS, **shown},
+        connect_args={**CLIENT_SETTINGS, **given},
         hide_parameters=True,
         **options,
     )
@@ -113,9 +116,11 @@ class LedgerDatabase:
                 raise ArgumentError  # noqa: TRY301 - one handler for each wrong URL
             # As libpq chooses, which takes the last one of the query.
             *_, password = (parsed.password, *parsed.normalized_query.get("password", ()))
-            self._url = parsed.difference_update_query(["password"]).set(
+            *_, key_password = ("", *parsed.normalized_query.get("sslpassword", ()))
+            self._url = parsed.difference_update_query(["password", "sslpassword"]).set(
                 drivername="postgresql+psycopg", password=password
             )
+            self._key_password = Secret(key_password)
         except (ArgumentError, ValueError, NoSuchModuleError):
             raise ConfigurationError(
                 "The ledger's URL must be like postgresql://user@host/database.",
@@ -134,13 +139,18 @@ class LedgerDatabase:
 
     @property
     def url(self) -> sa.URL:
-        """Where the database is; its password is not in its repr."""
-        return self._url
+        """Where the database is, with its passwords; of them `sslpassword` is in its repr, too."""
+        key_password = self._key_password.reveal()
+        return self._url.update_query_dict({"sslpassword": key_password} if key_password else {})
 
     def __repr__(self) -> str:
         """Show the database without its password, and without settings, which may hold others."""
         shown = self._url.set(query={}).render_as_string(hide_password=True)
         return f"<Ledger {shown} of {self.account!r}>"
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse: a pickle would carry the password to wherever it is sent."""
+        raise TypeError("A ledger can't be pickled, because the pickle would contain its password.")
 
     def command(self, name: str, key: str = "") -> str:
         """Return a command for a shell that works on this account, and on an entry, as messages name it."""
@@ -158,7 +168,7 @@ class LedgerDatabase:
         if self._engine is not None:
             raise RuntimeError("This ledger is open already.")
         self._engine = connect(
-            self._url, pool_size=_POOL, max_overflow=0, pool_timeout=600, pool_pre_ping=True
+            self.url, pool_size=_POOL, max_overflow=0, pool_timeout=600, pool_pre_ping=True
         )
         self._threads = anyio.CapacityLimiter(_POOL)
         try:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+
 import anyio
 import attrs
+import psycopg
 import pytest
 
 from akool_async import ConfigurationError, InDoubt, InvalidRequestError, State
 from akool_async._model.errors import IllegalTransitionError
 from akool_async.ledger import LedgerError, LostAnswer, Made, NotSent, Refused, open_ledger
+from akool_async.ledger.database import connect
 from akool_async.sandbox import Fault
+from akool_async.workers.workflows import engine_url
 from tests.ledger.conftest import Bench, end_post_time, video
 from tests.postgres import new_database
 
@@ -255,8 +260,31 @@ async def test_no_password_is_shown(bench: Bench, url: str) -> None:
     with pytest.raises(LedgerError) as raised:
         async with ledger:
             pass
+    with pytest.raises(TypeError, match="can't be pickled") as refused:
+        pickle.dumps(ledger)
 
-    assert "canary-pass" not in f"{ledger!r} {raised.value} {raised.value.__cause__!r}"
+    shown = f"{ledger!r} {vars(ledger)} {raised.value} {raised.value.__cause__!r} {refused.value}"
+    assert "canary-pass" not in shown
+    assert "canary-pass" not in repr(connect(ledger.url))
+    assert "canary-pass" in engine_url(ledger)
+
+
+@pytest.mark.parametrize("more", ["", "&sslpassword=", "&sslpassword=one&sslpassword=canary-pass"])
+async def test_the_password_of_a_key_is_given_to_the_driver(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    given: list[object] = []
+
+    def refuse(*_: object, **options: object) -> None:
+        given.append(options.get("sslpassword"))
+        raise psycopg.OperationalError("refused")
+
+    monkeypatch.setattr(psycopg, "connect", refuse)
+    with pytest.raises(LedgerError):
+        async with open_ledger(f"postgresql://someone@127.0.0.1:1/none?sslmode=require{more}"):
+            pass
+
+    assert given[:1] == ["canary-pass" if "canary" in more else None]
 
 
 @pytest.mark.parametrize("password", ["p@canary-pass", "canary-pass@", "5@1/canary-pass"])
