@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -100,6 +101,16 @@ def test_a_page_links_to_pages_that_are_there(page: Path) -> None:
     links = re.findall(r"\]\(((?:docs/)?[\w-]+\.md)\)", page.read_text(encoding="utf-8"))
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(FAILURES.parent.rglob("*.md"))], ids=lambda page: page.name
+)
+def test_an_example_is_a_program_as_it_stands(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for block in re.finditer(r"^( *)```python[^\n]*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+        line = text[: block.start()].count("\n") + 1
+        compile(dedent(block[2]), f"{page.name}, line {line}", "exec")
 
 
 def test_the_readme_leads_to_every_page() -> None:

@@ -80,6 +80,7 @@ def open_batch(
             that. A slow consumer stops new submissions when it is reached.
         journal: an open journal, used by one batch at a time; without one nothing can be resumed.
         download_to: a folder, or a bucket as "s3://b/prefix"; None leaves results at the vendor for 7 days.
+            A relative folder is one of the current directory: do not change that while the batch is open.
         file_names: what the files are called, without extension, made of {stem} (the video's name),
             {language}, {key} and {fingerprint}, with folders as in "{language}/{key}"; or such a template
             for each key (as returned by `entry_key`), or for a (key, language), which goes before the key's;

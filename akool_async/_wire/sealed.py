@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import attrs
 
+from akool_async._environment import install_command
 from akool_async._model.errors import ConfigurationError, UnsealError, UnsealReason
 from akool_async._model.redact import Secret, hide, sanitize, url_repr
 from akool_async._model.validators import Constraint, is_encodable, not_negative
@@ -292,8 +293,8 @@ def cipher_for(key: SealingKey) -> Cipher[CBC]:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(
-            "Webhook bodies are encrypted and the package `cryptography` is not installed: "
-            "install akool-async[webhook].",
+            "Webhook bodies are encrypted and the package `cryptography` is not installed. Install it: "
+            + install_command("webhook"),
             name=missing.name,
         ) from missing
     return Cipher(algorithms.AES(key.client_secret.reveal().encode()), modes.CBC(key.iv))
