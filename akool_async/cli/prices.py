@@ -107,19 +107,21 @@ class Estimate:
             return "nothing would be submitted"
         if not self.earlier and self.unknown == self.jobs:
             return "no earlier job in the journal tells what one costs"
+        if self.unknown == self.jobs:
+            return "no job of their kind was made before"
         words = {
-            Basis.AVERAGE: f"by the average of {self.earlier} earlier",
+            Basis.AVERAGE: f"by the average of {self.earlier:,} earlier",
             Basis.LEARNED: f"by what earlier jobs cost: {'; '.join(map(rate_text, self.rates))}",
             Basis.UNKNOWN: "unknown: none of their kind was made before",
         }
-        parts = (f"{self.by[one]} {words.get(one, one.value)}" for one in Basis if self.by[one])
+        parts = (f"{self.by[one]:,} {words.get(one, one.value)}" for one in Basis if self.by[one])
         return ", ".join(parts)
 
 
 def rate_text(rate: Rate) -> str:
     """Return what jobs of one kind cost, with what that rests on and how far they differ."""
     spread = "" if rate.most - rate.least < 1e-6 else f", {rate.least:.3g} to {rate.most:.3g}"
-    jobs = "1 job" if rate.jobs == 1 else f"{rate.jobs} jobs"
+    jobs = "1 job" if rate.jobs == 1 else f"{rate.jobs:,} jobs"
     return (
         f"{rate.kind}: {rate.each:.3g} credits per {rate.unit}{spread}, "
         f"{rate.per_second:.3g} a second over {jobs}"

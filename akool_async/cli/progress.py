@@ -166,7 +166,7 @@ class RunProgress:
             seen = moment.statistics
             parts = (
                 _counts(moment).plain,
-                f"{len(moment.in_progress)} in progress",
+                f"{len(moment.in_progress):,} in progress",
                 f"credits: {credits_line(seen.credits_used, seen.credits_locked, seen.unpriced)}",
                 moment.remaining(),
             )
@@ -206,7 +206,7 @@ class RunProgress:
         shown = moment.in_progress[: min(max(size.height - reserved, 1), _MAX_SHOWN)]
         parts: list[RenderableType] = [Text(), self._entries(shown, size.width)] if shown else []
         if len(moment.in_progress) > len(shown):
-            parts.append(Text(f"and {len(moment.in_progress) - len(shown)} more", style="dim"))
+            parts.append(Text(f"and {len(moment.in_progress) - len(shown):,} more", style="dim"))
         if parts:
             parts.append(Text())
         overall = Table.grid(padding=(0, 1))
@@ -240,7 +240,7 @@ class RunProgress:
         return table
 
     def _footer(self, moment: ProgressSnapshot) -> Iterator[str]:
-        in_progress = f"{len(moment.in_progress)} in progress"
+        in_progress = f"{len(moment.in_progress):,} in progress"
         if not moment.counts.made:
             yield f"{in_progress}, {duration(timedelta(seconds=moment.statistics.seconds))} so far"
         else:

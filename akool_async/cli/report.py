@@ -61,10 +61,10 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if "" in targets:
         parts.append(counted(targets.count(""), "lip-sync"))
     yield f"{catalog.title or catalog.path}: {', '.join(parts)}."
-    width = len(str(max(counts.values(), default=0)))
+    width = len(f"{max(counts.values(), default=0):,}")
     for action, words in _ACTIONS.items():
         if counts[action]:
-            yield f"  {counts[action]:>{width}}  {words}"
+            yield f"  {counts[action]:>{width},}  {words}"
     if extras := _extras(plan):
         yield f"Options that may cost extra: {extras}."
     yield from _video_lines(plan)

@@ -249,7 +249,8 @@ class RunSummary:
             spent += f"; what {counted(self.unpriced, 'job')} cost is not known"
         spent += f" ({duration(timedelta(seconds=self.seconds))})."
         if score.saved == score.expected:
-            subject = "It is" if score.expected == 1 else f"All {everything} are"
+            few = {1: "It is", 2: "Both translations are"}
+            subject = few.get(score.expected, f"All {everything} are")
             yield f"{subject} saved in {self.output.out}{spent}"
             yield from self._beside()
             return

@@ -174,7 +174,7 @@ def catalog_with_mistakes() -> tuple[str, set[str]]:
         "videos.csv:50: lipsync (D50): has to be yes or no",
         "videos.csv:60: caption (E60): must be one of",
         "videos.csv:70: speakers (F70): must be a whole number from 0",
-        "videos.csv:80: voices (H80): voices_map names fr",
+        "videos.csv:80: voices (H80): names fr",
         "videos.csv:90: key (C90): This key names another video in videos.csv:89",
         "videos.csv:100: The same video and options into 'ja' are in videos.csv:99 already",
     }

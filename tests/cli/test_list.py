@@ -213,3 +213,15 @@ def test_an_entry_without_a_name_of_its_own_is_listed_with_its_video(book: Book)
 
     assert ".mp4" in unnamed
     assert ".mp4" not in named
+
+
+@pytest.mark.parametrize("ending", [".xml", ".xlsx", ".pdf"])
+def test_an_export_names_its_formats_where_an_ending_is_none_of_them(
+    akool: Command, full: Book, tmp_path: Path, ending: str
+) -> None:
+    told = akool("export", full.out, "--to", tmp_path / f"all{ending}")
+
+    assert told.code == 2
+    assert f"all{ending} ends in {ending!r}, which is no format of an export." in told.err
+    assert ".csv, for a spreadsheet, or in .jsonl" in told.err
+    assert not (tmp_path / f"all{ending}").exists()

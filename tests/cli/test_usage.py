@@ -150,3 +150,16 @@ def test_one_wrong_language_is_one_mistake(
     assert f"{mistakes} mistake{'s' * (mistakes > 1)}." in told
     assert "not 'Japanes'. Did you mean 'Japanese'?" in told
     assert "languages are missing" not in told
+
+
+def test_subtitles_that_are_not_there_are_no_fault_of_subtitles(capsys, tmp_path: Path) -> None:
+    assert f"There is no file {tmp_path}/nope.srt." in wrong(
+        capsys, "captions", "check", f"{tmp_path}/nope.srt"
+    )
+
+
+def test_a_catalog_is_no_video_to_look_into(capsys) -> None:
+    told = wrong(capsys, "inspect", "https://example.com/a.mp4", "films.csv")
+
+    assert "films.csv is a catalog, not a video." in told
+    assert "`akool-async plan films.csv` looks into its videos." in told

@@ -33,7 +33,7 @@ _LARGEST: Final = 200 * 1024 * 1024
 _DELIMITED: Final = (".csv", ".tsv", ".tab", ".txt")
 _JSON_LINES: Final = (".jsonl", ".ndjson")
 _YAML: Final = (".yaml", ".yml")
-_ENDINGS: Final = (*_DELIMITED, *_JSON_LINES, *_YAML, *ENDINGS)
+CATALOG_ENDINGS: Final = (*_DELIMITED, *_JSON_LINES, *_YAML, *ENDINGS)
 _ADVICE: Final = {
     **dict.fromkeys((".xls", ".xlsb", ".numbers"), "Save it as .xlsx, .ods or CSV UTF-8."),
     ".json": "JSON Lines has one object on each line.",
@@ -64,10 +64,10 @@ def read_table(path: Path, is_column: IsColumn, sheet: str = "") -> CatalogTable
         CatalogError: it can't be read, or is of no format that is known.
     """
     ending = path.suffix.lower()
-    if ending not in _ENDINGS:
+    if ending not in CATALOG_ENDINGS:
         suffix = Path(_shown(path)).suffix
         said = f'ends in "{suffix}"' if suffix else "has no ending"
-        text = f"The file {said}; known are {', '.join(_ENDINGS)}. {_ADVICE.get(ending, '')}"
+        text = f"The file {said}; known are {', '.join(CATALOG_ENDINGS)}. {_ADVICE.get(ending, '')}"
         raise _refusal(path, text)
     try:
         found = path.stat()

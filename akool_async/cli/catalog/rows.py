@@ -127,7 +127,8 @@ class RowReader:
                 return
         except InvalidRequestError as error:
             place = self._place("voices_map", row) if "voices_map" in own else row.place
-            whole = Issue(place, error.message)
+            said = error.message.removeprefix("voices_map ").replace("the targets", "its languages")
+            whole = Issue(place, said)
         self._judge_each(own, row)
         if whole is not None and len(self._mistakes) == before:
             self._mistakes.append(whole)  # each option is valid by itself, not together

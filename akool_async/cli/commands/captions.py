@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from akool_async._download import local_path
 from akool_async._journal import Entry
-from akool_async._model.errors import StorageError
+from akool_async._model.errors import ConfigurationError, StorageError
 from akool_async.captions import (
     CaptionFault,
     CaptionFileError,
@@ -23,7 +23,7 @@ from akool_async.captions import (
     read_cues,
     read_translation,
 )
-from akool_async.cli.console import counted, print_info, print_rows
+from akool_async.cli.console import counted, print_info, print_rows, shown_argument
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_OUTPUT, JsonFlag, OutputOptions
 from akool_async.cli.saved_files import with_results
@@ -125,6 +125,12 @@ def captions_check(
     words = check.read_glossary()
     if len(files) == 1 and local_path(files[0]).is_dir():
         output, files = output.at(files[0]), ()
+    for path in map(local_path, files):
+        if not path.is_file():
+            raise ConfigurationError(
+                f"There is no file {shown_argument(path)}.",
+                advice="Name subtitle files, or the folder with the results alone.",
+            )
     output = with_results(output)
     checked = 0
     corrected: dict[tuple[str, str], None] = {}

@@ -20,7 +20,8 @@ from akool_async._model.redact import sanitize, strip_query
 from akool_async._model.requests import TranslationRequest
 from akool_async._storage import SharedInputs, Storage
 from akool_async._storage.settings import SHORTEST
-from akool_async.cli.console import counted, fields_of, print_info, print_rows
+from akool_async.cli.catalog.readers import CATALOG_ENDINGS
+from akool_async.cli.console import counted, fields_of, print_info, print_rows, shown_argument
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import JsonFlag
 from akool_async.cli.preflight import DEFAULT_LIMITS, VideoLimits, looking
@@ -63,6 +64,13 @@ def inspect(
             "No video is named.",
             impact="Nothing was sent.",
             advice="`akool-async inspect URL` looks into one.",
+        )
+    catalogs = (video for video in videos if "://" not in video)
+    if catalog := next((path for path in catalogs if Path(path).suffix.lower() in CATALOG_ENDINGS), ""):
+        raise InvalidRequestError(
+            f"{shown_argument(catalog)} is a catalog, not a video.",
+            impact="Nothing was sent.",
+            advice=f"`akool-async plan {shown_argument(catalog)}` looks into its videos.",
         )
     settings = attrs.evolve(limits.limits, allow_private=allow_private)
     checks = anyio.run(_look, videos, settings)

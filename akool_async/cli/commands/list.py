@@ -21,7 +21,8 @@ from cyclopts import Parameter
 from akool_async._download import local_path
 from akool_async._journal import Journal
 from akool_async._journal.names import check_name
-from akool_async._model.errors import StorageError
+from akool_async._model.errors import ConfigurationError, StorageError
+from akool_async._model.redact import sanitize
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._model.tariff import credits_text
 from akool_async.cli.console import (
@@ -75,6 +76,8 @@ _OPTIONAL: Final = ("reason", "expires", "credits", "file", "video", "job_id", "
 
 _FORMULA: Final = tuple("=+-@\N{FULLWIDTH EQUALS SIGN}\uff0b\uff0d\uff20")
 """What a formula begins with, also as a Japanese keyboard writes it."""
+
+_JSON_LINES: Final = ("", ".jsonl", ".ndjson", ".json", ".txt")
 
 _LEAD: Final = re.compile(
     r"The vendor refused the call: |Job \w+ failed |A paid call was sent and its answer is not known\. "
@@ -215,10 +218,20 @@ def export(
     Parameters
     ----------
     to
-        A new file; default is stdout. Its ending .csv asks for CSV.
+        A new file; default is stdout. It ends in .csv for CSV, or in .jsonl for JSON Lines.
     as_csv
         Write CSV with a header, for a spreadsheet.
     """
+    if to is not None:
+        to = local_path(to)
+        check_name(to)
+    ending = "" if to is None else to.suffix.lower()
+    as_csv |= ending == ".csv"
+    if ending not in (("", ".csv", ".txt") if as_csv else _JSON_LINES):
+        raise ConfigurationError(
+            f"{to} ends in {sanitize(ending)!r}, which is no format of an export.",
+            advice="Name a file that ends in .csv, for a spreadsheet, or in .jsonl, for JSON Lines.",
+        )
     output = with_results(output.at(place))
 
     async def read() -> list[dict[str, Any]]:
@@ -226,13 +239,10 @@ def export(
             return await wanted.rows(opened, output)
 
     rows = anyio.run(read)
-    as_csv |= to is not None and to.suffix.lower() == ".csv"
     lines = _csv_lines(rows, ALL_FIELDS) if as_csv else (json.dumps(row, default=encode_json) for row in rows)
     if to is None:
         write_lines(lines)
         return ExitCode.OK
-    to = local_path(to)
-    check_name(to)
     try:
         # With a byte order mark Excel reads UTF-8; without one it takes it for the system's code page.
         with to.open("x", encoding="utf-8-sig" if as_csv else "utf-8") as file:
