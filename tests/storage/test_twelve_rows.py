@@ -123,7 +123,7 @@ async def test_each_of_twelve_rows_is_told_rightly_and_the_good_ones_are_saved_i
     assert len(home.sandbox.audit.creates) == len(home.sandbox.audit.jobs) == 4
     assert ran.returncode == 1
     assert "4 of 12 translations are saved" in ran.stderr
-    assert "8 not submitted, not charged" in " ".join(ran.stderr.split())
+    assert "8 refused before they were sent, not charged" in " ".join(ran.stderr.split())
     saved = [f"out/ja/{key}.mp4" for key in GOOD]
     assert [name for name in bucket.names if name.endswith(".mp4")] == sorted([*saved, "in/keynote.mp4"])
     for name, seconds in zip(saved, (3, 4, 5, 6), strict=True):
