@@ -41,7 +41,12 @@ def test_a_journal_is_copied_whole_and_nothing_is_overwritten(
     assert again.code == 1
     assert f"{copy} exists already" in again.err
     assert akool("backup", tmp_path / "none", to / "x").code == 2
-    assert akool("backup", paid.out, to / "no" / "x").code == 1
+    for missing in (to / "no" / "x", f"{to}/no/"):  # a file called "no" is not what was meant
+        refused = akool("backup", paid.out, missing)
+        assert refused.code == 1
+        assert f"The folder {to / 'no'} for the copy is not there." in refused.err
+        assert "submit nothing" not in refused.err
+    assert not (to / "no").exists()
 
 
 def test_a_journal_is_copied_while_a_run_is_writing_it(akool: Command, book: Book, tmp_path: Path) -> None:

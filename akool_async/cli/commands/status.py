@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
@@ -173,7 +174,7 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
     }
 
 
-def backup(journal: Path, to: Path, /) -> int:
+def backup(journal: Path, to: str, /) -> int:
     """Copy a journal to a new file, also while a run is writing it; nothing is overwritten.
 
     `cp` is not the way: it may copy half of a write, or leave out what is in the log beside the journal.
@@ -185,8 +186,9 @@ def backup(journal: Path, to: Path, /) -> int:
     to
         The new file, or a folder for it.
     """
-    output, to = DEFAULT_OUTPUT.at(journal), local_path(to)
-    target = to / output.path.name if to.is_dir() else to
+    output, place = DEFAULT_OUTPUT.at(journal), local_path(Path(to))
+    is_folder = place.is_dir() or to.endswith((os.sep, "/"))
+    target = place / output.path.name if is_folder else place
 
     async def copy() -> int:
         async with output.reading() as opened:
