@@ -47,7 +47,7 @@ from akool_async._model.outcomes import (
     Saved,
     result_urls,
 )
-from akool_async._model.redact import detach
+from akool_async._model.redact import detach, drop_frames
 from akool_async._model.responses import Snapshot
 from akool_async._retry import RetryPolicy
 
@@ -326,6 +326,10 @@ class ResultDownload:
             return await self._downloader.fetch(spec, session)
         except DownloadError as error:
             raise detach(error) from None  # so would the requests of its causes
+        except Exception:
+            raise
+        except BaseException as error:  # noqa: BLE001 - and so would those below a caller's time-out
+            raise drop_frames(error)  # noqa: B904 - the same error
 
     def _saved(self) -> Saved:
         request = self._request

@@ -18,10 +18,12 @@ from anyio.abc import SocketAttribute, SocketStream
 from akool_async import AkoolClient, AkoolError, ConfigurationError, TranslationRequest, open_batch
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, Way, stray, video
+from tests.client.raw import http
 from tests.conftest import CANARY
 
 pytestmark = pytest.mark.anyio
 
+JOB = "66160f989dfc997ac2890001"
 PAIR = {"client_id": "someone", "client_secret": KEY}
 
 
@@ -197,6 +199,51 @@ async def test_the_password_of_a_proxy_is_not_shown(
 
     frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert CANARY not in "".join(frames.format())
+
+
+async def test_a_callers_time_out_of_a_download_shows_no_signed_url(way: Way, tmp_path: Path) -> None:
+    signature = "SIGNATURE0123456789abcdef"
+    arrived, over = anyio.Event(), anyio.Event()
+    caught: list[BaseException] = []
+
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            path = (await stream.receive()).decode().split(" ")[1]
+            if path.startswith("/video"):
+                await stream.send(
+                    b"HTTP/1.1 302 Found\r\nlocation: /moved?X-Amz-Signature=" + signature.encode()
+                )
+                await stream.send(b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            elif path.startswith("/moved"):
+                arrived.set()
+                await over.wait()
+            else:
+                url = f"{host}/video.mp4?X-Amz-Signature={signature}"
+                await stream.send(http({"code": 1000, "data": {"_id": JOB, "video_status": 3, "video": url}}))
+
+    async def give_up(scope: anyio.CancelScope) -> None:
+        await arrived.wait()
+        scope.cancel()
+
+    server = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with server, anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve, answer)
+        host = f"http://127.0.0.1:{server.extra(SocketAttribute.local_port)}"
+        async with stray(way, host) as client:
+            with anyio.CancelScope() as scope:
+                tasks.start_soon(give_up, scope)
+                try:
+                    await client.download(JOB, into=tmp_path)
+                except BaseException as error:
+                    caught.append(error)
+                    raise
+            over.set()
+        tasks.cancel_scope.cancel()
+
+    (error,) = caught
+    error.__traceback__ = _ours(error)
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True)
+    assert signature not in "".join(frames.format())
 
 
 @pytest.mark.parametrize("with_pair", [False, True])
