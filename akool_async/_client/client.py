@@ -31,9 +31,9 @@ from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_path
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.redact import Secret, detach, hide, sanitize
-from akool_async._model.requests import Request
+from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import Callback, Language, Snapshot, Submission, Voice
-from akool_async._model.validators import instance_of, one_of
+from akool_async._model.validators import file_path, instance_of, one_of, text
 from akool_async._observer import Observer, Observers
 from akool_async._polling.adaptive import LearnedSchedule
 from akool_async._polling.poll_state import PollSchedule
@@ -96,6 +96,9 @@ class AkoolClient(LongLived):
         # First what can't fail: a traceback with local variables shows the repr of this client and no key.
         api_key, client_secret = hide(api_key), hide(client_secret)
         self._origin = ""
+        text.or_none.check("host", host)
+        instance_of("a RetryPolicy", RetryPolicy).or_none.check("retry", retry)
+        instance_of("an iterable of observers", Iterable).check("observers", observers)
         self.session: ClientSession = ClientSession(
             clock=clock or _clock.default_clock(),
             retry=retry or RetryPolicy(),
@@ -234,6 +237,7 @@ class AkoolClient(LongLived):
             SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
             AkoolError: it was refused as a whole or never sent: nothing was charged.
         """
+        _request.check("request", request)
         return await (self.session.submit(request) if patient else self.session.submit_once(request))
 
     async def status(self, job_id: str) -> Snapshot:
@@ -314,6 +318,7 @@ class AkoolClient(LongLived):
             WaitTimeout: it was not done in time; it continues and is billed.
             AkoolError: it was refused or never sent: nothing was charged.
         """
+        _request.check("request", request)
         if len(request.targets) != 1:
             raise InvalidRequestError(
                 f"translate takes one target, not {len(request.targets)}.",
@@ -351,6 +356,7 @@ class AkoolClient(LongLived):
 
     def on_callback(self, callback: Callback) -> None:
         """Record a callback, for `receiver.subscribe(client)`: poll the job unless it is in progress."""
+        instance_of("a Callback", Callback).check("callback", callback)
         self.session.on_callback(callback)
 
     # Files.
@@ -385,6 +391,9 @@ class AkoolClient(LongLived):
             StorageError: the folder can't be written: full, read-only or not a folder.
             DownloadError: a file could not be downloaded completely; it was not saved under its name.
         """
+        instance_of("a Completed, a Snapshot or a job's id", Completed, Snapshot, str).check("done", done)
+        file_path.check("into", into)
+        text.or_none.check("name", name)
         if isinstance(done, str):
             done = await self.session.status(done)
         if name is None:
@@ -401,6 +410,9 @@ class AkoolClient(LongLived):
         return await self.session.download(
             DownloadRequest(done=done, stem=stem, without_captions=without_captions, overwrite=overwrite)
         )
+
+
+_request: Final = instance_of("a TranslationRequest or a LipSyncRequest", TranslationRequest, LipSyncRequest)
 
 
 async def _iter_voices(api: ApiSession, language_code: str) -> AsyncIterator[Voice]:

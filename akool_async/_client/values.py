@@ -89,9 +89,9 @@ def from_wire(stored: Mapping[str, Any]) -> Any:
     """
     kind = stored.get("kind") if isinstance(stored, Mapping) else None
     fields = {name: value for name, value in stored.items() if name != "kind"} if kind else {}
-    if kind in _KINDS:
+    if isinstance(kind, str) and kind in _KINDS:
         try:
-            return _CONVERTER.structure(fields, _KINDS[str(kind)])
+            return _CONVERTER.structure(fields, _KINDS[kind])
         except (BaseValidationError, AkoolError, ValueError, TypeError, KeyError) as error:
             raise InvalidRequestError(f"The stored {kind} can't be read.") from error
     found = next((each for each in _errors() if each.__name__ == kind), None)

@@ -25,6 +25,7 @@ from akool_async._model.errors import DownloadError
 from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaKind, MediaProblem
 from akool_async._model.redact import sanitize
 from akool_async._model.share_pages import find_share_page
+from akool_async._model.validators import file_path, positive, whole_number
 
 _PUBLIC, _PRIVATE = "1.1.1.1", "127.0.0.1"
 """API hosts for which addresses that are not public are refused, and allowed; neither is connected to."""
@@ -64,11 +65,15 @@ async def inspect(
 
     Raises:
         MediaError: it can't be read or is not a complete video; `problem` says which.
-        ConfigurationError: the environment names a proxy or certificates that can't be used.
+        ConfigurationError: an argument is not valid, or the environment names a proxy or certificates that
+            can't be used.
         ModuleNotFoundError: the extra is not installed.
     """
     from akool_async._media.inspection import inspect_url
 
+    file_path.check("source", source)
+    whole_number.check("read_limit", read_limit)
+    positive.check("timeout", timeout)
     text = os.fspath(source)
     if re.match(r"https?://", text, re.IGNORECASE):
         reach = Reach.ANYWHERE if allow_private else Reach.PUBLIC

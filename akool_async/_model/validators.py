@@ -82,7 +82,8 @@ def instance_of(expected: str, *kinds: type) -> Constraint:
 
 def one_of(*values: str) -> Constraint:
     """Make the constraint of a text that is one of a few."""
-    return Constraint(" or ".join(map(repr, values)), values.__contains__)
+    shown = " or ".join(map(repr, values)) if len(values) < 3 else f"one of {', '.join(map(repr, values))}"
+    return Constraint(shown, values.__contains__)
 
 
 def in_range(expected: str, holds: Callable[[Any], bool]) -> Constraint:
@@ -105,7 +106,15 @@ whole_number: Final = whole_number_from(1)
 share: Final = in_range("above 0 and at most 1", lambda value: 0 < value <= 1)
 fraction: Final = in_range("0 or more and below 1", lambda value: 0 <= value < 1)
 
+portion: Final = in_range("a number from 0 to 1", lambda value: 0 <= value <= 1)
+
 boolean: Final = Constraint("True or False", lambda value: isinstance(value, bool))
+text: Final = Constraint("text", lambda value: isinstance(value, str))
+some_text: Final = Constraint("text that is not empty", lambda value: isinstance(value, str) and value)
+file_path: Final = Constraint(
+    "text or a path, without NUL characters",
+    lambda value: (isinstance(value, str) or hasattr(value, "__fspath__")) and "\0" not in str(value),
+)
 
 
 def seconds_field(default: float) -> float:

@@ -17,6 +17,7 @@ from akool_async._download.manifest import find_result
 from akool_async._model.errors import DownloadError, StorageError
 from akool_async._model.locations import BUCKET_SCHEMES
 from akool_async._model.outcomes import MANIFEST, Saved
+from akool_async._model.validators import file_path
 from akool_async._storage.bucket_results import BucketFolder
 from akool_async._storage.local_names import check_name, check_writable
 from akool_async._storage.settings import Storage
@@ -28,6 +29,7 @@ def result_folder(folder: str | os.PathLike[str], storage: Storage | None) -> Re
     Raises:
         ConfigurationError: it names neither, or the bucket can't be opened.
     """
+    file_path.check("folder", folder)
     url = str(folder)
     if url.partition("://")[0].lower() in BUCKET_SCHEMES:
         return BucketFolder(url, storage or Storage())

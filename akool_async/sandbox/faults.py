@@ -15,8 +15,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 import attrs
-from attrs import validators
 
+from akool_async._model.validators import fraction, in_range, not_negative, one_of, portion, whole_number
 from akool_async.sandbox.fault_kinds import API_ENDPOINTS, SUITED, TRAITS, FaultKind
 from akool_async.sandbox.jobs import SandboxJob
 
@@ -29,6 +29,11 @@ def _as_numbers(value: object) -> tuple[int, ...] | range | None:
     if isinstance(value, list | tuple) and all(isinstance(item, int) for item in value):
         return tuple(value)
     raise TypeError(f"nth counts requests from 1: a number, a tuple or a range, not {value!r}")
+
+
+_http_status: Final = in_range(
+    "a whole number from 200 to 999", lambda value: isinstance(value, int) and 200 <= value <= 999
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -59,24 +64,22 @@ class Fault:
         value: For wrong_type, unknown_status, stuck, cut_after_id, job_fails, wrong_date and the odd ones.
     """
 
-    on: str = attrs.field(validator=validators.in_(tuple(SUITED)))
+    on: str = attrs.field(validator=one_of(*SUITED))
     kind: FaultKind = attrs.field(converter=FaultKind)
     nth: tuple[int, ...] | range | None = attrs.field(default=None, converter=_as_numbers)
     job: str | int | None = None
     language: str | None = None
-    probability: float = attrs.field(default=1.0, validator=(validators.ge(0), validators.le(1)))
-    limit: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(1)))
+    probability: float = attrs.field(default=1.0, validator=portion)
+    limit: int | None = attrs.field(default=None, validator=whole_number.or_none)
     acted: bool | None = None
-    seconds: float = attrs.field(default=0.01, validator=validators.ge(0))
-    status: int | None = attrs.field(
-        default=None, validator=validators.optional([validators.ge(200), validators.le(999)])
-    )
+    seconds: float = attrs.field(default=0.01, validator=not_negative)
+    status: int | None = attrs.field(default=None, validator=_http_status.or_none)
     retry_after: str | float | None = None
     body: str | None = None
-    keep: float = attrs.field(default=0.5, validator=(validators.ge(0), validators.lt(1)))
+    keep: float = attrs.field(default=0.5, validator=fraction)
     location: str | None = None
     code: int = attrs.field()
-    size: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(1)))
+    size: int | None = attrs.field(default=None, validator=whole_number.or_none)
     value: Any = attrs.field(default=attrs.NOTHING)
 
     @classmethod

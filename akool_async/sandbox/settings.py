@@ -11,7 +11,16 @@ import time
 from typing import Final, Literal, Protocol, TypeAlias, get_args
 
 import attrs
-from attrs import validators
+
+from akool_async._model.validators import (
+    not_negative,
+    one_of,
+    portion,
+    positive,
+    some_text,
+    whole_number,
+    whole_number_from,
+)
 
 ApiVersion: TypeAlias = Literal["current", "documented", "legacy"]
 ShapeName: TypeAlias = Literal["linear", "stall", "coarse", "front", "liar", "none"]
@@ -35,9 +44,9 @@ class MediaLimits:
         codecs: video encodings taken, by FFmpeg's names. Unconfirmed: the vendor only recommends H.264.
     """
 
-    max_seconds: float = attrs.field(default=60.0, validator=validators.gt(0))
-    max_bytes: int = attrs.field(default=300 * 2**20, validator=validators.ge(1))
-    max_fps: float = attrs.field(default=30.0, validator=validators.gt(0))
+    max_seconds: float = attrs.field(default=60.0, validator=positive)
+    max_bytes: int = attrs.field(default=300 * 2**20, validator=whole_number)
+    max_fps: float = attrs.field(default=30.0, validator=positive)
     codecs: frozenset[str] = attrs.field(default=_CODECS, converter=frozenset)
 
 
@@ -45,29 +54,29 @@ class MediaLimits:
 class SandboxSettings:
     """The choices behind one sandbox; see `Sandbox` for what each of them means."""
 
-    api_key: str = attrs.field(default=DEFAULT_API_KEY, repr=False, validator=validators.min_len(1))
-    client_id: str = attrs.field(default="sandbox-client-id", validator=validators.min_len(1))
+    api_key: str = attrs.field(default=DEFAULT_API_KEY, repr=False, validator=some_text)
+    client_id: str = attrs.field(default="sandbox-client-id", validator=some_text)
     client_secret: str = attrs.field(repr=False)
-    credits: float = attrs.field(default=100_000.0, validator=validators.ge(0))
-    credits_per_10s: float = attrs.field(default=2.0, validator=validators.ge(0))
-    lipsync_credits_per_10s: float = attrs.field(default=10.0, validator=validators.ge(0))
-    max_jobs: int = attrs.field(default=10, validator=validators.ge(1))
-    rate: float | None = attrs.field(default=None, validator=validators.optional(validators.gt(0)))
+    credits: float = attrs.field(default=100_000.0, validator=not_negative)
+    credits_per_10s: float = attrs.field(default=2.0, validator=not_negative)
+    lipsync_credits_per_10s: float = attrs.field(default=10.0, validator=not_negative)
+    max_jobs: int = attrs.field(default=10, validator=whole_number)
+    rate: float | None = attrs.field(default=None, validator=positive.or_none)
     seed: int = 0
-    median_seconds: float = attrs.field(default=120.0, validator=validators.gt(0))
-    sigma: float = attrs.field(default=0.6, validator=validators.ge(0))
-    failure_rate: float = attrs.field(default=0.0, validator=(validators.ge(0), validators.le(1)))
-    api_version: ApiVersion = attrs.field(default="current", validator=validators.in_(get_args(ApiVersion)))
-    progress: ShapeName = attrs.field(default="stall", validator=validators.in_(get_args(ShapeName)))
+    median_seconds: float = attrs.field(default=120.0, validator=positive)
+    sigma: float = attrs.field(default=0.6, validator=not_negative)
+    failure_rate: float = attrs.field(default=0.0, validator=portion)
+    api_version: ApiVersion = attrs.field(default="current", validator=one_of(*get_args(ApiVersion)))
+    progress: ShapeName = attrs.field(default="stall", validator=one_of(*get_args(ShapeName)))
     media: bool = True
     limits: MediaLimits | None = None
-    video_seconds: float = attrs.field(default=16.0, validator=validators.gt(0))
-    result_bytes: int = attrs.field(default=4096, validator=validators.ge(64))
-    token_seconds: float = attrs.field(default=_SECONDS_OF_400_DAYS, validator=validators.gt(0))
-    result_days: float = attrs.field(default=7.0, validator=validators.ge(0))
+    video_seconds: float = attrs.field(default=16.0, validator=positive)
+    result_bytes: int = attrs.field(default=4096, validator=whole_number_from(64))
+    token_seconds: float = attrs.field(default=_SECONDS_OF_400_DAYS, validator=positive)
+    result_days: float = attrs.field(default=7.0, validator=not_negative)
     reject_duplicates: bool = False
-    webhook_attempts: int = attrs.field(default=6, validator=validators.ge(1))
-    webhook_wait: float = attrs.field(default=2.0, validator=validators.ge(0))
+    webhook_attempts: int = attrs.field(default=6, validator=whole_number)
+    webhook_wait: float = attrs.field(default=2.0, validator=not_negative)
     control: bool = False
     allow_remote: tuple[str, ...] = attrs.field(default=(), converter=tuple)
 

@@ -275,7 +275,7 @@ async def test_faults_are_taken_as_objects_and_as_texts(body: bytes, faults: int
         (b"7", "a fault is a text such as"),
         (b"null", "a fault is a text such as"),
         (b'{"on": "create", "kind": "code", "cod": 1}', "may have acted, body, code"),
-        (b'{"on": "nowhere", "kind": "code"}', "'on' must be in"),
+        (b'{"on": "nowhere", "kind": "code"}', "on must be one of 'token', "),
         (b'{"on": "create", "kind": "nonsense"}', "'nonsense' is not a valid FaultKind"),
         (b'{"on": "create", "kind": "code", "nth": "3-"}', "nth counts requests from 1"),
         (b'{"on": "create"', "is not a fault"),

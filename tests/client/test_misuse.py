@@ -1,0 +1,93 @@
+"""An argument of a wrong type is refused where it is given, by an error that names it; nothing was sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from akool_async import AkoolClient, ConfigurationError, InvalidRequestError, from_wire, inspect, verify
+from akool_async.sandbox import Fault, MediaLimits, Sandbox
+from tests.client.conftest import KEY, Open, video
+
+NUL = "a\0b"
+
+
+@pytest.mark.parametrize("name", ["retry", "schedule", "observers", "host", "http_client", "transport"])
+def test_a_client_is_not_made_of_what_it_can_not_use(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{name} must .*5"):
+        AkoolClient(api_key=KEY, **{name: 5})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("wrong", [None, 5, "https://example.com/a.mp4", {}])
+async def test_only_a_request_is_paid_for(fast_house: Open, wrong: Any) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        for call in (client.submit, client.translate):
+            with pytest.raises(ConfigurationError, match=r"^request must be a TranslationRequest or a Lip"):
+                await call(wrong)
+
+        assert home.sandbox.audit.creates == ()
+
+
+@pytest.mark.anyio
+async def test_a_download_names_the_argument_that_is_wrong(fast_house: Open, tmp_path: Path) -> None:
+    async with fast_house() as home:
+        client = await home.client()
+        done = await client.translate(video(), give_up_after=30)
+        for name, options in {
+            "done": {"done": done.job, "into": tmp_path},
+            "into": {"done": done, "into": None},
+            "into ": {"done": done, "into": f"{tmp_path}/{NUL}"},
+            "into  ": {"done": done, "into": b"folder"},
+            "name": {"done": done, "into": tmp_path, "name": 5},
+        }.items():
+            with pytest.raises(ConfigurationError, match=rf"^{name.strip()} must be "):
+                await client.download(**options)
+        with pytest.raises(ConfigurationError, match=r"^callback must be a Callback"):
+            client.on_callback("a text")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("wrong", [None, b"a", NUL])
+async def test_what_names_no_file_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^folder must be text or a path"):
+        await verify(wrong)
+    with pytest.raises(ConfigurationError, match=r"^source must be text or a path"):
+        await inspect(wrong)
+    with pytest.raises(ConfigurationError, match=r"^timeout must be a positive number"):
+        await inspect("talk.mp4", timeout=0)
+
+
+def test_a_stored_value_of_an_odd_kind_can_not_be_read() -> None:
+    with pytest.raises(InvalidRequestError, match="not the name of a value"):
+        from_wire({"kind": ["Snapshot"]})
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "says"),
+    [
+        (Sandbox, {"failure_rate": 2}, "failure_rate must be a number from 0 to 1, not 2."),
+        (Sandbox, {"rate": "often"}, "rate must be None or a positive number, not 'often'."),
+        (Sandbox, {"max_jobs": 1.5}, "max_jobs must be a whole number of 1 or more, not 1.5."),
+        (
+            Sandbox,
+            {"api_version": "new"},
+            "api_version must be one of 'current', 'documented', ",
+        ),
+        (MediaLimits, {"max_fps": "30"}, "max_fps must be a positive number, not '30'."),
+        (
+            Fault,
+            {"on": "status", "kind": "http", "status": 99},
+            "status must be None or a whole number from ",
+        ),
+        (Fault, {"on": "cdn", "kind": "reset_mid", "keep": 1}, "keep must be 0 or more and below 1, not 1."),
+    ],
+)
+def test_a_sandbox_says_what_a_setting_must_be(make: Any, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make(**options)
+
+    assert says in caught.value.message
