@@ -93,7 +93,7 @@ async def run_blocking(target: Path, work: Callable[[], T]) -> T:
         return await run_sync(work)
     except FileExistsError as error:
         path = error.filename2 or error.filename or target
-        raise files.FileAlreadyExistsError(f"{path} is there already.") from error
+        raise files.FileAlreadyExistsError(f"{path} already exists.") from error
     except UnicodeEncodeError as error:
         encoding = sys.getfilesystemencoding()
         raise DownloadError(

@@ -283,7 +283,7 @@ class BucketFolder:
             # A run that was killed may have sent it. The name proves nothing, so the bytes are compared.
             if there.size == file.digest.size and self._digest(key) == file.digest:
                 return
-            raise FileAlreadyExistsError(f"{place} is there already.")
+            raise FileAlreadyExistsError(f"{place} already exists.")
         media_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
         with file.path.open("rb") as content:
             chunks = _verified(content, file, stopped)

@@ -143,7 +143,7 @@ class Bucket:
         except AkoolError:  # of what gives an upload its bytes
             raise
         except (AlreadyExistsError, PreconditionError):
-            raise ObjectExistsError(f"{place} is there already.") from None
+            raise ObjectExistsError(f"{place} already exists.") from None
         except FileNotFoundError as error:
             code = _CODE.search(str(error))
             if code and code[1] == "NoSuchBucket":

@@ -159,7 +159,7 @@ class CatalogOptions:
 
     Attributes:
         column: The name that a column has in the file, as url="Video link". May be given several times.
-        ignore_columns: Columns that are not read; those whose name begins with "#" never are.
+        ignore_columns: Columns to leave out; columns whose name begins with "#" are never read.
         duplicates: Whether the same work in two rows is a mistake, or the second is skipped.
         sheet: Sheet of a spreadsheet; default is the visible one that has column names.
     """
@@ -169,7 +169,7 @@ class CatalogOptions:
         tuple[str, ...], Parameter(negative="", show_default=False, consume_multiple=True)
     ] = ()
     duplicates: OnDuplicate = "refuse"
-    sheet: str = ""
+    sheet: Annotated[str, Parameter(show_default=False)] = ""
 
     def read(self, path: Path, options: TranslationOptions, names: LanguageNames) -> Catalog:
         """Read a catalog; a `CatalogError` names every mistake in it, in glossaries and in these options."""

@@ -40,7 +40,7 @@ JsonFlag: TypeAlias = Annotated[
     Parameter(
         name="--json",
         negative="",
-        help="Print JSON. Without it a program that reads this gets lines with tabs between the fields.",
+        help="Print JSON. Without it, what does not go to a terminal has tabs between its fields.",
     ),
 ]
 JournalPlace: TypeAlias = Annotated[
@@ -52,7 +52,7 @@ RetryFailed: TypeAlias = Annotated[bool, Parameter(help="Pay again for what fail
 PayAgain: TypeAlias = Annotated[
     bool,
     Parameter(
-        negative="", help="Pay for what the journal does not know though the folder has a result of it."
+        negative="", help="Pay again for entries whose result is in the folder, but not in the journal."
     ),
 ]
 OnDoubt: TypeAlias = Annotated[OnInDoubt, Parameter(help="Hold entries in doubt, or pay for them again.")]
@@ -186,7 +186,7 @@ class ConnectionOptions:
     Attributes:
         host: Origin of the API; default is AKOOL_API_HOST, or the vendor's own.
         key_file: File that holds the API key and nothing else; default is AKOOL_API_KEY, or AKOOL_CLIENT_ID
-            with AKOOL_CLIENT_SECRET, or what `login` kept, or to be asked on a terminal.
+            with AKOOL_CLIENT_SECRET, then what `login` kept, then a question on the terminal.
     """
 
     host: str | None = None

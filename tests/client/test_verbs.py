@@ -235,7 +235,7 @@ async def test_does_not_replace_files_unless_told(house: Open, tmp_path) -> None
         await client.download(done, into=tmp_path, name="mine")
 
         other = await client.translate(video(), give_up_after=30)
-        with pytest.raises(InvalidRequestError, match="there already"):
+        with pytest.raises(InvalidRequestError, match="already exists"):
             await client.download(other, into=tmp_path, name="mine")
         saved = await client.download(other, into=tmp_path, name="mine", overwrite=True)
 
@@ -263,7 +263,7 @@ async def test_a_changed_file_of_the_same_job_is_not_replaced(house: Open, tmp_p
         saved = await client.download(done, into=tmp_path)
         saved.video.write_bytes(b"cut by hand")
 
-        with pytest.raises(InvalidRequestError, match="there already"):
+        with pytest.raises(InvalidRequestError, match="already exists"):
             await client.download(done, into=tmp_path)
 
     assert saved.video.read_bytes() == b"cut by hand"

@@ -119,7 +119,7 @@ async def test_files_are_published_also_where_descriptors_have_no_names(
     monkeypatch.setattr(files.os, "link", _by_name_alone(os.link))
     async with hosting(lambda asked: part(film(), asked)) as host:
         await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
-        with pytest.raises(ValueError, match="there already"):
+        with pytest.raises(ValueError, match="already exists"):
             await fetch(downloads(), f"{host.url}/a.mp4", tmp_path / "a.mp4")
 
     assert (tmp_path / "a.mp4").read_bytes() == film()

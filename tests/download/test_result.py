@@ -186,7 +186,7 @@ async def test_a_video_that_its_owner_changed_is_not_replaced_though_it_was_not_
         done = Snapshot(job_id="job-1", status=Status.COMPLETED, url=f"{host.url}/v")
         await save(client, done, tmp_path)
         (tmp_path / "a.mp4").write_text("mine")
-        with pytest.raises(ValueError, match="there already"):
+        with pytest.raises(ValueError, match="already exists"):
             await save(client, done, tmp_path)
 
     assert (tmp_path / "a.mp4").read_text() == "mine"

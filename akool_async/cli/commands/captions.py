@@ -47,15 +47,17 @@ Languages = Annotated[
 def captions_pull(
     *keys: str,
     language: Languages = (),
-    table: Annotated[tuple[Literal["csv", "xlsx"], ...], Parameter(negative="")] = ("csv",),
+    table: Annotated[tuple[Literal["csv", "xlsx"], ...], Parameter(negative="", show_default=", ".join)] = (
+        "csv",
+    ),
     bilingual: Annotated[bool, Parameter(negative="")] = False,
     to: Path | None = None,
     output: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
     """Lay out the saved subtitles for reviewers: as SRT, and both languages in a table.
 
-    A reviewer corrects the SRT of the translation, or the column `translation` of the table. Files that are
-    there already are left alone.
+    A reviewer corrects the SRT of the translation, or the column `translation` of the table. Files that
+    already exist are left alone.
 
     Parameters
     ----------
@@ -90,7 +92,7 @@ def captions_pull(
     print_rows([{"file": str(path)} for path in written], {"file": "File"}, as_json=False)
     print_info(f"{counted(len(written), 'file')} written to {folder}.")
     if kept:
-        print_info(f"{counted(len(kept), 'file')} left alone: there already, perhaps with corrections.")
+        print_info(f"{counted(len(kept), 'file')} left alone: already there, perhaps with corrections.")
     if written or kept:
         print_info("Once they are corrected, check them:")
         print_info(f"    {output.command('captions check', folder=to)}")

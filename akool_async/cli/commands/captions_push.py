@@ -247,7 +247,7 @@ def _write(content: bytes, path: Path, *, corrected: Path) -> None:
             if path.read_bytes() == content:
                 return
             raise InvalidRequestError(
-                f"{path} is there already, and is not what {corrected} has now.",
+                f"{path} already exists, and is not what {corrected} has now.",
                 impact="Nothing was sent, and nothing was overwritten.",
                 advice="To have it published as it is, name it with --file; else move it away or delete it.",
             )

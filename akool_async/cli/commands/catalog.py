@@ -76,8 +76,8 @@ def plan(
 
     The catalog is a spreadsheet, or a file of CSV, TSV, JSON Lines or YAML, with a row for each video: url,
     languages, key and any option of a translation. Every mistake in it is reported at once, before the server
-    is asked. It takes every option of `run`, so that one word changes the one into the other; with --json it
-    prints one object.
+    is asked. It takes every option of `run`, so that the same command with `run` for `plan` does it. With
+    --json it prints one object.
 
     Parameters
     ----------

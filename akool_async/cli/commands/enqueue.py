@@ -50,8 +50,8 @@ def enqueue(
 ) -> int:
     """Hand a catalog to the workers of a ledger. They submit it, and it is paid: --max-credits bounds that.
 
-    All of it is entered, or nothing. Enqueued twice, a video is paid once. Without a catalog, what is left in
-    the ledger is queued again.
+    Either all of it is entered, or nothing. Enqueued twice, a video is paid once. Without a catalog, what is
+    left in the ledger is queued again.
 
     Parameters
     ----------

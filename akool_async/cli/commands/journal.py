@@ -67,8 +67,8 @@ def resume(
     """Resume what the journal has in progress, without the catalog.
 
     Jobs at the vendor are waited for and saved; what is not sent yet is sent. Doubts are left as they are,
-    and so are entries whose signed URL only the catalog has, or whose work is paid under another key. What a
-    run had not come to is in the catalog alone: it is counted, and left to `run`.
+    and so are entries whose signed URL only the catalog has, or whose work is paid under another key. Rows
+    that no run has reached are in the catalog alone: they are counted, and left to `run`.
     """
     output = with_results(output.at(place))
     found, elsewhere = anyio.run(read_entries, output, _UNFINISHED)
@@ -133,7 +133,7 @@ def collect(
     on_saved_timeout: Length = Duration(minutes=10),
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
-    """Save what is finished, what expires first comes first. Nothing is submitted, no job is waited for.
+    """Save what is finished, beginning with what expires first. Nothing is submitted or waited for.
 
     Results expire at the vendor 7 days after their job was made.
 

@@ -226,7 +226,7 @@ def resolve(
     key: str | None = None,
     /,
     *,
-    language: str = "",
+    language: Annotated[str, Parameter(show_default=False)] = "",
     job_id: str | None = None,
     not_made: Annotated[bool, Parameter(negative="")] = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False,

@@ -165,7 +165,7 @@ def list_entries(
     sort
         Order by a field; what has no value comes last. Default is the order in which they were entered.
     reverse
-        The other way round.
+        Reverse the order.
     as_csv
         Print CSV with a header, for a spreadsheet.
     """

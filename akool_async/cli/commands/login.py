@@ -29,7 +29,7 @@ def login(
 
     The key is asked for, read from --key-file, or from stdin in a pipe. It is kept in the system's keyring
     where there is one (`pip install 'akool-async[login]'`), else in a file that only you can read, and is
-    sent to the host for which it was kept only. Options and variables take precedence over it.
+    sent only to the host for which it was kept. Options and variables take precedence over it.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ def mcp(
     max_credits: Annotated[float | None, Parameter(validator=check_positive)] = None,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
-    """Serve an assistant over stdin and stdout (Model Context Protocol), until it leaves.
+    """Serve an assistant over stdin and stdout (Model Context Protocol), until it disconnects.
 
     It can look up languages, voices, the balance and jobs, and plan. Only with --max-credits it can also
     translate; where the assistant's program can ask a person, a person is asked before each payment.

@@ -42,8 +42,8 @@ def report(
     originals
         Folder with the original videos, for those whose URL was signed: files of the same name as in the URL.
     copies
-        Copy results that are in a bucket to this machine, beside the journal: pages play files only. What
-        is there already is left alone.
+        Copy results that are in a bucket to this machine, beside the journal: pages play files only. Files
+        that already exist are left alone.
     open_
         Open the first page in a browser.
     """

@@ -177,7 +177,7 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
 def backup(journal: Path, to: str, /) -> int:
     """Copy a journal to a new file, also while a run is writing it; nothing is overwritten.
 
-    `cp` is not the way: it may copy half of a write, or leave out what is in the log beside the journal.
+    Do not use `cp`: it may copy half of a write, or leave out what is in the log beside the journal.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def verify_results(
 ) -> int:
     """Compare the files in a folder of results with what was saved: deleted, changed, not verified.
 
-    What was saved, the manifests beside the results and the journal say. Without --fix it needs no account
+    The manifests beside the results and the journal say what was saved. Without --fix it needs no account
     and changes nothing. Exit code 1: a file is not as it was saved, or nobody knows what was saved.
 
     Parameters

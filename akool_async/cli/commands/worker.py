@@ -33,7 +33,7 @@ LedgerUrl: TypeAlias = Annotated[
     ),
 ]
 Account: TypeAlias = Annotated[
-    str, Parameter(help="Name of the vendor's account; entries of each are apart.")
+    str, Parameter(help="Name of the vendor's account; each has entries of its own.")
 ]
 
 
@@ -84,7 +84,7 @@ def worker(
         Where the vendor calls back: a `webhook serve --ledger`. A POST in doubt then waits a day for its
         callback; two minutes with --until-done.
     adopt
-        Take over what workers had that ended.
+        Take over the entries of workers that ended.
     until_done
         End when nothing is left to do, instead of waiting for more. While credits, the bound or the key
         keep it from paying for what is left, it says so and waits.
