@@ -26,7 +26,7 @@ from akool_async._environment import describe_cause, install_command
 from akool_async._library_logs import SENDING
 from akool_async._media.content import find_other_file, inspect_subtitles
 from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaKind, MediaProblem
-from akool_async._model.redact import sanitize
+from akool_async._model.redact import detach, drop_frames, sanitize
 
 try:
     import av
@@ -146,7 +146,10 @@ async def inspect_url(
         late = f"The server did not send enough of the {kind} within {timeout:g} seconds."
         raise file.counted(MediaError(late, problem=MediaProblem.UNREACHABLE)) from None
     except MediaError as error:
-        raise file.counted(error)  # noqa: B904 - it is the same error
+        # What it was caused by, and the frames below, hold requests, which a redirect may have signed.
+        raise file.counted(detach(error)) from None
+    except anyio.get_cancelled_exc_class() as error:  # as with a caller's time-out
+        raise drop_frames(error)  # noqa: B904 - the same error
     finally:
         SENDING.reset(outside)
     return Inspection(facts=facts, etag=file.etag, requests=file.requests, bytes_read=file.bytes_read)

@@ -15,7 +15,15 @@ import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from akool_async import AkoolClient, AkoolError, ConfigurationError, TranslationRequest, open_batch
+from akool_async import (
+    AkoolClient,
+    AkoolError,
+    ConfigurationError,
+    MediaError,
+    TranslationRequest,
+    inspect,
+    open_batch,
+)
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, Way, stray, video
 from tests.client.raw import http
@@ -238,6 +246,48 @@ async def test_a_callers_time_out_of_a_download_shows_no_signed_url(way: Way, tm
                     caught.append(error)
                     raise
             over.set()
+        tasks.cancel_scope.cancel()
+
+    (error,) = caught
+    error.__traceback__ = _ours(error)
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True)
+    assert signature not in "".join(frames.format())
+
+
+@pytest.mark.parametrize("end", ["reset", "another scheme", "cancelled"])
+async def test_a_look_into_a_video_that_fails_shows_no_signed_redirect(way: Way, end: str) -> None:
+    signature = "SIGNATURE0123456789abcdef"
+    arrived = anyio.Event()
+    caught: list[BaseException] = []
+
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            path = (await stream.receive()).decode().split(" ")[1]
+            if path == "/video.mp4":
+                place = "ftp://example.com" if end == "another scheme" else ""
+                head = f"HTTP/1.1 302 F\r\nlocation: {place}/moved?X-Amz-Signature={signature}"
+                await stream.send(f"{head}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode())
+            elif end == "cancelled":
+                arrived.set()
+                await anyio.sleep_forever()
+
+    async def give_up(scope: anyio.CancelScope) -> None:
+        await arrived.wait()
+        scope.cancel()
+
+    server = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with server, anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve, answer)
+        url = f"http://127.0.0.1:{server.extra(SocketAttribute.local_port)}/video.mp4"
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(give_up, scope)
+            try:
+                await inspect(url, allow_private=True)
+            except MediaError as error:
+                caught.append(error)
+            except BaseException as error:
+                caught.append(error)
+                raise
         tasks.cancel_scope.cancel()
 
     (error,) = caught
