@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from akool_async.cli.prices import Basis, JobPrice, Prices
+from akool_async._model.tariff import budget_refusal
+from akool_async.cli.options import DEFAULT_OUTPUT
+from akool_async.cli.prices import Basis, Estimate, JobPrice, Prices
+from akool_async.cli.report import cost
+from akool_async.cli.run_summary import OutcomeCounts, RunSummary
 from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import Command
 
@@ -141,3 +146,26 @@ def test_a_dear_job_of_the_plan_raises_what_has_to_be_left_for_one_of_unknown_le
     assert estimate.fit(3.0).startswith("nothing is submitted, because 4, the price of the dearest job")
     assert estimate.fit(3.0, surely=False) == "what doesn't fit is not submitted"
     assert estimate.fit(0.0, surely=False) == "nothing is submitted"
+
+
+def test_a_price_that_is_unknown_is_called_so_once() -> None:
+    estimate = Estimate(jobs=3, by=Counter({Basis.UNKNOWN: 3}), earlier=2)
+
+    assert cost(estimate).count("unknown") == 1
+    assert "no job of their kind was made before" in cost(estimate)
+
+
+def test_a_large_budget_is_written_out() -> None:
+    refusal = budget_refusal(1_234_567.5, 1_234_566, 4)
+
+    assert "max_credits (1,234,567.5) would be exceeded: 1,234,566 credits are spent" in refusal
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [(1, "It is saved"), (2, "Both translations are saved"), (3, "All 3 translations are saved")],
+)
+def test_a_run_says_in_words_that_all_is_saved(expected: int, said: str) -> None:
+    counts = OutcomeCounts(expected=expected, counts=Counter({"saved": expected}))
+
+    assert next(RunSummary(counts=counts, output=DEFAULT_OUTPUT).lines()).startswith(said)
