@@ -18,7 +18,14 @@ from akool_async._model.errors import ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, TemplateTexts, parse_templates
 from akool_async._model.media import Limits
 from akool_async._model.responses import CallbackSource
-from akool_async._model.validators import not_negative, positive, whole_number, whole_number_from
+from akool_async._model.validators import (
+    instance_of,
+    not_negative,
+    one_of,
+    positive,
+    whole_number,
+    whole_number_from,
+)
 from akool_async._polling.poll_state import PollSchedule
 from akool_async._signals import check_signals
 from akool_async._storage import NO_INPUTS, SharedInputs, Storage, result_folder
@@ -145,11 +152,13 @@ def open_batch(
     whole_number.check("max_downloads", max_downloads)
     positive.or_none.check("max_credits", max_credits)
     not_negative.check("webhook_grace", webhook_grace)
+    instance_of("a journal made by open_journal", Journal).or_none.check("journal", journal)
+    instance_of("a Limits or a Preflight", Limits, Preflight).or_none.check("preflight", preflight)
+    instance_of("a Storage", Storage).or_none.check("storage", storage)
+    one_of("hold", "resubmit").check("on_in_doubt", on_in_doubt)
     # Submitted requests are durable once `submit` returns; in memory they would be lost with the process.
     if requests is None and journal is None:
         raise ConfigurationError("A batch without `requests` needs a journal; pass journal=...")
-    if on_in_doubt not in ("hold", "resubmit"):
-        raise ConfigurationError(f"on_in_doubt must be 'hold' or 'resubmit', not {on_in_doubt!r}.")
     inputs = NO_INPUTS if storage is None else SharedInputs(storage)
     if preflight is not None:
         preflight = preflight_for(preflight, client.host, None if journal is None else journal.path, inputs)

@@ -51,6 +51,7 @@ from akool_async._model.fingerprint import entry_key
 from akool_async._model.requests import Request
 from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
+from akool_async._model.validators import file_path
 
 _ASKED_AGAIN: Final = frozenset({State.COMPLETED, State.DELIVERED, State.EXPIRED})
 """States that a run which did not record them learns again by polling the job."""
@@ -82,6 +83,7 @@ def open_journal(
         now: the wall clock, aware; for tests and simulations.
 
     Raises:
+        ConfigurationError: it is not a path.
         JournalOlderError: on entering, it is missing or older than `<path>.lock` remembers, or a backup.
         JournalLockedError: on entering, another run is writing it.
         JournalCorruptedError: on entering, the file is no journal or is damaged; it was not touched.
@@ -89,6 +91,7 @@ def open_journal(
         JournalWriteError: on entering, the file or its folder can't be written.
         JournalError: on entering, it can't be read, or its name belongs beside another journal ("x-wal").
     """
+    file_path.check("path", path)
     return Journal(path, read_only=read_only, accept_older=accept_older, now=now)
 
 

@@ -27,6 +27,7 @@ from akool_async._background import BackgroundTasks, opening
 from akool_async._journal.names import check_name
 from akool_async._model.errors import InboxError, JournalError
 from akool_async._model.responses import Callback, CallbackListener
+from akool_async._model.validators import file_path
 from akool_async.webhook.listeners import CallbackFeed
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
@@ -68,8 +69,10 @@ def open_inbox(path: str | os.PathLike[str]) -> Inbox:
         path: the file, whose folder has to exist and to be on a disk of this machine.
 
     Raises:
+        ConfigurationError: it is not a path.
         InboxError: on entering, it can't be opened, or is not an inbox.
     """
+    file_path.check("path", path)
     return Inbox(path)
 
 

@@ -28,7 +28,7 @@ from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VAR
 from akool_async._model.errors import AkoolError, ConfigurationError, InboxError, UnsealError
 from akool_async._model.redact import Secret, hide
 from akool_async._model.responses import GZIP_MAGIC, Callback, CallbackListener
-from akool_async._model.validators import in_range, positive
+from akool_async._model.validators import file_path, in_range, positive, text
 from akool_async._wire.sealed import Hint, SealingKey, cipher_for, unseal
 from akool_async.webhook.inbox import InboxFile
 from akool_async.webhook.listeners import CallbackFeed
@@ -147,6 +147,8 @@ class WebhookReceiver(CallbackFeed):
     ) -> None:
         """Check the credentials; nothing is opened yet."""
         client_secret = hide(client_secret)  # a traceback with its local variables does not show it
+        text.or_none.check("client_id", client_id)
+        file_path.or_none.check("inbox", inbox)
         self._key = _sealing_key(client_id, client_secret)
         cipher_for(self._key)  # raises here, and not at the first webhook, if the extra is not installed
         positive.check("max_clock_skew", max_clock_skew)
@@ -398,6 +400,8 @@ def _sealing_key(client_id: str | None, client_secret: Secret | None) -> Sealing
     secret = client_secret
     if secret is None:
         secret = hide(os.environ.get(SECRET_VARIABLE) or os.environ.get(KEY_VARIABLE) or "")
+    if not isinstance(secret, Secret):  # not shown, for it may be one
+        raise ConfigurationError("client_secret must be text or a Secret.")
     if not name or not secret.reveal():
         missing = "client id" if not name else "client secret"
         raise ConfigurationError(

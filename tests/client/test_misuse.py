@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 
-from akool_async import AkoolClient, ConfigurationError, InvalidRequestError, from_wire, inspect, verify
+from akool_async import (
+    AkoolClient,
+    ConfigurationError,
+    InvalidRequestError,
+    from_wire,
+    inspect,
+    open_batch,
+    open_journal,
+    verify,
+)
 from akool_async.sandbox import Fault, MediaLimits, Sandbox
+from akool_async.webhook import WebhookReceiver, open_inbox
 from tests.client.conftest import KEY, Open, video
 
 NUL = "a\0b"
@@ -59,6 +69,28 @@ async def test_what_names_no_file_is_refused(wrong: Any) -> None:
         await inspect(wrong)
     with pytest.raises(ConfigurationError, match=r"^timeout must be a positive number"):
         await inspect("talk.mp4", timeout=0)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"a", NUL])
+def test_what_names_no_journal_or_inbox_is_refused(wrong: Any) -> None:
+    for opening in (open_journal, open_inbox):
+        with pytest.raises(ConfigurationError, match=r"^path must be text or a path"):
+            opening(wrong)
+
+
+@pytest.mark.parametrize("name", ["journal", "preflight", "storage", "on_in_doubt"])
+def test_a_batch_is_not_made_of_what_it_can_not_use(name: str) -> None:
+    client: Any = AkoolClient(api_key=KEY)
+    with pytest.raises(ConfigurationError, match=rf"^{name} must be .*not 'journal.sqlite3'"):
+        open_batch(client, [], **{name: "journal.sqlite3"})
+
+
+@pytest.mark.parametrize("options", [{"client_id": 5}, {"client_secret": KEY.encode()}, {"inbox": 5}])
+def test_a_receiver_names_the_argument_that_is_wrong_and_shows_no_secret(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{next(iter(options))} must be ") as caught:
+        WebhookReceiver(**{"client_id": "someone", "client_secret": "s" * 16} | options)
+
+    assert KEY not in str(caught.value)
 
 
 def test_a_stored_value_of_an_odd_kind_can_not_be_read() -> None:
