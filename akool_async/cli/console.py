@@ -54,7 +54,7 @@ _COMMAND_INDENT: Final = 4
 """Spaces before a command. A line that begins with as many is never wrapped, so that it can be copied."""
 _COLUMN_GAP: Final = 2
 _READABLE: Final = 24
-_READABLE_CUT: Final = 40
+_READABLE_CUT: Final = 30
 """Columns that a text has to have before other columns are shown beside it: where it is wrapped, and cut."""
 _APPROXIMATE_FROM: Final = 10
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))

@@ -225,3 +225,12 @@ def test_an_export_names_its_formats_where_an_ending_is_none_of_them(
     assert f"all{ending} ends in {ending!r}, which is no format of an export." in told.err
     assert ".csv, for a spreadsheet, or in .jsonl" in told.err
     assert not (tmp_path / f"all{ending}").exists()
+
+
+def test_the_video_of_what_failed_is_named_beside_the_reason(book: Book) -> None:
+    key = "0123456789abcdef" * 2
+    book.enter((key, State.FAILED), reason="The vendor refused the call: no audio in it at all.", code=1203)
+    shown = on_terminal("list", book.out, columns=125).text
+
+    assert ".mp4" in shown
+    assert "no audio in it" in shown

@@ -193,7 +193,11 @@ def list_entries(
         print_rows(rows, dict.fromkeys(FIELDS, ""), as_json=False)
     else:
         shown = [row | _in_words(row, found.now) for row in rows]
-        if print_rows(shown, _SHOWN, as_json=False, optional=_OPTIONAL, cut="reason"):
+        # A key that is a hash says nothing of an entry that has no file either.
+        unnamed = any(row["video"] and not row["file"] for row in shown)
+        first = ("video",) if unnamed else ()
+        optional = tuple(dict.fromkeys((*first, *_OPTIONAL)))
+        if print_rows(shown, _SHOWN, as_json=False, optional=optional, cut="reason"):
             print_info("Reasons are cut to fit; --csv and --json have them whole.")
         print_info(f"{len(rows):,} of {counted(sum(found.counts.values()), 'entry')}.")
         for why, command in found.next_steps:
