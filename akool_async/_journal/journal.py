@@ -91,7 +91,8 @@ def open_journal(
         JournalWriteError: on entering, the file or its folder can't be written.
         JournalError: on entering, it can't be read, or its name belongs beside another journal ("x-wal").
     """
-    file_path.check("path", path)
+    if not isinstance(path, str | os.PathLike) or "\0" in str(path):
+        file_path.check("path", path)
     return Journal(path, read_only=read_only, accept_older=accept_older, now=now)
 
 
