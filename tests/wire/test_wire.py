@@ -447,7 +447,7 @@ def test_a_long_torn_answer_is_read_in_a_moment(torn: bytes) -> None:
 
     assert may_name_job(torn) or not jobs
     assert len(jobs) <= 1000
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 40
 
 
 def test_a_flood_of_ids_is_cut() -> None:
