@@ -13,7 +13,7 @@ from typing import Final, Self
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 from akool_async._model.errors import CallerError
 
@@ -42,6 +42,8 @@ class BackgroundTasks:
         await self._host.__aenter__()
         try:
             await self._host.start(self._run)
+            # A caller that is cancelled just now is not told by that: the group may have ended already.
+            await checkpoint_if_cancelled()
         except BaseException:  # a cancelled caller leaves no group open
             await self._host.__aexit__(None, None, None)
             raise

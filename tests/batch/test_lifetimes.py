@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from akool_async import (
     AkoolClient,
@@ -25,6 +26,7 @@ from akool_async._background import BackgroundTasks, LongLived
 from akool_async.sandbox import Sandbox
 from akool_async.testing import VirtualClock
 from akool_async.webhook import WebhookReceiver, open_inbox
+from tests import virtual_time
 from tests.client.conftest import video
 from tests.testing.conftest import ASYNCIO, run_tests
 
@@ -295,3 +297,23 @@ def test_the_error_of_a_task_of_the_callers_comes_out_of_the_block(held: str, tm
         asyncio.run(use())
 
     assert isinstance(caught.value.exceptions[0], LookupError)
+
+
+async def _enter_and_cancel(turns: int) -> None:
+    async def enter() -> None:
+        async with BackgroundTasks() as tasks:
+            tasks.start_soon(anyio.sleep_forever)
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as callers:
+        callers.start_soon(enter)
+        for _ in range(turns):
+            await checkpoint()
+        callers.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_a_caller_that_is_cancelled_while_it_opens_something_leaves_no_group_open(turns: int) -> None:
+    for seed in range(20):  # which decides the order of tasks within a turn
+        virtual_time.run(_enter_and_cancel, turns, seed=seed)
+    anyio.run(_enter_and_cancel, turns)
